@@ -8,12 +8,18 @@ T=$(mktemp -d)
 export SOURCE_DATE_EPOCH=1700000000 TZ=UTC LC_ALL=C.UTF-8 DOCKER_BUILDKIT=0
 umask 022
 DOCKERD=
-cleanup() {
+stop_docker() {
   if [ -n "$DOCKERD" ]; then
     kill "$DOCKERD" 2>/dev/null || true
     wait "$DOCKERD" 2>/dev/null || true
     umount "$T"/docker/exec/netns/* 2>/dev/null || true
+    umount "$T/docker" 2>/dev/null || true
+    rm -rf "$T/docker"
+    DOCKERD=
   fi
+}
+cleanup() {
+  stop_docker
   rm -rf "$T"
 }
 trap cleanup EXIT
@@ -27,10 +33,12 @@ tiny_rm() { gcc -static -nostdlib -Os -s -Wl,-n,--build-id=none -o "$1" "$HERE/r
 # save FILE NAME...: docker save, readable by others
 save() { docker save --output "$@" && chmod 644 "$1"; }
 
+# start_docker [vfs|overlay2]: overlay2 lives on a tmpfs, so that it works on an overlay too
 start_docker() {
   local d=$T/docker
   mkdir -p "$d"
-  dockerd --iptables=false --bridge=none --storage-driver=vfs --data-root "$d/data" \
+  if [ "${1:-vfs}" = overlay2 ]; then mount -t tmpfs -o mode=755 none "$d"; fi
+  dockerd --iptables=false --bridge=none --storage-driver="${1:-vfs}" --data-root "$d/data" \
     --exec-root "$d/exec" --pidfile "$d/pid" -H "unix://$d/sock" >"$d/log" 2>&1 &
   DOCKERD=$!
   export DOCKER_HOST=unix://$d/sock DOCKER_API_VERSION=1.41
@@ -46,6 +54,15 @@ start_docker() {
 settle() { find "$1" -exec touch -h -d "@${2:-$SOURCE_DATE_EPOCH}" {} +; }
 
 build() { docker build --quiet --network host "$@" 2>/dev/null; } # stderr: the builder is deprecated
+# commit NAME IMAGE SCRIPT: a layer made by a shell script; its busybox is mounted, not part of the image
+commit() {
+  local id
+  id=$(docker create --network none --volume "$(command -v busybox):/busybox:ro" "$2" /busybox sh -euc "$3")
+  docker start --attach "$id"
+  docker commit --change 'CMD ["/busybox"]' "$id" "$1"
+  docker rm "$id" >/dev/null
+}
 skop() { skopeo --insecure-policy "$@"; }
+echo '{"default": [{"type": "insecureAcceptAnything"}]}' >"$T/policy.json"
 builda() { buildah --root "$T/containers" --runroot "$T/run" --storage-driver vfs "$@"; }
 podm() { podman --root "$T/containers" --runroot "$T/run" --storage-driver vfs "$@"; }
