@@ -16,6 +16,7 @@ skop copy --quiet "$src" "oci:$to/oci:1.1"
 skop copy --quiet "$src" "oci-archive:$to/oci-gzip.tar:1.1"
 skop copy --quiet --dest-compress-format zstd --dest-compress-level 19 "$src" "oci:$T/zstd:1.1"
 skop copy --quiet "oci:$T/zstd:1.1" "oci-archive:$to/oci-zstd.tar:1.1"
+gzip -9nc "$to/oci-gzip.tar" >"$to/oci-gzip.tar.gz"
 
 id=$(builda pull --quiet --signature-policy "$T/policy.json" "$src")
 for form in docker oci; do

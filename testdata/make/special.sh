@@ -1,6 +1,7 @@
 #!/bin/bash
 # Odd entries in real layers. umoci insert: xattrs.tar, devices.tar, names.tar.
-# GNU tar's own layers, added as they are by umoci raw add-layer: sparse.tar, dialects.tar, links-across.tar.
+# GNU tar's own layers, added as they are by umoci raw add-layer: sparse*.tar, dialects.tar,
+# pax-global.tar, empty-layers.tar, links-across.tar.
 . "$(dirname "$0")/lib.sh"
 
 new() { # new NAME: an empty image in a fresh layout
@@ -86,13 +87,15 @@ for f in gnu-old pax-0.0 pax-0.1 pax-1.0; do
 done
 truncate -s 64M hole # data nowhere
 settle .
-tar -Sc --format=gnu --numeric-owner --owner=0 --group=0 -f ../s1.tar gnu-old hole
 for v in 0.0 0.1 1.0; do
   tar -Sc --format=posix --sparse-version=$v --numeric-owner --owner=0 --group=0 \
     --pax-option='delete=atime,delete=ctime,exthdr.name=%d/PaxHeaders/%f' -f "../s-$v.tar" "pax-$v"
   add "../s-$v.tar"
 done
-add ../s1.tar
+finish
+
+new sparse-gnu
+tar -Sc --format=gnu --numeric-owner --owner=0 --group=0 -f ../s1.tar gnu-old hole && add ../s1.tar
 finish
 
 new dialects
@@ -102,7 +105,7 @@ for f in v7 ustar gnu oldgnu pax; do
   mkdir -p $f
   echo $f >$f/file && ln $f/file $f/hard && ln -s file $f/sym
 done
-prefix=ustar/$(printf 'p%.0s' $(seq 120)) && mkdir "$prefix" && echo prefix >"$prefix/in-the-prefix-field"
+prefix=ustar/$(printf 'prefix-%020d/' 1 2 3 4) && mkdir -p "$prefix" && echo prefix >"${prefix}in-the-prefix-field"
 for f in gnu oldgnu pax; do mkdir $f/${long%/*} && echo long >$f/$long && ln -s $long$long $f/longsym; done
 settle .
 for f in v7 ustar; do tar -c --format=$f --numeric-owner --owner=0 --group=0 -f ../t.tar $f && add ../t.tar; done
@@ -111,11 +114,19 @@ for f in gnu oldgnu; do
   tar -c --format=$f --numeric-owner --owner=big:3000000 --group=big:4000000 -f ../t.tar $f && add ../t.tar
 done
 touch -d @1700000000.123456789 pax/file && touch -h -d @-1.5 pax/sym
-tar -c --format=pax --numeric-owner --owner=big:3000000 --group=big:4000000 -f ../t.tar \
-  --pax-option='globexthdr.name=pax_global_header,comment=made by a script,exthdr.name=%d/PaxHeaders/%f' pax && add ../t.tar
-mkdir -p empty && head -c 10240 /dev/zero >../zero.tar && add ../zero.tar # an empty layer
+tar -c --format=pax --numeric-owner --owner=big:3000000 --group=big:4000000 --pax-option='exthdr.name=%d/PaxHeaders/%f' \
+  -f ../t.tar pax && add ../t.tar
+finish
+
+new pax-global
+tar -c --format=pax --numeric-owner --owner=0 --group=0 -f ../t.tar \
+  --pax-option='globexthdr.name=pax_global_header,comment=made by a script,mtime=1600000000' pax/file && add ../t.tar
+finish
+
+new empty-layers
+head -c 10240 /dev/zero >../zero.tar && add ../zero.tar && add ../zero.tar # the same empty layer twice
 tar -c --format=gnu --numeric-owner --owner=0 --group=0 -b 1 -f ../t.tar v7/file
-head -c 1024 ../t.tar >../noend.tar && add ../noend.tar                                    # no end-of-archive blocks
+head -c 1024 ../t.tar >../noend.tar && add ../noend.tar                                         # no end-of-archive blocks
 { cat ../t.tar; head -c 2048 /dev/zero; echo after the end; } >../after.tar && add ../after.tar # bytes after the end
 finish
 
