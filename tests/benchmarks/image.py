@@ -1,0 +1,358 @@
+"""Builds the images that the benchmarks run on, once, into a work directory.
+
+    image.py WORK [--entries N] [--mirror URL] [PART...]
+
+Parts, each rebuilt only when its recipe changed (a stamp file holds the recipe's hash):
+
+field    a Debian bookworm with python3-numpy and an app: 5 layers, 8 history entries, some 12,000 entries,
+         made by a real engine with `docker build`. field-a and field-b are the same Dockerfile without cache;
+         field-c and field-d are field-a with a top layer that changes one small file, or adds one. Each as
+         `docker save` wrote it (.tar) and as a layout with gzip layers; field-a as an OCI archive too.
+         Needs root, network, mmdebstrap, dockerd, docker and skopeo.
+sparse   huge.tar, a `docker save` archive with one layer of 20 GiB, nearly all of it a hole.
+million  many-a and many-b, one layer of N entries each (default 1,000,000) of which 10 differ: .tar and
+         gzip layout.
+
+It is a program of its own so that the process which measures stays small: Linux counts the memory of the
+process that forks into the peak of the child.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+GIB = 1 << 30
+HUGE = 20 * GIB
+CREATED = "2024-01-01T00:00:00Z"
+
+DOCKERFILE = """\
+FROM ocitool-bench-base
+ENV LANG=C.UTF-8
+RUN apt-get -o Acquire::Check-Valid-Until=false -o Acquire::Check-Date=false update && \
+    apt-get install -y --no-install-recommends python3-numpy
+COPY vendor /srv/vendor
+RUN python3 -m compileall -q /srv/vendor
+COPY app /srv/app
+ENV PYTHONPATH=/srv/vendor
+CMD ["python3", "/srv/app/main.py"]
+"""
+
+
+def say(text: str) -> None:
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def run(*argv: str | Path, **more: object) -> None:
+    done = subprocess.run([str(a) for a in argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more)  # type: ignore[call-overload]
+    if done.returncode:
+        sys.stderr.write(done.stdout.decode(errors="replace")[-4000:])
+        raise SystemExit(f"bench: {argv[0]} ended with {done.returncode}")
+
+
+def part(work: Path, name: str, recipe: str, build: Callable[[], None]) -> None:
+    """Run `build` unless the stamp of `name` says that this very recipe was built already."""
+    stamp = work / f"{name}.stamp"
+    digest = hashlib.sha256(recipe.encode()).hexdigest()
+    if stamp.exists() and stamp.read_text().strip() == digest:
+        return
+    stamp.unlink(missing_ok=True)
+    say(f"building {name} in {work}")
+    began = time.monotonic()
+    build()
+    stamp.write_text(digest + "\n")
+    say(f"{name} built in {time.monotonic() - began:.0f} s")
+
+
+# The realistic image
+
+
+def app_files(root: Path) -> None:
+    """The app and what it vendors: source text by code, the same bytes each time."""
+    for package in range(8):
+        for module in range(25):
+            path = root / f"vendor/lib{package}/mod{module}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            seed = hashlib.sha256(f"{package}/{module}".encode()).hexdigest()
+            path.write_text(
+                "".join(
+                    f"def f{n}_{seed[n % 60 : n % 60 + 4]}(x):\n    return x * {n} + 0x{seed[:12]}\n\n"
+                    for n in range(60)
+                )
+            )
+    app = root / "app"
+    app.mkdir()
+    (app / "main.py").write_text("import numpy\n\nprint(numpy.__version__)\n")
+    (app / "settings.ini").write_text("[app]\nworkers = 2\n")
+    for n in range(20):
+        (app / f"view{n}.html").write_text(f"<h1>{n}</h1>\n" + "<p>text</p>\n" * 200)
+
+
+@contextlib.contextmanager
+def engine(home: Path) -> Iterator[dict[str, str]]:
+    """A private engine on a socket of its own; ended by its own process id."""
+    sock = home / "docker.sock"
+    with open(home / "log", "wb") as log:
+        daemon = subprocess.Popen(
+            ["dockerd", "--iptables=false", "--bridge=none", "--storage-driver=vfs", "-H", f"unix://{sock}",
+             f"--data-root={home}/data", f"--exec-root={home}/exec", f"--pidfile={home}/pid"],
+            stdout=log, stderr=log,
+        )  # fmt: skip
+    env = dict(os.environ, DOCKER_HOST=f"unix://{sock}", DOCKER_API_VERSION="1.41", DOCKER_BUILDKIT="0")
+    try:
+        for _ in range(200):
+            if not subprocess.run(["docker", "version"], env=env, capture_output=True).returncode:
+                break
+            if daemon.poll() is not None:
+                raise SystemExit("bench: dockerd did not start:\n" + (home / "log").read_text()[-2000:])
+            time.sleep(0.3)
+        else:
+            raise SystemExit("bench: dockerd does not answer:\n" + (home / "log").read_text()[-2000:])
+        yield env
+    finally:
+        daemon.terminate()
+        daemon.wait()
+        for mount in (home / "exec" / "netns").glob("*"):
+            subprocess.run(["umount", str(mount)], capture_output=True)
+
+
+def field(work: Path, mirror: list[str]) -> None:
+    missing = [tool for tool in ("mmdebstrap", "dockerd", "docker", "skopeo") if not shutil.which(tool)]
+    if missing or os.geteuid():
+        raise SystemExit(f"bench: the field image needs root and {' '.join(missing) or 'nothing else'}")
+    for old in work.glob("field-*"):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    home = Path(
+        tempfile.mkdtemp(prefix="ocitool-bench-")
+    )  # on disk: vfs copies the whole root file system per layer
+    try:
+        say("mmdebstrap (base)")
+        run("mmdebstrap", "--variant=minbase", "--mode=root", "bookworm", home / "base.tar", *mirror)
+        context = home / "context"
+        context.mkdir()
+        app_files(context)
+        (context / "Dockerfile").write_text(DOCKERFILE)
+        with engine(home) as env:
+            run("docker", "import", home / "base.tar", "ocitool-bench-base", env=env)
+
+            def build(name: str, *options: str) -> None:
+                say(f"docker build {name}")
+                run("docker", "build", "--network=host", *options, "-t", f"{name}:latest", context, env=env)
+                run("docker", "save", "-o", work / f"{name}.tar", f"{name}:latest", env=env)
+                (work / f"{name}.tar").chmod(0o644)
+
+            build("field-a", "--no-cache")
+            with open(context / "app/settings.ini", "a") as settings:
+                settings.write("debug = no\n")
+            build("field-c")
+            (context / "app/settings.ini").write_text("[app]\nworkers = 2\n")
+            (context / "app/extra.py").write_text("EXTRA = 1\n")
+            build("field-d")
+            (context / "app/extra.py").unlink()
+            build("field-b", "--no-cache")
+        for name in ("field-a", "field-b", "field-c", "field-d"):
+            say(f"skopeo copy {name}")
+            archive, layout = work / f"{name}.tar", work / name
+            run("skopeo", "--insecure-policy", "copy", f"docker-archive:{archive}", f"oci:{layout}:latest")
+        run(
+            "skopeo",
+            "--insecure-policy",
+            "copy",
+            f"oci:{work}/field-a:latest",
+            f"oci-archive:{work}/field-a.oci.tar:latest",
+        )
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    with tarfile.open(
+        work / "field-a.tar"
+    ) as archive:  # the big layer alone, for the in-process benchmark of readers
+        layers = [m for m in archive if m.isreg() and m.name.endswith("layer.tar")]
+        member = archive.extractfile(max(layers, key=lambda m: m.size))
+        assert member is not None
+        with open(work / "field-a.layer.tar", "wb") as out:
+            shutil.copyfileobj(member, out, 1 << 20)
+
+
+# Archives made by code
+
+
+def header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf(tarfile.PAX_FORMAT)
+
+
+def config_of(diff_id: str) -> bytes:
+    return json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "created": CREATED,
+            "config": {"Env": ["PATH=/usr/bin"], "Cmd": ["/bin/true"]},
+            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+            "history": [{"created": CREATED, "created_by": "COPY . / # benchmark"}],
+        }
+    ).encode()
+
+
+def save_docker_archive(path: Path, tag: str, size: int, fill: Callable[[io.BufferedWriter], str]) -> str:
+    """A `docker save` archive with one layer of `size` bytes. `fill` writes it and gives its diff_id."""
+    layer_id = hashlib.sha256(tag.encode()).hexdigest()
+    with open(path, "wb") as out:
+        out.write(header(f"{layer_id}/layer.tar", size))
+        start = out.tell()
+        diff_id = fill(out)
+        out.seek(start + size + -size % 512)
+        config = config_of(diff_id)
+        config_name = hashlib.sha256(config).hexdigest() + ".json"
+        manifest = [
+            {"Config": config_name, "RepoTags": [f"{tag}:latest"], "Layers": [f"{layer_id}/layer.tar"]}
+        ]
+        for name, text in ((config_name, config), ("manifest.json", json.dumps(manifest).encode())):
+            out.write(header(name, len(text)) + text + bytes(-len(text) % 512))
+        out.write(bytes(1024))
+    return diff_id
+
+
+def sparse(work: Path) -> None:
+    first = header("var/lib/big.bin", HUGE - 4096)
+
+    def fill(out: io.BufferedWriter) -> str:
+        out.write(first)
+        digest = hashlib.sha256(first)
+        block, left = bytes(1 << 20), HUGE - len(first)
+        while left:
+            n = min(left, len(block))
+            digest.update(memoryview(block)[:n])
+            left -= n
+        return "sha256:" + digest.hexdigest()
+
+    save_docker_archive(work / "huge.tar", "huge", HUGE, fill)
+
+
+def many_entries(count: int, changed: frozenset[int]) -> Iterator[bytes]:
+    """`count` tar entries in blocks to write: a directory for each 99 files, most of which have content."""
+    template = bytearray(header("x", 0))
+    template[0:100] = bytes(100)
+    template[108:124] = b"0000000\x000000000\x00"
+    template[148:156] = b" " * 8
+    made: list[bytes] = []
+    for n in range(count):
+        group, place = divmod(n, 100)
+        name = b"usr/share/data/%03d/pack%05d/" % (group % 1000, group)
+        entry = bytearray(template)
+        content = b""
+        if place:
+            name += b"item-%07d.txt" % n
+            if place % 10:  # nine of ten have content
+                content = b"%d\n" % n * (1 + place % 7) + (b"changed\n" if n in changed else b"")
+        else:
+            entry[156:157] = b"5"
+        entry[0 : len(name)] = name
+        entry[100:108] = b"0000644\x00" if place else b"0000755\x00"
+        entry[124:136] = b"%011o\x00" % len(content)
+        entry[136:148] = b"%011o\x00" % (1_700_000_000 + n % 1000)
+        entry[148:156] = b"%06o\x00 " % sum(entry)
+        made.append(bytes(entry))
+        if content:
+            made.append(content + bytes(-len(content) % 512))
+        if len(made) > 1000:
+            yield b"".join(made)
+            made.clear()
+    yield b"".join(made) + bytes(1024)
+
+
+def million(work: Path, count: int) -> None:
+    base: frozenset[int] = frozenset()
+    other = frozenset(range(count // 20 + 1, count, count // 10))
+    for name, changed in (("many-a", base), ("many-b", other)):
+        say(f"{name}: {count:,} entries")
+        size = sum(len(block) for block in many_entries(count, changed))
+        stored = work / f"{name}.layer.tmp"
+        with open(stored, "wb") as gz:
+
+            def fill(
+                out: io.BufferedWriter, changed: frozenset[int] = changed, gz: io.BufferedWriter = gz
+            ) -> str:
+                digest = hashlib.sha256()
+                packer = zlib.compressobj(1, wbits=31)
+                for block in many_entries(count, changed):
+                    digest.update(block)
+                    out.write(block)
+                    gz.write(packer.compress(block))
+                gz.write(packer.flush())
+                return "sha256:" + digest.hexdigest()
+
+            diff_id = save_docker_archive(work / f"{name}.tar", name, size, fill)
+        save_layout(work / name, stored, diff_id)
+
+
+def save_layout(root: Path, layer: Path, diff_id: str) -> None:
+    """A layout with one gzip layer; takes ownership of the file `layer`."""
+    shutil.rmtree(root, ignore_errors=True)
+    blobs = root / "blobs/sha256"
+    blobs.mkdir(parents=True)
+
+    def put(media: str, body: bytes) -> dict[str, object]:
+        digest = hashlib.sha256(body).hexdigest()
+        (blobs / digest).write_bytes(body)
+        return {
+            "mediaType": f"application/vnd.oci.image.{media}+json",
+            "digest": f"sha256:{digest}",
+            "size": len(body),
+        }
+
+    with open(layer, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    stored = {
+        "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+        "digest": f"sha256:{digest}",
+        "size": layer.stat().st_size,
+    }
+    layer.rename(blobs / digest)
+    config = put("config.v1", config_of(diff_id))
+    manifest = {
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": config,
+        "layers": [stored],
+    }
+    entry = put("manifest.v1", json.dumps({"schemaVersion": 2, **manifest}).encode())
+    entry["annotations"] = {"org.opencontainers.image.ref.name": "latest"}
+    (root / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    (root / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("work", type=Path)
+    parser.add_argument("parts", nargs="*")
+    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--mirror", default="")
+    args = parser.parse_args()
+    work: Path = args.work
+    work.mkdir(parents=True, exist_ok=True)
+    mirror = [args.mirror] if args.mirror else []
+    recipes: dict[str, tuple[str, Callable[[], None]]] = {
+        "field": ("1" + DOCKERFILE + args.mirror, lambda: field(work, mirror)),
+        "sparse": (f"1 {HUGE}", lambda: sparse(work)),
+        "million": (f"1 {args.entries}", lambda: million(work, args.entries)),
+    }
+    for name in args.parts or recipes:
+        part(work, name, *recipes[name])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,301 @@
+"""The jobs: which programs run on which files, and what ours are held to."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from measure import Program, Samples, beyond, in_turn, table
+
+HERE = Path(__file__).resolve().parent
+DIFFERENT = frozenset({0, 1})  # diff says by its exit code whether anything differs
+
+Results = Mapping[str, Samples]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    work: Path
+    runs: int
+    entries: int
+    python: str
+    ours: tuple[str, ...] | None  # how ocitool is called, None when it is not installed
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`measured` gives a number that must not be above `limit`; both get the results."""
+
+    text: str
+    measured: Callable[[Results], float]
+    limit: Callable[[Results], float]
+    unit: str = "s"
+
+
+@dataclass(slots=True)
+class Plan:
+    programs: list[Program] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    entries: dict[str, int] = field(default_factory=dict)
+    codec: dict[str, str] = field(default_factory=dict)
+    times: int = 1  # more rounds for programs of a tenth of a second
+
+    def add(self, name: str, *argv: str | Path, **more: object) -> None:
+        self.programs.append(Program(name, tuple(str(a) for a in argv), **more))  # type: ignore[arg-type]
+
+    def empty(self, setting: Setting) -> str:
+        """One of its two commands is run: without any, typer would load rich and print its help."""
+        name = "empty typer program"
+        self.add(name, setting.python, HERE / "empty.py", "one")
+        return name
+
+    def ours(
+        self, setting: Setting, name: str, *argv: str | Path, cache: str = "cold", **more: object
+    ) -> None:
+        if setting.ours is None:
+            if "ocitool" not in self.skipped:
+                self.skipped.append("ocitool")
+            return
+        self.add(name, *setting.ours, *argv, cache=cache, **more)
+
+    def peer(self, name: str, *argv: str | Path, **more: object) -> None:
+        tool = str(argv[0])
+        if shutil.which(tool):
+            self.add(name, *argv, **more)
+        elif tool not in self.skipped:
+            self.skipped.append(tool)
+
+    def at_most(self, program: str, text: str, limit: float, what: str = "seconds") -> None:
+        """A fixed limit on the wall clock or the peak memory of one program."""
+        unit = "s" if what == "seconds" else "MB"
+        self.targets.append(
+            Target(f"{program}: {text}", lambda r: float(getattr(r[program], what)), lambda r: limit, unit)
+        )
+
+    def ratio(self, program: str, factor: float, of: str, plus: str = "") -> None:
+        """The wall clock at most `factor` times that of `of`, and that of `plus` on top."""
+        text = f"{program}: at most {factor} x {of}" + (f" + {plus}" if plus else "")
+        self.targets.append(
+            Target(
+                text,
+                lambda r: r[program].seconds,
+                lambda r: factor * r[of].seconds + (r[plus].seconds if plus else 0),
+            )
+        )
+
+
+def startup(s: Setting) -> Plan:
+    """inspect and --version, beside an empty typer program: archives, layouts, 20 GB."""
+    plan, w = Plan(times=3), s.work
+    empty = plan.empty(s)
+    plan.ours(s, "ocitool --version", "--version")
+    plan.ratio("ocitool --version", 1.1, empty)
+    for what, ref in (
+        ("archive", w / "field-a.tar"),
+        ("layout", w / "field-a"),
+        ("20 GB archive", w / "huge.tar"),
+    ):
+        text, in_json = f"ocitool inspect, {what}", f"ocitool inspect json, {what}"
+        plan.ours(s, text, "inspect", ref)
+        plan.ours(s, in_json, "inspect", "--format", "json", ref)
+        plan.ratio(text, 1.8, empty)
+        plan.ratio(in_json, 1.3, empty)
+        for name in (text, in_json):
+            plan.at_most(name, "under 60 MB", 60, "megabytes")
+    plan.peer(
+        "skopeo inspect, archive", "skopeo", "--insecure-policy", "inspect", f"docker-archive:{w}/field-a.tar"
+    )
+    plan.peer("skopeo inspect, layout", "skopeo", "--insecure-policy", "inspect", f"oci:{w}/field-a:latest")
+    plan.peer(
+        "skopeo inspect, 20 GB archive",
+        "skopeo",
+        "--insecure-policy",
+        "inspect",
+        f"docker-archive:{w}/huge.tar",
+    )
+    plan.peer("umoci stat, layout", "umoci", "stat", "--image", f"{w}/field-a:latest")
+    return plan
+
+
+def diff_shared(s: Setting) -> Plan:
+    """diff where only a small layer differs: one file changed (c), one file added (d)."""
+    plan, w = Plan(), s.work
+    plan.empty(s)
+    for kind, end in (("archives", ".tar"), ("layouts", "")):
+        for what, other in (("changed", "field-c"), ("added", "field-d")):
+            for cache in ("cold", "warm"):
+                name = f"ocitool diff, {kind}, {what}, {cache}"
+                plan.ours(
+                    s, name, "diff", w / f"field-a{end}", w / f"{other}{end}", cache=cache, expect=DIFFERENT
+                )
+                if (what, cache) != (
+                    "added",
+                    "cold",
+                ):  # there one index pass over the shared layers is allowed
+                    plan.at_most(name, "under 0.4 s", 0.4)
+    container_diff(plan, w / "field-a.tar", w / "field-c.tar")
+    return plan
+
+
+def diff_big(s: Setting) -> Plan:
+    """diff of two layouts whose 285 MB gzip layers differ, beside the floor."""
+    plan, w = Plan(), s.work
+    floor = "floor"
+    plan.add(floor, s.python, HERE / "floor.py", "full", w / "field-a", w / "field-b")
+    empty = plan.empty(s)
+    cold, warm = "ocitool diff, cold", "ocitool diff, warm"
+    for name in (cold, warm):
+        cache = name.split()[-1]
+        plan.ours(s, name, "diff", w / "field-a", w / "field-b", cache=cache, expect=DIFFERENT)
+    json_name = "ocitool diff json, cold"
+    plan.ours(s, json_name, "diff", "--format", "json", w / "field-a", w / "field-b", expect=DIFFERENT)
+    plan.ratio(cold, 1.4, floor, empty)
+    plan.at_most(cold, "under 250 MB", 250, "megabytes")
+    plan.at_most(warm, "under 0.6 s", 0.6)
+    # What people do without a differ: unpack both, compare trees (which sees no owner, mode or time).
+    both = (
+        'set -e; d=$(mktemp -d -p "$0"); trap \'rm -rf "$d"\' EXIT; for i in a b; do '
+        'umoci unpack --image "$0/field-$i:latest" "$d/$i" >/dev/null 2>&1; done; '
+        'diff -rq --no-dereference "$d/a/rootfs" "$d/b/rootfs" >/dev/null 2>&1 || test $? -le 2'
+    )
+    if shutil.which("umoci"):
+        plan.add("umoci unpack twice, diff -rq", "sh", "-c", both, w)
+    else:
+        plan.skipped.append("umoci")
+    if not shutil.which("diffoci"):
+        plan.skipped.append("diffoci")  # reads its own store only: to be loaded there by hand first
+    return plan
+
+
+def diff_archive(s: Setting) -> Plan:
+    """diff of two uncompressed `docker save` archives whose big layers differ."""
+    plan, w = Plan(), s.work
+    a, b = w / "field-a.tar", w / "field-b.tar"
+    plan.add("SHA-256 of both files", s.python, HERE / "floor.py", "read", a, b)
+    for cache in ("cold", "warm"):
+        plan.ours(s, f"ocitool diff, {cache}", "diff", a, b, cache=cache, expect=DIFFERENT)
+    plan.ours(s, "ocitool diff --verify, cold", "diff", "--verify", a, b, expect=DIFFERENT)
+    plan.at_most("ocitool diff, cold", "under 250 MB", 250, "megabytes")
+    plan.at_most("ocitool diff, warm", "under 0.6 s", 0.6)
+    container_diff(plan, a, b)
+    plan.peer("dive --ci of one of them", "dive", "--ci", "--source", "docker-archive", a, expect=DIFFERENT)
+    return plan
+
+
+def container_diff(plan: Plan, a: Path, b: Path) -> None:
+    plan.peer("container-diff --type=file", "container-diff", "diff", "--no-cache", "--type=file", a, b)
+
+
+def million(s: Setting) -> Plan:
+    """One layer of 1,000,000 entries: ls, inspect --files, diff; cost beyond the codec."""
+    plan, w, n = Plan(), s.work, s.entries
+    plan.add("floor: gunzip and hash, one", s.python, HERE / "floor.py", "codec", w / "many-a")
+    plan.add("floor: gunzip and hash, two", s.python, HERE / "floor.py", "codec", w / "many-a", w / "many-b")
+    plan.add("floor and contents, one", s.python, HERE / "floor.py", "full", w / "many-a")
+    plan.add("floor and contents, two", s.python, HERE / "floor.py", "full", w / "many-a", w / "many-b")
+    empty = plan.empty(s)
+    for kind, end in (("layout", ""), ("archive", ".tar")):
+        a, b = w / f"many-a{end}", w / f"many-b{end}"
+        for name, command, count in (
+            (f"ocitool ls -r, {kind}", ("ls", "--recursive", a), 1),
+            (f"ocitool inspect --files, {kind}", ("inspect", "--files", a), 1),
+            (f"ocitool diff, {kind}", ("diff", a, b), 2),
+        ):
+            plan.ours(s, name, *command, expect=DIFFERENT if count == 2 else frozenset({0}))
+            plan.entries[name] = count * n
+            floor = f"floor: gunzip and hash, {'two' if count == 2 else 'one'}"
+            plan.codec[name] = empty if end else floor  # an archive's layer has no codec
+            plan.at_most(name, "under 1 GB", 1000, "megabytes")
+            plan.targets.append(
+                Target(
+                    f"{name}: about 15 us of CPU an entry beyond the codec",
+                    lambda r, name=name, count=count: beyond(name, r, count * n, plan.codec[name])[0],
+                    lambda r: 16.5,
+                    "us",
+                )
+            )
+        plan.ours(s, f"ocitool diff, {kind}, warm", "diff", a, b, cache="warm", expect=DIFFERENT)
+    plan.peer(
+        "tar -tv of the archive's layer",
+        "sh",
+        "-c",
+        'tar -xOf "$0" --wildcards "*/layer.tar" | tar -tv',
+        w / "many-a.tar",
+    )
+    plan.peer(
+        "skopeo inspect, archive", "skopeo", "--insecure-policy", "inspect", f"docker-archive:{w}/many-a.tar"
+    )
+    plan.peer(
+        "dive --ci, archive", "dive", "--ci", "--source", "docker-archive", w / "many-a.tar", expect=DIFFERENT
+    )
+    return plan
+
+
+PLANS: dict[str, Callable[[Setting], Plan]] = {
+    "startup": startup,
+    "diff-shared": diff_shared,
+    "diff-big": diff_big,
+    "diff-archive": diff_archive,
+    "million": million,
+}
+PARTS = {
+    "startup": ("field", "sparse"),
+    "diff-shared": ("field",),
+    "diff-big": ("field",),
+    "diff-archive": ("field",),
+    "million": ("million",),
+    "headers": ("field",),
+}
+ABOUT = {name: (plan.__doc__ or "").strip() for name, plan in PLANS.items()}
+ABOUT["headers"] = "the tar readers over the 285 MB layer, within one process."
+
+
+def perform(name: str, s: Setting) -> str:
+    """Run the job; gives its table, its targets and what was skipped, in Markdown."""
+    if name == "headers":
+        return headers(s)
+    plan = PLANS[name](s)
+    results = in_turn(plan.programs, s.runs * plan.times, s.work)
+    text = table(f"{name}: {ABOUT[name]}", results, plan.entries, plan.codec)
+    text += "".join(f"\n- not installed, skipped: {tool}" for tool in plan.skipped)
+    if s.ours is not None:
+        sound = {name: samples for name, samples in results.items() if not samples.error}
+        text += "".join(f"\n- {judge(target, sound)}" for target in plan.targets)
+    return text + "\n"
+
+
+def judge(target: Target, results: Results) -> str:
+    try:
+        value, limit = target.measured(results), target.limit(results)
+    except (KeyError, ValueError):  # a program of it failed: no samples
+        return f"**not measured**: {target.text}"
+    verdict = "met" if value <= limit else "**not met**"
+    digits = 3 if target.unit == "s" else 1
+    return f"{verdict}: {target.text}: {value:.{digits}f} of {limit:.{digits}f} {target.unit}"
+
+
+def headers(s: Setting) -> str:
+    argv = [s.python, str(HERE / "headers.py"), str(s.runs * 3), str(s.work / "field-a.layer.tar")]
+    found = json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE, cwd=s.work).stdout)
+    lines = [
+        f"## headers: {ABOUT['headers']}",
+        "",
+        "| reader | entries | median ms | min ms | us/entry |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, got in found.items():
+        median = statistics.median(got["seconds"])
+        count = got["entries"]
+        lines.append(
+            f"| {name} | {count} | {median * 1e3:.1f} | {min(got['seconds']) * 1e3:.1f} "
+            f"| {median / count * 1e6:.1f} |"
+        )
+    if "ocitool" not in found:
+        lines += ["", "- not importable, skipped: ocitool"]
+    return "\n".join(lines) + "\n"
