@@ -1,0 +1,121 @@
+"""Blobs: bytes of known size that can be read from anywhere, any number of times, by several threads.
+
+What a blob claims to be (`digest`) is a claim until its bytes were hashed. `identity` names the bytes on this machine
+(device, inode, size, times, offset): equal identities mean unchanged bytes, which is what a cache may go by.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Protocol
+
+from ocitool.digest import Digest
+from ocitool.errors import IntegrityError, TransportError
+
+STEP = 1 << 19
+
+
+class Blob(Protocol):
+    @property
+    def size(self) -> int: ...
+    @property
+    def digest(self) -> Digest | None: ...
+    @property
+    def identity(self) -> str | None: ...
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """`size` bytes from `offset`, fewer only at the end."""
+
+    def chunks(self, offset: int = 0) -> Iterator[bytes]:
+        """The bytes from `offset` to the end. `IntegrityError` when fewer come than `size` says."""
+
+
+class OpenFile:
+    """An open file and what it is; closes its descriptor when the last user lets go of it."""
+
+    def __init__(self, path: str, *, descriptor: int | None = None) -> None:
+        self.path = path
+        try:
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if descriptor is None else descriptor
+        except OSError as error:
+            raise unreadable(path, error) from None
+        status = os.fstat(self.descriptor)
+        self.size = status.st_size
+        self.mode = status.st_mode
+        self.key = (
+            f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
+            if descriptor is None
+            else None
+        )
+
+    def __del__(self) -> None:
+        descriptor = getattr(self, "descriptor", -1)
+        if descriptor >= 0:
+            os.close(descriptor)
+            self.descriptor = -1
+
+
+class FileBlob:
+    """A run of bytes of a file: a whole blob of a layout, or a member of an archive."""
+
+    __slots__ = ("_file", "digest", "offset", "size")
+
+    def __init__(self, file: OpenFile, offset: int, size: int, digest: Digest | None = None) -> None:
+        self._file = file
+        self.offset = offset
+        self.size = size
+        self.digest = digest
+
+    @property
+    def identity(self) -> str | None:
+        return f"{self._file.key}:{self.offset}:{self.size}" if self._file.key else None
+
+    def named(self, digest: Digest | None) -> FileBlob:
+        return FileBlob(self._file, self.offset, self.size, digest)
+
+    def pread(self, size: int, offset: int) -> bytes:
+        size = min(size, self.size - offset)
+        if size <= 0:
+            return b""
+        try:
+            data = os.pread(self._file.descriptor, size, self.offset + offset)
+            while 0 < len(data) < size:
+                more = os.pread(self._file.descriptor, size - len(data), self.offset + offset + len(data))
+                if not more:
+                    break
+                data += more
+        except OSError as error:
+            raise unreadable(self._file.path, error) from None
+        return data
+
+    def chunks(self, offset: int = 0) -> Iterator[bytes]:
+        while offset < self.size:
+            chunk = self.pread(STEP, offset)
+            if not chunk:
+                raise IntegrityError(f"{offset} bytes where {self.size} are stated")
+            offset += len(chunk)
+            yield chunk
+
+
+class BytesBlob:
+    """Bytes in memory: a document, or content embedded in a descriptor."""
+
+    __slots__ = ("_data", "digest", "size")
+    identity = None
+
+    def __init__(self, data: bytes, digest: Digest | None = None) -> None:
+        self._data = data
+        self.size = len(data)
+        self.digest = digest
+
+    def pread(self, size: int, offset: int) -> bytes:
+        return self._data[offset : offset + size]
+
+    def chunks(self, offset: int = 0) -> Iterator[bytes]:
+        if self._data[offset:]:
+            yield self._data[offset:]
+
+
+def unreadable(path: str, error: OSError) -> TransportError:
+    return TransportError(f"cannot be read: {error.strerror or error}", path)

@@ -1,0 +1,80 @@
+"""Digests: parsed strictly, computed incrementally, verified while reading.
+
+Grammar: image-spec descriptor.md, "Digests". Registered algorithms are sha256 and sha512; an unregistered one is a
+digest we can name but not check, and asking for its hasher is an `UnsupportedError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from ocitool.errors import FormatError, IntegrityError, UnsupportedError
+
+_GRAMMAR = re.compile(r"([a-z0-9]+(?:[+._-][a-z0-9]+)*):([a-zA-Z0-9=_-]+)", re.ASCII)
+_HEX_LENGTH = {"sha256": 64, "sha512": 128}
+_HEX = re.compile(r"[0-9a-f]+", re.ASCII)
+
+
+class Digest(NamedTuple):
+    """`algorithm:encoded`. Safe as a path component and in a URL once parsed."""
+
+    algorithm: str
+    encoded: str
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.encoded}"
+
+    @property
+    def short(self) -> str:
+        """Twelve characters, for a person."""
+        return self.encoded[:12]
+
+    @property
+    def raw(self) -> bytes:
+        """The hash itself."""
+        return bytes.fromhex(self.encoded)
+
+    @classmethod
+    def parse(cls, text: object) -> Digest:
+        """Raises `FormatError` on anything but a digest; a registered algorithm must have its exact length."""
+        match = _GRAMMAR.fullmatch(text) if isinstance(text, str) and len(text) < 1024 else None
+        if match is None:
+            raise FormatError("not a digest")
+        algorithm, encoded = match.groups()
+        length = _HEX_LENGTH.get(algorithm)
+        if length is not None and (len(encoded) != length or not _HEX.fullmatch(encoded)):
+            raise FormatError(f"not a {algorithm} digest")
+        return cls(algorithm, encoded)
+
+    @classmethod
+    def of(cls, data: bytes | memoryview, algorithm: str = "sha256") -> Digest:
+        return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
+
+    def hasher(self) -> Any:
+        """A fresh hash object of this digest's algorithm."""
+        if self.algorithm not in _HEX_LENGTH:
+            raise UnsupportedError(f"digest algorithm {self.algorithm} cannot be checked")
+        return hashlib.new(self.algorithm)
+
+
+def verified(chunks: Iterable[bytes], digest: Digest | None, size: int | None) -> Iterator[bytes]:
+    """The chunks, passed on; raises `IntegrityError` when they run past `size`, or end short of it or off `digest`.
+
+    The last chunk is yielded before the check: nothing read from here may be believed until the iterator ended.
+    """
+    hasher = digest.hasher() if digest is not None else None
+    seen = 0
+    for chunk in chunks:
+        seen += len(chunk)
+        if size is not None and seen > size:
+            raise IntegrityError(f"longer than its stated size of {size} bytes")
+        if hasher is not None:
+            hasher.update(chunk)
+        yield chunk
+    if size is not None and seen != size:
+        raise IntegrityError(f"{seen} bytes where {size} are stated")
+    if hasher is not None and digest is not None and hasher.hexdigest() != digest.encoded:
+        raise IntegrityError(f"content is {digest.algorithm}:{hasher.hexdigest()}, stated is {digest}")

@@ -1,0 +1,80 @@
+"""Every error a user can meet, each with the exit code it ends the program with.
+
+    OcitoolError
+    ├── UsageError         2   wrong words: flags, references, a layer number out of range
+    ├── NotFoundError      3   no such image, tag, blob, platform or path
+    ├── FormatError        4   a document, archive or layer that cannot be parsed
+    │   └── UnsupportedError   4   parsed, but of a kind that cannot be worked on
+    ├── IntegrityError     5   bytes that do not match their digest, size or diff_id
+    ├── UnsafeError        6   an entry that would leave the root file system
+    ├── LimitError         7   larger, deeper or more than the limits allow
+    ├── TransportError     8   a registry, an engine or a local file that cannot be read
+    ├── DestinationError   9   disk full, exists already, not writable
+    └── CancelledError   130   interrupted (143 when terminated)
+
+`what` is one sentence, `where` the file, reference, layer or entry it is about, `hint` what to try. All three may hold
+text that comes from an image: whoever prints them escapes it.
+"""
+
+from __future__ import annotations
+
+
+class OcitoolError(Exception):
+    """An error with a place and a way out. Never raised itself: raise one of its subclasses."""
+
+    exit_code = 70
+
+    def __init__(self, what: str, where: str | None = None, *, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def at(self, where: str) -> OcitoolError:
+        """The same error with a place, unless it already names one."""
+        if self.where is None:
+            self.where = where
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.where})" if self.where else self.what
+
+
+class UsageError(OcitoolError):
+    exit_code = 2
+
+
+class NotFoundError(OcitoolError):
+    exit_code = 3
+
+
+class FormatError(OcitoolError):
+    exit_code = 4
+
+
+class UnsupportedError(FormatError):
+    exit_code = 4
+
+
+class IntegrityError(OcitoolError):
+    exit_code = 5
+
+
+class UnsafeError(OcitoolError):
+    exit_code = 6
+
+
+class LimitError(OcitoolError):
+    exit_code = 7
+
+
+class TransportError(OcitoolError):
+    exit_code = 8
+
+
+class DestinationError(OcitoolError):
+    exit_code = 9
+
+
+class CancelledError(OcitoolError):
+    exit_code = 130

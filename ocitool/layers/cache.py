@@ -1,0 +1,230 @@
+"""Indexes kept between runs, under what was computed, never under what was stated.
+
+Two tables of small files. `ids`: the digest of stored bytes, or a file's identity -> the diff_id computed from those
+bytes. `indexes`: computed diff_id -> index. A look-up needs the first to reach the second. Every file carries a checksum
+and the parser's version: one that does not check is treated as absent and made again. Writes are renames, so processes
+may share the cache; the least recently used files go when it grows beyond `OCITOOL_CACHE_SIZE` (default 1 GiB).
+
+The directory must belong to the user and be closed to others: whoever can write here could say what an image contains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+import sys
+from array import array
+from typing import Any
+
+from ocitool import limits
+from ocitool.digest import Digest
+from ocitool.errors import FormatError
+from ocitool.layers.entry import Xattrs
+from ocitool.layers.index import LayerIndex
+from ocitool.layers.tar import Note
+
+PARSER = 1
+"""Raise whenever the reader or the index would give something else for the same bytes."""
+
+_COLUMNS = ("modes", "uids", "gids", "mtimes", "sizes", "offsets")
+_MAGIC = b"ocitool-index-%d-%s\n" % (PARSER, sys.byteorder.encode())
+
+
+class IndexCache:
+    """Where `directory` is None, or cannot be trusted or written, nothing is found and nothing kept."""
+
+    def __init__(self, directory: str | None) -> None:
+        self.refused: str | None = None
+        self._directory = self._open(directory) if directory else None
+
+    def _open(self, directory: str) -> str | None:
+        try:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            status = os.stat(directory)
+            if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                self.refused = f"the cache directory {directory} is open to others and is not used"
+                return None
+            for table in ("ids", "indexes"):
+                os.makedirs(os.path.join(directory, table), mode=0o700, exist_ok=True)
+        except OSError as error:
+            self.refused = f"the cache directory {directory} cannot be used: {error.strerror}"
+            return None
+        return directory
+
+    def find(self, digest: Digest | None, identity: str | None, algorithm: str = "sha256") -> LayerIndex | None:
+        """The index of the layer with this stored digest, or of the bytes with this identity."""
+        if self._directory is None:
+            return None
+        for key in _keys(digest, identity):
+            found = self._read("ids", _name(f"{algorithm} {key}"))
+            if found is not None:
+                with contextlib.suppress(FormatError, UnicodeDecodeError):
+                    diff_id = Digest.parse(found.decode("ascii"))
+                    index = self._index(diff_id)
+                    if index is not None:
+                        index.digest = digest
+                        return index
+        return None
+
+    def keep(self, index: LayerIndex, identity: str | None) -> None:
+        """Keeps an index that has both computed digests and all contents."""
+        if self._directory is None or index.diff_id is None or index.digest is None or index.hashed != "all":
+            return
+        data = dump(index)
+        self._write("indexes", _name(str(index.diff_id)), data)
+        for key in _keys(index.digest, identity):
+            self._write("ids", _name(f"{index.diff_id.algorithm} {key}"), str(index.diff_id).encode())
+        self._trim()
+
+    def _index(self, diff_id: Digest) -> LayerIndex | None:
+        data = self._read("indexes", _name(str(diff_id)))
+        if data is None:
+            return None
+        try:
+            index = load(data)
+        except (ValueError, KeyError, TypeError, IndexError, EOFError, OverflowError):
+            return None
+        return index if index.diff_id == diff_id else None
+
+    def _read(self, table: str, name: str) -> bytes | None:
+        assert self._directory is not None
+        path = os.path.join(self._directory, table, name)
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+            os.utime(path)
+        except OSError:
+            return None
+        body, checksum = data[:-32], data[-32:]
+        return body if hashlib.sha256(body).digest() == checksum else None
+
+    def _write(self, table: str, name: str, body: bytes) -> None:
+        assert self._directory is not None
+        path = os.path.join(self._directory, table, name)
+        temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}"
+        try:
+            with open(temporary, "xb") as file:
+                file.write(body)
+                file.write(hashlib.sha256(body).digest())
+            os.replace(temporary, path)
+        except OSError:  # a full or read-only disk costs the cache, not the command
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+    def _trim(self) -> None:
+        """Removes the least recently used files beyond the bound; abandoned temporaries age like all others."""
+        assert self._directory is not None
+        bound = limits.cache_size()
+        files = []
+        for table in ("ids", "indexes"):
+            with contextlib.suppress(OSError), os.scandir(os.path.join(self._directory, table)) as found:
+                for item in found:
+                    with contextlib.suppress(OSError):
+                        status = item.stat(follow_symlinks=False)
+                        files.append((status.st_mtime_ns, status.st_size, item.path))
+        total = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
+            if total <= bound:
+                break
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            total -= size
+
+
+def _keys(digest: Digest | None, identity: str | None) -> list[str]:
+    keys = [f"digest {digest}"] if digest is not None else []
+    return keys + ([f"file {identity}"] if identity else [])
+
+
+def _name(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def dump(index: LayerIndex) -> bytes:
+    """The index as bytes, for this machine only: columns keep its byte order."""
+    import zstandard
+
+    sections = [
+        b"\0".join(index.paths), b"\0".join(index.links), bytes(index.kinds), bytes(index.contents),
+        *(getattr(index, name).tobytes() for name in _COLUMNS),
+    ]  # fmt: skip
+    head = {
+        "diffId": str(index.diff_id),
+        "rows": len(index),
+        "size": index.size,
+        "codec": index.codec,
+        "devices": sorted(index.devices.items()),
+        "xattrs": [[row, [[_text(k), _text(v)] for k, v in pairs]] for row, pairs in sorted(index.xattrs.items())],
+        "sparse": sorted(index.sparse.items()),
+        "notes": [[note.rule, _text(note.path), note.text] for note in index.notes],
+        "notesDropped": index.notes_dropped,
+        "sections": [len(section) for section in sections],
+    }
+    body = json.dumps(head, separators=(",", ":")).encode() + b"\n" + b"".join(sections)
+    return _MAGIC + zstandard.ZstdCompressor(level=1).compress(body)
+
+
+def load(data: bytes) -> LayerIndex:
+    """Raises `ValueError` and its like on anything that `dump` did not write."""
+    import zstandard
+
+    if not data.startswith(_MAGIC):
+        raise ValueError("another version")
+    try:
+        body = zstandard.ZstdDecompressor().decompress(memoryview(data)[len(_MAGIC) :])
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from None
+    end = body.index(b"\n")
+    head: dict[str, Any] = json.loads(body[:end])
+    view, position = memoryview(body), end + 1
+    sections = []
+    for length in head["sections"]:
+        sections.append(view[position : position + length])
+        position += length
+    rows = head["rows"]
+    index = LayerIndex()
+    index.paths = bytes(sections[0]).split(b"\0") if rows else []
+    index.links = bytes(sections[1]).split(b"\0") if rows else []
+    index.kinds = bytearray(sections[2])
+    index.contents = bytearray(sections[3])
+    for name, section in zip(_COLUMNS, sections[4:], strict=True):
+        column: array[int] = getattr(index, name)
+        column.frombytes(section)
+        if len(column) != rows:
+            raise ValueError("columns of unequal length")
+    if not len(index.paths) == len(index.links) == len(index.kinds) == len(index.contents) // 32 == rows:
+        raise ValueError("columns of unequal length")
+    index.devices = {row: (major, minor) for row, (major, minor) in head["devices"]}
+    index.xattrs = {row: _xattrs(pairs) for row, pairs in head["xattrs"]}
+    index.sparse = {row: (tuple((o, n) for o, n in segments), stored) for row, (segments, stored) in head["sparse"]}
+    index.notes = tuple(Note(rule, _bytes(path), text) for rule, path, text in head["notes"])
+    index.notes_dropped = head["notesDropped"]
+    index.size, index.codec = head["size"], head["codec"]
+    index.hashed = "all"
+    index.diff_id = Digest.parse(head["diffId"])
+    return index
+
+
+def _xattrs(pairs: list[list[str]]) -> Xattrs:
+    return tuple((_bytes(name), _bytes(value)) for name, value in pairs)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("latin-1")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("latin-1")
+
+
+def default_directory() -> str:
+    """`OCITOOL_CACHE_DIR`, else the user's cache directory."""
+    named = os.environ.get("OCITOOL_CACHE_DIR")
+    if named:
+        return named
+    if sys.platform == "darwin":
+        return os.path.expanduser("~/Library/Caches/ocitool")
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "ocitool")

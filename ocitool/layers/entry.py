@@ -1,0 +1,76 @@
+"""One entry of a layer's tar, and the names of its kinds.
+
+Sources: image-spec layer.md ("Whiteouts", "Opaque Whiteout") and POSIX pax / ustar for the fields.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class Kind(IntEnum):
+    FILE = 0
+    DIRECTORY = 1
+    SYMLINK = 2
+    HARDLINK = 3
+    CHAR = 4
+    BLOCK = 5
+    FIFO = 6
+    WHITEOUT = 7
+    """`path` is the hidden path, without the `.wh.` prefix."""
+    OPAQUE = 8
+    """`path` is the directory whose lower children are hidden."""
+    METADATA = 9
+    """Another `.wh..wh.*` name: AUFS bookkeeping, part of no file system."""
+    INVALID = 10
+    """A whiteout of nothing (`.wh.`), of `.` or of `..`: `path` is the name as it stands."""
+
+
+WHITEOUT_PREFIX = b".wh."
+OPAQUE_NAME = b".wh..wh..opq"
+
+Xattrs = tuple[tuple[bytes, bytes], ...]
+Segments = tuple[tuple[int, int], ...]
+"""Data of a sparse file: (offset in the file, length) pairs, ascending; all else is a hole."""
+
+
+class Entry(NamedTuple):
+    """One member of a layer.
+
+    path: bytes, no leading or trailing slash, `.` and `..` resolved; empty for the root. A path that would leave the
+    root keeps its leading `../`. mtime: nanoseconds since the epoch. size: bytes of the content as read (a sparse file
+    with its holes). link: target as written for a symlink, normalised like `path` for a hard link. offset: of the
+    stored data in the uncompressed tar; stored: its length there. device: (major, minor) of a device, else None.
+    xattrs: sorted by name; None when there are none. segments: None unless sparse.
+    """
+
+    path: bytes
+    kind: Kind
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    size: int
+    link: bytes
+    offset: int
+    stored: int
+    device: tuple[int, int] | None
+    xattrs: Xattrs | None
+    segments: Segments | None
+
+
+def normalise(name: bytes) -> bytes:
+    """The one spelling of a path: `./a`, `a`, `/a`, `a/` and `b/../a` are `a`; `../a` stays, because it leaves the root."""
+    parts: list[bytes] = []
+    for part in name.split(b"/"):
+        if part == b".." and parts and parts[-1] != b"..":
+            parts.pop()
+        elif part and part != b".":
+            parts.append(part)
+    return b"/".join(parts)
+
+
+def escapes(path: bytes) -> bool:
+    """Whether a normalised path leaves the root."""
+    return path == b".." or path.startswith(b"../")

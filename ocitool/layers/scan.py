@@ -1,0 +1,170 @@
+"""From a layer's blob to its index: in one streaming pass, or by seeking from header to header.
+
+The streaming pass reads, hashes and inflates on one thread while the tar is parsed and contents are hashed on another; it
+computes the stored digest and the diff_id, and checks whatever of both is stated. Memory: a few steps of 512 KiB and
+the index. Seeking reads headers alone and computes no digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from ocitool.blob import Blob
+from ocitool.digest import Digest
+from ocitool.errors import FormatError, IntegrityError
+from ocitool.layers import codec
+from ocitool.layers.entry import Entry, Kind, Segments
+from ocitool.layers.index import HOLES, UNKNOWN, LayerIndex
+from ocitool.layers.tar import ChunkInput, Notes, SeekInput, TarInput, entries
+from ocitool.task import Task
+
+_EMPTY = hashlib.sha256(b"").digest()
+_ZEROS = bytes(1 << 16)
+
+
+def codec_of(blob: Blob) -> str:
+    """The blob's compression, by its first bytes."""
+    return codec.sniff(blob.pread(codec.SNIFF, 0))
+
+
+def scan(blob: Blob, task: Task, *, algorithm: str = "sha256") -> LayerIndex:
+    """The whole index with every content hashed, in one pass. `algorithm`: of the diff_id to compute.
+
+    Raises `IntegrityError` when the blob is not what its digest says, and whatever decoder and tar reader raise. A
+    damaged blob with a stated digest is an integrity error, whichever part noticed first: see `_explain`.
+    """
+    compression = codec_of(blob)
+    index = LayerIndex()
+    index.codec = compression
+    stored_hasher = (blob.digest or Digest("sha256", "")).hasher()
+    plain = compression == "none"
+    tar_hasher: Any = stored_hasher if plain and stored_hasher.name == algorithm else hashlib.new(algorithm)
+    label = blob.digest.short if blob.digest else "layer"
+
+    def stored() -> Iterator[bytes]:
+        for chunk in blob.chunks():
+            task.check()
+            stored_hasher.update(chunk)
+            task.advance(label, len(chunk), blob.size)
+            yield chunk
+
+    def unpacked(chunks: Iterator[bytes]) -> Iterator[bytes]:
+        nonlocal size
+        for chunk in chunks:
+            size += len(chunk)
+            if tar_hasher is not stored_hasher:
+                tar_hasher.update(chunk)
+            yield chunk
+
+    size = 0
+    notes = Notes()
+    pieces = codec.decode(stored(), compression)
+    try:
+        with task.ahead(pieces) if blob.size > 1 << 20 else nullcontext(pieces) as decoded:
+            tar = ChunkInput(unpacked(decoded))
+            add = index.add
+            for entry in entries(tar, notes):
+                add(entry, content_hash(tar, entry) if entry.kind == Kind.FILE else UNKNOWN)
+    except (FormatError, IntegrityError) as error:
+        raise _explain(blob, error) from None
+    index.hashed = "all"
+    index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
+    index.size = size
+    index.digest = Digest(stored_hasher.name, stored_hasher.hexdigest())
+    index.diff_id = Digest(tar_hasher.name, tar_hasher.hexdigest())
+    if blob.digest is not None and index.digest != blob.digest:
+        raise IntegrityError(f"content is {index.digest}, stated is {blob.digest}")
+    return index
+
+
+def _explain(blob: Blob, error: FormatError | IntegrityError) -> FormatError | IntegrityError:
+    """A damaged layer whose bytes are not what its digest says is an integrity error; else the parser's own word stands."""
+    if blob.digest is None or isinstance(error, IntegrityError):
+        return error
+    hasher = blob.digest.hasher()
+    for chunk in blob.chunks():
+        hasher.update(chunk)
+    if hasher.hexdigest() == blob.digest.encoded:
+        return error
+    return IntegrityError(f"content is {blob.digest.algorithm}:{hasher.hexdigest()}, stated is {blob.digest}; {error.what}")
+
+
+def listing(blob: Blob) -> LayerIndex:
+    """The index of an uncompressed layer by its headers alone: no content is read, no digest is known."""
+    index = LayerIndex()
+    notes = Notes()
+    for entry in entries(SeekInput(blob), notes):
+        index.add(entry)
+    index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
+    return index
+
+
+def complete(index: LayerIndex, blob: Blob, rows: Sequence[int], task: Task) -> LayerIndex:
+    """The index with these rows' contents hashed too, read from an uncompressed blob."""
+    found = []
+    tar = SeekInput(blob)
+    for row in rows:
+        task.check()
+        entry = index.entry(row)
+        tar.offset = entry.offset
+        found.append((row, content_hash(tar, entry)))
+        task.advance("contents", entry.stored)
+    return index.with_contents(found)
+
+
+def content_hash(tar: TarInput, entry: Entry) -> bytes:
+    """SHA-256 of a file's content, its data being next in `tar`."""
+    if entry.segments is not None:
+        return _sparse_hash(tar, entry.size, entry.segments, entry.stored)
+    if not entry.stored:
+        return _EMPTY
+    hasher = hashlib.sha256()
+    for piece in tar.pieces(entry.stored):
+        hasher.update(piece)
+    return hasher.digest()
+
+
+def _sparse_hash(tar: TarInput, size: int, segments: Segments, stored: int) -> bytes:
+    """As the dense file's, so that sparse and dense copies are equal; a file with more than `HOLES` of holes is hashed as
+    map and data instead, because hashing a terabyte of nothing would be a bomb."""
+    if size - stored > HOLES:
+        hasher = hashlib.sha256(b"sparse %d\0" % size)
+        for offset, length in segments:
+            hasher.update(b"%d+%d\0" % (offset, length))
+            for piece in tar.pieces(length):
+                hasher.update(piece)
+        return hasher.digest()
+    hasher = hashlib.sha256()
+    position = 0
+    for offset, length in (*segments, (size, 0)):
+        for _ in range((offset - position) // len(_ZEROS)):
+            hasher.update(_ZEROS)
+        hasher.update(_ZEROS[: (offset - position) % len(_ZEROS)])
+        for piece in tar.pieces(length):
+            hasher.update(piece)
+        position = offset + length
+    return hasher.digest()
+
+
+def open_content(blob: Blob, entry: Entry) -> Iterator[bytes]:
+    """A file's content in pieces, holes as zeros; reads the layer only up to the content's end."""
+    compression = codec_of(blob)
+    tar: TarInput
+    if compression == "none":
+        tar = SeekInput(blob)
+        tar.offset = entry.offset
+    else:
+        tar = ChunkInput(codec.decode(blob.chunks(), compression))
+        tar.skip(entry.offset)
+    position = 0
+    for offset, length in (*(entry.segments or ((0, entry.stored),)), (entry.size, 0)):
+        while position < offset:
+            step = min(offset - position, len(_ZEROS))
+            yield _ZEROS[:step]
+            position += step
+        for piece in tar.pieces(length):
+            yield bytes(piece)
+        position += length

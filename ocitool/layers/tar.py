@@ -1,0 +1,552 @@
+"""The tar reader: strict, streaming, and quick (about 5 microseconds an entry).
+
+Reads v7, ustar, GNU (long names, base-256 numbers, old sparse) and pax (local and global records, xattrs, GNU sparse
+0.0, 0.1 and 1.0). Strict: a header that does not check is an error wherever it stands, never the end of the archive;
+what readers commonly disagree on is read as the Go library reads it, since that is what engines use, and is noted.
+
+Memory: one header with its extension records (`limits.TAR_HEADER_DATA`) and one sparse map, whatever the archive.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+from zlib import adler32
+
+from ocitool import limits
+from ocitool.errors import FormatError, LimitError, UnsupportedError
+from ocitool.layers.entry import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind, Segments, Xattrs, normalise
+
+BLOCK = 512
+_ZEROS = bytes(BLOCK)
+_FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
+_KINDS = {
+    b"0": Kind.FILE, b"\0": Kind.FILE, b"7": Kind.FILE, b"S": Kind.FILE, b"1": Kind.HARDLINK, b"2": Kind.SYMLINK,
+    b"3": Kind.CHAR, b"4": Kind.BLOCK, b"5": Kind.DIRECTORY, b"6": Kind.FIFO,
+}  # fmt: skip
+_POSIX_MAGIC = b"ustar\x0000"
+_GNU_MAGIC = b"ustar  \0"
+_I64 = 1 << 63
+
+
+class TarInput(Protocol):
+    """Bytes of a tar, forward only."""
+
+    offset: int
+
+    def read(self, size: int) -> bytes:
+        """Exactly `size` bytes, fewer only at the end."""
+
+    def pieces(self, size: int) -> Iterator[bytes | memoryview]:
+        """`size` bytes in pieces; each is valid until the next is asked for. `FormatError` at an early end."""
+
+    def skip(self, size: int) -> None:
+        """`FormatError` when fewer than `size` bytes are left."""
+
+    def rest(self) -> Iterator[bytes | memoryview]:
+        """All that is left, in pieces."""
+
+
+class Note(NamedTuple):
+    """Something a reader accepts and a validator reports: a rule id, the path it is about, a sentence."""
+
+    rule: str
+    path: bytes
+    text: str
+
+
+class Notes:
+    """Notes of one layer; the first `LIMIT` are kept, the rest counted."""
+
+    LIMIT = 200
+
+    def __init__(self) -> None:
+        self.kept: list[Note] = []
+        self.dropped = 0
+
+    def add(self, rule: str, path: bytes, text: str) -> None:
+        if len(self.kept) < self.LIMIT:
+            self.kept.append(Note(rule, path, text))
+        else:
+            self.dropped += 1
+
+
+def entries(tar: TarInput, notes: Notes) -> Iterator[Entry]:
+    """The entries of an archive, in order.
+
+    Between two steps the caller may read the data of the entry just given with `tar.pieces(entry.stored)`; what it leaves
+    is skipped. When the iterator ends, everything to the last byte has been read: bytes after the end-of-archive blocks
+    count in a layer's digest. Raises `FormatError`, `LimitError`.
+    """
+    numbers: dict[bytes, int] = {}
+    global_records: dict[bytes, bytes] = {}
+    longest = limits.PATH_LENGTH
+    unpack = _FIELDS.unpack
+    remaining = limits.layer_entries()
+    while True:
+        start = tar.offset
+        header = tar.read(BLOCK)
+        if len(header) < BLOCK:
+            if header:
+                raise FormatError(f"tar ends inside a header, at offset {start}")
+            notes.add("tar-no-end", b"", "the two end-of-archive blocks are missing")
+            return
+        if header == _ZEROS:
+            _end(tar, start, notes)
+            return
+        records: dict[bytes, bytes] | None = None
+        sparse_pairs: list[int] | None = None
+        long_name = long_link = None
+        # An entry is a header, with any number of extension headers before it.
+        while True:
+            fields = unpack(header)
+            (name, mode_b, uid_b, gid_b, size_b, mtime_b, sum_b, flag, link, magic, _, _, major_b, minor_b, prefix, _) = fields
+            total = (adler32(header[:256]) & 0xFFFF) + (adler32(header[256:]) & 0xFFFF) - 2 - sum(sum_b) + 256
+            stated = numbers.get(sum_b)
+            if stated is None:
+                stated = _remember(numbers, sum_b, "checksum", start)
+            if stated != total and stated != _signed_sum(header):
+                raise FormatError(f"not a tar header at offset {start}: its checksum is wrong")
+            size = numbers.get(size_b)
+            if size is None:
+                size = _remember(numbers, size_b, "size", start)
+            if flag in b"xgLKX":
+                if size > limits.TAR_HEADER_DATA or size < 0:
+                    raise LimitError(f"extension header of {size} bytes at offset {start}")
+                data = tar.read(size)
+                tar.skip(-size % BLOCK)
+                if len(data) < size:
+                    raise FormatError(f"tar ends inside an extension header, at offset {start}")
+                if flag == b"L":
+                    long_name = data.split(b"\0", 1)[0]
+                elif flag == b"K":
+                    long_link = data.split(b"\0", 1)[0]
+                elif flag == b"g":
+                    found, _ = _pax(data, start)
+                    if found.keys() - {b"comment"}:
+                        notes.add("tar-global-pax", b"", "a global pax header changes entries; many readers ignore it")
+                    global_records.update(found)
+                else:
+                    found, pairs = _pax(data, start)
+                    records = {**records, **found} if records else found
+                    if pairs:
+                        sparse_pairs = (sparse_pairs or []) + pairs
+                start = tar.offset
+                header = tar.read(BLOCK)
+                if len(header) < BLOCK or header == _ZEROS:
+                    raise FormatError(f"extension header without an entry at offset {start}")
+                continue
+            break
+
+        kind = _KINDS.get(flag)
+        if kind is None:
+            if flag == b"V":  # GNU volume label: a name for the archive, not an entry
+                tar.skip(size + -size % BLOCK)
+                continue
+            raise UnsupportedError(f"tar entry of unknown type {flag!r} at offset {start}")
+        name = name.split(b"\0", 1)[0]
+        if magic == _POSIX_MAGIC and prefix[0]:
+            name = prefix.split(b"\0", 1)[0] + b"/" + name
+        mode = numbers.get(mode_b)
+        if mode is None:
+            mode = _remember(numbers, mode_b, "mode", start)
+        uid = numbers.get(uid_b)
+        if uid is None:
+            uid = _remember(numbers, uid_b, "uid", start)
+        gid = numbers.get(gid_b)
+        if gid is None:
+            gid = _remember(numbers, gid_b, "gid", start)
+        seconds = numbers.get(mtime_b)
+        if seconds is None:
+            seconds = _remember(numbers, mtime_b, "mtime", start)
+        mtime = seconds * 1_000_000_000
+        link = link.split(b"\0", 1)[0] if link[0] else b""
+        xattrs: Xattrs | None = None
+        segments: Segments | None = None
+        real_size: int | None = None
+        if global_records:
+            records = {**global_records, **(records or {})}
+        if records:
+            name = records.get(b"path") or name
+            link = records.get(b"linkpath") or link
+            for key in (b"path", b"linkpath"):
+                if b"\0" in records.get(key, b""):
+                    raise FormatError(f"a name with a zero byte at offset {start}")
+            if value := records.get(b"size"):
+                size = _decimal(value, start)
+            if value := records.get(b"uid"):
+                uid = _decimal(value, start)
+            if value := records.get(b"gid"):
+                gid = _decimal(value, start)
+            if value := records.get(b"mtime"):
+                mtime = _pax_time(value, start)
+            xattrs = tuple(sorted((k[13:], v) for k, v in records.items() if k.startswith(b"SCHILY.xattr."))) or None
+        if long_name is not None:
+            name = long_name
+        if long_link is not None:
+            link = long_link
+        if size < 0:
+            raise FormatError(f"negative size at offset {start}")
+        if kind == Kind.FILE and name[-1:] == b"/" and flag != b"S":
+            kind = Kind.DIRECTORY  # how v7 spelt a directory
+        if kind == Kind.FILE:
+            stored = size
+            end = tar.offset + size + -size % BLOCK
+            if flag == b"S":
+                segments, real_size, extensions = _old_sparse(tar, header, start)
+                end += extensions
+            elif records and any(key.startswith(b"GNU.sparse.") for key in records):
+                name, segments, real_size = _pax_sparse(tar, records, sparse_pairs, name, size, start)
+                stored = size - (tar.offset - (end - size - -size % BLOCK))
+            if segments is not None:
+                assert real_size is not None
+                _check_segments(segments, real_size, stored, start)
+                size = real_size
+        else:
+            if size and kind != Kind.DIRECTORY:
+                notes.add("tar-size-without-data", normalise(name), "an entry that has no data states a size")
+            size = stored = 0
+            end = tar.offset
+        if uid >= _I64 or uid < -_I64 or gid >= _I64 or gid < -_I64 or mtime >= _I64 or mtime < -_I64 or size >= _I64:
+            raise FormatError(f"a number out of range at offset {start}")
+        if len(name) > longest or len(link) > longest:
+            raise LimitError(f"a path of {max(len(name), len(link))} bytes at offset {start}")
+
+        if name[-1:] == b"/":
+            path = name[:-1]
+        else:
+            path = name
+        if path[:2] == b"./":
+            path = path[2:]
+        if path[:1] == b"/" or b"//" in path or b"/." in path or path[:1] == b"." or path[-1:] == b"/":
+            if path.startswith(b"/"):
+                notes.add("tar-absolute-name", normalise(path), "the name begins with a slash")
+            path = normalise(path)
+        if path.count(b"/") > limits.PATH_DEPTH:
+            raise LimitError(f"a path {path.count(b'/')} levels deep at offset {start}")
+        slash = path.rfind(b"/") + 1
+        if path.startswith(WHITEOUT_PREFIX, slash):
+            kind, path = _whiteout(path, slash)
+        elif not path and kind != Kind.DIRECTORY:
+            raise FormatError(f"an entry without a name at offset {start}")
+        device = None
+        if kind == Kind.HARDLINK:
+            link = normalise(link)
+        elif kind == Kind.CHAR or kind == Kind.BLOCK:
+            device = (_number(major_b, "device", start), _number(minor_b, "device", start))
+            if not (0 <= device[0] < 1 << 32 and 0 <= device[1] < 1 << 32):
+                raise FormatError(f"a device number out of range at offset {start}")
+            link = b""
+        elif kind != Kind.SYMLINK:
+            link = b""
+        remaining -= 1
+        if remaining < 0:
+            raise LimitError(
+                f"more than {limits.layer_entries()} entries in one layer", hint="raise OCITOOL_MAX_LAYER_ENTRIES"
+            )
+        yield Entry(
+            path, kind, mode & 0o7777, uid, gid, mtime, size, link, tar.offset, stored, device, xattrs, segments
+        )
+        padding = -stored % BLOCK
+        if end - padding != tar.offset:
+            tar.skip(end - padding - tar.offset)
+        if padding:
+            tar.read(padding)  # some writers end an archive with the last byte of the last file
+
+
+def _end(tar: TarInput, start: int, notes: Notes) -> None:
+    """Reads from the first end-of-archive block (already read, at `start`) to the last byte."""
+    second = tar.read(BLOCK)
+    if not second:
+        notes.add("tar-no-end", b"", "only one of two end-of-archive blocks")
+        return
+    if second != _ZEROS[: len(second)]:
+        raise FormatError(f"a lone zero block inside the tar, at offset {start}")
+    trailing = False
+    for piece in tar.rest():
+        if not trailing and bytes(piece).strip(b"\0"):
+            trailing = True
+    if trailing:
+        notes.add("tar-trailing-data", b"", "data stands after the end-of-archive blocks")
+
+
+def _whiteout(path: bytes, slash: int) -> tuple[Kind, bytes]:
+    base = path[slash:]
+    if base == OPAQUE_NAME:
+        return Kind.OPAQUE, path[: max(slash - 1, 0)]
+    if base.startswith(b".wh..wh."):
+        return Kind.METADATA, path
+    target = base[len(WHITEOUT_PREFIX) :]
+    if target in (b"", b".", b".."):
+        return Kind.INVALID, path
+    return Kind.WHITEOUT, path[:slash] + target
+
+
+def _signed_sum(header: bytes) -> int:
+    """The checksum as some old tars computed it, with signed bytes."""
+    body = header[:148] + b" " * 8 + header[156:]
+    return sum(body) - 256 * sum(byte > 127 for byte in body)
+
+
+def _remember(numbers: dict[bytes, int], field: bytes, what: str, start: int) -> int:
+    """`_number`, remembered: most entries of a layer repeat the same few modes, owners and times."""
+    if len(numbers) > 8192:
+        numbers.clear()
+    value = numbers[field] = _number(field, what, start)
+    return value
+
+
+def _number(field: bytes, what: str, start: int) -> int:
+    """A numeric header field: octal text, or base-256 when the top bit is set (GNU)."""
+    lead = field[0]
+    if lead & 0x80:
+        value = int.from_bytes(field, "big")
+        if lead == 0xFF:
+            return value - (1 << (8 * len(field)))
+        return value & ~(0x80 << (8 * (len(field) - 1)))
+    text = field.strip(b" \0")
+    if not text:
+        return 0
+    text = text.split(b"\0", 1)[0].rstrip(b" ")
+    if not text.isdigit():
+        raise FormatError(f"the {what} of the tar header at offset {start} is not a number")
+    try:
+        return int(text, 8)
+    except ValueError:
+        raise FormatError(f"the {what} of the tar header at offset {start} is not octal") from None
+
+
+def _decimal(text: bytes, start: int) -> int:
+    digits = text[1:] if text[:1] == b"-" else text
+    if not digits.isdigit() or len(digits) > 20:
+        raise FormatError(f"a pax record at offset {start} is not a number")
+    return int(text)
+
+
+def _pax_time(text: bytes, start: int) -> int:
+    """Seconds with any number of decimals, as nanoseconds; digits beyond the ninth are dropped (POSIX pax, "mtime")."""
+    sign, digits = (-1, text[1:]) if text[:1] == b"-" else (1, text)
+    whole, _, fraction = digits.partition(b".")
+    if not whole.isdigit() or (fraction and not fraction.isdigit()) or len(whole) > 20:
+        raise FormatError(f"a pax time at offset {start} is not a number")
+    return sign * (int(whole) * 1_000_000_000 + int(fraction[:9].ljust(9, b"0")))
+
+
+def _pax(data: bytes, start: int) -> tuple[dict[bytes, bytes], list[int]]:
+    """pax records, and the numbers of GNU sparse 0.0, whose keys repeat. Values are bytes of any kind."""
+    records: dict[bytes, bytes] = {}
+    pairs: list[int] = []
+    position, end = 0, len(data)
+    while position < end:
+        space = data.find(b" ", position, position + 20)
+        digits = data[position:space] if space > 0 else b""
+        if not digits.isdigit():
+            if not data[position:].strip(b"\0"):
+                break  # padding counted in the size, as some writers do
+            raise FormatError(f"a pax record without a length at offset {start}")
+        stop = position + int(digits)
+        equals = data.find(b"=", space, stop)
+        if stop > end or stop <= space or data[stop - 1 : stop] != b"\n" or equals < 0:
+            raise FormatError(f"a broken pax record at offset {start}")
+        key, value = data[space + 1 : equals], data[equals + 1 : stop - 1]
+        if key == b"GNU.sparse.offset" or key == b"GNU.sparse.numbytes":
+            if len(pairs) >= 2 * limits.SPARSE_SEGMENTS:
+                raise LimitError(f"too many sparse segments at offset {start}")
+            if (len(pairs) % 2 == 0) != (key == b"GNU.sparse.offset"):
+                raise FormatError(f"a broken sparse map at offset {start}")
+            pairs.append(_decimal(value, start))
+        records[key] = value
+        position = stop
+    return records, pairs
+
+
+def _pairs(numbers: list[int], start: int) -> Segments:
+    if len(numbers) % 2:
+        raise FormatError(f"a broken sparse map at offset {start}")
+    return tuple((numbers[i], numbers[i + 1]) for i in range(0, len(numbers), 2) if numbers[i + 1])
+
+
+def _old_sparse(tar: TarInput, header: bytes, start: int) -> tuple[Segments, int, int]:
+    """GNU's old sparse format: the map in the header and extension blocks. Returns map, real size, bytes of extensions."""
+    numbers: list[int] = []
+
+    def take(block: bytes, at: int, count: int) -> None:
+        for i in range(at, at + 24 * count, 24):
+            if block[i] == 0 and block[i + 12] == 0:
+                break
+            numbers.append(_number(block[i : i + 12], "sparse map", start))
+            numbers.append(_number(block[i + 12 : i + 24], "sparse map", start))
+
+    take(header, 386, 4)
+    more, extensions = header[482], 0
+    while more:
+        block = tar.read(BLOCK)
+        if len(block) < BLOCK:
+            raise FormatError(f"tar ends inside a sparse map, at offset {start}")
+        extensions += BLOCK
+        if len(numbers) > 2 * limits.SPARSE_SEGMENTS:
+            raise LimitError(f"too many sparse segments at offset {start}")
+        take(block, 0, 21)
+        more = block[504]
+    return _pairs(numbers, start), _number(header[483:495], "real size", start), extensions
+
+
+def _pax_sparse(
+    tar: TarInput, records: dict[bytes, bytes], pairs: list[int] | None, name: bytes, size: int, start: int
+) -> tuple[bytes, Segments | None, int | None]:
+    """GNU sparse 0.0, 0.1 and 1.0 (GNU tar manual, "Storing Sparse Files"). Reads the map of 1.0 from the data."""
+    name = records.get(b"GNU.sparse.name") or name
+    if b"\0" in name:
+        raise FormatError(f"a name with a zero byte at offset {start}")
+    if records.get(b"GNU.sparse.major") == b"1" and records.get(b"GNU.sparse.minor") == b"0":
+        real = _decimal(records.get(b"GNU.sparse.realsize", b""), start)
+        return name, _sparse_map(tar, size, start), real
+    if b"GNU.sparse.map" in records:
+        text = records[b"GNU.sparse.map"]
+        pairs = [_decimal(number, start) for number in text.split(b",")] if text else []
+    elif b"GNU.sparse.numblocks" not in records:
+        return name, None, None
+    real = _decimal(records.get(b"GNU.sparse.size", b""), start)
+    return name, _pairs(pairs or [], start), real
+
+
+def _sparse_map(tar: TarInput, size: int, start: int) -> Segments:
+    """The map at the head of the data: a count and its pairs, one decimal number a line, filled up to a block."""
+    numbers: list[int] = []
+    pending = b""
+    expected: int | None = None
+    while expected is None or len(numbers) < expected:
+        if size < BLOCK:
+            raise FormatError(f"a broken sparse map at offset {start}")
+        size -= BLOCK
+        *lines, pending = (pending + tar.read(BLOCK)).split(b"\n")
+        for line in lines:
+            if expected is None:
+                expected = 2 * _decimal(line, start)
+                if not 0 <= expected <= 2 * limits.SPARSE_SEGMENTS:
+                    raise LimitError(f"too many sparse segments at offset {start}")
+            elif len(numbers) < expected:
+                numbers.append(_decimal(line, start))
+        if len(pending) > 40 and (expected is None or len(numbers) < expected):
+            raise FormatError(f"a broken sparse map at offset {start}")
+    return _pairs(numbers, start)
+
+
+def _check_segments(segments: Segments, real_size: int, stored: int, start: int) -> None:
+    position = total = 0
+    for offset, length in segments:
+        if offset < position or length < 0:
+            raise FormatError(f"a sparse map out of order at offset {start}")
+        position = offset + length
+        total += length
+    if position > real_size or total != stored or real_size < 0:
+        raise FormatError(f"a sparse map that does not fit its file at offset {start}")
+
+
+class ChunkInput:
+    """A `TarInput` over chunks that come once."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self.offset = 0
+        self._chunks = chunks
+        self._chunk = b""
+        self._position = 0
+
+    def _next(self) -> bool:
+        for chunk in self._chunks:
+            if chunk:
+                self._chunk, self._position = chunk, 0
+                return True
+        self._chunk, self._position = b"", 0
+        return False
+
+    def read(self, size: int) -> bytes:
+        position = self._position
+        data = self._chunk[position : position + size]
+        got = len(data)
+        self._position = position + got
+        if got < size:
+            parts = [data]
+            while got < size and self._next():
+                part = self._chunk[: size - got]
+                self._position = len(part)
+                got += len(part)
+                parts.append(part)
+            data = b"".join(parts)
+        self.offset += got
+        return data
+
+    def pieces(self, size: int) -> Iterator[bytes | memoryview]:
+        while size:
+            available = len(self._chunk) - self._position
+            if not available:
+                if not self._next():
+                    raise FormatError(f"tar ends inside an entry, at offset {self.offset}")
+                continue
+            take = min(size, available)
+            piece = memoryview(self._chunk)[self._position : self._position + take]
+            self._position += take
+            self.offset += take
+            size -= take
+            yield piece
+
+    def skip(self, size: int) -> None:
+        position = self._position + size
+        if position <= len(self._chunk):
+            self._position = position
+            self.offset += size
+            return
+        for _ in self.pieces(size):
+            pass
+
+    def rest(self) -> Iterator[bytes | memoryview]:
+        while self._position < len(self._chunk) or self._next():
+            piece = memoryview(self._chunk)[self._position :]
+            self._position = len(self._chunk)
+            self.offset += len(piece)
+            yield piece
+
+
+class RandomReader(Protocol):
+    """Bytes that can be read anywhere."""
+
+    size: int
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """`size` bytes from `offset`, fewer only at the end."""
+
+
+class SeekInput:
+    """A `TarInput` over a reader that seeks: only headers are read, data only when `pieces` asks for it."""
+
+    STEP = 1 << 19
+
+    def __init__(self, reader: RandomReader) -> None:
+        self.offset = 0
+        self._reader = reader
+        self._size = reader.size
+
+    def read(self, size: int) -> bytes:
+        data = self._reader.pread(size, self.offset)
+        self.offset += len(data)
+        return data
+
+    def pieces(self, size: int) -> Iterator[bytes | memoryview]:
+        while size:
+            piece = self._reader.pread(min(size, self.STEP), self.offset)
+            if not piece:
+                raise FormatError(f"tar ends inside an entry, at offset {self.offset}")
+            self.offset += len(piece)
+            size -= len(piece)
+            yield piece
+
+    def skip(self, size: int) -> None:
+        if self.offset + size > self._size:
+            raise FormatError(f"tar ends inside an entry, at offset {self.offset}")
+        self.offset += size
+
+    def rest(self) -> Iterator[bytes | memoryview]:
+        """Left unread: a seeking reader checks no digest, so what stands behind the end does not matter to it."""
+        self.offset = self._size
+        return iter(())

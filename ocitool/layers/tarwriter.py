@@ -1,0 +1,122 @@
+"""A deterministic tar writer: the same entries give the same bytes, always.
+
+ustar headers, with pax records for what ustar cannot hold (long or odd names, large numbers, fractional or negative
+times, xattrs). Each header follows from its entry alone, so readers agree on it. Sparse files are written dense.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ocitool.errors import FormatError
+from ocitool.layers.entry import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind
+
+_FLAGS = {
+    Kind.FILE: b"0", Kind.HARDLINK: b"1", Kind.SYMLINK: b"2", Kind.CHAR: b"3", Kind.BLOCK: b"4", Kind.DIRECTORY: b"5",
+    Kind.FIFO: b"6", Kind.WHITEOUT: b"0", Kind.OPAQUE: b"0", Kind.METADATA: b"0",
+}  # fmt: skip
+_BLOCK = 512
+END = bytes(2 * _BLOCK)
+"""The two end-of-archive blocks."""
+
+
+def write(entries: Iterable[tuple[Entry, Iterable[bytes]]]) -> Iterator[bytes]:
+    """The tar of these entries with their contents, in pieces. A content whose length is not the entry's size is a
+    `FormatError`, raised after the piece that shows it."""
+    for entry, content in entries:
+        yield header(entry)
+        written = 0
+        for piece in content:
+            written += len(piece)
+            yield piece
+        expected = entry.size if entry.kind == Kind.FILE else 0
+        if written != expected:
+            raise FormatError(f"{written} bytes of content where the entry says {expected}")
+        if written % _BLOCK:
+            yield bytes(-written % _BLOCK)
+    yield END
+
+
+def header(entry: Entry) -> bytes:
+    """The header blocks of one entry, pax records included."""
+    name = member_name(entry)
+    records: dict[bytes, bytes] = {}
+    name_field, prefix = _split(name)
+    if name_field is None or not name.isascii():
+        records[b"path"] = name
+        name_field, prefix = name[:100], b""
+    link = entry.link if entry.kind in (Kind.SYMLINK, Kind.HARDLINK) else b""
+    if len(link) > 100 or not link.isascii():
+        records[b"linkpath"] = link
+    size = entry.size if entry.kind == Kind.FILE else 0
+    if size >= 8**11:
+        records[b"size"] = b"%d" % size
+    for key, value in ((b"uid", entry.uid), (b"gid", entry.gid)):
+        if not 0 <= value < 8**7:
+            records[key] = b"%d" % value
+    seconds, nanoseconds = divmod(entry.mtime, 1_000_000_000)
+    if nanoseconds or not 0 <= seconds < 8**11:
+        records[b"mtime"] = _decimal_time(entry.mtime)
+    for xattr, value in entry.xattrs or ():
+        records[b"SCHILY.xattr." + xattr] = value
+    extension = b""
+    if records:
+        data = b"".join(_record(key, records[key]) for key in sorted(records))
+        extension = _block(b"PaxHeaders/entry", b"x", len(data), mode=0o644) + data + bytes(-len(data) % _BLOCK)
+    return extension + _block(
+        name_field, _FLAGS[entry.kind], size if size < 8**11 else 0, mode=entry.mode,
+        uid=entry.uid if b"uid" not in records else 0, gid=entry.gid if b"gid" not in records else 0,
+        mtime=seconds if 0 <= seconds < 8**11 else 0, link=link[:100], prefix=prefix, device=entry.device or (0, 0),
+    )  # fmt: skip
+
+
+def member_name(entry: Entry) -> bytes:
+    """The entry's name as a tar spells it: directories end in a slash, whiteouts carry their prefix."""
+    if entry.kind == Kind.DIRECTORY:
+        return entry.path + b"/" if entry.path else b"./"
+    if entry.kind == Kind.WHITEOUT:
+        parent, slash, base = entry.path.rpartition(b"/")
+        return parent + slash + WHITEOUT_PREFIX + base
+    if entry.kind == Kind.OPAQUE:
+        return entry.path + b"/" + OPAQUE_NAME if entry.path else OPAQUE_NAME
+    return entry.path
+
+
+def _split(name: bytes) -> tuple[bytes | None, bytes]:
+    """A name for the ustar fields, cut at a slash where it is long; None where it does not fit."""
+    if len(name) <= 100:
+        return name, b""
+    cut = name.find(b"/", len(name) - 101)
+    if 0 < cut <= 155 and cut < len(name) - 1:
+        return name[cut + 1 :], name[:cut]
+    return None, b""
+
+
+def _decimal_time(time: int) -> bytes:
+    sign = b"-" if time < 0 else b""
+    seconds, nanoseconds = divmod(abs(time), 1_000_000_000)
+    fraction = (b".%09d" % nanoseconds).rstrip(b"0") if nanoseconds else b""
+    return sign + b"%d" % seconds + fraction
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    body = b" " + key + b"=" + value + b"\n"
+    length = len(body)
+    while len(b"%d" % length) + len(body) != length:
+        length = len(b"%d" % length) + len(body)
+    return b"%d" % length + body
+
+
+def _block(
+    name: bytes, flag: bytes, size: int, *, mode: int, uid: int = 0, gid: int = 0, mtime: int = 0, link: bytes = b"",
+    prefix: bytes = b"", device: tuple[int, int] = (0, 0),
+) -> bytes:  # fmt: skip
+    for number in device:
+        if number >= 8**7:
+            raise FormatError(f"device number {number} does not fit a ustar header")
+    fields = (
+        name.ljust(100, b"\0") + b"%07o\0" % mode + b"%07o\0" % uid + b"%07o\0" % gid + b"%011o\0" % size
+        + b"%011o\0" % mtime + b" " * 8 + flag + link.ljust(100, b"\0") + b"ustar\x0000" + bytes(64)
+        + b"%07o\0" % device[0] + b"%07o\0" % device[1] + prefix.ljust(155, b"\0") + bytes(12)
+    )  # fmt: skip
+    return fields[:148] + b"%06o\0 " % sum(fields) + fields[156:]

@@ -1,0 +1,82 @@
+"""How much a hostile image may cost: every bound in one place, in bytes unless it says otherwise.
+
+Each can be raised by the environment variable named beside it, for the rare honest image beyond it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocitool.errors import UsageError
+
+KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
+
+
+def _from_environment(name: str, default: int) -> int:
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise UsageError(f"{name} must be a whole number of bytes")
+    return int(text)
+
+
+DOCUMENT_SIZE = 4 * MiB
+"""A manifest, index or configuration: what registries accept as the largest manifest."""
+
+DOCUMENT_DEPTH = 64
+"""Nesting of arrays and objects in a document."""
+
+DOCUMENT_VALUES = 400_000
+"""Values (array items and object members) in one document: bounds the memory a parsed document takes."""
+
+INDEX_DEPTH = 8
+"""An index within an index within an index."""
+
+INDEX_MANIFESTS = 10_000
+"""Manifests reached from one index, nested ones included."""
+
+ARCHIVE_MEMBERS = 1_000_000
+"""Members of an image archive."""
+
+TAR_HEADER_DATA = 1 * MiB
+"""PAX records or a GNU long name of one entry."""
+
+SPARSE_SEGMENTS = 1_000_000
+"""Data segments of one sparse file."""
+
+PATH_LENGTH = 64 * KiB
+"""An entry's path, above what any file system takes."""
+
+PATH_DEPTH = 2_048
+"""Components of an entry's path."""
+
+SYMLINK_HOPS = 40
+"""Symbolic links followed for one path, as the Linux kernel."""
+
+ZSTD_WINDOW = 128 * MiB
+"""The window a zstd frame may ask for (what the reference decoder accepts by default)."""
+
+
+def layer_entries() -> int:
+    """Entries of one layer (`OCITOOL_MAX_LAYER_ENTRIES`)."""
+    return _from_environment("OCITOOL_MAX_LAYER_ENTRIES", 20_000_000)
+
+
+def unpacked_size() -> int:
+    """One layer or archive, decompressed (`OCITOOL_MAX_UNPACKED_SIZE`)."""
+    return _from_environment("OCITOOL_MAX_UNPACKED_SIZE", 1 << 40)
+
+
+def unpacked_ratio() -> int:
+    """Unpacked bytes a stored byte may become, once `RATIO_FREE` bytes are out (`OCITOOL_MAX_RATIO`)."""
+    return _from_environment("OCITOOL_MAX_RATIO", 200)
+
+
+RATIO_FREE = 1 * GiB
+"""Below this the ratio is not asked: a layer with one large file of zeros is honest, and costs a second."""
+
+
+def cache_size() -> int:
+    """All files of the index cache together (`OCITOOL_CACHE_SIZE`)."""
+    return _from_environment("OCITOOL_CACHE_SIZE", 1 * GiB)

@@ -1,0 +1,102 @@
+"""JSON documents, read strictly and kept as the bytes they came in.
+
+Refused: duplicate keys (two readers would see two documents), bytes that are not UTF-8, NaN and infinities, and anything
+beyond the limits of size, depth and number of values. Unknown fields stay: `fields` is the whole document.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from ocitool import limits
+from ocitool.digest import Digest
+from ocitool.errors import FormatError, LimitError
+
+
+class Document:
+    """A JSON object with its bytes. Subclasses name its fields; none changes it."""
+
+    def __init__(self, raw: bytes, fields: Mapping[str, Any]) -> None:
+        self.raw = raw
+        self.fields = fields
+
+    @cached_property
+    def digest(self) -> Digest:
+        return Digest.of(self.raw)
+
+
+def parse(raw: bytes, where: str) -> Any:
+    """The value of a JSON text. Raises `FormatError` and `LimitError`, both with `where`."""
+    if len(raw) > limits.DOCUMENT_SIZE:
+        raise LimitError(f"a document of {len(raw)} bytes, more than {limits.DOCUMENT_SIZE}", where)
+    if raw.count(b",") + raw.count(b":") + raw.count(b"[") + raw.count(b"{") > limits.DOCUMENT_VALUES:
+        raise LimitError("a document of too many values", where)
+    _check_depth(raw, where)
+    try:
+        return json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse, parse_float=_float
+        )
+    except UnicodeDecodeError:
+        raise FormatError("the document is not UTF-8", where) from None
+    except FormatError as error:
+        raise error.at(where) from None
+    except json.JSONDecodeError as error:
+        raise FormatError(f"not JSON: {error.msg} at byte {error.pos}", where) from None
+    except (ValueError, RecursionError):  # an integer of thousands of digits
+        raise FormatError("the document holds a number that is too long", where) from None
+
+
+def parse_object(raw: bytes, where: str) -> dict[str, Any]:
+    value = parse(raw, where)
+    if not isinstance(value, dict):
+        raise FormatError("the document is not a JSON object", where)
+    return value
+
+
+def _check_depth(raw: bytes, where: str) -> None:
+    """Bounds nesting before the parser recurses. Counts brackets outside of strings."""
+    if max(raw.count(b"["), raw.count(b"{")) < limits.DOCUMENT_DEPTH // 2:
+        return
+    depth = 0
+    in_string = escaped = False
+    for byte in raw:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in b"[{":
+            depth += 1
+            if depth > limits.DOCUMENT_DEPTH:
+                raise LimitError(f"a document nested more than {limits.DOCUMENT_DEPTH} deep", where)
+        elif byte in b"]}":
+            depth -= 1
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise FormatError(f"the key {key[:80]!r} stands twice in one object")
+            seen.add(key)
+    return value
+
+
+def _refuse(constant: str) -> Any:
+    raise FormatError(f"{constant} is not JSON")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise FormatError("a number out of range")
+    return value

@@ -1,0 +1,256 @@
+"""Descriptors, manifests, indexes and configurations as values over their documents.
+
+Sources: image-spec descriptor.md, manifest.md, image-index.md, config.md; Docker image manifest version 2 schema 2. What the
+reader needs is checked here and is a `FormatError`; everything else the specification asks is `ocitool.spec.schema`'s.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from ocitool.digest import Digest
+from ocitool.errors import FormatError
+from ocitool.spec import mediatypes
+from ocitool.spec.document import Document, parse_object
+
+REF_NAME = "org.opencontainers.image.ref.name"
+CONTAINERD_NAME = "io.containerd.image.name"
+ATTESTATION_TYPE = "vnd.docker.reference.type"
+ATTESTATION_SUBJECT = "vnd.docker.reference.digest"
+
+
+class Platform(NamedTuple):
+    """`os/architecture[/variant]`; None where a document does not say."""
+
+    os: str | None
+    architecture: str | None
+    variant: str | None
+
+    def __str__(self) -> str:
+        return "/".join(
+            part for part in (self.os or "unknown", self.architecture or "unknown", self.variant) if part
+        )
+
+
+class Descriptor(NamedTuple):
+    """image-spec descriptor.md. `fields` is the whole object, unknown members included."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    fields: Mapping[str, Any]
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        return strings(self.fields.get("annotations"))
+
+    @property
+    def platform(self) -> Platform | None:
+        found = self.fields.get("platform")
+        return platform_of(found) if isinstance(found, dict) else None
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        urls = self.fields.get("urls")
+        return tuple(url for url in urls if isinstance(url, str)) if isinstance(urls, list) else ()
+
+    @property
+    def is_attestation(self) -> bool:
+        """A buildx attestation: a manifest beside the image it speaks of, on no platform."""
+        return self.annotations.get(ATTESTATION_TYPE) == "attestation-manifest"
+
+    def embedded(self) -> bytes | None:
+        """The content when the descriptor carries it (descriptor.md, "data"), and it is what the digest says."""
+        data = self.fields.get("data")
+        if not isinstance(data, str):
+            return None
+        try:
+            content = base64.b64decode(data, validate=True)
+        except (binascii.Error, ValueError):
+            raise FormatError(f"the embedded data of {self.digest} is not base64") from None
+        hasher = self.digest.hasher()
+        hasher.update(content)
+        if len(content) != self.size or hasher.hexdigest() != self.digest.encoded:
+            raise FormatError(f"the embedded data of {self.digest} is not what its digest says")
+        return content
+
+
+def strings(value: object) -> dict[str, str]:
+    """The members of an object that are strings; of annotations and labels, all that are valid."""
+    if not isinstance(value, dict):
+        return {}
+    return {key: text for key, text in value.items() if isinstance(text, str)}
+
+
+def string(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def platform_of(fields: Mapping[str, Any]) -> Platform:
+    return Platform(
+        string(fields.get("os")), string(fields.get("architecture")), string(fields.get("variant"))
+    )
+
+
+def descriptor(value: object, where: str) -> Descriptor:
+    if not isinstance(value, dict):
+        raise FormatError("a descriptor is not an object", where)
+    media_type, size = value.get("mediaType", ""), value.get("size")
+    if not isinstance(media_type, str):
+        raise FormatError("a descriptor's mediaType is not a string", where)
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 63:
+        raise FormatError("a descriptor without a size", where)
+    try:
+        digest = Digest.parse(value.get("digest"))
+    except FormatError:
+        raise FormatError("a descriptor without a digest", where) from None
+    return Descriptor(media_type, digest, size, value)
+
+
+def _descriptors(fields: Mapping[str, Any], key: str, where: str) -> tuple[Descriptor, ...]:
+    found = fields.get(key)
+    if found is None:
+        return ()
+    if not isinstance(found, list):
+        raise FormatError(f"{key} is not a list", where)
+    return tuple(descriptor(value, where) for value in found)
+
+
+class Manifest(Document):
+    """An image manifest, OCI or Docker schema 2."""
+
+    def __init__(self, raw: bytes, fields: Mapping[str, Any], where: str) -> None:
+        super().__init__(raw, fields)
+        self.config = descriptor(fields.get("config"), where)
+        self.layers = _descriptors(fields, "layers", where)
+
+    @property
+    def media_type(self) -> str:
+        return string(self.fields.get("mediaType")) or mediatypes.OCI_MANIFEST
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        return strings(self.fields.get("annotations"))
+
+    @property
+    def artifact_type(self) -> str | None:
+        """What an artifact is (manifest.md, "Guidelines for Artifact Usage"); None for an image."""
+        stated = string(self.fields.get("artifactType"))
+        if stated:
+            return stated
+        return None if self.config.media_type in mediatypes.CONFIGS else self.config.media_type
+
+    @property
+    def is_image(self) -> bool:
+        """An image has an image configuration; anything else is an artifact that may look like one."""
+        return self.config.media_type in mediatypes.CONFIGS or self.config.media_type == ""
+
+
+class Index(Document):
+    """An image index or Docker manifest list. `"manifests": null`, as some savers write it, is an empty list."""
+
+    def __init__(self, raw: bytes, fields: Mapping[str, Any], where: str) -> None:
+        super().__init__(raw, fields)
+        self.manifests = _descriptors(fields, "manifests", where)
+
+    @property
+    def media_type(self) -> str:
+        return string(self.fields.get("mediaType")) or mediatypes.OCI_INDEX
+
+
+def read(raw: bytes, where: str, stated: str | None = None) -> Manifest | Index:
+    """A manifest or an index, told apart by content.
+
+    A document that could be read as both, or that contradicts the media type of its descriptor, is refused
+    (CVE-2021-41190). `stated` is that media type, where there is one.
+    """
+    fields = parse_object(raw, where)
+    own = fields.get("mediaType")
+    if own is not None and not isinstance(own, str):
+        raise FormatError("mediaType is not a string", where)
+    index_like = "manifests" in fields
+    manifest_like = "layers" in fields or "config" in fields
+    if index_like and manifest_like:
+        raise FormatError("the document is a manifest and an index at once", where)
+    if "fsLayers" in fields:
+        raise FormatError("Docker schema 1 manifests are not supported", where)
+    known = mediatypes.INDEXES | mediatypes.MANIFESTS
+    if own and stated in known and own != stated:
+        raise FormatError(f"the document says {own}, its descriptor {stated}", where)
+    says = own or stated
+    if (says in mediatypes.MANIFESTS and index_like) or (says in mediatypes.INDEXES and manifest_like):
+        raise FormatError(f"the document is not the {says} it is said to be", where)
+    if index_like or (says in mediatypes.INDEXES and not manifest_like):
+        return Index(raw, fields, where)
+    if manifest_like:
+        return Manifest(raw, fields, where)
+    raise FormatError("neither a manifest nor an index", where)
+
+
+class HistoryEntry(NamedTuple):
+    """config.md, "history"; None where the document does not say."""
+
+    created: str | None
+    created_by: str | None
+    comment: str | None
+    empty_layer: bool
+
+
+class Config(Document):
+    """An image configuration (config.md). Fails soft: what is missing or of a wrong type reads as absent."""
+
+    @cached_property
+    def platform(self) -> Platform:
+        return platform_of(self.fields)
+
+    @property
+    def created(self) -> str | None:
+        return string(self.fields.get("created"))
+
+    @property
+    def author(self) -> str | None:
+        return string(self.fields.get("author"))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The `config` section: what a container is started with."""
+        found = self.fields.get("config")
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def diff_ids(self) -> tuple[Digest | None, ...]:
+        """As stated, lowest layer first; None for one that is no digest."""
+        rootfs = self.fields.get("rootfs")
+        stated = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+        if not isinstance(stated, list):
+            return ()
+        found: list[Digest | None] = []
+        for text in stated:
+            try:
+                found.append(Digest.parse(text))
+            except FormatError:
+                found.append(None)
+        return tuple(found)
+
+    @cached_property
+    def history(self) -> tuple[HistoryEntry, ...]:
+        stated = self.fields.get("history")
+        if not isinstance(stated, list):
+            return ()
+        return tuple(
+            HistoryEntry(
+                string(item.get("created")), string(item.get("created_by")), string(item.get("comment")),
+                item.get("empty_layer") is True,
+            )
+            for item in stated
+            if isinstance(item, dict)
+        )  # fmt: skip
+
+    def keys(self, setting: str) -> tuple[str, ...]:
+        """The keys of a set written as an object: `Volumes`, `ExposedPorts`."""
+        found = self.settings.get(setting)
+        return tuple(sorted(found)) if isinstance(found, dict) else ()

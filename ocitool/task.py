@@ -1,0 +1,146 @@
+"""What a running command carries: progress, notices, cancellation, and the only two thread pools of the program.
+
+A `Task` is passed explicitly to whatever may take long. Pools are made on first use, so that quick commands never pay for
+them. Layers run on the I/O pool, blocks (read, hash, inflate) on the CPU pool: a block never waits for a layer's result,
+only for its consumer, so the two never deadlock.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event, Semaphore
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from ocitool.errors import CancelledError
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Notice(NamedTuple):
+    """Something the user should know that is no error: a stable code and a sentence."""
+
+    code: str
+    text: str
+
+
+class Task:
+    """`advance` is told (label, bytes done now, total or None); it is called from several threads."""
+
+    def __init__(
+        self,
+        *,
+        jobs: int = 4,
+        advance: Callable[[str, int, int | None], None] | None = None,
+        cores: int | None = None,
+    ) -> None:
+        self.jobs = max(1, jobs)
+        self.cores = cores or _cores()
+        self.notices: list[Notice] = []
+        self._advance = advance
+        self._stopped = Event()
+        self._cpu: ThreadPoolExecutor | None = None
+        self._io: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Task:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
+        for pool in (self._io, self._cpu):
+            if pool is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def notice(self, code: str, text: str) -> None:
+        notice = Notice(code, text)
+        if notice not in self.notices:
+            self.notices.append(notice)
+
+    def advance(self, label: str, done: int, total: int | None = None) -> None:
+        if self._advance is not None:
+            self._advance(label, done, total)
+
+    def cancel(self) -> None:
+        self._stopped.set()
+
+    def check(self) -> None:
+        """Raises `CancelledError` once the task is cancelled; called between blocks."""
+        if self._stopped.is_set():
+            raise CancelledError("interrupted")
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """The results in order, computed on the I/O pool; the first error stops the others and is raised."""
+        if len(items) < 2:
+            return [function(item) for item in items]
+        if self._io is None:
+            self._io = _pool(self.jobs)
+        futures = [self._io.submit(function, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            self.cancel()
+            raise
+
+    @contextmanager
+    def ahead(self, chunks: Iterable[T], depth: int = 4) -> Iterator[Iterator[T]]:
+        """The chunks, produced on the CPU pool up to `depth` ahead of the one who takes them; errors pass through.
+
+        Leaving the block stops the producer and waits for it, so the chunks' owner may close what they read from.
+        """
+        from queue import SimpleQueue
+
+        if self._cpu is None:
+            self._cpu = _pool(self.cores)
+        queue: SimpleQueue[tuple[bool, T | BaseException | None]] = SimpleQueue()
+        slots = Semaphore(depth)
+        gone = Event()
+
+        def produce() -> None:
+            try:
+                for chunk in chunks:
+                    slots.acquire()
+                    if gone.is_set():
+                        return
+                    queue.put((True, chunk))
+                queue.put((False, None))
+            except BaseException as error:  # handed to the consumer, whichever it is
+                queue.put((False, error))
+
+        def consume() -> Iterator[T]:
+            while True:
+                more, value = queue.get()
+                if not more:
+                    if isinstance(value, BaseException):
+                        raise value
+                    return
+                slots.release()
+                yield value  # type: ignore[misc]
+
+        future = self._cpu.submit(produce)
+        try:
+            yield consume()
+        finally:
+            gone.set()
+            slots.release()
+            if not future.cancel():
+                future.exception()
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(threads)
