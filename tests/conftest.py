@@ -1,0 +1,161 @@
+"""What every test may ask for: the command in a subprocess, the testdata, real tools, a private Docker engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one run of ocitool ended."""
+
+    args: tuple[str, ...]
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def out(self) -> str:
+        return self.stdout.decode("utf-8", "surrogateescape")
+
+    @property
+    def err(self) -> str:
+        return self.stderr.decode("utf-8", "surrogateescape")
+
+    def json(self) -> Any:
+        try:
+            return json.loads(self.stdout)
+        except ValueError:
+            raise AssertionError(f"no JSON on standard output of {self}") from None
+
+    def __str__(self) -> str:
+        return f"ocitool {' '.join(self.args)}: exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def testdata() -> Path:
+    """The folder of real images."""
+    return ROOT / "testdata"
+
+
+@pytest.fixture
+def ocitool(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
+    """Runs the command: `ocitool("ls", path, stdin=b"", cwd=..., env={...}, timeout=120)`. One cache for one test.
+
+    An `env` value of None takes that variable away. Standard input is empty unless given.
+    """
+    cache = tmp_path_factory.mktemp("cache")
+
+    def run(
+        *args: str | os.PathLike[str],
+        stdin: bytes = b"",
+        cwd: str | os.PathLike[str] | None = None,
+        env: dict[str, str | None] | None = None,
+        timeout: float = 120,
+    ) -> Result:
+        words = tuple(os.fspath(arg) for arg in args)
+        wanted = {**os.environ, "OCITOOL_CACHE_DIR": str(cache), **(env or {})}
+        done = subprocess.run(
+            [sys.executable, "-m", "ocitool", *words],
+            input=stdin,
+            capture_output=True,
+            cwd=cwd,
+            env={name: value for name, value in wanted.items() if value is not None},
+            timeout=timeout,
+        )
+        return Result(words, done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def _need(*tools: str) -> str:
+    missing = [tool for tool in tools if (os.geteuid() != 0 if tool == "root" else shutil.which(tool) is None)]
+    if missing:
+        reason = f"needs {', '.join(missing)}"
+        if os.environ.get("OCITOOL_REQUIRE_TOOLS") == "1":
+            pytest.fail(f"{reason} (OCITOOL_REQUIRE_TOOLS=1)", pytrace=False)
+        pytest.skip(reason)
+    return tools[0]
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[..., str]:
+    """`need("skopeo")` skips where a tool is missing, and fails with OCITOOL_REQUIRE_TOOLS=1; "root" is one as well.
+
+    It returns the first tool, to be the first word of a command.
+    """
+    return _need
+
+
+class Engine:
+    """A Docker engine of the tests' own. Calling it runs the docker client: `engine("load", "-i", path)`."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.env = {**os.environ, "DOCKER_API_VERSION": "1.41", "DOCKER_HOST": host}
+        self.env.pop("DOCKER_CONTEXT", None)
+
+    def __call__(
+        self, *args: str | os.PathLike[str], stdin: bytes | None = None, check: bool = True, timeout: float = 300
+    ) -> subprocess.CompletedProcess[bytes]:
+        """The finished process, output captured; with `check` a failure of the client fails the test."""
+        command: Sequence[str | os.PathLike[str]] = ["docker", "-H", self.host, *args]
+        feed: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+        done = subprocess.run(command, capture_output=True, env=self.env, timeout=timeout, **feed)
+        if check and done.returncode:
+            pytest.fail(f"{command}: exit {done.returncode}\n{done.stderr.decode(errors='replace')}", pytrace=False)
+        return done
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[Engine]:
+    """A private dockerd on a Unix socket, without a network; it ends, by its own process id, with the session."""
+    _need("dockerd", "docker", "root")
+    # A socket's path has at most 107 bytes, so not under pytest's own temporary directory.
+    base = Path(tempfile.mkdtemp(prefix="oci-", dir="/tmp"))
+    host = f"unix://{base}/d.sock"
+    command = ["dockerd", "--iptables=false", "--bridge=none", "--storage-driver=vfs", f"--data-root={base}/data"]
+    command += [f"--exec-root={base}/exec", f"--pidfile={base}/pid", "-H", host]
+    with open(base / "log", "wb") as log:
+        daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    try:
+        engine = Engine(host)
+        deadline = time.monotonic() + 60
+        while engine("version", check=False).returncode:
+            if daemon.poll() is not None or time.monotonic() > deadline:
+                tail = (base / "log").read_text(errors="replace")[-2000:]
+                pytest.fail(f"dockerd did not start:\n{tail}", pytrace=False)
+            time.sleep(0.2)
+        yield engine
+    finally:
+        daemon.terminate()
+        try:
+            daemon.wait(30)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait()
+        shutil.rmtree(base, ignore_errors=True)
