@@ -1,8 +1,9 @@
 """Indexes kept between runs, under what was computed, never under what was stated.
 
-Two tables of small files. `ids`: the digest of stored bytes, or a file's identity -> the diff_id computed from those
-bytes. `indexes`: computed diff_id -> index. A look-up needs the first to reach the second. Every file carries a checksum
-and the parser's version: one that does not check is treated as absent and made again. Writes are renames, so processes
+Two tables of small files. `ids`: the digest of stored bytes, or a file's identity -> the diff_id and stored digest
+computed from those bytes, and their codec. `indexes`: computed diff_id -> index. A look-up needs the first to reach the
+second. Every file carries a checksum over its name and content: one that does not check (another version's, damaged, or
+moved from another name) is treated as absent and made again. Writes are renames, so processes
 may share the cache; the least recently used files go when it grows beyond `OCITOOL_CACHE_SIZE` (default 1 GiB).
 
 The directory must belong to the user and be closed to others: whoever can write here could say what an image contains.
@@ -61,11 +62,14 @@ class IndexCache:
         for key in _keys(digest, identity):
             found = self._read("ids", _name(f"{algorithm} {key}"))
             if found is not None:
-                with contextlib.suppress(FormatError, UnicodeDecodeError):
-                    diff_id = Digest.parse(found.decode("ascii"))
-                    index = self._index(diff_id)
+                with contextlib.suppress(FormatError, ValueError):
+                    diff_id, computed, codec = found.decode("ascii").split(" ")
+                    if digest is not None and str(digest) != computed:
+                        continue  # known bytes under a digest that was never computed from them: read them again
+                    index = self._index(Digest.parse(diff_id))
                     if index is not None:
-                        index.digest = digest
+                        index.digest = Digest.parse(computed)
+                        index.codec = codec
                         return index
         return None
 
@@ -75,8 +79,9 @@ class IndexCache:
             return
         data = dump(index)
         self._write("indexes", _name(str(index.diff_id)), data)
+        known = f"{index.diff_id} {index.digest} {index.codec}".encode()
         for key in _keys(index.digest, identity):
-            self._write("ids", _name(f"{index.diff_id.algorithm} {key}"), str(index.diff_id).encode())
+            self._write("ids", _name(f"{index.diff_id.algorithm} {key}"), known)
         self._trim()
 
     def _index(self, diff_id: Digest) -> LayerIndex | None:
@@ -95,11 +100,14 @@ class IndexCache:
         try:
             with open(path, "rb") as file:
                 data = file.read()
-            os.utime(path)
         except OSError:
             return None
         body, checksum = data[:-32], data[-32:]
-        return body if hashlib.sha256(body).digest() == checksum else None
+        if _checksum(table, name, body) != checksum:
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return body
 
     def _write(self, table: str, name: str, body: bytes) -> None:
         assert self._directory is not None
@@ -108,7 +116,7 @@ class IndexCache:
         try:
             with open(temporary, "xb") as file:
                 file.write(body)
-                file.write(hashlib.sha256(body).digest())
+                file.write(_checksum(table, name, body))
             os.replace(temporary, path)
         except OSError:  # a full or read-only disk costs the cache, not the command
             with contextlib.suppress(OSError):
@@ -143,6 +151,13 @@ def _name(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
+def _checksum(table: str, name: str, body: bytes) -> bytes:
+    """Over the name too, so that a file moved to another key is not believed."""
+    hasher = hashlib.sha256(b"%d %s/%s\0" % (PARSER, table.encode(), name.encode()))
+    hasher.update(body)
+    return hasher.digest()
+
+
 def dump(index: LayerIndex) -> bytes:
     """The index as bytes, for this machine only: columns keep its byte order."""
     import zstandard
@@ -155,7 +170,6 @@ def dump(index: LayerIndex) -> bytes:
         "diffId": str(index.diff_id),
         "rows": len(index),
         "size": index.size,
-        "codec": index.codec,
         "devices": sorted(index.devices.items()),
         "xattrs": [[row, [[_text(k), _text(v)] for k, v in pairs]] for row, pairs in sorted(index.xattrs.items())],
         "sparse": sorted(index.sparse.items()),
@@ -202,7 +216,7 @@ def load(data: bytes) -> LayerIndex:
     index.sparse = {row: (tuple((o, n) for o, n in segments), stored) for row, (segments, stored) in head["sparse"]}
     index.notes = tuple(Note(rule, _bytes(path), text) for rule, path, text in head["notes"])
     index.notes_dropped = head["notesDropped"]
-    index.size, index.codec = head["size"], head["codec"]
+    index.size = head["size"]
     index.hashed = "all"
     index.diff_id = Digest.parse(head["diffId"])
     return index

@@ -84,7 +84,7 @@ def _gzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
     return _streams(chunks, new, error, "gzip")
 
 
-def _gzip_engine() -> tuple[Callable[[], Any], type[Exception]]:
+def _gzip_engine() -> tuple[Callable[[], Any], Any]:
     """ISA-L where its wheel exists, else zlib behind the same few methods. Both check each member's CRC and length."""
     try:
         from isal import igzip_lib
@@ -225,7 +225,7 @@ def _bzip2(chunks: Iterator[bytes]) -> Iterator[bytes]:
     return _streams(chunks, bz2.BZ2Decompressor, OSError, "bzip2")
 
 
-def _streams(chunks: Iterator[bytes], new: Callable[[], Any], error: type[Exception], name: str) -> Iterator[bytes]:
+def _streams(chunks: Iterator[bytes], new: Callable[[], Any], error: Any, name: str) -> Iterator[bytes]:
     """Streams of one format one after another; zero padding may follow the last, as gzip(1) and xz(1) allow.
 
     A decoder hands back what follows its stream as a copy, so thousands of tiny streams in one chunk would cost a copy of

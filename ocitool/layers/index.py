@@ -113,3 +113,6 @@ class LayerIndex:
 
 HOLES = 1 << 30
 """Bytes of holes that are still hashed as the zeros they stand for."""
+
+HOLES_TOTAL = 16 << 30
+"""Bytes of holes hashed for one layer: a sparse entry costs a block and may claim `HOLES` of them."""

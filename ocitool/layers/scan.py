@@ -14,10 +14,10 @@ from typing import Any
 
 from ocitool.blob import Blob
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, IntegrityError
+from ocitool.errors import FormatError, IntegrityError, LimitError
 from ocitool.layers import codec
 from ocitool.layers.entry import Entry, Kind, Segments
-from ocitool.layers.index import HOLES, UNKNOWN, LayerIndex
+from ocitool.layers.index import HOLES, HOLES_TOTAL, UNKNOWN, LayerIndex
 from ocitool.layers.tar import ChunkInput, Notes, SeekInput, TarInput, entries
 from ocitool.task import Task
 
@@ -44,6 +44,8 @@ def scan(blob: Blob, task: Task, *, algorithm: str = "sha256") -> LayerIndex:
     tar_hasher: Any = stored_hasher if plain and stored_hasher.name == algorithm else hashlib.new(algorithm)
     label = blob.digest.short if blob.digest else "layer"
 
+    size = 0
+
     def stored() -> Iterator[bytes]:
         for chunk in blob.chunks():
             task.check()
@@ -59,14 +61,16 @@ def scan(blob: Blob, task: Task, *, algorithm: str = "sha256") -> LayerIndex:
                 tar_hasher.update(chunk)
             yield chunk
 
-    size = 0
     notes = Notes()
     pieces = codec.decode(stored(), compression)
     try:
         with task.ahead(pieces) if blob.size > 1 << 20 else nullcontext(pieces) as decoded:
             tar = ChunkInput(unpacked(decoded))
             add = index.add
+            holes = 0
             for entry in entries(tar, notes):
+                if entry.segments is not None:
+                    holes = _count_holes(holes, entry)
                 add(entry, content_hash(tar, entry) if entry.kind == Kind.FILE else UNKNOWN)
     except (FormatError, IntegrityError) as error:
         raise _explain(blob, error) from None
@@ -105,14 +109,26 @@ def listing(blob: Blob) -> LayerIndex:
 def complete(index: LayerIndex, blob: Blob, rows: Sequence[int], task: Task) -> LayerIndex:
     """The index with these rows' contents hashed too, read from an uncompressed blob."""
     found = []
+    holes = 0
     tar = SeekInput(blob)
     for row in rows:
         task.check()
         entry = index.entry(row)
+        if entry.segments is not None:
+            holes = _count_holes(holes, entry)
         tar.offset = entry.offset
         found.append((row, content_hash(tar, entry)))
         task.advance("contents", entry.stored)
     return index.with_contents(found)
+
+
+def _count_holes(holes: int, entry: Entry) -> int:
+    """The layer's holes hashed so far, with this entry's."""
+    if entry.kind == Kind.FILE and entry.size - entry.stored <= HOLES:
+        holes += entry.size - entry.stored
+    if holes > HOLES_TOTAL:
+        raise LimitError(f"sparse files with more than {HOLES_TOTAL} bytes of holes in one layer")
+    return holes
 
 
 def content_hash(tar: TarInput, entry: Entry) -> bytes:

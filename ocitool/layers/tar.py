@@ -28,6 +28,8 @@ _KINDS = {
 _POSIX_MAGIC = b"ustar\x0000"
 _GNU_MAGIC = b"ustar  \0"
 _I64 = 1 << 63
+_GLOBAL_RECORDS = 128
+"""Global pax records in force: they apply to every entry that follows, so each costs time and memory an entry."""
 
 
 class TarInput(Protocol):
@@ -81,6 +83,7 @@ def entries(tar: TarInput, notes: Notes) -> Iterator[Entry]:
     """
     numbers: dict[bytes, int] = {}
     global_records: dict[bytes, bytes] = {}
+    global_size = 0
     longest = limits.PATH_LENGTH
     unpack = _FIELDS.unpack
     remaining = limits.layer_entries()
@@ -97,7 +100,8 @@ def entries(tar: TarInput, notes: Notes) -> Iterator[Entry]:
             return
         records: dict[bytes, bytes] | None = None
         sparse_pairs: list[int] | None = None
-        long_name = long_link = None
+        long_name = long_link = b""
+        extended = 0
         # An entry is a header, with any number of extension headers before it.
         while True:
             fields = unpack(header)
@@ -112,8 +116,9 @@ def entries(tar: TarInput, notes: Notes) -> Iterator[Entry]:
             if size is None:
                 size = _remember(numbers, size_b, "size", start)
             if flag in b"xgLKX":
-                if size > limits.TAR_HEADER_DATA or size < 0:
-                    raise LimitError(f"extension header of {size} bytes at offset {start}")
+                extended += size
+                if extended > limits.TAR_HEADER_DATA or size < 0:
+                    raise LimitError(f"extension headers of {max(size, extended)} bytes at offset {start}")
                 data = tar.read(size)
                 tar.skip(-size % BLOCK)
                 if len(data) < size:
@@ -126,6 +131,9 @@ def entries(tar: TarInput, notes: Notes) -> Iterator[Entry]:
                     found, _ = _pax(data, start)
                     if found.keys() - {b"comment"}:
                         notes.add("tar-global-pax", b"", "a global pax header changes entries; many readers ignore it")
+                    global_size += size
+                    if len(global_records) + len(found) > _GLOBAL_RECORDS or global_size > limits.TAR_HEADER_DATA:
+                        raise LimitError(f"too many global pax records at offset {start}")
                     global_records.update(found)
                 else:
                     found, pairs = _pax(data, start)
@@ -142,6 +150,8 @@ def entries(tar: TarInput, notes: Notes) -> Iterator[Entry]:
         kind = _KINDS.get(flag)
         if kind is None:
             if flag == b"V":  # GNU volume label: a name for the archive, not an entry
+                if size < 0:
+                    raise FormatError(f"negative size at offset {start}")
                 tar.skip(size + -size % BLOCK)
                 continue
             raise UnsupportedError(f"tar entry of unknown type {flag!r} at offset {start}")
@@ -182,13 +192,13 @@ def entries(tar: TarInput, notes: Notes) -> Iterator[Entry]:
             if value := records.get(b"mtime"):
                 mtime = _pax_time(value, start)
             xattrs = tuple(sorted((k[13:], v) for k, v in records.items() if k.startswith(b"SCHILY.xattr."))) or None
-        if long_name is not None:
+        if long_name:
             name = long_name
-        if long_link is not None:
+        if long_link:
             link = long_link
         if size < 0:
             raise FormatError(f"negative size at offset {start}")
-        if kind == Kind.FILE and name[-1:] == b"/" and flag != b"S":
+        if flag == b"\0" and name[-1:] == b"/":
             kind = Kind.DIRECTORY  # how v7 spelt a directory
         if kind == Kind.FILE:
             stored = size
@@ -220,7 +230,7 @@ def entries(tar: TarInput, notes: Notes) -> Iterator[Entry]:
         if path[:2] == b"./":
             path = path[2:]
         if path[:1] == b"/" or b"//" in path or b"/." in path or path[:1] == b"." or path[-1:] == b"/":
-            if path.startswith(b"/"):
+            if name.startswith(b"/"):
                 notes.add("tar-absolute-name", normalise(path), "the name begins with a slash")
             path = normalise(path)
         if path.count(b"/") > limits.PATH_DEPTH:
@@ -301,10 +311,9 @@ def _number(field: bytes, what: str, start: int) -> int:
     """A numeric header field: octal text, or base-256 when the top bit is set (GNU)."""
     lead = field[0]
     if lead & 0x80:
-        value = int.from_bytes(field, "big")
-        if lead == 0xFF:
-            return value - (1 << (8 * len(field)))
-        return value & ~(0x80 << (8 * (len(field) - 1)))
+        bits = 8 * len(field) - 1  # the first bit only says base-256; the rest is a two's complement number
+        value = int.from_bytes(field, "big") & ((1 << bits) - 1)
+        return value - (1 << bits) if lead & 0x40 else value
     text = field.strip(b" \0")
     if not text:
         return 0
@@ -420,7 +429,10 @@ def _sparse_map(tar: TarInput, size: int, start: int) -> Segments:
         if size < BLOCK:
             raise FormatError(f"a broken sparse map at offset {start}")
         size -= BLOCK
-        *lines, pending = (pending + tar.read(BLOCK)).split(b"\n")
+        block = tar.read(BLOCK)
+        if len(block) < BLOCK:
+            raise FormatError(f"tar ends inside a sparse map, at offset {start}")
+        *lines, pending = (pending + block).split(b"\n")
         for line in lines:
             if expected is None:
                 expected = 2 * _decimal(line, start)
@@ -511,7 +523,8 @@ class ChunkInput:
 class RandomReader(Protocol):
     """Bytes that can be read anywhere."""
 
-    size: int
+    @property
+    def size(self) -> int: ...
 
     def pread(self, size: int, offset: int) -> bytes:
         """`size` bytes from `offset`, fewer only at the end."""

@@ -1,7 +1,7 @@
 """JSON documents, read strictly and kept as the bytes they came in.
 
-Refused: duplicate keys (two readers would see two documents), bytes that are not UTF-8, NaN and infinities, and anything
-beyond the limits of size, depth and number of values. Unknown fields stay: `fields` is the whole document.
+Refused: duplicate keys (two readers would see two documents), bytes that are not UTF-8, escapes that are no character (half
+a surrogate pair), NaN and infinities, and anything beyond the limits of size, depth and number of values. Unknown fields stay: `fields` is the whole document.
 """
 
 from __future__ import annotations
@@ -36,9 +36,14 @@ def parse(raw: bytes, where: str) -> Any:
         raise LimitError("a document of too many values", where)
     _check_depth(raw, where)
     try:
-        return json.loads(
+        value = json.loads(
             raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse, parse_float=_float
         )
+        if b"\\ud" in raw or b"\\uD" in raw:
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError:
+        raise FormatError("a string with half of a surrogate pair is not text", where) from None
     except UnicodeDecodeError:
         raise FormatError("the document is not UTF-8", where) from None
     except FormatError as error:

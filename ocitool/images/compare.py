@@ -1,0 +1,95 @@
+"""Comparing entries: two layers with each other, or the two sides of one path."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.index import LayerIndex
+
+FIELDS = ("type", "content", "mode", "uid", "gid", "mtime", "linkTarget", "links", "xattrs", "device")
+"""What a path has besides its name; the names are those of the JSON report."""
+
+
+def differing(a: Entry, b: Entry, same_content: bool, ignore: Collection[str] = ()) -> tuple[str, ...]:
+    """The fields in which two entries differ, `links` aside, in the order of `FIELDS`.
+
+    `same_content` is asked of two files only. A different type says it all: its other fields are not compared.
+    """
+    if a.kind != b.kind:
+        return () if "type" in ignore else ("type",)
+    found = []
+    if a.kind == Kind.FILE and not same_content and "content" not in ignore:
+        found.append("content")
+    if a.kind != Kind.SYMLINK and a.mode != b.mode and "mode" not in ignore:
+        found.append("mode")
+    if a.uid != b.uid and "uid" not in ignore:
+        found.append("uid")
+    if a.gid != b.gid and "gid" not in ignore:
+        found.append("gid")
+    if a.mtime != b.mtime and "mtime" not in ignore:
+        found.append("mtime")
+    if a.link != b.link and "linkTarget" not in ignore:
+        found.append("linkTarget")
+    if a.xattrs != b.xattrs and "xattrs" not in ignore:
+        found.append("xattrs")
+    if a.device != b.device and "device" not in ignore:
+        found.append("device")
+    return tuple(found)
+
+
+class LayerChange(NamedTuple):
+    """One path of two layers: rows in either, None where it is not, and the fields that differ."""
+
+    path: bytes
+    before: int | None
+    after: int | None
+    fields: tuple[str, ...]
+
+
+def rows(index: LayerIndex) -> dict[tuple[bytes, int], int]:
+    """The row that counts for each path: of duplicates the later. Whiteouts and opaque markers have names of their own."""
+    special = int(Kind.WHITEOUT)
+    return {
+        (path, kind if kind >= special else 0): row
+        for row, (path, kind) in enumerate(zip(index.paths, index.kinds, strict=True))
+        if kind != Kind.METADATA
+    }
+
+
+def undecided(a: LayerIndex, b: LayerIndex) -> tuple[list[int], list[int]]:
+    """Rows whose contents `compare` will ask for and that are not known: files of one path and size in both."""
+    found: tuple[list[int], list[int]] = ([], [])
+    others = rows(b)
+    for key, row in rows(a).items():
+        other = others.get(key)
+        if other is None or a.kinds[row] != Kind.FILE or b.kinds[other] != Kind.FILE or a.sizes[row] != b.sizes[other]:
+            continue
+        if a.content(row) is None:
+            found[0].append(row)
+        if b.content(other) is None:
+            found[1].append(other)
+    return found
+
+
+def compare(a: LayerIndex, b: LayerIndex, ignore: Collection[str] = ()) -> list[LayerChange]:
+    """How layer `b` differs from layer `a`, order aside: nothing for layers of equal entries.
+
+    Contents must be known where `undecided` asks. Hard links compare by their target's name, whiteouts by their path.
+    """
+    found = []
+    others = rows(b)
+    for key, row in rows(a).items():
+        other = others.pop(key, None)
+        if other is None:
+            found.append(LayerChange(key[0], row, None, ()))
+            continue
+        if key[1]:
+            continue  # a whiteout has nothing but its path
+        same = a.sizes[row] == b.sizes[other] and a.content(row) == b.content(other)
+        fields = differing(a.entry(row), b.entry(other), same, ignore)
+        if fields:
+            found.append(LayerChange(key[0], row, other, fields))
+    found += [LayerChange(key[0], None, row, ()) for key, row in others.items()]
+    return found

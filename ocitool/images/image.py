@@ -1,0 +1,164 @@
+"""An image: manifest, configuration and layers, with layers, diff_ids and history zipped once, here.
+
+Fails soft where documents disagree (`aligned`, `history_aligned`): what cannot be paired for certain is not paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ocitool import limits
+from ocitool.blob import Blob, BytesBlob
+from ocitool.digest import Digest, verified
+from ocitool.errors import IntegrityError, LimitError, NotFoundError, OcitoolError
+from ocitool.layers.scan import codec_of
+from ocitool.spec import mediatypes
+from ocitool.spec.document import parse_object
+from ocitool.spec.manifest import Config, Descriptor, Index, Manifest, Platform, read
+from ocitool.transports.source import Record, Source
+
+
+class Layer(NamedTuple):
+    """One layer as its image states it, lowest is 0. `blob` is None where the bytes are not here; `size` is the stored
+    size; `digest` is None in docker archives that name no blobs; `created_by` is the instruction that made it."""
+
+    number: int
+    blob: Blob | None
+    digest: Digest | None
+    diff_id: Digest | None
+    size: int
+    media_type: str
+    created_by: str | None
+    created: str | None
+
+    @property
+    def compression(self) -> str | None:
+        """By the first bytes; by the media type where the blob is not here; None where neither says."""
+        if self.blob is None:
+            return mediatypes.layer_codec(self.media_type)
+        return codec_of(self.blob)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """`manifest` is None for docker archives. `image_id` is the digest of the configuration (a v1 archive: its own id)."""
+
+    where: str
+    transport: str
+    tags: tuple[str, ...]
+    digest: Digest | None
+    manifest: Manifest | None
+    config: Config
+    image_id: str
+    layers: tuple[Layer, ...]
+    platform: Platform
+    aligned: bool
+    history_aligned: bool
+
+    @property
+    def is_image(self) -> bool:
+        """False for an artifact: a manifest whose configuration is something else."""
+        return self.manifest is None or self.manifest.is_image
+
+    @property
+    def media_type(self) -> str:
+        return self.manifest.media_type if self.manifest else mediatypes.DOCKER_MANIFEST
+
+    @property
+    def missing(self) -> tuple[Digest, ...]:
+        return tuple(layer.digest for layer in self.layers if layer.blob is None and layer.digest is not None)
+
+    @property
+    def size(self) -> int:
+        """Stored bytes of all layers."""
+        return sum(layer.size for layer in self.layers)
+
+
+def document_bytes(source: Source, descriptor: Descriptor, what: str) -> bytes:
+    """A document's verified bytes. `NotFoundError` where the blob is absent, `IntegrityError` where it is another."""
+    where = f"{source.where}: {what} {descriptor.digest.algorithm}:{descriptor.digest.short}"
+    blob = source.blob(descriptor.digest)
+    if blob is None:
+        embedded = descriptor.embedded()
+        if embedded is None:
+            raise NotFoundError(f"the {what} {descriptor.digest} is not here", source.where)
+        blob = BytesBlob(embedded)
+    if blob.size != descriptor.size:
+        raise IntegrityError(f"{blob.size} bytes where {descriptor.size} are stated", where)
+    if blob.size > limits.DOCUMENT_SIZE:
+        raise LimitError(f"a document of {blob.size} bytes, more than {limits.DOCUMENT_SIZE}", where)
+    try:
+        return b"".join(verified(blob.chunks(), descriptor.digest, descriptor.size))
+    except OcitoolError as error:
+        raise error.at(where) from None
+
+
+def read_manifest(source: Source, descriptor: Descriptor) -> Manifest | Index:
+    where = f"{source.where}: manifest {descriptor.digest.algorithm}:{descriptor.digest.short}"
+    return read(document_bytes(source, descriptor, "manifest"), where, descriptor.media_type)
+
+
+def from_manifest(source: Source, descriptor: Descriptor, manifest: Manifest, tags: tuple[str, ...]) -> Image:
+    if manifest.is_image:
+        raw = document_bytes(source, manifest.config, "config")
+        config = Config(raw, parse_object(raw, f"{source.where}: config {manifest.config.digest.short}"))
+    else:
+        config = Config(b"{}", {})  # an artifact's is not ours to read
+    rows = [_stored(source, layer) for layer in manifest.layers]
+    platform = config.platform
+    if platform == Platform(None, None, None) and descriptor.platform:
+        platform = descriptor.platform
+    layers, aligned, history_aligned = _zip(config, rows)
+    return Image(
+        source.where, source.transport, tags, descriptor.digest, manifest, config, str(manifest.config.digest),
+        layers, platform, aligned or not manifest.is_image, history_aligned,
+    )  # fmt: skip
+
+
+def _stored(source: Source, layer: Descriptor) -> tuple[Blob | None, Digest, int, str]:
+    blob = source.blob(layer.digest)
+    if blob is None:
+        embedded = layer.embedded()
+        blob = BytesBlob(embedded, layer.digest) if embedded is not None else None
+    if blob is not None and blob.size != layer.size:
+        raise IntegrityError(
+            f"{blob.size} bytes where {layer.size} are stated", f"{source.where}: layer {layer.digest}"
+        )
+    return blob, layer.digest, layer.size, layer.media_type
+
+
+def from_record(source: Source, record: Record) -> Image:
+    config = Config(record.config, parse_object(record.config, f"{source.where}: config"))
+    rows = [
+        (blob, blob.digest if blob else None, blob.size if blob else 0, _record_type(blob)) for blob in record.layers
+    ]
+    layers, aligned, history_aligned = _zip(config, rows)
+    return Image(
+        source.where, source.transport, record.tags, None, None, config, record.image_id or str(config.digest), layers,
+        config.platform, aligned, history_aligned,
+    )  # fmt: skip
+
+
+def _record_type(blob: Blob | None) -> str:
+    codec = codec_of(blob) if blob is not None else "none"
+    return mediatypes.DOCKER_LAYER if codec == "none" else f"{mediatypes.DOCKER_LAYER}.{codec}"
+
+
+def _zip(
+    config: Config, rows: Sequence[tuple[Blob | None, Digest | None, int, str]]
+) -> tuple[tuple[Layer, ...], bool, bool]:
+    """Layers with their diff_ids and the history entries that made them, where the counts agree."""
+    diff_ids = config.diff_ids
+    made = [entry for entry in config.history if not entry.empty_layer]
+    aligned = len(diff_ids) == len(rows)
+    history_aligned = len(made) == len(rows)
+    layers = tuple(
+        Layer(
+            index, blob, digest, diff_ids[index] if aligned else None, size, media_type,
+            made[index].created_by if history_aligned else None, made[index].created if history_aligned else None,
+        )
+        for index, (blob, digest, size, media_type) in enumerate(rows)
+    )  # fmt: skip
+    return layers, aligned, history_aligned or not config.history

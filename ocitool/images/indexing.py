@@ -1,0 +1,89 @@
+"""The indexes of an image's layers: from the cache, by seeking, or by one pass over the bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ocitool.digest import Digest
+from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, UnsupportedError
+from ocitool.images.image import Image, Layer
+from ocitool.layers.cache import IndexCache
+from ocitool.layers.index import LayerIndex
+from ocitool.layers.scan import codec_of, complete, listing, scan
+from ocitool.task import Task
+
+
+class Indexer:
+    """Reads a layer at most once a run. `verify`: read and hash every layer, believe no cache."""
+
+    def __init__(self, cache: IndexCache, task: Task, *, verify: bool = False) -> None:
+        self.verify = verify
+        self.task = task
+        self._cache = cache
+        self._held: dict[str, LayerIndex] = {}
+        if cache.refused:
+            task.notice("cache", cache.refused)
+
+    def indexes(self, image: Image, layers: Sequence[Layer] | None = None) -> list[LayerIndex]:
+        """The indexes of these layers (all by default), several read at once. Contents may be unknown: see `contents`."""
+        wanted = image.layers if layers is None else layers
+        return self.task.map(lambda layer: self._index(image, layer), list(wanted))
+
+    def pairs(self, wanted: Sequence[tuple[Image, Layer]]) -> list[LayerIndex]:
+        """As `indexes`, over layers of several images."""
+        return self.task.map(lambda pair: self._index(*pair), list(wanted))
+
+    def contents(self, layer: Layer, index: LayerIndex, rows: Sequence[int]) -> LayerIndex:
+        """The index with the contents of these rows known."""
+        missing = [row for row in rows if index.content(row) is None]
+        if not missing:
+            return index
+        assert layer.blob is not None
+        found = complete(index, layer.blob, missing, self.task)
+        self._held[_key(layer, self.verify)] = found
+        return found
+
+    def _index(self, image: Image, layer: Layer) -> LayerIndex:
+        held = self._held.get(_key(layer, self.verify))
+        if held is None:
+            where = f"{image.where}: layer {layer.number}"
+            try:
+                held = self._read(layer)
+            except OcitoolError as error:
+                raise error.at(where) from None
+            self._held[_key(layer, self.verify)] = held
+        if layer.diff_id is not None and held.diff_id is not None and held.diff_id != layer.diff_id:
+            raise IntegrityError(
+                f"unpacks to {held.diff_id}, the configuration states {layer.diff_id}",
+                f"{image.where}: layer {layer.number}",
+            )
+        return held
+
+    def _read(self, layer: Layer) -> LayerIndex:
+        blob = layer.blob
+        if blob is None:
+            raise NotFoundError(f"the layer {layer.digest or layer.number} is not here")
+        if layer.diff_id is None and layer.media_type and "layer" not in layer.media_type and "diff" not in layer.media_type:
+            raise UnsupportedError(f"a layer of type {layer.media_type} holds no file system")
+        if "+encrypted" in layer.media_type:
+            raise UnsupportedError("the layer is encrypted")
+        algorithm = layer.diff_id.algorithm if layer.diff_id else "sha256"
+        Digest(algorithm, "").hasher()  # a diff_id that cannot be checked is no base to stand on
+        if not self.verify:
+            found = self._cache.find(layer.digest, blob.identity, algorithm)
+            if found is not None:
+                return found
+            if codec_of(blob) == "none":
+                return listing(blob)
+        index = scan(blob, self.task, algorithm=algorithm)
+        self._cache.keep(index, blob.identity)
+        return index
+
+
+def _key(layer: Layer, verify: bool) -> str:
+    """What makes two layers one read: the same bytes of a file, or (unless verifying) the same claimed digest."""
+    if layer.digest is not None and not verify:
+        return str(layer.digest)
+    return (layer.blob.identity if layer.blob else None) or f"memory {id(layer.blob)}"
+
+

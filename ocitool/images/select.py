@@ -1,0 +1,296 @@
+"""Which image a reference means: by name, position or digest, then by platform."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from ocitool import limits, reference
+from ocitool.digest import Digest
+from ocitool.errors import LimitError, NotFoundError, OcitoolError, UsageError
+from ocitool.images.image import Image, from_manifest, from_record, read_manifest
+from ocitool.reference import Selector
+from ocitool.spec import mediatypes
+from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, Platform
+from ocitool.transports.opening import Opened
+from ocitool.transports.source import Source
+
+EntryKind = Literal["image", "attestation", "artifact", "index"]
+
+
+class Listed(NamedTuple):
+    """One descriptor of an index, and what it leads to. `document` is None where it is absent (`problem` is None) or
+    cannot be read (`problem` says why)."""
+
+    descriptor: Descriptor
+    kind: EntryKind
+    document: Manifest | Index | None
+    problem: OcitoolError | None
+    tags: tuple[str, ...]
+
+    @property
+    def present(self) -> bool:
+        return self.document is not None or self.problem is not None
+
+
+def listed(source: Source, index: Index) -> tuple[Listed, ...]:
+    """The entries of an index, each looked into, none resolved further."""
+    if len(index.manifests) > limits.INDEX_MANIFESTS:
+        raise LimitError(f"an index of more than {limits.INDEX_MANIFESTS} manifests", source.where)
+    return tuple(_look(source, descriptor) for descriptor in index.manifests)
+
+
+def _look(source: Source, descriptor: Descriptor) -> Listed:
+    document: Manifest | Index | None = None
+    problem: OcitoolError | None = None
+    try:
+        document = read_manifest(source, descriptor)
+    except NotFoundError:
+        pass
+    except OcitoolError as error:
+        problem = error
+    kind: EntryKind = "image"
+    if descriptor.is_attestation:
+        kind = "attestation"
+    elif isinstance(document, Index) or (document is None and descriptor.media_type in mediatypes.INDEXES):
+        kind = "index"
+    elif isinstance(document, Manifest) and not document.is_image:
+        kind = "artifact"
+    return Listed(descriptor, kind, document, problem, tags_of(source, descriptor))
+
+
+def tags_of(source: Source, descriptor: Descriptor) -> tuple[str, ...]:
+    annotations = descriptor.annotations
+    tags = list(source.names.get(descriptor.digest, ()))
+    for key in (CONTAINERD_NAME, REF_NAME):
+        name = annotations.get(key)
+        # A hybrid archive's ref.name is often the bare tag of a name already known.
+        if name and name not in tags and not any(tag.endswith(":" + name) or reference.qualified(tag) == name for tag in tags):
+            tags.append(name)
+    return tuple(tags)
+
+
+def everything(source: Source, index: Index) -> Iterator[tuple[Listed, int]]:
+    """All entries reachable from an index, each digest once, with their depth; a cycle ends at what was seen."""
+    seen: set[Digest] = set()
+    stack = [(entry, 0) for entry in reversed(listed(source, index))]
+    while stack:
+        entry, depth = stack.pop()
+        if entry.descriptor.digest in seen and depth:
+            continue
+        seen.add(entry.descriptor.digest)
+        if len(seen) > limits.INDEX_MANIFESTS:
+            raise LimitError(f"more than {limits.INDEX_MANIFESTS} manifests", source.where)
+        yield entry, depth
+        if isinstance(entry.document, Index):
+            if depth >= limits.INDEX_DEPTH:
+                raise LimitError(f"indexes nested more than {limits.INDEX_DEPTH} deep", source.where)
+            stack += [(child, depth + 1) for child in reversed(listed(source, entry.document))]
+
+
+class Target(NamedTuple):
+    """What a reference names: an index of platforms (`document`, `entries`), or one image."""
+
+    document: Index | None
+    entries: tuple[Listed, ...]
+    image: Image | None
+
+
+def targets(opened: Opened) -> tuple[Target, ...]:
+    """Everything the reference names: one target if it picks one, else all images of the source, one by one.
+
+    Raises `NotFoundError` when the selector matches nothing.
+    """
+    source, selector = opened
+    if source.index is None:
+        return tuple(Target(None, (), image) for image in _records(source, selector))
+    roots = _roots(source, source.index, selector)
+    groups: dict[tuple[str, ...] | Digest, list[Listed]] = {}
+    for entry in roots:
+        # Manifests of several platforms under one name are one image, as if an index stood between.
+        key = entry.tags if entry.tags or entry.kind == "attestation" or _platformed(entry) else entry.descriptor.digest
+        group = groups.setdefault(key, [])
+        if entry.descriptor.digest not in (other.descriptor.digest for other in group):
+            group.append(entry)
+    found: list[Target] = []
+    seen: set[Digest] = set()
+    for group in groups.values():
+        if len(group) > 1:
+            found.append(Target(source.index, tuple(group), None))
+            continue
+        entry = group[0]
+        if entry.descriptor.digest in seen:
+            continue  # another tag of a manifest that is listed already
+        seen.add(entry.descriptor.digest)
+        if isinstance(entry.document, Index):
+            found.append(Target(entry.document, tuple(_flat(source, entry.document)), None))
+        elif isinstance(entry.document, Manifest):
+            tags = tuple(dict.fromkeys(t for e in roots if e.descriptor.digest == entry.descriptor.digest for t in e.tags))
+            found.append(Target(None, (entry,), from_manifest(source, entry.descriptor, entry.document, tags)))
+        elif entry.problem is not None:
+            raise entry.problem
+        elif selector is not None or len(groups) == 1:
+            raise NotFoundError(f"the manifest {entry.descriptor.digest} is not here", source.where)
+        else:
+            found.append(Target(source.index, (entry,), None))
+    return tuple(found)
+
+
+def _platformed(entry: Listed) -> bool:
+    return entry.descriptor.platform is not None
+
+
+def _flat(source: Source, index: Index) -> Iterator[Listed]:
+    """An index's entries, those of nested indexes in their place."""
+    for entry, _ in everything(source, index):
+        yield entry
+
+
+def _records(source: Source, selector: Selector | None) -> list[Image]:
+    if selector is None:
+        return [from_record(source, record) for record in source.records]
+    if selector.position is not None:
+        if selector.position >= len(source.records):
+            raise NotFoundError(f"no image {selector.text}: the archive holds {len(source.records)}", source.where)
+        return [from_record(source, source.records[selector.position])]
+    for record in source.records:
+        if selector.name is not None:
+            if reference.matches(selector.name, record.tags):
+                return [from_record(source, record)]
+        else:
+            image = from_record(source, record)
+            if image.image_id == str(selector.digest):
+                return [image]
+    raise NotFoundError(
+        f"no image {selector.text}", source.where,
+        hint=_names_hint([record.tags for record in source.records]),
+    )  # fmt: skip
+
+
+def _roots(source: Source, index: Index, selector: Selector | None) -> tuple[Listed, ...]:
+    if selector is None:
+        return tuple(entry for entry in listed(source, index) if entry.kind != "attestation")
+    if selector.position is not None:
+        if selector.position >= len(index.manifests):
+            raise NotFoundError(f"no image {selector.text}: the index holds {len(index.manifests)}", source.where)
+        return (_look(source, index.manifests[selector.position]),)
+    if selector.digest is not None:
+        for entry, _ in everything(source, index):
+            if entry.descriptor.digest == selector.digest:
+                return (entry,)
+        for entry, _ in everything(source, index):
+            if isinstance(entry.document, Manifest) and entry.document.config.digest == selector.digest:
+                return (entry,)
+    else:
+        assert selector.name is not None
+        found = tuple(
+            _look(source, descriptor)
+            for descriptor in index.manifests
+            if reference.matches(selector.name, tags_of(source, descriptor))
+        )
+        if found:
+            return found
+    raise NotFoundError(
+        f"no image {selector.text}", source.where,
+        hint=_names_hint([tags_of(source, descriptor) for descriptor in index.manifests]),
+    )  # fmt: skip
+
+
+def _names_hint(tags: list[tuple[str, ...]]) -> str:
+    shown = [f"@{n}" if not names else ", ".join(names) for n, names in enumerate(tags)][:20]
+    return "it holds " + "; ".join(shown) if shown else "it holds no image"
+
+
+def pick_platform(platform: str | None) -> Platform:
+    """`os/arch[/variant]`, or the host's (containers run on Linux, so a macOS host counts as one)."""
+    if platform is None:
+        machine = os.uname().machine
+        names = {"x86_64": ("amd64", None), "aarch64": ("arm64", None), "armv7l": ("arm", "v7"), "armv6l": ("arm", "v6"),
+                 "i686": ("386", None)}  # fmt: skip
+        architecture, variant = names.get(machine, (machine, None))
+        return Platform("linux" if sys.platform == "darwin" else sys.platform, architecture, variant)
+    parts = platform.split("/")
+    if not 2 <= len(parts) <= 3 or not all(parts):
+        raise UsageError(f"{platform} is no platform", hint="os/architecture[/variant], as in linux/arm64")
+    return Platform(parts[0], parts[1], parts[2] if len(parts) == 3 else None)
+
+
+def suits(wanted: Platform, offered: Platform | None) -> bool:
+    """Whether an image for `offered` is what one asks for with `wanted`; arm64 and arm64/v8 are one."""
+    if offered is None or (wanted.os, wanted.architecture) != (offered.os, offered.architecture):
+        return False
+
+    def variant(platform: Platform) -> str | None:
+        return None if (platform.architecture, platform.variant) == ("arm64", "v8") else platform.variant
+
+    return variant(wanted) is None or variant(wanted) == variant(offered)
+
+
+def one(opened: Opened, platform: str | None) -> Image:
+    """The single image a reference means. `NotFoundError` (with the names) when it means several or none; `UsageError`
+    when it means an artifact or attestation."""
+    found = targets(opened)
+    if not found:
+        raise NotFoundError("it holds no image", opened.source.where)
+    if len(found) > 1:
+        raise NotFoundError(
+            f"it holds {len(found)} images and none was picked", opened.source.where,
+            hint=f"append :NAME or :@N; {_names_hint(_all_tags(opened.source))}",
+        )  # fmt: skip
+    target = found[0]
+    image = target.image if target.image is not None else for_platform(opened.source, target, platform)
+    if not image.is_image:
+        raise UsageError("an artifact, where an image is needed", opened.source.where)
+    if target.document is None and platform is not None and not suits(pick_platform(platform), image.platform):
+        raise NotFoundError(f"the image is for {image.platform}, not {platform}", opened.source.where)
+    if any(entry.kind == "attestation" for entry in target.entries if target.image is not None):
+        raise UsageError("an attestation, where an image is needed", opened.source.where)
+    return image
+
+
+def _all_tags(source: Source) -> list[tuple[str, ...]]:
+    if source.index is None:
+        return [record.tags for record in source.records]
+    return [tags_of(source, descriptor) for descriptor in source.index.manifests]
+
+
+def platforms(source: Source, target: Target) -> Iterator[tuple[Platform, Listed]]:
+    """The images of an index with their platforms, in its order. A platform the descriptor leaves out is the config's."""
+    for entry in target.entries:
+        if entry.kind != "image":
+            continue
+        platform = entry.descriptor.platform
+        if platform is None and isinstance(entry.document, Manifest):
+            platform = from_manifest(source, entry.descriptor, entry.document, ()).platform
+        yield platform or Platform(None, None, None), entry
+
+
+def for_platform(source: Source, target: Target, platform: str | None) -> Image:
+    """The image of an index for a platform: the one asked for, else the host's, else the only one."""
+    offered = list(platforms(source, target))
+    wanted = pick_platform(platform)
+    chosen = [entry for have, entry in offered if suits(wanted, have)]
+    if not chosen and platform is None and len(offered) == 1:
+        chosen = [offered[0][1]]
+    if not chosen:
+        names = ", ".join(str(have) for have, _ in offered) or "no image"
+        raise NotFoundError(f"no image for {wanted}", source.where, hint=f"it holds {names}; --platform picks one")
+    return resolve(source, chosen[0], _tags_of_target(target))
+
+
+def _tags_of_target(target: Target) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(tag for entry in target.entries for tag in entry.tags))
+
+
+def resolve(source: Source, entry: Listed, tags: tuple[str, ...] = ()) -> Image:
+    """The image behind an entry. `NotFoundError` where its manifest is not here."""
+    if entry.problem is not None:
+        raise entry.problem
+    if not isinstance(entry.document, Manifest):
+        raise NotFoundError(
+            f"the manifest {entry.descriptor.digest} for {entry.descriptor.platform or 'its platform'} is not here",
+            source.where,
+        )
+    return from_manifest(source, entry.descriptor, entry.document, entry.tags or tags)

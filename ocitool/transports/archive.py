@@ -1,0 +1,357 @@
+"""Image archives: a tar that holds an OCI layout, a `docker save`, or both at once.
+
+An uncompressed archive is indexed by seeking from header to header and its members are read in place. A compressed one,
+and standard input, is read in one pass; members go to one unnamed temporary file, and where the caller asked for
+documents only, whatever is too large to be one leaves no more than its first bytes.
+
+Flavours: OCI archives; `docker save` v1 (`repositories`), v1.2 (`manifest.json`), and the hybrid of Docker 25 and later.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from ocitool import limits
+from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
+from ocitool.digest import Digest
+from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError
+from ocitool.layers import codec
+from ocitool.layers.entry import Entry, Kind, normalise
+from ocitool.layers.tar import ChunkInput, Notes, SeekInput, TarInput, entries
+from ocitool.spec.document import parse, parse_object
+from ocitool.spec.manifest import Index
+from ocitool.task import Task
+from ocitool.transports.source import Record
+
+Want = Literal["documents", "layers"]
+"""What will be read: documents and first bytes of layers, or layers too."""
+
+_LINK_HOPS = 8
+
+
+class Members:
+    """The members of an archive by normalised name; of two with one name the later counts, as for tar."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self._blobs: dict[bytes, Blob] = {}
+        self._links: dict[bytes, bytes] = {}
+        self.duplicates: list[bytes] = []
+
+    def add(self, entry: Entry, blob: Blob | None) -> None:
+        if entry.path in self._blobs or entry.path in self._links:
+            self.duplicates.append(entry.path)
+        self._blobs.pop(entry.path, None)
+        self._links.pop(entry.path, None)
+        if blob is not None:
+            self._blobs[entry.path] = blob
+        elif entry.kind == Kind.HARDLINK:
+            self._links[entry.path] = entry.link
+        elif entry.kind == Kind.SYMLINK:
+            self._links[entry.path] = normalise(entry.path.rpartition(b"/")[0] + b"/" + entry.link)
+        if len(self._blobs) + len(self._links) > limits.ARCHIVE_MEMBERS:
+            raise LimitError(f"more than {limits.ARCHIVE_MEMBERS} members", self.where)
+
+    def __contains__(self, name: str) -> bool:
+        return self.get(name) is not None
+
+    def get(self, name: str) -> Blob | None:
+        """The member, through links to other members."""
+        path = normalise(name.encode("utf-8", "surrogateescape"))
+        for _ in range(_LINK_HOPS):
+            if path in self._blobs:
+                return self._blobs[path]
+            if path not in self._links:
+                return None
+            path = self._links[path]
+        raise FormatError("archive members link in a circle", f"{self.where}: {name}")
+
+    def document(self, name: str) -> bytes | None:
+        blob = self.get(name)
+        if blob is None:
+            return None
+        if blob.size > limits.DOCUMENT_SIZE:
+            raise LimitError(f"a document of {blob.size} bytes, more than {limits.DOCUMENT_SIZE}", f"{self.where}: {name}")
+        data = blob.pread(blob.size, 0)
+        if len(data) != blob.size:
+            raise FormatError("the archive ends inside a member", f"{self.where}: {name}")
+        return data
+
+    def names(self) -> Iterator[bytes]:
+        yield from self._blobs
+        yield from self._links
+
+
+class _Head(BytesBlob):
+    """The first bytes of a member that was not kept, with the size of the whole."""
+
+    def __init__(self, head: bytes, size: int) -> None:
+        super().__init__(head)
+        self.size = size
+
+    def chunks(self, offset: int = 0) -> Iterator[bytes]:
+        raise AssertionError("a member that was not kept is read: open the source with layers")
+
+
+def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
+    """The members of the archive in `file`. Anything that is no archive is a `FormatError`."""
+    members = Members(where)
+    seekable = stat.S_ISREG(file.mode)
+    if seekable:
+        whole = FileBlob(file, 0, file.size)
+        compression = codec.sniff(whole.pread(codec.SNIFF, 0))
+        chunks = whole.chunks()
+    else:
+        head, chunks = _peek(_stream(file))
+        compression = codec.sniff(head)
+    try:
+        if seekable and compression == "none":
+            for entry in entries(SeekInput(whole), Notes()):
+                blob = FileBlob(file, entry.offset, entry.size) if _is_data(entry) else None
+                members.add(entry, blob)
+        else:
+            _spool(members, codec.decode(_told(chunks, where, task, file.size), compression), want)
+    except IntegrityError as error:  # a file that shrank below its own size while it was read
+        raise FormatError(error.what, where) from None
+    except FormatError as error:
+        if not any(members.names()):
+            raise FormatError(f"not an image archive: {error.what}", where) from None
+        raise error.at(where) from None
+    except OcitoolError as error:
+        raise error.at(where) from None
+    return members
+
+
+def _is_data(entry: Entry) -> bool:
+    if entry.segments is not None:
+        raise FormatError("a sparse member in an image archive")
+    return entry.kind == Kind.FILE
+
+
+def _spool(members: Members, chunks: Iterator[bytes], want: Want) -> None:
+    with tempfile.TemporaryFile(prefix="ocitool-") as spool:
+        kept = OpenFile(members.where, descriptor=os.dup(spool.fileno()))
+    written = 0
+    tar: TarInput = ChunkInput(chunks)
+    for entry in entries(tar, Notes()):
+        blob: Blob | None = None
+        if _is_data(entry):
+            if want == "documents" and entry.size > limits.DOCUMENT_SIZE:
+                blob = _Head(tar.read(codec.SNIFF), entry.size)
+            else:
+                blob = FileBlob(kept, written, entry.size)
+                for piece in tar.pieces(entry.size):
+                    _write(kept, piece)
+                written += entry.size
+        members.add(entry, blob)
+
+
+def _write(file: OpenFile, data: bytes | memoryview) -> None:
+    from ocitool.errors import DestinationError
+
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(file.descriptor, view) :]
+    except OSError as error:
+        raise DestinationError(
+            f"the temporary directory {tempfile.gettempdir()} cannot be written: {error.strerror}",
+            hint="TMPDIR names another",
+        ) from None
+
+
+def _stream(file: OpenFile) -> Iterator[bytes]:
+    from ocitool.blob import unreadable
+
+    while True:
+        try:
+            chunk = os.read(file.descriptor, codec.STEP)
+        except OSError as error:
+            raise unreadable(file.path, error) from None
+        if not chunk:
+            return
+        yield chunk
+
+
+def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    head = b""
+    while len(head) < codec.SNIFF:
+        chunk = next(chunks, None)
+        if chunk is None:
+            break
+        head += chunk
+
+    def again() -> Iterator[bytes]:
+        yield head
+        yield from chunks
+
+    return head, again()
+
+
+def _told(chunks: Iterator[bytes], where: str, task: Task, size: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        task.check()
+        task.advance(os.path.basename(where), len(chunk), size or None)
+        yield chunk
+
+
+def is_oci(members: Members) -> bool:
+    return "index.json" in members
+
+
+def is_docker(members: Members) -> bool:
+    return "manifest.json" in members or "repositories" in members
+
+
+class OciArchive:
+    transport = "oci-archive"
+
+    def __init__(self, members: Members) -> None:
+        self.members = members
+        self.where = members.where
+        self.records: tuple[Record, ...] = ()
+        raw = members.document("index.json")
+        if raw is None:
+            raise FormatError("not an OCI archive: it has no index.json", self.where)
+        where = f"{self.where}: index.json"
+        self.index: Index | None = Index(raw, parse_object(raw, where), where)
+        self.names = _names(members, self.index) if is_docker(members) else {}
+
+    def blob(self, digest: Digest) -> Blob | None:
+        blob = self.members.get(f"blobs/{digest.algorithm}/{digest.encoded}")
+        return blob.named(digest) if isinstance(blob, FileBlob) else blob
+
+
+class DockerArchive:
+    transport = "docker-archive"
+
+    def __init__(self, members: Members) -> None:
+        self.members = members
+        self.where = members.where
+        self.index: Index | None = None
+        self.names: dict[Digest, tuple[str, ...]] = {}
+        raw = members.document("manifest.json")
+        if raw is not None:
+            self.records = tuple(_record(members, image, n) for n, image in enumerate(images_of(raw, self.where)))
+        else:
+            raw = members.document("repositories")
+            if raw is None:
+                raise FormatError("not a docker archive: it has neither manifest.json nor repositories", self.where)
+            self.records = tuple(_v1_records(members, raw))
+
+    def blob(self, digest: Digest) -> Blob | None:
+        blob = self.members.get(f"blobs/{digest.algorithm}/{digest.encoded}")
+        return blob.named(digest) if isinstance(blob, FileBlob) else blob
+
+
+def images_of(raw: bytes, where: str) -> list[dict[str, Any]]:
+    """The images of a `manifest.json`, their keys in lower case: jib writes them so."""
+    where = f"{where}: manifest.json"
+    value = parse(raw, where)
+    if not isinstance(value, list) or not all(isinstance(image, dict) for image in value):
+        raise FormatError("manifest.json is not a list of images", where)
+    return [{key.lower(): item for key, item in image.items()} for image in value]
+
+
+def _tags(image: dict[str, Any], where: str) -> tuple[str, ...]:
+    tags = image.get("repotags") or []
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise FormatError("RepoTags is not a list of names", where)
+    return tuple(tags)
+
+
+def _record(members: Members, image: dict[str, Any], position: int) -> Record:
+    where = f"{members.where}: manifest.json, image @{position}"
+    config, layers = image.get("config"), image.get("layers")
+    if layers is None:
+        layers = []
+    if not isinstance(config, str) or not isinstance(layers, list) or not all(isinstance(p, str) for p in layers):
+        raise FormatError("an image without Config and Layers", where)
+    raw = members.document(config)
+    if raw is None:
+        raise FormatError(f"the configuration {config} is missing", where)
+    return Record(_tags(image, where), raw, tuple(_layer(members, path) for path in layers))
+
+
+def _layer(members: Members, path: str) -> Blob | None:
+    blob = members.get(path)
+    if not isinstance(blob, FileBlob):
+        return blob
+    parts = path.removeprefix("./").split("/")
+    if len(parts) == 3 and parts[0] == "blobs":
+        try:
+            return blob.named(Digest.parse(f"{parts[1]}:{parts[2]}"))
+        except FormatError:
+            return blob
+    return blob
+
+
+def _v1_records(members: Members, raw: bytes) -> Iterator[Record]:
+    """Docker's image format before 1.10: one directory a layer, each with a `json` that names its parent."""
+    import json
+
+    where = f"{members.where}: repositories"
+    tags: dict[str, list[str]] = {}
+    for repository, versions in parse_object(raw, where).items():
+        if not isinstance(versions, dict):
+            raise FormatError("a repository without tags", where)
+        for tag, image in versions.items():
+            if not isinstance(image, str):
+                raise FormatError("a tag without an image", where)
+            tags.setdefault(image, []).append(f"{repository}:{tag}")
+    for top, names in tags.items():
+        chain: list[tuple[str, dict[str, Any]]] = []
+        current: object = top
+        while isinstance(current, str) and current:
+            raw_json = members.document(f"{current}/json")
+            if raw_json is None:
+                raise FormatError(f"the image {current} is missing", members.where)
+            if len(chain) > 1024 or any(name == current for name, _ in chain):
+                raise FormatError("the parents of an image form a circle", members.where)
+            fields = parse_object(raw_json, f"{members.where}: {current}/json")
+            chain.append((current, fields))
+            current = fields.get("parent")
+        chain.reverse()
+        last = chain[-1][1]
+        config: dict[str, Any] = {key: last[key] for key in ("architecture", "os", "created", "author", "config") if key in last}
+        config["history"] = [_v1_history(fields) for _, fields in chain]
+        layers = tuple(members.get(f"{name}/layer.tar") for name, _ in chain)
+        yield Record(tuple(names), json.dumps(config, sort_keys=True).encode(), layers, image_id=f"sha256:{top}")
+
+
+def _v1_history(fields: dict[str, Any]) -> dict[str, Any]:
+    container = fields.get("container_config")
+    command = container.get("Cmd") if isinstance(container, dict) else None
+    words = [word for word in command if isinstance(word, str)] if isinstance(command, list) else []
+    entry = {"created": fields.get("created"), "created_by": " ".join(words)}
+    return {key: value for key, value in entry.items() if value}
+
+
+def _names(members: Members, index: Index) -> dict[Digest, tuple[str, ...]]:
+    """The RepoTags of a hybrid archive by manifest digest, matched through the configuration that both name."""
+    raw = members.document("manifest.json")
+    if raw is None:
+        return {}
+    by_config: dict[str, tuple[str, ...]] = {}
+    for image in images_of(raw, members.where):
+        config = image.get("config")
+        if isinstance(config, str):
+            by_config[config.removeprefix("./")] = _tags(image, f"{members.where}: manifest.json")
+    names: dict[Digest, tuple[str, ...]] = {}
+    for manifest in index.manifests:
+        document = members.document(f"blobs/{manifest.digest.algorithm}/{manifest.digest.encoded}")
+        try:
+            fields = parse_object(document, members.where) if document else {}
+        except OcitoolError:
+            continue  # reported where the manifest itself is read
+        config = fields.get("config")
+        digest = config.get("digest") if isinstance(config, dict) else None
+        if isinstance(digest, str):
+            tags = by_config.get("blobs/" + digest.replace(":", "/"))
+            if tags:
+                names[manifest.digest] = tags
+    return names

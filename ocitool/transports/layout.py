@@ -1,0 +1,59 @@
+"""An OCI image layout in a directory (image-spec image-layout.md)."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ocitool import limits
+from ocitool.blob import Blob, FileBlob, OpenFile, unreadable
+from ocitool.digest import Digest
+from ocitool.errors import FormatError, LimitError
+from ocitool.spec.document import parse_object
+from ocitool.spec.manifest import Index
+from ocitool.transports.source import Record
+
+
+def looks_like(directory: str) -> bool:
+    return any(os.path.lexists(os.path.join(directory, name)) for name in ("index.json", "oci-layout"))
+
+
+class Layout:
+    transport = "oci"
+
+    def __init__(self, directory: str) -> None:
+        self.where = directory
+        self.records: tuple[Record, ...] = ()
+        self.names: dict[Digest, tuple[str, ...]] = {}
+        path = os.path.join(directory, "index.json")
+        raw = self.document("index.json")
+        if raw is None:
+            raise FormatError("not an OCI layout: it has no index.json", directory)
+        self.index: Index | None = Index(raw, parse_object(raw, path), path)
+
+    def document(self, name: str) -> bytes | None:
+        """A file at the top of the layout, whole."""
+        path = os.path.join(self.where, name)
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise FormatError("not a regular file", path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise unreadable(path, error) from None
+        file = OpenFile(path)
+        if file.size > limits.DOCUMENT_SIZE:
+            raise LimitError(f"a document of {file.size} bytes, more than {limits.DOCUMENT_SIZE}", path)
+        return FileBlob(file, 0, file.size).pread(file.size, 0)
+
+    def blob(self, digest: Digest) -> Blob | None:
+        path = os.path.join(self.where, "blobs", digest.algorithm, digest.encoded)
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise FormatError("not a regular file", path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise unreadable(path, error) from None
+        file = OpenFile(path)
+        return FileBlob(file, 0, file.size, digest)
