@@ -413,6 +413,8 @@ def _pax_sparse(
         return name, _sparse_map(tar, size, start), real
     if b"GNU.sparse.map" in records:
         text = records[b"GNU.sparse.map"]
+        if text.count(b",") >= 2 * limits.SPARSE_SEGMENTS:
+            raise LimitError(f"too many sparse segments at offset {start}")
         pairs = [_decimal(number, start) for number in text.split(b",")] if text else []
     elif b"GNU.sparse.numblocks" not in records:
         return name, None, None
