@@ -1,0 +1,324 @@
+"""The house rules, read from every module with `ast`: who may import whom, and who may print, exit or start threads.
+
+Each rule is a checker: modules in, breaches out. `test_the_code_keeps` runs it on ocitool, `test_it_can_fail` shows
+it a made-up breach.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+LEVELS: tuple[frozenset[str], ...] = (
+    frozenset({"task", "blob", "digest", "reference", "limits", "errors"}),
+    frozenset({"spec"}),
+    frozenset({"layers"}),
+    frozenset({"transports"}),
+    frozenset({"images"}),
+    frozenset({"operations"}),
+    frozenset({"report"}),  # draws what operations return, so it may import their types; never the other way
+    frozenset({"cli"}),
+    frozenset({"__main__"}),
+)
+"""From the lowest up: a module imports its own level and those below. `ocitool` itself holds the version only."""
+
+LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
+
+OWNERS: dict[str, tuple[str, ...]] = {
+    "oras": ("ocitool.transports.registry",),
+    "jsonschema": ("ocitool.spec",),
+    "referencing": ("ocitool.spec",),
+    "typer": ("ocitool.cli",),
+    "click": ("ocitool.cli",),
+    "rich": ("ocitool.report", "ocitool.cli"),
+}
+"""Library -> the only modules or packages that may import it."""
+
+HEAVY = frozenset({"oras", "jsonschema", "referencing", "docker", "zstandard", "rich", "requests", "isal"})
+"""Libraries that are imported in the function that uses them, so that quick commands start quickly."""
+
+THREADS = frozenset({"ThreadPoolExecutor", "ProcessPoolExecutor", "Thread", "Timer", "start_new_thread"})
+
+Modules = Mapping[str, ast.Module]
+Checker = Callable[[Modules], list[str]]
+
+
+class Import(NamedTuple):
+    """One import in `module`: the module it names in full, the name taken from it if any, and where it stands."""
+
+    module: str
+    target: str
+    name: str | None
+    line: int
+    inside: bool  # in a function
+    typing: bool  # under `if TYPE_CHECKING:`
+
+
+def read(folder: Path) -> dict[str, ast.Module]:
+    modules = {}
+    for file in sorted(folder.rglob("*.py")):
+        parts = file.relative_to(folder.parent).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        modules[name] = ast.parse(file.read_text("utf-8"), str(file))
+    return modules
+
+
+def parse(**sources: str) -> dict[str, ast.Module]:
+    """Made-up modules: `parse(spec__schema="import rich")` is ocitool.spec.schema; `ocitool` itself is always there."""
+    made = {"ocitool": ast.parse("")}
+    for name, source in sources.items():
+        made["ocitool." + (name if name == "__main__" else name.replace("__", "."))] = ast.parse(source)
+    return made
+
+
+def imports(modules: Modules) -> Iterator[Import]:
+    """Every import, at module level or not. `from package import module` names the module."""
+    for name, tree in modules.items():
+        package = name if any(other.startswith(name + ".") for other in modules) else name.rpartition(".")[0]
+
+        def walk(
+            node: ast.AST, inside: bool, typing: bool, name: str = name, package: str = package
+        ) -> Iterator[Import]:
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield Import(name, alias.name, None, node.lineno, inside, typing)
+            elif isinstance(node, ast.ImportFrom):
+                base = node.module or ""
+                if node.level:
+                    above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                    base = ".".join([*above, base] if base else above)
+                for alias in node.names:
+                    if f"{base}.{alias.name}" in modules:
+                        yield Import(name, f"{base}.{alias.name}", None, node.lineno, inside, typing)
+                    else:
+                        yield Import(name, base, alias.name, node.lineno, inside, typing)
+            elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                for child in node.body:
+                    yield from walk(child, inside, True)
+                for child in node.orelse:
+                    yield from walk(child, inside, typing)
+            else:
+                deeper = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+                for child in ast.iter_child_nodes(node):
+                    yield from walk(child, deeper, typing)
+
+        yield from walk(tree, False, False)
+
+
+def within(module: str, *places: str) -> bool:
+    return any(module == place or module.startswith(place + ".") for place in places)
+
+
+def part_of(module: str) -> str:
+    """`spec` of ocitool.spec.schema, "" of ocitool itself."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def upward(modules: Modules) -> list[str]:
+    """An import of a higher level; also a module that has no level yet."""
+    found = [f"{name} has no place in LEVELS" for name in modules if part_of(name) and part_of(name) not in LEVEL]
+    for one in imports(modules):
+        source, target = part_of(one.module), part_of(one.target)
+        if not within(one.target, "ocitool") or not target or source not in LEVEL:
+            continue
+        if not source:
+            found.append(f"ocitool:{one.line} imports {one.target}: it holds the version only")
+        elif LEVEL.get(target, len(LEVELS)) > LEVEL[source]:
+            found.append(f"{one.module}:{one.line} imports {one.target}, which is above it")
+    return found
+
+
+def strangers(modules: Modules) -> list[str]:
+    """A library imported by a module that does not own it."""
+    found = []
+    for one in imports(modules):
+        owners = OWNERS.get(one.target.split(".")[0])
+        if owners is not None and not within(one.module, *owners):
+            found.append(f"{one.module}:{one.line} imports {one.target}; only {', '.join(owners)} may")
+    return found
+
+
+def heavy(modules: Modules) -> list[str]:
+    """A heavy library imported when the module is."""
+    return [
+        f"{one.module}:{one.line} imports {one.target} outside a function"
+        for one in imports(modules)
+        if one.target.split(".")[0] in HEAVY and not one.inside and not one.typing
+    ]
+
+
+def speaking(modules: Modules) -> list[str]:
+    """print, exit and their likes outside cli and report."""
+    banned = {"print", "exit", "quit", "sys.exit", "os._exit", "os.abort", "SystemExit"}
+    found = []
+    for module, tree in modules.items():
+        if within(module, "ocitool.cli", "ocitool.report"):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in banned:
+                found.append(f"{module}:{node.lineno} calls {ast.unparse(node.func)}")
+            elif isinstance(node, ast.Raise) and node.exc is not None and ast.unparse(node.exc) == "SystemExit":
+                found.append(f"{module}:{node.lineno} raises SystemExit")
+        for one in imports({**modules, module: tree}):
+            if one.module == module and (one.target, one.name) in {("sys", "exit"), ("os", "_exit"), ("os", "abort")}:
+                found.append(f"{module}:{one.line} imports {one.target}.{one.name}")
+    return found
+
+
+def threads(modules: Modules) -> list[str]:
+    """A pool, thread or process made outside task.py."""
+    found = []
+    for one in imports(modules):
+        if one.module == "ocitool.task" or one.typing:
+            continue
+        if one.name in THREADS or one.target.split(".")[0] in {"multiprocessing", "_thread", "asyncio"}:
+            found.append(f"{one.module}:{one.line} imports {one.target}{'.' + one.name if one.name else ''}")
+    for module, tree in modules.items():
+        if module != "ocitool.task":
+            found += [
+                f"{module}:{node.lineno} uses {ast.unparse(node)}"
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Attribute) and node.attr in THREADS
+            ]
+    return found
+
+
+def circles(modules: Modules) -> list[str]:
+    """Modules that import each other in the end; an import inside a function counts, one for types does not."""
+    edges: dict[str, list[str]] = {name: [] for name in modules}
+    for one in imports(modules):
+        if one.target in modules and one.target != one.module and not one.typing:
+            edges[one.module].append(one.target)
+    found, done = [], set()
+
+    def visit(name: str, path: list[str]) -> None:
+        if name in path:
+            found.append(" -> ".join([*path[path.index(name) :], name]))
+        elif name not in done:
+            for target in edges[name]:
+                visit(target, [*path, name])
+            done.add(name)
+
+    for name in modules:
+        visit(name, [])
+    return found
+
+
+CHECKERS: tuple[Checker, ...] = (upward, strangers, heavy, speaking, threads, circles)
+
+BREACHES: tuple[tuple[Checker, dict[str, str]], ...] = (
+    (upward, {"spec__manifest": "from ocitool.layers import tar", "layers": ""}),
+    (upward, {"spec__manifest": "def f():\n  import ocitool.layers.tar"}),
+    (upward, {"errors": "from .cli import app"}),
+    (upward, {"layers__tar": "from ..images.tree import Tree"}),
+    (upward, {"images__tree": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n  import ocitool.report"}),
+    (upward, {"operations__ls": "from ocitool import report", "report": ""}),
+    (upward, {"digest": "from ocitool import spec", "spec": ""}),
+    (upward, {"cli": "import ocitool.__main__"}),
+    (upward, {"cli": "import ocitool.nowhere"}),
+    (upward, {"helpers": ""}),
+    (strangers, {"transports__archive": "import oras.client"}),
+    (strangers, {"transports__registryish": "import oras"}),
+    (strangers, {"operations__validate": "def f():\n  from jsonschema import validate"}),
+    (strangers, {"report__text": "import typer"}),
+    (strangers, {"operations__ls": "from rich.table import Table"}),
+    (heavy, {"report__text": "from rich.table import Table"}),
+    (heavy, {"layers__codec": "try:\n  import zstandard\nexcept ImportError:\n  pass"}),
+    (heavy, {"layers__codec": "class A:\n  import docker"}),
+    (speaking, {"operations__ls": "def f():\n  print('x')"}),
+    (speaking, {"layers__tar": "import sys\nsys.exit(1)"}),
+    (speaking, {"layers__tar": "import os\nos._exit(1)"}),
+    (speaking, {"layers__tar": "from sys import exit as leave"}),
+    (speaking, {"layers__tar": "raise SystemExit"}),
+    (speaking, {"layers__tar": "raise SystemExit(3)"}),
+    (threads, {"layers__scan": "def f():\n  from concurrent.futures import ThreadPoolExecutor"}),
+    (threads, {"layers__scan": "import threading\nthreading.Thread(target=f).start()"}),
+    (threads, {"layers__scan": "import concurrent.futures as c\nc.ProcessPoolExecutor()"}),
+    (threads, {"layers__scan": "import multiprocessing.pool"}),
+    (circles, {"spec__a": "from ocitool.spec import b", "spec__b": "def f():\n  from ocitool.spec.a import x"}),
+    (circles, {"spec": "from ocitool.spec.a import x", "spec__a": "from ocitool.spec import y"}),
+)
+
+ALLOWED: tuple[dict[str, str], ...] = (
+    {"task": "from ocitool.errors import CancelledError", "errors": ""},
+    {"report__text": "from ocitool.operations.ls import Listing\ndef f():\n  import rich.table", "operations__ls": ""},
+    {"transports__registry": "def f():\n  import oras.client"},
+    {"transports__registry__session": "def f():\n  from oras import auth"},
+    {"spec__a": "from ocitool.spec import b", "spec__b": "", "spec": ""},
+    {"cli": "import sys, typer\nfrom ocitool import __version__\nprint(1)\nsys.exit(2)"},
+    {"__main__": "from ocitool.cli import main\nmain()", "cli": ""},
+    {"layers__scan": "from threading import Event, Lock\ndef f(tar):\n  tar.print()\n  tar.exit()"},
+    {
+        "layers__a": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n  from concurrent.futures import Executor, Future"
+    },
+    {"layers__a": "import typing\nif typing.TYPE_CHECKING:\n  import zstandard\nelse:\n  import zlib"},
+)
+
+
+@pytest.mark.parametrize("checker", CHECKERS, ids=lambda checker: checker.__name__)
+def test_the_code_keeps(checker: Checker) -> None:
+    modules = read(ROOT / "ocitool")
+    assert len(modules) > 10
+    assert not checker(modules), f"{checker.__doc__}\n" + "\n".join(checker(modules))
+
+
+@pytest.mark.parametrize(("checker", "sources"), BREACHES, ids=lambda part: getattr(part, "__name__", None))
+def test_it_can_fail(checker: Checker, sources: dict[str, str]) -> None:
+    assert checker(parse(**sources))
+
+
+@pytest.mark.parametrize("sources", ALLOWED, ids=lambda sources: next(iter(sources)))
+def test_what_is_allowed_passes(sources: dict[str, str]) -> None:
+    assert [breach for checker in CHECKERS for breach in checker(parse(**sources))] == []
+
+
+def test_every_checker_is_seen_to_fail() -> None:
+    assert {checker for checker, _ in BREACHES} == set(CHECKERS)
+
+
+# ------------------------------------------------------------------------------------------------ start-up
+
+SLOW = ("rich", "jsonschema", "oras", "zstandard", "docker", "requests", "pydantic", "concurrent.futures", "asyncio")
+
+
+def imported(*args: str) -> set[str]:
+    """The modules that one run of ocitool really imports."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "ocitool", *args],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "NO_COLOR": "1"},
+        timeout=60,
+    )
+    lines = done.stderr.splitlines()
+    timed = re.compile(r"import time:\s+\d+ \|\s+\d+ \|\s+(\S+)")
+    assert done.returncode == 0, "\n".join(line for line in lines if not line.startswith("import time:"))
+    return {match[1] for line in lines if (match := timed.match(line))}
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--version",),
+        ("inspect", "--format", "json", "testdata/app-v1.tar"),
+        ("inspect", "--format", "json", "testdata/multiarch:arm64"),
+        ("inspect", "--format", "json", "testdata/encodings/oci-gzip.tar"),
+    ],
+    ids=" ".join,
+)
+def test_a_quick_command_imports_nothing_slow(args: tuple[str, ...]) -> None:
+    names = imported(*args)
+    assert "typer" in names, "what was imported was not seen"
+    assert not sorted(name for name in names if within(name, *SLOW))
