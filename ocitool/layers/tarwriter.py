@@ -51,9 +51,9 @@ def header(entry: Entry) -> bytes:
     size = entry.size if entry.kind == Kind.FILE else 0
     if size >= 8**11:
         records[b"size"] = b"%d" % size
-    for key, value in ((b"uid", entry.uid), (b"gid", entry.gid)):
-        if not 0 <= value < 8**7:
-            records[key] = b"%d" % value
+    for key, owner in ((b"uid", entry.uid), (b"gid", entry.gid)):
+        if not 0 <= owner < 8**7:
+            records[key] = b"%d" % owner
     seconds, nanoseconds = divmod(entry.mtime, 1_000_000_000)
     if nanoseconds or not 0 <= seconds < 8**11:
         records[b"mtime"] = _decimal_time(entry.mtime)
