@@ -1,0 +1,117 @@
+"""Text that comes from an image, made safe to show: on a terminal, in Markdown, in a review that others read."""
+
+from __future__ import annotations
+
+import re
+
+_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
+_UNSAFE = (
+    "\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufffb"  # what has no width, turns the direction of text, or ends a line
+    "\ud800-\udfff"
+    "\U000e0000-\U000e0fff"
+)
+_HAZARD = re.compile(f"[{_UNSAFE}]")
+_HAZARD_OR_BACKSLASH = re.compile(f"[{_UNSAFE}\\\\]")
+_HAZARD_BUT_NEWLINE = re.compile(f"(?!\n)[{_UNSAFE}]")
+_BACKTICKS = re.compile("`+")
+
+
+def shown(text: str | bytes) -> str:
+    """For a terminal: what would move the cursor, turn the direction of text or hide itself is written out as `\\n`,
+    `\\x1b`, `\\u202e`; a byte that is not UTF-8 as `\\xff`. Backslashes are doubled only in a text that needed it."""
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8")
+        except UnicodeDecodeError:
+            # A lone surrogate U+DC80-U+DCFF stands for the byte.
+            text = text.decode("utf-8", "surrogateescape")
+            return _HAZARD_OR_BACKSLASH.sub(_escaped_byte, text)
+    if _HAZARD.search(text) is None:
+        return text
+    return _HAZARD_OR_BACKSLASH.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    character = found.group()
+    point = ord(character)
+    if character in _NAMED:
+        return _NAMED[character]
+    if point < 0x100:
+        return f"\\x{point:02x}"
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+
+def _escaped_byte(found: re.Match[str]) -> str:
+    point = ord(found.group())
+    return f"\\x{point - 0xDC00:02x}" if 0xDC80 <= point <= 0xDCFF else _escaped(found)
+
+
+def code(text: str | bytes) -> str:
+    """A Markdown code span that its content cannot close."""
+    content = shown(text)
+    if not content.strip(" "):
+        content += " "  # `` `` would be no span; a span of spaces alone keeps them
+    elif "`" in (content[0], content[-1]) or (content[0] == content[-1] == " "):
+        content = f" {content} "  # CommonMark takes one space off each end again
+    ticks = "`" * (max(map(len, _BACKTICKS.findall(content)), default=0) + 1)
+    return f"{ticks}{content}{ticks}"
+
+
+def cell(text: str | bytes) -> str:
+    """A code span in a table. There a pipe ends the cell even in a span, unless a backslash stands before it; the row
+    is split before spans are read, and takes that one backslash away."""
+    return code(text).replace("|", "\\|")
+
+
+def fence(text: str, language: str = "") -> list[str]:
+    """The lines of a fenced block that its content cannot close. `language` is ours, never of an image."""
+    lines = [_HAZARD_BUT_NEWLINE.sub(_escaped_in_text, line) for line in text.split("\n")]
+    if lines and not lines[-1]:
+        lines.pop()
+    ticks = "`" * max(3, 1 + max((len(run) for line in lines for run in _BACKTICKS.findall(line)), default=0))
+    return [ticks + language, *lines, ticks]
+
+
+def _escaped_in_text(found: re.Match[str]) -> str:
+    return "\t" if found.group() == "\t" else _escaped(found)  # a tab is harmless in a block, and means what it says
+
+
+def clip(text: str, length: int) -> str:
+    """The beginning, where the whole is too long."""
+    return text if len(text) <= length else text[: max(0, length - 1)] + "…"
+
+
+def human(size: int) -> str:
+    """`340 B`, `1.2 MB`; MB is 10^6."""
+    sign, size = ("-" if size < 0 else ""), abs(size)
+    if size < 1000:
+        return f"{sign}{size} B"
+    value = float(size)
+    for unit in ("kB", "MB", "GB", "TB", "PB", "EB"):
+        value /= 1000
+        if value < 999.95 or unit == "EB":
+            break
+    return f"{sign}{value:.1f} {unit}"
+
+
+def signed(size: int) -> str:
+    """With its sign, as a difference: `+1.2 MB`, `-340 B`, `0 B`."""
+    return f"+{human(size)}" if size > 0 else human(size)
+
+
+_SECRET = re.compile(
+    r"passw|passphrase|pwd$|(^|_)pw$|(^|_)pass(_|$)|secret|token|credential|(^|_)creds?(_|$)|private|(^|_)auth|authorization"
+    r"|key$|(^|_)keys?(_|$)|apikey|accesskey|access_key|signature|(^|_)dsn$|(^|_)sas(_|$)|cookie|session",
+    re.IGNORECASE,
+)
+_USERINFO = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@]*):(?P<password>[^\s/?#]*)@")
+_MASK = "***"
+
+
+def masked(name: str, value: str) -> str:
+    """The value of a variable, unless its name says that it is secret; a password in a URL never shows."""
+    if value and _SECRET.search(name.replace("-", "_").replace(".", "_")):
+        return _MASK
+    return _USERINFO.sub(rf"\g<head>:{_MASK}@", value)
