@@ -39,18 +39,32 @@ def listed(source: Source, index: Index) -> tuple[Listed, ...]:
     """The entries of an index, each looked into, none resolved further."""
     if len(index.manifests) > limits.INDEX_MANIFESTS:
         raise LimitError(f"an index of more than {limits.INDEX_MANIFESTS} manifests", source.where)
-    return tuple(_look(source, descriptor) for descriptor in index.manifests)
+    seen: dict[tuple[Digest, str, int], tuple[Manifest | Index | None, OcitoolError | None]] = {}
+    found = []
+    for descriptor in index.manifests:
+        key = (descriptor.digest, descriptor.media_type, descriptor.size)
+        if key not in seen:  # thousands of descriptors of one document cost it once
+            seen[key] = _document(source, descriptor)
+        found.append(_entry(source, descriptor, *seen[key]))
+    return tuple(found)
 
 
 def _look(source: Source, descriptor: Descriptor) -> Listed:
-    document: Manifest | Index | None = None
-    problem: OcitoolError | None = None
+    return _entry(source, descriptor, *_document(source, descriptor))
+
+
+def _document(source: Source, descriptor: Descriptor) -> tuple[Manifest | Index | None, OcitoolError | None]:
     try:
-        document = read_manifest(source, descriptor)
+        return read_manifest(source, descriptor), None
     except NotFoundError:
-        pass
+        return None, None
     except OcitoolError as error:
-        problem = error
+        return None, error
+
+
+def _entry(
+    source: Source, descriptor: Descriptor, document: Manifest | Index | None, problem: OcitoolError | None
+) -> Listed:
     kind: EntryKind = "image"
     if descriptor.is_attestation:
         kind = "attestation"
@@ -106,9 +120,9 @@ def targets(opened: Opened) -> tuple[Target, ...]:
     source, selector = opened
     if source.index is None:
         return tuple(Target(None, (), image) for image in _records(source, selector))
-    roots = _roots(source, source.index, selector)
+    tops = roots(source, source.index, selector)
     groups: dict[tuple[str, ...] | Digest, list[Listed]] = {}
-    for entry in roots:
+    for entry in tops:
         # Manifests of several platforms under one name are one image, as if an index stood between.
         key = entry.tags if entry.tags or entry.kind == "attestation" or _platformed(entry) else entry.descriptor.digest
         group = groups.setdefault(key, [])
@@ -116,7 +130,8 @@ def targets(opened: Opened) -> tuple[Target, ...]:
             group.append(entry)
     found: list[Target] = []
     seen: set[Digest] = set()
-    for group in groups.values():
+    parted = _split(groups)
+    for group in parted:
         if len(group) > 1:
             found.append(Target(source.index, tuple(group), None))
             continue
@@ -125,27 +140,39 @@ def targets(opened: Opened) -> tuple[Target, ...]:
             continue  # another tag of a manifest that is listed already
         seen.add(entry.descriptor.digest)
         if isinstance(entry.document, Index):
-            found.append(Target(entry.document, tuple(_flat(source, entry.document)), None))
+            found.append(Target(entry.document, tuple(_flat(source, entry.document, entry.tags)), None))
         elif isinstance(entry.document, Manifest):
-            tags = tuple(dict.fromkeys(t for e in roots if e.descriptor.digest == entry.descriptor.digest for t in e.tags))
+            tags = tuple(dict.fromkeys(t for e in tops if e.descriptor.digest == entry.descriptor.digest for t in e.tags))
             found.append(Target(None, (entry,), from_manifest(source, entry.descriptor, entry.document, tags)))
         elif entry.problem is not None:
             raise entry.problem
-        elif selector is not None or len(groups) == 1:
+        elif selector is not None or len(parted) == 1:
             raise NotFoundError(f"the manifest {entry.descriptor.digest} is not here", source.where)
         else:
             found.append(Target(source.index, (entry,), None))
     return tuple(found)
 
 
+def _split(groups: dict[tuple[str, ...] | Digest, list[Listed]]) -> list[list[Listed]]:
+    """The groups; nameless manifests of which two are for one platform are images of their own, not one image's."""
+    found = []
+    for key, group in groups.items():
+        offered = [entry.descriptor.platform for entry in group if entry.kind != "attestation"]
+        if key == () and len(set(offered)) < len(offered):
+            found += [[entry] for entry in group]
+        else:
+            found.append(group)
+    return found
+
+
 def _platformed(entry: Listed) -> bool:
     return entry.descriptor.platform is not None
 
 
-def _flat(source: Source, index: Index) -> Iterator[Listed]:
-    """An index's entries, those of nested indexes in their place."""
+def _flat(source: Source, index: Index, tags: tuple[str, ...]) -> Iterator[Listed]:
+    """An index's entries, those of nested indexes in their place; what has no tag of its own has the index's."""
     for entry, _ in everything(source, index):
-        yield entry
+        yield entry._replace(tags=entry.tags or tags)
 
 
 def _records(source: Source, selector: Selector | None) -> list[Image]:
@@ -169,7 +196,7 @@ def _records(source: Source, selector: Selector | None) -> list[Image]:
     )  # fmt: skip
 
 
-def _roots(source: Source, index: Index, selector: Selector | None) -> tuple[Listed, ...]:
+def roots(source: Source, index: Index, selector: Selector | None) -> tuple[Listed, ...]:
     if selector is None:
         return tuple(entry for entry in listed(source, index) if entry.kind != "attestation")
     if selector.position is not None:
@@ -189,6 +216,7 @@ def _roots(source: Source, index: Index, selector: Selector | None) -> tuple[Lis
             _look(source, descriptor)
             for descriptor in index.manifests
             if reference.matches(selector.name, tags_of(source, descriptor))
+            or selector.name == descriptor.annotations.get(REF_NAME)
         )
         if found:
             return found

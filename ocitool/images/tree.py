@@ -20,6 +20,7 @@ IMPLIED = -1
 """The reference of a directory that no layer lists: a missing parent."""
 
 _FILE, _DIRECTORY, _SYMLINK, _HARDLINK = int(Kind.FILE), int(Kind.DIRECTORY), int(Kind.SYMLINK), int(Kind.HARDLINK)
+_AUFS = b".wh..wh."
 _WHITEOUT, _OPAQUE, _METADATA, _INVALID = int(Kind.WHITEOUT), int(Kind.OPAQUE), int(Kind.METADATA), int(Kind.INVALID)
 
 
@@ -51,7 +52,7 @@ def ref_of(node: Node) -> int:
 
 
 class Tree:
-    """Built once from indexes, lowest first, and then only read.
+    """Built from indexes, lowest first, and then only read.
 
     `missing_base`: these are the upper layers of a base that is not looked at; see `needs_base`.
     """
@@ -70,10 +71,18 @@ class Tree:
         self._missing_base = missing_base
         self._hidden = hidden
         self._parents: dict[bytes, Directory] = {b"": self.root}
+        self._aliases: dict[bytes, bytes] = {}  # of parents reached through a link: where they really are
         self._links: dict[int, list[bytes]] | None = None
         for layer, index in enumerate(self.indexes):
             self._apply(layer, index)
-        self._parents = {}
+        self._parents, self._aliases = {}, {}
+
+    def add(self, index: LayerIndex) -> None:
+        """One more layer on top, for the one who builds the tree, before anyone else holds it."""
+        self.indexes = (*self.indexes, index)
+        self._parents = {b"": self.root}
+        self._apply(len(self.indexes) - 1, index)
+        self._parents, self._aliases = {}, {}
 
     # Reading
 
@@ -98,7 +107,7 @@ class Tree:
     def find(self, path: bytes, *, follow: bool = False) -> Node | None:
         """What stands at a normalised path. Symbolic links on the way are followed inside the root; the last one only
         with `follow`."""
-        return self._lookup(path, follow, [0])
+        return self._resolve(path, follow)[0]
 
     def walk(self, directory: Directory | None = None, prefix: bytes = b"") -> Iterator[tuple[bytes, Node]]:
         """Everything below a directory in the order of names, parents first."""
@@ -142,21 +151,32 @@ class Tree:
     def _apply(self, layer: int, index: LayerIndex) -> None:
         base = layer << _SHIFT
         kinds, paths = index.kinds, index.paths
+        before: dict[int, int] = {}
         if _WHITEOUT in kinds or _OPAQUE in kinds or _INVALID in kinds:
+            if _HARDLINK in kinds:
+                before = self._targets(index)
             self._hide(layer, index)
+            before = {row: inode for row, inode in before.items() if self._target(index.links[row]) is None}
         parents = self._parents
+        bookkeeping: dict[bytes, int] = {}
         pending: list[tuple[int, bytes, bytes]] = []
         for row, path in enumerate(paths):
             kind = kinds[row]
             if kind >= _WHITEOUT:
                 continue
-            parent_path, slash, name = path.rpartition(b"/")
+            parent_path, _, name = path.rpartition(b"/")
             parent = parents.get(parent_path)
             if parent is None:
                 if escapes(path):
                     raise UnsafeError(f"an entry leaves the root: {path[:200]!r}")
-                parent = self._directory(parent_path, layer)
+                if path.startswith(_AUFS):
+                    if kind == _FILE:
+                        bookkeeping[path] = base + row  # part of no file system, but AUFS links to it
+                    continue
+                parent, place = self._directory(parent_path, layer)
                 parents[parent_path] = parent
+                if place != parent_path or parent_path in self._aliases:
+                    self._aliases[parent_path] = place
             if not name:
                 self.root.ref = base + row
                 continue
@@ -170,73 +190,147 @@ class Tree:
                     old.ref = ref
                 else:
                     if old is not None:
-                        self._drop(old, path, layer, None)
+                        self._drop(old, self._place(path), layer, None)
                     children[name] = parents[path] = Directory(ref)
+                    if self._aliases:
+                        self._aliases[path] = self._place(path)
                     if old is not None:
                         parents.clear()
                         parents[b""] = self.root
                 continue
             if kind == _HARDLINK:
                 link = index.links[row]
+                if escapes(link):
+                    raise UnsafeError(f"a hard link leaves the root: {path[:200]!r}")
                 if link == path and old is not None:
+                    if isinstance(old, Directory) and self._missing_base:
+                        self.needs_base = True
                     continue  # a link to itself changes nothing
-                target = self._lookup(link, False, [0]) if link != path else None
-                if target is None or isinstance(target, Directory):
+                inode = self._target(link) if link != path else None
+                if inode is None:
+                    inode = bookkeeping.get(link)
+                if inode is None:
                     pending.append((ref, path, link))
                 else:
-                    self._inodes[ref] = self._inodes.get(target, target)
+                    self._inodes[ref] = inode
             if old is not None:
-                self._drop(old, path, layer, ref)
+                self._drop(old, self._place(path), layer, ref)
                 if isinstance(old, Directory) or self._is_symlink(old) or kind == _SYMLINK:
                     parents.clear()
                     parents[b""] = self.root
             children[name] = ref
-        # Links that stand before their target, also in chains.
+        self._settle(pending, before)
+
+    def _target(self, link: bytes) -> int | None:
+        """The entry with the content that a hard link to this path shares; None where there is none (yet)."""
+        target = self._resolve(link, False)[0]
+        if target is None or isinstance(target, Directory):
+            return None
+        inode = self._inodes.get(target, target)
+        return None if self._kind(inode) == _HARDLINK else inode
+
+    def _targets(self, index: LayerIndex) -> dict[int, int]:
+        """What a layer's hard links mean before its whiteouts apply: a link may share a file that its layer deletes."""
+        found = {}
+        for row, kind in enumerate(index.kinds):
+            if kind == _HARDLINK and index.links[row] != index.paths[row]:
+                inode = self._target(index.links[row])
+                if inode is not None:
+                    found[row] = inode
+        return found
+
+    def _settle(self, pending: list[tuple[int, bytes, bytes]], before: dict[int, int]) -> None:
+        """Links that stand before their target, also in chains; then links to what their own layer deleted."""
+        if pending and self._missing_base:
+            self.needs_base = True  # the base may have the target
         while pending:
             left = []
             for ref, path, link in pending:
-                target = self._lookup(link, False, [0])
-                if target is None or isinstance(target, Directory) or link == path:
-                    left.append((ref, path, link))
-                    continue
-                inode = self._inodes.get(target, target)
-                if self._kind(inode) == _HARDLINK:
+                inode = self._target(link) if link != path else None
+                if inode is None:
                     left.append((ref, path, link))
                 else:
                     self._inodes[ref] = inode
             if len(left) == len(pending):
-                if self._missing_base:
-                    self.needs_base = True
-                self.broken += [(path, ref) for ref, path, _ in left]
-                break
+                deleted = [(ref, path, link) for ref, path, link in left if ref & _MASK in before]
+                if not deleted:
+                    break
+                for ref, _, _ in deleted:
+                    self._inodes[ref] = before[ref & _MASK]
+                left = [item for item in left if item not in deleted]
             pending = left
+        self.broken += [(path, ref) for ref, path, _ in pending if self._resolve(path, False)[0] == ref]
 
     def _hide(self, layer: int, index: LayerIndex) -> None:
-        """Applies a layer's whiteouts and opaque markers to what is below it."""
+        """Applies a layer's whiteouts and opaque markers to what is below it.
+
+        All are looked up before the first is applied, so that their order does not matter.
+        """
+        listed: set[bytes] = set()
+        for path, kind in zip(index.paths, index.kinds, strict=True):
+            if kind == _DIRECTORY:
+                listed.add(path)
+        hides: list[tuple[Directory, bytes, bytes | None]] = []
         for row, kind in enumerate(index.kinds):
             if kind < _WHITEOUT or kind == _METADATA:
                 continue
             path = index.paths[row]
             if kind == _INVALID or escapes(path):
                 raise UnsafeError(f"a whiteout of nothing or of what is outside: {path[:200]!r}")
-            if kind == _OPAQUE:
-                found = self._lookup(path, True, [0])
-                if isinstance(found, Directory):
-                    self._clear(found, path, layer)
-                continue
             parent_path, _, name = path.rpartition(b"/")
-            parent = self._lookup(parent_path, True, [0])
-            if isinstance(parent, Directory) and name in parent.children:
-                old = parent.children.pop(name)
-                self._drop(old, path, layer, None)
+            directory, place = self._hidden_in(path if kind == _OPAQUE else parent_path, listed)
+            if directory is not None:
+                hides.append((directory, place, None if kind == _OPAQUE else name))
+        for directory, place, hidden in hides:
+            prefix = place + b"/" if place else b""
+            for name in list(directory.children) if hidden is None else [hidden]:
+                node = directory.children.pop(name, None)
+                if node is not None:
+                    self._drop(node, prefix + name, layer, None)
+                    if isinstance(node, Directory) and len(hides) > 1:
+                        self._empty(node)
         self._parents.clear()
         self._parents[b""] = self.root
 
-    def _clear(self, directory: Directory, path: bytes, layer: int) -> None:
-        prefix = path + b"/" if path else b""
-        for name, node in list(directory.children.items()):
-            self._drop(node, prefix + name, layer, None)
-        directory.children.clear()
+    def _hidden_in(self, path: bytes, listed: set[bytes]) -> tuple[Directory | None, bytes]:
+        """The lower directory that a whiteout or opaque marker speaks of, and where it is. A link to a directory is
+        followed unless the layer itself has a directory there: that one takes the link's place, and hides nothing
+        of what the link led to."""
+        current, at, place = self.root, b"", b""
+        missing = False
+        for name in path.split(b"/") if path else ():
+            at = at + b"/" + name if at else name
+            child = None if missing else current.children.get(name)
+            if isinstance(child, Directory):
+                current = child
+                place = place + b"/" + name if place else name
+                continue
+            if at not in listed:
+                if self._missing_base:
+                    self.needs_base = True  # only the base knows whether this is a directory or a link to one
+                if child is not None and self._is_symlink(child):
+                    target, place = self._resolve(at, True)
+                    if isinstance(target, Directory):
+                        current = target
+                        continue
+            missing = True
+        return (None if missing else current), place
+
+    def _empty(self, directory: Directory) -> None:
+        """Takes everything out of a directory that is gone, so that nothing in it is hidden a second time."""
+        stack = [directory]
+        while stack:
+            children = stack.pop().children
+            stack.extend(node for node in children.values() if isinstance(node, Directory))
+            children.clear()
+
+    def _place(self, path: bytes) -> bytes:
+        """Where an entry of this path really goes: its parent may be reached through a link."""
+        if self._aliases:
+            parent, _, name = path.rpartition(b"/")
+            place = self._aliases.get(parent, parent)
+            return place + b"/" + name if place else name
+        return path
 
     def _drop(self, node: Node, path: bytes, layer: int, replaced: int | None) -> None:
         """Notes that a node goes; the caller takes it out of its directory."""
@@ -251,31 +345,32 @@ class Tree:
             if not isinstance(child, Directory):
                 self._hidden(Hidden(child, below, layer, None))
 
-    def _directory(self, path: bytes, layer: int) -> Directory:
-        """The directory that a path's entries go to: links to directories are followed, anything else in the way
-        becomes a directory, and what is missing is made."""
-        current, at = self.root, b""
+    def _directory(self, path: bytes, layer: int) -> tuple[Directory, bytes]:
+        """The directory that a path's entries go to, and where it is: links to directories are followed, anything
+        else in the way becomes a directory, and what is missing is made."""
+        current, at, place = self.root, b"", b""
         for name in path.split(b"/"):
             if name == b"..":
                 raise UnsafeError(f"an entry leaves the root: {path[:200]!r}")
             at = at + b"/" + name if at else name
             child = current.children.get(name)
+            if child is not None and not isinstance(child, Directory) and self._is_symlink(child):
+                target, led = self._resolve(at, True)
+                if isinstance(target, Directory):
+                    current, place = target, led
+                    continue
+            place = place + b"/" + name if place else name
             if isinstance(child, Directory):
                 current = child
                 continue
-            if child is not None and self._is_symlink(child):
-                target = self._lookup(at, True, [0])
-                if isinstance(target, Directory):
-                    current = target
-                    continue
             made = Directory(IMPLIED)
             if self._missing_base:
                 self.needs_base = True  # only the base knows whether this is a directory or a link to one
             if child is not None:
-                self._drop(child, at, layer, None)
+                self._drop(child, place, layer, None)
             current.children[name] = made
             current = made
-        return current
+        return current, place
 
     def _kind(self, ref: int) -> int:
         return self.indexes[ref >> _SHIFT].kinds[ref & _MASK]
@@ -283,39 +378,40 @@ class Tree:
     def _is_symlink(self, ref: int) -> bool:
         return self._kind(self._inodes.get(ref, ref)) == _SYMLINK
 
-    def _lookup(self, path: bytes, follow: bool, hops: list[int]) -> Node | None:
-        """As the kernel walks a path in a changed root: `..` at the root stays there."""
-        if not path:
-            return self.root
+    def _resolve(self, path: bytes, follow: bool) -> tuple[Node | None, bytes]:
+        """What stands at a path, and where it really is, as the kernel walks a path in a changed root: `..` at the root
+        stays there."""
         trail: list[Directory] = [self.root]
+        names: list[bytes] = []
         parts = path.split(b"/")
         parts.reverse()
-        node: Node = self.root
+        hops = 0
         while parts:
             name = parts.pop()
             if not name or name == b".":
                 continue
             if name == b"..":
-                if len(trail) > 1:
+                if names:
                     trail.pop()
-                node = trail[-1]
+                    names.pop()
                 continue
             child = trail[-1].children.get(name)
             if child is None:
-                return None
-            node = child
+                return None, b""
             if isinstance(child, Directory):
                 trail.append(child)
+                names.append(name)
             elif self._is_symlink(child) and (parts or follow):
-                hops[0] += 1
-                if hops[0] > limits.SYMLINK_HOPS:
-                    return None
+                hops += 1
+                if hops > limits.SYMLINK_HOPS:
+                    return None, b""
                 inode = self._inodes.get(child, child)
                 target = self.indexes[inode >> _SHIFT].links[inode & _MASK]
                 if target.startswith(b"/"):
-                    del trail[1:]
+                    del trail[1:], names[:]
                 parts += reversed(target.split(b"/"))
-                node = trail[-1]
             elif parts:
-                return None
-        return node
+                return None, b""
+            else:
+                return child, b"/".join((*names, name))
+        return trail[-1], b"/".join(names)
