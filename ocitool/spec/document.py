@@ -1,7 +1,8 @@
 """JSON documents, read strictly and kept as the bytes they came in.
 
 Refused: duplicate keys (two readers would see two documents), bytes that are not UTF-8, escapes that are no character (half
-a surrogate pair), NaN and infinities, and anything beyond the limits of size, depth and number of values. Unknown fields stay: `fields` is the whole document.
+a surrogate pair), NaN and infinities, and anything beyond the limits of size, depth and number of values. Unknown fields
+stay: `fields` is the whole document.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ by code, so that a finding is repeated by its seed and turn alone.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import random
@@ -36,18 +37,14 @@ MOST = 64 << 20
 def tar(data: bytes) -> None:
     """Errors of ours only; scan and listing see the same entries when both accept."""
     index = headers = None
-    try:
+    with contextlib.suppress(OcitoolError):
         headers = listing(BytesBlob(data))
-    except OcitoolError:
-        pass
     if headers is not None and any(holes(headers, row) > MOST for row in headers.sparse):
         return
     if codecs.sniff(data[: codecs.SNIFF]) != "none":
         return
-    try:
+    with contextlib.suppress(OcitoolError):
         index = scanned(data)
-    except OcitoolError:
-        pass
     if index is not None:
         assert index.diff_id == Digest.of(data)
         assert headers is not None and list(index) == list(headers), "scan and listing disagree"
@@ -91,7 +88,9 @@ def codec(data: bytes) -> None:
         except (OSError, EOFError, zlib.error):
             expected = None
         if whole is not None and expected is not None:
-            assert whole == expected == other, "engines give different bytes"
+            assert whole == expected, "not what the gzip module gives"
+            # zlib alone refuses the reserved header flags.
+            assert other is None or whole == other, "engines give different bytes"
 
 
 def documents(data: bytes) -> None:
@@ -146,7 +145,23 @@ TOKENS = (
     b"[", b"]", b"{", b"}", b'"', b",", b":", b"null", b"\\ud800", b"\\", b"1e999", b"NaN", b"-0", b"1" * 30, b'{"a":1,"a":2}',
     b'"manifests":null,', b'"layers":[],', b"\xff", b"\xef\xbb\xbf", b"\0",
 )  # fmt: skip
-WORDS = (b"\0", b"\xff", b"\x80", b"\x7f", b"7", b"0", b" ", b"-1", b"9" * 20, b"path=", b"size=", b"GNU.sparse.map=1,2", b"/", b"../", b".wh.")
+WORDS = (
+    b"\0",
+    b"\xff",
+    b"\x80",
+    b"\x7f",
+    b"7",
+    b"0",
+    b" ",
+    b"-1",
+    b"9" * 20,
+    b"path=",
+    b"size=",
+    b"GNU.sparse.map=1,2",
+    b"/",
+    b"../",
+    b".wh.",
+)
 FLAGS = b"\x0001234567xgLKSVXMND"
 
 

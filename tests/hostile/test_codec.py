@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import random
 import time
@@ -67,10 +68,8 @@ def test_a_flipped_byte_is_never_a_traceback_and_never_other_content(codec: str)
     for _ in range(300):
         at = chance.randrange(len(data))
         broken = data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :]
-        try:
+        with contextlib.suppress(OcitoolError):
             assert content == decoded([broken], codec)
-        except OcitoolError:
-            pass
 
 
 @pytest.mark.parametrize("codec", CODECS)

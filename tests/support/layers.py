@@ -185,9 +185,7 @@ def sparse_pairs(name: bytes, segments: Holes, size: int) -> bytes:
     found = list(segments)
     data = b"".join(part for _, part in found)
     repeated = [
-        pair
-        for at, part in found
-        for pair in ((b"GNU.sparse.offset", b"%d" % at), (b"GNU.sparse.numbytes", b"%d" % len(part)))
+        pair for at, part in found for pair in ((b"GNU.sparse.offset", b"%d" % at), (b"GNU.sparse.numbytes", b"%d" % len(part)))
     ]
     return (
         pax((b"GNU.sparse.size", b"%d" % size), (b"GNU.sparse.numblocks", b"%d" % len(found)), *repeated)

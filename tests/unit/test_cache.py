@@ -62,7 +62,9 @@ def test_nothing_is_found_by_a_diff_id(directory: Path) -> None:
 
 def test_nothing_else_is_found(directory: Path) -> None:
     cache, _ = kept(directory)
-    assert [None] * 4 == [cache.find(*key) for key in ((None, None), (Digest.of(b"x"), None), (None, "1:2"), (Digest.of(b"x"), "i"))]
+    assert [None] * 4 == [
+        cache.find(*key) for key in ((None, None), (Digest.of(b"x"), None), (None, "1:2"), (Digest.of(b"x"), "i"))
+    ]
 
 
 def test_known_bytes_under_a_digest_that_is_not_theirs_are_not_found(directory: Path) -> None:

@@ -34,7 +34,9 @@ def test_a_codec_is_known_by_its_magic(codec: str) -> None:
     assert [codec, codec] == [sniff(encode(codec, b"hello")), sniff(encode(codec, b""))]
 
 
-@pytest.mark.parametrize("head", [b"", b"\x1f", b"\x1f\x8b", b"\x1f\x8b\x07", b"BZh9", b"BZhello", b"./", bytes(512), b"\xfd7zXZ"])
+@pytest.mark.parametrize(
+    "head", [b"", b"\x1f", b"\x1f\x8b", b"\x1f\x8b\x07", b"BZh9", b"BZhello", b"./", bytes(512), b"\xfd7zXZ"]
+)
 def test_anything_else_is_not_compressed(head: bytes) -> None:
     assert sniff(head) == "none"
 
@@ -203,3 +205,11 @@ def test_every_chunk_is_taken_to_the_end() -> None:
 
     assert b"a" == b"".join(decode(chunks(), "gzip"))
     assert len(encode("gzip", b"a")) + 100 == sum(map(len, taken))
+
+
+def test_a_member_with_reserved_flags_is_read_right_or_refused(engine: str) -> None:
+    data = encode("gzip", b"first") + bytes([*encode("gzip", b"x")[:3], 0x80]) + encode("gzip", b"second")[4:]
+    try:
+        assert b"firstsecond" == decoded(data)
+    except FormatError:
+        assert engine == "zlib"

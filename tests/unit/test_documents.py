@@ -56,7 +56,9 @@ def test_a_whole_surrogate_pair_is_one_character() -> None:
     assert parse(b'["\\ud83d\\ude00", "\\\\ud800"]', "x") == ["\U0001f600", "\\ud800"]
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"{} {}", b"\xef\xbb\xbf{}", b"{'a':1}", b"[1,]", b'"\n"', b"01", b"nul", b"/**/{}"])
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"{} {}", b"\xef\xbb\xbf{}", b"{'a':1}", b"[1,]", b'"\n"', b"01", b"nul", b"/**/{}"]
+)
 def test_what_is_not_json_is_refused(text: bytes) -> None:
     with pytest.raises(FormatError):
         parse(text, "x")
@@ -133,7 +135,13 @@ def test_manifests_null_is_an_empty_index() -> None:
 
 @pytest.mark.parametrize(
     ("own", "stated"),
-    [(OCI_MANIFEST, OCI_INDEX), (OCI_MANIFEST, DOCKER_MANIFEST), (DOCKER_MANIFEST, OCI_MANIFEST), (OCI_INDEX, None), (None, OCI_INDEX)],
+    [
+        (OCI_MANIFEST, OCI_INDEX),
+        (OCI_MANIFEST, DOCKER_MANIFEST),
+        (DOCKER_MANIFEST, OCI_MANIFEST),
+        (OCI_INDEX, None),
+        (None, OCI_INDEX),
+    ],
 )
 def test_a_manifest_whose_media_type_contradicts_is_refused(own: str | None, stated: str | None) -> None:
     fields = {**MANIFEST, "mediaType": own} if own else MANIFEST
@@ -160,7 +168,21 @@ def test_other_media_types_are_kept(own: str | None, stated: str | None) -> None
     assert read(raw(fields), "x", stated).media_type == (own or mediatypes.OCI_MANIFEST)
 
 
-@pytest.mark.parametrize("fields", [{}, {"schemaVersion": 2}, {"fsLayers": []}, {"mediaType": 7, **MANIFEST}, {"layers": []}, {"config": 1}, {"config": CONFIG, "layers": {}}, {"config": CONFIG, "layers": [1]}, {"manifests": [{}]}, {"manifests": "x"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"schemaVersion": 2},
+        {"fsLayers": []},
+        {"mediaType": 7, **MANIFEST},
+        {"layers": []},
+        {"config": 1},
+        {"config": CONFIG, "layers": {}},
+        {"config": CONFIG, "layers": [1]},
+        {"manifests": [{}]},
+        {"manifests": "x"},
+    ],
+)
 def test_what_is_neither_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(FormatError):
         read(raw(fields), "x")
@@ -172,14 +194,22 @@ def test_a_descriptor_without_a_size_is_refused(size: object) -> None:
         descriptor({**CONFIG, "size": size}, "x")
 
 
-@pytest.mark.parametrize("change", [{"digest": None}, {"digest": "x"}, {"digest": "sha256:../../x"}, {"mediaType": 1}, {"mediaType": None}])
+@pytest.mark.parametrize(
+    "change", [{"digest": None}, {"digest": "x"}, {"digest": "sha256:../../x"}, {"mediaType": 1}, {"mediaType": None}]
+)
 def test_a_descriptor_without_a_digest_or_of_a_wrong_type_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(FormatError):
         descriptor({**CONFIG, **change}, "x")
 
 
 def test_a_descriptor_keeps_everything() -> None:
-    fields = {**CONFIG, "urls": ["https://example.com/x", 7], "annotations": {"a": "b", "c": 1}, "new": [1], "artifactType": "t"}
+    fields = {
+        **CONFIG,
+        "urls": ["https://example.com/x", 7],
+        "annotations": {"a": "b", "c": 1},
+        "new": [1],
+        "artifactType": "t",
+    }
     found = descriptor(fields, "x")
     assert (fields, ("https://example.com/x",), {"a": "b"}) == (found.fields, found.urls, found.annotations)
 
@@ -196,7 +226,9 @@ def test_embedded_data_is_verified() -> None:
     assert embedded(b"{}", digest=str(Digest.of(b"{}", "sha512"))) == b"{}"
 
 
-@pytest.mark.parametrize("changes", [{"data": "e30="[:-1]}, {"data": "e3 0="}, {"data": "é"}, {"data": "e30=\n"}, {"size": 3}, {"digest": DIGEST}])
+@pytest.mark.parametrize(
+    "changes", [{"data": "e30="[:-1]}, {"data": "e3 0="}, {"data": "é"}, {"data": "e30=\n"}, {"size": 3}, {"digest": DIGEST}]
+)
 def test_embedded_data_that_does_not_match_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(FormatError):
         embedded(b"{}", **changes)
@@ -218,7 +250,15 @@ def test_an_artifact_has_its_type() -> None:
     assert ("application/x", False) == (found.artifact_type, found.is_image)
 
 
-@pytest.mark.parametrize("fields", [{}, {"rootfs": None, "history": None, "config": None}, {"rootfs": [], "history": {}, "config": []}, {"rootfs": {"diff_ids": 7}, "history": [1], "os": 1, "created": []}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"rootfs": None, "history": None, "config": None},
+        {"rootfs": [], "history": {}, "config": []},
+        {"rootfs": {"diff_ids": 7}, "history": [1], "os": 1, "created": []},
+    ],
+)
 def test_a_configuration_fails_soft(fields: dict[str, Any]) -> None:
     found = Config(raw(fields), fields)
     assert ((), (), {}, None) == (found.diff_ids, found.history, found.settings, found.created)

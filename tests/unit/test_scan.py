@@ -10,7 +10,20 @@ from pathlib import Path
 
 import pytest
 from support.layers import (
-    END, chunked, columns, dense, file_entry, head, listed, member, old_sparse, pad, sample, scanned, sparse_1_0, sparse_map,
+    END,
+    chunked,
+    columns,
+    dense,
+    file_entry,
+    head,
+    listed,
+    member,
+    old_sparse,
+    pad,
+    sample,
+    scanned,
+    sparse_1_0,
+    sparse_map,
     sparse_pairs,
 )  # fmt: skip
 from support.streams import CODECS, encode, skippable, text
@@ -238,7 +251,11 @@ def test_an_index_gives_its_entries_back() -> None:
 
 
 def test_what_our_writer_writes_tarfile_reads() -> None:
-    entries = [file_entry(b"d/f", 5, mtime=1_500_000_000), file_entry(b"n" * 200, uid=1 << 30), file_entry(b"d", kind=Kind.DIRECTORY)]
+    entries = [
+        file_entry(b"d/f", 5, mtime=1_500_000_000),
+        file_entry(b"n" * 200, uid=1 << 30),
+        file_entry(b"d", kind=Kind.DIRECTORY),
+    ]
     data = b"".join(write((entry, [b"x" * entry.size]) for entry in entries))
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         assert [(e.path.decode(), e.size, e.uid) for e in entries] == [(m.name, m.size, m.uid) for m in tar]

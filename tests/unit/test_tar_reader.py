@@ -10,8 +10,28 @@ from pathlib import Path
 
 import pytest
 from support.layers import (
-    END, GNU, V7, base256, contents, dense, file_entry, head, listed, long, member, octal, old_sparse, only, pad, pax,
-    rules, sample, scanned, sparse_1_0, sparse_map, sparse_pairs,
+    END,
+    GNU,
+    V7,
+    base256,
+    contents,
+    dense,
+    file_entry,
+    head,
+    listed,
+    long,
+    member,
+    octal,
+    old_sparse,
+    only,
+    pad,
+    pax,
+    rules,
+    sample,
+    scanned,
+    sparse_1_0,
+    sparse_map,
+    sparse_pairs,
 )  # fmt: skip
 
 from ocitool.errors import FormatError, LimitError, UnsupportedError
@@ -250,7 +270,17 @@ def test_a_name_with_a_zero_byte_is_refused(key: bytes) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"path=a\n", b"99 path=a\n", b"9 path=a", b"0 a=b\n", b"7 path\n", b"-9 path=a\n", b"3\n", b"6 a=bc\n", b"\0\x0012 path=a\n"],
+    [
+        b"path=a\n",
+        b"99 path=a\n",
+        b"9 path=a",
+        b"0 a=b\n",
+        b"7 path\n",
+        b"-9 path=a\n",
+        b"3\n",
+        b"6 a=bc\n",
+        b"\0\x0012 path=a\n",
+    ],
 )
 def test_a_broken_pax_record_is_refused(data: bytes) -> None:
     with pytest.raises(FormatError):
