@@ -15,22 +15,20 @@ _UNSAFE = (
 _HAZARD = re.compile(f"[{_UNSAFE}]")
 _HAZARD_OR_BACKSLASH = re.compile(f"[{_UNSAFE}\\\\]")
 _HAZARD_BUT_NEWLINE = re.compile(f"(?!\n)[{_UNSAFE}]")
+_AFTER_BACKSLASH = re.compile(r"(\\+)\|")
 _BACKTICKS = re.compile("`+")
 
 
 def shown(text: str | bytes) -> str:
     """For a terminal: what would move the cursor, turn the direction of text or hide itself is written out as `\\n`,
     `\\x1b`, `\\u202e`; a byte that is not UTF-8 as `\\xff`. Backslashes are doubled only in a text that needed it."""
-    if isinstance(text, bytes):
-        try:
-            text = text.decode("utf-8")
-        except UnicodeDecodeError:
-            # A lone surrogate U+DC80-U+DCFF stands for the byte.
-            text = text.decode("utf-8", "surrogateescape")
-            return _HAZARD_OR_BACKSLASH.sub(_escaped_byte, text)
-    if _HAZARD.search(text) is None:
-        return text
-    return _HAZARD_OR_BACKSLASH.sub(_escaped, text)
+    if isinstance(text, str):
+        return text if _HAZARD.search(text) is None else _HAZARD_OR_BACKSLASH.sub(_escaped, text)
+    try:
+        return shown(text.decode("utf-8"))
+    except UnicodeDecodeError:
+        # A lone surrogate U+DC80-U+DCFF stands for a byte.
+        return _HAZARD_OR_BACKSLASH.sub(_escaped_byte, text.decode("utf-8", "surrogateescape"))
 
 
 def _escaped(found: re.Match[str]) -> str:
@@ -51,9 +49,9 @@ def _escaped_byte(found: re.Match[str]) -> str:
 def code(text: str | bytes) -> str:
     """A Markdown code span that its content cannot close."""
     content = shown(text)
-    if not content.strip(" "):
-        content += " "  # `` `` would be no span; a span of spaces alone keeps them
-    elif "`" in (content[0], content[-1]) or (content[0] == content[-1] == " "):
+    if not content:
+        content = " "  # two backticks would be no span
+    elif content.strip(" ") and ("`" in (content[0], content[-1]) or content[0] == content[-1] == " "):
         content = f" {content} "  # CommonMark takes one space off each end again
     ticks = "`" * (max(map(len, _BACKTICKS.findall(content)), default=0) + 1)
     return f"{ticks}{content}{ticks}"
@@ -61,8 +59,9 @@ def code(text: str | bytes) -> str:
 
 def cell(text: str | bytes) -> str:
     """A code span in a table. There a pipe ends the cell even in a span, unless a backslash stands before it; the row
-    is split before spans are read, and takes that one backslash away."""
-    return code(text).replace("|", "\\|")
+    is split before spans are read, and takes that one backslash away. A pipe after a backslash, on which renderers
+    disagree, is written out as `\\x7c`."""
+    return code(_AFTER_BACKSLASH.sub(lambda found: found[1] * 2 + "\\x7c", shown(text))).replace("|", "\\|")
 
 
 def fence(text: str, language: str = "") -> list[str]:
@@ -102,8 +101,8 @@ def signed(size: int) -> str:
 
 
 _SECRET = re.compile(
-    r"passw|passphrase|pwd$|(^|_)pw$|(^|_)pass(_|$)|secret|token|credential|(^|_)creds?(_|$)|private|(^|_)auth|authorization"
-    r"|key$|(^|_)keys?(_|$)|apikey|accesskey|access_key|signature|(^|_)dsn$|(^|_)sas(_|$)|cookie|session",
+    r"passw|passphrase|pwd$|(^|_)pw$|(^|_)pass(_|$)|secret|token|credential|(^|_)creds?(_|$)|private"
+    r"|(^|_)(basic|o|http)?auth(_|$)|authorization|key$|(^|_)keys?(_|$)|api_?key|access_?key|(^|_)dsn$|(^|_)sas(_|$)",
     re.IGNORECASE,
 )
 _USERINFO = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@]*):(?P<password>[^\s/?#]*)@")
@@ -115,3 +114,17 @@ def masked(name: str, value: str) -> str:
     if value and _SECRET.search(name.replace("-", "_").replace(".", "_")):
         return _MASK
     return _USERINFO.sub(rf"\g<head>:{_MASK}@", value)
+
+
+_ENV = re.compile(r"\s*(?:/bin/sh -c )?(?:#\(nop\)\s+)?ENV\s+", re.IGNORECASE)
+_ASSIGNED = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)=(?P<value>\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s;&|'\"]+)")
+_ASSIGNED_IN_ENV = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)=(?P<value>.*?)(?=\s+[A-Za-z_][A-Za-z0-9_.-]*=|\Z)", re.DOTALL)
+
+
+def masked_instruction(text: str) -> str:
+    """An instruction or command line, without the values of what it assigns to secret names (`ENV`, build arguments). A
+    history shows values of ENV without quotes, so there a value goes on up to the next name."""
+    pattern = _ASSIGNED_IN_ENV if _ENV.match(text) else _ASSIGNED
+    return _USERINFO.sub(
+        rf"\g<head>:{_MASK}@", pattern.sub(lambda found: f"{found['name']}={masked(found['name'], found['value'])}", text)
+    )
