@@ -105,7 +105,7 @@ _SECRET = re.compile(
     r"|(^|_)(basic|o|http)?auth(_|$)|authorization|key$|(^|_)keys?(_|$)|api_?key|access_?key|(^|_)dsn$|(^|_)sas(_|$)",
     re.IGNORECASE,
 )
-_USERINFO = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@]*):(?P<password>[^\s/?#]*)@")
+_USERINFO = re.compile(r"(?<![A-Za-z0-9+.-])(?P<head>[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@]*):(?P<password>[^\s/?#]*)@")
 _MASK = "***"
 
 
@@ -117,14 +117,14 @@ def masked(name: str, value: str) -> str:
 
 
 _ENV = re.compile(r"\s*(?:/bin/sh -c )?(?:#\(nop\)\s+)?ENV\s+", re.IGNORECASE)
-_ASSIGNED = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)=(?P<value>\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\s;&|'\"]+)")
-_ASSIGNED_IN_ENV = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)=(?P<value>.*?)(?=\s+[A-Za-z_][A-Za-z0-9_.-]*=|\Z)", re.DOTALL)
+_NAME = r"(?<![A-Za-z0-9_.-])(?P<name>[A-Za-z0-9_.-]+)="
+_ASSIGNED = re.compile(_NAME + r"(?P<value>\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'[^']*(?:'|\Z)|[^\s;&|'\"]+)", re.DOTALL)
+_ASSIGNED_IN_ENV = re.compile(_NAME + r"(?P<value>\S*(?:\s+(?![A-Za-z0-9_.-]+=)\S+)*)")
 
 
 def masked_instruction(text: str) -> str:
     """An instruction or command line, without the values of what it assigns to secret names (`ENV`, build arguments). A
     history shows values of ENV without quotes, so there a value goes on up to the next name."""
     pattern = _ASSIGNED_IN_ENV if _ENV.match(text) else _ASSIGNED
-    return _USERINFO.sub(
-        rf"\g<head>:{_MASK}@", pattern.sub(lambda found: f"{found['name']}={masked(found['name'], found['value'])}", text)
-    )
+    text = pattern.sub(lambda found: f"{found['name']}={masked(found['name'], found['value'])}", text)
+    return masked("", text)
