@@ -167,14 +167,27 @@ def _sparse_hash(tar: TarInput, size: int, segments: Segments, stored: int) -> b
 
 def open_content(blob: Blob, entry: Entry) -> Iterator[bytes]:
     """A file's content in pieces, holes as zeros; reads the layer only up to the content's end."""
+    return _content(_at_start(blob), entry)
+
+
+def open_contents(blob: Blob, files: Sequence[Entry]) -> Iterator[bytes]:
+    """The whole contents of several files in the order of their offsets, in one pass. A file may be asked for twice."""
+    tar = _at_start(blob)
+    last, content = -1, b""
+    for entry in files:
+        if entry.offset != last or not entry.stored:
+            content = b"".join(_content(tar, entry))
+        last = entry.offset
+        yield content
+
+
+def _at_start(blob: Blob) -> TarInput:
     compression = codec_of(blob)
-    tar: TarInput
-    if compression == "none":
-        tar = SeekInput(blob)
-        tar.offset = entry.offset
-    else:
-        tar = ChunkInput(codec.decode(blob.chunks(), compression))
-        tar.skip(entry.offset)
+    return SeekInput(blob) if compression == "none" else ChunkInput(codec.decode(blob.chunks(), compression))
+
+
+def _content(tar: TarInput, entry: Entry) -> Iterator[bytes]:
+    tar.skip(entry.offset - tar.offset)
     position = 0
     for offset, length in (*(entry.segments or ((0, entry.stored),)), (entry.size, 0)):
         while position < offset:

@@ -779,7 +779,8 @@ class _Check:
             return _Scanned(None, error, blob.size)
 
     def _stack(self, image: _Image, held: dict[str, _Scanned], reported: set[str]) -> None:
-        tree: Tree | None = Tree(())
+        tree: Tree | None = Tree(())  # made only as far as a layer asks: most never do
+        below: list[LayerIndex] = []
         for layer in image.layers:
             scanned = held.get(layer.key) if layer.blob is not None else None
             if scanned is None:
@@ -806,8 +807,11 @@ class _Check:
                 self.layer_count += 1
                 self.entries += len(index)
                 rules.alone()
-            if tree is not None:
+            below.append(index)
+            if tree is not None and rules.asks(len(below) > 1):
                 try:
+                    for lower in below[len(tree.indexes) : -1]:
+                        tree.add(lower)
                     rules.on(tree)
                 except UnsafeError:
                     tree = None  # reported by the layer's own rules
@@ -971,6 +975,11 @@ class _Rules:
         if self.index.notes_dropped:
             last = self.index.notes[-1]
             self._breaks(last.rule, last.text, last.path, self.index.notes_dropped)
+
+    def asks(self, lower: bool) -> bool:
+        """Whether anything of the layer depends on the layers below; `lower`: there are some."""
+        self._learn(report=False)
+        return bool(self._outside or (lower and self._loose))
 
     def on(self, tree: Tree) -> None:
         """What shows on the layers below; then puts the layer on them. Raises `UnsafeError` as the tree does."""

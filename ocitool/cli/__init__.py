@@ -1,0 +1,138 @@
+"""The command line: words in, one operation, one renderer, an exit code out.
+
+Each command is a module of this package, imported when it is called: `--version` and `--help` of one command never pay
+for the others. This module owns everything that ends the program: errors become one line and an exit code here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from ocitool import __version__
+from ocitool.errors import OcitoolError
+
+COMMANDS = ("inspect", "ls", "cat", "diff", "validate")
+
+
+class _Lazy(TyperGroup):
+    """Commands by name, each imported when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        command = typer.main.get_command(import_module(f"ocitool.cli.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    cls=_Lazy,
+    name="ocitool",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ocitool {__version__}")
+        raise typer.Exit()
+
+
+@app.callback(epilog="A REF is an image file: image.tar, layout-directory:tag, archive.tar:name:tag, - for standard input.")
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """See and compare container images as files: no daemon, no root, no network."""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived: clean up as for Ctrl-C, and exit 143."""
+
+
+def _terminated(*_: object) -> NoReturn:
+    raise Terminated
+
+
+def main() -> NoReturn:
+    """Runs the command line and exits. Exit codes: see `ocitool.errors`, and 1 for differences and findings."""
+    signal.signal(signal.SIGTERM, _terminated)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    debug = "--debug" in sys.argv
+    try:
+        code = _run()
+    except Exception as error:
+        if debug:
+            raise
+        code = _fail(f"a bug: {type(error).__name__}: {error}", hint="--debug shows where; please report it", code=70)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        code = _reader_gone()
+    except OSError as error:
+        code = _fail(f"standard output cannot be written: {error.strerror}", code=9)
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        result = app(standalone_mode=False)
+    except OcitoolError as error:
+        if "--debug" in sys.argv:
+            import traceback
+
+            traceback.print_exc()
+        return _fail(error.what, where=error.where, hint=error.hint, code=error.exit_code)
+    except typer.Abort:
+        return _fail("interrupted", code=130)
+    except KeyboardInterrupt:
+        return _fail("interrupted", code=130)
+    except Terminated:
+        return _fail("terminated", code=143)
+    except BrokenPipeError:
+        return _reader_gone()
+    except MemoryError:
+        return _fail("out of memory", code=7)
+    except Exception as error:
+        # The usage errors of typer's own click know what they are, and are no public names.
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            context = getattr(error, "ctx", None)
+            return _fail(error.format_message(), hint=f"{context.command_path} --help" if context else None, code=2)
+        raise
+    return result if isinstance(result, int) else 0
+
+
+def _fail(what: str, *, where: str | None = None, hint: str | None = None, code: int) -> int:
+    from ocitool.report.escape import shown
+
+    place = f" ({shown(where)})" if where else ""
+    try:
+        print(f"ocitool: error: {shown(what)}{place}", file=sys.stderr)
+        if hint:
+            print(f"hint: {shown(hint)}", file=sys.stderr)
+    except (OSError, ValueError):  # nobody reads the errors either; the exit code still says it
+        pass
+    return code
+
+
+def _reader_gone() -> int:
+    """The reader of our output left. Nothing more can be written, not even at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 141

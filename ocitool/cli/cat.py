@@ -1,0 +1,41 @@
+"""`ocitool cat`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ocitool.cli import options as o
+from ocitool.operations import listing
+
+app = typer.Typer(rich_markup_mode=None)
+
+_EXAMPLES = """\b
+Examples:
+  ocitool cat image.tar /etc/os-release
+  ocitool cat --layer 0 image.tar /app/config.toml > before.toml
+"""
+
+
+@app.command(epilog=_EXAMPLES)
+def cat(
+    ref: o.Ref,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A file in the image; links are followed.")],
+    layer: Annotated[
+        int | None, typer.Option("--layer", metavar="N", help="The file as this layer has it; 0 is the lowest, -1 the top.")
+    ] = None,
+    platform: o.PlatformOption = None,
+    verify: o.Verify = False,
+    no_cache: o.NoCache = False,
+    jobs: o.Jobs = 4,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+) -> None:
+    """Print a file of the merged file system, or of one layer, byte for byte."""
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
+        out = sys.stdout.buffer
+        for piece in listing.cat(ref, path, reading, layer=layer, platform=platform):
+            out.write(piece)
+        out.flush()

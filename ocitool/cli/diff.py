@@ -1,0 +1,84 @@
+"""`ocitool diff`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ocitool.cli import options as o
+from ocitool.errors import UsageError
+from ocitool.operations import diff as operation
+from ocitool.operations.diff.rules import rule
+
+app = typer.Typer(rich_markup_mode=None)
+
+_EXAMPLES = """\b
+Examples:
+  ocitool diff old.tar new.tar
+  ocitool diff -p --path 'etc/**' old.tar new.tar
+  ocitool diff --semantic old.tar new.tar && echo same files, same configuration
+  ocitool diff --format markdown --report comment.md old.tar new.tar
+  ocitool diff --fail-on notable --fail-on size:+5% old.tar new.tar
+
+\b
+Exit: 0 no difference, 1 differences. With --fail-on: 1 only when a rule is met.
+Rules: files, config, notable, none, size:+10MB, size:+5%, transfer:+20MiB.
+"""
+
+
+@app.command(epilog=_EXAMPLES)
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="The image before.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The image after.")],
+    path: Annotated[
+        list[str] | None, typer.Option("--path", metavar="GLOB", help="Only files that match; ** crosses directories.")
+    ] = None,
+    stat: Annotated[bool, typer.Option("--stat", help="Totals and layers, no lists.")] = False,
+    patch: Annotated[bool, typer.Option("--patch", "-p", help="Unified diffs of changed text files.")] = False,
+    semantic: Annotated[
+        bool, typer.Option("--semantic", help="Ignore times, layer boundaries and compression.")
+    ] = False,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option("--ignore", metavar="FIELD", help="type content mode uid gid mtime linkTarget links xattrs device"),
+    ] = None,
+    fail_on: Annotated[list[str] | None, typer.Option("--fail-on", metavar="RULE", help="Exit 1 only for this; see below.")] = None,
+    platform: o.PlatformOption = None,
+    all_platforms: o.AllPlatforms = False,
+    format: o.ReviewFormatOption = o.ReviewFormat.text,
+    report: o.ReportOption = None,
+    verify: o.Verify = False,
+    no_cache: o.NoCache = False,
+    jobs: o.Jobs = 4,
+    quiet: o.Quiet = False,
+    no_color: o.NoColor = False,
+    debug: o.Debug = False,
+) -> None:
+    """Show what changed between two images: layers, files, configuration, and what caused it."""
+    if platform and all_platforms:
+        raise UsageError("--platform and --all-platforms exclude each other")
+    question = operation.Question(
+        ignore=tuple(ignore or ()), semantic=semantic, paths=tuple(path or ()), patch=patch,
+        rules=tuple(rule(text) for text in fail_on or ()),
+    )  # fmt: skip
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
+        result: operation.Diff | operation.IndexDiff
+        if all_platforms:
+            result = operation.diff_platforms(a, b, question, reading)
+        else:
+            result = operation.diff(a, b, question, reading, platform=platform)
+        if format is o.ReviewFormat.json:
+            from ocitool.report import as_json
+
+            o.write([as_json.text(as_json.diff(result))], report)
+        elif format is o.ReviewFormat.markdown:
+            from ocitool.report import markdown
+
+            o.write([markdown.diff(result, stat=stat)], report)
+        else:
+            from ocitool.report import text
+
+            o.write(text.diff(result, text.Paint(o.colour(no_color, report)), stat=stat), report)
+    failed = bool(result.failures) if question.rules else not result.identical
+    raise typer.Exit(1 if failed else 0)

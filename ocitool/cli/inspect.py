@@ -1,0 +1,77 @@
+"""`ocitool inspect`."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from ocitool.cli import options as o
+from ocitool.errors import UsageError
+from ocitool.operations import inspect as operation
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+class Raw(str, Enum):
+    manifest = "manifest"
+    config = "config"
+    index = "index"
+
+
+_EXAMPLES = """\b
+Examples:
+  ocitool inspect image.tar
+  ocitool inspect --files --top 20 image.tar
+  ocitool inspect --format json layout:v1 | jq '.images[].layers'
+  ocitool inspect --raw config image.tar
+  docker save app | ocitool inspect -
+"""
+
+
+@app.command(epilog=_EXAMPLES)
+def inspect(
+    ref: o.Ref,
+    files: Annotated[bool, typer.Option("--files", help="Read the layers: file counts, waste, hidden and largest files.")] = False,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many of the largest to list.")] = 10,
+    raw: Annotated[Raw | None, typer.Option("--raw", help="Print this document's exact bytes.")] = None,
+    digest: Annotated[bool, typer.Option("--digest", help="Print the digest alone (of the manifest, or of --raw).")] = False,
+    platform: o.PlatformOption = None,
+    all_platforms: o.AllPlatforms = False,
+    format: o.ReviewFormatOption = o.ReviewFormat.text,
+    report: o.ReportOption = None,
+    verify: o.Verify = False,
+    no_cache: o.NoCache = False,
+    jobs: o.Jobs = 4,
+    quiet: o.Quiet = False,
+    no_color: o.NoColor = False,
+    debug: o.Debug = False,
+) -> None:
+    """Show what an image is, layer by layer. Opens no layer unless --files or --verify asks."""
+    if platform and all_platforms:
+        raise UsageError("--platform and --all-platforms exclude each other")
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
+        if raw is not None or digest:
+            data, known = operation.raw(ref, raw.value if raw else "manifest", reading, platform)
+            if digest:
+                print(known)
+            else:
+                sys.stdout.buffer.write(data)
+            return
+        result = operation.inspect(
+            ref, reading, files=files, top=top, platform=platform, all_platforms=all_platforms
+        )
+        if format is o.ReviewFormat.json:
+            from ocitool.report import as_json
+
+            o.write([as_json.text(as_json.inspect(result))], report)
+        elif format is o.ReviewFormat.markdown:
+            from ocitool.report import markdown
+
+            o.write([markdown.inspect(result)], report)
+        else:
+            from ocitool.report import text
+
+            o.write(text.inspect(result, text.Paint(o.colour(no_color, report))), report)

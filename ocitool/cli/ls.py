@@ -1,0 +1,50 @@
+"""`ocitool ls`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ocitool.cli import options as o
+from ocitool.operations import listing
+
+app = typer.Typer(rich_markup_mode=None)
+
+_EXAMPLES = """\b
+Examples:
+  ocitool ls image.tar /etc
+  ocitool ls --long --recursive image.tar
+  ocitool ls --layer -1 image.tar        what the top layer changes
+"""
+
+
+@app.command(epilog=_EXAMPLES)
+def ls(
+    ref: o.Ref,
+    path: Annotated[str, typer.Argument(metavar="[PATH]", help="A directory or file in the image.", show_default=False)] = "/",
+    layer: Annotated[
+        int | None, typer.Option("--layer", metavar="N", help="One layer's entries; 0 is the lowest, -1 the top.")
+    ] = None,
+    long: Annotated[bool, typer.Option("--long", "-l", help="Mode, owner, size, time and layer too.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Everything below.")] = False,
+    platform: o.PlatformOption = None,
+    format: o.FormatOption = o.Format.text,
+    report: o.ReportOption = None,
+    verify: o.Verify = False,
+    no_cache: o.NoCache = False,
+    jobs: o.Jobs = 4,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+) -> None:
+    """List the merged file system, or one layer's entries."""
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
+        result = listing.ls(ref, path, reading, layer=layer, recursive=recursive, platform=platform)
+        if format is o.Format.json:
+            from ocitool.report import as_json
+
+            o.write(as_json.ls(result), report)
+        else:
+            from ocitool.report import text
+
+            o.write(text.ls(result, long=long), report)

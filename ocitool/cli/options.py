@@ -1,0 +1,103 @@
+"""Options that several commands share, and what they make: a running task, a place for the report."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from ocitool.errors import DestinationError, UsageError
+from ocitool.operations.reading import Reading
+from ocitool.task import Task
+
+
+class Format(str, Enum):
+    text = "text"
+    json = "json"
+
+
+class ReviewFormat(str, Enum):
+    text = "text"
+    json = "json"
+    markdown = "markdown"
+
+
+Ref = Annotated[str, typer.Argument(metavar="REF", help="An image file: archive, layout directory, or - for standard input.")]
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to print the report.")]
+ReviewFormatOption = Annotated[ReviewFormat, typer.Option("--format", "-f", help="How to print the report.")]
+ReportOption = Annotated[str | None, typer.Option("--report", metavar="FILE", help="Write the report there instead.")]
+PlatformOption = Annotated[
+    str | None, typer.Option("--platform", metavar="OS/ARCH[/VARIANT]", help="Which image of an index. Default: the host's.")
+]
+AllPlatforms = Annotated[bool, typer.Option("--all-platforms", help="Every image of an index.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Read and hash every layer; believe nothing that is stated.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep indexes of layers.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, max=64, help="Layers read at a time.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on standard error.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR).")]
+
+
+@contextmanager
+def running(*, verify: bool = False, no_cache: bool = False, jobs: int = 4, quiet: bool = False) -> Iterator[Reading]:
+    """A reading whose task shows progress on a terminal, and whose notices go to standard error at the end."""
+    from ocitool.layers.cache import default_directory
+
+    terminal = sys.stderr is not None and sys.stderr.isatty() and not quiet
+    advance = None
+    finish = None
+    if terminal:
+        from ocitool.cli.progress import Bars
+
+        bars = Bars()
+        advance, finish = bars.advance, bars.close
+    with Task(jobs=jobs, advance=advance) as task:
+        try:
+            yield Reading(task, None if no_cache else default_directory(), verify)
+        finally:
+            if finish is not None:
+                finish()
+            if not quiet:
+                _tell(task)
+
+
+def _tell(task: Task) -> None:
+    if task.notices:
+        from ocitool.report.escape import shown
+
+        for notice in task.notices:
+            print(f"ocitool: note: {shown(notice.text)}", file=sys.stderr)
+
+
+def colour(no_color: bool, report: str | None) -> bool:
+    """Whether to colour: a terminal that nobody asked to keep plain (no-color.org)."""
+    return not (no_color or report or os.environ.get("NO_COLOR")) and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def write(lines: Iterable[str], report: str | None) -> None:
+    """The report's lines to standard output, or whole into a file that replaces the old one only when complete."""
+    if report is None:
+        out = sys.stdout
+        for line in lines:
+            out.write(line + "\n")
+        return
+    temporary = f"{report}.{os.getpid()}.part"
+    if os.path.isdir(report):
+        raise UsageError("the report needs a file, this is a directory", report)
+    try:
+        with open(temporary, "x", encoding="utf-8", errors="backslashreplace") as file:
+            for line in lines:
+                file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, report)
+    except OSError as error:
+        raise DestinationError(f"the report cannot be written: {error.strerror}", report) from None
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)

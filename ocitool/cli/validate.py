@@ -1,0 +1,84 @@
+"""`ocitool validate`."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from ocitool import limits
+from ocitool.cli import options as o
+from ocitool.errors import UsageError
+from ocitool.operations import validate as operation
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+class Kind(str, Enum):
+    descriptor = "descriptor"
+    manifest = "manifest"
+    index = "index"
+    config = "config"
+    layout = "layout"
+    docker_manifest = "docker-manifest"
+    docker_manifest_list = "docker-manifest-list"
+
+
+_EXAMPLES = """\b
+Examples:
+  ocitool validate image.tar
+  ocitool validate --format json layout/ other.tar
+  ocitool validate --as manifest manifest.json
+  ocitool inspect --raw config image.tar | ocitool validate --as config -
+
+\b
+Exit: 0 no error (warnings are none), 1 for any finding of severity error.
+"""
+
+
+@app.command(epilog=_EXAMPLES)
+def validate(
+    refs: Annotated[list[str], typer.Argument(metavar="REF...", help="Image files, or documents with --as.")],
+    as_: Annotated[Kind | None, typer.Option("--as", help="Check one bare document of this kind.")] = None,
+    format: o.FormatOption = o.Format.text,
+    report: o.ReportOption = None,
+    jobs: o.Jobs = 4,
+    quiet: o.Quiet = False,
+    no_color: o.NoColor = False,
+    debug: o.Debug = False,
+) -> None:
+    """Check images deeply: schemas, digests, sizes, diff_ids, history, tar rules. Reads and hashes everything."""
+    if refs.count("-") > 1:
+        raise UsageError("standard input can be read once")
+    with o.running(no_cache=True, jobs=jobs, quiet=quiet) as reading:
+        if as_ is not None:
+            results = [operation.validate_document(as_.value, _document(ref), ref) for ref in refs]
+        else:
+            results = [operation.validate(ref, reading.task) for ref in refs]
+        if format is o.Format.json:
+            from ocitool.report import as_json
+
+            o.write([as_json.text(as_json.validation(results))], report)
+        else:
+            from ocitool.report import text
+
+            o.write(text.validation(results, text.Paint(o.colour(no_color, report))), report)
+    raise typer.Exit(0 if all(result.valid for result in results) else 1)
+
+
+def _document(path: str) -> bytes:
+    """At most one byte more than a document may have: the reader refuses it then."""
+    from ocitool.blob import unreadable
+    from ocitool.errors import NotFoundError
+
+    if path == "-":
+        return sys.stdin.buffer.read(limits.DOCUMENT_SIZE + 1)
+    try:
+        with open(path, "rb") as file:
+            return file.read(limits.DOCUMENT_SIZE + 1)
+    except FileNotFoundError:
+        raise NotFoundError("no such file", path) from None
+    except OSError as error:
+        raise unreadable(path, error) from None

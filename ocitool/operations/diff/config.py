@@ -1,0 +1,146 @@
+"""Differences of documents, by JSON pointer (RFC 6901).
+
+Environment compares by name, other lists by value. Layers are not repeated here: diff_ids, layer descriptors and the
+digests that follow from them are left to the layer report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Literal
+
+from ocitool.images.image import Image
+from ocitool.operations.diff.result import ConfigChange
+from ocitool.spec.manifest import Index
+
+DocumentName = Literal["config", "manifest", "index"]
+_ALIGNED = 1_000
+"""History entries that are aligned by instruction; a longer history, which no builder makes, goes by position: aligning
+takes the square of its length."""
+
+
+def changes(before: Image, after: Image, *, semantic: bool) -> tuple[ConfigChange, ...]:
+    """`semantic` leaves out times of creation and layer boundaries in the history."""
+    found = list(_config(before.config.fields, after.config.fields, semantic))
+    if before.manifest is not None and after.manifest is not None:
+        skip = {"layers", "config", "schemaVersion"} | ({"mediaType"} if semantic else set())
+        found += _objects("manifest", "", before.manifest.fields, after.manifest.fields, skip)
+    return tuple(found)
+
+
+def index_changes(before: Index, after: Index) -> tuple[ConfigChange, ...]:
+    return tuple(_objects("index", "", before.fields, after.fields, {"manifests", "schemaVersion"}))
+
+
+def _config(a: Mapping[str, Any], b: Mapping[str, Any], semantic: bool) -> Iterator[ConfigChange]:
+    skip = {"rootfs", "history"} | ({"created"} if semantic else set())
+    yield from _objects("config", "", a, b, skip)
+    yield from _history(a.get("history"), b.get("history"), semantic)
+
+
+def _objects(
+    document: DocumentName, at: str, a: Mapping[str, Any], b: Mapping[str, Any], skip: Collection[str] = ()
+) -> Iterator[ConfigChange]:
+    for name in sorted(a.keys() | b.keys()):
+        if name not in skip:
+            yield from _values(document, f"{at}/{_escaped(name)}", a, b, name)
+
+
+def _values(
+    document: DocumentName, pointer: str, a: Mapping[str, Any], b: Mapping[str, Any], name: str
+) -> Iterator[ConfigChange]:
+    if name not in b:
+        yield ConfigChange(document, pointer, None, "removed", a[name], None)
+        return
+    if name not in a:
+        if isinstance(b[name], dict) and b[name]:
+            yield from _objects(document, pointer, {}, b[name])
+        else:
+            yield ConfigChange(document, pointer, None, "added", None, b[name])
+        return
+    before, after = a[name], b[name]
+    if _same(before, after):
+        return
+    if isinstance(before, dict) and isinstance(after, dict):
+        yield from _objects(document, pointer, before, after)
+    elif pointer.endswith("/Env") and _is_env(before) and _is_env(after):
+        yield from _env(document, pointer, before or [], after or [])
+    elif before is None and isinstance(after, dict):
+        yield from _objects(document, pointer, {}, after)
+    elif after is None and isinstance(before, dict):
+        yield from _objects(document, pointer, before, {})
+    else:
+        yield ConfigChange(document, pointer, None, "modified", before, after)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal as JSON: 1 is not true, and null is what empty lists and objects say."""
+    if a in (None, [], {}) and b in (None, [], {}):
+        return not isinstance(a, bool) and not isinstance(b, bool)
+    if isinstance(a, bool) != isinstance(b, bool):
+        return False
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return type(a) is type(b) and bool(a == b)
+
+
+def _is_env(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+
+
+def _env(document: DocumentName, pointer: str, a: list[str], b: list[str]) -> Iterator[ConfigChange]:
+    """The last of equal names counts, as for the kernel's readers."""
+    before = {item.partition("=")[0]: (n, item.partition("=")[2]) for n, item in enumerate(a)}
+    after = {item.partition("=")[0]: (n, item.partition("=")[2]) for n, item in enumerate(b)}
+    for name in sorted(before.keys() | after.keys()):
+        if name not in after:
+            position, value = before[name]
+            yield ConfigChange(document, f"{pointer}/{position}", name, "removed", value, None)
+        elif name not in before:
+            position, value = after[name]
+            yield ConfigChange(document, f"{pointer}/{position}", name, "added", None, value)
+        elif before[name][1] != after[name][1]:
+            yield ConfigChange(document, f"{pointer}/{after[name][0]}", name, "modified", before[name][1], after[name][1])
+
+
+def _history(a: Any, b: Any, semantic: bool) -> Iterator[ConfigChange]:
+    """History entries paired by instruction; what is new, gone, or paired with other fields."""
+    from difflib import SequenceMatcher
+
+    before = a if isinstance(a, list) else []
+    after = b if isinstance(b, list) else []
+    ignored = {"created", "empty_layer"} if semantic else set()
+    names_a, names_b = [_line(item, semantic) for item in before], [_line(item, semantic) for item in after]
+    if semantic and names_a == names_b:
+        return
+    aligned: list[tuple[str, int, int, int, int]]
+    if max(len(before), len(after)) > _ALIGNED:
+        common = min(len(before), len(after))
+        aligned = [("equal", 0, common, 0, common), ("replace", common, len(before), common, len(after))]
+    else:
+        aligned = list(SequenceMatcher(None, names_a, names_b, autojunk=False).get_opcodes())
+    for tag, i, to_i, j, to_j in aligned:
+        if tag == "equal":
+            for x, y in zip(range(i, to_i), range(j, to_j), strict=True):
+                if isinstance(before[x], dict) and isinstance(after[y], dict):
+                    yield from _objects("config", f"/history/{y}", before[x], after[y], ignored)
+            continue
+        paired = min(to_i - i, to_j - j)
+        for n in range(paired):
+            yield ConfigChange("config", f"/history/{j + n}", None, "modified", before[i + n], after[j + n])
+        for x in range(i + paired, to_i):
+            yield ConfigChange("config", f"/history/{x}", None, "removed", before[x], None)
+        for y in range(j + paired, to_j):
+            yield ConfigChange("config", f"/history/{y}", None, "added", None, after[y])
+
+
+def _line(item: Any, semantic: bool) -> str:
+    if not isinstance(item, dict):
+        return repr(item)
+    return repr((item.get("created_by"), None if semantic else item.get("empty_layer") is True))
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

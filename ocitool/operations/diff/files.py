@@ -1,0 +1,271 @@
+"""Differences of two merged file systems.
+
+Work is owed for the layers that differ. The shared base is indexed only when the other layers of the two images do not
+list the same paths in the same roles (directory, other entry, whiteout, opaque marker): as long as they do, whatever the
+base holds shows through on both sides or on neither.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Collection, Iterator
+from typing import NamedTuple
+
+from ocitool.images.compare import differing
+from ocitool.images.image import Image, Layer
+from ocitool.images.indexing import Indexer
+from ocitool.images.tree import IMPLIED, Directory, Hidden, Node, Tree, ref_of
+from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.index import LayerIndex
+from ocitool.operations.diff.layers import common_base, key, pair
+from ocitool.operations.diff.result import ChangeKind, FileChange, LayerPair, Side
+
+_FILE, _DIRECTORY, _METADATA = int(Kind.FILE), int(Kind.DIRECTORY), int(Kind.METADATA)
+
+
+class Shipped(NamedTuple):
+    """A file that `layer` of the after image deletes, and that a lower layer still carries."""
+
+    path: bytes
+    size: int
+    layer: Layer
+
+
+class Compared(NamedTuple):
+    """`shipped`: what is deleted now, and was not in the before image. Sizes: bytes of all visible files, where asked for."""
+
+    pairs: tuple[LayerPair, ...]
+    files: tuple[FileChange, ...]
+    shipped: tuple[Shipped, ...]
+    before_size: int | None
+    after_size: int | None
+
+
+def compare_images(
+    before: Image, after: Image, indexer: Indexer, *, ignore: Collection[str], keep: Callable[[bytes], bool], whole: bool
+) -> Compared:
+    """`keep` says which paths are wanted. `whole` asks for the trees' total sizes, whatever it costs."""
+    known = {key(layer) for layer in before.layers} & {key(layer) for layer in after.layers} - {None}
+    base = common_base(before, after)
+    verify = indexer.verify
+    needed = [(before, layer) for layer in before.layers if verify or layer.number >= base]
+    needed += [(after, layer) for layer in after.layers if verify or layer.number >= base]
+    found = indexer.pairs(needed)
+    before_indexes: dict[int, LayerIndex] = {}
+    after_indexes: dict[int, LayerIndex] = {}
+    for (image, layer), index in zip(needed, found, strict=True):
+        (before_indexes if image is before else after_indexes)[layer.number] = index
+    _share(before, after, before_indexes, after_indexes)
+    pairs = pair(before, after, indexer, before_indexes, after_indexes)
+
+    upper_a = [before_indexes[n] for n in range(base, len(before.layers))]
+    upper_b = [after_indexes[n] for n in range(base, len(after.layers))]
+    sides = None
+    if base and not whole and not verify and _roles(upper_a) == _roles(upper_b):
+        sides = _Sides(before, after, upper_a, upper_b, base, missing_base=True)
+    if sides is None or sides.before.needs_base or sides.after.needs_base:
+        for layer, index in zip(before.layers[:base], indexer.indexes(before, before.layers[:base]), strict=True):
+            before_indexes[layer.number] = after_indexes[layer.number] = index
+        sides = _Sides(
+            before, after, [before_indexes[n] for n in range(len(before.layers))],
+            [after_indexes[n] for n in range(len(after.layers))], 0, missing_base=False,
+        )  # fmt: skip
+    sides.complete(indexer, keep)
+    files = tuple(sides.changes(known, ignore, keep))
+    sizes = (sides.size(sides.before), sides.size(sides.after)) if whole else (None, None)
+    return Compared(pairs, files, tuple(sides.shipped()), *sizes)
+
+
+def _share(before: Image, after: Image, a: dict[int, LayerIndex], b: dict[int, LayerIndex]) -> None:
+    """Equal layers get one index object, so that their entries are equal at a glance."""
+    objects = {key(layer): a[layer.number] for layer in before.layers if layer.number in a}
+    for layer in after.layers:
+        known = key(layer)
+        if layer.number in b and known is not None and known in objects:
+            one, other = objects[known], b[layer.number]
+            if one is not other and one.hashed == other.hashed and len(one) == len(other):
+                b[layer.number] = one
+
+
+def _roles(indexes: list[LayerIndex]) -> set[tuple[bytes, int]]:
+    """What layers list, each path with its role: 0 a directory, 1 another entry, else the whiteout's kind."""
+    role = [1] * 16
+    role[_DIRECTORY] = 0
+    for kind in (Kind.WHITEOUT, Kind.OPAQUE, Kind.INVALID):
+        role[kind] = kind
+    found: set[tuple[bytes, int]] = set()
+    for index in indexes:
+        found.update(zip(index.paths, index.kinds.translate(bytes(role) + bytes(240)), strict=True))
+    return found
+
+
+class _Sides:
+    """Two trees and what their layers are."""
+
+    def __init__(
+        self, before: Image, after: Image, a: list[LayerIndex], b: list[LayerIndex], base: int, *, missing_base: bool
+    ) -> None:
+        self.hidden: list[Hidden] = []
+        self.base = base
+        self.before = Tree(a, missing_base=missing_base)
+        self.after = Tree(b, missing_base=missing_base, hidden=self.hidden.append)
+        self._images = (before, after)
+        self._a, self._b = list(a), list(b)
+
+    def layer(self, ref: int) -> Layer:
+        """The after image's layer behind a ref of its tree."""
+        return self._images[1].layers[self.base + self.after.layer(ref)]
+
+    def shipped(self) -> Iterator[Shipped]:
+        known = {key(layer) for layer in self._images[0].layers}
+        for event in self.hidden:
+            layer = self._images[1].layers[self.base + event.by]
+            inode = self.after.inode(event.ref)
+            index, row = self._b[self.after.layer(inode)], self.after.row(inode)
+            if event.replaced is not None or key(layer) in known or index.kinds[row] != _FILE or not index.sizes[row]:
+                continue
+            if self.before.remover(event.path) is None:
+                yield Shipped(event.path, index.sizes[row], layer)
+
+    def size(self, tree: Tree) -> int:
+        seen: set[int] = set()
+        total = 0
+        for _, node in tree.walk():
+            if isinstance(node, Directory):
+                continue
+            inode = tree.inode(node)
+            if inode in seen:
+                continue
+            if inode != node or tree.links(node):
+                seen.add(inode)
+            index, row = tree.indexes[tree.layer(inode)], tree.row(inode)
+            if index.kinds[row] == _FILE:
+                total += index.sizes[row]
+        return total
+
+    def complete(self, indexer: Indexer, keep: Callable[[bytes], bool]) -> None:
+        """Hashes the contents that only contents can decide: files of one path and one size on both sides."""
+        wanted: tuple[dict[int, array[int]], dict[int, array[int]]] = ({}, {})
+        for path, x, y in self._both(self.before.root, self.after.root, b""):
+            if x is None or y is None or isinstance(x, Directory) or isinstance(y, Directory) or not keep(path):
+                continue
+            p, q = self.before.inode(x), self.after.inode(y)
+            a, b = self._a[self.before.layer(p)], self._b[self.after.layer(q)]
+            i, j = self.before.row(p), self.after.row(q)
+            if a is b and i == j:
+                continue
+            if a.kinds[i] != _FILE or b.kinds[j] != _FILE or a.sizes[i] != b.sizes[j]:
+                continue
+            wanted[0].setdefault(self.before.layer(p), array("q")).append(i)
+            wanted[1].setdefault(self.after.layer(q), array("q")).append(j)
+        work: list[tuple[list[LayerIndex], int, Layer, array[int]]] = []
+        for which, held, image in ((0, self._a, self._images[0]), (1, self._b, self._images[1])):
+            for number, rows in wanted[which].items():
+                if held[number].hashed != "all":
+                    work.append((held, number, image.layers[self.base + number], rows))
+        for (held, number, _, _), index in zip(
+            work, indexer.task.map(lambda item: indexer.contents(item[2], item[0][item[1]], item[3]), work), strict=True
+        ):
+            held[number] = index
+
+    def changes(
+        self, known: Collection[str | None], ignore: Collection[str], keep: Callable[[bytes], bool]
+    ) -> Iterator[FileChange]:
+        """In the order of paths."""
+        for path, x, y in self._both(self.before.root, self.after.root, b""):
+            if not keep(path):
+                continue
+            if x is None or y is None:
+                kind: ChangeKind = "added" if x is None else "removed"
+                yield FileChange(path, kind, (), self._side(0, x), self._side(1, y), self._cause(path, y, known))
+                continue
+            fields = self._fields(x, y, ignore)
+            if not fields:
+                continue
+            kind = "metadata"
+            if fields[0] == "type":
+                kind, fields = "type", ()
+            elif not {"content", "linkTarget", "device"}.isdisjoint(fields):
+                kind = "modified"
+            yield FileChange(path, kind, fields, self._side(0, x), self._side(1, y), self._cause(path, y, known))
+
+    def _cause(self, path: bytes, node: Node | None, known: Collection[str | None]) -> Layer | None:
+        if node is None:
+            number = self.after.remover(path)
+            layer = None if number is None else self._images[1].layers[self.base + number]
+        else:
+            ref = ref_of(node)
+            layer = None if ref == IMPLIED else self.layer(ref)
+        return None if layer is None or key(layer) in known else layer
+
+    def _fields(self, x: Node, y: Node, ignore: Collection[str]) -> tuple[str, ...]:
+        r, s = ref_of(x), ref_of(y)
+        p, q = self.before.inode(r), self.after.inode(s)
+        found: tuple[str, ...] = ()
+        if p != IMPLIED and q != IMPLIED:
+            a, b = self._a[p >> 32], self._b[q >> 32]
+            i, j = p & 0xFFFFFFFF, q & 0xFFFFFFFF
+            if not (a is b and i == j) and not _alike(a, i, b, j):
+                same = a.sizes[i] == b.sizes[j] and a.content(i) == b.content(j)
+                found = differing(a.entry(i), b.entry(j), same, ignore)
+        elif p != q:
+            found = differing(self._entry(0, p), self._entry(1, q), True, ignore)
+        if found[:1] == ("type",) or "links" in ignore or isinstance(x, Directory) or isinstance(y, Directory):
+            return found
+        return found if self.before.links(r) == self.after.links(s) else (*found, "links")
+
+    def _entry(self, which: int, ref: int) -> Entry:
+        return (self.before, self.after)[which].entry(ref)
+
+    def _side(self, which: int, node: Node | None) -> Side | None:
+        if node is None:
+            return None
+        tree = (self.before, self.after)[which]
+        ref = ref_of(node)
+        inode = tree.inode(ref)
+        content: bytes | None = None
+        holder: Layer | None = None
+        if inode != IMPLIED:
+            holder = self._images[which].layers[self.base + tree.layer(inode)]
+            index, row = (self._a, self._b)[which][tree.layer(inode)], tree.row(inode)
+            if index.kinds[row] == _FILE and not index.is_holey(row):
+                content = index.content(row)
+        links = () if isinstance(node, Directory) else tuple(tree.links(ref))
+        return Side(tree.entry(ref), content, links, holder)
+
+    def _both(
+        self, a: Directory | None, b: Directory | None, prefix: bytes
+    ) -> Iterator[tuple[bytes, Node | None, Node | None]]:
+        """Every path of either tree with what stands there, the root first, parents before children."""
+        if not prefix and (ref_of(self.before.root) != IMPLIED or ref_of(self.after.root) != IMPLIED):
+            yield b"", self.before.root, self.after.root
+        stack: list[tuple[bytes, Node | None, Node | None]] = []
+
+        def push(x: Node | None, y: Node | None, at: bytes) -> None:
+            left = x.children if isinstance(x, Directory) else {}
+            right = y.children if isinstance(y, Directory) else {}
+            names = left.keys() | right.keys() if left.keys() != right.keys() else left.keys()
+            stack.extend((at + name, left.get(name), right.get(name)) for name in sorted(names, reverse=True))
+
+        push(a, b, prefix)
+        while stack:
+            path, x, y = stack.pop()
+            yield path, x, y
+            if isinstance(x, Directory) or isinstance(y, Directory):
+                push(x, y, path + b"/")
+
+
+def _alike(a: LayerIndex, i: int, b: LayerIndex, j: int) -> bool:
+    """Equal in everything, told from the columns: most entries are, and none of them is worth an `Entry`."""
+    return (
+        a.mtimes[i] == b.mtimes[j]
+        and a.kinds[i] == b.kinds[j]
+        and a.modes[i] == b.modes[j]
+        and a.sizes[i] == b.sizes[j]
+        and a.uids[i] == b.uids[j]
+        and a.gids[i] == b.gids[j]
+        and a.links[i] == b.links[j]
+        and a.contents[32 * i : 32 * i + 32] == b.contents[32 * j : 32 * j + 32]
+        and a.xattrs.get(i) == b.xattrs.get(j)
+        and a.devices.get(i) == b.devices.get(j)
+    )

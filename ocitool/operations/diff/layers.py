@@ -1,0 +1,183 @@
+"""Which layers of two images correspond, and why the others had to be built again.
+
+Layers pair by diff_id first, in order; what lies between such pairs by equal entries, then by instruction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+
+from ocitool.images.compare import compare, rows, undecided
+from ocitool.images.image import Image, Layer
+from ocitool.images.indexing import Indexer
+from ocitool.layers.index import LayerIndex
+from ocitool.operations.diff.result import LayerPair
+
+_INPUT_HASH = re.compile(r"\b(file|dir|multi):[0-9a-f]{64}\b")
+
+
+def key(layer: Layer) -> str | None:
+    """What a layer is known by: its stated diff_id, else its digest, else the file it is in."""
+    known = layer.diff_id or layer.digest
+    return str(known) if known else (layer.blob.identity if layer.blob else None)
+
+
+def common_base(before: Image, after: Image) -> int:
+    """How many lowest layers both images share."""
+    count = 0
+    for a, b in zip(before.layers, after.layers, strict=False):
+        if key(a) is None or key(a) != key(b):
+            break
+        count += 1
+    return count
+
+
+def shared(before: Sequence[Layer], after: Sequence[Layer]) -> list[tuple[int, int]]:
+    """Positions of equal layers, increasing on both sides; the common base whole, then whatever comes next in order."""
+    places: dict[str, list[int]] = {}
+    for position, layer in enumerate(before):
+        known = key(layer)
+        if known is not None:
+            places.setdefault(known, []).append(position)
+    found = []
+    last = -1
+    for position, layer in enumerate(after):
+        known = key(layer)
+        nearest = next((p for p in places.get(known, ()) if p > last), None) if known is not None else None
+        if nearest is not None:
+            found.append((nearest, position))
+            last = nearest
+    return found
+
+
+def instruction(layer: Layer) -> str | None:
+    """The instruction without the hash of its inputs, so that a COPY of other files is still the same line."""
+    return None if layer.created_by is None else _INPUT_HASH.sub(r"\1", layer.created_by)
+
+
+Indexes = Callable[[Layer], LayerIndex]
+
+
+def pair(before: Image, after: Image, indexer: Indexer, before_indexes: dict[int, LayerIndex],
+         after_indexes: dict[int, LayerIndex]) -> tuple[LayerPair, ...]:  # fmt: skip
+    """All layers of both, in the order of the after image, those that are gone where they stood.
+
+    The dictionaries hold the indexes of all layers that are not shared, by number; contents that had to be hashed to
+    decide are put back into them.
+    """
+    anchors = [*shared(before.layers, after.layers), (len(before.layers), len(after.layers))]
+    pairs: list[LayerPair] = []
+    a = b = 0
+    for to_a, to_b in anchors:
+        pairs += _gap(before.layers[a:to_a], after.layers[b:to_b], indexer, before_indexes, after_indexes)
+        if to_a < len(before.layers) and to_b < len(after.layers):
+            pairs.append(LayerPair("shared", before.layers[to_a], after.layers[to_b]))
+        a, b = to_a + 1, to_b + 1
+    return tuple(_explained(pairs, before, after))
+
+
+def _gap(before: Sequence[Layer], after: Sequence[Layer], indexer: Indexer, before_indexes: dict[int, LayerIndex],
+         after_indexes: dict[int, LayerIndex]) -> list[LayerPair]:  # fmt: skip
+    partner: dict[int, tuple[int, bool]] = {}
+    last = -1
+    if before and after:
+        shapes = [_shape(before_indexes[layer.number]) for layer in before]
+        for j, layer in enumerate(after):
+            shape = _shape(after_indexes[layer.number])
+            for i in range(last + 1, len(before)):
+                if shapes[i] == shape and _equal(before[i], layer, indexer, before_indexes, after_indexes):
+                    partner[j] = (i, True)
+                    last = i
+                    break
+    _by_instruction(before, after, partner)
+    found: list[LayerPair] = []
+    done = 0
+    for j, layer in enumerate(after):
+        if j not in partner:
+            found.append(LayerPair("added", None, layer))
+            continue
+        i, equal = partner[j]
+        found += [LayerPair("removed", gone, None) for gone in before[done:i]]
+        found.append(LayerPair("equivalent" if equal else "changed", before[i], layer))
+        done = i + 1
+    return found + [LayerPair("removed", gone, None) for gone in before[done:]]
+
+
+def _by_instruction(before: Sequence[Layer], after: Sequence[Layer], partner: dict[int, tuple[int, bool]]) -> None:
+    """Pairs what is left between pairs, in order: equal instructions, and layers that both have none."""
+    low = 0
+    for j, layer in enumerate(after):
+        if j in partner:
+            low = partner[j][0] + 1
+            continue
+        high = min((partner[k][0] for k in partner if k > j), default=len(before))
+        for i in range(low, high):
+            if instruction(before[i]) == instruction(layer):
+                partner[j] = (i, False)
+                low = i + 1
+                break
+
+
+def _shape(index: LayerIndex) -> bytes:
+    """A hash of paths, kinds and sizes in any order: layers of equal entries have equal shapes."""
+    hasher = hashlib.sha256()
+    for (path, kind), row in sorted(rows(index).items()):
+        hasher.update(b"%d %d %d %d " % (kind, index.kinds[row], index.sizes[row], len(path)) + path)
+    return hasher.digest()
+
+
+def _equal(a: Layer, b: Layer, indexer: Indexer, before_indexes: dict[int, LayerIndex],
+           after_indexes: dict[int, LayerIndex]) -> bool:  # fmt: skip
+    before, after = before_indexes[a.number], after_indexes[b.number]
+    if compare(before, after, ("mtime", "content")):
+        return False
+    rows_a, rows_b = undecided(before, after)
+    before = before_indexes[a.number] = indexer.contents(a, before, rows_a)
+    after = after_indexes[b.number] = indexer.contents(b, after, rows_b)
+    return not compare(before, after, ("mtime",))
+
+
+def _explained(pairs: Sequence[LayerPair], before: Image, after: Image) -> list[LayerPair]:
+    """The build cache explained: the first layer that differs is why every later one was built again."""
+    found: list[LayerPair] = []
+    cause: Layer | None = None
+    broke = _first_empty_change(before, after)
+    for entry in pairs:
+        layer = entry.after
+        if entry.status == "shared" or layer is None:
+            found.append(entry if entry.status == "shared" else entry._replace(reason="the layer is gone"))
+            continue
+        own = _own_reason(entry)
+        if cause is not None:
+            same = entry.status in ("equivalent", "changed")
+            reason = f"built again because layer {cause.number} changed" if same else own
+            if entry.status == "changed" and own:
+                reason = f"{reason}; {own}"
+            found.append(entry._replace(reason=reason, cause=cause if same else None))
+            continue
+        if entry.status == "equivalent" and broke is not None:
+            own = f"built again after the instruction {broke}"
+        found.append(entry._replace(reason=own or "its files changed"))
+        cause = layer
+    return found
+
+
+def _own_reason(entry: LayerPair) -> str | None:
+    if entry.before is None:
+        return "the instruction is new"
+    a, b = entry.before.created_by, entry.after.created_by if entry.after else None
+    if entry.status == "equivalent":
+        return "built again with equal files"
+    if a != b and a is not None and b is not None:
+        return "its input changed"
+    return "its files changed" if a is not None else None
+
+
+def _first_empty_change(before: Image, after: Image) -> str | None:
+    """The first instruction without a layer (ENV, LABEL ...) that differs before any layer's does."""
+    for a, b in zip(before.config.history, after.config.history, strict=False):
+        if (a.created_by, a.empty_layer) != (b.created_by, b.empty_layer):
+            return b.created_by if b.empty_layer else None
+    return None

@@ -1,0 +1,96 @@
+"""Unified diffs of changed text files, each layer read once a batch, in the order of its contents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import unified_diff
+from itertools import islice
+
+from ocitool.images.image import Layer
+from ocitool.layers.entry import Kind
+from ocitool.layers.scan import open_contents
+from ocitool.operations.diff.result import FileChange, Patch, Side
+from ocitool.task import Task
+
+LARGEST = 256 << 10
+"""Bytes of a file that is still worth a patch."""
+
+_LINES = 4_000
+"""Lines of one side; comparing takes their square at worst."""
+
+_BATCH = 256
+"""Files whose contents are held at a time."""
+
+
+def patches(files: Sequence[FileChange], task: Task) -> tuple[Patch, ...]:
+    """Patches of the regular files whose content changed, came or went. Files that are too large or not text have none,
+    and a notice counts them."""
+    changed = [change for change in files if _changed(change)]
+    wanted = iter([change for change in changed if _small(change)])
+    found: list[Patch] = []
+    skipped = sum(not _small(change) for change in changed)
+    while batch := list(islice(wanted, _BATCH)):
+        contents = _read([side for change in batch for side in (change.before, change.after)], task)
+        for change in batch:
+            text = _patch(change.path, next(contents), next(contents))
+            if text is None:
+                skipped += 1
+            elif text:
+                found.append(Patch(change.path, text))
+    if skipped:
+        task.notice("patch", f"{skipped} changed files have no patch: not text, or too large")
+    return tuple(found)
+
+
+def _changed(change: FileChange) -> bool:
+    if change.kind in ("added", "removed", "type"):
+        return any(side is not None and side.entry.kind == Kind.FILE for side in (change.before, change.after))
+    return "content" in change.fields
+
+
+def _small(change: FileChange) -> bool:
+    return all(
+        side is None or side.entry.kind != Kind.FILE or side.entry.size <= LARGEST
+        for side in (change.before, change.after)
+    )
+
+
+def _read(sides: Sequence[Side | None], task: Task) -> Iterator[bytes]:
+    """The contents in the order of `sides`; nothing for a side that is no file."""
+    by_layer: dict[int, tuple[Layer, list[int]]] = {}
+    for position, side in enumerate(sides):
+        if side is not None and side.entry.kind == Kind.FILE and side.holder is not None:
+            by_layer.setdefault(id(side.holder), (side.holder, []))[1].append(position)
+    contents = [b""] * len(sides)
+    for layer, positions in by_layer.values():
+        task.check()
+        entries = {position: side.entry for position in positions if (side := sides[position]) is not None}
+        positions.sort(key=lambda position: entries[position].offset)
+        assert layer.blob is not None
+        pieces = open_contents(layer.blob, [entries[position] for position in positions])
+        for position, content in zip(positions, pieces, strict=True):
+            contents[position] = content
+    return iter(contents)
+
+
+def _patch(path: bytes, before: bytes, after: bytes) -> str | None:
+    """None where a side is not text or has too many lines."""
+    if b"\0" in before or b"\0" in after or max(before.count(b"\n"), after.count(b"\n")) > _LINES:
+        return None
+    try:
+        old, new = before.decode("utf-8"), after.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    name = path.decode("utf-8", "replace")
+    lines = unified_diff(_lines(old), _lines(new), f"a/{name}", f"b/{name}", lineterm="")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _lines(text: str) -> list[str]:
+    """Lines by line feed alone; a missing one at the end shows as git shows it."""
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    else:
+        lines[-1] += "\n\\ No newline at end of file"
+    return lines

@@ -1,0 +1,155 @@
+"""What `diff` finds, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from ocitool.images.image import Image, Layer
+from ocitool.layers.entry import Entry, Kind
+from ocitool.spec.manifest import Platform
+from ocitool.task import Notice
+
+Status = Literal["shared", "equivalent", "changed", "added", "removed"]
+ChangeKind = Literal["added", "removed", "modified", "type", "metadata"]
+
+
+class LayerPair(NamedTuple):
+    """Two layers that correspond, or one alone. `cause`: the layer of the after image whose change had this one built
+    again."""
+
+    status: Status
+    before: Layer | None
+    after: Layer | None
+    reason: str | None = None
+    cause: Layer | None = None
+
+
+class ConfigChange(NamedTuple):
+    """`pointer`: RFC 6901, into the after document (the before one for what was removed). `key`: the name of an
+    environment variable."""
+
+    document: Literal["config", "manifest", "index"]
+    pointer: str
+    key: str | None
+    kind: Literal["added", "removed", "modified"]
+    before: Any
+    after: Any
+
+
+class Side(NamedTuple):
+    """One side of a path. `content`: SHA-256 of a file, None where it was not needed; `links`: all its names, if several;
+    `holder`: the layer that holds the content."""
+
+    entry: Entry
+    content: bytes | None
+    links: tuple[bytes, ...]
+    holder: Layer | None
+
+
+class FileChange(NamedTuple):
+    """`layer`: the after image's layer that brought the change; None when it comes from a layer that is gone."""
+
+    path: bytes
+    kind: ChangeKind
+    fields: tuple[str, ...]
+    before: Side | None
+    after: Side | None
+    layer: Layer | None
+
+    @property
+    def size_delta(self) -> int:
+        return file_size(self.after) - file_size(self.before)
+
+    @property
+    def only_mtime(self) -> bool:
+        return self.fields == ("mtime",)
+
+
+def file_size(side: Side | None) -> int:
+    """Bytes of a regular file's content; of a file with several names, the first name's only."""
+    if side is None or side.entry.kind != Kind.FILE:
+        return 0
+    return side.entry.size
+
+
+class Notable(NamedTuple):
+    """What a reviewer must see first. `text` is a sentence without the path."""
+
+    rule: str
+    path: bytes | None
+    pointer: str | None
+    layer: Layer | None
+    text: str
+
+
+class Failure(NamedTuple):
+    rule: str
+    limit: int | float | str | None
+    actual: int | float | str | None
+
+
+class Patch(NamedTuple):
+    """A unified diff of one text file."""
+
+    path: bytes
+    text: str
+
+
+class Summary(NamedTuple):
+    added: int
+    removed: int
+    modified: int
+    type: int
+    metadata: int
+    mtime_only: int
+    size_delta: int
+    transfer_bytes: int
+    transfer_estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    before_reference: str
+    after_reference: str
+    before: Image
+    after: Image
+    identical: bool
+    verified: bool
+    layers: tuple[LayerPair, ...]
+    config: tuple[ConfigChange, ...]
+    files: tuple[FileChange, ...]
+    notable: tuple[Notable, ...]
+    failures: tuple[Failure, ...]
+    summary: Summary
+    patches: tuple[Patch, ...] | None
+    notices: tuple[Notice, ...]
+
+    @property
+    def shared(self) -> tuple[int, int]:
+        """Layers, and their stored bytes in the after image."""
+        sizes = [pair.after.size for pair in self.layers if pair.status == "shared" and pair.after]
+        return len(sizes), sum(sizes)
+
+
+class PlatformDiff(NamedTuple):
+    platform: Platform
+    status: Literal["both", "added", "removed"]
+    diff: Diff | None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDiff:
+    """Two indexes, platform by platform. `config`: what else of the index documents differs."""
+
+    before_reference: str
+    after_reference: str
+    identical: bool
+    verified: bool
+    platforms: tuple[PlatformDiff, ...]
+    config: tuple[ConfigChange, ...]
+    notices: tuple[Notice, ...]
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        return tuple(failure for entry in self.platforms if entry.diff for failure in entry.diff.failures)

@@ -1,0 +1,176 @@
+"""`ls` and `cat`: the merged file system, or one layer's part of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ocitool.errors import FormatError, IntegrityError, NotFoundError, UsageError
+from ocitool.images.image import Image, Layer
+from ocitool.images.tree import IMPLIED, Directory, Node, Tree, ref_of
+from ocitool.layers.entry import Entry, Kind, normalise
+from ocitool.layers.index import LayerIndex
+from ocitool.layers.scan import open_content
+from ocitool.operations.reading import Reading
+from ocitool.task import Notice
+
+
+class Item(NamedTuple):
+    """A path (no leading slash), its entry, all its names if it has several, and the layer that made it."""
+
+    path: bytes
+    entry: Entry
+    links: list[bytes]
+    layer: Layer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """`items` are made as they are taken: a million of them need no memory of their own. Take them once."""
+
+    reference: str
+    image: Image
+    layer: int | None
+    verified: bool
+    items: Iterator[Item]
+    notices: tuple[Notice, ...]
+
+
+def layer_of(image: Image, number: int) -> Layer:
+    """A layer by its number, negative ones from the top. `UsageError` when there is none."""
+    count = len(image.layers)
+    if not -count <= number < count:
+        raise UsageError(f"no layer {number}", image.where, hint=f"layers are numbered 0 to {count - 1}" if count else None)
+    return image.layers[number]
+
+
+def ls(
+    reference: str,
+    path: str,
+    reading: Reading,
+    *,
+    layer: int | None = None,
+    recursive: bool = False,
+    platform: str | None = None,
+) -> Listing:
+    """What stands at a path. `NotFoundError` when nothing does."""
+    image = reading.image(reference, platform)
+    wanted = normalise(path.encode("utf-8", "surrogateescape"))
+    indexer = reading.indexer()
+    if layer is not None:
+        one = layer_of(image, layer)
+        index = indexer.indexes(image, [one])[0]
+        items = _in_layer(index, one, wanted, recursive, image.where)
+        number: int | None = one.number
+    else:
+        tree = Tree(indexer.indexes(image))
+        items = _merged(tree, image, wanted, recursive)
+        number = None
+    return Listing(reference, image, number, reading.verify, items, tuple(reading.task.notices))
+
+
+def _merged(tree: Tree, image: Image, path: bytes, recursive: bool) -> Iterator[Item]:
+    node = tree.find(path, follow=True)
+    if node is None:
+        raise NotFoundError("no such path in the image", _shown(path))
+
+    def item(at: bytes, found: Node) -> Item:
+        ref = ref_of(found)
+        links = [] if isinstance(found, Directory) else tree.links(ref)
+        return Item(at, tree.entry(ref), links, None if ref == IMPLIED else image.layers[tree.layer(ref)])
+
+    def items() -> Iterator[Item]:
+        if not isinstance(node, Directory):
+            yield item(path, node)
+        elif recursive:
+            for at, found in tree.walk(node, path):
+                yield item(at, found)
+        else:
+            prefix = path + b"/" if path else b""
+            for name in sorted(node.children):
+                yield item(prefix + name, node.children[name])
+
+    return items()
+
+
+def _in_layer(index: LayerIndex, layer: Layer, path: bytes, recursive: bool, where: str) -> Iterator[Item]:
+    """A layer's entries in the order of paths, whiteouts among them; parents that it does not list are left out."""
+    prefix = path + b"/" if path else b""
+    rows = [
+        row
+        for row, at in enumerate(index.paths)
+        if index.kinds[row] != Kind.METADATA and (at == path or at.startswith(prefix)) and (recursive or _near(at, path))
+    ]
+    if path and not rows and not any(at.startswith(prefix) for at in index.paths):
+        raise NotFoundError(f"no such path in layer {layer.number}", f"{where}: {_shown(path)}")
+    below = [row for row in rows if index.paths[row] != path or index.kinds[row] != Kind.DIRECTORY]
+    below.sort(key=lambda row: (index.paths[row], row))
+    return (Item(index.paths[row], index.entry(row), [], layer) for row in below)
+
+
+def _near(at: bytes, path: bytes) -> bool:
+    return at == path or at.rpartition(b"/")[0] == path
+
+
+def cat(
+    reference: str, path: str, reading: Reading, *, layer: int | None = None, platform: str | None = None
+) -> Iterator[bytes]:
+    """A file's content in pieces. `NotFoundError` when there is no such file, `UsageError` when it is none.
+
+    The content is hashed while it passes where its hash is known; `IntegrityError` comes after the last piece.
+    """
+    image = reading.image(reference, platform)
+    wanted = normalise(path.encode("utf-8", "surrogateescape"))
+    indexer = reading.indexer()
+    if layer is not None:
+        one = layer_of(image, layer)
+        index = indexer.indexes(image, [one])[0]
+        row = _row(index, wanted)
+        if row is None:
+            raise NotFoundError(f"no such path in layer {one.number}", f"{image.where}: {_shown(wanted)}")
+        if index.kinds[row] == Kind.HARDLINK:
+            target = _row(index, index.links[row])
+            if target is None:
+                raise UsageError("a hard link to a file of a lower layer", _shown(wanted), hint="leave --layer out")
+            row = target
+    else:
+        tree = Tree(indexer.indexes(image))
+        node = tree.find(wanted, follow=True)
+        if node is None:
+            raise NotFoundError("no such path in the image", _shown(wanted))
+        if isinstance(node, Directory):
+            raise UsageError("a directory, not a file", _shown(wanted), hint=f"ocitool ls {reference} {path}")
+        inode = tree.inode(node)
+        one, index, row = image.layers[tree.layer(inode)], tree.indexes[tree.layer(inode)], tree.row(inode)
+    entry = index.entry(row)
+    if entry.kind != Kind.FILE:
+        raise UsageError("not a regular file", _shown(wanted))
+    assert one.blob is not None
+    known = None if index.is_holey(row) else index.content(row)
+    return _checked(open_content(one.blob, entry), known, f"{image.where}: {_shown(wanted)}")
+
+
+def _row(index: LayerIndex, path: bytes) -> int | None:
+    """Of duplicates the later."""
+    for row in range(len(index) - 1, -1, -1):
+        if index.paths[row] == path and index.kinds[row] < Kind.WHITEOUT:
+            return row
+    return None
+
+
+def _checked(pieces: Iterator[bytes], known: bytes | None, where: str) -> Iterator[bytes]:
+    hasher = hashlib.sha256()
+    try:
+        for piece in pieces:
+            hasher.update(piece)
+            yield piece
+    except FormatError as error:
+        raise error.at(where) from None
+    if known is not None and hasher.digest() != known:
+        raise IntegrityError("the content is not what it was when the layer was indexed", where)
+
+
+def _shown(path: bytes) -> str:
+    return "/" + path.decode("utf-8", "replace")

@@ -1,0 +1,31 @@
+"""What every reading operation starts from: references become sources, sources images, layers indexes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ocitool.images import select
+from ocitool.images.image import Image
+from ocitool.images.indexing import Indexer
+from ocitool.layers.cache import IndexCache
+from ocitool.task import Task
+from ocitool.transports.archive import Want
+from ocitool.transports.opening import Opened, open_source
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How to read: the running task, where indexes are kept (None: nowhere), and whether to believe what is stated."""
+
+    task: Task
+    cache: str | None = None
+    verify: bool = False
+
+    def open(self, reference: str, want: Want) -> Opened:
+        return open_source(reference, want, self.task)
+
+    def image(self, reference: str, platform: str | None) -> Image:
+        return select.one(self.open(reference, "layers"), platform)
+
+    def indexer(self) -> Indexer:
+        return Indexer(IndexCache(self.cache), self.task, verify=self.verify)
