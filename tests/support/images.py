@@ -161,7 +161,8 @@ def layout_files(images: Sequence[Image], *, index: Mapping[str, Any] | bytes | 
     """The files of an OCI layout by path; `index` takes the place of the one made of the images."""
     if index is None:
         index = index_of([one.descriptor for one in images])
-    files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": index if isinstance(index, bytes) else pretty(index)}
+    top = index if isinstance(index, bytes) else pretty(index)
+    files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": top}
     for one in images:
         for digest, data in one.blobs.items():
             files["blobs/" + digest.replace(":", "/")] = data
