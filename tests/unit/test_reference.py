@@ -1,0 +1,110 @@
+"""References: the grammar of containers-transports(5), ours beyond it, and how names match."""
+
+from __future__ import annotations
+
+import pytest
+
+from ocitool.digest import Digest
+from ocitool.errors import UsageError
+from ocitool.reference import matches, parse, qualified, selector
+
+HEX = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize("transport", ["docker-archive", "oci-archive", "oci"])
+def test_transport_is_what_stands_before_the_first_colon(transport: str) -> None:
+    assert parse(f"{transport}:dir/app.tar:app:1")[1:] == (transport, "dir/app.tar:app:1")
+
+
+@pytest.mark.parametrize("path", ["app.tar", "-", "./oci:x", "/a/oci", "oci", "ocix:y", "C:\\app.tar"])
+def test_anything_else_is_a_plain_path(path: str) -> None:
+    assert parse(path)[1:] == (None, path)
+
+
+@pytest.mark.parametrize("text", ["", "oci:", "docker-archive:", "oci-archive:"])
+def test_empty_references_are_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ["docker://alpine", "docker-daemon:app:1"])
+def test_registries_and_engines_are_refused_with_a_hint(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(text)
+    assert caught.value.hint
+
+
+def test_longest_path_comes_first_and_every_colon_is_tried() -> None:
+    assert list(parse("a:b:c").splits()) == [("a:b:c", None), ("a:b", "c"), ("a", "b:c")]
+
+
+def test_empty_path_is_never_tried() -> None:
+    assert list(parse(":a").splits()) == [(":a", None)]
+
+
+def test_standard_input_may_pick_an_image() -> None:
+    assert ("-", "app:1") in list(parse("-:app:1").splits())
+
+
+@pytest.mark.parametrize("text", ["app", "app:1", "host:5000/team/app:1", "1.1"])
+def test_selector_by_name(text: str) -> None:
+    assert selector(text)[1:] == (text, None, None)
+
+
+@pytest.mark.parametrize(("text", "position"), [("@0", 0), ("@12", 12)])
+def test_selector_by_position_counts_from_zero(text: str, position: int) -> None:
+    assert selector(text)[1:] == (None, position, None)
+
+
+@pytest.mark.parametrize("digest", [HEX, "sha512:" + "cd" * 64])
+def test_selector_by_digest(digest: str) -> None:
+    assert selector("@" + digest)[1:] == (None, None, Digest.parse(digest))
+
+
+@pytest.mark.parametrize("text", ["", "@", "@-1", "@x", "@sha256:12", "@1234567890", "@²"])
+def test_bad_selectors_are_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        selector(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("alpine", "docker.io/library/alpine:latest"),
+        ("alpine:3", "docker.io/library/alpine:3"),
+        ("team/app", "docker.io/team/app:latest"),
+        ("team/app:1", "docker.io/team/app:1"),
+        ("docker.io/library/app:1", "docker.io/library/app:1"),
+        ("host.example/app", "host.example/app:latest"),
+        ("host:5000/app", "host:5000/app:latest"),
+        ("host:5000/app:1", "host:5000/app:1"),
+        ("localhost/app", "localhost/app:latest"),
+        (f"app@{HEX}", f"docker.io/library/app@{HEX}"),
+    ],
+)
+def test_full_name_has_host_repository_and_tag(name: str, full: str) -> None:
+    assert qualified(name) == full
+
+
+@pytest.mark.parametrize(
+    ("name", "tags"),
+    [
+        ("app:1", ("app:1",)),
+        ("app", ("app:latest",)),
+        ("app", ("docker.io/library/app:latest",)),
+        ("docker.io/library/app:1", ("app:1",)),
+        ("1.1", ("1.1",)),
+        ("b:2", ("a:1", "b:2")),
+        ("host:5000/app:1", ("host:5000/app:1",)),
+    ],
+)
+def test_names_match_as_they_stand_and_by_their_full_name(name: str, tags: tuple[str, ...]) -> None:
+    assert matches(name, tags)
+
+
+@pytest.mark.parametrize(
+    ("name", "tags"),
+    [("app", ("app:1",)), ("app:1", ()), ("app:1", ("host.example/app:1",)), ("latest", ("app:latest",)), ("app", ("1.1",))],
+)
+def test_other_names_do_not_match(name: str, tags: tuple[str, ...]) -> None:
+    assert not matches(name, tags)
