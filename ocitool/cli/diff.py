@@ -43,7 +43,9 @@ def diff(
         list[str] | None,
         typer.Option("--ignore", metavar="FIELD", help="type content mode uid gid mtime linkTarget links xattrs device"),
     ] = None,
-    fail_on: Annotated[list[str] | None, typer.Option("--fail-on", metavar="RULE", help="Exit 1 only for this; see below.")] = None,
+    fail_on: Annotated[
+        list[str] | None, typer.Option("--fail-on", metavar="RULE", help="Exit 1 only for this; see below.")
+    ] = None,
     platform: o.PlatformOption = None,
     all_platforms: o.AllPlatforms = False,
     format: o.ReviewFormatOption = o.ReviewFormat.text,
@@ -69,16 +71,18 @@ def diff(
         else:
             result = operation.diff(a, b, question, reading, platform=platform)
         if format is o.ReviewFormat.json:
-            from ocitool.report import as_json
+            from ocitool.report.json.diff import diff as fields
+            from ocitool.report.json.fields import text as json_text
 
-            o.write([as_json.text(as_json.diff(result))], report)
+            o.write([json_text(fields(result))], report)
         elif format is o.ReviewFormat.markdown:
             from ocitool.report import markdown
 
             o.write([markdown.diff(result, stat=stat)], report)
         else:
-            from ocitool.report import text
+            from ocitool.report.text import diff as text
+            from ocitool.report.text.parts import Paint
 
-            o.write(text.diff(result, text.Paint(o.colour(no_color, report)), stat=stat), report)
+            o.write(text.diff(result, Paint(o.colour(no_color, report)), stat=stat), report)
     failed = bool(result.failures) if question.rules else not result.identical
     raise typer.Exit(1 if failed else 0)

@@ -15,7 +15,7 @@ from ocitool.operations import inspect as operation
 app = typer.Typer(rich_markup_mode=None)
 
 
-class Raw(str, Enum):
+class Raw(Enum):
     manifest = "manifest"
     config = "config"
     index = "index"
@@ -34,7 +34,7 @@ Examples:
 @app.command(epilog=_EXAMPLES)
 def inspect(
     ref: o.Ref,
-    files: Annotated[bool, typer.Option("--files", help="Read the layers: file counts, waste, hidden and largest files.")] = False,
+    files: Annotated[bool, typer.Option("--files", help="Read the layers: counts, waste, largest files.")] = False,
     top: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many of the largest to list.")] = 10,
     raw: Annotated[Raw | None, typer.Option("--raw", help="Print this document's exact bytes.")] = None,
     digest: Annotated[bool, typer.Option("--digest", help="Print the digest alone (of the manifest, or of --raw).")] = False,
@@ -64,14 +64,16 @@ def inspect(
             ref, reading, files=files, top=top, platform=platform, all_platforms=all_platforms
         )
         if format is o.ReviewFormat.json:
-            from ocitool.report import as_json
+            from ocitool.report.json.fields import text as json_text
+            from ocitool.report.json.inspect import inspect as fields
 
-            o.write([as_json.text(as_json.inspect(result))], report)
+            o.write([json_text(fields(result))], report)
         elif format is o.ReviewFormat.markdown:
             from ocitool.report import markdown
 
             o.write([markdown.inspect(result)], report)
         else:
-            from ocitool.report import text
+            from ocitool.report.text import inspect as text
+            from ocitool.report.text.parts import Paint
 
-            o.write(text.inspect(result, text.Paint(o.colour(no_color, report))), report)
+            o.write(text.inspect(result, Paint(o.colour(no_color, report))), report)

@@ -41,10 +41,10 @@ def ls(
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
         result = listing.ls(ref, path, reading, layer=layer, recursive=recursive, platform=platform)
         if format is o.Format.json:
-            from ocitool.report import as_json
+            from ocitool.report.json.ls import ls as lines
 
-            o.write(as_json.ls(result), report)
+            o.write(lines(result), report)
         else:
-            from ocitool.report import text
+            from ocitool.report.text import ls as text
 
             o.write(text.ls(result, long=long), report)

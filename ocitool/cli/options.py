@@ -16,12 +16,12 @@ from ocitool.operations.reading import Reading
 from ocitool.task import Task
 
 
-class Format(str, Enum):
+class Format(Enum):
     text = "text"
     json = "json"
 
 
-class ReviewFormat(str, Enum):
+class ReviewFormat(Enum):
     text = "text"
     json = "json"
     markdown = "markdown"

@@ -16,7 +16,7 @@ from ocitool.operations import validate as operation
 app = typer.Typer(rich_markup_mode=None)
 
 
-class Kind(str, Enum):
+class Kind(Enum):
     descriptor = "descriptor"
     manifest = "manifest"
     index = "index"
@@ -58,13 +58,15 @@ def validate(
         else:
             results = [operation.validate(ref, reading.task) for ref in refs]
         if format is o.Format.json:
-            from ocitool.report import as_json
+            from ocitool.report.json.fields import text as json_text
+            from ocitool.report.json.validate import validation as fields
 
-            o.write([as_json.text(as_json.validation(results))], report)
+            o.write([json_text(fields(results))], report)
         else:
-            from ocitool.report import text
+            from ocitool.report.text import validate as text
+            from ocitool.report.text.parts import Paint
 
-            o.write(text.validation(results, text.Paint(o.colour(no_color, report))), report)
+            o.write(text.validation(results, Paint(o.colour(no_color, report))), report)
     raise typer.Exit(0 if all(result.valid for result in results) else 1)
 
 

@@ -13,7 +13,7 @@ from ocitool import limits
 from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest, verified
 from ocitool.errors import IntegrityError, LimitError, NotFoundError, OcitoolError
-from ocitool.layers.scan import codec_of
+from ocitool.layers import codec
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Config, Descriptor, Index, Manifest, Platform, read
@@ -38,7 +38,7 @@ class Layer(NamedTuple):
         """By the first bytes; by the media type where the blob is not here; None where neither says."""
         if self.blob is None:
             return mediatypes.layer_codec(self.media_type)
-        return codec_of(self.blob)
+        return codec.of(self.blob)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +142,8 @@ def from_record(source: Source, record: Record) -> Image:
 
 
 def _record_type(blob: Blob | None) -> str:
-    codec = codec_of(blob) if blob is not None else "none"
-    return mediatypes.DOCKER_LAYER if codec == "none" else f"{mediatypes.DOCKER_LAYER}.{codec}"
+    found = codec.of(blob) if blob is not None else "none"
+    return mediatypes.DOCKER_LAYER if found == "none" else f"{mediatypes.DOCKER_LAYER}.{found}"
 
 
 def _zip(

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from ocitool.digest import Digest
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, UnsupportedError
 from ocitool.images.image import Image, Layer
+from ocitool.layers import codec
 from ocitool.layers.cache import IndexCache
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.scan import codec_of, complete, listing, scan
+from ocitool.layers.scan import complete, listing, scan
 from ocitool.task import Task
 
 
@@ -73,7 +74,7 @@ class Indexer:
             found = self._cache.find(layer.digest, blob.identity, algorithm)
             if found is not None:
                 return found
-            if codec_of(blob) == "none":
+            if codec.of(blob) == "none":
                 return listing(blob)
         index = scan(blob, self.task, algorithm=algorithm)
         self._cache.keep(index, blob.identity)

@@ -7,10 +7,13 @@ input, notices a stream that ends too soon, and stops at the limits of `ocitool.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ocitool import limits
 from ocitool.errors import FormatError, LimitError
+
+if TYPE_CHECKING:
+    from ocitool.blob import Blob
 
 STEP = 1 << 19
 """Bytes read, and bytes decoded, at a time."""
@@ -32,6 +35,11 @@ def sniff(head: bytes) -> str:
     if head[:3] == b"BZh" and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90"):
         return "bzip2"
     return "none"
+
+
+def of(blob: Blob) -> str:
+    """A blob's compression, by its first bytes."""
+    return sniff(blob.pread(SNIFF, 0))
 
 
 def decode(chunks: Iterable[bytes], codec: str) -> Iterator[bytes]:

@@ -25,18 +25,13 @@ _EMPTY = hashlib.sha256(b"").digest()
 _ZEROS = bytes(1 << 16)
 
 
-def codec_of(blob: Blob) -> str:
-    """The blob's compression, by its first bytes."""
-    return codec.sniff(blob.pread(codec.SNIFF, 0))
-
-
 def scan(blob: Blob, task: Task, *, algorithm: str = "sha256") -> LayerIndex:
     """The whole index with every content hashed, in one pass. `algorithm`: of the diff_id to compute.
 
     Raises `IntegrityError` when the blob is not what its digest says, and whatever decoder and tar reader raise. A
     damaged blob with a stated digest is an integrity error, whichever part noticed first: see `_explain`.
     """
-    compression = codec_of(blob)
+    compression = codec.of(blob)
     index = LayerIndex()
     index.codec = compression
     stored_hasher = (blob.digest or Digest("sha256", "")).hasher()
@@ -182,7 +177,7 @@ def open_contents(blob: Blob, files: Sequence[Entry]) -> Iterator[bytes]:
 
 
 def _at_start(blob: Blob) -> TarInput:
-    compression = codec_of(blob)
+    compression = codec.of(blob)
     return SeekInput(blob) if compression == "none" else ChunkInput(codec.decode(blob.chunks(), compression))
 
 

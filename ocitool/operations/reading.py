@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool.images import select
 from ocitool.images.image import Image
-from ocitool.images.indexing import Indexer
-from ocitool.layers.cache import IndexCache
 from ocitool.task import Task
 from ocitool.transports.archive import Want
 from ocitool.transports.opening import Opened, open_source
 
+if TYPE_CHECKING:
+    from ocitool.images.indexing import Indexer
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+
+class Reading(NamedTuple):
     """How to read: the running task, where indexes are kept (None: nowhere), and whether to believe what is stated."""
 
     task: Task
@@ -28,4 +28,7 @@ class Reading:
         return select.one(self.open(reference, "layers"), platform)
 
     def indexer(self) -> Indexer:
+        from ocitool.images.indexing import Indexer
+        from ocitool.layers.cache import IndexCache
+
         return Indexer(IndexCache(self.cache), self.task, verify=self.verify)

@@ -26,9 +26,10 @@ from ocitool.errors import (
 )  # fmt: skip
 from ocitool.images.select import roots, tags_of
 from ocitool.images.tree import Directory, Tree
+from ocitool.layers import codec
 from ocitool.layers.entry import Kind, escapes
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.scan import codec_of, scan
+from ocitool.layers.scan import scan
 from ocitool.reference import Selector
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse, parse_object
@@ -823,9 +824,9 @@ class _Check:
         if layer.media_type is None or layer.blob is None:
             return
         stated = mediatypes.layer_codec(layer.media_type)
-        if stated is not None and layer.blob.size and codec_of(layer.blob) != stated:
+        if stated is not None and layer.blob.size and codec.of(layer.blob) != stated:
             self.found.warn(
-                "media-type", layer.subject, f"{layer.media_type} states {stated}, the bytes are {codec_of(layer.blob)}"
+                "media-type", layer.subject, f"{layer.media_type} states {stated}, the bytes are {codec.of(layer.blob)}"
             )
 
 

@@ -26,7 +26,8 @@ from ocitool.operations.diff.result import (
     PlatformDiff,
     file_size,
 )
-from ocitool.operations.inspect import Inspected, Inspection, Waste
+from ocitool.operations.inspect import Inspected, Inspection
+from ocitool.operations.waste import Waste
 from ocitool.report.escape import cell, clip, code, fence, human, masked, masked_instruction, shown, signed
 from ocitool.spec.manifest import Platform
 from ocitool.task import Notice
@@ -150,7 +151,7 @@ def _verdict(result: Diff) -> str:
         )
         if count
     ]  # fmt: skip
-    if summary.mtime_only:
+    if summary.mtime_only and summary.metadata:
         parts[-1] += f" ({summary.mtime_only:,} by modification time alone)"
     settings = len(result.config)
     if settings:
@@ -515,6 +516,7 @@ def _image(page: _Page, item: Inspected, *, titled: bool) -> None:
         more = f" and {len(image.tags) - 5:,} more" if len(image.tags) > 5 else ""
         facts.append([_row("tags", " ".join(cell(_short(tag)) for tag in image.tags[:5]) + more)])
     page.section(["", "| | |", "| --- | --- |"], facts, len(facts), "facts", hint=_INSPECT_HINT)
+    counted = any(known.files is not None for known in item.layers)
     rows = (
         [_row(
             str(layer.number), human(layer.size), human(f.uncompressed_size) if f.uncompressed_size is not None else "",
@@ -523,7 +525,6 @@ def _image(page: _Page, item: Inspected, *, titled: bool) -> None:
         )]
         for layer, f in zip(image.layers, item.layers, strict=True)
     )  # fmt: skip
-    counted = any(facts.files is not None for facts in item.layers)
     files, rule = (" files |", " ---: |") if counted else ("", "")
     head = ["", "**Layers**", "", f"| layer | stored | unpacked |{files} instruction | digest |",
             f"| ---: | ---: | ---: |{rule} --- | --- |"]  # fmt: skip

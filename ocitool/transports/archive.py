@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -133,6 +132,8 @@ def _is_data(entry: Entry) -> bool:
 
 
 def _spool(members: Members, chunks: Iterator[bytes], want: Want) -> None:
+    import tempfile
+
     with tempfile.TemporaryFile(prefix="ocitool-") as spool:
         kept = OpenFile(members.where, descriptor=os.dup(spool.fileno()))
     written = 0
@@ -151,6 +152,8 @@ def _spool(members: Members, chunks: Iterator[bytes], want: Want) -> None:
 
 
 def _write(file: OpenFile, data: bytes | memoryview) -> None:
+    import tempfile
+
     from ocitool.errors import DestinationError
 
     try:
@@ -317,7 +320,8 @@ def _v1_records(members: Members, raw: bytes) -> Iterator[Record]:
             current = fields.get("parent")
         chain.reverse()
         last = chain[-1][1]
-        config: dict[str, Any] = {key: last[key] for key in ("architecture", "os", "created", "author", "config") if key in last}
+        kept = ("architecture", "os", "created", "author", "config")
+        config: dict[str, Any] = {key: last[key] for key in kept if key in last}
         config["history"] = [_v1_history(fields) for _, fields in chain]
         layers = tuple(members.get(f"{name}/layer.tar") for name, _ in chain)
         yield Record(tuple(names), json.dumps(config, sort_keys=True).encode(), layers, image_id=f"sha256:{top}")

@@ -33,7 +33,8 @@ from ocitool.digest import Digest
 from ocitool.errors import CancelledError, FormatError, IntegrityError, LimitError
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import HOLES, LayerIndex
-from ocitool.layers.scan import codec_of, complete, listing, open_content, scan
+from ocitool.layers import codec
+from ocitool.layers.scan import complete, listing, open_content, scan
 from ocitool.layers.tarwriter import write
 from ocitool.task import Task
 
@@ -76,7 +77,7 @@ def test_skippable_frames_count_in_the_digest_only() -> None:
 
 
 def test_the_magic_decides_and_not_the_name() -> None:
-    kinds = [codec_of(BytesBlob(data)) for data in (SAMPLE, encode("gzip", SAMPLE), encode("zstd", SAMPLE), b"")]
+    kinds = [codec.of(BytesBlob(data)) for data in (SAMPLE, encode("gzip", SAMPLE), encode("zstd", SAMPLE), b"")]
     assert ["none", "gzip", "zstd", "none"] == kinds
 
 

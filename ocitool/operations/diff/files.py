@@ -8,7 +8,7 @@ base holds shows through on both sides or on neither.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from ocitool.images.compare import differing
@@ -71,7 +71,8 @@ def compare_images(
             [after_indexes[n] for n in range(len(after.layers))], 0, missing_base=False,
         )  # fmt: skip
     sides.complete(indexer, keep)
-    files = tuple(sides.changes(known, ignore, keep))
+    heirs = {p.before.number: p.after for p in pairs if p.status in ("equivalent", "changed") and p.before and p.after}
+    files = tuple(sides.changes(known, heirs, ignore, keep))
     sizes = (sides.size(sides.before), sides.size(sides.after)) if whole else (None, None)
     return Compared(pairs, files, tuple(sides.shipped()), *sizes)
 
@@ -169,15 +170,19 @@ class _Sides:
             held[number] = index
 
     def changes(
-        self, known: Collection[str | None], ignore: Collection[str], keep: Callable[[bytes], bool]
+        self,
+        known: Collection[str | None],
+        heirs: Mapping[int, Layer],
+        ignore: Collection[str],
+        keep: Callable[[bytes], bool],
     ) -> Iterator[FileChange]:
-        """In the order of paths."""
+        """In the order of paths. `heirs`: which layer of the after image stands for a changed one of the before image."""
         for path, x, y in self._both(self.before.root, self.after.root, b""):
             if not keep(path):
                 continue
             if x is None or y is None:
                 kind: ChangeKind = "added" if x is None else "removed"
-                yield FileChange(path, kind, (), self._side(0, x), self._side(1, y), self._cause(path, y, known))
+                yield FileChange(path, kind, (), self._side(0, x), self._side(1, y), self._cause(path, x, y, known, heirs))
                 continue
             fields = self._fields(x, y, ignore)
             if not fields:
@@ -187,16 +192,25 @@ class _Sides:
                 kind, fields = "type", ()
             elif not {"content", "linkTarget", "device"}.isdisjoint(fields):
                 kind = "modified"
-            yield FileChange(path, kind, fields, self._side(0, x), self._side(1, y), self._cause(path, y, known))
+            yield FileChange(path, kind, fields, self._side(0, x), self._side(1, y), self._cause(path, x, y, known, heirs))
 
-    def _cause(self, path: bytes, node: Node | None, known: Collection[str | None]) -> Layer | None:
-        if node is None:
+    def _cause(
+        self, path: bytes, x: Node | None, y: Node | None, known: Collection[str | None], heirs: Mapping[int, Layer]
+    ) -> Layer | None:
+        """The layer that brought what is there now, or took away what was; where a shared layer shows through, or nothing
+        is left to blame, the one that stands for the layer of the before image, if any does."""
+        layer: Layer | None = None
+        if y is not None:
+            ref = ref_of(y)
+            layer = None if ref == IMPLIED else self.layer(ref)
+        else:
             number = self.after.remover(path)
             layer = None if number is None else self._images[1].layers[self.base + number]
-        else:
-            ref = ref_of(node)
-            layer = None if ref == IMPLIED else self.layer(ref)
-        return None if layer is None or key(layer) in known else layer
+        if layer is not None and key(layer) not in known:
+            return layer
+        if x is None or ref_of(x) == IMPLIED:
+            return None
+        return heirs.get(self.base + self.before.layer(ref_of(x)))
 
     def _fields(self, x: Node, y: Node, ignore: Collection[str]) -> tuple[str, ...]:
         r, s = ref_of(x), ref_of(y)

@@ -1,0 +1,128 @@
+"""Files that ship although nobody sees them: what later layers overwrite, delete or copy up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from ocitool.images.image import Image
+from ocitool.images.indexing import Indexer
+from ocitool.images.tree import Directory, Hidden, Tree
+from ocitool.layers.entry import Kind
+from ocitool.layers.index import LayerIndex
+
+HiddenKind = Literal["overwritten", "deleted", "copied-up"]
+
+
+class Wasted(NamedTuple):
+    """A hidden file that still ships. `layer` holds it, `by` hid it; `size` is its content's length."""
+
+    path: bytes
+    size: int
+    layer: int
+    by: int
+    kind: HiddenKind
+
+
+class Largest(NamedTuple):
+    path: bytes
+    size: int
+    layer: int
+
+
+class Path(NamedTuple):
+    """One path's hidden copies together."""
+
+    path: bytes
+    bytes: int
+    versions: int
+    kind: HiddenKind
+
+
+@dataclass(frozen=True, slots=True)
+class Waste:
+    """`hidden`: all, largest first; `largest` and `paths`: the first `top`."""
+
+    hidden: tuple[Wasted, ...]
+    largest: tuple[Largest, ...]
+    paths: tuple[Path, ...]
+    top: int
+
+    def total(self, kind: HiddenKind | None = None, by: int | None = None) -> tuple[int, int]:
+        """(files, bytes) of a kind, hidden by a layer."""
+        sizes = [w.size for w in self.hidden if (kind is None or w.kind == kind) and (by is None or w.by == by)]
+        return len(sizes), sum(sizes)
+
+
+def waste(image: Image, indexes: list[LayerIndex], indexer: Indexer, top: int) -> Waste:
+    """Files that ship although nobody sees them.
+
+    A file counts where its last name was hidden; one whose content some other name still shows does not. Copied up: hidden
+    by a file of equal content, which differs in owner, mode, time or attributes alone.
+    """
+    events: list[Hidden] = []
+    tree = Tree(indexes, hidden=events.append)
+    alive = {tree.inode(node) for _, node in tree.walk() if not isinstance(node, Directory)}
+    last: dict[int, Hidden] = {}
+    for event in events:
+        inode = tree.inode(event.ref)
+        if inode not in alive and indexes[tree.layer(inode)].kinds[tree.row(inode)] == Kind.FILE:
+            last[inode] = event
+    asked: dict[int, list[int]] = {}
+    for inode, event in last.items():
+        if event.replaced is not None and _sizes(tree, inode) == _sizes(tree, tree.inode(event.replaced)):
+            for ref in (inode, tree.inode(event.replaced)):
+                asked.setdefault(tree.layer(ref), []).append(tree.row(ref))
+    for number, rows in asked.items():
+        indexes[number] = indexer.contents(image.layers[number], indexes[number], sorted(set(rows)))
+    hidden = []
+    for inode, event in last.items():
+        kind: HiddenKind = "deleted"
+        if event.replaced is not None:
+            new = tree.inode(event.replaced)
+            same = _sizes(tree, inode) == _sizes(tree, new) and _content(tree, indexes, inode) == _content(tree, indexes, new)
+            kind = "copied-up" if same and _content(tree, indexes, new) is not None else "overwritten"
+        index = indexes[tree.layer(inode)]
+        row = tree.row(inode)
+        stored = index.sparse[row][1] if row in index.sparse else index.sizes[row]
+        hidden.append(Wasted(event.path, stored, tree.layer(inode), event.by, kind))
+    hidden.sort(key=lambda wasted: (-wasted.size, wasted.path))
+    paths: dict[tuple[bytes, HiddenKind], Path] = {}
+    for wasted in hidden:
+        old = paths.get((wasted.path, wasted.kind), Path(wasted.path, 0, 0, wasted.kind))
+        paths[wasted.path, wasted.kind] = old._replace(bytes=old.bytes + wasted.size, versions=old.versions + 1)
+    ranked = sorted(paths.values(), key=lambda path: (-path.bytes, path.path))[:top]
+    return Waste(tuple(hidden), tuple(_largest(tree, top)), tuple(ranked), top)
+
+
+def _sizes(tree: Tree, ref: int) -> int | None:
+    index, row = tree.indexes[tree.layer(ref)], tree.row(ref)
+    return index.sizes[row] if index.kinds[row] == Kind.FILE else None
+
+
+def _content(tree: Tree, indexes: list[LayerIndex], ref: int) -> bytes | None:
+    return indexes[tree.layer(ref)].content(tree.row(ref))
+
+
+def _largest(tree: Tree, top: int) -> Iterator[Largest]:
+    """The largest visible files, each once whatever its names."""
+    import heapq
+
+    def files() -> Iterator[tuple[int, bytes, int]]:
+        seen: set[int] = set()
+        for path, node in tree.walk():
+            if isinstance(node, Directory):
+                continue
+            inode = tree.inode(node)
+            size = _sizes(tree, inode)
+            if size is None or (inode != node and inode in seen):
+                continue
+            if tree.links(inode):
+                if inode in seen:
+                    continue
+                seen.add(inode)
+            yield size, path, tree.layer(inode)
+
+    for size, path, layer in heapq.nsmallest(top, files(), key=lambda file: (-file[0], file[1])):
+        yield Largest(path, size, layer)

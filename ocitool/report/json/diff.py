@@ -1,0 +1,145 @@
+"""The report of `diff`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ocitool.images.image import Image, Layer
+from ocitool.layers.entry import Kind
+from ocitool.operations.diff.result import ConfigChange, Diff, FileChange, IndexDiff, LayerPair, Side
+from ocitool.report.json.fields import TYPES, attributes, clean, layer_fields, notice_list, path_fields, platform_fields
+
+
+def diff(result: Diff | IndexDiff) -> dict[str, Any]:
+    if isinstance(result, Diff):
+        return {"report": "diff", "version": 1, **_diff(result)}
+    return {
+        "report": "diff",
+        "version": 1,
+        "identical": result.identical,
+        "verified": result.verified,
+        "platforms": [
+            {
+                "platform": platform_fields(entry.platform),
+                "status": entry.status,
+                "diff": _diff(entry.diff) if entry.diff is not None else None,
+            }
+            for entry in result.platforms
+        ],
+        "config": [_config(change) for change in result.config],
+        "notices": notice_list(result.notices),
+    }
+
+
+def _diff(result: Diff) -> dict[str, Any]:
+    layers, size = result.shared
+    summary = result.summary
+    return {
+        "identical": result.identical,
+        "verified": result.verified,
+        "before": _image(result.before_reference, result.before),
+        "after": _image(result.after_reference, result.after),
+        "layers": [_pair(pair) for pair in result.layers],
+        "shared": {"layers": layers, "bytes": size},
+        "config": [_config(change) for change in result.config],
+        "files": [_change(change) for change in result.files],
+        "packages": None,
+        "notable": [
+            {
+                "rule": item.rule,
+                **(path_fields(item.path) if item.path is not None else {"path": None}),
+                "pointer": clean(item.pointer),
+                "layer": layer_fields(item.layer),
+            }
+            for item in result.notable
+        ],
+        "failures": [{"rule": item.rule, "limit": item.limit, "actual": item.actual} for item in result.failures],
+        "summary": {
+            "added": summary.added,
+            "removed": summary.removed,
+            "modified": summary.modified,
+            "type": summary.type,
+            "metadata": summary.metadata,
+            "mtimeOnly": summary.mtime_only,
+            "sizeDelta": summary.size_delta,
+            "transferBytes": summary.transfer_bytes,
+            "transferEstimated": summary.transfer_estimated,
+        },
+        "patch": None
+        if result.patches is None
+        else [{**path_fields(patch.path), "text": clean(patch.text)} for patch in result.patches],
+        "notices": notice_list(result.notices),
+    }
+
+
+def _image(reference: str, image: Image) -> dict[str, Any]:
+    return {
+        "reference": clean(reference),
+        "tags": [clean(tag) for tag in image.tags],
+        "digest": str(image.digest) if image.digest else None,
+        "imageId": image.image_id,
+        "platform": platform_fields(image.platform),
+        "layers": len(image.layers),
+        "size": image.size,
+    }
+
+
+def _pair(pair: LayerPair) -> dict[str, Any]:
+    def side(layer: Layer | None) -> dict[str, Any] | None:
+        if layer is None:
+            return None
+        return {
+            "index": layer.number,
+            "digest": str(layer.digest) if layer.digest else None,
+            "diffId": str(layer.diff_id) if layer.diff_id else None,
+            "size": layer.size,
+            "mediaType": clean(layer.media_type),
+            "createdBy": clean(layer.created_by),
+            "created": clean(layer.created),
+        }
+
+    cause = pair.cause
+    return {
+        "status": pair.status,
+        "before": side(pair.before),
+        "after": side(pair.after),
+        "reason": clean(pair.reason),
+        "rebuiltBecauseOf": None
+        if cause is None
+        else {"side": "after", "index": cause.number, "createdBy": clean(cause.created_by)},
+    }
+
+
+def _config(change: ConfigChange) -> dict[str, Any]:
+    return {
+        "document": change.document,
+        "pointer": clean(change.pointer),
+        "key": clean(change.key),
+        "kind": change.kind,
+        "before": clean(change.before),
+        "after": clean(change.after),
+    }
+
+
+def _change(change: FileChange) -> dict[str, Any]:
+    return {
+        **path_fields(change.path),
+        "kind": change.kind,
+        "fields": list(change.fields),
+        "before": _side(change.before),
+        "after": _side(change.after),
+        "layer": layer_fields(change.layer),
+        "renamedFrom": None,
+    }
+
+
+def _side(side: Side | None) -> dict[str, Any] | None:
+    if side is None:
+        return None
+    kind = Kind.FILE if side.entry.kind == Kind.HARDLINK else side.entry.kind
+    return {
+        "type": TYPES[kind],
+        **attributes(side.entry),
+        "digest": f"sha256:{side.content.hex()}" if side.content else None,
+        "links": [path_fields(link)["path"] for link in side.links],
+    }

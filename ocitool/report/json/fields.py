@@ -1,0 +1,102 @@
+"""The fields that several reports share.
+
+Paths begin with `/`. One that is not UTF-8 has U+FFFD in it, and its bytes stand beside it in base64.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ocitool.layers.entry import Entry, Kind
+
+if TYPE_CHECKING:
+    from ocitool.images.image import Layer
+    from ocitool.spec.manifest import Platform
+    from ocitool.task import Notice
+
+TYPES = ("file", "directory", "symlink", "hardlink", "char", "block", "fifo", "whiteout", "opaque", "file", "file")
+"""By `Kind`."""
+
+
+def text(report: dict[str, Any]) -> str:
+    return json.dumps(report, indent=2)
+
+
+def attributes(entry: Entry) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "size": entry.size,
+        "mode": f"{entry.mode:04o}",
+        "uid": entry.uid,
+        "gid": entry.gid,
+        "mtime": time(entry.mtime),
+        "linkTarget": None,
+        "device": {"major": entry.device[0], "minor": entry.device[1]} if entry.device else None,
+        "xattrs": {
+            name.decode("utf-8", "replace"): b64encode(value).decode("ascii") for name, value in entry.xattrs or ()
+        },
+    }
+    if entry.kind in (Kind.SYMLINK, Kind.HARDLINK):
+        target = b"/" + entry.link if entry.kind == Kind.HARDLINK else entry.link
+        found["linkTarget"] = target.decode("utf-8", "replace")
+        if not _is_utf8(target):
+            found["linkTargetBase64"] = b64encode(target).decode("ascii")
+    return found
+
+
+def path_fields(path: bytes) -> dict[str, str]:
+    path = b"/" + path
+    if _is_utf8(path):
+        return {"path": path.decode("utf-8")}
+    return {"path": path.decode("utf-8", "replace"), "pathBase64": b64encode(path).decode("ascii")}
+
+
+def _is_utf8(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def time(nanoseconds: int) -> str | None:
+    """RFC 3339 with what fraction there is; None for years that it cannot write."""
+    from datetime import UTC, datetime, timedelta
+
+    seconds, fraction = divmod(nanoseconds, 1_000_000_000)
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    except OverflowError:
+        return None
+    digits = f".{fraction:09d}".rstrip("0") if fraction else ""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}{digits}Z" if moment.year > 999 else None
+
+
+def layer_fields(layer: Layer | None) -> dict[str, Any] | None:
+    if layer is None:
+        return None
+    diff_id = str(layer.diff_id) if layer.diff_id else None
+    return {"index": layer.number, "diffId": diff_id, "createdBy": clean(layer.created_by)}
+
+
+def platform_fields(platform: Platform) -> dict[str, Any]:
+    return {"os": clean(platform.os), "architecture": clean(platform.architecture), "variant": clean(platform.variant)}
+
+
+def notice_list(notices: Iterable[Notice]) -> list[dict[str, str]]:
+    return [{"code": notice.code, "text": clean(notice.text)} for notice in notices]
+
+
+def clean(value: Any) -> Any:
+    """The value without lone surrogates, which no UTF-8 text can hold: they come from file names and JSON escapes."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    if isinstance(value, dict):
+        return {clean(key): clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(item) for item in value]
+    return value

@@ -1,0 +1,122 @@
+"""The report of `inspect`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ocitool.images.image import Image
+from ocitool.images.select import Listed
+from ocitool.operations.inspect import Inspected, Inspection
+from ocitool.report.json.fields import clean, notice_list, path_fields, platform_fields
+from ocitool.spec.manifest import Index
+
+if TYPE_CHECKING:
+    from ocitool.operations.waste import Waste
+
+
+def inspect(result: Inspection) -> dict[str, Any]:
+    return {
+        "report": "inspect",
+        "version": 1,
+        "reference": clean(result.reference),
+        "transport": result.transport,
+        "index": _index(result.index, result.entries) if result.index is not None else None,
+        "images": [_inspected(item) for item in result.images],
+        "notices": notice_list(result.notices),
+    }
+
+
+def _index(index: Index, entries: Iterable[Listed]) -> dict[str, Any]:
+    return {
+        "mediaType": clean(index.media_type),
+        "digest": str(index.digest),
+        "manifests": [
+            {
+                "digest": str(entry.descriptor.digest),
+                "mediaType": clean(entry.descriptor.media_type),
+                "size": entry.descriptor.size,
+                "platform": platform_fields(entry.descriptor.platform) if entry.descriptor.platform else None,
+                "kind": entry.kind,
+                "annotations": clean(entry.descriptor.annotations),
+                "present": entry.present,
+            }
+            for entry in entries
+        ],
+    }
+
+
+def _inspected(item: Inspected) -> dict[str, Any]:
+    image = item.image
+    sizes = [facts.uncompressed_size for facts in item.layers]
+    unpacked = None if None in sizes else sum(size for size in sizes if size is not None)
+    history = image.config.fields.get("history")
+    return {
+        "tags": [clean(tag) for tag in image.tags],
+        "digest": str(image.digest) if image.digest else None,
+        "imageId": image.image_id,
+        "mediaType": clean(image.media_type),
+        "platform": platform_fields(image.platform),
+        "created": clean(image.config.created),
+        "author": clean(image.config.author),
+        "annotations": clean(image.manifest.annotations) if image.manifest else {},
+        "config": clean(image.config.settings),
+        "volumes": clean(list(image.config.keys("Volumes"))),
+        "exposedPorts": clean(list(image.config.keys("ExposedPorts"))),
+        "layers": [
+            {
+                "index": layer.number,
+                "digest": str(layer.digest) if layer.digest else None,
+                "diffId": str(layer.diff_id) if layer.diff_id else None,
+                "mediaType": clean(layer.media_type),
+                "compression": facts.compression if facts.compression in ("none", "gzip", "zstd") else None,
+                "compressionVerified": layer.blob is not None,
+                "present": layer.blob is not None,
+                "size": layer.size,
+                "uncompressedSize": facts.uncompressed_size,
+                "createdBy": clean(layer.created_by),
+                "created": clean(layer.created),
+                "files": facts.files,
+            }
+            for layer, facts in zip(image.layers, item.layers, strict=True)
+        ],
+        "history": [clean(entry) for entry in history if isinstance(entry, dict)] if isinstance(history, list) else [],
+        "totals": {"layers": len(image.layers), "size": image.size, "uncompressedSize": unpacked},
+        "verified": item.verified,
+        "missing": [str(digest) for digest in image.missing],
+        "waste": _waste(item.waste, image) if item.waste is not None else None,
+    }
+
+
+def _waste(waste: Waste, image: Image) -> dict[str, Any]:
+    def cost(kind: Any) -> dict[str, int]:
+        files, size = waste.total(kind)
+        return {"files": files, "bytes": size}
+
+    guilty = sorted({wasted.by for wasted in waste.hidden})
+    return {
+        "bytes": waste.total()[1],
+        "overwritten": cost("overwritten"),
+        "deleted": cost("deleted"),
+        "copiedUp": cost("copied-up"),
+        "byLayer": [
+            {
+                "index": number,
+                "createdBy": clean(image.layers[number].created_by),
+                "overwritten": waste.total("overwritten", number)[1],
+                "deleted": waste.total("deleted", number)[1],
+                "copiedUp": waste.total("copied-up", number)[1],
+            }
+            for number in guilty
+        ],
+        "largest": [{**path_fields(item.path), "size": item.size, "layer": item.layer} for item in waste.largest],
+        "deletedButShipped": [
+            {**path_fields(item.path), "size": item.size, "layer": item.layer, "deletedBy": item.by}
+            for item in waste.hidden
+            if item.kind == "deleted"
+        ],
+        "paths": [
+            {**path_fields(item.path), "bytes": item.bytes, "versions": item.versions, "kind": item.kind}
+            for item in waste.paths
+        ],
+    }

@@ -1,0 +1,41 @@
+"""The report of `ls`, a line an entry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ocitool.operations.listing import Item, Listing
+from ocitool.report.json.fields import TYPES, attributes, clean, layer_fields, notice_list, path_fields
+
+
+def ls(result: Listing) -> Iterator[str]:
+    """In lines, one an entry: a listing may hold millions."""
+    head = {
+        "report": "ls",
+        "version": 1,
+        "reference": clean(result.reference),
+        "imageId": result.image.image_id,
+        "layer": result.layer,
+        "verified": result.verified,
+    }
+    yield json.dumps(head)[:-1] + ', "entries": ['
+    line: str | None = None
+    for item in result.items:
+        if line is not None:
+            yield line + ","
+        line = json.dumps(_item(item))
+    if line is not None:
+        yield line
+    yield f'], "notices": {json.dumps(notice_list(result.notices))}}}'
+
+
+def _item(item: Item) -> dict[str, Any]:
+    return {
+        **path_fields(item.path),
+        "type": TYPES[item.entry.kind],
+        **attributes(item.entry),
+        "links": [path_fields(link)["path"] for link in item.links],
+        "layer": layer_fields(item.layer),
+    }

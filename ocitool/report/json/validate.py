@@ -1,0 +1,32 @@
+"""The report of `validate`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ocitool.operations.validate import Validation
+from ocitool.report.json.fields import clean
+
+
+def validation(results: list[Validation]) -> dict[str, Any]:
+    if len(results) == 1:
+        return {"report": "validate", "version": 1, **_validation(results[0])}
+    return {
+        "report": "validate",
+        "version": 1,
+        "valid": all(result.valid for result in results),
+        "results": [_validation(result) for result in results],
+    }
+
+
+def _validation(result: Validation) -> dict[str, Any]:
+    return {
+        "reference": clean(result.reference),
+        "valid": result.valid,
+        "findings": [
+            {"rule": f.rule, "severity": f.severity, "subject": clean(f.subject), "message": clean(f.message)}
+            for f in result.findings
+        ],
+        "checked": result.checked._asdict(),
+        "truncated": result.truncated,
+    }

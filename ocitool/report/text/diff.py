@@ -1,0 +1,230 @@
+"""`diff` as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from ocitool.images.image import Image, Layer
+from ocitool.layers.entry import Kind
+from ocitool.operations.diff.result import ConfigChange, Diff, FileChange, IndexDiff, Side
+from ocitool.report.escape import human, masked, masked_instruction, shown, signed
+from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path, value_text
+
+_SHOWN_FILES = 200
+_MARKS = {"added": "A", "removed": "D", "modified": "M", "type": "T", "metadata": "m"}
+_BOOKKEEPING = ("/container", "/config/Image", "/docker_version")
+_INPUT_HASH = re.compile(r"\b[0-9a-f]{64}\b")
+_COLOURS = {"A": "32", "D": "31", "M": "33", "T": "33", "m": "36"}
+
+
+def diff(result: Diff | IndexDiff, paint: Paint, *, stat: bool = False) -> Iterator[str]:
+    if isinstance(result, Diff):
+        yield from _diff(result, paint, stat)
+        return
+    yield paint.bold(f"{shown(result.before_reference)} -> {shown(result.after_reference)}")
+    yield from _config(result.config, paint)
+    for entry in result.platforms:
+        yield ""
+        yield paint.bold(f"{shown(str(entry.platform))}: {entry.status if entry.diff is None else 'on both sides'}")
+        if entry.diff is not None:
+            yield from _diff(entry.diff, paint, stat)
+
+
+def _diff(result: Diff, paint: Paint, stat: bool) -> Iterator[str]:
+    yield paint.bold(f"{_named(result.before, result.before_reference)} -> {_named(result.after, result.after_reference)}")
+    yield "  " + verdict(result)
+    yield "  " + totals(result)
+    for failure in result.failures:
+        yield paint(f"  --fail-on {failure.rule}: {failure.actual} (limit {failure.limit})", "31")
+    if result.notable:
+        yield ""
+        yield paint.bold("notable")
+        yield from columns([
+            [item.rule, shown_path(item.path) if item.path is not None else shown(item.pointer or ""),
+             f"layer {item.layer.number}" if item.layer else "", shown(item.text)]
+            for item in result.notable
+        ])  # fmt: skip
+    yield ""
+    yield paint.bold("layers")
+    rows = []
+    for pair in result.layers:
+        layer = pair.after or pair.before
+        assert layer is not None
+        number = str(layer.number) if pair.after else f"({layer.number})"
+        changes = "" if pair.after is None else _tally(result, pair.after)
+        rows.append([
+            number, pair.status, human(layer.size), changes, instruction(layer.created_by, 60),
+            f"({masked_instruction(shown(pair.reason))})" if pair.reason else "",
+        ])  # fmt: skip
+    yield from columns(rows, right=(0, 2))
+    if stat:
+        return
+    yield from _config(result.config, paint)
+    yield from _files(result, paint)
+    for patch in result.patches or ():
+        yield ""
+        for line in patch.text.splitlines():
+            colour = {"+": "32", "-": "31", "@": "36"}.get(line[:1])
+            yield paint(shown(line), colour) if colour else shown(line)
+
+
+def _named(image: Image, reference: str) -> str:
+    return f"{shown(reference)} ({shown(image.tags[0])})" if image.tags else shown(reference)
+
+
+def verdict(result: Diff) -> str:
+    """The first line: what changed in the file system."""
+    if result.identical:
+        return "no difference"
+    s = result.summary
+    counts = [f"{number:,} {name}" for number, name in (
+        (s.added, "added"), (s.removed, "removed"), (s.modified, "modified"), (s.type, "of another type"),
+        (s.metadata, "with other metadata"),
+    ) if number]  # fmt: skip
+    files = "files: " + ", ".join(counts) if counts else "no file differs"
+    if s.mtime_only:
+        files += f" ({s.mtime_only:,} by modification time alone)"
+    return f"{files}; {count_of(len(result.config), 'configuration change')}"
+
+
+def totals(result: Diff) -> str:
+    layers, size = result.shared
+    s = result.summary
+    about = "about " if s.transfer_estimated else ""
+    claim = "" if result.verified else "; by stated digests"
+    return (
+        f"file system {signed(s.size_delta)}; to transfer {about}{human(s.transfer_bytes)}; "
+        f"{layers} of {count_of(len(result.after.layers), 'layer')} shared ({human(size)}){claim}"
+    )
+
+
+def _tally(result: Diff, layer: Layer) -> str:
+    count = sum(1 for change in result.files if change.layer is layer and not change.only_mtime)
+    return count_of(count, "change") if count else ""
+
+
+def _config(changes: Sequence[ConfigChange], paint: Paint) -> Iterator[str]:
+    """The changes a person asks about; what only follows from building again is counted."""
+    if not changes:
+        return
+    yield ""
+    yield paint.bold("configuration")
+    times = bookkeeping = 0
+    for change in changes:
+        if change.pointer.endswith("/created") or (change.pointer.startswith("/history/") and _same_line(change)):
+            times += 1
+        elif change.pointer.startswith(_BOOKKEEPING):
+            bookkeeping += 1
+        else:
+            mark = {"added": "A", "removed": "D", "modified": "M"}[change.kind]
+            yield f"  {paint(mark, _COLOURS[mark])} {_config_line(change)}"
+    if times:
+        yield f"  {count_of(times, 'time')} of creation {'differs' if times == 1 else 'differ'}"
+    if bookkeeping:
+        yield f"  {count_of(bookkeeping, 'change')} in what the builder notes for itself (container, container_config)"
+
+
+def _same_line(change: ConfigChange) -> bool:
+    """A history entry whose instruction did not change but for the hash of its input."""
+    return _line(change.before) == _line(change.after)
+
+
+def _line(entry: object) -> str | None:
+    text = entry.get("created_by") if isinstance(entry, dict) else None
+    return _INPUT_HASH.sub("", text) if isinstance(text, str) else None
+
+
+def _config_line(change: ConfigChange) -> str:
+    where = ("" if change.document == "config" else f"{change.document} ") + shown(change.pointer)
+    label = f"{where} {shown(change.key)}" if change.key else where
+    if change.pointer.startswith("/history/"):
+        sides = [instruction(_created_by(side)) for side in (change.before, change.after) if side is not None]
+    else:
+        name = change.key or change.pointer.rpartition("/")[2]
+        sides = [value_text(masked(name, side) if isinstance(side, str) else side)
+                 for side in (change.before, change.after) if side is not None]  # fmt: skip
+    return f"{label}: {' -> '.join(sides)}"
+
+
+def _created_by(entry: object) -> str | None:
+    if not isinstance(entry, dict):
+        return entry if isinstance(entry, str) else None
+    text = entry.get("created_by")
+    return text if isinstance(text, str) else None
+
+
+def _files(result: Diff, paint: Paint) -> Iterator[str]:
+    if not result.files:
+        return
+    yield ""
+    yield paint.bold("files")
+    untimely: dict[int | None, int] = {}
+    rows: list[list[str]] = []
+    marks: list[str] = []
+    more = 0
+    for change in result.files:
+        if change.only_mtime:
+            number = change.layer.number if change.layer else None
+            untimely[number] = untimely.get(number, 0) + 1
+            continue
+        if len(rows) >= _SHOWN_FILES:
+            more += 1
+            continue
+        mark = _MARKS[change.kind]
+        marks.append(mark)
+        layer = f"layer {change.layer.number}" if change.layer else "layer gone"
+        rows.append([mark, shown_path(change.path), layer, _what(change)])
+    for mark, line in zip(marks, columns(rows), strict=True):
+        yield line.replace(mark, paint(mark, _COLOURS[mark]), 1)
+    if more:
+        yield f"  and {count_of(more, 'more change')}: --format json lists all"
+    for number, count in untimely.items():
+        where = "of layers that are gone" if number is None else f"of layer {number}"
+        verb = "differs" if count == 1 else "differ"
+        yield f"  {count_of(count, 'path')} {where} {verb} by modification time alone"
+
+
+def _what(change: FileChange) -> str:
+    before, after = change.before, change.after
+    if before is None or after is None:
+        side = before or after
+        assert side is not None
+        return _side(side)
+    if change.kind == "type":
+        return f"{_kind(before)} -> {_kind(after)}"
+    parts = []
+    for field in change.fields:
+        if field == "content":
+            parts.append(f"content {human(before.entry.size)} -> {human(after.entry.size)}")
+        elif field == "mode":
+            parts.append(f"mode {before.entry.mode:04o} -> {after.entry.mode:04o}")
+        elif field in ("uid", "gid"):
+            parts.append(f"{field} {getattr(before.entry, field)} -> {getattr(after.entry, field)}")
+        elif field == "linkTarget":
+            parts.append(f"target {shown(before.entry.link)} -> {shown(after.entry.link)}")
+        elif field == "device":
+            parts.append(f"device {before.entry.device} -> {after.entry.device}")
+        elif field == "xattrs":
+            a, b = dict(before.entry.xattrs or ()), dict(after.entry.xattrs or ())
+            names = sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
+            parts.append("xattrs " + " ".join(map(shown, names)))
+        elif field == "links":
+            parts.append(f"{len(before.links) or 1} -> {len(after.links) or 1} names")
+        else:
+            parts.append(field)
+    return ", ".join(parts)
+
+
+def _kind(side: Side) -> str:
+    return Kind(side.entry.kind).name.lower()
+
+
+def _side(side: Side) -> str:
+    entry = side.entry
+    mode = f" {entry.mode:04o}" if entry.mode & 0o7000 else ""
+    if entry.kind == Kind.FILE:
+        return human(entry.size) + mode
+    if entry.kind == Kind.SYMLINK:
+        return "-> " + shown(entry.link)
+    return _kind(side) + mode

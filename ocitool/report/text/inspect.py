@@ -1,0 +1,121 @@
+"""`inspect` as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ocitool.images.image import Image
+from ocitool.operations.inspect import Inspected, Inspection
+from ocitool.report.escape import human, masked, shown
+from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path, value_text
+
+if TYPE_CHECKING:
+    from ocitool.operations.waste import HiddenKind, Waste
+
+_DEEDS: tuple[tuple[HiddenKind, str], ...] = (
+    ("overwritten", "overwrites"), ("deleted", "deletes"), ("copied-up", "copies up"),
+)  # fmt: skip
+
+
+def inspect(result: Inspection, paint: Paint) -> Iterator[str]:
+    if result.index is not None:
+        yield paint.bold(f"{shown(result.reference)}  index of {len(result.entries)} ({result.transport})")
+        yield f"  {shown(result.index.media_type)}  {result.index.digest}"
+        yield from columns(
+            [
+                [
+                    str(entry.descriptor.platform) if entry.descriptor.platform and entry.kind == "image" else entry.kind,
+                    entry.descriptor.digest.algorithm + ":" + entry.descriptor.digest.short,
+                    "" if entry.present else "not here",
+                    ", ".join(map(shown, entry.tags)),
+                ]
+                for entry in result.entries
+            ]
+        )
+        yield ""
+    for item in result.images:
+        yield from _image(result, item, paint)
+
+
+def _image(result: Inspection, item: Inspected, paint: Paint) -> Iterator[str]:
+    image = item.image
+    name = ", ".join(map(shown, image.tags)) or shown(result.reference)
+    artifact = image.manifest.artifact_type if image.manifest else None
+    what = shown(str(image.platform)) if image.is_image else f"artifact {shown(artifact or '')}"
+    yield paint.bold(f"{name}  {what}  ({image.transport})")
+    facts = [["image id", image.image_id]]
+    if image.digest:
+        facts.append(["digest", str(image.digest)])
+    if image.config.created:
+        facts.append(["created", shown(image.config.created)])
+    if image.config.author:
+        facts.append(["author", shown(image.config.author)])
+    sizes = [layer.uncompressed_size for layer in item.layers]
+    unpacked = "" if None in sizes else f", {human(sum(size for size in sizes if size is not None))} unpacked"
+    facts.append(["size", f"{human(image.size)} in {count_of(len(image.layers), 'layer')}{unpacked}"])
+    yield from columns(facts)
+    settings = list(_settings(image))
+    if settings:
+        yield ""
+        yield from columns(settings)
+    yield ""
+    rows = [["layer", "size", "unpacked", "codec", "digest", "instruction"]]
+    for layer, fact in zip(image.layers, item.layers, strict=True):
+        known = layer.digest or layer.diff_id
+        rows.append([
+            str(layer.number), human(layer.size), human(fact.uncompressed_size) if fact.uncompressed_size is not None else "?",
+            fact.compression or "?" if layer.blob is not None else "missing", known.short if known else "-",
+            instruction(layer.created_by),
+        ])  # fmt: skip
+    yield from columns(rows, right=(0, 1, 2))
+    if not image.aligned or not image.history_aligned:
+        yield "  history and layers do not agree; what cannot be paired is not shown"
+    if item.waste is not None:
+        yield from _waste(item.waste, image, paint)
+    yield ""
+
+
+def _settings(image: Image) -> Iterator[list[str]]:
+    settings = image.config.settings
+    for key in ("User", "WorkingDir", "Entrypoint", "Cmd", "StopSignal"):
+        value = settings.get(key)
+        if value:
+            yield [key.lower(), value_text(value)]
+    env = settings.get("Env")
+    if isinstance(env, list) and env:
+        for item in env:
+            name, _, value = item.partition("=") if isinstance(item, str) else (str(item), "", "")
+            yield ["env", f"{shown(name)}={shown(masked(name, value))}"]
+    for key, keys in (("ports", image.config.keys("ExposedPorts")), ("volumes", image.config.keys("Volumes"))):
+        if keys:
+            yield [key, ", ".join(map(shown, keys))]
+    labels = settings.get("Labels")
+    if isinstance(labels, dict):
+        for name, value in sorted(labels.items()):
+            yield ["label", f"{shown(name)}={value_text(value)}"]
+
+
+def _waste(waste: Waste, image: Image, paint: Paint) -> Iterator[str]:
+    files, size = waste.total()
+    yield ""
+    yield paint.bold(f"  hidden, but shipped: {human(size)} in {count_of(files, 'file')}")
+    rows = []
+    for number in sorted({wasted.by for wasted in waste.hidden}):
+        parts = [
+            f"{name} {human(waste.total(kind, number)[1])}"
+            for kind, name in _DEEDS
+            if waste.total(kind, number)[0]
+        ]
+        rows.append([f"layer {number}", ", ".join(parts), instruction(image.layers[number].created_by)])
+    yield from columns(rows, indent="    ")
+    if waste.paths:
+        yield "  hidden most:"
+        yield from columns(
+            [[human(p.bytes), p.kind, f"{p.versions}x", shown_path(p.path)] for p in waste.paths], right=(0,), indent="    "
+        )
+    if waste.largest:
+        yield "  largest files:"
+        yield from columns(
+            [[human(f.size), f"layer {f.layer}", shown_path(f.path)] for f in waste.largest], right=(0,), indent="    "
+        )
