@@ -48,6 +48,8 @@ _FOLDS = 20
 _PATCH_LINES, _PATCH_LINE = 200, 500
 
 _HISTORY_TIME = re.compile(r"/history/[0-9]+/created")
+_NOP = re.compile(r"^/bin/sh -c #\(nop\) +")
+_INPUT = re.compile(r"\b((?:file|dir|multi):[0-9a-f]{12})[0-9a-f]{52}\b")
 _HEAD = re.compile(r"(cannot be shared any more: )?built again ")
 _AFTER = "after the instruction "
 _KINDS = ("added", "removed", "modified", "type", "metadata")
@@ -252,7 +254,8 @@ def _causes(page: _Page, result: Diff) -> None:
         stored = human(layer.size)
         if pair.before and pair.after and pair.before.size != pair.after.size:
             stored += f" (was {human(pair.before.size)})"
-        why = [f"layer {pair.cause.number}"] if pair.cause else []
+        named = pair.cause is not None and f"layer {pair.cause.number} " in (pair.reason or "")
+        why = [f"layer {pair.cause.number}"] if pair.cause and not named else []
         if pair.reason:
             why.append(_sentence(pair.reason, cell))
         changed = signed(delta[number]) if own else ""
@@ -618,7 +621,8 @@ def _short(text: str) -> str:
 
 
 def _instruction(text: str) -> str:
-    return _clipped(masked_instruction(text[:20_000]), _INSTRUCTION)
+    plain = _NOP.sub("", masked_instruction(text[:20_000]))
+    return _clipped(_INPUT.sub(r"\1…", plain), _INSTRUCTION)
 
 
 def _by(layer: Layer) -> str:
