@@ -365,7 +365,7 @@ def differences(a: Tree, b: Tree) -> dict[bytes, tuple[object, object]]:
     }
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(st.lists(layer, min_size=1, max_size=2), suffixes())
 def test_differences_of_upper_layers_are_those_of_the_images_when_no_base_is_needed(
     base: list[list[Entry]], pair: tuple[list[list[Entry]], list[list[Entry]]]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.images import entry, layer_tar
+from support.layers import file_entry, scanned
 
 from ocitool.blob import BytesBlob
 from ocitool.images.compare import FIELDS, compare, differing, undecided
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import listing
-from support.images import entry, layer_tar
-from support.layers import file_entry, scanned
 
 
 def layer(*items: Any) -> Any:

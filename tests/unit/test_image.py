@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.images import Image as Made
+from support.images import image, layer_tar, sha256, write_docker_archive, write_layout
 
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, UnsupportedError
 from ocitool.images.image import Image
@@ -16,8 +18,6 @@ from ocitool.layers.cache import IndexCache
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
-from support.images import Image as Made
-from support.images import image, layer_tar, sha256, write_docker_archive, write_layout
 
 TARS = [layer_tar([(name, name.encode())]) for name in ("a", "b")]
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.images import Image as Made
+from support.images import image, index_of, layer_tar, pretty, sha256, write_docker_archive, write_layout
 
 from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest
@@ -18,8 +20,6 @@ from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Index, Platform
 from ocitool.task import Task
 from ocitool.transports.opening import Opened, open_source
-from support.images import Image as Made
-from support.images import image, index_of, layer_tar, pretty, sha256, write_docker_archive, write_layout
 
 ROOT = Path(__file__).resolve().parents[2]
 MULTI = f"{ROOT}/testdata/encodings/multi.tar"

@@ -16,6 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.images import (
+    docker_files,
+    hybrid_files,
+    image,
+    layer_tar,
+    pretty,
+    write_docker_archive,
+    write_layout,
+    write_oci_archive,
+    write_tar,
+    zst,
+)  # fmt: skip
 
 from ocitool.blob import FileBlob, OpenFile
 from ocitool.errors import FormatError, LimitError, NotFoundError, OcitoolError, UsageError
@@ -27,9 +39,6 @@ from ocitool.layers.cache import IndexCache
 from ocitool.task import Task
 from ocitool.transports import archive
 from ocitool.transports.opening import open_source
-from support.images import (
-    docker_files, hybrid_files, image, layer_tar, pretty, write_docker_archive, write_layout, write_oci_archive, write_tar, zst,
-)  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[2]
 ENCODINGS = ROOT / "testdata/encodings"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from support.images import entry, layer_tar
+from support.layers import END, head, scanned
 
 from ocitool.errors import UnsafeError
 from ocitool.images.tree import Directory, Hidden, Tree
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
-from support.images import entry, layer_tar
-from support.layers import END, head, scanned
 
 Item = tuple[str, bytes | str | None]
 
