@@ -88,7 +88,8 @@ def main() -> NoReturn:
         code = _reader_gone()
     except OSError as error:
         code = _fail(f"standard output cannot be written: {error.strerror}", code=9)
-    sys.exit(code)
+    # All is closed and flushed; tearing the interpreter down object by object would only cost time (14 ms of 90).
+    os._exit(code)
 
 
 def _run() -> int:

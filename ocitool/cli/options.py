@@ -46,8 +46,6 @@ NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_
 @contextmanager
 def running(*, verify: bool = False, no_cache: bool = False, jobs: int = 4, quiet: bool = False) -> Iterator[Reading]:
     """A reading whose task shows progress on a terminal, and whose notices go to standard error at the end."""
-    from ocitool.layers.cache import default_directory
-
     terminal = sys.stderr is not None and sys.stderr.isatty() and not quiet
     advance = None
     finish = None
@@ -58,7 +56,7 @@ def running(*, verify: bool = False, no_cache: bool = False, jobs: int = 4, quie
         advance, finish = bars.advance, bars.close
     with Task(jobs=jobs, advance=advance) as task:
         try:
-            yield Reading(task, None if no_cache else default_directory(), verify)
+            yield Reading(task, not no_cache, verify)
         finally:
             if finish is not None:
                 finish()

@@ -6,7 +6,6 @@ Fails soft where documents disagree (`aligned`, `history_aligned`): what cannot 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ocitool import limits
@@ -41,8 +40,7 @@ class Layer(NamedTuple):
         return codec.of(self.blob)
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """`manifest` is None for docker archives. `image_id` is the digest of the configuration (a v1 archive: its own id)."""
 
     where: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ocitool.digest import Digest
@@ -39,13 +38,12 @@ class Inspected(NamedTuple):
     verified: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """`index`, `entries`: the index that the reference names, if it names one."""
+class Inspection(NamedTuple):
+    """`document`, `entries`: the index that the reference names, if it names one."""
 
     reference: str
     transport: str
-    index: Index | None
+    document: Index | None
     entries: tuple[Listed, ...]
     images: tuple[Inspected, ...]
     notices: tuple[Notice, ...]

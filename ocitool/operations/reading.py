@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Reading(NamedTuple):
-    """How to read: the running task, where indexes are kept (None: nowhere), and whether to believe what is stated."""
+    """How to read: the running task, whether indexes are kept (where: `cache.default_directory`), and whether to believe what is stated."""
 
     task: Task
-    cache: str | None = None
+    cached: bool = True
     verify: bool = False
 
     def open(self, reference: str, want: Want) -> Opened:
@@ -29,6 +29,6 @@ class Reading(NamedTuple):
 
     def indexer(self) -> Indexer:
         from ocitool.images.indexing import Indexer
-        from ocitool.layers.cache import IndexCache
+        from ocitool.layers.cache import IndexCache, default_directory
 
-        return Indexer(IndexCache(self.cache), self.task, verify=self.verify)
+        return Indexer(IndexCache(default_directory() if self.cached else None), self.task, verify=self.verify)

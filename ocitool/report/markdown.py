@@ -482,7 +482,7 @@ def _part(page: _Page, left: int) -> int:
 def inspect(result: Inspection) -> str:
     page = _Page(LIMIT)
     page.say("<!-- ocitool inspect -->", f"### Image {code(_short(result.reference))}")
-    if result.index is not None:
+    if result.document is not None:
         rows = (
             [_row(
                 _platform(entry.descriptor.platform, cell) if entry.descriptor.platform else "",

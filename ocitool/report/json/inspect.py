@@ -21,7 +21,7 @@ def inspect(result: Inspection) -> dict[str, Any]:
         "version": 1,
         "reference": clean(result.reference),
         "transport": result.transport,
-        "index": _index(result.index, result.entries) if result.index is not None else None,
+        "index": _index(result.document, result.entries) if result.document is not None else None,
         "images": [_inspected(item) for item in result.images],
         "notices": notice_list(result.notices),
     }

@@ -19,9 +19,9 @@ _DEEDS: tuple[tuple[HiddenKind, str], ...] = (
 
 
 def inspect(result: Inspection, paint: Paint) -> Iterator[str]:
-    if result.index is not None:
+    if result.document is not None:
         yield paint.bold(f"{shown(result.reference)}  index of {len(result.entries)} ({result.transport})")
-        yield f"  {shown(result.index.media_type)}  {result.index.digest}"
+        yield f"  {shown(result.document.media_type)}  {result.document.digest}"
         yield from columns(
             [
                 [
