@@ -256,9 +256,9 @@ def suits(wanted: Platform, offered: Platform | None) -> bool:
     return variant(wanted) is None or variant(wanted) == variant(offered)
 
 
-def one(opened: Opened, platform: str | None) -> Image:
+def one(opened: Opened, platform: str | None, *, like: Platform | None = None) -> Image:
     """The single image a reference means. `NotFoundError` (with the names) when it means several or none; `UsageError`
-    when it means an artifact or attestation."""
+    when it means an artifact or attestation. `like`: takes the host's place in the choice from an index."""
     found = targets(opened)
     if not found:
         raise NotFoundError("it holds no image", opened.source.where)
@@ -268,7 +268,7 @@ def one(opened: Opened, platform: str | None) -> Image:
             hint=f"append :NAME or :@N; {_names_hint(_all_tags(opened.source))}",
         )  # fmt: skip
     target = found[0]
-    image = target.image if target.image is not None else for_platform(opened.source, target, platform)
+    image = target.image if target.image is not None else for_platform(opened.source, target, platform, like)
     if not image.is_image:
         raise UsageError("an artifact, where an image is needed", opened.source.where)
     if target.document is None and platform is not None and not suits(pick_platform(platform), image.platform):
@@ -295,10 +295,10 @@ def platforms(source: Source, target: Target) -> Iterator[tuple[Platform, Listed
         yield platform or Platform(None, None, None), entry
 
 
-def for_platform(source: Source, target: Target, platform: str | None) -> Image:
-    """The image of an index for a platform: the one asked for, else the host's, else the only one."""
+def for_platform(source: Source, target: Target, platform: str | None, like: Platform | None = None) -> Image:
+    """The image of an index for a platform: the one asked for, else the one for `like` (the host's), else the only one."""
     offered = list(platforms(source, target))
-    wanted = pick_platform(platform)
+    wanted = like if platform is None and like is not None and like.os and like.architecture else pick_platform(platform)
     chosen = [entry for have, entry in offered if suits(wanted, have)]
     if not chosen and platform is None and len(offered) == 1:
         chosen = [offered[0][1]]

@@ -74,12 +74,17 @@ def ls(
 def _merged(tree: Tree, image: Image, path: bytes, recursive: bool) -> Iterator[Item]:
     node = tree.find(path, follow=True)
     if node is None:
+        node = tree.find(path)  # a link to nothing is there all the same
+    if node is None:
         raise NotFoundError("no such path in the image", _shown(path))
 
     def item(at: bytes, found: Node) -> Item:
         ref = ref_of(found)
         links = [] if isinstance(found, Directory) else tree.links(ref)
-        return Item(at, tree.entry(ref), links, None if ref == IMPLIED else image.layers[tree.layer(ref)])
+        entry = tree.entry(ref)
+        if ref == IMPLIED:
+            entry = entry._replace(path=at)
+        return Item(at, entry, links, None if ref == IMPLIED else image.layers[tree.layer(ref)])
 
     def items() -> Iterator[Item]:
         if not isinstance(node, Directory):

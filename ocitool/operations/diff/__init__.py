@@ -60,12 +60,8 @@ def diff(before: str, after: str, question: Question, reading: Reading, *, platf
     if before == "-" and after == "-":
         raise UsageError("standard input can be one of the two images, not both")
     old = reading.image(before, platform)
-    new = reading.image(after, platform or (str(old.platform) if _says(old.platform) else None))
+    new = select.one(reading.open(after, "layers"), platform, like=old.platform)
     return _images(before, after, old, new, question, reading)
-
-
-def _says(platform: Platform) -> bool:
-    return platform.os is not None and platform.architecture is not None
 
 
 def diff_platforms(before: str, after: str, question: Question, reading: Reading) -> IndexDiff:

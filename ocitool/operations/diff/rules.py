@@ -15,7 +15,6 @@ from ocitool.operations.diff.result import ConfigChange, Failure, FileChange, La
 _SIZE = re.compile(r"(size|transfer):\+(\d{1,15}(?:\.\d{1,6})?)([kKMGT]?i?B|%)?")
 _UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
           "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}  # fmt: skip
-_ROOT = ("", "0", "root", "0:0", "root:root", "root:0", "0:root")
 
 
 class Rule(NamedTuple):
@@ -95,7 +94,9 @@ def _of_file(change: FileChange) -> Iterator[Notable]:
         before and before.entry.kind == Kind.DIRECTORY and before.entry.mode & 0o1002 == 0o002
     ):
         yield Notable("world-writable", path, None, layer, "new directory that everybody may write, without sticky bit")
-    if entry.kind in (Kind.CHAR, Kind.BLOCK) and (before is None or before.entry.device != entry.device):
+    if entry.kind in (Kind.CHAR, Kind.BLOCK) and (
+        before is None or (before.entry.kind, before.entry.device) != (entry.kind, entry.device)
+    ):
         name = "character" if entry.kind == Kind.CHAR else "block"
         major, minor = entry.device or (0, 0)
         yield Notable("device", path, None, layer, f"new {name} device {major}:{minor}")
@@ -114,12 +115,18 @@ def _capability(side: Side | None) -> bytes | None:
 
 def _of_config(before: Image, after: Image) -> Iterator[Notable]:
     old, new = (str(image.config.settings.get("User") or "") for image in (before, after))
-    if new in _ROOT and old not in _ROOT:
+    if _is_root(new) and not _is_root(old):
         yield Notable("user-root", None, "/config/User", None, f"USER was {old} and is root now")
     for port in sorted(set(after.config.keys("ExposedPorts")) - set(before.config.keys("ExposedPorts"))):
         yield Notable("port", None, f"/config/ExposedPorts/{_escaped(port)}", None, f"new port {port}")
     for volume in sorted(set(after.config.keys("Volumes")) - set(before.config.keys("Volumes"))):
         yield Notable("volume", None, f"/config/Volumes/{_escaped(volume)}", None, f"new volume {volume}")
+
+
+def _is_root(user: str) -> bool:
+    """Whatever the group: `0`, `root:app` and nothing at all are root."""
+    name = user.partition(":")[0]
+    return name == "root" or not name.strip("0")
 
 
 def _escaped(name: str) -> str:

@@ -22,7 +22,12 @@ TYPES = ("file", "directory", "symlink", "hardlink", "char", "block", "fifo", "w
 
 
 def text(report: dict[str, Any]) -> str:
-    return json.dumps(report, indent=2)
+    return dumped(report, indent=2)
+
+
+def dumped(value: Any, indent: int | None = None) -> str:
+    """JSON in ASCII. DEL is the one control character that JSON lets stand."""
+    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 
 def attributes(entry: Entry) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from ocitool.operations.listing import Item, Listing
-from ocitool.report.json.fields import TYPES, attributes, clean, layer_fields, notice_list, path_fields
+from ocitool.report.json.fields import TYPES, attributes, clean, dumped, layer_fields, notice_list, path_fields
 
 
 def ls(result: Listing) -> Iterator[str]:
@@ -20,15 +19,15 @@ def ls(result: Listing) -> Iterator[str]:
         "layer": result.layer,
         "verified": result.verified,
     }
-    yield json.dumps(head)[:-1] + ', "entries": ['
+    yield dumped(head)[:-1] + ', "entries": ['
     line: str | None = None
     for item in result.items:
         if line is not None:
             yield line + ","
-        line = json.dumps(_item(item))
+        line = dumped(_item(item))
     if line is not None:
         yield line
-    yield f'], "notices": {json.dumps(notice_list(result.notices))}}}'
+    yield f'], "notices": {dumped(notice_list(result.notices))}}}'
 
 
 def _item(item: Item) -> dict[str, Any]:

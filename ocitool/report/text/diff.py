@@ -64,7 +64,7 @@ def _diff(result: Diff, paint: Paint, stat: bool) -> Iterator[str]:
     yield from _files(result, paint)
     for patch in result.patches or ():
         yield ""
-        for line in patch.text.splitlines():
+        for line in patch.text.removesuffix("\n").split("\n"):
             colour = {"+": "32", "-": "31", "@": "36"}.get(line[:1])
             yield paint(shown(line), colour) if colour else shown(line)
 

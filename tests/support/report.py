@@ -1,0 +1,22 @@
+"""Reports as the command printed them, held against their schemas."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ocitool.spec import schema
+
+
+class Printed(Protocol):
+    code: int
+
+    def json(self) -> Any: ...
+
+
+def report_of(result: Printed, *codes: int) -> Any:
+    """The JSON report of a run that ended with one of these codes (0 when none is given); it validates."""
+    assert result.code in (codes or (0,)), str(result)
+    found = result.json()
+    problems = [f"{p.pointer}: {p.message}" for p in schema.problems(f"report-{found['report']}", found)]
+    assert problems == [], f"{problems}\n{result}"
+    return found
