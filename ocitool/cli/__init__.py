@@ -6,6 +6,7 @@ for the others. This module owns everything that ends the program: errors become
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -21,8 +22,30 @@ from ocitool.errors import OcitoolError
 COMMANDS = ("inspect", "ls", "cat", "diff", "validate")
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class _Ended(BaseException):
+    """Carries an interruption past click, which would end the program itself with codes of its own."""
+
+    def __init__(self, cause: BaseException) -> None:
+        self.cause = cause
+
+
 class _Lazy(TyperGroup):
     """Commands by name, each imported when it is asked for."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().make_context(*args, **kwargs)
+        except (KeyboardInterrupt, BrokenPipeError) as error:
+            raise _Ended(error) from None
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, BrokenPipeError) as error:
+            raise _Ended(error) from None
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -71,6 +94,8 @@ def _terminated(*_: object) -> NoReturn:
 def main() -> NoReturn:
     """Runs the command line and exits. Exit codes: see `ocitool.errors`, and 1 for differences and findings."""
     signal.signal(signal.SIGTERM, _terminated)
+    if sys.stdout is None:  # closed by who called us: its first byte is then an error, as on a full disk
+        sys.stdout = open("/dev/full" if os.path.exists("/dev/full") else os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -82,12 +107,11 @@ def main() -> NoReturn:
             raise
         code = _fail(f"a bug: {type(error).__name__}: {error}", hint="--debug shows where; please report it", code=70)
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
         code = _reader_gone()
     except OSError as error:
-        code = _fail(f"standard output cannot be written: {error.strerror}", code=9)
+        code = _unwritable(error)
     # All is closed and flushed; tearing the interpreter down object by object would only cost time (14 ms of 90).
     os._exit(code)
 
@@ -101,16 +125,18 @@ def _run() -> int:
 
             traceback.print_exc()
         return _fail(error.what, where=error.where, hint=error.hint, code=error.exit_code)
-    except typer.Abort:
-        return _fail("interrupted", code=130)
-    except KeyboardInterrupt:
+    except _Ended as ended:
+        return _fail("interrupted", code=130) if isinstance(ended.cause, KeyboardInterrupt) else _reader_gone()
+    except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted", code=130)
     except Terminated:
         return _fail("terminated", code=143)
-    except BrokenPipeError:
-        return _reader_gone()
     except MemoryError:
         return _fail("out of memory", code=7)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        return _unwritable(error)
     except Exception as error:
         # The usage errors of typer's own click know what they are, and are no public names.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
@@ -134,6 +160,16 @@ def _fail(what: str, *, where: str | None = None, hint: str | None = None, code:
 
 
 def _reader_gone() -> int:
-    """The reader of our output left. Nothing more can be written, not even at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    """The reader of our output left."""
+    _silence()
     return 141
+
+
+def _unwritable(error: OSError) -> int:
+    _silence()
+    return _fail(f"the output cannot be written: {error.strerror}", where=error.filename or "standard output", code=9)
+
+
+def _silence() -> None:
+    """Nothing more can be written, not even at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
