@@ -48,11 +48,15 @@ class LayerChange(NamedTuple):
     fields: tuple[str, ...]
 
 
-def rows(index: LayerIndex) -> dict[tuple[bytes, int], int]:
-    """The row that counts for each path: of duplicates the later. Whiteouts and opaque markers have names of their own."""
+Key = bytes | tuple[bytes, int]
+"""A path, or a path and the kind of a whiteout or opaque marker, which have names of their own."""
+
+
+def rows(index: LayerIndex) -> dict[Key, int]:
+    """The row that counts for each path: of duplicates the later."""
     special = int(Kind.WHITEOUT)
     return {
-        (path, kind if kind >= special else 0): row
+        (path, kind) if kind >= special else path: row
         for row, (path, kind) in enumerate(zip(index.paths, index.kinds, strict=True))
         if kind != Kind.METADATA
     }
@@ -73,6 +77,22 @@ def undecided(a: LayerIndex, b: LayerIndex) -> tuple[list[int], list[int]]:
     return found
 
 
+def alike(a: LayerIndex, i: int, b: LayerIndex, j: int) -> bool:
+    """Equal in everything, told from the columns: most rows are, and none of them is worth an `Entry`."""
+    return (
+        a.mtimes[i] == b.mtimes[j]
+        and a.kinds[i] == b.kinds[j]
+        and a.modes[i] == b.modes[j]
+        and a.sizes[i] == b.sizes[j]
+        and a.uids[i] == b.uids[j]
+        and a.gids[i] == b.gids[j]
+        and a.links[i] == b.links[j]
+        and a.contents[32 * i : 32 * i + 32] == b.contents[32 * j : 32 * j + 32]
+        and a.xattrs.get(i) == b.xattrs.get(j)
+        and a.devices.get(i) == b.devices.get(j)
+    )
+
+
 def compare(a: LayerIndex, b: LayerIndex, ignore: Collection[str] = ()) -> list[LayerChange]:
     """How layer `b` differs from layer `a`, order aside: nothing for layers of equal entries.
 
@@ -82,14 +102,15 @@ def compare(a: LayerIndex, b: LayerIndex, ignore: Collection[str] = ()) -> list[
     others = rows(b)
     for key, row in rows(a).items():
         other = others.pop(key, None)
+        path = a.paths[row]
         if other is None:
-            found.append(LayerChange(key[0], row, None, ()))
+            found.append(LayerChange(path, row, None, ()))
             continue
-        if key[1]:
+        if not isinstance(key, bytes) or alike(a, row, b, other):
             continue  # a whiteout has nothing but its path
         same = a.sizes[row] == b.sizes[other] and a.content(row) == b.content(other)
         fields = differing(a.entry(row), b.entry(other), same, ignore)
         if fields:
-            found.append(LayerChange(key[0], row, other, fields))
-    found += [LayerChange(key[0], None, row, ()) for key, row in others.items()]
+            found.append(LayerChange(path, row, other, fields))
+    found += [LayerChange(b.paths[row], None, row, ()) for row in others.values()]
     return found

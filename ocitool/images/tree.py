@@ -124,6 +124,11 @@ class Tree:
             if isinstance(node, Directory):
                 push(node, path + b"/")
 
+    @property
+    def has_links(self) -> bool:
+        """Whether any hard link was resolved: without one, no file has several names."""
+        return bool(self._inodes)
+
     def links(self, ref: int) -> list[bytes]:
         """All names of the file behind a ref, sorted, where it has more than one; else nothing."""
         if self._links is None:

@@ -15,6 +15,7 @@ from ocitool.layers.entry import Entry, Kind, Segments, Xattrs
 from ocitool.layers.tar import Note
 
 Hashed = Literal["none", "some", "all"]
+_KINDS = tuple(Kind)
 UNKNOWN = bytes(32)
 """In the column of contents: not hashed (or not a file)."""
 
@@ -82,7 +83,7 @@ class LayerIndex:
         size = self.sizes[row]
         segments, stored = self.sparse.get(row, (None, size))
         return Entry(
-            self.paths[row], Kind(self.kinds[row]), self.modes[row], self.uids[row], self.gids[row], self.mtimes[row],
+            self.paths[row], _KINDS[self.kinds[row]], self.modes[row], self.uids[row], self.gids[row], self.mtimes[row],
             size, self.links[row], self.offsets[row], stored, self.devices.get(row), self.xattrs.get(row), segments,
         )  # fmt: skip
 

@@ -102,19 +102,32 @@ def listing(blob: Blob) -> LayerIndex:
 
 
 def complete(index: LayerIndex, blob: Blob, rows: Sequence[int], task: Task) -> LayerIndex:
-    """The index with these rows' contents hashed too, read from an uncompressed blob."""
-    found = []
-    holes = 0
-    tar = SeekInput(blob)
-    for row in rows:
-        task.check()
-        entry = index.entry(row)
-        if entry.segments is not None:
-            holes = _count_holes(holes, entry)
-        tar.offset = entry.offset
-        found.append((row, content_hash(tar, entry)))
-        task.advance("contents", entry.stored)
-    return index.with_contents(found)
+    """The index with these rows' contents hashed too, read from an uncompressed blob. Ascending rows read fastest."""
+    return index.with_contents(_hashed(index, SeekInput(blob), rows, task))
+
+
+def _hashed(index: LayerIndex, tar: SeekInput, rows: Sequence[int], task: Task) -> Iterator[tuple[int, bytes]]:
+    sha256, offsets, sizes, sparse = hashlib.sha256, index.offsets, index.sizes, index.sparse
+    done = holes = 0
+    for count, row in enumerate(rows):
+        if not count & 1023 or done > codec.STEP:
+            task.check()
+            task.advance("contents", done)
+            done = 0
+        tar.offset = offsets[row]
+        size = sizes[row]
+        if row in sparse or size > SeekInput.NEAR:
+            entry = index.entry(row)
+            if entry.segments is not None:
+                holes = _count_holes(holes, entry)
+            yield row, content_hash(tar, entry)
+        else:
+            data = tar.read(size)
+            if len(data) != size:
+                raise FormatError(f"tar ends inside an entry, at offset {tar.offset}")
+            yield row, sha256(data).digest()
+        done += size
+    task.advance("contents", done)
 
 
 def _count_holes(holes: int, entry: Entry) -> int:

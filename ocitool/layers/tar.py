@@ -46,6 +46,9 @@ class TarInput(Protocol):
     def skip(self, size: int) -> None:
         """`FormatError` when fewer than `size` bytes are left."""
 
+    def pad(self, size: int) -> None:
+        """Skips padding, which may be short at the very end: some writers stop with the last file's last byte."""
+
     def rest(self) -> Iterator[bytes | memoryview]:
         """All that is left, in pieces."""
 
@@ -262,7 +265,7 @@ def entries(tar: TarInput, notes: Notes) -> Iterator[Entry]:
         if end - padding != tar.offset:
             tar.skip(end - padding - tar.offset)
         if padding:
-            tar.read(padding)  # some writers end an archive with the last byte of the last file
+            tar.pad(padding)
 
 
 def _end(tar: TarInput, start: int, notes: Notes) -> None:
@@ -514,6 +517,9 @@ class ChunkInput:
         for _ in self.pieces(size):
             pass
 
+    def pad(self, size: int) -> None:
+        self.read(size)
+
     def rest(self) -> Iterator[bytes | memoryview]:
         while self._position < len(self._chunk) or self._next():
             piece = memoryview(self._chunk)[self._position :]
@@ -533,26 +539,45 @@ class RandomReader(Protocol):
 
 
 class SeekInput:
-    """A `TarInput` over a reader that seeks: only headers are read, data only when `pieces` asks for it."""
+    """A `TarInput` over a reader that seeks: headers are read, data only when `pieces` asks for it.
+
+    Where several headers in a row stand close together, as in a layer of small files, a window is read at once instead of
+    a header at a time; past a large file nothing but the next header is.
+    """
 
     STEP = 1 << 19
+    WINDOW = 1 << 17
+    NEAR = 1 << 13
+    RUN = 8
 
     def __init__(self, reader: RandomReader) -> None:
         self.offset = 0
         self._reader = reader
         self._size = reader.size
+        self._window = b""
+        self._start = 0
+        self._last = 0
+        self._run = 0
 
     def read(self, size: int) -> bytes:
-        data = self._reader.pread(size, self.offset)
-        self.offset += len(data)
+        offset = self.offset
+        at = offset - self._start
+        data = self._window[at : at + size] if at >= 0 else b""
+        if len(data) < size:
+            self._run = self._run + 1 if 0 <= offset - self._last < self.NEAR else 0
+            if self._run >= self.RUN and size < self.NEAR:
+                self._window, self._start = self._reader.pread(self.WINDOW, offset), offset
+                data = self._window[:size]
+            else:
+                data = self._reader.pread(size, offset)
+        self.offset = self._last = offset + len(data)
         return data
 
     def pieces(self, size: int) -> Iterator[bytes | memoryview]:
         while size:
-            piece = self._reader.pread(min(size, self.STEP), self.offset)
+            piece = self.read(min(size, self.STEP))
             if not piece:
                 raise FormatError(f"tar ends inside an entry, at offset {self.offset}")
-            self.offset += len(piece)
             size -= len(piece)
             yield piece
 
@@ -560,6 +585,9 @@ class SeekInput:
         if self.offset + size > self._size:
             raise FormatError(f"tar ends inside an entry, at offset {self.offset}")
         self.offset += size
+
+    def pad(self, size: int) -> None:
+        self.offset = min(self.offset + size, self._size)
 
     def rest(self) -> Iterator[bytes | memoryview]:
         """Left unread: a seeking reader checks no digest, so what stands behind the end does not matter to it."""

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 class Reading(NamedTuple):
-    """How to read: the running task, whether indexes are kept (where: `cache.default_directory`), and whether to believe what is stated."""
+    """How to read: the running task, whether indexes are kept between runs (in `cache.default_directory`), and whether to
+    verify everything instead of believing what is stated."""
 
     task: Task
     cached: bool = True

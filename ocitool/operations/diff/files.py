@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from ocitool.images.compare import differing
+from ocitool.images.compare import alike, differing
 from ocitool.images.image import Image, Layer
 from ocitool.images.indexing import Indexer
 from ocitool.images.tree import IMPLIED, Directory, Hidden, Node, Tree, ref_of
@@ -112,6 +112,7 @@ class _Sides:
         self.after = Tree(b, missing_base=missing_base, hidden=self.hidden.append)
         self._images = (before, after)
         self._a, self._b = list(a), list(b)
+        self._linked = self.before.has_links or self.after.has_links
 
     def layer(self, ref: int) -> Layer:
         """The after image's layer behind a ref of its tree."""
@@ -146,6 +147,8 @@ class _Sides:
 
     def complete(self, indexer: Indexer, keep: Callable[[bytes], bool]) -> None:
         """Hashes the contents that only contents can decide: files of one path and one size on both sides."""
+        if all(index.hashed == "all" for index in (*self._a, *self._b)):
+            return
         wanted: tuple[dict[int, array[int]], dict[int, array[int]]] = ({}, {})
         for path, x, y in self._both(self.before.root, self.after.root, b""):
             if x is None or y is None or isinstance(x, Directory) or isinstance(y, Directory) or not keep(path):
@@ -219,12 +222,14 @@ class _Sides:
         if p != IMPLIED and q != IMPLIED:
             a, b = self._a[p >> 32], self._b[q >> 32]
             i, j = p & 0xFFFFFFFF, q & 0xFFFFFFFF
-            if not (a is b and i == j) and not _alike(a, i, b, j):
+            if not (a is b and i == j) and not alike(a, i, b, j):
                 same = a.sizes[i] == b.sizes[j] and a.content(i) == b.content(j)
                 found = differing(a.entry(i), b.entry(j), same, ignore)
         elif p != q:
             found = differing(self._entry(0, p), self._entry(1, q), True, ignore)
-        if found[:1] == ("type",) or "links" in ignore or isinstance(x, Directory) or isinstance(y, Directory):
+        if not self._linked or "links" in ignore or isinstance(x, Directory) or isinstance(y, Directory):
+            return found
+        if found[:1] == ("type",):
             return found
         return found if self.before.links(r) == self.after.links(s) else (*found, "links")
 
@@ -267,19 +272,3 @@ class _Sides:
             yield path, x, y
             if isinstance(x, Directory) or isinstance(y, Directory):
                 push(x, y, path + b"/")
-
-
-def _alike(a: LayerIndex, i: int, b: LayerIndex, j: int) -> bool:
-    """Equal in everything, told from the columns: most entries are, and none of them is worth an `Entry`."""
-    return (
-        a.mtimes[i] == b.mtimes[j]
-        and a.kinds[i] == b.kinds[j]
-        and a.modes[i] == b.modes[j]
-        and a.sizes[i] == b.sizes[j]
-        and a.uids[i] == b.uids[j]
-        and a.gids[i] == b.gids[j]
-        and a.links[i] == b.links[j]
-        and a.contents[32 * i : 32 * i + 32] == b.contents[32 * j : 32 * j + 32]
-        and a.xattrs.get(i) == b.xattrs.get(j)
-        and a.devices.get(i) == b.devices.get(j)
-    )
