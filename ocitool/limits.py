@@ -48,8 +48,11 @@ SPARSE_SEGMENTS = 1_000_000
 PATH_LENGTH = 64 * KiB
 """An entry's path, above what any file system takes."""
 
-PATH_DEPTH = 2_048
+PATH_DEPTH = 1_024
 """Components of an entry's path."""
+
+IMPLIED_DIRECTORIES = 500_000
+"""Directories that a merged tree may have to make because no layer lists them: a name of 2 kB can ask for a thousand."""
 
 SYMLINK_HOPS = 40
 """Symbolic links followed for one path, as the Linux kernel."""

@@ -15,7 +15,7 @@ _EXAMPLES = """\b
 Examples:
   ocitool ls image.tar /etc
   ocitool ls --long --recursive image.tar
-  ocitool ls --layer -1 image.tar        what the top layer changes
+  ocitool ls --recursive --layer -1 image.tar      what the top layer changes
 """
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from ocitool import limits
-from ocitool.errors import UnsafeError
+from ocitool.errors import LimitError, UnsafeError
 from ocitool.layers.entry import Entry, Kind, escapes
 from ocitool.layers.index import LayerIndex
 
@@ -69,6 +69,7 @@ class Tree:
         """Hard links whose target does not exist: path and ref."""
         self._inodes: dict[int, int] = {}
         self._missing_base = missing_base
+        self._implied = 0
         self._hidden = hidden
         self._parents: dict[bytes, Directory] = {b"": self.root}
         self._aliases: dict[bytes, bytes] = {}  # of parents reached through a link: where they really are
@@ -369,6 +370,9 @@ class Tree:
                 current = child
                 continue
             made = Directory(IMPLIED)
+            self._implied += 1
+            if self._implied > limits.IMPLIED_DIRECTORIES:
+                raise LimitError(f"more than {limits.IMPLIED_DIRECTORIES} directories that no layer lists")
             if self._missing_base:
                 self.needs_base = True  # only the base knows whether this is a directory or a link to one
             if child is not None:

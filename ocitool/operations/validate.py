@@ -206,7 +206,7 @@ def validate_document(kind: str, raw: bytes, where: str) -> Validation:
                 found.attestations(index, kind)
         except FormatError as error:
             found.error("document", kind, error.what)
-    return found.result(None, Checked(1, 0, 0, 0, len(raw)))
+    return found.result(where, Checked(1, 0, 0, 0, len(raw)))
 
 
 # ------------------------------------------------------------------------------------------------ findings

@@ -14,18 +14,28 @@ from ocitool.operations.diff.result import ConfigChange
 from ocitool.spec.manifest import Index
 
 DocumentName = Literal["config", "manifest", "index"]
+BOOKKEEPING = ("/container", "/config/Image", "/docker_version", "/moby.")
+"""Pointers into what docker's classic builder writes for itself; no container is started by it."""
+
 _ALIGNED = 1_000
 """History entries that are aligned by instruction; a longer history, which no builder makes, goes by position: aligning
 takes the square of its length."""
 
 
 def changes(before: Image, after: Image, *, semantic: bool) -> tuple[ConfigChange, ...]:
-    """`semantic` leaves out times of creation and layer boundaries in the history."""
+    """`semantic` leaves out times of creation, layer boundaries in the history, what a builder notes for itself, and whether
+    an empty value is written or left out: docker writes them, OCI tools do not."""
     found = list(_config(before.config.fields, after.config.fields, semantic))
     if before.manifest is not None and after.manifest is not None:
         skip = {"layers", "config", "schemaVersion"} | ({"mediaType"} if semantic else set())
         found += _objects("manifest", "", before.manifest.fields, after.manifest.fields, skip)
+    if semantic:
+        found = [c for c in found if not (_empty(c.before) and _empty(c.after)) and not c.pointer.startswith(BOOKKEEPING)]
     return tuple(found)
+
+
+def _empty(value: Any) -> bool:
+    return value is None or value is False or value in ("", [], {})
 
 
 def index_changes(before: Index, after: Index) -> tuple[ConfigChange, ...]:

@@ -72,9 +72,17 @@ def pair(before: Image, after: Image, indexer: Indexer, before_indexes: dict[int
     for to_a, to_b in anchors:
         pairs += _gap(before.layers[a:to_a], after.layers[b:to_b], indexer, before_indexes, after_indexes)
         if to_a < len(before.layers) and to_b < len(after.layers):
-            pairs.append(LayerPair("shared", before.layers[to_a], after.layers[to_b]))
+            pairs.append(_shared(before.layers[to_a], after.layers[to_b]))
         a, b = to_a + 1, to_b + 1
     return tuple(_explained(pairs, before, after))
+
+
+def _shared(a: Layer, b: Layer) -> LayerPair:
+    """Equal content, but stored otherwise where both sides give another digest."""
+    if a.digest is None or b.digest is None or a.digest == b.digest:
+        return LayerPair("shared", a, b)
+    codecs = (a.compression or "?", b.compression or "?")
+    return LayerPair("shared", a, b, f"stored as {codecs[1]}, was {codecs[0]}" if codecs[0] != codecs[1] else "stored anew")
 
 
 def _gap(before: Sequence[Layer], after: Sequence[Layer], indexer: Indexer, before_indexes: dict[int, LayerIndex],

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
+from ocitool.operations.diff.config import BOOKKEEPING
 from ocitool.operations.diff.result import ConfigChange, Diff, FileChange, IndexDiff, Side
 from ocitool.report.escape import human, masked, masked_instruction, shown, signed
 from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path, value_text
 
 _SHOWN_FILES = 200
 _MARKS = {"added": "A", "removed": "D", "modified": "M", "type": "T", "metadata": "m"}
-_BOOKKEEPING = ("/container", "/config/Image", "/docker_version")
 _INPUT_HASH = re.compile(r"\b[0-9a-f]{64}\b")
 _COLOURS = {"A": "32", "D": "31", "M": "33", "T": "33", "m": "36"}
 
@@ -83,6 +83,9 @@ def verdict(result: Diff) -> str:
         (s.metadata, "with other metadata"),
     ) if number]  # fmt: skip
     files = "files: " + ", ".join(counts) if counts else "no file differs"
+    stored = sum(pair.status != "shared" or pair.reason is not None for pair in result.layers)
+    if not counts and not result.config and stored:
+        return f"no file and no setting differs; {count_of(stored, 'layer')} cut or stored otherwise (--semantic ignores that)"
     if s.mtime_only:
         files += f" ({s.mtime_only:,} by modification time alone)"
     return f"{files}; {count_of(len(result.config), 'configuration change')}"
@@ -114,7 +117,7 @@ def _config(changes: Sequence[ConfigChange], paint: Paint) -> Iterator[str]:
     for change in changes:
         if change.pointer.endswith("/created") or (change.pointer.startswith("/history/") and _same_line(change)):
             times += 1
-        elif change.pointer.startswith(_BOOKKEEPING):
+        elif change.pointer.startswith(BOOKKEEPING):
             bookkeeping += 1
         else:
             mark = {"added": "A", "removed": "D", "modified": "M"}[change.kind]

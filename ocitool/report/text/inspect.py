@@ -110,7 +110,7 @@ def _waste(waste: Waste, image: Image, paint: Paint) -> Iterator[str]:
         rows.append([f"layer {number}", ", ".join(parts), instruction(image.layers[number].created_by)])
     yield from columns(rows, indent="    ")
     if waste.paths:
-        yield "  hidden most:"
+        yield "  paths with the most hidden bytes:"
         yield from columns(
             [[human(p.bytes), p.kind, f"{p.versions}x", shown_path(p.path)] for p in waste.paths], right=(0,), indent="    "
         )
