@@ -10,7 +10,7 @@ import typer
 from ocitool.cli import options as o
 from ocitool.operations import listing
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 _EXAMPLES = """\b
 Examples:
@@ -19,7 +19,7 @@ Examples:
 """
 
 
-@app.command(epilog=_EXAMPLES)
+@app.command(epilog=_EXAMPLES, short_help="Print a file of an image.")
 def cat(
     ref: o.Ref,
     path: Annotated[str, typer.Argument(metavar="PATH", help="A file in the image; links are followed.")],

@@ -11,7 +11,7 @@ from ocitool.errors import UsageError
 from ocitool.operations import diff as operation
 from ocitool.operations.diff.rules import rule
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 _EXAMPLES = """\b
 Examples:
@@ -27,7 +27,7 @@ Rules: files, config, notable, none, size:+10MB, size:+5%, transfer:+20MiB.
 """
 
 
-@app.command(epilog=_EXAMPLES)
+@app.command(epilog=_EXAMPLES, short_help="What changed between two images.")
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="The image before.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The image after.")],

@@ -12,7 +12,7 @@ from ocitool.cli import options as o
 from ocitool.errors import UsageError
 from ocitool.operations import inspect as operation
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 class Raw(Enum):
@@ -31,7 +31,7 @@ Examples:
 """
 
 
-@app.command(epilog=_EXAMPLES)
+@app.command(epilog=_EXAMPLES, short_help="What an image is, layer by layer.")
 def inspect(
     ref: o.Ref,
     files: Annotated[bool, typer.Option("--files", help="Read the layers: counts, waste, largest files.")] = False,

@@ -13,7 +13,7 @@ from ocitool.cli import options as o
 from ocitool.errors import UsageError
 from ocitool.operations import validate as operation
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 class Kind(Enum):
@@ -38,7 +38,7 @@ Exit: 0 no error (warnings are none), 1 for any finding of severity error.
 """
 
 
-@app.command(epilog=_EXAMPLES)
+@app.command(epilog=_EXAMPLES, short_help="Check images deeply.")
 def validate(
     refs: Annotated[list[str], typer.Argument(metavar="REF...", help="Image files, or documents with --as.")],
     as_: Annotated[Kind | None, typer.Option("--as", help="Check one bare document of this kind.")] = None,

@@ -14,6 +14,7 @@ from typing import Any
 
 from ocitool.images.image import Layer
 from ocitool.layers.entry import Kind
+from ocitool.operations.diff.config import incidental
 from ocitool.operations.diff.result import (
     ConfigChange,
     Diff,
@@ -47,7 +48,6 @@ _LARGEST = 10
 _FOLDS = 20
 _PATCH_LINES, _PATCH_LINE = 200, 500
 
-_HISTORY_TIME = re.compile(r"/history/[0-9]+/created")
 _NOP = re.compile(r"^/bin/sh -c #\(nop\) +")
 _INPUT = re.compile(r"\b((?:file|dir|multi):[0-9a-f]{12})[0-9a-f]{52}\b")
 _HEAD = re.compile(r"(cannot be shared any more: )?built again ")
@@ -319,9 +319,13 @@ def _largest(page: _Page, files: Sequence[FileChange]) -> None:
 
 
 def _config(page: _Page, config: Sequence[ConfigChange]) -> None:
-    listed = [c for c in config if not (c.document == "config" and _HISTORY_TIME.fullmatch(c.pointer))]
-    times = len(config) - len(listed)
-    said = [f"{_plural(times, 'history timestamp')} {'differ' if times > 1 else 'differs'}."] if times else []
+    folded = [incidental(change) for change in config]
+    listed = [change for change, why in zip(config, folded, strict=True) if why is None]
+    said = []
+    if times := folded.count("time"):
+        said.append(f"{_plural(times, 'time')} of creation {'differ' if times > 1 else 'differs'}.")
+    if notes := folded.count("bookkeeping"):
+        said.append(f"{_plural(notes, 'change')} in what the builder notes for itself.")
     summary = _plural(len(config), "configuration change")
     if not listed:
         if said:

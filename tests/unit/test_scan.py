@@ -31,9 +31,9 @@ from support.streams import CODECS, encode, skippable, text
 from ocitool.blob import BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, FormatError, IntegrityError, LimitError
+from ocitool.layers import codec
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import HOLES, LayerIndex
-from ocitool.layers import codec
 from ocitool.layers.scan import complete, listing, open_content, scan
 from ocitool.layers.tarwriter import write
 from ocitool.task import Task

@@ -67,7 +67,7 @@ def test_inspect_works_from_the_wheel(installed: Path, testdata: Path, tmp_path:
     assert report["report"] == "inspect"
     assert len(report["images"]) == 1
     assert report["images"][0]["layers"]
-    assert "app-v1.tar" in run(installed / "ocitool", "inspect", testdata / "app-v1.tar", cwd=tmp_path)
+    assert "shop:1.0" in run(installed / "ocitool", "inspect", testdata / "app-v1.tar", cwd=tmp_path)
 
 
 def test_validate_works_from_the_wheel(installed: Path, testdata: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ digests that follow from them are left to the layer report.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ DocumentName = Literal["config", "manifest", "index"]
 BOOKKEEPING = ("/container", "/config/Image", "/docker_version", "/moby.")
 """Pointers into what docker's classic builder writes for itself; no container is started by it."""
 
+_INPUT_HASH = re.compile(r"\b[0-9a-f]{64}\b")
 _ALIGNED = 1_000
 """History entries that are aligned by instruction; a longer history, which no builder makes, goes by position: aligning
 takes the square of its length."""
@@ -36,6 +38,23 @@ def changes(before: Image, after: Image, *, semantic: bool) -> tuple[ConfigChang
 
 def _empty(value: Any) -> bool:
     return value is None or value is False or value in ("", [], {})
+
+
+def incidental(change: ConfigChange) -> Literal["time", "bookkeeping"] | None:
+    """What only says that an image was built again: a time of creation (or a history entry that differs by it and by the
+    hash of its input), or what the builder notes for itself. None for what somebody changed."""
+    if change.document != "config":
+        return None
+    if change.pointer.endswith("/created"):
+        return "time"
+    if change.pointer.startswith("/history/") and change.kind == "modified" and _input(change.before) == _input(change.after):
+        return "time"
+    return "bookkeeping" if change.pointer.startswith(BOOKKEEPING) else None
+
+
+def _input(entry: Any) -> str | None:
+    text = entry.get("created_by") if isinstance(entry, dict) else None
+    return _INPUT_HASH.sub("", text) if isinstance(text, str) else None
 
 
 def index_changes(before: Index, after: Index) -> tuple[ConfigChange, ...]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
-from ocitool.operations.diff.config import BOOKKEEPING
+from ocitool.operations.diff.config import incidental
 from ocitool.operations.diff.result import ConfigChange, Diff, FileChange, IndexDiff, Side
 from ocitool.report.escape import human, masked, masked_instruction, shown, signed
 from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path, value_text
 
 _SHOWN_FILES = 200
 _MARKS = {"added": "A", "removed": "D", "modified": "M", "type": "T", "metadata": "m"}
-_INPUT_HASH = re.compile(r"\b[0-9a-f]{64}\b")
 _COLOURS = {"A": "32", "D": "31", "M": "33", "T": "33", "m": "36"}
 
 
@@ -115,27 +113,16 @@ def _config(changes: Sequence[ConfigChange], paint: Paint) -> Iterator[str]:
     yield paint.bold("configuration")
     times = bookkeeping = 0
     for change in changes:
-        if change.pointer.endswith("/created") or (change.pointer.startswith("/history/") and _same_line(change)):
-            times += 1
-        elif change.pointer.startswith(BOOKKEEPING):
-            bookkeeping += 1
-        else:
+        why = incidental(change)
+        times += why == "time"
+        bookkeeping += why == "bookkeeping"
+        if why is None:
             mark = {"added": "A", "removed": "D", "modified": "M"}[change.kind]
             yield f"  {paint(mark, _COLOURS[mark])} {_config_line(change)}"
     if times:
         yield f"  {count_of(times, 'time')} of creation {'differs' if times == 1 else 'differ'}"
     if bookkeeping:
         yield f"  {count_of(bookkeeping, 'change')} in what the builder notes for itself (container, container_config)"
-
-
-def _same_line(change: ConfigChange) -> bool:
-    """A history entry whose instruction did not change but for the hash of its input."""
-    return _line(change.before) == _line(change.after)
-
-
-def _line(entry: object) -> str | None:
-    text = entry.get("created_by") if isinstance(entry, dict) else None
-    return _INPUT_HASH.sub("", text) if isinstance(text, str) else None
 
 
 def _config_line(change: ConfigChange) -> str:
