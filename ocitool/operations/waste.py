@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from ocitool.images.image import Image
@@ -40,19 +41,27 @@ class Path(NamedTuple):
     kind: HiddenKind
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Waste:
-    """`hidden`: all, largest first; `largest` and `paths`: the first `top`."""
+    """`hidden`: all, largest first; `largest` and `paths`: the first of their kind."""
 
     hidden: tuple[Wasted, ...]
     largest: tuple[Largest, ...]
     paths: tuple[Path, ...]
     top: int
 
+    @cached_property
+    def _sums(self) -> Mapping[tuple[HiddenKind, int], tuple[int, int]]:
+        sums: dict[tuple[HiddenKind, int], tuple[int, int]] = {}
+        for wasted in self.hidden:
+            files, size = sums.get((wasted.kind, wasted.by), (0, 0))
+            sums[wasted.kind, wasted.by] = (files + 1, size + wasted.size)
+        return sums
+
     def total(self, kind: HiddenKind | None = None, by: int | None = None) -> tuple[int, int]:
         """(files, bytes) of a kind, hidden by a layer."""
-        sizes = [w.size for w in self.hidden if (kind is None or w.kind == kind) and (by is None or w.by == by)]
-        return len(sizes), sum(sizes)
+        found = [sums for (k, b), sums in self._sums.items() if kind in (None, k) and by in (None, b)]
+        return sum(files for files, _ in found), sum(size for _, size in found)
 
 
 def waste(image: Image, indexes: list[LayerIndex], indexer: Indexer, top: int) -> Waste:
