@@ -428,3 +428,24 @@ def test_the_second_image_is_picked_for_the_platform_of_the_first(ocitool: Run, 
     one = write_oci_archive(tmp_path / "one.tar", [image([BASE], **ARM)])
     both = multi(tmp_path / "both", image([BASE], platform=AMD, **AMD), image([BASE], platform=ARM, **ARM))
     assert report_of(ocitool("diff", "--format", "json", one, both))["identical"]
+
+
+def test_a_platform_that_came_is_a_difference_and_meets_files_and_config(ocitool: Run, testdata: Path) -> None:
+    words = ("diff", "--all-platforms", testdata / "multiarch:latest", testdata / "multiarch:nested")
+    assert 1 == ocitool(*words).code
+    assert [1, 1, 0] == [ocitool(*words, "--fail-on", rule).code for rule in ("files", "config", "none")]
+
+
+def test_a_platform_that_is_missing_on_both_sides_is_no_difference(ocitool: Run, testdata: Path) -> None:
+    assert 0 == ocitool("diff", "--all-platforms", testdata / "multiarch:nested", testdata / "multiarch:nested").code
+
+
+def test_layers_that_are_only_compressed_otherwise_are_said_to_be(ocitool: Run, testdata: Path) -> None:
+    words = ("diff", testdata / "encodings/oci", testdata / "encodings/oci-zstd.tar")
+    shown = ocitool(*words)
+    assert (1, True) == (shown.code, "stored as zstd, was gzip" in shown.out)
+    assert 0 == ocitool(*words, "--semantic").code
+
+
+def test_semantic_takes_a_docker_and_an_oci_configuration_of_one_image_for_equal(ocitool: Run, testdata: Path) -> None:
+    assert 0 == ocitool("diff", "--semantic", testdata / "app-v2.tar", testdata / "encodings/oci").code

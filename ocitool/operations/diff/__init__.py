@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.globs import matcher
 from ocitool.images import select
@@ -20,6 +21,7 @@ from ocitool.operations.diff.patches import patches
 from ocitool.operations.diff.result import (
     ConfigChange,
     Diff,
+    Failure,
     FileChange,
     IndexDiff,
     LayerPair,
@@ -69,35 +71,44 @@ def diff_platforms(before: str, after: str, question: Question, reading: Reading
     sides = [_platforms(reference, reading) for reference in (before, after)]
     (old, old_target), (new, new_target) = sides
     entries = []
+    same = True
     for platform in dict.fromkeys((*old, *new)):
         if platform not in new:
             entries.append(PlatformDiff(platform, "removed", None))
         elif platform not in old:
             entries.append(PlatformDiff(platform, "added", None))
         else:
-            found = _images(before, after, old[platform], new[platform], question, reading)
+            (old_digest, a), (new_digest, b) = old[platform], new[platform]
+            found = _images(before, after, a, b, question, reading) if a is not None and b is not None else None
             entries.append(PlatformDiff(platform, "both", found))
+            same = same and (found.identical if found is not None else old_digest == new_digest)
     changes: tuple[ConfigChange, ...] = ()
     if old_target.document is not None and new_target.document is not None:
         changes = config_diff.index_changes(old_target.document, new_target.document)
-    identical = not changes and all(entry.diff is not None and entry.diff.identical for entry in entries)
+    identical = same and not changes and all(entry.status == "both" for entry in entries)
     notices = tuple(reading.task.notices)
-    return IndexDiff(before, after, identical, reading.verify, tuple(entries), changes, notices)
+    moved = sum(entry.status != "both" for entry in entries)
+    counts = {"files": moved, "config": moved + len(changes)}
+    failures = tuple(Failure(r.text, 0, counts[r.what]) for r in question.rules if counts.get(r.what))
+    return IndexDiff(before, after, identical, reading.verify, tuple(entries), changes, notices, failures)
 
 
-def _platforms(reference: str, reading: Reading) -> tuple[dict[Platform, Image], Target]:
+def _platforms(
+    reference: str, reading: Reading
+) -> tuple[dict[Platform, tuple[Digest | None, Image | None]], Target]:
+    """Per platform the manifest's digest and the image; None, with a notice, where the manifest is not here."""
     opened: Opened = reading.open(reference, "layers")
     found = select.targets(opened)
     if len(found) != 1:
         select.one(opened, None)  # says which there are
     target = found[0]
     if target.image is not None:
-        return {target.image.platform: target.image}, target
-    images = {}
+        return {target.image.platform: (target.image.digest, target.image)}, target
+    images: dict[Platform, tuple[Digest | None, Image | None]] = {}
     for platform, entry in select.platforms(opened.source, target):
-        if entry.present:
-            images[platform] = select.resolve(opened.source, entry)
-        else:
+        image = select.resolve(opened.source, entry) if entry.present else None
+        images[platform] = (entry.descriptor.digest, image)
+        if image is None:
             reading.task.notice("missing", f"{reference}: the manifest for {platform} is not here")
     return images, target
 

@@ -140,7 +140,8 @@ class PlatformDiff(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IndexDiff:
-    """Two indexes, platform by platform. `config`: what else of the index documents differs."""
+    """Two indexes, platform by platform. `config`: what else of the index documents differs. `index_failures`: rules that
+    the indexes themselves meet, by a platform that came or went."""
 
     before_reference: str
     after_reference: str
@@ -149,7 +150,8 @@ class IndexDiff:
     platforms: tuple[PlatformDiff, ...]
     config: tuple[ConfigChange, ...]
     notices: tuple[Notice, ...]
+    index_failures: tuple[Failure, ...] = ()
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        return tuple(failure for entry in self.platforms if entry.diff for failure in entry.diff.failures)
+        return self.index_failures + tuple(f for entry in self.platforms if entry.diff for f in entry.diff.failures)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
 from ocitool.operations.diff.config import incidental
-from ocitool.operations.diff.result import ConfigChange, Diff, FileChange, IndexDiff, Side
+from ocitool.operations.diff.result import ConfigChange, Diff, FileChange, IndexDiff, PlatformDiff, Side
 from ocitool.report.escape import human, masked, masked_instruction, shown, signed
 from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path, value_text
 
@@ -24,9 +24,15 @@ def diff(result: Diff | IndexDiff, paint: Paint, *, stat: bool = False) -> Itera
     yield from _config(result.config, paint)
     for entry in result.platforms:
         yield ""
-        yield paint.bold(f"{shown(str(entry.platform))}: {entry.status if entry.diff is None else 'on both sides'}")
+        yield paint.bold(f"{shown(str(entry.platform))}: {_side_of(entry)}")
         if entry.diff is not None:
             yield from _diff(entry.diff, paint, stat)
+
+
+def _side_of(entry: PlatformDiff) -> str:
+    if entry.status != "both":
+        return entry.status
+    return "on both sides" + ("" if entry.diff is not None else ", but its manifest is not here on both")
 
 
 def _diff(result: Diff, paint: Paint, stat: bool) -> Iterator[str]:
