@@ -6,7 +6,8 @@ import pytest
 from support.images import entry, layer_tar
 from support.layers import END, head, scanned
 
-from ocitool.errors import UnsafeError
+from ocitool import limits
+from ocitool.errors import LimitError, UnsafeError
 from ocitool.images.tree import Directory, Hidden, Tree
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
@@ -451,3 +452,10 @@ def test_find_below_a_file_finds_nothing() -> None:
 )
 def test_upper_layers_need_their_base_where_it_decides_what_an_entry_means(items: tuple[Item, ...], needed: bool) -> None:
     assert tree(items, missing_base=True).needs_base is needed
+
+
+def test_directories_that_no_layer_lists_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "IMPLIED_DIRECTORIES", 5)
+    assert paths(tree((("a/b/c/d/e/f", b""),)))[-1] == "a/b/c/d/e/f"
+    with pytest.raises(LimitError):
+        tree((("a/b/c/d/e/f/g", b""),))
