@@ -1,0 +1,46 @@
+"""`validate`: all that a source holds, read and hashed, and every rule that it breaks.
+
+Documents first (schemas, digests, what a schema cannot say), then each distinct layer once in one streaming pass (digest,
+diff_id, the rules of its tar), then what only the stack of an image's layers shows. Damage inside an image is a finding; a
+source of which nothing can be read is an error. Findings are bounded: one for each rule and place, `LIMIT` in all.
+"""
+
+from __future__ import annotations
+
+from ocitool.operations.validate import archives
+from ocitool.operations.validate.bare import DOCUMENTS, validate_document
+from ocitool.operations.validate.documents import Reader
+from ocitool.operations.validate.findings import LIMIT, RULES, Checked, Finding, Severity, Validation
+from ocitool.operations.validate.images import Images
+from ocitool.operations.validate.layers import Layers
+from ocitool.task import Task
+from ocitool.transports.opening import open_source
+
+__all__ = [
+    "DOCUMENTS",
+    "LIMIT",
+    "RULES",
+    "Checked",
+    "Finding",
+    "Severity",
+    "Validation",
+    "validate",
+    "validate_document",
+]
+
+
+def validate(reference: str, task: Task) -> Validation:
+    """Everything the reference names: the whole source, or what its selector picks.
+
+    Raises what opening raises (`UsageError`, `NotFoundError`, `FormatError`, `LimitError`, `TransportError`).
+    """
+    source, selector = open_source(reference, "layers", task)
+    reader = Reader(source, task)
+    archives.container(reader)
+    if source.index is None:
+        archives.records(reader, selector)
+    else:
+        Images(reader).index(source.index, selector)
+    Layers(reader).read()
+    checked = Checked(reader.documents, reader.blobs, reader.layers, reader.entries, reader.bytes)
+    return reader.found.result(reference, checked)

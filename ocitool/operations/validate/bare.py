@@ -1,0 +1,49 @@
+"""One bare document, checked against its schema and for what a schema cannot say."""
+
+from __future__ import annotations
+
+from ocitool.errors import FormatError, UsageError
+from ocitool.operations.validate.findings import Checked, Findings, Validation, ambiguous
+from ocitool.spec.document import parse
+from ocitool.spec.manifest import Config, Index, Manifest, descriptor
+
+DOCUMENTS = (
+    "descriptor", "manifest", "index", "config", "layout", "docker-manifest", "docker-manifest-list",
+    "docker-archive-manifest",
+)  # fmt: skip
+"""The kinds of `validate_document`."""
+
+
+def validate_document(kind: str, raw: bytes, where: str) -> Validation:
+    """One bare document. Raises `FormatError` or `LimitError` where it is no strict JSON at all."""
+    if kind not in DOCUMENTS:
+        raise UsageError(f"{kind} is no kind of document", hint="one of " + ", ".join(DOCUMENTS))
+    found = Findings()
+    value = parse(raw, where)
+    clean = found.schema(kind, value, kind)
+    fields = value if isinstance(value, dict) else {}
+    twofold = ambiguous(fields) and kind not in ("descriptor", "config", "layout")
+    if twofold:
+        found.error("ambiguous", kind, "it has both manifests and layers or config")
+    if kind == "config":
+        config = Config(raw, fields)
+        made = [entry for entry in config.history if not entry.empty_layer]
+        if config.history and len(made) != len(config.diff_ids):
+            found.warn("history", kind, f"{len(made)} layers in the history, {len(config.diff_ids)} diff_ids")
+        for digest in config.diff_ids:
+            found.checkable(digest, kind)
+    elif clean and not twofold:
+        try:
+            if kind == "descriptor":
+                found.descriptors([descriptor(value, where)], kind)
+            elif kind in ("manifest", "docker-manifest"):
+                manifest = Manifest(raw, fields, where)
+                found.descriptors([manifest.config, *manifest.layers], kind)
+                found.manifest(manifest, kind)
+            elif kind in ("index", "docker-manifest-list"):
+                index = Index(raw, fields, where)
+                found.descriptors(index.manifests, kind)
+                found.attestations(index, kind)
+        except FormatError as error:
+            found.error("document", kind, error.what)
+    return found.result(where, Checked(1, 0, 0, 0, len(raw)))

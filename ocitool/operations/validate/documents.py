@@ -1,0 +1,133 @@
+"""The documents and blobs of a source: read, hashed, parsed and counted, each once."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ocitool import limits
+from ocitool.blob import Blob, BytesBlob, FileBlob
+from ocitool.digest import Digest, verified
+from ocitool.errors import FormatError, LimitError
+from ocitool.operations.validate.findings import DAMAGE, Findings
+from ocitool.spec.document import parse, parse_object
+from ocitool.spec.manifest import Config, Descriptor
+from ocitool.task import Task
+from ocitool.transports.source import Source
+
+
+class Layer(NamedTuple):
+    """A layer as an image uses it. `blob` is None where it is not here, or is not to be unpacked."""
+
+    subject: str
+    blob: Blob | None
+    media_type: str | None
+    diff_id: Digest | None
+    key: str
+
+
+class Image(NamedTuple):
+    subject: str
+    layers: tuple[Layer, ...]
+
+
+class Reader:
+    """What all parts of a validation share: the source, the findings, what was counted, and the images met on the way.
+
+    Its methods answer None where a finding says why there is nothing.
+    """
+
+    def __init__(self, source: Source, task: Task) -> None:
+        self.source = source
+        self.task = task
+        self.found = Findings()
+        self.images: list[Image] = []
+        self.documents = self.blobs = self.layers = self.entries = self.bytes = 0
+        self.hashed: set[Digest] = set()
+
+    def parsed(self, kind: str, raw: bytes, subject: str) -> Any:
+        """The value of a document that matches its schema, else None."""
+        self.documents += 1
+        try:
+            value = parse(raw, subject)
+        except (FormatError, LimitError) as error:
+            self.found.damage(error, subject, "document")
+            return None
+        return value if self.found.schema(kind, value, subject) else None
+
+    def config(self, raw: bytes, subject: str) -> Config | None:
+        self.documents += 1
+        try:
+            fields = parse_object(raw, subject)
+        except (FormatError, LimitError) as error:
+            self.found.damage(error, subject, "document")
+            return None
+        self.found.schema("config", fields, subject)
+        return Config(raw, fields)
+
+    def aligned(self, config: Config, layers: int, subject: str) -> tuple[Digest | None, ...]:
+        """The diff_ids, where there is one for each layer."""
+        made = [entry for entry in config.history if not entry.empty_layer]
+        if config.history and len(made) != layers:
+            self.found.warn("history", subject, f"{len(made)} layers in the history, {layers} in the image")
+        if len(config.diff_ids) != layers:
+            self.found.error("layer-count", subject, f"{layers} layers, {len(config.diff_ids)} diff_ids")
+            return ()
+        return config.diff_ids
+
+    def blob(self, one: Descriptor, subject: str) -> Blob | None:
+        blob = self.source.blob(one.digest)
+        if blob is None:
+            try:
+                data = one.embedded()
+            except FormatError as error:
+                self.found.error("embedded-data", subject, error.what)
+                return None
+            blob = BytesBlob(data, one.digest) if data is not None else None
+        if blob is not None and blob.size != one.size:
+            self.found.error("size", subject, f"{blob.size} bytes where {one.size} are stated")
+        return blob
+
+    def document(self, one: Descriptor, subject: str, missing: dict[str, str]) -> bytes | None:
+        """A document's bytes, checked; None where there are none, which goes into `missing`, or they are others."""
+        try:
+            blob = self.blob(one, subject)
+            if blob is None:
+                missing[subject] = f"the blob {one.digest} is not here"
+                return None
+            if blob.size > limits.DOCUMENT_SIZE:
+                raise LimitError(f"a document of {blob.size} bytes, more than {limits.DOCUMENT_SIZE}")
+            digest = one.digest if self.found.checkable(one.digest, subject) else None
+            raw = b"".join(verified(blob.chunks(), digest, blob.size))
+        except DAMAGE as error:
+            self.found.damage(error, subject, "document")
+            return None
+        if one.digest not in self.hashed:
+            self.hashed.add(one.digest)
+            self.blobs += 1
+            self.bytes += len(raw)
+        return raw
+
+    def hash(self, blob: Blob, layer: Descriptor, subject: str) -> None:
+        """A blob that holds no file system: its digest, and no more."""
+        if layer.digest in self.hashed or not self.found.checkable(layer.digest, subject):
+            return
+        self.hashed.add(layer.digest)
+        try:
+            for chunk in verified(blob.chunks(), layer.digest, None):
+                self.task.check()
+                self.bytes += len(chunk)
+            self.blobs += 1
+        except DAMAGE as error:
+            self.found.damage(error, subject, "digest")
+
+
+def layer_key(blob: Blob | None, diff_id: Digest | None) -> str:
+    """What makes two layers one read."""
+    if blob is None:
+        return ""
+    name = str(blob.digest) if blob.digest is not None else blob.identity or _place(blob)
+    return f"{diff_id.algorithm if diff_id is not None else 'sha256'} {name}"
+
+
+def _place(blob: Blob) -> str:
+    return f"{blob.offset}:{blob.size}" if isinstance(blob, FileBlob) else f"memory {id(blob)}"

@@ -1,0 +1,227 @@
+"""The rules, what breaks them, and what a validation found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from ocitool.digest import Digest
+from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, UnsafeError
+from ocitool.spec import mediatypes
+from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Index, Manifest
+from ocitool.spec.schema import problems
+
+RULES: dict[str, str] = {
+    # Documents
+    "schema": "a document does not match its JSON Schema",
+    "document": "a document is not strict JSON, or cannot be read as what it is said to be",
+    "ambiguous": "a document is a manifest and an index at once (CVE-2021-41190)",
+    "layout-file": "the file oci-layout is missing",
+    "limit": "something is larger, deeper or more than the limits allow",
+    "cycle": "an index leads back to itself",
+    "duplicate-tag": "one tag names several manifests",
+    "duplicate-member": "an archive holds two members of one name: readers disagree which counts",
+    "config-name": "the configuration's file name in a docker archive is not its digest",
+    "hybrid": "index.json and manifest.json of one archive describe different images",
+    "legacy-format": "a docker archive from before 1.10: it states nothing that layers could be checked against",
+    "dangling-attestation": "an attestation speaks of a manifest that its index does not list",
+    "platform": "index and configuration state different platforms",
+    # Blobs
+    "digest": "content is not what its digest says",
+    "digest-algorithm": "a digest of an algorithm that cannot be checked",
+    "size": "content is not as long as its descriptor says",
+    "embedded-data": "a descriptor's embedded data is not what its digest says",
+    "missing-blob": "a blob that the image needs is not here",
+    "missing-platform": "blobs of one entry of an index are not here, while another image of it is complete",
+    "foreign-layer": "a layer is to be fetched from elsewhere (urls); that is never done here",
+    # Layers
+    "layer-count": "the number of layers is not the number of diff_ids",
+    "layer-limit": "more layers than engines accept (125)",
+    "layer-type": "a layer's media type is not known",
+    "layer-damaged": "a layer cannot be decompressed or is no tar",
+    "diff-id": "a layer unpacks to other bytes than the configuration states",
+    "media-type": "a layer's media type states another compression than its bytes have",
+    "history": "the history has another number of layers than the image",
+    # The tar of a layer
+    "tar-no-end": "the end-of-archive blocks are missing",
+    "tar-trailing-data": "data stands after the end-of-archive blocks",
+    "tar-global-pax": "a global pax header, which many readers ignore",
+    "tar-size-without-data": "an entry that has no data states a size",
+    "tar-absolute-name": "a name begins with a slash",
+    "unsafe-path": "a path or hard link leads out of the root file system",
+    "duplicate-path": "a layer lists one path twice: the later counts",
+    "invalid-whiteout": "a whiteout of nothing, of `.` or of `..`",
+    "whiteout-and-entry": "a layer hides a path and lists it too: engines disagree about what was below",
+    "opaque-order": "an opaque marker stands before its directory",
+    "aufs-metadata": "bookkeeping of AUFS, part of no file system",
+    "missing-parent": "a parent directory is not listed in the layer: engines disagree about its attributes",
+    "below-non-directory": "an entry stands below a symbolic link or file: engines disagree about where it goes",
+    "hardlink-broken": "a hard link leads to nothing or to itself",
+    "hardlink-directory": "a hard link to a directory",
+    "hardlink-late": "a hard link stands before its target",
+    "hardlink-across": "a hard link's target is in a lower layer: not every engine can make it",
+}
+"""Every rule id `validate` can report, stable, with its meaning."""
+
+LIMIT = 200
+"""Findings of one validation."""
+
+MAX_LAYERS = 125
+_TEXT = 200
+_SCHEMA_PROBLEMS = 20
+
+DAMAGE = (FormatError, IntegrityError, LimitError, UnsafeError, NotFoundError)
+"""What a broken image raises; anything else (a file that cannot be read, an interrupt) ends the validation."""
+
+Severity = Literal["error", "warning"]
+
+
+class Finding(NamedTuple):
+    """One broken rule. `subject` and `message` may hold any character of the image: whoever prints them escapes."""
+
+    rule: str
+    severity: Severity
+    subject: str
+    message: str
+
+
+class Checked(NamedTuple):
+    """What was read: documents parsed, blobs hashed (documents and layers too), layers unpacked, entries, bytes hashed."""
+
+    documents: int
+    blobs: int
+    layers: int
+    entries: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """`truncated`: there was more than the findings listed; errors are kept before warnings."""
+
+    reference: str | None
+    findings: tuple[Finding, ...]
+    checked: Checked
+    truncated: bool
+
+    @property
+    def valid(self) -> bool:
+        return not any(finding.severity == "error" for finding in self.findings)
+
+
+class Findings:
+    """Findings in the order they are made, each once; beyond `LIMIT` errors and `LIMIT` warnings only their being is known."""
+
+    def __init__(self) -> None:
+        self._found: list[Finding] = []
+        self._seen: set[tuple[str, str, str]] = set()
+        self._counts: Counter[str] = Counter()
+
+    def _add(self, rule: str, severity: Severity, subject: str, message: str) -> None:
+        finding = Finding(rule, severity, subject[:_TEXT], message[:_TEXT])
+        key = (rule, finding.subject, finding.message)
+        if key in self._seen:
+            return
+        self._counts[severity] += 1
+        if self._counts[severity] <= LIMIT:
+            self._seen.add(key)
+            self._found.append(finding)
+
+    def error(self, rule: str, subject: str, message: str) -> None:
+        self._add(rule, "error", subject, message)
+
+    def warn(self, rule: str, subject: str, message: str) -> None:
+        self._add(rule, "warning", subject, message)
+
+    def damage(self, error: OcitoolError, subject: str, rule: str) -> None:
+        """What an exception says of a thing; `rule` where its class does not tell."""
+        if isinstance(error, IntegrityError):
+            rule = "digest"
+        elif isinstance(error, LimitError):
+            rule = "limit"
+        elif isinstance(error, UnsafeError):
+            rule = "unsafe-path"
+        elif isinstance(error, NotFoundError):
+            rule = "missing-blob"
+        self.error(rule, subject, error.what)
+
+    def schema(self, kind: str, value: object, subject: str) -> bool:
+        """Whether the document matches its schema."""
+        found = problems(kind, value, _SCHEMA_PROBLEMS)
+        for problem in found:
+            self.error("schema", subject, f"{problem.pointer[:100] or '/'}: {problem.message}")
+        return not found
+
+    def checkable(self, digest: Digest | None, subject: str) -> bool:
+        if digest is None:
+            return False
+        try:
+            digest.hasher()
+        except FormatError as error:
+            self.error("digest-algorithm", subject, error.what)
+            return False
+        return True
+
+    def descriptors(self, found: Sequence[Descriptor], subject: str) -> None:
+        for one in found:
+            if self.checkable(one.digest, subject):
+                try:
+                    one.embedded()
+                except FormatError as error:
+                    self.error("embedded-data", subject, error.what)
+
+    def manifest(self, manifest: Manifest, subject: str) -> None:
+        """What a manifest alone shows."""
+        if not manifest.is_image:
+            return
+        if len(manifest.layers) > MAX_LAYERS:
+            self.warn("layer-limit", subject, f"{len(manifest.layers)} layers, engines accept {MAX_LAYERS}")
+        foreign = [layer for layer in manifest.layers if layer.urls]
+        if foreign:
+            self.warn("foreign-layer", subject, f"{len(foreign)} layers with urls; the first: {foreign[0].digest}")
+        if is_attestation(manifest):
+            return
+        for number, layer in enumerate(manifest.layers):
+            if layer.media_type and mediatypes.layer_codec(layer.media_type) is None:
+                self.warn("layer-type", f"layer {number} {layer.digest}", f"the media type {layer.media_type} is not known")
+
+    def attestations(self, index: Index, subject: str) -> None:
+        listed = {str(one.digest) for one in index.manifests}
+        for one in index.manifests:
+            about = one.annotations.get(ATTESTATION_SUBJECT)
+            if one.is_attestation and about not in listed:
+                self.error(
+                    "dangling-attestation", subject,
+                    f"the attestation {one.digest} is about {about or 'nothing'}, which is not listed",
+                )  # fmt: skip
+
+    def result(self, reference: str | None, checked: Checked) -> Validation:
+        errors = min(self._counts["error"], LIMIT)
+        room = LIMIT - errors
+        kept: list[Finding] = []
+        for finding in self._found:
+            if finding.severity == "warning":
+                if not room:
+                    continue
+                room -= 1
+            kept.append(finding)
+        return Validation(reference, tuple(kept), checked, self._counts.total() > len(kept))
+
+
+def ambiguous(fields: dict[str, Any]) -> bool:
+    return "manifests" in fields and ("layers" in fields or "config" in fields)
+
+
+def is_attestation(manifest: Manifest) -> bool:
+    """A manifest of statements (in-toto), which only looks like an image."""
+    return bool(manifest.layers) and all("in-toto" in layer.media_type for layer in manifest.layers)
+
+
+def counted(text: str, count: int, path: bytes) -> str:
+    """One sentence for all that break a rule in one place, with the first as example."""
+    if not path:
+        return text if count == 1 else f"{text} ({count} times)"
+    shown = "/" + path[:150].decode("utf-8", "replace")
+    return f"{text}: {shown}" if count == 1 else f"{text}: {count}, the first {shown}"

@@ -1,0 +1,200 @@
+"""The tree of an index: its manifests, their configurations, and what of their blobs is not here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ocitool import limits
+from ocitool.digest import Digest
+from ocitool.errors import FormatError, LimitError
+from ocitool.images.select import roots, tags_of
+from ocitool.operations.validate.archives import hybrid
+from ocitool.operations.validate.documents import Image, Layer, Reader, layer_key
+from ocitool.operations.validate.findings import DAMAGE, MAX_LAYERS, ambiguous, is_attestation
+from ocitool.reference import Selector
+from ocitool.spec import mediatypes
+from ocitool.spec.document import parse_object
+from ocitool.spec.manifest import REF_NAME, Config, Descriptor, Index, Manifest, Platform, platform_of, read
+
+_MISSING = 300
+
+
+@dataclass(slots=True)
+class _Below:
+    """What was found below an entry of an index: whether some image is complete, and what is missing."""
+
+    complete: bool = False
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def take(self, other: _Below) -> None:
+        self.complete |= other.complete
+        for subject, message in other.missing.items():
+            if len(self.missing) < _MISSING:
+                self.missing.setdefault(subject, message)
+
+
+class Images:
+    """The images below an index."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.found = reader.found
+        self.configs: dict[Digest, tuple[Digest, ...]] = {}
+        self._below: dict[Digest, _Below] = {}
+        self._visited = 0
+
+    def index(self, index: Index, selector: Selector | None) -> None:
+        self.reader.parsed("index", index.raw, "index.json")
+        if "layers" in index.fields or "config" in index.fields:
+            self.found.error("ambiguous", "index.json", "it has both manifests and layers or config")
+        if len(index.manifests) > limits.INDEX_MANIFESTS:
+            self.found.error("limit", "index.json", f"more than {limits.INDEX_MANIFESTS} manifests")
+            return
+        if selector is None:
+            chosen = list(index.manifests)
+            self.found.attestations(index, "index.json")
+            self._duplicate_tags(index)
+        else:
+            chosen = [entry.descriptor for entry in roots(self.reader.source, index, selector)]
+        # Several platforms under one name are one image, as if an index stood between.
+        groups: dict[object, _Below] = {}
+        for position, one in enumerate(chosen):
+            tags = tags_of(self.reader.source, one)
+            key: object = position
+            if one.is_attestation:
+                key = "attestation"
+            elif one.platform is not None:
+                key = tags
+            groups.setdefault(key, _Below()).take(self._node(one, "index.json", ()))
+        anything = any(below.complete for below in groups.values())
+        for key, below in groups.items():
+            self._missing(below, below.complete or (key == "attestation" and anything))
+        hybrid(self.reader, self.configs, selector)
+
+    def _missing(self, below: _Below, complete: bool) -> None:
+        for subject, message in below.missing.items():
+            if complete:
+                self.found.warn("missing-platform", subject, message)
+            else:
+                self.found.error("missing-blob", subject, message)
+
+    def _duplicate_tags(self, index: Index) -> None:
+        names: dict[str, set[tuple[Digest, Platform | None]]] = {}
+        for one in index.manifests:
+            name = one.annotations.get(REF_NAME)
+            if name and not one.is_attestation:
+                known = names.setdefault(name, set())
+                for other, platform in known:
+                    full = tags_of(self.reader.source, one)
+                    if other != one.digest and (platform is None or platform == one.platform) and name in full:
+                        self.found.warn("duplicate-tag", "index.json", f"{name} names {other} and {one.digest}")
+                        break
+                if len(known) < 2 * MAX_LAYERS:
+                    known.add((one.digest, one.platform))
+
+    def _node(self, one: Descriptor, parent: str, path: tuple[Digest, ...]) -> _Below:
+        """One entry of an index, and all below it."""
+        if one.digest in path:
+            self.found.error("cycle", f"index {one.digest}", "the index leads back to itself")
+            return _Below()
+        known = self._below.get(one.digest)
+        if known is not None:
+            return known
+        below = self._below[one.digest] = _Below()
+        self._visited += 1
+        if len(path) > limits.INDEX_DEPTH:
+            self.found.error("limit", parent, f"indexes nested more than {limits.INDEX_DEPTH} deep")
+            return below
+        if self._visited > limits.INDEX_MANIFESTS:
+            self.found.error("limit", "index.json", f"more than {limits.INDEX_MANIFESTS} manifests")
+            return below
+        subject = f"{'index' if one.media_type in mediatypes.INDEXES else 'manifest'} {one.digest}"
+        raw = self.reader.document(one, subject, below.missing)
+        if raw is None:
+            return below
+        document = self._manifest_or_index(raw, one, subject)
+        if isinstance(document, Index):
+            self.found.descriptors(document.manifests, subject)
+            self.found.attestations(document, subject)
+            if len(document.manifests) > limits.INDEX_MANIFESTS:
+                self.found.error("limit", subject, f"more than {limits.INDEX_MANIFESTS} manifests")
+                return below
+            for child in document.manifests:
+                below.take(self._node(child, subject, (*path, one.digest)))
+        elif document is not None:
+            self._image(document, one, subject, below)
+        return below
+
+    def _manifest_or_index(self, raw: bytes, one: Descriptor, subject: str) -> Manifest | Index | None:
+        self.reader.documents += 1
+        try:
+            fields = parse_object(raw, subject)
+        except (FormatError, LimitError) as error:
+            self.found.damage(error, subject, "document")
+            return None
+        if ambiguous(fields):
+            self.found.error("ambiguous", subject, "it has both manifests and layers or config")
+            return None
+        says = fields.get("mediaType") or one.media_type
+        docker = says in (mediatypes.DOCKER_LIST, mediatypes.DOCKER_MANIFEST)
+        if "manifests" in fields or (says in mediatypes.INDEXES and "config" not in fields):
+            kind = "docker-manifest-list" if docker else "index"
+        else:
+            kind = "docker-manifest" if docker else "manifest"
+        clean = self.found.schema(kind, fields, subject)
+        try:
+            return read(raw, subject, one.media_type)
+        except FormatError as error:
+            if clean:
+                self.found.error("document", subject, error.what)
+            return None
+
+    def _image(self, manifest: Manifest, one: Descriptor, subject: str, below: _Below) -> None:
+        self.found.descriptors([manifest.config, *manifest.layers], subject)
+        self.found.manifest(manifest, subject)
+        mine = _Below()
+        raw = self.reader.document(manifest.config, f"config {manifest.config.digest}", mine.missing)
+        self.configs[manifest.config.digest] = tuple(layer.digest for layer in manifest.layers)
+        is_image = manifest.is_image
+        statement = one.is_attestation or is_attestation(manifest)
+        config: Config | None = None
+        if raw is not None and is_image:
+            config = self.reader.config(raw, f"config {manifest.config.digest}")
+        diff_ids: tuple[Digest | None, ...] = ()
+        if config is not None and not statement:
+            diff_ids = self.reader.aligned(config, len(manifest.layers), subject)
+            stated = one.fields.get("platform")
+            if isinstance(stated, dict):
+                self._platform(config, platform_of(stated), subject)
+        layers = []
+        for number, layer in enumerate(manifest.layers):
+            name = f"layer {number} {layer.digest}"
+            try:
+                blob = self.reader.blob(layer, name)
+            except DAMAGE as error:
+                self.found.damage(error, name, "missing-blob")
+                continue
+            if blob is None:
+                if not layer.urls:
+                    mine.missing[name] = f"the blob {layer.digest} is not here"
+            elif not is_image or statement or not _is_tar(layer.media_type):
+                self.reader.hash(blob, layer, name)
+                blob = None
+            diff_id = diff_ids[number] if diff_ids else None
+            layers.append(Layer(name, blob, layer.media_type, diff_id, layer_key(blob, diff_id)))
+        below.take(mine)
+        if is_image and not statement:
+            self.reader.images.append(Image(subject, tuple(layers)))
+        below.complete |= not mine.missing and not statement
+
+    def _platform(self, config: Config, stated: Platform, subject: str) -> None:
+        said = config.platform
+        pairs = ((stated.os, said.os), (stated.architecture, said.architecture))
+        if any(one and other and one != other for one, other in pairs):
+            self.found.warn("platform", subject, f"listed for {stated}, the configuration says {said}")
+
+
+def _is_tar(media_type: str) -> bool:
+    if mediatypes.layer_codec(media_type) is not None or not media_type:
+        return True
+    return ("layer" in media_type or "diff" in media_type) and "+encrypted" not in media_type

@@ -1,0 +1,122 @@
+"""Every distinct layer read once, and what shows where an image stacks them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ocitool.blob import BytesBlob, FileBlob
+from ocitool.digest import Digest
+from ocitool.errors import OcitoolError, UnsafeError
+from ocitool.images.tree import Tree
+from ocitool.layers import codec
+from ocitool.layers.index import LayerIndex
+from ocitool.layers.scan import scan
+from ocitool.operations.validate.documents import Image, Layer, Reader
+from ocitool.operations.validate.findings import DAMAGE, counted
+from ocitool.operations.validate.tars import ERRORS, TarRules
+from ocitool.spec import mediatypes
+
+
+class _Scanned(NamedTuple):
+    """A layer that was read: its index, or why there is none."""
+
+    layer: LayerIndex | None
+    error: OcitoolError | None
+    size: int
+
+
+class Layers:
+    """The layers of the images that a reader met."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.task = reader.task
+        self.found = reader.found
+
+    def read(self) -> None:
+        """Reads every distinct layer, some images at a time, so that no more indexes are held than needed."""
+        last = {layer.key: n for n, image in enumerate(self.reader.images) for layer in image.layers if layer.blob is not None}
+        held: dict[str, _Scanned] = {}
+        reported: set[str] = set()
+        batch: list[tuple[int, Image]] = []
+        wanted: dict[str, Layer] = {}
+        for number, image in enumerate(self.reader.images):
+            batch.append((number, image))
+            for layer in image.layers:
+                if layer.blob is not None and layer.key not in held:
+                    wanted.setdefault(layer.key, layer)
+            if len(wanted) < 2 * self.task.jobs and number + 1 < len(self.reader.images):
+                continue
+            held.update(zip(wanted, self.task.map(self._scan, list(wanted.values())), strict=True))
+            for done, one in batch:
+                self._stack(one, held, reported)
+                for layer in one.layers:
+                    if last.get(layer.key) == done:
+                        held.pop(layer.key, None)
+            batch, wanted = [], {}
+
+    def _scan(self, layer: Layer) -> _Scanned:
+        """On a thread of its own: makes no finding."""
+        blob = layer.blob
+        assert blob is not None
+        try:
+            if blob.digest is not None and not _known(blob.digest):
+                blob = blob.named(None) if isinstance(blob, FileBlob) else BytesBlob(b"".join(blob.chunks()))
+            algorithm = layer.diff_id.algorithm if layer.diff_id is not None and _known(layer.diff_id) else "sha256"
+            return _Scanned(scan(blob, self.task, algorithm=algorithm), None, blob.size)
+        except DAMAGE as error:
+            return _Scanned(None, error, blob.size)
+
+    def _stack(self, image: Image, held: dict[str, _Scanned], reported: set[str]) -> None:
+        tree: Tree | None = Tree(())  # made only as far as a layer asks: most never do
+        below: list[LayerIndex] = []
+        for layer in image.layers:
+            scanned = held.get(layer.key) if layer.blob is not None else None
+            if scanned is None:
+                tree = None  # what stands on an unknown layer cannot be judged
+                continue
+            self.task.check()
+            first = layer.key not in reported
+            reported.add(layer.key)
+            if first:
+                self.reader.blobs += 1
+                self.reader.bytes += scanned.size
+                self._magic(layer)
+            index = scanned.layer
+            if index is None:
+                assert scanned.error is not None
+                self.found.damage(scanned.error, layer.subject, "layer-damaged")
+                tree = None
+                continue
+            checkable = layer.diff_id is not None and self.found.checkable(layer.diff_id, layer.subject)
+            if checkable and index.diff_id != layer.diff_id:
+                self.found.error("diff-id", layer.subject, f"unpacks to {index.diff_id}, stated is {layer.diff_id}")
+            rules = TarRules(index)
+            if first:
+                self.reader.layers += 1
+                self.reader.entries += len(index)
+                rules.alone()
+            below.append(index)
+            if tree is not None and rules.asks(len(below) > 1):
+                try:
+                    for lower in below[len(tree.indexes) : -1]:
+                        tree.add(lower)
+                    rules.on(tree)
+                except UnsafeError:
+                    tree = None  # reported by the layer's own rules
+            for (rule, text), (count, path) in rules.broken.items():
+                severity = self.found.error if rule in ERRORS else self.found.warn
+                severity(rule, layer.subject, counted(text, count, path))
+
+    def _magic(self, layer: Layer) -> None:
+        if layer.media_type is None or layer.blob is None:
+            return
+        stated = mediatypes.layer_codec(layer.media_type)
+        if stated is not None and layer.blob.size and codec.of(layer.blob) != stated:
+            self.found.warn(
+                "media-type", layer.subject, f"{layer.media_type} states {stated}, the bytes are {codec.of(layer.blob)}"
+            )
+
+
+def _known(digest: Digest) -> bool:
+    return digest.algorithm in ("sha256", "sha512")

@@ -1,0 +1,152 @@
+"""The rules of one layer's tar, alone and on the layers below it."""
+
+from __future__ import annotations
+
+from ocitool.images.tree import Directory, Tree
+from ocitool.layers.entry import Kind, escapes
+from ocitool.layers.index import LayerIndex
+
+ERRORS = frozenset({"unsafe-path", "invalid-whiteout", "hardlink-broken", "hardlink-directory"})
+"""The rules whose breach is an error; the others of a tar only warn."""
+
+
+class TarRules:
+    """The tar rules of one layer: `broken` counts each with the first path that breaks it."""
+
+    def __init__(self, index: LayerIndex) -> None:
+        self.index = index
+        self.broken: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self._kinds: dict[bytes, int] | None = None
+        self._whiteouts: set[bytes] = set()
+        self._outside: list[int] = []
+        self._loose: dict[bytes, bytes] = {}
+
+    def _breaks(self, rule: str, text: str, path: bytes, count: int = 1) -> None:
+        known, first = self.broken.get((rule, text), (0, path))
+        self.broken[rule, text] = (known + count, first)
+
+    def _learn(self, report: bool) -> dict[bytes, int]:
+        """One pass in tar order: what the layer lists, what it hides, links and parents that lead out of it."""
+        if self._kinds is not None:
+            return self._kinds
+        index = self.index
+        kinds: dict[bytes, int] = {}
+        hidden = self._whiteouts
+        opaque: dict[bytes, bytes] = {}
+        links: list[int] = []
+        parents: dict[bytes, bytes] = {}
+        self._kinds = kinds
+        say = self._breaks if report else (lambda *_: None)
+        for row, path in enumerate(index.paths):
+            kind = index.kinds[row]
+            if escapes(path):
+                say("unsafe-path", "paths that leave the root", path)
+                continue
+            if kind >= Kind.WHITEOUT:
+                if kind == Kind.INVALID:
+                    say("invalid-whiteout", "whiteouts of nothing", path)
+                    continue
+                if kind == Kind.METADATA:
+                    say("aufs-metadata", "AUFS metadata", path)
+                    continue
+                if kind == Kind.OPAQUE:
+                    if path and kinds.get(path) != Kind.DIRECTORY:
+                        opaque.setdefault(path, path)
+                    parents.setdefault(path, path)
+                    continue
+                if path in hidden:
+                    say("duplicate-path", "paths hidden twice", path)
+                hidden.add(path)
+            else:
+                if path in kinds:
+                    say("duplicate-path", "paths listed twice", path)
+                if kind == Kind.HARDLINK:
+                    target = index.links[row]
+                    before = kinds.get(target)
+                    if escapes(target):
+                        say("unsafe-path", "hard links that leave the root", path)
+                    elif target == path:
+                        say("hardlink-broken", "hard links to themselves", path)
+                    elif before == Kind.DIRECTORY:
+                        say("hardlink-directory", "hard links to directories", path)
+                    elif before is None:
+                        links.append(row)
+                kinds[path] = kind
+            slash = path.rfind(b"/")
+            if slash > 0:
+                parents.setdefault(path[:slash], path)
+        for row in links:
+            target = index.links[row]
+            later = kinds.get(target)
+            if later is None:
+                self._outside.append(row)
+            elif later == Kind.DIRECTORY:
+                say("hardlink-directory", "hard links to directories", index.paths[row])
+            else:
+                say("hardlink-late", "hard links before their target", index.paths[row])
+        for path in opaque:
+            if kinds.get(path) == Kind.DIRECTORY:
+                say("opaque-order", "opaque markers before their directory", path)
+        for path in hidden:
+            if path in kinds:
+                say("whiteout-and-entry", "paths both hidden and listed", path)
+        for parent, child in parents.items():
+            if not parent or kinds.get(parent) == Kind.DIRECTORY:
+                continue
+            at = parent
+            while at and at not in kinds:
+                at = at.rpartition(b"/")[0]
+            if at and kinds[at] != Kind.DIRECTORY:
+                say("below-non-directory", "entries below a link or file of the same layer", child)
+            else:
+                self._loose[parent] = child
+                say("missing-parent", "parent directories not listed", parent)
+        return kinds
+
+    def alone(self) -> None:
+        """What the layer shows by itself."""
+        self._learn(report=True)
+        for note in self.index.notes:
+            self._breaks(note.rule, note.text, note.path)
+        if self.index.notes_dropped:
+            last = self.index.notes[-1]
+            self._breaks(last.rule, last.text, last.path, self.index.notes_dropped)
+
+    def asks(self, lower: bool) -> bool:
+        """Whether anything of the layer depends on the layers below; `lower`: there are some."""
+        self._learn(report=False)
+        return bool(self._outside or (lower and self._loose))
+
+    def on(self, tree: Tree) -> None:
+        """What shows on the layers below; then puts the layer on them. Raises `UnsafeError` as the tree does."""
+        index = self.index
+        kinds = self._learn(report=False)
+        for parent, child in self._loose.items():
+            if self._blocked(tree, parent, kinds):
+                self._breaks("below-non-directory", "entries below a link or file of a lower layer", child)
+        lower = {row: tree.find(index.links[row]) for row in self._outside}
+        number, known = len(tree.indexes), len(tree.broken)
+        tree.add(index)
+        lost = {tree.row(ref) for _, ref in tree.broken[known:] if tree.layer(ref) == number}
+        for row, target in lower.items():
+            path = index.paths[row]
+            if isinstance(target, Directory):
+                self._breaks("hardlink-directory", "hard links to directories", path)
+            elif row in lost:
+                self._breaks("hardlink-broken", "hard links to nothing", path)
+            elif target is not None:
+                self._breaks("hardlink-across", "hard links to files of lower layers", path)
+
+    def _blocked(self, tree: Tree, path: bytes, kinds: dict[bytes, int]) -> bool:
+        """Whether something other than a directory stands on the way in the layers below."""
+        directory = tree.root
+        parts = path.split(b"/")
+        for depth, name in enumerate(parts):
+            child = directory.children.get(name)
+            if child is None:
+                return False
+            if not isinstance(child, Directory):
+                at = b"/".join(parts[: depth + 1])
+                return kinds.get(at) != Kind.DIRECTORY and at not in self._whiteouts
+            directory = child
+        return False

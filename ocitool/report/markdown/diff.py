@@ -1,0 +1,384 @@
+"""`diff` in Markdown: a review comment."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from ocitool.images.image import Layer
+from ocitool.layers.entry import Kind
+from ocitool.operations.diff.config import incidental
+from ocitool.operations.diff.result import (
+    ConfigChange,
+    Diff,
+    Failure,
+    FileChange,
+    IndexDiff,
+    LayerPair,
+    Notable,
+    Patch,
+    PlatformDiff,
+    file_size,
+)
+from ocitool.report.escape import cell, clip, code, fence, human, masked, signed
+from ocitool.report.markdown.page import END, LIMIT, SMALLEST, Page, cut, say_notices, table_row
+from ocitool.report.markdown.words import (
+    clipped,
+    instruction,
+    made_by,
+    path_text,
+    platform_text,
+    plural,
+    sentence,
+    short,
+    value_text,
+)
+
+_PER_RULE = 15
+_LARGEST = 10
+_FOLDS = 20
+_PATCH_LINES, _PATCH_LINE = 200, 500
+
+_KINDS = ("added", "removed", "modified", "type", "metadata")
+_SEVERITY = (
+    "setuid", "setgid", "setuid-content", "capability", "device", "user-root", "world-writable", "port", "volume",
+    "unshared-layer", "deleted-still-ships",
+)  # fmt: skip
+_OWN_WORDS = frozenset(_SEVERITY) - {"user-root", "port", "volume", "unshared-layer"}
+"""Rules whose sentences quote nothing of an image."""
+
+_DIFF_HINT = " (`ocitool diff --format json` has all)"
+
+
+def diff(result: Diff | IndexDiff, *, stat: bool = False) -> str:
+    """A review comment. `stat`: totals, what to look at, and layers; no lists of files or settings."""
+    page = Page(LIMIT)
+    page.say("<!-- ocitool diff -->")
+    if isinstance(result, Diff):
+        page.say(f"### {_verdict(result)}", "")
+        _sides(page, result)
+        _diff(page, result, stat)
+    else:
+        _platforms(page, result, stat)
+    say_notices(page, result.notices)
+    return str(page)
+
+
+def _sides(page: Page, result: Diff | IndexDiff) -> None:
+    trusted = "" if result.verified else " · layers taken by their stated digests (`--verify` reads and hashes all)"
+    page.say(f"{code(short(result.before_reference))} → {code(short(result.after_reference))}{trusted}")
+
+
+def _verdict(result: Diff) -> str:
+    summary = result.summary
+    parts = [
+        f"{count:,} {word}"
+        for count, word in (
+            (summary.added, "added"), (summary.removed, "removed"), (summary.modified, "modified"),
+            (summary.type, "of another type"), (summary.metadata, "with other metadata"),
+        )
+        if count
+    ]  # fmt: skip
+    if summary.mtime_only and summary.metadata:
+        parts[-1] += f" ({summary.mtime_only:,} by modification time alone)"
+    settings = len(result.config)
+    if settings:
+        parts.append(plural(settings, "configuration change"))
+    shared, _ = result.shared
+    about = " (estimated)" if summary.transfer_estimated else ""
+    facts = [
+        ("Images are identical" if result.identical else "Images differ") + (": " + ", ".join(parts) if parts else ""),
+        f"file system {signed(summary.size_delta)}",
+        f"{human(summary.transfer_bytes)} to transfer{about}, {shared} of {len(result.after.layers)} layers shared",
+    ]
+    return "; ".join(facts)
+
+
+def _diff(page: Page, result: Diff, stat: bool) -> None:
+    _notable(page, result.notable)
+    _failures(page, result.failures)
+    _causes(page, result)
+    _largest(page, result.files)
+    if stat:
+        return
+    _config(page, result.config)
+    _files(page, result.files)
+    if result.patches:
+        _patches(page, result.patches)
+
+
+def _notable(page: Page, notable: Sequence[Notable]) -> None:
+    by_rule: dict[str, list[Notable]] = {}
+    for item in notable:
+        by_rule.setdefault(item.rule, []).append(item)
+    order = {rule: position for position, rule in enumerate(_SEVERITY)}
+
+    def rows() -> Iterator[list[str]]:
+        for rule in ranked:
+            found = by_rule[rule]
+            for item in found[:_PER_RULE]:
+                yield [_notable_line(item)]
+            if len(found) > _PER_RULE:
+                yield [f"- **{rule}**: {len(found) - _PER_RULE:,} more"]
+
+    ranked = sorted(by_rule, key=lambda rule: order.get(rule, len(order)))
+    total = sum(min(len(found), _PER_RULE + 1) for found in by_rule.values())
+    page.section(["", "**Look at this first**", ""], rows(), total, "notable changes", cap=14_000, hint=_DIFF_HINT)
+
+
+def _notable_line(item: Notable) -> str:
+    parts = [f"- **{item.rule}**"]
+    if item.path is not None:
+        parts.append(code(path_text(item.path)))
+    elif item.pointer is not None:
+        parts.append(code(short(item.pointer)))
+    parts.append(item.text if item.rule in _OWN_WORDS else sentence(item.text))
+    if item.layer is not None:
+        parts.append(f"· layer {item.layer.number}")
+        if item.layer.created_by is not None:
+            parts.append(code(instruction(item.layer.created_by)))
+    return " ".join(parts)
+
+
+def _failures(page: Page, failures: Sequence[Failure]) -> None:
+    rows = (
+        [f"- {code(short(f.rule))}: {_amount(f.rule, f.actual)}, the limit is {_amount(f.rule, f.limit)}"] for f in failures
+    )
+    page.section(["", "**Rules that are met (`--fail-on`)**", ""], rows, len(failures), "rules", cap=3_000)
+
+
+def _amount(rule: str, value: int | float | str | None) -> str:
+    if isinstance(value, str):
+        return code(short(value))
+    if value is None:
+        return "none"
+    if rule.endswith("%"):
+        return f"{value:g}%"
+    return human(int(value)) if rule.startswith(("size:", "transfer:")) else f"{value:,}"
+
+
+def _causes(page: Page, result: Diff) -> None:
+    counts: dict[int | None, Counter[str]] = {}
+    delta: Counter[int | None] = Counter()
+    counted: set[tuple[int, bytes]] = set()
+    for change in result.files:
+        number = change.layer.number if change.layer else None
+        of_layer = counts.setdefault(number, Counter())
+        of_layer["mtime" if change.only_mtime else change.kind] += 1
+        for sign, side in ((-1, change.before), (1, change.after)):
+            if side is not None and side.links:  # a file of several names counts once
+                if (sign, side.links[0]) in counted:
+                    continue
+                counted.add((sign, side.links[0]))
+            delta[number] += sign * file_size(side)
+
+    def row(pair: LayerPair) -> list[str]:
+        layer = pair.after or pair.before
+        assert layer is not None
+        number = pair.after.number if pair.after else None
+        own = counts.get(number) if number is not None else None
+        stored = human(layer.size)
+        if pair.before and pair.after and pair.before.size != pair.after.size:
+            stored += f" (was {human(pair.before.size)})"
+        named = pair.cause is not None and f"layer {pair.cause.number} " in (pair.reason or "")
+        why = [f"layer {pair.cause.number}"] if pair.cause and not named else []
+        if pair.reason:
+            why.append(sentence(pair.reason, cell))
+        changed = signed(delta[number]) if own else ""
+        return [table_row(_number(pair), made_by(layer), pair.status, stored, _counts(own), changed, ": ".join(why))]
+
+    def rows() -> Iterator[list[str]]:
+        for group in groups:
+            if len(group) == 1:
+                yield row(group[0])
+                continue
+            first, last = group[0].after, group[-1].after
+            assert first is not None and last is not None
+            size = human(sum(pair.after.size for pair in group if pair.after))
+            yield [table_row(f"{first.number}–{last.number}", f"{len(group)} layers", "shared", size, "", "", "")]
+        if None in counts:
+            yield [table_row("", "layers that are gone", "", "", _counts(counts[None]), signed(delta[None]), "")]
+
+    groups = _grouped(result.layers, counts)
+    head = ["", "**Cause by instruction**", "",
+            "| layer | instruction | status | stored | files | size | built again because of |",
+            "| --- | --- | --- | ---: | --- | ---: | --- |"]  # fmt: skip
+    page.section(head, rows(), len(groups) + (None in counts), "layers", cap=14_000, hint=_DIFF_HINT)
+
+
+def _grouped(pairs: Sequence[LayerPair], counts: dict[int | None, Counter[str]]) -> list[list[LayerPair]]:
+    """Runs of more than three shared layers without a change of their own make one group; every other pair its own."""
+    groups: list[list[LayerPair]] = []
+    run: list[LayerPair] = []
+    for pair in (*pairs, None):
+        if pair is not None and pair.status == "shared" and pair.after and pair.after.number not in counts:
+            run.append(pair)
+            continue
+        groups += [run] if len(run) > 3 else [[item] for item in run]
+        run = []
+        if pair is not None:
+            groups.append([pair])
+    return groups
+
+
+def _number(pair: LayerPair) -> str:
+    if pair.after is None:
+        return f"was {pair.before.number}" if pair.before else ""
+    was = f" (was {pair.before.number})" if pair.before and pair.before.number != pair.after.number else ""
+    return f"{pair.after.number}{was}"
+
+
+def _counts(counts: Counter[str] | None) -> str:
+    if not counts:
+        return ""
+    names = (*zip(_KINDS, _KINDS, strict=True), ("mtime", "by modification time alone"))
+    return ", ".join(f"{counts[kind]:,} {name}" for kind, name in names if counts[kind])
+
+
+def _largest(page: Page, files: Sequence[FileChange]) -> None:
+    import heapq
+
+    found = heapq.nsmallest(_LARGEST, (f for f in files if f.size_delta), key=lambda f: (-abs(f.size_delta), f.path))
+    rows = ([table_row(signed(f.size_delta), cell(path_text(f.path)), f.kind, _layer(f.layer))] for f in found)
+    head = ["", "**Largest changes**", "", "| size | path | change | layer |", "| ---: | --- | --- | ---: |"]
+    page.section(head, rows, len(found), "large changes", cap=8_000, hint=_DIFF_HINT)
+
+
+def _config(page: Page, config: Sequence[ConfigChange]) -> None:
+    folded = [incidental(change) for change in config]
+    listed = [change for change, why in zip(config, folded, strict=True) if why is None]
+    said = []
+    if times := folded.count("time"):
+        said.append(f"{plural(times, 'time')} of creation {'differ' if times > 1 else 'differs'}.")
+    if notes := folded.count("bookkeeping"):
+        said.append(f"{plural(notes, 'change')} in what the builder notes for itself.")
+    summary = plural(len(config), "configuration change")
+    if not listed:
+        if said:
+            page.say("", *said)
+        return
+    head = ["", f"<details><summary>{summary}</summary>", ""]
+    if said:
+        head += [*said, ""]
+    head += ["| where | before | after |", "| --- | --- | --- |"]
+
+    def rows() -> Iterator[list[str]]:
+        for change in listed:
+            where = f"{change.document} {cell(short(change.pointer))}"
+            if change.key is not None:
+                where += f" {cell(short(change.key))}"
+            yield [table_row(where, *(_setting(change, side) for side in ("before", "after")))]
+
+    page.section(head, rows(), len(listed), "configuration changes", tail=END, cap=16_000, hint=_DIFF_HINT)
+
+
+def _setting(change: ConfigChange, side: str) -> str:
+    if (side == "before" and change.kind == "added") or (side == "after" and change.kind == "removed"):
+        return "—"
+    value = change.before if side == "before" else change.after
+    if change.key is not None and isinstance(value, str):
+        return cell(short(masked(change.key, value)))
+    return cell(short(value_text(value)))
+
+
+def _files(page: Page, files: Sequence[FileChange]) -> None:
+    listed = [change for change in files if not change.only_mtime]
+    times = Counter(change.layer.number if change.layer else None for change in files if change.only_mtime)
+    said = []
+    for number, count in list(times.items())[:_FOLDS]:
+        of = f"layer {number}" if number is not None else "layers that are gone"
+        differ = "file of {} differs" if count == 1 else "files of {} differ"
+        said.append(f"- {count:,} {differ.format(of)} by modification time alone")
+    if len(times) > _FOLDS:
+        said.append(f"- and files of {len(times) - _FOLDS:,} more layers")
+    if not listed:
+        if said:
+            page.section([""], ([line] for line in said), len(said), "layers", hint=_DIFF_HINT)
+        return
+    head = ["", f"<details><summary>{plural(len(files), 'changed file')}</summary>", ""]
+    if said:
+        head += [*said, ""]
+    head += ["| change | path | what | size | layer |", "| --- | --- | --- | ---: | ---: |"]
+    rows = (
+        [table_row(c.kind, cell(path_text(c.path)), _what(c), signed(c.size_delta) if c.size_delta else "", _layer(c.layer))]
+        for c in listed
+    )
+    page.section(head, rows, len(listed), "changes", tail=END, hint=_DIFF_HINT)
+
+
+def _what(change: FileChange) -> str:
+    """What of a path changed, with the values where they are short."""
+    a, b = change.before, change.after
+    if a is None or b is None:
+        side = a or b
+        return side.entry.kind.name.lower() if side and side.entry.kind != Kind.FILE else ""
+    if change.kind == "type":
+        return f"{a.entry.kind.name.lower()} → {b.entry.kind.name.lower()}"
+    parts = []
+    for field in change.fields:
+        if field == "mode":
+            parts.append(f"mode {a.entry.mode:04o} → {b.entry.mode:04o}")
+        elif field == "uid":
+            parts.append(f"uid {a.entry.uid} → {b.entry.uid}")
+        elif field == "gid":
+            parts.append(f"gid {a.entry.gid} → {b.entry.gid}")
+        elif field == "linkTarget":
+            parts.append(f"target {cell(clipped(a.entry.link, 100))} → {cell(clipped(b.entry.link, 100))}")
+        else:
+            parts.append(field)
+    return ", ".join(parts)
+
+
+def _patches(page: Page, patches: Sequence[Patch]) -> None:
+    def blocks() -> Iterator[list[str]]:
+        for patch in patches:
+            lines = patch.text.split("\n")
+            if lines and not lines[-1]:
+                lines.pop()
+            kept = [clip(line, _PATCH_LINE) for line in lines[:_PATCH_LINES]]
+            block = [code(path_text(patch.path)), "", *fence("\n".join(kept) + "\n", "diff"), ""]
+            if len(lines) > len(kept):
+                block += [f"… {len(lines) - len(kept):,} more lines of this patch not shown", ""]
+            yield block
+
+    head = ["", f"<details><summary>{len(patches):,} {'patch' if len(patches) == 1 else 'patches'}</summary>", ""]
+    page.section(head, blocks(), len(patches), "patches", tail=END, hint=" (`ocitool diff --patch` has all)")
+
+
+def _platforms(page: Page, result: IndexDiff, stat: bool) -> None:
+    differing = [entry for entry in result.platforms if entry.diff is not None and not entry.diff.identical]
+    lone = sum(entry.diff is None for entry in result.platforms)
+    same = len(result.platforms) - len(differing) - lone
+    if result.identical:
+        verdict = f"Indexes are identical: {plural(same, 'platform')}"
+    else:
+        verdict = f"Indexes differ: {plural(len(differing), 'platform')} changed, {lone} on one side only, {same} identical"
+    page.say(f"### {verdict}", "")
+    _sides(page, result)
+    words = {"added": "added", "removed": "removed"}
+    rows = (
+        [table_row(platform_text(e.platform, cell), words.get(e.status) or (_verdict(e.diff) if e.diff else ""))]
+        for e in result.platforms
+    )
+    head = ["", "| platform | result |", "| --- | --- |"]
+    page.section(head, rows, len(result.platforms), "platforms", cap=12_000, hint=_DIFF_HINT)
+    if not stat:
+        _config(page, result.config)
+    _share(page, differing, stat)
+
+
+def _share(page: Page, entries: Sequence[PlatformDiff], stat: bool) -> None:
+    """Each platform gets an equal part of what the ones before it left."""
+    for position, entry in enumerate(entries):
+        assert entry.diff is not None
+        part = Page(page.part(len(entries) - position))
+        if part.left < SMALLEST:
+            page.say(*cut(len(entries) - position, "more platforms", _DIFF_HINT))
+            return
+        part.say("", f"#### {platform_text(entry.platform)}", "", f"**{_verdict(entry.diff)}**")
+        _diff(part, entry.diff, stat)
+        page.say(*part.lines)
+
+
+def _layer(layer: Layer | None) -> str:
+    return str(layer.number) if layer is not None else "gone"

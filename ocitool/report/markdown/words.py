@@ -1,0 +1,89 @@
+"""What stands on a page in words: all that is of an image escaped, masked and shortened."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ocitool.images.image import Layer
+from ocitool.report.escape import cell, clip, code, masked, masked_instruction, shown
+from ocitool.spec.manifest import Platform
+
+_PATH, _INSTRUCTION, _VALUE = 300, 100, 200
+
+_NOP = re.compile(r"^/bin/sh -c #\(nop\) +")
+_INPUT = re.compile(r"\b((?:file|dir|multi):[0-9a-f]{12})[0-9a-f]{52}\b")
+_HEAD = re.compile(r"(cannot be shared any more: )?built again ")
+_AFTER = "after the instruction "
+
+
+def plural(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def clipped(text: str | bytes, length: int) -> str:
+    """Escaped, then shortened: what is escaped once stays as it is."""
+    return clip(shown(text[: length + 1]), length) if len(text) > length else clip(shown(text), length)
+
+
+def path_text(path: bytes) -> str:
+    return clipped(b"/" + path, _PATH)
+
+
+def short(text: str) -> str:
+    return clipped(text, _VALUE)
+
+
+def instruction(text: str) -> str:
+    plain = _NOP.sub("", masked_instruction(text[:20_000]))
+    return clipped(_INPUT.sub(r"\1…", plain), _INSTRUCTION)
+
+
+def made_by(layer: Layer) -> str:
+    return cell(instruction(layer.created_by)) if layer.created_by is not None else "unknown"
+
+
+def platform_text(platform: Platform, span: Any = code) -> str:
+    return str(span(short(str(platform))))
+
+
+def sentence(text: str, span: Any = code) -> str:
+    """A sentence of ours, that may end in an instruction or quote a setting: what is not plainly ours is code."""
+    head, after, rest = text.partition(_AFTER)
+    if after and _HEAD.fullmatch(head):
+        return f"{head}{after}{span(instruction(rest))}"
+    return text if text in _SENTENCES or _REASON.fullmatch(text) else str(span(short(masked_instruction(text))))
+
+
+_SENTENCES = frozenset(
+    prefix + reason
+    for prefix in ("", "cannot be shared any more: ")
+    for reason in (
+        "its files changed", "its input changed", "the instruction is new", "built again with equal files",
+        "the layer is gone",
+    )
+)  # fmt: skip
+_REASON = re.compile(
+    r"(cannot be shared any more: )?built again because layer [0-9]+ changed"
+    r"(; (its files changed|its input changed|the instruction is new|built again with equal files))?"
+)
+
+
+def value_text(value: Any) -> str:
+    """As JSON, a string as it is; masked wherever a name looks secret."""
+    hidden = _masked(value)
+    return hidden if isinstance(hidden, str) else json.dumps(hidden, ensure_ascii=False)
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        name, equals, rest = value.partition("=")
+        if equals and not re.search(r"\s", name):
+            return f"{name}={masked(name, rest)}"
+        return masked_instruction(value)
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _masked(item) for name, item in value.items()}
+    return value
