@@ -24,7 +24,6 @@ from ocitool.operations.diff.result import (
     Failure,
     FileChange,
     IndexDiff,
-    LayerPair,
     PlatformDiff,
     Summary,
     file_size,
@@ -125,7 +124,7 @@ def _images(before: str, after: str, old: Image, new: Image, question: Question,
     failures = tuple(rules.failures(question.rules, compared.files, changes, notable, summary, compared.before_size))
     return Diff(
         before, after, old, new,
-        identical=_identical(compared, changes, question, old, new),
+        identical=_identical(compared, changes, question),
         verified=reading.verify,
         layers=compared.pairs,
         config=changes,
@@ -138,24 +137,14 @@ def _images(before: str, after: str, old: Image, new: Image, question: Question,
     )  # fmt: skip
 
 
-def _identical(
-    compared: Compared, changes: Sequence[ConfigChange], question: Question, old: Image, new: Image
-) -> bool:
+def _identical(compared: Compared, changes: Sequence[ConfigChange], question: Question) -> bool:
     if compared.files:
         return False
     if question.paths:
         return True
     if changes:
         return False
-    return question.semantic or all(_same_layer(pair) for pair in compared.pairs)
-
-
-def _same_layer(pair: LayerPair) -> bool:
-    """Shared, and stored alike where both sides say how: another compression is a difference."""
-    if pair.status != "shared" or pair.before is None or pair.after is None:
-        return False
-    a, b = pair.before.digest, pair.after.digest
-    return a is None or b is None or a == b
+    return question.semantic or all(pair.same for pair in compared.pairs)
 
 
 def _summary(old: Image, new: Image, files: Sequence[FileChange]) -> Summary:

@@ -72,7 +72,7 @@ def _objects(
 ) -> Iterator[ConfigChange]:
     for name in sorted(a.keys() | b.keys()):
         if name not in skip:
-            yield from _values(document, f"{at}/{_escaped(name)}", a, b, name)
+            yield from _values(document, f"{at}/{escaped(name)}", a, b, name)
 
 
 def _values(
@@ -171,5 +171,6 @@ def _line(item: Any, semantic: bool) -> str:
     return repr((item.get("created_by"), None if semantic else item.get("empty_layer") is True))
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
+    """A name as a part of a JSON pointer (RFC 6901, 3)."""
     return name.replace("~", "~0").replace("/", "~1")

@@ -32,13 +32,13 @@ class Shipped(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """`shipped`: what is deleted now, and was not in the before image. Sizes: bytes of all visible files, where asked for."""
+    """`shipped`: what is deleted now, and was not in the before image. `before_size`: bytes of all its visible
+    files, where asked for."""
 
     pairs: tuple[LayerPair, ...]
     files: tuple[FileChange, ...]
     shipped: tuple[Shipped, ...]
     before_size: int | None
-    after_size: int | None
 
 
 def compare_images(
@@ -73,8 +73,7 @@ def compare_images(
     sides.complete(indexer, keep)
     heirs = {p.before.number: p.after for p in pairs if p.status in ("equivalent", "changed") and p.before and p.after}
     files = tuple(sides.changes(known, heirs, ignore, keep))
-    sizes = (sides.size(sides.before), sides.size(sides.after)) if whole else (None, None)
-    return Compared(pairs, files, tuple(sides.shipped()), *sizes)
+    return Compared(pairs, files, tuple(sides.shipped()), sides.size(sides.before) if whole else None)
 
 
 def _share(before: Image, after: Image, a: dict[int, LayerIndex], b: dict[int, LayerIndex]) -> None:

@@ -6,7 +6,7 @@ Layers pair by diff_id first, in order; what lies between such pairs by equal en
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ocitool.images.compare import compare, undecided
 from ocitool.images.image import Image, Layer
@@ -54,9 +54,6 @@ def shared(before: Sequence[Layer], after: Sequence[Layer]) -> list[tuple[int, i
 def instruction(layer: Layer) -> str | None:
     """The instruction without the hash of its inputs, so that a COPY of other files is still the same line."""
     return None if layer.created_by is None else _INPUT_HASH.sub(r"\1", layer.created_by)
-
-
-Indexes = Callable[[Layer], LayerIndex]
 
 
 def pair(before: Image, after: Image, indexer: Indexer, before_indexes: dict[int, LayerIndex],

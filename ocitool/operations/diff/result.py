@@ -24,6 +24,11 @@ class LayerPair(NamedTuple):
     reason: str | None = None
     cause: Layer | None = None
 
+    @property
+    def same(self) -> bool:
+        """Equal content that is also stored alike: a shared layer has a reason only where it is stored otherwise."""
+        return self.status == "shared" and self.reason is None
+
 
 class ConfigChange(NamedTuple):
     """`pointer`: RFC 6901, into the after document (the before one for what was removed). `key`: the name of an

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ocitool.errors import UsageError
 from ocitool.images.image import Image
 from ocitool.layers.entry import Kind
+from ocitool.operations.diff.config import escaped
 from ocitool.operations.diff.files import Shipped
 from ocitool.operations.diff.result import ConfigChange, Failure, FileChange, LayerPair, Notable, Side, Summary
 
@@ -118,16 +119,12 @@ def _of_config(before: Image, after: Image) -> Iterator[Notable]:
     if _is_root(new) and not _is_root(old):
         yield Notable("user-root", None, "/config/User", None, f"USER was {old} and is root now")
     for port in sorted(set(after.config.keys("ExposedPorts")) - set(before.config.keys("ExposedPorts"))):
-        yield Notable("port", None, f"/config/ExposedPorts/{_escaped(port)}", None, f"new port {port}")
+        yield Notable("port", None, f"/config/ExposedPorts/{escaped(port)}", None, f"new port {port}")
     for volume in sorted(set(after.config.keys("Volumes")) - set(before.config.keys("Volumes"))):
-        yield Notable("volume", None, f"/config/Volumes/{_escaped(volume)}", None, f"new volume {volume}")
+        yield Notable("volume", None, f"/config/Volumes/{escaped(volume)}", None, f"new volume {volume}")
 
 
 def _is_root(user: str) -> bool:
     """Whatever the group: `0`, `root:app` and nothing at all are root."""
     name = user.partition(":")[0]
     return name == "root" or not name.strip("0")
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")

@@ -87,7 +87,7 @@ def verdict(result: Diff) -> str:
         (s.metadata, "with other metadata"),
     ) if number]  # fmt: skip
     files = "files: " + ", ".join(counts) if counts else "no file differs"
-    stored = sum(pair.status != "shared" or pair.reason is not None for pair in result.layers)
+    stored = sum(not pair.same for pair in result.layers)
     if not counts and not result.config and stored:
         return f"no file and no setting differs; {count_of(stored, 'layer')} cut or stored otherwise (--semantic ignores that)"
     if s.mtime_only:
