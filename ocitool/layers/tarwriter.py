@@ -1,12 +1,13 @@
 """A deterministic tar writer: the same entries give the same bytes, always.
 
 ustar headers, with pax records for what ustar cannot hold (long or odd names, large numbers, fractional or negative
-times, xattrs). Each header follows from its entry alone, so readers agree on it. Sparse files are written dense.
+times, xattrs). Each header follows from its entry alone, so readers agree on it. `write` makes sparse files dense; who
+carries one over as it is stored uses `sparse_header`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ocitool.errors import FormatError
 from ocitool.layers.entry import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind
@@ -37,10 +38,10 @@ def write(entries: Iterable[tuple[Entry, Iterable[bytes]]]) -> Iterator[bytes]:
     yield END
 
 
-def header(entry: Entry) -> bytes:
-    """The header blocks of one entry, pax records included."""
+def header(entry: Entry, further: Mapping[bytes, bytes] | None = None) -> bytes:
+    """The header blocks of one entry, pax records included, and `further` ones."""
     name = member_name(entry)
-    records: dict[bytes, bytes] = {}
+    records: dict[bytes, bytes] = dict(further or ())
     name_field, prefix = _split(name)
     if name_field is None or not name.isascii():
         records[b"path"] = name
@@ -68,6 +69,26 @@ def header(entry: Entry) -> bytes:
         uid=entry.uid if b"uid" not in records else 0, gid=entry.gid if b"gid" not in records else 0,
         mtime=seconds if 0 <= seconds < 8**11 else 0, link=link[:100], prefix=prefix, device=entry.device or (0, 0),
     )  # fmt: skip
+
+
+def sparse_header(entry: Entry) -> bytes:
+    """Header and map of a sparse file as GNU's sparse format 1.0 has them; its stored data is to follow.
+
+    As GNU tar does, the member is named `GNUSparseFile.0/NAME`, so that a reader without sparse files makes no file of map
+    and data at the real name; and a hole at the end is marked by an empty segment.
+    """
+    segments = entry.segments or ()
+    if not segments or sum(segments[-1]) != entry.size:
+        segments = (*segments, (entry.size, 0))
+    table = b"%d\n" % len(segments) + b"".join([b"%d\n%d\n" % segment for segment in segments])
+    table += bytes(-len(table) % _BLOCK)
+    parent, slash, base = entry.path.rpartition(b"/")
+    member = entry._replace(path=parent + slash + b"GNUSparseFile.0/" + base, size=len(table) + entry.stored)
+    further = {
+        b"GNU.sparse.major": b"1", b"GNU.sparse.minor": b"0", b"GNU.sparse.name": entry.path,
+        b"GNU.sparse.realsize": b"%d" % entry.size,
+    }  # fmt: skip
+    return header(member, further) + table
 
 
 def member_name(entry: Entry) -> bytes:

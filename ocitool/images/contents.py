@@ -1,0 +1,65 @@
+"""A layer's content read once more, after its index was made: one pass, hashed, verified when it ends.
+
+An index may come from the cache or from headers alone, so its bytes may never have been hashed in this run. Whoever writes
+what they hold reads them here: stored bytes against the digest, unpacked bytes against the diff_id. Reading, hashing and
+inflating run ahead on the CPU pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
+from ocitool.images.image import Image, Layer
+from ocitool.layers import codec
+from ocitool.layers.index import LayerIndex
+from ocitool.layers.tar import ChunkInput
+from ocitool.task import Task
+
+
+@contextmanager
+def content(image: Image, layer: Layer, index: LayerIndex, task: Task) -> Iterator[ChunkInput]:
+    """The layer's unpacked bytes, to be read forward by the offsets of its index. What is left unread when the block ends
+    is read too, and digest and diff_id are compared at the end, `IntegrityError`: nothing taken may be believed before."""
+    where = f"{image.where}: layer {layer.number}"
+    blob = layer.blob
+    if blob is None:
+        raise NotFoundError(f"the layer {layer.digest or layer.number} is not here", image.where)
+    compression = codec.of(blob)
+    label = layer.digest.short if layer.digest else f"layer {layer.number}"
+    stored: Any = layer.digest.hasher() if layer.digest is not None else None
+    diff_ids = {digest for digest in (layer.diff_id, index.diff_id) if digest is not None}
+    hashers = {digest: digest.hasher() for digest in diff_ids}
+
+    def read() -> Iterator[bytes]:
+        for chunk in blob.chunks():
+            task.check()
+            if stored is not None:
+                stored.update(chunk)
+            task.advance(label, len(chunk), blob.size)
+            yield chunk
+
+    def hashed(pieces: Iterator[bytes]) -> Iterator[bytes]:
+        try:
+            for piece in pieces:
+                for hasher in hashers.values():
+                    hasher.update(piece)
+                yield piece
+            if stored is not None and stored.hexdigest() != layer.digest.encoded:  # type: ignore[union-attr]
+                raise IntegrityError(f"content is {stored.name}:{stored.hexdigest()}, stated is {layer.digest}")
+            for digest, hasher in hashers.items():
+                if hasher.hexdigest() != digest.encoded:
+                    raise IntegrityError(f"unpacks to {hasher.name}:{hasher.hexdigest()}, the configuration states {digest}")
+        except FormatError as error:
+            raise IntegrityError(f"not the bytes that were indexed: {error.what}", where) from None
+        except OcitoolError as error:
+            raise error.at(where) from None
+
+    unpacked = codec.decode(read(), compression)
+    with task.ahead(unpacked) if blob.size > 1 << 20 else nullcontext(unpacked) as pieces:
+        source = ChunkInput(hashed(pieces))
+        yield source
+        for _ in source.rest():
+            pass
