@@ -71,6 +71,11 @@ class FileBlob:
     def identity(self) -> str | None:
         return f"{self._file.key}:{self.offset}:{self.size}" if self._file.key else None
 
+    @property
+    def descriptor(self) -> int:
+        """The file's, for the kernel to copy from; valid as long as this blob is."""
+        return self._file.descriptor
+
     def named(self, digest: Digest | None) -> FileBlob:
         return FileBlob(self._file, self.offset, self.size, digest)
 

@@ -36,3 +36,14 @@ _LAYERS = {
 def layer_codec(media_type: str) -> str | None:
     """`none`, `gzip` or `zstd` as a layer's media type states it; None when it is no layer type we know."""
     return _LAYERS.get(media_type)
+
+
+def as_oci(media_type: str) -> str:
+    """A layer type of Docker's as OCI names it; any other as it stands."""
+    for docker, oci in (
+        (DOCKER_LAYER, OCI_LAYER),
+        ("application/vnd.docker.image.rootfs.foreign.diff.tar", "application/vnd.oci.image.layer.nondistributable.v1.tar"),
+    ):
+        if media_type in (docker, f"{docker}.gzip", f"{docker}.zstd"):
+            return oci + media_type[len(docker) :].replace(".", "+")
+    return media_type

@@ -47,13 +47,22 @@ class Layout:
         return FileBlob(file, 0, file.size).pread(file.size, 0)
 
     def blob(self, digest: Digest) -> Blob | None:
-        path = os.path.join(self.where, "blobs", digest.algorithm, digest.encoded)
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise FormatError("not a regular file", path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise unreadable(path, error) from None
-        file = OpenFile(path)
-        return FileBlob(file, 0, file.size, digest)
+        return stored(self.where, digest)
+
+
+def blob_path(directory: str, digest: Digest) -> str:
+    return os.path.join(directory, "blobs", digest.algorithm, digest.encoded)
+
+
+def stored(directory: str, digest: Digest) -> Blob | None:
+    """The blob that stands under this digest in a layout's directory, unverified."""
+    path = blob_path(directory, digest)
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise FormatError("not a regular file", path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise unreadable(path, error) from None
+    file = OpenFile(path)
+    return FileBlob(file, 0, file.size, digest)

@@ -1,0 +1,224 @@
+"""An image to be written: pieces and documents, from which configuration and manifest follow.
+
+Every editing command is `start` (the image as it is), pure functions from draft to draft, `finish`. What nobody edited is
+not serialised again: an image with the same pieces and the same configuration keeps both documents byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from ocitool.blob import Blob, BytesBlob
+from ocitool.digest import Digest
+from ocitool.errors import FormatError, UsageError
+from ocitool.images.image import Image, Layer
+from ocitool.spec import mediatypes
+from ocitool.spec.manifest import Descriptor
+
+Origin = Literal["kept", "rewritten", "new", "squashed", "reused"]
+
+MOST_LAYERS = 125
+"""Docker refuses images of more (its `maxLayerDepth`)."""
+
+
+class Piece(NamedTuple):
+    """A layer of the image to be. `blob` is None where the bytes are not here (a kept layer that the destination has, or that
+    is left out). `descriptor`: the fields of a kept layer's own descriptor, None of a made one."""
+
+    digest: Digest
+    size: int
+    diff_id: Digest | None
+    media_type: str
+    origin: Origin
+    blob: Blob | None
+    descriptor: Mapping[str, Any] | None = None
+
+
+class Draft(NamedTuple):
+    """`config`: the configuration's fields, with `rootfs` and `history` as they will be. `annotations`: of the manifest;
+    None leaves them as they are. `touched`: whether the configuration is to be written anew."""
+
+    image: Image
+    pieces: tuple[Piece, ...]
+    config: Mapping[str, Any]
+    annotations: Mapping[str, str] | None = None
+    touched: bool = False
+
+
+class Documents(NamedTuple):
+    """What a draft came to: the documents' bytes, the manifest's descriptor, and the pieces that they name."""
+
+    config: bytes
+    manifest: bytes
+    media_type: str
+    pieces: tuple[Piece, ...]
+
+    @property
+    def digest(self) -> Digest:
+        return Digest.of(self.manifest)
+
+    @property
+    def config_digest(self) -> Digest:
+        return Digest.of(self.config)
+
+    @property
+    def descriptor(self) -> dict[str, Any]:
+        return {"mediaType": self.media_type, "digest": str(self.digest), "size": len(self.manifest)}
+
+    @property
+    def blobs(self) -> tuple[BytesBlob, ...]:
+        return (BytesBlob(self.manifest, self.digest), BytesBlob(self.config, self.config_digest))
+
+
+def kept(image: Image, layer: Layer) -> Piece:
+    """A layer taken over as it is. It must have a digest: layers of docker archives get theirs by hashing."""
+    descriptor = image.manifest.layers[layer.number].fields if image.manifest else None
+    assert layer.digest is not None
+    return Piece(layer.digest, layer.size, layer.diff_id, layer.media_type, "kept", layer.blob, descriptor)
+
+
+def start(image: Image, pieces: Sequence[Piece]) -> Draft:
+    """The image as it is, made of these pieces. `FormatError` where its layers and diff_ids do not align, `UsageError` for
+    an artifact."""
+    if not image.is_image:
+        raise UsageError("an artifact, where an image is needed", image.where)
+    if not image.aligned or any(piece.diff_id is None for piece in pieces):
+        raise FormatError("layers and diff_ids do not align", image.where, hint="ocitool validate says more")
+    return Draft(image, tuple(pieces), image.config.fields)
+
+
+def replaced(draft: Draft, number: int, piece: Piece) -> Draft:
+    """With another piece in a layer's place."""
+    return draft._replace(pieces=(*draft.pieces[:number], piece, *draft.pieces[number + 1 :]))
+
+
+def inserted(draft: Draft, number: int, piece: Piece, entry: Mapping[str, Any]) -> Draft:
+    """With one more layer that will have this number, and the history entry that tells of it."""
+    config = dict(draft.config)
+    history = _history(draft)
+    if history is not None:
+        at = _positions(history)[number] if number < len(draft.pieces) else len(history)
+        config["history"] = [*history[:at], dict(entry), *history[at:]]
+    pieces = (*draft.pieces[:number], piece, *draft.pieces[number:])
+    return draft._replace(pieces=pieces, config=config, touched=True)
+
+
+def dropped(draft: Draft, number: int) -> Draft:
+    """Without a layer and its history entry."""
+    config = dict(draft.config)
+    history = _history(draft)
+    if history is not None:
+        at = _positions(history)[number]
+        config["history"] = [*history[:at], *history[at + 1 :]]
+    return draft._replace(pieces=(*draft.pieces[:number], *draft.pieces[number + 1 :]), config=config, touched=True)
+
+
+def noted(draft: Draft, entry: Mapping[str, Any]) -> Draft:
+    """With a history entry that stands for no layer."""
+    config = dict(draft.config)
+    history = _history(draft)
+    if history is not None:
+        config["history"] = [*history, {**entry, "empty_layer": True}]
+    return draft._replace(config=config, touched=True)
+
+
+def configured(draft: Draft, config: Mapping[str, Any]) -> Draft:
+    """With another configuration, the draft's history and layers apart."""
+    return draft._replace(config=config, touched=True)
+
+
+def annotated(draft: Draft, annotations: Mapping[str, str]) -> Draft:
+    return draft._replace(annotations=annotations)
+
+
+def _history(draft: Draft) -> list[Any] | None:
+    """The history where entries and layers align, so that it can be kept true; None where it is absent or wrong already."""
+    history = draft.config.get("history")
+    if history is None and not draft.pieces:
+        return []
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+        return None
+    return history if len(_positions(history)) == len(draft.pieces) else None
+
+
+def _positions(history: Sequence[Mapping[str, Any]]) -> list[int]:
+    return [at for at, entry in enumerate(history) if entry.get("empty_layer") is not True]
+
+
+def finish(draft: Draft) -> Documents:
+    """The documents of a draft."""
+    image = draft.image
+    manifest = image.manifest
+    diff_ids = [str(piece.diff_id) for piece in draft.pieces]
+    config = image.config.raw
+    if draft.touched or diff_ids != [str(diff_id) for diff_id in image.config.diff_ids]:
+        fields = dict(draft.config)
+        rootfs = fields.get("rootfs")
+        fields["rootfs"] = {**(rootfs if isinstance(rootfs, dict) else {"type": "layers"}), "diff_ids": diff_ids}
+        config = serialised(fields)
+    media_type, pieces = _converted(image, draft.pieces)
+    if manifest is not None and draft.annotations is None and config == image.config.raw and _same(manifest.layers, pieces):
+        return Documents(config, manifest.raw, manifest.media_type, pieces)
+    document: dict[str, Any] = dict(manifest.fields) if manifest else {"schemaVersion": 2}
+    if manifest is None or "mediaType" in document or media_type != manifest.media_type:
+        document["mediaType"] = media_type
+    document["config"] = _config_descriptor(manifest.config if manifest else None, media_type, config)
+    document["layers"] = [_layer_descriptor(piece) for piece in pieces]
+    if draft.annotations is not None:
+        document.pop("annotations", None)
+        if draft.annotations:
+            document["annotations"] = dict(draft.annotations)
+    return Documents(config, serialised(document), media_type, pieces)
+
+
+def serialised(fields: Mapping[str, Any]) -> bytes:
+    """A document of ours: no white space, keys in the order they have."""
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _same(layers: Sequence[Descriptor], pieces: Sequence[Piece]) -> bool:
+    return [layer.fields for layer in layers] == [piece.descriptor for piece in pieces]
+
+
+def _converted(image: Image, pieces: tuple[Piece, ...]) -> tuple[str, tuple[Piece, ...]]:
+    """The manifest's media type and its pieces. Docker's types know no zstd: an image that gets such a layer becomes an OCI
+    image, with every layer's type. A docker archive, which has no manifest, becomes one too."""
+    own = image.manifest.media_type if image.manifest else None
+    docker = own == mediatypes.DOCKER_MANIFEST
+    if docker and not any(piece.descriptor is None and piece.media_type.endswith("zstd") for piece in pieces):
+        return mediatypes.DOCKER_MANIFEST, pieces
+    if own is not None and not docker:
+        return own, pieces
+    return mediatypes.OCI_MANIFEST, tuple(_as_oci(piece) for piece in pieces)
+
+
+def _as_oci(piece: Piece) -> Piece:
+    media_type = mediatypes.as_oci(piece.media_type)
+    descriptor = None if piece.descriptor is None else {**piece.descriptor, "mediaType": media_type}
+    return piece._replace(media_type=media_type, descriptor=descriptor)
+
+
+def _config_descriptor(old: Descriptor | None, media_type: str, config: bytes) -> dict[str, Any]:
+    kind = mediatypes.DOCKER_CONFIG if media_type == mediatypes.DOCKER_MANIFEST else mediatypes.OCI_CONFIG
+    if old is None:
+        return {"mediaType": kind, "digest": str(Digest.of(config)), "size": len(config)}
+    fields = {key: value for key, value in old.fields.items() if key != "data"}
+    if old.media_type in mediatypes.CONFIGS:
+        fields["mediaType"] = kind
+    return {**fields, "digest": str(Digest.of(config)), "size": len(config)}
+
+
+def _layer_descriptor(piece: Piece) -> Mapping[str, Any]:
+    if piece.descriptor is not None:
+        return piece.descriptor
+    return {"mediaType": piece.media_type, "digest": str(piece.digest), "size": piece.size}
+
+
+def layer_type(image: Image, codec: str) -> str:
+    """The media type of a made layer: of the manifest's family, but for what that family lacks."""
+    docker = image.manifest is not None and image.manifest.media_type == mediatypes.DOCKER_MANIFEST
+    if docker and codec != "zstd":
+        return mediatypes.DOCKER_LAYER + ("" if codec == "none" else f".{codec}")
+    return mediatypes.OCI_LAYER + ("" if codec == "none" else f"+{codec}")

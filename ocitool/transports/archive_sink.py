@@ -1,0 +1,202 @@
+"""Writing the universal archive: an OCI layout and a `docker save` archive in one tar.
+
+docker load, podman load and skopeo by both of its archive transports read it. Every name stands fully qualified in all three
+places where a reader may look (RepoTags, ref.name, containerd's name): with a bare tag they load different things. The same
+images give the same bytes: no time, owner or order of this run is in it.
+
+An archive that leaves blobs out has no `manifest.json`, so that engines refuse it, and says in `index.json` what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from ocitool import reference
+from ocitool.blob import Blob, BytesBlob
+from ocitool.digest import Digest, verified
+from ocitool.errors import DestinationError, UsageError
+from ocitool.layers import tarwriter
+from ocitool.layers.entry import Entry, Kind
+from ocitool.spec import mediatypes
+from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME
+from ocitool.task import Task
+from ocitool.transports.layout_sink import LAYOUT_FILE, named
+from ocitool.transports.sink import Bundle, Root, Stored
+from ocitool.transports.whole import Temporary, exists, sweep, write_all
+
+OMITTED = "org.ocitool.omitted"
+"""The annotation of index.json that lists the digests which an archive leaves out, comma-separated."""
+
+_BLOCK = 512
+
+
+class ArchiveSink:
+    """An archive file. `force`: an old one is replaced, whole; `compression`: of the archive itself."""
+
+    transport = "archive"
+
+    def __init__(self, path: str, *, force: bool = False, compression: str = "none") -> None:
+        self.where = path
+        self._force = force
+        self._compression = compression
+        self._path = os.path.realpath(path) if force else path
+        if os.path.isdir(path):
+            raise DestinationError("a directory, where an archive is to be written", path, hint=f"oci:{path}")
+        if os.path.lexists(path) and not force:
+            raise exists(path)
+        self._directory = os.path.dirname(self._path) or "."
+        if not os.path.isdir(self._directory):
+            raise DestinationError("its directory does not exist", path)
+        sweep(self._directory)
+
+    def blob(self, digest: Digest) -> Blob | None:
+        return None
+
+    def spool(self) -> Temporary:
+        return Temporary(tempfile.gettempdir())
+
+    def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+        temporary = Temporary(self._directory)
+        try:
+            if self._compression == "none":
+                hashed = _copy(bundle, temporary, task, verify)
+            else:
+                hashed = True
+                for piece in _compressed(bundle, self._compression, task):
+                    temporary.write(piece)
+            if self._force:
+                temporary.replace(self._path)
+            else:
+                temporary.place(self._path)
+        finally:
+            temporary.discard()
+        return Stored(frozenset(), hashed)
+
+    def close(self) -> None:
+        pass
+
+
+class StandardOutput:
+    """The archive on standard output, as it is made: what reads it must not believe it before the end."""
+
+    transport = "archive"
+    where = "-"
+
+    def __init__(self) -> None:
+        if sys.stdout is not None and sys.stdout.isatty():
+            raise UsageError("standard output is a terminal", hint="redirect the archive: ocitool ... - > image.tar")
+
+    def blob(self, digest: Digest) -> Blob | None:
+        return None
+
+    def spool(self) -> Temporary:
+        return Temporary(tempfile.gettempdir())
+
+    def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+        for piece in _pieces(bundle, task):
+            write_all(1, piece, "standard output")
+        return Stored(frozenset(), True)
+
+    def close(self) -> None:
+        pass
+
+
+def _compressed(bundle: Bundle, codec: str, task: Task) -> Iterator[bytes]:
+    from ocitool.layers import compress
+
+    return compress.compress(_pieces(bundle, task), compress.parse(codec), task)
+
+
+def _copy(bundle: Bundle, temporary: Temporary, task: Task, verify: bool) -> bool:
+    """With the kernel copying what it can. Whether all was hashed."""
+    hashed = True
+    for header, blob in _members(bundle):
+        temporary.write(header)
+        if blob is not None:
+            hashed = temporary.take(blob, task, verify=verify) and hashed
+            temporary.write(bytes(-blob.size % _BLOCK))
+    temporary.write(tarwriter.END)
+    return hashed
+
+
+def _pieces(bundle: Bundle, task: Task) -> Iterator[bytes]:
+    for header, blob in _members(bundle):
+        yield header
+        if blob is not None:
+            label = blob.digest.short if blob.digest else "archive"
+            for chunk in verified(blob.chunks(), blob.digest, blob.size):
+                task.check()
+                task.advance(label, len(chunk), blob.size)
+                yield chunk
+            yield bytes(-blob.size % _BLOCK)
+    yield tarwriter.END
+
+
+def _members(bundle: Bundle) -> Iterator[tuple[bytes, Blob | None]]:
+    """Documents first: who reads the archive from a pipe knows at once what comes."""
+    yield _file("oci-layout", BytesBlob(LAYOUT_FILE))
+    yield _file("index.json", BytesBlob(_index(bundle)))
+    if not bundle.omitted:
+        yield _file("manifest.json", BytesBlob(_docker_manifest(bundle.roots)))
+    yield _directory("blobs")
+    for algorithm in sorted({blob.digest.algorithm for blob in bundle.blobs if blob.digest}):
+        yield _directory(f"blobs/{algorithm}")
+    for blob in bundle.blobs:
+        assert blob.digest is not None
+        yield _file(f"blobs/{blob.digest.algorithm}/{blob.digest.encoded}", blob)
+
+
+def _file(name: str, blob: Blob) -> tuple[bytes, Blob]:
+    return tarwriter.header(Entry(name.encode(), Kind.FILE, 0o644, 0, 0, 0, blob.size, b"", 0, 0, None, None, None)), blob
+
+
+def _directory(name: str) -> tuple[bytes, None]:
+    return tarwriter.header(Entry(name.encode(), Kind.DIRECTORY, 0o755, 0, 0, 0, 0, b"", 0, 0, None, None, None)), None
+
+
+def _index(bundle: Bundle) -> bytes:
+    entries = []
+    for root in bundle.roots:
+        for name in root.names or (None,):
+            entry = named(root.descriptor, _names(name) if name else {})
+            if entry not in entries:
+                entries.append(entry)
+    fields: dict[str, Any] = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": entries}
+    if bundle.omitted:
+        fields["annotations"] = {OMITTED: ",".join(str(digest) for digest in bundle.omitted)}
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _names(name: str) -> dict[str, str]:
+    full = archive_name(name)
+    return {REF_NAME: full, CONTAINERD_NAME: full} if full else {REF_NAME: name}
+
+
+def archive_name(name: str) -> str | None:
+    """The name in full; None for a bare tag, which names no repository."""
+    return reference.qualified(name) if "/" in name or ":" in name else None
+
+
+def _docker_manifest(roots: tuple[Root, ...]) -> bytes:
+    images: dict[Digest, dict[str, Any]] = {}
+    for root in roots:
+        if root.docker is None:
+            continue
+        image = images.setdefault(
+            root.docker.config,
+            {"Config": _path(root.docker.config), "RepoTags": [], "Layers": [_path(layer) for layer in root.docker.layers]},
+        )
+        image["RepoTags"] += [
+            full for name in root.names if (full := archive_name(name)) and full not in image["RepoTags"]
+        ]
+    listed = [{**image, "RepoTags": image["RepoTags"] or None} for image in images.values()]
+    return json.dumps(listed, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _path(digest: Digest) -> str:
+    return f"blobs/{digest.algorithm}/{digest.encoded}"

@@ -1,0 +1,254 @@
+"""Writing into an OCI image layout, beside other writers.
+
+Locks, both flock(2) and so gone with their process: on the directory itself, shared by every writer for its whole write and
+exclusive for whoever removes blobs; inside of it, on `blobs/`, exclusive around reading, merging and renaming `index.json`.
+Writers that are not ours take no locks and are not protected.
+
+A blob appears by rename from a temporary beside it, complete and synced; `index.json` is renamed last. A crash leaves at
+most blobs that nothing names (`layout gc` frees them) and temporaries (the next writer removes them).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ocitool.blob import Blob
+from ocitool.digest import Digest, verified
+from ocitool.errors import DestinationError, IntegrityError, OcitoolError
+from ocitool.spec import mediatypes
+from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Index
+from ocitool.task import Task
+from ocitool.transports import layout
+from ocitool.transports.sink import Bundle, Root, Stored
+from ocitool.transports.whole import SpooledBlob, Temporary, sweep, sync_directory, unwritable, write_document
+
+LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
+
+
+class LayoutLock:
+    """The lock on a layout's directory; held until `close`."""
+
+    def __init__(self, directory: str, task: Task, *, exclusive: bool) -> None:
+        self.directory = directory
+        try:
+            self._descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise unwritable(directory, error) from None
+        how = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+        try:
+            fcntl.flock(self._descriptor, how | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
+                raise DestinationError(f"the layout cannot be locked: {error.strerror}", directory) from None
+            task.notice("waiting", f"waited for another ocitool that works on {directory}")
+            self._wait(how, task)
+
+    def _wait(self, how: int, task: Task) -> None:
+        import time
+
+        while True:
+            task.check()
+            try:
+                fcntl.flock(self._descriptor, how | fcntl.LOCK_NB)
+                return
+            except OSError:
+                time.sleep(0.05)
+
+    @contextlib.contextmanager
+    def index(self) -> Iterator[None]:
+        """The second lock: around reading, changing and renaming `index.json`."""
+        descriptor = os.open(os.path.join(self.directory, "blobs"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def alone(self) -> bool:
+        """Takes the lock alone if nobody else has it; without waiting."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class LayoutSink:
+    transport = "oci"
+
+    def __init__(self, directory: str, task: Task) -> None:
+        """Opens a layout to write to, or makes one in a directory that is absent or empty."""
+        self.where = directory
+        self._made = _prepare(directory)
+        self._lock = LayoutLock(directory, task, exclusive=False)
+        sweep(directory)
+        self._source: layout.Layout | None = layout.Layout(directory) if self._has("index.json") else None
+
+    def _has(self, name: str) -> bool:
+        return os.path.exists(os.path.join(self.where, name))
+
+    def blob(self, digest: Digest) -> Blob | None:
+        return layout.stored(self.where, digest)
+
+    def spool(self) -> Temporary:
+        return Temporary(self.where)
+
+    def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+        skipped: set[Digest] = set()
+        hashed: list[bool] = []
+        _directories(self.where, {digest.algorithm for blob in bundle.blobs if (digest := blob.digest)})
+
+        def put(blob: Blob) -> None:
+            done = self._put(blob, task, verify)
+            if done is None:
+                assert blob.digest is not None
+                skipped.add(blob.digest)
+            else:
+                hashed.append(done)
+
+        task.map(put, bundle.blobs)
+        for algorithm in {blob.digest.algorithm for blob in bundle.blobs if blob.digest}:
+            sync_directory(os.path.join(self.where, "blobs", algorithm))
+        with self._lock.index():
+            self._publish(bundle.roots)
+        self._made = ()
+        return Stored(frozenset(skipped), all(hashed) and (verify or not skipped))
+
+    def _put(self, blob: Blob, task: Task, verify: bool) -> bool | None:
+        """Whether the blob was hashed on its way; None where it was there."""
+        digest = blob.digest
+        assert digest is not None
+        path = layout.blob_path(self.where, digest)
+        there = self.blob(digest)
+        if there is not None and there.size == blob.size and not (verify and _damaged(there, task)):
+            return None
+        if isinstance(blob, SpooledBlob) and blob.temporary.directory == self.where:
+            blob.temporary.replace(path)
+            return True
+        temporary = self.spool()
+        try:
+            hashed = temporary.take(blob, task, verify=verify)
+            temporary.replace(path)
+        except OcitoolError as error:
+            raise error.at(f"{self.where}: blob {digest}") from None
+        finally:
+            temporary.discard()
+        return hashed
+
+    def _publish(self, roots: Sequence[Root]) -> None:
+        old = layout.Layout(self.where).index if self._has("index.json") else None
+        raw = merged(old, roots)
+        if old is None or raw != old.raw:
+            write_document(self.where, "index.json", raw)
+        if not self._has("oci-layout"):
+            write_document(self.where, "oci-layout", LAYOUT_FILE)
+
+    def close(self) -> None:
+        """Where a layout was made for a write that did not happen, takes it away again, unless another writer is in it."""
+        if self._made and not self._has("index.json") and self._lock.alone():
+            if os.path.join(self.where, "blobs") in self._made:
+                shutil.rmtree(os.path.join(self.where, "blobs"), ignore_errors=True)
+            for path in reversed(self._made):
+                with contextlib.suppress(OSError):
+                    (os.rmdir if os.path.isdir(path) else os.unlink)(path)
+        self._lock.close()
+
+
+def merged(old: Index | None, roots: Sequence[Root]) -> bytes:
+    """The index with these roots in it. A name moves: the entry that had it goes. All else stays as it is."""
+    fields: dict[str, Any] = dict(old.fields) if old else {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX}
+    entries = [dict(entry.fields) for entry in old.manifests] if old else []
+    before = list(entries)
+    for root in roots:
+        for name in root.names or (None,):
+            entry = named(root.descriptor, {REF_NAME: name} if name else {})
+            if name is None and any(_digest(entry) == _digest(other) for other in entries):
+                continue  # an image that is here needs no second, nameless entry
+            entries = [other for other in entries if not (name and _name(other) == name and other != entry)]
+            # What stood here without a name now has one.
+            entries = [other for other in entries if not (name and _name(other) is None and _digest(other) == _digest(entry))]
+            if entry not in entries:
+                entries.append(entry)
+    if old is not None and entries == before:
+        return old.raw
+    fields["manifests"] = entries
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def named(descriptor: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """A descriptor with these names and no others; its other annotations stay."""
+    entry = dict(descriptor)
+    given = entry.pop("annotations", None)
+    kept = {k: v for k, v in given.items() if k not in (REF_NAME, CONTAINERD_NAME)} if isinstance(given, dict) else {}
+    annotations = {**kept, **names}
+    if annotations:
+        entry["annotations"] = annotations
+    return entry
+
+
+def _name(entry: Mapping[str, Any]) -> Any:
+    annotations = entry.get("annotations")
+    return annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+
+
+def _digest(entry: Mapping[str, Any]) -> Any:
+    return entry.get("digest")
+
+
+def _damaged(blob: Blob, task: Task) -> bool:
+    try:
+        for _ in verified(blob.chunks(), blob.digest, blob.size):
+            task.check()
+    except IntegrityError:
+        return True
+    return False
+
+
+def _prepare(directory: str) -> tuple[str, ...]:
+    """Makes what a layout needs where it is missing; the paths that were made, in order."""
+    made = []
+    try:
+        if not os.path.isdir(directory):
+            os.mkdir(directory)
+            made.append(directory)
+        elif not layout.looks_like(directory) and any(not n.startswith(".ocitool-") for n in os.listdir(directory)):
+            raise DestinationError(
+                "a directory with other things in it, not an OCI layout", directory, hint="name one that is new or empty"
+            )
+        blobs = os.path.join(directory, "blobs")
+        if not os.path.lexists(os.path.join(directory, "oci-layout")):
+            write_document(directory, "oci-layout", LAYOUT_FILE)
+            made.append(os.path.join(directory, "oci-layout"))
+        if not os.path.isdir(blobs):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(blobs)
+                made.append(blobs)
+    except FileExistsError:
+        return _prepare(directory)  # another writer makes it too
+    except FileNotFoundError:
+        raise DestinationError("its directory does not exist", directory) from None
+    except NotADirectoryError:
+        raise DestinationError("not a directory", directory) from None
+    except OSError as error:
+        raise unwritable(directory, error) from None
+    return tuple(made)
+
+
+def _directories(directory: str, algorithms: set[str]) -> None:
+    for algorithm in algorithms:
+        try:
+            os.makedirs(os.path.join(directory, "blobs", algorithm), exist_ok=True)
+        except OSError as error:
+            raise unwritable(directory, error) from None

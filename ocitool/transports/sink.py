@@ -1,0 +1,68 @@
+"""What every destination takes, whatever it writes to.
+
+A destination is given finished blobs and what stands at its top, all at once: it knows everything before the first byte
+is written, and shows nothing before the last one is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from ocitool.blob import Blob
+from ocitool.digest import Digest
+from ocitool.task import Task
+from ocitool.transports.whole import Temporary
+
+
+class DockerImage(NamedTuple):
+    """What an engine without OCI support needs to know of an image: a line of `manifest.json`."""
+
+    config: Digest
+    layers: tuple[Digest, ...]
+
+
+class Root(NamedTuple):
+    """One image or index at the top. `descriptor`: its fields, without names. `names`: as the user knows them, may be
+    none. `docker`: the one image of it that `manifest.json` names, None for what is no image."""
+
+    descriptor: Mapping[str, Any]
+    names: tuple[str, ...]
+    docker: DockerImage | None
+
+
+class Bundle(NamedTuple):
+    """Everything that is to be written. `blobs`: each digest once, documents before what they name, all with size and
+    digest. `omitted`: digests that are named and left out on purpose."""
+
+    roots: tuple[Root, ...]
+    blobs: tuple[Blob, ...]
+    omitted: tuple[Digest, ...] = ()
+
+
+class Stored(NamedTuple):
+    """What writing came to. `skipped`: blobs that were there already. `verified`: every byte written was hashed."""
+
+    skipped: frozenset[Digest]
+    verified: bool
+
+
+class Sink(Protocol):
+    """A place to write to, held until `close`."""
+
+    transport: str
+    where: str
+
+    def blob(self, digest: Digest) -> Blob | None:
+        """A blob that is there already."""
+
+    def spool(self) -> Temporary:
+        """Where a layer is made: on the destination's file system where that saves a copy."""
+
+    def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+        """Writes all of it or nothing that anyone could see. Takes ownership of spooled blobs.
+
+        Raises `DestinationError`, and what reading the blobs raises."""
+
+    def close(self) -> None:
+        """Lets go of locks and of whatever was not written."""

@@ -1,0 +1,218 @@
+"""Files that appear whole or not at all: made under a temporary name beside their place, synced, then renamed.
+
+A temporary is locked (flock) by the process that makes it, for as long as that process lives. `sweep` removes those whose
+lock is free: their owner is dead. A live neighbour's is never touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import stat
+
+from ocitool.blob import Blob, FileBlob, OpenFile
+from ocitool.digest import Digest, verified
+from ocitool.errors import DestinationError, IntegrityError
+from ocitool.task import Task
+
+_NAME = re.compile(r"\.ocitool-[0-9a-f]{16}\.part")
+_COPY_STEP = 1 << 26
+_NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EIO)
+_FICLONE = 0x40049409
+
+
+class Temporary:
+    """A file in the making in `directory`. One of `place`, `replace` and `discard` ends it."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        while True:
+            self.path = os.path.join(directory, f".ocitool-{os.urandom(8).hex()}.part")
+            try:
+                self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            except OSError as error:
+                raise unwritable(directory, error) from None
+            try:
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
+                    return  # a file system without locks: its temporaries are never swept
+            # A sweeper may have come between creation and lock: what it removed is no use to anyone.
+            if os.fstat(self.descriptor).st_nlink:
+                return
+            os.close(self.descriptor)
+
+    def write(self, data: bytes | memoryview) -> None:
+        write_all(self.descriptor, data, self.directory)
+
+    def take(self, blob: Blob, task: Task, *, verify: bool) -> bool:
+        return transfer(blob, self.descriptor, task, verify=verify, where=self.directory)
+
+    def place(self, path: str) -> None:
+        """The file at a path where nothing stands. `DestinationError` where something does."""
+        self._sync()
+        try:
+            os.link(self.path, path)
+        except FileExistsError:
+            raise exists(path) from None
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+                raise unwritable(path, error) from None
+            if os.path.lexists(path):  # a file system without hard links
+                raise exists(path) from None
+            self.replace(path)
+            return
+        os.unlink(self.path)
+        self.close()
+        sync_directory(os.path.dirname(path) or ".")
+
+    def replace(self, path: str) -> None:
+        """The file at a path, whatever stands there."""
+        self._sync()
+        try:
+            os.replace(self.path, path)
+        except OSError as error:
+            raise unwritable(path, error) from None
+        self.close()
+        sync_directory(os.path.dirname(path) or ".")
+
+    def discard(self) -> None:
+        """Removes what was not placed; after that nothing happens."""
+        if self.descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+            self.close()
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def _sync(self) -> None:
+        try:
+            os.fsync(self.descriptor)
+        except OSError as error:
+            raise unwritable(self.directory, error) from None
+
+    def __del__(self) -> None:
+        if getattr(self, "descriptor", -1) >= 0:
+            self.discard()
+
+
+class SpooledBlob(FileBlob):
+    """A made blob in its temporary: a destination in the same directory takes the file itself."""
+
+    __slots__ = ("temporary",)
+
+    def __init__(self, temporary: Temporary, digest: Digest) -> None:
+        file = OpenFile(temporary.path, descriptor=os.dup(temporary.descriptor))
+        super().__init__(file, 0, file.size, digest)
+        self.temporary = temporary
+
+
+def sweep(directory: str) -> None:
+    """Removes the temporaries of this directory whose owners are dead."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return
+    for name in names:
+        if _NAME.fullmatch(name):
+            _sweep(os.path.join(directory, name))
+
+
+def _sweep(path: str) -> None:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(path)
+        finally:
+            os.close(descriptor)
+
+
+def transfer(blob: Blob, descriptor: int, task: Task, *, verify: bool, where: str) -> bool:
+    """The blob's bytes at the descriptor's position. Whether they were hashed: bytes of a local file are copied by the
+    kernel, unread, unless `verify`. Raises `IntegrityError`, `DestinationError`, `TransportError`."""
+    label = blob.digest.short if blob.digest else "blob"
+    if isinstance(blob, FileBlob) and not verify and _kernel_copy(blob, descriptor, task, label, where):
+        return False
+    for chunk in verified(blob.chunks(), blob.digest, blob.size):
+        task.check()
+        write_all(descriptor, chunk, where)
+        task.advance(label, len(chunk), blob.size)
+    return True
+
+
+def _kernel_copy(blob: FileBlob, descriptor: int, task: Task, label: str, where: str) -> bool:
+    """False where the file systems cannot, and nothing was copied."""
+    if not hasattr(os, "copy_file_range") or not blob.size:
+        return False
+    source = blob.descriptor
+    whole = blob.offset == 0 and os.fstat(source).st_size == blob.size
+    if whole and os.lseek(descriptor, 0, os.SEEK_CUR) == 0:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(descriptor, _FICLONE, source)
+            os.lseek(descriptor, 0, os.SEEK_END)
+            task.advance(label, blob.size, blob.size)
+            return True
+    done = 0
+    while done < blob.size:
+        task.check()
+        try:
+            count = os.copy_file_range(source, descriptor, min(_COPY_STEP, blob.size - done), blob.offset + done)
+        except OSError as error:
+            if error.errno in _NO_KERNEL_COPY and not done:
+                return False
+            raise unwritable(where, error) from None
+        if not count:
+            if not done:
+                return False
+            raise IntegrityError(f"{done} bytes where {blob.size} are stated")
+        done += count
+        task.advance(label, count, blob.size)
+    return True
+
+
+def write_all(descriptor: int, data: bytes | memoryview, where: str) -> None:
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise unwritable(where, error) from None
+
+
+def write_document(directory: str, name: str, data: bytes) -> None:
+    """A small file, whole, over the old one."""
+    temporary = Temporary(directory)
+    try:
+        temporary.write(data)
+        temporary.replace(os.path.join(directory, name))
+    finally:
+        temporary.discard()
+
+
+def sync_directory(path: str) -> None:
+    """Makes the names in a directory durable, where its file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def exists(path: str) -> DestinationError:
+    return DestinationError("exists already", path, hint="--force replaces it")
+
+
+def unwritable(path: str, error: OSError) -> DestinationError:
+    return DestinationError(f"cannot be written: {error.strerror or error}", path)
+
