@@ -1,0 +1,126 @@
+"""Edits of multi-arch indexes: entries replaced or dropped, and what spoke of them re-pointed, dropped or named.
+
+Sources: image-spec image-index.md, and the attestation storage of buildkit (annotation `vnd.docker.reference.digest`). An
+attestation, a signature or any other referrer speaks of one digest: of an image that changed it says nothing any more.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from ocitool.digest import Digest
+from ocitool.images import select
+from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Index
+from ocitool.transports.source import Source
+
+_OWN = ("mediaType", "digest", "size")
+_OF_CONTENT = ("data", "urls")
+"""Members of a descriptor that hold or lead to the content itself, so they go with it."""
+_BESIDE = re.compile(r"(?:.*:)?(?P<algorithm>[a-z0-9]+)-(?P<encoded>[0-9a-f]{64,128})(?:\.(?P<kind>[a-z]+))?", re.DOTALL)
+"""Tags that name a digest: cosign's `sha256-<hex>.sig`, `.att` and `.sbom`, and the referrers tag schema (no suffix)."""
+
+
+class Edited(NamedTuple):
+    """The new document, and the attestations that are no longer in it."""
+
+    raw: bytes
+    dropped: tuple[Descriptor, ...]
+
+
+def edit(index: Index, replaced: Mapping[Digest, Mapping[str, Any] | None]) -> Edited:
+    """The index with other manifests in place of some, or with None in place of one without it.
+
+    An entry keeps its place, its platform, annotations and unknown members; of the new descriptor only media type, digest and
+    size count. Attestations of what is replaced or dropped go; all other entries stay member for member. An index that
+    names none of the digests keeps its bytes. Nested indexes are the caller's: edit the inner one, then replace it here.
+    """
+    entries: list[Any] = []
+    dropped = []
+    changed = False
+    for descriptor in index.manifests:
+        fields = descriptor.fields
+        if descriptor.digest in replaced:
+            new = replaced[descriptor.digest]
+            if new is not None:
+                kept = {key: value for key, value in fields.items() if key not in _OF_CONTENT}
+                if any(new[key] != fields.get(key) for key in _OWN):
+                    fields = {**kept, **{key: new[key] for key in _OWN}}
+                    changed = True
+                entries.append(fields)
+            else:
+                changed = True
+        elif _speaks_of(descriptor, replaced):
+            dropped.append(descriptor)
+            changed = True
+        else:
+            entries.append(fields)
+    if not changed:
+        return Edited(index.raw, ())
+    return Edited(dump({**index.fields, "manifests": entries}), tuple(dropped))
+
+
+def _speaks_of(descriptor: Descriptor, replaced: Mapping[Digest, Mapping[str, Any] | None]) -> bool:
+    subject = descriptor.annotations.get(ATTESTATION_SUBJECT)
+    for digest, new in replaced.items():
+        if str(digest) == subject:
+            return new is None or new["digest"] != subject
+    return False
+
+
+def dump(fields: Mapping[str, Any]) -> bytes:
+    """A document's bytes: keys in their order, nothing between."""
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class Referrer(NamedTuple):
+    """Something beside an image that speaks of it by digest: `kind` is `signature`, `attestation`, or what it says it is."""
+
+    kind: str
+    subject: Digest
+    digest: Digest
+    tags: tuple[str, ...]
+
+
+def referrers(source: Source, subjects: Collection[Digest]) -> tuple[Referrer, ...]:
+    """What speaks of these manifests: by `subject`, by cosign's tags and the referrers tag schema, by buildkit's annotation.
+
+    Signatures often cover a multi-arch index and not its images: ask for both digests. Costs one look into each manifest.
+    """
+    if source.index is None or not subjects:
+        return ()
+    wanted = set(subjects)
+    by_text = {str(digest): digest for digest in wanted}
+    found: dict[tuple[Digest, Digest], Referrer] = {}
+
+    def add(kind: str, subject: Digest, listed: select.Listed) -> None:
+        found.setdefault((subject, listed.descriptor.digest), Referrer(kind, subject, listed.descriptor.digest, listed.tags))
+
+    for listed, _ in select.everything(source, source.index):
+        for tag in listed.tags:
+            name = _BESIDE.fullmatch(tag)
+            about = Digest(name["algorithm"], name["encoded"]) if name is not None else None
+            if name is not None and about in wanted:
+                add(_KINDS.get(name["kind"] or "", name["kind"] or "list of referrers"), about, listed)
+        spoken = by_text.get(listed.descriptor.annotations.get(ATTESTATION_SUBJECT, ""))
+        if spoken is not None:
+            add("attestation", spoken, listed)
+        if listed.document is not None:
+            subject = listed.document.fields.get("subject")
+            text = subject.get("digest") if isinstance(subject, dict) else None
+            if isinstance(text, str) and text in by_text:
+                add(_kind(listed.document.fields), by_text[text], listed)
+    return tuple(found.values())
+
+
+_KINDS = {"sig": "signature", "att": "attestation", "sbom": "SBOM"}
+
+
+def _kind(fields: Mapping[str, Any]) -> str:
+    stated = fields.get("artifactType")
+    if not isinstance(stated, str) or not stated:
+        config = fields.get("config")
+        stated = config.get("mediaType") if isinstance(config, dict) else None
+    return stated if isinstance(stated, str) and stated else "referrer"
