@@ -74,7 +74,8 @@ class Task:
             raise CancelledError("interrupted")
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """The results in order, computed on the I/O pool; the first error stops the others and is raised."""
+        """The results in order, computed on the I/O pool; the first error stops the others and is raised, when none of
+        them runs any more."""
         if len(items) < 2:
             return [function(item) for item in items]
         if self._io is None:
@@ -86,6 +87,9 @@ class Task:
             for future in futures:
                 future.cancel()
             self.cancel()
+            for future in futures:
+                if not future.cancelled():
+                    future.exception()
             raise
 
     @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, UnsupportedError
 from ocitool.images.image import Image, Layer
@@ -61,15 +62,7 @@ class Indexer:
         return held
 
     def _read(self, layer: Layer) -> LayerIndex:
-        blob = layer.blob
-        if blob is None:
-            raise NotFoundError(f"the layer {layer.digest or layer.number} is not here")
-        if layer.diff_id is None and layer.media_type and "layer" not in layer.media_type and "diff" not in layer.media_type:
-            raise UnsupportedError(f"a layer of type {layer.media_type} holds no file system")
-        if "+encrypted" in layer.media_type:
-            raise UnsupportedError("the layer is encrypted")
-        algorithm = layer.diff_id.algorithm if layer.diff_id else "sha256"
-        Digest(algorithm, "").hasher()  # a diff_id that cannot be checked is no base to stand on
+        blob, algorithm = readable(layer)
         if not self.verify:
             found = self._cache.find(layer.digest, blob.identity, algorithm)
             if found is not None:
@@ -79,6 +72,20 @@ class Indexer:
         index = scan(blob, self.task, algorithm=algorithm)
         self._cache.keep(index, blob.identity)
         return index
+
+
+def readable(layer: Layer) -> tuple[Blob, str]:
+    """The layer's blob and the algorithm of its diff_id, if this is a layer that can be read at all."""
+    blob = layer.blob
+    if blob is None:
+        raise NotFoundError(f"the layer {layer.digest or layer.number} is not here")
+    if layer.diff_id is None and layer.media_type and "layer" not in layer.media_type and "diff" not in layer.media_type:
+        raise UnsupportedError(f"a layer of type {layer.media_type} holds no file system")
+    if "+encrypted" in layer.media_type:
+        raise UnsupportedError("the layer is encrypted")
+    algorithm = layer.diff_id.algorithm if layer.diff_id else "sha256"
+    Digest(algorithm, "").hasher()  # a diff_id that cannot be checked is no base to stand on
+    return blob, algorithm
 
 
 def _key(layer: Layer, verify: bool) -> str:

@@ -130,6 +130,11 @@ class Tree:
         """Whether any hard link was resolved: without one, no file has several names."""
         return bool(self._inodes)
 
+    @property
+    def shared(self) -> frozenset[int]:
+        """The refs (as `inode` gives them) that some hard link shares, whether its name is still there or not."""
+        return frozenset(self._inodes.values())
+
     def links(self, ref: int) -> list[bytes]:
         """All names of the file behind a ref, sorted, where it has more than one; else nothing."""
         if self._links is None:

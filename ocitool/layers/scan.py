@@ -8,7 +8,7 @@ the index. Seeking reads headers alone and computes no digest.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -25,8 +25,13 @@ _EMPTY = hashlib.sha256(b"").digest()
 _ZEROS = bytes(1 << 16)
 
 
-def scan(blob: Blob, task: Task, *, algorithm: str = "sha256") -> LayerIndex:
-    """The whole index with every content hashed, in one pass. `algorithm`: of the diff_id to compute.
+Keep = Callable[[int, Entry, TarInput], None]
+"""Told of each regular file (row, entry) while its data is next in the tar; takes of it what it wants."""
+
+
+def scan(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep | None = None) -> LayerIndex:
+    """The whole index with every content hashed, in one pass. `algorithm`: of the diff_id to compute. `keep` takes the
+    contents instead: then none is hashed.
 
     Raises `IntegrityError` when the blob is not what its digest says, and whatever decoder and tar reader raise. A
     damaged blob with a stated digest is an integrity error, whichever part noticed first: see `_explain`.
@@ -64,12 +69,17 @@ def scan(blob: Blob, task: Task, *, algorithm: str = "sha256") -> LayerIndex:
             add = index.add
             holes = 0
             for entry in entries(tar, notes):
+                if keep is not None:
+                    if entry.kind == Kind.FILE:
+                        keep(len(index.paths), entry, tar)
+                    add(entry)
+                    continue
                 if entry.segments is not None:
                     holes = _count_holes(holes, entry)
                 add(entry, content_hash(tar, entry) if entry.kind == Kind.FILE else UNKNOWN)
     except (FormatError, IntegrityError) as error:
         raise _explain(blob, error) from None
-    index.hashed = "all"
+    index.hashed = "all" if keep is None else "none"
     index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
     index.size = size
     index.digest = Digest(stored_hasher.name, stored_hasher.hexdigest())

@@ -1,0 +1,428 @@
+"""The one class that creates files in a root file system; everything that unpacks goes through it.
+
+Contents are written first, each to a staging file of its own with all its attributes, while the layers are read; when the
+merged tree is known, staged files are renamed into the directories that are made for it. Nothing of an image is ever looked
+up by the kernel: every call names one new thing in a directory that this class made and holds by a descriptor. So no link
+of an image is followed, whatever its layers say.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from threading import Lock
+from typing import NamedTuple
+
+from ocitool.errors import DestinationError, FormatError, OcitoolError, UsageError
+from ocitool.images.snapshot import IdRange
+from ocitool.images.tree import Directory, Tree
+from ocitool.images.workplace import OPEN_DIRECTORY, Chain
+from ocitool.layers.entry import Entry, Kind, Segments, Xattrs
+from ocitool.task import Task
+
+Take = Callable[[int], Iterable[bytes | memoryview]]
+"""The next bytes of a content, in pieces."""
+
+_STAGING = b"staging"
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OWNER_XATTR = "user.rootlesscontainers"
+_NEVER_SET = frozenset({b"security.selinux"})
+_MAJORS, _MINORS = 1 << 12, 1 << 20
+_NOT_STORED = (errno.EOPNOTSUPP, errno.ENOTSUP)
+_FILE, _SYMLINK, _HARDLINK, _CHAR, _BLOCK, _FIFO = (
+    Kind.FILE, Kind.SYMLINK, Kind.HARDLINK, Kind.CHAR, Kind.BLOCK, Kind.FIFO,
+)  # fmt: skip
+
+
+class Owners(NamedTuple):
+    """Whose files are made. rootless: all are the user's own, no device is made, and of the xattrs only `user.*` are set.
+    Else exact, with ids of the image shifted by the maps where there are any. owner_xattr: rootless files and directories
+    carry the image's owner in `user.rootlesscontainers`."""
+
+    rootless: bool = False
+    uid_map: tuple[IdRange, ...] = ()
+    gid_map: tuple[IdRange, ...] = ()
+    owner_xattr: bool = False
+
+
+def parse_map(words: Sequence[str], flag: str) -> tuple[IdRange, ...]:
+    """CONTAINER:HOST[:SIZE] each. `UsageError` for anything else, and for ranges that overlap."""
+    found: list[IdRange] = []
+    for word in words:
+        parts = word.split(":")
+        if len(parts) not in (2, 3) or not all(part.isascii() and part.isdigit() and len(part) < 11 for part in parts):
+            raise UsageError(f"{flag} {word}: no map of ids", hint="CONTAINER:HOST[:SIZE], as in 0:100000:65536")
+        inside, outside, count = int(parts[0]), int(parts[1]), int(parts[2]) if len(parts) == 3 else 1
+        if not count or max(inside, outside) + count > 1 << 32:
+            raise UsageError(f"{flag} {word}: no such range of ids")
+        for other in found:
+            for start, its in ((inside, other.inside), (outside, other.outside)):
+                if start < its + other.count and its < start + count:
+                    raise UsageError(f"{flag} {word}: overlaps with another range")
+        found.append(IdRange(inside, outside, count))
+    return tuple(found)
+
+
+class Rootfs:
+    """Makes root file systems in the private directory `work`, out of one stock of staged files.
+
+    `stage` may be called from several threads; all else from one. The directory being filled is the last one entered:
+    `begin` (a root), `enter`, `put` and `whiteout` in it, `leave` with its attributes, until the root is left too.
+    `place` does all that for a merged tree. At most a few dozen descriptors are open. The memory is that of one path.
+    """
+
+    def __init__(self, work: int, owners: Owners, task: Task) -> None:
+        self.owners = owners
+        self.written = 0
+        """Bytes of contents."""
+        self._work = work
+        self._task = task
+        self._ids: dict[tuple[int, int], tuple[int, int]] = {}
+        self._told: Counter[str] = Counter()
+        self._lock = Lock()
+        self._chain: Chain | None = None
+        os.mkdir(_STAGING, 0o700, dir_fd=work)
+        self._staging = os.open(_STAGING, OPEN_DIRECTORY, dir_fd=work)
+        self._own, self._umask = self._probe()
+
+    def _probe(self) -> tuple[tuple[int, int], int]:
+        """Owner and umask of what is made here."""
+        descriptor = os.open(b"probe", _CREATE, 0o777, dir_fd=self._staging)
+        status = os.fstat(descriptor)
+        os.close(descriptor)
+        os.unlink(b"probe", dir_fd=self._staging)
+        return (status.st_uid, status.st_gid), 0o777 & ~status.st_mode
+
+    def __enter__(self) -> Rootfs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def clear(self) -> None:
+        """Removes the staging files that nothing took, and with them the means to make more."""
+        try:
+            with os.scandir(self._staging) as left:
+                for item in left:
+                    os.unlink(item.name, dir_fd=self._staging)
+            os.rmdir(_STAGING, dir_fd=self._work)
+        except OSError as error:
+            raise self._refused(error, b"") from None
+
+    def close(self) -> None:
+        """Lets go of all descriptors."""
+        if self._chain is not None:
+            self._chain.close()
+            os.close(self._chain.current)
+            self._chain = None
+        if self._staging >= 0:
+            os.close(self._staging)
+            self._staging = -1
+
+    # Contents, from several threads
+
+    def stage(self, ref: int, entry: Entry, take: Take) -> None:
+        """A regular file with all its attributes, under a name that `put` finds by `ref`."""
+        mode = self._file_mode(entry.mode)
+        made = mode & 0o777 | 0o600
+        try:
+            descriptor = os.open(b"%x" % ref, _CREATE, made, dir_fd=self._staging)
+            try:
+                if entry.segments is not None:
+                    self._sparse(descriptor, entry.segments, entry.size, take)
+                elif entry.stored:
+                    for piece in take(entry.stored):
+                        _write(descriptor, piece)
+                self._dress(descriptor, entry, mode, made & ~self._umask)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise self._refused(error, entry.path) from None
+        self.written += entry.stored
+
+    def _sparse(self, descriptor: int, segments: Segments, size: int, take: Take) -> None:
+        for offset, length in segments:
+            if length:
+                os.lseek(descriptor, offset, os.SEEK_SET)
+                for piece in take(length):
+                    _write(descriptor, piece)
+        os.ftruncate(descriptor, size)
+
+    # Attributes
+
+    def _file_mode(self, mode: int) -> int:
+        """On disk: without root's rights, a file that its owner may not read could never be packed again."""
+        return mode | 0o600 if self.owners.rootless and not mode & 0o400 else mode
+
+    def _directory_mode(self, mode: int) -> int:
+        return mode | 0o700 if self.owners.rootless and mode & 0o500 != 0o500 else mode
+
+    def _owner(self, entry: Entry) -> tuple[int, int]:
+        if self.owners.rootless:
+            return self._own
+        key = (entry.uid, entry.gid)
+        found = self._ids.get(key)
+        if found is None:
+            if len(self._ids) > 1 << 16:
+                self._ids.clear()
+            found = self._ids[key] = (
+                _mapped(self.owners.uid_map, entry.uid, "user", entry.path),
+                _mapped(self.owners.gid_map, entry.gid, "group", entry.path),
+            )
+        return found
+
+    def _dress(self, descriptor: int, entry: Entry, mode: int, made: int) -> None:
+        """All attributes of an open file or directory, in the order in which none undoes another: a change of owner takes
+        setuid and capabilities away, a mode may forbid xattrs."""
+        owner = self._owner(entry)
+        if owner != self._own:
+            os.fchown(descriptor, *owner)
+        if entry.xattrs is not None:
+            self._set_xattrs(descriptor, entry.xattrs)
+        if self.owners.owner_xattr and (entry.uid or entry.gid):
+            self._set_xattr(descriptor, _OWNER_XATTR.encode(), _owner_message(entry.uid, entry.gid))
+        if mode != made:
+            os.fchmod(descriptor, mode)
+        os.utime(descriptor, ns=(entry.mtime, entry.mtime))
+
+    def _set_xattrs(self, target: int | bytes, xattrs: Xattrs) -> None:
+        for name, value in xattrs:
+            if name in _NEVER_SET:
+                self._count("selinux")
+            elif self.owners.rootless and not name.startswith(b"user."):
+                self._count("xattrs-not-allowed")
+            elif not (self.owners.owner_xattr and name == _OWNER_XATTR.encode()):
+                self._set_xattr(target, name, value)
+
+    def _set_xattr(self, target: int | bytes, name: bytes, value: bytes) -> None:
+        try:
+            if isinstance(target, int):
+                os.setxattr(target, name, value)
+            else:
+                os.setxattr(target, name, value, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in _NOT_STORED or (self.owners.rootless and error.errno in (errno.EPERM, errno.EACCES)):
+                self._count("xattrs-not-stored")
+                return
+            raise
+
+    def _count(self, what: str) -> None:
+        with self._lock:
+            self._told[what] += 1
+
+    # Building a root
+
+    def begin(self, name: bytes, *, at: int | None = None) -> None:
+        """A new root directory in `work`, or in the directory open as `at`; it is the current one."""
+        assert self._chain is None
+        parent = self._work if at is None else at
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent)
+            self._chain = Chain(os.open(name, OPEN_DIRECTORY, dir_fd=parent))
+        except OSError as error:
+            raise self._refused(error, b"") from None
+
+    def enter(self, name: bytes) -> None:
+        """A new directory in the current one, which it becomes itself."""
+        chain = self._filled()
+        try:
+            os.mkdir(name, 0o700, dir_fd=chain.current)
+            chain.enter(name)
+        except OSError as error:
+            raise self._refused(error, self._path(name)) from None
+
+    def leave(self, entry: Entry, extra: Xattrs = ()) -> None:
+        """Gives the current directory its attributes, which nothing changes any more, and returns to the one above.
+
+        `extra`: xattrs of the caller's own; where they cannot be set, that is an error."""
+        chain = self._filled()
+        try:
+            for name, value in extra:
+                os.setxattr(chain.current, name, value)
+            self._dress(chain.current, entry, self._directory_mode(entry.mode), 0o700 & ~self._umask)
+            if chain.names:
+                chain.leave()
+            else:
+                os.close(chain.current)
+                self._chain = None
+        except OSError as error:
+            raise self._refused(error, self._path()) from None
+
+    def put(self, name: bytes, ref: int, entry: Entry, *, shared: bool = False) -> None:
+        """What is no directory, in the current directory. `ref` and `entry` are those of the file itself, not of a hard
+        link to it; `shared`: other names of it came before or may follow."""
+        here = self._filled().current
+        try:
+            if entry.kind == _FILE:
+                if shared:
+                    os.link(b"%x" % ref, name, src_dir_fd=self._staging, dst_dir_fd=here, follow_symlinks=False)
+                else:
+                    os.rename(b"%x" % ref, name, src_dir_fd=self._staging, dst_dir_fd=here)
+            elif shared:
+                staged = b"%x" % ref
+                if not _exists(staged, self._staging):
+                    self._special(staged, self._staging, entry)
+                os.link(staged, name, src_dir_fd=self._staging, dst_dir_fd=here, follow_symlinks=False)
+            else:
+                self._special(name, here, entry)
+        except OSError as error:
+            raise self._refused(error, self._path(name)) from None
+
+    def whiteout(self, name: bytes) -> None:
+        """Overlayfs's mark of what is gone: a character device 0/0 in the current directory."""
+        try:
+            os.mknod(name, stat.S_IFCHR | 0o600, os.makedev(0, 0), dir_fd=self._filled().current)
+        except OSError as error:
+            raise self._refused(error, self._path(name)) from None
+
+    def _special(self, name: bytes, where: int, entry: Entry) -> None:
+        kind = entry.kind
+        mode = self._file_mode(entry.mode)
+        if kind == _SYMLINK:
+            if not entry.link:
+                raise FormatError("a symbolic link to nothing at all", _shown(self._path(name)))
+            os.symlink(entry.link, name, dir_fd=where)
+        elif kind == _FIFO:
+            os.mkfifo(name, 0o600, dir_fd=where)
+        elif kind in (_CHAR, _BLOCK):
+            assert entry.device is not None
+            if self.owners.rootless:
+                self._count("devices")
+                os.close(os.open(name, _CREATE, 0o600, dir_fd=where))
+            else:
+                major, minor = entry.device
+                if major >= _MAJORS or minor >= _MINORS:
+                    raise DestinationError(f"no kernel has a device {major}:{minor}", _shown(self._path(name)))
+                kind_bits = stat.S_IFCHR if kind == _CHAR else stat.S_IFBLK
+                os.mknod(name, kind_bits | 0o600, os.makedev(major, minor), dir_fd=where)
+        else:
+            raise FormatError("a hard link to nothing", _shown(self._path(name)))
+        owner = self._owner(entry)
+        if owner != self._own:
+            os.chown(name, *owner, dir_fd=where, follow_symlinks=False)
+        if entry.xattrs is not None:
+            # There is no call for a name in a directory; the last component is not followed.
+            self._set_xattrs(b"/proc/self/fd/%d/%s" % (where, name), entry.xattrs)
+        if kind != _SYMLINK and mode != 0o600 & ~self._umask:
+            os.chmod(name, mode, dir_fd=where)
+        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=where, follow_symlinks=False)
+
+    def place(self, tree: Tree, name: bytes = b"rootfs") -> int:
+        """The whole tree as the directory `name`; the number of paths in it. Staged must be all its files."""
+        self.begin(name)
+        directories: list[Directory] = [tree.root]
+        below: list[Iterator[tuple[bytes, Directory | int]]] = [iter(tree.root.children.items())]
+        indexes, inode_of, shared_refs = tree.indexes, tree.inode, tree.shared
+        put, enter = self.put, self.enter
+        rename, staging = os.rename, self._staging
+        count = 0
+        while below:
+            for child, node in below[-1]:
+                count += 1
+                if isinstance(node, Directory):
+                    enter(child)
+                    directories.append(node)
+                    below.append(iter(node.children.items()))
+                    break
+                ref = inode_of(node)
+                shared = ref in shared_refs
+                if not shared and indexes[tree.layer(ref)].kinds[tree.row(ref)] == _FILE:
+                    try:  # as `put`, without making an entry of what nobody asks
+                        rename(b"%x" % ref, child, src_dir_fd=staging, dst_dir_fd=self._here)
+                    except OSError as error:
+                        raise self._refused(error, self._path(child)) from None
+                else:
+                    put(child, ref, tree.entry(ref), shared=shared)
+            else:
+                below.pop()
+                self.leave(tree.entry(directories.pop().ref))
+                if not count & 255:
+                    self._task.check()
+        self.clear()
+        return count
+
+    def tell(self) -> None:
+        """Notices of what could not be made as stated."""
+        for code, count in self._told.items():
+            self._task.notice(code, _NOTICES[code].format(count, "" if count == 1 else "s"))
+
+    @property
+    def _here(self) -> int:
+        assert self._chain is not None
+        return self._chain.current
+
+    def _filled(self) -> Chain:
+        assert self._chain is not None
+        return self._chain
+
+    def _path(self, name: bytes | None = None) -> bytes:
+        names = self._chain.names if self._chain is not None else []
+        return b"/".join([*names, name] if name is not None else names)
+
+    def _refused(self, error: OSError, path: bytes) -> OcitoolError:
+        """The operating system's word as ours."""
+        why = error.strerror or str(error)
+        if error.errno in (errno.EPERM, errno.EINVAL) and not self.owners.rootless:
+            return DestinationError(
+                f"cannot be made as the image states it: {why}", _shown(path),
+                hint="--rootless makes all files your own, and needs no rights",
+            )  # fmt: skip
+        return DestinationError(f"cannot be written: {why}", _shown(path))
+
+
+_NOTICES = {
+    "selinux": "{} SELinux label{} not set: they are the machine's own to give",
+    "xattrs-not-allowed": "{} extended attribute{} that only root may set",
+    "xattrs-not-stored": "{} extended attribute{} that the destination's file system does not take",
+    "devices": "{} device{} that only root may make: empty files stand for them",
+}
+
+
+def _write(descriptor: int, piece: bytes | memoryview) -> None:
+    done = os.write(descriptor, piece)
+    while done < len(piece):
+        piece = memoryview(piece)[done:]
+        done = os.write(descriptor, piece)
+
+
+def _exists(name: bytes, where: int) -> bool:
+    try:
+        os.stat(name, dir_fd=where, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _mapped(ranges: tuple[IdRange, ...], number: int, what: str, path: bytes) -> int:
+    for inside, outside, count in ranges:
+        if inside <= number < inside + count:
+            return outside + number - inside
+    if ranges:
+        raise DestinationError(
+            f"{what} {number} is outside of the map", _shown(path),
+            hint=f"a --{what[0]}id-map that covers it, or --rootless",
+        )  # fmt: skip
+    if not 0 <= number < (1 << 32) - 1:
+        raise DestinationError(f"no file system has a {what} {number}", _shown(path), hint="--rootless records it instead")
+    return number
+
+
+def _owner_message(uid: int, gid: int) -> bytes:
+    """rootlesscontainers.Resource as protobuf: field 1 uid, field 2 gid, a zero left out."""
+    out = bytearray()
+    for tag, value in ((0x08, uid), (0x10, gid)):
+        if value:
+            out.append(tag)
+            value &= (1 << 32) - 1
+            while value > 0x7F:
+                out.append(value & 0x7F | 0x80)
+                value >>= 7
+            out.append(value)
+    return bytes(out)
+
+
+def _shown(path: bytes) -> str:
+    return "/" + path.decode("utf-8", "replace")

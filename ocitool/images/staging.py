@@ -1,0 +1,181 @@
+"""The one pass over an image's layers that unpacking makes: each is read, verified, indexed and staged at once.
+
+Layers are read several at a time, the top ones first: what they list hides files of those below, which need not be written.
+Whether a file is hidden is a guess here, since only the merged tree knows of links between layers; where the guess was
+wrong, the layer is read a second time for the files that are needed after all. Memory: the indexes, and the paths of all
+layers but the lowest once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
+from ocitool.images.image import Image, Layer
+from ocitool.images.indexing import readable
+from ocitool.images.rootfs import Rootfs
+from ocitool.images.tree import Directory, Tree
+from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.index import LayerIndex
+from ocitool.layers.scan import scan
+from ocitool.layers.tar import TarInput
+from ocitool.task import Task
+
+_SHIFT = 32
+
+
+class Staged(NamedTuple):
+    """Every file of `tree` is staged under its ref; `read`: stored bytes that were read for it."""
+
+    tree: Tree
+    read: int
+
+
+class _Hiding(NamedTuple):
+    """What a layer hides of those below: `names` whatever stands there, `opaque` all below a directory."""
+
+    names: frozenset[bytes]
+    opaque: frozenset[bytes]
+
+
+def check(image: Image) -> None:
+    """Raises what is wrong with an image whose layers are to be written, before any is read."""
+    if not image.aligned:
+        raise FormatError(
+            f"{len(image.layers)} layers, and the configuration states {len(image.config.diff_ids)}", image.where
+        )
+    missing = [str(layer.digest or layer.number) for layer in image.layers if layer.blob is None]
+    if missing:
+        text = ", ".join(missing[:5])
+        raise NotFoundError(f"{len(missing)} of its {len(image.layers)} layers are not here: {text}", image.where)
+
+
+def stage(image: Image, rootfs: Rootfs, task: Task) -> Staged:
+    """Reads and verifies all layers, stages the files of the merged tree. Raises what `check`, `scan` and `Tree` raise, and
+    `FormatError` where a hard link of the merged tree leads to nothing."""
+    check(image)
+    skipped: set[int] = set()
+    hiding: dict[int, _Hiding] = {}
+    indexes: dict[int, LayerIndex] = {}
+
+    def first_pass(layer: Layer) -> None:
+        above = [found for number, found in list(hiding.items()) if number > layer.number]
+        index = _read(image, layer, rootfs, task, skip=_hidden(above), skipped=skipped)
+        if layer.number:
+            hiding[layer.number] = _hides(index)
+        indexes[layer.number] = index
+
+    task.map(first_pass, _distinct(image)[::-1])
+    read = sum(layer.size for layer in _distinct(image))
+    for layer, same in _repeated(image):
+        index = indexes[layer.number] = indexes[same.number]
+        _match(image, layer, index)
+        skipped.update(layer.number << _SHIFT | row for row, kind in enumerate(index.kinds) if kind == Kind.FILE)
+    tree = Tree([indexes[layer.number] for layer in image.layers])
+    for path, ref in tree.broken:
+        if tree.find(path) == ref:
+            raise FormatError("a hard link to nothing", "/" + path.decode("utf-8", "replace"))
+    needed = _needed(tree, skipped) if skipped else {}
+    for number, rows in needed.items():
+        _read(image, image.layers[number], rootfs, task, only=rows)
+        read += image.layers[number].size
+    return Staged(tree, read)
+
+
+def _read(
+    image: Image, layer: Layer, rootfs: Rootfs, task: Task, *,
+    skip: Callable[[bytes], bool] | None = None, skipped: set[int] | None = None, only: Collection[int] | None = None,
+) -> LayerIndex:  # fmt: skip
+    """One pass over a layer: its verified index, and its files staged but for those that `skip` names (told in `skipped`),
+    or those rows `only`."""
+    base = layer.number << _SHIFT
+    put = rootfs.stage
+
+    def keep(row: int, entry: Entry, tar: TarInput) -> None:
+        if only is not None and row not in only:
+            return
+        if skip is not None and skipped is not None and skip(entry.path):
+            skipped.add(base + row)
+            return
+        put(base + row, entry, tar.pieces)
+
+    where = f"{image.where}: layer {layer.number}"
+    try:
+        blob, algorithm = readable(layer)
+        index = scan(blob, task, algorithm=algorithm, keep=keep)
+    except OcitoolError as error:
+        raise error.at(where) from None
+    _match(image, layer, index)
+    return index
+
+
+def _match(image: Image, layer: Layer, index: LayerIndex) -> None:
+    if layer.diff_id is not None and index.diff_id != layer.diff_id:
+        raise IntegrityError(
+            f"unpacks to {index.diff_id}, the configuration states {layer.diff_id}", f"{image.where}: layer {layer.number}"
+        )
+
+
+def _key(layer: Layer) -> object:
+    algorithm = layer.diff_id.algorithm if layer.diff_id else None
+    return (str(layer.digest), algorithm) if layer.digest is not None else layer.number
+
+
+def _distinct(image: Image) -> list[Layer]:
+    """Each layer once: of one that is listed twice the upper."""
+    return sorted({_key(layer): layer for layer in image.layers}.values(), key=lambda layer: layer.number)
+
+
+def _repeated(image: Image) -> list[tuple[Layer, Layer]]:
+    upper = {_key(layer): layer for layer in image.layers}
+    return [(layer, upper[_key(layer)]) for layer in image.layers if upper[_key(layer)].number != layer.number]
+
+
+def _hides(index: LayerIndex) -> _Hiding:
+    names, opaque = [], []
+    for path, kind in zip(index.paths, index.kinds, strict=True):
+        if kind == Kind.OPAQUE:
+            opaque.append(path)
+        elif kind not in (Kind.DIRECTORY, Kind.METADATA):
+            names.append(path)
+    return _Hiding(frozenset(names), frozenset(opaque))
+
+
+def _hidden(above: list[_Hiding]) -> Callable[[bytes], bool] | None:
+    """Whether upper layers hide a path, as far as their names tell."""
+    if not above:
+        return None
+    known: dict[bytes, bool] = {}
+    all_hidden = any(b"" in one.opaque for one in above)
+
+    def gone(directory: bytes) -> bool:
+        """Whether all of a lower directory's files are hidden."""
+        asked, at, found = [], directory, None
+        while found is None:
+            found = known.get(at) if at else all_hidden
+            if found is None:
+                asked.append(at)
+                found = any(at in one.names or at in one.opaque for one in above) or None
+                at = at.rpartition(b"/")[0]
+        if len(known) > 1 << 16:
+            known.clear()
+        for one in asked:
+            known[one] = found
+        return found
+
+    def hidden(path: bytes) -> bool:
+        return any(path in one.names for one in above) or gone(path.rpartition(b"/")[0])
+
+    return hidden
+
+
+def _needed(tree: Tree, skipped: set[int]) -> dict[int, set[int]]:
+    """The rows by layer that were skipped, and that the tree shows."""
+    found: dict[int, set[int]] = {}
+    for _, node in tree.walk():
+        if not isinstance(node, Directory):
+            ref = tree.inode(node)
+            if ref in skipped:
+                found.setdefault(tree.layer(ref), set()).add(tree.row(ref))
+    return found

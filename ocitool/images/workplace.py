@@ -1,0 +1,307 @@
+"""Directories that appear whole or not at all: made under a temporary name beside their place, renamed at the end.
+
+A temporary `.NAME.ocitool-XXXXXXXXXXXXXXXX` is locked (flock) by the process that makes it, for as long as it lives. One
+whose lock is free has a dead owner, and the next run that works beside it removes it; a live neighbour's is never touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import signal
+import stat
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+
+from ocitool.errors import DestinationError
+
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PATTERN = re.compile(rb"\..+\.ocitool-[0-9a-f]{16}", re.DOTALL)
+_NAME_LENGTH = 200
+DEEPEST_OPEN = 64
+"""Directories held open at once on the way down a tree."""
+
+
+class Workplace:
+    """A private directory beside `destination`, which must be absent or an empty directory; `DestinationError` if not.
+
+    Use as a context: what was not published at its end is removed. `descriptor` is the directory's.
+    """
+
+    def __init__(self, destination: str) -> None:
+        self.destination = destination
+        path = os.fsencode(os.path.realpath(destination))
+        self._parent_path, self._name = os.path.split(path)
+        _check(path, destination)
+        try:
+            self._parent = os.open(self._parent_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise DestinationError("its directory does not exist", destination) from None
+        except OSError as error:
+            raise _unusable(error, destination) from None
+        try:
+            _sweep(self._parent)
+            self.descriptor = self._make()
+        except OSError as error:
+            os.close(self._parent)
+            raise _unusable(error, destination) from None
+        except BaseException:
+            os.close(self._parent)
+            raise
+
+    def __enter__(self) -> Workplace:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with undisturbed():
+            with contextlib.suppress(OSError):
+                remove(self._parent, self._temporary, self.descriptor)
+            os.close(self.descriptor)
+            os.close(self._parent)
+
+    def publish(self, name: bytes | None = None) -> None:
+        """Puts the directory (or `name` in it, in its stead) where the destination is to be, in one step."""
+        try:
+            if name is None:
+                os.fchmod(self.descriptor, 0o777 & ~self.umask)
+                os.rename(self._temporary, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
+            else:
+                os.rename(name, self._name, src_dir_fd=self.descriptor, dst_dir_fd=self._parent)
+            with contextlib.suppress(OSError):  # some file systems cannot
+                os.fsync(self._parent)
+        except OSError as error:
+            raise _unusable(error, self.destination) from None
+
+    def write(self, name: str, data: bytes) -> None:
+        """A small file in it, synced."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(name, flags, 0o666, dir_fd=self.descriptor)
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _unusable(error, os.path.join(self.destination, name)) from None
+
+    def mkdir(self, name: str) -> None:
+        try:
+            os.mkdir(name, 0o777, dir_fd=self.descriptor)
+        except OSError as error:
+            raise _unusable(error, os.path.join(self.destination, name)) from None
+
+    @property
+    def path(self) -> str:
+        """Where it is now: for whoever can only work with paths. Nothing of an image may be part of what is appended."""
+        return os.fsdecode(os.path.join(self._parent_path, self._temporary))
+
+    def _make(self) -> int:
+        while True:
+            self._temporary = b"." + self._name[:_NAME_LENGTH] + b".ocitool-" + os.urandom(8).hex().encode()
+            os.mkdir(self._temporary, 0o777, dir_fd=self._parent)
+            descriptor = os.open(self._temporary, OPEN_DIRECTORY, dir_fd=self._parent)
+            try:
+                # A setgid parent or its default access list would have a say in everything made below.
+                self.umask = 0o777 & ~os.fstat(descriptor).st_mode
+                for name in ("system.posix_acl_default", "system.posix_acl_access"):
+                    with contextlib.suppress(OSError):
+                        os.removexattr(descriptor, name)
+                os.fchmod(descriptor, 0o700)
+                held = _lock(descriptor)
+                # A sweeper may have come between creation and lock.
+                if held and os.fstat(descriptor).st_nlink:
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+
+def _check(path: bytes, shown: str) -> None:
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        if path.endswith(b"/"):
+            raise DestinationError("it has no name", shown) from None
+        return
+    except OSError as error:
+        raise _unusable(error, shown) from None
+    if not stat.S_ISDIR(status.st_mode):
+        raise DestinationError("exists, and is no directory", shown)
+    try:
+        with os.scandir(path) as found:
+            if next(found, None) is not None:
+                raise DestinationError("exists, and is not empty", shown, hint="name a new directory, or empty this one")
+    except OSError as error:
+        raise _unusable(error, shown) from None
+    if os.path.ismount(path):
+        raise DestinationError("is a mount point, which no directory can replace", shown, hint="name a directory in it")
+    here = os.stat(".")
+    if (here.st_dev, here.st_ino) == (status.st_dev, status.st_ino):
+        raise DestinationError("the current directory cannot be replaced", shown, hint="name a new directory")
+
+
+def _unusable(error: OSError, where: str) -> DestinationError:
+    return DestinationError(f"cannot be written: {error.strerror or error}", where)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether it is ours; a file system without locks has no sweepers either."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN)
+    return True
+
+
+def _sweep(parent: int) -> None:
+    with contextlib.suppress(OSError):
+        for name in os.listdir(parent):
+            path = os.fsencode(name)
+            if _PATTERN.fullmatch(path):
+                with contextlib.suppress(OSError):
+                    _sweep_one(parent, path)
+
+
+def _sweep_one(parent: int, name: bytes) -> None:
+    descriptor = os.open(name, OPEN_DIRECTORY, dir_fd=parent)
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid():
+            return
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with undisturbed():
+            remove(parent, name, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(parent: int, name: bytes, directory: int) -> None:
+    """Removes the directory `name` in `parent`, open as `directory`, and everything below it; follows no link.
+
+    However deep and whatever the modes. A name that meanwhile means another directory (or none) is left alone.
+    """
+    status = os.fstat(directory)
+    try:
+        named = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino):
+        return
+    chain = Chain(directory)
+    todo: list[list[bytes]] = [_emptied(directory)]
+    try:
+        while True:
+            if todo[-1]:
+                chain.enter(todo[-1].pop())
+                todo.append(_emptied(chain.current))
+            elif len(todo) == 1:
+                break
+            else:
+                below = chain.leave()
+                todo.pop()
+                os.rmdir(below, dir_fd=chain.current)
+    finally:
+        chain.close()
+    os.rmdir(name, dir_fd=parent)
+
+
+def _emptied(directory: int) -> list[bytes]:
+    """Removes all but the directories in it, and names those."""
+    if os.fstat(directory).st_mode & 0o700 != 0o700:
+        os.fchmod(directory, 0o700)
+    below = []
+    with os.scandir(directory) as found:
+        for item in found:
+            if item.is_dir(follow_symlinks=False):
+                below.append(os.fsencode(item.name))
+            else:
+                os.unlink(item.name, dir_fd=directory)
+    return below
+
+
+class Chain:
+    """The directories from a start down to the current one; at most `DEEPEST_OPEN` of them are open, whatever the depth.
+
+    Only real directories are entered. One that was closed on the way down is opened again through `..` and must be the
+    very same.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.current = start
+        self.names: list[bytes] = []
+        self._start = start
+        self._open: list[int] = [start]  # -1 once closed
+        self._known: list[tuple[int, int]] = [(0, 0)]
+
+    def enter(self, name: bytes) -> None:
+        try:
+            descriptor = os.open(name, OPEN_DIRECTORY, dir_fd=self.current)
+        except PermissionError:
+            descriptor = _opened_up(name, self.current)
+        depth = len(self._open)
+        if depth > DEEPEST_OPEN:
+            old = depth - DEEPEST_OPEN
+            if self._open[old] >= 0:
+                status = os.fstat(self._open[old])
+                self._known[old] = (status.st_dev, status.st_ino)
+                os.close(self._open[old])
+                self._open[old] = -1
+        self._open.append(descriptor)
+        self._known.append((0, 0))
+        self.names.append(name)
+        self.current = descriptor
+
+    def leave(self) -> bytes:
+        """Back to the parent; the name of what was left."""
+        depth = len(self._open) - 2
+        if self._open[depth] < 0:
+            descriptor = os.open("..", OPEN_DIRECTORY, dir_fd=self.current)
+            status = os.fstat(descriptor)
+            self._open[depth] = descriptor
+            if (status.st_dev, status.st_ino) != self._known[depth]:
+                raise DestinationError("someone moves directories about in it", os.fsdecode(b"/".join(self.names)))
+        os.close(self._open.pop())
+        self._known.pop()
+        self.current = self._open[-1]
+        return self.names.pop()
+
+    def close(self) -> None:
+        """Closes all but the start."""
+        while len(self._open) > 1:
+            descriptor = self._open.pop()
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.names.clear()
+        self.current = self._start
+
+
+def _opened_up(name: bytes, parent: int) -> int:
+    """A directory that its owner may not even look into, made accessible."""
+    handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        os.chmod(f"/proc/self/fd/{handle}", 0o700)
+        return os.open(name, OPEN_DIRECTORY, dir_fd=parent)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Cleaning up that a second Ctrl-C does not cut short."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
