@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from typing import NamedTuple
 
 from ocitool import reference
+from ocitool.blob import Blob
+from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.task import Task
-from ocitool.transports.sink import Sink
+from ocitool.transports.layout import stored
+from ocitool.transports.sink import Bundle, Sink, Stored
+from ocitool.transports.whole import Temporary
 
 _ENDINGS = {".tar": "none", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd"}
 
@@ -45,14 +50,40 @@ def _ending(path: str) -> str | None:
     return next((codec for ending, codec in _ENDINGS.items() if path.endswith(ending)), None)
 
 
-def open_sink(destination: Destination, task: Task, *, force: bool = False) -> Sink:
-    """Raises `DestinationError` where something stands in the way. The caller closes it."""
+def open_sink(destination: Destination, task: Task, *, force: bool = False, dry_run: bool = False) -> Sink:
+    """Raises `DestinationError` where something stands in the way. The caller closes it. `dry_run`: nothing is written, and
+    what is there already is still known."""
+    from ocitool.transports.archive_sink import ArchiveSink, StandardOutput
+
     if destination.kind == "layout":
         from ocitool.transports.layout_sink import LayoutSink
 
-        return LayoutSink(destination.path, task)
-    from ocitool.transports.archive_sink import ArchiveSink, StandardOutput
-
+        return Rehearsal(destination.path, layout=True) if dry_run else LayoutSink(destination.path, task)
+    if dry_run:
+        return Rehearsal(destination.path, layout=False)
     if destination.kind == "stdout":
         return StandardOutput()
     return ArchiveSink(destination.path, force=force, compression=_ending(destination.path) or "none")
+
+
+class Rehearsal:
+    """A destination that only says what writing to it would come to."""
+
+    transport = "none"
+
+    def __init__(self, path: str, *, layout: bool) -> None:
+        self.where = path
+        self._layout = layout
+
+    def blob(self, digest: Digest) -> Blob | None:
+        return stored(self.where, digest) if self._layout else None
+
+    def spool(self) -> Temporary:
+        return Temporary(tempfile.gettempdir())
+
+    def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+        there = (self.blob(blob.digest) for blob in bundle.blobs if blob.digest)
+        return Stored(frozenset(blob.digest for blob in there if blob is not None and blob.digest), False)
+
+    def close(self) -> None:
+        pass
