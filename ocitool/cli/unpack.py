@@ -1,0 +1,104 @@
+"""`ocitool unpack`."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+
+from ocitool.cli import options as o
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_EXAMPLES = """\b
+Examples:
+  ocitool unpack image.tar work                    work/rootfs, to be edited and repacked
+  ocitool unpack --as rootfs image.tar root        the file system alone
+  ocitool unpack --as bundle layout:tag bundle     for crun run or runc run
+  ocitool unpack --as layers image.tar store       each layer once, for overlay mounts
+  ocitool unpack --as tar image.tar flat.tar
+"""
+
+
+class As(Enum):
+    editable = "editable"
+    rootfs = "rootfs"
+    bundle = "bundle"
+    layers = "layers"
+    tar = "tar"
+
+
+@app.command(epilog=_EXAMPLES, short_help="Take an image apart into files.")
+def unpack(
+    ref: o.Ref,
+    dest: Annotated[str, typer.Argument(metavar="DEST", help="A new or empty directory; for tar a new file, or -.")],
+    form: Annotated[As, typer.Option("--as", help="What to make.")] = As.editable,
+    platform: o.PlatformOption = None,
+    all_platforms: Annotated[bool, typer.Option("--all-platforms", help="With layers: every image of an index.")] = False,
+    rootless: Annotated[
+        bool, typer.Option("--rootless", help="All files are your own. The default unless you are root.")
+    ] = False,
+    rootless_xattr: Annotated[
+        bool, typer.Option("--rootless-xattr", help="Rootless: keep owners in user.rootlesscontainers too.")
+    ] = False,
+    uid_map: Annotated[
+        list[str] | None, typer.Option("--uid-map", metavar="CONTAINER:HOST[:SIZE]", help="Shift user ids. Repeatable.")
+    ] = None,
+    gid_map: Annotated[
+        list[str] | None, typer.Option("--gid-map", metavar="CONTAINER:HOST[:SIZE]", help="Shift group ids. Repeatable.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="With tar: replace an existing file.")] = False,
+    format: o.FormatOption = o.Format.text,
+    report: o.ReportOption = None,
+    no_cache: o.NoCache = False,
+    jobs: o.Jobs = 4,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+) -> None:
+    """Unpack an image; every layer is verified on the way, and DEST is whole or not there."""
+    from ocitool.errors import UsageError
+    from ocitool.images.rootfs import Owners, parse_map
+
+    owners = Owners(
+        rootless or os.geteuid() != 0, parse_map(uid_map or (), "--uid-map"), parse_map(gid_map or (), "--gid-map"),
+        rootless_xattr,
+    )  # fmt: skip
+    _only(form, all_platforms, "--all-platforms", As.layers)
+    _only(form, force, "--force", As.tar)
+    _only(form, rootless or rootless_xattr or uid_map or gid_map, "ownership", As.editable, As.rootfs, As.bundle, As.layers)
+    if rootless_xattr and not owners.rootless:
+        raise UsageError("--rootless-xattr needs --rootless: root sets the owners themselves")
+    with o.running(verify=form is As.tar, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
+        result: Any
+        if form is As.layers:
+            from ocitool.operations.unpack import store
+
+            result = store.unpack(ref, dest, reading, platform=platform, all_platforms=all_platforms, owners=owners)
+        elif form is As.tar:
+            from ocitool.operations.unpack import flat
+
+            result = flat.unpack(ref, dest, reading, platform=platform, force=force)
+            if dest == "-":
+                return
+        else:
+            from ocitool.operations.unpack import editable
+
+            result = editable.unpack(ref, dest, reading, form=form.value, platform=platform, owners=owners)
+        if format is o.Format.json:
+            from ocitool.report.json import fields
+            from ocitool.report.json import unpack as json
+
+            o.write([fields.text(json.unpack(result))], report)
+        else:
+            from ocitool.report.text import unpack as text
+
+            o.write(text.unpack(result), report)
+
+
+def _only(form: As, given: object, what: str, *forms: As) -> None:
+    from ocitool.errors import UsageError
+
+    if given and form not in forms:
+        raise UsageError(f"{what} is for --as {', '.join(one.value for one in forms)}")

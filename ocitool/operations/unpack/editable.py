@@ -1,0 +1,158 @@
+"""`unpack --as editable`, `rootfs` and `bundle`: the merged root file system, exactly, and what repacking needs beside it.
+
+    DEST/rootfs/                the file system
+    DEST/image/manifest.json    the manifest's bytes, where there is one
+    DEST/image/config.json      the configuration's bytes
+    DEST/image/reference.json   where the image came from, and how it was unpacked
+    DEST/image/snapshot         what was written: see `ocitool.images.snapshot`
+    DEST/config.json            of a bundle: how to run it
+
+All of it is made beside DEST and renamed at the end, so DEST is whole or absent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ocitool import reference as references
+from ocitool.errors import DestinationError, OcitoolError
+from ocitool.images import snapshot
+from ocitool.images.image import Image
+from ocitool.images.rootfs import Owners, Rootfs
+from ocitool.images.staging import check, stage
+from ocitool.images.tree import Tree
+from ocitool.images.workplace import OPEN_DIRECTORY, Workplace
+from ocitool.operations.reading import Reading
+from ocitool.task import Notice, Task
+
+Form = Literal["editable", "rootfs", "bundle"]
+SCHEMA = "ocitool/unpacked"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """`entries`: paths in the file system, without its root. `read`: stored bytes of layers; `written`: bytes of contents."""
+
+    reference: str
+    form: Form
+    destination: str
+    image: Image
+    owners: Owners
+    entries: int
+    read: int
+    written: int
+    notices: tuple[Notice, ...]
+
+
+def unpack(
+    reference: str, dest: str, reading: Reading, *, form: Form = "editable", platform: str | None = None, owners: Owners
+) -> Unpacked:
+    """The image in `dest`, which must be absent or an empty directory. Every layer is verified; whatever goes wrong, nothing is
+    left. Raises `DestinationError` before anything is read where the destination will not do."""
+    task = reading.task
+    with Workplace(dest) as work:
+        image = reading.image(reference, platform)
+        check(image)
+        with Rootfs(work.descriptor, owners, task) as rootfs:
+            tree, read = stage(image, rootfs, task)
+            entries = rootfs.place(tree)
+            written = rootfs.written
+            _tell(rootfs, form, task)
+        if form == "rootfs":
+            work.publish(b"rootfs")
+        else:
+            _describe(work, reference, image, tree, owners)
+            if form == "bundle":
+                work.write("config.json", _runtime_config(image, owners))
+            work.publish()
+    return Unpacked(reference, form, dest, image, owners, entries, read, written, tuple(task.notices))
+
+
+def _tell(rootfs: Rootfs, form: Form, task: Task) -> None:
+    if rootfs.owners.rootless:
+        kept = "are lost" if form == "rootfs" and not rootfs.owners.owner_xattr else "are recorded beside them"
+        task.notice("rootless", f"rootless: all files are your own; the image's owners {kept}")
+    rootfs.tell()
+
+
+def _describe(work: Workplace, reference: str, image: Image, tree: Tree, owners: Owners) -> None:
+    """The folder `image`."""
+    work.mkdir("image")
+    if image.manifest is not None:
+        work.write("image/manifest.json", image.manifest.raw)
+    work.write("image/config.json", image.config.raw)
+    text = json.dumps(provenance(reference, image, owners), indent=2) + "\n"
+    work.write("image/reference.json", text.encode())
+    header = snapshot.Header(owners.rootless, owners.uid_map, owners.gid_map, owners.owner_xattr)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        root = os.open(b"rootfs", OPEN_DIRECTORY, dir_fd=work.descriptor)
+        try:
+            target = os.open("image/snapshot", flags, 0o666, dir_fd=work.descriptor)
+            try:
+                snapshot.write(target, header, snapshot.record(tree, root, header))
+            finally:
+                os.close(target)
+        finally:
+            os.close(root)
+    except OSError as error:
+        raise DestinationError(f"cannot be written: {error.strerror or error}", work.destination) from None
+
+
+def provenance(reference: str, image: Image, owners: Owners) -> dict[str, Any]:
+    """What `image/reference.json` holds."""
+    manifest = image.manifest
+    return {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "reference": absolute(reference),
+        "transport": image.transport,
+        "manifestDescriptor": None
+        if manifest is None
+        else {"mediaType": manifest.media_type, "digest": str(image.digest), "size": len(manifest.raw)},
+        "platform": {
+            "os": image.platform.os,
+            "architecture": image.platform.architecture,
+            "variant": image.platform.variant,
+        },
+        "tags": list(image.tags),
+        "rootless": owners.rootless,
+        "uidMap": [list(one) for one in owners.uid_map],
+        "gidMap": [list(one) for one in owners.gid_map],
+        "layers": [
+            {
+                "digest": str(layer.digest) if layer.digest else None,
+                "diffId": str(layer.diff_id),
+                "mediaType": layer.media_type,
+                "size": layer.size,
+            }
+            for layer in image.layers
+        ],
+    }
+
+
+def absolute(reference: str) -> str | None:
+    """The reference as it reads from anywhere; None for standard input."""
+    parsed = references.parse(reference)
+    for path, rest in parsed.splits():
+        if path == "-":
+            return None
+        if os.path.exists(path):
+            words = [parsed.transport, os.path.abspath(path), rest]
+            return ":".join(word for word in words if word is not None)
+    return reference
+
+
+def _runtime_config(image: Image, owners: Owners) -> bytes:
+    from ocitool.operations.unpack.bundle import runtime_config
+
+    try:
+        return runtime_config(
+            image.config, rootless=owners.rootless, uid_map=owners.uid_map, gid_map=owners.gid_map
+        )
+    except OcitoolError as error:
+        raise error.at(image.where) from None
