@@ -25,17 +25,22 @@ def write(entries: Iterable[tuple[Entry, Iterable[bytes]]]) -> Iterator[bytes]:
     """The tar of these entries with their contents, in pieces. A content whose length is not the entry's size is a
     `FormatError`, raised after the piece that shows it."""
     for entry, content in entries:
-        yield header(entry)
-        written = 0
-        for piece in content:
-            written += len(piece)
-            yield piece
-        expected = entry.size if entry.kind == Kind.FILE else 0
-        if written != expected:
-            raise FormatError(f"{written} bytes of content where the entry says {expected}")
-        if written % _BLOCK:
-            yield bytes(-written % _BLOCK)
+        yield from member(entry, content)
     yield END
+
+
+def member(entry: Entry, content: Iterable[bytes], further: Mapping[bytes, bytes] | None = None) -> Iterator[bytes]:
+    """One entry with its content and padding: see `write` and `header`."""
+    yield header(entry, further)
+    written = 0
+    for piece in content:
+        written += len(piece)
+        yield piece
+    expected = entry.size if entry.kind == Kind.FILE else 0
+    if written != expected:
+        raise FormatError(f"{written} bytes of content where the entry says {expected}")
+    if written % _BLOCK:
+        yield bytes(-written % _BLOCK)
 
 
 def header(entry: Entry, further: Mapping[bytes, bytes] | None = None) -> bytes:

@@ -1,0 +1,244 @@
+"""A layer's tar with some members taken out, replaced or added; everything else byte for byte as it stood.
+
+The index says where each member begins and ends, so the layer is copied as a stream with cuts: no untouched header is read
+again or written anew, whatever dialect, pax record or sparse map it has. Memory: a few steps of 512 KiB and the extension
+headers of one member.
+
+Bytes behind the last member stay as they are: end-of-archive blocks, padding, trailing data. A layer without end blocks gets
+them only when members are added, because readers need not agree on what stands behind an end that is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import NamedTuple
+
+from ocitool.blob import Blob
+from ocitool.digest import Digest, verified
+from ocitool.errors import FormatError, LimitError, UnsupportedError
+from ocitool.layers import codec, tarwriter
+from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.index import LayerIndex
+from ocitool.layers.tar import BLOCK, ChunkInput
+from ocitool.task import Task
+
+_HEADERS = 64 << 20
+"""Bytes in front of one member's data: sparse maps at their limit are below it."""
+_LASTING = re.compile(rb" (?:SCHILY\.xattr\.|GNU\.sparse\.)[^=]*=")
+"""Global records that a later entry's own records cannot take back."""
+
+
+class LayerEdit(NamedTuple):
+    """What becomes of a layer. Row numbers are those of its index.
+
+    drop: rows that go. replace: row -> the entry written in its place. add: written behind the last member, in this order.
+    """
+
+    drop: frozenset[int] = frozenset()
+    replace: Mapping[int, Entry] = {}
+    add: tuple[Entry, ...] = ()
+
+
+Contents = Callable[[Entry], Iterable[bytes]]
+"""The content of a new entry, of exactly its size; asked once an entry, in the order in which entries are written."""
+
+
+def rewrite(
+    blob: Blob, index: LayerIndex, edit: LayerEdit, content: Contents, task: Task, *, diff_id: Digest | None = None
+) -> Iterator[bytes]:
+    """The uncompressed tar of the layer with the edit applied. `index`: as read from this blob, with its offsets.
+
+    The blob is read to its end and checked against its digest, and against `diff_id` where one is given: nothing that was
+    yielded may be believed before the iterator ended. Raises `IntegrityError`, whatever the decoder raises, and
+    `UnsupportedError` for entries that a global pax header of this layer would change.
+    """
+    explicit = bool(edit.add or edit.replace) and _has_globals(blob, index)
+
+    def members(entries: Iterable[Entry]) -> Iterator[bytes]:
+        for entry in entries:
+            task.check()
+            yield from tarwriter.member(entry, content(entry), _everything(entry) if explicit else None)
+
+    with _unpacked(blob, task, diff_id) as tar:
+        for row in sorted(edit.drop | edit.replace.keys()):
+            begin = _end(index, row - 1)
+            yield from _copied(tar, begin - tar.offset)
+            yield from _lasting(_region(tar, index.offsets[row] - begin))
+            if row in edit.replace:
+                yield from members([edit.replace[row]])
+            tar.skip(_data_end(index, row) - tar.offset)
+            tar.pad(-tar.offset % BLOCK)
+        yield from _copied(tar, _data_end(index, len(index) - 1) - tar.offset)
+        missing = -tar.offset % BLOCK
+        padding = tar.read(missing)
+        yield padding
+        if edit.add:
+            yield bytes(missing - len(padding))
+            yield from members(edit.add)
+        ended = False
+        for piece in tar.rest():
+            ended = True
+            yield bytes(piece)
+        if edit.add and not ended:
+            yield tarwriter.END
+
+
+def write_new(entries: Iterable[Entry], content: Contents) -> Iterator[bytes]:
+    """A layer of new entries alone."""
+    return tarwriter.write((entry, content(entry)) for entry in entries)
+
+
+def edited(index: LayerIndex, edit: LayerEdit) -> LayerIndex:
+    """The index that the rewritten layer will have, but for offsets, digests and the contents of new entries."""
+    made = LayerIndex()
+    gone = sorted(edit.drop)
+    offset_of = bisect_left
+    for start, stop in kept_runs(index, edit):
+        made.paths += index.paths[start:stop]
+        made.links += index.links[start:stop]
+        made.kinds += index.kinds[start:stop]
+        made.contents += index.contents[32 * start : 32 * stop]
+        for name in ("modes", "uids", "gids", "mtimes", "sizes"):
+            column: array[int] = getattr(made, name)
+            column.extend(getattr(index, name)[start:stop])
+    made.offsets.extend([0] * len(made.paths))
+    for name in ("devices", "xattrs", "sparse"):
+        found = getattr(index, name)
+        setattr(made, name, {row - offset_of(gone, row): found[row] for row in found if row not in edit.drop})
+    for row, entry in edit.replace.items():
+        _replace(made, row - offset_of(gone, row), entry)
+    for entry in edit.add:
+        made.add(entry)
+    made.hashed = "some" if index.hashed != "none" else "none"
+    return made
+
+
+def kept_runs(index: LayerIndex, edit: LayerEdit) -> Iterator[tuple[int, int]]:
+    """The rows that are not dropped, as ranges."""
+    start = 0
+    for row in (*sorted(edit.drop), len(index)):
+        if row > start:
+            yield start, row
+        start = row + 1
+
+
+def _replace(index: LayerIndex, row: int, entry: Entry) -> None:
+    index.paths[row], index.links[row], index.kinds[row] = entry.path, entry.link, entry.kind
+    index.modes[row], index.uids[row], index.gids[row] = entry.mode, entry.uid, entry.gid
+    index.mtimes[row], index.sizes[row] = entry.mtime, entry.size
+    index.contents[32 * row : 32 * row + 32] = bytes(32)
+    for column in (index.devices, index.xattrs, index.sparse):
+        column.pop(row, None)
+    if entry.device is not None:
+        index.devices[row] = entry.device
+    if entry.xattrs:
+        index.xattrs[row] = entry.xattrs
+
+
+# Where members stand
+
+
+def _data_end(index: LayerIndex, row: int) -> int:
+    """Where a member's data ends; the row before the first ends at 0."""
+    if row < 0:
+        return 0
+    stored = index.sparse[row][1] if row in index.sparse else index.sizes[row]
+    return index.offsets[row] + stored
+
+
+def _end(index: LayerIndex, row: int) -> int:
+    """Where a member ends, with its padding."""
+    end = _data_end(index, row)
+    return end + -end % BLOCK
+
+
+# The stream
+
+
+@contextmanager
+def _unpacked(blob: Blob, task: Task, diff_id: Digest | None) -> Iterator[ChunkInput]:
+    """The layer's uncompressed bytes as a tar input, produced ahead where that pays."""
+    label = blob.digest.short if blob.digest else "layer"
+
+    def stored() -> Iterator[bytes]:
+        for chunk in verified(blob.chunks(), blob.digest, blob.size):
+            task.check()
+            task.advance(label, len(chunk), blob.size)
+            yield chunk
+
+    compression = codec.of(blob)
+    pieces = codec.decode(stored(), compression)
+    if diff_id is not None and not (compression == "none" and diff_id == blob.digest):
+        pieces = verified(pieces, diff_id, None)
+    with task.ahead(pieces) if blob.size > 1 << 20 else nullcontext(pieces) as decoded:
+        yield ChunkInput(decoded)
+
+
+def _copied(tar: ChunkInput, size: int) -> Iterator[bytes]:
+    for piece in tar.pieces(size):
+        yield bytes(piece)
+
+
+def _region(tar: ChunkInput, size: int) -> bytes:
+    """The headers of a member, from the end of the one before to its data."""
+    if size > _HEADERS:
+        raise LimitError(f"headers of {size} bytes at offset {tar.offset}")
+    region = tar.read(size)
+    if len(region) != size:
+        raise FormatError(f"tar ends inside a header, at offset {tar.offset}")
+    return region
+
+
+def _lasting(region: bytes) -> Iterator[bytes]:
+    """Of a member's headers those that are not its own: global pax headers speak of later members, labels of the archive."""
+    for flag, header in _extensions(region):
+        if flag in b"gV":
+            yield header
+
+
+def _extensions(region: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The headers in front of a member's own, with their data. The tar reader has found them sound before."""
+    at = 0
+    while region[at + 156 : at + 157] in (b"x", b"g", b"L", b"K", b"X", b"V"):
+        size = _size(region[at + 124 : at + 136])
+        end = at + BLOCK + size + -size % BLOCK
+        yield region[at + 156 : at + 157], region[at:end]
+        at = end
+
+
+def _size(field: bytes) -> int:
+    """A size field: octal, or base-256 with its first bit set."""
+    if field[0] & 0x80:
+        return int.from_bytes(field, "big") & ((1 << 8 * len(field) - 1) - 1)
+    return int(field.strip(b" \0").split(b"\0", 1)[0] or b"0", 8)
+
+
+def _everything(entry: Entry) -> dict[bytes, bytes]:
+    """All that an entry says, as pax records: each takes back a global one. Those that `header` makes itself go before."""
+    size = entry.size if entry.kind == Kind.FILE else 0
+    link = entry.link if entry.kind in (Kind.SYMLINK, Kind.HARDLINK) else b""
+    return {
+        b"path": tarwriter.member_name(entry), b"linkpath": link, b"size": b"%d" % size, b"uid": b"%d" % entry.uid,
+        b"gid": b"%d" % entry.gid, b"mtime": b"%d" % (entry.mtime // 1_000_000_000),
+    }  # fmt: skip
+
+
+def _has_globals(blob: Blob, index: LayerIndex) -> bool:
+    """Whether new entries must say everything themselves, because a global pax header of the layer would say it for them."""
+    if not index.notes_dropped and all(note.rule != "tar-global-pax" for note in index.notes):
+        return False
+    tar = ChunkInput(codec.decode(blob.chunks(), codec.of(blob)))
+    for row in range(len(index)):
+        begin = _end(index, row - 1)
+        tar.skip(begin - tar.offset)
+        for flag, header in _extensions(_region(tar, index.offsets[row] - begin)):
+            if flag == b"g" and _LASTING.search(header, BLOCK - 1):
+                raise UnsupportedError(
+                    "a global pax header of the layer gives extended attributes to every entry, also to new ones",
+                    hint="put the changes into a layer of their own",
+                )
+    return True
