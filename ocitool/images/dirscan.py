@@ -1,30 +1,274 @@
-"""A directory as it stands on disk, as entries of an image."""
+"""A directory as it stands on disk, as entries of an image.
+
+Every look goes through descriptors of directories that were opened without following a link, so nothing outside is seen,
+even when somebody changes the directory meanwhile; what changes under our eyes is a `TransportError`. Memory: the names of
+the directories that the walk stands in, and a number for each file with several names.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ocitool.layers.entry import Entry
+from ocitool import limits
+from ocitool.errors import FormatError, LimitError, TransportError
+from ocitool.layers.entry import WHITEOUT_PREFIX, Entry, Kind, Xattrs
 from ocitool.task import Task
+
+_OPEN = 64
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_STEP = 1 << 20
+_KINDS = {
+    stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.SYMLINK, stat.S_IFCHR: Kind.CHAR,
+    stat.S_IFBLK: Kind.BLOCK, stat.S_IFIFO: Kind.FIFO,
+}  # fmt: skip
+_NOT_OURS = (b"trusted.overlay.", b"user.overlay.", b"btrfs.", b"system.nfs4_acl")
+SELINUX = b"security.selinux"
+Root = int | str | os.PathLike[str]
+
+
+def is_ours(xattr: bytes) -> bool:
+    """Whether an xattr on disk belongs to the file: labels of the host and bookkeeping of a file system do not."""
+    return xattr != SELINUX and not xattr.startswith(_NOT_OURS)
+
+
+class Below:
+    """Descriptors of the directories below a root, one path at a time. At most `_OPEN` are held, however deep the path."""
+
+    def __init__(self, root: Root) -> None:
+        try:
+            self.root = os.dup(root) if isinstance(root, int) else os.open(root, _DIRECTORY & ~os.O_NOFOLLOW)
+        except OSError as error:
+            where = None if isinstance(root, int) else os.fspath(root)
+            raise TransportError(f"cannot be read: {error.strerror}", where) from None
+        # (path, descriptor): an unbroken line of directories, the first below one that was let go of.
+        self._held: list[tuple[bytes, int]] = []
+
+    def __enter__(self) -> Below:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _path, descriptor in self._held:
+            os.close(descriptor)
+        os.close(self.root)
+        self._held = []
+
+    def directory(self, path: bytes) -> int:
+        """A descriptor that stands until the next call. `OSError` where there is no such directory."""
+        held = self._held
+        while held and held[-1][0] != path:
+            last = held[-1][0]
+            if path.startswith(last + b"/"):
+                break
+            os.close(held.pop()[1])
+        if not path:
+            return self.root
+        at, current = held[-1] if held else (b"", self.root)
+        if at == path:
+            return current
+        for name in path[len(at) + 1 if at else 0 :].split(b"/"):
+            if name in (b"", b".", b".."):
+                raise OSError(errno.EINVAL, "not a name")
+            current = os.open(name, _DIRECTORY, dir_fd=current)
+            at = at + b"/" + name if at else name
+            held.append((at, current))
+            if len(held) > _OPEN:
+                os.close(held.pop(0)[1])
+        return current
+
+
+class Seen(NamedTuple):
+    """One path of a walk. at: the descriptor of its directory, good until the walk goes on; name: in there (the root: `.`)."""
+
+    path: bytes
+    status: os.stat_result
+    at: int
+    name: bytes
 
 
 class Found(NamedTuple):
-    """leader: the first name (in the order of the walk) of a file with several names in the directory, else None."""
+    """leader: of a file with a link count above one, its first name in the walk (which may stay its only one); else None."""
 
     path: bytes
     entry: Entry
     leader: bytes | None
 
 
-def scan(root: int | str | os.PathLike[str], task: Task) -> Iterator[Found]:
-    """Everything in a directory, the root first, in the order of `Tree.walk`; `entry` is the file's own for every name."""
-    raise NotImplementedError
+def walk(root: Root, task: Task) -> Iterator[Seen]:
+    """Everything in a directory, the root first, in the order of `Tree.walk`. Sockets are left out, with a notice."""
+    sockets = 0
+    socket = mount = path = b""
+    try:
+        with Below(root) as below:
+            top = os.fstat(below.root)
+            yield Seen(b"", top, below.root, b".")
+            stack = [(b"", name) for name in _names(below.root)]
+            while stack:
+                parent, name = stack.pop()
+                path = parent + b"/" + name if parent else name
+                at = below.directory(parent)
+                status = os.stat(name, dir_fd=at, follow_symlinks=False)
+                kind = stat.S_IFMT(status.st_mode)
+                if kind == stat.S_IFSOCK:
+                    socket, sockets = socket or path, sockets + 1
+                    continue
+                if len(path) > limits.PATH_LENGTH:
+                    raise LimitError(f"a path longer than {limits.PATH_LENGTH} bytes", shown(path))
+                yield Seen(path, status, at, name)
+                if kind == stat.S_IFDIR:
+                    task.check()
+                    if status.st_dev != top.st_dev:
+                        mount = mount or path
+                    stack.extend((path, child) for child in _names(below.directory(path)))
+    except OSError as error:
+        raise _gone(path, error) from None
+    if sockets:
+        more = f" and {sockets - 1} more" if sockets > 1 else ""
+        task.notice("socket", f"left out: an image cannot hold the socket {shown(socket)}{more}")
+    if mount:
+        task.notice("mount", f"another file system is mounted at {shown(mount)}: what it holds counts")
 
 
-def open_file(root: int | str | os.PathLike[str], path: bytes, entry: Entry) -> Iterator[bytes]:
+def _names(descriptor: int) -> list[bytes]:
+    """The names in a directory, the last first."""
+    return sorted(map(os.fsencode, os.listdir(descriptor)), reverse=True)
+
+
+def shown(path: bytes) -> str:
+    """A path for a message: whoever prints it escapes it."""
+    return "/" + path[:500].decode("utf-8", "replace")
+
+
+def _gone(path: bytes, error: OSError) -> TransportError:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE):
+        return TransportError("changed while it was read", shown(path))
+    return TransportError(f"cannot be read: {error.strerror}", shown(path))
+
+
+def scan(root: Root, task: Task) -> Iterator[Found]:
+    """Everything in a directory as entries, in the order of `walk`. Every name of a file has the file's own entry: one whose
+    leader is another path is to be a hard link to that. A name that a layer cannot hold is a `FormatError`."""
+    leaders: dict[tuple[int, int], bytes] = {}
+    for seen in walk(root, task):
+        refuse_whiteout(seen)
+        leader = None
+        if seen.status.st_nlink > 1 and not stat.S_ISDIR(seen.status.st_mode):
+            leader = leaders.setdefault((seen.status.st_dev, seen.status.st_ino), seen.path)
+        yield Found(seen.path, entry_of(seen), leader)
+
+
+def refuse_whiteout(seen: Seen) -> None:
+    if seen.name.startswith(WHITEOUT_PREFIX):
+        raise FormatError(
+            "a name that begins with .wh. means a deleted file in a layer", shown(seen.path), hint="rename or remove it"
+        )
+
+
+def entry_of(seen: Seen) -> Entry:
+    """What stands on disk, as it stands there."""
+    path, status, at, name = seen
+    mode = status.st_mode
+    kind = _KINDS[stat.S_IFMT(mode)]
+    device = None
+    link = b""
+    if kind is Kind.CHAR or kind is Kind.BLOCK:
+        device = (os.major(status.st_rdev), os.minor(status.st_rdev))
+    size = status.st_size if kind is Kind.FILE else 0
+    try:
+        if kind is Kind.SYMLINK:
+            link = os.readlink(name, dir_fd=at)
+        xattrs = tuple(item for item in xattrs_at(at, name, mode) if is_ours(item[0]))
+    except OSError as error:
+        raise _gone(path, error) from None
+    return Entry(
+        path, kind, stat.S_IMODE(mode), status.st_uid, status.st_gid, status.st_mtime_ns, size, link, 0, size, device,
+        xattrs or None, None,
+    )  # fmt: skip
+
+
+def xattrs_at(at: int, name: bytes, mode: int) -> Xattrs:
+    """All xattrs of a name in a directory, sorted; none where the system or the file system has none."""
+    if not hasattr(os, "listxattr"):
+        return ()
+    try:
+        return _xattrs(b"/proc/self/fd/%d/%b" % (at, name))
+    except FileNotFoundError:
+        if os.path.exists("/proc/self/fd"):
+            raise
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        return ()
+    descriptor = os.open(name, _FILE, dir_fd=at)
+    try:
+        return _xattrs(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _xattrs(target: bytes | int) -> Xattrs:
+    follow = isinstance(target, int)
+    try:
+        names = os.listxattr(target, follow_symlinks=follow)
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.EPERM):
+            return ()
+        raise
+    if not names:
+        return ()
+    return tuple(sorted((os.fsencode(name), os.getxattr(target, name, follow_symlinks=follow)) for name in names))
+
+
+def open_file(root: Root | Below, path: bytes, entry: Entry) -> Iterator[bytes]:
     """Exactly `entry.size` bytes of a regular file below a directory; no link is followed on the way.
 
-    `TransportError` where there are more or fewer, or no regular file."""
-    raise NotImplementedError
+    `TransportError` where there are more or fewer, where it is no regular file, or where it is written to meanwhile.
+    """
+    if not isinstance(root, Below):
+        with Below(root) as below:
+            yield from open_file(below, path, entry)
+        return
+    parent, _, name = path.rpartition(b"/")
+    try:
+        at = root.directory(parent)
+    except OSError as error:
+        raise _gone(path, error) from None
+    yield from _open(at, name, path, entry.size)
+
+
+def content_at(seen: Seen) -> Iterator[bytes]:
+    """The bytes of a regular file of a walk, as `open_file`."""
+    return _open(seen.at, seen.name, seen.path, seen.status.st_size)
+
+
+def _open(at: int, name: bytes, path: bytes, size: int) -> Iterator[bytes]:
+    try:
+        descriptor = os.open(name, _FILE, dir_fd=at)
+    except OSError as error:
+        raise _gone(path, error) from None
+    try:
+        yield from _content(descriptor, size)
+    except OSError as error:
+        raise _gone(path, error) from None
+    except TransportError as error:
+        raise error.at(shown(path)) from None
+    finally:
+        os.close(descriptor)
+
+
+def _content(descriptor: int, size: int) -> Iterator[bytes]:
+    before = os.fstat(descriptor)
+    if stat.S_ISREG(before.st_mode) and before.st_size == size:
+        left = size
+        while left:
+            piece = os.read(descriptor, min(left, _STEP))
+            if not piece:
+                break
+            left -= len(piece)
+            yield piece
+        after = os.fstat(descriptor)
+        if not left and (after.st_size, after.st_mtime_ns) == (size, before.st_mtime_ns):
+            return
+    raise TransportError("changed while it was read")

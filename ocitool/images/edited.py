@@ -1,13 +1,29 @@
-"""What was edited in an unpacked image: its directory against its snapshot."""
+"""What was edited in an unpacked image: its directory against its snapshot.
+
+Two sorted streams are merged: the rows of the snapshot and a walk of the directory. A path is unchanged when lstat says what
+it said at the end of unpacking: size, mtime, ctime, inode, mode and owner. Where it does not, its attributes are compared one
+by one, and a file of the recorded size by content (see `ContentOf`): so a copied directory has no changes.
+
+What stands on disk is not always what the image is to say. An attribute that is on disk as unpacking left it keeps what the
+image states, so that owners, modes and devices that an ordinary user cannot make survive; a changed mode changes the same
+bits of the stated one; owners go back through the maps, and what an ordinary user made new is root's. Memory: the directories
+of a path, and one item for each file with a link count above one (a directory copied with `cp -al` has only such files).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
+from ocitool.errors import FormatError
 from ocitool.images.changes import Change
-from ocitool.images.snapshot import Header, Recorded
-from ocitool.layers.entry import Entry
+from ocitool.images.dirscan import Root, Seen, content_at, entry_of, refuse_whiteout, shown, walk
+from ocitool.images.snapshot import ROOTLESS, Header, IdRange, Recorded, disk_of, owner_of
+from ocitool.layers.entry import Entry, Kind
 from ocitool.task import Task
 
 ContentOf = Callable[[bytes, Entry], bytes | None]
@@ -17,16 +33,262 @@ ContentOf = Callable[[bytes, Entry], bytes | None]
 def changes(
     header: Header,
     rows: Iterable[Recorded],
-    root: int | str | os.PathLike[str],
+    root: Root,
     task: Task,
     *,
     content_of: ContentOf,
     checksum: bool = False,
     dir_times: bool = False,
 ) -> Iterator[Change]:
-    """Each changed path once, in no promised order (names of hard-link groups come last).
+    """Each changed path once, in no promised order. `Change.content` is False for whatever is not a file.
 
     checksum: files are compared by content even where their status is as recorded. dir_times: False leaves a directory whose
     only difference is its mtime, and which had a child added, removed or replaced, as it was recorded.
     """
-    raise NotImplementedError
+    found = _Edits(header, task, content_of, checksum, dir_times)
+    recorded = iter(rows)
+    row = next(recorded, None)
+    for seen in walk(root, task):
+        if row is not None and row.path != seen.path:
+            key = _key(seen.path)
+            while row is not None and _key(row.path) < key:
+                yield from found.removed(row)
+                row = next(recorded, None)
+        if row is not None and row.path == seen.path:
+            yield from found.compared(seen, row)
+            row = next(recorded, None)
+        else:
+            yield from found.added(seen)
+    while row is not None:
+        yield from found.removed(row)
+        row = next(recorded, None)
+    yield from found.rest()
+
+
+def _key(path: bytes) -> bytes:
+    """Sorts as a walk does: no name holds a zero, and every other byte is greater."""
+    return path.replace(b"/", b"\0")
+
+
+class _Directory(NamedTuple):
+    """A directory that the walk stands in. touched: the change to make unless a child was added, removed or replaced.
+    stays: it is the very directory that was unpacked, so that a child with another inode was replaced."""
+
+    path: bytes
+    touched: Change | None
+    stays: bool
+
+
+class _Name(NamedTuple):
+    """One name of a file that has several, or had. leader: as recorded, None where it had one name or was not there."""
+
+    change: Change
+    changed: bool
+    leader: bytes | None
+
+
+class _Edits:
+    def __init__(self, header: Header, task: Task, content_of: ContentOf, checksum: bool, dir_times: bool) -> None:
+        self._attributes = _Attributes(header, task)
+        self._task = task
+        self._content_of = content_of
+        self._checksum = checksum
+        self._dir_times = dir_times
+        self._inside: list[_Directory] = []
+        self._names: dict[tuple[int, int], list[_Name]] = {}
+        self._recorded_names: Counter[bytes] = Counter()
+        self._hashes: dict[tuple[int, int], bytes] = {}
+        self._same = self._other = 0
+
+    def removed(self, row: Recorded) -> Iterator[Change]:
+        yield from self._enter(row.path)
+        self._replaced(row.path)
+        if row.leader is not None:
+            self._recorded_names[row.leader] += 1
+        yield Change(row.path, None, False)
+
+    def added(self, seen: Seen) -> Iterator[Change]:
+        refuse_whiteout(seen)
+        yield from self._enter(seen.path)
+        self._replaced(seen.path)
+        yield from self._found(seen, self._new(seen), True, None)
+
+    def compared(self, seen: Seen, row: Recorded) -> Iterator[Change]:
+        yield from self._enter(seen.path)
+        status, (path, stated, leader, disk, _) = seen.status, row
+        if leader is not None:
+            self._recorded_names[leader] += 1
+        if disk_of(status) == disk:
+            self._same += 1
+            if not self._checksum:
+                yield from self._found(seen, Change(path, stated, False), False, row)
+                return
+        else:
+            self._other += 1
+        if stat.S_IFMT(status.st_mode) != stat.S_IFMT(disk.mode):
+            self._replaced(path)
+            yield from self._found(seen, self._new(seen), True, row)
+            return
+        entry = self._attributes.kept(seen, row)
+        content = entry.kind == Kind.FILE and self._rewritten(seen, stated)
+        changed = content or entry != stated
+        if status.st_ino != disk.ino and (changed or not self._inside or self._inside[-1].stays):
+            self._replaced(path)
+        yield from self._found(seen, Change(path, entry, content), changed, row)
+
+    def rest(self) -> Iterator[Change]:
+        """What is known only when everything was seen: the last directories, and files with several names."""
+        while self._inside:
+            yield from self._leave()
+        for names in self._names.values():
+            yield from self._group(names)
+        if self._other and not self._same:
+            self._task.notice(
+                "compared-by-content", "the directory was copied: no inode or change time is as recorded, so contents were compared"
+            )
+
+    def _enter(self, path: bytes) -> Iterator[Change]:
+        """Leaves the directories that a path is not in."""
+        while self._inside and self._inside[-1].path and not path.startswith(self._inside[-1].path + b"/"):
+            yield from self._leave()
+
+    def _leave(self) -> Iterator[Change]:
+        touched = self._inside.pop().touched
+        if touched is not None:
+            yield touched
+
+    def _replaced(self, path: bytes) -> None:
+        """A child came, went or is another: that alone may have set its directory's mtime."""
+        if path and self._inside and self._inside[-1].path == path.rpartition(b"/")[0]:
+            self._inside[-1] = self._inside[-1]._replace(touched=None)
+
+    def _found(self, seen: Seen, change: Change, changed: bool, row: Recorded | None) -> Iterator[Change]:
+        status = seen.status
+        if stat.S_ISDIR(status.st_mode):
+            only_time = (
+                changed and not self._dir_times and row is not None and change.entry is not None
+                and change.entry._replace(mtime=row.entry.mtime) == row.entry
+            )  # fmt: skip
+            stays = row is not None and row.disk.ino == status.st_ino
+            self._inside.append(_Directory(seen.path, change if only_time else None, stays))
+            if changed and not only_time:
+                yield change
+        elif status.st_nlink > 1 or (row is not None and row.leader is not None):
+            name = _Name(change, changed, row.leader if row is not None else None)
+            self._names.setdefault((status.st_dev, status.st_ino), []).append(name)
+        elif changed:
+            yield change
+
+    def _group(self, names: list[_Name]) -> Iterator[Change]:
+        leader = names[0].leader
+        recorded = 1 if leader is None else self._recorded_names[leader]
+        if not any(name.changed or name.leader != leader for name in names) and recorded == len(names):
+            return
+        first = names[0].change
+        yield first
+        for change, _, _ in names[1:]:
+            assert change.entry is not None
+            link = change.entry._replace(kind=Kind.HARDLINK, link=first.path, size=0, stored=0, device=None)
+            yield change._replace(entry=link)
+
+    def _new(self, seen: Seen) -> Change:
+        entry = self._attributes.new(seen)
+        return Change(seen.path, entry, entry.kind == Kind.FILE)
+
+    def _rewritten(self, seen: Seen, stated: Entry) -> bool:
+        """Whether a file's bytes differ from what was unpacked. A terabyte of holes is not read when nobody can compare it."""
+        if stated.kind != Kind.FILE or seen.status.st_size != stated.size:
+            return True
+        if not stated.size:
+            return False
+        wanted = self._content_of(seen.path, stated)
+        if wanted is None:
+            return True
+        key = seen.status.st_dev, seen.status.st_ino
+        found = self._hashes.get(key)
+        if found is None:
+            hasher = hashlib.sha256()
+            for piece in content_at(seen):
+                self._task.check()
+                self._task.advance("compare", len(piece))
+                hasher.update(piece)
+            found = hasher.digest()
+            if seen.status.st_nlink > 1:
+                self._hashes[key] = found
+        return found != wanted
+
+
+class _Attributes:
+    """What the image is to say of a path, by what the disk says."""
+
+    def __init__(self, header: Header, task: Task) -> None:
+        self._rootless = header.rootless
+        self._owner_xattr = header.owner_xattr
+        self._uids, self._gids = header.uid_map, header.gid_map
+        if header.rootless:
+            self._uids = self._uids or (IdRange(0, os.geteuid(), 1),)
+            self._gids = self._gids or (IdRange(0, os.getegid(), 1),)
+        self._task = task
+
+    def new(self, seen: Seen) -> Entry:
+        """Of what was not unpacked."""
+        entry, owner = self._on_disk(seen)
+        if owner is None:
+            uid, gid = self._inside(self._uids, entry.uid), self._inside(self._gids, entry.gid)
+            if gid is None and uid is not None and self._rootless:
+                gid = 0  # another group of the user's who unpacked
+            owner = self._told(seen, uid, entry.uid), self._told(seen, gid, entry.gid)
+        return entry._replace(uid=owner[0], gid=owner[1])
+
+    def kept(self, seen: Seen, row: Recorded) -> Entry:
+        """Of a path that is of the type that was unpacked."""
+        _, stated, _, disk, unset = row
+        entry, owner = self._on_disk(seen)
+        uid, gid = owner or (stated.uid, stated.gid)
+        if entry.uid != disk.uid:
+            uid = self._told(seen, self._inside(self._uids, entry.uid), entry.uid)
+        if entry.gid != disk.gid:
+            gid = self._told(seen, self._inside(self._gids, entry.gid), entry.gid)
+        xattrs = dict(entry.xattrs or ())
+        if unset:
+            xattrs = {name: value for name, value in stated.xattrs or () if name in unset} | xattrs
+        entry = entry._replace(
+            mode=stated.mode ^ entry.mode ^ stat.S_IMODE(disk.mode), uid=uid, gid=gid,
+            mtime=stated.mtime if entry.mtime == disk.mtime else entry.mtime, xattrs=tuple(sorted(xattrs.items())) or None,
+        )  # fmt: skip
+        if entry.kind != stated.kind and seen.status.st_size == disk.size:  # what stands for a device is as it was
+            return entry._replace(
+                kind=stated.kind, device=stated.device, link=stated.link, size=stated.size, stored=stated.stored
+            )
+        if entry.kind != Kind.FILE:
+            return entry._replace(size=stated.size, stored=stated.stored)
+        return entry
+
+    def _on_disk(self, seen: Seen) -> tuple[Entry, tuple[int, int] | None]:
+        """The entry as it stands, and the owner that its xattr states, which is no part of it."""
+        entry = entry_of(seen)
+        if not self._owner_xattr or entry.xattrs is None:
+            return entry, None
+        xattrs = dict(entry.xattrs)
+        value = xattrs.pop(ROOTLESS, None)
+        if value is None:
+            return entry, None
+        owner = owner_of(value)
+        if owner is None:
+            raise FormatError(f"the xattr {ROOTLESS.decode()} does not state an owner", shown(seen.path))
+        return entry._replace(xattrs=tuple(xattrs.items()) or None), owner
+
+    def _inside(self, ranges: tuple[IdRange, ...], number: int) -> int | None:
+        if not ranges:
+            return number
+        for inside, outside, size in ranges:
+            if outside <= number < outside + size:
+                return inside + number - outside
+        return None
+
+    def _told(self, seen: Seen, mapped: int | None, number: int) -> int:
+        if mapped is not None:
+            return mapped
+        if number:
+            self._task.notice("owner", f"id {number} of {shown(seen.path)} is in no id map: taken as it is")
+        return number

@@ -1,40 +1,59 @@
 """The snapshot of an unpacked image: what was written where, so that an edit is found without reading every file again.
 
 The file is one zstd frame (with its checksum) of JSON lines. The first is the header, `{"schema": "ocitool/snapshot",
-"version": 1, "rootless": ..., "uidMap": [[inside, outside, count], ...], "gidMap": [...], "ownerXattr": ...}`; the last is
+"version": 1, "rootless": ..., "uidMap": [[inside, outside, size], ...], "gidMap": [...], "ownerXattr": ...}`; the last is
 `{"entries": N}`. Each line between is one path, as an array:
 
     [path, kind, mode, uid, gid, mtime, size, [inode, size, mtime, ctime, mode, uid, gid], more]
 
 The first seven are what the image states, the inner array is what lstat said when the unpacking was done. `more` stands only
 where needed, an object: `link` (of a symbolic link), `device` ([major, minor]), `xattrs` ([[name, base64], ...]), `leader`
-(the first name of a file with several names), `unset` (names of stated xattrs that the disk does not hold).
+(the first name of a file with several names), `unset` (names of stated xattrs that the disk does not hold as stated).
 Names are bytes: one that is UTF-8 is a string, any other an array with its base64 alone, so that each has one spelling.
 
-Lines are in the order of `Tree.walk`, the root (path "") first. Both ways are streams: memory is one block and one line, time
-about 5 microseconds an entry. A snapshot lies on the user's disk and may be damaged: whatever is not as written here is a
+Lines are in the order of `Tree.walk`, the root (path "") first. Both ways are streams: memory is a block, a line and the
+path's directories. A snapshot lies on the user's disk and may be damaged: whatever is not as written here is a
 `FormatError`, a snapshot of another version an `UnsupportedError`.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import struct
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from json.encoder import encode_basestring as quoted
+from typing import Any, NamedTuple
 
-from ocitool.images.tree import Tree
-from ocitool.layers.entry import Entry
+from ocitool import limits
+from ocitool.blob import FileBlob, OpenFile
+from ocitool.errors import DestinationError, FormatError, IntegrityError, LimitError, OcitoolError, UnsupportedError
+from ocitool.images.dirscan import Below, Root, is_ours, xattrs_at
+from ocitool.images.tree import Directory, Node, Tree, ref_of
+from ocitool.layers import codec
+from ocitool.layers.entry import Entry, Kind
+from ocitool.spec.document import parse_object
 
 SCHEMA = "ocitool/snapshot"
 VERSION = 1
+LINE = 8 * limits.TAR_HEADER_DATA
+"""One line: what a tar header can say, with every byte escaped."""
+
+_KINDS = {int(kind): kind for kind in (Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK, Kind.CHAR, Kind.BLOCK, Kind.FIFO)}
+_STATED, _DISK, _DEVICE = struct.Struct("<BHqqqq"), struct.Struct("<QqqqIII"), struct.Struct("<QQ")
+_MORE = {"link", "device", "xattrs", "leader", "unset"}
+_RANGES = 1_000
+ROOTLESS = b"user.rootlesscontainers"
+_BLOCK = 1 << 18
 
 
 class IdRange(NamedTuple):
-    """`count` ids of the image from `inside` on are those of this machine from `outside` on."""
+    """`size` ids of the image from `inside` on are those of this machine from `outside` on."""
 
     inside: int
     outside: int
-    count: int
+    size: int
 
 
 class Header(NamedTuple):
@@ -71,18 +90,305 @@ class Recorded(NamedTuple):
     unset: tuple[bytes, ...] = ()
 
 
+# Writing
+
+
 def write(target: int | str | os.PathLike[str], header: Header, rows: Iterable[Recorded]) -> int:
     """Writes a snapshot to a path (which must not exist) or a descriptor; the number of rows. Rows must be in order."""
-    raise NotImplementedError
+    if isinstance(target, int):
+        return _write(target, header, rows)
+    try:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise DestinationError(f"cannot be written: {error.strerror}", os.fspath(target)) from None
+    try:
+        return _write(descriptor, header, rows)
+    except OcitoolError as error:
+        raise error.at(os.fspath(target)) from None
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, header: Header, rows: Iterable[Recorded]) -> int:
+    import zstandard
+
+    compressor = zstandard.ZstdCompressor(level=1, write_checksum=True).compressobj()
+    fields = {
+        "schema": SCHEMA, "version": VERSION, "rootless": header.rootless, "uidMap": header.uid_map,
+        "gidMap": header.gid_map, "ownerXattr": header.owner_xattr,
+    }  # fmt: skip
+    lines = [json.dumps(fields) + "\n"]
+    size = count = 0
+    for row in rows:
+        count += 1
+        line = _line(row)
+        lines.append(line)
+        size += len(line)
+        if size > _BLOCK:
+            _put(descriptor, compressor.compress("".join(lines).encode()))
+            lines, size = [], 0
+    lines.append(f'{{"entries": {count}}}\n')
+    _put(descriptor, compressor.compress("".join(lines).encode()))
+    _put(descriptor, compressor.flush())
+    return count
+
+
+def _put(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except OSError as error:
+        raise DestinationError(f"the snapshot cannot be written: {error.strerror}") from None
+
+
+def _line(row: Recorded) -> str:
+    path, entry, leader, disk, unset = row
+    _, kind, mode, uid, gid, mtime, size, link, _, _, device, xattrs, _ = entry
+    more = ""
+    if kind == Kind.SYMLINK:
+        more = f',"link":{_name(link)}'
+    if device is not None:
+        more += f',"device":[{device[0]},{device[1]}]'
+    if xattrs:
+        values = (f"[{_name(name)},{quoted(base64.b64encode(value).decode())}]" for name, value in xattrs)
+        more += f',"xattrs":[{",".join(values)}]'
+    if leader is not None:
+        more += f',"leader":{_name(leader)}'
+    if unset:
+        more += f',"unset":[{",".join(map(_name, unset))}]'
+    if more:
+        more = ",{" + more[1:] + "}"
+    return (
+        f"[{_name(path)},{int(kind)},{mode},{uid},{gid},{mtime},{size},[{disk[0]},{disk[1]},{disk[2]},{disk[3]},{disk[4]},"
+        f"{disk[5]},{disk[6]}]{more}]\n"
+    )
+
+
+def _name(name: bytes) -> str:
+    try:
+        return quoted(name.decode())
+    except UnicodeDecodeError:
+        return f'["{base64.b64encode(name).decode()}"]'
+
+
+def record(tree: Tree, root: Root) -> Iterator[Recorded]:
+    """The rows of a tree that was just unpacked into a directory. Each path is looked at by lstat, no link is followed.
+
+    A path of the tree that is not there is an `IntegrityError`.
+    """
+    leaders: dict[int, bytes] = {}  # of files with several names: bounded by their number, as the tree's own table
+    lead = tree.has_links
+    with Below(root) as below:
+        for path, node in _from_root(tree):
+            parent, _, name = path.rpartition(b"/")
+            ref = ref_of(node)
+            try:
+                at = below.directory(parent)
+                status = os.stat(name or b".", dir_fd=at, follow_symlinks=False)
+            except OSError as error:
+                raise IntegrityError(f"was unpacked and cannot be found: {error.strerror}", repr(path)) from None
+            entry = tree.entry(ref)
+            entry = entry._replace(path=path, offset=0, stored=entry.size, segments=None)
+            leader = None
+            if lead and not isinstance(node, Directory) and tree.links(ref):
+                leader = leaders.setdefault(tree.inode(ref), path)
+            unset: tuple[bytes, ...] = ()
+            if entry.xattrs:
+                held = {(key, value) for key, value in xattrs_at(at, name or b".", status.st_mode) if is_ours(key)}
+                unset = tuple(item[0] for item in entry.xattrs if item not in held or item[0] == ROOTLESS)
+            yield Recorded(path, entry, leader, disk_of(status), unset)
+
+
+def disk_of(status: os.stat_result) -> Disk:
+    return Disk(
+        status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode, status.st_uid, status.st_gid
+    )
+
+
+def _from_root(tree: Tree) -> Iterator[tuple[bytes, Node]]:
+    yield b"", tree.root
+    yield from tree.walk()
+
+
+def owner_xattr(uid: int, gid: int) -> bytes:
+    """The value of `user.rootlesscontainers` (rootlesscontaine.rs, a protobuf of two numbers): `owner_of` reads it."""
+    return b"".join(tag + _varint(number) for tag, number in ((b"\x08", uid), (b"\x10", gid)) if number)
+
+
+def owner_of(value: bytes) -> tuple[int, int] | None:
+    """The owner that `user.rootlesscontainers` states: two numbers below 2^32, 0 where absent; None where it is damaged."""
+    found = {1: 0, 2: 0}
+    at = 0
+    while at < len(value):
+        field, kind = divmod(value[at], 8)
+        number = shift = 0
+        while True:
+            at += 1
+            if at >= len(value) or shift > 63:
+                return None
+            number |= (value[at] & 127) << shift
+            shift += 7
+            if value[at] < 128:
+                break
+        at += 1
+        if kind or field not in found or number >= 1 << 32:
+            return None
+        found[field] = number
+    return found[1], found[2]
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+# Reading
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Header, Iterator[Recorded]]:
     """The header, and the rows as they are read. The file is closed when the rows end or are dropped."""
-    raise NotImplementedError
+    where = os.fspath(path)
+    file = OpenFile(where)
+    lines = _lines(FileBlob(file, 0, file.size), where)
+    first = next(lines, None)
+    if first is None:
+        raise FormatError("the snapshot is empty", where)
+    return _header(first, where), _rows(lines, where)
 
 
-def record(tree: Tree, root: int | str | os.PathLike[str], header: Header | None = None) -> Iterator[Recorded]:
-    """The rows of a tree that was just unpacked into a directory. Each path is looked at by lstat, no link is followed.
+def _lines(blob: FileBlob, where: str) -> Iterator[bytes]:
+    if codec.of(blob) != "zstd":
+        raise FormatError("the snapshot is not compressed with zstd", where)
+    rest = b""
+    try:
+        for chunk in codec.decode(blob.chunks(), "zstd"):
+            lines = (rest + chunk).split(b"\n")
+            rest = lines.pop()
+            if len(rest) > LINE:
+                raise LimitError(f"a line of the snapshot is longer than {LINE} bytes")
+            yield from lines
+    except OcitoolError as error:
+        raise error.at(where) from None
+    if rest:
+        raise FormatError("the snapshot's last line has no end", where)
 
-    A path of the tree that is not there is an `IntegrityError`."""
-    raise NotImplementedError
+
+def _header(line: bytes, where: str) -> Header:
+    fields = parse_object(line, where)
+    if fields.get("schema") != SCHEMA:
+        raise FormatError("not a snapshot of an unpacked image", where)
+    version = fields.get("version")
+    if version != VERSION or isinstance(version, bool):
+        raise UnsupportedError(f"a snapshot of a version other than {VERSION}", where, hint="unpack the image again")
+    rootless, owner_xattr = fields.get("rootless"), fields.get("ownerXattr")
+    if not isinstance(rootless, bool) or not isinstance(owner_xattr, bool):
+        raise FormatError("the snapshot's header does not say how it was unpacked", where)
+    return Header(rootless, id_ranges(fields.get("uidMap"), where), id_ranges(fields.get("gidMap"), where), owner_xattr)
+
+
+def id_ranges(value: object, where: str) -> tuple[IdRange, ...]:
+    """The ranges of a document: `[[inside, outside, size], ...]`."""
+    if not isinstance(value, list) or len(value) > _RANGES:
+        raise FormatError("an id map is no list of ranges", where)
+    for item in value:
+        if not isinstance(item, list) or len(item) != 3 or not all(type(n) is int and 0 <= n < 1 << 32 for n in item):
+            raise FormatError("a range of an id map is not three numbers", where)
+    return tuple(IdRange(*item) for item in value)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
+
+
+def _rows(lines: Iterator[bytes], where: str) -> Iterator[Recorded]:
+    scan = json.JSONDecoder(object_pairs_hook=_unique).raw_decode
+    # The directories that the line stands in: path, and the last name seen in it.
+    parents: list[list[bytes]] = []
+    for count, line in enumerate(lines):
+        try:
+            text = line.decode()
+            value, end = scan(text)
+            if end != len(text):
+                raise ValueError
+            if type(value) is dict:
+                if value != {"entries": count} or next(lines, None) is not None or not count:
+                    raise ValueError
+                return
+            row = _recorded(value)
+            _place(parents, row)
+        except LimitError as error:
+            raise error.at(where) from None
+        except FormatError:
+            raise
+        except (ValueError, TypeError, KeyError, IndexError, struct.error, RecursionError):
+            raise FormatError(f"line {count + 2} of the snapshot is damaged", where, hint="unpack the image again") from None
+        yield row
+    raise FormatError("the snapshot is cut short", where, hint="unpack the image again")
+
+
+def _place(parents: list[list[bytes]], row: Recorded) -> None:
+    """That a line stands where a walk would have it: its parent listed, its name greater than the last one beside it."""
+    path = row.path
+    if not path:
+        if parents or row.entry.kind != Kind.DIRECTORY:
+            raise ValueError
+        parents.append([b"", b""])
+        return
+    parent, _, name = path.rpartition(b"/")
+    while parents[-1][0] != parent:
+        parents.pop()
+    if name <= parents[-1][1] or name in (b".", b"..") or b"\0" in name:
+        raise ValueError
+    if len(path) > limits.PATH_LENGTH:
+        raise LimitError(f"a path longer than {limits.PATH_LENGTH} bytes")
+    parents[-1][1] = name
+    if row.entry.kind == Kind.DIRECTORY:
+        parents.append([path, b""])
+
+
+def _recorded(value: Any) -> Recorded:
+    """The row of a line; any of several exceptions where it is none."""
+    name, kind, mode, uid, gid, mtime, size, disk, *rest = value
+    path = _bytes(name)
+    kind, mode, uid, gid, mtime, size = _STATED.unpack(_STATED.pack(kind, mode, uid, gid, mtime, size))
+    held = Disk._make(_DISK.unpack(_DISK.pack(*disk)))
+    if size < 0:
+        raise ValueError
+    more: dict[str, Any] = {}
+    if rest:
+        (more,) = rest
+        if not 0 < len(more.keys() & _MORE) == len(more):
+            raise ValueError
+    if ("link" in more) != (kind == Kind.SYMLINK) or ("device" in more) != (kind in (Kind.CHAR, Kind.BLOCK)):
+        raise ValueError
+    link = _bytes(more["link"]) if "link" in more else b""
+    device = xattrs = None
+    if "device" in more:
+        major, minor = more["device"]
+        device = _DEVICE.unpack(_DEVICE.pack(major, minor))
+    if "xattrs" in more:
+        xattrs = tuple((_bytes(name), base64.b64decode(data, validate=True)) for name, data in more["xattrs"])
+    leader = _bytes(more["leader"]) if "leader" in more else None
+    unset = tuple(map(_bytes, more["unset"])) if "unset" in more else ()
+    entry = Entry(path, _KINDS[kind], mode, uid, gid, mtime, size, link, 0, size, device, xattrs, None)
+    return Recorded(path, entry, leader, held, unset)
+
+
+def _bytes(name: Any) -> bytes:
+    if type(name) is str:
+        return name.encode()
+    (text,) = name
+    found = base64.b64decode(text, validate=True)
+    try:
+        found.decode()
+    except UnicodeDecodeError:
+        return found
+    raise ValueError("it has a plainer spelling")
