@@ -7,13 +7,17 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ocitool.errors import DestinationError, UsageError
 from ocitool.operations.reading import Reading
 from ocitool.task import Task
+
+if TYPE_CHECKING:
+    from ocitool.digest import Digest
+    from ocitool.operations.writing import Writing, Written
 
 
 class Format(Enum):
@@ -41,6 +45,47 @@ Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, max=64, h
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on standard error.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR).")]
+
+Dest = Annotated[str, typer.Argument(metavar="DEST", help="*.tar, *.tar.gz, *.tar.zst, a layout directory/, or -.")]
+Tag = Annotated[
+    list[str] | None, typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="The image's name, instead of what it had.")
+]
+CompressionOption = Annotated[
+    str | None, typer.Option("--compression", metavar="none|gzip|zstd[:LEVEL]", help="Of layers that are written.")
+]
+With = Annotated[
+    list[str] | None, typer.Option("--with", metavar="REF", help="Take blobs that the source lacks from here.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an archive that exists.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Write nothing; say what would be.")]
+
+
+def writing(
+    destination: str, *, tag: list[str] | None = None, compression: str | None = None, force: bool = False,
+    dry_run: bool = False, supplies: list[str] | None = None, omit: frozenset[Digest] = frozenset(),
+) -> Writing:  # fmt: skip
+    """The options of a writing command as its operation wants them."""
+    from ocitool.operations.writing import Writing
+
+    asked = None
+    if compression is not None:
+        from ocitool.layers import compress
+
+        asked = compress.parse(compression)
+    return Writing(destination, tuple(tag or ()), asked, force, dry_run, tuple(supplies or ()), omit)
+
+
+def write_written(result: Written, format: Format, report: str | None) -> None:
+    """The report of a writing command: where standard output takes the image, on standard error."""
+    if format is Format.json:
+        from ocitool.report.json.written import written as lines
+    else:
+        from ocitool.report.text.written import written as lines
+    if result.destination == "-" and report is None:
+        for line in lines(result):
+            print(line, file=sys.stderr)
+    else:
+        write(lines(result), report)
 
 
 @contextmanager

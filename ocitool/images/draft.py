@@ -80,11 +80,11 @@ def kept(image: Image, layer: Layer) -> Piece:
 
 
 def start(image: Image, pieces: Sequence[Piece]) -> Draft:
-    """The image as it is, made of these pieces. `FormatError` where its layers and diff_ids do not align, `UsageError` for
-    an artifact."""
+    """The image as it is, made of these pieces. `FormatError` where its layers and diff_ids do not align (a configuration
+    that states none, as in v1 archives, gets the pieces'), `UsageError` for an artifact."""
     if not image.is_image:
         raise UsageError("an artifact, where an image is needed", image.where)
-    if not image.aligned or any(piece.diff_id is None for piece in pieces):
+    if any(piece.diff_id is None for piece in pieces) or (image.config.diff_ids and not image.aligned):
         raise FormatError("layers and diff_ids do not align", image.where, hint="ocitool validate says more")
     return Draft(image, tuple(pieces), image.config.fields)
 

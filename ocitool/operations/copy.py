@@ -1,0 +1,110 @@
+"""`copy`: images from any place to any other, blobs and documents byte for byte."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from ocitool.digest import Digest
+from ocitool.errors import FormatError, NotFoundError
+from ocitool.images import draft as drafts
+from ocitool.images import select
+from ocitool.images.closure import closure
+from ocitool.images.draft import Documents
+from ocitool.images.image import Image
+from ocitool.images.select import Target
+from ocitool.operations import revising
+from ocitool.operations.reading import Reading
+from ocitool.operations.writing import Output, Writer, Writing, Written
+from ocitool.transports.opening import Opened
+
+
+def copy(
+    references: Sequence[str], reading: Reading, writing: Writing, *, platform: str | None = None, all_platforms: bool = False
+) -> Written:
+    """All images that the references name. Of an index one platform, or with `all_platforms` the index and all of it.
+
+    Nothing is made anew but the manifest of an image that has none, and what `writing.compression` asks for.
+    """
+    opened = [reading.open(reference, "layers") for reference in references]
+    with Writer(writing, reading) as writer:
+        outputs = [
+            _output(one, target, writer, platform, all_platforms) for one in opened for target in _targets(one)
+        ]
+        return writer.deliver("copy", outputs)
+
+
+def _targets(opened: Opened) -> tuple[Target, ...]:
+    found = select.targets(opened)
+    if not found:
+        raise NotFoundError("it holds no image", opened.source.where)
+    return found
+
+
+def _output(opened: Opened, target: Target, writer: Writer, platform: str | None, all_platforms: bool) -> Output:
+    source = opened.source
+    names = revising.names_of(target)
+    if target.document is not None and all_platforms:
+        if writer.writing.compression is not None or target.document is source.index:
+            return revising.every(opened, target, writer, lambda image: _converted(image, writer))
+        _, descriptor = revising.index_of(opened, target)
+        return revising.whole(source, descriptor, names, closure(source, descriptor), writer)
+    if target.document is not None:
+        image = select.for_platform(source, target, platform)
+        if len(list(select.platforms(source, target))) > 1:
+            writer.task.notice("platform", f"{source.where}: {image.platform} is taken; --all-platforms takes all")
+        entry = next((entry for entry in target.entries if entry.descriptor.digest == image.digest), None)
+    else:
+        assert target.image is not None
+        image = target.image
+        if platform is not None and image.is_image and not select.suits(select.pick_platform(platform), image.platform):
+            raise NotFoundError(f"the image is for {image.platform}, not {platform}", source.where)
+        entry = target.entries[0] if target.entries else None
+    if entry is None or (writer.writing.compression is not None and image.is_image):
+        return revising.changed(source, image._replace(tags=names), writer, lambda one: _converted(one, writer))
+    return revising.whole(source, entry.descriptor, names, closure(source, entry.descriptor), writer)
+
+
+def _converted(image: Image, writer: Writer) -> Documents:
+    """The image with its layers in the compression asked for; without one, as it is, a manifest made where it has none."""
+    return drafts.finish(drafts.start(image, writer.converted(image, writer.pieces(image))))
+
+
+def omitted(words: Sequence[str], reading: Reading) -> frozenset[Digest]:
+    """The digests that the other side has: of the blobs of references, and of `@FILE`: a digest a line, or a report of ours."""
+    found: set[Digest] = set()
+    for word in words:
+        if word.startswith("@"):
+            found.update(_listed(word[1:]))
+        else:
+            found.update(_of_reference(word, reading))
+    return frozenset(found)
+
+
+def _of_reference(reference: str, reading: Reading) -> Iterator[Digest]:
+    opened = reading.open(reference, "layers")
+    for target in _targets(opened):
+        if target.image is not None and target.image.manifest is None:
+            for layer in target.image.layers:
+                if digest := layer.digest or layer.diff_id:
+                    yield digest
+        for entry in target.entries:
+            if entry.document is not None:
+                yield from (descriptor.digest for descriptor, _ in closure(opened.source, entry.descriptor).blobs)
+
+
+_DIGEST = re.compile(r"(?<![0-9a-z])sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})(?![0-9a-zA-Z])")
+
+
+def _listed(path: str) -> Iterator[Digest]:
+    """Every digest in a file, whatever stands around it: a list, or JSON. That a diff_id or a configuration's digest is among
+    them harms nothing: only layers are left out, by the digest of their stored bytes."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            text = file.read(1 << 28)
+    except OSError as error:
+        raise NotFoundError(f"cannot be read: {error.strerror}", path) from None
+    found = _DIGEST.findall(text)
+    if not found and text.strip():
+        raise FormatError("a list of digests without a digest", path, hint="a digest a line, or a JSON report of ocitool")
+    yield from (Digest.parse(one) for one in found)

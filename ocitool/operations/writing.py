@@ -1,0 +1,362 @@
+"""What every writing command shares: a destination that is held, layers that are made, images that are delivered.
+
+    with Writer(writing, reading) as writer:
+        piece = writer.layer(pieces, codec, image, origin="new")    # run once, into a spool
+        written = writer.deliver("append", [draft_output(finish(draft), image.tags, image)])
+
+Nothing can be seen at the destination before `deliver` ends.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ocitool.blob import Blob, BytesBlob, FileBlob
+from ocitool.digest import Digest, verified
+from ocitool.errors import FormatError, IntegrityError, NotFoundError, UsageError
+from ocitool.images import draft as drafts
+from ocitool.images.draft import Documents, Origin, Piece
+from ocitool.images.image import Image, Layer
+from ocitool.layers import codec as codecs
+from ocitool.operations.reading import Reading
+from ocitool.spec.manifest import Platform
+from ocitool.task import Notice, Task
+from ocitool.transports import destination as destinations
+from ocitool.transports.sink import Bundle, DockerImage, Root, Sink
+from ocitool.transports.whole import SpooledBlob
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ocitool.layers.compress import Compression
+
+
+class Writing(NamedTuple):
+    """Where to write and how. `names` replace the source's; `compression` converts layers; `supplies`: references whose
+    blobs may be used where the source lacks them; `omit`: digests that are left out."""
+
+    destination: str
+    names: tuple[str, ...] = ()
+    compression: Compression | None = None
+    force: bool = False
+    dry_run: bool = False
+    supplies: tuple[str, ...] = ()
+    omit: frozenset[Digest] = frozenset()
+
+
+class WrittenLayer(NamedTuple):
+    digest: Digest
+    diff_id: Digest | None
+    size: int
+    origin: Origin
+
+
+class WrittenImage(NamedTuple):
+    """An image as it stands at the destination."""
+
+    digest: Digest
+    image_id: Digest
+    names: tuple[str, ...]
+    platform: Platform | None
+    layers: tuple[WrittenLayer, ...]
+
+
+class Output(NamedTuple):
+    """One root of the destination with all it needs. `blobs`: documents first; None where the bytes are not at the source.
+    `foreign`: digests that may be absent, because their descriptors say where else they are (`urls`)."""
+
+    descriptor: dict[str, Any]
+    names: tuple[str, ...]
+    blobs: tuple[tuple[Digest, int, Blob | None], ...]
+    images: tuple[WrittenImage, ...]
+    docker: DockerImage | None
+    made: frozenset[Digest] = frozenset()
+    """Those of the blobs that this run made."""
+    foreign: frozenset[Digest] = frozenset()
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a writing command did. Sizes are bytes of blobs: `kept` taken over as they were, `written` made, `skipped` at the
+    destination already, `omitted` left out. `verified`: every byte that was written was hashed."""
+
+    command: str
+    destination: str
+    dry_run: bool
+    verified: bool
+    images: tuple[WrittenImage, ...]
+    kept: int
+    written: int
+    skipped: int
+    omitted: int
+    engines: tuple[str, ...]
+    notices: tuple[Notice, ...]
+    findings: int = 0
+    """Things found that make the exit code 1 although the image was written."""
+
+
+class Writer:
+    """An open destination, and the layers made for it. A context manager: leaving it lets go of locks and spools."""
+
+    def __init__(self, writing: Writing, reading: Reading) -> None:
+        self.writing = writing
+        self.task: Task = reading.task
+        self._reading = reading
+        self.target = destinations.parse(writing.destination)
+        self._sink: Sink = destinations.open_sink(self.target, self.task, force=writing.force, dry_run=writing.dry_run)
+        self._engines: list[str] = []
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._sink.close()
+
+    def blob(self, digest: Digest) -> Blob | None:
+        """A blob that the destination has."""
+        return self._sink.blob(digest)
+
+    # Layers
+
+    def pieces(self, image: Image) -> tuple[Piece, ...]:
+        """The image's layers as they are; those of docker archives without digests are hashed, and what the archive states
+        of them is checked."""
+        return tuple(self.task.map(lambda layer: _kept(image, layer, self.task), image.layers))
+
+    def layer(self, tar: Iterable[bytes], codec: str, image: Image, origin: Origin) -> Piece:
+        """A made layer from the bytes of its tar, with this codec at the level asked for (or the codec's own)."""
+        from ocitool.layers import compress
+
+        asked = self.writing.compression
+        compression = asked if asked is not None and asked.codec == codec else compress.parse(codec)
+        temporary = self._sink.spool()
+        try:
+            plain, stored = Digest("sha256", "").hasher(), Digest("sha256", "").hasher()
+
+            def counted() -> Iterable[bytes]:
+                for chunk in tar:
+                    plain.update(chunk)
+                    yield chunk
+
+            for chunk in compress.compress(counted(), compression, self.task):
+                self.task.check()
+                stored.update(chunk)
+                temporary.write(chunk)
+            digest = Digest("sha256", stored.hexdigest())
+            blob = SpooledBlob(temporary, digest)
+        except BaseException:
+            temporary.discard()
+            raise
+        engine = compress.engine(compression)
+        if engine not in self._engines:
+            self._engines.append(engine)
+        diff_id = Digest("sha256", plain.hexdigest())
+        return Piece(digest, blob.size, diff_id, drafts.layer_type(image, codec), origin, blob)
+
+    def codec(self, layer: Layer) -> str:
+        """The codec that a re-made layer gets: the one asked for, else the one it had."""
+        if self.writing.compression is not None:
+            return self.writing.compression.codec
+        had = layer.compression
+        return had if had in ("none", "gzip", "zstd") else "gzip"
+
+    def converted(self, image: Image, pieces: Sequence[Piece]) -> tuple[Piece, ...]:
+        """The pieces in the compression that was asked for; a layer that has it already stays as it is."""
+        asked = self.writing.compression
+        if asked is None:
+            return tuple(pieces)
+        return tuple(self._converted(image, image.layers[n], piece, asked.codec) for n, piece in enumerate(pieces))
+
+    def _converted(self, image: Image, layer: Layer, piece: Piece, codec: str) -> Piece:
+        if piece.blob is None:
+            raise NotFoundError(f"the layer {piece.digest} is not here", image.where)
+        if codecs.of(piece.blob) == codec or piece.origin != "kept":
+            return piece
+        made = self.layer(unpacked(piece.blob, self.task), codec, image, "rewritten")
+        if piece.diff_id is not None and piece.diff_id.algorithm == "sha256" and made.diff_id != piece.diff_id:
+            raise IntegrityError(
+                f"unpacks to {made.diff_id}, the configuration states {piece.diff_id}", f"{image.where}: layer {layer.number}"
+            )
+        return made
+
+    # Delivery
+
+    def deliver(self, command: str, outputs: Sequence[Output], findings: int = 0) -> Written:
+        """Writes these images. `UsageError` where names clash, `NotFoundError` where a blob is nowhere."""
+        named = _named(outputs, self.writing, self.target)
+        supplies = [self._reading.open(reference, "layers").source for reference in self.writing.supplies]
+        blobs: dict[Digest, Blob] = {}
+        omitted: dict[Digest, int] = {}
+        sizes: dict[Digest, int] = {}
+        lent: set[Digest] = set()
+        for output in named:
+            layers = {layer.digest for image in output.images for layer in image.layers}
+            for digest, size, blob in output.blobs:
+                sizes[digest] = size
+                if digest in self.writing.omit and digest in layers:
+                    omitted[digest] = size
+                    continue
+                found = blob or self._sink.blob(digest)
+                for supply in supplies if found is None else ():
+                    found = supply.blob(digest)
+                    if found is not None:
+                        lent.add(digest)
+                        break
+                if found is not None:
+                    blobs.setdefault(digest, found)
+                elif digest not in output.foreign:
+                    raise NotFoundError(
+                        f"the blob {digest} is not here", output.where,
+                        hint="the image was packed without it; --with names an archive or layout that has it",
+                    )  # fmt: skip
+        verify = self._reading.verify or bool(lent)
+        roots = tuple(Root(output.descriptor, output.names, output.docker) for output in named)
+        self._warn(named)
+        stored = self._sink.write(Bundle(roots, tuple(blobs.values()), tuple(omitted)), self.task, verify=verify)
+        fresh = frozenset().union(*(output.made for output in named)) - stored.skipped
+        made = sum(size for digest, size in sizes.items() if digest in fresh)
+        skipped = sum(sizes[d] for d in stored.skipped)
+        return Written(
+            command, self.writing.destination, self.writing.dry_run, stored.verified,
+            tuple(image for output in named for image in output.images),
+            sum(sizes[d] for d in blobs) - made - skipped, made, skipped, sum(omitted.values()),
+            tuple(self._engines), tuple(self.task.notices), findings,
+        )  # fmt: skip
+
+    def _warn(self, outputs: Sequence[Output]) -> None:
+        archive = self.target.kind != "layout"
+        for output in outputs:
+            for image in output.images:
+                if len(image.layers) > drafts.MOST_LAYERS:
+                    self.task.notice("layers", f"{len(image.layers)} layers: Docker takes no more than {drafts.MOST_LAYERS}")
+            if not archive:
+                continue
+            if not output.names:
+                self.task.notice("untagged", "the archive holds an image without a name; --tag NAME:TAG gives one")
+            for name in output.names:
+                if "/" not in name and ":" not in name:
+                    self.task.notice(
+                        "untagged", f"{name} is a tag without a repository: docker load will not name the image; "
+                        f"--tag NAME:{name} does",
+                    )  # fmt: skip
+            zstd = any(
+                blob is not None and codecs.of(blob) == "zstd"
+                for digest, _, blob in output.blobs
+                if output.docker is not None and digest in output.docker.layers
+            )
+            if zstd:
+                self.task.notice("zstd", "layers in zstd: older engines refuse them; --compression gzip converts")
+
+
+def _named(outputs: Sequence[Output], writing: Writing, target: destinations.Destination) -> list[Output]:
+    """The outputs under the names that they get; a name for two different images is a mistake."""
+    names = writing.names or ((target.name,) if target.name else ())
+    if names and len({output.descriptor["digest"] for output in outputs}) > 1:
+        raise UsageError(f"{len(outputs)} images cannot have one name", ", ".join(names), hint="name them one by one")
+    if names and target.kind == "archive":
+        names = tuple(dict.fromkeys(names))
+    taken: dict[str, Any] = {}
+    named = []
+    for output in outputs:
+        own = names or output.names
+        for name in own:
+            if taken.setdefault(name, output.descriptor["digest"]) != output.descriptor["digest"]:
+                raise UsageError(f"two different images with the name {name}", hint="--tag names them one by one")
+        images = tuple(image._replace(names=own) for image in output.images)
+        named.append(output._replace(names=own, images=images))
+    return named
+
+
+def draft_output(documents: Documents, names: Sequence[str], image: Image) -> Output:
+    """A drafted image as a root of its own."""
+    layers = tuple(WrittenLayer(p.digest, p.diff_id, p.size, p.origin) for p in documents.pieces)
+    written = WrittenImage(documents.digest, documents.config_digest, tuple(names), image.platform, layers)
+    blobs: list[tuple[Digest, int, Blob | None]] = [
+        (documents.digest, len(documents.manifest), BytesBlob(documents.manifest, documents.digest)),
+        (documents.config_digest, len(documents.config), BytesBlob(documents.config, documents.config_digest)),
+        *((piece.digest, piece.size, piece.blob) for piece in documents.pieces),
+    ]
+    made = {piece.digest for piece in documents.pieces if piece.origin not in ("kept", "reused")}
+    if documents.digest != image.digest:
+        made.add(documents.digest)
+    if documents.config != image.config.raw:
+        made.add(documents.config_digest)
+    return Output(
+        documents.descriptor, tuple(names), tuple(blobs), (written,),
+        DockerImage(documents.config_digest, tuple(piece.digest for piece in documents.pieces)), frozenset(made),
+        frozenset(p.digest for p in documents.pieces if p.descriptor is not None and p.descriptor.get("urls")), image.where,
+    )  # fmt: skip
+
+
+def _kept(image: Image, layer: Layer, task: Task) -> Piece:
+    if image.manifest is not None:
+        return drafts.kept(image, layer)
+    if layer.blob is None:
+        raise NotFoundError(f"layer {layer.number} is not here", image.where)
+    where = f"{image.where}: layer {layer.number}"
+    if layer.digest is not None and layer.diff_id is not None:
+        return drafts.kept(image, layer)
+    digest, diff_id = _measured(layer.blob, task)
+    if layer.diff_id is not None and layer.diff_id.algorithm == "sha256" and diff_id != layer.diff_id:
+        raise IntegrityError(f"unpacks to {diff_id}, the configuration states {layer.diff_id}", where)
+    if image.config.diff_ids and not image.aligned:
+        raise FormatError("layers and diff_ids do not align", image.where)
+    blob = layer.blob.named(digest) if isinstance(layer.blob, FileBlob) else layer.blob
+    return Piece(digest, blob.size, layer.diff_id or diff_id, layer.media_type, "kept", blob)
+
+
+def _measured(blob: Blob, task: Task) -> tuple[Digest, Digest]:
+    """The digests of a blob's stored and unpacked bytes."""
+    compression = codecs.of(blob)
+    stored, plain = Digest("sha256", "").hasher(), Digest("sha256", "").hasher()
+
+    def chunks() -> Iterable[bytes]:
+        for chunk in blob.chunks():
+            task.check()
+            stored.update(chunk)
+            task.advance("hashing", len(chunk))
+            yield chunk
+
+    if compression == "none":
+        for _ in chunks():
+            pass
+        return Digest("sha256", stored.hexdigest()), Digest("sha256", stored.hexdigest())
+    for piece in codecs.decode(chunks(), compression):
+        plain.update(piece)
+    return Digest("sha256", stored.hexdigest()), Digest("sha256", plain.hexdigest())
+
+
+def unpacked(blob: Blob, task: Task) -> Iterable[bytes]:
+    """A layer's tar, its stored bytes verified while they pass."""
+    label = blob.digest.short if blob.digest else "layer"
+
+    def told() -> Iterable[bytes]:
+        for chunk in verified(blob.chunks(), blob.digest, blob.size):
+            task.check()
+            task.advance(label, len(chunk), blob.size)
+            yield chunk
+
+    yield from codecs.decode(told(), codecs.of(blob))
+
+
+def timestamp() -> str:
+    """Now, or `SOURCE_DATE_EPOCH`, as documents write it."""
+    from datetime import UTC, datetime
+
+    epoch = source_date()
+    moment = datetime.now(UTC) if epoch is None else datetime.fromtimestamp(epoch, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def source_date() -> int | None:
+    """`SOURCE_DATE_EPOCH` in seconds (reproducible-builds.org); None where it is not set."""
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 12:
+        raise UsageError("SOURCE_DATE_EPOCH must be a whole number of seconds")
+    return int(text)

@@ -1,0 +1,50 @@
+"""The report of every command that writes images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ocitool.operations.writing import Written, WrittenImage
+from ocitool.report.json.fields import clean, notice_list, platform_fields, text
+
+
+def written(result: Written) -> Iterator[str]:
+    yield text(
+        {
+            "report": result.command,
+            "version": 1,
+            "destination": clean(result.destination),
+            "dryRun": result.dry_run,
+            "verified": result.verified,
+            "images": [_image(image) for image in result.images],
+            "bytes": {
+                "kept": result.kept,
+                "written": result.written,
+                "transferred": 0,
+                "skipped": result.skipped,
+                "omitted": result.omitted,
+            },
+            "engines": list(result.engines),
+            "notices": notice_list(result.notices),
+        }
+    )
+
+
+def _image(image: WrittenImage) -> dict[str, Any]:
+    return {
+        "digest": str(image.digest),
+        "imageId": str(image.image_id),
+        "tags": clean(list(image.names)),
+        "platform": platform_fields(image.platform) if image.platform else None,
+        "layers": [
+            {
+                "index": number,
+                "digest": str(layer.digest),
+                "diffId": str(layer.diff_id) if layer.diff_id else None,
+                "size": layer.size,
+                "origin": layer.origin,
+            }
+            for number, layer in enumerate(image.layers)
+        ],
+    }

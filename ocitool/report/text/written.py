@@ -1,0 +1,32 @@
+"""What a command wrote, for a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from ocitool.operations.writing import Written, WrittenImage
+from ocitool.report.escape import human, shown
+from ocitool.report.text.parts import columns, count_of
+
+_ORDER = ("kept", "reused", "rewritten", "squashed", "new")
+
+
+def written(result: Written) -> Iterator[str]:
+    """An image a line, then what became of its bytes."""
+    yield from columns([_image(image) for image in result.images], indent="")
+    verb = "would write" if result.dry_run else "wrote"
+    parts = [f"{human(result.written)} made", f"{human(result.kept)} kept"]
+    if result.skipped:
+        parts.append(f"{human(result.skipped)} already there")
+    if result.omitted:
+        parts.append(f"{human(result.omitted)} left out")
+    where = "standard output" if result.destination == "-" else shown(result.destination)
+    yield f"{verb} {count_of(len(result.images), 'image')} to {where}: {', '.join(parts)}"
+
+
+def _image(image: WrittenImage) -> tuple[str, str, str]:
+    counts: Counter[str] = Counter(layer.origin for layer in image.layers)
+    made = ", ".join(f"{counts[origin]} {origin}" for origin in _ORDER if counts[origin])
+    name = ", ".join(shown(name) for name in image.names) or "(no name)"
+    return name, str(image.digest), f"{count_of(len(image.layers), 'layer')}: {made}" if made else "no layers"
