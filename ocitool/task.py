@@ -1,25 +1,31 @@
 """What a running command carries: progress, notices, cancellation, and the only two thread pools of the program.
 
 A `Task` is passed explicitly to whatever may take long. Pools are made on first use, so that quick commands never pay for
-them. Layers run on the I/O pool, blocks (read, hash, inflate) on the CPU pool: a block never waits for a layer's result,
-only for its consumer, so the two never deadlock.
+them. Layers run on the I/O pool, blocks (read, hash, inflate, deflate) on the CPU pool: a block never waits for a layer's
+result, only for its consumer, so the two never deadlock. A producer of `ahead` may hold a CPU thread for as long as its
+consumer takes; so nobody waits for a block of `spread` that no thread has begun: it is computed by the one who wants it.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event, Semaphore
+from threading import Event, Lock, Semaphore
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ocitool.errors import CancelledError
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+_PATIENCE = 0.02
+"""Seconds that a free thread may need to begin a producer."""
 
 
 class Notice(NamedTuple):
@@ -44,6 +50,7 @@ class Task:
         self.notices: list[Notice] = []
         self._advance = advance
         self._stopped = Event()
+        self._making = Lock()
         self._cpu: ThreadPoolExecutor | None = None
         self._io: ThreadPoolExecutor | None = None
 
@@ -78,9 +85,9 @@ class Task:
         them runs any more."""
         if len(items) < 2:
             return [function(item) for item in items]
-        if self._io is None:
-            self._io = _pool(self.jobs)
-        futures = [self._io.submit(function, item) for item in items]
+        with self._making:
+            self._io = pool = self._io or _pool(self.jobs)
+        futures = [pool.submit(function, item) for item in items]
         try:
             return [future.result() for future in futures]
         except BaseException:
@@ -96,12 +103,11 @@ class Task:
     def ahead(self, chunks: Iterable[T], depth: int = 4) -> Iterator[Iterator[T]]:
         """The chunks, produced on the CPU pool up to `depth` ahead of the one who takes them; errors pass through.
 
-        Leaving the block stops the producer and waits for it, so the chunks' owner may close what they read from.
+        Leaving the block stops the producer and waits for it, so the chunks' owner may close what they read from. Where
+        every thread is taken, perhaps by a producer whose consumer is this one's producer, the consumer produces itself.
         """
-        from queue import SimpleQueue
+        from queue import Empty, SimpleQueue
 
-        if self._cpu is None:
-            self._cpu = _pool(self.cores)
         queue: SimpleQueue[tuple[bool, T | BaseException | None]] = SimpleQueue()
         slots = Semaphore(depth)
         gone = Event()
@@ -119,7 +125,13 @@ class Task:
 
         def consume() -> Iterator[T]:
             while True:
-                more, value = queue.get()
+                try:
+                    more, value = queue.get(timeout=None if future.running() else _PATIENCE)
+                except Empty:
+                    if future.cancel():
+                        yield from chunks
+                        return
+                    continue
                 if not more:
                     if isinstance(value, BaseException):
                         raise value
@@ -127,7 +139,7 @@ class Task:
                 slots.release()
                 yield value  # type: ignore[misc]
 
-        future = self._cpu.submit(produce)
+        future = self._cpu_pool().submit(produce)
         try:
             yield consume()
         finally:
@@ -135,6 +147,43 @@ class Task:
             slots.release()
             if not future.cancel():
                 future.exception()
+
+    def spread(self, function: Callable[[T], R], items: Iterable[T], depth: int | None = None) -> Iterator[R]:
+        """The results in order, computed on the CPU pool, at most `depth` of them (default: two more than cores) begun and
+        not yet taken. `items` is read by the one who takes the results. The first error, of `items` or of a block, is
+        raised in its turn; then, as when the iterator is closed, no block is left running.
+
+        `function` only computes: it waits for nobody.
+        """
+        pool, depth = self._cpu_pool(), depth or self.cores + 2
+        pending: deque[tuple[T, Future[R]]] = deque()
+
+        def first() -> R:
+            item, future = pending[0]
+            result = function(item) if future.cancel() else future.result()
+            pending.popleft()
+            return result
+
+        try:
+            for item in items:
+                self.check()
+                pending.append((item, pool.submit(function, item)))
+                if len(pending) == depth:
+                    yield first()
+            while pending:
+                self.check()
+                yield first()
+        finally:
+            for _, future in pending:
+                future.cancel()
+            for _, future in pending:
+                if not future.cancelled():
+                    future.exception()
+
+    def _cpu_pool(self) -> ThreadPoolExecutor:
+        with self._making:
+            self._cpu = self._cpu or _pool(self.cores)
+            return self._cpu
 
 
 def _cores() -> int:
