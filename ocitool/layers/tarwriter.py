@@ -64,6 +64,8 @@ def header(entry: Entry, further: Mapping[bytes, bytes] | None = None) -> bytes:
     if nanoseconds or not 0 <= seconds < 8**11:
         records[b"mtime"] = _decimal_time(entry.mtime)
     for xattr, value in entry.xattrs or ():
+        if b"=" in xattr:
+            raise FormatError("an extended attribute with = in its name: no tar can hold it")
         records[b"SCHILY.xattr." + xattr] = value
     extension = b""
     if records:

@@ -135,3 +135,8 @@ def test_contents_and_padding_survive() -> None:
     data = made(*((file_entry(b"f%d" % size, size), b"c" * size) for size in sizes))
     assert [b"c" * size for size in sizes] == [content for _, content in contents(data)]
     assert (0, ()) == (len(data) % 512, scanned(data).notes)
+
+
+def test_an_xattr_name_that_a_record_cannot_hold_is_refused() -> None:
+    with pytest.raises(FormatError, match="no tar can hold"):
+        header(file_entry(b"a", xattrs=((b"user.a=b", b"1"),)))
