@@ -10,7 +10,7 @@ Nothing can be seen at the destination before `deliver` ends.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -95,6 +95,8 @@ class Written:
     omitted: int
     engines: tuple[str, ...]
     notices: tuple[Notice, ...]
+    details: Mapping[str, Any] | None = None
+    """What one command alone tells: members of its JSON report."""
     findings: int = 0
     """Things found that make the exit code 1 although the image was written."""
 
@@ -185,7 +187,9 @@ class Writer:
 
     # Delivery
 
-    def deliver(self, command: str, outputs: Sequence[Output], findings: int = 0) -> Written:
+    def deliver(
+        self, command: str, outputs: Sequence[Output], *, details: Mapping[str, Any] | None = None, findings: int = 0
+    ) -> Written:
         """Writes these images. `UsageError` where names clash, `NotFoundError` where a blob is nowhere."""
         named = _named(outputs, self.writing, self.target)
         supplies = [self._reading.open(reference, "layers").source for reference in self.writing.supplies]
@@ -224,7 +228,7 @@ class Writer:
             command, self.writing.destination, self.writing.dry_run, stored.verified,
             tuple(image for output in named for image in output.images),
             sum(sizes[d] for d in blobs) - made - skipped, made, skipped, sum(omitted.values()),
-            tuple(self._engines), tuple(self.task.notices), findings,
+            tuple(self._engines), tuple(self.task.notices), details, findings,
         )  # fmt: skip
 
     def _warn(self, outputs: Sequence[Output]) -> None:

@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 from ocitool.spec import schema
 
+WRITERS = ("copy", "repack", "append", "edit")
+"""Commands that write images: one schema, `report-written`, is for all of them."""
+
 
 class Printed(Protocol):
     code: int
@@ -17,6 +20,7 @@ def report_of(result: Printed, *codes: int) -> Any:
     """The JSON report of a run that ended with one of these codes (0 when none is given); it validates."""
     assert result.code in (codes or (0,)), str(result)
     found = result.json()
-    problems = [f"{p.pointer}: {p.message}" for p in schema.problems(f"report-{found['report']}", found)]
+    name = "written" if found["report"] in WRITERS else found["report"]
+    problems = [f"{p.pointer}: {p.message}" for p in schema.problems(f"report-{name}", found)]
     assert problems == [], f"{problems}\n{result}"
     return found

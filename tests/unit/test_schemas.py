@@ -15,7 +15,7 @@ import pytest
 from ocitool.spec.schema import KINDS, URN, Problem, load, problems
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
-REPORTS = ("report-inspect", "report-diff", "report-validate", "report-ls")
+REPORTS = ("report-inspect", "report-diff", "report-validate", "report-ls", "report-written")
 NAMES = sorted(file.stem for file in SCHEMAS.glob("*.json"))
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -599,7 +599,19 @@ LS = {
     ],
     "notices": NOTICES,
 }
+WRITTEN = {
+    "report": "copy", "version": 1, "destination": "layout/", "dryRun": False, "verified": True,
+    "images": [{
+        "digest": "sha256:" + "a" * 64, "imageId": "sha256:" + "b" * 64, "tags": ["app:1"],
+        "platform": {"os": "linux", "architecture": "arm64", "variant": None},
+        "layers": [{"index": 0, "digest": "sha256:" + "c" * 64, "diffId": None, "size": 3, "origin": "kept"}],
+    }],
+    "bytes": {"kept": 3, "written": 0, "transferred": 0, "skipped": 0, "omitted": 0},
+    "engines": ["isal 1.8.0"], "details": None, "notices": NOTICES,
+}  # fmt: skip
 SAMPLES = [
+    pytest.param("report-written", WRITTEN, id="written"),
+    pytest.param("report-written", {**WRITTEN, "report": "edit", "images": [], "details": {"x": 1}}, id="written-bare"),
     pytest.param("report-inspect", INSPECT, id="inspect"),
     pytest.param(
         "report-inspect", {**INSPECT, "index": None, "images": [], "notices": NOTICES}, id="inspect-bare"

@@ -26,6 +26,7 @@ def written(result: Written) -> Iterator[str]:
                 "omitted": result.omitted,
             },
             "engines": list(result.engines),
+            "details": clean(dict(result.details)) if result.details is not None else None,
             "notices": notice_list(result.notices),
         }
     )
