@@ -144,7 +144,7 @@ class _Edits:
             yield from self._group(names)
         if self._other and not self._same:
             self._task.notice(
-                "compared-by-content", "the directory was copied: no inode or change time is as recorded, so contents were compared"
+                "compared-by-content", "a copied directory: no inode or change time is as recorded, so contents were compared"
             )
 
     def _enter(self, path: bytes) -> Iterator[Change]:

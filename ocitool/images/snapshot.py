@@ -172,11 +172,12 @@ def _name(name: bytes) -> str:
         return f'["{base64.b64encode(name).decode()}"]'
 
 
-def record(tree: Tree, root: Root) -> Iterator[Recorded]:
+def record(tree: Tree, root: Root, header: Header) -> Iterator[Recorded]:
     """The rows of a tree that was just unpacked into a directory. Each path is looked at by lstat, no link is followed.
 
     A path of the tree that is not there is an `IntegrityError`.
     """
+    taken = ROOTLESS if header.owner_xattr else b""  # on disk it is ours: the image's own is not there
     leaders: dict[int, bytes] = {}  # of files with several names: bounded by their number, as the tree's own table
     lead = tree.has_links
     with Below(root) as below:
@@ -196,7 +197,7 @@ def record(tree: Tree, root: Root) -> Iterator[Recorded]:
             unset: tuple[bytes, ...] = ()
             if entry.xattrs:
                 held = {(key, value) for key, value in xattrs_at(at, name or b".", status.st_mode) if is_ours(key)}
-                unset = tuple(item[0] for item in entry.xattrs if item not in held or item[0] == ROOTLESS)
+                unset = tuple(item[0] for item in entry.xattrs if item not in held or item[0] == taken)
             yield Recorded(path, entry, leader, disk_of(status), unset)
 
 
