@@ -60,7 +60,7 @@ def parse_map(words: Sequence[str], flag: str) -> tuple[IdRange, ...]:
             raise UsageError(f"{flag} {word}: no such range of ids")
         for other in found:
             for start, its in ((inside, other.inside), (outside, other.outside)):
-                if start < its + other.count and its < start + count:
+                if start < its + other.size and its < start + count:
                     raise UsageError(f"{flag} {word}: overlaps with another range")
         found.append(IdRange(inside, outside, count))
     return tuple(found)

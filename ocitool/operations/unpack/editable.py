@@ -67,7 +67,7 @@ def unpack(
         else:
             _describe(work, reference, image, tree, owners)
             if form == "bundle":
-                work.write("config.json", _runtime_config(image, owners))
+                work.write("config.json", _runtime_config(image, owners, work))
             work.publish()
     return Unpacked(reference, form, dest, image, owners, entries, read, written, tuple(task.notices))
 
@@ -147,12 +147,15 @@ def absolute(reference: str) -> str | None:
     return reference
 
 
-def _runtime_config(image: Image, owners: Owners) -> bytes:
+def _runtime_config(image: Image, owners: Owners, work: Workplace) -> bytes:
     from ocitool.operations.unpack.bundle import runtime_config
 
+    root = os.open(b"rootfs", OPEN_DIRECTORY, dir_fd=work.descriptor)
     try:
         return runtime_config(
-            image.config, rootless=owners.rootless, uid_map=owners.uid_map, gid_map=owners.gid_map
+            image.config, rootless=owners.rootless, uid_map=owners.uid_map, gid_map=owners.gid_map, rootfs=root
         )
     except OcitoolError as error:
         raise error.at(image.where) from None
+    finally:
+        os.close(root)
