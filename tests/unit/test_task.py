@@ -1,0 +1,198 @@
+"""The pools of a running command: one law a test. What could wait for ever runs in `within`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from threading import Event, Lock, Thread
+from typing import TypeVar
+
+import pytest
+
+from ocitool.errors import CancelledError, FormatError
+from ocitool.task import Task
+
+R = TypeVar("R")
+
+
+def within(seconds: float, work: Callable[[], R]) -> R:
+    """What `work` returns or raises; a failure when it takes that long."""
+    found: list[R] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        pytest.fail(f"still waiting after {seconds} s", pytrace=False)
+    if errors:
+        raise errors[0]
+    return found[0]
+
+
+def test_within_notices_who_waits_for_ever() -> None:
+    never = Event()
+    with pytest.raises(pytest.fail.Exception):
+        within(0.05, never.wait)
+    never.set()
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3])
+@pytest.mark.parametrize("count", [0, 1, 2, 50])
+def test_spread_gives_results_in_order(cores: int, count: int) -> None:
+    with Task(cores=cores) as task:
+        assert [2 * n for n in range(count)] == list(task.spread(double, range(count)))
+
+
+def test_spread_gives_results_in_order_however_long_each_takes() -> None:
+    def slow(number: int) -> int:
+        time.sleep(0.01 if number % 3 == 0 else 0)
+        return number
+
+    with Task(cores=3) as task:
+        assert list(range(20)) == list(task.spread(slow, range(20)))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_spread_begins_no_more_than_its_depth(depth: int) -> None:
+    given = 0
+
+    def numbers() -> Iterator[int]:
+        nonlocal given
+        for number in range(30):
+            given += 1
+            yield number
+
+    with Task(cores=2) as task:
+        ahead = []
+        for taken, _ in enumerate(task.spread(double, numbers(), depth)):
+            ahead.append(given - taken)
+        assert depth == max(ahead)
+
+
+def test_spread_raises_the_first_error_in_its_turn() -> None:
+    def picky(number: int) -> int:
+        if number >= 3:
+            raise FormatError(f"{number}")
+        return number
+
+    got = []
+    with Task(cores=2) as task, pytest.raises(FormatError, match="3"):
+        for number in task.spread(picky, range(10)):
+            got.append(number)
+    assert [0, 1, 2] == got
+
+
+def test_spread_passes_an_error_of_its_items_through() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise FormatError("bad")
+
+    with Task(cores=2) as task, pytest.raises(FormatError, match="bad"):
+        list(task.spread(double, items()))
+
+
+@pytest.mark.parametrize("how", ["error", "closed"])
+def test_no_block_runs_when_spread_has_ended(how: str) -> None:
+    running, lock = 0, Lock()
+
+    def block(number: int) -> int:
+        nonlocal running
+        with lock:
+            running += 1
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+        if how == "error" and number == 1:
+            raise FormatError("bad")
+        return number
+
+    with Task(cores=3) as task:
+        results = task.spread(block, range(100))
+        assert 0 == next(results)
+        if how == "closed":
+            results.close()  # type: ignore[attr-defined]
+        else:
+            with pytest.raises(FormatError):
+                list(results)
+        assert 0 == running
+
+
+def test_a_cancelled_spread_stops() -> None:
+    with Task(cores=2) as task, pytest.raises(CancelledError):
+        for _ in task.spread(double, iter(int, 1)):
+            task.cancel()
+
+
+def test_spread_needs_no_free_thread() -> None:
+    stop = Event()
+
+    def stuck() -> Iterator[int]:
+        yield 1
+        stop.wait()
+
+    def work() -> list[int]:
+        with Task(cores=1) as task, task.ahead(stuck()) as items:
+            next(items)
+            try:
+                return list(task.spread(double, range(9)))
+            finally:
+                stop.set()
+
+    assert [2 * n for n in range(9)] == within(30, work)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_spread_may_be_fed_from_ahead_and_feed_another(cores: int) -> None:
+    def work() -> int:
+        with (
+            Task(cores=cores) as task,
+            task.ahead(iter(range(200)), 1) as numbers,
+            task.ahead(task.spread(double, numbers), 1) as doubled,
+            task.ahead(task.spread(double, doubled), 1) as again,
+        ):
+            return sum(again)
+
+    assert 4 * sum(range(200)) == within(30, work)
+
+
+def test_many_layers_with_producers_and_blocks_share_one_thread() -> None:
+    with Task(cores=1, jobs=4) as task:
+
+        def layer(number: int) -> int:
+            with task.ahead(iter(range(100)), 1) as numbers, task.ahead(task.spread(double, numbers), 1) as doubled:
+                return number + sum(doubled)
+
+        expected = [number + 2 * sum(range(100)) for number in range(8)]
+        assert expected == within(60, lambda: task.map(layer, range(8)))
+
+
+def test_ahead_gives_everything_once_when_no_thread_is_free() -> None:
+    def work() -> list[int]:
+        with Task(cores=1) as task, task.ahead(iter(range(5)), 1) as one, task.ahead(iter(range(50)), 1) as two:
+            return [next(one), *two, *one]
+
+    assert [0, *range(50), *range(1, 5)] == within(30, work)
+
+
+def test_an_error_of_ahead_passes_through_when_no_thread_is_free() -> None:
+    def bad() -> Iterator[int]:
+        yield 1
+        raise FormatError("bad")
+
+    def work() -> list[int]:
+        with Task(cores=1) as task, task.ahead(iter(range(5)), 1), task.ahead(bad(), 1) as two:
+            return list(two)
+
+    with pytest.raises(FormatError, match="bad"):
+        within(30, work)
