@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
+from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, UnsafeError
 from ocitool.images.image import Image, Layer
 from ocitool.images.indexing import readable
 from ocitool.images.rootfs import Rootfs
@@ -53,7 +53,7 @@ def check(image: Image) -> None:
 
 def stage(image: Image, rootfs: Rootfs, task: Task) -> Staged:
     """Reads and verifies all layers, stages the files of the merged tree. Raises what `check`, `scan` and `Tree` raise, and
-    `FormatError` where a hard link of the merged tree leads to nothing."""
+    `UnsafeError` where a hard link of the merged tree leads to nothing."""
     check(image)
     skipped: set[int] = set()
     hiding: dict[int, _Hiding] = {}
@@ -75,7 +75,7 @@ def stage(image: Image, rootfs: Rootfs, task: Task) -> Staged:
     tree = Tree([indexes[layer.number] for layer in image.layers])
     for path, ref in tree.broken:
         if tree.find(path) == ref:
-            raise FormatError("a hard link to nothing", "/" + path.decode("utf-8", "replace"))
+            raise UnsafeError("a hard link to nothing in the image", "/" + path.decode("utf-8", "replace"))
     needed = _needed(tree, skipped) if skipped else {}
     for number, rows in needed.items():
         _read(image, image.layers[number], rootfs, task, only=rows)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ocitool.blob import Blob
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, IntegrityError, LimitError
+from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsafeError
 from ocitool.layers import codec
 from ocitool.layers.entry import Entry, Kind, Segments
 from ocitool.layers.index import HOLES, HOLES_TOTAL, UNKNOWN, LayerIndex
@@ -77,7 +77,7 @@ def scan(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep | None
                 if entry.segments is not None:
                     holes = _count_holes(holes, entry)
                 add(entry, content_hash(tar, entry) if entry.kind == Kind.FILE else UNKNOWN)
-    except (FormatError, IntegrityError) as error:
+    except (FormatError, IntegrityError, UnsafeError) as error:
         raise _explain(blob, error) from None
     index.hashed = "all" if keep is None else "none"
     index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
@@ -89,7 +89,7 @@ def scan(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep | None
     return index
 
 
-def _explain(blob: Blob, error: FormatError | IntegrityError) -> FormatError | IntegrityError:
+def _explain(blob: Blob, error: OcitoolError) -> OcitoolError:
     """A damaged layer whose bytes are not what its digest says is an integrity error; else the parser's own word stands."""
     if blob.digest is None or isinstance(error, IntegrityError):
         return error

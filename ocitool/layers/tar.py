@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from zlib import adler32
 
 from ocitool import limits
-from ocitool.errors import FormatError, LimitError, UnsupportedError
+from ocitool.errors import FormatError, LimitError, UnsafeError, UnsupportedError
 from ocitool.layers.entry import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind, Segments, Xattrs, normalise
 
 BLOCK = 512
@@ -82,7 +82,7 @@ def entries(tar: TarInput, notes: Notes) -> Iterator[Entry]:
 
     Between two steps the caller may read the data of the entry just given with `tar.pieces(entry.stored)`; what it leaves
     is skipped. When the iterator ends, everything to the last byte has been read: bytes after the end-of-archive blocks
-    count in a layer's digest. Raises `FormatError`, `LimitError`.
+    count in a layer's digest. Raises `FormatError`, `LimitError`, and `UnsafeError` for a link that would be the root.
     """
     numbers: dict[bytes, int] = {}
     global_records: dict[bytes, bytes] = {}
@@ -242,6 +242,8 @@ def entries(tar: TarInput, notes: Notes) -> Iterator[Entry]:
         if path.startswith(WHITEOUT_PREFIX, slash):
             kind, path = _whiteout(path, slash)
         elif not path and kind != Kind.DIRECTORY:
+            if kind in (Kind.SYMLINK, Kind.HARDLINK):
+                raise UnsafeError(f"a link in the root's place, at offset {start}")
             raise FormatError(f"an entry without a name at offset {start}")
         device = None
         if kind == Kind.HARDLINK:

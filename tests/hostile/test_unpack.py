@@ -1,26 +1,20 @@
 """Images that try to write outside of the root, as root and as an ordinary user: nothing around the destination changes, and
-each is either unpacked inside the root as the specification says, or refused with exit code 6 (4 where it is no escape but
-cannot be)."""
+each is either unpacked inside the root as the specification says, or refused with exit code 6 (4: a broken tar)."""
 
 from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from support.disk import NOBODY, fingerprint, on_disk, open_to_all
 from support.images import image, layer_tar, write_docker_archive
 from support.layers import END, head, long, member, pax
 
-from ocitool.errors import DestinationError, FormatError, OcitoolError, UnsafeError
-from ocitool.images.rootfs import Owners, Rootfs
-from ocitool.images.snapshot import IdRange
-from ocitool.layers.entry import Entry, Kind
+from ocitool.errors import OcitoolError
 
 # Each: the layers, then what stands in the root afterwards (path -> content, link target or kind), or the exit code.
 
@@ -53,9 +47,9 @@ ATTACKS: dict[str, Attack] = {
     "dotdot by prefix": ([raw(member(b"canary/file", b"x", prefix=b".."))], 6),
     "dot names": ([raw(head(b".", b"5"), member(b"./././a", b"x"))], {"a": b"x"}),
     "no name, a file": ([raw(member(b"./", b"x"))], 4),
-    "no name, a link": ([raw(head(b"/", b"2", link=b"/etc"))], 4),
-    "root as a link": ([raw(head(b"./", b"2", link=b"../canary")), tar(("file", b"x"))], 4),
-    "root as a hard link": ([raw(head(b".", b"1", link=b"a"))], 4),
+    "no name, a link": ([raw(head(b"/", b"2", link=b"/etc"))], 6),
+    "root as a link": ([raw(head(b"./", b"2", link=b"../canary")), tar(("file", b"x"))], 6),
+    "root as a hard link": ([raw(head(b".", b"1", link=b"a"))], 6),
     "backslashes": ([raw(member(b"..\\canary\\file", b"x"))], {"..\\canary\\file": b"x"}),
     "names with line ends": ([raw(member(b"a\n../b", b"x"))], {"a\n..": DIR, "a\n../b": b"x"}),
     # Links on the way
@@ -110,13 +104,13 @@ ATTACKS: dict[str, Attack] = {
     "link to the kernel's own": ([tar(("l", "link:/proc/self/root/tmp"), ("l/file", b"x"))], {"l": DIR, "l/file": b"x"}),
     # Hard links
     "hard link up": ([tar(("h", "hard:../canary/file"))], 6),
-    "hard link, absolute": ([raw(head(b"h", b"1", link=b"/etc/passwd"))], 4),
-    "hard link to nothing": ([tar(("h", "hard:nothing"))], 4),
+    "hard link, absolute": ([raw(head(b"h", b"1", link=b"/etc/passwd"))], 6),
+    "hard link to nothing": ([tar(("h", "hard:nothing"))], 6),
     "hard link through a link": (
-        [tar(("l", f"link:{OUT}"), ("h", "hard:l/file"))], 4,
+        [tar(("l", f"link:{OUT}"), ("h", "hard:l/file"))], 6,
     ),
     "hard link through a link of another layer": (
-        [tar(("l", f"link:{OUT}")), tar(("h", "hard:l/file"), ("h2", "hard:h"))], 4,
+        [tar(("l", f"link:{OUT}")), tar(("h", "hard:l/file"), ("h2", "hard:h"))], 6,
     ),
     "hard link to a link, then written through": (
         [tar(("l", "link:../canary/file"), ("h", "hard:l")), tar(("h", b"x"))], {"h": b"x", "l": "->../canary/file"},
@@ -129,10 +123,10 @@ ATTACKS: dict[str, Attack] = {
         [tar(("l", "link:../canary/file"), ("h", "hard:l"), ("i", "hard:h"), ("j", "hard:i"))],
         dict.fromkeys("hijl", "->../canary/file"),
     ),
-    "hard link to a directory": ([tar(("d/", None), ("h", "hard:d"))], 4),
-    "hard link to the root": ([tar(("h", "hard:."))], 4),
-    "hard link to itself": ([tar(("h", "hard:h"))], 4),
-    "hard links in a circle": ([tar(("a", "hard:b"), ("b", "hard:a"))], 4),
+    "hard link to a directory": ([tar(("d/", None), ("h", "hard:d"))], 6),
+    "hard link to the root": ([tar(("h", "hard:."))], 6),
+    "hard link to itself": ([tar(("h", "hard:h"))], 6),
+    "hard links in a circle": ([tar(("a", "hard:b"), ("b", "hard:a"))], 6),
     "hard link, its target replaced by a link": (
         [tar(("a", b"1"), ("h", "hard:a"), ("a", "link:../canary/file"))], {"a": "->../canary/file", "h": b"1"},
     ),

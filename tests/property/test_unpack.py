@@ -17,7 +17,7 @@ from support.disk import NOBODY, Found, as_nobody, on_disk, open_to_all
 from support.images import gz, layer_tar
 from support.merged import described, memory_image, tree_of
 
-from ocitool.errors import FormatError
+from ocitool.errors import UnsafeError
 from ocitool.images.image import Image
 from ocitool.images.rootfs import Owners, Rootfs
 from ocitool.images.staging import stage
@@ -144,7 +144,7 @@ def check(image: Image, owners: Owners, expected: Callable[[Image, Tree], Found]
     with tempfile.TemporaryDirectory() as place:
         destination = os.path.join(place, "root")
         if has_broken(tree):
-            with pytest.raises(FormatError):
+            with pytest.raises(UnsafeError):
                 unpack(image, destination, owners)
             assert [] == os.listdir(place)
         else:

@@ -34,7 +34,7 @@ from support.layers import (
     sparse_pairs,
 )  # fmt: skip
 
-from ocitool.errors import FormatError, LimitError, UnsupportedError
+from ocitool.errors import FormatError, LimitError, UnsafeError, UnsupportedError
 from ocitool.layers.entry import Kind, escapes, normalise
 from ocitool.layers.tar import Notes
 
@@ -306,6 +306,13 @@ def test_the_root_is_the_empty_path(spelling: bytes) -> None:
 def test_a_file_without_a_name_is_refused(spelling: bytes) -> None:
     with pytest.raises(FormatError, match="without a name"):
         listed(head(spelling, b"0") + END)
+
+
+@pytest.mark.parametrize("flag", [b"1", b"2"])
+@pytest.mark.parametrize("spelling", [b".", b"./", b"/", b"a/.."])
+def test_a_link_in_the_place_of_the_root_is_unsafe(spelling: bytes, flag: bytes) -> None:
+    with pytest.raises(UnsafeError):
+        listed(head(spelling, flag, link=b"x") + END)
 
 
 def test_an_absolute_name_is_noted() -> None:
