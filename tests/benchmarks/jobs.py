@@ -237,12 +237,80 @@ def million(s: Setting) -> Plan:
     return plan
 
 
+def unpack(s: Setting) -> Plan:
+    """unpack of the 171 MB gzip layout, beside umoci and tar."""
+    plan, w = Plan(), s.work
+    layout = w / "field-a"
+    ours = "ocitool unpack"
+    plan.ours(s, ours, "unpack", layout, "{new}")
+    plan.ours(s, "ocitool unpack --as rootfs, rootless", "unpack", "--as", "rootfs", "--rootless", layout, "{new}")
+    plan.ours(s, "ocitool unpack --as layers", "unpack", "--as", "layers", layout, "{new}")
+    plan.ours(s, "ocitool unpack --as tar, cold", "unpack", "--as", "tar", layout, "{new}")
+    plan.ours(s, "ocitool unpack, archive", "unpack", w / "field-a.tar", "{new}")
+    umoci, tar = "umoci unpack", "tar -xzf, layer by layer"
+    plan.peer(umoci, "umoci", "unpack", "--image", f"{layout}:latest", "{new}")
+    script = 'mkdir "$0"; for layer; do tar -xzf "$layer" -C "$0"; done'
+    plan.add(tar, "sh", "-c", script, "{new}", *layers(layout))
+    plan.at_most(ours, "under 150 MB", 150, "megabytes")
+    plan.ratio(ours, 1 / 3.5, umoci)
+    plan.ratio(ours, 1 / 1.8, tar)
+    return plan
+
+
+def copy(s: Setting) -> Plan:
+    """copy of the 456 MB docker archive to a gzip layout, and of archives as they are, beside skopeo and cp."""
+    plan, w = Plan(), s.work
+    ours = "ocitool copy to a gzip layout"
+    plan.ours(s, ours, "copy", "--compression", "gzip", w / "field-a.tar", "oci:{new}")
+    plan.ours(s, "ocitool copy to a zstd layout", "copy", "--compression", "zstd", w / "field-a.tar", "oci:{new}")
+    theirs = "skopeo copy to a gzip layout"
+    plan.peer(theirs, "skopeo", "--insecure-policy", "copy", f"docker-archive:{w}/field-a.tar", "oci:{new}:a")
+    plan.ours(s, "ocitool copy, layout to archive", "copy", w / "field-a", "oci-archive:{new}")
+    plan.ours(s, "ocitool copy --verify, layout to archive", "copy", "--verify", w / "field-a", "oci-archive:{new}")
+    plan.peer(
+        "skopeo copy, layout to archive", "skopeo", "--insecure-policy", "copy", f"oci:{w}/field-a:latest", "oci-archive:{new}"
+    )
+    plan.ratio(ours, 1 / 3, theirs)
+    return plan
+
+
+def edit(s: Setting) -> Plan:
+    """edit and repack: one variable, one file; beside cp, umoci and buildah."""
+    plan, w = Plan(), s.work
+    plan.add("cp, 456 MB archive", "cp", w / "field-a.oci.tar", "{new}")
+    plan.ours(s, "ocitool edit --env, 456 MB archive", "edit", "--env", "A=b", w / "field-a.oci.tar", "oci-archive:{new}")
+    plan.ours(s, "ocitool edit --env, docker save", "edit", "--env", "A=b", w / "field-a.tar", "oci-archive:{new}")
+    plan.ours(s, "ocitool edit --env, layout", "edit", "--env", "A=b", w / "field-a", "oci:{new}")
+    plan.ours(s, "ocitool edit --rm, layout", "edit", "--rm", "/etc/hostname", w / "field-a", "oci:{new}")
+    plan.targets.append(
+        Target(
+            "ocitool edit --env, 456 MB archive: the speed of cp, and a start",
+            lambda r: r["ocitool edit --env, 456 MB archive"].seconds,
+            lambda r: r["cp, 456 MB archive"].seconds * 1.1 + 0.15,
+        )
+    )
+    return plan
+
+
+def layers(layout: Path) -> list[Path]:
+    """The stored layers of a layout's first image, lowest first."""
+
+    def blob(digest: str) -> Path:
+        return layout / "blobs" / digest.replace(":", "/")
+
+    top = json.loads((layout / "index.json").read_bytes())["manifests"][0]["digest"]
+    return [blob(layer["digest"]) for layer in json.loads(blob(top).read_bytes())["layers"]]
+
+
 PLANS: dict[str, Callable[[Setting], Plan]] = {
     "startup": startup,
     "diff-shared": diff_shared,
     "diff-big": diff_big,
     "diff-archive": diff_archive,
     "million": million,
+    "unpack": unpack,
+    "copy": copy,
+    "edit": edit,
 }
 PARTS = {
     "startup": ("field", "sparse"),
@@ -250,6 +318,9 @@ PARTS = {
     "diff-big": ("field",),
     "diff-archive": ("field",),
     "million": ("million",),
+    "unpack": ("field",),
+    "copy": ("field",),
+    "edit": ("field",),
     "headers": ("field",),
 }
 ABOUT = {name: (plan.__doc__ or "").strip() for name, plan in PLANS.items()}

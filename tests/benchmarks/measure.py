@@ -24,7 +24,8 @@ PATIENCE = (
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One row. `cache`: "cold" has a fresh cache directory in each run, "warm" one that a run has filled."""
+    """One row. `cache`: "cold" has a fresh cache directory in each run, "warm" one that a run has filled. `{new}` in an
+    argument is a path where nothing stands, in a directory that goes after the run, unmeasured."""
 
     name: str
     argv: tuple[str, ...]
@@ -59,11 +60,19 @@ class Samples:
 
 def once(program: Program, cache: Path, samples: Samples | None) -> str:
     """One run; gives what went wrong, or nothing."""
+    new = Path(tempfile.mkdtemp(prefix="new-", dir=cache.parent))
+    try:
+        return _once(program, cache, samples, str(new / "made"))
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _once(program: Program, cache: Path, samples: Samples | None, new: str) -> str:
     env = dict(os.environ, OCITOOL_CACHE_DIR=str(cache), NO_COLOR="1", **program.env)
     with tempfile.TemporaryFile() as errors:
         began = time.perf_counter()
         child = subprocess.Popen(
-            program.argv,
+            [word.replace("{new}", new) for word in program.argv],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
