@@ -75,8 +75,11 @@ def writing(
     return Writing(destination, tuple(tag or ()), asked, force, dry_run, tuple(supplies or ()), omit)
 
 
-def write_written(result: Written, format: Format, report: str | None) -> None:
-    """The report of a writing command: where standard output takes the image, on standard error."""
+def write_written(result: Written, format: Format, report: str | None, *, quiet: bool = False) -> None:
+    """The report of a writing command; where standard output takes the image, on standard error. Quiet, text goes only
+    where it was sent."""
+    if quiet and format is Format.text and report is None:
+        return
     if format is Format.json:
         from ocitool.report.json.written import written as lines
     else:
