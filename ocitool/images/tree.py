@@ -94,6 +94,10 @@ class Tree:
     def row(self, ref: int) -> int:
         return ref & _MASK
 
+    def ref(self, layer: int, row: int) -> int:
+        """The reference of an entry, as `layer` and `row` take it apart."""
+        return layer << _SHIFT | row
+
     def inode(self, ref: int) -> int:
         """The entry that holds content and attributes: of a hard link the file that it shares, else itself."""
         return self._inodes.get(ref, ref)

@@ -1,0 +1,162 @@
+"""What becomes of an image's layers when its merged tree is to change: pure functions from indexes and changes to a plan.
+
+`rewrite` changes each path in the layer it is visible from, `append` puts all changes into one new layer, `removal` takes
+paths out of every layer that has them. Each plan is judged before it is given: its merged tree is the old one with the
+changes applied, exactly, or the rules are tried again with the paths in question moved up, at last into a new layer.
+
+A new file's content is what is to stand at its path, also where a plan has to copy a file that nobody changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ocitool.errors import NotFoundError, UnsafeError, UnsupportedError
+from ocitool.images.changes import Change
+from ocitool.images.plan.judge import Plan, differences, node_at
+from ocitool.images.plan.rules import Planner, clean
+from ocitool.images.tree import Directory, Hidden, Tree, ref_of
+from ocitool.layers.entry import WHITEOUT_PREFIX, Kind, escapes
+from ocitool.layers.index import LayerIndex
+
+__all__ = ["Plan", "append", "check", "removal", "rewrite"]
+
+
+def rewrite(tree: Tree, changes: Sequence[Change], *, keep_base: int = 0) -> Plan:
+    """Each change in its own layer. The first `keep_base` layers are never made again: what they own is overridden or
+    hidden in the lowest layer above, or in a new one where there is none."""
+    return _solved(tree, changes, keep_base, frozenset())
+
+
+def append(tree: Tree, changes: Sequence[Change]) -> Plan:
+    """All changes in one new layer on top."""
+    return _solved(tree, changes, len(tree.indexes), frozenset())
+
+
+def removal(indexes: Sequence[LayerIndex], paths: Iterable[bytes], also: Iterable[tuple[int, int]] = ()) -> Plan:
+    """These paths, all below them, and all hard links to any of it leave every layer that carries them. `also`: files that go
+    too, with their links, by layer and row; another version of such a file stays.
+
+    Whiteouts of the paths may stay. `NotFoundError` for a path that no layer has.
+    """
+    hidden: list[Hidden] = []
+    tree = Tree(indexes, hidden=hidden.append)
+    wanted = frozenset(paths)
+    gone = {path for path, _ in tree.walk() if _within(path, wanted) is not None}
+    real = {one.ref: one.path for one in hidden}  # where an entry stands, which a layer may spell through a link
+    real |= {ref_of(node): path for path, node in tree.walk()}
+    doomed: set[int] = set()
+    found: set[bytes | None] = {_within(path, wanted) for path in gone}
+    for layer, index in enumerate(tree.indexes):
+        for row, spelt in enumerate(index.paths):
+            ref = tree.ref(layer, row)
+            path = real.get(ref, spelt)
+            root = _within(path, wanted)
+            if root is not None and not (index.kinds[row] == Kind.WHITEOUT and path == root):
+                doomed.add(ref)
+                found.add(root)
+    for path in sorted(wanted - found):
+        raise NotFoundError("no layer carries this path", path.decode("utf-8", "replace"))
+    doomed |= {tree.ref(layer, row) for layer, row in also}
+    inodes = {tree.inode(ref) for ref in doomed if tree.indexes[tree.layer(ref)].kinds[tree.row(ref)] != Kind.DIRECTORY}
+    doomed |= inodes
+    for layer, index in enumerate(tree.indexes):
+        for row, kind in enumerate(index.kinds):
+            if kind == Kind.HARDLINK and tree.inode(tree.ref(layer, row)) in inodes:
+                doomed.add(tree.ref(layer, row))
+    for path, node in tree.walk():
+        if not isinstance(node, Directory) and tree.inode(node) in inodes:
+            gone.add(path)
+    return _solved(tree, [Change(path, None) for path in sorted(gone)], 0, frozenset(doomed))
+
+
+def check(plan: Plan, tree: Tree, changes: Sequence[Change]) -> None:
+    """Raises `RuntimeError`, for a bug of ours, where the plan's merged tree is not the tree with the changes applied."""
+    wrong = differences(tree, _completed(tree, changes), plan)
+    if wrong:
+        raise RuntimeError(f"the planned layers differ from what was asked at {len(wrong)} paths, first {wrong[0]!r}")
+
+
+def _solved(tree: Tree, changes: Sequence[Change], keep: int, doomed: frozenset[int]) -> Plan:
+    after = _completed(tree, changes)
+    if not after and not doomed:
+        return Plan({})
+    count = len(tree.indexes)
+    top = max(count - 1, keep)
+    asked = dict(after)
+    pinned: set[bytes] = set()
+    wrong: list[bytes] = []
+    for layer in (top, top, top, count, count):
+        planner = Planner(tree, after, keep=keep, top=layer, pinned=pinned, doomed=doomed)
+        if planner.left:
+            planner.hide(planner.left)
+        plan = planner.plan()
+        wrong = differences(tree, asked, plan)
+        if wrong and planner.hide(wrong):
+            plan = planner.plan()
+            wrong = differences(tree, asked, plan)
+        if not wrong:
+            return plan
+        after = _with_present(tree, after, wrong)
+        pinned = (pinned | set(wrong)) if not pinned else set(after)
+    raise RuntimeError(f"no plan for the changes: {len(wrong)} paths come out wrong, first {wrong[0]!r}")
+
+
+def _completed(tree: Tree, changes: Iterable[Change]) -> dict[bytes, Change]:
+    """The changes by path, with every name of a file of which one name changes."""
+    after = {change.path: change for change in changes}
+    for path, change in after.items():
+        if change.entry is not None:
+            _refuse(path)
+            after[path] = change._replace(entry=clean(change.entry))
+    if tree.has_links:
+        for path in list(after):
+            node = node_at(tree, path)
+            if node is not None and not isinstance(node, Directory):
+                _keep(tree, after, node, [name for name in tree.links(node) if name not in after])
+    return after
+
+
+def _with_present(tree: Tree, after: Mapping[bytes, Change], paths: Iterable[bytes]) -> dict[bytes, Change]:
+    """The changes, and what stands at these paths as changes too: for plans that have to say it again."""
+    found = dict(after)
+    for path in paths:
+        node = node_at(tree, path)
+        if path in found:
+            continue
+        if node is None:
+            found[path] = Change(path, None)
+        elif isinstance(node, Directory):
+            found[path] = Change(path, clean(tree.entry(node.ref)._replace(path=path)), content=False)
+        else:
+            _keep(tree, found, node, [name for name in tree.links(node) or [path] if name not in found])
+    return found
+
+
+def _keep(tree: Tree, after: dict[bytes, Change], node: int, names: Sequence[bytes]) -> None:
+    """Says again that these are the names of one file."""
+    for name in names:
+        entry = clean(tree.entry(node)._replace(path=name))
+        if name != names[0]:
+            entry = clean(entry._replace(kind=Kind.HARDLINK, link=names[0]))
+        after[name] = Change(name, entry, content=False)
+
+
+def _refuse(path: bytes) -> None:
+    """Names that no layer can hold."""
+    shown = path.decode("utf-8", "replace")
+    if escapes(path) or path.startswith(b"/"):
+        raise UnsafeError("a path leaves the root", shown)
+    if any(name.startswith(WHITEOUT_PREFIX) for name in path.split(b"/")):
+        raise UnsupportedError(
+            "a name that begins with .wh. means a deleted file in a layer", shown, hint="rename or remove the file"
+        )
+
+
+def _within(path: bytes, roots: frozenset[bytes]) -> bytes | None:
+    """The one of `roots` that a path is or stands below."""
+    while path not in roots:
+        if not path:
+            return None
+        path = path.rpartition(b"/")[0]
+    return path

@@ -1,0 +1,188 @@
+"""Whether a plan gives what was asked for: its merged tree against the old tree with the changes applied.
+
+Independent of how plans are made: it looks at the merged trees, and at where each row of an edited layer comes from.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ocitool.images.changes import Change
+from ocitool.images.tree import Directory, Node, Tree, ref_of
+from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.index import LayerIndex
+from ocitool.layers.rewrite import LayerEdit, edited, kept_runs
+
+
+class Plan(NamedTuple):
+    """edits: layer number -> what becomes of it; layers that are not named keep their very bytes. added: the entries of one
+    new layer on top of all; None for none."""
+
+    edits: Mapping[int, LayerEdit]
+    added: tuple[Entry, ...] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.edits and self.added is None
+
+    def applied(self, indexes: Sequence[LayerIndex]) -> list[LayerIndex]:
+        """The indexes of the layers that the plan gives, without offsets where a layer is made again."""
+        found = [
+            edited(index, self.edits[layer]) if layer in self.edits else index for layer, index in enumerate(indexes)
+        ]
+        return found if self.added is None else [*found, edited(LayerIndex(), LayerEdit(add=self.added))]
+
+
+def facts(entry: Entry) -> tuple[object, ...]:
+    """What a file system shows of an entry, but for its content and names."""
+    return (
+        entry.kind, entry.mode, entry.uid, entry.gid, entry.mtime, entry.size if entry.kind == Kind.FILE else 0,
+        entry.link if entry.kind in (Kind.SYMLINK, Kind.HARDLINK) else b"", entry.device, entry.xattrs or None,
+    )  # fmt: skip
+
+
+def node_at(tree: Tree, path: bytes) -> Node | None:
+    """What stands at a path of which no part is a symbolic link."""
+    node: Node | None = tree.root
+    for name in path.split(b"/") if path else ():
+        node = node.children.get(name) if isinstance(node, Directory) else None
+    return node
+
+
+def differences(tree: Tree, after: Mapping[bytes, Change], plan: Plan) -> list[bytes]:
+    """The paths that the plan's merged tree has otherwise than `tree` with the changes applied, sorted."""
+    return _Judge(tree, after, plan).wrong()
+
+
+class _Judge:
+    def __init__(self, tree: Tree, after: Mapping[bytes, Change], plan: Plan) -> None:
+        self.tree = tree
+        self.after = after
+        self.made = Tree(plan.applied(tree.indexes))
+        self.origins = {layer: _origins(tree.indexes[layer], edit) for layer, edit in plan.edits.items()}
+        self.groups = (
+            tree.has_links
+            or self.made.has_links
+            or any(change.entry is not None and change.entry.kind == Kind.HARDLINK for change in after.values())
+        )
+        self.asked: dict[int, object] = {}  # inode of the made tree -> the file that its names are to show
+        self.shown: dict[object, int] = {}  # and back
+
+    def wrong(self) -> list[bytes]:
+        found: list[bytes] = []
+        root = self.after.get(b"")
+        if not self._same_directory(root.entry if root and root.entry else None, self.tree.root, self.made.root):
+            found.append(b"")
+        stack: list[tuple[bytes, Node | None, Node | None, bool]] = [(b"", self.tree.root, self.made.root, True)]
+        while stack:
+            prefix, old, new, alive = stack.pop()
+            olds = old.children if isinstance(old, Directory) else {}
+            news = new.children if isinstance(new, Directory) else {}
+            for name in olds.keys() | news.keys():
+                path = prefix + b"/" + name if prefix else name
+                was, now = olds.get(name), news.get(name)
+                change = self.after.get(path)
+                if change is not None:
+                    alive_below = change.entry is not None and change.entry.kind == Kind.DIRECTORY
+                    right = self._as_changed(change, was, now)
+                elif not alive or was is None:
+                    alive_below = False
+                    right = now is None
+                else:
+                    alive_below = isinstance(was, Directory)
+                    right = self._as_before(path, was, now)
+                if not right:
+                    found.append(path)
+                if isinstance(was, Directory) or isinstance(now, Directory):
+                    stack.append((path, was, now, alive_below))
+        found += [
+            path for path, change in self.after.items() if change.entry is not None and node_at(self.made, path) is None
+        ]
+        return sorted(set(found))
+
+    def _as_before(self, path: bytes, was: Node, now: Node | None) -> bool:
+        if isinstance(was, Directory):
+            return isinstance(now, Directory) and self._same_directory(None, was, now)
+        if now is None or isinstance(now, Directory):
+            return False
+        if not self._grouped(path, now):
+            return False
+        inode, asked = self.made.inode(now), self.tree.inode(was)
+        origin = self._origin(inode)
+        if origin == asked:
+            return self._origin(now) == was or facts(self.made.entry(now)) == facts(self.tree.entry(was))
+        entry, expected = self.made.entry(now), self.tree.entry(was)
+        return facts(entry) == facts(expected) and (expected.kind != Kind.FILE or self._own_content(path, origin, entry))
+
+    def _as_changed(self, change: Change, was: Node | None, now: Node | None) -> bool:
+        entry = change.entry
+        if entry is None:
+            return now is None
+        if entry.kind == Kind.DIRECTORY:
+            return isinstance(now, Directory) and self._same_directory(entry, was, now)
+        if now is None or isinstance(now, Directory):
+            return False
+        first = self.after[entry.link] if entry.kind == Kind.HARDLINK else change
+        assert first.entry is not None
+        found = self.made.entry(now)
+        if facts(first.entry) != facts(found) or not self._grouped(change.path, now):
+            return False
+        origin = self._origin(self.made.inode(now))
+        if found.kind != Kind.FILE or origin is None:
+            return found.kind != Kind.FILE or self._own_content(change.path, origin, found)
+        for one in (change, first):
+            before = node_at(self.tree, one.path)
+            if not one.content and before is not None and not isinstance(before, Directory):
+                return self.tree.inode(before) == origin
+        return False
+
+    def _same_directory(self, entry: Entry | None, was: Node | None, now: Directory) -> bool:
+        if entry is None:
+            assert isinstance(was, Directory)
+            if self._origin(now.ref) == was.ref:
+                return True
+            entry = self.tree.entry(was.ref)
+        return facts(entry) == facts(self.made.entry(now.ref))
+
+    def _own_content(self, path: bytes, origin: int | None, entry: Entry) -> bool:
+        """A new entry is written with what is to stand at its own path: this must be the same file."""
+        return origin is None and self._file(entry.path) == self._file(path)
+
+    def _grouped(self, path: bytes, now: int) -> bool:
+        """Names share a file exactly where they are to."""
+        if not self.groups:
+            return True
+        inode, file = self.made.inode(now), self._file(path)
+        return self.asked.setdefault(inode, file) == file and self.shown.setdefault(file, inode) == inode
+
+    def _file(self, path: bytes) -> object:
+        """The file that a path is to show, named so that equal names are one file."""
+        change = self.after.get(path)
+        if change is not None and change.entry is not None:
+            return change.entry.link if change.entry.kind == Kind.HARDLINK else path
+        node = node_at(self.tree, path)
+        return None if node is None or change is not None else self.tree.inode(ref_of(node))
+
+    def _origin(self, ref: int) -> int | None:
+        """The entry of the old layers that a row of the made ones is; None for a new one."""
+        if ref < 0:
+            return ref
+        layer = self.made.layer(ref)
+        if layer >= len(self.tree.indexes):
+            return None
+        origins = self.origins.get(layer)
+        if origins is None:
+            return ref
+        row = self.made.row(ref)
+        old = origins[row] if row < len(origins) else -1
+        return ref - row + old if old >= 0 else None
+
+
+def _origins(index: LayerIndex, edit: LayerEdit) -> array[int]:
+    """For each row of the edited index that was there before, the row it had; -1 where it was replaced."""
+    found = array("q")
+    for start, stop in kept_runs(index, edit):
+        found.extend(-1 if row in edit.replace else row for row in range(start, stop))
+    return found

@@ -1,0 +1,326 @@
+"""Which layer each change goes to, and how it is said there: the rules of rewriting, one plan at a time.
+
+A changed path is changed where it is visible from; a deleted one leaves that layer; a new one goes to the top-most layer
+that lists its directory, but never below a layer that speaks of it or of a directory above it (the root's own entry, which
+can hide nothing, does not count). What these rules get wrong, because an image is stranger than they are, the caller finds by
+judging the plan, and then has those paths `pinned` to the top-most layer.
+
+What is written keeps the rules that all engines agree on: parents are listed, with their merged attributes; no name stands
+twice, nor with its whiteout; a hard link stands behind its target, in one layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from ocitool.images.changes import Change
+from ocitool.images.plan.drafts import Draft, ancestors, survey
+from ocitool.images.plan.judge import Plan, facts, node_at
+from ocitool.images.tree import IMPLIED, Directory, Node, Tree, ref_of
+from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.index import LayerIndex
+
+_WHITEOUT = int(Kind.WHITEOUT)
+
+
+class Planner:
+    """`after`: the changes by path, complete with all names of each file. Layers below `keep` stay. `top`: the layer for what
+    is `pinned`; one more than there are for a new one. `doomed`: rows that go in any case."""
+
+    def __init__(
+        self, tree: Tree, after: Mapping[bytes, Change], *, keep: int, top: int, pinned: Collection[bytes] = (),
+        doomed: Iterable[int] = (),
+    ) -> None:  # fmt: skip
+        self.tree = tree
+        self.after = after
+        self.keep = keep
+        self.top = top
+        self.pinned = pinned
+        self.before: dict[bytes, Node | None] = {path: node_at(tree, path) for path in after}
+        directories = {path for path in after if self._is_directory(path) and isinstance(self.before[path], Directory)}
+        insides = frozenset(after.keys() - directories)
+        self.drafts = [*survey(tree.indexes, after, insides), Draft(LayerIndex())]
+        for ref in doomed:
+            self.drafts[tree.layer(ref)].drop.add(tree.row(ref))
+        self.left: list[bytes] = []
+        """Removed directories of which a layer would still hold whiteouts: some engines make the directory for those."""
+        self._remove()
+        for path in sorted(after):
+            change = after[path]
+            if change.entry is not None and change.entry.kind == Kind.DIRECTORY:
+                self._directory(path, change.entry)
+        for names in self._groups():
+            self._file(names)
+
+    def plan(self) -> Plan:
+        for draft in self.drafts:
+            self._list_parents(draft)
+        *drafts, new = self.drafts
+        edits = {layer: edit for layer, draft in enumerate(drafts) if (edit := draft.edit()) is not None}
+        added = new.edit()
+        return Plan(edits, None if added is None else added.add)
+
+    def hide(self, paths: Iterable[bytes]) -> bool:
+        """Whiteouts for paths that must not reappear, in the top-most layer that carries each or anything below it. Whether
+        any was new."""
+        hidden: set[bytes] = set()
+        for path in sorted(paths):
+            change = self.after.get(path)
+            if change is None or change.entry is not None or any(above in hidden for above in ancestors(path)):
+                continue
+            hidden.add(path)
+            layer = self.top if path in self.pinned else self._upper(self._carrier(path))
+            draft = self.drafts[layer]
+            draft.clear(path)
+            draft.add[path, False] = Entry(path, Kind.WHITEOUT, 0o600, 0, 0, 0, 0, b"", 0, 0, None, None, None)
+        return bool(hidden)
+
+    # What goes
+
+    def _remove(self) -> None:
+        covered: set[bytes] = set()
+        for path in sorted(path for path, change in self.after.items() if change.entry is None):
+            parent = path.rpartition(b"/")[0]
+            above = self.after.get(parent)
+            if parent in covered or (above and above.entry and above.entry.kind != Kind.DIRECTORY):
+                covered.add(path)  # a file takes its directory's place, and hides all that was in it
+                continue
+            node = self.before[path]
+            if node is None:
+                continue
+            layer = self._owner(node)
+            if layer >= self.keep and path not in self.pinned:
+                draft = self.drafts[layer]
+                draft.forget(draft.entries(path))
+                draft.drop.add(self.tree.row(ref_of(node)))
+                draft.forget(draft.opaques(path))
+                for implied in ancestors(path):
+                    directory = node_at(self.tree, implied)
+                    if isinstance(directory, Directory) and directory.ref == IMPLIED and self._is_directory(implied):
+                        self._put(layer, implied, self._merged(implied))
+            if isinstance(node, Directory) and self._is_directory(parent):
+                self.left.append(path)
+        self.left = [path for path in self.left if any(self._has_hides(draft, path) for draft in self.drafts)]
+
+    def _has_hides(self, draft: Draft, path: bytes) -> bool:
+        kinds, paths = draft.index.kinds, draft.index.paths
+        return any(
+            row not in draft.drop and kinds[row] >= _WHITEOUT and not (kinds[row] == _WHITEOUT and paths[row] == path)
+            for row in draft.under.get(path, ())
+        )
+
+    # What comes
+
+    def _directory(self, path: bytes, entry: Entry) -> None:
+        node = self.before[path]
+        if isinstance(node, Directory) and path not in self.pinned and facts(self.tree.entry(node.ref)) == facts(entry):
+            return
+        layer = self._level(path)
+        draft = self.drafts[layer]
+        fresh = bool(draft.hides(path)) or (not isinstance(node, Directory) and (node is not None or path in self.pinned))
+        self._put(layer, path, entry)
+        if fresh and any(below.has_directory(path) for below in self.drafts[:layer]):
+            self._opaque(draft, path)
+
+    def _groups(self) -> list[list[Change]]:
+        """The changes that are files of any kind, the names of one file together, its first name first."""
+        groups: dict[bytes, list[Change]] = {}
+        for path in sorted(self.after):
+            entry = self.after[path].entry
+            if entry is not None and entry.kind != Kind.DIRECTORY:
+                groups.setdefault(entry.link if entry.kind == Kind.HARDLINK else path, []).append(self.after[path])
+        return list(groups.values())
+
+    def _file(self, names: list[Change]) -> None:
+        """One file with all its names, in one layer."""
+        if self._is_untouched(names):
+            return
+        layer = max(self._level(change.path) for change in names)
+        draft = self.drafts[layer]
+        for change in names:
+            if isinstance(self.before[change.path], Directory):
+                draft.clear(change.path)
+        first = names[0].entry
+        assert first is not None
+        if len(names) == 1:
+            self._put(layer, first.path, first, new_content=names[0].content and first.kind == Kind.FILE)
+            return
+        kept = self._kept_inode(layer, names)
+        for change in names:
+            entry = change.entry
+            assert entry is not None
+            row = self._visible_row(layer, change.path)
+            if kept is not None and row is not None and (row == kept or self._links_to(draft, row, kept)):
+                draft.forget(other for other in draft.entries(change.path) if other != row)
+                draft.forget(draft.hides(change.path))
+                continue
+            self._leave(change.path)
+            draft.forget((*draft.entries(change.path), *draft.hides(change.path), *draft.opaques(change.path)))
+            if kept is not None:
+                target = draft.index.paths[kept]
+                entry = clean(entry._replace(kind=Kind.HARDLINK, link=target))
+            draft.add[change.path, False] = entry
+
+    def _is_untouched(self, names: list[Change]) -> bool:
+        """Names of a file in layers that stay, which only others of its names left: nothing is to be said again."""
+        inodes = set()
+        first = names[0].entry
+        assert first is not None
+        for change in names:
+            node = self.before[change.path]
+            if change.content or change.path in self.pinned or node is None or isinstance(node, Directory):
+                return False
+            if self._owner(node) >= self.keep or facts(self.tree.entry(node)) != facts(first):
+                return False
+            inodes.add(self.tree.inode(node))
+        return len(inodes) == 1
+
+    def _kept_inode(self, layer: int, names: list[Change]) -> int | None:
+        """The row of the layer that holds this very file already, under one of its names, with the same attributes."""
+        first = names[0]
+        node = self.before[first.path]
+        if first.content or node is None or isinstance(node, Directory) or first.entry is None:
+            return None
+        inode = self.tree.inode(node)
+        if self.tree.layer(inode) != layer or facts(self.tree.entry(inode)) != facts(first.entry):
+            return None
+        row = self.tree.row(inode)
+        path = self.drafts[layer].index.paths[row]
+        if row in self.drafts[layer].drop or self._visible_row(layer, path) != row:
+            return None
+        return row if any(change.path == path for change in names) else None
+
+    def _visible_row(self, layer: int, path: bytes) -> int | None:
+        node = self.before.get(path)
+        if node is None or isinstance(node, Directory) or self._owner(node) != layer:
+            return None
+        row = self.tree.row(node)
+        return row if self.drafts[layer].index.paths[row] == path else None
+
+    def _links_to(self, draft: Draft, row: int, target: int) -> bool:
+        index = draft.index
+        return index.kinds[row] == Kind.HARDLINK and index.links[row] == index.paths[target] and target < row
+
+    def _leave(self, path: bytes) -> None:
+        """The old entry of a path leaves its layer, unless that one stays or the path is pinned."""
+        node = self.before[path]
+        if node is None or isinstance(node, Directory) or path in self.pinned:
+            return
+        layer = self._owner(node)
+        if layer >= self.keep:
+            self.drafts[layer].forget([self.tree.row(node)])
+
+    # Where to
+
+    def _level(self, path: bytes) -> int:
+        """The layer that a path is to stand in."""
+        if path in self.pinned:
+            return self.top
+        node = self.before[path]
+        entry = self.after[path].entry
+        if node is None or ref_of(node) == IMPLIED:
+            return self._home(path)
+        if isinstance(node, Directory) and entry is not None and entry.kind != Kind.DIRECTORY:
+            return self._upper(self._carrier(path))
+        return self._upper(self._owner(node))
+
+    def _home(self, path: bytes) -> int:
+        """For a new path."""
+        parent = path.rpartition(b"/")[0]
+        layers = range(len(self.tree.indexes) - 1, -1, -1)
+        listing = next((layer for layer in layers if self.drafts[layer].lists(parent)), None)
+        if self.drafts[-1].lists(parent) or listing is None:
+            return self._upper(max(self.top, self.keep))
+        names = (path, *ancestors(path))
+        floor = next(
+            (
+                layer
+                for layer in layers
+                if self.drafts[layer].opaques(b"") or any(self.drafts[layer].speaks_of(name) for name in names)
+            ),
+            0,
+        )
+        return self._upper(max(listing, floor))
+
+    def _owner(self, node: Node) -> int:
+        """The layer that a path is visible from; -1 where none lists it."""
+        ref = ref_of(node)
+        return -1 if ref == IMPLIED else self.tree.layer(ref)
+
+    def _carrier(self, path: bytes) -> int:
+        """The top-most layer that carries a path or anything below it."""
+        found = [layer for layer, draft in enumerate(self.drafts) if draft.carries(path)]
+        return found[-1] if found else self.top
+
+    def _upper(self, layer: int) -> int:
+        return max(layer, self.keep)
+
+    # How it is said
+
+    def _put(self, layer: int, path: bytes, entry: Entry, *, new_content: bool = False) -> None:
+        """Makes `entry` what the layer has at the path: in its old place where that keeps the order, else at the end."""
+        draft = self.drafts[layer]
+        draft.forget(draft.hides(path))
+        if entry.kind != Kind.DIRECTORY:
+            draft.forget(draft.opaques(path))
+        own = draft.entries(path)
+        if own:
+            last = own[-1]
+            draft.forget(own[:-1])
+            if not new_content and facts(draft.index.entry(last)) == facts(entry):
+                return
+            if all(draft.lists(above, last) for above in ancestors(path)):
+                draft.replace[last] = entry
+                return
+            if entry.kind == Kind.DIRECTORY and draft.kind(last) == Kind.DIRECTORY:
+                draft.replace[last] = entry  # its children stand behind it
+                return
+            draft.forget([last])
+        else:
+            node = self.before.get(path)
+            if node is not None and self._owner(node) == layer and not isinstance(node, Directory):
+                draft.forget([self.tree.row(ref_of(node))])  # listed by another way than its real path
+        draft.add[path, False] = entry
+
+    def _opaque(self, draft: Draft, path: bytes) -> None:
+        if not draft.opaques(path):
+            draft.add[path, True] = Entry(path, Kind.OPAQUE, 0o600, 0, 0, 0, 0, b"", 0, 0, None, None, None)
+
+    def _list_parents(self, draft: Draft) -> None:
+        for path in {*(path for path, _ in draft.add), *(entry.path for entry in draft.replace.values())}:
+            for above in ancestors(path):
+                if draft.lists(above):
+                    continue
+                hidden = draft.hides(above)
+                draft.forget(hidden)
+                draft.forget(draft.entries(above))
+                draft.add[above, False] = self._merged(above)
+                if hidden:
+                    self._opaque(draft, above)
+
+    def _is_directory(self, path: bytes) -> bool:
+        """Whether a path is to be a directory."""
+        change = self.after.get(path)
+        if change is not None:
+            return change.entry is not None and change.entry.kind == Kind.DIRECTORY
+        return isinstance(node_at(self.tree, path), Directory)
+
+    def _merged(self, path: bytes) -> Entry:
+        """A directory with the attributes that it is to have."""
+        change = self.after.get(path)
+        if change is not None and change.entry is not None and change.entry.kind == Kind.DIRECTORY:
+            return change.entry
+        node = node_at(self.tree, path)
+        if change is not None or not isinstance(node, Directory):
+            raise RuntimeError(f"a change stands below {path!r}, which is to be no directory")
+        return clean(self.tree.entry(node.ref)._replace(path=path))
+
+
+def clean(entry: Entry) -> Entry:
+    """An entry as a tar of ours gives it back: nothing said of where and how its old layer stores it."""
+    size = entry.size if entry.kind == Kind.FILE else 0
+    return entry._replace(
+        size=size, stored=size, offset=0, segments=None, xattrs=tuple(sorted(entry.xattrs)) if entry.xattrs else None,
+        link=entry.link if entry.kind in (Kind.SYMLINK, Kind.HARDLINK) else b"",
+        device=entry.device if entry.kind in (Kind.CHAR, Kind.BLOCK) else None,
+    )  # fmt: skip
