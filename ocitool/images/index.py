@@ -6,13 +6,13 @@ attestation, a signature or any other referrer speaks of one digest: of an image
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from ocitool.digest import Digest
 from ocitool.images import select
+from ocitool.images.draft import serialised
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Index
 from ocitool.transports.source import Source
 
@@ -59,7 +59,7 @@ def edit(index: Index, replaced: Mapping[Digest, Mapping[str, Any] | None]) -> E
             entries.append(fields)
     if not changed:
         return Edited(index.raw, ())
-    return Edited(dump({**index.fields, "manifests": entries}), tuple(dropped))
+    return Edited(serialised({**index.fields, "manifests": entries}), tuple(dropped))
 
 
 def _speaks_of(descriptor: Descriptor, replaced: Mapping[Digest, Mapping[str, Any] | None]) -> bool:
@@ -68,11 +68,6 @@ def _speaks_of(descriptor: Descriptor, replaced: Mapping[Digest, Mapping[str, An
         if str(digest) == subject:
             return new is None or new["digest"] != subject
     return False
-
-
-def dump(fields: Mapping[str, Any]) -> bytes:
-    """A document's bytes: keys in their order, nothing between."""
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 class Referrer(NamedTuple):

@@ -253,16 +253,6 @@ def annotate(fields: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     return edited
 
 
-def record(fields: Mapping[str, Any], settings: Settings, created: str) -> dict[str, Any]:
-    """A configuration with one more entry of history, which says what was asked. An image that has layers and no
-    history stays without: one entry alone would contradict its layers."""
-    history = _typed(fields, "history", list, "a list")
-    rootfs = _typed(fields, "rootfs", dict, "an object")
-    if not history and rootfs.get("diff_ids"):
-        return dict(fields)
-    return {**fields, "history": [*history, {"created": created, "created_by": describe(settings), "empty_layer": True}]}
-
-
 def describe(settings: Settings) -> str:
     """The command, for a history: names without values, which would outlive the settings themselves there."""
     words = ["ocitool edit"]
