@@ -17,7 +17,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from ocitool.errors import DestinationError, FormatError, OcitoolError, UsageError
-from ocitool.images.snapshot import IdRange
+from ocitool.images.snapshot import ROOTLESS, IdRange, owner_xattr
 from ocitool.images.tree import Directory, Tree
 from ocitool.images.workplace import OPEN_DIRECTORY, Chain
 from ocitool.layers.entry import Entry, Kind, Segments, Xattrs
@@ -28,7 +28,6 @@ Take = Callable[[int], Iterable[bytes | memoryview]]
 
 _STAGING = b"staging"
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_OWNER_XATTR = "user.rootlesscontainers"
 _NEVER_SET = frozenset({b"security.selinux"})
 _MAJORS, _MINORS = 1 << 12, 1 << 20
 _NOT_STORED = (errno.EOPNOTSUPP, errno.ENOTSUP)
@@ -55,14 +54,14 @@ def parse_map(words: Sequence[str], flag: str) -> tuple[IdRange, ...]:
         parts = word.split(":")
         if len(parts) not in (2, 3) or not all(part.isascii() and part.isdigit() and len(part) < 11 for part in parts):
             raise UsageError(f"{flag} {word}: no map of ids", hint="CONTAINER:HOST[:SIZE], as in 0:100000:65536")
-        inside, outside, count = int(parts[0]), int(parts[1]), int(parts[2]) if len(parts) == 3 else 1
-        if not count or max(inside, outside) + count > 1 << 32:
+        inside, outside, size = int(parts[0]), int(parts[1]), int(parts[2]) if len(parts) == 3 else 1
+        if not size or max(inside, outside) + size > 1 << 32:
             raise UsageError(f"{flag} {word}: no such range of ids")
         for other in found:
             for start, its in ((inside, other.inside), (outside, other.outside)):
-                if start < its + other.size and its < start + count:
+                if start < its + other.size and its < start + size:
                     raise UsageError(f"{flag} {word}: overlaps with another range")
-        found.append(IdRange(inside, outside, count))
+        found.append(IdRange(inside, outside, size))
     return tuple(found)
 
 
@@ -183,7 +182,7 @@ class Rootfs:
         if entry.xattrs is not None:
             self._set_xattrs(descriptor, entry.xattrs)
         if self.owners.owner_xattr and (entry.uid or entry.gid):
-            self._set_xattr(descriptor, _OWNER_XATTR.encode(), _owner_message(entry.uid, entry.gid))
+            self._set_owner_xattr(descriptor, entry.uid, entry.gid)
         if mode != made:
             os.fchmod(descriptor, mode)
         os.utime(descriptor, ns=(entry.mtime, entry.mtime))
@@ -194,8 +193,14 @@ class Rootfs:
                 self._count("selinux")
             elif self.owners.rootless and not name.startswith(b"user."):
                 self._count("xattrs-not-allowed")
-            elif not (self.owners.owner_xattr and name == _OWNER_XATTR.encode()):
+            elif not (self.owners.owner_xattr and name == ROOTLESS):  # on disk that name is ours
                 self._set_xattr(target, name, value)
+
+    def _set_owner_xattr(self, descriptor: int, uid: int, gid: int) -> None:
+        if 0 <= uid < 1 << 32 and 0 <= gid < 1 << 32:
+            self._set_xattr(descriptor, ROOTLESS, owner_xattr(uid, gid))
+        else:
+            self._count("owners-out-of-range")
 
     def _set_xattr(self, target: int | bytes, name: bytes, value: bytes) -> None:
         try:
@@ -377,6 +382,7 @@ _NOTICES = {
     "selinux": "{} SELinux label{} not set: they are the machine's own to give",
     "xattrs-not-allowed": "{} extended attribute{} that only root may set",
     "xattrs-not-stored": "{} extended attribute{} that the destination's file system does not take",
+    "owners-out-of-range": "{} owner{} of numbers that user.rootlesscontainers cannot hold",
     "devices": "{} device{} that only root may make: empty files stand for them",
 }
 
@@ -397,8 +403,8 @@ def _exists(name: bytes, where: int) -> bool:
 
 
 def _mapped(ranges: tuple[IdRange, ...], number: int, what: str, path: bytes) -> int:
-    for inside, outside, count in ranges:
-        if inside <= number < inside + count:
+    for inside, outside, size in ranges:
+        if inside <= number < inside + size:
             return outside + number - inside
     if ranges:
         raise DestinationError(
@@ -408,20 +414,6 @@ def _mapped(ranges: tuple[IdRange, ...], number: int, what: str, path: bytes) ->
     if not 0 <= number < (1 << 32) - 1:
         raise DestinationError(f"no file system has a {what} {number}", _shown(path), hint="--rootless records it instead")
     return number
-
-
-def _owner_message(uid: int, gid: int) -> bytes:
-    """rootlesscontainers.Resource as protobuf: field 1 uid, field 2 gid, a zero left out."""
-    out = bytearray()
-    for tag, value in ((0x08, uid), (0x10, gid)):
-        if value:
-            out.append(tag)
-            value &= (1 << 32) - 1
-            while value > 0x7F:
-                out.append(value & 0x7F | 0x80)
-                value >>= 7
-            out.append(value)
-    return bytes(out)
 
 
 def _shown(path: bytes) -> str:

@@ -93,6 +93,8 @@ def _read(
     put = rootfs.stage
 
     def keep(row: int, entry: Entry, tar: TarInput) -> None:
+        if not row & 255:
+            task.check()
         if only is not None and row not in only:
             return
         if skip is not None and skipped is not None and skip(entry.path):

@@ -65,9 +65,13 @@ def unpack(
         if form == "rootfs":
             work.publish(b"rootfs")
         else:
-            _describe(work, reference, image, tree, owners)
-            if form == "bundle":
-                work.write("config.json", _runtime_config(image, owners, work))
+            root = os.open(b"rootfs", OPEN_DIRECTORY, dir_fd=work.descriptor)
+            try:
+                _describe(work, root, reference, image, tree, owners)
+                if form == "bundle":
+                    work.write("config.json", _runtime_config(image, owners, root))
+            finally:
+                os.close(root)
             work.publish()
     return Unpacked(reference, form, dest, image, owners, entries, read, written, tuple(task.notices))
 
@@ -79,8 +83,8 @@ def _tell(rootfs: Rootfs, form: Form, task: Task) -> None:
     rootfs.tell()
 
 
-def _describe(work: Workplace, reference: str, image: Image, tree: Tree, owners: Owners) -> None:
-    """The folder `image`."""
+def _describe(work: Workplace, root: int, reference: str, image: Image, tree: Tree, owners: Owners) -> None:
+    """The folder `image`; `root` is the file system's directory."""
     work.mkdir("image")
     if image.manifest is not None:
         work.write("image/manifest.json", image.manifest.raw)
@@ -90,15 +94,12 @@ def _describe(work: Workplace, reference: str, image: Image, tree: Tree, owners:
     header = snapshot.Header(owners.rootless, owners.uid_map, owners.gid_map, owners.owner_xattr)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        root = os.open(b"rootfs", OPEN_DIRECTORY, dir_fd=work.descriptor)
+        target = os.open("image/snapshot", flags, 0o666, dir_fd=work.descriptor)
         try:
-            target = os.open("image/snapshot", flags, 0o666, dir_fd=work.descriptor)
-            try:
-                snapshot.write(target, header, snapshot.record(tree, root, header))
-            finally:
-                os.close(target)
+            snapshot.write(target, header, snapshot.record(tree, root, header))
+            os.fsync(target)
         finally:
-            os.close(root)
+            os.close(target)
     except OSError as error:
         raise DestinationError(f"cannot be written: {error.strerror or error}", work.destination) from None
 
@@ -147,15 +148,12 @@ def absolute(reference: str) -> str | None:
     return reference
 
 
-def _runtime_config(image: Image, owners: Owners, work: Workplace) -> bytes:
+def _runtime_config(image: Image, owners: Owners, root: int) -> bytes:
     from ocitool.operations.unpack.bundle import runtime_config
 
-    root = os.open(b"rootfs", OPEN_DIRECTORY, dir_fd=work.descriptor)
     try:
         return runtime_config(
             image.config, rootless=owners.rootless, uid_map=owners.uid_map, gid_map=owners.gid_map, rootfs=root
         )
     except OcitoolError as error:
         raise error.at(image.where) from None
-    finally:
-        os.close(root)
