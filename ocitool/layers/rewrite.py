@@ -72,7 +72,7 @@ def rewrite(
                 yield from members([edit.replace[row]])
             tar.skip(_data_end(index, row) - tar.offset)
             tar.pad(-tar.offset % BLOCK)
-        yield from _copied(tar, _data_end(index, len(index) - 1) - tar.offset)
+        yield from _copied(tar, max(0, _data_end(index, len(index) - 1) - tar.offset))  # the last member may be gone
         missing = -tar.offset % BLOCK
         padding = tar.read(missing)
         yield padding

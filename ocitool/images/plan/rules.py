@@ -72,6 +72,8 @@ class Planner:
             layer = self.top if path in self.pinned else self._upper(self._carrier(path))
             draft = self.drafts[layer]
             draft.clear(path)
+            if not self._is_directory(path.rpartition(b"/")[0]):
+                continue  # a file stands above it, which hides what is below
             draft.add[path, False] = Entry(path, Kind.WHITEOUT, 0o600, 0, 0, 0, 0, b"", 0, 0, None, None, None)
         return bool(hidden)
 
