@@ -21,7 +21,7 @@ from ocitool.task import Task
 _NAME = re.compile(r"\.ocitool-[0-9a-f]{16}\.part")
 _COPY_STEP = 1 << 26
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EIO)
-_FICLONE = 0x40049409
+FICLONE = 0x40049409
 
 
 class Temporary:
@@ -40,9 +40,10 @@ class Temporary:
             except OSError as error:
                 if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
                     return  # a file system without locks: its temporaries are never swept
-            # A sweeper may have come between creation and lock: what it removed is no use to anyone.
-            if os.fstat(self.descriptor).st_nlink:
-                return
+            else:
+                if os.fstat(self.descriptor).st_nlink:
+                    return
+            # A sweeper came between creation and lock: what it removed, or is about to, is no use to anyone.
             os.close(self.descriptor)
 
     def write(self, data: bytes | memoryview) -> None:
@@ -113,26 +114,26 @@ class SpooledBlob(FileBlob):
         self.temporary = temporary
 
 
-def sweep(directory: str) -> None:
-    """Removes the temporaries of this directory whose owners are dead."""
+def sweep(directory: str) -> int:
+    """Removes the temporaries of this directory whose owners are dead; how many there were."""
     try:
         names = os.listdir(directory)
     except OSError:
-        return
-    for name in names:
-        if _NAME.fullmatch(name):
-            _sweep(os.path.join(directory, name))
+        return 0
+    return sum(_sweep(os.path.join(directory, name)) for name in names if _NAME.fullmatch(name))
 
 
-def _sweep(path: str) -> None:
+def _sweep(path: str) -> bool:
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.unlink(path)
+                return True
         finally:
             os.close(descriptor)
+    return False
 
 
 def transfer(blob: Blob, descriptor: int, task: Task, *, verify: bool, where: str) -> bool:
@@ -156,7 +157,7 @@ def _kernel_copy(blob: FileBlob, descriptor: int, task: Task, label: str, where:
     whole = blob.offset == 0 and os.fstat(source).st_size == blob.size
     if whole and os.lseek(descriptor, 0, os.SEEK_CUR) == 0:
         with contextlib.suppress(OSError):
-            fcntl.ioctl(descriptor, _FICLONE, source)
+            fcntl.ioctl(descriptor, FICLONE, source)
             os.lseek(descriptor, 0, os.SEEK_END)
             task.advance(label, blob.size, blob.size)
             return True
