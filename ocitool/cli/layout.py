@@ -1,0 +1,163 @@
+"""`ocitool layout`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ocitool.cli import options as o
+
+app = typer.Typer(
+    rich_markup_mode=None, add_completion=False, no_args_is_help=True, short_help="Keep one store of many images.",
+    help="Keep an OCI layout that holds many images: drop names, free blobs, share equal files, tidy up. Safe beside other "
+    "ocitool commands and after a crash; writers that are not ocitool take no locks, so run none at the same time.",
+)  # fmt: skip
+
+Directory = Annotated[str, typer.Argument(metavar="DIR", help="An OCI layout.", show_default=False)]
+
+_RM = """\b
+Examples:
+  ocitool layout rm store/ app:1.0
+  ocitool layout rm store/ 1.0 1.1 @0              several, one by its position
+  ocitool layout rm store/ @sha256:4f06...         all names of one image
+  ocitool layout rm --referrers store/ app:1.0     and its signatures and attestations
+"""
+
+
+@app.command("rm", epilog=_RM, short_help="Drop names of images.")
+def rm(
+    directory: Directory,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Tag or full name, @N, or @sha256:... for all.")],
+    referrers: Annotated[
+        bool, typer.Option("--referrers", help="Drop what speaks of the images as well: signatures, attestations, SBOMs.")
+    ] = False,
+    dry_run: o.DryRun = False,
+    format: o.FormatOption = o.Format.text,
+    report: o.ReportOption = None,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+) -> None:
+    """Drop images from index.json by their names, all or none of them. Their blobs stay until `layout gc`. What speaks of a
+    dropped image by its digest is named, and stays unless --referrers is given."""
+    with o.running(quiet=quiet) as reading:
+        from ocitool.operations import layout as operation
+
+        _write("rm", operation.remove(directory, names, reading.task, referrers=referrers, dry_run=dry_run), format, report)
+
+
+_GC = """\b
+Examples:
+  ocitool layout gc --dry-run store/
+  ocitool layout gc store/
+
+\b
+Kept: whatever any descriptor names on the way down from index.json, and what
+has a kept manifest as its subject. Files whose names are no digests are left
+alone. If a manifest or index is damaged or cannot be read, nothing is freed
+(exit 4, 5 or 8).
+"""
+
+
+@app.command("gc", epilog=_GC, short_help="Free blobs that no image needs.")
+def gc(
+    directory: Directory,
+    dry_run: o.DryRun = False,
+    format: o.FormatOption = o.Format.text,
+    report: o.ReportOption = None,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+) -> None:
+    """Free the blobs that nothing in index.json leads to. Waits for running ocitool writers and keeps new ones waiting; other
+    programs that write to the layout (skopeo, umoci, podman, buildah) know no such lock, and a blob that one of them has
+    written and not yet named would be freed."""
+    with o.running(quiet=quiet) as reading:
+        from ocitool.operations import layout as operation
+
+        _write("gc", operation.collect(directory, reading.task, dry_run=dry_run), format, report)
+
+
+_LINK = """\b
+Examples:
+  ocitool layout link --dry-run a/ b/
+  ocitool layout link stores/*/
+
+\b
+Exit: 1 when a blob is not what its digest says; it is named and left alone.
+"""
+
+
+@app.command("link", epilog=_LINK, short_help="Share equal blobs between layouts.")
+def link(
+    directories: Annotated[list[str], typer.Argument(metavar="DIR DIR...", help="OCI layouts.", show_default=False)],
+    dry_run: o.DryRun = False,
+    format: o.FormatOption = o.Format.text,
+    report: o.ReportOption = None,
+    jobs: o.Jobs = 4,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+) -> None:
+    """Make equal blobs of several layouts one file, by hard links to that of the first layout. Every file is hashed before.
+    Files of different mode or owner are not linked, but reflinked where the file system can. Safe as long as nobody
+    changes a blob in place: ocitool never does."""
+    with o.running(jobs=jobs, quiet=quiet) as reading:
+        from ocitool.operations import layout as operation
+
+        result = operation.link(directories, reading.task, dry_run=dry_run)
+        _write("link", result, format, report)
+    if result.damaged:
+        raise typer.Exit(1)
+
+
+_NORMALIZE = """\b
+Mended:
+  oci-layout, and manifests and schemaVersion of index.json, are added where
+    they are missing
+  an entry of index.json that says nothing which another one does not say is
+    dropped: a double; one without a name beside one with a name
+  temporary files of dead ocitool processes are removed
+
+\b
+Reported, never touched:
+  blobs that are empty or not as long as stated; with --verify also those that
+    are not what their digest says
+  one name for two images; attestations of images that are gone; files in
+    blobs/ that are no blobs
+
+\b
+Exit: 1 when there is an error among the findings. index.json keeps its bytes
+where nothing in it is mended; blobs always do.
+"""
+
+
+@app.command("normalize", epilog=_NORMALIZE, short_help="Tidy up, and report what is wrong.")
+def normalize(
+    directory: Directory,
+    verify: Annotated[bool, typer.Option("--verify", help="Read and hash every blob.")] = False,
+    dry_run: o.DryRun = False,
+    format: o.FormatOption = o.Format.text,
+    report: o.ReportOption = None,
+    jobs: o.Jobs = 4,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+) -> None:
+    """Put a layout into one shape, and report what cannot be mended."""
+    with o.running(jobs=jobs, quiet=quiet) as reading:
+        from ocitool.operations import layout as operation
+
+        result = operation.normalize(directory, reading.task, verify=verify, dry_run=dry_run)
+        _write("normalize", result, format, report)
+    if any(finding.severity == "error" for finding in result.findings):
+        raise typer.Exit(1)
+
+
+def _write(action: str, result: Any, format: o.Format, report: str | None) -> None:
+    if format is o.Format.json:
+        from ocitool.report.json import layout as json
+        from ocitool.report.json.fields import text
+
+        o.write([text(getattr(json, action)(result))], report)
+    else:
+        from ocitool.report.text import layout as lines
+
+        o.write(getattr(lines, action)(result), report)

@@ -1,0 +1,46 @@
+"""`layout gc`: frees the blobs that nothing in a layout needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ocitool.operations.layout.reach import reached
+from ocitool.task import Notice, Task
+from ocitool.transports.store import Store, StoredFile
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """`linked`: bytes of freed blobs that stay on disk, because another name (of `layout link`) holds them."""
+
+    directory: str
+    dry_run: bool
+    freed: tuple[StoredFile, ...]
+    freed_bytes: int
+    linked_bytes: int
+    kept: int
+    kept_bytes: int
+    temporaries: int
+    notices: tuple[Notice, ...]
+
+
+def collect(directory: str, task: Task, *, dry_run: bool = False) -> Collected:
+    """Waits until no other ocitool writes to the layout, and keeps all others out meanwhile.
+
+    Where a document cannot be read or is damaged nothing is freed: see `reach.reached` for what is raised.
+    """
+    with Store(directory, task, alone=True, look=dry_run) as store:
+        source = store.source()
+        files = store.files()
+        needed = reached(source, files.blobs, task)
+        freed = tuple(file for file in files.blobs if file.digest not in needed)
+        if not dry_run:
+            store.remove(freed, task)
+        for path in files.strangers:
+            task.notice("unknown", f"{path} is no blob; it is left alone")
+        kept = [file for file in files.blobs if file.digest in needed]
+        return Collected(
+            directory, dry_run, freed, sum(file.size for file in freed if file.links == 1),
+            sum(file.size for file in freed if file.links > 1), len(kept), sum(file.size for file in kept),
+            store.swept, tuple(task.notices),
+        )  # fmt: skip

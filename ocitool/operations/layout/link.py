@@ -1,0 +1,122 @@
+"""`layout link`: equal blobs of several layouts become one file with several names."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ocitool.digest import Digest
+from ocitool.errors import UsageError
+from ocitool.task import Notice, Task
+from ocitool.transports import store as stores
+from ocitool.transports.store import Store, StoredFile
+
+
+class Refused(NamedTuple):
+    """A blob that stays a file of its own, and why."""
+
+    path: str
+    size: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """`linked` and `cloned`: blobs that now share their bytes, as hard links or by reflink. `already`: those that did.
+    `damaged`: paths whose bytes are not what their digest says; they are left alone."""
+
+    directories: tuple[str, ...]
+    dry_run: bool
+    linked: int
+    cloned: int
+    already: int
+    saved: int
+    refused: tuple[Refused, ...]
+    damaged: tuple[str, ...]
+    temporaries: int
+    notices: tuple[Notice, ...]
+
+
+def link(directories: Sequence[str], task: Task, *, dry_run: bool = False) -> Linked:
+    """Hard-links every blob that stands in several of the layouts to that of the first one; where it cannot be linked, a
+    reflink. Every file is hashed before its bytes are shared. Sound for whoever never changes a blob in place."""
+    if len({os.path.realpath(directory) for directory in directories}) < 2:
+        raise UsageError("link wants two layouts or more", hint="ocitool layout link A B")
+    with contextlib.ExitStack() as stack:
+        held = []
+        # In one order, so that two of us never wait for each other with a gc between them.
+        for directory in sorted({os.path.realpath(one): one for one in reversed(directories)}.items()):
+            held.append(stack.enter_context(Store(directory[1], task, look=dry_run)))
+        held.sort(key=lambda store: directories.index(store.directory))
+        groups: dict[tuple[Digest, int], list[tuple[Store, StoredFile]]] = {}
+        for store in held:
+            for file in store.files().blobs:
+                groups.setdefault((file.digest, file.size), []).append((store, file))
+        several = [group for group in groups.values() if len(group) > 1]
+        parts = task.map(lambda group: _group(group, task, dry_run), several)
+        return Linked(
+            tuple(directories), dry_run, sum(part.linked for part in parts), sum(part.cloned for part in parts),
+            sum(part.already for part in parts), sum(part.saved for part in parts),
+            tuple(one for part in parts for one in part.refused), tuple(path for part in parts for path in part.damaged),
+            sum(store.swept for store in held), tuple(task.notices),
+        )  # fmt: skip
+
+
+class _Part(NamedTuple):
+    linked: int = 0
+    cloned: int = 0
+    already: int = 0
+    saved: int = 0
+    refused: tuple[Refused, ...] = ()
+    damaged: tuple[str, ...] = ()
+
+
+def _group(group: Sequence[tuple[Store, StoredFile]], task: Task, dry_run: bool) -> _Part:
+    """One blob, in several layouts. Files of other file systems, modes or owners than the first have a first of their own."""
+    sound: dict[tuple[int, int], bool] = {}
+
+    def good(file: StoredFile) -> bool:
+        if file.key not in sound:
+            sound[file.key] = stores.sound(file, task)
+        return sound[file.key]
+
+    part = _Part()
+    firsts: list[StoredFile] = []
+    if len({file.key for _, file in group}) == 1:
+        return _Part(already=len(group) - 1)
+    for store, file in group:
+        task.check()
+        if any(file.key == first.key for first in firsts):
+            part = part._replace(already=part.already + 1)
+            continue
+        if not good(file):
+            part = part._replace(damaged=(*part.damaged, file.path))
+            continue
+        if not firsts:
+            firsts.append(file)
+            continue
+        first = next((one for one in firsts if _alike(one, file)), firsts[0])
+        outcome = _rehearsed(first, file) if dry_run else stores.share(first, file, store.directory)
+        # Bytes are free only where this was the last name of the old file.
+        saved = file.size if file.links == 1 else 0
+        if outcome == "linked":
+            part = part._replace(linked=part.linked + 1, saved=part.saved + saved)
+        elif outcome == "cloned":
+            part = part._replace(cloned=part.cloned + 1, saved=part.saved + saved)
+        else:
+            part = part._replace(refused=(*part.refused, Refused(file.path, file.size, outcome)))
+            firsts.append(file)
+    return part
+
+
+def _alike(one: StoredFile, other: StoredFile) -> bool:
+    return (one.key[0], one.mode, one.owner) == (other.key[0], other.mode, other.owner)
+
+
+def _rehearsed(kept: StoredFile, other: StoredFile) -> str:
+    if kept.key[0] != other.key[0]:
+        return "they are on different file systems"
+    return "linked" if _alike(kept, other) else "they differ in mode or owner"

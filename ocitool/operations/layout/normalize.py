@@ -1,0 +1,183 @@
+"""`layout normalize`: puts what writers of many kinds left in a layout into one shape, and says what it cannot mend.
+
+Mended: the file `oci-layout` and the list `manifests` where they are missing; entries of `index.json` that say nothing which
+another does not say; temporaries of dead processes. Reported, and never touched: blobs that are not what they are said to
+be, one name for two images, attestations of images that are gone, files that are no blobs. A layout in which there is
+nothing to mend keeps its bytes; documents in `blobs/` always do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from ocitool.digest import Digest
+from ocitool.errors import LimitError
+from ocitool.images import select
+from ocitool.images.draft import serialised
+from ocitool.spec.manifest import ATTESTATION_SUBJECT, CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, strings
+from ocitool.task import Notice, Task
+from ocitool.transports import store as stores
+from ocitool.transports.layout import Layout
+from ocitool.transports.store import Files, Store
+
+_COMPARED = 1_000
+"""Entries of one manifest that are compared with each other; of more, only equal ones are dropped."""
+
+
+class Finding(NamedTuple):
+    """What was not mended. Rules are named as those of `validate` where both find the same."""
+
+    rule: str
+    severity: Literal["error", "warning"]
+    subject: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Normalized:
+    """`changes`: what was done (or, in a dry run, would be), a sentence each. `verified`: every blob was hashed."""
+
+    directory: str
+    dry_run: bool
+    verified: bool
+    changes: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    notices: tuple[Notice, ...]
+
+
+def normalize(directory: str, task: Task, *, verify: bool = False, dry_run: bool = False) -> Normalized:
+    """`verify` hashes every blob."""
+    with Store(directory, task, look=dry_run) as store:
+        changes = [f"removed {store.swept} temporaries of dead processes"] if store.swept else []
+        with store.index() as source:
+            assert source.index is not None
+            if not os.path.lexists(os.path.join(directory, "oci-layout")):
+                changes.append("added oci-layout")
+                if not dry_run:
+                    store.add_layout_file()
+            fields, done = _mended(source.index)
+            changes += done
+            if done and not dry_run:
+                store.replace_index(serialised(fields))
+        files = store.files()
+        findings = [*_names(fields), *_attestations(fields), *_blobs(source, files, task, verify)]
+        return Normalized(directory, dry_run, verify, tuple(changes), tuple(findings), tuple(task.notices))
+
+
+def _mended(index: Index) -> tuple[Mapping[str, Any], list[str]]:
+    """The index as it should be, and what that takes."""
+    done: list[str] = []
+    fields: dict[str, Any] = dict(index.fields)
+    if not isinstance(fields.get("manifests"), list):
+        fields["manifests"] = []
+        done.append("index.json: an empty list in place of no manifests")
+    if "schemaVersion" not in fields:
+        fields = {"schemaVersion": 2, **fields}
+        done.append("index.json: added schemaVersion")
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in fields["manifests"]:
+        groups.setdefault(entry["digest"], []).append(entry)
+    spare = {id(entry) for group in groups.values() for entry in _spare(group)}
+    for entry in fields["manifests"]:
+        if id(entry) in spare:
+            name = next(iter(_names_of(entry)), "without a name")
+            done.append(f"index.json: dropped an entry of {entry['digest']} that another one covers ({name})")
+    fields["manifests"] = [entry for entry in fields["manifests"] if id(entry) not in spare]
+    return fields, done
+
+
+def _spare(group: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Of the entries of one manifest those that say nothing which another does not say; of equal ones the first stays."""
+    if len(group) == 1:
+        return
+    distinct: dict[str, Mapping[str, Any]] = {}
+    for entry in group:
+        if distinct.setdefault(json.dumps(entry, sort_keys=True), entry) is not entry:
+            yield entry
+    if len(distinct) <= _COMPARED:
+        for entry in distinct.values():
+            if any(_says(other, entry) for other in distinct.values() if other is not entry):
+                yield entry
+
+
+def _says(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether an entry says all that another does: every member and every annotation."""
+    if any(one.get(key) != value for key, value in other.items() if key != "annotations"):
+        return False
+    mine, theirs = one.get("annotations") or {}, other.get("annotations") or {}
+    if not isinstance(mine, dict) or not isinstance(theirs, dict):
+        return bool(mine == theirs)
+    return all(mine.get(key, ...) == value for key, value in theirs.items())
+
+
+def _names_of(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    annotations = strings(entry.get("annotations"))
+    return tuple(dict.fromkeys(annotations[key] for key in (REF_NAME, CONTAINERD_NAME) if annotations.get(key)))
+
+
+def _names(fields: Mapping[str, Any]) -> Iterator[Finding]:
+    """Names that two images share: which of them a reader takes is its own affair."""
+    named: dict[str, list[Descriptor]] = {}
+    for one in Index(b"", fields, "index.json").manifests:
+        for name in () if one.is_attestation else _names_of(one.fields):
+            named.setdefault(name, []).append(one)
+    for name, entries in named.items():
+        full = {one.annotations.get(CONTAINERD_NAME) for one in entries} - {None}
+        platforms: dict[object, set[Digest]] = {}
+        for one in entries:
+            platforms.setdefault(one.platform, set()).add(one.digest)
+        # A bare tag is not the name where every entry has a full one of its own.
+        if len(full) < 2 and any(len(digests) > 1 for digests in platforms.values()):
+            listed = ", ".join(dict.fromkeys(str(one.digest) for one in entries))
+            yield Finding("duplicate-tag", "error", "index.json", f"{name} names {listed}")
+
+
+def _attestations(fields: Mapping[str, Any]) -> Iterator[Finding]:
+    entries = Index(b"", fields, "index.json").manifests
+    here = {str(one.digest) for one in entries}
+    for one in entries:
+        subject = one.annotations.get(ATTESTATION_SUBJECT)
+        if subject is not None and subject not in here:
+            message = f"speaks of {subject}, which is not listed"
+            yield Finding("dangling-attestation", "warning", f"manifest {one.digest}", message)
+
+
+def _blobs(source: Layout, files: Files, task: Task, verify: bool) -> Iterator[Finding]:
+    stated: dict[Digest, set[int]] = {}
+    documents: list[Finding] = []
+    for one in _descriptors(source, documents):
+        stated.setdefault(one.digest, set()).add(one.size)
+    yield from documents
+    wrong: Sequence[bool] = [False] * len(files.blobs)
+    if verify:
+        wrong = task.map(lambda file: not stores.sound(file, task), files.blobs)
+    for file, damaged in zip(files.blobs, wrong, strict=True):
+        sizes = stated.get(file.digest, set()) - {file.size}
+        if sizes:
+            text = " and ".join(str(size) for size in sorted(sizes))
+            yield Finding("size", "error", f"blob {file.digest}", f"{file.size} bytes where {text} are stated")
+        elif not file.size and file.digest != Digest.of(b"", file.digest.algorithm):
+            yield Finding("size", "error", f"blob {file.digest}", "an empty file")
+        elif damaged:
+            yield Finding("digest", "error", f"blob {file.digest}", "content is not what its digest says")
+    for path in files.strangers:
+        yield Finding("unknown-file", "warning", path, "it is no blob; it is left alone")
+
+
+def _descriptors(source: Layout, problems: list[Finding]) -> Iterator[Descriptor]:
+    """Every descriptor that the index leads to."""
+    assert source.index is not None
+    try:
+        for entry, _ in select.everything(source, source.index):
+            yield entry.descriptor
+            if entry.problem is not None:
+                problems.append(Finding("document", "error", f"manifest {entry.descriptor.digest}", entry.problem.what))
+            elif isinstance(entry.document, Manifest):
+                yield entry.document.config
+                yield from entry.document.layers
+    except LimitError as error:
+        problems.append(Finding("limit", "error", "index.json", error.what))

@@ -1,0 +1,125 @@
+"""`layout rm`: drops names from a layout's index. Their blobs stay until `layout gc`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ocitool import reference
+from ocitool.digest import Digest
+from ocitool.errors import NotFoundError, OcitoolError
+from ocitool.images import index as indexes
+from ocitool.images import select
+from ocitool.images.draft import serialised
+from ocitool.images.index import Referrer
+from ocitool.operations.layout.reach import reached
+from ocitool.spec.manifest import Descriptor, Index
+from ocitool.task import Notice, Task
+from ocitool.transports.layout import Layout
+from ocitool.transports.store import Store, StoredFile
+
+
+class Entry(NamedTuple):
+    """An entry of `index.json` that is gone. `referrer`: it went because what it spoke of did."""
+
+    digest: Digest
+    names: tuple[str, ...]
+    referrer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """`referrers`: entries that stay although they speak of what is gone. `freeable`: bytes that `layout gc` will now free
+    beyond what it would have freed before; None where a damaged document lets nobody say."""
+
+    directory: str
+    dry_run: bool
+    entries: tuple[Entry, ...]
+    referrers: tuple[Referrer, ...]
+    freeable: int | None
+    notices: tuple[Notice, ...]
+
+
+def remove(
+    directory: str, names: Sequence[str], task: Task, *, referrers: bool = False, dry_run: bool = False
+) -> Removed:
+    """Drops every entry that one of the names picks: a tag, a full name, `@N`, or `@sha256:...` for all its tags.
+
+    All or none: `NotFoundError` where one names nothing. `referrers`: what speaks of a dropped image goes as well.
+    """
+    with Store(directory, task, look=dry_run) as store, store.index() as source:
+        index = source.index
+        assert index is not None
+        files = store.files().blobs
+        dropped = _picked(source, index, names)
+        entries = [Entry(one.digest, select.tags_of(source, one), False) for one in dropped]
+        after = _without(source, index, dropped)
+        spoken: tuple[Referrer, ...] = ()
+        while True:
+            assert after.index is not None
+            here = {one.digest for one in after.index.manifests}
+            left = tuple(_left(source, after, dropped))
+            spoken = tuple(one for one in left if one.digest in here)
+            if not (referrers and spoken):
+                break
+            going = {one.digest for one in spoken}
+            more = [one for one in after.index.manifests if one.digest in going]
+            entries += [Entry(one.digest, select.tags_of(source, one), True) for one in more]
+            dropped = [*dropped, *more]
+            after = _without(source, index, dropped)
+        if not dry_run:
+            store.replace_index(after.index.raw)
+        freeable = _freeable(source, after, files, task)
+    return Removed(directory, dry_run, tuple(entries), spoken, freeable, tuple(task.notices))
+
+
+def _picked(source: Layout, index: Index, names: Sequence[str]) -> list[Descriptor]:
+    """The top entries that the names mean, each once."""
+    picked: dict[int, Descriptor] = {}
+    for name in names:
+        selector = reference.selector(name)
+        found = select.roots(source, index, selector)
+        digests = {one.descriptor.digest for one in found} if selector.digest is not None else set()
+        here = [
+            n for n, one in enumerate(index.manifests)
+            if one.digest in digests or (not digests and any(one.fields is other.descriptor.fields for other in found))
+        ]  # fmt: skip
+        if not here:
+            raise NotFoundError(
+                f"{name} is part of an index, and has no entry of its own", source.where, hint="drop the index that holds it"
+            )
+        picked.update((n, index.manifests[n]) for n in here)
+    return [picked[n] for n in sorted(picked)]
+
+
+def _without(source: Layout, index: Index, dropped: Iterable[Descriptor]) -> Layout:
+    """The layout as it is without these entries."""
+    gone = {id(one.fields) for one in dropped}
+    kept: list[Any] = [one.fields for one in index.manifests if id(one.fields) not in gone]
+    fields = {**index.fields, "manifests": kept}
+    after = copy.copy(source)
+    after.index = Index(serialised(fields), fields, source.where)
+    return after
+
+
+def _left(source: Layout, after: Layout, dropped: Iterable[Descriptor]) -> Iterable[Referrer]:
+    """What still speaks of manifests that no name leads to any more."""
+    assert after.index is not None
+    gone: set[Digest] = set()
+    for top in dropped:
+        document = Index(b"", {"manifests": [top.fields]}, source.where)
+        gone |= {entry.descriptor.digest for entry, _ in select.everything(source, document)}
+    # A referrer is no reason to count its subject as being here still.
+    gone -= {entry.descriptor.digest for entry, _ in select.everything(after, after.index)}
+    return indexes.referrers(after, gone)
+
+
+def _freeable(before: Layout, after: Layout, files: Sequence[StoredFile], task: Task) -> int | None:
+    try:
+        freed = reached(before, files, task) - reached(after, files, task)
+    except OcitoolError as error:
+        task.notice("unknown", f"how much gc would free cannot be told: {error}")
+        return None
+    return sum(file.size for file in files if file.digest in freed)
