@@ -75,26 +75,29 @@ def unpack(
         if form is As.layers:
             from ocitool.operations.unpack import store
 
+            what = "store"
             result = store.unpack(ref, dest, reading, platform=platform, all_platforms=all_platforms, owners=owners)
         elif form is As.tar:
             from ocitool.operations.unpack import flat
 
+            what = "flat"
             result = flat.unpack(ref, dest, reading, platform=platform, force=force)
-            if dest == "-":
+            if dest == "-" and report is None:
                 return
         else:
             from ocitool.operations.unpack import editable
 
+            what = "unpack"
             result = editable.unpack(ref, dest, reading, form=form.value, platform=platform, owners=owners)
         if format is o.Format.json:
             from ocitool.report.json import fields
             from ocitool.report.json import unpack as json
 
-            o.write([fields.text(json.unpack(result))], report)
+            o.write([fields.text(getattr(json, what)(result))], report)
         else:
             from ocitool.report.text import unpack as text
 
-            o.write(text.unpack(result), report)
+            o.write(getattr(text, what)(result), report)
 
 
 def _only(form: As, given: object, what: str, *forms: As) -> None:

@@ -15,7 +15,7 @@ import pytest
 from ocitool.spec.schema import KINDS, URN, Problem, load, problems
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
-REPORTS = ("report-inspect", "report-diff", "report-validate", "report-ls", "report-written")
+REPORTS = ("report-inspect", "report-diff", "report-validate", "report-ls", "report-written", "report-unpack")
 NAMES = sorted(file.stem for file in SCHEMAS.glob("*.json"))
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -609,7 +609,14 @@ WRITTEN = {
     "bytes": {"kept": 3, "written": 0, "transferred": 0, "skipped": 0, "omitted": 0},
     "engines": ["isal 1.8.0"], "details": None, "notices": NOTICES,
 }  # fmt: skip
+UNPACK = {
+    "report": "unpack", "version": 1, "reference": "app.tar", "as": "editable", "destination": "work", "digest": None,
+    "imageId": A, "platform": {"os": "linux", "architecture": "arm64", "variant": None}, "rootless": True, "verified": True,
+    "entries": 3, "bytes": {"read": 7, "written": 9}, "notices": NOTICES,
+}  # fmt: skip
 SAMPLES = [
+    pytest.param("report-unpack", UNPACK, id="unpack"),
+    pytest.param("report-unpack", changed(UNPACK, digest=B, bytes__read=None), id="unpack-tar"),
     pytest.param("report-written", WRITTEN, id="written"),
     pytest.param("report-written", {**WRITTEN, "report": "edit", "images": [], "details": {"x": 1}}, id="written-bare"),
     pytest.param("report-inspect", INSPECT, id="inspect"),
@@ -800,6 +807,8 @@ def test_a_report_schema_refuses_a_missing_top_level_field(name: str, sample: An
         ("report-validate", changed(VALIDATE, findings__0__severity="fatal"), "/findings/0/severity"),
         ("report-validate", changed(VALIDATE_ALL, results__0__x=1), "/results/0/x"),
         ("report-ls", changed(LS, entries__0__xattrs={"user.a": "?"}), "/entries/0/xattrs/user.a"),
+        ("report-unpack", changed(UNPACK, imageId="sha256:abc"), "/imageId"),
+        ("report-unpack", changed(UNPACK, bytes__written=-1), "/bytes/written"),
     ],
 )
 def test_a_report_schema_refuses_a_wrong_value_where_it_stands(name: str, sample: Any, pointer: str) -> None:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from ocitool.operations.unpack.editable import Unpacked
 from ocitool.report.escape import human, shown
 from ocitool.report.text.parts import count_of
+
+if TYPE_CHECKING:
+    from ocitool.operations.unpack.editable import Unpacked
+    from ocitool.operations.unpack.flat import Flat
 
 
 def unpack(result: Unpacked) -> Iterator[str]:
     rootless = ", rootless" if result.owners.rootless else ""
-    size = f"{human(result.written)}{rootless}, verified"
-    yield f"{shown(result.destination)}: {count_of(result.entries, 'path')}, {size}"
+    yield f"{shown(result.destination)}: {count_of(result.entries, 'path')}, {human(result.written)}{rootless}, verified"
     destination = shown(shlex.quote(result.destination))
     if result.form == "editable":
         yield f"next: edit {destination}/rootfs, then: ocitool repack {destination} NEW"
     elif result.form == "bundle":
         yield f"next: crun run --bundle {destination} NAME"
+
+
+def flat(result: Flat) -> Iterator[str]:
+    yield f"{shown(result.destination)}: {count_of(result.entries, 'path')}, {human(result.size)}, verified"
