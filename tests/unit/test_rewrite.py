@@ -9,6 +9,7 @@ from support.images import entry, gz, layer_tar, zst
 from support.layers import (
     END,
     GNU,
+    chunked,
     contents,
     file_entry,
     head,

@@ -69,6 +69,12 @@ class _Judge:
         )
         self.asked: dict[int, object] = {}  # inode of the made tree -> the file that its names are to show
         self.shown: dict[object, int] = {}  # and back
+        self.unchanged: dict[bytes, set[int]] = {}  # first name of a changed file -> the old files with its content
+        for path, change in after.items():
+            node = None if change.content or change.entry is None else node_at(tree, path)
+            if change.entry is not None and node is not None and not isinstance(node, Directory):
+                first = change.entry.link if change.entry.kind == Kind.HARDLINK else path
+                self.unchanged.setdefault(first, set()).add(tree.inode(node))
 
     def wrong(self) -> list[bytes]:
         found: list[bytes] = []
@@ -80,7 +86,7 @@ class _Judge:
             prefix, old, new, alive = stack.pop()
             olds = old.children if isinstance(old, Directory) else {}
             news = new.children if isinstance(new, Directory) else {}
-            for name in olds.keys() | news.keys():
+            for name in (*olds, *(name for name in news if name not in olds)):
                 path = prefix + b"/" + name if prefix else name
                 was, now = olds.get(name), news.get(name)
                 change = self.after.get(path)
@@ -132,11 +138,7 @@ class _Judge:
         origin = self._origin(self.made.inode(now))
         if found.kind != Kind.FILE or origin is None:
             return found.kind != Kind.FILE or self._own_content(change.path, origin, found)
-        for one in (change, first):
-            before = node_at(self.tree, one.path)
-            if not one.content and before is not None and not isinstance(before, Directory):
-                return self.tree.inode(before) == origin
-        return False
+        return origin in self.unchanged.get(first.path, ())
 
     def _same_directory(self, entry: Entry | None, was: Node | None, now: Directory) -> bool:
         if entry is None:

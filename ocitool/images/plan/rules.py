@@ -179,18 +179,20 @@ class Planner:
 
     def _kept_inode(self, layer: int, names: list[Change]) -> int | None:
         """The row of the layer that holds this very file already, under one of its names, with the same attributes."""
-        first = names[0]
-        node = self.before[first.path]
-        if first.content or node is None or isinstance(node, Directory) or first.entry is None:
-            return None
-        inode = self.tree.inode(node)
-        if self.tree.layer(inode) != layer or facts(self.tree.entry(inode)) != facts(first.entry):
-            return None
-        row = self.tree.row(inode)
-        path = self.drafts[layer].index.paths[row]
-        if row in self.drafts[layer].drop or self._visible_row(layer, path) != row:
-            return None
-        return row if any(change.path == path for change in names) else None
+        first = names[0].entry
+        assert first is not None
+        for change in names:
+            node = self.before[change.path]
+            if change.content or node is None or isinstance(node, Directory):
+                continue
+            inode = self.tree.inode(node)
+            row = self.tree.row(inode)
+            if self.tree.layer(inode) != layer or facts(self.tree.entry(inode)) != facts(first):
+                continue
+            path = self.drafts[layer].index.paths[row]
+            if row not in self.drafts[layer].drop and self._visible_row(layer, path) == row:
+                return row if any(one.path == path for one in names) else None
+        return None
 
     def _visible_row(self, layer: int, path: bytes) -> int | None:
         node = self.before.get(path)
