@@ -1,0 +1,132 @@
+"""`ocitool edit`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from ocitool.cli import options as o
+from ocitool.errors import UsageError
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_EXAMPLES = """\b
+Examples:
+  ocitool edit image.tar fixed.tar --env LOG=info --unset-env TOKEN
+  ocitool edit store:app store/ --user 1000 --cmd '["/app", "--serve"]' --entrypoint '[]'
+  ocitool edit --all-platforms store:app store/ --label org.opencontainers.image.version=1.2
+  ocitool edit image.tar clean.tar --rm /root/.npmrc           out of every layer, not hidden
+  ocitool edit image.tar fixed.tar --add ca.crt:/etc/ssl/certs/ca.crt --layer 0
+  ocitool edit image.tar small.tar --drop-layer -1
+
+\b
+Layers that no --rm, --add or --compression is about keep their very bytes.
+"""
+
+Words = list[str] | None
+
+
+@app.command(epilog=_EXAMPLES, short_help="Change configuration and contents of an image.")
+def edit(
+    src: o.Ref,
+    dest: o.Dest,
+    env: Annotated[Words, typer.Option("--env", "-e", metavar="K=V", help="Set a variable.")] = None,
+    unset_env: Annotated[Words, typer.Option("--unset-env", metavar="K", help="Remove a variable.")] = None,
+    label: Annotated[Words, typer.Option("--label", "-l", metavar="K=V", help="Set a label.")] = None,
+    unset_label: Annotated[Words, typer.Option("--unset-label", metavar="K", help="Remove a label.")] = None,
+    annotation: Annotated[Words, typer.Option("--annotation", metavar="K=V", help="Set an annotation of the manifest.")] = None,
+    unset_annotation: Annotated[Words, typer.Option("--unset-annotation", metavar="K", help="Remove an annotation.")] = None,
+    cmd: Annotated[
+        str | None, typer.Option("--cmd", metavar="JSON|LINE", help="What runs: a JSON array, else a line for the shell.")
+    ] = None,
+    unset_cmd: Annotated[bool, typer.Option("--unset-cmd", help="Remove the command.")] = False,
+    entrypoint: Annotated[
+        str | None, typer.Option("--entrypoint", metavar="JSON|LINE", help="What always runs; the command is left as it is.")
+    ] = None,
+    unset_entrypoint: Annotated[bool, typer.Option("--unset-entrypoint", help="Remove the entrypoint.")] = False,
+    user: Annotated[str | None, typer.Option("--user", metavar="USER[:GROUP]", help="Who runs it; '' removes.")] = None,
+    workdir: Annotated[str | None, typer.Option("--workdir", metavar="PATH", help="Where it runs; '' removes.")] = None,
+    expose: Annotated[Words, typer.Option("--expose", metavar="PORT[/PROTO]", help="Add a port, or a range of them.")] = None,
+    unset_expose: Annotated[Words, typer.Option("--unset-expose", metavar="PORT[/PROTO]", help="Remove ports.")] = None,
+    volume: Annotated[Words, typer.Option("--volume", metavar="PATH", help="Declare a volume.")] = None,
+    unset_volume: Annotated[Words, typer.Option("--unset-volume", metavar="PATH", help="Remove a volume.")] = None,
+    unset_healthcheck: Annotated[bool, typer.Option("--unset-healthcheck", help="Remove the health check.")] = False,
+    stop_signal: Annotated[
+        str | None, typer.Option("--stop-signal", metavar="SIGNAL", help="What ends it; '' removes.")
+    ] = None,
+    created: Annotated[str | None, typer.Option("--created", metavar="TIME", help="RFC 3339, or @SECONDS.")] = None,
+    rm: Annotated[
+        Words, typer.Option("--rm", metavar="PATH", help="Take a path and its hard links out of every layer.")
+    ] = None,
+    rm_content: Annotated[
+        bool, typer.Option("--rm-content", help="With --rm: also every other file of the same content. Without: exit 1.")
+    ] = False,
+    add: Annotated[
+        Words, typer.Option("--add", metavar="SRC:PATH", help="A file or directory of the host into a layer, as root's.")
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option("--layer", metavar="N", help="The layer for --add; 0 is the lowest. Default: the top.")
+    ] = None,
+    drop_layer: Annotated[
+        list[int] | None, typer.Option("--drop-layer", metavar="N", help="Drop a layer of SRC; -1 is the top.")
+    ] = None,
+    tag: o.Tag = None,
+    compression: o.CompressionOption = None,
+    supply: o.With = None,
+    platform: o.PlatformOption = None,
+    all_platforms: o.AllPlatforms = False,
+    force: o.Force = False,
+    dry_run: o.DryRun = False,
+    format: o.FormatOption = o.Format.text,
+    report: o.ReportOption = None,
+    verify: o.Verify = False,
+    no_cache: o.NoCache = False,
+    jobs: o.Jobs = 4,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+) -> None:
+    """Write SRC to DEST with another configuration, or with other files in the layers that it has. An option may be given
+    several times. Exit code 1: what --rm took out still stands elsewhere in the image."""
+    if platform and all_platforms:
+        raise UsageError("--platform and --all-platforms exclude each other")
+    if layer is not None and not add:
+        raise UsageError("--layer is for --add")
+    if rm_content and not rm:
+        raise UsageError("--rm-content is for --rm")
+    from ocitool.images import settings
+    from ocitool.layers.entry import escapes, normalise
+    from ocitool.operations import edit as operation
+
+    asked = settings.parse(
+        env=env or (), unset_env=unset_env or (), labels=label or (), unset_labels=unset_label or (),
+        annotations=annotation or (), unset_annotations=unset_annotation or (), cmd=cmd, unset_cmd=unset_cmd,
+        entrypoint=entrypoint, unset_entrypoint=unset_entrypoint, user=user, workdir=workdir, expose=expose or (),
+        unset_expose=unset_expose or (), volumes=volume or (), unset_volumes=unset_volume or (),
+        unset_healthcheck=unset_healthcheck, stop_signal=stop_signal, created=created,
+    )  # fmt: skip
+    paths = tuple(normalise(os.fsencode(path)) for path in rm or ())
+    for path, word in zip(paths, rm or (), strict=True):
+        if not path or escapes(path):
+            raise UsageError(f"--rm {word}: no path below the root")
+    content = operation.Content(paths, rm_content, tuple(map(operation.addition, add or ())), layer, tuple(drop_layer or ()))
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
+        writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply)
+        result = operation.edit(src, asked, content, reading, writing, platform=platform, all_platforms=all_platforms)
+        o.write_written(result, format, report)
+        if result.findings:
+            _warn(result.details)
+    raise typer.Exit(1 if result.findings else 0)
+
+
+def _warn(details: object) -> None:
+    """Said whatever is quiet: the image holds what was to be gone."""
+    from ocitool.report.escape import shown
+
+    assert isinstance(details, dict)
+    for place in details["sameContent"]:
+        text = f"what --rm took out still stands in layer {place['layer']} ({shown(place['path'])})"
+        print(f"ocitool: error: {text}", file=sys.stderr)
+    print("hint: --rm-content takes out every file of that content", file=sys.stderr)

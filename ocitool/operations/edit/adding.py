@@ -1,0 +1,178 @@
+"""Files of the host into an existing layer, so that the image has them there and nothing else about it changes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from ocitool.errors import FormatError, NotFoundError, UsageError
+from ocitool.images import dirscan
+from ocitool.images.changes import Change
+from ocitool.images.plan import Plan, rewrite
+from ocitool.images.plan.judge import differences, node_at
+from ocitool.images.tree import Directory, Tree, ref_of
+from ocitool.layers.entry import WHITEOUT_PREFIX, Entry, Kind, escapes, normalise
+from ocitool.layers.index import LayerIndex
+from ocitool.operations.writing import source_date
+from ocitool.task import Task
+
+Opener = Callable[[], Iterable[bytes]]
+
+
+class Addition(NamedTuple):
+    """What of the host, and where in the image."""
+
+    source: str
+    path: bytes
+
+
+def parse(text: str) -> Addition:
+    """`SRC:PATH`, cut at the last colon that a slash follows, else at the last one. A PATH that ends in a slash is a
+    directory to put SRC in."""
+    source, colon, path = text.rpartition(":/")
+    if not colon:
+        source, colon, path = text.rpartition(":")
+    if not source or not colon:
+        raise UsageError(f"--add {text}: no place in the image", hint="--add SRC:/path/in/image")
+    place = normalise(os.fsencode(path))
+    if path.endswith("/") or not place:
+        name = os.fsencode(os.path.basename(os.path.abspath(source)))
+        place = place + b"/" + name if place else name
+    if escapes(place) or any(part.startswith(WHITEOUT_PREFIX) for part in place.split(b"/")):
+        raise UsageError(f"--add {text}: no path that an image can hold")
+    return Addition(source, place)
+
+
+def addition(
+    indexes: Sequence[LayerIndex], position: int, additions: Sequence[Addition], task: Task, numbers: Sequence[int]
+) -> tuple[Plan, dict[bytes, Opener]]:
+    """The plan that puts these files into the layer at `position`, and how the new contents are read.
+
+    Files are root's, with the mode and time that they have (`SOURCE_DATE_EPOCH` is the latest). Directories that exist keep
+    their attributes. `UsageError` where an upper layer hides a path or says something else of it, or where something else
+    than a directory is in the way. `numbers`: what the layers are called.
+    """
+    tree, whole = Tree(indexes[: position + 1]), Tree(indexes)
+    changes: dict[bytes, Change] = {}
+    openers: dict[bytes, Opener] = {}
+    for one in additions:
+        for entry, opener in _entries(one, task):
+            _parents(tree, whole, changes, entry)
+            _add(tree, whole, changes, entry)
+            if opener is not None:
+                openers[entry.path] = opener
+    plan = rewrite(tree, list(changes.values()), keep_base=position)
+    if plan.added is not None:
+        raise UsageError(f"layer {numbers[position]} cannot take the files without a change to others", hint="--layer -1")
+    wrong = differences(whole, changes, plan)
+    if wrong:
+        _refuse(wrong[0], plan, whole, numbers, position)
+    return plan, openers
+
+
+def _entries(one: Addition, task: Task) -> Iterator[tuple[Entry, Opener | None]]:
+    """What of the host is added, parents first; the opener of a file's content."""
+    try:
+        status = os.stat(one.source)
+    except OSError as error:
+        raise NotFoundError(f"cannot be read: {error.strerror}", one.source) from None
+    if stat.S_ISREG(status.st_mode):
+        parent, name = os.path.split(os.path.realpath(one.source))
+        found = _alone(parent, name)
+        yield _owned(found, one.path), _opener(parent, found.path, found)
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        raise UsageError("neither a file nor a directory", one.source)
+    for path, entry, leader in dirscan.scan(one.source, task):
+        at = one.path + b"/" + path if path else one.path
+        if leader is not None and leader != path:
+            link = entry._replace(kind=Kind.HARDLINK, link=one.path + b"/" + leader, size=0, stored=0)
+            yield _owned(link, at), None
+        else:
+            yield _owned(entry, at), _opener(one.source, path, entry) if entry.kind == Kind.FILE else None
+
+
+def _alone(parent: str, name: str) -> Entry:
+    with dirscan.Below(parent) as below:
+        raw = os.fsencode(name)
+        try:
+            status = os.stat(raw, dir_fd=below.root, follow_symlinks=False)
+        except OSError as error:
+            raise NotFoundError(f"cannot be read: {error.strerror}", os.path.join(parent, name)) from None
+        return dirscan.entry_of(dirscan.Seen(raw, status, below.root, raw))
+
+
+def _opener(root: str, path: bytes, entry: Entry) -> Opener:
+    return lambda: dirscan.open_file(root, path, entry)
+
+
+def _owned(entry: Entry, path: bytes) -> Entry:
+    latest = source_date()
+    mtime = entry.mtime if latest is None else min(entry.mtime, latest * 1_000_000_000)
+    return entry._replace(path=path, uid=0, gid=0, mtime=mtime)
+
+
+def _parents(tree: Tree, whole: Tree, changes: dict[bytes, Change], entry: Entry) -> None:
+    """The directories that a new entry needs: those of the image, else those that upper layers say, else new ones."""
+    at = b""
+    for name in entry.path.split(b"/")[:-1]:
+        at = at + b"/" + name if at else name
+        if at in changes:
+            stands = changes[at].entry
+            if stands is None or stands.kind != Kind.DIRECTORY:
+                raise UsageError("added as a file and as a directory", _shown(at))
+            continue
+        node = node_at(tree, at)
+        if isinstance(node, Directory):
+            continue
+        if node is not None:
+            found = tree.entry(node)
+            what = f"a link to {found.link.decode('utf-8', 'replace')}" if found.kind == Kind.SYMLINK else "a file"
+            raise UsageError(f"{what}, where a directory is needed", _shown(at), hint="name the directory itself")
+        upper = node_at(whole, at)
+        if isinstance(upper, Directory):
+            made = whole.entry(upper.ref)._replace(path=at)
+        else:
+            made = Entry(at, Kind.DIRECTORY, 0o755, 0, 0, entry.mtime, 0, b"", 0, 0, None, None, None)
+        changes[at] = Change(at, made)
+
+
+def _add(tree: Tree, whole: Tree, changes: dict[bytes, Change], entry: Entry) -> None:
+    path = entry.path
+    node = node_at(tree, path)
+    if entry.kind == Kind.DIRECTORY:
+        if path in changes:
+            stands = changes[path].entry
+            if stands is None or stands.kind != Kind.DIRECTORY:
+                raise UsageError("added as a file and as a directory", _shown(path))
+            return
+        if isinstance(node, Directory):
+            return
+        upper = node_at(whole, path)
+        if isinstance(upper, Directory):
+            entry = whole.entry(upper.ref)._replace(path=path)
+    elif path in changes:
+        raise UsageError("added twice", _shown(path))
+    elif isinstance(node, Directory):
+        raise UsageError("a directory, where a file is to be added", _shown(path), hint=f"{_shown(path)}/ adds into it")
+    changes[path] = Change(path, entry)
+
+
+def _refuse(path: bytes, plan: Plan, whole: Tree, numbers: Sequence[int], position: int) -> None:
+    """Why a path does not come out as asked: an upper layer speaks of it."""
+    made = Tree(plan.applied(whole.indexes))
+    node = made.find(path)
+    upper = made.layer(ref_of(node)) if node is not None and ref_of(node) >= 0 else made.remover(path)
+    if upper is None or upper <= position:
+        raise FormatError("an upper layer depends on what this would change", _shown(path))
+    number = numbers[upper]
+    raise UsageError(
+        f"layer {number} hides it or has something else there, so layer {numbers[position]} cannot add it", _shown(path),
+        hint=f"--layer {number}",
+    )  # fmt: skip
+
+
+def _shown(path: bytes) -> str:
+    return "/" + path.decode("utf-8", "replace")

@@ -1,0 +1,390 @@
+"""Content of existing layers: paths out of every layer that carries them, host files into one layer, layers dropped.
+
+What becomes of which layer is planned, and judged, by `images.plan`; here contents are found, hashed and supplied, and what a
+person must know is said. Layers are numbered as in the source throughout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ocitool.digest import verified
+from ocitool.errors import IntegrityError, NotFoundError, UsageError
+from ocitool.images import draft as drafts
+from ocitool.images.draft import Draft
+from ocitool.images.image import Image, Layer
+from ocitool.images.indexing import Indexer
+from ocitool.images.plan import Plan, removal
+from ocitool.images.plan.judge import node_at
+from ocitool.images.tree import Tree, ref_of
+from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.index import LayerIndex
+from ocitool.layers.rewrite import LayerEdit, edited, rewrite
+from ocitool.layers.scan import open_content
+from ocitool.operations.edit.adding import Addition, Opener, addition
+from ocitool.operations.listing import layer_of
+from ocitool.operations.reading import Reading
+from ocitool.operations.writing import Writer, Written
+from ocitool.task import Task
+
+
+class Content(NamedTuple):
+    """remove: paths; same_content: also what has the content of removed files; add: host files, into `layer` (None: the
+    top-most); drop: layers."""
+
+    remove: tuple[bytes, ...] = ()
+    same_content: bool = False
+    add: tuple[Addition, ...] = ()
+    layer: int | None = None
+    drop: tuple[int, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.remove or self.add or self.drop)
+
+
+class Place(NamedTuple):
+    """An entry of a layer, by the layer's number."""
+
+    layer: int
+    path: bytes
+
+
+class Editor:
+    """Edits the contents of one image after another; what it found is told when all are done."""
+
+    def __init__(self, content: Content, reading: Reading, writer: Writer) -> None:
+        self.content = content
+        self.elsewhere: list[Place] = []
+        """Contents that were to be removed and still stand somewhere."""
+        self._task: Task = reading.task
+        self._writer = writer
+        self._indexer: Indexer | None = None
+        self._reading = reading
+        self._found: set[bytes] = set()
+        self._replaced: dict[Any, int] = {}
+
+    def dropped(self, image: Image) -> list[int]:
+        """The numbers of the layers that go, ascending."""
+        return sorted({layer_of(image, number).number for number in self.content.drop})
+
+    def edited(self, image: Image, draft: Draft) -> Draft:
+        """The draft with layers made again where content asks for it; all layers are still there."""
+        content = self.content
+        if not content:
+            return draft
+        gone = self.dropped(image)
+        for number in gone:
+            self._replace(draft, number)
+        live = [layer for layer in image.layers if layer.number not in gone]
+        into = self._into(image, live) if content.add else None
+        if self._indexer is None:
+            self._indexer = self._reading.indexer()
+        work = _Work(image, live, self._indexer.indexes(image, live))
+        if gone:
+            self._tell_broken(image, work)
+        if content.remove:
+            self._remove(work)
+            self._tell_mentions(image)
+        if into is not None:
+            position = live.index(into)
+            plan, openers = addition(work.indexes, position, content.add, self._task, [layer.number for layer in live])
+            work.step(plan, Tree(work.indexes[: position + 1]), openers)
+        for position, edit in sorted(work.edits.items()):
+            layer = live[position]
+            assert layer.blob is not None
+            index, contents = work.originals[position], work.contents(position, self._task)
+            tar = rewrite(layer.blob, index, edit, contents, self._task, diff_id=layer.diff_id)
+            self._replace(draft, layer.number)
+            piece = self._writer.layer(tar, self._writer.codec(layer), image, "rewritten")
+            draft = drafts.replaced(draft, layer.number, piece)
+        return draft
+
+    def settle(self) -> None:
+        """`NotFoundError` for a path that no image of all that were edited carries."""
+        for path in self.content.remove:
+            if path not in self._found:
+                raise NotFoundError("no layer carries this path", _shown(path))
+
+    @property
+    def details(self) -> Mapping[str, Any] | None:
+        """For the report."""
+        if not self.content.remove:
+            return None
+        return {
+            "removed": [_shown(path) for path in self.content.remove],
+            "sameContent": [{"layer": place.layer, "path": _shown(place.path)} for place in self.elsewhere],
+        }
+
+    def _into(self, image: Image, live: Sequence[Layer]) -> Layer:
+        """The layer that is added to."""
+        if self.content.layer is None:
+            if not live:
+                raise UsageError("no layer to add to", image.where)
+            return live[-1]
+        layer = layer_of(image, self.content.layer)
+        if layer not in live:
+            raise UsageError(f"layer {layer.number} is dropped, and can take no files", image.where)
+        return layer
+
+    def _replace(self, draft: Draft, number: int) -> None:
+        piece = draft.pieces[number]
+        self._replaced[piece.digest] = piece.size
+
+    # Removing
+
+    def _remove(self, work: _Work) -> None:
+        task, image = self._task, work.image
+        assert self._indexer is not None
+        plan = self._removal(work, ())
+        if plan is None:
+            return
+        lost = _lost(work, plan)
+        same = self._same(work, lost)
+        if same and self.content.same_content:
+            plan = self._removal(work, [ref for ref, _ in same])
+            assert plan is not None
+            same = self._same(work, _lost(work, plan))
+        gone = {(position, work.indexes[position].paths[row]) for position, row in _dropped(work, plan)}
+        for path in sorted({path for _, path in gone}):
+            layers = sorted(work.live[position].number for position, other in gone if other == path)
+            task.notice("removed", f"{image.where}: {_shown(path)} is out of {_layers(layers)}")
+        self.elsewhere += [place for _, place in same if place not in self.elsewhere]
+        work.step(plan, Tree(work.indexes), {})
+
+    def _removal(self, work: _Work, also: Sequence[tuple[int, int]]) -> Plan | None:
+        """The plan without these paths, those of them that this image has; None where it has none."""
+        wanted = list(self.content.remove)
+        while wanted:
+            try:
+                plan = removal(work.indexes, wanted, also=also)
+            except NotFoundError as error:
+                missing = [path for path in wanted if path.decode("utf-8", "replace") == error.where]
+                wanted = [path for path in wanted if path not in missing]
+                if not missing:
+                    raise
+                continue
+            self._found.update(wanted)
+            return plan
+        return None
+
+    def _same(self, work: _Work, lost: Sequence[tuple[int, int]]) -> list[tuple[tuple[int, int], Place]]:
+        """The files that stay and have the content of one that goes: position and row, and where that is."""
+        assert self._indexer is not None
+        sizes = {work.indexes[position].sizes[row] for position, row in lost} - {0}
+        rows: dict[int, list[int]] = {}
+        for position, index in enumerate(work.indexes):
+            rows[position] = [row for row, kind in enumerate(index.kinds) if kind == Kind.FILE and index.sizes[row] in sizes]
+            layer = work.live[position]
+            work.originals[position] = work.indexes[position] = self._indexer.contents(layer, index, rows[position])
+
+        def content(position: int, row: int) -> bytes | None:
+            index = work.indexes[position]
+            return None if index.is_holey(row) else index.content(row)
+
+        hashes = {content(position, row) for position, row in lost} - {None}
+        gone = set(lost)
+        return [
+            ((position, row), Place(work.live[position].number, work.indexes[position].paths[row]))
+            for position, candidates in rows.items()
+            for row in candidates
+            if (position, row) not in gone and content(position, row) in hashes
+        ]
+
+    # Telling
+
+    def _tell_broken(self, image: Image, work: _Work) -> None:
+        """Hard links that lose their target with a dropped layer."""
+        for path, _ in Tree(work.indexes).broken:
+            self._task.notice("broken-link", f"{image.where}: the hard link {_shown(path)} has no target any more")
+
+    def _tell_mentions(self, image: Image) -> None:
+        for text in mentions(image.config.fields, self.content.remove):
+            self._task.notice("mention", f"{image.where}: {text}")
+
+    def tell_remains(self, written: Written) -> None:
+        """What a destination layout still holds of layers that the result no longer has, and how it is freed."""
+        from ocitool.transports.layout import Layout
+
+        target = self._writer.target
+        if target.kind != "layout" or not self.content or written.dry_run:
+            return
+        kept = {layer.digest for image in written.images for layer in image.layers}
+        old = {digest for digest in self._replaced if digest not in kept and self._writer.blob(digest) is not None}
+        if not old:
+            return
+        names = sorted(_naming(Layout(target.path), {str(digest) for digest in old}))
+        first = f"once {', '.join(names)} is removed (ocitool layout rm)" if names else "now"
+        size = sum(self._replaced[digest] for digest in old)
+        self._task.notice(
+            "remains", f"{target.path} still holds {len(old)} of the old layers ({size} bytes) with what was taken out: "
+            f"ocitool layout gc {target.path} frees them {first}",
+        )  # fmt: skip
+
+
+class _Work:
+    """The layers of one image while their edits are put together, by position among those that stay.
+
+    `originals`: as read, with offsets; `indexes`: as they will be so far; `edits`: from the one to the other.
+    """
+
+    def __init__(self, image: Image, live: Sequence[Layer], indexes: Sequence[LayerIndex]) -> None:
+        self.image = image
+        self.live = live
+        self.originals = list(indexes)
+        self.indexes = list(indexes)
+        self.edits: dict[int, LayerEdit] = {}
+        self._sources: dict[tuple[int, bytes], Opener | tuple[int, int]] = {}
+
+    def step(self, plan: Plan, tree: Tree, openers: Mapping[bytes, Opener]) -> None:
+        """Applies one more plan. Its new files are the host's (`openers`), else what `tree` has at their paths."""
+        made: dict[tuple[int, bytes], Opener | tuple[int, int]] = {}
+        for position, edit in plan.edits.items():
+            for entry in (*edit.replace.values(), *edit.add):
+                if entry.kind == Kind.FILE:
+                    made[position, entry.path] = openers.get(entry.path) or self._stored(tree, entry.path)
+        for position, edit in plan.edits.items():
+            old = self.edits.get(position)
+            self.edits[position] = edit if old is None else composed(len(self.originals[position]), old, edit)
+            self.indexes[position] = edited(self.indexes[position], edit)
+        self._sources.update(made)
+
+    def _stored(self, tree: Tree, path: bytes) -> Opener | tuple[int, int]:
+        """Where the content of a file is that a plan copies: position and row of the layers as they were read."""
+        node = node_at(tree, path)
+        assert node is not None
+        ref = tree.inode(ref_of(node))
+        position, row = tree.layer(ref), tree.row(ref)
+        edit = self.edits.get(position)
+        if edit is None:
+            return position, row
+        kept = _kept(len(self.originals[position]), edit)
+        if row < len(kept) and kept[row] not in edit.replace:
+            return position, kept[row]
+        return self._sources[position, self.indexes[position].paths[row]]
+
+    def contents(self, position: int, task: Task) -> Callable[[Entry], Iterable[bytes]]:
+        """The contents of the new files of a layer."""
+
+        def content(entry: Entry) -> Iterable[bytes]:
+            if entry.kind != Kind.FILE:
+                return ()
+            source = self._sources[position, entry.path]
+            return source() if callable(source) else self._copied(*source, task)
+
+        return content
+
+    def _copied(self, position: int, row: int, task: Task) -> Iterator[bytes]:
+        """A file of a layer once more. What was never hashed is verified with its whole layer first."""
+        layer, index = self.live[position], self.originals[position]
+        assert layer.blob is not None
+        known = None if index.is_holey(row) else index.content(row)
+        if known is None:
+            for _ in verified(layer.blob.chunks(), layer.digest, layer.size):
+                task.check()
+        hasher = hashlib.sha256()
+        for piece in open_content(layer.blob, index.entry(row)):
+            hasher.update(piece)
+            yield piece
+        if known is not None and hasher.digest() != known:
+            raise IntegrityError("the content is not what was indexed", f"{self.image.where}: {_shown(index.paths[row])}")
+
+
+def composed(rows: int, first: LayerEdit, second: LayerEdit) -> LayerEdit:
+    """One edit of a layer of so many rows, for two in a row: the second is said of what the first gives."""
+    kept = _kept(rows, first)
+    drop = set(first.drop)
+    replace = dict(first.replace)
+    added: list[Entry | None] = list(first.add)
+    for row in second.drop:
+        if row < len(kept):
+            drop.add(kept[row])
+            replace.pop(kept[row], None)
+        else:
+            added[row - len(kept)] = None
+    for row, entry in second.replace.items():
+        if row < len(kept):
+            replace[kept[row]] = entry
+        else:
+            added[row - len(kept)] = entry
+    return LayerEdit(frozenset(drop), replace, (*(entry for entry in added if entry is not None), *second.add))
+
+
+def _kept(rows: int, edit: LayerEdit) -> list[int]:
+    return [row for row in range(rows) if row not in edit.drop]
+
+
+def _dropped(work: _Work, plan: Plan) -> Iterator[tuple[int, int]]:
+    """The entries that a plan takes out, but for those that it only says elsewhere."""
+    again = {entry.path for edit in plan.edits.values() for entry in (*edit.replace.values(), *edit.add)
+             if entry.kind < Kind.WHITEOUT}  # fmt: skip
+    for position, edit in plan.edits.items():
+        index = work.indexes[position]
+        for row in sorted(edit.drop | edit.replace.keys()):
+            if index.kinds[row] < Kind.WHITEOUT and index.paths[row] not in again:
+                yield position, row
+
+
+def _lost(work: _Work, plan: Plan) -> list[tuple[int, int]]:
+    return [(position, row) for position, row in _dropped(work, plan) if work.indexes[position].kinds[row] == Kind.FILE]
+
+
+def mentions(fields: Mapping[str, Any], paths: Iterable[bytes]) -> list[str]:
+    """Where a configuration speaks of paths, or of their last name, without what it says."""
+    section = fields.get("config")
+    history = fields.get("history")
+    lines: list[tuple[str, str]] = []
+    for number, item in enumerate(history if isinstance(history, list) else ()):
+        if isinstance(item, dict):
+            texts = (item.get(key) for key in ("created_by", "comment"))
+            lines += [(f"history[{number}]", text) for text in texts if isinstance(text, str)]
+    for key, value in section.items() if isinstance(section, dict) else ():
+        lines += [(f"config.{key}{_which(key, text)}", text) for text in _texts(value)]
+    found: list[str] = []
+    for path in paths:
+        text = path.decode("utf-8", "replace")
+        name = re.escape(text.rpartition("/")[2])
+        spoken = re.compile(rf"{re.escape(text)}|(?<![\w.-]){name}(?![\w-]|\.\w)")
+        found += [f"{place} speaks of {_shown(path)}" for place, line in lines if spoken.search(line)]
+    return list(dict.fromkeys(found))
+
+
+def _which(key: str, text: str) -> str:
+    return f" ({text.partition('=')[0]})" if key == "Env" else ""
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield str(key)
+            yield from _texts(item)
+
+
+def _naming(source: Any, digests: set[str]) -> Iterator[str]:
+    """The names in a layout whose images have any of these layers."""
+    from ocitool.images import select
+    from ocitool.spec.manifest import Index, Manifest
+
+    for entry in select.listed(source, source.index):
+        below = [entry] if isinstance(entry.document, Manifest) else []
+        if isinstance(entry.document, Index):
+            below = [child for child, _ in select.everything(source, entry.document)]
+        for child in below:
+            if isinstance(child.document, Manifest) and any(str(layer.digest) in digests for layer in child.document.layers):
+                yield ", ".join(entry.tags) or str(entry.descriptor.digest)
+                break
+
+
+def _layers(numbers: Sequence[int]) -> str:
+    return f"layer {numbers[0]}" if len(numbers) == 1 else f"layers {', '.join(map(str, numbers))}"
+
+
+def _shown(path: bytes) -> str:
+    return "/" + path.decode("utf-8", "replace")
