@@ -22,6 +22,7 @@ import base64
 import json
 import os
 import struct
+import time
 from collections.abc import Iterable, Iterator
 from json.encoder import encode_basestring as quoted
 from typing import Any, NamedTuple
@@ -44,6 +45,8 @@ _KINDS = {int(kind): kind for kind in (Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK, 
 _STATED, _DISK, _DEVICE = struct.Struct("<BHqqqq"), struct.Struct("<QqqqIII"), struct.Struct("<QQ")
 _MORE = {"link", "device", "xattrs", "leader", "unset"}
 _RANGES = 1_000
+_TICK = 20_000_000
+"""Nanoseconds: longer than the clock that file systems stamp changes by stands still (at most 10 ms on Linux)."""
 ROOTLESS = b"user.rootlesscontainers"
 _BLOCK = 1 << 18
 
@@ -94,7 +97,10 @@ class Recorded(NamedTuple):
 
 
 def write(target: int | str | os.PathLike[str], header: Header, rows: Iterable[Recorded]) -> int:
-    """Writes a snapshot to a path (which must not exist) or a descriptor; the number of rows. Rows must be in order."""
+    """Writes a snapshot to a path (which must not exist) or a descriptor; the number of rows. Rows must be in order.
+
+    Returns no sooner than `_TICK` after the last change that it recorded, so that no later edit has a recorded time.
+    """
     if isinstance(target, int):
         return _write(target, header, rows)
     try:
@@ -118,9 +124,10 @@ def _write(descriptor: int, header: Header, rows: Iterable[Recorded]) -> int:
         "gidMap": header.gid_map, "ownerXattr": header.owner_xattr,
     }  # fmt: skip
     lines = [json.dumps(fields) + "\n"]
-    size = count = 0
+    size = count = latest = 0
     for row in rows:
         count += 1
+        latest = max(latest, row.disk.ctime)
         line = _line(row)
         lines.append(line)
         size += len(line)
@@ -130,6 +137,7 @@ def _write(descriptor: int, header: Header, rows: Iterable[Recorded]) -> int:
     lines.append(f'{{"entries": {count}}}\n')
     _put(descriptor, compressor.compress("".join(lines).encode()))
     _put(descriptor, compressor.flush())
+    time.sleep(min(max(latest + _TICK - time.time_ns(), 0), _TICK) / 1e9)
     return count
 
 

@@ -141,7 +141,7 @@ def _volumes(config: Config) -> Iterator[dict[str, Any]]:
     paths = sorted({_absolute(path) for path in config.keys("Volumes") if path and "\0" not in path})
     for path in paths:
         if path != "/" and not any(path == mount or path.startswith(mount + "/") for mount in _SYSTEM):
-            yield _mount(path, "tmpfs", "tmpfs", "rw", "nosuid", "nodev", "relatime", "mode=755")
+            yield _mount(path, "tmpfs", "tmpfs", "rw", "nosuid", "nodev", "relatime")
 
 
 def _mount(destination: str, kind: str, source: str, *options: str) -> dict[str, Any]:
