@@ -15,7 +15,7 @@ from support.layers import END, base256, head, old_sparse, scanned, seal, sparse
 from support.merged import memory_image, tree_of
 
 from ocitool.digest import Digest
-from ocitool.errors import DestinationError, FormatError, IntegrityError
+from ocitool.errors import DestinationError, FormatError, IntegrityError, UnsafeError
 from ocitool.images.tree import Tree
 from ocitool.layers.entry import Kind
 from ocitool.operations.reading import Reading
@@ -54,7 +54,7 @@ def test_a_hard_link_whose_target_is_deleted_later_becomes_the_file() -> None:
 
 
 def test_a_hard_link_to_nothing_is_refused() -> None:
-    with pytest.raises(FormatError, match="hard link to nothing"):
+    with pytest.raises(UnsafeError, match="hard link to nothing"):
         tar_of(layer_tar([("a", "hard:b")]))
 
 

@@ -2,7 +2,9 @@
 
 The indexes say what is visible; then each layer's bytes are read once more, in order, and what is visible is written as it
 passes: nothing is buffered. Directories come first, then files by layer and place, then what has no content, then hard
-links, so that nothing stands before what it needs. The same image gives the same bytes, always.
+links, so that nothing stands before what it needs. The same image gives the same bytes, always. A reader that sets times
+and modes of directories at its end restores all; GNU tar does so with --delay-directory-restore, else files made later change
+the times of directories.
 Memory: indexes and tree, and about 100 bytes a visible file.
 """
 
@@ -13,9 +15,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ocitool.errors import DestinationError, FormatError, OcitoolError, UsageError
+from ocitool.errors import DestinationError, OcitoolError, UnsafeError, UsageError
 from ocitool.images.contents import content
 from ocitool.images.image import Image, Layer
+from ocitool.images.staging import check
 from ocitool.images.tree import IMPLIED, Directory, Tree
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
@@ -55,6 +58,7 @@ def unpack(reference: str, dest: str, reading: Reading, *, platform: str | None 
     if dest != "-" and not force and os.path.lexists(dest):
         raise exists(dest)
     image = reading.image(reference, platform)
+    check(image)
     tree = Tree(reading.indexer().indexes(image))
     size = 0
     if dest == "-":
@@ -83,11 +87,11 @@ def unpack(reference: str, dest: str, reading: Reading, *, platform: str | None 
 def flat(image: Image, tree: Tree, task: Task) -> Iterator[bytes | memoryview]:
     """The tar in pieces, each valid until the next is asked for. `tree` is of all of the image's layers.
 
-    `FormatError` before the first piece where a hard link leads to nothing: no file system can hold it.
+    `UnsafeError` before the first piece where a hard link leads to nothing: no file system can hold it.
     """
     for path, ref in tree.broken:
         if tree.find(path) == ref:
-            raise FormatError(f"a hard link to nothing: {path[:200]!r}", image.where)
+            raise UnsafeError("a hard link to nothing in the image", "/" + path.decode("utf-8", "replace"))
     files: list[dict[int, bytes]] = [{} for _ in tree.indexes]
     special: list[tuple[bytes, int]] = []
     first: dict[int, bytes] = {}

@@ -1,0 +1,281 @@
+"""Layers in the form that the kernel's overlayfs stacks, and the options that stack them.
+
+Sources: the kernel's Documentation/filesystems/overlayfs.rst, and image-spec config.md for chain ids. What overlayfs does not
+do, as tried on Linux 6.18: it shows whiteouts in a directory that only one layer has (as names without a file), it takes
+no notice of an opaque mark on a layer's root, and it refuses a directory that is listed twice. So a whiteout stands only
+where it hides something or a lower layer has its directory, and the layers under an opaque root are left out of the stack.
+
+A layer is *self-contained* when its form follows from itself alone, whatever is below. All others have a form for each
+chain: what must be added to the merged layers below to get the merged tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ocitool.digest import Digest
+from ocitool.errors import UnsafeError
+from ocitool.images.tree import IMPLIED, Directory, Tree
+from ocitool.layers.entry import Entry, Kind, escapes
+from ocitool.layers.index import LayerIndex
+
+_SHIFT = 32
+_MASK = (1 << _SHIFT) - 1
+WHITEOUT = -2
+"""In the place of a ref: what lower layers have by this name is gone."""
+
+_OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
+_DIRECTORY, _HARDLINK, _WHITEOUT, _OPAQUE, _METADATA = (
+    int(Kind.DIRECTORY), int(Kind.HARDLINK), int(Kind.WHITEOUT), int(Kind.OPAQUE), int(Kind.METADATA),
+)  # fmt: skip
+PAGE = 4096
+"""Bytes that the kernel takes as options of one mount."""
+
+
+class Over:
+    """A directory of a layer in overlay form. `ref`: the entry of its attributes; `children`: directories, refs of the
+    entries that hold everything else (names of one file have one ref), or `WHITEOUT`."""
+
+    __slots__ = ("children", "opaque", "ref")
+
+    def __init__(self, ref: int) -> None:
+        self.ref = ref
+        self.opaque = False
+        self.children: dict[bytes, Over | int] = {}
+
+
+class Form(NamedTuple):
+    """A layer in overlay form. `name`: algorithm and digest, diff_id or chain id, of the directory that holds it; two forms
+    of one name are the same. The root is opaque where all below is hidden."""
+
+    number: int
+    name: str
+    root: Over
+
+
+def chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
+    """One for each layer: it names the layers up to there (image-spec config.md, "Layer ChainID")."""
+    found: list[Digest] = []
+    for diff_id in diff_ids:
+        found.append(Digest.of(f"{found[-1]} {diff_id}".encode()) if found else diff_id)
+    return found
+
+
+def names(diff_id: Digest, chain_id: Digest) -> list[str]:
+    """The names that a layer's form may get."""
+    return [f"{diff_id.algorithm}/{diff_id.encoded}", f"{chain_id.algorithm}/{chain_id.encoded}", _lowest(diff_id)]
+
+
+def _lowest(diff_id: Digest) -> str:
+    """Of a self-contained layer whose own form does not do where it is the lowest: there its chain id is its diff_id."""
+    return f"{diff_id.algorithm}/{diff_id.encoded}-lowest"
+
+
+def forms(indexes: Sequence[LayerIndex], diff_ids: Sequence[Digest]) -> list[Form]:
+    """Every layer's form, lowest first. Raises what `Tree` raises, and `UnsafeError` where an entry would be taken for
+    overlayfs's own bookkeeping."""
+    found: list[Form] = []
+    lower = Tree([])
+    chains = chain_ids(diff_ids)
+    repeated = {diff_id for n, diff_id in enumerate(diff_ids) if diff_id in diff_ids[:n]}
+    for number, index in enumerate(indexes):
+        refuse(index)
+        own, chain, lowest = names(diff_ids[number], chains[number])
+        root = _alone(index, number) if self_contained(index) else None
+        name = own
+        if root is None:
+            name = chain
+        elif not _effective(root, lower) or (diff_ids[number] in repeated and _has_marks(root)):
+            root, name = None, chain if number else lowest
+        if root is None:
+            root = _between(lower, Tree(indexes[: number + 1]))
+        found.append(Form(number, name, root))
+        if number + 1 < len(indexes):
+            lower.add(index)
+    return found
+
+
+def stack(made: Sequence[Form]) -> list[str]:
+    """The names to be stacked, top-most first: none twice, none below an opaque root. What a layer adds and hides, its
+    upper occurrence adds and hides too."""
+    found: list[str] = []
+    for form in reversed(made):
+        if form.name not in found:
+            found.append(form.name)
+        if form.root.opaque:
+            break
+    return found
+
+
+def refs(root: Over) -> Iterator[int]:
+    """The refs of all names in a form that are no directories."""
+    todo = [root]
+    while todo:
+        for child in todo.pop().children.values():
+            if isinstance(child, Over):
+                todo.append(child)
+            elif child != WHITEOUT:
+                yield child
+
+
+def entry_of(indexes: Sequence[LayerIndex], ref: int) -> Entry:
+    if ref == IMPLIED:
+        return Entry(b"", Kind.DIRECTORY, 0o755, 0, 0, 0, 0, b"", 0, 0, None, None, None)
+    return indexes[ref >> _SHIFT].entry(ref & _MASK)
+
+
+def layer_of(ref: int) -> int:
+    """The number of the layer that holds an entry; -1 for a directory that none lists."""
+    return ref >> _SHIFT
+
+
+def row_of(ref: int) -> int:
+    return ref & _MASK
+
+
+def refuse(index: LayerIndex) -> None:
+    for row, xattrs in index.xattrs.items():
+        if any(name.startswith(_OVERLAY_XATTRS) for name, _ in xattrs):
+            raise UnsafeError(f"an attribute that overlayfs would obey: {index.paths[row][:200]!r}")
+    for row, device in index.devices.items():
+        if device == (0, 0) and index.kinds[row] == Kind.CHAR:
+            raise UnsafeError(f"a device 0:0, which overlayfs takes for a whiteout: {index.paths[row][:200]!r}")
+
+
+def self_contained(index: LayerIndex) -> bool:
+    """Whether the layer means the same over anything: every parent is listed before its entries, every hard link stands
+    behind its target, and no path is listed twice."""
+    directories = {b""}
+    seen: set[bytes] = set()
+    hiding: list[bytes] = []
+    for path, kind, link in zip(index.paths, index.kinds, index.links, strict=True):
+        if kind == _METADATA:
+            continue
+        parent = path.rpartition(b"/")[0]
+        if kind >= _WHITEOUT:
+            if kind not in (_WHITEOUT, _OPAQUE):
+                return False
+            hiding.append(path if kind == _OPAQUE else parent)
+            continue
+        if path in seen or escapes(path) or parent not in directories:
+            return False
+        if kind == _HARDLINK and (link not in seen or link in directories):
+            return False
+        seen.add(path)
+        if kind == _DIRECTORY:
+            directories.add(path)
+    return all(path in directories for path in hiding)
+
+
+def _alone(index: LayerIndex, number: int) -> Over:
+    """The form of a self-contained layer."""
+    tree = Tree([index])
+    base = number << _SHIFT
+    root = _whole(tree.root, tree, base)
+    for path, kind in zip(index.paths, index.kinds, strict=True):
+        if kind not in (_WHITEOUT, _OPAQUE):
+            continue
+        parent, _, name = path.rpartition(b"/")
+        over = _at(root, path if kind == _OPAQUE else parent)
+        if kind == _OPAQUE:
+            over.opaque = True
+            continue
+        child = over.children.setdefault(name, WHITEOUT)
+        if isinstance(child, Over):
+            child.opaque = True
+    _clear(root)
+    return root
+
+
+def _at(root: Over, path: bytes) -> Over:
+    for name in path.split(b"/") if path else ():
+        child = root.children[name]
+        assert isinstance(child, Over)
+        root = child
+    return root
+
+
+def _whole(directory: Directory, tree: Tree, base: int) -> Over:
+    """All of a directory, with `base` added to its refs."""
+    root = Over(directory.ref + base if directory.ref != IMPLIED else IMPLIED)
+    todo = [(directory, root)]
+    while todo:
+        source, over = todo.pop()
+        for name, node in source.children.items():
+            if isinstance(node, Directory):
+                below = over.children[name] = Over(node.ref + base if node.ref != IMPLIED else IMPLIED)
+                todo.append((node, below))
+            else:
+                over.children[name] = tree.inode(node) + base
+    return root
+
+
+def _clear(root: Over) -> None:
+    """Takes away marks below an opaque directory, where they hide nothing."""
+    todo = [(root, False)]
+    while todo:
+        over, hidden = todo.pop()
+        if hidden:
+            over.opaque = False
+        hidden = hidden or over.opaque
+        if hidden and WHITEOUT in over.children.values():
+            over.children = {name: child for name, child in over.children.items() if child != WHITEOUT}
+        todo.extend((child, hidden) for child in over.children.values() if isinstance(child, Over))
+
+
+def _effective(root: Over, lower: Tree) -> bool:
+    """Whether every whiteout stands in a directory that the layers below have too. The root is always of several layers."""
+    todo: list[tuple[Over, Directory | int | None]] = [(root, lower.root)]
+    while todo:
+        over, node = todo.pop()
+        below = node if isinstance(node, Directory) else None
+        if below is None and WHITEOUT in over.children.values():
+            return False
+        for name, child in over.children.items():
+            if isinstance(child, Over):
+                todo.append((child, below.children.get(name) if below is not None else None))
+    return True
+
+
+def _has_marks(root: Over) -> bool:
+    todo = [root]
+    while todo:
+        over = todo.pop()
+        if over.opaque or WHITEOUT in over.children.values():
+            return True
+        todo.extend(child for child in over.children.values() if isinstance(child, Over))
+    return False
+
+
+def _between(lower: Tree, upper: Tree) -> Over:
+    """What makes `upper` out of `lower`: whiteouts for what is gone, or an opaque mark where nothing of a directory is left."""
+    root = Over(upper.root.ref)
+    frames: list[tuple[Directory, Directory, Over, Over | None, bytes]] = [(upper.root, lower.root, root, None, b"")]
+    inherits: set[int] = set()
+    for now, before, over, _, _ in frames:  # which grows on the way
+        for name, node in now.children.items():
+            old = before.children.get(name)
+            if isinstance(node, Directory):
+                if isinstance(old, Directory):
+                    frames.append((node, old, Over(node.ref), over, name))
+                else:
+                    over.children[name] = _whole(node, upper, 0)
+            elif node == old:
+                inherits.add(id(over))
+            else:
+                over.children[name] = upper.inode(node)
+        for name in before.children.keys() - now.children.keys():
+            over.children[name] = WHITEOUT
+    for now, before, over, parent, name in reversed(frames):
+        if id(over) not in inherits and WHITEOUT in over.children.values():
+            over.opaque = True
+        if parent is None:
+            continue
+        changed = over.children or over.opaque or now.ref != before.ref
+        if changed:
+            parent.children[name] = over
+        if not changed or id(over) in inherits:
+            inherits.add(id(parent))
+    _clear(root)
+    return root

@@ -1,0 +1,425 @@
+"""`unpack --as layers`: a store of layers in overlayfs form, each once for all images unpacked there.
+
+    DEST/store.json              how files are owned here: the same for all layers
+    DEST/sha256/HEX/             a layer, by diff_id where it is self-contained, else by chain id
+    DEST/l/N -> ../sha256/HEX    short names, because the options of a mount must fit one page
+    DEST/images/HEX.json         an image: its layers, and the options that stack them
+    DEST/images/HEX/             what a mount of it writes to: upper, work, and the mount point merged
+
+A layer's directory appears by a rename and is never changed afterwards, so one that exists is complete, and of two runs that
+make the same one the second drops its own. What a run was making when it died, the next run removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ocitool.digest import Digest
+from ocitool.errors import DestinationError, FormatError, IntegrityError, NotFoundError, OcitoolError, UsageError
+from ocitool.images import overlay, select
+from ocitool.images.contents import content
+from ocitool.images.image import Image, Layer
+from ocitool.images.indexing import Indexer, readable
+from ocitool.images.overlay import WHITEOUT, Form, Over
+from ocitool.images.rootfs import Owners, Rootfs
+from ocitool.images.staging import check
+from ocitool.images.tree import Tree
+from ocitool.images.workplace import OPEN_DIRECTORY, Workplace
+from ocitool.layers.entry import Entry, Kind, Xattrs
+from ocitool.layers.index import LayerIndex
+from ocitool.layers.scan import scan
+from ocitool.layers.tar import TarInput
+from ocitool.operations.reading import Reading
+from ocitool.task import Notice, Task
+from ocitool.transports.whole import write_document
+
+SCHEMA, IMAGE_SCHEMA, VERSION = "ocitool/layers", "ocitool/layers-image", 1
+_SHIFT = 32
+
+
+class StoredLayer(NamedTuple):
+    """`directory` and `link` are relative to the store. `fresh`: this run made it. Layers that no mount needs (a lower
+    occurrence of the same one) have a link all the same."""
+
+    number: int
+    diff_id: Digest
+    chain_id: Digest
+    directory: str
+    link: str
+    fresh: bool
+
+
+class StoredImage(NamedTuple):
+    """`options`: of the mount, relative to the store; None for an image without layers. `command`: all of it for a shell."""
+
+    image: Image
+    name: str
+    layers: tuple[StoredLayer, ...]
+    options: str | None
+    command: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """`read`: stored bytes of layers; `written`: bytes of contents."""
+
+    reference: str
+    destination: str
+    images: tuple[StoredImage, ...]
+    owners: Owners
+    read: int
+    written: int
+    notices: tuple[Notice, ...]
+
+
+def unpack(
+    reference: str, dest: str, reading: Reading, *, platform: str | None = None, all_platforms: bool = False, owners: Owners
+) -> Stored:
+    """The image's layers in the store `dest`, which is made where there is none. Layers that are there are not read, unless
+    a layer above them needs their files or what they list.
+
+    Raises `DestinationError` where `dest` is something else, or a store whose files are owned otherwise.
+    """
+    task = reading.task
+    with _opened(dest, owners) as store:
+        images = list(_images(reference, reading, platform, all_platforms))
+        for image in images:
+            check(image)
+        indexer = reading.indexer()
+        read = written = 0
+        stored = []
+        for image in images:
+            with Workplace(os.path.join(dest, "layer")) as work, Rootfs(work.descriptor, owners, task) as rootfs:
+                made = _Making(store, image, work, rootfs, indexer, task)
+                stored.append(made.run())
+                read += made.read
+                written += rootfs.written
+                rootfs.tell()
+    if owners.rootless:
+        how = "mount inside a user namespace (unshare --user --map-root-user --mount)"
+        task.notice("rootless", f"rootless: all files are your own; {how}")
+    return Stored(reference, dest, tuple(stored), owners, read, written, tuple(task.notices))
+
+
+def _images(reference: str, reading: Reading, platform: str | None, all_platforms: bool) -> Iterator[Image]:
+    opened = reading.open(reference, "layers")
+    if not all_platforms:
+        yield select.one(opened, platform)
+        return
+    found = select.targets(opened)
+    if not found:
+        raise NotFoundError("it holds no image", opened.source.where)
+    for target in found:
+        if target.image is not None:
+            yield target.image
+            continue
+        for have, entry in select.platforms(opened.source, target):
+            if entry.present:
+                yield select.resolve(opened.source, entry, entry.tags)
+            else:
+                reading.task.notice("missing", f"the manifest for {have} is not here")
+
+
+# The store
+
+
+@contextmanager
+def _opened(dest: str, owners: Owners) -> Iterator[_Store]:
+    """The store, held against its removal. One that this run began is removed where it stays without a layer."""
+    if dest == "-":
+        raise UsageError("a store of layers is a directory", hint="name one, new or made by unpack --as layers")
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(dest)
+        descriptor = os.open(dest, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unusable(error, dest) from None
+    store = _Store(dest, descriptor)
+    try:
+        store.begin(owners)
+        yield store
+    except BaseException:
+        store.give_up()
+        raise
+    finally:
+        os.close(descriptor)
+
+
+class _Store:
+    """The directory `dest`. All that use it hold a shared lock; who begins or removes it holds it alone."""
+
+    def __init__(self, dest: str, descriptor: int) -> None:
+        self.dest = dest
+        self.descriptor = descriptor
+
+    def begin(self, owners: Owners) -> None:
+        settings = {
+            "schema": SCHEMA, "version": VERSION, "rootless": owners.rootless, "ownerXattr": owners.owner_xattr,
+            "uidMap": [list(one) for one in owners.uid_map], "gidMap": [list(one) for one in owners.gid_map],
+        }  # fmt: skip
+        path = os.path.join(self.dest, "store.json")
+        try:
+            while True:
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+                if not os.path.lexists(path):
+                    if any(".ocitool-" not in name for name in os.listdir(self.dest)):
+                        raise DestinationError(
+                            "exists, and is no store of layers", self.dest, hint="name a new directory, or an empty one"
+                        )
+                    write_document(self.dest, "store.json", json.dumps(settings).encode() + b"\n")
+                for name in ("sha256", "l", "images"):
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(os.path.join(self.dest, name))
+                with open(path, "rb") as file:
+                    found = json.loads(file.read(1 << 20))
+                fcntl.flock(self.descriptor, fcntl.LOCK_SH)
+                if os.path.lexists(path):  # between two locks somebody may have removed it
+                    break
+        except OSError as error:
+            raise _unusable(error, self.dest) from None
+        except ValueError:
+            found = None
+        if found != settings:
+            raise DestinationError(
+                "a store whose files are owned otherwise, or of another version", self.dest,
+                hint="--rootless and the id maps must be those that it was begun with",
+            )  # fmt: skip
+
+    def give_up(self) -> None:
+        """Removes a store without any layer, unless somebody else works in it."""
+        with contextlib.suppress(OSError):
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for name in ("images", "l", "sha256"):
+                os.rmdir(os.path.join(self.dest, name))
+            os.unlink(os.path.join(self.dest, "store.json"))
+            os.rmdir(self.dest)
+
+    def has(self, name: str) -> bool:
+        return os.path.isdir(os.path.join(self.dest, name))
+
+    def keep(self, work: Workplace, made: bytes, name: str) -> bool:
+        """Moves a finished directory from the workplace to its place; False where it is there already."""
+        place = os.path.join(self.dest, name)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.dirname(place))
+            os.rename(made, place, src_dir_fd=work.descriptor)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return False
+            raise _unusable(error, place) from None
+        return True
+
+    def links(self, names: Sequence[str]) -> dict[str, str]:
+        """The short name of each of these directories, made where there is none."""
+        folder = os.path.join(self.dest, "l")
+        try:
+            descriptor = os.open(folder, OPEN_DIRECTORY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                known = {os.readlink(name, dir_fd=descriptor): name for name in os.listdir(descriptor) if name.isdigit()}
+                last = max((int(name) for name in known.values()), default=0)
+                for name in names:
+                    target = f"../{name}"
+                    if target not in known:
+                        last += 1
+                        os.symlink(target, str(last), dir_fd=descriptor)
+                        known[target] = str(last)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _unusable(error, folder) from None
+        return {name: f"l/{known[f'../{name}']}" for name in names}
+
+
+# One image
+
+
+class _Making:
+    """One image into the store. `read`: stored bytes that were read for it."""
+
+    def __init__(
+        self, store: _Store, image: Image, work: Workplace, rootfs: Rootfs, indexer: Indexer, task: Task
+    ) -> None:  # fmt: skip
+        self.store = store
+        self.image = image
+        self.work = work
+        self.rootfs = rootfs
+        self.indexer = indexer
+        self.task = task
+        self.read = 0
+        self._staged: set[int] = set()
+
+    def run(self) -> StoredImage:
+        image = self.image
+        diff_ids = [layer.diff_id for layer in image.layers if layer.diff_id is not None]
+        if len(diff_ids) < len(image.layers):
+            raise FormatError("a diff_id that is none", image.where)
+        chains = overlay.chain_ids(diff_ids)
+        there = {n for n in range(len(diff_ids)) if any(map(self.store.has, overlay.names(diff_ids[n], chains[n])))}
+        indexes = self.task.map(lambda layer: self._index(layer, layer.number in there), image.layers)
+        made = overlay.forms(indexes, diff_ids)
+        wanted = list({form.name: form for form in reversed(made) if not self.store.has(form.name)}.values())
+        self._borrow(wanted, indexes)
+        fresh = set()
+        for form in wanted:
+            self.task.check()
+            self._build(form, indexes)
+            if self.store.keep(self.work, b"%d" % form.number, form.name):
+                fresh.add(form.number)
+        self.rootfs.clear()
+        links = self.store.links([form.name for form in made])
+        layers = tuple(
+            StoredLayer(n, diff_ids[n], chains[n], form.name, links[form.name], n in fresh) for n, form in enumerate(made)
+        )
+        return self._record(layers, [links[name] for name in overlay.stack(made)], Tree(indexes))
+
+    def _index(self, layer: Layer, there: bool) -> LayerIndex:
+        """The layer's verified index; where its directory is missing, its files are staged in the same pass."""
+        image, number = self.image, layer.number
+        if there:
+            index = self.indexer.indexes(image, [layer])[0]
+            if index.diff_id is not None:  # computed, now or before from these bytes
+                return index
+
+        def keep(row: int, entry: Entry, tar: TarInput) -> None:
+            if not there:
+                self.rootfs.stage(number << _SHIFT | row, entry, tar.pieces)
+
+        try:
+            blob, algorithm = readable(layer)
+            index = scan(blob, self.task, algorithm=algorithm, keep=keep)
+            if index.diff_id != layer.diff_id:
+                raise IntegrityError(f"unpacks to {index.diff_id}, the configuration states {layer.diff_id}")
+        except OcitoolError as error:
+            raise error.at(f"{image.where}: layer {number}") from None
+        self.read += layer.size
+        if not there:
+            self._staged.add(number)
+        return index
+
+    def _borrow(self, wanted: Sequence[Form], indexes: Sequence[LayerIndex]) -> None:
+        """Stages what these forms show and nobody staged: files of lower layers that a hard link names, and those of a layer
+        whose directory is there in its other form. Each layer is read once more for it, for a file twice again."""
+        copies = 0
+        waiting: dict[int, list[tuple[int, int]]] = {}
+        for form in wanted:
+            keys: set[int] = set()
+            for ref in overlay.refs(form.root):
+                layer, row = overlay.layer_of(ref), overlay.row_of(ref)
+                copies += layer != form.number
+                key = _key(ref, form)
+                if (layer == form.number and layer in self._staged) or key in keys or indexes[layer].kinds[row] != Kind.FILE:
+                    continue
+                keys.add(key)
+                waiting.setdefault(layer, []).append((row, key))
+        if copies:
+            plural = "s" if copies > 1 else ""
+            self.task.notice(
+                "copies", f"{copies} hard link{plural} to files of lower layers became copies: an overlay has no others"
+            )
+        for number, rows in waiting.items():
+            while rows:
+                self._stage(number, dict(rows), indexes)
+                done = set(dict(rows).items())
+                rows = [row for row in rows if row not in done]
+
+    def _stage(self, number: int, rows: dict[int, int], indexes: Sequence[LayerIndex]) -> None:
+        layer, index = self.image.layers[number], indexes[number]
+        with content(self.image, layer, index, self.task) as tar:
+            for row in sorted(rows):
+                entry = index.entry(row)
+                tar.skip(entry.offset - tar.offset)
+                self.rootfs.stage(rows[row], entry, tar.pieces)
+        self.read += layer.size
+
+    def _build(self, form: Form, indexes: Sequence[LayerIndex]) -> None:
+        """The form as a directory of the workplace, named by its number."""
+        rootfs = self.rootfs
+        shared = Counter(overlay.refs(form.root))
+        mark = b"user.overlay.opaque" if rootfs.owners.rootless else b"trusted.overlay.opaque"
+        rootfs.begin(b"%d" % form.number)
+        path: list[tuple[Over, Iterator[tuple[bytes, Over | int]]]] = [(form.root, iter(form.root.children.items()))]
+        while path:
+            for name, child in path[-1][1]:
+                if isinstance(child, Over):
+                    rootfs.enter(name)
+                    path.append((child, iter(child.children.items())))
+                    break
+                if child == WHITEOUT:
+                    rootfs.whiteout(name)
+                else:
+                    rootfs.put(name, _key(child, form), overlay.entry_of(indexes, child), shared=shared[child] > 1)
+            else:
+                over, _ = path.pop()
+                entry = overlay.entry_of(indexes, over.ref)
+                if not path and rootfs.owners.rootless:
+                    entry = entry._replace(mode=entry.mode | 0o700)  # or it could not be moved to its place
+                extra: Xattrs = ((mark, b"y"),) if over.opaque else ()
+                rootfs.leave(entry, extra)
+
+    def _record(self, layers: tuple[StoredLayer, ...], stack: Sequence[str], tree: Tree) -> StoredImage:
+        image, owners = self.image, self.rootfs.owners
+        name = image.config.digest.encoded[:64]
+        self._mounts(f"images/{name}", tree)
+        options = command = None
+        if stack:
+            parts = [
+                f"lowerdir={':'.join(stack)}", f"upperdir=images/{name}/upper", f"workdir=images/{name}/work",
+                *(["userxattr"] if owners.rootless else []),
+            ]  # fmt: skip
+            options = ",".join(parts)
+            where = shlex.quote(os.path.abspath(self.store.dest))
+            command = f"cd {where} && mount -t overlay overlay -o {options} images/{name}/merged"
+            if len(options) >= overlay.PAGE:
+                self.task.notice("options", f"{len(stack)} layers: the options of the mount are longer than the kernel takes")
+        else:
+            self.task.notice("empty", "an image without layers: there is nothing to mount")
+        record: dict[str, Any] = {
+            "schema": IMAGE_SCHEMA, "version": VERSION, "imageId": image.image_id,
+            "digest": str(image.digest) if image.digest else None, "tags": list(image.tags), "platform": str(image.platform),
+            "layers": [
+                {"diffId": str(one.diff_id), "chainId": str(one.chain_id), "directory": one.directory, "link": one.link}
+                for one in layers
+            ],
+            "options": options, "merged": f"images/{name}/merged",
+        }  # fmt: skip
+        folder = os.path.join(self.store.dest, "images")
+        write_document(folder, f"{name}.json", json.dumps(record, indent=2).encode() + b"\n")
+        return StoredImage(image, name, layers, options, command)
+
+    def _mounts(self, name: str, tree: Tree) -> None:
+        """The directories that a mount needs, if they are not there: what stands in them is the user's. The merged root has
+        the attributes of the upper directory's."""
+        place = os.path.join(self.store.dest, name)
+        try:
+            with Workplace(place) as work:
+                with Rootfs(work.descriptor, self.rootfs.owners, self.task) as rootfs:
+                    rootfs.begin(b"upper")
+                    rootfs.leave(tree.entry(tree.root.ref))
+                    rootfs.clear()
+                for made in ("work", "merged"):
+                    work.mkdir(made)
+                work.publish()
+        except DestinationError:
+            if not self.store.has(f"{name}/upper"):  # else they were there, or somebody was quicker
+                raise
+
+
+def _key(ref: int, form: Form) -> int:
+    """The name of a staged file: what a form takes from a lower layer is a copy of its own."""
+    return ref if overlay.layer_of(ref) == form.number else ref | (form.number + 1) << 2 * _SHIFT
+
+
+def _unusable(error: OSError, where: str) -> DestinationError:
+    return DestinationError(f"cannot be written: {error.strerror or error}", where)
