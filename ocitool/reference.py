@@ -6,6 +6,7 @@ lists the possibilities, the longest path first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -79,6 +80,28 @@ def qualified(name: str) -> str:
         name = f"docker.io/{name}" if slash else f"docker.io/library/{name}"
     last = name.rpartition("/")[2]
     return name if ":" in last or "@" in last else f"{name}:latest"
+
+
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_IMAGE_NAME = re.compile(
+    rf"(?:(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?", re.ASCII
+)
+_LAYOUT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+/-]{0,511}")
+
+
+def is_image_name(text: str) -> bool:
+    """Whether engines take it for `NAME[:TAG]` (distribution's grammar of references)."""
+    return _IMAGE_NAME.fullmatch(text) is not None
+
+
+def is_layout_name(text: str) -> bool:
+    """Whether it may stand as a `ref.name` (image-spec annotations.md, a little wider)."""
+    return _LAYOUT_NAME.fullmatch(text) is not None
+
+
+def full(name: str) -> str:
+    """One spelling for names that mean one thing: in full; a bare tag, as layouts have them, as it stands."""
+    return qualified(name) if "/" in name or ":" in name else name
 
 
 def matches(name: str, tags: tuple[str, ...]) -> bool:

@@ -54,14 +54,9 @@ class Documents(NamedTuple):
     manifest: bytes
     media_type: str
     pieces: tuple[Piece, ...]
-
-    @property
-    def digest(self) -> Digest:
-        return Digest.of(self.manifest)
-
-    @property
-    def config_digest(self) -> Digest:
-        return Digest.of(self.config)
+    digest: Digest
+    config_digest: Digest
+    """Those of documents that were kept are as they were named, in whatever algorithm."""
 
     @property
     def descriptor(self) -> dict[str, Any]:
@@ -160,17 +155,21 @@ def finish(draft: Draft) -> Documents:
         config = serialised(fields)
     media_type, pieces = _converted(image, draft.pieces)
     if manifest is not None and draft.annotations is None and config == image.config.raw and _same(manifest.layers, pieces):
-        return Documents(config, manifest.raw, manifest.media_type, pieces)
+        digest = image.digest or manifest.digest
+        return Documents(config, manifest.raw, manifest.media_type, pieces, digest, manifest.config.digest)
     document: dict[str, Any] = dict(manifest.fields) if manifest else {"schemaVersion": 2}
     if manifest is None or "mediaType" in document or media_type != manifest.media_type:
         document["mediaType"] = media_type
-    document["config"] = _config_descriptor(manifest.config if manifest else None, media_type, config)
+    old = manifest.config if manifest else None
+    config_digest = old.digest if old is not None and config == image.config.raw else Digest.of(config)
+    document["config"] = _config_descriptor(old, media_type, config_digest, len(config))
     document["layers"] = [_layer_descriptor(piece) for piece in pieces]
     if draft.annotations is not None:
         document.pop("annotations", None)
         if draft.annotations:
             document["annotations"] = dict(draft.annotations)
-    return Documents(config, serialised(document), media_type, pieces)
+    raw = serialised(document)
+    return Documents(config, raw, media_type, pieces, Digest.of(raw), config_digest)
 
 
 def serialised(fields: Mapping[str, Any]) -> bytes:
@@ -200,14 +199,14 @@ def _as_oci(piece: Piece) -> Piece:
     return piece._replace(media_type=media_type, descriptor=descriptor)
 
 
-def _config_descriptor(old: Descriptor | None, media_type: str, config: bytes) -> dict[str, Any]:
+def _config_descriptor(old: Descriptor | None, media_type: str, digest: Digest, size: int) -> dict[str, Any]:
     kind = mediatypes.DOCKER_CONFIG if media_type == mediatypes.DOCKER_MANIFEST else mediatypes.OCI_CONFIG
     if old is None:
-        return {"mediaType": kind, "digest": str(Digest.of(config)), "size": len(config)}
+        return {"mediaType": kind, "digest": str(digest), "size": size}
     fields = {key: value for key, value in old.fields.items() if key != "data"}
     if old.media_type in mediatypes.CONFIGS:
         fields["mediaType"] = kind
-    return {**fields, "digest": str(Digest.of(config)), "size": len(config)}
+    return {**fields, "digest": str(digest), "size": size}
 
 
 def _layer_descriptor(piece: Piece) -> Mapping[str, Any]:

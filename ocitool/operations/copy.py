@@ -16,6 +16,7 @@ from ocitool.images.select import Target
 from ocitool.operations import revising
 from ocitool.operations.reading import Reading
 from ocitool.operations.writing import Output, Writer, Writing, Written
+from ocitool.transports import destination
 from ocitool.transports.opening import Opened
 
 
@@ -26,6 +27,7 @@ def copy(
 
     Nothing is made anew but the manifest of an image that has none, and what `writing.compression` asks for.
     """
+    destination.parse(writing.destination)  # before anything is read: wrong words cost nothing
     opened = [reading.open(reference, "layers") for reference in references]
     with Writer(writing, reading) as writer:
         outputs = [
@@ -51,8 +53,7 @@ def _output(opened: Opened, target: Target, writer: Writer, platform: str | None
         return revising.whole(source, descriptor, names, closure(source, descriptor), writer)
     if target.document is not None:
         image = select.for_platform(source, target, platform)
-        if len(list(select.platforms(source, target))) > 1:
-            writer.task.notice("platform", f"{source.where}: {image.platform} is taken; --all-platforms takes all")
+        _tell_what_stays(source.where, image, target, writer, platform)
         entry = next((entry for entry in target.entries if entry.descriptor.digest == image.digest), None)
     else:
         assert target.image is not None
@@ -60,9 +61,20 @@ def _output(opened: Opened, target: Target, writer: Writer, platform: str | None
         if platform is not None and image.is_image and not select.suits(select.pick_platform(platform), image.platform):
             raise NotFoundError(f"the image is for {image.platform}, not {platform}", source.where)
         entry = target.entries[0] if target.entries else None
-    if entry is None or (writer.writing.compression is not None and image.is_image):
-        return revising.changed(source, image._replace(tags=names), writer, lambda one: _converted(one, writer))
+    convertible = image.is_image and (entry is None or entry.kind == "image")
+    if entry is None or (writer.writing.compression is not None and convertible):
+        output = revising.changed(source, image._replace(tags=names), writer, lambda one: _converted(one, writer))
+        return output if entry is None else revising.described(output, entry.descriptor)
     return revising.whole(source, entry.descriptor, names, closure(source, entry.descriptor), writer)
+
+
+def _tell_what_stays(where: str, image: Image, target: Target, writer: Writer, platform: str | None) -> None:
+    """What of an index does not come along when one image of it is taken."""
+    if platform is None and any(entry.kind == "image" and entry.descriptor.digest != image.digest for entry in target.entries):
+        writer.task.notice("platform", f"{where}: {image.platform} is taken; --all-platforms takes all")
+    if any(entry.kind == "attestation" for entry in target.entries):
+        text = f"{where}: the image is taken without its index and attestations; --all-platforms takes all"
+        writer.task.notice("attestation", text)
 
 
 def _converted(image: Image, writer: Writer) -> Documents:
@@ -96,6 +108,23 @@ def _of_reference(reference: str, reading: Reading) -> Iterator[Digest]:
 _DIGEST = re.compile(r"(?<![0-9a-z])sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})(?![0-9a-zA-Z])")
 
 
+def _of_before(text: str) -> str:
+    """What counts of a report: of a diff, which names both images, the one from before."""
+    import json
+
+    try:
+        report = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if not isinstance(report, dict) or report.get("report") != "diff":
+        return text
+    try:
+        parts = [report, *((one["diff"] or {}) for one in report.get("platforms") or ())]
+        return json.dumps([row["before"] for part in parts for row in part.get("layers") or ()])
+    except (KeyError, TypeError, AttributeError):
+        return text
+
+
 def _listed(path: str) -> Iterator[Digest]:
     """Every digest in a file, whatever stands around it: a list, or JSON. That a diff_id or a configuration's digest is among
     them harms nothing: only layers are left out, by the digest of their stored bytes."""
@@ -104,7 +133,7 @@ def _listed(path: str) -> Iterator[Digest]:
             text = file.read(1 << 28)
     except OSError as error:
         raise NotFoundError(f"cannot be read: {error.strerror}", path) from None
-    found = _DIGEST.findall(text)
+    found = _DIGEST.findall(_of_before(text))
     if not found and text.strip():
         raise FormatError("a list of digests without a digest", path, hint="a digest a line, or a JSON report of ocitool")
     yield from (Digest.parse(one) for one in found)

@@ -23,6 +23,7 @@ from ocitool.images.select import Target
 from ocitool.limits import INDEX_DEPTH
 from ocitool.operations.writing import Output, Writer, WrittenImage, WrittenLayer, draft_output
 from ocitool.spec import mediatypes
+from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor, Index, Manifest
 from ocitool.transports.opening import Opened
 from ocitool.transports.sink import DockerImage
@@ -49,11 +50,12 @@ def every(opened: Opened, target: Target, writer: Writer, change: Change) -> Out
     source = opened.source
     document, descriptor = index_of(opened, target)
     parts = _Parts()
-    raw = _revised(source, document, writer, change, parts, 0)
-    new = {**descriptor.fields, "mediaType": descriptor.media_type, "digest": str(Digest.of(raw)), "size": len(raw)}
+    revised = _revised(source, document, writer, change, parts, 0)
+    raw = revised.raw
+    digest = revised.digest if raw != document.raw else descriptor.digest
+    new = {**descriptor.fields, "mediaType": revised.media_type, "digest": str(digest), "size": len(raw)}
     gone = [*parts.gone, *([descriptor.digest] if raw != document.raw else [])]
     _name_lost(source, gone, writer)
-    digest = Digest.of(raw)
     made = set(parts.made) | ({digest} if raw != document.raw else set())
     names = names_of(target)
     images = tuple(image._replace(names=names) for image in parts.images)
@@ -62,6 +64,12 @@ def every(opened: Opened, target: Target, writer: Writer, change: Change) -> Out
         {key: value for key, value in new.items() if key != "data"}, names, tuple(blobs.values()), images,
         docker_image(parts.images), frozenset(made), frozenset(parts.foreign), source.where,
     )  # fmt: skip
+
+
+def described(output: Output, old: Descriptor) -> Output:
+    """The output of one image with what its entry in the source's index said beside type, digest and size."""
+    fields = {key: value for key, value in old.fields.items() if key not in ("data", "urls")}
+    return output._replace(descriptor={**fields, **output.descriptor})
 
 
 class _Parts:
@@ -79,7 +87,7 @@ class _Parts:
             self.blobs.setdefault(row[0], row)
 
 
-def _revised(source: Source, document: Index, writer: Writer, change: Change, parts: _Parts, depth: int) -> bytes:
+def _revised(source: Source, document: Index, writer: Writer, change: Change, parts: _Parts, depth: int) -> Index:
     if depth > INDEX_DEPTH:
         raise LimitError(f"indexes nested more than {INDEX_DEPTH} deep", source.where)
     replaced: dict[Digest, Mapping[str, Any] | None] = {}
@@ -99,10 +107,11 @@ def _revised(source: Source, document: Index, writer: Writer, change: Change, pa
             parts.made |= output.made
             parts.foreign |= output.foreign
         elif isinstance(entry.document, Index):
-            raw = _revised(source, entry.document, writer, change, parts, depth + 1)
-            inner = Digest.of(raw)
-            if inner != descriptor.digest:
-                replaced[descriptor.digest] = {"mediaType": descriptor.media_type, "digest": str(inner), "size": len(raw)}
+            revised = _revised(source, entry.document, writer, change, parts, depth + 1)
+            raw, inner = revised.raw, descriptor.digest
+            if raw != entry.document.raw:
+                inner = revised.digest
+                replaced[descriptor.digest] = {"mediaType": revised.media_type, "digest": str(inner), "size": len(raw)}
                 parts.gone.append(descriptor.digest)
                 parts.made.add(inner)
             parts.add([(inner, len(raw), BytesBlob(raw, inner))])
@@ -114,7 +123,12 @@ def _revised(source: Source, document: Index, writer: Writer, change: Change, pa
     for descriptor in document.manifests:
         if descriptor.digest not in gone and descriptor.digest not in replaced and descriptor.digest not in parts.blobs:
             _add_whole(source, descriptor, writer, parts)
-    return edited.raw
+    fields = parse_object(edited.raw, source.where)
+    kinds = {new["mediaType"] for new in replaced.values() if new is not None}
+    if document.media_type == mediatypes.DOCKER_LIST and kinds & {mediatypes.OCI_MANIFEST, mediatypes.OCI_INDEX}:
+        fields["mediaType"] = mediatypes.OCI_INDEX  # Docker's lists hold Docker's manifests only
+        return Index(drafts.serialised(fields), fields, source.where)
+    return Index(edited.raw, fields, source.where)
 
 
 def _add_whole(source: Source, descriptor: Descriptor, writer: Writer, parts: _Parts) -> None:

@@ -10,23 +10,27 @@ Nothing can be seen at the destination before `deliver` ends.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ocitool.blob import Blob, BytesBlob, FileBlob
 from ocitool.digest import Digest, verified
-from ocitool.errors import FormatError, IntegrityError, NotFoundError, UsageError
+from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images.draft import Documents, Origin, Piece
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codec as codecs
 from ocitool.operations.reading import Reading
+from ocitool.operations.supplies import Supplies
+from ocitool.reference import full
+from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Platform
 from ocitool.task import Notice, Task
 from ocitool.transports import destination as destinations
 from ocitool.transports.sink import Bundle, DockerImage, Root, Sink
-from ocitool.transports.whole import SpooledBlob
+from ocitool.transports.whole import SpooledBlob, Temporary
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -108,14 +112,24 @@ class Writer:
         self.writing = writing
         self.task: Task = reading.task
         self._reading = reading
-        self.target = destinations.parse(writing.destination)
+        self.target = target = destinations.parse(writing.destination)
+        own = (target.name,) if target.name else ()
+        self._names = tuple(dict.fromkeys(destinations.given_name(n, target.kind) for n in writing.names)) or own
         self._sink: Sink = destinations.open_sink(self.target, self.task, force=writing.force, dry_run=writing.dry_run)
         self._engines: list[str] = []
+        self._rewritten: dict[Digest, Piece] = {}
+        self._spools: list[Temporary] = []
+
+    @cached_property
+    def _supplies(self) -> Supplies:
+        return Supplies(self.writing.supplies, self._reading, self._sink.spool)
 
     def __enter__(self) -> Writer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for spool in self._spools:
+            spool.discard()  # nothing happens to one that became a blob
         self._sink.close()
 
     def blob(self, digest: Digest) -> Blob | None:
@@ -136,6 +150,7 @@ class Writer:
         asked = self.writing.compression
         compression = asked if asked is not None and asked.codec == codec else compress.parse(codec)
         temporary = self._sink.spool()
+        self._spools.append(temporary)
         try:
             plain, stored = Digest("sha256", "").hasher(), Digest("sha256", "").hasher()
 
@@ -154,7 +169,7 @@ class Writer:
             temporary.discard()
             raise
         engine = compress.engine(compression)
-        if engine not in self._engines:
+        if compression.codec != "none" and engine not in self._engines:
             self._engines.append(engine)
         diff_id = Digest("sha256", plain.hexdigest())
         return Piece(digest, blob.size, diff_id, drafts.layer_type(image, codec), origin, blob)
@@ -167,23 +182,42 @@ class Writer:
         return had if had in ("none", "gzip", "zstd") else "gzip"
 
     def converted(self, image: Image, pieces: Sequence[Piece]) -> tuple[Piece, ...]:
-        """The pieces in the compression that was asked for; a layer that has it already stays as it is."""
+        """The pieces in the compression that was asked for. As they are stay: a layer that has it already, one that the
+        other side has (`omit`), and one whose descriptor says where else its bytes are (`urls`)."""
         asked = self.writing.compression
         if asked is None:
             return tuple(pieces)
-        return tuple(self._converted(image, image.layers[n], piece, asked.codec) for n, piece in enumerate(pieces))
+        return tuple(self._converted(image, piece, asked.codec) for piece in pieces)
 
-    def _converted(self, image: Image, layer: Layer, piece: Piece, codec: str) -> Piece:
-        if piece.blob is None:
-            raise NotFoundError(f"the layer {piece.digest} is not here", image.where)
-        if codecs.of(piece.blob) == codec or piece.origin != "kept":
+    def _converted(self, image: Image, piece: Piece, codec: str) -> Piece:
+        stays = piece.digest in self.writing.omit or (piece.descriptor is not None and piece.descriptor.get("urls"))
+        if stays or piece.origin != "kept":
             return piece
-        made = self.layer(unpacked(piece.blob, self.task), codec, image, "rewritten")
+        where = f"{image.where}: layer {piece.digest}"
+        if piece.descriptor is not None and piece.media_type and mediatypes.layer_codec(piece.media_type) is None:
+            raise UnsupportedError(f"a layer of the type {piece.media_type} cannot be converted", where)
+        blob = piece.blob or self._there(piece.digest, piece.size) or self._supplies.blob(piece.digest, piece.size)
+        if blob is None:
+            raise _missing(piece.digest, image.where)
+        if codecs.of(blob) == codec:
+            return piece._replace(blob=blob)
+        made = self._rewritten.get(piece.digest)
+        if made is None:  # else another image has the layer too
+            tar: Iterable[bytes] = unpacked(blob, self.task)
+            if piece.diff_id is not None and piece.diff_id.algorithm != "sha256":
+                tar = verified(tar, piece.diff_id, None)
+            try:
+                made = self._rewritten[piece.digest] = self.layer(tar, codec, image, "rewritten")
+            except OcitoolError as error:
+                raise error.at(where) from None
         if piece.diff_id is not None and piece.diff_id.algorithm == "sha256" and made.diff_id != piece.diff_id:
-            raise IntegrityError(
-                f"unpacks to {made.diff_id}, the configuration states {piece.diff_id}", f"{image.where}: layer {layer.number}"
-            )
-        return made
+            raise IntegrityError(f"unpacks to {made.diff_id}, the configuration states {piece.diff_id}", where)
+        return made._replace(diff_id=piece.diff_id or made.diff_id, media_type=drafts.layer_type(image, codec))
+
+    def _there(self, digest: Digest, size: int) -> Blob | None:
+        """A blob of the destination that the source lacks; one of another size was cut off and is none."""
+        there = self._sink.blob(digest)
+        return there if there is not None and there.size == size else None
 
     # Delivery
 
@@ -191,8 +225,7 @@ class Writer:
         self, command: str, outputs: Sequence[Output], *, details: Mapping[str, Any] | None = None, findings: int = 0
     ) -> Written:
         """Writes these images. `UsageError` where names clash, `NotFoundError` where a blob is nowhere."""
-        named = _named(outputs, self.writing, self.target)
-        supplies = [self._reading.open(reference, "layers").source for reference in self.writing.supplies]
+        named = _named(outputs, self._names, self.target)
         blobs: dict[Digest, Blob] = {}
         omitted: dict[Digest, int] = {}
         sizes: dict[Digest, int] = {}
@@ -204,21 +237,18 @@ class Writer:
                 if digest in self.writing.omit and digest in layers:
                     omitted[digest] = size
                     continue
-                found = blob or self._sink.blob(digest)
-                for supply in supplies if found is None else ():
-                    found = supply.blob(digest)
-                    if found is not None:
-                        lent.add(digest)
-                        break
+                if digest in blobs:
+                    continue
+                found = blob or self._there(digest, size)
+                if found is None:
+                    found = self._supplies.blob(digest, size)
+                    lent |= {digest} if found is not None else set()
                 if found is not None:
-                    blobs.setdefault(digest, found)
+                    blobs[digest] = found
                 elif digest not in output.foreign:
-                    raise NotFoundError(
-                        f"the blob {digest} is not here", output.where,
-                        hint="the image was packed without it; --with names an archive or layout that has it",
-                    )  # fmt: skip
+                    raise _missing(digest, output.where)
         verify = self._reading.verify or bool(lent)
-        roots = tuple(Root(output.descriptor, output.names, output.docker) for output in named)
+        roots = tuple(Root(output.descriptor, output.names, self._docker(output, blobs)) for output in named)
         self._warn(named)
         stored = self._sink.write(Bundle(roots, tuple(blobs.values()), tuple(omitted)), self.task, verify=verify)
         fresh = frozenset().union(*(output.made for output in named)) - stored.skipped
@@ -230,6 +260,16 @@ class Writer:
             sum(sizes[d] for d in blobs) - made - skipped, made, skipped, sum(omitted.values()),
             tuple(self._engines), tuple(self.task.notices), details, findings,
         )  # fmt: skip
+
+    def _docker(self, output: Output, blobs: Mapping[Digest, Blob]) -> DockerImage | None:
+        """What `manifest.json` says of an output: nothing where a layer stays elsewhere, since engines would refuse it."""
+        docker = output.docker
+        if docker is None or all(digest in blobs for digest in (docker.config, *docker.layers)):
+            return docker
+        if self.target.kind != "layout" and not any(digest in self.writing.omit for digest in docker.layers):
+            text = f"{output.where}: a layer is kept elsewhere (urls), so docker load will not see the image"
+            self.task.notice("foreign", text)
+        return None
 
     def _warn(self, outputs: Sequence[Output]) -> None:
         archive = self.target.kind != "layout"
@@ -256,19 +296,23 @@ class Writer:
                 self.task.notice("zstd", "layers in zstd: older engines refuse them; --compression gzip converts")
 
 
-def _named(outputs: Sequence[Output], writing: Writing, target: destinations.Destination) -> list[Output]:
+def _missing(digest: Digest, where: str) -> NotFoundError:
+    return NotFoundError(
+        f"the blob {digest} is not here", where,
+        hint="the image was packed without it; --with names an archive or layout that has it",
+    )  # fmt: skip
+
+
+def _named(outputs: Sequence[Output], names: tuple[str, ...], target: destinations.Destination) -> list[Output]:
     """The outputs under the names that they get; a name for two different images is a mistake."""
-    names = writing.names or ((target.name,) if target.name else ())
     if names and len({output.descriptor["digest"] for output in outputs}) > 1:
         raise UsageError(f"{len(outputs)} images cannot have one name", ", ".join(names), hint="name them one by one")
-    if names and target.kind == "archive":
-        names = tuple(dict.fromkeys(names))
     taken: dict[str, Any] = {}
     named = []
     for output in outputs:
         own = names or output.names
         for name in own:
-            if taken.setdefault(name, output.descriptor["digest"]) != output.descriptor["digest"]:
+            if taken.setdefault(full(name), output.descriptor["digest"]) != output.descriptor["digest"]:
                 raise UsageError(f"two different images with the name {name}", hint="--tag names them one by one")
         images = tuple(image._replace(names=own) for image in output.images)
         named.append(output._replace(names=own, images=images))
@@ -334,8 +378,8 @@ def _measured(blob: Blob, task: Task) -> tuple[Digest, Digest]:
     return Digest("sha256", stored.hexdigest()), Digest("sha256", plain.hexdigest())
 
 
-def unpacked(blob: Blob, task: Task) -> Iterable[bytes]:
-    """A layer's tar, its stored bytes verified while they pass."""
+def unpacked(blob: Blob, task: Task) -> Iterator[bytes]:
+    """A layer's tar, unpacked ahead of the one who takes it, its stored bytes verified while they pass."""
     label = blob.digest.short if blob.digest else "layer"
 
     def told() -> Iterable[bytes]:
@@ -344,7 +388,8 @@ def unpacked(blob: Blob, task: Task) -> Iterable[bytes]:
             task.advance(label, len(chunk), blob.size)
             yield chunk
 
-    yield from codecs.decode(told(), codecs.of(blob))
+    with task.ahead(codecs.decode(told(), codecs.of(blob))) as pieces:
+        yield from pieces
 
 
 def timestamp() -> str:

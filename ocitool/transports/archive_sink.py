@@ -45,13 +45,9 @@ class ArchiveSink:
         self._force = force
         self._compression = compression
         self._path = os.path.realpath(path) if force else path
-        if os.path.isdir(path):
-            raise DestinationError("a directory, where an archive is to be written", path, hint=f"oci:{path}")
-        if os.path.lexists(path) and not force:
-            raise exists(path)
         self._directory = os.path.dirname(self._path) or "."
-        if not os.path.isdir(self._directory):
-            raise DestinationError("its directory does not exist", path)
+        if (problem := refused(path, force=force)) is not None:
+            raise problem
         sweep(self._directory)
 
     def blob(self, digest: Digest) -> Blob | None:
@@ -79,6 +75,18 @@ class ArchiveSink:
 
     def close(self) -> None:
         pass
+
+
+def refused(path: str, *, force: bool) -> DestinationError | None:
+    """Why no archive can be written here; None where one can."""
+    if os.path.isdir(path):
+        return DestinationError("a directory, where an archive is to be written", path, hint=f"oci:{path}")
+    if os.path.lexists(path) and not force:
+        return exists(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        return DestinationError("neither a file nor absent: a device or a pipe is not replaced", path)
+    directory = os.path.dirname(os.path.realpath(path) if force else path) or "."
+    return None if os.path.isdir(directory) else DestinationError("its directory does not exist", path)
 
 
 class StandardOutput:
@@ -141,7 +149,7 @@ def _members(bundle: Bundle) -> Iterator[tuple[bytes, Blob | None]]:
     """Documents first: who reads the archive from a pipe knows at once what comes."""
     yield _file("oci-layout", BytesBlob(LAYOUT_FILE))
     yield _file("index.json", BytesBlob(_index(bundle)))
-    if not bundle.omitted:
+    if not bundle.omitted and any(root.docker is not None for root in bundle.roots):
         yield _file("manifest.json", BytesBlob(_docker_manifest(bundle.roots)))
     yield _directory("blobs")
     for algorithm in sorted({blob.digest.algorithm for blob in bundle.blobs if blob.digest}):

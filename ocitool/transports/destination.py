@@ -35,6 +35,10 @@ def parse(text: str) -> Destination:
         path, _, name = ref.details.partition(":")
         if name.startswith("@") or not path:
             raise UsageError("a destination takes a name, not a position or digest", text)
+        if ref.transport == "docker-archive" and name:
+            name = image_name(name)
+        elif name and not reference.is_layout_name(name):
+            raise UsageError(f"{name} is no name for an image", text)
         return Destination("layout" if ref.transport == "oci" else "archive", path, name or None)
     if text.endswith("/") or os.path.isdir(text):
         return Destination("layout", text.rstrip("/") or "/", None)
@@ -46,6 +50,22 @@ def parse(text: str) -> Destination:
     )  # fmt: skip
 
 
+def image_name(text: str) -> str:
+    """`NAME[:TAG]` in full. `UsageError` for what no engine would take."""
+    if not reference.is_image_name(text):
+        raise UsageError(f"{text} is no name for an image", hint="NAME[:TAG], in small letters, as in app:1.0 or host/team/app")
+    return reference.qualified(text)
+
+
+def given_name(text: str, kind: str) -> str:
+    """The name that a user gives an image, as a destination of this kind is to have it: layouts take bare tags."""
+    if kind != "layout":
+        return image_name(text)
+    if not reference.is_layout_name(text):
+        raise UsageError(f"{text} is no name for an image", hint="letters, digits and . _ - : @ + / only")
+    return text
+
+
 def _ending(path: str) -> str | None:
     return next((codec for ending, codec in _ENDINGS.items() if path.endswith(ending)), None)
 
@@ -53,17 +73,23 @@ def _ending(path: str) -> str | None:
 def open_sink(destination: Destination, task: Task, *, force: bool = False, dry_run: bool = False) -> Sink:
     """Raises `DestinationError` where something stands in the way. The caller closes it. `dry_run`: nothing is written, and
     what is there already is still known."""
-    from ocitool.transports.archive_sink import ArchiveSink, StandardOutput
+    from ocitool.transports import archive_sink, layout_sink
 
-    if destination.kind == "layout":
-        from ocitool.transports.layout_sink import LayoutSink
-
-        return Rehearsal(destination.path, layout=True) if dry_run else LayoutSink(destination.path, task)
-    if dry_run:
-        return Rehearsal(destination.path, layout=False)
     if destination.kind == "stdout":
-        return StandardOutput()
-    return ArchiveSink(destination.path, force=force, compression=_ending(destination.path) or "none")
+        sink = archive_sink.StandardOutput()
+        return Rehearsal("-", layout=False) if dry_run else sink
+    if not dry_run:
+        if destination.kind == "layout":
+            return layout_sink.LayoutSink(destination.path, task)
+        compression = _ending(destination.path) or "none"
+        return archive_sink.ArchiveSink(destination.path, force=force, compression=compression)
+    if destination.kind == "layout":
+        problem = layout_sink.refused(destination.path)
+    else:
+        problem = archive_sink.refused(destination.path, force=force)
+    if problem is not None:
+        raise problem
+    return Rehearsal(destination.path, layout=destination.kind == "layout")
 
 
 class Rehearsal:
@@ -82,8 +108,12 @@ class Rehearsal:
         return Temporary(tempfile.gettempdir())
 
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
-        there = (self.blob(blob.digest) for blob in bundle.blobs if blob.digest)
-        return Stored(frozenset(blob.digest for blob in there if blob is not None and blob.digest), False)
+        skipped = set()
+        for blob in bundle.blobs:
+            there = self.blob(blob.digest) if blob.digest else None
+            if there is not None and there.digest is not None and there.size == blob.size:
+                skipped.add(there.digest)
+        return Stored(frozenset(skipped), False)
 
     def close(self) -> None:
         pass

@@ -22,8 +22,9 @@ from typing import Any
 from ocitool.blob import Blob
 from ocitool.digest import Digest, verified
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
+from ocitool.reference import full
 from ocitool.spec import mediatypes
-from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Index
+from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Index, strings
 from ocitool.task import Task
 from ocitool.transports import layout
 from ocitool.transports.sink import Bundle, Root, Stored
@@ -176,9 +177,14 @@ def merged(old: Index | None, roots: Sequence[Root]) -> bytes:
             entry = named(root.descriptor, {REF_NAME: name} if name else {})
             if name is None and any(_digest(entry) == _digest(other) for other in entries):
                 continue  # an image that is here needs no second, nameless entry
-            entries = [other for other in entries if not (name and _name(other) == name and other != entry)]
-            # What stood here without a name now has one.
-            entries = [other for other in entries if not (name and _name(other) is None and _digest(other) == _digest(entry))]
+            if name:
+                same = [other for other in entries if _digest(other) == _digest(entry)]
+                spelled = next((old for other in same for old in _names(other)[:1] if full(old) == full(name)), name)
+                entry = named(root.descriptor, {REF_NAME: spelled})
+                # The name leaves whatever had it; and what stood here without a name now has one.
+                gone = [other for other in entries if full(name) in map(full, _names(other))]
+                gone += [other for other in same if not _names(other)]
+                entries = [other for other in entries if other == entry or other not in gone]
             if entry not in entries:
                 entries.append(entry)
     if old is not None and entries == before:
@@ -198,9 +204,9 @@ def named(descriptor: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, 
     return entry
 
 
-def _name(entry: Mapping[str, Any]) -> Any:
-    annotations = entry.get("annotations")
-    return annotations.get(REF_NAME) if isinstance(annotations, dict) else None
+def _names(entry: Mapping[str, Any]) -> list[str]:
+    annotations = strings(entry.get("annotations"))
+    return [name for key in (REF_NAME, CONTAINERD_NAME) if (name := annotations.get(key))]
 
 
 def _digest(entry: Mapping[str, Any]) -> Any:
@@ -216,17 +222,43 @@ def _damaged(blob: Blob, task: Task) -> bool:
     return False
 
 
+def refused(directory: str) -> DestinationError | None:
+    """Why a layout can neither be opened nor made here; None where it can."""
+    parent = os.path.dirname(directory.rstrip("/")) or ("/" if directory.startswith("/") else ".")
+    try:
+        if not os.path.lexists(directory):
+            return None if os.path.isdir(parent) else DestinationError("its directory does not exist", directory)
+        if not os.path.isdir(directory):
+            return DestinationError("not a directory", directory)
+        if _is_layout(directory) or all(name.startswith(".ocitool-") for name in os.listdir(directory)):
+            return None
+    except OSError as error:
+        return unwritable(directory, error)
+    return DestinationError(
+        "a directory with other things in it, not an OCI layout", directory, hint="name one that is new or empty"
+    )
+
+
+def _is_layout(directory: str) -> bool:
+    """Stricter than for reading: an `index.json` alone may be of any other program's."""
+    if os.path.lexists(os.path.join(directory, "oci-layout")):
+        return True
+    try:
+        index = layout.Layout(directory).index
+    except OcitoolError:
+        return False
+    return index is not None and "manifests" in index.fields
+
+
 def _prepare(directory: str) -> tuple[str, ...]:
     """Makes what a layout needs where it is missing; the paths that were made, in order."""
+    if (problem := refused(directory)) is not None:
+        raise problem
     made = []
     try:
-        if not os.path.isdir(directory):
+        with contextlib.suppress(FileExistsError):  # another writer makes it too
             os.mkdir(directory)
             made.append(directory)
-        elif not layout.looks_like(directory) and any(not n.startswith(".ocitool-") for n in os.listdir(directory)):
-            raise DestinationError(
-                "a directory with other things in it, not an OCI layout", directory, hint="name one that is new or empty"
-            )
         blobs = os.path.join(directory, "blobs")
         if not os.path.lexists(os.path.join(directory, "oci-layout")):
             write_document(directory, "oci-layout", LAYOUT_FILE)
@@ -235,12 +267,6 @@ def _prepare(directory: str) -> tuple[str, ...]:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(blobs)
                 made.append(blobs)
-    except FileExistsError:
-        return _prepare(directory)  # another writer makes it too
-    except FileNotFoundError:
-        raise DestinationError("its directory does not exist", directory) from None
-    except NotADirectoryError:
-        raise DestinationError("not a directory", directory) from None
     except OSError as error:
         raise unwritable(directory, error) from None
     return tuple(made)

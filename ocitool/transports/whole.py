@@ -141,7 +141,7 @@ def transfer(blob: Blob, descriptor: int, task: Task, *, verify: bool, where: st
     kernel, unread, unless `verify`. Raises `IntegrityError`, `DestinationError`, `TransportError`."""
     label = blob.digest.short if blob.digest else "blob"
     if isinstance(blob, FileBlob) and not verify and _kernel_copy(blob, descriptor, task, label, where):
-        return False
+        return isinstance(blob, SpooledBlob)  # which was hashed when it was made
     for chunk in verified(blob.chunks(), blob.digest, blob.size):
         task.check()
         write_all(descriptor, chunk, where)

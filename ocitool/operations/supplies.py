@@ -1,0 +1,85 @@
+"""Blobs that an image lacks, out of other images: by digest, or unpacked from a layer whose diff_id is that digest.
+
+The second is how an uncompressed layer is found in a `docker save` archive, which names no blobs, or in an image that stores it
+compressed. What an image states of itself is a claim: whoever writes such a blob hashes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+
+from ocitool.blob import Blob, BytesBlob, FileBlob
+from ocitool.digest import Digest, verified
+from ocitool.errors import NotFoundError, OcitoolError
+from ocitool.images import select
+from ocitool.images.image import Image, Layer, from_manifest
+from ocitool.layers import codec
+from ocitool.operations.reading import Reading
+from ocitool.spec.manifest import Manifest
+from ocitool.task import Task
+from ocitool.transports.opening import Opened
+from ocitool.transports.whole import SpooledBlob, Temporary
+
+
+class Supplies:
+    """`references` are opened at once; `spool` gives a place for what must be unpacked."""
+
+    def __init__(self, references: Sequence[str], reading: Reading, spool: Callable[[], Temporary]) -> None:
+        self._opened = [reading.open(reference, "layers") for reference in references]
+        self._task: Task = reading.task
+        self._spool = spool
+
+    def blob(self, digest: Digest, size: int) -> Blob | None:
+        """A blob of this size that is said to be the one. Raises `IntegrityError` where a layer is not what its image says."""
+        for opened in self._opened:
+            found = opened.source.blob(digest)
+            if found is not None and found.size == size:
+                return found
+        layer, where = self._by_diff_id.get(digest, (None, ""))
+        if layer is None or layer.blob is None:
+            return None
+        if codec.of(layer.blob) == "none":
+            return _named(layer.blob, digest) if layer.blob.size == size else None
+        return self._unpacked(layer.blob, digest, size, where)
+
+    @cached_property
+    def _by_diff_id(self) -> dict[Digest, tuple[Layer, str]]:
+        found: dict[Digest, tuple[Layer, str]] = {}
+        for opened in self._opened:
+            for image in _images(opened):
+                for layer in image.layers:
+                    if layer.diff_id is not None and layer.blob is not None:
+                        found.setdefault(layer.diff_id, (layer, f"{image.where}: layer {layer.number}"))
+        return found
+
+    def _unpacked(self, blob: Blob, digest: Digest, size: int, where: str) -> Blob:
+        temporary = self._spool()
+        try:
+            for chunk in verified(codec.decode(blob.chunks(), codec.of(blob)), digest, size):
+                self._task.check()
+                temporary.write(chunk)
+            return SpooledBlob(temporary, digest)
+        except OcitoolError as error:
+            temporary.discard()
+            raise error.at(where) from None
+        except BaseException:
+            temporary.discard()
+            raise
+
+
+def _named(blob: Blob, digest: Digest) -> Blob:
+    return blob.named(digest) if isinstance(blob, FileBlob) else BytesBlob(blob.pread(blob.size, 0), digest)
+
+
+def _images(opened: Opened) -> Iterator[Image]:
+    for target in select.targets(opened):
+        if target.image is not None:
+            yield target.image
+            continue
+        for entry in target.entries:
+            if isinstance(entry.document, Manifest) and entry.kind == "image":
+                try:
+                    yield from_manifest(opened.source, entry.descriptor, entry.document, ())
+                except NotFoundError:
+                    continue  # its configuration is not here, so nobody states diff_ids
