@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,6 +102,7 @@ def running(*, verify: bool = False, no_cache: bool = False, jobs: int = 4, quie
 
         bars = Bars()
         advance, finish = bars.advance, bars.close
+    _allow_files()
     with Task(jobs=jobs, advance=advance) as task:
         try:
             yield Reading(task, not no_cache, verify)
@@ -110,6 +111,21 @@ def running(*, verify: bool = False, no_cache: bool = False, jobs: int = 4, quie
                 finish()
             if not quiet:
                 _tell(task)
+
+
+_FILES = 1 << 16
+
+
+def _allow_files() -> None:
+    """As many open files as this process may have: blobs stay open while they are referenced, and a store of images has
+    more of them than the 1024 that select(2) once asked for."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _tell(task: Task) -> None:
