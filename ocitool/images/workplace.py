@@ -34,34 +34,41 @@ class Workplace:
 
     def __init__(self, destination: str) -> None:
         self.destination = destination
-        path = os.fsencode(os.path.realpath(destination))
-        self._parent_path, self._name = os.path.split(path)
-        _check(path, destination)
-        try:
-            self._parent = os.open(self._parent_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise DestinationError("its directory does not exist", destination) from None
-        except OSError as error:
-            raise _unusable(error, destination) from None
-        try:
-            _sweep(self._parent)
-            self.descriptor = self._make()
-        except OSError as error:
-            os.close(self._parent)
-            raise _unusable(error, destination) from None
-        except BaseException:
-            os.close(self._parent)
-            raise
+        self.descriptor = self._parent = -1
+        self._temporary = b""
 
     def __enter__(self) -> Workplace:
+        path = os.fsencode(os.path.realpath(self.destination))
+        self._parent_path, self._name = os.path.split(path)
+        _check(path, self.destination)
+        try:
+            self._parent = os.open(self._parent_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            _sweep(self._parent)
+            while not self._made():
+                pass
+        except FileNotFoundError:
+            self._end()
+            raise DestinationError("its directory does not exist", self.destination) from None
+        except OSError as error:
+            self._end()
+            raise _unusable(error, self.destination) from None
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._end()
+
+    def _end(self) -> None:
         with undisturbed():
-            with contextlib.suppress(OSError):
-                remove(self._parent, self._temporary, self.descriptor)
-            os.close(self.descriptor)
-            os.close(self._parent)
+            if self.descriptor >= 0:
+                with contextlib.suppress(OSError):
+                    remove(self._parent, self._temporary, self.descriptor)
+                os.close(self.descriptor)
+            if self._parent >= 0:
+                os.close(self._parent)
+            self.descriptor = self._parent = -1
 
     def publish(self, name: bytes | None = None) -> None:
         """Puts the directory (or `name` in it, in its stead) where the destination is to be, in one step."""
@@ -102,26 +109,29 @@ class Workplace:
         """Where it is now: for whoever can only work with paths. Nothing of an image may be part of what is appended."""
         return os.fsdecode(os.path.join(self._parent_path, self._temporary))
 
-    def _make(self) -> int:
-        while True:
+    def _made(self) -> bool:
+        """Whether there is a directory now, and no sweeper came between its creation and its lock."""
+        with undisturbed():
             self._temporary = b"." + self._name[:_NAME_LENGTH] + b".ocitool-" + os.urandom(8).hex().encode()
             os.mkdir(self._temporary, 0o777, dir_fd=self._parent)
-            descriptor = os.open(self._temporary, OPEN_DIRECTORY, dir_fd=self._parent)
             try:
-                # A setgid parent or its default access list would have a say in everything made below.
-                self.umask = 0o777 & ~os.fstat(descriptor).st_mode
-                for name in ("system.posix_acl_default", "system.posix_acl_access"):
-                    with contextlib.suppress(OSError):
-                        os.removexattr(descriptor, name)
-                os.fchmod(descriptor, 0o700)
-                held = _lock(descriptor)
-                # A sweeper may have come between creation and lock.
-                if held and os.fstat(descriptor).st_nlink:
-                    return descriptor
-            except BaseException:
-                os.close(descriptor)
+                descriptor = os.open(self._temporary, OPEN_DIRECTORY, dir_fd=self._parent)
+            except FileNotFoundError:
+                return False
+            except OSError:  # a umask that takes our own rights away
+                os.rmdir(self._temporary, dir_fd=self._parent)
                 raise
+            # A setgid parent or its default access list would have a say in everything made below.
+            self.umask = 0o777 & ~os.fstat(descriptor).st_mode
+            for name in ("system.posix_acl_default", "system.posix_acl_access"):
+                with contextlib.suppress(OSError):
+                    os.removexattr(descriptor, name)
+            os.fchmod(descriptor, 0o700)
+            if _lock(descriptor) and os.fstat(descriptor).st_nlink:
+                self.descriptor = descriptor
+                return True
             os.close(descriptor)
+            return False
 
 
 def _check(path: bytes, shown: str) -> None:
@@ -177,8 +187,7 @@ def _sweep_one(parent: int, name: bytes) -> None:
         if status.st_uid != os.geteuid():
             return
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with undisturbed():
-            remove(parent, name, descriptor)
+        remove(parent, name, descriptor)
     finally:
         os.close(descriptor)
 
@@ -295,13 +304,19 @@ def _opened_up(name: bytes, parent: int) -> int:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Cleaning up that a second Ctrl-C does not cut short."""
+    """What is in it is not cut short: Ctrl-C and termination wait for its end."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in held:
+        signal.signal(number, lambda which, _: came.append(which))
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in held.items():
             signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
