@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from ocitool import __version__
 from ocitool.errors import OcitoolError
 
-COMMANDS = ("inspect", "ls", "cat", "diff", "validate", "copy", "unpack", "edit", "layout")
+COMMANDS = ("inspect", "ls", "cat", "diff", "validate", "copy", "append", "unpack", "repack", "edit", "layout")
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -11,7 +11,7 @@ from support.edits import Disk, applied, breaches, changes, content
 
 from ocitool.errors import NotFoundError
 from ocitool.images import plan
-from ocitool.images.tree import Tree
+from ocitool.images.tree import Directory, Hidden, Tree
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 
@@ -129,10 +129,13 @@ def test_portable_images_need_no_new_layer(layers: list[LayerIndex], script: lis
 @settings(max_examples=300)
 @given(stacks, spots)
 def test_what_is_removed_is_in_no_layer_and_nothing_else_changes(layers: list[LayerIndex], path: bytes) -> None:
-    tree = Tree(layers)
+    hidden: list[Hidden] = []
+    tree = Tree(layers, hidden=hidden.append)
     assume(not tree.broken)
     disk = Disk.of(tree)
-    gone = [disk.nodes[p] for p in disk.nodes if p == path or p.startswith(path + b"/")]
+    old = {tree.inode(one.ref) for one in hidden if _is_within(one.path, path)}
+    linked = [p for p, node in tree.walk() if not isinstance(node, Directory) and tree.inode(node) in old]
+    gone = [disk.nodes[p] for p in disk.nodes if _is_within(p, path) or p in linked]
     for other in [p for p, one in disk.nodes.items() if any(one is inode for inode in gone)]:
         del disk.nodes[other]
     try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ocitool.operations.writing import Written, WrittenImage
 from ocitool.report.escape import human, shown
@@ -23,6 +24,8 @@ def written(result: Written) -> Iterator[str]:
         parts.append(f"{human(result.omitted)} left out")
     where = "standard output" if result.destination == "-" else shown(result.destination)
     yield f"{verb} {count_of(len(result.images), 'image')} to {where}: {', '.join(parts)}"
+    if result.command == "repack" and result.details:
+        yield _repacked(result.details)
 
 
 def _image(image: WrittenImage) -> tuple[str, str, str]:
@@ -30,3 +33,14 @@ def _image(image: WrittenImage) -> tuple[str, str, str]:
     made = ", ".join(f"{counts[origin]} {origin}" for origin in _ORDER if counts[origin])
     name = ", ".join(shown(name) for name in image.names) or "(no name)"
     return name, str(image.digest), f"{count_of(len(image.layers), 'layer')}: {made}" if made else "no layers"
+
+
+def _repacked(details: Mapping[str, Any]) -> str:
+    """What was made again, beside what the other way would have cost."""
+    remade, other = details["remade"], details["append"]
+    if not remade["layers"]:
+        return "nothing changed"
+    made = f"{count_of(remade['layers'], 'layer')} made, {human(remade['uncompressedSize'])} unpacked"
+    if details["mode"] == "append":
+        return made
+    return f"{made}; --mode append would have written {human(other['uncompressedSize'])} unpacked"

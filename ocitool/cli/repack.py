@@ -1,0 +1,65 @@
+"""`ocitool repack`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from ocitool.cli import options as o
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_EXAMPLES = """\b
+Examples:
+  ocitool unpack image.tar work && vi work/rootfs/etc/motd && ocitool repack work fixed.tar
+  ocitool repack work store/ --tag app:2 --mode append     one more layer, all others as they are
+  ocitool repack work fixed.tar --keep-base debian.tar     never touch the base's layers
+  ocitool repack work fixed.tar --source image.tar         when the image is not where it was
+
+\b
+A changed file is changed in the layer it comes from; a layer in which nothing changed keeps its very blob.
+"""
+
+
+class Mode(Enum):
+    rewrite = "rewrite"
+    append = "append"
+
+
+@app.command(epilog=_EXAMPLES, short_help="Put an edited unpacked image together again.")
+def repack(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="An image that ocitool unpack took apart.")],
+    dest: o.Dest,
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="REF", help="Where its layers are, if not where they were.")
+    ] = None,
+    mode: Annotated[Mode, typer.Option("--mode", help="Change layers, or append one with all changes.")] = Mode.rewrite,
+    keep_base: Annotated[
+        str | None, typer.Option("--keep-base", metavar="REF", help="Make no layer of this image again.")
+    ] = None,
+    checksum: Annotated[bool, typer.Option("--checksum", help="Compare the content of every file.")] = False,
+    dir_times: Annotated[
+        bool, typer.Option("--dir-times", help="Take over times of directories in which something changed.")
+    ] = False,
+    tag: o.Tag = None,
+    compression: o.CompressionOption = None,
+    force: o.Force = False,
+    dry_run: o.DryRun = False,
+    format: o.FormatOption = o.Format.text,
+    report: o.ReportOption = None,
+    verify: o.Verify = False,
+    no_cache: o.NoCache = False,
+    jobs: o.Jobs = 4,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+) -> None:
+    """Write the image in DIR to DEST, with what was edited in DIR/rootfs. Nothing edited: the same image, to the digest."""
+    from ocitool.operations.repack import Question
+    from ocitool.operations.repack import repack as operation
+
+    question = Question(source, mode.value, keep_base, checksum, dir_times)
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
+        writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run)
+        o.write_written(operation(directory, question, reading, writing), format, report, quiet=quiet)

@@ -1,0 +1,247 @@
+"""`repack`: an edited unpacked image, put together again. Layers in which nothing changed keep their very blobs.
+
+What changed is found by `images.edited`, where it goes is decided by `images.plan`, and every plan is judged against what was
+found before a byte is written. An image in which nothing changed is delivered as it was, to the digest.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+from ocitool.digest import Digest
+from ocitool.errors import NotFoundError, OcitoolError, UsageError
+from ocitool.images import draft as drafts
+from ocitool.images import edited, snapshot
+from ocitool.images.changes import Change
+from ocitool.images.dirscan import Below, open_file
+from ocitool.images.draft import Documents, Draft
+from ocitool.images.image import Image, Layer
+from ocitool.images.indexing import Indexer
+from ocitool.images.plan import Plan, append, rewrite
+from ocitool.images.plan.judge import node_at
+from ocitool.images.tree import Directory, Tree, ref_of
+from ocitool.layers import tarwriter
+from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.index import LayerIndex
+from ocitool.layers.rewrite import rewrite as rewritten
+from ocitool.layers.rewrite import write_new
+from ocitool.operations import revising
+from ocitool.operations.reading import Reading
+from ocitool.operations.repack.unpacked import Blobs, open_unpacked
+from ocitool.operations.writing import Writer, Writing, Written, source_date, timestamp, unpacked
+from ocitool.task import Task
+
+Mode = Literal["rewrite", "append"]
+CREATED_BY = "ocitool repack"
+
+
+class Question(NamedTuple):
+    """source: where blobs are taken from that the destination lacks, before the recorded reference. keep_base: an image whose
+    layers stay. checksum, dir_times: see `images.edited.changes`."""
+
+    source: str | None = None
+    mode: Mode = "rewrite"
+    keep_base: str | None = None
+    checksum: bool = False
+    dir_times: bool = False
+
+
+def repack(directory: str, question: Question, reading: Reading, writing: Writing) -> Written:
+    """The unpacked image in `directory`, with what was edited there. Raises `NotFoundError` where its layers are nowhere."""
+    if question.mode == "append" and question.keep_base is not None:
+        raise UsageError("--keep-base is for --mode rewrite: to append keeps every layer")
+    found = open_unpacked(directory)
+    references = [one for one in (question.source, found.reference) if one is not None]
+    with Writer(writing, reading) as writer:
+        blobs = Blobs(found, references, writer, reading)
+        image = blobs.image()
+        work = _Work(image, blobs, question, reading, writer)
+        output = revising.changed(blobs, image, writer, work.documents)
+        return writer.deliver("repack", [output], details=work.details)
+
+
+class _Work:
+    """One image being put together again, and what is to be told of that."""
+
+    def __init__(self, image: Image, blobs: Blobs, question: Question, reading: Reading, writer: Writer) -> None:
+        self.details: dict[str, Any] = {}
+        self._image = image
+        self._blobs = blobs
+        self._rootfs = blobs.unpacked.rootfs
+        self._question = question
+        self._reading = reading
+        self._task: Task = reading.task
+        self._writer = writer
+        self._layers = _Layers(image, reading)
+
+    def documents(self, image: Image) -> Documents:
+        question = self._question
+        draft = drafts.start(image, self._writer.pieces(image))
+        keep = 0
+        if question.keep_base is not None:
+            keep = kept_layers(image, self._reading.image(question.keep_base, str(image.platform)), self._task)
+        changes = self._changes()
+        plan, made, other = Plan({}), 0, 0
+        if changes:
+            self._blobs.look_around()
+            tree = self._layers.tree
+            changes = _clamped(changes, tree)
+            aside = append(tree, changes)
+            plan = aside if question.mode == "append" else rewrite(tree, changes, keep_base=keep)
+            other = _tar_size(aside.added or ())
+            with Below(self._rootfs) as below:
+                draft, made = self._made(draft, plan, below)
+        sizes = [draft.pieces[number].size for number in plan.edits]
+        if plan.added is not None:
+            sizes.append(draft.pieces[-1].size)
+        self.details = {
+            "mode": question.mode,
+            "changed": sum(change.entry is not None for change in changes),
+            "removed": sum(change.entry is None for change in changes),
+            "remade": {"layers": len(sizes), "size": sum(sizes), "uncompressedSize": made},
+            "append": {"uncompressedSize": other},
+        }
+        return drafts.finish(draft)
+
+    def _changes(self) -> list[Change]:
+        header, rows = snapshot.read(self._blobs.unpacked.snapshot)
+        try:
+            return list(
+                edited.changes(
+                    header, rows, self._rootfs, self._task, content_of=self._layers.content_of,
+                    checksum=self._question.checksum, dir_times=self._question.dir_times,
+                )
+            )  # fmt: skip
+        except OcitoolError as error:
+            raise error.at(self._rootfs) from None
+
+    def _made(self, draft: Draft, plan: Plan, below: Below) -> tuple[Draft, int]:
+        """The draft with the planned layers, and how many bytes their tars have."""
+        image, writer, size = self._image, self._writer, 0
+
+        def content(entry: Entry) -> Iterable[bytes]:
+            return open_file(below, entry.path, entry) if entry.kind == Kind.FILE else ()
+
+        def counted(tar: Iterable[bytes]) -> Iterator[bytes]:
+            nonlocal size
+            for piece in tar:
+                size += len(piece)
+                yield piece
+
+        for number, edit in sorted(plan.edits.items()):
+            layer, index = image.layers[number], self._layers.indexes[number]
+            where = f"{image.where}: layer {number}"
+            if layer.blob is None:
+                raise NotFoundError("the layer is not here, and would have to be made again", where)
+            tar = rewritten(layer.blob, index, edit, content, self._task, diff_id=layer.diff_id)
+            try:
+                piece = writer.layer(counted(tar), writer.codec(layer), image, "rewritten")
+            except OcitoolError as error:
+                raise error.at(where) from None
+            draft = drafts.replaced(draft, number, piece)
+        if plan.added is not None:
+            asked = writer.writing.compression
+            codec = writer.codec(image.layers[-1]) if image.layers else asked.codec if asked else "gzip"
+            piece = writer.layer(counted(write_new(plan.added, content)), codec, image, "new")
+            entry = {"created": timestamp(), "created_by": CREATED_BY}
+            draft = drafts.inserted(draft, len(draft.pieces), piece, entry)
+        return draft, size
+
+
+class _Layers:
+    """The indexes of an image's layers, read when they are asked for: an unchanged image never asks."""
+
+    def __init__(self, image: Image, reading: Reading) -> None:
+        self._image = image
+        self._reading = reading
+        self._indexer: Indexer | None = None
+        self._indexes: list[LayerIndex] = []
+        self._tree: Tree | None = None
+
+    @property
+    def tree(self) -> Tree:
+        if self._tree is None:
+            self._indexer = self._reading.indexer()
+            self._indexes = self._indexer.indexes(self._image)
+            self._tree = Tree(self._indexes)
+        return self._tree
+
+    @property
+    def indexes(self) -> Sequence[LayerIndex]:
+        _ = self.tree
+        return self._indexes
+
+    def content_of(self, path: bytes, entry: Entry) -> bytes | None:
+        """The hash of a file's content as the image has it. A layer is read once for all its files."""
+        tree = self.tree
+        node = node_at(tree, path)
+        if node is None or isinstance(node, Directory):
+            return None
+        ref = tree.inode(ref_of(node))
+        number, row = tree.layer(ref), tree.row(ref)
+        index = self._indexes[number]
+        if index.is_holey(row):
+            return None
+        if index.content(row) is None:
+            assert self._indexer is not None
+            files = [row for row, kind in enumerate(index.kinds) if kind == Kind.FILE]
+            index = self._indexes[number] = self._indexer.contents(self._image.layers[number], index, files)
+        return index.content(row)
+
+
+def kept_layers(image: Image, base: Image, task: Task) -> int:
+    """How many layers of the image are the base's. `UsageError` where the base is not what the image begins with."""
+    for mine, other in itertools.zip_longest(image.layers, base.layers):
+        if other is None:
+            break
+        if mine is None:
+            raise UsageError(
+                f"not a base of the image: it has {len(base.layers)} layers, the image {len(image.layers)}", base.where
+            )
+        if mine.digest is not None and mine.digest == other.digest:
+            continue
+        if _diff_id(image, mine, task) != _diff_id(base, other, task):
+            raise UsageError(f"not a base of the image: layer {mine.number} is another one", base.where)
+    return len(base.layers)
+
+
+def _diff_id(image: Image, layer: Layer, task: Task) -> Digest:
+    """Computed: what a configuration states is no base to stand on."""
+    where = f"{image.where}: layer {layer.number}"
+    if layer.blob is None:
+        raise NotFoundError("the layer is not here", where)
+    hasher = Digest("sha256", "").hasher()
+    try:
+        for piece in unpacked(layer.blob, task):
+            hasher.update(piece)
+    except OcitoolError as error:
+        raise error.at(where) from None
+    return Digest("sha256", hasher.hexdigest())
+
+
+def _clamped(changes: Iterable[Change], tree: Tree) -> list[Change]:
+    """With no time that was set since later than `SOURCE_DATE_EPOCH`; times that the image had stay."""
+    latest = source_date()
+    if latest is None:
+        return list(changes)
+    found = []
+    for change in changes:
+        entry = change.entry
+        if entry is not None and entry.mtime > latest * 1_000_000_000:
+            node = node_at(tree, change.path)
+            if node is None or tree.entry(ref_of(node)).mtime != entry.mtime:
+                change = change._replace(entry=entry._replace(mtime=latest * 1_000_000_000))
+        found.append(change)
+    return found
+
+
+def _tar_size(entries: Iterable[Entry]) -> int:
+    """Bytes of a tar of these entries."""
+    size = len(tarwriter.END)
+    for entry in entries:
+        size += len(tarwriter.header(entry)) + entry.size + -entry.size % 512
+    return size
+
+

@@ -1,0 +1,204 @@
+"""An unpacked image as `unpack` left it: its documents, and where the blobs that they name may be found.
+
+The folder lies on the user's disk, so its documents are checked like any others: a manifest must have the digest that was
+recorded, a configuration the one that the manifest names.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from ocitool import limits
+from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
+from ocitool.digest import Digest
+from ocitool.errors import FormatError, IntegrityError, NotFoundError, UnsupportedError
+from ocitool.images import select
+from ocitool.images.image import Image, from_manifest
+from ocitool.operations.reading import Reading
+from ocitool.operations.supplies import Supplies
+from ocitool.operations.unpack.editable import SCHEMA, VERSION
+from ocitool.operations.writing import Writer
+from ocitool.spec.document import parse_object
+from ocitool.spec.manifest import Descriptor, Index, Manifest, read
+from ocitool.transports.source import Record
+from ocitool.transports.whole import Temporary
+
+_AGAIN = "unpack the image again"
+
+
+class Unpacked(NamedTuple):
+    """What the folder `image` says. `reference`: where the image came from, None for standard input."""
+
+    directory: str
+    descriptor: Descriptor | None
+    """Of the manifest; None for an image of a docker archive, which has none."""
+    manifest: Manifest | None
+    config: bytes
+    reference: str | None
+    tags: tuple[str, ...]
+
+    @property
+    def rootfs(self) -> str:
+        return os.path.join(self.directory, "rootfs")
+
+    @property
+    def snapshot(self) -> str:
+        return os.path.join(self.directory, "image", "snapshot")
+
+
+def open_unpacked(directory: str) -> Unpacked:
+    """Raises `NotFoundError` for any other directory, `FormatError` and `IntegrityError` for documents that were changed."""
+    folder = os.path.join(directory, "image")
+    where = os.path.join(folder, "reference.json")
+    if not os.path.exists(where):
+        raise NotFoundError("no unpacked image", directory, hint="ocitool unpack REF DIR makes one")
+    fields = parse_object(_document(where), where)
+    version = fields.get("version")
+    if fields.get("schema") != SCHEMA:
+        raise FormatError("it does not say where the image came from", where, hint=_AGAIN)
+    if version != VERSION or isinstance(version, bool):
+        raise UnsupportedError(f"unpacked by another version than {VERSION}", where, hint=_AGAIN)
+    reference, tags = fields.get("reference"), fields.get("tags")
+    words = isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)
+    if not (reference is None or isinstance(reference, str)) or not isinstance(tags, list) or not words:
+        raise FormatError("it does not say where the image came from", where, hint=_AGAIN)
+    config = _document(os.path.join(folder, "config.json"))
+    descriptor, manifest = _manifest(folder, fields.get("manifestDescriptor"))
+    if manifest is not None and _digest(config, manifest.config.digest) != manifest.config.digest:
+        raise IntegrityError("the configuration is not the manifest's", folder, hint="ocitool edit changes configurations")
+    return Unpacked(directory, descriptor, manifest, config, reference, tuple(tags))
+
+
+def _manifest(folder: str, stated: Any) -> tuple[Descriptor | None, Manifest | None]:
+    if stated is None:
+        return None, None
+    where = os.path.join(folder, "manifest.json")
+    raw = _document(where)
+    media_type = stated.get("mediaType") if isinstance(stated, dict) else None
+    if not isinstance(media_type, str):
+        raise FormatError("it does not say which manifest was unpacked", folder, hint=_AGAIN)
+    digest = Digest.parse(stated.get("digest"))
+    if _digest(raw, digest) != digest:
+        raise IntegrityError("the manifest is not the one that was unpacked", where, hint=_AGAIN)
+    document = read(raw, where, media_type)
+    if isinstance(document, Index):
+        raise FormatError("an index, where a manifest is needed", where, hint=_AGAIN)
+    fields = {"mediaType": media_type, "digest": str(digest), "size": len(raw)}
+    return Descriptor(media_type, digest, len(raw), fields), document
+
+
+def _digest(data: bytes, like: Digest) -> Digest:
+    like.hasher()  # an algorithm that cannot be checked is refused
+    return Digest.of(data, like.algorithm)
+
+
+def _document(path: str) -> bytes:
+    file = OpenFile(path)
+    if file.size > limits.DOCUMENT_SIZE:
+        raise FormatError(f"a document of {file.size} bytes", path, hint=_AGAIN)
+    return b"".join(FileBlob(file, 0, file.size).chunks())
+
+
+class Blobs:
+    """The blobs of an unpacked image, as a source: of the destination, else of `references`, in that order.
+
+    What another place lends is hashed by whoever writes it.
+    """
+
+    def __init__(self, unpacked: Unpacked, references: Sequence[str], writer: Writer, reading: Reading) -> None:
+        self.unpacked = unpacked
+        self.where = unpacked.directory
+        self.transport = "unpacked"
+        self.index: Index | None = None
+        self.records: tuple[Record, ...] = ()
+        self.names: dict[Digest, tuple[str, ...]] = {}
+        self._references = references
+        self._writer = writer
+        self._reading = reading
+
+    def look_around(self) -> None:
+        """Finds the index in which others may speak of the image: that of the first reference that has one."""
+        self.index = next((one.source.index for lender in self._lenders for one in lender.opened if one.source.index), None)
+
+    def blob(self, digest: Digest) -> Blob | None:
+        manifest = self.unpacked.manifest
+        if manifest is not None and digest == manifest.config.digest:
+            return BytesBlob(self.unpacked.config, digest)
+        there = self._writer.blob(digest)
+        if there is not None:
+            return there
+        size = next((layer.size for layer in manifest.layers if layer.digest == digest), None) if manifest else None
+        if size is None:
+            return None
+        for lender in self._lenders:
+            found = lender.blob(digest, size)
+            if found is not None:
+                return _Lent(found) if type(found) is FileBlob else found
+        return None
+
+    def image(self) -> Image:
+        """The image that was unpacked, its layers found. `NotFoundError` where one is nowhere."""
+        unpacked = self.unpacked
+        if unpacked.manifest is None or unpacked.descriptor is None:
+            return self._record()._replace(tags=unpacked.tags)
+        image = from_manifest(self, unpacked.descriptor, unpacked.manifest, unpacked.tags)
+        for layer, stated in zip(image.layers, unpacked.manifest.layers, strict=True):
+            if layer.blob is None and not stated.urls:
+                raise self._missing(f"the layer {layer.digest} is not here")
+        return image
+
+    def _record(self) -> Image:
+        """An image of a docker archive, which names no blobs: the one with this configuration."""
+        for lender in self._lenders:
+            for opened in lender.opened:
+                for target in select.targets(opened._replace(selector=None)):
+                    if target.image is not None and target.image.config.raw == self.unpacked.config:
+                        return target.image
+        raise self._missing("the image's layers are not here")
+
+    def _missing(self, what: str) -> NotFoundError:
+        return NotFoundError(what, self.where, hint="--source REF names an archive or layout that has the image's layers")
+
+    @cached_property
+    def _lenders(self) -> list[_Lender]:
+        return list(self._open())
+
+    def _open(self) -> Iterator[_Lender]:
+        for reference in self._references:
+            try:
+                yield _Lender(reference, self._reading)
+            except NotFoundError as error:
+                if reference != self.unpacked.reference:
+                    raise
+                self._reading.task.notice("source", f"where the image came from is gone: {error}")
+
+
+class _Lender(Supplies):
+    """One reference to take blobs from."""
+
+    def __init__(self, reference: str, reading: Reading) -> None:
+        super().__init__((reference,), reading, lambda: Temporary(tempfile.gettempdir()))
+
+    @property
+    def opened(self) -> list[Any]:
+        return self._opened
+
+
+class _Lent:
+    """A blob that the kernel is not to copy unread: its digest is what another place says."""
+
+    def __init__(self, blob: Blob) -> None:
+        self._blob = blob
+        self.size = blob.size
+        self.digest = blob.digest
+        self.identity = blob.identity
+
+    def pread(self, size: int, offset: int) -> bytes:
+        return self._blob.pread(size, offset)
+
+    def chunks(self, offset: int = 0) -> Iterator[bytes]:
+        return self._blob.chunks(offset)
