@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +26,7 @@ from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME
 from ocitool.task import Task
 from ocitool.transports.layout_sink import LAYOUT_FILE, named
 from ocitool.transports.sink import Bundle, Root, Stored
-from ocitool.transports.whole import Temporary, exists, sweep, write_all
+from ocitool.transports.whole import Temporary, exists, nameless, sweep, write_all
 
 OMITTED = "org.ocitool.omitted"
 """The annotation of index.json that lists the digests which an archive leaves out, comma-separated."""
@@ -54,7 +53,7 @@ class ArchiveSink:
         return None
 
     def spool(self) -> Temporary:
-        return Temporary(tempfile.gettempdir())
+        return nameless()
 
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         temporary = Temporary(self._directory)
@@ -103,7 +102,7 @@ class StandardOutput:
         return None
 
     def spool(self) -> Temporary:
-        return Temporary(tempfile.gettempdir())
+        return nameless()
 
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         for piece in _pieces(bundle, task):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from typing import NamedTuple
 
 from ocitool import reference
@@ -13,7 +12,7 @@ from ocitool.errors import UsageError
 from ocitool.task import Task
 from ocitool.transports.layout import stored
 from ocitool.transports.sink import Bundle, Sink, Stored
-from ocitool.transports.whole import Temporary
+from ocitool.transports.whole import Temporary, nameless
 
 _ENDINGS = {".tar": "none", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd"}
 
@@ -105,7 +104,7 @@ class Rehearsal:
         return stored(self.where, digest) if self._layout else None
 
     def spool(self) -> Temporary:
-        return Temporary(tempfile.gettempdir())
+        return nameless()
 
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         skipped = set()

@@ -31,6 +31,7 @@ from ocitool.transports.sink import Bundle, Root, Stored
 from ocitool.transports.whole import SpooledBlob, Temporary, sweep, sync_directory, unwritable, write_document
 
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
+_ATTEMPTS = 20
 
 
 class LayoutLock:
@@ -80,6 +81,13 @@ class LayoutLock:
             return False
         return True
 
+    def stands(self) -> bool:
+        """Whether the directory is still the one that was locked."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(self.directory))
+        except OSError:
+            return False
+
     def close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -92,8 +100,7 @@ class LayoutSink:
     def __init__(self, directory: str, task: Task) -> None:
         """Opens a layout to write to, or makes one in a directory that is absent or empty."""
         self.where = directory
-        self._made = _prepare(directory)
-        self._lock = LayoutLock(directory, task, exclusive=False)
+        self._made, self._lock = _hold(directory, task)
         sweep(directory)
         self._source: layout.Layout | None = layout.Layout(directory) if self._has("index.json") else None
 
@@ -158,12 +165,11 @@ class LayoutSink:
 
     def close(self) -> None:
         """Where a layout was made for a write that did not happen, takes it away again, unless another writer is in it."""
-        if self._made and not self._has("index.json") and self._lock.alone():
+        # Alone first: until then another writer may finish.
+        if self._made and self._lock.alone() and not self._has("index.json"):
             if os.path.join(self.where, "blobs") in self._made:
                 shutil.rmtree(os.path.join(self.where, "blobs"), ignore_errors=True)
-            for path in reversed(self._made):
-                with contextlib.suppress(OSError):
-                    (os.rmdir if os.path.isdir(path) else os.unlink)(path)
+            _unmake(self._made)
         self._lock.close()
 
 
@@ -250,11 +256,28 @@ def _is_layout(directory: str) -> bool:
     return index is not None and "manifests" in index.fields
 
 
+def _hold(directory: str, task: Task) -> tuple[tuple[str, ...], LayoutLock]:
+    """A layout that is locked and complete, and what had to be made. Another writer that made it and failed may have taken
+    it away before the lock was held; then it is made again."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            made = _prepare(directory)
+            lock = LayoutLock(directory, task, exclusive=False)
+        except DestinationError:
+            if os.path.lexists(directory) or refused(directory) is not None or attempt == _ATTEMPTS - 1:
+                raise
+            continue
+        if lock.stands() and all(os.path.lexists(os.path.join(directory, name)) for name in ("oci-layout", "blobs")):
+            return made, lock
+        lock.close()
+    raise DestinationError("it goes away while it is made", directory)
+
+
 def _prepare(directory: str) -> tuple[str, ...]:
-    """Makes what a layout needs where it is missing; the paths that were made, in order."""
+    """Makes what a layout needs where it is missing; the paths that were made, in order. All or nothing."""
     if (problem := refused(directory)) is not None:
         raise problem
-    made = []
+    made: list[str] = []
     try:
         with contextlib.suppress(FileExistsError):  # another writer makes it too
             os.mkdir(directory)
@@ -267,9 +290,18 @@ def _prepare(directory: str) -> tuple[str, ...]:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(blobs)
                 made.append(blobs)
-    except OSError as error:
-        raise unwritable(directory, error) from None
+    except BaseException as error:
+        _unmake(made)
+        if isinstance(error, OSError):
+            raise unwritable(directory, error) from None
+        raise
     return tuple(made)
+
+
+def _unmake(made: Sequence[str]) -> None:
+    for path in reversed(made):
+        with contextlib.suppress(OSError):
+            (os.rmdir if os.path.isdir(path) else os.unlink)(path)
 
 
 def _directories(directory: str, algorithms: set[str]) -> None:

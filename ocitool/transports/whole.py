@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import stat
+import tempfile
 
 from ocitool.blob import Blob, FileBlob, OpenFile
 from ocitool.digest import Digest, verified
@@ -114,6 +115,14 @@ class SpooledBlob(FileBlob):
         self.temporary = temporary
 
 
+def nameless() -> Temporary:
+    """A temporary in the system's directory for such, where nobody sweeps: it has no name, so nothing is left of it when its
+    process dies. It can be read and written, not placed."""
+    temporary = Temporary(tempfile.gettempdir())
+    os.unlink(temporary.path)
+    return temporary
+
+
 def sweep(directory: str) -> int:
     """Removes the temporaries of this directory whose owners are dead; how many there were."""
     try:
@@ -169,6 +178,7 @@ def _kernel_copy(blob: FileBlob, descriptor: int, task: Task, label: str, where:
         except OSError as error:
             if error.errno in _NO_KERNEL_COPY and not done:
                 return False
+            blob.pread(1 << 16, done)  # raises where it is the source that cannot be read
             raise unwritable(where, error) from None
         if not count:
             if not done:
