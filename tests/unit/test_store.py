@@ -221,7 +221,7 @@ def test_gc_waits_for_a_writer(tmp_path: Path) -> None:
         with pytest.raises(Exception, match="interrupted"):
             operation.collect(str(store), collecting)
         assert unnamed.exists()
-        sink.write(bundle(), writing, verify=False)
+        sink.write(bundle(name="b"), writing, verify=False)
         sink.close()
     with Task() as later:
         assert 0 == len(operation.collect(str(store), later).freed)
