@@ -51,7 +51,7 @@ def merged(tars: list[bytes]) -> tuple[dict[bytes, dict[str, Any]], bytes] | Non
         return found, b"".join(map(bytes, flat(image, tree, task)))
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(layers)
 def test_the_flat_tar_is_the_merged_tree(stack: list[list[tuple[Entry, bytes]]]) -> None:
     made = merged([layer_tar(layer) for layer in stack])
@@ -62,7 +62,7 @@ def test_the_flat_tar_is_the_merged_tree(stack: list[list[tuple[Entry, bytes]]])
     assert made[0] == again[0]
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(layers)
 def test_the_flat_tar_of_a_flat_tar_lists_the_same_paths_once(stack: list[list[tuple[Entry, bytes]]]) -> None:
     made = merged([layer_tar(layer) for layer in stack])

@@ -101,14 +101,14 @@ def diff_ids(indexes: Sequence[LayerIndex]) -> list[Digest]:
     return [index.diff_id for index in indexes if index.diff_id is not None]
 
 
-@settings(max_examples=800)
+@settings(max_examples=300)
 @given(stacks)
 def test_the_stacked_layers_are_the_merged_tree(stacked: list[list[Entry]]) -> None:
     indexes = [indexed(layer) for layer in stacked]
     assert shown(Tree(indexes)) == merged(forms(indexes, diff_ids(indexes)))
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(stacks)
 def test_a_layer_twice_changes_nothing_about_it(stacked: list[list[Entry]]) -> None:
     indexes = [indexed(layer) for layer in [*stacked, *stacked]]
@@ -117,7 +117,7 @@ def test_a_layer_twice_changes_nothing_about_it(stacked: list[list[Entry]]) -> N
     assert shown(Tree(indexes)) == merged(made)
 
 
-@settings(max_examples=300)
+@settings(max_examples=60)
 @given(stacks, stacks)
 def test_forms_of_one_name_are_the_same_in_every_image(one: list[list[Entry]], other: list[list[Entry]]) -> None:
     def described(over: Over, index: LayerIndex) -> object:
