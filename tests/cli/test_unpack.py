@@ -149,6 +149,21 @@ def test_the_json_report(form: str, ocitool: Run, archive: Path, place: Path) ->
         assert {"read": len(LOWER) + len(UPPER), "written": len("high")} == {**report["bytes"], "written": 4}
 
 
+def test_the_json_report_of_layers(ocitool: Run, archive: Path, place: Path) -> None:
+    report = report_of(ocitool("unpack", "--as", "layers", "--rootless", "-f", "json", archive, place / "store"))
+    (stored,) = report["images"]
+    assert [sha(LOWER), sha(UPPER)] == [layer["diffId"] for layer in stored["layers"]]
+    assert {"new"} == {layer["origin"] for layer in stored["layers"]}
+    again = report_of(ocitool("unpack", "--as", "layers", "--rootless", "-f", "json", archive, place / "store"))
+    assert {"kept"} == {layer["origin"] for layer in again["images"][0]["layers"]}
+
+
+def test_the_text_report_of_layers_has_the_mount(ocitool: Run, archive: Path, place: Path) -> None:
+    lines = ocitool("unpack", "--as", "layers", archive, place / "store").out.splitlines()
+    assert "2 layers, 2 of them new" in lines[0]
+    assert "mount -t overlay" in lines[1]
+
+
 def test_the_text_report_says_what_to_do_next(ocitool: Run, archive: Path, place: Path) -> None:
     out = ocitool("unpack", "--rootless", archive, "out", cwd=place).out
     assert "out: 4 paths, " in out and "rootless, verified" in out

@@ -614,7 +614,19 @@ UNPACK = {
     "imageId": A, "platform": {"os": "linux", "architecture": "arm64", "variant": None}, "rootless": True, "verified": True,
     "entries": 3, "bytes": {"read": 7, "written": 9}, "notices": NOTICES,
 }  # fmt: skip
+UNPACK_LAYERS = {
+    "report": "unpack", "version": 1, "reference": "app.tar", "as": "layers", "destination": "store", "rootless": False,
+    "verified": True, "bytes": {"read": 7, "written": 9}, "notices": NOTICES,
+    "images": [{
+        "tags": ["app:1"], "digest": None, "imageId": A, "platform": {"os": "linux", "architecture": "arm64", "variant": None},
+        "options": "lowerdir=l/1", "mount": "cd store && mount -t overlay ...",
+        "layers": [{
+            "index": 0, "diffId": A, "chainId": B, "directory": "sha256/" + "a" * 64, "link": "l/1", "origin": "kept",
+        }],
+    }],
+}  # fmt: skip
 SAMPLES = [
+    pytest.param("report-unpack", UNPACK_LAYERS, id="unpack-layers"),
     pytest.param("report-unpack", UNPACK, id="unpack"),
     pytest.param("report-unpack", changed(UNPACK, digest=B, bytes__read=None), id="unpack-tar"),
     pytest.param("report-written", WRITTEN, id="written"),
@@ -776,7 +788,7 @@ def test_a_report_schema_refuses_an_unknown_top_level_field(name: str, sample: A
 
 @pytest.mark.parametrize(("name", "sample"), SAMPLES)
 def test_a_report_schema_refuses_a_missing_top_level_field(name: str, sample: Any) -> None:
-    optional = {"notices"} if name == "report-inspect" else set()
+    optional = {"report-inspect": {"notices"}, "report-unpack": {"images"}}.get(name, set())
     for field in sample.keys() - optional - {"platforms", "results"}:
         assert [problem.pointer for problem in problems(name, changed(sample, **{field: GONE}))] == [""], (
             field
@@ -809,6 +821,7 @@ def test_a_report_schema_refuses_a_missing_top_level_field(name: str, sample: An
         ("report-ls", changed(LS, entries__0__xattrs={"user.a": "?"}), "/entries/0/xattrs/user.a"),
         ("report-unpack", changed(UNPACK, imageId="sha256:abc"), "/imageId"),
         ("report-unpack", changed(UNPACK, bytes__written=-1), "/bytes/written"),
+        ("report-unpack", changed(UNPACK_LAYERS, images__0__layers__0__origin="new?"), "/images/0/layers/0/origin"),
     ],
 )
 def test_a_report_schema_refuses_a_wrong_value_where_it_stands(name: str, sample: Any, pointer: str) -> None:

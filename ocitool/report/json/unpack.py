@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ocitool.images.image import Image
     from ocitool.operations.unpack.editable import Unpacked
     from ocitool.operations.unpack.flat import Flat
+    from ocitool.operations.unpack.store import Stored, StoredImage
 
 
 def unpack(result: Unpacked) -> dict[str, Any]:
@@ -44,4 +45,42 @@ def _head(reference: str, form: str, destination: str, image: Image) -> dict[str
         "digest": str(image.digest) if image.digest else None,
         "imageId": image.image_id,
         "platform": platform_fields(image.platform),
+    }
+
+
+def store(result: Stored) -> dict[str, Any]:
+    return {
+        "report": "unpack",
+        "version": 1,
+        "reference": clean(result.reference),
+        "as": "layers",
+        "destination": clean(result.destination),
+        "rootless": result.owners.rootless,
+        "verified": True,
+        "images": [_stored(image) for image in result.images],
+        "bytes": {"read": result.read, "written": result.written},
+        "notices": notice_list(result.notices),
+    }
+
+
+def _stored(stored: StoredImage) -> dict[str, Any]:
+    image = stored.image
+    return {
+        "tags": [clean(tag) for tag in image.tags],
+        "digest": str(image.digest) if image.digest else None,
+        "imageId": image.image_id,
+        "platform": platform_fields(image.platform),
+        "options": clean(stored.options),
+        "mount": clean(stored.command),
+        "layers": [
+            {
+                "index": layer.number,
+                "diffId": str(layer.diff_id),
+                "chainId": str(layer.chain_id),
+                "directory": layer.directory,
+                "link": layer.link,
+                "origin": "new" if layer.fresh else "kept",
+            }
+            for layer in stored.layers
+        ],
     }

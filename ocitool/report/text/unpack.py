@@ -12,6 +12,7 @@ from ocitool.report.text.parts import count_of
 if TYPE_CHECKING:
     from ocitool.operations.unpack.editable import Unpacked
     from ocitool.operations.unpack.flat import Flat
+    from ocitool.operations.unpack.store import Stored
 
 
 def unpack(result: Unpacked) -> Iterator[str]:
@@ -26,3 +27,14 @@ def unpack(result: Unpacked) -> Iterator[str]:
 
 def flat(result: Flat) -> Iterator[str]:
     yield f"{shown(result.destination)}: {count_of(result.entries, 'path')}, {human(result.size)}, verified"
+
+
+def store(result: Stored) -> Iterator[str]:
+    rootless = ", rootless" if result.owners.rootless else ""
+    for stored in result.images:
+        image = stored.image
+        name = shown(image.tags[0] if image.tags else image.image_id)
+        fresh = sum(layer.fresh for layer in stored.layers)
+        yield f"{name} ({image.platform}): {count_of(len(stored.layers), 'layer')}, {fresh} of them new{rootless}"
+        if stored.command:
+            yield shown(stored.command)
