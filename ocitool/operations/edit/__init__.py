@@ -46,7 +46,9 @@ def edit(
             draft = draft._replace(pieces=writer.converted(image, draft.pieces))
             for number in reversed(editor.dropped(image)):
                 draft = drafts.dropped(draft, number)
-            return drafts.finish(_configured(draft, settings, reading.task))
+            draft = _configured(draft, settings, reading.task)
+            editor.tell_mentions(draft)
+            return drafts.finish(draft)
 
         targets = select.targets(opened) if all_platforms else ()
         if len(targets) == 1 and targets[0].document is not None:

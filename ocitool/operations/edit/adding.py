@@ -63,6 +63,9 @@ def addition(
             _add(tree, whole, changes, entry)
             if opener is not None:
                 openers[entry.path] = opener
+    for path, ref in (*tree.broken, *whole.broken):
+        if whole.indexes[whole.layer(ref)].links[whole.row(ref)] in changes:
+            raise FormatError("a hard link without a target, which would get one", _shown(path))
     plan = rewrite(tree, list(changes.values()), keep_base=position)
     if plan.added is not None:
         raise UsageError(f"layer {numbers[position]} cannot take the files without a change to others", hint="--layer -1")

@@ -6,29 +6,28 @@ person must know is said. Layers are numbered as in the source throughout.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ocitool.digest import verified
-from ocitool.errors import IntegrityError, NotFoundError, UsageError
+from ocitool.errors import NotFoundError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images.draft import Draft
 from ocitool.images.image import Image, Layer
 from ocitool.images.indexing import Indexer
 from ocitool.images.plan import Plan, removal
-from ocitool.images.plan.judge import node_at
-from ocitool.images.tree import Tree, ref_of
-from ocitool.layers.entry import Entry, Kind
-from ocitool.layers.index import LayerIndex
-from ocitool.layers.rewrite import LayerEdit, edited, rewrite
-from ocitool.layers.scan import open_content
-from ocitool.operations.edit.adding import Addition, Opener, addition
+from ocitool.images.tree import Tree
+from ocitool.layers.entry import Kind
+from ocitool.layers.rewrite import rewrite
+from ocitool.operations.edit.adding import Addition, addition
+from ocitool.operations.edit.work import Work
 from ocitool.operations.listing import layer_of
 from ocitool.operations.reading import Reading
 from ocitool.operations.writing import Writer, Written
 from ocitool.task import Task
+
+_NAMED = 20
+"""Hard links and equal files that are named one by one."""
 
 
 class Content(NamedTuple):
@@ -82,12 +81,11 @@ class Editor:
         into = self._into(image, live) if content.add else None
         if self._indexer is None:
             self._indexer = self._reading.indexer()
-        work = _Work(image, live, self._indexer.indexes(image, live))
+        work = Work(image, live, self._indexer.indexes(image, live))
         if gone:
             self._tell_broken(image, work)
         if content.remove:
             self._remove(work)
-            self._tell_mentions(image)
         if into is not None:
             position = live.index(into)
             plan, openers = addition(work.indexes, position, content.add, self._task, [layer.number for layer in live])
@@ -135,8 +133,7 @@ class Editor:
 
     # Removing
 
-    def _remove(self, work: _Work) -> None:
-        task, image = self._task, work.image
+    def _remove(self, work: Work) -> None:
         assert self._indexer is not None
         plan = self._removal(work, ())
         if plan is None:
@@ -147,14 +144,11 @@ class Editor:
             plan = self._removal(work, [ref for ref, _ in same])
             assert plan is not None
             same = self._same(work, _lost(work, plan))
-        gone = {(position, work.indexes[position].paths[row]) for position, row in _dropped(work, plan)}
-        for path in sorted({path for _, path in gone}):
-            layers = sorted(work.live[position].number for position, other in gone if other == path)
-            task.notice("removed", f"{image.where}: {_shown(path)} is out of {_layers(layers)}")
+        self._tell_removed(work, plan)
         self.elsewhere += [place for _, place in same if place not in self.elsewhere]
         work.step(plan, Tree(work.indexes), {})
 
-    def _removal(self, work: _Work, also: Sequence[tuple[int, int]]) -> Plan | None:
+    def _removal(self, work: Work, also: Sequence[tuple[int, int]]) -> Plan | None:
         """The plan without these paths, those of them that this image has; None where it has none."""
         wanted = list(self.content.remove)
         while wanted:
@@ -170,7 +164,7 @@ class Editor:
             return plan
         return None
 
-    def _same(self, work: _Work, lost: Sequence[tuple[int, int]]) -> list[tuple[tuple[int, int], Place]]:
+    def _same(self, work: Work, lost: Sequence[tuple[int, int]]) -> list[tuple[tuple[int, int], Place]]:
         """The files that stay and have the content of one that goes: position and row, and where that is."""
         assert self._indexer is not None
         sizes = {work.indexes[position].sizes[row] for position, row in lost} - {0}
@@ -195,14 +189,32 @@ class Editor:
 
     # Telling
 
-    def _tell_broken(self, image: Image, work: _Work) -> None:
+    def _tell_removed(self, work: Work, plan: Plan) -> None:
+        """A line for each path that was asked for, and for what went with it: hard links, and files of the same content."""
+        counts: dict[bytes, int] = {}
+        layers: dict[bytes, set[int]] = {}
+        for position, row in _dropped(work, plan):
+            path = work.indexes[position].paths[row]
+            root = next((wanted for wanted in self.content.remove if path == wanted or path.startswith(wanted + b"/")), path)
+            counts[root] = counts.get(root, 0) + (path != root)
+            layers.setdefault(root, set()).add(work.live[position].number)
+        for number, root in enumerate(sorted(layers, key=lambda root: (root not in self.content.remove, root))):
+            if number >= _NAMED and root not in self.content.remove:
+                self._task.notice("removed", f"{work.image.where}: and {len(layers) - number} more")
+                return
+            below = f" with {counts[root]} entries below" if counts[root] else ""
+            text = f"{work.image.where}: {_shown(root)}{below} is out of {_layers(sorted(layers[root]))}"
+            self._task.notice("removed", text)
+
+    def _tell_broken(self, image: Image, work: Work) -> None:
         """Hard links that lose their target with a dropped layer."""
         for path, _ in Tree(work.indexes).broken:
             self._task.notice("broken-link", f"{image.where}: the hard link {_shown(path)} has no target any more")
 
-    def _tell_mentions(self, image: Image) -> None:
-        for text in mentions(image.config.fields, self.content.remove):
-            self._task.notice("mention", f"{image.where}: {text}")
+    def tell_mentions(self, draft: Draft) -> None:
+        """Where the configuration as it will be still speaks of what was removed."""
+        for text in mentions(draft.config, self.content.remove):
+            self._task.notice("mention", f"{draft.image.where}: {text}")
 
     def tell_remains(self, written: Written) -> None:
         """What a destination layout still holds of layers that the result no longer has, and how it is freed."""
@@ -224,99 +236,7 @@ class Editor:
         )  # fmt: skip
 
 
-class _Work:
-    """The layers of one image while their edits are put together, by position among those that stay.
-
-    `originals`: as read, with offsets; `indexes`: as they will be so far; `edits`: from the one to the other.
-    """
-
-    def __init__(self, image: Image, live: Sequence[Layer], indexes: Sequence[LayerIndex]) -> None:
-        self.image = image
-        self.live = live
-        self.originals = list(indexes)
-        self.indexes = list(indexes)
-        self.edits: dict[int, LayerEdit] = {}
-        self._sources: dict[tuple[int, bytes], Opener | tuple[int, int]] = {}
-
-    def step(self, plan: Plan, tree: Tree, openers: Mapping[bytes, Opener]) -> None:
-        """Applies one more plan. Its new files are the host's (`openers`), else what `tree` has at their paths."""
-        made: dict[tuple[int, bytes], Opener | tuple[int, int]] = {}
-        for position, edit in plan.edits.items():
-            for entry in (*edit.replace.values(), *edit.add):
-                if entry.kind == Kind.FILE:
-                    made[position, entry.path] = openers.get(entry.path) or self._stored(tree, entry.path)
-        for position, edit in plan.edits.items():
-            old = self.edits.get(position)
-            self.edits[position] = edit if old is None else composed(len(self.originals[position]), old, edit)
-            self.indexes[position] = edited(self.indexes[position], edit)
-        self._sources.update(made)
-
-    def _stored(self, tree: Tree, path: bytes) -> Opener | tuple[int, int]:
-        """Where the content of a file is that a plan copies: position and row of the layers as they were read."""
-        node = node_at(tree, path)
-        assert node is not None
-        ref = tree.inode(ref_of(node))
-        position, row = tree.layer(ref), tree.row(ref)
-        edit = self.edits.get(position)
-        if edit is None:
-            return position, row
-        kept = _kept(len(self.originals[position]), edit)
-        if row < len(kept) and kept[row] not in edit.replace:
-            return position, kept[row]
-        return self._sources[position, self.indexes[position].paths[row]]
-
-    def contents(self, position: int, task: Task) -> Callable[[Entry], Iterable[bytes]]:
-        """The contents of the new files of a layer."""
-
-        def content(entry: Entry) -> Iterable[bytes]:
-            if entry.kind != Kind.FILE:
-                return ()
-            source = self._sources[position, entry.path]
-            return source() if callable(source) else self._copied(*source, task)
-
-        return content
-
-    def _copied(self, position: int, row: int, task: Task) -> Iterator[bytes]:
-        """A file of a layer once more. What was never hashed is verified with its whole layer first."""
-        layer, index = self.live[position], self.originals[position]
-        assert layer.blob is not None
-        known = None if index.is_holey(row) else index.content(row)
-        if known is None:
-            for _ in verified(layer.blob.chunks(), layer.digest, layer.size):
-                task.check()
-        hasher = hashlib.sha256()
-        for piece in open_content(layer.blob, index.entry(row)):
-            hasher.update(piece)
-            yield piece
-        if known is not None and hasher.digest() != known:
-            raise IntegrityError("the content is not what was indexed", f"{self.image.where}: {_shown(index.paths[row])}")
-
-
-def composed(rows: int, first: LayerEdit, second: LayerEdit) -> LayerEdit:
-    """One edit of a layer of so many rows, for two in a row: the second is said of what the first gives."""
-    kept = _kept(rows, first)
-    drop = set(first.drop)
-    replace = dict(first.replace)
-    added: list[Entry | None] = list(first.add)
-    for row in second.drop:
-        if row < len(kept):
-            drop.add(kept[row])
-            replace.pop(kept[row], None)
-        else:
-            added[row - len(kept)] = None
-    for row, entry in second.replace.items():
-        if row < len(kept):
-            replace[kept[row]] = entry
-        else:
-            added[row - len(kept)] = entry
-    return LayerEdit(frozenset(drop), replace, (*(entry for entry in added if entry is not None), *second.add))
-
-
-def _kept(rows: int, edit: LayerEdit) -> list[int]:
-    return [row for row in range(rows) if row not in edit.drop]
-
-
-def _dropped(work: _Work, plan: Plan) -> Iterator[tuple[int, int]]:
+def _dropped(work: Work, plan: Plan) -> Iterator[tuple[int, int]]:
     """The entries that a plan takes out, but for those that it only says elsewhere."""
     again = {entry.path for edit in plan.edits.values() for entry in (*edit.replace.values(), *edit.add)
              if entry.kind < Kind.WHITEOUT}  # fmt: skip
@@ -327,7 +247,7 @@ def _dropped(work: _Work, plan: Plan) -> Iterator[tuple[int, int]]:
                 yield position, row
 
 
-def _lost(work: _Work, plan: Plan) -> list[tuple[int, int]]:
+def _lost(work: Work, plan: Plan) -> list[tuple[int, int]]:
     return [(position, row) for position, row in _dropped(work, plan) if work.indexes[position].kinds[row] == Kind.FILE]
 
 

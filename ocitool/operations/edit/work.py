@@ -1,0 +1,112 @@
+"""The layers of one image while the edits of their contents are put together: plan after plan, each on what the last gave."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from ocitool.digest import verified
+from ocitool.errors import IntegrityError
+from ocitool.images.image import Image, Layer
+from ocitool.images.plan import Plan
+from ocitool.images.plan.judge import node_at
+from ocitool.images.tree import Tree, ref_of
+from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.index import LayerIndex
+from ocitool.layers.rewrite import LayerEdit, edited
+from ocitool.layers.scan import open_content
+from ocitool.operations.edit.adding import Opener
+from ocitool.task import Task
+
+
+class Work:
+    """The layers of one image while their edits are put together, by position among those that stay.
+
+    `originals`: as read, with offsets; `indexes`: as they will be so far; `edits`: from the one to the other.
+    """
+
+    def __init__(self, image: Image, live: Sequence[Layer], indexes: Sequence[LayerIndex]) -> None:
+        self.image = image
+        self.live = live
+        self.originals = list(indexes)
+        self.indexes = list(indexes)
+        self.edits: dict[int, LayerEdit] = {}
+        self._sources: dict[tuple[int, bytes], Opener | tuple[int, int]] = {}
+
+    def step(self, plan: Plan, tree: Tree, openers: Mapping[bytes, Opener]) -> None:
+        """Applies one more plan. Its new files are the host's (`openers`), else what `tree` has at their paths."""
+        made: dict[tuple[int, bytes], Opener | tuple[int, int]] = {}
+        for position, edit in plan.edits.items():
+            for entry in (*edit.replace.values(), *edit.add):
+                if entry.kind == Kind.FILE:
+                    made[position, entry.path] = openers.get(entry.path) or self._stored(tree, entry.path)
+        for position, edit in plan.edits.items():
+            old = self.edits.get(position)
+            self.edits[position] = edit if old is None else composed(len(self.originals[position]), old, edit)
+            self.indexes[position] = edited(self.indexes[position], edit)
+        self._sources.update(made)
+
+    def _stored(self, tree: Tree, path: bytes) -> Opener | tuple[int, int]:
+        """Where the content of a file is that a plan copies: position and row of the layers as they were read."""
+        node = node_at(tree, path)
+        assert node is not None
+        ref = tree.inode(ref_of(node))
+        position, row = tree.layer(ref), tree.row(ref)
+        edit = self.edits.get(position)
+        if edit is None:
+            return position, row
+        kept = kept_rows(len(self.originals[position]), edit)
+        if row < len(kept) and kept[row] not in edit.replace:
+            return position, kept[row]
+        return self._sources[position, self.indexes[position].paths[row]]
+
+    def contents(self, position: int, task: Task) -> Callable[[Entry], Iterable[bytes]]:
+        """The contents of the new files of a layer."""
+
+        def content(entry: Entry) -> Iterable[bytes]:
+            if entry.kind != Kind.FILE:
+                return ()
+            source = self._sources[position, entry.path]
+            return source() if callable(source) else self._copied(*source, task)
+
+        return content
+
+    def _copied(self, position: int, row: int, task: Task) -> Iterator[bytes]:
+        """A file of a layer once more. What was never hashed is verified with its whole layer first."""
+        layer, index = self.live[position], self.originals[position]
+        assert layer.blob is not None
+        known = None if index.is_holey(row) else index.content(row)
+        if known is None:
+            for _ in verified(layer.blob.chunks(), layer.digest, layer.size):
+                task.check()
+        hasher = hashlib.sha256()
+        for piece in open_content(layer.blob, index.entry(row)):
+            hasher.update(piece)
+            yield piece
+        if known is not None and hasher.digest() != known:
+            path = index.paths[row].decode("utf-8", "replace")
+            raise IntegrityError("the content is not what was indexed", f"{self.image.where}: /{path}")
+
+
+def composed(rows: int, first: LayerEdit, second: LayerEdit) -> LayerEdit:
+    """One edit of a layer of so many rows, for two in a row: the second is said of what the first gives."""
+    kept = kept_rows(rows, first)
+    drop = set(first.drop)
+    replace = dict(first.replace)
+    added: list[Entry | None] = list(first.add)
+    for row in second.drop:
+        if row < len(kept):
+            drop.add(kept[row])
+            replace.pop(kept[row], None)
+        else:
+            added[row - len(kept)] = None
+    for row, entry in second.replace.items():
+        if row < len(kept):
+            replace[kept[row]] = entry
+        else:
+            added[row - len(kept)] = entry
+    return LayerEdit(frozenset(drop), replace, (*(entry for entry in added if entry is not None), *second.add))
+
+
+def kept_rows(rows: int, edit: LayerEdit) -> list[int]:
+    return [row for row in range(rows) if row not in edit.drop]
