@@ -218,7 +218,7 @@ def _nameless(descriptor: Descriptor) -> dict[str, Any]:
 
 
 def _name_lost(source: Source, gone: Sequence[Digest], writer: Writer) -> None:
-    for referrer in indexes.referrers(source, gone):
+    for referrer in (one for digest in gone for one in writer.referrers(source).get(digest, ())):
         if referrer.kind == "attestation" and not referrer.tags:
             continue  # an index's own: told where it is dropped
         name = ", ".join(referrer.tags) or str(referrer.digest)

@@ -19,8 +19,11 @@ from ocitool.blob import Blob, BytesBlob, FileBlob
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import draft as drafts
+from ocitool.images import index as indexes
+from ocitool.images import select
 from ocitool.images.draft import Documents, Origin, Piece
 from ocitool.images.image import Image, Layer
+from ocitool.images.index import Referrer
 from ocitool.layers import codec as codecs
 from ocitool.operations.reading import Reading
 from ocitool.operations.supplies import Supplies
@@ -30,6 +33,7 @@ from ocitool.spec.manifest import Platform
 from ocitool.task import Notice, Task
 from ocitool.transports import destination as destinations
 from ocitool.transports.sink import Bundle, DockerImage, Root, Sink
+from ocitool.transports.source import Source
 from ocitool.transports.whole import SpooledBlob, Temporary
 
 if TYPE_CHECKING:
@@ -118,6 +122,7 @@ class Writer:
         self._sink: Sink = destinations.open_sink(self.target, self.task, force=writing.force, dry_run=writing.dry_run)
         self._engines: list[str] = []
         self._rewritten: dict[Digest, Piece] = {}
+        self._referrers: dict[int, tuple[Source, Mapping[Digest, Sequence[Referrer]]]] = {}
         self._spools: list[Temporary] = []
 
     @cached_property
@@ -135,6 +140,16 @@ class Writer:
     def blob(self, digest: Digest) -> Blob | None:
         """A blob that the destination has."""
         return self._sink.blob(digest)
+
+    def referrers(self, source: Source) -> Mapping[Digest, Sequence[Referrer]]:
+        """What speaks of what at a source, looked for once: by the digest spoken of."""
+        if id(source) not in self._referrers:
+            manifests = select.everything(source, source.index) if source.index is not None else ()
+            found: dict[Digest, list[Referrer]] = {}
+            for referrer in indexes.referrers(source, {listed.descriptor.digest for listed, _ in manifests}):
+                found.setdefault(referrer.subject, []).append(referrer)
+            self._referrers[id(source)] = source, found
+        return self._referrers[id(source)][1]
 
     # Layers
 
