@@ -153,31 +153,66 @@ class Task:
         not yet taken. `items` is read by the one who takes the results. The first error, of `items` or of a block, is
         raised in its turn; then, as when the iterator is closed, no block is left running.
 
-        `function` only computes: it waits for nobody.
+        A block that no thread has begun when its turn comes is computed by the one who takes it. `function` only computes:
+        it waits for nobody.
         """
-        pool, depth = self._cpu_pool(), depth or self.cores + 2
-        pending: deque[tuple[T, Future[R]]] = deque()
+        from concurrent.futures import Future
 
-        def first() -> R:
-            item, future = pending[0]
-            result = function(item) if future.cancel() else future.result()
-            pending.popleft()
+        pool, depth, lock = self._cpu_pool(), depth or self.cores + 2, Lock()
+        untaken: deque[tuple[T, Future[R]]] = deque()
+        unbegun: deque[tuple[T, Future[R]]] = deque()
+        calls = 0  # on the pool, and not yet answered: never more than blocks wait, however many the consumer computed
+
+        def answer() -> None:
+            nonlocal calls
+            with lock:
+                calls -= 1
+                if not unbegun:
+                    return
+                item, future = unbegun.popleft()
+            try:
+                future.set_result(function(item))
+            except BaseException as error:  # raised by `result()`
+                future.set_exception(error)
+
+        def begin(item: T) -> None:
+            nonlocal calls
+            future: Future[R] = Future()
+            block = item, future
+            untaken.append(block)
+            with lock:
+                unbegun.append(block)
+                calls, call = max(calls, len(unbegun)), calls < len(unbegun)
+            if call:
+                pool.submit(answer)
+
+        def take() -> R:
+            with lock:
+                own = bool(unbegun) and unbegun[0] is untaken[0]
+                if own:
+                    unbegun.popleft()
+            if own:
+                return function(untaken.popleft()[0])
+            result = untaken[0][1].result()
+            untaken.popleft()
             return result
 
         try:
             for item in items:
                 self.check()
-                pending.append((item, pool.submit(function, item)))
-                if len(pending) == depth:
-                    yield first()
-            while pending:
+                begin(item)
+                if len(untaken) == depth:
+                    yield take()
+            while untaken:
                 self.check()
-                yield first()
+                yield take()
         finally:
-            for _, future in pending:
-                future.cancel()
-            for _, future in pending:
-                if not future.cancelled():
+            with lock:
+                never = {future for _, future in unbegun}
+                unbegun.clear()
+            while untaken:
+                future = untaken.popleft()[1]
+                if future not in never:
                     future.exception()
 
     def _cpu_pool(self) -> ThreadPoolExecutor:

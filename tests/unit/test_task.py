@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from threading import Event, Lock, Thread
 from typing import TypeVar
+from weakref import WeakSet
 
 import pytest
 
@@ -150,6 +151,34 @@ def test_spread_needs_no_free_thread() -> None:
                 stop.set()
 
     assert [2 * n for n in range(9)] == within(30, work)
+
+
+def test_spread_keeps_nothing_of_what_was_taken_though_no_thread_is_free() -> None:
+    class Item:
+        pass
+
+    alive: WeakSet[Item] = WeakSet()
+    stop = Event()
+
+    def items() -> Iterator[Item]:
+        for _ in range(100):
+            item = Item()
+            alive.add(item)
+            yield item
+
+    def stuck() -> Iterator[int]:
+        yield 1
+        stop.wait()
+
+    def work() -> int:
+        with Task(cores=1) as task, task.ahead(stuck()) as first:
+            next(first)
+            try:
+                return max(len(alive) for _ in task.spread(lambda item: None, items(), 3))
+            finally:
+                stop.set()
+
+    assert within(30, work) <= 4
 
 
 @pytest.mark.parametrize("cores", [1, 2])
