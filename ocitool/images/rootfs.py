@@ -13,13 +13,13 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from threading import Lock
+from threading import Condition
 from typing import NamedTuple
 
-from ocitool.errors import DestinationError, FormatError, OcitoolError, UsageError
+from ocitool.errors import CancelledError, DestinationError, FormatError, OcitoolError, UsageError
 from ocitool.images.snapshot import ROOTLESS, IdRange, owner_xattr
 from ocitool.images.tree import Directory, Tree
-from ocitool.images.workplace import OPEN_DIRECTORY, Chain
+from ocitool.images.workplace import OPEN_DIRECTORY, Chain, undisturbed
 from ocitool.layers.entry import Entry, Kind, Segments, Xattrs
 from ocitool.task import Task
 
@@ -81,7 +81,9 @@ class Rootfs:
         self._task = task
         self._ids: dict[tuple[int, int], tuple[int, int]] = {}
         self._told: Counter[str] = Counter()
-        self._lock = Lock()
+        self._lock = Condition()
+        self._staging_now = 0
+        self._closed = False
         self._chain: Chain | None = None
         os.mkdir(_STAGING, 0o700, dir_fd=work)
         self._staging = os.open(_STAGING, OPEN_DIRECTORY, dir_fd=work)
@@ -112,7 +114,10 @@ class Rootfs:
             raise self._refused(error, b"") from None
 
     def close(self) -> None:
-        """Lets go of all descriptors."""
+        """Lets go of all descriptors, once no thread stages any more; those that would are cancelled."""
+        with undisturbed(), self._lock:
+            self._closed = True
+            self._lock.wait_for(lambda: not self._staging_now)
         if self._chain is not None:
             self._chain.close()
             os.close(self._chain.current)
@@ -125,6 +130,20 @@ class Rootfs:
 
     def stage(self, ref: int, entry: Entry, take: Take) -> None:
         """A regular file with all its attributes, under a name that `put` finds by `ref`."""
+        with self._lock:
+            if self._closed:
+                raise CancelledError("interrupted")
+            self._staging_now += 1
+        try:
+            self._stage(ref, entry, take)
+        finally:
+            with self._lock:
+                self._staging_now -= 1
+                self.written += entry.stored
+                if self._closed:
+                    self._lock.notify_all()
+
+    def _stage(self, ref: int, entry: Entry, take: Take) -> None:
         mode = self._file_mode(entry.mode)
         made = mode & 0o777 | 0o600
         try:
@@ -140,7 +159,6 @@ class Rootfs:
                 os.close(descriptor)
         except OSError as error:
             raise self._refused(error, entry.path) from None
-        self.written += entry.stored
 
     def _sparse(self, descriptor: int, segments: Segments, size: int, take: Take) -> None:
         for offset, length in segments:

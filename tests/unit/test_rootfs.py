@@ -20,7 +20,7 @@ from support.images import entry, layer_tar
 from support.layers import END, head, pad, pax, sparse_1_0
 from support.merged import memory_image
 
-from ocitool.errors import DestinationError, FormatError, OcitoolError, UsageError
+from ocitool.errors import CancelledError, DestinationError, FormatError, OcitoolError, UsageError
 from ocitool.images import snapshot, staging
 from ocitool.images.rootfs import Owners, Rootfs, parse_map
 from ocitool.images.snapshot import IdRange
@@ -386,6 +386,31 @@ def test_several_roots_come_out_of_one_stock(tmp_path: Path) -> None:
             rootfs.put(b"f", number, item)
             rootfs.leave(DIRECTORY)
     assert [b"12", b"34"] == [(tmp_path / f"made/root{number}/f").read_bytes() for number in (1, 2)]
+
+
+def test_nobody_stages_after_the_end_and_the_end_waits_for_who_does(tmp_path: Path) -> None:
+    from threading import Event, Thread
+
+    begun, done = Event(), []
+    item = entry("f", b"12")[0]
+
+    def slow(size: int) -> Iterator[bytes]:
+        begun.set()
+        yield b"1"
+        done.append(1)
+        yield b"2"
+
+    with Task() as task, Workplace(str(tmp_path / "made")) as work:
+        rootfs = Rootfs(work.descriptor, ROOTLESS, task)
+        thread = Thread(target=rootfs.stage, args=(1, item, slow))
+        thread.start()
+        begun.wait()
+        rootfs.close()
+        assert [1] == done
+        thread.join()
+        with pytest.raises(CancelledError):
+            rootfs.stage(2, item, lambda size: [b"12"])
+    assert [] == left(tmp_path)
 
 
 # The private directory
