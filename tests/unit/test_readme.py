@@ -2,8 +2,8 @@
 
 In a block, a line that begins with `$ ` is a command (`\\` at its end continues it), the lines behind it are what it
 prints, standard output and error together. No such lines: the output is not compared. A line `...` stands for any
-lines. A line `# exit 1` behind the output, or at the end of the command, is its exit code; without it that is 0.
-Other commands than ocitool's are not run, except the set-up line with `pip install` and `testdata/`, which runs in a
+lines; `...` within a line, for any text in it. A line `# exit 1` behind the output, or at the end of the command, is its exit code; without it that is 0.
+Other commands than ocitool's, `sed` and `mkdir` are not run, except the set-up line with `pip install` and `testdata/`, which runs in a
 copy of the repository. What must not run (placeholders) belongs in a ```text block.
 """
 
@@ -39,6 +39,10 @@ class Command:
     @property
     def ours(self) -> bool:
         return self.text.startswith("ocitool ")
+
+    @property
+    def runs(self) -> bool:
+        return self.ours or self.text.startswith(("sed ", "mkdir "))
 
     @property
     def setup(self) -> bool:
@@ -80,8 +84,12 @@ def commands(body: str, line: int) -> list[Command]:
 
 def matches(shown: tuple[str, ...], printed: list[str]) -> bool:
     """Whether the lines are those shown, where a line `...` stands for any, also none."""
-    pattern = "".join(r"(?:.*\n)*?" if line.strip() in {"...", "…"} else re.escape(line) + r"\n" for line in shown)
+    pattern = "".join(r"(?:.*\n)*?" if line.strip() == "..." else _line(line) + r"\n" for line in shown)
     return re.fullmatch(pattern, "".join(f"{line.rstrip()}\n" for line in printed)) is not None
+
+
+def _line(line: str) -> str:
+    return ".*".join(re.escape(part) for part in line.split("..."))
 
 
 def text() -> str:
@@ -139,7 +147,7 @@ def test_it_prints_what_it_shows(block: list[Command], tmp_path: Path, testdata:
     (programs / "ocitool").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ocitool "$@"\n')
     (programs / "ocitool").chmod(0o755)
     for command in block:
-        if not command.ours:
+        if not command.runs:
             continue
         code, printed = execute(command, cwd, programs)
         whole = "\n".join(printed)
@@ -223,7 +231,8 @@ def test_blocks_are_read_as_the_docstring_says() -> None:
         ("a", "a  ", True),
         ("a", "b", False),
         ("a", "a b", False),
-        ("a ...", "a b", False),
+        ("a ...", "a b", True),
+        ("a ... c", "a b d", False),
         ("a|...|d", "a|b|c|d", True),
         ("a|...|d", "a|d", True),
         ("a|...|d", "a|b", False),
