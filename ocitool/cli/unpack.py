@@ -70,7 +70,7 @@ def unpack(
     _only(form, rootless or rootless_xattr or uid_map or gid_map, "ownership", As.editable, As.rootfs, As.bundle, As.layers)
     if rootless_xattr and not owners.rootless:
         raise UsageError("--rootless-xattr needs --rootless: root sets the owners themselves")
-    with o.running(verify=form is As.tar, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
+    with o.running(no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
         result: Any
         if form is As.layers:
             from ocitool.operations.unpack import store

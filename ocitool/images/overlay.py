@@ -76,7 +76,7 @@ def forms(indexes: Sequence[LayerIndex], diff_ids: Sequence[Digest]) -> list[For
     """Every layer's form, lowest first. Raises what `Tree` raises, and `UnsafeError` where an entry would be taken for
     overlayfs's own bookkeeping."""
     found: list[Form] = []
-    lower = Tree([])
+    lower, upper = Tree([]), Tree([])  # of the layers below this one, and with it (where that was asked for)
     chains = chain_ids(diff_ids)
     repeated = {diff_id for n, diff_id in enumerate(diff_ids) if diff_id in diff_ids[:n]}
     for number, index in enumerate(indexes):
@@ -89,7 +89,9 @@ def forms(indexes: Sequence[LayerIndex], diff_ids: Sequence[Digest]) -> list[For
         elif not _effective(root, lower) or (diff_ids[number] in repeated and _has_marks(root)):
             root, name = None, chain if number else lowest
         if root is None:
-            root = _between(lower, Tree(indexes[: number + 1]))
+            for missing in indexes[len(upper.indexes) : number + 1]:
+                upper.add(missing)
+            root = _between(lower, upper)
         found.append(Form(number, name, root))
         if number + 1 < len(indexes):
             lower.add(index)

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.disk import as_nobody, on_disk, open_to_all
+from support.disk import as_nobody, fingerprint, on_disk, open_to_all
 from support.images import entry, layer_tar, write_layout
 from support.images import image as made
-from support.layers import scanned
+from support.layers import END, member, scanned
 
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, IntegrityError, UnsafeError
@@ -182,6 +182,13 @@ def test_the_options_of_a_hundred_layers_fit_a_page(tmp_path: Path) -> None:
     assert (True, 100) == (len(image.options) < PAGE // 2, image.options.count("l/"))
 
 
+@pytest.mark.parametrize(("layers", "expected"), [(50, False), (80, True)])
+def test_many_layers_are_mounted_the_old_way(layers: int, expected: bool, tmp_path: Path) -> None:
+    image = stored(layout(tmp_path, *(layer_tar([(f"f{n}", b"")]) for n in range(layers))), tmp_path / "s").images[0]
+    assert image.command is not None
+    assert expected == (" LIBMOUNT_FORCE_MOUNT2=always mount " in image.command)
+
+
 def test_a_hard_link_to_a_lower_file_becomes_a_copy_and_is_said(tmp_path: Path) -> None:
     result = stored(layout(tmp_path, BASE, layer_tar([("g", "hard:f"), ("h", "hard:f")])), tmp_path / "s")
     found = on_disk(tmp_path / "s" / result.images[0].layers[1].directory)
@@ -256,6 +263,17 @@ def test_two_runs_at_once_both_succeed_and_make_each_layer_once(tmp_path: Path) 
 
 
 @pytest.mark.tools
+def test_an_ordinary_user_can_move_a_root_that_nobody_may_write(need: Callable[..., str]) -> None:
+    need("root")
+    with open_to_all() as place:
+        reference = layout(
+            place, layer_tar([entry("./", None, path=b"", mode=0o555), entry("d/", None, mode=0), ("d/x", b"1")])
+        )
+        directory = as_nobody(lambda: stored(reference, place / "s").images[0].layers[0].directory)
+        assert b"1" == (place / "s" / directory / "d/x").read_bytes()
+
+
+@pytest.mark.tools
 def test_an_ordinary_user_makes_whiteouts_too(need: Callable[..., str]) -> None:
     need("root")
     with open_to_all() as place:
@@ -265,3 +283,26 @@ def test_an_ordinary_user_makes_whiteouts_too(need: Callable[..., str]) -> None:
         status = os.lstat(place / "s" / directory / "f")
         assert (True, 0) == (stat.S_ISCHR(status.st_mode), status.st_rdev)
         assert {b"user.overlay.opaque": b"y"} == found[b"d"]["xattrs"]
+
+
+def test_no_link_of_an_image_is_followed(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    canary.mkdir()
+    (canary / "kept").write_bytes(b"1")
+    before = fingerprint(canary)
+    tars = [
+        layer_tar([("abs", f"link:{canary}"), ("rel", "link:../../../../canary"), ("d/", None), ("d/up", "link:../rel")]),
+        layer_tar(
+            [("abs/kept", b"2"), ("rel/kept", b"2"), ("d/up/kept", b"2"), ("abs/.wh.kept", b""), ("rel/.wh..wh..opq", b"")]
+        ),
+        layer_tar([("abs", f"link:{canary}"), ("x", f"link:{canary}/kept"), ("y", "hard:x"), ("y/z", b"")]),
+    ]
+    stored(layout(tmp_path, *tars), tmp_path / "s")
+    assert before == fingerprint(canary)
+
+
+@pytest.mark.parametrize("name", ["../out", "d/../../out", "/../out"])
+def test_an_entry_that_leaves_the_root_is_refused_and_no_store_is_left(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UnsafeError):
+        stored(layout(tmp_path, member(name.encode(), b"1") + END), tmp_path / "s")
+    assert ["layout"] == os.listdir(tmp_path)

@@ -45,6 +45,7 @@ from ocitool.transports.whole import write_document
 
 SCHEMA, IMAGE_SCHEMA, VERSION = "ocitool/layers", "ocitool/layers-image", 1
 _SHIFT = 32
+_VALUE = 255
 
 
 class StoredLayer(NamedTuple):
@@ -380,7 +381,9 @@ class _Making:
             ]  # fmt: skip
             options = ",".join(parts)
             where = shlex.quote(os.path.abspath(self.store.dest))
-            command = f"cd {where} && mount -t overlay overlay -o {options} images/{name}/merged"
+            # Since 2.39 util-linux asks the kernel in another way, which takes 255 bytes of a value (its issue 2287).
+            old = "LIBMOUNT_FORCE_MOUNT2=always " if len(parts[0]) - len("lowerdir=") > _VALUE else ""
+            command = f"cd {where} && {old}mount -t overlay overlay -o {options} images/{name}/merged"
             if len(options) >= overlay.PAGE:
                 self.task.notice("options", f"{len(stack)} layers: the options of the mount are longer than the kernel takes")
         else:
