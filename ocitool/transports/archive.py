@@ -134,8 +134,15 @@ def _is_data(entry: Entry) -> bool:
 def _spool(members: Members, chunks: Iterator[bytes], want: Want) -> None:
     import tempfile
 
-    with tempfile.TemporaryFile(prefix="ocitool-") as spool:
-        kept = OpenFile(members.where, descriptor=os.dup(spool.fileno()))
+    from ocitool.errors import DestinationError
+
+    try:
+        with tempfile.TemporaryFile(prefix="ocitool-") as spool:
+            kept = OpenFile(members.where, descriptor=os.dup(spool.fileno()))
+    except OSError as error:
+        raise DestinationError(
+            f"no temporary file can be made: {error.strerror}", hint="TMPDIR names a directory with room"
+        ) from None
     written = 0
     tar: TarInput = ChunkInput(chunks)
     for entry in entries(tar, Notes()):

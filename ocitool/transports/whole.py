@@ -23,6 +23,7 @@ _NAME = re.compile(r"\.ocitool-[0-9a-f]{16}\.part")
 _COPY_STEP = 1 << 26
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EIO)
 FICLONE = 0x40049409
+_ROOM_HINT = "TMPDIR names a directory with room"
 
 
 class Temporary:
@@ -118,7 +119,11 @@ class SpooledBlob(FileBlob):
 def nameless() -> Temporary:
     """A temporary in the system's directory for such, where nobody sweeps: it has no name, so nothing is left of it when its
     process dies. It can be read and written, not placed."""
-    temporary = Temporary(tempfile.gettempdir())
+    try:
+        directory = tempfile.gettempdir()
+    except OSError as error:  # it looked for one that takes a file
+        raise DestinationError(f"no temporary file can be made: {error.strerror}", hint=_ROOM_HINT) from None
+    temporary = Temporary(directory)
     os.unlink(temporary.path)
     return temporary
 

@@ -7,7 +7,6 @@ recorded, a configuration the one that the manifest names.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -25,7 +24,7 @@ from ocitool.operations.writing import Writer
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor, Index, Manifest, read
 from ocitool.transports.source import Record
-from ocitool.transports.whole import Temporary
+from ocitool.transports.whole import nameless
 
 _AGAIN = "unpack the image again"
 
@@ -70,7 +69,7 @@ def open_unpacked(directory: str) -> Unpacked:
     descriptor, manifest = _manifest(folder, fields.get("manifestDescriptor"))
     if manifest is not None and _digest(config, manifest.config.digest) != manifest.config.digest:
         raise IntegrityError("the configuration is not the manifest's", folder, hint="ocitool edit changes configurations")
-    return Unpacked(directory, descriptor, manifest, config, reference, tuple(tags))
+    return Unpacked(directory, descriptor, manifest, config, None if reference == "-" else reference, tuple(tags))
 
 
 def _manifest(folder: str, stated: Any) -> tuple[Descriptor | None, Manifest | None]:
@@ -137,7 +136,7 @@ class Blobs:
         for lender in self._lenders:
             found = lender.blob(digest, size)
             if found is not None:
-                return _Lent(found) if type(found) is FileBlob else found
+                return _lent(found)
         return None
 
     def image(self) -> Image:
@@ -157,7 +156,8 @@ class Blobs:
             for opened in lender.opened:
                 for target in select.targets(opened._replace(selector=None)):
                     if target.image is not None and target.image.config.raw == self.unpacked.config:
-                        return target.image
+                        layers = (layer._replace(blob=_lent(layer.blob)) for layer in target.image.layers)
+                        return target.image._replace(layers=tuple(layers))
         raise self._missing("the image's layers are not here")
 
     def _missing(self, what: str) -> NotFoundError:
@@ -181,11 +181,16 @@ class _Lender(Supplies):
     """One reference to take blobs from."""
 
     def __init__(self, reference: str, reading: Reading) -> None:
-        super().__init__((reference,), reading, lambda: Temporary(tempfile.gettempdir()))
+        super().__init__((reference,), reading, nameless)
 
     @property
     def opened(self) -> list[Any]:
         return self._opened
+
+
+def _lent(blob: Blob | None) -> Blob | None:
+    """Blobs without a digest get theirs by hashing, and spooled ones were hashed."""
+    return _Lent(blob) if type(blob) is FileBlob and blob.digest is not None else blob
 
 
 class _Lent:
