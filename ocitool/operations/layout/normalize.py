@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from ocitool.digest import Digest
-from ocitool.errors import LimitError
+from ocitool.errors import LimitError, TransportError
 from ocitool.images import select
 from ocitool.images.draft import serialised
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, strings
@@ -174,6 +174,8 @@ def _descriptors(source: Layout, problems: list[Finding]) -> Iterator[Descriptor
     try:
         for entry, _ in select.everything(source, source.index):
             yield entry.descriptor
+            if isinstance(entry.problem, TransportError):
+                raise entry.problem
             if entry.problem is not None:
                 problems.append(Finding("document", "error", f"manifest {entry.descriptor.digest}", entry.problem.what))
             elif isinstance(entry.document, Manifest):
