@@ -354,7 +354,7 @@ def _place(parents: list[list[bytes]], row: Recorded) -> None:
     parent, _, name = path.rpartition(b"/")
     while parents[-1][0] != parent:
         parents.pop()
-    if name <= parents[-1][1] or name in (b".", b"..") or b"\0" in name:
+    if name <= parents[-1][1] or name in (b".", b"..") or b"\0" in name or path.startswith(b"/"):
         raise ValueError
     if len(path) > limits.PATH_LENGTH:
         raise LimitError(f"a path longer than {limits.PATH_LENGTH} bytes")

@@ -123,6 +123,17 @@ edits = st.one_of(
 )
 
 
+few = st.sampled_from(["a", "l", "d/a", "d/e/n"])
+knots = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["link", "rename"]), few, few), st.tuples(st.just("remove"), few),
+        st.tuples(st.just("replace"), few, st.just(b"one")), st.tuples(st.just("write"), few, texts),
+    ),
+    max_size=4,
+)  # fmt: skip
+"""Edits of files with many names."""
+
+
 def _write(at: Path, content: bytes) -> None:
     descriptor = os.open(at, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o644)  # a FIFO without a reader: refused
     with os.fdopen(descriptor, "wb") as file:
@@ -253,6 +264,16 @@ def test_a_scan_is_the_directory(script: list[Edit]) -> None:
 def test_every_edit_is_found_and_nothing_else(
     made: list[Edit], script: list[Edit], copied: bool, checksum: bool, dir_times: bool
 ) -> None:
+    check(made, script, copied, checksum, dir_times)
+
+
+@settings(max_examples=150)
+@given(knots, knots, st.booleans())
+def test_every_edit_of_files_with_several_names_is_found(made: list[Edit], script: list[Edit], copied: bool) -> None:
+    check([("link", "l", "a"), ("link", "d/a", "a"), *made], script, copied, False, False)
+
+
+def check(made: Sequence[Edit], script: Sequence[Edit], copied: bool, checksum: bool, dir_times: bool) -> None:
     with tempfile.TemporaryDirectory() as place:
         root = Path(place, "root")
         root.mkdir()
