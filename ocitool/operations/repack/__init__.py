@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from ocitool.digest import Digest
 from ocitool.errors import NotFoundError, OcitoolError, UsageError
 from ocitool.images import draft as drafts
-from ocitool.images import edited, snapshot
+from ocitool.images import edited, select, snapshot
 from ocitool.images.changes import Change
 from ocitool.images.dirscan import Below, open_file
 from ocitool.images.draft import Documents, Draft
@@ -81,7 +81,8 @@ class _Work:
         draft = drafts.start(image, self._writer.pieces(image))
         keep = 0
         if question.keep_base is not None:
-            keep = kept_layers(image, self._reading.image(question.keep_base, str(image.platform)), self._task)
+            base = select.one(self._reading.open(question.keep_base, "layers"), None, like=image.platform)
+            keep = kept_layers(image, base, self._task)
         changes = self._changes()
         plan, made, other = Plan({}), 0, 0
         if changes:
@@ -200,8 +201,8 @@ def kept_layers(image: Image, base: Image, task: Task) -> int:
             raise UsageError(
                 f"not a base of the image: it has {len(base.layers)} layers, the image {len(image.layers)}", base.where
             )
-        if mine.digest is not None and mine.digest == other.digest:
-            continue
+        if image.manifest and base.manifest and mine.digest == other.digest:
+            continue  # both manifests name this very blob, whatever it holds
         if _diff_id(image, mine, task) != _diff_id(base, other, task):
             raise UsageError(f"not a base of the image: layer {mine.number} is another one", base.where)
     return len(base.layers)
