@@ -175,6 +175,21 @@ def test_rootless_is_said_unless_quiet(ocitool: Run, archive: Path, place: Path)
     assert "" == ocitool("unpack", "--rootless", "--quiet", archive, place / "b").err
 
 
+def test_maps_that_shift_nothing_are_said(ocitool: Run, archive: Path, place: Path) -> None:
+    result = ocitool("unpack", "--rootless", "--uid-map", "0:1000", archive, place / "a")
+    assert (0, True) == (result.code, "note: rootless: the id maps are recorded and shift nothing" in result.err)
+
+
+def test_a_deep_tree_is_unpacked_with_its_snapshot(ocitool: Run, tmp_path: Path, place: Path) -> None:
+    deep = "/".join(["n" * 60] * 1000)
+    layout = write_layout(tmp_path / "layout", [image([layer_tar([(deep + "/f", b"x")])])])
+    result = ocitool("unpack", layout, place / "work")
+    assert 0 == result.code, str(result)
+    _, rows = snapshot.read(place / "work/image/snapshot")
+    assert 1002 == sum(1 for _ in rows)
+    subprocess.run(["rm", "-rf", place / "work"], check=True)
+
+
 # Destinations
 
 
