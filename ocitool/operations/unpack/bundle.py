@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 import stat
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +18,6 @@ from ocitool import limits
 from ocitool.errors import FormatError, LimitError, NotFoundError, TransportError
 from ocitool.images.dirscan import Below, Root
 from ocitool.images.snapshot import IdRange
-from ocitool.layers.entry import normalise
 from ocitool.spec.manifest import Config, string, strings
 
 _OCI = "org.opencontainers.image."
@@ -113,7 +113,7 @@ def _texts(value: object) -> list[str]:
 
 
 def _absolute(path: str) -> str:
-    return "/" + normalise(b"/" + path.encode()).decode()
+    return posixpath.normpath("/" + path.lstrip("/"))
 
 
 def _annotations(config: Config) -> dict[str, str]:
