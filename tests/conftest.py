@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,14 +132,13 @@ class Engine:
         return done
 
 
-@pytest.fixture(scope="session")
-def docker_engine() -> Iterator[Engine]:
-    """A private dockerd on a Unix socket, without a network; it ends, by its own process id, with the session."""
-    _need("dockerd", "docker", "root")
+@contextmanager
+def _engine(driver: str, parent: str) -> Iterator[Engine]:
+    """A private dockerd on a Unix socket, without a network; it ends, by its own process id, with the context."""
     # A socket's path has at most 107 bytes, so not under pytest's own temporary directory.
-    base = Path(tempfile.mkdtemp(prefix="oci-", dir="/tmp"))
+    base = Path(tempfile.mkdtemp(prefix="oci-", dir=parent))
     host = f"unix://{base}/d.sock"
-    command = ["dockerd", "--iptables=false", "--bridge=none", "--storage-driver=vfs", f"--data-root={base}/data"]
+    command = ["dockerd", "--iptables=false", "--bridge=none", f"--storage-driver={driver}", f"--data-root={base}/data"]
     command += [f"--exec-root={base}/exec", f"--pidfile={base}/pid", "-H", host]
     with open(base / "log", "wb") as log:
         daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -147,8 +147,7 @@ def docker_engine() -> Iterator[Engine]:
         deadline = time.monotonic() + 60
         while engine("version", check=False).returncode:
             if daemon.poll() is not None or time.monotonic() > deadline:
-                tail = (base / "log").read_text(errors="replace")[-2000:]
-                pytest.fail(f"dockerd did not start:\n{tail}", pytrace=False)
+                raise NoEngine((base / "log").read_text(errors="replace")[-2000:])
             time.sleep(0.2)
         yield engine
     finally:
@@ -159,3 +158,39 @@ def docker_engine() -> Iterator[Engine]:
             daemon.kill()
             daemon.wait()
         shutil.rmtree(base, ignore_errors=True)
+
+
+class NoEngine(Exception):
+    """The end of the log of an engine that did not start."""
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[Engine]:
+    """An engine that keeps each layer as a whole directory (vfs), which every file system can."""
+    _need("dockerd", "docker", "root")
+    try:
+        with _engine("vfs", "/tmp") as engine:
+            yield engine
+    except NoEngine as error:
+        pytest.fail(f"dockerd did not start:\n{error}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def overlay_engine() -> Iterator[Engine]:
+    """An engine that stacks layers (overlay2), where a file system can carry that: not overlayfs itself, so tmpfs is tried."""
+    _need("dockerd", "docker", "root")
+    with ExitStack() as stack:
+        refused = []
+        for parent in ("/tmp", "/dev/shm"):
+            try:
+                engine = stack.enter_context(_engine("overlay2", parent))
+            except (NoEngine, OSError) as error:
+                refused.append(f"{parent}: {error}")
+                continue
+            break
+        else:
+            reason = "dockerd did not start with overlay2:\n" + "\n".join(refused)
+            if os.environ.get("OCITOOL_REQUIRE_TOOLS") == "1":
+                pytest.fail(reason, pytrace=False)
+            pytest.skip(reason)
+        yield engine
