@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.images import gz, layer_tar, write_layout, zst
@@ -185,3 +189,30 @@ def test_a_damaged_layer_leaves_no_file(tmp_path: Path) -> None:
 def test_a_directory_is_no_place_for_a_tar(tmp_path: Path) -> None:
     with Task() as task, pytest.raises(DestinationError, match="directory"):
         unpack(layout(tmp_path), str(tmp_path), Reading(task, cached=False), force=True)
+
+
+# To standard output.
+
+
+def test_standard_output_takes_the_tar_alone(ocitool: Callable[..., Any], tmp_path: Path) -> None:
+    result = ocitool("unpack", "--as", "tar", layout(tmp_path), "-")
+    assert (0, [b"a"]) == (result.code, [entry.path for entry in scanned(result.stdout)])
+
+
+def test_a_damaged_layer_ends_standard_output_without_the_end_of_a_tar(ocitool: Callable[..., Any], tmp_path: Path) -> None:
+    one = made([layer_tar([("a", b"text" * 100)])], tag="t", codec="none")
+    write_layout(tmp_path / "layout", [one])
+    blob = tmp_path / "layout/blobs/sha256" / one.manifest["layers"][0]["digest"][7:]
+    blob.write_bytes(blob.read_bytes().replace(b"text", b"test", 1))
+    result = ocitool("unpack", "--as", "tar", f"{tmp_path}/layout:t", "-")
+    assert (5, False) == (result.code, result.stdout.endswith(END)), result
+
+
+def test_a_terminal_is_refused(tmp_path: Path) -> None:
+    reference = layout(tmp_path)
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "ocitool", "unpack", "--as", "tar", reference, "-"]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.PIPE, timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert (2, True) == (done.returncode, b"terminal" in done.stderr)
