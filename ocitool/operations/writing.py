@@ -397,13 +397,22 @@ def unpacked(blob: Blob, task: Task) -> Iterator[bytes]:
     """A layer's tar, unpacked ahead of the one who takes it, its stored bytes verified while they pass."""
     label = blob.digest.short if blob.digest else "layer"
 
-    def told() -> Iterable[bytes]:
+    def told() -> Iterator[bytes]:
         for chunk in verified(blob.chunks(), blob.digest, blob.size):
             task.check()
             task.advance(label, len(chunk), blob.size)
             yield chunk
 
-    with task.ahead(codecs.decode(told(), codecs.of(blob))) as pieces:
+    def decoded() -> Iterator[bytes]:
+        stored = told()
+        try:
+            yield from codecs.decode(stored, codecs.of(blob))
+        except FormatError:
+            for _ in stored:  # damaged, or made so: where the digest does not match, that is the error
+                pass
+            raise
+
+    with task.ahead(decoded()) as pieces:
         yield from pieces
 
 
