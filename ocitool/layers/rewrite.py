@@ -72,13 +72,15 @@ def rewrite(
                 yield from members([edit.replace[row]])
             tar.skip(_data_end(index, row) - tar.offset)
             tar.pad(-tar.offset % BLOCK)
-        yield from _copied(tar, max(0, _data_end(index, len(index) - 1) - tar.offset))  # the last member may be gone
-        missing = -tar.offset % BLOCK
-        padding = tar.read(missing)
-        yield padding
-        if edit.add:
-            yield bytes(missing - len(padding))
-            yield from members(edit.add)
+        last = len(index) - 1
+        if last not in edit.drop and last not in edit.replace:
+            yield from _copied(tar, _data_end(index, last) - tar.offset)
+            missing = -tar.offset % BLOCK
+            padding = tar.read(missing)
+            yield padding
+            if edit.add:
+                yield bytes(missing - len(padding))
+        yield from members(edit.add)
         ended = False
         for piece in tar.rest():
             ended = True

@@ -153,6 +153,13 @@ def test_the_last_member_may_go_whose_padding_was_left_out() -> None:
     assert member(b"x", b"2") == rewritten(member(b"x", b"2") + head(b"a", size=1) + b"1", without(1))
 
 
+@pytest.mark.parametrize("edit", [without(1), LayerEdit(replace={1: new(b"a")})], ids=["dropped", "replaced"])
+def test_entries_are_added_where_a_member_without_padding_was(edit: LayerEdit) -> None:
+    data = member(b"x", b"2") + head(b"a", size=1) + b"1"
+    got = rewritten(data, edit._replace(add=(new(b"n"),)))
+    assert ([], (b"n", NEW)) == (rules(got), [(one.path, found) for one, found in contents(got)][-1])
+
+
 def test_an_empty_layer_can_be_added_to() -> None:
     assert [new(b"n")] == seen(scanned(rewritten(bytes(10240), LayerEdit(add=(new(b"n"),)))))
 
