@@ -45,9 +45,9 @@ class ArchiveSink:
         self._compression = compression
         self._path = os.path.realpath(path) if force else path
         self._directory = os.path.dirname(self._path) or "."
+        sweep(self._directory)  # also where the archive is complete, and only its second name was left
         if (problem := refused(path, force=force)) is not None:
             raise problem
-        sweep(self._directory)
 
     def blob(self, digest: Digest) -> Blob | None:
         return None

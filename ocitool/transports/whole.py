@@ -23,7 +23,6 @@ _NAME = re.compile(r"\.ocitool-[0-9a-f]{16}\.part")
 _COPY_STEP = 1 << 26
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EIO)
 FICLONE = 0x40049409
-_ROOM_HINT = "TMPDIR names a directory with room"
 
 
 class Temporary:
@@ -105,6 +104,28 @@ class Temporary:
             self.discard()
 
 
+class _Nameless(Temporary):
+    def __init__(self) -> None:
+        try:
+            self.path = self.directory = tempfile.gettempdir()
+            with tempfile.TemporaryFile() as file:
+                self.descriptor = os.dup(file.fileno())
+        except OSError as error:
+            raise DestinationError(
+                f"no temporary file can be made: {error.strerror}", hint="TMPDIR names a directory with room"
+            ) from None
+
+    def discard(self) -> None:
+        if self.descriptor >= 0:
+            self.close()
+
+
+def nameless() -> Temporary:
+    """A temporary in the system's directory for such, where nobody sweeps: it has no name, so nothing is left of it when its
+    process dies. It can be read and written, not placed."""
+    return _Nameless()
+
+
 class SpooledBlob(FileBlob):
     """A made blob in its temporary: a destination in the same directory takes the file itself."""
 
@@ -114,18 +135,6 @@ class SpooledBlob(FileBlob):
         file = OpenFile(temporary.path, descriptor=os.dup(temporary.descriptor))
         super().__init__(file, 0, file.size, digest)
         self.temporary = temporary
-
-
-def nameless() -> Temporary:
-    """A temporary in the system's directory for such, where nobody sweeps: it has no name, so nothing is left of it when its
-    process dies. It can be read and written, not placed."""
-    try:
-        directory = tempfile.gettempdir()
-    except OSError as error:  # it looked for one that takes a file
-        raise DestinationError(f"no temporary file can be made: {error.strerror}", hint=_ROOM_HINT) from None
-    temporary = Temporary(directory)
-    os.unlink(temporary.path)
-    return temporary
 
 
 def sweep(directory: str) -> int:
