@@ -43,6 +43,10 @@ def blobs(place: Path | bytes) -> dict[str, bytes]:
     return found
 
 
+def sha256(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
 def index(place: Path | bytes) -> Any:
     return json.loads(files(place)["index.json"])
 
