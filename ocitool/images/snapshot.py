@@ -305,7 +305,7 @@ def id_ranges(value: object, where: str) -> tuple[IdRange, ...]:
     if not isinstance(value, list) or len(value) > _RANGES:
         raise FormatError("an id map is no list of ranges", where)
     for item in value:
-        if not isinstance(item, list) or len(item) != 3 or not all(type(n) is int and 0 <= n < 1 << 32 for n in item):
+        if not isinstance(item, list) or len(item) != 3 or not all(type(n) is int and 0 <= n <= 1 << 32 for n in item):
             raise FormatError("a range of an id map is not three numbers", where)
     return tuple(IdRange(*item) for item in value)
 

@@ -16,8 +16,9 @@ import zstandard
 from support.disk import as_nobody, open_to_all
 from support.snapshots import EXACT, content_in, found_by, snapshot_of, tree_of_directory
 
-from ocitool.errors import DestinationError, FormatError, IntegrityError, TransportError, UnsupportedError
-from ocitool.images import dirscan
+from ocitool import limits
+from ocitool.errors import DestinationError, FormatError, IntegrityError, LimitError, TransportError, UnsupportedError
+from ocitool.images import dirscan, snapshot
 from ocitool.images.changes import Change
 from ocitool.images.dirscan import open_file, scan
 from ocitool.images.edited import changes
@@ -158,6 +159,29 @@ def test_a_snapshot_cut_anywhere_is_refused(tmp_path: Path) -> None:
         (tmp_path / "s").write_bytes(whole[:at])
         with pytest.raises(FormatError):
             rows_in(tmp_path / "s")
+
+
+@pytest.mark.parametrize("line", ["x" * (2 * snapshot.LINE), json.dumps(["a" * (limits.PATH_LENGTH + 1), *A_LINE[1:]])])
+def test_a_line_or_path_that_is_too_long_is_refused(tmp_path: Path, line: str) -> None:
+    with pytest.raises(LimitError):
+        rows_in(file_of(tmp_path / "s", HEADER, ROOT_LINE, line))
+
+
+def test_the_widest_map_is_read(tmp_path: Path) -> None:
+    header = Header(uid_map=(IdRange(0, 0, 1 << 32),))
+    write(tmp_path / "s", header, [ROOT])
+    assert header == read(tmp_path / "s")[0]
+
+
+def test_an_edit_right_after_writing_has_another_time(root: Path) -> None:
+    for _ in range(20):
+        unpacked = Unpacked(root)
+        status = os.lstat(root / "a")
+        (root / "a").write_bytes(b"two")
+        os.utime(root / "a", ns=(status.st_mtime_ns, status.st_mtime_ns))
+        assert {b"a"} == unpacked.changes().keys()
+        (root / "a").write_bytes(b"one")
+        (root.with_name("snapshot")).unlink()
 
 
 def test_an_existing_snapshot_is_not_replaced(tmp_path: Path) -> None:
