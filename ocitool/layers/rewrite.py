@@ -63,17 +63,21 @@ def rewrite(
             task.check()
             yield from tarwriter.member(entry, content(entry), _everything(entry) if explicit else None)
 
+    lasting: list[bytes] = []  # of members that went: it is said again when another stays behind them, for nothing else
+    last = len(index) - 1
     with _unpacked(blob, task, diff_id) as tar:
         for row in sorted(edit.drop | edit.replace.keys()):
             begin = _end(index, row - 1)
+            if begin > tar.offset:
+                yield from _all_of(lasting)
             yield from _copied(tar, begin - tar.offset)
-            yield from _lasting(_region(tar, index.offsets[row] - begin))
+            lasting += _lasting(_region(tar, index.offsets[row] - begin))
             if row in edit.replace:
                 yield from members([edit.replace[row]])
             tar.skip(_data_end(index, row) - tar.offset)
             tar.pad(-tar.offset % BLOCK)
-        last = len(index) - 1
         if last not in edit.drop and last not in edit.replace:
+            yield from _all_of(lasting)
             yield from _copied(tar, _data_end(index, last) - tar.offset)
             missing = -tar.offset % BLOCK
             padding = tar.read(missing)
@@ -183,6 +187,11 @@ def _unpacked(blob: Blob, task: Task, diff_id: Digest | None) -> Iterator[ChunkI
 def _copied(tar: ChunkInput, size: int) -> Iterator[bytes]:
     for piece in tar.pieces(size):
         yield bytes(piece)
+
+
+def _all_of(pieces: list[bytes]) -> Iterator[bytes]:
+    yield from pieces
+    pieces.clear()
 
 
 def _region(tar: ChunkInput, size: int) -> bytes:

@@ -83,21 +83,30 @@ MEMBERS = [
 @pytest.mark.parametrize("row", range(len(MEMBERS)))
 def test_a_dropped_member_takes_nothing_with_it(row: int) -> None:
     kept = list(MEMBERS)
-    kept[row] = LABEL if MEMBERS[row].startswith(LABEL) else b""
+    kept[row] = b""
     assert b"".join(kept) + END == rewritten(b"".join(MEMBERS) + END, without(row))
 
 
 @pytest.mark.parametrize("row", range(len(MEMBERS)))
 def test_all_but_one_member_can_go(row: int) -> None:
     others = frozenset(range(len(MEMBERS))) - {row}
-    label = LABEL if row != len(MEMBERS) - 1 else b""
-    assert MEMBERS[row] + label + END == rewritten(b"".join(MEMBERS) + END, LayerEdit(drop=others))
+    assert MEMBERS[row] + END == rewritten(b"".join(MEMBERS) + END, LayerEdit(drop=others))
 
 
 def test_global_records_stay_when_the_member_behind_them_goes() -> None:
     lasting = pax((b"mtime", b"77"), flag=b"g")
     data = lasting + pax((b"uid", b"5")) + member(b"a", b"1") + member(b"b", b"2") + END
     assert lasting + member(b"b", b"2") + END == rewritten(data, without(0))
+
+
+def test_the_label_of_an_archive_stays_in_front_of_the_next_member() -> None:
+    data = LABEL + member(b"a") + member(b"b") + END
+    assert LABEL + member(b"b") + END == rewritten(data, without(0))
+
+
+def test_global_records_with_nothing_behind_them_go() -> None:
+    data = member(b"a") + pax((b"mtime", b"77"), flag=b"g") + member(b"b") + END
+    assert member(b"a") + END == rewritten(data, without(1))
 
 
 def test_a_long_layer_is_copied_in_pieces() -> None:
