@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,12 @@ def test_the_widest_map_is_read(tmp_path: Path) -> None:
     header = Header(uid_map=(IdRange(0, 0, 1 << 32),))
     write(tmp_path / "s", header, [ROOT])
     assert header == read(tmp_path / "s")[0]
+
+
+def test_writing_ends_a_tick_after_the_last_recorded_change(tmp_path: Path) -> None:
+    now = time.time_ns()
+    write(tmp_path / "s", Header(), [ROOT._replace(disk=DISK._replace(ctime=now))])
+    assert time.time_ns() - now >= snapshot._TICK
 
 
 def test_an_edit_right_after_writing_has_another_time(root: Path) -> None:
@@ -420,6 +427,18 @@ def test_two_equal_files_that_become_one_are_changes(root: Path) -> None:
     assert [(b"x", Kind.FILE, False), (b"y", Kind.HARDLINK, False)] == [
         (change.path, change.entry and change.entry.kind, change.content) for change in found.values()
     ]
+
+
+def test_a_group_of_the_same_size_with_other_names_is_a_change(root: Path) -> None:
+    for name in ("x", "z"):
+        (root / name).write_bytes(b"same")
+        os.utime(root / name, ns=(7, 7))
+    os.link(root / "x", root / "y")
+    unpacked = Unpacked(root)
+    (root / "y").unlink()
+    (root / "z").unlink()
+    os.link(root / "x", root / "z")
+    assert {b"x", b"y", b"z"} == unpacked.changes().keys()
 
 
 def test_names_outside_are_no_group(root: Path, tmp_path: Path) -> None:
