@@ -114,6 +114,14 @@ class Tree:
         with `follow`."""
         return self._resolve(path, follow)[0]
 
+    def real(self, path: bytes) -> bytes | None:
+        """Where a path is when the links on the way are followed, its last name not; None where its directory is not there."""
+        parent, _, name = path.rpartition(b"/")
+        node, place = self._resolve(parent, True)
+        if not isinstance(node, Directory):
+            return None
+        return place + b"/" + name if place else name
+
     def walk(self, directory: Directory | None = None, prefix: bytes = b"") -> Iterator[tuple[bytes, Node]]:
         """Everything below a directory in the order of names, parents first."""
         stack: list[tuple[bytes, Node]] = []

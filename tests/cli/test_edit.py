@@ -230,6 +230,16 @@ def test_a_removed_directory_goes_with_all_below(ocitool: Run, layout: Path, tmp
     assert [["bin", "bin/sh"], ["srv", "srv/a"], ["srv", "srv/b"]] == [made.names(n) for n in range(3)]
 
 
+def test_a_path_through_a_link_is_the_one_that_it_leads_to(ocitool: Run, tmp_path: Path) -> None:
+    tars = [layer_tar([("usr/lib/", None), ("usr/lib/x", SECRET), ("lib", "link:usr/lib")]), layer_tar([("lib/x", SECRET * 2)])]
+    source = write_layout(tmp_path / "src", [image(tars)])
+    result = ocitool("edit", source, f"oci:{tmp_path / 'd'}", "--rm", "/lib/x")
+    assert 0 == result.code, str(result)
+    made = Written(tmp_path / "d")
+    assert not any(SECRET in tar for tar in made.tars)
+    assert "usr/lib" in made.names(0) and "lib" in made.names(0)
+
+
 @pytest.mark.parametrize("codec", ["none", "gzip", "zstd"])
 def test_a_layer_made_again_keeps_its_codec(ocitool: Run, tmp_path: Path, codec: str) -> None:
     source = write_layout(tmp_path / "src", [image(TARS, codec=codec)])
@@ -300,7 +310,7 @@ def _with(tars: list[bytes], history: list[Any], config: dict[str, Any]) -> Imag
 def test_a_layout_that_still_holds_the_old_layers_is_named(ocitool: Run, layout: Path) -> None:
     result = ocitool("edit", f"{layout}:app", f"oci:{layout}:clean", "--rm", "/etc/token", "--format", "json")
     (text,) = [notice["text"] for notice in report_of(result)["notices"] if notice["code"] == "remains"]
-    assert f"ocitool layout gc {layout}" in text and "once app is removed" in text
+    assert f"ocitool layout gc {layout}" in text and f"after ocitool layout rm {layout} app" in text
     result = ocitool("edit", f"{layout}:app", f"oci:{layout}:app", "--rm", "/etc/token", "--format", "json")
     (text,) = [notice["text"] for notice in report_of(result)["notices"] if notice["code"] == "remains"]
     assert f"ocitool layout gc {layout} frees them now" in text
@@ -309,9 +319,25 @@ def test_a_layout_that_still_holds_the_old_layers_is_named(ocitool: Run, layout:
 def test_a_new_layout_holds_nothing_of_what_was_removed(ocitool: Run, layout: Path, tmp_path: Path) -> None:
     _, report, _ = edited(ocitool, layout, tmp_path / "d", "--rm", "/etc/token")
     assert [] == [notice for notice in report["notices"] if notice["code"] == "remains"]
-    for path in (tmp_path / "d" / "blobs" / "sha256").iterdir():
-        data = path.read_bytes()
-        assert SECRET not in (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+    assert not _holds(tmp_path / "d", SECRET)
+
+
+@pytest.mark.parametrize("tag", ["app", "clean"])
+def test_after_gc_the_layout_itself_holds_nothing_of_what_was_removed(ocitool: Run, layout: Path, tag: str) -> None:
+    result = ocitool("edit", f"{layout}:app", f"oci:{layout}:{tag}", "--rm", "/etc/token")
+    assert 0 == result.code, str(result)
+    assert _holds(layout, SECRET)
+    if tag != "app":
+        assert 0 == ocitool("layout", "rm", layout, "app").code
+    assert 0 == ocitool("layout", "gc", layout).code
+    assert not _holds(layout, SECRET)
+    assert b"a" == ocitool("cat", layout, "/srv/a").stdout
+
+
+def _holds(layout: Path, text: bytes) -> bool:
+    """Whether any file of a layout has the text, unpacked or as it stands."""
+    found = [path.read_bytes() for path in layout.rglob("*") if path.is_file()]
+    return any(text in data or (data[:2] == b"\x1f\x8b" and text in gzip.decompress(data)) for data in found)
 
 
 # --add

@@ -63,6 +63,7 @@ class Editor:
         self._indexer: Indexer | None = None
         self._reading = reading
         self._found: set[bytes] = set()
+        self._roots: set[bytes] = set()
         self._replaced: dict[Any, int] = {}
 
     def dropped(self, image: Image) -> list[int]:
@@ -134,58 +135,69 @@ class Editor:
     # Removing
 
     def _remove(self, work: Work) -> None:
-        assert self._indexer is not None
         plan = self._removal(work, ())
         if plan is None:
             return
-        lost = _lost(work, plan)
-        same = self._same(work, lost)
+        same = self._same(work, plan)
         if same and self.content.same_content:
-            plan = self._removal(work, [ref for ref, _ in same])
+            plan = self._removal(work, list(same))
             assert plan is not None
-            same = self._same(work, _lost(work, plan))
+            same = self._same(work, plan)
         self._tell_removed(work, plan)
-        self.elsewhere += [place for _, place in same if place not in self.elsewhere]
+        self.elsewhere += [place for place in same.values() if place not in self.elsewhere]
         work.step(plan, Tree(work.indexes), {})
 
     def _removal(self, work: Work, also: Sequence[tuple[int, int]]) -> Plan | None:
-        """The plan without these paths, those of them that this image has; None where it has none."""
-        wanted = list(self.content.remove)
+        """The plan without these paths, those of them that this image has; None where it has none. A path that leads through
+        a link is also the one that it leads to."""
+        tree = Tree(work.indexes)
+        asked = {path: {path, tree.real(path) or path} for path in self.content.remove}
+        self._roots = set().union(*asked.values())
+        wanted = set(self._roots)
         while wanted:
             try:
                 plan = removal(work.indexes, wanted, also=also)
             except NotFoundError as error:
-                missing = [path for path in wanted if path.decode("utf-8", "replace") == error.where]
-                wanted = [path for path in wanted if path not in missing]
+                missing = {path for path in wanted if path.decode("utf-8", "replace") == error.where}
                 if not missing:
                     raise
+                wanted -= missing
                 continue
-            self._found.update(wanted)
+            self._found |= {path for path, places in asked.items() if places & wanted}
             return plan
         return None
 
-    def _same(self, work: Work, lost: Sequence[tuple[int, int]]) -> list[tuple[tuple[int, int], Place]]:
-        """The files that stay and have the content of one that goes: position and row, and where that is."""
+    def _same(self, work: Work, plan: Plan) -> dict[tuple[int, int], Place]:
+        """The files that would be left with the content of one that goes: position and row, and where that is."""
         assert self._indexer is not None
+        moved = work.copied(plan)
+        lost = {
+            (position, row)
+            for position, edit in plan.edits.items()
+            for row in edit.drop | edit.replace.keys()
+            if work.indexes[position].kinds[row] == Kind.FILE and (position, row) not in moved
+        }
         sizes = {work.indexes[position].sizes[row] for position, row in lost} - {0}
         rows: dict[int, list[int]] = {}
         for position, index in enumerate(work.indexes):
             rows[position] = [row for row, kind in enumerate(index.kinds) if kind == Kind.FILE and index.sizes[row] in sizes]
-            layer = work.live[position]
-            work.originals[position] = work.indexes[position] = self._indexer.contents(layer, index, rows[position])
+            work.learn(position, self._indexer.contents(work.live[position], index, rows[position]))
 
         def content(position: int, row: int) -> bytes | None:
             index = work.indexes[position]
             return None if index.is_holey(row) else index.content(row)
 
         hashes = {content(position, row) for position, row in lost} - {None}
-        gone = set(lost)
-        return [
-            ((position, row), Place(work.live[position].number, work.indexes[position].paths[row]))
+        return {
+            (position, row): Place(work.live[position].number, work.indexes[position].paths[row])
             for position, candidates in rows.items()
             for row in candidates
-            if (position, row) not in gone and content(position, row) in hashes
-        ]
+            if (position, row) not in lost and content(position, row) in hashes
+        }
+
+    def _root(self, path: bytes) -> bytes | None:
+        """The one of the paths to be removed that a path is or is below."""
+        return next((one for one in self._roots if path == one or path.startswith(one + b"/")), None)
 
     # Telling
 
@@ -195,11 +207,11 @@ class Editor:
         layers: dict[bytes, set[int]] = {}
         for position, row in _dropped(work, plan):
             path = work.indexes[position].paths[row]
-            root = next((wanted for wanted in self.content.remove if path == wanted or path.startswith(wanted + b"/")), path)
+            root = self._root(path) or path
             counts[root] = counts.get(root, 0) + (path != root)
             layers.setdefault(root, set()).add(work.live[position].number)
-        for number, root in enumerate(sorted(layers, key=lambda root: (root not in self.content.remove, root))):
-            if number >= _NAMED and root not in self.content.remove:
+        for number, root in enumerate(sorted(layers, key=lambda root: (root not in self._roots, root))):
+            if number >= _NAMED and root not in self._roots:
                 self._task.notice("removed", f"{work.image.where}: and {len(layers) - number} more")
                 return
             below = f" with {counts[root]} entries below" if counts[root] else ""
@@ -227,8 +239,8 @@ class Editor:
         old = {digest for digest in self._replaced if digest not in kept and self._writer.blob(digest) is not None}
         if not old:
             return
-        names = sorted(_naming(Layout(target.path), {str(digest) for digest in old}))
-        first = f"once {', '.join(names)} is removed (ocitool layout rm)" if names else "now"
+        names = sorted(set(_naming(Layout(target.path), {str(digest) for digest in old})))
+        first = f"after ocitool layout rm {target.path} {' '.join(names)}" if names else "now"
         size = sum(self._replaced[digest] for digest in old)
         self._task.notice(
             "remains", f"{target.path} still holds {len(old)} of the old layers ({size} bytes) with what was taken out: "
@@ -245,10 +257,6 @@ def _dropped(work: Work, plan: Plan) -> Iterator[tuple[int, int]]:
         for row in sorted(edit.drop | edit.replace.keys()):
             if index.kinds[row] < Kind.WHITEOUT and index.paths[row] not in again:
                 yield position, row
-
-
-def _lost(work: Work, plan: Plan) -> list[tuple[int, int]]:
-    return [(position, row) for position, row in _dropped(work, plan) if work.indexes[position].kinds[row] == Kind.FILE]
 
 
 def mentions(fields: Mapping[str, Any], paths: Iterable[bytes]) -> list[str]:
@@ -298,7 +306,7 @@ def _naming(source: Any, digests: set[str]) -> Iterator[str]:
             below = [child for child, _ in select.everything(source, entry.document)]
         for child in below:
             if isinstance(child.document, Manifest) and any(str(layer.digest) in digests for layer in child.document.layers):
-                yield ", ".join(entry.tags) or str(entry.descriptor.digest)
+                yield from entry.tags or (f"@{entry.descriptor.digest}",)
                 break
 
 

@@ -46,6 +46,23 @@ class Work:
             self.indexes[position] = edited(self.indexes[position], edit)
         self._sources.update(made)
 
+    def learn(self, position: int, index: LayerIndex) -> None:
+        """Contents of a layer that were found out, before any plan."""
+        self.originals[position] = self.indexes[position] = index
+
+    def copied(self, plan: Plan) -> set[tuple[int, int]]:
+        """The entries, by position and row, whose contents a plan writes anew elsewhere."""
+        tree = Tree(self.indexes)
+        found = set()
+        for edit in plan.edits.values():
+            for entry in (*edit.replace.values(), *edit.add):
+                if entry.kind == Kind.FILE:
+                    node = node_at(tree, entry.path)
+                    assert node is not None
+                    ref = tree.inode(ref_of(node))
+                    found.add((tree.layer(ref), tree.row(ref)))
+        return found
+
     def _stored(self, tree: Tree, path: bytes) -> Opener | tuple[int, int]:
         """Where the content of a file is that a plan copies: position and row of the layers as they were read."""
         node = node_at(tree, path)
