@@ -445,6 +445,43 @@ def test_one_edit_may_remove_and_add_the_same_path(ocitool: Run, layout: Path, h
     assert not any(SECRET in tar for tar in made.tars)
 
 
+def test_what_a_layer_cannot_hold_is_refused_and_nothing_written(
+    ocitool: Run, layout: Path, host: Path, tmp_path: Path
+) -> None:
+    (host / "tree" / ".wh.x").write_bytes(b"")
+    os.mkfifo(host / "pipe")
+    for source, code in ((host / "tree", 4), (host / "pipe", 2)):
+        result = ocitool("edit", layout, tmp_path / "x.tar", "--add", f"{source}:/t")
+        assert (code, False) == (result.code, (tmp_path / "x.tar").exists()), str(result)
+
+
+def test_links_in_an_added_directory_are_not_followed(ocitool: Run, layout: Path, host: Path, tmp_path: Path) -> None:
+    os.symlink(host / "file", host / "tree" / "to-file")
+    os.symlink("/", host / "tree" / "to-root")
+    made, _, _ = edited(ocitool, layout, tmp_path / "d", "--add", f"{host}/tree:/t")
+    assert all(made.member(2, f"t/{name}").issym() for name in ("to-file", "to-root"))
+    assert 5 + 2 == len([name for name in made.names(2) if name.startswith("t")])
+
+
+# Hostile layers
+
+
+def test_an_entry_that_leaves_the_root_is_refused_where_layers_are_opened(ocitool: Run, tmp_path: Path) -> None:
+    source = write_layout(tmp_path / "src", [image([layer_tar([("a", b"x"), ("../out", b"y")])])])
+    assert 0 == ocitool("edit", source, tmp_path / "a.tar", "--user", "7").code
+    result = ocitool("edit", source, tmp_path / "b.tar", "--rm", "/a")
+    assert (6, False) == (result.code, (tmp_path / "b.tar").exists()), str(result)
+
+
+def test_a_layer_that_is_not_what_it_is_said_to_be_is_not_made_again(ocitool: Run, layout: Path, tmp_path: Path) -> None:
+    one = image(TARS)
+    one.config = one.config.replace(sha256(MIDDLE).encode(), sha256(b"other").encode())
+    one.manifest["config"].update(digest=sha256(one.config), size=len(one.config))
+    source = write_layout(tmp_path / "wrong", [one])
+    result = ocitool("edit", source, f"oci:{tmp_path / 'd'}", "--rm", "/etc/token")
+    assert (5, False) == (result.code, (tmp_path / "d").exists()), str(result)
+
+
 # --drop-layer
 
 
@@ -468,7 +505,11 @@ def test_numbers_of_dropped_layers_count_in_the_source(ocitool: Run, layout: Pat
 def test_a_link_whose_target_is_dropped_is_named(ocitool: Run, tmp_path: Path) -> None:
     source = write_layout(tmp_path / "src", [image([layer_tar([("a", b"x")]), layer_tar([("b", "hard:a")])])])
     result = ocitool("edit", source, tmp_path / "d.tar", "--drop-layer", "0")
-    assert (0, True) == (result.code, "the hard link /b has no target" in result.err)
+    assert (0, True) == (result.code, "the hard link /b has no target any more" in result.err)
+    lost = layer_tar([("c", "hard:nothing")])
+    source = write_layout(tmp_path / "src2", [image([layer_tar([("a", b"x")]), lost])])
+    result = ocitool("edit", source, tmp_path / "e.tar", "--drop-layer", "0")
+    assert (0, False) == (result.code, "the hard link" in result.err)
 
 
 def test_dropping_removing_and_adding_count_layers_alike(ocitool: Run, layout: Path, host: Path, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class Editor:
             self._indexer = self._reading.indexer()
         work = Work(image, live, self._indexer.indexes(image, live))
         if gone:
-            self._tell_broken(image, work)
+            self._tell_broken(work)
         if content.remove:
             self._remove(work)
         if into is not None:
@@ -218,10 +218,16 @@ class Editor:
             text = f"{work.image.where}: {_shown(root)}{below} is out of {_layers(sorted(layers[root]))}"
             self._task.notice("removed", text)
 
-    def _tell_broken(self, image: Image, work: Work) -> None:
+    def _tell_broken(self, work: Work) -> None:
         """Hard links that lose their target with a dropped layer."""
-        for path, _ in Tree(work.indexes).broken:
-            self._task.notice("broken-link", f"{image.where}: the hard link {_shown(path)} has no target any more")
+        broken = [path for path, _ in Tree(work.indexes).broken]
+        if broken:
+            assert self._indexer is not None
+            before = {path for path, _ in Tree(self._indexer.indexes(work.image)).broken}
+            for path in broken:
+                if path not in before:
+                    text = f"{work.image.where}: the hard link {_shown(path)} has no target any more"
+                    self._task.notice("broken-link", text)
 
     def tell_mentions(self, draft: Draft) -> None:
         """Where the configuration as it will be still speaks of what was removed."""
