@@ -66,6 +66,14 @@ edits = st.one_of(
     st.builds(_edit, st.just(Disk.rename), spots, spots),
 )
 scripts = st.lists(edits, max_size=6)
+few = st.sampled_from([b"a", b"b", b"c"])
+linking = st.one_of(
+    st.builds(_edit, st.just(Disk.link), few, few),
+    st.builds(_edit, st.just(Disk.delete), few),
+    st.builds(_edit, st.just(Disk.modify), few),
+    st.builds(_edit, st.just(Disk.make), few, st.just(Kind.FILE)),
+    st.builds(_edit, st.just(Disk.copy_file), few, few),
+)
 
 
 def edited(tree: Tree, script: Sequence[Edit]) -> tuple[Disk, Disk]:
@@ -99,7 +107,7 @@ def test_layers_of_the_base_are_never_made_again(layers: list[LayerIndex], scrip
 
 
 @st.composite
-def portable(draw: st.DrawFn) -> list[LayerIndex]:
+def portable(draw: st.DrawFn, edits: st.SearchStrategy[Edit] = edits) -> list[LayerIndex]:
     """Layers as careful tools write them: each holds what a script changed, and keeps the rules of writing."""
     layers: list[LayerIndex] = []
     for script in draw(st.lists(st.lists(edits, min_size=1, max_size=6), max_size=3)):
@@ -116,6 +124,15 @@ def test_layers_are_written_so_that_all_engines_agree(layers: list[LayerIndex], 
     keep = min(base, len(layers))
     for found in (plan.rewrite(tree, asked), plan.append(tree, asked), plan.rewrite(tree, asked, keep_base=keep)):
         assert [] == [breach for index in found.applied(layers) for breach in breaches(index)]
+
+
+@settings(max_examples=300)
+@given(portable(linking), st.lists(linking, max_size=4))
+def test_hard_links_stand_behind_their_targets_in_every_layer(layers: list[LayerIndex], script: list[Edit]) -> None:
+    tree = Tree(layers)
+    before, after = edited(tree, script)
+    found = plan.rewrite(tree, changes(before, after)).applied(layers)
+    assert ([], after.state()) == ([breach for index in found for breach in breaches(index)], applied(found))
 
 
 @settings(max_examples=300)

@@ -153,6 +153,21 @@ def test_all_names_of_a_file_change_when_one_does() -> None:
     assert ["b* c>b"] == rewritten(of, *gone("a"))
 
 
+def test_a_name_that_an_upper_layer_hides_goes_with_its_file() -> None:
+    of = tree((("a", b"1"), ("b", "hard:a"), ("z", b"")), ((".wh.b", b""),))
+    assert ["z", "-b"] == rewritten(of, *gone("a"))
+
+
+def test_a_name_that_an_upper_layer_hides_does_not_follow_a_changed_file() -> None:
+    of = tree((("a", b"1"), ("b", "hard:a"), ("c", "hard:b")), (("b", b""), (".wh.c", b"")))
+    assert ["a*", "b -c"] == rewritten(of, put("a"))
+
+
+def test_a_name_in_another_layer_that_is_hidden_goes_too() -> None:
+    of = tree((("a", b"1"),), (("b", "hard:a"), ("z", b"")), ((".wh.b", b""),))
+    assert ["a*", "z", "-b"] == rewritten(of, put("a"))
+
+
 # Deleted paths
 
 

@@ -11,7 +11,7 @@ twice, nor with its whiteout; a hard link stands behind its target, in one layer
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ocitool.images.changes import Change
 from ocitool.images.plan.drafts import Draft, ancestors, survey
@@ -53,6 +53,7 @@ class Planner:
             self._file(names)
 
     def plan(self) -> Plan:
+        self._drop_hidden_links()
         for draft in self.drafts:
             self._list_parents(draft)
         *drafts, new = self.drafts
@@ -78,6 +79,33 @@ class Planner:
         return bool(hidden)
 
     # What goes
+
+    def _drop_hidden_links(self) -> None:
+        """Of a file that goes or changes no name may stay that an upper layer hides: engines link it to what is no longer
+        there, or give the new file its old attributes."""
+        tree = self.tree
+        gone = {
+            tree.ref(layer, row)
+            for layer, draft in enumerate(self.drafts)
+            for row in (*draft.drop, *draft.replace)
+            if draft.index.kinds[row] not in (Kind.DIRECTORY, Kind.HARDLINK)
+        }
+        for layer, draft in enumerate(self.drafts[self.keep :], self.keep):
+            index = draft.index
+            lost = {index.paths[row] for row in (*draft.drop, *draft.replace)}
+            while True:
+                hidden = [
+                    row
+                    for row in _hard_links(index)
+                    if row not in draft.drop
+                    and row not in draft.replace
+                    and (index.links[row] in lost or tree.inode(tree.ref(layer, row)) in gone)
+                    and node_at(tree, index.paths[row]) != tree.ref(layer, row)
+                ]
+                draft.forget(hidden)
+                lost = {index.paths[row] for row in hidden}
+                if not hidden:
+                    break
 
     def _remove(self) -> None:
         covered: set[bytes] = set()
@@ -318,6 +346,13 @@ class Planner:
         if change is not None or not isinstance(node, Directory):
             raise RuntimeError(f"a change stands below {path!r}, which is to be no directory")
         return clean(self.tree.entry(node.ref)._replace(path=path))
+
+
+def _hard_links(index: LayerIndex) -> Iterator[int]:
+    row = index.kinds.find(Kind.HARDLINK)
+    while row >= 0:
+        yield row
+        row = index.kinds.find(Kind.HARDLINK, row + 1)
 
 
 def clean(entry: Entry) -> Entry:
