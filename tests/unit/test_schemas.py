@@ -15,7 +15,7 @@ import pytest
 from ocitool.spec.schema import KINDS, URN, Problem, load, problems
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
-REPORTS = ("report-inspect", "report-diff", "report-validate", "report-ls", "report-written", "report-unpack")
+REPORTS = ("report-inspect", "report-diff", "report-validate", "report-ls", "report-written", "report-unpack", "report-layout")
 OWN_FILES = ("snapshot",)  # described for people and tests; the program never runs these on a document
 NAMES = sorted(file.stem for file in SCHEMAS.glob("*.json"))
 
@@ -626,7 +626,27 @@ UNPACK_LAYERS = {
         }],
     }],
 }  # fmt: skip
+LAYOUT = {"report": "layout", "version": 1, "dryRun": False, "notices": NOTICES}
+LAYOUTS = {
+    "rm": {
+        **LAYOUT, "action": "rm", "layout": "store", "removed": [{"digest": A, "tags": ["app:1"], "referrer": False}],
+        "referrers": [{"kind": "signature", "digest": B, "subject": A, "tags": []}], "bytes": {"freeable": None},
+    },
+    "gc": {
+        **LAYOUT, "action": "gc", "layout": "store", "freed": [{"digest": A, "size": 3}], "blobs": {"freed": 1, "kept": 2},
+        "bytes": {"freed": 3, "linked": 0, "kept": 4}, "temporaries": 0,
+    },
+    "link": {
+        **LAYOUT, "action": "link", "layouts": ["a", "b"], "blobs": {"linked": 1, "cloned": 0, "already": 2},
+        "bytes": {"saved": 3}, "refused": [{"path": "a/x", "size": 1, "reason": "x"}], "damaged": ["b/x"], "temporaries": 1,
+    },
+    "normalize": {
+        **LAYOUT, "action": "normalize", "layout": "store", "verified": True, "changes": ["x"],
+        "findings": [{"rule": "size", "severity": "error", "subject": "blob x", "message": "y"}],
+    },
+}  # fmt: skip
 SAMPLES = [
+    *(pytest.param("report-layout", sample, id=f"layout-{action}") for action, sample in LAYOUTS.items()),
     pytest.param("report-unpack", UNPACK_LAYERS, id="unpack-layers"),
     pytest.param("report-unpack", UNPACK, id="unpack"),
     pytest.param("report-unpack", changed(UNPACK, digest=B, bytes__read=None), id="unpack-tar"),
@@ -820,6 +840,9 @@ def test_a_report_schema_refuses_a_missing_top_level_field(name: str, sample: An
         ("report-validate", changed(VALIDATE, findings__0__severity="fatal"), "/findings/0/severity"),
         ("report-validate", changed(VALIDATE_ALL, results__0__x=1), "/results/0/x"),
         ("report-ls", changed(LS, entries__0__xattrs={"user.a": "?"}), "/entries/0/xattrs/user.a"),
+        ("report-layout", changed(LAYOUTS["gc"], bytes__freed=-1), "/bytes/freed"),
+        ("report-layout", changed(LAYOUTS["rm"], removed__0__digest="x"), "/removed/0/digest"),
+        ("report-layout", changed(LAYOUTS["link"], action="purge"), "/action"),
         ("report-unpack", changed(UNPACK, imageId="sha256:abc"), "/imageId"),
         ("report-unpack", changed(UNPACK, bytes__written=-1), "/bytes/written"),
         ("report-unpack", changed(UNPACK_LAYERS, images__0__layers__0__origin="new?"), "/images/0/layers/0/origin"),
