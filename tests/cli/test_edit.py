@@ -340,6 +340,40 @@ def _holds(layout: Path, text: bytes) -> bool:
     return any(text in data or (data[:2] == b"\x1f\x8b" and text in gzip.decompress(data)) for data in found)
 
 
+# What is written, and from where
+
+
+def test_compression_is_of_every_layer_once(ocitool: Run, layout: Path, tmp_path: Path) -> None:
+    made, report, _ = edited(ocitool, layout, tmp_path / "d", "--rm", "/etc/token", "--compression", "zstd")
+    assert all(data.startswith(b"\x28\xb5\x2f\xfd") for data in made.layers)
+    assert ["rewritten"] * 3 == [layer["origin"] for layer in report["images"][0]["layers"]]
+
+
+def test_layers_that_the_source_lacks_come_from_with(ocitool: Run, layout: Path, tmp_path: Path) -> None:
+    full = write_layout(tmp_path / "full", [image(TARS, tag="app")])
+    first = Written(layout).manifest["layers"][0]["digest"]
+    (layout / "blobs" / first.replace(":", "/")).unlink()
+    result = ocitool("edit", layout, f"oci:{tmp_path / 'x'}", "--user", "7")
+    assert (3, False) == (result.code, (tmp_path / "x").exists()), str(result)
+    made, _, _ = edited(ocitool, layout, tmp_path / "d", "--user", "7", "--with", str(full))
+    assert 3 == len(made.layers)
+
+
+def test_a_layout_that_has_the_layers_needs_no_source_of_them(ocitool: Run, layout: Path, tmp_path: Path) -> None:
+    full = write_layout(tmp_path / "full", [image(TARS, tag="app")])
+    first = Written(layout).manifest["layers"][0]["digest"]
+    (layout / "blobs" / first.replace(":", "/")).unlink()
+    assert 0 == ocitool("edit", layout, f"oci:{full}:new", "--user", "7").code
+    assert "7" == Written(full, "new").config["config"]["User"]
+
+
+def test_standard_output_takes_the_image_and_standard_error_the_report(ocitool: Run, layout: Path, tmp_path: Path) -> None:
+    result = ocitool("edit", layout, "-", "--user", "7", "--tag", "example.test/a:1")
+    (tmp_path / "o.tar").write_bytes(result.stdout)
+    assert (0, 0) == (result.code, ocitool("validate", tmp_path / "o.tar").code)
+    assert "3 kept" in result.err
+
+
 # --add
 
 

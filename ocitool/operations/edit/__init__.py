@@ -35,7 +35,7 @@ def edit(
     `findings` of the result: contents that were to be removed and still stand elsewhere in the image.
     """
     if not settings and not content and writing.compression is None:
-        raise UsageError("nothing to edit", hint="ocitool edit --help lists what can be")
+        raise UsageError("nothing to edit", hint="ocitool edit --help lists what can be; ocitool copy writes it as it is")
     opened = reading.open(reference, "layers")
     with Writer(writing, reading) as writer:
         editor = Editor(content, reading, writer)
