@@ -75,6 +75,8 @@ linking = st.one_of(
     st.builds(_edit, st.just(Disk.copy_file), few, few),
 )
 
+LINKED = (_edit(Disk.make, b"a", Kind.FILE), _edit(Disk.link, b"a", b"b"), _edit(Disk.link, b"b", b"c"))
+
 
 def edited(tree: Tree, script: Sequence[Edit]) -> tuple[Disk, Disk]:
     before = Disk.of(tree)
@@ -107,10 +109,12 @@ def test_layers_of_the_base_are_never_made_again(layers: list[LayerIndex], scrip
 
 
 @st.composite
-def portable(draw: st.DrawFn, edits: st.SearchStrategy[Edit] = edits) -> list[LayerIndex]:
+def portable(
+    draw: st.DrawFn, edits: st.SearchStrategy[Edit] = edits, first: tuple[tuple[Edit, ...], ...] = ()
+) -> list[LayerIndex]:
     """Layers as careful tools write them: each holds what a script changed, and keeps the rules of writing."""
     layers: list[LayerIndex] = []
-    for script in draw(st.lists(st.lists(edits, min_size=1, max_size=6), max_size=3)):
+    for script in (*first, *draw(st.lists(st.lists(edits, min_size=1, max_size=6), max_size=3))):
         tree = Tree(layers)
         layers = plan.append(tree, changes(*edited(tree, script))).applied(layers)
     return layers
@@ -127,7 +131,7 @@ def test_layers_are_written_so_that_all_engines_agree(layers: list[LayerIndex], 
 
 
 @settings(max_examples=300)
-@given(portable(linking), st.lists(linking, max_size=4))
+@given(portable(linking, first=(LINKED,)), st.lists(linking, max_size=4))
 def test_hard_links_stand_behind_their_targets_in_every_layer(layers: list[LayerIndex], script: list[Edit]) -> None:
     tree = Tree(layers)
     before, after = edited(tree, script)
