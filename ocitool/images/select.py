@@ -170,9 +170,11 @@ def _platformed(entry: Listed) -> bool:
 
 
 def _flat(source: Source, index: Index, tags: tuple[str, ...]) -> Iterator[Listed]:
-    """An index's entries, those of nested indexes in their place; what has no tag of its own has the index's."""
+    """An index's entries, those of nested indexes in their place; what has no tag of its own has the index's. Names that
+    stand outside of the index are for what stands at the top: the same manifest may, under another name."""
     for entry, _ in everything(source, index):
-        yield entry._replace(tags=entry.tags or tags)
+        outside = source.names.get(entry.descriptor.digest, ())
+        yield entry._replace(tags=tuple(tag for tag in entry.tags if tag not in outside) or tags)
 
 
 def _records(source: Source, selector: Selector | None) -> list[Image]:

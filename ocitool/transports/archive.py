@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from ocitool import limits
+from ocitool import limits, reference
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError
@@ -22,7 +22,7 @@ from ocitool.layers import codec
 from ocitool.layers.entry import Entry, Kind, normalise
 from ocitool.layers.tar import ChunkInput, Notes, SeekInput, TarInput, entries
 from ocitool.spec.document import parse, parse_object
-from ocitool.spec.manifest import Index
+from ocitool.spec.manifest import CONTAINERD_NAME, Index
 from ocitool.task import Task
 from ocitool.transports.source import Record
 
@@ -352,6 +352,10 @@ def _names(members: Members, index: Index) -> dict[Digest, tuple[str, ...]]:
         config = image.get("config")
         if isinstance(config, str):
             by_config[config.removeprefix("./")] = _tags(image, f"{members.where}: manifest.json")
+    stated: dict[Digest, set[str]] = {}
+    for manifest in index.manifests:
+        if name := manifest.annotations.get(CONTAINERD_NAME):
+            stated.setdefault(manifest.digest, set()).add(reference.qualified(name))
     names: dict[Digest, tuple[str, ...]] = {}
     for manifest in index.manifests:
         document = members.document(f"blobs/{manifest.digest.algorithm}/{manifest.digest.encoded}")
@@ -362,7 +366,10 @@ def _names(members: Members, index: Index) -> dict[Digest, tuple[str, ...]]:
         config = fields.get("config")
         digest = config.get("digest") if isinstance(config, dict) else None
         if isinstance(digest, str):
-            tags = by_config.get("blobs/" + digest.replace(":", "/"))
+            tags = by_config.get("blobs/" + digest.replace(":", "/"), ())
+            # manifest.json merges manifests of one configuration: of the names, those of another manifest are not this one's.
+            own = stated.get(manifest.digest)
+            tags = tuple(tag for tag in tags if own is None or reference.qualified(tag) in own)
             if tags:
                 names[manifest.digest] = tags
     return names

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support import places
-from support.copying import ONE, TWO, Run, copied, notes, refused, rooted
+from support.copying import ONE, TWO, Run, copied, multiarch, notes, refused, rooted
 from support.images import (
     image,
     index_of,
@@ -240,6 +240,25 @@ def test_several_images_go_into_one_archive_and_one_layout(ocitool: Run, tmp_pat
     assert want == places.blobs(tmp_path / "out") == places.blobs(tmp_path / "out.tar")
     assert {one.tag: one.digest for one in images} == places.names(tmp_path / "out")
     assert 3 == len(places.engine_images(tmp_path / "out.tar"))
+
+
+def test_one_image_in_two_compressions_keeps_two_names(ocitool: Run, tmp_path: Path) -> None:
+    images = [image([ONE], tag="a:1", codec="gzip"), image([ONE], tag="b:1", codec="zstd")]
+    copied(ocitool, write_layout(tmp_path / "in", images), tmp_path / "a.tar")
+    copied(ocitool, tmp_path / "a.tar", f"{tmp_path}/out/")
+    assert {f"docker.io/library/{one.tag}": one.digest for one in images} == places.names(tmp_path / "out")
+
+
+def test_an_index_and_one_of_its_images_keep_two_names(ocitool: Run, tmp_path: Path) -> None:
+    files, images = multiarch()
+    images[0].tag = "app:amd64"
+    top = json.loads(files["index.json"])
+    top["manifests"].append(images[0].descriptor)
+    write_files(tmp_path / "in", {**files, "index.json": pretty(top)})
+    copied(ocitool, "--all-platforms", tmp_path / "in", tmp_path / "a.tar")
+    copied(ocitool, "--all-platforms", tmp_path / "a.tar", f"{tmp_path}/out/")
+    want = {"docker.io/library/app:1": top["manifests"][0]["digest"], "docker.io/library/app:amd64": images[0].digest}
+    assert want == places.names(tmp_path / "out")
 
 
 def test_copying_an_image_again_changes_nothing(ocitool: Run, tmp_path: Path) -> None:

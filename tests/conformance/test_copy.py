@@ -112,7 +112,7 @@ def test_podman_loads_a_compressed_archive_of_one_image(
 ) -> None:
     """Of several it takes none: podman 4.3 reads no docker archive that is compressed, whoever wrote it, and OCI archives
     of one image only."""
-    name = "judged.example/hybrid:1"
+    name = "judged.example/gzip:1"
     copy(f"{made.archive}:{name}", tmp_path / f"one{ending}")
     podman("load", "--input", tmp_path / f"one{ending}")
     assert {name: made.ids[name]} == podman_ids(podman)

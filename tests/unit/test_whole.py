@@ -1,0 +1,201 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
+from ocitool.digest import Digest
+from ocitool.errors import CancelledError, DestinationError, IntegrityError
+from ocitool.task import Task
+from ocitool.transports import whole
+from ocitool.transports.whole import SpooledBlob, Temporary, sweep, write_document
+
+DATA = bytes(range(256)) * 5000
+
+
+@pytest.fixture
+def task() -> Iterator[Task]:
+    with Task() as running:
+        yield running
+
+
+def hidden(place: Path) -> list[str]:
+    return [path.name for path in place.iterdir() if path.name.startswith(".")]
+
+
+def in_file(place: Path, data: bytes, *, before: bytes = b"", after: bytes = b"", digest: Digest | None = None) -> FileBlob:
+    path = place / "source"
+    path.write_bytes(before + data + after)
+    return FileBlob(OpenFile(str(path)), len(before), len(data), digest or Digest.of(data))
+
+
+def test_nothing_is_seen_before_place_and_nothing_is_left_after(tmp_path: Path) -> None:
+    temporary = Temporary(str(tmp_path))
+    temporary.write(DATA)
+    assert not (tmp_path / "a").exists()
+    temporary.place(str(tmp_path / "a"))
+    assert DATA == (tmp_path / "a").read_bytes()
+    assert [] == hidden(tmp_path)
+
+
+def test_place_refuses_what_stands_there_and_replace_does_not(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"old")
+    temporary = Temporary(str(tmp_path))
+    temporary.write(b"new")
+    with pytest.raises(DestinationError, match="exists already"):
+        temporary.place(str(tmp_path / "a"))
+    assert b"old" == (tmp_path / "a").read_bytes()
+    temporary.replace(str(tmp_path / "a"))
+    assert b"new" == (tmp_path / "a").read_bytes()
+    assert [] == hidden(tmp_path)
+
+
+def test_place_works_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    temporary = Temporary(str(tmp_path))
+    temporary.place(str(tmp_path / "a"))
+    again = Temporary(str(tmp_path))
+    with pytest.raises(DestinationError, match="exists already"):
+        again.place(str(tmp_path / "a"))
+    again.discard()
+    assert ["a"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_discard_and_being_forgotten_leave_nothing(tmp_path: Path) -> None:
+    temporary = Temporary(str(tmp_path))
+    temporary.discard()
+    temporary.discard()
+    Temporary(str(tmp_path))  # nobody holds it
+    assert [] == hidden(tmp_path)
+
+
+def test_the_mode_is_that_of_any_new_file(tmp_path: Path) -> None:
+    write_document(str(tmp_path), "a", b"x")
+    (tmp_path / "b").write_bytes(b"x")
+    assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == stat.S_IMODE((tmp_path / "a").stat().st_mode)
+
+
+def test_sweep_removes_what_nobody_holds_and_nothing_else(tmp_path: Path) -> None:
+    alive = Temporary(str(tmp_path))
+    dead = tmp_path / f".ocitool-{'0' * 16}.part"
+    dead.write_bytes(b"left by a crash")
+    kept = [tmp_path / name for name in (".ocitool-x.part", f".ocitool-{'0' * 16}.part2", "mine.part")]
+    for path in kept:
+        path.write_bytes(b"mine")
+    link, pipe = tmp_path / f".ocitool-{'1' * 16}.part", tmp_path / f".ocitool-{'2' * 16}.part"
+    link.symlink_to("mine.part")
+    os.mkfifo(pipe)
+    assert 1 == sweep(str(tmp_path))
+    assert not dead.exists()
+    assert {*kept, link, pipe, Path(alive.path)} == set(tmp_path.iterdir())
+    alive.discard()
+
+
+def test_sweep_of_a_directory_that_is_gone_does_nothing(tmp_path: Path) -> None:
+    assert 0 == sweep(str(tmp_path / "gone"))
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize(("before", "after"), [(b"", b""), (b"x" * 700, b"y")])
+def test_the_bytes_are_the_blobs_however_they_are_copied(
+    kernel: bool, verify: bool, before: bytes, after: bytes, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kernel:
+        monkeypatch.delattr(os, "copy_file_range", raising=False)
+    temporary = Temporary(str(tmp_path))
+    temporary.write(b"header")
+    hashed = temporary.take(in_file(tmp_path, DATA, before=before, after=after), task, verify=verify)
+    temporary.write(b"end")
+    temporary.replace(str(tmp_path / "a"))
+    assert b"header" + DATA + b"end" == (tmp_path / "a").read_bytes()
+    assert hashed or (kernel and not verify)
+    assert hashed is True or hasattr(os, "copy_file_range")
+
+
+@pytest.mark.parametrize("error", sorted(whole._NO_KERNEL_COPY))
+def test_where_the_kernel_cannot_copy_the_bytes_are_read(
+    error: int, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(error, "no")
+
+    monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
+    temporary = Temporary(str(tmp_path))
+    monkeypatch.setattr(whole, "FICLONE", 0)
+    assert temporary.take(in_file(tmp_path, DATA), task, verify=False) is True
+    temporary.replace(str(tmp_path / "a"))
+    assert DATA == (tmp_path / "a").read_bytes()
+
+
+def test_a_disk_that_fills_up_is_a_destination_error(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "copy_file_range", full, raising=False)
+    monkeypatch.setattr(whole, "FICLONE", 0)
+    temporary = Temporary(str(tmp_path))
+    with pytest.raises(DestinationError, match="No space left"):
+        temporary.take(in_file(tmp_path, DATA), task, verify=False)
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(DestinationError, match="No space left"):
+        temporary.write(b"x")
+    temporary.discard()
+
+
+@pytest.mark.parametrize("blob", [BytesBlob(b"x" * 9, Digest.of(b"y" * 9)), BytesBlob(b"", Digest.of(b"y"))])
+def test_bytes_that_are_not_their_digest_are_an_integrity_error(blob: Blob, task: Task, tmp_path: Path) -> None:
+    temporary = Temporary(str(tmp_path))
+    with pytest.raises(IntegrityError):
+        temporary.take(blob, task, verify=True)
+    temporary.discard()
+
+
+def test_a_file_that_shrank_since_it_was_opened_is_an_integrity_error(task: Task, tmp_path: Path) -> None:
+    for verify in (False, True):
+        blob = in_file(tmp_path, DATA, after=b"more")
+        os.truncate(tmp_path / "source", 1000)
+        temporary = Temporary(str(tmp_path))
+        with pytest.raises(IntegrityError, match="bytes where"):
+            temporary.take(blob, task, verify=verify)
+        temporary.discard()
+
+
+def test_a_spooled_blob_counts_as_hashed(task: Task, tmp_path: Path) -> None:
+    spool = Temporary(str(tmp_path))
+    spool.write(DATA)
+    blob = SpooledBlob(spool, Digest.of(DATA))
+    temporary = Temporary(str(tmp_path))
+    assert temporary.take(blob, task, verify=False) is True
+    temporary.discard()
+    spool.discard()
+
+
+def test_a_copy_stops_when_it_is_cancelled(task: Task, tmp_path: Path) -> None:
+    task.cancel()
+    for verify in (False, True):
+        temporary = Temporary(str(tmp_path))
+        monkey = in_file(tmp_path, DATA, before=b"x")  # not whole, so that no reflink is it all at once
+        with pytest.raises(CancelledError):
+            temporary.take(monkey, task, verify=verify)
+        temporary.discard()
+
+
+def test_a_directory_that_cannot_be_written_is_a_destination_error(tmp_path: Path) -> None:
+    with pytest.raises(DestinationError, match="cannot be written"):
+        Temporary(str(tmp_path / "missing"))
+    temporary = Temporary(str(tmp_path))
+    for end in (temporary.place, temporary.replace):
+        with pytest.raises(DestinationError, match="cannot be written"):
+            end(str(tmp_path / "missing/a"))
+    temporary.discard()
+    assert [] == list(tmp_path.iterdir())
