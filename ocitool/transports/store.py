@@ -173,6 +173,7 @@ def share(kept: StoredFile, other: StoredFile, directory: str) -> str:
     alike = stat.S_IMODE(kept.mode) == stat.S_IMODE(other.mode) and kept.owner == other.owner
     if alike:
         try:
+            _sync(kept.path)  # whoever wrote it may not have: `other` may be the only copy that survives a power failure
             os.link(kept.path, temporary, follow_symlinks=False)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
@@ -180,6 +181,14 @@ def share(kept: StoredFile, other: StoredFile, directory: str) -> str:
         else:
             return _swap(temporary, kept, other)
     return _clone(kept, other, directory, "they differ in mode or owner" if not alike else "hard links are refused here")
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _swap(temporary: str, kept: StoredFile, other: StoredFile) -> str:

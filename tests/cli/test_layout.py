@@ -322,6 +322,14 @@ def test_link_again_does_nothing(ocitool: Run, two: tuple[Path, Path]) -> None:
     assert before == [fingerprint(one) for one in two]
 
 
+def test_link_counts_a_file_of_two_names_once_both_are_gone(ocitool: Run, two: tuple[Path, Path], tmp_path: Path) -> None:
+    assert ocitool("layout", "link", *two).code == 0
+    apart = write_layout(tmp_path / "apart", [app("a")])
+    report = report_of(ocitool("layout", "link", apart, *two, "--format", "json"))
+    assert sum(len(data) for data in app("a").blobs.values()) == report["bytes"]["saved"]
+    assert 8 == report["blobs"]["linked"]
+
+
 def test_link_dry_run_says_the_same_and_does_nothing(ocitool: Run, two: tuple[Path, Path]) -> None:
     before = [fingerprint(one) for one in two]
     rehearsed = report_of(ocitool("layout", "link", "--dry-run", *two, "--format", "json"))

@@ -85,6 +85,7 @@ def _group(group: Sequence[tuple[Store, StoredFile]], task: Task, dry_run: bool)
 
     part = _Part()
     firsts: list[StoredFile] = []
+    names: dict[tuple[int, int], int] = {}
     if len({file.key for _, file in group}) == 1:
         return _Part(already=len(group) - 1)
     for store, file in group:
@@ -100,15 +101,17 @@ def _group(group: Sequence[tuple[Store, StoredFile]], task: Task, dry_run: bool)
             continue
         first = next((one for one in firsts if _alike(one, file)), firsts[0])
         outcome = _rehearsed(first, file) if dry_run else stores.share(first, file, store.directory)
-        # Bytes are free only where this was the last name of the old file.
-        saved = file.size if file.links == 1 else 0
-        if outcome == "linked":
-            part = part._replace(linked=part.linked + 1, saved=part.saved + saved)
-        elif outcome == "cloned":
-            part = part._replace(cloned=part.cloned + 1, saved=part.saved + saved)
-        else:
+        if outcome not in ("linked", "cloned"):
             part = part._replace(refused=(*part.refused, Refused(file.path, file.size, outcome)))
             firsts.append(file)
+            continue
+        # Bytes are free only when the last name of the old file is gone.
+        names[file.key] = names.get(file.key, file.links) - 1
+        saved = part.saved + (0 if names[file.key] else file.size)
+        if outcome == "linked":
+            part = part._replace(linked=part.linked + 1, saved=saved)
+        else:
+            part = part._replace(cloned=part.cloned + 1, saved=saved)
     return part
 
 
