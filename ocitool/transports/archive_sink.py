@@ -198,10 +198,8 @@ def _docker_manifest(roots: tuple[Root, ...]) -> bytes:
             root.docker.config,
             {"Config": _path(root.docker.config), "RepoTags": [], "Layers": [_path(layer) for layer in root.docker.layers]},
         )
-        image["RepoTags"] += [
-            full for name in root.names if (full := archive_name(name)) and full not in image["RepoTags"]
-        ]
-    listed = [{**image, "RepoTags": image["RepoTags"] or None} for image in images.values()]
+        image["RepoTags"] += [full for name in root.names if (full := archive_name(name))]
+    listed = [{**image, "RepoTags": list(dict.fromkeys(image["RepoTags"])) or None} for image in images.values()]
     return json.dumps(listed, separators=(",", ":"), ensure_ascii=False).encode()
 
 

@@ -1,0 +1,135 @@
+"""From the word for a destination to what may be written there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.images import image, layer_tar, sha256, write_layout
+
+from ocitool import reference
+from ocitool.blob import BytesBlob
+from ocitool.digest import Digest
+from ocitool.errors import DestinationError, UsageError
+from ocitool.task import Task
+from ocitool.transports.destination import Destination, given_name, image_name, open_sink, parse
+from ocitool.transports.sink import Bundle
+
+
+@pytest.fixture
+def task() -> Iterator[Task]:
+    with Task() as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("-", ("stdout", "-", None)),
+        ("a.tar", ("archive", "a.tar", None)),
+        ("a.tar.gz", ("archive", "a.tar.gz", None)),
+        ("dir/a.tgz", ("archive", "dir/a.tgz", None)),
+        ("a:b.tar.zst", ("archive", "a:b.tar.zst", None)),
+        ("layout/", ("layout", "layout", None)),
+        ("a.tar/", ("layout", "a.tar", None)),
+        ("/", ("layout", "/", None)),
+        ("oci:dir", ("layout", "dir", None)),
+        ("oci:dir/", ("layout", "dir/", None)),
+        ("oci:dir:v1", ("layout", "dir", "v1")),
+        ("oci:dir:host:5000/app:v1", ("layout", "dir", "host:5000/app:v1")),
+        ("oci-archive:f", ("archive", "f", None)),
+        ("oci-archive:f:v1", ("archive", "f", "v1")),
+        ("docker-archive:f", ("archive", "f", None)),
+        ("docker-archive:f:", ("archive", "f", None)),
+        ("docker-archive:f:app", ("archive", "f", "docker.io/library/app:latest")),
+        ("docker-archive:f:team/app:1", ("archive", "f", "docker.io/team/app:1")),
+        ("docker-archive:f:localhost:5000/app:1", ("archive", "f", "localhost:5000/app:1")),
+    ],
+)
+def test_a_destination_is_an_archive_a_layout_or_standard_output(
+    text: str, expected: tuple[str, str, str | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Destination(*expected) == parse(text)
+
+
+@pytest.mark.parametrize("name", ["plain", "a.tar"])
+def test_a_directory_that_exists_is_a_layout_whatever_its_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    assert Destination("layout", str(tmp_path / name), None) == parse(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "image", "image.tar.xz", "image.TAR", "oci:", "oci::v1", "oci:d:@0", "docker-archive:f:@0", "docker-archive:f:Big",
+     "oci:d:a b", "oci-archive:f:\n", "docker://host/app", "docker-daemon:app"],
+)  # fmt: skip
+def test_other_words_are_a_mistake(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("app", "docker.io/library/app:latest"),
+        ("a__b/c-d.e:V_1.2-3", "docker.io/a__b/c-d.e:V_1.2-3"),
+        ("Host.example:5000/a/b", "Host.example:5000/a/b:latest"),
+        ("[::1]:5000/app:1", "[::1]:5000/app:1"),
+    ],
+)
+def test_a_name_for_engines_is_completed(text: str, expected: str) -> None:
+    assert expected == image_name(text) == given_name(text, "archive") == given_name(text, "stdout")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "A", "a..b", "a/", "/a", "a//b", "a:", "a:.b", "a:" + "x" * 129, "a@sha256:" + "0" * 64, "a b", "a\n", "\u00e4"],
+)
+def test_what_engines_take_for_no_name_is_a_mistake(text: str) -> None:
+    with pytest.raises(UsageError, match="is no name"):
+        image_name(text)
+
+
+@pytest.mark.parametrize("text", ["v1", "App", "a/b:c", "a@sha256:0", "1.0+build-2"])
+def test_a_layout_takes_wider_names_as_they_are(text: str) -> None:
+    assert text == given_name(text, "layout")
+
+
+@pytest.mark.parametrize("text", ["", " ", "-x", "a b", "a\n", "\x1b[0m", "a" * 513, "\udcff"])
+def test_and_refuses_what_is_none(text: str) -> None:
+    with pytest.raises(UsageError, match="is no name"):
+        given_name(text, "layout")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("app:1", "docker.io/library/app:1"), ("t/app", "docker.io/t/app:latest"), ("v1", "v1"), ("latest", "latest")],
+)
+def test_names_in_full_leave_bare_tags_alone(name: str, expected: str) -> None:
+    assert expected == reference.full(name)
+
+
+def test_a_rehearsal_knows_what_a_layout_has_and_leaves_no_trace(task: Task, tmp_path: Path) -> None:
+    made = image([layer_tar([("a", b"x")])])
+    write_layout(tmp_path / "out", [made])
+    (tmp_path / "out/blobs" / sha256(made.config).replace(":", "/")).write_bytes(b"cut off")
+    before = sorted(tmp_path.rglob("*"))
+    sink = open_sink(parse(str(tmp_path / "out")), task, dry_run=True)
+    blobs = tuple(BytesBlob(data, Digest.parse(digest)) for digest, data in made.blobs.items())
+    stored = sink.write(Bundle((), (*blobs, BytesBlob(b"new", Digest.of(b"new")))), task, verify=False)
+    sink.close()
+    assert set(made.blobs) - {sha256(made.config)} == {str(digest) for digest in stored.skipped}
+    assert before == sorted(tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("text", ["{}/there.tar", "oci:{}/full", "{}/no/a.tar", "{}/no/layout/", "oci:{}/there.tar"])
+def test_a_rehearsal_is_refused_where_the_run_would_be(text: str, task: Task, tmp_path: Path) -> None:
+    (tmp_path / "there.tar").write_bytes(b"")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/x").write_bytes(b"")
+    for dry in (True, False):
+        with pytest.raises(DestinationError):
+            open_sink(parse(text.format(tmp_path)), task, dry_run=dry)
