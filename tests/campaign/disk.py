@@ -84,8 +84,8 @@ def broken(one: Known, how: str, number: int, part: float, codes: list[int]) -> 
             left = [path for path in commands.temporaries(folder) if "aaaaaaaa" not in path]
             if left:
                 return f"a failed run leaves {left}"
-            for name in one.case.places:
-                if one.old[name] is None and os.path.lexists(folder / name):
+            for name, kind in one.case.places.items():
+                if kind != "store" and one.old[name] is None and os.path.lexists(folder / name):
                     return f"a failed run leaves {name}"
         return None
 
