@@ -15,11 +15,12 @@ from support.images import image, layer_tar, write_layout
 
 from ocitool.blob import BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
-from ocitool.errors import DestinationError, TransportError
+from ocitool.errors import DestinationError, IntegrityError, TransportError
 from ocitool.operations import layout as operation
 from ocitool.task import Task
 from ocitool.transports import layout_sink, whole
 from ocitool.transports import store as stores
+from ocitool.transports.archive_sink import ArchiveSink
 from ocitool.transports.layout_sink import LayoutLock, LayoutSink
 from ocitool.transports.sink import Bundle, Root
 from ocitool.transports.store import Store
@@ -138,6 +139,38 @@ def test_a_kernel_copy_whose_source_fails_half_way_is_a_transport_error(
     with pytest.raises(TransportError):
         temporary.take(blob, task, verify=False)
     temporary.discard()
+
+
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize("kind", ["archive", "layout"])
+def test_a_source_that_is_cut_short_while_it_is_read_leaves_the_old(
+    kind: str, verify: bool, tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(3_000_000)
+    (tmp_path / "source").write_bytes(data)
+    monkeypatch.setattr(whole, "_COPY_STEP", 1 << 20)
+    monkeypatch.setattr(whole, "FICLONE", 0)  # a reflink would be done before anything is cut
+    blob = FileBlob(OpenFile(str(tmp_path / "source")), 0, len(data), Digest.of(data))
+
+    def advance(label: str, done: int, total: int | None) -> None:
+        os.truncate(tmp_path / "source", 1_200_000)
+
+    descriptor = {"mediaType": "x/y", "digest": str(blob.digest), "size": len(data)}
+    told = Task(advance=advance)
+    place = tmp_path / "place"
+    place.mkdir()
+    sink: ArchiveSink | LayoutSink
+    if kind == "archive":
+        (place / "old.tar").write_bytes(b"old")
+        sink = ArchiveSink(str(place / "old.tar"), force=True)
+    else:
+        write(place, task)
+        sink = LayoutSink(str(place), told)
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    with pytest.raises(IntegrityError):
+        sink.write(Bundle((Root(descriptor, ("new",), None),), (blob,)), told, verify=verify)
+    sink.close()
+    assert before == {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
 
 # A layout that is made
