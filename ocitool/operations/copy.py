@@ -46,6 +46,8 @@ def _targets(opened: Opened) -> tuple[Target, ...]:
 def _output(opened: Opened, target: Target, writer: Writer, platform: str | None, all_platforms: bool) -> Output:
     source = opened.source
     names = revising.names_of(target)
+    if target.document is source.index and len(target.entries) == 1 and not target.entries[0].present:
+        raise NotFoundError(f"the manifest {target.entries[0].descriptor.digest} is not here", source.where)
     if target.document is not None and all_platforms:
         if writer.writing.compression is not None or target.document is source.index:
             return revising.every(opened, target, writer, lambda image: _converted(image, writer))

@@ -74,6 +74,26 @@ def test_nested_and_sparse_indexes_stay_as_they_are(ocitool: Run, testdata: Path
     assert places.blobs(testdata / "multiarch") == places.blobs(tmp_path / "out") == places.blobs(tmp_path / "a.tar")
 
 
+def test_a_manifest_at_the_top_that_is_not_here_is_not_found(ocitool: Run, tmp_path: Path) -> None:
+    absent = {**image([TWO]).descriptor, "annotations": {places.REF_NAME: "gone"}}
+    source = write_layout(tmp_path / "in", [rooted()], index=index_of([rooted().descriptor, absent]))
+    for words in ((), ("--all-platforms",)):
+        refused(3, ocitool("copy", *words, source, f"{tmp_path}/out/"), absent["digest"])
+        copied(ocitool, *words, f"{source}:app:1", f"{tmp_path}/{len(words)}/")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("manifests", [[], [image([TWO], platform=ARM).descriptor]], ids=["empty", "sparse"])
+def test_an_index_of_which_nothing_is_here_copies_as_it_is(manifests: list[object], ocitool: Run, tmp_path: Path) -> None:
+    inner = pretty(index_of(manifests))  # type: ignore[arg-type]
+    entry = {"mediaType": mediatypes.OCI_INDEX, "digest": sha256(inner), "size": len(inner)}
+    source = write_layout(tmp_path / "in", [], index=index_of([entry]))
+    write_files(source, {"blobs/" + sha256(inner).replace(":", "/"): inner})
+    copied(ocitool, "--all-platforms", source, f"{tmp_path}/out/")
+    assert {sha256(inner): inner} == places.blobs(tmp_path / "out")
+    refused(3, ocitool("copy", source, f"{tmp_path}/one/"))
+
+
 def test_manifests_of_one_name_without_an_index_get_one(ocitool: Run, tmp_path: Path) -> None:
     amd, arm = image([ONE], platform=AMD, tag="app:1"), image([TWO], platform=ARM, tag="app:1", architecture="arm64")
     source = write_layout(tmp_path / "in", [amd, arm])
