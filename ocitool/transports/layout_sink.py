@@ -176,27 +176,53 @@ class LayoutSink:
 def merged(old: Index | None, roots: Sequence[Root]) -> bytes:
     """The index with these roots in it. A name moves: the entry that had it goes. All else stays as it is."""
     fields: dict[str, Any] = dict(old.fields) if old else {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX}
-    entries = [dict(entry.fields) for entry in old.manifests] if old else []
-    before = list(entries)
+    entries = _Entries()
+    before = [dict(entry.fields) for entry in old.manifests] if old else []
+    for entry in before:
+        entries.add(entry)
     for root in roots:
         for name in root.names or (None,):
-            entry = named(root.descriptor, {REF_NAME: name} if name else {})
-            if name is None and any(_digest(entry) == _digest(other) for other in entries):
-                continue  # an image that is here needs no second, nameless entry
-            if name:
-                same = [other for other in entries if _digest(other) == _digest(entry)]
-                spelled = next((old for other in same for old in _names(other)[:1] if full(old) == full(name)), name)
-                entry = named(root.descriptor, {REF_NAME: spelled})
-                # The name leaves whatever had it; and what stood here without a name now has one.
-                gone = [other for other in entries if full(name) in map(full, _names(other))]
-                gone += [other for other in same if not _names(other)]
-                entries = [other for other in entries if other == entry or other not in gone]
-            if entry not in entries:
-                entries.append(entry)
-    if old is not None and entries == before:
+            entries.put(root.descriptor, name)
+    after = entries.all()
+    if old is not None and after == before:
         return old.raw
-    fields["manifests"] = entries
+    fields["manifests"] = after
     return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class _Entries:
+    """The entries of an index in their order, found by name and by digest: a store has thousands."""
+
+    def __init__(self) -> None:
+        self._slots: list[dict[str, Any] | None] = []
+        self._by_name: dict[str, list[int]] = {}
+        self._by_digest: dict[str, list[int]] = {}
+
+    def all(self) -> list[dict[str, Any]]:
+        return [entry for entry in self._slots if entry is not None]
+
+    def add(self, entry: dict[str, Any]) -> None:
+        for name in _names(entry):
+            self._by_name.setdefault(full(name), []).append(len(self._slots))
+        self._by_digest.setdefault(entry["digest"], []).append(len(self._slots))
+        self._slots.append(entry)
+
+    def put(self, descriptor: Mapping[str, Any], name: str | None) -> None:
+        there = self._by_digest.get(descriptor["digest"], [])
+        same = [entry for slot in there if (entry := self._slots[slot]) is not None]
+        if name is None:
+            if not same:  # an image that is here needs no second, nameless entry
+                self.add(named(descriptor, {}))
+            return
+        spelled = next((old for other in same for old in _names(other)[:1] if full(old) == full(name)), name)
+        entry = named(descriptor, {REF_NAME: spelled})
+        # The name leaves whatever had it; and what stood here without a name now has one.
+        nameless = [slot for slot in there if not _names(self._slots[slot] or {})]
+        for slot in (*self._by_name.get(full(name), ()), *nameless):
+            if self._slots[slot] != entry:
+                self._slots[slot] = None
+        if entry not in same:
+            self.add(entry)
 
 
 def named(descriptor: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -213,10 +239,6 @@ def named(descriptor: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, 
 def _names(entry: Mapping[str, Any]) -> list[str]:
     annotations = strings(entry.get("annotations"))
     return [name for key in (REF_NAME, CONTAINERD_NAME) if (name := annotations.get(key))]
-
-
-def _digest(entry: Mapping[str, Any]) -> Any:
-    return entry.get("digest")
 
 
 def _damaged(blob: Blob, task: Task) -> bool:
