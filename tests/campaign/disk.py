@@ -1,8 +1,9 @@
-"""Full disks and read errors under every command that writes.
+"""Full disks, read errors and interruptions under every command that writes.
 
     full    the case runs on a tmpfs (root only) with a random amount of room, less than it needs: exit 9, nothing left
     space   the same by system calls: from a random call on there is no room
     read    one random read fails with EIO: exit 8, nothing torn
+    term    SIGTERM at a random call: exit 143, nothing left
 
 Afterwards the old destination is there, byte for byte, or (where the fault came too late to matter) the new one.
 """
@@ -21,7 +22,8 @@ from pathlib import Path
 import commands
 from commands import Case, Known
 
-HOWS = ("full", "space", "read")
+HOWS = ("full", "space", "read", "term")
+_ENDS = {"full": 9, "space": 9, "read": 8, "term": 143}
 ROOM = 48 << 20
 """Of the tmpfs; a filler takes what is not to be free."""
 
@@ -75,9 +77,9 @@ def broken(one: Known, how: str, number: int, part: float, codes: list[int]) -> 
             with filled(folder, part * _needed(one)):
                 done = commands.ocitool(folder, *one.case.words)
         else:
-            done = commands.ocitool(folder, *one.case.words, fault=("full" if how == "space" else "read", str(number)))
+            done = commands.ocitool(folder, *one.case.words, fault=("full" if how == "space" else how, str(number)))
         codes.append(done.returncode)
-        wanted = 8 if how == "read" else 9
+        wanted = _ENDS[how]
         if done.returncode not in (0, wanted) and not _other(how, done):
             return f"exit {done.returncode} instead of {wanted}: {done.stderr[-600:]}"
         if "Traceback" in done.stderr:

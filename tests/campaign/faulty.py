@@ -2,6 +2,7 @@
 
     count   none; the number of calls goes to the file named by FAULTY_COUNT, as `writes reads`
     kill    the process kills itself before its call NUMBER of those that change files
+    term    it is asked to end (SIGTERM) there
     full    the disk is full from that call on
     read    its call NUMBER of those that read a file fails with EIO
 
@@ -49,6 +50,8 @@ def main() -> None:
     def changing(turn: int, name: str) -> None:
         if mode == "kill" and turn == number:
             os.kill(os.getpid(), signal.SIGKILL)
+        if mode == "term" and turn == number:
+            os.kill(os.getpid(), signal.SIGTERM)
         if mode == "full" and turn >= number and name in ALLOCATES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
