@@ -9,10 +9,11 @@ consumer takes; so nobody waits for a block of `spread` that no thread has begun
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event, Lock, Semaphore
+from threading import Event, Lock, Semaphore, current_thread, main_thread
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ocitool.errors import CancelledError
@@ -87,8 +88,10 @@ class Task:
             return [function(item) for item in items]
         with self._making:
             self._io = pool = self._io or _pool(self.jobs)
-        futures = [pool.submit(function, item) for item in items]
+        futures: list[Future[R]] = []
         try:
+            with undisturbed():  # what is begun is known, and waited for
+                futures += [pool.submit(function, item) for item in items]
             return [future.result() for future in futures]
         except BaseException:
             for future in futures:
@@ -124,6 +127,7 @@ class Task:
                 queue.put((False, error))
 
         def consume() -> Iterator[T]:
+            assert future is not None
             while True:
                 try:
                     more, value = queue.get(timeout=None if future.running() else _PATIENCE)
@@ -139,13 +143,15 @@ class Task:
                 slots.release()
                 yield value  # type: ignore[misc]
 
-        future = self._cpu_pool().submit(produce)
+        future: Future[None] | None = None
         try:
+            with undisturbed():
+                future = self._cpu_pool().submit(produce)
             yield consume()
         finally:
             gone.set()
             slots.release()
-            if not future.cancel():
+            if future is not None and not future.cancel():
                 future.exception()
 
     def spread(self, function: Callable[[T], R], items: Iterable[T], depth: int | None = None) -> Iterator[R]:
@@ -219,6 +225,26 @@ class Task:
         with self._making:
             self._cpu = self._cpu or _pool(self.cores)
             return self._cpu
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """What is in it is not cut short: Ctrl-C and termination wait for its end."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in held:
+        signal.signal(number, lambda which, _: came.append(which))
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _cores() -> int:

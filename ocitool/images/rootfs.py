@@ -19,9 +19,9 @@ from typing import NamedTuple
 from ocitool.errors import CancelledError, DestinationError, FormatError, OcitoolError, UsageError
 from ocitool.images.snapshot import ROOTLESS, IdRange, owner_xattr
 from ocitool.images.tree import Directory, Tree
-from ocitool.images.workplace import OPEN_DIRECTORY, Chain, undisturbed
+from ocitool.images.workplace import OPEN_DIRECTORY, Chain
 from ocitool.layers.entry import Entry, Kind, Segments, Xattrs
-from ocitool.task import Task
+from ocitool.task import Task, undisturbed
 
 Take = Callable[[int], Iterable[bytes | memoryview]]
 """The next bytes of a content, in pieces."""
@@ -85,9 +85,13 @@ class Rootfs:
         self._staging_now = 0
         self._closed = False
         self._chain: Chain | None = None
-        os.mkdir(_STAGING, 0o700, dir_fd=work)
-        self._staging = os.open(_STAGING, OPEN_DIRECTORY, dir_fd=work)
-        self._own, self._umask = self._probe()
+        self._staging = -1
+        try:
+            os.mkdir(_STAGING, 0o700, dir_fd=work)
+            self._staging = os.open(_STAGING, OPEN_DIRECTORY, dir_fd=work)
+            self._own, self._umask = self._probe()
+        except OSError as error:
+            raise self._refused(error, b"") from None
 
     def _probe(self) -> tuple[tuple[int, int], int]:
         """Owner and umask of what is made here."""

@@ -11,13 +11,11 @@ import errno
 import fcntl
 import os
 import re
-import signal
 import stat
-import threading
-from collections.abc import Iterator
 from types import TracebackType
 
 from ocitool.errors import DestinationError
+from ocitool.task import undisturbed
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATTERN = re.compile(rb"\..+\.ocitool-[0-9a-f]{16}", re.DOTALL)
@@ -300,23 +298,3 @@ def _opened_up(name: bytes, parent: int) -> int:
         return os.open(name, OPEN_DIRECTORY, dir_fd=parent)
     finally:
         os.close(handle)
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """What is in it is not cut short: Ctrl-C and termination wait for its end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    held = {number: handler for number, handler in before.items() if callable(handler)}
-    for number in held:
-        signal.signal(number, lambda which, _: came.append(which))
-    try:
-        yield
-    finally:
-        for number, handler in held.items():
-            signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])

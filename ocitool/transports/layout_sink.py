@@ -25,7 +25,7 @@ from ocitool.errors import DestinationError, IntegrityError, OcitoolError
 from ocitool.reference import full
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Index, strings
-from ocitool.task import Task
+from ocitool.task import Task, undisturbed
 from ocitool.transports import layout
 from ocitool.transports.sink import Bundle, Root, Stored
 from ocitool.transports.whole import SpooledBlob, Temporary, sweep, sync_directory, unwritable, write_document
@@ -100,9 +100,36 @@ class LayoutSink:
     def __init__(self, directory: str, task: Task) -> None:
         """Opens a layout to write to, or makes one in a directory that is absent or empty."""
         self.where = directory
-        self._made, self._lock = _hold(directory, task)
-        sweep(directory)
-        self._source: layout.Layout | None = layout.Layout(directory) if self._has("index.json") else None
+        self._made: tuple[str, ...] = ()
+        self._lock: LayoutLock | None = None
+        try:
+            self._hold(task)
+            sweep(directory)
+            if self._has("index.json"):
+                layout.Layout(directory)  # what cannot be read now cannot be added to later
+        except BaseException:
+            self.close()
+            raise
+
+    def _hold(self, task: Task) -> None:
+        """Locks the layout, and makes what it lacks. Another writer that made it and failed may take it away before it is
+        locked; then it is made again."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                with undisturbed():
+                    self._made = _prepare(self.where)
+                    if self.where in self._made:  # nobody works on it long
+                        self._lock = LayoutLock(self.where, task, exclusive=False)
+                self._lock = self._lock or LayoutLock(self.where, task, exclusive=False)
+            except DestinationError:
+                if os.path.lexists(self.where) or refused(self.where) is not None or attempt == _ATTEMPTS - 1:
+                    raise
+                continue
+            if self._lock.stands() and self._has("oci-layout") and self._has("blobs"):
+                return
+            self._lock.close()
+            self._lock, self._made = None, ()
+        raise DestinationError("it goes away while it is made", self.where)
 
     def _has(self, name: str) -> bool:
         return os.path.exists(os.path.join(self.where, name))
@@ -129,6 +156,7 @@ class LayoutSink:
         task.map(put, bundle.blobs)
         for algorithm in {blob.digest.algorithm for blob in bundle.blobs if blob.digest}:
             sync_directory(os.path.join(self.where, "blobs", algorithm))
+        assert self._lock is not None
         with self._lock.index():
             self._publish(bundle.roots)
         self._made = ()
@@ -165,12 +193,21 @@ class LayoutSink:
 
     def close(self) -> None:
         """Where a layout was made for a write that did not happen, takes it away again, unless another writer is in it."""
-        # Alone first: until then another writer may finish.
-        if self._made and self._lock.alone() and not self._has("index.json"):
-            if os.path.join(self.where, "blobs") in self._made:
-                shutil.rmtree(os.path.join(self.where, "blobs"), ignore_errors=True)
-            _unmake(self._made)
-        self._lock.close()
+        with undisturbed():
+            made, self._made = self._made, ()
+            if self._lock is None:
+                _unmake(made)
+                return
+            # Alone first: until then another writer may finish.
+            if made and self._lock.alone() and not self._has("index.json"):
+                if os.path.join(self.where, "blobs") in made:
+                    shutil.rmtree(os.path.join(self.where, "blobs"), ignore_errors=True)
+                _unmake(made)
+            self._lock.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_lock"):
+            self.close()
 
 
 def merged(old: Index | None, roots: Sequence[Root]) -> bytes:
@@ -276,23 +313,6 @@ def _is_layout(directory: str) -> bool:
     except OcitoolError:
         return False
     return index is not None and "manifests" in index.fields
-
-
-def _hold(directory: str, task: Task) -> tuple[tuple[str, ...], LayoutLock]:
-    """A layout that is locked and complete, and what had to be made. Another writer that made it and failed may have taken
-    it away before the lock was held; then it is made again."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            made = _prepare(directory)
-            lock = LayoutLock(directory, task, exclusive=False)
-        except DestinationError:
-            if os.path.lexists(directory) or refused(directory) is not None or attempt == _ATTEMPTS - 1:
-                raise
-            continue
-        if lock.stands() and all(os.path.lexists(os.path.join(directory, name)) for name in ("oci-layout", "blobs")):
-            return made, lock
-        lock.close()
-    raise DestinationError("it goes away while it is made", directory)
 
 
 def _prepare(directory: str) -> tuple[str, ...]:

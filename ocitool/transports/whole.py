@@ -17,7 +17,7 @@ import tempfile
 from ocitool.blob import Blob, FileBlob, OpenFile
 from ocitool.digest import Digest, verified
 from ocitool.errors import DestinationError, IntegrityError
-from ocitool.task import Task
+from ocitool.task import Task, undisturbed
 
 _NAME = re.compile(r"\.ocitool-[0-9a-f]{16}\.part")
 _COPY_STEP = 1 << 26
@@ -30,6 +30,15 @@ class Temporary:
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
+        self.descriptor = -1
+        try:
+            with undisturbed():  # what has a name has an owner that removes it
+                self._make(directory)
+        except BaseException:
+            self.discard()
+            raise
+
+    def _make(self, directory: str) -> None:
         while True:
             self.path = os.path.join(directory, f".ocitool-{os.urandom(8).hex()}.part")
             try:
@@ -45,7 +54,7 @@ class Temporary:
                 if os.fstat(self.descriptor).st_nlink:
                     return
             # A sweeper came between creation and lock: what it removed, or is about to, is no use to anyone.
-            os.close(self.descriptor)
+            self.close()
 
     def write(self, data: bytes | memoryview) -> None:
         write_all(self.descriptor, data, self.directory)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from threading import Event, Lock, Thread
@@ -225,3 +227,20 @@ def test_an_error_of_ahead_passes_through_when_no_thread_is_free() -> None:
 
     with pytest.raises(FormatError, match="bad"):
         within(30, work)
+
+
+def test_what_a_signal_finds_begun_is_waited_for() -> None:
+    """It arrives while the items are handed out: the first runs already, and must not run on behind our back."""
+    running: set[int] = set()
+
+    def work(item: int) -> None:
+        running.add(item)
+        if item == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        running.discard(item)
+
+    with Task(jobs=2) as task:
+        with pytest.raises(KeyboardInterrupt):
+            task.map(work, range(50))
+        assert set() == running
