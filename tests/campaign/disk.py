@@ -89,7 +89,8 @@ def broken(one: Known, how: str, number: int, part: float, codes: list[int]) -> 
             if left:
                 return f"a failed run leaves {left}"
             for name, kind in one.case.places.items():
-                if kind != "store" and one.old[name] is None and os.path.lexists(folder / name):
+                left_there = kind != "store" and one.old[name] is None and os.path.lexists(folder / name)
+                if left_there and (how != "term" or commands.state(folder / name, kind) != one.new[name]):
                     return f"a failed run leaves {name}"
         return None
 

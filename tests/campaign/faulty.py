@@ -35,6 +35,8 @@ def wrapped(function: Callable[..., Any], name: str, turns: itertools.count[int]
     def call(*words: Any, **more: Any) -> Any:
         if name == "open" and not (len(words) > 1 and words[1] & (os.O_CREAT | os.O_WRONLY | os.O_RDWR)):
             return function(*words, **more)
+        if name == "open" and words[0] == os.devnull:
+            return function(*words, **more)
         if name in ("write", "writev") and words[0] in (1, 2):  # our own messages
             return function(*words, **more)
         fault(next(turns), name)

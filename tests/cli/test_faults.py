@@ -179,3 +179,8 @@ def test_removers_and_linkers_beside_writers_lose_nothing(ocitool: Run, tmp_path
         assert ["blobs", "index.json", "oci-layout"] == sorted(os.listdir(tmp_path / store))
     shutil.rmtree(tmp_path / "store")
     assert 0 == ocitool("validate", tmp_path / "other").code
+
+
+@pytest.mark.parametrize("name", ["ocitool copy src.tar new/", "ocitool copy src:app old.tar --force --tag app:2"])
+def test_an_interrupted_run_leaves_nothing_and_ends_with_143(name: str) -> None:
+    assert [] == list(DISK.run(0, 4, times=6, cases=[BY_NAME[name]], hows=("term",)))
