@@ -28,6 +28,9 @@ R = TypeVar("R")
 _PATIENCE = 0.02
 """Seconds that a free thread may need to begin a producer."""
 
+_GONE = 0.1
+"""Seconds after which a producer that nobody takes from looks whether the task has ended."""
+
 
 class Notice(NamedTuple):
     """Something the user should know that is no error: a stable code and a sentence."""
@@ -118,7 +121,8 @@ class Task:
         def produce() -> None:
             try:
                 for chunk in chunks:
-                    slots.acquire()
+                    while not slots.acquire(timeout=_GONE):
+                        self.check()  # whoever took the chunks may never come back: an error holds its generator
                     if gone.is_set():
                         return
                     queue.put((True, chunk))

@@ -244,3 +244,17 @@ def test_what_a_signal_finds_begun_is_waited_for() -> None:
         with pytest.raises(KeyboardInterrupt):
             task.map(work, range(50))
         assert set() == running
+
+
+def test_a_task_ends_although_a_generator_that_produces_ahead_was_left_in_the_middle() -> None:
+    def produced(task: Task) -> Iterator[int]:
+        with task.ahead(iter(range(50)), 1) as numbers:
+            yield from numbers
+
+    def work() -> int:
+        with Task() as task:
+            left = produced(task)  # as an error's traceback keeps it
+            first = next(left)
+        return first
+
+    assert 0 == within(30, work)
