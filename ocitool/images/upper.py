@@ -83,7 +83,7 @@ def members(root: Root, task: Task) -> Iterator[Member]:
             if status.st_nlink > 1:
                 leader = leaders.setdefault((status.st_dev, status.st_ino), path)
                 if leader != path:
-                    yield entry._replace(kind=Kind.HARDLINK, link=leader, size=0, stored=0, device=None, xattrs=None), iter(())
+                    yield entry._replace(kind=Kind.HARDLINK, link=leader, size=0, stored=0, device=None), iter(())
                     continue
             yield entry, open_file(below, path, entry) if entry.kind == Kind.FILE else iter(())
     if not told and not _sees_trusted():

@@ -157,7 +157,7 @@ def _plain(path: str, task: Task) -> Iterator[Member]:
     with dirscan.Below(path) as below:
         for at, entry, leader in dirscan.scan(path, task):
             if leader is not None and leader != at:
-                link = entry._replace(kind=Kind.HARDLINK, link=leader, size=0, stored=0, device=None, xattrs=None)
+                link = entry._replace(kind=Kind.HARDLINK, link=leader, size=0, stored=0, device=None)
                 yield link, iter(())
             elif at:
                 yield entry, dirscan.open_file(below, at, entry) if entry.kind == Kind.FILE else iter(())

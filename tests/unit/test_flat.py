@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.images import gz, layer_tar, write_layout, zst
+from support.images import entry, gz, layer_tar, write_layout, zst
 from support.images import image as made
 from support.layers import END, base256, head, old_sparse, scanned, seal, sparse_1_0, sparse_map
 from support.merged import memory_image, tree_of
@@ -55,6 +55,18 @@ def test_the_codec_of_the_layers_does_not_show() -> None:
 def test_a_hard_link_whose_target_is_deleted_later_becomes_the_file() -> None:
     (entry,) = scanned(tar_of(layer_tar([("a", b"text"), ("b", "hard:a")]), layer_tar([(".wh.a", b"")])))
     assert (b"b", Kind.FILE, 4) == (entry.path, entry.kind, entry.size)
+
+
+def test_a_hard_link_says_its_files_xattrs_again() -> None:
+    stored = layer_tar([entry("a", b"text", xattrs=((b"user.app", b"1"),)), ("b", "hard:a")])
+    assert [((b"user.app", b"1"),)] * 2 == [found.xattrs for found in scanned(tar_of(stored))]
+
+
+def test_a_hard_link_to_a_sparse_file_is_a_link() -> None:
+    stored = old_sparse(b"a", [(512, b"x" * 512)], 2048) + head(b"b", b"1", link=b"a") + END
+    assert [(b"a", Kind.FILE, b""), (b"b", Kind.HARDLINK, b"a")] == [
+        (found.path, found.kind, found.link) for found in scanned(tar_of(stored))
+    ]
 
 
 def test_a_hard_link_to_nothing_is_refused() -> None:

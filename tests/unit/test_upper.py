@@ -152,6 +152,13 @@ def test_hard_links_stand_behind_their_first_name(tmp_path: Path) -> None:
     assert (b"z", Kind.HARDLINK, b"a", b"") == (second.path, second.kind, second.link, nothing)
 
 
+def test_a_hard_link_says_its_files_xattrs_again(tmp_path: Path) -> None:
+    """Docker changes the owner of each name, for which the kernel takes capabilities away: each name must restore them."""
+    put(tmp_path / "a", b"", user_app=b"1")
+    os.link(tmp_path / "a", tmp_path / "b")
+    assert [((b"user.app", b"1"),)] * 2 == [entry.xattrs for entry, _ in read(tmp_path)]
+
+
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "l").symlink_to("/etc")
     assert (Kind.SYMLINK, b"/etc") == (read(tmp_path)[0][0].kind, read(tmp_path)[0][0].link)

@@ -118,7 +118,8 @@ def flat(image: Image, tree: Tree, task: Task) -> Iterator[bytes | memoryview]:
     for path, ref in special:
         yield _header(tree.entry(ref)._replace(path=path))
     for path, inode in links:
-        yield _header(tree.entry(inode)._replace(path=path, kind=Kind.HARDLINK, link=first[inode], size=0, xattrs=None))
+        entry = tree.entry(inode)
+        yield _header(entry._replace(path=path, kind=Kind.HARDLINK, link=first[inode], size=0, segments=None))
     yield END
 
 
