@@ -220,15 +220,16 @@ def run(*command: str | os.PathLike[str]) -> None:
 
 def of_umoci(layout: str, place: Path) -> FileSystem:
     """What umoci, as root, unpacks of an image of a layout, named `DIR:TAG`; `place` is a new directory."""
-    run("umoci", "unpack", "--image", layout, place)
-    found = of_directory(os.fsencode(place / "rootfs"))
+    run("umoci", "raw", "unpack", "--image", layout, place)  # without the bundle, for which /etc/passwd must name the user
+    found = of_directory(os.fsencode(place))
     shutil.rmtree(place)
     return found
 
 
 def of_container(docker: Callable[..., Any], name: str, export: Path) -> FileSystem:
     """What an engine exports of a container of a loaded image; the engine keeps neither."""
-    container = docker("create", name, "/none").stdout.decode().strip()
+    # The working directory would be made, or the container refused where that is something else by now.
+    container = docker("create", "--workdir", "/", name, "/none").stdout.decode().strip()
     docker("export", "-o", export, container)
     docker("rm", container)
     found = of_export(export)
