@@ -399,6 +399,15 @@ def test_normalize_keeps_every_entry_that_says_something_of_its_own(other: Any, 
     assert entries == index(store)["manifests"]
 
 
+@pytest.mark.parametrize("other", [{"annotations": {}}, {"annotations": None}, {"annotations": []}])
+def test_normalize_keeps_one_of_two_that_say_the_same_in_other_words(other: Any, ocitool: Run, store: Path) -> None:
+    bare = {key: app("a").descriptor[key] for key in ("mediaType", "digest", "size")}
+    for entries in ([bare, {**bare, **other}], [{**bare, **other}, bare]):
+        set_index(store, *entries)
+        assert 0 == ocitool("layout", "normalize", store).code
+        assert [entries[0]] == index(store)["manifests"]
+
+
 def findings(result: Any, code: int) -> list[tuple[str, str]]:
     return [(one["rule"], one["severity"]) for one in report_of(result, code)["findings"]]
 
