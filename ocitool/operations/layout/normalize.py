@@ -99,14 +99,18 @@ def _spare(group: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         if distinct.setdefault(json.dumps(entry, sort_keys=True), entry) is not entry:
             yield entry
     if len(distinct) <= _COMPARED:
-        for entry in distinct.values():
-            if any(_says(other, entry) for other in distinct.values() if other is not entry):
+        stays = {id(entry): entry for entry in distinct.values()}
+        # The last first: of two that say the same in other words (no annotations, an empty list of them) the first stays.
+        for entry in reversed(distinct.values()):
+            if any(_says(other, entry) for other in stays.values() if other is not entry):
+                del stays[id(entry)]
                 yield entry
 
 
 def _says(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether an entry says all that another does: every member and every annotation."""
-    if any(one.get(key) != value for key, value in other.items() if key != "annotations"):
+    members = ((one.get(key, ...), value) for key, value in other.items() if key != "annotations")
+    if any(mine != value or type(mine) is not type(value) for mine, value in members):
         return False
     mine, theirs = one.get("annotations") or {}, other.get("annotations") or {}
     if not isinstance(mine, dict) or not isinstance(theirs, dict):
