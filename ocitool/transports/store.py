@@ -57,6 +57,11 @@ class Store:
                 "not an OCI layout: it has no index.json", directory,
                 hint="without it nothing says which blobs are needed, so none is touched",
             )  # fmt: skip
+        if alone and os.path.islink(os.path.join(directory, "blobs")):
+            raise DestinationError(
+                "its blobs are those of another directory, which other layouts may need", directory,
+                hint="collect where the blobs are, with an index of all that needs them",
+            )  # fmt: skip
         self.directory = directory
         self._look = look
         self._lock = LayoutLock(directory, task, exclusive=alone)
