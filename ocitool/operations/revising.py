@@ -54,7 +54,7 @@ def every(opened: Opened, target: Target, writer: Writer, change: Change) -> Out
     raw = revised.raw
     digest = revised.digest if raw != document.raw else descriptor.digest
     new = {**descriptor.fields, "mediaType": revised.media_type, "digest": str(digest), "size": len(raw)}
-    gone = [*parts.gone, *([descriptor.digest] if raw != document.raw else [])]
+    gone = list(dict.fromkeys([*parts.gone, *([descriptor.digest] if raw != document.raw else [])]))
     _name_lost(source, gone, writer)
     made = set(parts.made) | ({digest} if raw != document.raw else set())
     names = names_of(target)
@@ -81,6 +81,9 @@ class _Parts:
         self.made: set[Digest] = set()
         self.foreign: set[Digest] = set()
         self.gone: list[Digest] = []
+        self.changed: dict[Digest, Documents] = {}
+        self.revised: dict[Digest, Index] = {}
+        """What came of each manifest and index: an index may name one often, and nest such indexes."""
 
     def add(self, blobs: Iterable[tuple[Digest, int, Blob | None]]) -> None:
         for row in blobs:
@@ -96,18 +99,23 @@ def _revised(source: Source, document: Index, writer: Writer, change: Change, pa
         if entry.problem is not None:
             raise entry.problem
         if entry.kind == "image" and isinstance(entry.document, Manifest):
-            image = from_manifest(source, descriptor, entry.document, ())
-            documents = change(image)
-            output = draft_output(documents, (), image)
-            if documents.digest != descriptor.digest:
-                replaced[descriptor.digest] = documents.descriptor
+            known = parts.changed.get(descriptor.digest)
+            if known is None:
+                image = from_manifest(source, descriptor, entry.document, ())
+                known = parts.changed[descriptor.digest] = change(image)
+                output = draft_output(known, (), image)
+                parts.add(output.blobs)
+                parts.images += output.images
+                parts.made |= output.made
+                parts.foreign |= output.foreign
+            if known.digest != descriptor.digest:
+                replaced[descriptor.digest] = known.descriptor
                 parts.gone.append(descriptor.digest)
-            parts.add(output.blobs)
-            parts.images += output.images
-            parts.made |= output.made
-            parts.foreign |= output.foreign
         elif isinstance(entry.document, Index):
-            revised = _revised(source, entry.document, writer, change, parts, depth + 1)
+            revised = parts.revised.get(descriptor.digest)
+            if revised is None:
+                revised = _revised(source, entry.document, writer, change, parts, depth + 1)
+                parts.revised[descriptor.digest] = revised
             raw, inner = revised.raw, descriptor.digest
             if raw != entry.document.raw:
                 inner = revised.digest
