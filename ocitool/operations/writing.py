@@ -122,6 +122,7 @@ class Writer:
         self._sink: Sink = destinations.open_sink(self.target, self.task, force=writing.force, dry_run=writing.dry_run)
         self._engines: list[str] = []
         self._rewritten: dict[Digest, Piece] = {}
+        self._lent: set[Digest] = set()
         self._referrers: dict[int, tuple[Source, Mapping[Digest, Sequence[Referrer]]]] = {}
         self._spools: list[Temporary] = []
 
@@ -211,9 +212,12 @@ class Writer:
         where = f"{image.where}: layer {piece.digest}"
         if piece.descriptor is not None and piece.media_type and mediatypes.layer_codec(piece.media_type) is None:
             raise UnsupportedError(f"a layer of the type {piece.media_type} cannot be converted", where)
-        blob = piece.blob or self._there(piece.digest, piece.size) or self._supplies.blob(piece.digest, piece.size)
+        blob = piece.blob or self._there(piece.digest, piece.size)
         if blob is None:
-            raise _missing(piece.digest, image.where)
+            blob = self._supplies.blob(piece.digest, piece.size)
+            if blob is None:
+                raise _missing(piece.digest, image.where)
+            self._lent.add(piece.digest)
         if codecs.of(blob) == codec:
             return piece._replace(blob=blob)
         made = self._rewritten.get(piece.digest)
@@ -244,7 +248,7 @@ class Writer:
         blobs: dict[Digest, Blob] = {}
         omitted: dict[Digest, int] = {}
         sizes: dict[Digest, int] = {}
-        lent: set[Digest] = set()
+        lent = set(self._lent)
         for output in named:
             layers = {layer.digest for image in output.images for layer in image.layers}
             for digest, size, blob in output.blobs:
