@@ -127,10 +127,10 @@ class Blobs:
         manifest = self.unpacked.manifest
         if manifest is not None and digest == manifest.config.digest:
             return BytesBlob(self.unpacked.config, digest)
-        there = self._writer.blob(digest)
-        if there is not None:
-            return there
         size = next((layer.size for layer in manifest.layers if layer.digest == digest), None) if manifest else None
+        there = self._writer.blob(digest)
+        if there is not None and size in (None, there.size):  # one of another size was cut off and is none
+            return there
         if size is None:
             return None
         for lender in self._lenders:
