@@ -4,7 +4,8 @@ The index says where each member begins and ends, so the layer is copied as a st
 again or written anew, whatever dialect, pax record or sparse map it has. Memory: a few steps of 512 KiB and the extension
 headers of one member.
 
-Bytes behind the last member stay as they are: end-of-archive blocks, padding, trailing data. A layer without end blocks gets
+Bytes behind the last member stay as they are: end-of-archive blocks, padding, trailing data. Where members go, trailing data
+becomes zeros: no reader shows it, and it may hold again what is to go (archives joined, or cut short). A layer without end gets
 them only when members are added, because readers need not agree on what stands behind an end that is missing.
 """
 
@@ -88,7 +89,7 @@ def rewrite(
         ended = False
         for piece in tar.rest():
             ended = True
-            yield bytes(piece)
+            yield bytes(len(piece)) if edit.drop else bytes(piece)
         if edit.add and not ended:
             yield tarwriter.END
 

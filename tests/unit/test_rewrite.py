@@ -130,7 +130,14 @@ TAILS = {"none": b"", "one block": bytes(512), "two": END, "data": END + b"more"
 @pytest.mark.parametrize("tail", TAILS.values(), ids=TAILS)
 def test_what_stands_behind_the_last_member_stays(tail: bytes) -> None:
     data = member(b"a", b"1") + member(b"b", b"2") + tail
-    assert member(b"a", b"1") + tail == rewritten(data, without(1))
+    got = rewritten(data, LayerEdit(replace={0: new(b"a")}))
+    assert tail == got[len(got) - len(tail) :]
+
+
+@pytest.mark.parametrize("tail", TAILS.values(), ids=TAILS)
+def test_where_members_go_only_zeros_stay_behind_the_last_member(tail: bytes) -> None:
+    data = member(b"a", b"1") + member(b"b", b"2") + tail
+    assert member(b"a", b"1") + bytes(len(tail)) == rewritten(data, without(1))
 
 
 def test_added_entries_stand_before_the_end_blocks() -> None:
