@@ -10,9 +10,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from ocitool import limits
 from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, UsageError
+from ocitool.errors import FormatError, LimitError, UsageError
 from ocitool.images.image import Image, Layer
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Descriptor
@@ -173,8 +174,11 @@ def finish(draft: Draft) -> Documents:
 
 
 def serialised(fields: Mapping[str, Any]) -> bytes:
-    """A document of ours: no white space, keys in the order they have."""
-    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    """A document of ours: no white space, keys in the order they have. `LimitError` for one that nobody could read again."""
+    raw = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    if len(raw) > limits.DOCUMENT_SIZE:
+        raise LimitError(f"a document of {len(raw)} bytes would come out, more than {limits.DOCUMENT_SIZE}")
+    return raw
 
 
 def _same(layers: Sequence[Descriptor], pieces: Sequence[Piece]) -> bool:

@@ -24,6 +24,7 @@ from ocitool.digest import Digest, verified
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
 from ocitool.reference import full
 from ocitool.spec import mediatypes
+from ocitool.spec.document import parse
 from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Index, strings
 from ocitool.task import Task, undisturbed
 from ocitool.transports import layout
@@ -224,7 +225,9 @@ def merged(old: Index | None, roots: Sequence[Root]) -> bytes:
     if old is not None and after == before:
         return old.raw
     fields["manifests"] = after
-    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    raw = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    parse(raw, "index.json")  # one beyond the limits could not be read again, by nobody who would drop something either
+    return raw
 
 
 class _Entries:
