@@ -9,8 +9,10 @@ An archive that leaves blobs out has no `manifest.json`, so that engines refuse 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -65,6 +67,7 @@ class ArchiveSink:
                 for piece in _compressed(bundle, self._compression, task):
                     temporary.write(piece)
             if self._force:
+                keep_mode(temporary, self._path)
                 temporary.replace(self._path)
             else:
                 temporary.place(self._path)
@@ -74,6 +77,19 @@ class ArchiveSink:
 
     def close(self) -> None:
         pass
+
+
+def keep_mode(temporary: Temporary, path: str) -> None:
+    """Gives a file that is to replace another that one's permissions, and its owner where we may: what only few might read
+    before is not for all to read now."""
+    with contextlib.suppress(FileNotFoundError):
+        old = os.stat(path)
+        mode = stat.S_IMODE(old.st_mode) & 0o777
+        with contextlib.suppress(OSError):
+            os.fchmod(temporary.descriptor, mode & 0o700)
+            if os.geteuid() == 0:
+                os.fchown(temporary.descriptor, old.st_uid, old.st_gid)
+            os.fchmod(temporary.descriptor, mode)
 
 
 def refused(path: str, *, force: bool) -> DestinationError | None:

@@ -25,6 +25,7 @@ from ocitool.layers.index import LayerIndex
 from ocitool.layers.tarwriter import END, header, sparse_header
 from ocitool.operations.reading import Reading
 from ocitool.task import Notice, Task
+from ocitool.transports.archive_sink import keep_mode
 from ocitool.transports.whole import Temporary, exists, sweep
 
 _BLOCK = 512
@@ -57,6 +58,9 @@ def unpack(reference: str, dest: str, reading: Reading, *, platform: str | None 
         raise DestinationError("a directory, where a tar is to be written", dest)
     if dest != "-" and not force and os.path.lexists(dest):
         raise exists(dest)
+    place = os.path.realpath(dest)  # `force` replaces the file that a link leads to, not the link
+    if dest != "-" and os.path.exists(place) and not os.path.isfile(place):
+        raise DestinationError("neither a file nor absent: a device or a pipe is not replaced", dest)
     image = reading.image(reference, platform)
     check(image)
     tree = Tree(reading.indexer().indexes(image))
@@ -67,7 +71,7 @@ def unpack(reference: str, dest: str, reading: Reading, *, platform: str | None 
             size += len(piece)
         sys.stdout.buffer.flush()
     else:
-        directory = os.path.dirname(dest) or "."
+        directory = os.path.dirname(place if force else dest) or "."
         sweep(directory)
         temporary = Temporary(directory)
         try:
@@ -75,7 +79,8 @@ def unpack(reference: str, dest: str, reading: Reading, *, platform: str | None 
                 temporary.write(piece)
                 size += len(piece)
             if force:
-                temporary.replace(dest)
+                keep_mode(temporary, place)
+                temporary.replace(place)
             else:
                 temporary.place(dest)
         finally:
