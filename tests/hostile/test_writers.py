@@ -1,0 +1,148 @@
+"""Images, layouts and destinations that would make a writing command lose something, hang, or believe what is not so."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.disk import fingerprint
+from support.images import image, index_of, layer_tar, layout_files, pretty, sha256, write_files, write_layout
+from support.layers import END, member
+
+from ocitool import limits
+from ocitool.spec import mediatypes
+
+Run = Callable[..., Any]
+REF = "org.opencontainers.image.ref.name"
+SECRET = b"the token nobody may read"
+
+
+def entries(layout: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((layout / "index.json").read_bytes())["manifests"]
+    return found
+
+
+# Stores
+
+
+@pytest.mark.parametrize(
+    "both",
+    [({}, {"annotations": {}}), ({"annotations": None}, {}), ({"x": 1}, {"x": True}), ({"x": 1}, {"x": 1.0})],
+    ids=["no annotations", "null", "true", "float"],
+)
+def test_of_two_entries_that_say_the_same_normalize_leaves_one(ocitool: Run, tmp_path: Path, both: Any) -> None:
+    one = image([layer_tar([("a", b"1")])])
+    layout = write_layout(tmp_path / "l", [one], index=index_of([{**one.descriptor, **more} for more in both]))
+    assert 0 == ocitool("layout", "normalize", layout).code
+    assert one.digest in {entry["digest"] for entry in entries(layout)}
+
+
+def test_gc_leaves_blobs_alone_that_are_another_layout_s(ocitool: Run, tmp_path: Path) -> None:
+    write_layout(tmp_path / "a", [image([layer_tar([("a", b"1")])], tag="a")])
+    other = write_layout(tmp_path / "b", [image([layer_tar([("b", b"2")])], tag="b")])
+    os.rename(other / "blobs", tmp_path / "own")
+    os.symlink("../a/blobs", other / "blobs")
+    before = fingerprint(tmp_path)
+    assert 9 == ocitool("layout", "gc", other).code
+    assert before == fingerprint(tmp_path)
+
+
+def test_an_index_that_nobody_could_read_again_is_not_written(ocitool: Run, tmp_path: Path) -> None:
+    one = image([layer_tar([("a", b"1")])], tag="a")
+    full = pretty(index_of([one.descriptor], annotations={"fill": ""}))
+    room = limits.DOCUMENT_SIZE - len(full) - 10
+    layout = write_layout(tmp_path / "l", [one], index=index_of([one.descriptor], annotations={"fill": "x" * room}))
+    before = (layout / "index.json").read_bytes()
+    more = write_layout(tmp_path / "more", [image([layer_tar([("b", b"2")])], tag="b")])
+    assert 7 == ocitool("copy", more, f"{layout}/").code
+    assert before == (layout / "index.json").read_bytes()
+
+
+# Indexes
+
+
+@pytest.mark.parametrize("words", [("edit", "--env", "A=1"), ("copy", "--compression", "zstd")], ids=["edit", "copy"])
+def test_an_index_that_names_the_same_often_costs_it_once(ocitool: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
+    one = image([layer_tar([("a", b"1")])])
+    blobs, entry = dict(one.blobs), dict(one.descriptor)
+    for _ in range(7):  # twenty to the seventh
+        raw = pretty(index_of([{**entry, "annotations": {"n": str(n)}} for n in range(20)]))
+        blobs[sha256(raw)] = raw
+        entry = {"mediaType": mediatypes.OCI_INDEX, "digest": sha256(raw), "size": len(raw)}
+    top = index_of([{**entry, "annotations": {REF: "app"}}])
+    files = {f"blobs/{digest.replace(':', '/')}": data for digest, data in blobs.items()}
+    layout = write_files(tmp_path / "l", {**layout_files([], index=top), **files})
+    command, *more = words
+    result = ocitool(command, "--format", "json", "--all-platforms", layout, f"{tmp_path}/out/", *more)
+    assert (0, 1) == (result.code, len(json.loads(result.out)["images"])), str(result)
+
+
+# Claims
+
+
+def test_a_lent_blob_is_hashed_also_where_it_needs_no_conversion(ocitool: Run, tmp_path: Path) -> None:
+    one = image([layer_tar([("a", b"1" * 1000)])], tag="a")
+    files = layout_files([one])
+    path = "blobs/" + sha256(one.layers[0]).replace(":", "/")
+    lacking = write_files(tmp_path / "lacking", {name: data for name, data in files.items() if name != path})
+    lying = write_files(tmp_path / "lying", {**files, path: one.layers[0][:-1] + b"!"})
+    assert 5 == ocitool("copy", lacking, f"{tmp_path}/out/", "--with", lying, "--compression", "gzip").code
+    assert not (tmp_path / "out").exists()
+
+
+def test_repack_takes_no_blob_that_was_cut_short_at_the_destination(ocitool: Run, tmp_path: Path) -> None:
+    one = image([layer_tar([("a", b"1" * 1000)])], tag="a")
+    source = write_layout(tmp_path / "source", [one])
+    ocitool("unpack", "--rootless", source, tmp_path / "u")
+    files = layout_files([one])
+    path = "blobs/" + sha256(one.layers[0]).replace(":", "/")
+    torn = write_files(tmp_path / "torn", {**files, path: b"cut"})
+    assert 0 == ocitool("repack", tmp_path / "u", f"{torn}/").code
+    assert one.layers[0] == (torn / path).read_bytes()
+
+
+# Secrets
+
+
+def test_what_rm_takes_out_is_not_left_behind_the_end_of_the_archive(ocitool: Run, tmp_path: Path) -> None:
+    joined = member(b"a") + member(b"s", SECRET) + END + member(b"s", SECRET) + END
+    layout = write_layout(tmp_path / "l", [image([joined], tag="a")])
+    ocitool("edit", layout, f"{tmp_path}/out/", "--rm", "/s")
+    stored = [path.read_bytes() for path in (tmp_path / "out/blobs/sha256").iterdir()]
+    unpacked = [gzip.decompress(data) for data in stored if data.startswith(b"\x1f\x8b")]
+    assert [False] == [SECRET in data for data in unpacked]
+
+
+@pytest.mark.parametrize("words", [("copy",), ("unpack", "--as", "tar")], ids=["archive", "flat tar"])
+def test_an_archive_that_is_replaced_stays_as_private_as_it_was(ocitool: Run, tmp_path: Path, words: Any) -> None:
+    layout = write_layout(tmp_path / "l", [image([layer_tar([("a", b"1")])], tag="a")])
+    (tmp_path / "own.tar").touch(mode=0o600)
+    command, *more = words
+    assert 0 == ocitool(command, "--force", *more, layout, tmp_path / "own.tar").code
+    assert 0o600 == stat.S_IMODE((tmp_path / "own.tar").stat().st_mode)
+
+
+# What is no file
+
+
+@pytest.mark.parametrize("words", [("copy",), ("unpack", "--as", "tar")], ids=["archive", "flat tar"])
+def test_force_replaces_no_pipe_or_device(ocitool: Run, tmp_path: Path, words: Any) -> None:
+    layout = write_layout(tmp_path / "l", [image([layer_tar([("a", b"1")])], tag="a")])
+    os.mkfifo(tmp_path / "pipe.tar")
+    command, *more = words
+    assert 9 == ocitool(command, "--force", *more, layout, tmp_path / "pipe.tar").code
+    assert stat.S_ISFIFO((tmp_path / "pipe.tar").lstat().st_mode)
+
+
+def test_force_replaces_the_file_that_a_link_leads_to(ocitool: Run, tmp_path: Path) -> None:
+    layout = write_layout(tmp_path / "l", [image([layer_tar([("a", b"1")])], tag="a")])
+    (tmp_path / "file.tar").write_bytes(b"old")
+    (tmp_path / "link.tar").symlink_to("file.tar")
+    assert 0 == ocitool("unpack", "--as", "tar", "--force", layout, tmp_path / "link.tar").code
+    assert (True, False) == ((tmp_path / "link.tar").is_symlink(), (tmp_path / "file.tar").read_bytes() == b"old")
