@@ -190,7 +190,8 @@ def _kernel_copy(blob: FileBlob, descriptor: int, task: Task, label: str, where:
     if whole and os.lseek(descriptor, 0, os.SEEK_CUR) == 0:
         with contextlib.suppress(OSError):
             fcntl.ioctl(descriptor, FICLONE, source)
-            os.lseek(descriptor, 0, os.SEEK_END)
+            if os.lseek(descriptor, 0, os.SEEK_END) != blob.size:  # it was cut off a moment ago
+                raise IntegrityError(f"{blob.size} bytes are stated, and there are others now")
             task.advance(label, blob.size, blob.size)
             return True
     done = 0
