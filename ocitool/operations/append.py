@@ -25,7 +25,7 @@ from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.scan import scan
 from ocitool.operations import revising
 from ocitool.operations.reading import Reading
-from ocitool.operations.writing import Writer, Writing, Written, source_date, timestamp
+from ocitool.operations.writing import Writer, Writing, Written, refuse_inside, source_date, timestamp
 from ocitool.task import Task
 
 Kinds = Literal["layer", "upperdir"]
@@ -50,6 +50,8 @@ def append(
         raise UsageError("nothing to append", hint="--layer DIR, --layer TAR or --upperdir DIR")
     for addition in additions:
         _check(addition)
+        if os.path.isdir(addition.path):
+            refuse_inside(writing.destination, addition.path)
     opened = reading.open(reference, "layers")
     with Writer(writing, reading) as writer:
         maker = _Maker(additions, writer, reading.task, message)

@@ -315,6 +315,14 @@ class Writer:
                 self.task.notice("zstd", "layers in zstd: older engines refuse them; --compression gzip converts")
 
 
+def refuse_inside(destination: str, directory: str) -> None:
+    """`UsageError` for a destination in a directory that becomes part of the image: what is written would be read."""
+    target = destinations.parse(destination)
+    inside = os.path.realpath(directory).rstrip("/") + "/"
+    if target.kind != "stdout" and (os.path.realpath(target.path) + "/").startswith(inside):
+        raise UsageError(f"the destination stands in {directory}, which goes into the image", target.path)
+
+
 def _missing(digest: Digest, where: str) -> NotFoundError:
     return NotFoundError(
         f"the blob {digest} is not here", where,

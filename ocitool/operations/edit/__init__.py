@@ -5,6 +5,7 @@ Layers are opened only where content is asked for: an edit of the configuration 
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 from ocitool.errors import UsageError
@@ -18,7 +19,7 @@ from ocitool.operations import revising
 from ocitool.operations.edit.adding import parse as addition
 from ocitool.operations.edit.content import Content, Editor
 from ocitool.operations.reading import Reading
-from ocitool.operations.writing import Writer, Writing, Written, source_date, timestamp
+from ocitool.operations.writing import Writer, Writing, Written, refuse_inside, source_date, timestamp
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import Opened
@@ -36,6 +37,9 @@ def edit(
     """
     if not settings and not content and writing.compression is None:
         raise UsageError("nothing to edit", hint="ocitool edit --help lists what can be; ocitool copy writes it as it is")
+    for one in content.add:
+        if os.path.isdir(one.source):
+            refuse_inside(writing.destination, one.source)
     opened = reading.open(reference, "layers")
     with Writer(writing, reading) as writer:
         editor = Editor(content, reading, writer)

@@ -30,7 +30,7 @@ from ocitool.layers.rewrite import write_new
 from ocitool.operations import revising
 from ocitool.operations.reading import Reading
 from ocitool.operations.repack.unpacked import Blobs, open_unpacked
-from ocitool.operations.writing import Writer, Writing, Written, source_date, timestamp, unpacked
+from ocitool.operations.writing import Writer, Writing, Written, refuse_inside, source_date, timestamp, unpacked
 from ocitool.task import Task
 
 Mode = Literal["rewrite", "append"]
@@ -53,6 +53,7 @@ def repack(directory: str, question: Question, reading: Reading, writing: Writin
     if question.mode == "append" and question.keep_base is not None:
         raise UsageError("--keep-base is for --mode rewrite: to append keeps every layer")
     found = open_unpacked(directory)
+    refuse_inside(writing.destination, found.rootfs)
     references = [one for one in (question.source, found.reference) if one is not None]
     with Writer(writing, reading) as writer:
         blobs = Blobs(found, references, writer, reading)
