@@ -116,8 +116,8 @@ def walk(root: Root, task: Task) -> Iterator[Seen]:
                 if kind == stat.S_IFSOCK:
                     socket, sockets = socket or path, sockets + 1
                     continue
-                if len(path) > limits.PATH_LENGTH:
-                    raise LimitError(f"a path longer than {limits.PATH_LENGTH} bytes", shown(path))
+                if len(path) > limits.PATH_LENGTH or path.count(b"/") > limits.PATH_DEPTH:
+                    raise LimitError("a path longer or deeper than a layer may hold", shown(path))
                 yield Seen(path, status, at, name)
                 if kind == stat.S_IFDIR:
                     task.check()

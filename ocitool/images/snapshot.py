@@ -262,6 +262,8 @@ def _varint(number: int) -> bytes:
 def read(path: str | os.PathLike[str]) -> tuple[Header, Iterator[Recorded]]:
     """The header, and the rows as they are read. The file is closed when the rows end or are dropped."""
     where = os.fspath(path)
+    if os.path.exists(where) and not os.path.isfile(where):
+        raise FormatError("not a regular file", where)  # a pipe would have us wait
     file = OpenFile(where)
     lines = _lines(FileBlob(file, 0, file.size), where)
     first = next(lines, None)

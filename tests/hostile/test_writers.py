@@ -16,6 +16,7 @@ from support.images import image, index_of, layer_tar, layout_files, pretty, sha
 from support.layers import END, member
 
 from ocitool import limits
+from ocitool.images.workplace import OPEN_DIRECTORY, remove
 from ocitool.spec import mediatypes
 
 Run = Callable[..., Any]
@@ -146,3 +147,60 @@ def test_force_replaces_the_file_that_a_link_leads_to(ocitool: Run, tmp_path: Pa
     (tmp_path / "link.tar").symlink_to("file.tar")
     assert 0 == ocitool("unpack", "--as", "tar", "--force", layout, tmp_path / "link.tar").code
     assert (True, False) == ((tmp_path / "link.tar").is_symlink(), (tmp_path / "file.tar").read_bytes() == b"old")
+
+
+# Directories that go into an image
+
+
+@pytest.fixture
+def unpacked(ocitool: Run, tmp_path: Path) -> Path:
+    layout = write_layout(tmp_path / "l", [image([layer_tar([("a", b"1")])], tag="a")])
+    ocitool("unpack", "--rootless", layout, tmp_path / "u")
+    return tmp_path / "u"
+
+
+@pytest.mark.parametrize("place", ["out/", "out.tar", "b/../out.tar"])
+def test_no_image_is_written_into_the_directory_that_it_is_made_of(ocitool: Run, unpacked: Path, place: str) -> None:
+    (unpacked / "rootfs/b").mkdir()
+    root = f"{unpacked}/rootfs"
+    layout = unpacked.parent / "l"
+    codes = [
+        ocitool(*words, f"{root}/{place}", *more).code
+        for words, more in (
+            (("repack", unpacked), ()),
+            (("append", layout), ("--layer", root)),
+            (("edit", layout), ("--add", f"{root}:/new")),
+        )
+    ]
+    assert ([2, 2, 2], False) == (codes, os.path.exists(f"{root}/{place.rpartition('/')[2] or 'out'}"))
+
+
+def test_a_link_in_the_place_of_the_root_is_not_followed(ocitool: Run, unpacked: Path, tmp_path: Path) -> None:
+    (unpacked / "rootfs").rename(tmp_path / "elsewhere")
+    (unpacked / "rootfs").symlink_to("../elsewhere")
+    assert (6, False) == (ocitool("repack", unpacked, tmp_path / "o.tar").code, (tmp_path / "o.tar").exists())
+
+
+@pytest.mark.parametrize("name", ["reference.json", "config.json", "manifest.json", "snapshot"])
+def test_a_pipe_in_the_place_of_a_document_is_refused_without_waiting(ocitool: Run, unpacked: Path, name: str) -> None:
+    (unpacked / "image" / name).unlink()
+    os.mkfifo(unpacked / "image" / name)
+    assert 4 == ocitool("repack", unpacked, unpacked.parent / "o.tar").code
+
+
+def test_a_tree_deeper_than_layers_are_read_is_not_written(ocitool: Run, unpacked: Path) -> None:
+    at = os.open(unpacked / "rootfs", os.O_RDONLY)
+    for _ in range(limits.PATH_DEPTH + 2):
+        os.mkdir("d", dir_fd=at)
+        below = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    try:
+        assert 7 == ocitool("repack", unpacked, unpacked.parent / "o.tar").code
+    finally:  # rm would manage, who clears away after tests does not
+        root = os.open(unpacked / "rootfs", OPEN_DIRECTORY)
+        top = os.open("d", OPEN_DIRECTORY, dir_fd=root)
+        remove(root, b"d", top)
+        os.close(top)
+        os.close(root)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, IntegrityError, NotFoundError, UnsupportedError
+from ocitool.errors import FormatError, IntegrityError, NotFoundError, UnsafeError, UnsupportedError
 from ocitool.images import select
 from ocitool.images.image import Image, from_manifest
 from ocitool.operations.reading import Reading
@@ -65,6 +65,11 @@ def open_unpacked(directory: str) -> Unpacked:
     words = isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)
     if not (reference is None or isinstance(reference, str)) or not isinstance(tags, list) or not words:
         raise FormatError("it does not say where the image came from", where, hint=_AGAIN)
+    if os.path.islink(os.path.join(directory, "rootfs")):
+        raise UnsafeError(
+            "a link in the place of the root, which may lead to any directory", os.path.join(directory, "rootfs"),
+            hint="a directory moved elsewhere can be mounted there (mount --bind)",
+        )  # fmt: skip
     config = _document(os.path.join(folder, "config.json"))
     descriptor, manifest = _manifest(folder, fields.get("manifestDescriptor"))
     if manifest is not None and _digest(config, manifest.config.digest) != manifest.config.digest:
@@ -96,6 +101,8 @@ def _digest(data: bytes, like: Digest) -> Digest:
 
 
 def _document(path: str) -> bytes:
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise FormatError("not a regular file", path, hint=_AGAIN)  # a pipe would have us wait
     file = OpenFile(path)
     if file.size > limits.DOCUMENT_SIZE:
         raise FormatError(f"a document of {file.size} bytes", path, hint=_AGAIN)
