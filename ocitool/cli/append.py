@@ -59,4 +59,4 @@ def append(
         result = operation.append(
             src, additions, reading, writing, message=message, platform=platform, all_platforms=all_platforms
         )
-        o.write_written(result, format, report, quiet=quiet)
+    o.write_written(result, format, report, quiet=quiet)

@@ -34,7 +34,8 @@ def cat(
     debug: o.Debug = False,
 ) -> None:
     """Print a file of the merged file system, or of one layer, byte for byte."""
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
+    terminal = sys.stdout.isatty()  # the file is printed while it is read: there it would stand among the bars
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, bars=not terminal) as reading:
         out = sys.stdout.buffer
         for piece in listing.cat(ref, path, reading, layer=layer, platform=platform):
             out.write(piece)

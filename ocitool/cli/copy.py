@@ -55,4 +55,4 @@ def copy(
             omit=operation.omitted(omit or (), reading),
         )  # fmt: skip
         result = operation.copy(refs[:-1], reading, writing, platform=platform, all_platforms=all_platforms)
-        o.write_written(result, format, report, quiet=quiet)
+    o.write_written(result, format, report, quiet=quiet)

@@ -70,19 +70,19 @@ def diff(
             result = operation.diff_platforms(a, b, question, reading)
         else:
             result = operation.diff(a, b, question, reading, platform=platform)
-        if format is o.ReviewFormat.json:
-            from ocitool.report.json.diff import diff as fields
-            from ocitool.report.json.fields import text as json_text
+    if format is o.ReviewFormat.json:
+        from ocitool.report.json.diff import diff as fields
+        from ocitool.report.json.fields import text as json_text
 
-            o.write([json_text(fields(result))], report)
-        elif format is o.ReviewFormat.markdown:
-            from ocitool.report import markdown
+        o.write([json_text(fields(result))], report)
+    elif format is o.ReviewFormat.markdown:
+        from ocitool.report import markdown
 
-            o.write([markdown.diff(result, stat=stat)], report)
-        else:
-            from ocitool.report.text import diff as text
-            from ocitool.report.text.parts import Paint
+        o.write([markdown.diff(result, stat=stat)], report)
+    else:
+        from ocitool.report.text import diff as text
+        from ocitool.report.text.parts import Paint
 
-            o.write(text.diff(result, Paint(o.colour(no_color, report)), stat=stat), report)
+        o.write(text.diff(result, Paint(o.colour(no_color, report)), stat=stat), report)
     failed = bool(result.failures) if question.rules else not result.identical
     raise typer.Exit(1 if failed else 0)

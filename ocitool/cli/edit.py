@@ -115,9 +115,9 @@ def edit(
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
         writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply)
         result = operation.edit(src, asked, content, reading, writing, platform=platform, all_platforms=all_platforms)
-        o.write_written(result, format, report)
-        if result.findings:
-            _warn(result.details)
+    o.write_written(result, format, report, quiet=quiet)
+    if result.findings:
+        _warn(result.details)
     raise typer.Exit(1 if result.findings else 0)
 
 

@@ -53,27 +53,30 @@ def inspect(
     if platform and all_platforms:
         raise UsageError("--platform and --all-platforms exclude each other")
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
-        if raw is not None or digest:
+        plain = digest or raw is not None
+        if plain:
             data, known = operation.raw(ref, raw.value if raw else "manifest", reading, platform)
-            if digest:
-                print(known)
-            else:
-                sys.stdout.buffer.write(data)
-            return
-        result = operation.inspect(
-            ref, reading, files=files, top=top, platform=platform, all_platforms=all_platforms
-        )
-        if format is o.ReviewFormat.json:
-            from ocitool.report.json.fields import text as json_text
-            from ocitool.report.json.inspect import inspect as fields
-
-            o.write([json_text(fields(result))], report)
-        elif format is o.ReviewFormat.markdown:
-            from ocitool.report import markdown
-
-            o.write([markdown.inspect(result)], report)
         else:
-            from ocitool.report.text import inspect as text
-            from ocitool.report.text.parts import Paint
+            result = operation.inspect(
+                ref, reading, files=files, top=top, platform=platform, all_platforms=all_platforms
+            )
+    if plain:
+        if digest:
+            print(known)
+        else:
+            sys.stdout.buffer.write(data)
+        return
+    if format is o.ReviewFormat.json:
+        from ocitool.report.json.fields import text as json_text
+        from ocitool.report.json.inspect import inspect as fields
 
-            o.write(text.inspect(result, Paint(o.colour(no_color, report))), report)
+        o.write([json_text(fields(result))], report)
+    elif format is o.ReviewFormat.markdown:
+        from ocitool.report import markdown
+
+        o.write([markdown.inspect(result)], report)
+    else:
+        from ocitool.report.text import inspect as text
+        from ocitool.report.text.parts import Paint
+
+        o.write(text.inspect(result, Paint(o.colour(no_color, report))), report)

@@ -43,7 +43,8 @@ def rm(
     with o.running(quiet=quiet) as reading:
         from ocitool.operations import layout as operation
 
-        _write("rm", operation.remove(directory, names, reading.task, referrers=referrers, dry_run=dry_run), format, report)
+        result = operation.remove(directory, names, reading.task, referrers=referrers, dry_run=dry_run)
+    _write("rm", result, format, report)
 
 
 _GC = """\b
@@ -74,7 +75,8 @@ def gc(
     with o.running(quiet=quiet) as reading:
         from ocitool.operations import layout as operation
 
-        _write("gc", operation.collect(directory, reading.task, dry_run=dry_run), format, report)
+        result = operation.collect(directory, reading.task, dry_run=dry_run)
+    _write("gc", result, format, report)
 
 
 _LINK = """\b
@@ -104,7 +106,7 @@ def link(
         from ocitool.operations import layout as operation
 
         result = operation.link(directories, reading.task, dry_run=dry_run)
-        _write("link", result, format, report)
+    _write("link", result, format, report)
     if result.damaged:
         raise typer.Exit(1)
 
@@ -146,7 +148,7 @@ def normalize(
         from ocitool.operations import layout as operation
 
         result = operation.normalize(directory, reading.task, verify=verify, dry_run=dry_run)
-        _write("normalize", result, format, report)
+    _write("normalize", result, format, report)
     if any(finding.severity == "error" for finding in result.findings):
         raise typer.Exit(1)
 

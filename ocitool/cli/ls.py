@@ -40,11 +40,11 @@ def ls(
     """List the merged file system, or one layer's entries."""
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
         result = listing.ls(ref, path, reading, layer=layer, recursive=recursive, platform=platform)
-        if format is o.Format.json:
-            from ocitool.report.json.ls import ls as lines
+    if format is o.Format.json:
+        from ocitool.report.json.ls import ls as lines
 
-            o.write(lines(result), report)
-        else:
-            from ocitool.report.text import ls as text
+        o.write(lines(result), report)
+    else:
+        from ocitool.report.text import ls as text
 
-            o.write(text.ls(result, long=long), report)
+        o.write(text.ls(result, long=long), report)

@@ -92,16 +92,19 @@ def write_written(result: Written, format: Format, report: str | None, *, quiet:
 
 
 @contextmanager
-def running(*, verify: bool = False, no_cache: bool = False, jobs: int = 4, quiet: bool = False) -> Iterator[Reading]:
-    """A reading whose task shows progress on a terminal, and whose notices go to standard error at the end."""
-    terminal = sys.stderr is not None and sys.stderr.isatty() and not quiet
+def running(
+    *, verify: bool = False, no_cache: bool = False, jobs: int = 4, quiet: bool = False, bars: bool = True
+) -> Iterator[Reading]:
+    """A reading whose task shows progress on a terminal, and whose notices go to standard error at the end. A report is
+    printed after it: what is printed inside stands among the bars."""
+    terminal = sys.stderr is not None and sys.stderr.isatty() and bars and not quiet
     advance = None
     finish = None
     if terminal:
         from ocitool.cli.progress import Bars
 
-        bars = Bars()
-        advance, finish = bars.advance, bars.close
+        shown_bars = Bars()
+        advance, finish = shown_bars.advance, shown_bars.close
     _allow_files()
     with Task(jobs=jobs, advance=advance) as task:
         try:

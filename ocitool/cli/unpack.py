@@ -82,22 +82,22 @@ def unpack(
 
             what = "flat"
             result = flat.unpack(ref, dest, reading, platform=platform, force=force)
-            if dest == "-" and report is None:
-                return
         else:
             from ocitool.operations.unpack import editable
 
             what = "unpack"
             result = editable.unpack(ref, dest, reading, form=form.value, platform=platform, owners=owners)
-        if format is o.Format.json:
-            from ocitool.report.json import fields
-            from ocitool.report.json import unpack as json
+    if form is As.tar and dest == "-" and report is None:
+        return
+    if format is o.Format.json:
+        from ocitool.report.json import fields
+        from ocitool.report.json import unpack as json
 
-            o.write([fields.text(getattr(json, what)(result))], report)
-        else:
-            from ocitool.report.text import unpack as text
+        o.write([fields.text(getattr(json, what)(result))], report)
+    else:
+        from ocitool.report.text import unpack as text
 
-            o.write(getattr(text, what)(result), report)
+        o.write(getattr(text, what)(result), report)
 
 
 def _only(form: As, given: object, what: str, *forms: As) -> None:

@@ -57,16 +57,16 @@ def validate(
             results = [operation.validate_document(as_.value, _document(ref), ref) for ref in refs]
         else:
             results = [operation.validate(ref, reading.task) for ref in refs]
-        if format is o.Format.json:
-            from ocitool.report.json.fields import text as json_text
-            from ocitool.report.json.validate import validation as fields
+    if format is o.Format.json:
+        from ocitool.report.json.fields import text as json_text
+        from ocitool.report.json.validate import validation as fields
 
-            o.write([json_text(fields(results))], report)
-        else:
-            from ocitool.report.text import validate as text
-            from ocitool.report.text.parts import Paint
+        o.write([json_text(fields(results))], report)
+    else:
+        from ocitool.report.text import validate as text
+        from ocitool.report.text.parts import Paint
 
-            o.write(text.validation(results, Paint(o.colour(no_color, report))), report)
+        o.write(text.validation(results, Paint(o.colour(no_color, report))), report)
     raise typer.Exit(0 if all(result.valid for result in results) else 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -36,8 +37,6 @@ def layout(tmp_path: Path) -> Path:
 
 def blob(layout: Path, number: int) -> Path:
     """The stored layer of the only image."""
-    import json
-
     manifest = json.loads((layout / "index.json").read_bytes())["manifests"][0]["digest"]
     layers = json.loads((layout / "blobs" / manifest.replace(":", "/")).read_bytes())["layers"]
     return layout / "blobs" / layers[number]["digest"].replace(":", "/")
@@ -300,6 +299,29 @@ def test_colour_on_a_terminal_unless_someone_objects(testdata: Path) -> None:
     assert b"\x1b" not in on_a_terminal(*words, NO_COLOR="1")
     assert b"\x1b" not in on_a_terminal(*words, "--no-color", **environment)
     assert b"\x1b" not in on_a_terminal(*words, TERM="dumb", NO_COLOR="")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("inspect", "--files", "-"), ("ls", "-"), ("diff", "-", "ARCHIVE"), ("validate", "-"), ("copy", "-", "OUT/x.tar"),
+     ("unpack", "-", "OUT/x"), ("edit", "-", "OUT/x.tar", "--env", "A=1")],
+)  # fmt: skip
+def test_a_report_never_stands_among_the_bars(words: tuple[str, ...], archive: Path, tmp_path: Path) -> None:
+    """Bars draw on standard error, which is a terminal here, once the input has kept them waiting; the report is another
+    stream's."""
+    places = {"ARCHIVE": str(archive), "OUT": str(tmp_path)}
+    named = [places.get(word, word.replace("OUT/", f"{tmp_path}/")) for word in words]
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*OCITOOL, *named, "--format", "json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=slave,
+        env={**os.environ, "TERM": "xterm", "OCITOOL_CACHE_DIR": str(tmp_path / "cache")},
+    )  # fmt: skip
+    os.close(slave)
+    time.sleep(1.5)  # until bars are due
+    report = process.communicate(archive.read_bytes(), timeout=30)[0]
+    drawn = os.read(master, 65536)
+    os.close(master)
+    assert (words[0], True) == (json.loads(report)["report"], b"\x1b[" in drawn)
 
 
 def test_standard_input_that_is_a_terminal_is_refused() -> None:
