@@ -133,7 +133,7 @@ class Engine:
 
 
 @contextmanager
-def _engine(driver: str, parent: str) -> Iterator[Engine]:
+def private_engine(driver: str, parent: str) -> Iterator[Engine]:
     """A private dockerd on a Unix socket, without a network; it ends, by its own process id, with the context."""
     # A socket's path has at most 107 bytes, so not under pytest's own temporary directory.
     base = Path(tempfile.mkdtemp(prefix="oci-", dir=parent))
@@ -169,7 +169,7 @@ def docker_engine() -> Iterator[Engine]:
     """An engine that keeps each layer as a whole directory (vfs), which every file system can."""
     _need("dockerd", "docker", "root")
     try:
-        with _engine("vfs", "/tmp") as engine:
+        with private_engine("vfs", "/tmp") as engine:
             yield engine
     except NoEngine as error:
         pytest.fail(f"dockerd did not start:\n{error}", pytrace=False)
@@ -183,7 +183,7 @@ def overlay_engine() -> Iterator[Engine]:
         refused = []
         for parent in ("/tmp", "/dev/shm"):
             try:
-                engine = stack.enter_context(_engine("overlay2", parent))
+                engine = stack.enter_context(private_engine("overlay2", parent))
             except (NoEngine, OSError) as error:
                 refused.append(f"{parent}: {error}")
                 continue

@@ -41,6 +41,9 @@ DOCKERS_OWN = {b".dockerenv", b"dev", b"dev/console", b"dev/pts", b"dev/shm", b"
                b"etc/mtab", b"etc/resolv.conf", b"proc", b"sys"}  # fmt: skip
 """What an engine puts into every container: ignored where the image has no such path, and its time where it has."""
 
+MASKED = {b"dev/console", b"etc/hostname", b"etc/hosts", b"etc/mtab", b"etc/resolv.conf"}
+"""Those of them that it mounts or links something of its own over, whatever the image has there."""
+
 KINDS = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.SYMLINK: "link", Kind.CHAR: "char", Kind.BLOCK: "block",
          Kind.FIFO: "fifo", Kind.HARDLINK: "broken"}  # fmt: skip
 STAT_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link", stat.S_IFCHR: "char",
@@ -167,7 +170,7 @@ def differences(judge: str, name: str, we: FileSystem, they: FileSystem) -> list
             told.append(f"{path!r}: only {'ocitool' if path in we else judge} has it")
             continue
         for field, value in we[path].items():
-            if judge == "docker" and path in DOCKERS_OWN and field == "mtime":
+            if judge == "docker" and (path in MASKED or (path in DOCKERS_OWN and field == "mtime")):
                 continue
             if value != they[path][field]:
                 if (path, field) in expected:

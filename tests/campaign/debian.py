@@ -1,0 +1,119 @@
+"""A real Debian image, some 12,000 entries, by the command line: unpacked and put together again; edited; judged.
+
+The image is the benchmarks' (`tests/benchmarks/image.py WORK field`), which is made where it is missing. Findings are yielded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from conftest import NoEngine, private_engine
+from support.judges import FileSystem, coarse, differences, of_container, of_directory, of_umoci, ours
+
+from ocitool.operations.reading import Reading
+from ocitool.task import Task
+
+ROOT = Path(__file__).resolve().parents[2]
+EDITED = "srv/app/main.py"
+Say = Callable[[str], None]
+
+
+def run(work: Path, say: Say) -> Iterator[str]:
+    """All of it. `work`: the folder of the benchmarks' images, in which a temporary one needs some 5 GB."""
+    if not (work / "field-a/index.json").exists():
+        say(f"making the image in {work}")
+        subprocess.run([sys.executable, ROOT / "tests/benchmarks/image.py", work, "field"], check=True)
+    with tempfile.TemporaryDirectory(dir=work) as name:
+        place = Path(name)
+        source = str(work / "field-a")
+        _ocitool(place, say, "unpack", source, place / "work")
+        stated = _only(work / "field-a")
+        say(f"{stated}, {sum(len(d) + len(f) for _, d, f in os.walk(place / 'work/rootfs'))} paths")
+        for destination in (f"{place}/same/", place / "same.tar"):
+            report = _ocitool(place, say, "repack", place / "work", destination)
+            if (stated, 0) != (report["images"][0]["digest"], report["bytes"]["written"]):
+                yield f"unchanged, into {destination}: {report['images'][0]['digest']}, {report['bytes']}, not {stated}"
+        yield from _edits(place, source, say)
+
+
+def _edits(place: Path, source: str, say: Say) -> Iterator[str]:
+    root = place / "work/rootfs"
+    with open(root / EDITED, "ab") as file:
+        file.write(b"# edited\n")
+    before = _layers(place / "same")
+    directory = of_directory(os.fsencode(root))
+    for mode in ("rewrite", "append"):
+        layout, name = place / mode, f"field:{mode}"
+        report = _ocitool(place, say, "repack", place / "work", f"{layout}/", "--mode", mode, "--tag", name)
+        layers = [layer["digest"] for layer in report["images"][0]["layers"]]
+        origins = [layer["origin"] for layer in report["images"][0]["layers"]]
+        others = [new for old, new in zip(before, layers, strict=False) if old != new]
+        say(f"{mode}: layers {', '.join(origins)}; {report['bytes']}")
+        if (len(others), len(layers)) != ((1, len(before)) if mode == "rewrite" else (0, len(before) + 1)):
+            yield f"{mode}: {len(others)} of {len(before)} layers are others, now {len(layers)}"
+        diff = _ocitool(place, say, "diff", source, f"{layout}:{name}", codes=(1,))
+        paths = [change["path"] for change in diff["files"]]
+        if paths != [f"/{EDITED}"]:
+            yield f"{mode}: diff tells of {paths[:9]}"
+        _ocitool(place, say, "copy", f"{layout}:{name}", f"{place}/plain/", "--compression", "none")
+        tree = _tree(f"{place}/plain:{name}")  # of plain layers: each file is then found by seeking
+        yield from _told(f"{mode}: the directory", differences("directory", name, tree, directory), say)
+        seen = of_umoci(f"{layout}:{name}", place / "bundle")
+        yield from _told(f"{mode}: umoci", differences("umoci", name, tree, seen), say)
+        _ocitool(place, say, "copy", f"{layout}:{name}", place / f"{mode}.tar")
+        for driver in ("vfs", "overlay2"):
+            yield from _by_engine(driver, place / f"{mode}.tar", name, tree, say)
+
+
+def _by_engine(driver: str, archive: Path, name: str, tree: FileSystem, say: Say) -> Iterator[str]:
+    with ExitStack() as stack:
+        try:
+            docker = stack.enter_context(private_engine(driver, "/tmp"))
+        except NoEngine as error:
+            say(f"no engine with {driver}: {error}")
+            return
+        docker("load", "-i", archive)
+        seen = of_container(docker, name, archive.with_suffix(".export"))
+    yield from _told(f"{name}: docker with {driver}", differences("docker", name, coarse(tree), seen), say)
+
+
+def _told(who: str, told: list[str], say: Say) -> Iterator[str]:
+    say(f"{who} sees {'the same tree' if not told else f'{len(told)} differences'}")
+    yield from (f"{who}: {text}" for text in told[:20])
+
+
+def _tree(reference: str) -> FileSystem:
+    with Task() as task:
+        return ours(Reading(task, cached=False).image(reference, None), task)
+
+
+def _ocitool(place: Path, say: Say, *words: object, codes: tuple[int, ...] = (0,)) -> Any:
+    """The JSON report of a run."""
+    command = [sys.executable, "-m", "ocitool", *map(str, words), "--format", "json"]
+    env = {**os.environ, "OCITOOL_CACHE_DIR": str(place / "cache"), "PYTHONPATH": str(ROOT)}
+    began = time.monotonic()
+    done = subprocess.run(command, capture_output=True, env=env, check=False)
+    say(f"ocitool {words[0]}: {time.monotonic() - began:.1f} s")
+    if done.returncode not in codes:
+        raise SystemExit(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr.decode(errors='replace')}")
+    return json.loads(done.stdout)
+
+
+def _only(layout: Path) -> str:
+    """The digest that a layout's index states of its only image."""
+    (descriptor,) = json.loads((layout / "index.json").read_bytes())["manifests"]
+    return str(descriptor["digest"])
+
+
+def _layers(layout: Path) -> list[str]:
+    manifest = json.loads((layout / "blobs" / _only(layout).replace(":", "/")).read_bytes())
+    return [layer["digest"] for layer in manifest["layers"]]
