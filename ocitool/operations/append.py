@@ -21,11 +21,12 @@ from ocitool.images.tree import Tree
 from ocitool.images.upper import Member, members
 from ocitool.layers import codec as codecs
 from ocitool.layers import tarwriter
-from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.entry import Kind
 from ocitool.layers.scan import scan
 from ocitool.operations import revising
+from ocitool.operations.dates import clamped, timestamp
 from ocitool.operations.reading import Reading
-from ocitool.operations.writing import Writer, Writing, Written, refuse_inside, source_date, timestamp
+from ocitool.operations.writing import Writer, Writing, Written, refuse_inside
 from ocitool.task import Task
 
 Kinds = Literal["layer", "upperdir"]
@@ -165,9 +166,6 @@ def _plain(path: str, task: Task) -> Iterator[Member]:
                 yield entry, dirscan.open_file(below, at, entry) if entry.kind == Kind.FILE else iter(())
 
 
-def _clamped(member: Member) -> tuple[Entry, Iterator[bytes]]:
+def _clamped(member: Member) -> Member:
     entry, content = member
-    latest = source_date()
-    if latest is not None and entry.mtime > latest * 1_000_000_000:
-        entry = entry._replace(mtime=latest * 1_000_000_000)
-    return entry, content
+    return entry._replace(mtime=clamped(entry.mtime)), content

@@ -25,6 +25,7 @@ from ocitool.images.draft import Documents, Origin, Piece
 from ocitool.images.image import Image, Layer
 from ocitool.images.index import Referrer
 from ocitool.layers import codec as codecs
+from ocitool.operations.dates import timestamp as timestamp
 from ocitool.operations.reading import Reading
 from ocitool.operations.supplies import Supplies
 from ocitool.reference import full
@@ -426,22 +427,3 @@ def unpacked(blob: Blob, task: Task) -> Iterator[bytes]:
 
     with task.ahead(decoded()) as pieces:
         yield from pieces
-
-
-def timestamp() -> str:
-    """Now, or `SOURCE_DATE_EPOCH`, as documents write it."""
-    from datetime import UTC, datetime
-
-    epoch = source_date()
-    moment = datetime.now(UTC) if epoch is None else datetime.fromtimestamp(epoch, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def source_date() -> int | None:
-    """`SOURCE_DATE_EPOCH` in seconds (reproducible-builds.org); None where it is not set."""
-    text = os.environ.get("SOURCE_DATE_EPOCH")
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 12:
-        raise UsageError("SOURCE_DATE_EPOCH must be a whole number of seconds")
-    return int(text)

@@ -16,10 +16,11 @@ from ocitool.images.draft import Documents, Draft
 from ocitool.images.image import Image
 from ocitool.images.settings import Settings
 from ocitool.operations import revising
+from ocitool.operations.dates import source_date, timestamp
 from ocitool.operations.edit.adding import parse as addition
 from ocitool.operations.edit.content import Content, Editor
 from ocitool.operations.reading import Reading
-from ocitool.operations.writing import Writer, Writing, Written, refuse_inside, source_date, timestamp
+from ocitool.operations.writing import Writer, Writing, Written, refuse_inside
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import Opened

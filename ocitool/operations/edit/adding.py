@@ -15,7 +15,7 @@ from ocitool.images.plan.judge import differences, node_at
 from ocitool.images.tree import Directory, Tree, ref_of
 from ocitool.layers.entry import WHITEOUT_PREFIX, Entry, Kind, escapes, normalise
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.writing import source_date
+from ocitool.operations.dates import clamped
 from ocitool.task import Task
 
 Opener = Callable[[], Iterable[bytes]]
@@ -112,9 +112,7 @@ def _opener(root: str, path: bytes, entry: Entry) -> Opener:
 
 
 def _owned(entry: Entry, path: bytes) -> Entry:
-    latest = source_date()
-    mtime = entry.mtime if latest is None else min(entry.mtime, latest * 1_000_000_000)
-    return entry._replace(path=path, uid=0, gid=0, mtime=mtime)
+    return entry._replace(path=path, uid=0, gid=0, mtime=clamped(entry.mtime))
 
 
 def _parents(tree: Tree, whole: Tree, changes: dict[bytes, Change], entry: Entry) -> None:

@@ -28,9 +28,10 @@ from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import rewrite as rewritten
 from ocitool.layers.rewrite import write_new
 from ocitool.operations import revising
+from ocitool.operations.dates import clamped, timestamp
 from ocitool.operations.reading import Reading
 from ocitool.operations.repack.unpacked import Blobs, open_unpacked
-from ocitool.operations.writing import Writer, Writing, Written, refuse_inside, source_date, timestamp, unpacked
+from ocitool.operations.writing import Writer, Writing, Written, refuse_inside, unpacked
 from ocitool.task import Task
 
 Mode = Literal["rewrite", "append"]
@@ -225,16 +226,13 @@ def _diff_id(image: Image, layer: Layer, task: Task) -> Digest:
 
 def _clamped(changes: Iterable[Change], tree: Tree) -> list[Change]:
     """With no time that was set since later than `SOURCE_DATE_EPOCH`; times that the image had stay."""
-    latest = source_date()
-    if latest is None:
-        return list(changes)
     found = []
     for change in changes:
         entry = change.entry
-        if entry is not None and entry.mtime > latest * 1_000_000_000:
+        if entry is not None and (mtime := clamped(entry.mtime)) != entry.mtime:
             node = node_at(tree, change.path)
             if node is None or tree.entry(ref_of(node)).mtime != entry.mtime:
-                change = change._replace(entry=entry._replace(mtime=latest * 1_000_000_000))
+                change = change._replace(entry=entry._replace(mtime=mtime))
         found.append(change)
     return found
 

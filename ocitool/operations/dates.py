@@ -1,0 +1,33 @@
+"""Now, and the latest time that anything made here may have: both are `SOURCE_DATE_EPOCH` where it is set
+(reproducible-builds.org), so that the same command makes the same bytes."""
+
+from __future__ import annotations
+
+import os
+
+from ocitool.errors import UsageError
+
+
+def source_date() -> int | None:
+    """`SOURCE_DATE_EPOCH` in seconds; None where it is not set. `UsageError` where it is no number."""
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 12:
+        raise UsageError("SOURCE_DATE_EPOCH must be a whole number of seconds")
+    return int(text)
+
+
+def timestamp() -> str:
+    """Now, as documents write it."""
+    from datetime import UTC, datetime
+
+    epoch = source_date()
+    moment = datetime.now(UTC) if epoch is None else datetime.fromtimestamp(epoch, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def clamped(mtime: int) -> int:
+    """A file's time (ns), or `SOURCE_DATE_EPOCH` where it is later than that."""
+    latest = source_date()
+    return mtime if latest is None else min(mtime, latest * 1_000_000_000)
