@@ -99,11 +99,16 @@ def is_layout_name(text: str) -> bool:
     return _LAYOUT_NAME.fullmatch(text) is not None
 
 
+def is_bare(name: str) -> bool:
+    """Whether it is a tag alone, as layouts have them: it names no repository."""
+    return "/" not in name and ":" not in name
+
+
 def full(name: str) -> str:
-    """One spelling for names that mean one thing: in full; a bare tag, as layouts have them, as it stands."""
-    return qualified(name) if "/" in name or ":" in name else name
+    """One spelling for names that mean one thing: in full, or a bare tag as it stands."""
+    return name if is_bare(name) else qualified(name)
 
 
 def matches(name: str, tags: tuple[str, ...]) -> bool:
     """Whether one of an image's tags is this name: as it stands, by its full name, or by a layout's bare tag."""
-    return name in tags or any(qualified(name) == qualified(tag) for tag in tags if "/" in tag or ":" in tag)
+    return name in tags or any(qualified(name) == qualified(tag) for tag in tags if not is_bare(tag))

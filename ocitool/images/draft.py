@@ -6,16 +6,15 @@ not serialised again: an image with the same pieces and the same configuration k
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from ocitool import limits
 from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, LimitError, UsageError
+from ocitool.errors import FormatError, UsageError
 from ocitool.images.image import Image, Layer
 from ocitool.spec import mediatypes
+from ocitool.spec.document import serialised
 from ocitool.spec.manifest import Descriptor
 
 Origin = Literal["kept", "rewritten", "new", "squashed", "reused"]
@@ -171,14 +170,6 @@ def finish(draft: Draft) -> Documents:
             document["annotations"] = dict(draft.annotations)
     raw = serialised(document)
     return Documents(config, raw, media_type, pieces, Digest.of(raw), config_digest)
-
-
-def serialised(fields: Mapping[str, Any]) -> bytes:
-    """A document of ours: no white space, keys in the order they have. `LimitError` for one that nobody could read again."""
-    raw = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
-    if len(raw) > limits.DOCUMENT_SIZE:
-        raise LimitError(f"a document of {len(raw)} bytes would come out, more than {limits.DOCUMENT_SIZE}")
-    return raw
 
 
 def _same(layers: Sequence[Descriptor], pieces: Sequence[Piece]) -> bool:

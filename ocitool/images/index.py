@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ocitool.digest import Digest
 from ocitool.images import select
-from ocitool.images.draft import serialised
+from ocitool.spec.document import serialised
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Index
 from ocitool.transports.source import Source
 

@@ -13,7 +13,6 @@ from typing import Any
 from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import LimitError, NotFoundError
-from ocitool.images import draft as drafts
 from ocitool.images import index as indexes
 from ocitool.images import select
 from ocitool.images.closure import Closure, closure
@@ -23,8 +22,8 @@ from ocitool.images.select import Target
 from ocitool.limits import INDEX_DEPTH
 from ocitool.operations.writing import Output, Writer, WrittenImage, WrittenLayer, draft_output
 from ocitool.spec import mediatypes
-from ocitool.spec.document import parse_object
-from ocitool.spec.manifest import Descriptor, Index, Manifest
+from ocitool.spec.document import parse_object, serialised
+from ocitool.spec.manifest import Descriptor, Index, Manifest, named
 from ocitool.transports.opening import Opened
 from ocitool.transports.sink import DockerImage
 from ocitool.transports.source import Source
@@ -135,7 +134,7 @@ def _revised(source: Source, document: Index, writer: Writer, change: Change, pa
     kinds = {new["mediaType"] for new in replaced.values() if new is not None}
     if document.media_type == mediatypes.DOCKER_LIST and kinds & {mediatypes.OCI_MANIFEST, mediatypes.OCI_INDEX}:
         fields["mediaType"] = mediatypes.OCI_INDEX  # Docker's lists hold Docker's manifests only
-        return Index(drafts.serialised(fields), fields, source.where)
+        return Index(serialised(fields), fields, source.where)
     return Index(edited.raw, fields, source.where)
 
 
@@ -209,7 +208,7 @@ def index_of(opened: Opened, target: Target) -> tuple[Index, Descriptor]:
     assert document is not None and source.index is not None
     if document is source.index:
         manifests = [_nameless(entry.descriptor) for entry in target.entries]
-        raw = drafts.serialised({"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": manifests})
+        raw = serialised({"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": manifests})
         made = Index(raw, {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": manifests}, source.where)
         fields = {"mediaType": mediatypes.OCI_INDEX, "digest": str(made.digest), "size": len(raw)}
         return made, Descriptor(mediatypes.OCI_INDEX, made.digest, len(raw), fields)
@@ -220,8 +219,6 @@ def index_of(opened: Opened, target: Target) -> tuple[Index, Descriptor]:
 
 
 def _nameless(descriptor: Descriptor) -> dict[str, Any]:
-    from ocitool.transports.layout_sink import named
-
     return named(descriptor.fields, {})
 
 
@@ -231,5 +228,5 @@ def _name_lost(source: Source, gone: Sequence[Digest], writer: Writer) -> None:
             continue  # an index's own: told where it is dropped
         name = ", ".join(referrer.tags) or str(referrer.digest)
         writer.task.notice(
-            "referrer", f"{source.where}: the {referrer.kind} {name} speaks of {referrer.subject}, which the result is not"
+            "referrer", f"{source.where}: the {referrer.kind} {name} speaks of {referrer.subject}: not of the changed image"
         )

@@ -62,6 +62,14 @@ def parse_object(raw: bytes, where: str) -> dict[str, Any]:
     return value
 
 
+def serialised(value: Any) -> bytes:
+    """A document of ours: no white space, keys in the order they have. `LimitError` for one that nobody could read again."""
+    raw = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    if len(raw) > limits.DOCUMENT_SIZE:
+        raise LimitError(f"a document of {len(raw)} bytes would come out, more than {limits.DOCUMENT_SIZE}")
+    return raw
+
+
 def _check_depth(raw: bytes, where: str) -> None:
     """Bounds nesting before the parser recurses. Counts brackets outside of strings."""
     if max(raw.count(b"["), raw.count(b"{")) < limits.DOCUMENT_DEPTH // 2:

@@ -79,6 +79,17 @@ class Descriptor(NamedTuple):
         return content
 
 
+def named(descriptor: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """A descriptor with these names (`REF_NAME`, `CONTAINERD_NAME`) and no others; all else of it stays."""
+    entry = dict(descriptor)
+    given = entry.pop("annotations", None)
+    kept = {k: v for k, v in given.items() if k not in (REF_NAME, CONTAINERD_NAME)} if isinstance(given, dict) else {}
+    annotations = {**kept, **names}
+    if annotations:
+        entry["annotations"] = annotations
+    return entry
+
+
 def strings(value: object) -> dict[str, str]:
     """The members of an object that are strings; of annotations and labels, all that are valid."""
     if not isinstance(value, dict):

@@ -10,7 +10,6 @@ An archive that leaves blobs out has no `manifest.json`, so that engines refuse 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 import sys
@@ -24,9 +23,10 @@ from ocitool.errors import DestinationError, UsageError
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Entry, Kind
 from ocitool.spec import mediatypes
-from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME
+from ocitool.spec.document import serialised
+from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, named
 from ocitool.task import Task
-from ocitool.transports.layout_sink import LAYOUT_FILE, named
+from ocitool.transports.layout import LAYOUT_FILE
 from ocitool.transports.sink import Bundle, Root, Stored
 from ocitool.transports.whole import Temporary, exists, nameless, sweep, write_all
 
@@ -38,8 +38,6 @@ _BLOCK = 512
 
 class ArchiveSink:
     """An archive file. `force`: an old one is replaced, whole; `compression`: of the archive itself."""
-
-    transport = "archive"
 
     def __init__(self, path: str, *, force: bool = False, compression: str = "none") -> None:
         self.where = path
@@ -107,7 +105,6 @@ def refused(path: str, *, force: bool) -> DestinationError | None:
 class StandardOutput:
     """The archive on standard output, as it is made: what reads it must not believe it before the end."""
 
-    transport = "archive"
     where = "-"
 
     def __init__(self) -> None:
@@ -192,17 +189,12 @@ def _index(bundle: Bundle) -> bytes:
     fields: dict[str, Any] = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": entries}
     if bundle.omitted:
         fields["annotations"] = {OMITTED: ",".join(str(digest) for digest in bundle.omitted)}
-    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    return serialised(fields)
 
 
 def _names(name: str) -> dict[str, str]:
-    full = archive_name(name)
-    return {REF_NAME: full, CONTAINERD_NAME: full} if full else {REF_NAME: name}
-
-
-def archive_name(name: str) -> str | None:
-    """The name in full; None for a bare tag, which names no repository."""
-    return reference.qualified(name) if "/" in name or ":" in name else None
+    full = reference.full(name)
+    return {REF_NAME: full} if reference.is_bare(name) else {REF_NAME: full, CONTAINERD_NAME: full}
 
 
 def _docker_manifest(roots: tuple[Root, ...]) -> bytes:
@@ -214,9 +206,9 @@ def _docker_manifest(roots: tuple[Root, ...]) -> bytes:
             root.docker.config,
             {"Config": _path(root.docker.config), "RepoTags": [], "Layers": [_path(layer) for layer in root.docker.layers]},
         )
-        image["RepoTags"] += [full for name in root.names if (full := archive_name(name))]
+        image["RepoTags"] += [reference.full(name) for name in root.names if not reference.is_bare(name)]
     listed = [{**image, "RepoTags": list(dict.fromkeys(image["RepoTags"])) or None} for image in images.values()]
-    return json.dumps(listed, separators=(",", ":"), ensure_ascii=False).encode()
+    return serialised(listed)
 
 
 def _path(digest: Digest) -> str:

@@ -43,6 +43,8 @@ def parse(text: str) -> Destination:
         return Destination("layout", text.rstrip("/") or "/", None)
     if _ending(text) is not None:
         return Destination("archive", text, None)
+    if ".tar" in os.path.basename(text):
+        raise UsageError("neither an archive nor a layout", text, hint="archives end in .tar, .tar.gz or .tar.zst")
     raise UsageError(
         "neither an archive nor a layout", text,
         hint=f"{text}.tar is an archive, {text}/ an OCI layout; oci:DIR:TAG and docker-archive:FILE:NAME give names too",
@@ -70,38 +72,35 @@ def _ending(path: str) -> str | None:
 
 
 def open_sink(destination: Destination, task: Task, *, force: bool = False, dry_run: bool = False) -> Sink:
-    """Raises `DestinationError` where something stands in the way. The caller closes it. `dry_run`: nothing is written, and
-    what is there already is still known."""
+    """Raises `DestinationError` where something stands in the way, `UsageError` where standard output is a terminal. The
+    caller closes it. `dry_run`: nothing is written, and what is there already is still known."""
     from ocitool.transports import archive_sink, layout_sink
 
-    if destination.kind == "stdout":
-        sink = archive_sink.StandardOutput()
-        return Rehearsal("-", layout=False) if dry_run else sink
-    if not dry_run:
-        if destination.kind == "layout":
-            return layout_sink.LayoutSink(destination.path, task)
-        compression = _ending(destination.path) or "none"
-        return archive_sink.ArchiveSink(destination.path, force=force, compression=compression)
-    if destination.kind == "layout":
-        problem = layout_sink.refused(destination.path)
+    kind, path, _ = destination
+    if kind == "stdout":
+        output = archive_sink.StandardOutput()
+        return Rehearsal(path) if dry_run else output
+    if kind == "layout":
+        if not dry_run:
+            return layout_sink.LayoutSink(path, task)
+        problem = layout_sink.refused(path)
     else:
-        problem = archive_sink.refused(destination.path, force=force)
+        if not dry_run:
+            return archive_sink.ArchiveSink(path, force=force, compression=_ending(path) or "none")
+        problem = archive_sink.refused(path, force=force)
     if problem is not None:
         raise problem
-    return Rehearsal(destination.path, layout=destination.kind == "layout")
+    return RehearsedLayout(path) if kind == "layout" else Rehearsal(path)
 
 
 class Rehearsal:
-    """A destination that only says what writing to it would come to."""
+    """A destination that only says what writing to it would come to. It holds nothing yet."""
 
-    transport = "none"
-
-    def __init__(self, path: str, *, layout: bool) -> None:
-        self.where = path
-        self._layout = layout
+    def __init__(self, where: str) -> None:
+        self.where = where
 
     def blob(self, digest: Digest) -> Blob | None:
-        return stored(self.where, digest) if self._layout else None
+        return None
 
     def spool(self) -> Temporary:
         return nameless()
@@ -116,3 +115,10 @@ class Rehearsal:
 
     def close(self) -> None:
         pass
+
+
+class RehearsedLayout(Rehearsal):
+    """A layout, which keeps the blobs that it has."""
+
+    def blob(self, digest: Digest) -> Blob | None:
+        return stored(self.where, digest)

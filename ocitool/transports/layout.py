@@ -13,6 +13,9 @@ from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Index
 from ocitool.transports.source import Record
 
+LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
+"""The content of `oci-layout`."""
+
 
 def looks_like(directory: str) -> bool:
     return any(os.path.lexists(os.path.join(directory, name)) for name in ("index.json", "oci-layout"))

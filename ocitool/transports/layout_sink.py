@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,14 +23,13 @@ from ocitool.digest import Digest, verified
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
 from ocitool.reference import full
 from ocitool.spec import mediatypes
-from ocitool.spec.document import parse
-from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Index, strings
+from ocitool.spec.document import parse, serialised
+from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Index, named, strings
 from ocitool.task import Task, undisturbed
 from ocitool.transports import layout
 from ocitool.transports.sink import Bundle, Root, Stored
 from ocitool.transports.whole import SpooledBlob, Temporary, sweep, sync_directory, unwritable, write_document
 
-LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 _ATTEMPTS = 20
 
 
@@ -96,8 +94,6 @@ class LayoutLock:
 
 
 class LayoutSink:
-    transport = "oci"
-
     def __init__(self, directory: str, task: Task) -> None:
         """Opens a layout to write to, or makes one in a directory that is absent or empty."""
         self.where = directory
@@ -190,7 +186,7 @@ class LayoutSink:
         if old is None or raw != old.raw:
             write_document(self.where, "index.json", raw)
         if not self._has("oci-layout"):
-            write_document(self.where, "oci-layout", LAYOUT_FILE)
+            write_document(self.where, "oci-layout", layout.LAYOUT_FILE)
 
     def close(self) -> None:
         """Where a layout was made for a write that did not happen, takes it away again, unless another writer is in it."""
@@ -225,7 +221,7 @@ def merged(old: Index | None, roots: Sequence[Root]) -> bytes:
     if old is not None and after == before:
         return old.raw
     fields["manifests"] = after
-    raw = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    raw = serialised(fields)
     parse(raw, "index.json")  # one beyond the limits could not be read again, by nobody who would drop something either
     return raw
 
@@ -263,17 +259,6 @@ class _Entries:
                 self._slots[slot] = None
         if entry not in same:
             self.add(entry)
-
-
-def named(descriptor: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """A descriptor with these names and no others; its other annotations stay."""
-    entry = dict(descriptor)
-    given = entry.pop("annotations", None)
-    kept = {k: v for k, v in given.items() if k not in (REF_NAME, CONTAINERD_NAME)} if isinstance(given, dict) else {}
-    annotations = {**kept, **names}
-    if annotations:
-        entry["annotations"] = annotations
-    return entry
 
 
 def _names(entry: Mapping[str, Any]) -> list[str]:
@@ -329,7 +314,7 @@ def _prepare(directory: str) -> tuple[str, ...]:
             made.append(directory)
         blobs = os.path.join(directory, "blobs")
         if not os.path.lexists(os.path.join(directory, "oci-layout")):
-            write_document(directory, "oci-layout", LAYOUT_FILE)
+            write_document(directory, "oci-layout", layout.LAYOUT_FILE)
             made.append(os.path.join(directory, "oci-layout"))
         if not os.path.isdir(blobs):
             with contextlib.suppress(FileExistsError):

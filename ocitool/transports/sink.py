@@ -50,7 +50,6 @@ class Stored(NamedTuple):
 class Sink(Protocol):
     """A place to write to, held until `close`."""
 
-    transport: str
     where: str
 
     def blob(self, digest: Digest) -> Blob | None:

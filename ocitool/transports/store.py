@@ -19,7 +19,7 @@ from ocitool.digest import Digest, verified
 from ocitool.errors import DestinationError, FormatError, IntegrityError, NotFoundError
 from ocitool.task import Task
 from ocitool.transports import layout, whole
-from ocitool.transports.layout_sink import LAYOUT_FILE, LayoutLock
+from ocitool.transports.layout_sink import LayoutLock
 
 _KNOWN = ("sha256", "sha512")
 
@@ -94,7 +94,7 @@ class Store:
         whole.write_document(self.directory, "index.json", raw)
 
     def add_layout_file(self) -> None:
-        whole.write_document(self.directory, "oci-layout", LAYOUT_FILE)
+        whole.write_document(self.directory, "oci-layout", layout.LAYOUT_FILE)
 
     def files(self) -> Files:
         """Raises `TransportError` where a directory cannot be read."""

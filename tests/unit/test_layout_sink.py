@@ -16,9 +16,9 @@ from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, FormatError, IntegrityError
 from ocitool.spec.document import parse_object
-from ocitool.spec.manifest import Index
+from ocitool.spec.manifest import Index, named
 from ocitool.task import Task
-from ocitool.transports.layout_sink import LayoutSink, merged, named
+from ocitool.transports.layout_sink import LayoutSink, merged
 from ocitool.transports.sink import Bundle, Root
 from ocitool.transports.whole import SpooledBlob
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from ocitool.digest import Digest
 from ocitool.errors import LimitError, TransportError
 from ocitool.images import select
-from ocitool.images.draft import serialised
+from ocitool.spec.document import serialised
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, strings
 from ocitool.task import Notice, Task
 from ocitool.transports import store as stores

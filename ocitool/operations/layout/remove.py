@@ -12,9 +12,9 @@ from ocitool.digest import Digest
 from ocitool.errors import NotFoundError, OcitoolError
 from ocitool.images import index as indexes
 from ocitool.images import select
-from ocitool.images.draft import serialised
 from ocitool.images.index import Referrer
 from ocitool.operations.layout.reach import reached
+from ocitool.spec.document import serialised
 from ocitool.spec.manifest import Descriptor, Index
 from ocitool.task import Notice, Task
 from ocitool.transports.layout import Layout
