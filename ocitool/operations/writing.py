@@ -9,15 +9,16 @@ Nothing can be seen at the destination before `deliver` ends.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ocitool.blob import Blob, BytesBlob, FileBlob
+from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest, verified
-from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, UnsupportedError, UsageError
+from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import index as indexes
 from ocitool.images import select
@@ -26,6 +27,7 @@ from ocitool.images.image import Image, Layer
 from ocitool.images.index import Referrer
 from ocitool.layers import codec as codecs
 from ocitool.operations.dates import timestamp as timestamp
+from ocitool.operations.pieces import kept, unpacked
 from ocitool.operations.reading import Reading
 from ocitool.operations.supplies import Supplies
 from ocitool.reference import full
@@ -158,7 +160,7 @@ class Writer:
     def pieces(self, image: Image) -> tuple[Piece, ...]:
         """The image's layers as they are; those of docker archives without digests are hashed, and what the archive states
         of them is checked."""
-        return tuple(self.task.map(lambda layer: _kept(image, layer, self.task), image.layers))
+        return tuple(self.task.map(lambda layer: kept(image, layer, self.task), image.layers))
 
     def layer(self, tar: Iterable[bytes], codec: str, image: Image, origin: Origin) -> Piece:
         """A made layer from the bytes of its tar, with this codec at the level asked for (or the codec's own)."""
@@ -169,7 +171,7 @@ class Writer:
         temporary = self._sink.spool()
         self._spools.append(temporary)
         try:
-            plain, stored = Digest("sha256", "").hasher(), Digest("sha256", "").hasher()
+            plain, stored = hashlib.sha256(), hashlib.sha256()
 
             def counted() -> Iterable[bytes]:
                 for chunk in tar:
@@ -366,64 +368,3 @@ def draft_output(documents: Documents, names: Sequence[str], image: Image) -> Ou
         DockerImage(documents.config_digest, tuple(piece.digest for piece in documents.pieces)), frozenset(made),
         frozenset(p.digest for p in documents.pieces if p.descriptor is not None and p.descriptor.get("urls")), image.where,
     )  # fmt: skip
-
-
-def _kept(image: Image, layer: Layer, task: Task) -> Piece:
-    if image.manifest is not None:
-        return drafts.kept(image, layer)
-    if layer.blob is None:
-        raise NotFoundError(f"layer {layer.number} is not here", image.where)
-    where = f"{image.where}: layer {layer.number}"
-    if layer.digest is not None and layer.diff_id is not None:
-        return drafts.kept(image, layer)
-    digest, diff_id = _measured(layer.blob, task)
-    if layer.diff_id is not None and layer.diff_id.algorithm == "sha256" and diff_id != layer.diff_id:
-        raise IntegrityError(f"unpacks to {diff_id}, the configuration states {layer.diff_id}", where)
-    if image.config.diff_ids and not image.aligned:
-        raise FormatError("layers and diff_ids do not align", image.where)
-    blob = layer.blob.named(digest) if isinstance(layer.blob, FileBlob) else layer.blob
-    return Piece(digest, blob.size, layer.diff_id or diff_id, layer.media_type, "kept", blob)
-
-
-def _measured(blob: Blob, task: Task) -> tuple[Digest, Digest]:
-    """The digests of a blob's stored and unpacked bytes."""
-    compression = codecs.of(blob)
-    stored, plain = Digest("sha256", "").hasher(), Digest("sha256", "").hasher()
-
-    def chunks() -> Iterable[bytes]:
-        for chunk in blob.chunks():
-            task.check()
-            stored.update(chunk)
-            task.advance("hashing", len(chunk))
-            yield chunk
-
-    if compression == "none":
-        for _ in chunks():
-            pass
-        return Digest("sha256", stored.hexdigest()), Digest("sha256", stored.hexdigest())
-    for piece in codecs.decode(chunks(), compression):
-        plain.update(piece)
-    return Digest("sha256", stored.hexdigest()), Digest("sha256", plain.hexdigest())
-
-
-def unpacked(blob: Blob, task: Task) -> Iterator[bytes]:
-    """A layer's tar, unpacked ahead of the one who takes it, its stored bytes verified while they pass."""
-    label = blob.digest.short if blob.digest else "layer"
-
-    def told() -> Iterator[bytes]:
-        for chunk in verified(blob.chunks(), blob.digest, blob.size):
-            task.check()
-            task.advance(label, len(chunk), blob.size)
-            yield chunk
-
-    def decoded() -> Iterator[bytes]:
-        stored = told()
-        try:
-            yield from codecs.decode(stored, codecs.of(blob))
-        except FormatError:
-            for _ in stored:  # damaged, or made so: where the digest does not match, that is the error
-                pass
-            raise
-
-    with task.ahead(decoded()) as pieces:
-        yield from pieces

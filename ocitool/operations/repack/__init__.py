@@ -7,17 +7,17 @@ found before a byte is written. An image in which nothing changed is delivered a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from ocitool.digest import Digest
 from ocitool.errors import NotFoundError, OcitoolError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import edited, select, snapshot
 from ocitool.images.changes import Change
 from ocitool.images.dirscan import Below, open_file
 from ocitool.images.draft import Documents, Draft
-from ocitool.images.image import Image, Layer
+from ocitool.images.image import Image
 from ocitool.images.indexing import Indexer
 from ocitool.images.plan import Plan, append, rewrite
 from ocitool.images.plan.judge import node_at
@@ -27,11 +27,11 @@ from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import rewrite as rewritten
 from ocitool.layers.rewrite import write_new
-from ocitool.operations import revising
+from ocitool.operations import pieces, revising
 from ocitool.operations.dates import clamped, timestamp
 from ocitool.operations.reading import Reading
 from ocitool.operations.repack.unpacked import Blobs, open_unpacked
-from ocitool.operations.writing import Writer, Writing, Written, refuse_inside, unpacked
+from ocitool.operations.writing import Writer, Writing, Written, refuse_inside
 from ocitool.task import Task
 
 Mode = Literal["rewrite", "append"]
@@ -159,22 +159,18 @@ class _Layers:
     def __init__(self, image: Image, reading: Reading) -> None:
         self._image = image
         self._reading = reading
-        self._indexer: Indexer | None = None
-        self._indexes: list[LayerIndex] = []
-        self._tree: Tree | None = None
 
-    @property
+    @cached_property
+    def _indexer(self) -> Indexer:
+        return self._reading.indexer()
+
+    @cached_property
+    def indexes(self) -> list[LayerIndex]:
+        return self._indexer.indexes(self._image)
+
+    @cached_property
     def tree(self) -> Tree:
-        if self._tree is None:
-            self._indexer = self._reading.indexer()
-            self._indexes = self._indexer.indexes(self._image)
-            self._tree = Tree(self._indexes)
-        return self._tree
-
-    @property
-    def indexes(self) -> Sequence[LayerIndex]:
-        _ = self.tree
-        return self._indexes
+        return Tree(self.indexes)
 
     def content_of(self, path: bytes, entry: Entry) -> bytes | None:
         """The hash of a file's content as the image has it. A layer is read once for all its files."""
@@ -184,13 +180,12 @@ class _Layers:
             return None
         ref = tree.inode(ref_of(node))
         number, row = tree.layer(ref), tree.row(ref)
-        index = self._indexes[number]
+        index = self.indexes[number]
         if index.is_holey(row):
             return None
         if index.content(row) is None:
-            assert self._indexer is not None
             files = [row for row, kind in enumerate(index.kinds) if kind == Kind.FILE]
-            index = self._indexes[number] = self._indexer.contents(self._image.layers[number], index, files)
+            index = self.indexes[number] = self._indexer.contents(self._image.layers[number], index, files)
         return index.content(row)
 
 
@@ -205,23 +200,9 @@ def kept_layers(image: Image, base: Image, task: Task) -> int:
             )
         if image.manifest and base.manifest and mine.digest == other.digest:
             continue  # both manifests name this very blob, whatever it holds
-        if _diff_id(image, mine, task) != _diff_id(base, other, task):
+        if pieces.diff_id(image, mine, task) != pieces.diff_id(base, other, task):
             raise UsageError(f"not a base of the image: layer {mine.number} is another one", base.where)
     return len(base.layers)
-
-
-def _diff_id(image: Image, layer: Layer, task: Task) -> Digest:
-    """Computed: what a configuration states is no base to stand on."""
-    where = f"{image.where}: layer {layer.number}"
-    if layer.blob is None:
-        raise NotFoundError("the layer is not here", where)
-    hasher = Digest("sha256", "").hasher()
-    try:
-        for piece in unpacked(layer.blob, task):
-            hasher.update(piece)
-    except OcitoolError as error:
-        raise error.at(where) from None
-    return Digest("sha256", hasher.hexdigest())
 
 
 def _clamped(changes: Iterable[Change], tree: Tree) -> list[Change]:

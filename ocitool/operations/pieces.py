@@ -1,0 +1,93 @@
+"""The layers of an image on their way into a draft: named by digests of bytes that were hashed, and unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+from ocitool.blob import Blob, FileBlob
+from ocitool.digest import Digest, verified
+from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
+from ocitool.images import draft as drafts
+from ocitool.images.draft import Piece
+from ocitool.images.image import Image, Layer
+from ocitool.layers import codec as codecs
+from ocitool.task import Task
+
+
+def kept(image: Image, layer: Layer, task: Task) -> Piece:
+    """The layer as it is. One of a docker archive that names no digests is hashed, and `IntegrityError` is raised where the
+    archive's configuration states another diff_id, `NotFoundError` where its bytes are not here."""
+    if image.manifest is not None:
+        return drafts.kept(image, layer)
+    if layer.blob is None:
+        raise NotFoundError(f"layer {layer.number} is not here", image.where)
+    if layer.digest is not None and layer.diff_id is not None:
+        return drafts.kept(image, layer)
+    digest, diff_id = _measured(layer.blob, task)
+    if layer.diff_id is not None and layer.diff_id.algorithm == "sha256" and diff_id != layer.diff_id:
+        where = f"{image.where}: layer {layer.number}"
+        raise IntegrityError(f"unpacks to {diff_id}, the configuration states {layer.diff_id}", where)
+    if image.config.diff_ids and not image.aligned:
+        raise FormatError("layers and diff_ids do not align", image.where)
+    blob = layer.blob.named(digest) if isinstance(layer.blob, FileBlob) else layer.blob
+    return Piece(digest, blob.size, layer.diff_id or diff_id, layer.media_type, "kept", blob)
+
+
+def _measured(blob: Blob, task: Task) -> tuple[Digest, Digest]:
+    """The digests of a blob's stored and unpacked bytes."""
+    stored, plain = hashlib.sha256(), hashlib.sha256()
+
+    def chunks() -> Iterable[bytes]:
+        for chunk in blob.chunks():
+            task.check()
+            stored.update(chunk)
+            task.advance("hashing", len(chunk))
+            yield chunk
+
+    compression = codecs.of(blob)
+    if compression == "none":
+        for _ in chunks():
+            pass
+        plain = stored
+    else:
+        for piece in codecs.decode(chunks(), compression):
+            plain.update(piece)
+    return Digest("sha256", stored.hexdigest()), Digest("sha256", plain.hexdigest())
+
+
+def diff_id(image: Image, layer: Layer, task: Task) -> Digest:
+    """Computed from the layer's verified bytes: what a configuration states is a claim."""
+    where = f"{image.where}: layer {layer.number}"
+    if layer.blob is None:
+        raise NotFoundError("the layer is not here", where)
+    hasher = hashlib.sha256()
+    try:
+        for piece in unpacked(layer.blob, task):
+            hasher.update(piece)
+    except OcitoolError as error:
+        raise error.at(where) from None
+    return Digest("sha256", hasher.hexdigest())
+
+
+def unpacked(blob: Blob, task: Task) -> Iterator[bytes]:
+    """A layer's tar, unpacked ahead of the one who takes it, its stored bytes verified while they pass."""
+    label = blob.digest.short if blob.digest else "layer"
+
+    def told() -> Iterator[bytes]:
+        for chunk in verified(blob.chunks(), blob.digest, blob.size):
+            task.check()
+            task.advance(label, len(chunk), blob.size)
+            yield chunk
+
+    def decoded() -> Iterator[bytes]:
+        stored = told()
+        try:
+            yield from codecs.decode(stored, codecs.of(blob))
+        except FormatError:
+            for _ in stored:  # damaged, or made so: where the digest does not match, that is the error
+                pass
+            raise
+
+    with task.ahead(decoded()) as pieces:
+        yield from pieces
