@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from ocitool.blob import FileBlob, OpenFile
 from ocitool.errors import DestinationError, IntegrityError, NotFoundError, OcitoolError, UsageError
-from ocitool.images import dirscan, select
+from ocitool.images import dirscan
 from ocitool.images import draft as drafts
 from ocitool.images.draft import Documents, Piece
 from ocitool.images.image import Image
@@ -56,11 +56,7 @@ def append(
     opened = reading.open(reference, "layers")
     with Writer(writing, reading) as writer:
         maker = _Maker(additions, writer, reading.task, message)
-        targets = select.targets(opened) if all_platforms else ()
-        if len(targets) == 1 and targets[0].document is not None:
-            output = revising.every(opened, targets[0], writer, maker.appended)
-        else:
-            output = revising.one(opened, writer, maker.appended, platform)
+        output = revising.output(opened, writer, maker.appended, platform, all_platforms)
         return writer.deliver("append", [output])
 
 

@@ -1,8 +1,8 @@
 """A change to images, carried through to what stands around them: one image, or every image of an index.
 
-`revise` asks for a function from an image to its new documents and gives the output to deliver. Of an index it replaces the
-entries, drops the attestations of what changed, and keeps everything else byte for byte. Signatures and other referrers of
-a digest that is gone are named.
+A change is a function from an image to its new documents; what comes of it is the output to deliver. Of an index the entries
+are replaced, the attestations of what changed are dropped, and everything else is kept byte for byte. Signatures and other
+referrers of a digest that is gone are named.
 """
 
 from __future__ import annotations
@@ -31,13 +31,17 @@ from ocitool.transports.source import Source
 Change = Callable[[Image], Documents]
 
 
-def one(opened: Opened, writer: Writer, change: Change, platform: str | None) -> Output:
-    """The one image that a reference names, changed. Raises what `select.one` raises."""
-    image = select.one(opened, platform)
-    return changed(opened.source, image, writer, change)
+def output(opened: Opened, writer: Writer, change: Change, platform: str | None, all_platforms: bool) -> Output:
+    """What a reference names, changed: one image, or with `all_platforms` an index with all of its images. Raises what
+    `select.one` raises."""
+    targets = select.targets(opened) if all_platforms else ()
+    if len(targets) == 1 and targets[0].document is not None:
+        return every(opened, targets[0], writer, change)
+    return changed(opened.source, select.one(opened, platform), writer, change)
 
 
 def changed(source: Source, image: Image, writer: Writer, change: Change) -> Output:
+    """One image, changed."""
     documents = change(image)
     if image.digest is not None and documents.digest != image.digest:
         _name_lost(source, [image.digest], writer)
@@ -48,110 +52,120 @@ def every(opened: Opened, target: Target, writer: Writer, change: Change) -> Out
     """An index with every image changed."""
     source = opened.source
     document, descriptor = index_of(opened, target)
-    parts = _Parts()
-    revised = _revised(source, document, writer, change, parts, 0)
-    raw = revised.raw
-    digest = revised.digest if raw != document.raw else descriptor.digest
-    new = {**descriptor.fields, "mediaType": revised.media_type, "digest": str(digest), "size": len(raw)}
-    gone = list(dict.fromkeys([*parts.gone, *([descriptor.digest] if raw != document.raw else [])]))
-    _name_lost(source, gone, writer)
-    made = set(parts.made) | ({digest} if raw != document.raw else set())
+    parts = _Parts(source, writer, change)
+    revised = parts.revised(document, 0)
+    digest = descriptor.digest
+    if revised.raw != document.raw:
+        digest = revised.digest
+        parts.gone.append(descriptor.digest)
+        parts.made.add(digest)
+    _name_lost(source, list(dict.fromkeys(parts.gone)), writer)
+    size = len(revised.raw)
+    fields = {**descriptor.fields, "mediaType": revised.media_type, "digest": str(digest), "size": size}
     names = names_of(target)
-    images = tuple(image._replace(names=names) for image in parts.images)
-    blobs = {digest: (digest, len(raw), BytesBlob(raw, digest)), **parts.blobs}
+    blobs = {digest: (digest, size, BytesBlob(revised.raw, digest)), **parts.blobs}
     return Output(
-        {key: value for key, value in new.items() if key != "data"}, names, tuple(blobs.values()), images,
-        docker_image(parts.images), frozenset(made), frozenset(parts.foreign), source.where,
+        {key: value for key, value in fields.items() if key != "data"}, names, tuple(blobs.values()),
+        tuple(image._replace(names=names) for image in parts.images), docker_image(parts.images), frozenset(parts.made),
+        frozenset(parts.foreign), source.where,
     )  # fmt: skip
 
 
-def described(output: Output, old: Descriptor) -> Output:
+def described(made: Output, old: Descriptor) -> Output:
     """The output of one image with what its entry in the source's index said beside type, digest and size."""
     fields = {key: value for key, value in old.fields.items() if key not in ("data", "urls")}
-    return output._replace(descriptor={**fields, **output.descriptor})
+    return made._replace(descriptor={**fields, **made.descriptor})
 
 
 class _Parts:
     """What an index is put together from, gathered while it is walked."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: Source, writer: Writer, change: Change) -> None:
         self.blobs: dict[Digest, tuple[Digest, int, Blob | None]] = {}
         self.images: list[WrittenImage] = []
         self.made: set[Digest] = set()
         self.foreign: set[Digest] = set()
         self.gone: list[Digest] = []
-        self.changed: dict[Digest, Documents] = {}
-        self.revised: dict[Digest, Index] = {}
+        self._source = source
+        self._writer = writer
+        self._change = change
+        self._changed: dict[Digest, Documents] = {}
+        self._revised: dict[Digest, Index] = {}
         """What came of each manifest and index: an index may name one often, and nest such indexes."""
 
-    def add(self, blobs: Iterable[tuple[Digest, int, Blob | None]]) -> None:
-        for row in blobs:
+    def revised(self, document: Index, depth: int) -> Index:
+        """The index with every image changed. `LimitError` where it is nested too deep; an entry's problem is raised."""
+        source = self._source
+        if depth > INDEX_DEPTH:
+            raise LimitError(f"indexes nested more than {INDEX_DEPTH} deep", source.where)
+        replaced: dict[Digest, Mapping[str, Any] | None] = {}
+        for entry in select.listed(source, document):
+            old = entry.descriptor.digest
+            if entry.problem is not None:
+                raise entry.problem
+            if entry.kind == "image" and isinstance(entry.document, Manifest):
+                new = self._image(entry.descriptor, entry.document).descriptor
+            elif isinstance(entry.document, Index):
+                new = self._index(entry.descriptor, entry.document, depth)
+            else:
+                continue
+            if new["digest"] != str(old):
+                replaced[old] = new
+                self.gone.append(old)
+        edited = indexes.edit(document, replaced)
+        for dropped in edited.dropped:
+            text = f"{source.where}: the attestation {dropped.digest} spoke of an image that changed, and was dropped"
+            self._writer.task.notice("attestation", text)
+        gone = {dropped.digest for dropped in edited.dropped}
+        for descriptor in document.manifests:
+            if descriptor.digest not in gone and descriptor.digest not in replaced and descriptor.digest not in self.blobs:
+                self._whole(descriptor)
+        fields = parse_object(edited.raw, source.where)
+        kinds = {new["mediaType"] for new in replaced.values() if new is not None}
+        if document.media_type == mediatypes.DOCKER_LIST and kinds & {mediatypes.OCI_MANIFEST, mediatypes.OCI_INDEX}:
+            fields["mediaType"] = mediatypes.OCI_INDEX  # Docker's lists hold Docker's manifests only
+            return Index(serialised(fields), fields, source.where)
+        return Index(edited.raw, fields, source.where)
+
+    def _image(self, descriptor: Descriptor, manifest: Manifest) -> Documents:
+        if descriptor.digest not in self._changed:
+            image = from_manifest(self._source, descriptor, manifest, ())
+            documents = self._changed[descriptor.digest] = self._change(image)
+            self._add(draft_output(documents, (), image))
+        return self._changed[descriptor.digest]
+
+    def _index(self, descriptor: Descriptor, document: Index, depth: int) -> dict[str, Any]:
+        """The descriptor of a nested index as it will be."""
+        if descriptor.digest not in self._revised:
+            self._revised[descriptor.digest] = self.revised(document, depth + 1)
+        revised = self._revised[descriptor.digest]
+        digest, size = descriptor.digest, len(revised.raw)
+        if revised.raw != document.raw:
+            digest = revised.digest
+            self.made.add(digest)
+        self.blobs.setdefault(digest, (digest, size, BytesBlob(revised.raw, digest)))
+        return {"mediaType": revised.media_type, "digest": str(digest), "size": size}
+
+    def _whole(self, descriptor: Descriptor) -> None:
+        try:
+            found = closure(self._source, descriptor)
+        except NotFoundError:
+            _tell_absent(self._source, [descriptor], self._writer)
+            return
+        stays = whole(self._source, descriptor, (), found, self._writer)
+        self._add(stays._replace(images=()))  # what is no entry of an image is not told as one
+
+    def _add(self, part: Output) -> None:
+        for row in part.blobs:
             self.blobs.setdefault(row[0], row)
-
-
-def _revised(source: Source, document: Index, writer: Writer, change: Change, parts: _Parts, depth: int) -> Index:
-    if depth > INDEX_DEPTH:
-        raise LimitError(f"indexes nested more than {INDEX_DEPTH} deep", source.where)
-    replaced: dict[Digest, Mapping[str, Any] | None] = {}
-    for entry in select.listed(source, document):
-        descriptor = entry.descriptor
-        if entry.problem is not None:
-            raise entry.problem
-        if entry.kind == "image" and isinstance(entry.document, Manifest):
-            known = parts.changed.get(descriptor.digest)
-            if known is None:
-                image = from_manifest(source, descriptor, entry.document, ())
-                known = parts.changed[descriptor.digest] = change(image)
-                output = draft_output(known, (), image)
-                parts.add(output.blobs)
-                parts.images += output.images
-                parts.made |= output.made
-                parts.foreign |= output.foreign
-            if known.digest != descriptor.digest:
-                replaced[descriptor.digest] = known.descriptor
-                parts.gone.append(descriptor.digest)
-        elif isinstance(entry.document, Index):
-            revised = parts.revised.get(descriptor.digest)
-            if revised is None:
-                revised = _revised(source, entry.document, writer, change, parts, depth + 1)
-                parts.revised[descriptor.digest] = revised
-            raw, inner = revised.raw, descriptor.digest
-            if raw != entry.document.raw:
-                inner = revised.digest
-                replaced[descriptor.digest] = {"mediaType": revised.media_type, "digest": str(inner), "size": len(raw)}
-                parts.gone.append(descriptor.digest)
-                parts.made.add(inner)
-            parts.add([(inner, len(raw), BytesBlob(raw, inner))])
-    edited = indexes.edit(document, replaced)
-    for dropped in edited.dropped:
-        text = f"{source.where}: the attestation {dropped.digest} spoke of an image that changed, and was dropped"
-        writer.task.notice("attestation", text)
-    gone = {dropped.digest for dropped in edited.dropped}
-    for descriptor in document.manifests:
-        if descriptor.digest not in gone and descriptor.digest not in replaced and descriptor.digest not in parts.blobs:
-            _add_whole(source, descriptor, writer, parts)
-    fields = parse_object(edited.raw, source.where)
-    kinds = {new["mediaType"] for new in replaced.values() if new is not None}
-    if document.media_type == mediatypes.DOCKER_LIST and kinds & {mediatypes.OCI_MANIFEST, mediatypes.OCI_INDEX}:
-        fields["mediaType"] = mediatypes.OCI_INDEX  # Docker's lists hold Docker's manifests only
-        return Index(serialised(fields), fields, source.where)
-    return Index(edited.raw, fields, source.where)
-
-
-def _add_whole(source: Source, descriptor: Descriptor, writer: Writer, parts: _Parts) -> None:
-    try:
-        found = closure(source, descriptor)
-    except NotFoundError:
-        absent(source, [descriptor], writer)
-        return
-    output = whole(source, descriptor, (), found, writer)
-    parts.add(output.blobs)
-    parts.foreign |= output.foreign
+        self.images += part.images
+        self.made |= part.made
+        self.foreign |= part.foreign
 
 
 def whole(source: Source, descriptor: Descriptor, names: Sequence[str], found: Closure, writer: Writer) -> Output:
     """Everything below a descriptor as it is."""
-    absent(source, found.absent, writer)
+    _tell_absent(source, found.absent, writer)
     blobs: list[tuple[Digest, int, Blob | None]] = [
         (document.digest, document.size, document) for document in found.documents if document.digest is not None
     ]
@@ -163,7 +177,7 @@ def whole(source: Source, descriptor: Descriptor, names: Sequence[str], found: C
     )  # fmt: skip
 
 
-def absent(source: Source, descriptors: Iterable[Descriptor], writer: Writer) -> None:
+def _tell_absent(source: Source, descriptors: Iterable[Descriptor], writer: Writer) -> None:
     for descriptor in descriptors:
         what = descriptor.platform or descriptor.digest
         writer.task.notice("absent", f"{source.where}: the manifest for {what} is named and not here; it stays named")
@@ -196,6 +210,7 @@ def docker_image(images: Sequence[WrittenImage]) -> DockerImage | None:
 
 
 def names_of(target: Target) -> tuple[str, ...]:
+    """The names that a target has at its source, each once."""
     found = target.image.tags if target.image is not None else [tag for entry in target.entries for tag in entry.tags]
     return tuple(dict.fromkeys(found))
 
@@ -207,19 +222,15 @@ def index_of(opened: Opened, target: Target) -> tuple[Index, Descriptor]:
     document = target.document
     assert document is not None and source.index is not None
     if document is source.index:
-        manifests = [_nameless(entry.descriptor) for entry in target.entries]
-        raw = serialised({"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": manifests})
-        made = Index(raw, {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": manifests}, source.where)
-        fields = {"mediaType": mediatypes.OCI_INDEX, "digest": str(made.digest), "size": len(raw)}
-        return made, Descriptor(mediatypes.OCI_INDEX, made.digest, len(raw), fields)
+        manifests = [named(entry.descriptor.fields, {}) for entry in target.entries]
+        fields = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": manifests}
+        made = Index(serialised(fields), fields, source.where)
+        own = {"mediaType": mediatypes.OCI_INDEX, "digest": str(made.digest), "size": len(made.raw)}
+        return made, Descriptor(mediatypes.OCI_INDEX, made.digest, len(made.raw), own)
     for entry in select.roots(source, source.index, opened.selector):
         if isinstance(entry.document, Index) and entry.document.raw == document.raw:
             return document, entry.descriptor
     raise AssertionError("an index that no root leads to")
-
-
-def _nameless(descriptor: Descriptor) -> dict[str, Any]:
-    return named(descriptor.fields, {})
 
 
 def _name_lost(source: Source, gone: Sequence[Digest], writer: Writer) -> None:

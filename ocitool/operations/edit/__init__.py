@@ -55,12 +55,9 @@ def edit(
             editor.tell_mentions(draft)
             return drafts.finish(draft)
 
-        targets = select.targets(opened) if all_platforms else ()
-        if len(targets) == 1 and targets[0].document is not None:
-            output = revising.every(opened, targets[0], writer, change)
-        else:
+        if not all_platforms:
             _tell_others(opened, platform, reading.task)
-            output = revising.one(opened, writer, change, platform)
+        output = revising.output(opened, writer, change, platform, all_platforms)
         editor.settle()
         written = writer.deliver("edit", [output], details=editor.details, findings=len(editor.elsewhere))
         editor.tell_remains(written)
