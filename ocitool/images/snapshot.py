@@ -29,12 +29,13 @@ from typing import Any, NamedTuple
 
 from ocitool import limits
 from ocitool.blob import FileBlob, OpenFile
-from ocitool.errors import DestinationError, FormatError, IntegrityError, LimitError, OcitoolError, UnsupportedError
+from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsupportedError
 from ocitool.images.dirscan import Below, Root, is_ours, xattrs_at
 from ocitool.images.tree import Directory, Node, Tree, ref_of
 from ocitool.layers import codec
 from ocitool.layers.entry import Entry, Kind
 from ocitool.spec.document import parse_object
+from ocitool.transports.whole import unwritable, write_all
 
 SCHEMA = "ocitool/snapshot"
 VERSION = 1
@@ -102,20 +103,21 @@ def write(target: int | str | os.PathLike[str], header: Header, rows: Iterable[R
     Returns no sooner than `_TICK` after the last change that it recorded, so that no later edit has a recorded time.
     """
     if isinstance(target, int):
-        return _write(target, header, rows)
+        return _write(target, header, rows, "the snapshot")
+    where = os.fspath(target)
     try:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise DestinationError(f"cannot be written: {error.strerror}", os.fspath(target)) from None
+        raise unwritable(where, error) from None
     try:
-        return _write(descriptor, header, rows)
+        return _write(descriptor, header, rows, where)
     except OcitoolError as error:
-        raise error.at(os.fspath(target)) from None
+        raise error.at(where) from None
     finally:
         os.close(descriptor)
 
 
-def _write(descriptor: int, header: Header, rows: Iterable[Recorded]) -> int:
+def _write(descriptor: int, header: Header, rows: Iterable[Recorded], where: str) -> int:
     import zstandard
 
     compressor = zstandard.ZstdCompressor(level=1, write_checksum=True).compressobj()
@@ -132,22 +134,13 @@ def _write(descriptor: int, header: Header, rows: Iterable[Recorded]) -> int:
         lines.append(line)
         size += len(line)
         if size > _BLOCK:
-            _put(descriptor, compressor.compress("".join(lines).encode()))
+            write_all(descriptor, compressor.compress("".join(lines).encode()), where)
             lines, size = [], 0
     lines.append(f'{{"entries": {count}}}\n')
-    _put(descriptor, compressor.compress("".join(lines).encode()))
-    _put(descriptor, compressor.flush())
+    write_all(descriptor, compressor.compress("".join(lines).encode()), where)
+    write_all(descriptor, compressor.flush(), where)
     time.sleep(min(max(latest + _TICK - time.time_ns(), 0), _TICK) / 1e9)
     return count
-
-
-def _put(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    try:
-        while view:
-            view = view[os.write(descriptor, view) :]
-    except OSError as error:
-        raise DestinationError(f"the snapshot cannot be written: {error.strerror}") from None
 
 
 def _line(row: Recorded) -> str:

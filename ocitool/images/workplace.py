@@ -7,7 +7,6 @@ whose lock is free has a dead owner, and the next run that works beside it remov
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import re
@@ -16,6 +15,7 @@ from types import TracebackType
 
 from ocitool.errors import DestinationError
 from ocitool.task import undisturbed
+from ocitool.transports.whole import claimed, unwritable, write_all
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATTERN = re.compile(rb"\..+\.ocitool-[0-9a-f]{16}", re.DOTALL)
@@ -49,7 +49,7 @@ class Workplace:
             raise DestinationError("its directory does not exist", self.destination) from None
         except OSError as error:
             self._end()
-            raise _unusable(error, self.destination) from None
+            raise unwritable(self.destination, error) from None
         except BaseException:
             self._end()
             raise
@@ -79,7 +79,7 @@ class Workplace:
             with contextlib.suppress(OSError):  # some file systems cannot
                 os.fsync(self._parent)
         except OSError as error:
-            raise _unusable(error, self.destination) from None
+            raise unwritable(self.destination, error) from None
 
     def write(self, name: str, data: bytes) -> None:
         """A small file in it, synced."""
@@ -87,20 +87,18 @@ class Workplace:
         try:
             descriptor = os.open(name, flags, 0o666, dir_fd=self.descriptor)
             try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(descriptor, view) :]
+                write_all(descriptor, data, os.path.join(self.destination, name))
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise _unusable(error, os.path.join(self.destination, name)) from None
+            raise unwritable(os.path.join(self.destination, name), error) from None
 
     def mkdir(self, name: str) -> None:
         try:
             os.mkdir(name, 0o777, dir_fd=self.descriptor)
         except OSError as error:
-            raise _unusable(error, os.path.join(self.destination, name)) from None
+            raise unwritable(os.path.join(self.destination, name), error) from None
 
     @property
     def path(self) -> str:
@@ -125,7 +123,7 @@ class Workplace:
                 with contextlib.suppress(OSError):
                     os.removexattr(descriptor, name)
             os.fchmod(descriptor, 0o700)
-            if _lock(descriptor) and os.fstat(descriptor).st_nlink:
+            if claimed(descriptor):
                 self.descriptor = descriptor
                 return True
             os.close(descriptor)
@@ -140,7 +138,7 @@ def _check(path: bytes, shown: str) -> None:
             raise DestinationError("it has no name", shown) from None
         return
     except OSError as error:
-        raise _unusable(error, shown) from None
+        raise unwritable(shown, error) from None
     if not stat.S_ISDIR(status.st_mode):
         raise DestinationError("exists, and is no directory", shown)
     try:
@@ -148,25 +146,12 @@ def _check(path: bytes, shown: str) -> None:
             if next(found, None) is not None:
                 raise DestinationError("exists, and is not empty", shown, hint="name a new directory, or empty this one")
     except OSError as error:
-        raise _unusable(error, shown) from None
+        raise unwritable(shown, error) from None
     if os.path.ismount(path):
         raise DestinationError("is a mount point, which no directory can replace", shown, hint="name a directory in it")
     here = os.stat(".")
     if (here.st_dev, here.st_ino) == (status.st_dev, status.st_ino):
         raise DestinationError("the current directory cannot be replaced", shown, hint="name a new directory")
-
-
-def _unusable(error: OSError, where: str) -> DestinationError:
-    return DestinationError(f"cannot be written: {error.strerror or error}", where)
-
-
-def _lock(descriptor: int) -> bool:
-    """Whether it is ours; a file system without locks has no sweepers either."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN)
-    return True
 
 
 def _sweep(parent: int) -> None:

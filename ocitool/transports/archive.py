@@ -132,17 +132,11 @@ def _is_data(entry: Entry) -> bool:
 
 
 def _spool(members: Members, chunks: Iterator[bytes], want: Want) -> None:
-    import tempfile
+    from ocitool.transports.whole import nameless
 
-    from ocitool.errors import DestinationError
-
-    try:
-        with tempfile.TemporaryFile(prefix="ocitool-") as spool:
-            kept = OpenFile(members.where, descriptor=os.dup(spool.fileno()))
-    except OSError as error:
-        raise DestinationError(
-            f"no temporary file can be made: {error.strerror}", hint="TMPDIR names a directory with room"
-        ) from None
+    spool = nameless()
+    kept = OpenFile(members.where, descriptor=os.dup(spool.descriptor))
+    spool.discard()
     written = 0
     tar: TarInput = ChunkInput(chunks)
     for entry in entries(tar, Notes()):

@@ -9,9 +9,7 @@ An archive that leaves blobs out has no `manifest.json`, so that engines refuse 
 
 from __future__ import annotations
 
-import contextlib
 import os
-import stat
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +26,7 @@ from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, named
 from ocitool.task import Task
 from ocitool.transports.layout import LAYOUT_FILE
 from ocitool.transports.sink import Bundle, Root, Stored
-from ocitool.transports.whole import Temporary, exists, nameless, sweep, write_all
+from ocitool.transports.whole import Temporary, exists, keep_mode, nameless, sweep, write_all
 
 OMITTED = "org.ocitool.omitted"
 """The annotation of index.json that lists the digests which an archive leaves out, comma-separated."""
@@ -75,19 +73,6 @@ class ArchiveSink:
 
     def close(self) -> None:
         pass
-
-
-def keep_mode(temporary: Temporary, path: str) -> None:
-    """Gives a file that is to replace another that one's permissions, and its owner where we may: what only few might read
-    before is not for all to read now."""
-    with contextlib.suppress(FileNotFoundError):
-        old = os.stat(path)
-        mode = stat.S_IMODE(old.st_mode) & 0o777
-        with contextlib.suppress(OSError):
-            os.fchmod(temporary.descriptor, mode & 0o700)
-            if os.geteuid() == 0:
-                os.fchown(temporary.descriptor, old.st_uid, old.st_gid)
-            os.fchmod(temporary.descriptor, mode)
 
 
 def refused(path: str, *, force: bool) -> DestinationError | None:

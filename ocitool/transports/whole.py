@@ -45,15 +45,8 @@ class Temporary:
                 self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             except OSError as error:
                 raise unwritable(directory, error) from None
-            try:
-                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
-                    return  # a file system without locks: its temporaries are never swept
-            else:
-                if os.fstat(self.descriptor).st_nlink:
-                    return
-            # A sweeper came between creation and lock: what it removed, or is about to, is no use to anyone.
+            if claimed(self.descriptor):
+                return
             self.close()
 
     def write(self, data: bytes | memoryview) -> None:
@@ -146,6 +139,16 @@ class SpooledBlob(FileBlob):
         self.temporary = temporary
 
 
+def claimed(descriptor: int) -> bool:
+    """Locks a temporary that was just made. False where a sweeper came between: what it removed, or is about to, is no use
+    to anyone. On a file system without locks nobody sweeps."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN)
+    return os.fstat(descriptor).st_nlink > 0
+
+
 def sweep(directory: str) -> int:
     """Removes the temporaries of this directory whose owners are dead; how many there were."""
     try:
@@ -214,6 +217,7 @@ def _kernel_copy(blob: FileBlob, descriptor: int, task: Task, label: str, where:
 
 
 def write_all(descriptor: int, data: bytes | memoryview, where: str) -> None:
+    """Raises `DestinationError` with `where`; `BrokenPipeError` as it is."""
     view = memoryview(data)
     try:
         while view:
@@ -232,6 +236,19 @@ def write_document(directory: str, name: str, data: bytes) -> None:
         temporary.replace(os.path.join(directory, name))
     finally:
         temporary.discard()
+
+
+def keep_mode(temporary: Temporary, path: str) -> None:
+    """Gives a file that is to replace another that one's permissions, and its owner where we may: what only few might read
+    before is not for all to read now."""
+    with contextlib.suppress(FileNotFoundError):
+        old = os.stat(path)
+        mode = stat.S_IMODE(old.st_mode) & 0o777
+        with contextlib.suppress(OSError):
+            os.fchmod(temporary.descriptor, mode & 0o700)
+            if os.geteuid() == 0:
+                os.fchown(temporary.descriptor, old.st_uid, old.st_gid)
+            os.fchmod(temporary.descriptor, mode)
 
 
 def sync_directory(path: str) -> None:

@@ -25,8 +25,7 @@ from ocitool.layers.index import LayerIndex
 from ocitool.layers.tarwriter import END, header, sparse_header
 from ocitool.operations.reading import Reading
 from ocitool.task import Notice, Task
-from ocitool.transports.archive_sink import keep_mode
-from ocitool.transports.whole import Temporary, exists, sweep
+from ocitool.transports.whole import Temporary, exists, keep_mode, sweep
 
 _BLOCK = 512
 _STEP = 1 << 18
