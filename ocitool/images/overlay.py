@@ -20,8 +20,7 @@ from ocitool.images.tree import IMPLIED, Directory, Tree
 from ocitool.layers.entry import Entry, Kind, escapes
 from ocitool.layers.index import LayerIndex
 
-_SHIFT = 32
-_MASK = (1 << _SHIFT) - 1
+layer_of, row_of = Tree.layer, Tree.row
 WHITEOUT = -2
 """In the place of a ref: what lower layers have by this name is gone."""
 
@@ -123,17 +122,8 @@ def refs(root: Over) -> Iterator[int]:
 
 def entry_of(indexes: Sequence[LayerIndex], ref: int) -> Entry:
     if ref == IMPLIED:
-        return Entry(b"", Kind.DIRECTORY, 0o755, 0, 0, 0, 0, b"", 0, 0, None, None, None)
-    return indexes[ref >> _SHIFT].entry(ref & _MASK)
-
-
-def layer_of(ref: int) -> int:
-    """The number of the layer that holds an entry; -1 for a directory that none lists."""
-    return ref >> _SHIFT
-
-
-def row_of(ref: int) -> int:
-    return ref & _MASK
+        return Entry(b"", Kind.DIRECTORY, 0o755, 0, 0, 0, 0)
+    return indexes[layer_of(ref)].entry(row_of(ref))
 
 
 def refuse(index: LayerIndex) -> None:
@@ -173,7 +163,7 @@ def self_contained(index: LayerIndex) -> bool:
 def _alone(index: LayerIndex, number: int) -> Over:
     """The form of a self-contained layer."""
     tree = Tree([index])
-    base = number << _SHIFT
+    base = Tree.ref(number, 0)
     root = _whole(tree.root, tree, base)
     for path, kind in zip(index.paths, index.kinds, strict=True):
         if kind not in (_WHITEOUT, _OPAQUE):

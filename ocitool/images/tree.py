@@ -87,14 +87,17 @@ class Tree:
 
     # Reading
 
-    def layer(self, ref: int) -> int:
-        """The number of the layer that holds an entry."""
+    @staticmethod
+    def layer(ref: int) -> int:
+        """The number of the layer that holds an entry; -1 for `IMPLIED`."""
         return ref >> _SHIFT
 
-    def row(self, ref: int) -> int:
+    @staticmethod
+    def row(ref: int) -> int:
         return ref & _MASK
 
-    def ref(self, layer: int, row: int) -> int:
+    @staticmethod
+    def ref(layer: int, row: int) -> int:
         """The reference of an entry, as `layer` and `row` take it apart."""
         return layer << _SHIFT | row
 
@@ -105,7 +108,7 @@ class Tree:
     def entry(self, ref: int) -> Entry:
         """The entry with content and attributes. An implied directory is root's, mode 755, at the epoch."""
         if ref == IMPLIED:
-            return Entry(b"", Kind.DIRECTORY, 0o755, 0, 0, 0, 0, b"", 0, 0, None, None, None)
+            return Entry(b"", Kind.DIRECTORY, 0o755, 0, 0, 0, 0)
         ref = self.inode(ref)
         return self.indexes[ref >> _SHIFT].entry(ref & _MASK)
 

@@ -52,12 +52,12 @@ class Entry(NamedTuple):
     gid: int
     mtime: int
     size: int
-    link: bytes
-    offset: int
-    stored: int
-    device: tuple[int, int] | None
-    xattrs: Xattrs | None
-    segments: Segments | None
+    link: bytes = b""
+    offset: int = 0
+    stored: int = 0
+    device: tuple[int, int] | None = None
+    xattrs: Xattrs | None = None
+    segments: Segments | None = None
 
 
 def normalise(name: bytes) -> bytes:

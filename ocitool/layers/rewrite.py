@@ -103,7 +103,10 @@ def edited(index: LayerIndex, edit: LayerEdit) -> LayerIndex:
     """The index that the rewritten layer will have, but for offsets, digests and the contents of new entries."""
     made = LayerIndex()
     gone = sorted(edit.drop)
-    offset_of = bisect_left
+
+    def moved(row: int) -> int:
+        return row - bisect_left(gone, row)
+
     for start, stop in kept_runs(index, edit):
         made.paths += index.paths[start:stop]
         made.links += index.links[start:stop]
@@ -115,9 +118,9 @@ def edited(index: LayerIndex, edit: LayerEdit) -> LayerIndex:
     made.offsets.extend([0] * len(made.paths))
     for name in ("devices", "xattrs", "sparse"):
         found = getattr(index, name)
-        setattr(made, name, {row - offset_of(gone, row): found[row] for row in found if row not in edit.drop})
+        setattr(made, name, {moved(row): found[row] for row in found if row not in edit.drop})
     for row, entry in edit.replace.items():
-        _replace(made, row - offset_of(gone, row), entry)
+        _replace(made, moved(row), entry)
     for entry in edit.add:
         made.add(entry)
     made.hashed = "some" if index.hashed != "none" else "none"

@@ -157,11 +157,11 @@ def _members(bundle: Bundle) -> Iterator[tuple[bytes, Blob | None]]:
 
 
 def _file(name: str, blob: Blob) -> tuple[bytes, Blob]:
-    return tarwriter.header(Entry(name.encode(), Kind.FILE, 0o644, 0, 0, 0, blob.size, b"", 0, 0, None, None, None)), blob
+    return tarwriter.header(Entry(name.encode(), Kind.FILE, 0o644, 0, 0, 0, blob.size)), blob
 
 
 def _directory(name: str) -> tuple[bytes, None]:
-    return tarwriter.header(Entry(name.encode(), Kind.DIRECTORY, 0o755, 0, 0, 0, 0, b"", 0, 0, None, None, None)), None
+    return tarwriter.header(Entry(name.encode(), Kind.DIRECTORY, 0o755, 0, 0, 0, 0)), None
 
 
 def _index(bundle: Bundle) -> bytes:

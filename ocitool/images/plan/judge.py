@@ -23,10 +23,6 @@ class Plan(NamedTuple):
     edits: Mapping[int, LayerEdit]
     added: tuple[Entry, ...] | None = None
 
-    @property
-    def is_empty(self) -> bool:
-        return not self.edits and self.added is None
-
     def applied(self, indexes: Sequence[LayerIndex]) -> list[LayerIndex]:
         """The indexes of the layers that the plan gives, without offsets where a layer is made again."""
         found = [

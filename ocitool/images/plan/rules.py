@@ -75,7 +75,7 @@ class Planner:
             draft.clear(path)
             if not self._is_directory(path.rpartition(b"/")[0]):
                 continue  # a file stands above it, which hides what is below
-            draft.add[path, False] = Entry(path, Kind.WHITEOUT, 0o600, 0, 0, 0, 0, b"", 0, 0, None, None, None)
+            draft.add[path, False] = Entry(path, Kind.WHITEOUT, 0o600, 0, 0, 0, 0)
         return bool(hidden)
 
     # What goes
@@ -316,7 +316,7 @@ class Planner:
 
     def _opaque(self, draft: Draft, path: bytes) -> None:
         if not draft.opaques(path):
-            draft.add[path, True] = Entry(path, Kind.OPAQUE, 0o600, 0, 0, 0, 0, b"", 0, 0, None, None, None)
+            draft.add[path, True] = Entry(path, Kind.OPAQUE, 0o600, 0, 0, 0, 0)
 
     def _list_parents(self, draft: Draft) -> None:
         for path in {*(path for path, _ in draft.add), *(entry.path for entry in draft.replace.values())}:
