@@ -73,9 +73,9 @@ def _output(opened: Opened, target: Target, writer: Writer, platform: str | None
 def _tell_what_stays(where: str, image: Image, target: Target, writer: Writer, platform: str | None) -> None:
     """What of an index does not come along when one image of it is taken."""
     if platform is None and any(entry.kind == "image" and entry.descriptor.digest != image.digest for entry in target.entries):
-        writer.task.notice("platform", f"{where}: {image.platform} is taken; --all-platforms takes all")
+        writer.task.notice("platform", f"{where}: only {image.platform} is written; --all-platforms takes all")
     if any(entry.kind == "attestation" for entry in target.entries):
-        text = f"{where}: the image is taken without its index and attestations; --all-platforms takes all"
+        text = f"{where}: the image is written without its index and attestations; --all-platforms takes all"
         writer.task.notice("attestation", text)
 
 

@@ -121,11 +121,11 @@ class Writer:
         self._reading = reading
         self.target = target = destinations.parse(writing.destination)
         own = (target.name,) if target.name else ()
-        self._names = tuple(dict.fromkeys(destinations.given_name(n, target.kind) for n in writing.names)) or own
-        self._sink: Sink = destinations.open_sink(self.target, self.task, force=writing.force, dry_run=writing.dry_run)
+        self._names = tuple(dict.fromkeys(destinations.given_name(name, target.kind) for name in writing.names)) or own
+        self._sink: Sink = destinations.open_sink(target, self.task, force=writing.force, dry_run=writing.dry_run)
         self._engines: list[str] = []
         self._rewritten: dict[Digest, Piece] = {}
-        self._lent: set[Digest] = set()
+        self._lent = False
         self._referrers: dict[int, tuple[Source, Mapping[Digest, Sequence[Referrer]]]] = {}
         self._spools: list[Temporary] = []
 
@@ -215,12 +215,9 @@ class Writer:
         where = f"{image.where}: layer {piece.digest}"
         if piece.descriptor is not None and piece.media_type and mediatypes.layer_codec(piece.media_type) is None:
             raise UnsupportedError(f"a layer of the type {piece.media_type} cannot be converted", where)
-        blob = piece.blob or self._there(piece.digest, piece.size)
+        blob = self._found(piece.digest, piece.size, piece.blob)
         if blob is None:
-            blob = self._supplies.blob(piece.digest, piece.size)
-            if blob is None:
-                raise _missing(piece.digest, image.where)
-            self._lent.add(piece.digest)
+            raise _missing(piece.digest, image.where)
         if codecs.of(blob) == codec:
             return piece._replace(blob=blob)
         made = self._rewritten.get(piece.digest)
@@ -236,10 +233,16 @@ class Writer:
             raise IntegrityError(f"unpacks to {made.diff_id}, the configuration states {piece.diff_id}", where)
         return made._replace(diff_id=piece.diff_id or made.diff_id, media_type=drafts.layer_type(image, codec))
 
-    def _there(self, digest: Digest, size: int) -> Blob | None:
-        """A blob of the destination that the source lacks; one of another size was cut off and is none."""
+    def _found(self, digest: Digest, size: int, blob: Blob | None) -> Blob | None:
+        """The source's blob, else the destination's, else a lent one, which then is hashed when it is written."""
+        if blob is not None:
+            return blob
         there = self._sink.blob(digest)
-        return there if there is not None and there.size == size else None
+        if there is not None and there.size == size:  # one of another size was cut off and is none
+            return there
+        lent = self._supplies.blob(digest, size)
+        self._lent = self._lent or lent is not None
+        return lent
 
     # Delivery
 
@@ -247,41 +250,39 @@ class Writer:
         self, command: str, outputs: Sequence[Output], *, details: Mapping[str, Any] | None = None, findings: int = 0
     ) -> Written:
         """Writes these images. `UsageError` where names clash, `NotFoundError` where a blob is nowhere."""
-        named = _named(outputs, self._names, self.target)
-        blobs: dict[Digest, Blob] = {}
-        omitted: dict[Digest, int] = {}
-        sizes: dict[Digest, int] = {}
-        lent = set(self._lent)
-        for output in named:
-            layers = {layer.digest for image in output.images for layer in image.layers}
-            for digest, size, blob in output.blobs:
-                sizes[digest] = size
-                if digest in self.writing.omit and digest in layers:
-                    omitted[digest] = size
-                    continue
-                if digest in blobs:
-                    continue
-                found = blob or self._there(digest, size)
-                if found is None:
-                    found = self._supplies.blob(digest, size)
-                    lent |= {digest} if found is not None else set()
-                if found is not None:
-                    blobs[digest] = found
-                elif digest not in output.foreign:
-                    raise _missing(digest, output.where)
-        verify = self._reading.verify or bool(lent)
+        named = _named(outputs, self._names)
+        blobs, omitted = self._gathered(named)
         roots = tuple(Root(output.descriptor, output.names, self._docker(output, blobs)) for output in named)
         self._warn(named)
+        verify = self._reading.verify or self._lent
         stored = self._sink.write(Bundle(roots, tuple(blobs.values()), tuple(omitted)), self.task, verify=verify)
+        sizes = {digest: size for output in named for digest, size, _ in output.blobs}
         fresh = frozenset().union(*(output.made for output in named)) - stored.skipped
         made = sum(size for digest, size in sizes.items() if digest in fresh)
-        skipped = sum(sizes[d] for d in stored.skipped)
+        skipped = sum(sizes[digest] for digest in stored.skipped)
         return Written(
             command, self.writing.destination, self.writing.dry_run, stored.verified,
             tuple(image for output in named for image in output.images),
-            sum(sizes[d] for d in blobs) - made - skipped, made, skipped, sum(omitted.values()),
+            sum(sizes[digest] for digest in blobs) - made - skipped, made, skipped, sum(omitted.values()),
             tuple(self._engines), tuple(self.task.notices), details, findings,
         )  # fmt: skip
+
+    def _gathered(self, outputs: Sequence[Output]) -> tuple[dict[Digest, Blob], dict[Digest, int]]:
+        """The blobs of these outputs wherever they are, and the sizes of the layers that are left out."""
+        blobs: dict[Digest, Blob] = {}
+        omitted: dict[Digest, int] = {}
+        for output in outputs:
+            layers = {layer.digest for image in output.images for layer in image.layers}
+            for digest, size, blob in output.blobs:
+                if digest in self.writing.omit and digest in layers:
+                    omitted[digest] = size
+                elif digest not in blobs:
+                    found = self._found(digest, size, blob)
+                    if found is not None:
+                        blobs[digest] = found
+                    elif digest not in output.foreign:
+                        raise _missing(digest, output.where)
+        return blobs, omitted
 
     def _docker(self, output: Output, blobs: Mapping[Digest, Blob]) -> DockerImage | None:
         """What `manifest.json` says of an output: nothing where a layer stays elsewhere, since engines would refuse it."""
@@ -333,7 +334,7 @@ def _missing(digest: Digest, where: str) -> NotFoundError:
     )  # fmt: skip
 
 
-def _named(outputs: Sequence[Output], names: tuple[str, ...], target: destinations.Destination) -> list[Output]:
+def _named(outputs: Sequence[Output], names: tuple[str, ...]) -> list[Output]:
     """The outputs under the names that they get; a name for two different images is a mistake."""
     if names and len({output.descriptor["digest"] for output in outputs}) > 1:
         raise UsageError(f"{len(outputs)} images cannot have one name", ", ".join(names), hint="name them one by one")
