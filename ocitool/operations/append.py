@@ -29,13 +29,11 @@ from ocitool.operations.reading import Reading
 from ocitool.operations.writing import Writer, Writing, Written, refuse_inside
 from ocitool.task import Task
 
-Kinds = Literal["layer", "upperdir"]
-
 
 class Addition(NamedTuple):
     """What becomes a layer: a directory or a tar (`layer`), or an overlayfs upper directory (`upperdir`)."""
 
-    kind: Kinds
+    kind: Literal["layer", "upperdir"]
     path: str
 
 
@@ -118,12 +116,10 @@ class _Maker:
 
     def _codec(self, blob: FileBlob | None, image: Image) -> str:
         """What was asked for, else the tar's own, else that of the image's top-most layer."""
-        if self._writer.writing.compression is not None:
-            return self._writer.writing.compression.codec
         own = codecs.of(blob) if blob is not None else "none"
-        if own in ("gzip", "zstd"):
+        if own in ("gzip", "zstd") and self._writer.writing.compression is None:
             return own
-        return self._writer.codec(image.layers[-1]) if image.layers else "gzip"
+        return self._writer.new_codec(image)
 
     def _of_tar(self, blob: FileBlob, codec: str, image: Image) -> Piece:
         """Read twice: to see that it is a layer at all, then to store it."""

@@ -200,6 +200,12 @@ class Writer:
         had = layer.compression
         return had if had in ("none", "gzip", "zstd") else "gzip"
 
+    def new_codec(self, image: Image) -> str:
+        """The codec of a layer that is put on the image: the one asked for, else that of its top-most layer, else gzip."""
+        if image.layers:
+            return self.codec(image.layers[-1])
+        return self.writing.compression.codec if self.writing.compression is not None else "gzip"
+
     def converted(self, image: Image, pieces: Sequence[Piece]) -> tuple[Piece, ...]:
         """The pieces in the compression that was asked for. As they are stay: a layer that has it already, one that the
         other side has (`omit`), and one whose descriptor says where else its bytes are (`urls`)."""

@@ -145,9 +145,7 @@ class _Work:
                 raise error.at(where) from None
             draft = drafts.replaced(draft, number, piece)
         if plan.added is not None:
-            asked = writer.writing.compression
-            codec = writer.codec(image.layers[-1]) if image.layers else asked.codec if asked else "gzip"
-            piece = writer.layer(counted(write_new(plan.added, content)), codec, image, "new")
+            piece = writer.layer(counted(write_new(plan.added, content)), writer.new_codec(image), image, "new")
             entry = {"created": timestamp(), "created_by": CREATED_BY}
             draft = drafts.inserted(draft, len(draft.pieces), piece, entry)
         return draft, size
