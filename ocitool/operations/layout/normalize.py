@@ -12,11 +12,12 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from ocitool.digest import Digest
 from ocitool.errors import LimitError, TransportError
 from ocitool.images import select
+from ocitool.operations.validate.findings import Finding
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, strings
 from ocitool.task import Notice, Task
@@ -28,18 +29,10 @@ _COMPARED = 1_000
 """Entries of one manifest that are compared with each other; of more, only equal ones are dropped."""
 
 
-class Finding(NamedTuple):
-    """What was not mended. Rules are named as those of `validate` where both find the same."""
-
-    rule: str
-    severity: Literal["error", "warning"]
-    subject: str
-    message: str
-
-
 @dataclass(frozen=True, slots=True)
 class Normalized:
-    """`changes`: what was done (or, in a dry run, would be), a sentence each. `verified`: every blob was hashed."""
+    """`changes`: what was done (or, in a dry run, would be), a sentence each. `findings`: what was not mended; rules are named
+    as those of `validate` where both find the same. `verified`: every blob was hashed."""
 
     directory: str
     dry_run: bool

@@ -61,9 +61,6 @@ def normalize(result: Normalized) -> dict[str, Any]:
         "layout": clean(result.directory),
         "verified": result.verified,
         "changes": clean(list(result.changes)),
-        "findings": [
-            {"rule": f.rule, "severity": f.severity, "subject": clean(f.subject), "message": clean(f.message)}
-            for f in result.findings
-        ],
+        "findings": [clean(finding._asdict()) for finding in result.findings],
         "notices": notice_list(result.notices),
     }

@@ -23,10 +23,7 @@ def _validation(result: Validation) -> dict[str, Any]:
     return {
         "reference": clean(result.reference),
         "valid": result.valid,
-        "findings": [
-            {"rule": f.rule, "severity": f.severity, "subject": clean(f.subject), "message": clean(f.message)}
-            for f in result.findings
-        ],
+        "findings": [clean(finding._asdict()) for finding in result.findings],
         "checked": result.checked._asdict(),
         "truncated": result.truncated,
     }
