@@ -1,8 +1,4 @@
-"""Writing into an OCI image layout, beside other writers.
-
-Locks, both flock(2) and so gone with their process: on the directory itself, shared by every writer for its whole write and
-exclusive for whoever removes blobs; inside of it, on `blobs/`, exclusive around reading, merging and renaming `index.json`.
-Writers that are not ours take no locks and are not protected.
+"""Writing into an OCI image layout, beside other writers (see `layout_lock`).
 
 A blob appears by rename from a temporary beside it, complete and synced; `index.json` is renamed last. A crash leaves at
 most blobs that nothing names (`layout gc` frees them) and temporaries (the next writer removes them).
@@ -11,11 +7,9 @@ most blobs that nothing names (`layout gc` frees them) and temporaries (the next
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ocitool.blob import Blob
@@ -27,70 +21,11 @@ from ocitool.spec.document import parse, serialised
 from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Index, named, strings
 from ocitool.task import Task, undisturbed
 from ocitool.transports import layout
+from ocitool.transports.layout_lock import LayoutLock
 from ocitool.transports.sink import Bundle, Root, Stored
 from ocitool.transports.whole import SpooledBlob, Temporary, sweep, sync_directory, unwritable, write_document
 
 _ATTEMPTS = 20
-
-
-class LayoutLock:
-    """The lock on a layout's directory; held until `close`."""
-
-    def __init__(self, directory: str, task: Task, *, exclusive: bool) -> None:
-        self.directory = directory
-        try:
-            self._descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise unwritable(directory, error) from None
-        how = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-        try:
-            fcntl.flock(self._descriptor, how | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
-                raise DestinationError(f"the layout cannot be locked: {error.strerror}", directory) from None
-            task.notice("waiting", f"waited for another ocitool that works on {directory}")
-            self._wait(how, task)
-
-    def _wait(self, how: int, task: Task) -> None:
-        import time
-
-        while True:
-            task.check()
-            try:
-                fcntl.flock(self._descriptor, how | fcntl.LOCK_NB)
-                return
-            except OSError:
-                time.sleep(0.05)
-
-    @contextlib.contextmanager
-    def index(self) -> Iterator[None]:
-        """The second lock: around reading, changing and renaming `index.json`."""
-        descriptor = os.open(os.path.join(self.directory, "blobs"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-
-    def alone(self) -> bool:
-        """Takes the lock alone if nobody else has it; without waiting."""
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
-
-    def stands(self) -> bool:
-        """Whether the directory is still the one that was locked."""
-        try:
-            return os.path.samestat(os.fstat(self._descriptor), os.stat(self.directory))
-        except OSError:
-            return False
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
 
 class LayoutSink:

@@ -1,6 +1,6 @@
 """A layout as a store of many images: what its maintenance needs beneath the documents.
 
-Locks are those of `layout_sink`. Whoever changes names holds the layout's lock shared and the index's lock; whoever removes
+Locks are those of `layout_lock`. Whoever changes names holds the layout's lock shared and the index's lock; whoever removes
 blobs holds the layout's lock alone. A blob is never changed in place, only removed or replaced by one with the same bytes.
 """
 
@@ -19,7 +19,7 @@ from ocitool.digest import Digest, verified
 from ocitool.errors import DestinationError, FormatError, IntegrityError, NotFoundError
 from ocitool.task import Task
 from ocitool.transports import layout, whole
-from ocitool.transports.layout_sink import LayoutLock
+from ocitool.transports.layout_lock import LayoutLock
 
 _KNOWN = ("sha256", "sha512")
 

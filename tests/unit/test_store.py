@@ -21,7 +21,8 @@ from ocitool.task import Task
 from ocitool.transports import layout_sink, whole
 from ocitool.transports import store as stores
 from ocitool.transports.archive_sink import ArchiveSink
-from ocitool.transports.layout_sink import LayoutLock, LayoutSink
+from ocitool.transports.layout_lock import LayoutLock
+from ocitool.transports.layout_sink import LayoutSink
 from ocitool.transports.sink import Bundle, Root
 from ocitool.transports.store import Store
 from ocitool.transports.whole import Temporary, sweep
