@@ -25,8 +25,8 @@ from ocitool.spec.document import serialised
 from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, named
 from ocitool.task import Task
 from ocitool.transports.layout import LAYOUT_FILE
-from ocitool.transports.sink import Bundle, Root, Stored
-from ocitool.transports.whole import Temporary, exists, keep_mode, nameless, sweep, write_all
+from ocitool.transports.sink import Bundle, Fresh, Root, Stored
+from ocitool.transports.whole import Temporary, exists, keep_mode, sweep, write_all
 
 OMITTED = "org.ocitool.omitted"
 """The annotation of index.json that lists the digests which an archive leaves out, comma-separated."""
@@ -34,7 +34,7 @@ OMITTED = "org.ocitool.omitted"
 _BLOCK = 512
 
 
-class ArchiveSink:
+class ArchiveSink(Fresh):
     """An archive file. `force`: an old one is replaced, whole; `compression`: of the archive itself."""
 
     def __init__(self, path: str, *, force: bool = False, compression: str = "none") -> None:
@@ -46,12 +46,6 @@ class ArchiveSink:
         sweep(self._directory)  # also where the archive is complete, and only its second name was left
         if (problem := refused(path, force=force)) is not None:
             raise problem
-
-    def blob(self, digest: Digest) -> Blob | None:
-        return None
-
-    def spool(self) -> Temporary:
-        return nameless()
 
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         temporary = Temporary(self._directory)
@@ -71,9 +65,6 @@ class ArchiveSink:
             temporary.discard()
         return Stored(frozenset(), hashed)
 
-    def close(self) -> None:
-        pass
-
 
 def refused(path: str, *, force: bool) -> DestinationError | None:
     """Why no archive can be written here; None where one can."""
@@ -87,7 +78,7 @@ def refused(path: str, *, force: bool) -> DestinationError | None:
     return None if os.path.isdir(directory) else DestinationError("its directory does not exist", path)
 
 
-class StandardOutput:
+class StandardOutput(Fresh):
     """The archive on standard output, as it is made: what reads it must not believe it before the end."""
 
     where = "-"
@@ -96,19 +87,10 @@ class StandardOutput:
         if sys.stdout is not None and sys.stdout.isatty():
             raise UsageError("standard output is a terminal", hint="redirect the archive: ocitool ... - > image.tar")
 
-    def blob(self, digest: Digest) -> Blob | None:
-        return None
-
-    def spool(self) -> Temporary:
-        return nameless()
-
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         for piece in _pieces(bundle, task):
             write_all(1, piece, "standard output")
         return Stored(frozenset(), True)
-
-    def close(self) -> None:
-        pass
 
 
 def _compressed(bundle: Bundle, codec: str, task: Task) -> Iterator[bytes]:

@@ -11,8 +11,7 @@ from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.task import Task
 from ocitool.transports.layout import stored
-from ocitool.transports.sink import Bundle, Sink, Stored
-from ocitool.transports.whole import Temporary, nameless
+from ocitool.transports.sink import Bundle, Fresh, Sink, Stored
 
 _ENDINGS = {".tar": "none", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd"}
 
@@ -93,17 +92,11 @@ def open_sink(destination: Destination, task: Task, *, force: bool = False, dry_
     return RehearsedLayout(path) if kind == "layout" else Rehearsal(path)
 
 
-class Rehearsal:
+class Rehearsal(Fresh):
     """A destination that only says what writing to it would come to. It holds nothing yet."""
 
     def __init__(self, where: str) -> None:
         self.where = where
-
-    def blob(self, digest: Digest) -> Blob | None:
-        return None
-
-    def spool(self) -> Temporary:
-        return nameless()
 
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         skipped = set()
@@ -112,9 +105,6 @@ class Rehearsal:
             if there is not None and there.digest is not None and there.size == blob.size:
                 skipped.add(there.digest)
         return Stored(frozenset(skipped), False)
-
-    def close(self) -> None:
-        pass
 
 
 class RehearsedLayout(Rehearsal):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.task import Task
-from ocitool.transports.whole import Temporary
+from ocitool.transports.whole import Temporary, nameless
 
 
 class DockerImage(NamedTuple):
@@ -65,3 +65,16 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Lets go of locks and of whatever was not written."""
+
+
+class Fresh:
+    """What destinations share that are made anew: nothing is there yet, nothing is held, and layers are made elsewhere."""
+
+    def blob(self, digest: Digest) -> Blob | None:
+        return None
+
+    def spool(self) -> Temporary:
+        return nameless()
+
+    def close(self) -> None:
+        pass
