@@ -2,9 +2,10 @@
 
 In a block, a line that begins with `$ ` is a command (`\\` at its end continues it), the lines behind it are what it
 prints, standard output and error together. No such lines: the output is not compared. A line `...` stands for any
-lines; `...` within a line, for any text in it. A line `# exit 1` behind the output, or at the end of the command, is its exit code; without it that is 0.
-Other commands than ocitool's, `sed` and `mkdir` are not run, except the set-up line with `pip install` and `testdata/`, which runs in a
-copy of the repository. What must not run (placeholders) belongs in a ```text block.
+lines; `...` within a line, for any text in it. A line `# exit 1` behind the output, or at the end of the command, is its
+exit code; without it that is 0. Other commands than ocitool's, `sed` and `mkdir` are not run, except the set-up line
+with `pip install` and `testdata/`, which runs in a copy of the repository. What must not run (placeholders) belongs in
+a ```text block.
 """
 
 from __future__ import annotations

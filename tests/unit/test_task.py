@@ -254,7 +254,6 @@ def test_a_task_ends_although_a_generator_that_produces_ahead_was_left_in_the_mi
     def work() -> int:
         with Task() as task:
             left = produced(task)  # as an error's traceback keeps it
-            first = next(left)
-        return first
+            return next(left)
 
     assert 0 == within(30, work)
