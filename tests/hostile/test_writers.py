@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.disk import fingerprint
 from support.images import image, index_of, layer_tar, layout_files, pretty, sha256, write_files, write_layout
-from support.layers import END, member
+from support.layers import END, head, member
 
 from ocitool import limits
 from ocitool.images.workplace import OPEN_DIRECTORY, remove
@@ -118,6 +118,30 @@ def test_what_rm_takes_out_is_not_left_behind_the_end_of_the_archive(ocitool: Ru
     stored = [path.read_bytes() for path in (tmp_path / "out/blobs/sha256").iterdir()]
     unpacked = [gzip.decompress(data) for data in stored if data.startswith(b"\x1f\x8b")]
     assert [False] == [SECRET in data for data in unpacked]
+
+
+def test_rm_takes_out_what_a_layer_spells_so_through_a_link_of_its_time(ocitool: Run, tmp_path: Path) -> None:
+    lower = head(b"b", b"5", mode=0o755) + head(b"a", b"2", link=b"b") + END
+    layers = [lower, member(b"a/s", SECRET) + END, member(b".wh.a") + END, head(b"a", b"5", mode=0o755) + END]
+    layout = write_layout(tmp_path / "l", [image(layers, tag="a", codec="none")])
+    assert 0 == ocitool("edit", layout, f"{tmp_path}/out/", "--rm", "/a/s").code
+    stored = [path.read_bytes() for path in (tmp_path / "out/blobs/sha256").iterdir()]
+    assert [] == [data for data in stored if SECRET in data]
+
+
+def test_rm_of_a_link_leaves_what_layers_wrote_through_it(ocitool: Run, tmp_path: Path) -> None:
+    lower = head(b"b", b"5", mode=0o755) + head(b"a", b"2", link=b"b") + END
+    layout = write_layout(tmp_path / "l", [image([lower, member(b"a/f", b"1") + END], tag="a")])
+    ocitool("edit", layout, f"{tmp_path}/out/", "--rm", "/a")
+    assert ["/b/", "/b/f"] == ocitool("ls", "--recursive", f"{tmp_path}/out").out.split()
+
+
+def test_a_removal_that_needs_a_layer_of_its_own_gets_it(ocitool: Run, tmp_path: Path) -> None:
+    # The link `a`, through which the last layer writes, is the same file as what goes.
+    lower = head(b"b", b"5", mode=0o755) + head(b"a", b"2", link=b"b") + head(b"gone", b"1", link=b"a") + END
+    layout = write_layout(tmp_path / "l", [image([lower, member(b"a/f", b"1") + END], tag="a")])
+    ocitool("edit", layout, f"{tmp_path}/out/", "--rm", "/gone")
+    assert ["/b/", "/b/f"] == ocitool("ls", "--recursive", f"{tmp_path}/out").out.split()
 
 
 @pytest.mark.parametrize("words", [("copy",), ("unpack", "--as", "tar")], ids=["archive", "flat tar"])

@@ -52,6 +52,10 @@ def removal(indexes: Sequence[LayerIndex], paths: Iterable[bytes], also: Iterabl
             ref = tree.ref(layer, row)
             path = real.get(ref, spelt)
             root = _within(path, wanted)
+            if root is None and spelt != path and index.kinds[row] not in (Kind.DIRECTORY, Kind.WHITEOUT, Kind.OPAQUE):
+                spelt_root = _within(spelt, wanted)
+                if spelt_root is not None and tree.real(spelt) != path:  # through a link that is gone since
+                    root = spelt_root
             if root is not None and not (index.kinds[row] == Kind.WHITEOUT and path == root):
                 doomed.add(ref)
                 found.add(root)

@@ -18,13 +18,16 @@ from ocitool.images.indexing import Indexer
 from ocitool.images.plan import Plan, removal
 from ocitool.images.tree import Tree
 from ocitool.layers.entry import Kind
-from ocitool.layers.rewrite import rewrite
+from ocitool.layers.rewrite import LayerEdit, rewrite, write_new
 from ocitool.operations.edit.adding import Addition, addition
 from ocitool.operations.edit.work import Work
 from ocitool.operations.listing import layer_of
 from ocitool.operations.reading import Reading
-from ocitool.operations.writing import Writer, Written
+from ocitool.operations.writing import Writer, Written, timestamp
 from ocitool.task import Task
+
+CREATED_BY = "ocitool edit --rm"
+"""In the history, of a layer that a removal needs: where layers write through links that go."""
 
 _NAMED = 20
 """Hard links and equal files that are named one by one."""
@@ -89,9 +92,17 @@ class Editor:
             self._remove(work)
         if into is not None:
             position = live.index(into)
-            plan, openers = addition(work.indexes, position, content.add, self._task, [layer.number for layer in live])
+            new = range(len(image.layers), len(image.layers) + len(work.indexes) - len(live))
+            numbers = [*(layer.number for layer in live), *new]
+            plan, openers = addition(work.indexes, position, content.add, self._task, numbers)
             work.step(plan, Tree(work.indexes[: position + 1]), openers)
         for position, edit in sorted(work.edits.items()):
+            if position >= len(live):
+                piece = self._writer.layer(
+                    write_new(edit.add, work.contents(position, self._task)), self._writer.codec(live[-1]), image, "new"
+                )  # fmt: skip
+                draft = drafts.inserted(draft, len(draft.pieces), piece, {"created": timestamp(), "created_by": CREATED_BY})
+                continue
             layer = live[position]
             assert layer.blob is not None
             index, contents = work.originals[position], work.contents(position, self._task)
@@ -105,7 +116,8 @@ class Editor:
         """`NotFoundError` for a path that no image of all that were edited carries."""
         for path in self.content.remove:
             if path not in self._found:
-                raise NotFoundError("no layer carries this path", _shown(path))
+                hint = "--rm takes one path, no GLOB; ocitool ls --recursive lists them" if b"*" in path else None
+                raise NotFoundError("no layer carries this path", _shown(path), hint=hint)
 
     @property
     def details(self) -> Mapping[str, Any] | None:
@@ -256,12 +268,14 @@ class Editor:
 
 def _dropped(work: Work, plan: Plan) -> Iterator[tuple[int, int]]:
     """The entries that a plan takes out, but for those that it only says elsewhere."""
-    again = {entry.path for edit in plan.edits.values() for entry in (*edit.replace.values(), *edit.add)
-             if entry.kind < Kind.WHITEOUT}  # fmt: skip
+    edits = (*plan.edits.values(), LayerEdit(add=plan.added or ()))
+    again = {entry.path for edit in edits for entry in (*edit.replace.values(), *edit.add) if entry.kind < Kind.WHITEOUT}
+    real = Tree(work.indexes).real  # a layer may spell a path through a link
     for position, edit in plan.edits.items():
         index = work.indexes[position]
         for row in sorted(edit.drop | edit.replace.keys()):
-            if index.kinds[row] < Kind.WHITEOUT and index.paths[row] not in again:
+            path = index.paths[row]
+            if index.kinds[row] < Kind.WHITEOUT and path not in again and real(path) not in again:
                 yield position, row
 
 

@@ -20,7 +20,8 @@ from ocitool.task import Task
 
 
 class Work:
-    """The layers of one image while their edits are put together, by position among those that stay.
+    """The layers of one image while their edits are put together, by position among those that stay. Behind them stand the
+    new layers of plans that need one: they begin empty.
 
     `originals`: as read, with offsets; `indexes`: as they will be so far; `edits`: from the one to the other.
     """
@@ -36,11 +37,17 @@ class Work:
     def step(self, plan: Plan, tree: Tree, openers: Mapping[bytes, Opener]) -> None:
         """Applies one more plan. Its new files are the host's (`openers`), else what `tree` has at their paths."""
         made: dict[tuple[int, bytes], Opener | tuple[int, int]] = {}
-        for position, edit in plan.edits.items():
+        edits = dict(plan.edits)
+        if plan.added is not None:
+            edits[len(self.originals)] = LayerEdit(add=plan.added)
+        for position, edit in edits.items():
             for entry in (*edit.replace.values(), *edit.add):
                 if entry.kind == Kind.FILE:
                     made[position, entry.path] = openers.get(entry.path) or self._stored(tree, entry.path)
-        for position, edit in plan.edits.items():
+        if plan.added is not None:
+            self.originals.append(LayerIndex())
+            self.indexes.append(LayerIndex())
+        for position, edit in edits.items():
             old = self.edits.get(position)
             self.edits[position] = edit if old is None else composed(len(self.originals[position]), old, edit)
             self.indexes[position] = edited(self.indexes[position], edit)
@@ -54,13 +61,13 @@ class Work:
         """The entries, by position and row, whose contents a plan writes anew elsewhere."""
         tree = Tree(self.indexes)
         found = set()
-        for edit in plan.edits.values():
-            for entry in (*edit.replace.values(), *edit.add):
-                if entry.kind == Kind.FILE:
-                    node = node_at(tree, entry.path)
-                    assert node is not None
-                    ref = tree.inode(ref_of(node))
-                    found.add((tree.layer(ref), tree.row(ref)))
+        written = [entry for edit in plan.edits.values() for entry in (*edit.replace.values(), *edit.add)]
+        for entry in (*written, *(plan.added or ())):
+            if entry.kind == Kind.FILE:
+                node = node_at(tree, entry.path)
+                assert node is not None
+                ref = tree.inode(ref_of(node))
+                found.add((tree.layer(ref), tree.row(ref)))
         return found
 
     def _stored(self, tree: Tree, path: bytes) -> Opener | tuple[int, int]:
