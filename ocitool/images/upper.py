@@ -52,6 +52,8 @@ def members(root: Root, task: Task) -> Iterator[Member]:
                 hidden = _fuse_whiteout(seen, parent)
                 base = name[len(WHITEOUT_PREFIX) :]
                 there = None if hidden.kind == Kind.OPAQUE else _beside(at, base)
+                if hidden.kind == Kind.WHITEOUT and there is not None and _is_device(there):
+                    continue  # said again, by the device of its own name
                 if hidden.kind == Kind.WHITEOUT and there is None:
                     yield hidden, iter(())
                 elif there is None or stat.S_ISDIR(there.st_mode):
@@ -114,12 +116,11 @@ def _fuse_whiteout(seen: Seen, parent: bytes) -> Entry:
 
 
 def _beside(at: int, name: bytes) -> os.stat_result | None:
-    """What stands at a name, None for nothing or a whiteout."""
+    """What stands at a name, None for nothing."""
     try:
-        status = os.stat(name, dir_fd=at, follow_symlinks=False)
+        return os.stat(name, dir_fd=at, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    return None if _is_device(status) else status
 
 
 def _sorted_out(seen: Seen) -> tuple[dict[bytes, bytes] | None, tuple[tuple[bytes, bytes], ...] | None]:

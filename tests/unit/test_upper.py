@@ -229,3 +229,10 @@ def test_a_wh_name_that_is_no_mark_is_refused(content: bytes | None, tmp_path: P
     put(tmp_path / ".wh.a", content)
     with pytest.raises(FormatError, match=r"begins with \.wh\."):
         read(tmp_path)
+
+
+def test_a_whiteout_that_is_said_twice_is_written_once(need: Callable[..., str], tmp_path: Path) -> None:
+    need("root")
+    device(tmp_path / "gone")
+    put(tmp_path / ".wh.gone")
+    assert [(b"gone", Kind.WHITEOUT)] == listed(tmp_path)
