@@ -370,24 +370,10 @@ class _Making:
                 rootfs.leave(entry, extra)
 
     def _record(self, layers: tuple[StoredLayer, ...], stack: Sequence[str], tree: Tree) -> StoredImage:
-        image, owners = self.image, self.rootfs.owners
+        image = self.image
         name = image.config.digest.encoded[:64]
-        self._mounts(f"images/{name}", tree)
-        options = command = None
-        if stack:
-            parts = [
-                f"lowerdir={':'.join(stack)}", f"upperdir=images/{name}/upper", f"workdir=images/{name}/work",
-                *(["userxattr"] if owners.rootless else []),
-            ]  # fmt: skip
-            options = ",".join(parts)
-            where = shlex.quote(os.path.abspath(self.store.dest))
-            # Since 2.39 util-linux asks the kernel in another way, which takes 255 bytes of a value (its issue 2287).
-            old = "LIBMOUNT_FORCE_MOUNT2=always " if len(parts[0]) - len("lowerdir=") > _VALUE else ""
-            command = f"cd {where} && {old}mount -t overlay overlay -o {options} images/{name}/merged"
-            if len(options) >= overlay.PAGE:
-                self.task.notice("options", f"{len(stack)} layers: the options of the mount are longer than the kernel takes")
-        else:
-            self.task.notice("empty", "an image without layers: there is nothing to mount")
+        self._make_places(f"images/{name}", tree)
+        options, command = self._mount(f"images/{name}", stack)
         record: dict[str, Any] = {
             "schema": IMAGE_SCHEMA, "version": VERSION, "imageId": image.image_id,
             "digest": str(image.digest) if image.digest else None, "tags": list(image.tags), "platform": str(image.platform),
@@ -401,7 +387,23 @@ class _Making:
         write_document(folder, f"{name}.json", json.dumps(record, indent=2).encode() + b"\n")
         return StoredImage(image, name, layers, options, command)
 
-    def _mounts(self, name: str, tree: Tree) -> None:
+    def _mount(self, place: str, stack: Sequence[str]) -> tuple[str | None, str | None]:
+        """The options of the mount that stacks these layers, and all of the command; None where there are no layers."""
+        if not stack:
+            self.task.notice("empty", "an image without layers: there is nothing to mount")
+            return None, None
+        lower = ":".join(stack)
+        options = f"lowerdir={lower},upperdir={place}/upper,workdir={place}/work"
+        if self.rootfs.owners.rootless:
+            options += ",userxattr"
+        if len(options) >= overlay.PAGE:
+            self.task.notice("options", f"{len(stack)} layers: the options of the mount are longer than the kernel takes")
+        where = shlex.quote(os.path.abspath(self.store.dest))
+        # Since 2.39 util-linux asks the kernel in another way, which takes 255 bytes of a value (its issue 2287).
+        old = "LIBMOUNT_FORCE_MOUNT2=always " if len(lower) > _VALUE else ""
+        return options, f"cd {where} && {old}mount -t overlay overlay -o {options} {place}/merged"
+
+    def _make_places(self, name: str, tree: Tree) -> None:
         """The directories that a mount needs, if they are not there: what stands in them is the user's. The merged root has
         the attributes of the upper directory's."""
         place = os.path.join(self.store.dest, name)
