@@ -47,6 +47,10 @@ class _Lazy(TyperGroup):
         except (KeyboardInterrupt, BrokenPipeError) as error:
             raise _Ended(error) from None
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        self.commands = dict.fromkeys(COMMANDS, self)  # typer compares a misspelt name with these keys, and nothing else
+        return super().resolve_command(ctx, args)
+
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
@@ -80,7 +84,7 @@ def _root(
         bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """See and compare container images as files: no daemon, no root, no network."""
+    """See, compare, edit and move container images as files: no daemon, no root, no network."""
 
 
 class Terminated(BaseException):
@@ -141,6 +145,9 @@ def _run() -> int:
         # The usage errors of typer's own click know what they are, and are no public names.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             context = getattr(error, "ctx", None)
+            if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+                print(error.format_message(), file=sys.stderr)
+                return 2
             return _fail(error.format_message(), hint=f"{context.command_path} --help" if context else None, code=2)
         raise
     return result if isinstance(result, int) else 0

@@ -22,7 +22,7 @@ Examples:
 @app.command(epilog=_EXAMPLES, short_help="Put one more layer on an image.")
 def append(
     src: Annotated[str, typer.Argument(metavar="SRC", help="The image: archive, layout, or - for standard input.")],
-    dest: Annotated[str, typer.Argument(metavar="DEST", help="Where the new image goes.")],
+    dest: o.Dest,
     layer: Annotated[
         list[str] | None,
         typer.Option("--layer", metavar="DIR|TAR", help="A directory, or a tar (plain, gzip, zstd, xz, bzip2). Repeatable."),
@@ -49,7 +49,7 @@ def append(
     """Write SRC to DEST with layers on top; all that it had is copied byte for byte. Owners, modes and times of a directory's
     files are those on disk; whiteout devices and opaque marks of an upper directory become the layer's."""
     if platform and all_platforms:
-        raise UsageError("--platform and --all-platforms exclude each other")
+        raise UsageError(o.EXCLUSIVE)
     from ocitool.operations import append as operation
 
     additions = [operation.Addition("layer", path) for path in layer or ()]

@@ -59,7 +59,7 @@ def diff(
 ) -> None:
     """Show what changed between two images: layers, files, configuration, and what caused it."""
     if platform and all_platforms:
-        raise UsageError("--platform and --all-platforms exclude each other")
+        raise UsageError(o.EXCLUSIVE)
     question = operation.Question(
         ignore=tuple(ignore or ()), semantic=semantic, paths=tuple(path or ()), patch=patch,
         rules=tuple(rule(text) for text in fail_on or ()),

@@ -51,7 +51,7 @@ def inspect(
 ) -> None:
     """Show what an image is, layer by layer. Opens no layer unless --files or --verify asks."""
     if platform and all_platforms:
-        raise UsageError("--platform and --all-platforms exclude each other")
+        raise UsageError(o.EXCLUSIVE)
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
         plain = digest or raw is not None
         if plain:

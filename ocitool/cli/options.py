@@ -38,6 +38,7 @@ ReportOption = Annotated[str | None, typer.Option("--report", metavar="FILE", he
 PlatformOption = Annotated[
     str | None, typer.Option("--platform", metavar="OS/ARCH[/VARIANT]", help="Which image of an index. Default: the host's.")
 ]
+EXCLUSIVE = "--platform and --all-platforms exclude each other"
 AllPlatforms = Annotated[bool, typer.Option("--all-platforms", help="Every image of an index.")]
 Verify = Annotated[bool, typer.Option("--verify", help="Read and hash every layer; believe nothing that is stated.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep indexes of layers.")]
