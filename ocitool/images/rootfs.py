@@ -402,9 +402,9 @@ class Rootfs:
 
 _NOTICES = {
     "selinux": "{} SELinux label{} not set: they are the machine's own to give",
-    "xattrs-not-allowed": "{} extended attribute{} that only root may set",
-    "xattrs-not-stored": "{} extended attribute{} that the destination's file system does not take",
-    "owners-out-of-range": "{} owner{} of numbers that user.rootlesscontainers cannot hold",
+    "xattrs-not-allowed": "{} extended attribute{} that only root may set: left out",
+    "xattrs-not-stored": "{} extended attribute{} that the destination's file system does not take: left out",
+    "owners-out-of-range": "{} owner{} of numbers that user.rootlesscontainers cannot hold: left out",
     "devices": "{} device{} that only root may make: empty files stand for them",
 }
 

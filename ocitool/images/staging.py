@@ -42,9 +42,11 @@ class _Hiding(NamedTuple):
 def check(image: Image) -> None:
     """Raises what is wrong with an image whose layers are to be written, before any is read."""
     if not image.aligned:
+        legacy = image.manifest is None and not image.config.diff_ids
         raise FormatError(
-            f"{len(image.layers)} layers, and the configuration states {len(image.config.diff_ids)}", image.where
-        )
+            f"{len(image.layers)} layers, and the configuration states {len(image.config.diff_ids)}", image.where,
+            hint="an archive from before Docker 1.10; ocitool copy writes one that states them all" if legacy else None,
+        )  # fmt: skip
     missing = [str(layer.digest or layer.number) for layer in image.layers if layer.blob is None]
     if missing:
         text = ", ".join(missing[:5])

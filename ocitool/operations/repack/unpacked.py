@@ -54,6 +54,9 @@ def open_unpacked(directory: str) -> Unpacked:
     folder = os.path.join(directory, "image")
     where = os.path.join(folder, "reference.json")
     if not os.path.exists(where):
+        above = os.path.dirname(os.path.abspath(directory))
+        if os.path.exists(os.path.join(above, "image", "reference.json")):
+            raise NotFoundError("no unpacked image, but a part of one", directory, hint=f"name the directory above it: {above}")
         raise NotFoundError("no unpacked image", directory, hint="ocitool unpack REF DIR makes one")
     fields = parse_object(_document(where), where)
     version = fields.get("version")

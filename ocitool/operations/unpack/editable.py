@@ -78,7 +78,9 @@ def unpack(
 
 def _tell(rootfs: Rootfs, form: Form, task: Task) -> None:
     if rootfs.owners.rootless:
-        kept = "are lost" if form == "rootfs" and not rootfs.owners.owner_xattr else "are recorded beside them"
+        kept = "are recorded beside them"
+        if form == "rootfs":
+            kept = "stand in user.rootlesscontainers" if rootfs.owners.owner_xattr else "are lost"
         task.notice("rootless", f"rootless: all files are your own; the image's owners {kept}")
         if form != "bundle" and (rootfs.owners.uid_map or rootfs.owners.gid_map):
             task.notice("id-maps", "rootless: the id maps are recorded and shift nothing")

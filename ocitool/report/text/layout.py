@@ -24,14 +24,15 @@ def rm(result: Removed) -> Iterator[str]:
     for one in result.referrers:
         name = ", ".join(shown(tag) for tag in one.tags) or str(one.digest)
         yield f"left: the {shown(one.kind)} {name} of {one.subject} (--referrers drops it too)"
+    its = "its" if len(result.entries) == 1 else "their"
     if result.freeable is None:
         closing = "how much gc would free is unknown"
     elif not result.freeable:
-        closing = "no blob is needed less"
+        closing = f"other images need all {its} blobs"
     elif result.dry_run:
-        closing = f"gc would then free {human(result.freeable)}"
+        closing = f"gc would then free {its} {human(result.freeable)}"
     else:
-        closing = f"ocitool layout gc {shown(shlex.quote(result.directory))} frees {human(result.freeable)}"
+        closing = f"ocitool layout gc {shown(shlex.quote(result.directory))} frees {its} {human(result.freeable)}"
     count = len(result.entries)
     yield f"{shown(result.directory)}: {verb} {count:,} {'entry' if count == 1 else 'entries'}; {closing}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from ocitool.operations.writing import Written, WrittenImage
@@ -15,7 +15,8 @@ _ORDER = ("kept", "reused", "rewritten", "squashed", "new")
 
 def written(result: Written) -> Iterator[str]:
     """An image a line, then what became of its bytes."""
-    yield from columns([_image(image) for image in result.images], indent="")
+    shared = {name for name, count in Counter(name for image in result.images for name in image.names).items() if count > 1}
+    yield from columns([_image(image, shared) for image in result.images], indent="")
     verb = "would write" if result.dry_run else "wrote"
     parts = [f"{human(result.written)} made", f"{human(result.kept)} kept"]
     if result.skipped:
@@ -28,10 +29,13 @@ def written(result: Written) -> Iterator[str]:
         yield _repacked(result.details)
 
 
-def _image(image: WrittenImage) -> tuple[str, str, str]:
+def _image(image: WrittenImage, shared: Set[str]) -> tuple[str, str, str]:
+    """With its platform where several images have its name."""
     counts: Counter[str] = Counter(layer.origin for layer in image.layers)
     made = ", ".join(f"{counts[origin]} {origin}" for origin in _ORDER if counts[origin])
     name = ", ".join(shown(name) for name in image.names) or "(no name)"
+    if image.platform is not None and not shared.isdisjoint(image.names):
+        name += f" ({shown(str(image.platform))})"
     return name, str(image.digest), f"{count_of(len(image.layers), 'layer')}: {made}" if made else "no layers"
 
 
