@@ -163,15 +163,22 @@ class Task:
         not yet taken. `items` is read by the one who takes the results. The first error, of `items` or of a block, is
         raised in its turn; then, as when the iterator is closed, no block is left running.
 
-        A block that no thread has begun when its turn comes is computed by the one who takes it. `function` only computes:
-        it waits for nobody.
+        The one who takes the results computes blocks that no thread has begun rather than wait for one that is not done.
+        `function` only computes: it waits for nobody.
         """
         from concurrent.futures import Future
 
         pool, depth, lock = self._cpu_pool(), depth or self.cores + 2, Lock()
-        untaken: deque[tuple[T, Future[R]]] = deque()
+        untaken: deque[Future[R]] = deque()
         unbegun: deque[tuple[T, Future[R]]] = deque()
+        own: Future[R] | None = None  # the block that the taker computed last
         calls = 0  # on the pool, and not yet answered: never more than blocks wait, however many the consumer computed
+
+        def compute(item: T, future: Future[R]) -> None:
+            try:
+                future.set_result(function(item))
+            except BaseException as error:  # raised by `result()`
+                future.set_exception(error)
 
         def answer() -> None:
             nonlocal calls
@@ -179,33 +186,29 @@ class Task:
                 calls -= 1
                 if not unbegun:
                     return
-                item, future = unbegun.popleft()
-            try:
-                future.set_result(function(item))
-            except BaseException as error:  # raised by `result()`
-                future.set_exception(error)
+                block = unbegun.popleft()
+            compute(*block)
 
         def begin(item: T) -> None:
             nonlocal calls
             future: Future[R] = Future()
-            block = item, future
-            untaken.append(block)
+            untaken.append(future)
             with lock:
-                unbegun.append(block)
+                unbegun.append((item, future))
                 calls, call = max(calls, len(unbegun)), calls < len(unbegun)
             if call:
                 pool.submit(answer)
 
         def take() -> R:
-            with lock:
-                own = bool(unbegun) and unbegun[0] is untaken[0]
-                if own:
-                    unbegun.popleft()
-            if own:
-                return function(untaken.popleft()[0])
-            result = untaken[0][1].result()
-            untaken.popleft()
-            return result
+            nonlocal own
+            while not untaken[0].done():
+                with lock:
+                    if not unbegun:
+                        break
+                    own = unbegun[0][1]
+                    block = unbegun.popleft()
+                compute(*block)
+            return untaken.popleft().result()
 
         try:
             for item in items:
@@ -221,8 +224,8 @@ class Task:
                 never = {future for _, future in unbegun}
                 unbegun.clear()
             while untaken:
-                future = untaken.popleft()[1]
-                if future not in never:
+                future = untaken.popleft()
+                if future not in never and future is not own:
                     future.exception()
 
     def _cpu_pool(self) -> ThreadPoolExecutor:

@@ -155,6 +155,28 @@ def test_spread_needs_no_free_thread() -> None:
     assert [2 * n for n in range(9)] == within(30, work)
 
 
+def test_spread_computes_what_no_thread_has_begun_rather_than_wait() -> None:
+    begun, others = Event(), Event()
+
+    def block(number: int) -> int:
+        if number == 0:
+            begun.set()
+            others.wait()
+        others.set()
+        return number
+
+    def numbers() -> Iterator[int]:
+        yield 0
+        begun.wait()  # by the only thread: the taker has to end it
+        yield from range(1, 4)
+
+    def work() -> list[int]:
+        with Task(cores=1) as task:
+            return list(task.spread(block, numbers()))
+
+    assert [0, 1, 2, 3] == within(30, work)
+
+
 def test_spread_keeps_nothing_of_what_was_taken_though_no_thread_is_free() -> None:
     class Item:
         pass
