@@ -82,7 +82,7 @@ class _Maker:
         self._made: dict[tuple[Addition, str], Piece] = {}
 
     def appended(self, image: Image) -> Documents:
-        draft = drafts.start(image, self._writer.converted(image, self._writer.pieces(image)))
+        draft = drafts.start(image, self._writer.pieces_as_asked(image))
         for addition in self._additions:
             history = {"created": self._created, "created_by": f"ocitool append --{addition.kind} {_name(addition.path)}"}
             if self._message is not None:

@@ -81,7 +81,7 @@ def _tell_what_stays(where: str, image: Image, target: Target, writer: Writer, p
 
 def _converted(image: Image, writer: Writer) -> Documents:
     """The image with its layers in the compression asked for; without one, as it is, a manifest made where it has none."""
-    return drafts.finish(drafts.start(image, writer.converted(image, writer.pieces(image))))
+    return drafts.finish(drafts.start(image, writer.pieces_as_asked(image)))
 
 
 def omitted(words: Sequence[str], reading: Reading) -> frozenset[Digest]:

@@ -34,6 +34,17 @@ def kept(image: Image, layer: Layer, task: Task) -> Piece:
     return Piece(digest, blob.size, layer.diff_id or diff_id, layer.media_type, "kept", blob)
 
 
+def claimed(image: Image, layer: Layer) -> Piece | None:
+    """A plain layer of a docker archive by the diff_id that its configuration states, for one who will convert it, and so
+    hash it; None for any other."""
+    if image.manifest is not None or layer.digest is not None or layer.blob is None or not image.aligned:
+        return None
+    diff_id = layer.diff_id
+    if diff_id is None or diff_id.algorithm != "sha256" or codecs.of(layer.blob) != "none":
+        return None
+    return Piece(diff_id, layer.blob.size, diff_id, layer.media_type, "kept", layer.blob)
+
+
 def _measured(blob: Blob, task: Task) -> tuple[Digest, Digest]:
     """The digests of a blob's stored and unpacked bytes."""
     stored, plain = hashlib.sha256(), hashlib.sha256()

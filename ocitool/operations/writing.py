@@ -27,7 +27,7 @@ from ocitool.images.image import Image, Layer
 from ocitool.images.index import Referrer
 from ocitool.layers import codec as codecs
 from ocitool.operations.dates import timestamp as timestamp
-from ocitool.operations.pieces import kept, unpacked
+from ocitool.operations.pieces import claimed, kept, unpacked
 from ocitool.operations.reading import Reading
 from ocitool.operations.supplies import Supplies
 from ocitool.reference import full
@@ -161,6 +161,18 @@ class Writer:
         """The image's layers as they are; those of docker archives without digests are hashed, and what the archive states
         of them is checked."""
         return tuple(self.task.map(lambda layer: kept(image, layer, self.task), image.layers))
+
+    def pieces_as_asked(self, image: Image) -> tuple[Piece, ...]:
+        """`pieces`, then `converted`. A layer that a docker archive names no digest of is hashed once, in the conversion."""
+
+        def piece(layer: Layer) -> Piece:
+            stated = claimed(image, layer)
+            asked = self.writing.compression
+            if stated is not None and asked is not None and asked.codec != "none" and stated.digest not in self.writing.omit:
+                return stated
+            return kept(image, layer, self.task)
+
+        return self.converted(image, self.task.map(piece, image.layers))
 
     def layer(self, tar: Iterable[bytes], codec: str, image: Image, origin: Origin) -> Piece:
         """A made layer from the bytes of its tar, with this codec at the level asked for (or the codec's own)."""

@@ -20,12 +20,19 @@ from support.images import (
     layout_files,
     pretty,
     sha256,
+    write_docker_archive,
     write_files,
     write_layout,
     write_oci_archive,
 )
 
+from ocitool.blob import FileBlob
+from ocitool.layers.compress import parse
+from ocitool.operations.copy import copy
+from ocitool.operations.reading import Reading
+from ocitool.operations.writing import Writing
 from ocitool.spec import mediatypes
+from ocitool.task import Task
 
 # Platforms
 
@@ -219,6 +226,31 @@ def test_a_layer_that_is_not_its_diff_id_is_not_converted(ocitool: Run, tmp_path
     source = write_oci_archive(tmp_path / "in.tar", [made])
     refused(5, ocitool("copy", "--compression", "zstd", source, f"{tmp_path}/out/"), f"unpacks to {sha256(TWO)}")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("stated", [sha256(ONE), sha256(TWO)])
+def test_a_docker_archives_layer_is_checked_in_its_conversion(stated: str, ocitool: Run, tmp_path: Path) -> None:
+    config = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [stated]}}
+    archive = write_docker_archive(tmp_path / "in.tar", [image([ONE], codec="none", config=config, tag="app:1")])
+    result = ocitool("copy", "--compression", "gzip", archive, f"{tmp_path}/out/")
+    assert (0 if stated == sha256(ONE) else 5) == result.code
+    assert (tmp_path / "out").exists() == (stated == sha256(ONE))
+
+
+def test_a_docker_archives_layer_is_read_once_for_its_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_docker_archive(tmp_path / "in.tar", [image([ONE], codec="none")])
+    pread, seen = FileBlob.pread, 0
+
+    def counting(self: FileBlob, size: int, offset: int) -> bytes:
+        nonlocal seen
+        data = pread(self, size, offset)
+        seen += len(data) if self.size == len(ONE) else 0
+        return data
+
+    monkeypatch.setattr(FileBlob, "pread", counting)
+    with Task() as task:
+        copy([str(source)], Reading(task), Writing(f"{tmp_path}/out/", ("app:1",), parse("gzip")))
+    assert 2 * len(ONE) > seen >= len(ONE)
 
 
 def test_a_shared_layer_is_converted_once(ocitool: Run, tmp_path: Path) -> None:
