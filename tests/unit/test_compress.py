@@ -64,7 +64,7 @@ def test_a_spelling_is_read_and_written_alike(spelling: str) -> None:
 
 
 def test_a_codec_alone_has_a_level() -> None:
-    assert [Compression("none", 0), Compression("gzip", 3), Compression("zstd", 3)] == [
+    assert [Compression("none", 0), Compression("gzip", 2), Compression("zstd", 3)] == [
         parse("none"), parse("gzip"), parse("zstd"),
     ]  # fmt: skip
 
