@@ -62,11 +62,22 @@ def failed(result: Any, code: int) -> str:
         ("diff", "-", "-"), ("validate", "-", "-"), ("inspect", ""), ("oci:",), ("inspect", "oci:"),
         ("inspect", "docker://alpine"),
         ("inspect", "--platform", "linux/a", "--all-platforms", "x"), ("ls", "--jobs", "0", "x"),
-        ("validate", "--as", "x", "y"),
+        ("validate", "--as", "x", "y"), ("unpack", "x", "-"), ("unpack", "--as", "bundle", "x", "-"),
+        *((command, *words, "--platform", "linux/a", "--all-platforms")
+          for command, words in (("copy", "xy"), ("unpack", "xy"), ("append", "xy"), ("edit", "xy"), ("diff", "xy"))),
     ],
 )  # fmt: skip
 def test_wrong_words_are_2(ocitool: Run, words: tuple[str, ...]) -> None:
     failed(ocitool(*words), 2)
+
+
+def test_a_misspelt_command_is_told_the_nearest(ocitool: Run) -> None:
+    assert "Did you mean 'inspect'?" in failed(ocitool("inspct", "x"), 2)
+
+
+def test_a_group_without_a_command_shows_its_help(ocitool: Run) -> None:
+    result = ocitool("layout")
+    assert (2, True) == (result.code, " layout [OPTIONS] COMMAND" in result.err)
 
 
 @pytest.mark.parametrize("command", [("inspect",), ("ls",), ("cat", "a"), ("diff", "a"), ("validate",)])

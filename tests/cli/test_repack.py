@@ -395,6 +395,11 @@ def test_a_directory_that_holds_no_unpacked_image_is_not_found(ocitool: Run, tmp
     assert 3 == ocitool("repack", tmp_path, tmp_path / "out.tar").code
 
 
+def test_below_an_unpacked_image_it_is_named(ocitool: Run, work: Path, tmp_path: Path) -> None:
+    result = ocitool("repack", work / "rootfs", tmp_path / "out.tar")
+    assert (3, True) == (result.code, f"hint: name the directory above it: {work}" in result.err)
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "config.json"])
 def test_documents_that_were_edited_are_refused(ocitool: Run, work: Path, tmp_path: Path, name: str) -> None:
     path = work / "image" / name
