@@ -171,14 +171,15 @@ class Task:
         pool, depth, lock = self._cpu_pool(), depth or self.cores + 2, Lock()
         untaken: deque[Future[R]] = deque()
         unbegun: deque[tuple[T, Future[R]]] = deque()
-        own: Future[R] | None = None  # the block that the taker computed last
         calls = 0  # on the pool, and not yet answered: never more than blocks wait, however many the consumer computed
 
         def compute(item: T, future: Future[R]) -> None:
             try:
-                future.set_result(function(item))
+                result = function(item)
             except BaseException as error:  # raised by `result()`
                 future.set_exception(error)
+            else:
+                future.set_result(result)
 
         def answer() -> None:
             nonlocal calls
@@ -187,6 +188,7 @@ class Task:
                 if not unbegun:
                     return
                 block = unbegun.popleft()
+                block[1].set_running_or_notify_cancel()
             compute(*block)
 
         def begin(item: T) -> None:
@@ -200,13 +202,11 @@ class Task:
                 pool.submit(answer)
 
         def take() -> R:
-            nonlocal own
             while not untaken[0].done():
                 with lock:
                     if not unbegun:
                         break
-                    own = unbegun[0][1]
-                    block = unbegun.popleft()
+                    block = unbegun.popleft()  # pending until it is done: cut short, it is waited for by nobody
                 compute(*block)
             return untaken.popleft().result()
 
@@ -221,11 +221,10 @@ class Task:
                 yield take()
         finally:
             with lock:
-                never = {future for _, future in unbegun}
                 unbegun.clear()
             while untaken:
                 future = untaken.popleft()
-                if future not in never and future is not own:
+                if not future.cancel():
                     future.exception()
 
     def _cpu_pool(self) -> ThreadPoolExecutor:
