@@ -39,6 +39,7 @@ def test_an_addition_is_cut_at_the_last_colon_before_a_path(text: str, expected:
     ("fields", "expected"),
     [
         ({"history": [{"created_by": "COPY x /etc/token"}]}, ["history[0] speaks of /etc/token"]),
+        ({"history": [{"created_by": "x/etc/tokens mytoken etc/token-a"}]}, []),
         ({"history": [{"comment": "the token file"}]}, ["history[0] speaks of /etc/token"]),
         ({"history": [{"created_by": "tokens my-token token.txt _token token-ring"}]}, []),
         ({"history": [{"created_by": "rm token; x token.", "comment": "token"}]}, ["history[0] speaks of /etc/token"]),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ocitool.errors import NotFoundError, UnsafeError, UnsupportedError
+from ocitool.errors import FormatError, NotFoundError, UnsafeError, UnsupportedError
 from ocitool.images.changes import Change
 from ocitool.images.plan.judge import Plan, differences, node_at
 from ocitool.images.plan.rules import Planner, clean
@@ -19,7 +19,15 @@ from ocitool.images.tree import Directory, Hidden, Tree, ref_of
 from ocitool.layers.entry import WHITEOUT_PREFIX, Kind, escapes
 from ocitool.layers.index import LayerIndex
 
-__all__ = ["Plan", "append", "check", "removal", "rewrite"]
+__all__ = ["NotCarriedError", "Plan", "append", "check", "removal", "rewrite"]
+
+
+class NotCarriedError(NotFoundError):
+    """No layer carries these paths."""
+
+    def __init__(self, paths: Iterable[bytes]) -> None:
+        self.paths = frozenset(paths)
+        super().__init__("no layer carries this path", min(self.paths).decode("utf-8", "replace"))
 
 
 def rewrite(tree: Tree, changes: Sequence[Change], *, keep_base: int = 0) -> Plan:
@@ -37,7 +45,7 @@ def removal(indexes: Sequence[LayerIndex], paths: Iterable[bytes], also: Iterabl
     """These paths, all below them, and all hard links to any of it leave every layer that carries them. `also`: files that go
     too, with their links, by layer and row; another version of such a file stays.
 
-    Whiteouts of the paths may stay. `NotFoundError` for a path that no layer has.
+    Whiteouts of the paths may stay. `NotCarriedError` for paths that no layer has.
     """
     hidden: list[Hidden] = []
     tree = Tree(indexes, hidden=hidden.append)
@@ -59,8 +67,8 @@ def removal(indexes: Sequence[LayerIndex], paths: Iterable[bytes], also: Iterabl
             if root is not None and not (index.kinds[row] == Kind.WHITEOUT and path == root):
                 doomed.add(ref)
                 found.add(root)
-    for path in sorted(wanted - found):
-        raise NotFoundError("no layer carries this path", path.decode("utf-8", "replace"))
+    if wanted - found:
+        raise NotCarriedError(wanted - found)
     doomed |= {tree.ref(layer, row) for layer, row in also}
     inodes = {tree.inode(ref) for ref in doomed if tree.indexes[tree.layer(ref)].kinds[tree.row(ref)] != Kind.DIRECTORY}
     doomed |= inodes
@@ -103,6 +111,9 @@ def _solved(tree: Tree, changes: Sequence[Change], keep: int, doomed: frozenset[
             return plan
         after = _with_present(tree, after, wrong)
         pinned = (pinned | set(wrong)) if not pinned else set(after)
+    stray = sorted({path for path, _ in tree.broken}.intersection(wrong))
+    if stray:
+        raise FormatError("a hard link without a target, which would get one", stray[0].decode("utf-8", "replace"))
     raise RuntimeError(f"no plan for the changes: {len(wrong)} paths come out wrong, first {wrong[0]!r}")
 
 

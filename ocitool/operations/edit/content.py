@@ -15,7 +15,7 @@ from ocitool.images import draft as drafts
 from ocitool.images.draft import Draft
 from ocitool.images.image import Image, Layer
 from ocitool.images.indexing import Indexer
-from ocitool.images.plan import Plan, removal
+from ocitool.images.plan import NotCarriedError, Plan, removal
 from ocitool.images.tree import Tree
 from ocitool.layers.entry import Kind
 from ocitool.layers.rewrite import LayerEdit, rewrite, write_new
@@ -169,11 +169,8 @@ class Editor:
         while wanted:
             try:
                 plan = removal(work.indexes, wanted, also=also)
-            except NotFoundError as error:
-                missing = {path for path in wanted if path.decode("utf-8", "replace") == error.where}
-                if not missing:
-                    raise
-                wanted -= missing
+            except NotCarriedError as error:
+                wanted -= error.paths
                 continue
             self._found |= {path for path, places in asked.items() if places & wanted}
             return plan
@@ -292,9 +289,8 @@ def mentions(fields: Mapping[str, Any], paths: Iterable[bytes]) -> list[str]:
         lines += [(f"config.{key}{_which(key, text)}", text) for text in _texts(value)]
     found: list[str] = []
     for path in paths:
-        text = path.decode("utf-8", "replace")
-        name = re.escape(text.rpartition("/")[2])
-        spoken = re.compile(rf"{re.escape(text)}|(?<![\w.-]){name}(?![\w-]|\.\w)")
+        name = re.escape(path.rpartition(b"/")[2].decode("utf-8", "replace"))
+        spoken = re.compile(rf"(?<![\w.-]){name}(?![\w-]|\.\w)")
         found += [f"{place} speaks of {_shown(path)}" for place, line in lines if spoken.search(line)]
     return list(dict.fromkeys(found))
 
