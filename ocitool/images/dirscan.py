@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ocitool import limits
-from ocitool.errors import FormatError, LimitError, TransportError
+from ocitool.errors import FormatError, LimitError, TransportError, UnsupportedError
 from ocitool.layers.entry import WHITEOUT_PREFIX, Entry, Kind, Xattrs
 from ocitool.task import Task
 
@@ -22,6 +22,7 @@ _OPEN = 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _STEP = 1 << 20
+_TIMES = 1 << 63  # nanoseconds before and after 1970: an index of a layer has no room for more
 _KINDS = {
     stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.SYMLINK, stat.S_IFCHR: Kind.CHAR,
     stat.S_IFBLK: Kind.BLOCK, stat.S_IFIFO: Kind.FIFO,
@@ -178,6 +179,8 @@ def entry_of(seen: Seen) -> Entry:
     if kind is Kind.CHAR or kind is Kind.BLOCK:
         device = (os.major(status.st_rdev), os.minor(status.st_rdev))
     size = status.st_size if kind is Kind.FILE else 0
+    if not -_TIMES <= status.st_mtime_ns < _TIMES:
+        raise UnsupportedError("a modification time that no layer of ours can hold", shown(path), hint="touch it")
     try:
         if kind is Kind.SYMLINK:
             link = os.readlink(name, dir_fd=at)
@@ -269,6 +272,7 @@ def _content(descriptor: int, size: int) -> Iterator[bytes]:
             left -= len(piece)
             yield piece
         after = os.fstat(descriptor)
-        if not left and (after.st_size, after.st_mtime_ns) == (size, before.st_mtime_ns):
+        more = os.read(descriptor, 1)  # as of files that say they are empty and are not, like those in /proc
+        if not left and not more and (after.st_size, after.st_mtime_ns) == (size, before.st_mtime_ns):
             return
     raise TransportError("changed while it was read")

@@ -7,7 +7,8 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from ocitool.errors import FormatError, NotFoundError, UsageError
+from ocitool.blob import unreadable
+from ocitool.errors import FormatError, NotFoundError, OcitoolError, UsageError
 from ocitool.images import dirscan
 from ocitool.images.changes import Change
 from ocitool.images.plan import Plan, rewrite
@@ -80,7 +81,7 @@ def _entries(one: Addition, task: Task) -> Iterator[tuple[Entry, Opener | None]]
     try:
         status = os.stat(one.source)
     except OSError as error:
-        raise NotFoundError(f"cannot be read: {error.strerror}", one.source) from None
+        raise _unreadable(one.source, error) from None
     if stat.S_ISREG(status.st_mode):
         parent, name = os.path.split(os.path.realpath(one.source))
         found = _alone(parent, name)
@@ -88,7 +89,7 @@ def _entries(one: Addition, task: Task) -> Iterator[tuple[Entry, Opener | None]]
         return
     if not stat.S_ISDIR(status.st_mode):
         raise UsageError("neither a file nor a directory", one.source)
-    for path, entry, leader in dirscan.scan(one.source, task):
+    for path, entry, leader in _scanned(one.source, task):
         at = one.path + b"/" + path if path else one.path
         if leader is not None and leader != path:
             link = entry._replace(kind=Kind.HARDLINK, link=one.path + b"/" + leader, size=0, stored=0)
@@ -97,13 +98,27 @@ def _entries(one: Addition, task: Task) -> Iterator[tuple[Entry, Opener | None]]
             yield _owned(entry, at), _opener(one.source, path, entry) if entry.kind == Kind.FILE else None
 
 
+def _scanned(directory: str, task: Task) -> Iterator[dirscan.Found]:
+    try:
+        yield from dirscan.scan(directory, task)
+    except OcitoolError as error:
+        error.where = directory.rstrip("/") + (error.where or "")
+        raise
+
+
+def _unreadable(path: str, error: OSError) -> OcitoolError:
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return NotFoundError("no such file or directory", path)
+    return unreadable(path, error)
+
+
 def _alone(parent: str, name: str) -> Entry:
     with dirscan.Below(parent) as below:
         raw = os.fsencode(name)
         try:
             status = os.stat(raw, dir_fd=below.root, follow_symlinks=False)
         except OSError as error:
-            raise NotFoundError(f"cannot be read: {error.strerror}", os.path.join(parent, name)) from None
+            raise _unreadable(os.path.join(parent, name), error) from None
         return dirscan.entry_of(dirscan.Seen(raw, status, below.root, raw))
 
 
