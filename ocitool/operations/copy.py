@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from ocitool.blob import unreadable
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, NotFoundError
 from ocitool.images import draft as drafts
@@ -14,6 +15,7 @@ from ocitool.images.draft import Documents
 from ocitool.images.image import Image
 from ocitool.images.select import Target
 from ocitool.operations import revising
+from ocitool.operations.pieces import claimed, kept
 from ocitool.operations.reading import Reading
 from ocitool.operations.writing import Output, Writer, Writing, Written
 from ocitool.transports import destination
@@ -100,8 +102,10 @@ def _of_reference(reference: str, reading: Reading) -> Iterator[Digest]:
     for target in _targets(opened):
         if target.image is not None and target.image.manifest is None:
             for layer in target.image.layers:
-                if digest := layer.digest or layer.diff_id:
-                    yield digest
+                if layer.digest is not None:
+                    yield layer.digest
+                elif layer.blob is not None:
+                    yield (claimed(target.image, layer) or kept(target.image, layer, reading.task)).digest
         for entry in target.entries:
             if entry.document is not None:
                 yield from (descriptor.digest for descriptor, _ in closure(opened.source, entry.descriptor).blobs)
@@ -133,8 +137,10 @@ def _listed(path: str) -> Iterator[Digest]:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read(1 << 28)
+    except FileNotFoundError:
+        raise NotFoundError("no such file", path) from None
     except OSError as error:
-        raise NotFoundError(f"cannot be read: {error.strerror}", path) from None
+        raise unreadable(path, error) from None
     found = _DIGEST.findall(_of_before(text))
     if not found and text.strip():
         raise FormatError("a list of digests without a digest", path, hint="a digest a line, or a JSON report of ocitool")

@@ -31,6 +31,15 @@ def delta(ocitool: Run, tmp_path: Path, *omit: str | Path) -> tuple[Image, Image
     return old, new, tmp_path / "delta.tar"
 
 
+@pytest.mark.parametrize("codec", ["none", "gzip"])
+def test_what_a_docker_archive_holds_can_be_left_out(codec: str, ocitool: Run, tmp_path: Path) -> None:
+    archive = write_docker_archive(tmp_path / "old.tar", [image([ONE], tag="app:1", codec=codec)])
+    copied(ocitool, archive, tmp_path / "new.tar")
+    layer = places.manifest(tmp_path / "new.tar")["layers"][0]["digest"]
+    copied(ocitool, tmp_path / "new.tar", tmp_path / "delta.tar", "--omit", str(archive))
+    assert {"org.ocitool.omitted": layer} == places.index(tmp_path / "delta.tar")["annotations"]
+
+
 def test_an_archive_that_leaves_blobs_out_says_so_everywhere(ocitool: Run, tmp_path: Path) -> None:
     _, new, archive = delta(ocitool, tmp_path)
     missing = new.manifest["layers"][0]["digest"]
@@ -152,7 +161,8 @@ def test_a_list_or_any_report_says_what_to_omit(kind: str, ocitool: Run, tmp_pat
 def test_a_list_that_cannot_be_read_or_names_nothing_is_an_error(ocitool: Run, tmp_path: Path) -> None:
     source = write_oci_archive(tmp_path / "in.tar", [rooted()])
     (tmp_path / "words").write_text("no digest here")
-    refused(3, ocitool("copy", source, tmp_path / "a.tar", "--omit", f"@{tmp_path}/absent"), "cannot be read")
+    refused(3, ocitool("copy", source, tmp_path / "a.tar", "--omit", f"@{tmp_path}/absent"), "no such file")
+    refused(8, ocitool("copy", source, tmp_path / "a.tar", "--omit", f"@{tmp_path}"), "cannot be read")
     refused(4, ocitool("copy", source, tmp_path / "a.tar", "--omit", f"@{tmp_path}/words"), "without a digest")
     assert not (tmp_path / "a.tar").exists()
 
