@@ -100,6 +100,8 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminated)
     if sys.stdout is None:  # closed by who called us: its first byte is then an error, as on a full disk
         sys.stdout = open("/dev/full" if os.path.exists("/dev/full") else os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:  # else `print` takes standard output for it, in the middle of an archive
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

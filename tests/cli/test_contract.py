@@ -71,6 +71,13 @@ def test_wrong_words_are_2(ocitool: Run, words: tuple[str, ...]) -> None:
     failed(ocitool(*words), 2)
 
 
+def test_what_is_said_stays_out_of_the_archive_though_standard_error_is_closed(layout: Path, tmp_path: Path) -> None:
+    whole = subprocess.run([*OCITOOL, "copy", layout, "-"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+    script = 'exec "$@" 2>&-'
+    closed = subprocess.run(["sh", "-c", script, "sh", *OCITOOL, "copy", layout, "-"], stdout=subprocess.PIPE, check=True)
+    assert whole.stdout == closed.stdout
+
+
 def test_a_misspelt_command_is_told_the_nearest(ocitool: Run) -> None:
     assert "Did you mean 'inspect'?" in failed(ocitool("inspct", "x"), 2)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.copying import AMD, ARM
 from support.disk import fingerprint
 from support.images import image, index_of, layer_tar, layout_files, pretty, sha256, write_files, write_layout
 from support.layers import END, head, member
@@ -142,6 +143,28 @@ def test_a_removal_that_needs_a_layer_of_its_own_gets_it(ocitool: Run, tmp_path:
     layout = write_layout(tmp_path / "l", [image([lower, member(b"a/f", b"1") + END], tag="a")])
     ocitool("edit", layout, f"{tmp_path}/out/", "--rm", "/gone")
     assert ["/b/", "/b/f"] == ocitool("ls", "--recursive", f"{tmp_path}/out").out.split()
+
+
+def test_rm_tells_names_apart_that_look_the_same(ocitool: Run, tmp_path: Path) -> None:
+    one = image([member(b"\xfe", SECRET) + END], tag="a", codec="none")
+    two = image([member(b"\xfe", b"") + member(b"\xff", b"") + END], tag="a", codec="none")
+    entries = [{**one.descriptor, "platform": ARM}, {**two.descriptor, "platform": AMD}]
+    layout = write_layout(tmp_path / "l", [one, two], index=index_of(entries))
+    assert 0 == ocitool("edit", "--all-platforms", layout, f"{tmp_path}/out/", "--rm", "/\udcfe", "--rm", "/\udcff").code
+    stored = [path.read_bytes() for path in (tmp_path / "out/blobs/sha256").iterdir()]
+    assert [] == [data for data in stored if SECRET in data]
+
+
+def test_a_removal_that_would_give_a_stray_hard_link_a_target_is_refused(ocitool: Run, tmp_path: Path) -> None:
+    upper = head(b"a", b"5", mode=0o755) + member(b"b/b", b"4") + head(b"a/d", b"1", link=b"b") + END
+    layout = write_layout(tmp_path / "l", [image([member(b"b", b"3") + END, upper], tag="a")])
+    result = ocitool("edit", layout, tmp_path / "out.tar", "--rm", "/b/b")
+    assert (4, True) == (result.code, "a hard link without a target" in result.err)
+
+
+def test_a_file_that_says_it_is_empty_and_is_not_is_refused(ocitool: Run, tmp_path: Path) -> None:
+    layout = write_layout(tmp_path / "l", [image([layer_tar([("a", b"")])], tag="a")])
+    assert 8 == ocitool("edit", layout, tmp_path / "out.tar", "--add", "/proc/version:/v").code
 
 
 @pytest.mark.parametrize("words", [("copy",), ("unpack", "--as", "tar")], ids=["archive", "flat tar"])
