@@ -15,7 +15,7 @@ from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolEr
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codec
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.tar import ChunkInput
+from ocitool.layers.tarinput import ChunkInput
 from ocitool.task import Task
 
 

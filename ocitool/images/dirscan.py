@@ -15,14 +15,13 @@ from typing import NamedTuple
 
 from ocitool import limits
 from ocitool.errors import FormatError, LimitError, TransportError, UnsupportedError
-from ocitool.layers.entry import WHITEOUT_PREFIX, Entry, Kind, Xattrs
+from ocitool.layers.entry import NUMBERS, WHITEOUT_PREFIX, Entry, Kind, Xattrs
 from ocitool.task import Task
 
 _OPEN = 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _STEP = 1 << 20
-_TIMES = 1 << 63  # nanoseconds before and after 1970: an index of a layer has no room for more
 _KINDS = {
     stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.SYMLINK, stat.S_IFCHR: Kind.CHAR,
     stat.S_IFBLK: Kind.BLOCK, stat.S_IFIFO: Kind.FIFO,
@@ -179,7 +178,7 @@ def entry_of(seen: Seen) -> Entry:
     if kind is Kind.CHAR or kind is Kind.BLOCK:
         device = (os.major(status.st_rdev), os.minor(status.st_rdev))
     size = status.st_size if kind is Kind.FILE else 0
-    if not -_TIMES <= status.st_mtime_ns < _TIMES:
+    if not -NUMBERS <= status.st_mtime_ns < NUMBERS:
         raise UnsupportedError("a modification time that no layer of ours can hold", shown(path), hint="touch it")
     try:
         if kind is Kind.SYMLINK:

@@ -19,7 +19,7 @@ from ocitool.images.tree import Directory, Tree
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import scan
-from ocitool.layers.tar import TarInput
+from ocitool.layers.tarinput import TarInput
 from ocitool.task import Task
 
 _SHIFT = 32

@@ -27,6 +27,8 @@ class Kind(IntEnum):
     """A whiteout of nothing (`.wh.`), of `.` or of `..`: `path` is the name as it stands."""
 
 
+NUMBERS = 1 << 63
+"""Owners, times and sizes of an entry stay below this, and not below minus this: an index has room for no more."""
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_NAME = b".wh..wh..opq"
 

@@ -24,7 +24,8 @@ from ocitool.errors import FormatError, LimitError, UnsupportedError
 from ocitool.layers import codec, tarwriter
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.tar import BLOCK, ChunkInput
+from ocitool.layers.tar import BLOCK
+from ocitool.layers.tarinput import ChunkInput
 from ocitool.task import Task
 
 _HEADERS = 64 << 20

@@ -18,7 +18,8 @@ from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError
 from ocitool.layers import codec
 from ocitool.layers.entry import Entry, Kind, Segments
 from ocitool.layers.index import HOLES, HOLES_TOTAL, UNKNOWN, LayerIndex
-from ocitool.layers.tar import ChunkInput, Notes, SeekInput, TarInput, entries
+from ocitool.layers.tar import Notes, entries
+from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
 from ocitool.task import Task
 
 _EMPTY = hashlib.sha256(b"").digest()

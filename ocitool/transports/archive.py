@@ -20,7 +20,8 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError
 from ocitool.layers import codec
 from ocitool.layers.entry import Entry, Kind, normalise
-from ocitool.layers.tar import ChunkInput, Notes, SeekInput, TarInput, entries
+from ocitool.layers.tar import Notes, entries
+from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
 from ocitool.spec.document import parse, parse_object
 from ocitool.spec.manifest import CONTAINERD_NAME, Index
 from ocitool.task import Task

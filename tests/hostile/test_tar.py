@@ -27,7 +27,8 @@ from ocitool import limits
 from ocitool.blob import BytesBlob
 from ocitool.errors import FormatError, LimitError, OcitoolError
 from ocitool.layers import index, scan
-from ocitool.layers.tar import ChunkInput, Notes, SeekInput, entries
+from ocitool.layers.tar import Notes, entries
+from ocitool.layers.tarinput import ChunkInput, SeekInput
 
 
 def test_a_tar_cut_anywhere_never_gives_more_than_it_has() -> None:

@@ -10,7 +10,8 @@ from ocitool.digest import Digest
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import scan
-from ocitool.layers.tar import ChunkInput, Notes, entries
+from ocitool.layers.tar import Notes, entries
+from ocitool.layers.tarinput import ChunkInput
 from ocitool.task import Task
 
 BLOCK = 512

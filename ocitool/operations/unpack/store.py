@@ -38,7 +38,7 @@ from ocitool.images.workplace import OPEN_DIRECTORY, Workplace
 from ocitool.layers.entry import Entry, Kind, Xattrs
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import scan
-from ocitool.layers.tar import TarInput
+from ocitool.layers.tarinput import TarInput
 from ocitool.operations.reading import Reading
 from ocitool.task import Notice, Task
 from ocitool.transports.whole import write_document
