@@ -26,7 +26,6 @@ from ocitool.images.draft import Documents, Origin, Piece
 from ocitool.images.image import Image, Layer
 from ocitool.images.index import Referrer
 from ocitool.layers import codec as codecs
-from ocitool.operations.dates import timestamp as timestamp
 from ocitool.operations.pieces import claimed, kept, unpacked
 from ocitool.operations.reading import Reading
 from ocitool.operations.supplies import Supplies

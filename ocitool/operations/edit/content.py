@@ -19,11 +19,12 @@ from ocitool.images.plan import NotCarriedError, Plan, removal
 from ocitool.images.tree import Tree
 from ocitool.layers.entry import Kind
 from ocitool.layers.rewrite import LayerEdit, rewrite, write_new
+from ocitool.operations.dates import timestamp
 from ocitool.operations.edit.adding import Addition, addition
 from ocitool.operations.edit.work import Work
 from ocitool.operations.listing import layer_of
 from ocitool.operations.reading import Reading
-from ocitool.operations.writing import Writer, Written, timestamp
+from ocitool.operations.writing import Writer, Written
 from ocitool.task import Task
 
 CREATED_BY = "ocitool edit --rm"
@@ -98,9 +99,8 @@ class Editor:
             work.step(plan, Tree(work.indexes[: position + 1]), openers)
         for position, edit in sorted(work.edits.items()):
             if position >= len(live):
-                piece = self._writer.layer(
-                    write_new(edit.add, work.contents(position, self._task)), self._writer.codec(live[-1]), image, "new"
-                )  # fmt: skip
+                tar = write_new(edit.add, work.contents(position, self._task))
+                piece = self._writer.layer(tar, self._writer.new_codec(image), image, "new")
                 draft = drafts.inserted(draft, len(draft.pieces), piece, {"created": timestamp(), "created_by": CREATED_BY})
                 continue
             layer = live[position]
@@ -147,22 +147,22 @@ class Editor:
     # Removing
 
     def _remove(self, work: Work) -> None:
-        plan = self._removal(work, ())
+        tree = Tree(work.indexes)
+        plan = self._removal(work, tree, ())
         if plan is None:
             return
-        same = self._same(work, plan)
+        same = self._same(work, tree, plan)
         if same and self.content.same_content:
-            plan = self._removal(work, list(same))
+            plan = self._removal(work, tree, list(same))
             assert plan is not None
-            same = self._same(work, plan)
-        self._tell_removed(work, plan)
+            same = self._same(work, tree, plan)
+        self._tell_removed(work, tree, plan)
         self.elsewhere += [place for place in same.values() if place not in self.elsewhere]
-        work.step(plan, Tree(work.indexes), {})
+        work.step(plan, tree, {})
 
-    def _removal(self, work: Work, also: Sequence[tuple[int, int]]) -> Plan | None:
+    def _removal(self, work: Work, tree: Tree, also: Sequence[tuple[int, int]]) -> Plan | None:
         """The plan without these paths, those of them that this image has; None where it has none. A path that leads through
         a link is also the one that it leads to."""
-        tree = Tree(work.indexes)
         asked = {path: {path, tree.real(path) or path} for path in self.content.remove}
         self._roots = set().union(*asked.values())
         wanted = set(self._roots)
@@ -176,10 +176,10 @@ class Editor:
             return plan
         return None
 
-    def _same(self, work: Work, plan: Plan) -> dict[tuple[int, int], Place]:
+    def _same(self, work: Work, tree: Tree, plan: Plan) -> dict[tuple[int, int], Place]:
         """The files that would be left with the content of one that goes: position and row, and where that is."""
         assert self._indexer is not None
-        moved = work.copied(plan)
+        moved = work.copied(plan, tree)
         lost = {
             (position, row)
             for position, edit in plan.edits.items()
@@ -210,11 +210,11 @@ class Editor:
 
     # Telling
 
-    def _tell_removed(self, work: Work, plan: Plan) -> None:
+    def _tell_removed(self, work: Work, tree: Tree, plan: Plan) -> None:
         """A line for each path that was asked for, and for what went with it: hard links, and files of the same content."""
         counts: dict[bytes, int] = {}
         layers: dict[bytes, set[int]] = {}
-        for position, row in _dropped(work, plan):
+        for position, row in _dropped(work, tree, plan):
             path = work.indexes[position].paths[row]
             root = self._root(path) or path
             counts[root] = counts.get(root, 0) + (path != root)
@@ -263,17 +263,16 @@ class Editor:
         )  # fmt: skip
 
 
-def _dropped(work: Work, plan: Plan) -> Iterator[tuple[int, int]]:
+def _dropped(work: Work, tree: Tree, plan: Plan) -> Iterator[tuple[int, int]]:
     """The entries that a plan takes out, but for those that it only says elsewhere."""
     edits = (*plan.edits.values(), LayerEdit(add=plan.added or ()))
     again = {entry.path for edit in edits for entry in (*edit.replace.values(), *edit.add) if entry.kind < Kind.WHITEOUT}
-    real = Tree(work.indexes).real  # a layer may spell a path through a link
     for position, edit in plan.edits.items():
         index = work.indexes[position]
         for row in sorted(edit.drop | edit.replace.keys()):
             path = index.paths[row]
-            if index.kinds[row] < Kind.WHITEOUT and path not in again and real(path) not in again:
-                yield position, row
+            if index.kinds[row] < Kind.WHITEOUT and path not in again and tree.real(path) not in again:
+                yield position, row  # a layer may spell its path through a link
 
 
 def mentions(fields: Mapping[str, Any], paths: Iterable[bytes]) -> list[str]:

@@ -57,9 +57,8 @@ class Work:
         """Contents of a layer that were found out, before any plan."""
         self.originals[position] = self.indexes[position] = index
 
-    def copied(self, plan: Plan) -> set[tuple[int, int]]:
-        """The entries, by position and row, whose contents a plan writes anew elsewhere."""
-        tree = Tree(self.indexes)
+    def copied(self, plan: Plan, tree: Tree) -> set[tuple[int, int]]:
+        """The entries of `tree`, by position and row, whose contents a plan writes anew elsewhere."""
         found = set()
         written = [entry for edit in plan.edits.values() for entry in (*edit.replace.values(), *edit.add)]
         for entry in (*written, *(plan.added or ())):
