@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from ocitool.digest import Digest
-from ocitool.errors import IntegrityError, TransportError
+from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, TransportError
 
 STEP = 1 << 19
 
@@ -124,3 +124,10 @@ class BytesBlob:
 
 def unreadable(path: str, error: OSError) -> TransportError:
     return TransportError(f"cannot be read: {error.strerror or error}", path)
+
+
+def unopened(path: str, error: OSError) -> OcitoolError:
+    """`unreadable`, for a path that somebody named: `NotFoundError` where nothing is there."""
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return NotFoundError("no such file or directory", path)
+    return unreadable(path, error)

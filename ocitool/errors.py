@@ -36,6 +36,11 @@ class OcitoolError(Exception):
             self.where = where
         return self
 
+    def below(self, directory: str) -> OcitoolError:
+        """The same error, its place being a path below this directory."""
+        self.where = directory.rstrip("/") + (self.where or "")
+        return self
+
     def __str__(self) -> str:
         return f"{self.what} ({self.where})" if self.where else self.what
 

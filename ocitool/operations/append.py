@@ -95,7 +95,7 @@ class _Maker:
             return self._make(addition, image)
         except OcitoolError as error:
             if not isinstance(error, DestinationError) and (error.where is None or error.where.startswith("/")):
-                error.where = addition.path.rstrip("/") + (error.where or "")
+                error.below(addition.path)
             raise
 
     def _make(self, addition: Addition, image: Image) -> Piece:

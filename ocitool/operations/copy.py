@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from ocitool.blob import unreadable
+from ocitool.blob import unopened
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, NotFoundError
 from ocitool.images import draft as drafts
@@ -137,10 +137,8 @@ def _listed(path: str) -> Iterator[Digest]:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read(1 << 28)
-    except FileNotFoundError:
-        raise NotFoundError("no such file", path) from None
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise unopened(path, error) from None
     found = _DIGEST.findall(_of_before(text))
     if not found and text.strip():
         raise FormatError("a list of digests without a digest", path, hint="a digest a line, or a JSON report of ocitool")

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from ocitool.blob import unreadable
-from ocitool.errors import FormatError, NotFoundError, OcitoolError, UsageError
+from ocitool.blob import unopened
+from ocitool.errors import FormatError, OcitoolError, UsageError
 from ocitool.images import dirscan
 from ocitool.images.changes import Change
 from ocitool.images.plan import Plan, rewrite
@@ -81,7 +81,7 @@ def _entries(one: Addition, task: Task) -> Iterator[tuple[Entry, Opener | None]]
     try:
         status = os.stat(one.source)
     except OSError as error:
-        raise _unreadable(one.source, error) from None
+        raise unopened(one.source, error) from None
     if stat.S_ISREG(status.st_mode):
         parent, name = os.path.split(os.path.realpath(one.source))
         found = _alone(parent, name)
@@ -102,14 +102,7 @@ def _scanned(directory: str, task: Task) -> Iterator[dirscan.Found]:
     try:
         yield from dirscan.scan(directory, task)
     except OcitoolError as error:
-        error.where = directory.rstrip("/") + (error.where or "")
-        raise
-
-
-def _unreadable(path: str, error: OSError) -> OcitoolError:
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return NotFoundError("no such file or directory", path)
-    return unreadable(path, error)
+        raise error.below(directory) from None
 
 
 def _alone(parent: str, name: str) -> Entry:
@@ -118,7 +111,7 @@ def _alone(parent: str, name: str) -> Entry:
         try:
             status = os.stat(raw, dir_fd=below.root, follow_symlinks=False)
         except OSError as error:
-            raise _unreadable(os.path.join(parent, name), error) from None
+            raise unopened(os.path.join(parent, name), error) from None
         return dirscan.entry_of(dirscan.Seen(raw, status, below.root, raw))
 
 
