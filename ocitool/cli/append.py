@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
-from ocitool.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -21,7 +20,7 @@ Examples:
 
 @app.command(epilog=_EXAMPLES, short_help="Put one more layer on an image.")
 def append(
-    src: Annotated[str, typer.Argument(metavar="SRC", help="The image: archive, layout, or - for standard input.")],
+    src: o.Src,
     dest: o.Dest,
     layer: Annotated[
         list[str] | None,
@@ -48,8 +47,7 @@ def append(
 ) -> None:
     """Write SRC to DEST with layers on top; all that it had is copied byte for byte. Owners, modes and times of a directory's
     files are those on disk; whiteout devices and opaque marks of an upper directory become the layer's."""
-    if platform and all_platforms:
-        raise UsageError(o.EXCLUSIVE)
+    o.one_or_all(platform, all_platforms)
     from ocitool.operations import append as operation
 
     additions = [operation.Addition("layer", path) for path in layer or ()]

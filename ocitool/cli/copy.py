@@ -47,8 +47,7 @@ def copy(
     docker-archive:FILE, oci-archive:FILE, - for standard output) or an OCI layout (a directory, oci:DIR:TAG)."""
     if len(refs) < 2:
         raise UsageError("copy needs a source and a destination", hint="ocitool copy SRC DEST")
-    if platform and all_platforms:
-        raise UsageError(o.EXCLUSIVE)
+    o.one_or_all(platform, all_platforms)
     with o.running(verify=verify, jobs=jobs, quiet=quiet) as reading:
         from ocitool.operations import copy as operation
 

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
-from ocitool.errors import UsageError
 from ocitool.operations import diff as operation
 from ocitool.operations.diff.rules import rule
 
@@ -58,8 +57,7 @@ def diff(
     debug: o.Debug = False,
 ) -> None:
     """Show what changed between two images: layers, files, configuration, and what caused it."""
-    if platform and all_platforms:
-        raise UsageError(o.EXCLUSIVE)
+    o.one_or_all(platform, all_platforms)
     question = operation.Question(
         ignore=tuple(ignore or ()), semantic=semantic, paths=tuple(path or ()), patch=patch,
         rules=tuple(rule(text) for text in fail_on or ()),

@@ -31,7 +31,7 @@ Words = list[str] | None
 
 @app.command(epilog=_EXAMPLES, short_help="Change configuration and contents of an image.")
 def edit(
-    src: Annotated[str, typer.Argument(metavar="SRC", help="The image: archive, layout, or - for standard input.")],
+    src: o.Src,
     dest: o.Dest,
     env: Annotated[Words, typer.Option("--env", "-e", metavar="K=V", help="Set a variable.")] = None,
     unset_env: Annotated[Words, typer.Option("--unset-env", metavar="K", help="Remove a variable.")] = None,
@@ -90,8 +90,7 @@ def edit(
 ) -> None:
     """Write SRC to DEST with another configuration, or with other files in the layers that it has. An option may be given
     several times. Exit code 1: what --rm took out still stands elsewhere in the image."""
-    if platform and all_platforms:
-        raise UsageError(o.EXCLUSIVE)
+    o.one_or_all(platform, all_platforms)
     if layer is not None and not add:
         raise UsageError("--layer is for --add")
     if rm_content and not rm:

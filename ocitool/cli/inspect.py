@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
-from ocitool.errors import UsageError
 from ocitool.operations import inspect as operation
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -50,8 +49,7 @@ def inspect(
     debug: o.Debug = False,
 ) -> None:
     """Show what an image is, layer by layer. Opens no layer unless --files or --verify asks."""
-    if platform and all_platforms:
-        raise UsageError(o.EXCLUSIVE)
+    o.one_or_all(platform, all_platforms)
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
         plain = digest or raw is not None
         if plain:

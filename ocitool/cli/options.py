@@ -38,7 +38,6 @@ ReportOption = Annotated[str | None, typer.Option("--report", metavar="FILE", he
 PlatformOption = Annotated[
     str | None, typer.Option("--platform", metavar="OS/ARCH[/VARIANT]", help="Which image of an index. Default: the host's.")
 ]
-EXCLUSIVE = "--platform and --all-platforms exclude each other"
 AllPlatforms = Annotated[bool, typer.Option("--all-platforms", help="Every image of an index.")]
 Verify = Annotated[bool, typer.Option("--verify", help="Read and hash every layer; believe nothing that is stated.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep indexes of layers.")]
@@ -47,6 +46,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no n
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR).")]
 
+Src = Annotated[str, typer.Argument(metavar="SRC", help="The image: archive, layout, or - for standard input.")]
 Dest = Annotated[str, typer.Argument(metavar="DEST", help="*.tar, *.tar.gz, *.tar.zst, a layout directory/, or -.")]
 Tag = Annotated[
     list[str] | None, typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="The image's name, instead of what it had.")
@@ -59,6 +59,11 @@ With = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an archive that exists.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Write nothing; say what would be.")]
+
+
+def one_or_all(platform: str | None, all_platforms: bool) -> None:
+    if platform and all_platforms:
+        raise UsageError("--platform and --all-platforms exclude each other")
 
 
 def writing(

@@ -68,8 +68,7 @@ def unpack(
     _only(form, all_platforms, "--all-platforms", As.layers)
     _only(form, force, "--force", As.tar)
     _only(form, rootless or rootless_xattr or uid_map or gid_map, "ownership", As.editable, As.rootfs, As.bundle, As.layers)
-    if platform and all_platforms:
-        raise UsageError(o.EXCLUSIVE)
+    o.one_or_all(platform, all_platforms)
     if dest == "-" and form is not As.tar:
         raise UsageError(
             f"standard output takes no directory, and --as {form.value} makes one", hint="--as tar; or ./- for that name"
