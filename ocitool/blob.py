@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ocitool.digest import Digest
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, TransportError
@@ -23,12 +23,28 @@ class Blob(Protocol):
     def digest(self) -> Digest | None: ...
     @property
     def identity(self) -> str | None: ...
+    @property
+    def remote(self) -> bool:
+        """Whether reading it goes over a network."""
 
     def pread(self, size: int, offset: int) -> bytes:
         """`size` bytes from `offset`, fewer only at the end."""
 
     def chunks(self, offset: int = 0) -> Iterator[bytes]:
         """The bytes from `offset` to the end. `IntegrityError` when fewer come than `size` says."""
+
+
+@runtime_checkable
+class Passing(Protocol):
+    """A blob that is kept on this machine once it was read, so that it comes over the network once; `passing` does not keep
+    it: for one who reads it only to pass it on."""
+
+    def passing(self, offset: int = 0) -> Iterator[bytes]: ...
+
+
+def passing(blob: Blob, offset: int = 0) -> Iterator[bytes]:
+    """The bytes from `offset` for one who reads them once."""
+    return blob.passing(offset) if isinstance(blob, Passing) else blob.chunks(offset)
 
 
 class OpenFile:
@@ -60,6 +76,7 @@ class FileBlob:
     """A run of bytes of a file: a whole blob of a layout, or a member of an archive."""
 
     __slots__ = ("_file", "digest", "offset", "size")
+    remote = False
 
     def __init__(self, file: OpenFile, offset: int, size: int, digest: Digest | None = None) -> None:
         self._file = file
@@ -108,6 +125,7 @@ class BytesBlob:
 
     __slots__ = ("_data", "digest", "size")
     identity = None
+    remote = False
 
     def __init__(self, data: bytes, digest: Digest | None = None) -> None:
         self._data = data

@@ -53,9 +53,14 @@ class Digest(NamedTuple):
     def of(cls, data: bytes | memoryview, algorithm: str = "sha256") -> Digest:
         return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
 
+    @property
+    def checkable(self) -> bool:
+        """Whether its algorithm is one that can be computed here."""
+        return self.algorithm in _HEX_LENGTH
+
     def hasher(self) -> Any:
         """A fresh hash object of this digest's algorithm."""
-        if self.algorithm not in _HEX_LENGTH:
+        if not self.checkable:
             raise UnsupportedError(f"digest algorithm {self.algorithm} cannot be checked")
         return hashlib.new(self.algorithm)
 

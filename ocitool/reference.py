@@ -14,7 +14,9 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, UsageError
 
 LOCAL = ("docker-archive", "oci-archive", "oci")
-_REMOTE = ("docker://", "docker-daemon:")
+REGISTRY = "docker"
+_PREFIX = "docker://"
+DEFAULT_HOST = "docker.io"
 
 
 class Selector(NamedTuple):
@@ -41,13 +43,32 @@ class Reference(NamedTuple):
             yield self.details[:end], self.details[end + 1 :]
 
 
+class Repository(NamedTuple):
+    """A repository of a registry, and what of it is meant. `host` is as people write it: `docker.io`, `localhost:5000`."""
+
+    host: str
+    path: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    @property
+    def name(self) -> str:
+        """`host/path`."""
+        return f"{self.host}/{self.path}"
+
+    def __str__(self) -> str:
+        tag, digest = f":{self.tag}" if self.tag else "", f"@{self.digest}" if self.digest else ""
+        return f"{_PREFIX}{self.name}{tag}{digest}"
+
+
 def parse(text: str) -> Reference:
     """Raises `UsageError` for an empty reference and for transports this version does not have."""
-    for prefix in _REMOTE:
-        if text.startswith(prefix):
-            raise UsageError(
-                f"this version reads files only, not {prefix}", text, hint="save the image to an archive first"
-            )
+    if text.startswith("docker-daemon:"):
+        raise UsageError(
+            "this version reads no engines (docker-daemon:)", text, hint="save the image to an archive first"
+        )
+    if text.startswith(_PREFIX):
+        return Reference(text, REGISTRY, text[len(_PREFIX) :])
     for transport in LOCAL:
         if text.startswith(transport + ":"):
             details = text[len(transport) + 1 :]
@@ -57,6 +78,61 @@ def parse(text: str) -> Reference:
     if not text:
         raise UsageError("an empty reference")
     return Reference(text, None, text)
+
+
+def repository(details: str) -> Repository:
+    """What stands behind `docker://`: `[HOST/]PATH[:TAG][@DIGEST]` (distribution's grammar of references). A first part is
+    a host only with a dot or colon in it, or as `localhost`; a path of one part at Docker Hub is in `library/`.
+
+    Raises `UsageError`."""
+    where = _PREFIX + details
+    rest, at, stated = details.partition("@")
+    try:
+        digest = Digest.parse(stated) if at else None
+    except FormatError:
+        raise UsageError(f"{stated} is no digest", where) from None
+    if rest.endswith("/") or "//" in rest:
+        raise UsageError("a repository is needed, and maybe a tag", where, hint="docker://HOST/REPOSITORY[:TAG|@DIGEST]")
+    first, slash, path = rest.partition("/")
+    if not (slash and is_host(first)):
+        first, path = DEFAULT_HOST, rest
+    path, _, tag = path.partition(":")
+    if rest.endswith(":") or (tag and not _TAG.fullmatch(tag)):
+        raise UsageError(f"{tag or 'an empty tag'} is no tag", where)
+    if not is_path(path):
+        hint = "small letters, digits and . _ - in parts between slashes"
+        raise UsageError(f"{path or 'nothing'} is no name of a repository", where, hint=hint)
+    host = host_name(first)
+    if host == DEFAULT_HOST and "/" not in path:
+        path = f"library/{path}"
+    return Repository(host, path, tag or None, digest)
+
+
+def host_name(text: str) -> str:
+    """A registry's host as it is used everywhere: Docker Hub has several names. Raises `UsageError`."""
+    if not _HOST.fullmatch(text):
+        raise UsageError(f"{text} is no host", hint="HOST[:PORT], as in registry.example:5000")
+    return DEFAULT_HOST if text.lower() in ("docker.io", "index.docker.io", "registry-1.docker.io") else text.lower()
+
+
+def host_of(text: str) -> str | None:
+    """The host that a reference names, None where it names a file."""
+    if not text.startswith(_PREFIX):
+        return None
+    first, slash, _ = text[len(_PREFIX) :].partition("/")
+    if is_host(first):
+        return host_name(first)
+    return DEFAULT_HOST if slash or first else None
+
+
+def is_path(text: str) -> bool:
+    """Whether it is the path of a repository."""
+    return len(text) <= _LONGEST_PATH and _PATH.fullmatch(text) is not None
+
+
+def is_host(part: str) -> bool:
+    """Whether the first part of a name is a host, and not of the path."""
+    return "." in part or ":" in part or part == "localhost"
 
 
 def selector(text: str) -> Selector:
@@ -76,7 +152,7 @@ def selector(text: str) -> Selector:
 def qualified(name: str) -> str:
     """A name with its defaults: `app` is `docker.io/library/app:latest`. A digest behind `@` stays."""
     first, slash, _ = name.partition("/")
-    if not slash or not ("." in first or ":" in first or first == "localhost"):
+    if not slash or not is_host(first):
         name = f"docker.io/{name}" if slash else f"docker.io/library/{name}"
     last = name.rpartition("/")[2]
     return name if ":" in last or "@" in last else f"{name}:latest"
@@ -86,6 +162,10 @@ _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _IMAGE_NAME = re.compile(
     rf"(?:(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?", re.ASCII
 )
+_PATH = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII)
+_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?", re.ASCII)
+_LONGEST_PATH = 255
 _LAYOUT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+/-]{0,511}")
 
 
@@ -97,6 +177,17 @@ def is_image_name(text: str) -> bool:
 def is_layout_name(text: str) -> bool:
     """Whether it may stand as a `ref.name` (image-spec annotations.md, a little wider)."""
     return _LAYOUT_NAME.fullmatch(text) is not None
+
+
+def is_tag(text: str) -> bool:
+    return _TAG.fullmatch(text) is not None
+
+
+def familiar(name: str) -> str:
+    """A name without its host, and without what Docker Hub puts before names of one part: `team/app:1`. A tag is added."""
+    where = repository(qualified(name))
+    path = where.path.removeprefix("library/") if where.host == DEFAULT_HOST else where.path
+    return f"{path}:{where.tag or 'latest'}"
 
 
 def is_bare(name: str) -> bool:

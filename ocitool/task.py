@@ -40,20 +40,29 @@ class Notice(NamedTuple):
 
 
 class Task:
-    """`advance` is told (label, bytes done now, total or None); it is called from several threads."""
+    """`advance` is told (label, bytes done now, total or None), `tell` each notice as it comes up, `arrived` a line for each
+    blob that crossed a network. All three are called from several threads."""
 
     def __init__(
         self,
         *,
         jobs: int = 4,
         advance: Callable[[str, int, int | None], None] | None = None,
+        tell: Callable[[Notice], None] | None = None,
+        arrived: Callable[[str], None] | None = None,
         cores: int | None = None,
     ) -> None:
         self.jobs = max(1, jobs)
         self.cores = cores or _cores()
         self.notices: list[Notice] = []
+        self.transferred = 0
+        """Bytes of documents and blobs that crossed a network."""
         self._advance = advance
+        self._tell = tell
+        self._arrived = arrived
+        self._counting = Lock()
         self._stopped = Event()
+        self._endings: list[Callable[[], None]] = []
         self._making = Lock()
         self._cpu: ThreadPoolExecutor | None = None
         self._io: ThreadPoolExecutor | None = None
@@ -69,8 +78,22 @@ class Task:
 
     def notice(self, code: str, text: str) -> None:
         notice = Notice(code, text)
-        if notice not in self.notices:
+        with self._counting:
+            if notice in self.notices:
+                return
             self.notices.append(notice)
+        if self._tell is not None:
+            self._tell(notice)
+
+    def crossed(self, count: int) -> None:
+        """Counts bytes that went over a network, either way."""
+        with self._counting:
+            self.transferred += count
+
+    def arrived(self, text: str) -> None:
+        """Tells that a blob went over a network, whole."""
+        if self._arrived is not None:
+            self._arrived(text)
 
     def advance(self, label: str, done: int, total: int | None = None) -> None:
         if self._advance is not None:
@@ -78,6 +101,17 @@ class Task:
 
     def cancel(self) -> None:
         self._stopped.set()
+        for ending in self._endings:
+            ending()
+
+    def when_cancelled(self, ending: Callable[[], None]) -> None:
+        """`ending` is called when the task is cancelled or over: it wakes whoever waits for something else than this task."""
+        self._endings.append(ending)
+
+    def pause(self, seconds: float) -> None:
+        """Waits. Raises `CancelledError` as `check` does, at once."""
+        self._stopped.wait(seconds)
+        self.check()
 
     def check(self) -> None:
         """Raises `CancelledError` once the task is cancelled; called between blocks."""

@@ -19,7 +19,10 @@ from typer.core import TyperGroup
 from ocitool import __version__
 from ocitool.errors import OcitoolError
 
-COMMANDS = ("inspect", "ls", "cat", "diff", "validate", "copy", "append", "unpack", "repack", "edit", "layout")
+COMMANDS = (
+    "inspect", "ls", "cat", "diff", "validate", "copy", "pull", "push", "tags", "catalog", "login", "logout", "append",
+    "unpack", "repack", "edit", "layout",
+)  # fmt: skip
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -78,13 +81,15 @@ def _version(wanted: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback(epilog="A REF is an image file: image.tar, layout-directory:tag, archive.tar:name:tag, - for standard input.")
+@app.callback(
+    epilog="A REF is an image: image.tar, layout:tag, archive.tar:name:tag, docker://HOST/REPO:TAG, - for standard input."
+)
 def _root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """See, compare, edit and move container images as files: no daemon, no root, no network."""
+    """See, compare, edit and move container images as files: no daemon, no root, and no network unless a registry is named."""
 
 
 class Terminated(BaseException):

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
+from ocitool.cli.access import NO_ACCESS, Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -19,6 +20,7 @@ Examples:
 
 
 @app.command(epilog=_EXAMPLES, short_help="Put one more layer on an image.")
+@registries
 def append(
     src: o.Src,
     dest: o.Dest,
@@ -44,6 +46,7 @@ def append(
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
+    access: Access = NO_ACCESS,
 ) -> None:
     """Write SRC to DEST with layers on top; all that it had is copied byte for byte. Owners, modes and times of a directory's
     files are those on disk; whiteout devices and opaque marks of an upper directory become the layer's."""
@@ -52,7 +55,7 @@ def append(
 
     additions = [operation.Addition("layer", path) for path in layer or ()]
     additions += [operation.Addition("upperdir", path) for path in upperdir or ()]
-    with o.running(verify=verify, jobs=jobs, quiet=quiet) as reading:
+    with o.running(verify=verify, jobs=jobs, quiet=quiet, access=access) as reading:
         writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply)
         result = operation.append(
             src, additions, reading, writing, message=message, platform=platform, all_platforms=all_platforms

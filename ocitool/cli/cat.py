@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
+from ocitool.cli.access import NO_ACCESS, Access, registries
 from ocitool.operations import listing
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -20,6 +21,7 @@ Examples:
 
 
 @app.command(epilog=_EXAMPLES, short_help="Print a file of an image.")
+@registries
 def cat(
     ref: o.Ref,
     path: Annotated[str, typer.Argument(metavar="PATH", help="A file in the image; links are followed.")],
@@ -32,10 +34,11 @@ def cat(
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
+    access: Access = NO_ACCESS,
 ) -> None:
     """Print a file of the merged file system, or of one layer, byte for byte."""
     terminal = sys.stdout.isatty()  # the file is printed while it is read: there it would stand among the bars
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, bars=not terminal) as reading:
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, bars=not terminal, access=access) as reading:
         out = sys.stdout.buffer
         for piece in listing.cat(ref, path, reading, layer=layer, platform=platform):
             out.write(piece)

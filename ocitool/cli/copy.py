@@ -1,12 +1,15 @@
-"""`ocitool copy`."""
+"""`ocitool copy`, and the options that `pull` and `push` share with it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from ocitool.blob import unopened
 from ocitool.cli import options as o
+from ocitool.cli.access import NO_ACCESS, Access, registries
 from ocitool.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -19,10 +22,28 @@ Examples:
   ocitool copy --compression zstd image.tar small.tar
   ocitool copy new.tar delta.tar --omit old.tar          without what the other side has
   ocitool copy delta.tar new.tar --with old.tar          complete and verified, over there
+  ocitool copy docker://reg.example/app:1 docker://reg.example/prod/app:1
+  ocitool copy --tags 'v1.*' docker://reg.example/app store/
+  ocitool copy store/ docker://mirror.example/team/      all of it, each under its name
+
+\b
+What came before a network failed, or Ctrl-C, stays in a layout: the same
+command goes on there.
 """
 
+Tags = Annotated[
+    list[str] | None, typer.Option("--tags", metavar="GLOB", help="Of a repository named without a tag: these tags.")
+]
+Referrers = Annotated[
+    bool, typer.Option("--referrers", help="Also what speaks of the images: signatures, SBOMs, attestations.")
+]
+FromFile = Annotated[
+    str | None, typer.Option("--from-file", metavar="FILE", help="More sources, a reference a line; # begins a comment.")
+]
 
-@app.command(epilog=_EXAMPLES, short_help="Copy images between archives and layouts.")
+
+@app.command(epilog=_EXAMPLES, short_help="Copy images between archives, layouts and registries.")
+@registries
 def copy(
     refs: Annotated[list[str], typer.Argument(metavar="SRC... DEST", help="Images, and where they go.", show_default=False)],
     tag: o.Tag = None,
@@ -32,6 +53,9 @@ def copy(
         list[str] | None,
         typer.Option("--omit", metavar="REF|@FILE", help="Leave out layers that the other side has: an image, or a list."),
     ] = None,
+    tags: Tags = None,
+    from_file: FromFile = None,
+    referrers: Referrers = False,
     platform: o.PlatformOption = None,
     all_platforms: o.AllPlatforms = False,
     force: o.Force = False,
@@ -39,21 +63,38 @@ def copy(
     format: o.FormatOption = o.Format.text,
     report: o.ReportOption = None,
     verify: o.Verify = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep no notes of where blobs were seen.")] = False,
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
+    access: Access = NO_ACCESS,
 ) -> None:
     """Copy images, their layers and documents byte for byte, to where DEST says: an archive (*.tar, .tar.gz, .tar.zst,
-    docker-archive:FILE, oci-archive:FILE, - for standard output) or an OCI layout (a directory, oci:DIR:TAG)."""
-    if len(refs) < 2:
+    docker-archive:FILE, oci-archive:FILE, - for standard output), an OCI layout (a directory, oci:DIR:TAG), or a registry
+    (docker://HOST/REPO:TAG; docker://HOST/PREFIX/ keeps the images' own names below PREFIX)."""
+    sources, dest = [*refs[:-1], *_listed(from_file)], refs[-1]
+    if not sources:
         raise UsageError("copy needs a source and a destination", hint="ocitool copy SRC DEST")
     o.one_or_all(platform, all_platforms)
-    with o.running(verify=verify, jobs=jobs, quiet=quiet) as reading:
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         from ocitool.operations import copy as operation
 
         writing = o.writing(
-            refs[-1], tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply,
+            dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply,
             omit=operation.omitted(omit or (), reading),
         )  # fmt: skip
-        result = operation.copy(refs[:-1], reading, writing, platform=platform, all_platforms=all_platforms)
+        result = operation.copy(
+            sources, reading, writing, platform=platform, all_platforms=all_platforms, tags=tags or (), referrers=referrers
+        )
     o.write_written(result, format, report, quiet=quiet)
+
+
+def _listed(path: str | None) -> Sequence[str]:
+    if path is None:
+        return ()
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.partition("#")[0].strip() for line in file]
+    except OSError as error:
+        raise unopened(path, error) from None
+    return [line for line in lines if line]

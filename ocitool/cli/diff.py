@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
+from ocitool.cli.access import NO_ACCESS, Access, registries
 from ocitool.operations import diff as operation
 from ocitool.operations.diff.rules import rule
 
@@ -27,6 +28,7 @@ Rules: files, config, notable, none, size:+10MB, size:+5%, transfer:+20MiB.
 
 
 @app.command(epilog=_EXAMPLES, short_help="What changed between two images.")
+@registries
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="The image before.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The image after.")],
@@ -55,6 +57,7 @@ def diff(
     quiet: o.Quiet = False,
     no_color: o.NoColor = False,
     debug: o.Debug = False,
+    access: Access = NO_ACCESS,
 ) -> None:
     """Show what changed between two images: layers, files, configuration, and what caused it."""
     o.one_or_all(platform, all_platforms)
@@ -62,7 +65,7 @@ def diff(
         ignore=tuple(ignore or ()), semantic=semantic, paths=tuple(path or ()), patch=patch,
         rules=tuple(rule(text) for text in fail_on or ()),
     )  # fmt: skip
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         result: operation.Diff | operation.IndexDiff
         if all_platforms:
             result = operation.diff_platforms(a, b, question, reading)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
+from ocitool.cli.access import NO_ACCESS, Access, registries
 from ocitool.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -30,6 +31,7 @@ Words = list[str] | None
 
 
 @app.command(epilog=_EXAMPLES, short_help="Change configuration and contents of an image.")
+@registries
 def edit(
     src: o.Src,
     dest: o.Dest,
@@ -87,6 +89,7 @@ def edit(
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
+    access: Access = NO_ACCESS,
 ) -> None:
     """Write SRC to DEST with another configuration, or with other files in the layers that it has. An option may be given
     several times. Exit code 1: what --rm took out still stands elsewhere in the image."""
@@ -111,7 +114,7 @@ def edit(
         if not path or escapes(path):
             raise UsageError(f"--rm {word}: no path below the root")
     content = operation.Content(paths, rm_content, tuple(map(operation.addition, add or ())), layer, tuple(drop_layer or ()))
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply)
         result = operation.edit(src, asked, content, reading, writing, platform=platform, all_platforms=all_platforms)
     o.write_written(result, format, report, quiet=quiet)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
+from ocitool.cli.access import NO_ACCESS, Access, registries
 from ocitool.operations import inspect as operation
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -31,6 +32,7 @@ Examples:
 
 
 @app.command(epilog=_EXAMPLES, short_help="What an image is, layer by layer.")
+@registries
 def inspect(
     ref: o.Ref,
     files: Annotated[bool, typer.Option("--files", help="Read the layers: counts, waste, largest files.")] = False,
@@ -47,10 +49,11 @@ def inspect(
     quiet: o.Quiet = False,
     no_color: o.NoColor = False,
     debug: o.Debug = False,
+    access: Access = NO_ACCESS,
 ) -> None:
     """Show what an image is, layer by layer. Opens no layer unless --files or --verify asks."""
     o.one_or_all(platform, all_platforms)
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         plain = digest or raw is not None
         if plain:
             data, known = operation.raw(ref, raw.value if raw else "manifest", reading, platform)

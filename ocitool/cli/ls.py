@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
+from ocitool.cli.access import NO_ACCESS, Access, registries
 from ocitool.operations import listing
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -20,6 +21,7 @@ Examples:
 
 
 @app.command(epilog=_EXAMPLES, short_help="List files of an image, or of one layer.")
+@registries
 def ls(
     ref: o.Ref,
     path: Annotated[str, typer.Argument(metavar="[PATH]", help="A directory or file in the image.", show_default=False)] = "/",
@@ -36,9 +38,10 @@ def ls(
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
+    access: Access = NO_ACCESS,
 ) -> None:
     """List the merged file system, or one layer's entries."""
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         result = listing.ls(ref, path, reading, layer=layer, recursive=recursive, platform=platform)
     if format is o.Format.json:
         from ocitool.report.json.ls import ls as lines

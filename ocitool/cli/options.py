@@ -14,8 +14,10 @@ import typer
 from ocitool.errors import DestinationError, UsageError
 from ocitool.operations.reading import Reading
 from ocitool.task import Task
+from ocitool.transports.registry import Access, Registries
 
 if TYPE_CHECKING:
+    from ocitool.cli.progress import Bars, Lines
     from ocitool.digest import Digest
     from ocitool.operations.writing import Writing, Written
 
@@ -31,7 +33,9 @@ class ReviewFormat(Enum):
     markdown = "markdown"
 
 
-Ref = Annotated[str, typer.Argument(metavar="REF", help="An image file: archive, layout directory, or - for standard input.")]
+Ref = Annotated[
+    str, typer.Argument(metavar="REF", help="An image: archive, layout, docker://HOST/REPO:TAG, or - for standard input.")
+]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to print the report.")]
 ReviewFormatOption = Annotated[ReviewFormat, typer.Option("--format", "-f", help="How to print the report.")]
 ReportOption = Annotated[str | None, typer.Option("--report", metavar="FILE", help="Write the report there instead.")]
@@ -41,13 +45,17 @@ PlatformOption = Annotated[
 AllPlatforms = Annotated[bool, typer.Option("--all-platforms", help="Every image of an index.")]
 Verify = Annotated[bool, typer.Option("--verify", help="Read and hash every layer; believe nothing that is stated.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep indexes of layers.")]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, max=64, help="Layers read at a time.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, max=64, help="Layers read, fetched or sent at a time.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on standard error.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_COLOR).")]
 
-Src = Annotated[str, typer.Argument(metavar="SRC", help="The image: archive, layout, or - for standard input.")]
-Dest = Annotated[str, typer.Argument(metavar="DEST", help="*.tar, *.tar.gz, *.tar.zst, a layout directory/, or -.")]
+Src = Annotated[
+    str, typer.Argument(metavar="SRC", help="The image: archive, layout, docker://HOST/REPO:TAG, or - for standard input.")
+]
+Dest = Annotated[
+    str, typer.Argument(metavar="DEST", help="*.tar, *.tar.gz, *.tar.zst, a layout/, docker://HOST/REPO:TAG, or -.")
+]
 Tag = Annotated[
     list[str] | None, typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="The image's name, instead of what it had.")
 ]
@@ -59,6 +67,11 @@ With = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an archive that exists.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Write nothing; say what would be.")]
+
+
+def at_registry(text: str) -> str:
+    """A reference to a registry, whose `docker://` may be left out."""
+    return text if "://" in text else f"docker://{text}"
 
 
 def one_or_all(platform: str | None, all_platforms: bool) -> None:
@@ -99,27 +112,31 @@ def write_written(result: Written, format: Format, report: str | None, *, quiet:
 
 @contextmanager
 def running(
-    *, verify: bool = False, no_cache: bool = False, jobs: int = 4, quiet: bool = False, bars: bool = True
+    *, verify: bool = False, no_cache: bool = False, jobs: int = 4, quiet: bool = False, bars: bool = True,
+    access: Access | None = None,
 ) -> Iterator[Reading]:
-    """A reading whose task shows progress on a terminal, and whose notices go to standard error at the end. A report is
-    printed after it: what is printed inside stands among the bars."""
+    """A reading whose task shows progress: bars on a terminal, else a line for each blob that crosses a network. Notices go to
+    standard error as they come up. A report is printed after it: what is printed inside stands among the bars."""
     terminal = sys.stderr is not None and sys.stderr.isatty() and bars and not quiet
-    advance = None
-    finish = None
+    progress: Bars | Lines | None = None
     if terminal:
         from ocitool.cli.progress import Bars
 
-        shown_bars = Bars()
-        advance, finish = shown_bars.advance, shown_bars.close
+        progress = Bars()
+    elif not quiet:
+        from ocitool.cli.progress import Lines
+
+        progress = Lines()
     _allow_files()
-    with Task(jobs=jobs, advance=advance) as task:
+    advance, tell, arrived = (progress.advance, progress.tell, progress.arrived) if progress else (None, None, None)
+    with Task(jobs=jobs, advance=advance, tell=tell, arrived=arrived) as task:
+        known = Registries(access or Access(), task, cached=not no_cache)
         try:
-            yield Reading(task, not no_cache, verify)
+            yield Reading(task, not no_cache, verify, known)
         finally:
-            if finish is not None:
-                finish()
-            if not quiet:
-                _tell(task)
+            if progress is not None:
+                progress.close()
+            known.close()
 
 
 _FILES = 1 << 16
@@ -135,14 +152,6 @@ def _allow_files() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _tell(task: Task) -> None:
-    if task.notices:
-        from ocitool.report.escape import shown
-
-        for notice in task.notices:
-            print(f"ocitool: note: {shown(notice.text)}", file=sys.stderr)
 
 
 def colour(no_color: bool, report: str | None) -> bool:

@@ -1,10 +1,13 @@
-"""Progress bars on a terminal, once something takes longer than a moment."""
+"""What is seen of a running command on standard error: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
+import sys
 import time
 from threading import Lock
 from typing import TYPE_CHECKING
+
+from ocitool.task import Notice
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -12,9 +15,36 @@ if TYPE_CHECKING:
 _PATIENCE = 0.7
 """Seconds before bars appear."""
 
+_TOTAL = "total"
+
+
+class Lines:
+    """A line a notice, and one for each blob that crossed a network."""
+
+    advance = None
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+
+    def tell(self, notice: Notice) -> None:
+        self._say(f"note: {notice.text}")
+
+    def arrived(self, text: str) -> None:
+        self._say(text)
+
+    def close(self) -> None:
+        pass
+
+    def _say(self, text: str) -> None:
+        from ocitool.report.escape import shown
+
+        with self._lock:
+            print(f"ocitool: {shown(text)}", file=sys.stderr)
+
 
 class Bars:
-    """Told from several threads what was read. One bar a label, a total where it is known."""
+    """Told from several threads what was read. One bar a label, a total where it is known, and one for all of them where
+    there are several."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -32,17 +62,39 @@ class Bars:
             if self._progress is None:
                 self._progress = self._start()
             for name, (count, size) in self._seen.items():
-                if name not in self._bars:
-                    from ocitool.report.escape import shown
-
-                    self._bars[name] = self._progress.add_task(shown(name), total=size)
+                self._bar(name, size)
                 if name == label or count == size:
                     self._progress.update(self._bars[name], completed=count)
+            if len(self._seen) > 1 and all(size is not None for _, size in self._seen.values()):
+                whole = sum(size or 0 for _, size in self._seen.values())
+                self._bar(_TOTAL, whole)
+                self._progress.update(self._bars[_TOTAL], total=whole, completed=sum(n for n, _ in self._seen.values()))
+
+    def tell(self, notice: Notice) -> None:
+        from ocitool.report.escape import shown
+
+        with self._lock:
+            text = f"ocitool: note: {shown(notice.text)}"
+            if self._progress is not None:
+                self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                print(text, file=sys.stderr)
+
+    def arrived(self, text: str) -> None:
+        """The bar says it."""
 
     def close(self) -> None:
         with self._lock:
             if self._progress is not None:
                 self._progress.stop()
+                self._progress = None
+
+    def _bar(self, name: str, size: int | None) -> None:
+        from ocitool.report.escape import shown
+
+        assert self._progress is not None
+        if name not in self._bars:
+            self._bars[name] = self._progress.add_task(shown(name), total=size)
 
     def _start(self) -> Progress:
         from rich.console import Console

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
+from ocitool.cli.access import NO_ACCESS, Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -29,6 +30,7 @@ class Mode(Enum):
 
 
 @app.command(epilog=_EXAMPLES, short_help="Put an edited unpacked image together again.")
+@registries
 def repack(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="An image that ocitool unpack took apart.")],
     dest: o.Dest,
@@ -54,13 +56,14 @@ def repack(
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
+    access: Access = NO_ACCESS,
 ) -> None:
     """Write the image in DIR to DEST, with what was edited in DIR/rootfs. Nothing edited: the same image, to the digest."""
     from ocitool.operations.repack import Question
     from ocitool.operations.repack import repack as operation
 
     question = Question(source, mode.value, keep_base, checksum, dir_times)
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run)
         result = operation(directory, question, reading, writing)
     o.write_written(result, format, report, quiet=quiet)

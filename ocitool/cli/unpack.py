@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ocitool.cli import options as o
+from ocitool.cli.access import NO_ACCESS, Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -31,6 +32,7 @@ class As(Enum):
 
 
 @app.command(epilog=_EXAMPLES, short_help="Take an image apart into files.")
+@registries
 def unpack(
     ref: o.Ref,
     dest: Annotated[str, typer.Argument(metavar="DEST", help="A new or empty directory; for tar a new file, or -.")],
@@ -56,6 +58,7 @@ def unpack(
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
+    access: Access = NO_ACCESS,
 ) -> None:
     """Unpack an image; every layer is verified on the way, and DEST is whole or not there."""
     from ocitool.errors import UsageError
@@ -75,7 +78,7 @@ def unpack(
         )
     if rootless_xattr and not owners.rootless:
         raise UsageError("--rootless-xattr needs --rootless: root sets the owners themselves")
-    with o.running(no_cache=no_cache, jobs=jobs, quiet=quiet) as reading:
+    with o.running(no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         result: Any
         if form is As.layers:
             from ocitool.operations.unpack import store

@@ -10,6 +10,7 @@ import typer
 
 from ocitool import limits
 from ocitool.cli import options as o
+from ocitool.cli.access import NO_ACCESS, Access, registries
 from ocitool.errors import UsageError
 from ocitool.operations import validate as operation
 
@@ -39,6 +40,7 @@ Exit: 0 no error (warnings are none), 1 for any finding of severity error.
 
 
 @app.command(epilog=_EXAMPLES, short_help="Check images deeply.")
+@registries
 def validate(
     refs: Annotated[list[str], typer.Argument(metavar="REF...", help="Image files, or documents with --as.")],
     as_: Annotated[Kind | None, typer.Option("--as", help="Check one bare document of this kind.")] = None,
@@ -48,15 +50,16 @@ def validate(
     quiet: o.Quiet = False,
     no_color: o.NoColor = False,
     debug: o.Debug = False,
+    access: Access = NO_ACCESS,
 ) -> None:
     """Check images deeply: schemas, digests, sizes, diff_ids, history, tar rules. Reads and hashes everything."""
     if refs.count("-") > 1:
         raise UsageError("standard input can be read once")
-    with o.running(no_cache=True, jobs=jobs, quiet=quiet) as reading:
+    with o.running(no_cache=True, jobs=jobs, quiet=quiet, access=access) as reading:
         if as_ is not None:
             results = [operation.validate_document(as_.value, _document(ref), ref) for ref in refs]
         else:
-            results = [operation.validate(ref, reading.task) for ref in refs]
+            results = [operation.validate(ref, reading.task, reading.registries) for ref in refs]
     if format is o.Format.json:
         from ocitool.report.json.fields import text as json_text
         from ocitool.report.json.validate import validation as fields

@@ -59,7 +59,7 @@ def closure(source: Source, root: Descriptor) -> Closure:
 
 
 def _blob(source: Source, descriptor: Descriptor) -> Blob | None:
-    blob = source.blob(descriptor.digest)
+    blob = source.blob(descriptor)
     if blob is None:
         embedded = descriptor.embedded()
         return BytesBlob(embedded, descriptor.digest) if embedded is not None else None

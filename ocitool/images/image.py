@@ -34,8 +34,8 @@ class Layer(NamedTuple):
 
     @property
     def compression(self) -> str | None:
-        """By the first bytes; by the media type where the blob is not here; None where neither says."""
-        if self.blob is None:
+        """By the first bytes; by the media type where the blob is not on this machine; None where neither says."""
+        if self.blob is None or self.blob.remote:
             return mediatypes.layer_codec(self.media_type)
         return codec.of(self.blob)
 
@@ -77,7 +77,7 @@ class Image(NamedTuple):
 def document_bytes(source: Source, descriptor: Descriptor, what: str) -> bytes:
     """A document's verified bytes. `NotFoundError` where the blob is absent, `IntegrityError` where it is another."""
     where = f"{source.where}: {what} {descriptor.digest.algorithm}:{descriptor.digest.short}"
-    blob = source.blob(descriptor.digest)
+    blob = source.blob(descriptor)
     if blob is None:
         embedded = descriptor.embedded()
         if embedded is None:
@@ -116,7 +116,7 @@ def from_manifest(source: Source, descriptor: Descriptor, manifest: Manifest, ta
 
 
 def _stored(source: Source, layer: Descriptor) -> tuple[Blob | None, Digest, int, str]:
-    blob = source.blob(layer.digest)
+    blob = source.blob(layer)
     if blob is None:
         embedded = layer.embedded()
         blob = BytesBlob(embedded, layer.digest) if embedded is not None else None

@@ -7,14 +7,16 @@ attestation, a signature or any other referrer speaks of one digest: of an image
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ocitool.digest import Digest
+from ocitool.errors import LimitError
 from ocitool.images import select
+from ocitool.limits import INDEX_MANIFESTS
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Index
-from ocitool.transports.source import Source
+from ocitool.transports.source import Beside, Online, Source
 
 _OWN = ("mediaType", "digest", "size")
 _OF_CONTENT = ("data", "urls")
@@ -75,8 +77,44 @@ class Referrer(NamedTuple):
 
     kind: str
     subject: Digest
-    digest: Digest
+    descriptor: Descriptor
     tags: tuple[str, ...]
+
+    @property
+    def digest(self) -> Digest:
+        return self.descriptor.digest
+
+
+LISTING = "list of referrers"
+"""The kind of what stands for a list which a registry did not keep."""
+
+
+def beside(source: Source, subjects: Collection[Digest]) -> list[Beside]:
+    """What speaks of these manifests and is not part of them, what speaks of that too: signatures of SBOMs."""
+    found: dict[tuple[Digest, str | None], Beside] = {}
+    waiting = list(dict.fromkeys(subjects))
+    asked = set(waiting)
+    while waiting:
+        new = _beside(source, waiting)
+        for one in new:
+            found.setdefault((one.descriptor.digest, one.tag), one)
+            if len(found) > INDEX_MANIFESTS:
+                raise LimitError(f"more than {INDEX_MANIFESTS} manifests", source.where)
+        waiting = [digest for digest in dict.fromkeys(one.descriptor.digest for one in new) if digest not in asked]
+        asked.update(waiting)
+    return list(found.values())
+
+
+def _beside(source: Source, subjects: Sequence[Digest]) -> list[Beside]:
+    if isinstance(source, Online):
+        return [one for digest in subjects for one in source.beside(digest)]
+    made = []
+    for one in referrers(source, subjects):
+        if one.kind == LISTING:
+            continue  # it is made again where it is needed; what it lists is found by itself
+        tags = [tag for name in one.tags if _BESIDE.fullmatch(tag := name.rpartition(":")[2])]
+        made += [Beside(one.subject, one.descriptor, tag) for tag in tags or (None,)]
+    return made
 
 
 def referrers(source: Source, subjects: Collection[Digest]) -> tuple[Referrer, ...]:
@@ -91,14 +129,14 @@ def referrers(source: Source, subjects: Collection[Digest]) -> tuple[Referrer, .
     found: dict[tuple[Digest, Digest], Referrer] = {}
 
     def add(kind: str, subject: Digest, listed: select.Listed) -> None:
-        found.setdefault((subject, listed.descriptor.digest), Referrer(kind, subject, listed.descriptor.digest, listed.tags))
+        found.setdefault((subject, listed.descriptor.digest), Referrer(kind, subject, listed.descriptor, listed.tags))
 
     for listed, _ in select.everything(source, source.index):
         for tag in listed.tags:
             name = _BESIDE.fullmatch(tag)
             about = Digest(name["algorithm"], name["encoded"]) if name is not None else None
             if name is not None and about in wanted:
-                add(_KINDS.get(name["kind"] or "", name["kind"] or "list of referrers"), about, listed)
+                add(_KINDS.get(name["kind"] or "", name["kind"] or LISTING), about, listed)
         spoken = by_text.get(listed.descriptor.annotations.get(ATTESTATION_SUBJECT, ""))
         if spoken is not None:
             add("attestation", spoken, listed)

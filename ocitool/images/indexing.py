@@ -67,7 +67,7 @@ class Indexer:
             found = self._cache.find(layer.digest, blob.identity, algorithm)
             if found is not None:
                 return found
-            if codec.of(blob) == "none":
+            if not blob.remote and codec.of(blob) == "none":  # headers by themselves would each be a request
                 return listing(blob)
         index = scan(blob, self.task, algorithm=algorithm)
         self._cache.keep(index, blob.identity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from ocitool import limits, reference
@@ -21,58 +22,84 @@ EntryKind = Literal["image", "attestation", "artifact", "index"]
 
 
 class Listed(NamedTuple):
-    """One descriptor of an index, and what it leads to. `document` is None where it is absent (`problem` is None) or
-    cannot be read (`problem` says why)."""
+    """One descriptor of an index, and what it leads to, which is looked at when it is asked for: at a registry each look is
+    a request."""
 
     descriptor: Descriptor
-    kind: EntryKind
-    document: Manifest | Index | None
-    problem: OcitoolError | None
     tags: tuple[str, ...]
+    look: _Look
+
+    @property
+    def document(self) -> Manifest | Index | None:
+        """None where it is absent (`problem` is None) or cannot be read (`problem` says why)."""
+        return self.look.found[0]
+
+    @property
+    def problem(self) -> OcitoolError | None:
+        return self.look.found[1]
 
     @property
     def present(self) -> bool:
         return self.document is not None or self.problem is not None
 
+    @property
+    def nested(self) -> Index | None:
+        """The document if it is an index. What is said to be a manifest cannot be one, and is not looked at."""
+        if self.descriptor.media_type in mediatypes.MANIFESTS:
+            return None
+        return self.document if isinstance(self.document, Index) else None
+
+    @property
+    def said(self) -> EntryKind:
+        """What the descriptor alone says it is."""
+        if self.descriptor.is_attestation:
+            return "attestation"
+        if self.descriptor.media_type in mediatypes.INDEXES:
+            return "index"
+        return "artifact" if self.descriptor.fields.get("artifactType") else "image"
+
+    @property
+    def kind(self) -> EntryKind:
+        if self.said in ("attestation", "index"):
+            return self.said
+        document = self.document
+        if isinstance(document, Index):
+            return "index"
+        return "artifact" if isinstance(document, Manifest) and not document.is_image else "image"
+
+
+class _Look:
+    """A look at a document, taken once however many entries lead to it."""
+
+    def __init__(self, source: Source, descriptor: Descriptor) -> None:
+        self._source = source
+        self._descriptor = descriptor
+
+    @cached_property
+    def found(self) -> tuple[Manifest | Index | None, OcitoolError | None]:
+        try:
+            return read_manifest(self._source, self._descriptor), None
+        except NotFoundError:
+            return None, None
+        except OcitoolError as error:
+            return None, error
+
 
 def listed(source: Source, index: Index) -> tuple[Listed, ...]:
-    """The entries of an index, each looked into, none resolved further."""
+    """The entries of an index, none resolved further."""
     if len(index.manifests) > limits.INDEX_MANIFESTS:
         raise LimitError(f"an index of more than {limits.INDEX_MANIFESTS} manifests", source.where)
-    seen: dict[tuple[Digest, str, int], tuple[Manifest | Index | None, OcitoolError | None]] = {}
+    looks: dict[tuple[Digest, str, int], _Look] = {}
     found = []
     for descriptor in index.manifests:
         key = (descriptor.digest, descriptor.media_type, descriptor.size)
-        if key not in seen:  # thousands of descriptors of one document cost it once
-            seen[key] = _document(source, descriptor)
-        found.append(_entry(source, descriptor, *seen[key]))
+        look = looks.setdefault(key, _Look(source, descriptor))  # thousands of descriptors of one document cost it once
+        found.append(Listed(descriptor, tags_of(source, descriptor), look))
     return tuple(found)
 
 
 def _look(source: Source, descriptor: Descriptor) -> Listed:
-    return _entry(source, descriptor, *_document(source, descriptor))
-
-
-def _document(source: Source, descriptor: Descriptor) -> tuple[Manifest | Index | None, OcitoolError | None]:
-    try:
-        return read_manifest(source, descriptor), None
-    except NotFoundError:
-        return None, None
-    except OcitoolError as error:
-        return None, error
-
-
-def _entry(
-    source: Source, descriptor: Descriptor, document: Manifest | Index | None, problem: OcitoolError | None
-) -> Listed:
-    kind: EntryKind = "image"
-    if descriptor.is_attestation:
-        kind = "attestation"
-    elif isinstance(document, Index) or (document is None and descriptor.media_type in mediatypes.INDEXES):
-        kind = "index"
-    elif isinstance(document, Manifest) and not document.is_image:
-        kind = "artifact"
-    return Listed(descriptor, kind, document, problem, tags_of(source, descriptor))
+    return Listed(descriptor, tags_of(source, descriptor), _Look(source, descriptor))
 
 
 def tags_of(source: Source, descriptor: Descriptor) -> tuple[str, ...]:
@@ -98,10 +125,11 @@ def everything(source: Source, index: Index) -> Iterator[tuple[Listed, int]]:
         if len(seen) > limits.INDEX_MANIFESTS:
             raise LimitError(f"more than {limits.INDEX_MANIFESTS} manifests", source.where)
         yield entry, depth
-        if isinstance(entry.document, Index):
+        below = entry.nested
+        if below is not None:
             if depth >= limits.INDEX_DEPTH:
                 raise LimitError(f"indexes nested more than {limits.INDEX_DEPTH} deep", source.where)
-            stack += [(child, depth + 1) for child in reversed(listed(source, entry.document))]
+            stack += [(child, depth + 1) for child in reversed(listed(source, below))]
 
 
 class Target(NamedTuple):
@@ -139,10 +167,10 @@ def targets(opened: Opened) -> tuple[Target, ...]:
         if entry.descriptor.digest in seen:
             continue  # another tag of a manifest that is listed already
         seen.add(entry.descriptor.digest)
+        tags = tuple(dict.fromkeys(t for e in tops if e.descriptor.digest == entry.descriptor.digest for t in e.tags))
         if isinstance(entry.document, Index):
-            found.append(Target(entry.document, tuple(_flat(source, entry.document, entry.tags)), None))
+            found.append(Target(entry.document, tuple(_flat(source, entry.document, tags)), None))
         elif isinstance(entry.document, Manifest):
-            tags = tuple(dict.fromkeys(t for e in tops if e.descriptor.digest == entry.descriptor.digest for t in e.tags))
             found.append(Target(None, (entry,), from_manifest(source, entry.descriptor, entry.document, tags)))
         elif entry.problem is not None:
             raise entry.problem
@@ -289,25 +317,42 @@ def _all_tags(source: Source) -> list[tuple[str, ...]]:
 def platforms(source: Source, target: Target) -> Iterator[tuple[Platform, Listed]]:
     """The images of an index with their platforms, in its order. A platform the descriptor leaves out is the config's."""
     for entry in target.entries:
-        if entry.kind != "image":
-            continue
-        platform = entry.descriptor.platform
-        if platform is None and isinstance(entry.document, Manifest):
-            platform = from_manifest(source, entry.descriptor, entry.document, ()).platform
-        yield platform or Platform(None, None, None), entry
+        if entry.kind == "image":
+            yield _platform(source, entry), entry
 
 
 def for_platform(source: Source, target: Target, platform: str | None, like: Platform | None = None) -> Image:
     """The image of an index for a platform: the one asked for, else the one for `like` (the host's), else the only one."""
-    offered = list(platforms(source, target))
     wanted = like if platform is None and like is not None and like.os and like.architecture else pick_platform(platform)
-    chosen = [entry for have, entry in offered if suits(wanted, have)]
-    if not chosen and platform is None and len(offered) == 1:
-        chosen = [offered[0][1]]
-    if not chosen:
-        names = ", ".join(str(have) for have, _ in offered) or "no image"
-        raise NotFoundError(f"no image for {wanted}", source.where, hint=f"it holds {names}; --platform picks one")
-    return resolve(source, chosen[0], _tags_of_target(target))
+    chosen = _first(source, target, wanted)
+    if chosen is None:
+        offered = list(platforms(source, target))
+        if platform is not None or len(offered) != 1:
+            names = ", ".join(str(have) for have, _ in offered) or "no image"
+            raise NotFoundError(f"no image for {wanted}", source.where, hint=f"it holds {names}; --platform picks one")
+        chosen = offered[0][1]
+    return resolve(source, chosen, _tags_of_target(target))
+
+
+def _first(source: Source, target: Target, wanted: Platform) -> Listed | None:
+    """The first image that suits. Entries whose descriptor names another platform are not looked at."""
+    for entry in target.entries:
+        if entry.said not in ("image", "artifact"):
+            continue
+        stated = entry.descriptor.platform
+        if stated is not None and not suits(wanted, stated):
+            continue
+        if entry.kind == "image" and (stated is not None or suits(wanted, _platform(source, entry))):
+            return entry
+    return None
+
+
+def _platform(source: Source, entry: Listed) -> Platform:
+    """What the descriptor says, else the configuration."""
+    platform = entry.descriptor.platform
+    if platform is None and isinstance(entry.document, Manifest):
+        platform = from_manifest(source, entry.descriptor, entry.document, ()).platform
+    return platform or Platform(None, None, None)
 
 
 def _tags_of_target(target: Target) -> tuple[str, ...]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 
+from ocitool import reference
 from ocitool.blob import unopened
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, NotFoundError
 from ocitool.images import draft as drafts
+from ocitool.images import index as indexes
 from ocitool.images import select
 from ocitool.images.closure import closure
 from ocitool.images.draft import Documents
@@ -17,25 +21,87 @@ from ocitool.images.select import Target
 from ocitool.operations import revising
 from ocitool.operations.pieces import claimed, kept
 from ocitool.operations.reading import Reading
+from ocitool.operations.tags import tags as repository_tags
 from ocitool.operations.writing import Output, Writer, Writing, Written
+from ocitool.spec.manifest import named
 from ocitool.transports import destination
 from ocitool.transports.opening import Opened
+from ocitool.transports.source import Online, Source
 
 
 def copy(
-    references: Sequence[str], reading: Reading, writing: Writing, *, platform: str | None = None, all_platforms: bool = False
+    references: Sequence[str],
+    reading: Reading,
+    writing: Writing,
+    *,
+    command: str = "copy",
+    platform: str | None = None,
+    all_platforms: bool = False,
+    tags: Sequence[str] = (),
+    referrers: bool = False,
 ) -> Written:
-    """All images that the references name. Of an index one platform, or with `all_platforms` the index and all of it.
+    """All images that the references name. Of an index one platform, or with `all_platforms` the index and all of it. `tags`:
+    globs of tags, of every repository that is named without one. `referrers`: what speaks of the images comes along.
 
     Nothing is made anew but the manifest of an image that has none, and what `writing.compression` asks for.
     """
     destination.parse(writing.destination)  # before anything is read: wrong words cost nothing
-    opened = [reading.open(reference, "layers") for reference in references]
+    opened = _opened([one for word in references for one in _expanded(word, tags, reading)], reading)
     with Writer(writing, reading) as writer:
-        outputs = [
-            _output(one, target, writer, platform, all_platforms) for one in opened for target in _targets(one)
-        ]
-        return writer.deliver("copy", outputs)
+        outputs: list[Output] = []
+        for one in opened:
+            if isinstance(one.source, Online):
+                one.source.borrow(writer.lends)
+            images = [_output(one, target, writer, platform, all_platforms) for target in _targets(one)]
+            outputs += images
+            if referrers:
+                outputs += _beside(one.source, images, writer)
+        written = writer.deliver(command, outputs)
+        for one in opened:
+            _tell_moved(one.source, reading)
+    return replace(written, notices=tuple(reading.task.notices))
+
+
+def _expanded(word: str, tags: Sequence[str], reading: Reading) -> list[str]:
+    """A repository without a tag, as one reference for each of its tags that is asked for."""
+    if not tags or reference.host_of(word) is None:
+        return [word]
+    where = reference.repository(reference.parse(word).details)
+    if where.tag or where.digest:
+        return [word]
+    chosen = [tag for tag in repository_tags(word, reading).tags if any(fnmatchcase(tag, glob) for glob in tags)]
+    if not chosen:
+        raise NotFoundError(f"no tag matches {' or '.join(tags)}", str(where))
+    return [str(where._replace(tag=tag)) for tag in chosen]
+
+
+def _opened(references: Sequence[str], reading: Reading) -> list[Opened]:
+    """Sources in their order; those at registries several at a time."""
+    if all(reference.host_of(word) is not None for word in references):
+        return reading.task.map(lambda word: reading.open(word, "layers"), references)
+    return [reading.open(word, "layers") for word in references]
+
+
+def _beside(source: Source, images: Sequence[Output], writer: Writer) -> list[Output]:
+    """What speaks of these images, each with the digest that it speaks of; what they hold already is left out."""
+    held = {digest for output in images for digest, _, _ in output.blobs}
+    tops = [Digest.parse(output.descriptor["digest"]) for output in images]
+    subjects = dict.fromkeys([*tops, *(image.digest for output in images for image in output.images)])
+    found = []
+    for one in indexes.beside(source, subjects):
+        if one.descriptor.digest in held and one.tag is None:
+            continue
+        names = (one.tag,) if one.tag is not None else ()
+        descriptor = one.descriptor._replace(fields=named(one.descriptor.fields, {}))
+        output = revising.whole(source, descriptor, names, closure(source, descriptor), writer)
+        found.append(output._replace(subject=one.subject, images=(), docker=None))
+    return found
+
+
+def _tell_moved(source: Source, reading: Reading) -> None:
+    if isinstance(source, Online) and (now := source.moved()) is not None:
+        text = f"{source.where}: the tag was moved meanwhile and names {now} now; what was read is what it named before"
+        reading.task.notice("moved", text)
 
 
 def _targets(opened: Opened) -> tuple[Target, ...]:
@@ -74,9 +140,9 @@ def _output(opened: Opened, target: Target, writer: Writer, platform: str | None
 
 def _tell_what_stays(where: str, image: Image, target: Target, writer: Writer, platform: str | None) -> None:
     """What of an index does not come along when one image of it is taken."""
-    if platform is None and any(entry.kind == "image" and entry.descriptor.digest != image.digest for entry in target.entries):
+    if platform is None and any(entry.said == "image" and entry.descriptor.digest != image.digest for entry in target.entries):
         writer.task.notice("platform", f"{where}: only {image.platform} is written; --all-platforms takes all")
-    if any(entry.kind == "attestation" for entry in target.entries):
+    if any(entry.said == "attestation" for entry in target.entries):
         text = f"{where}: the image is written without its index and attestations; --all-platforms takes all"
         writer.task.notice("attestation", text)
 
@@ -97,8 +163,8 @@ def omitted(words: Sequence[str], reading: Reading) -> frozenset[Digest]:
     return frozenset(found)
 
 
-def _of_reference(reference: str, reading: Reading) -> Iterator[Digest]:
-    opened = reading.open(reference, "layers")
+def _of_reference(word: str, reading: Reading) -> Iterator[Digest]:
+    opened = reading.open(word, "layers")
     for target in _targets(opened):
         if target.image is not None and target.image.manifest is None:
             for layer in target.image.layers:

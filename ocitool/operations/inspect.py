@@ -12,7 +12,7 @@ from ocitool.images.image import Image, document_bytes
 from ocitool.images.select import Listed, Target
 from ocitool.layers.entry import Kind
 from ocitool.operations.reading import Reading
-from ocitool.spec.manifest import Index
+from ocitool.spec.manifest import Descriptor, Index
 from ocitool.task import Notice
 from ocitool.transports.opening import Opened
 
@@ -38,13 +38,22 @@ class Inspected(NamedTuple):
     verified: bool
 
 
+class Entry(NamedTuple):
+    """One descriptor of an index. `present` is None at a registry: only what is inspected is asked for there."""
+
+    descriptor: Descriptor
+    tags: tuple[str, ...]
+    kind: select.EntryKind
+    present: bool | None
+
+
 class Inspection(NamedTuple):
     """`document`, `entries`: the index that the reference names, if it names one."""
 
     reference: str
     transport: str
     document: Index | None
-    entries: tuple[Listed, ...]
+    entries: tuple[Entry, ...]
     images: tuple[Inspected, ...]
     notices: tuple[Notice, ...]
 
@@ -75,7 +84,11 @@ def inspect(
     for target in found:
         for image in _images(opened, target, platform, all_platforms, len(found) > 1, reading):
             images.append(_look(image, indexer, files, top))
-    return Inspection(reference, opened.source.transport, index, entries, tuple(images), tuple(reading.task.notices))
+    remote = opened.source.remote
+    shown = tuple(
+        Entry(one.descriptor, one.tags, one.said if remote else one.kind, None if remote else one.present) for one in entries
+    )
+    return Inspection(reference, opened.source.transport, index, shown, tuple(images), tuple(reading.task.notices))
 
 
 def _images(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 
-from ocitool.blob import Blob, FileBlob
+from ocitool.blob import Blob, FileBlob, passing
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
 from ocitool.images import draft as drafts
@@ -86,7 +86,7 @@ def unpacked(blob: Blob, task: Task) -> Iterator[bytes]:
     label = blob.digest.short if blob.digest else "layer"
 
     def told() -> Iterator[bytes]:
-        for chunk in verified(blob.chunks(), blob.digest, blob.size):
+        for chunk in verified(passing(blob), blob.digest, blob.size):
             task.check()
             task.advance(label, len(chunk), blob.size)
             yield chunk

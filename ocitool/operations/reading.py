@@ -9,21 +9,27 @@ from ocitool.images.image import Image
 from ocitool.task import Task
 from ocitool.transports.archive import Want
 from ocitool.transports.opening import Opened, open_source
+from ocitool.transports.registry import Access, Registries
 
 if TYPE_CHECKING:
     from ocitool.images.indexing import Indexer
 
 
 class Reading(NamedTuple):
-    """How to read: the running task, whether indexes are kept between runs (in `cache.default_directory`), and whether to
-    verify everything instead of believing what is stated."""
+    """How to read: the running task, whether indexes are kept between runs (in `cache.default_directory`), whether to
+    verify everything instead of believing what is stated, and the registries that may be asked."""
 
     task: Task
     cached: bool = True
     verify: bool = False
+    registries: Registries | None = None
 
     def open(self, reference: str, want: Want) -> Opened:
-        return open_source(reference, want, self.task)
+        return open_source(reference, want, self.task, self.registries)
+
+    def asked(self) -> Registries:
+        """The registries, for who asks them for more than a source is."""
+        return self.registries or Registries(Access(), self.task)
 
     def image(self, reference: str, platform: str | None) -> Image:
         return select.one(self.open(reference, "layers"), platform)

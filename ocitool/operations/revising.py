@@ -174,6 +174,7 @@ def whole(source: Source, descriptor: Descriptor, names: Sequence[str], found: C
     return Output(
         dict(descriptor.fields), tuple(names), tuple(blobs), images, docker_image(images),
         foreign=frozenset(d.digest for d, _ in found.blobs if d.urls), where=source.where,
+        zstd=frozenset(d.digest for d, _ in found.blobs if mediatypes.layer_codec(d.media_type) == "zstd"),
     )  # fmt: skip
 
 

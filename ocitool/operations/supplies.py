@@ -16,7 +16,7 @@ from ocitool.images import select
 from ocitool.images.image import Image, Layer, from_manifest
 from ocitool.layers import codec
 from ocitool.operations.reading import Reading
-from ocitool.spec.manifest import Manifest
+from ocitool.spec.manifest import Descriptor, Manifest
 from ocitool.task import Task
 from ocitool.transports.opening import Opened
 from ocitool.transports.whole import SpooledBlob, Temporary
@@ -30,10 +30,15 @@ class Supplies:
         self._task: Task = reading.task
         self._spool = spool
 
+    def stored(self, digest: Digest) -> Blob | None:
+        """A blob of a place on this machine that says it is the one."""
+        local = (opened.source for opened in self._opened if not opened.source.remote)
+        return next((found for source in local if (found := source.blob(Descriptor("", digest, 0, {}))) is not None), None)
+
     def blob(self, digest: Digest, size: int) -> Blob | None:
         """A blob of this size that is said to be the one. Raises `IntegrityError` where a layer is not what its image says."""
         for opened in self._opened:
-            found = opened.source.blob(digest)
+            found = opened.source.blob(Descriptor("", digest, size, {}))
             if found is not None and found.size == size:
                 return found
         layer, where = self._by_diff_id.get(digest, (None, ""))

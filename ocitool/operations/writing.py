@@ -29,11 +29,12 @@ from ocitool.layers import codec as codecs
 from ocitool.operations.pieces import claimed, kept, unpacked
 from ocitool.operations.reading import Reading
 from ocitool.operations.supplies import Supplies
-from ocitool.reference import full
+from ocitool.reference import full, is_bare
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Platform
 from ocitool.task import Notice, Task
 from ocitool.transports import destination as destinations
+from ocitool.transports.destination import Destination
 from ocitool.transports.sink import Bundle, DockerImage, Root, Sink
 from ocitool.transports.source import Source
 from ocitool.transports.whole import SpooledBlob, Temporary
@@ -87,12 +88,19 @@ class Output(NamedTuple):
     """Those of the blobs that this run made."""
     foreign: frozenset[Digest] = frozenset()
     where: str = ""
+    subject: Digest | None = None
+    """For what is no image by itself: the digest that it speaks of."""
+    beside: tuple[str, ...] = ()
+    """The names of the image that it speaks of, once they are known."""
+    zstd: frozenset[Digest] = frozenset()
+    """Layers of which media types say so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """What a writing command did. Sizes are bytes of blobs: `kept` taken over as they were, `written` made, `skipped` at the
-    destination already, `omitted` left out. `verified`: every byte that was written was hashed."""
+    destination already, `omitted` left out; `transferred` went over a network, documents and what was repeated with it.
+    `verified`: every byte that was written was hashed."""
 
     command: str
     destination: str
@@ -103,6 +111,7 @@ class Written:
     written: int
     skipped: int
     omitted: int
+    transferred: int
     engines: tuple[str, ...]
     notices: tuple[Notice, ...]
     details: Mapping[str, Any] | None = None
@@ -120,8 +129,10 @@ class Writer:
         self._reading = reading
         self.target = target = destinations.parse(writing.destination)
         own = (target.name,) if target.name else ()
-        self._names = tuple(dict.fromkeys(destinations.given_name(name, target.kind) for name in writing.names)) or own
-        self._sink: Sink = destinations.open_sink(target, self.task, force=writing.force, dry_run=writing.dry_run)
+        self._names = tuple(dict.fromkeys(map(target.given, writing.names))) or own
+        self._sink: Sink = destinations.open_sink(
+            target, self.task, reading.registries, force=writing.force, dry_run=writing.dry_run
+        )
         self._engines: list[str] = []
         self._rewritten: dict[Digest, Piece] = {}
         self._lent = False
@@ -144,6 +155,11 @@ class Writer:
         """A blob that the destination has."""
         return self._sink.blob(digest)
 
+    def lends(self, digest: Digest) -> Blob | None:
+        """A blob that is said to be on this machine: at the destination, or in what `--with` names."""
+        there = self._sink.blob(digest) if not self._sink.remote else None
+        return there or self._supplies.stored(digest)
+
     def referrers(self, source: Source) -> Mapping[Digest, Sequence[Referrer]]:
         """What speaks of what at a source, looked for once: by the digest spoken of."""
         if id(source) not in self._referrers:
@@ -164,14 +180,24 @@ class Writer:
     def pieces_as_asked(self, image: Image) -> tuple[Piece, ...]:
         """`pieces`, then `converted`. A layer that a docker archive names no digest of is hashed once, in the conversion."""
 
+        asked = self._asked(image)
+
         def piece(layer: Layer) -> Piece:
             stated = claimed(image, layer)
-            asked = self.writing.compression
             if stated is not None and asked is not None and asked.codec != "none" and stated.digest not in self.writing.omit:
                 return stated
             return kept(image, layer, self.task)
 
         return self.converted(image, self.task.map(piece, image.layers))
+
+    def _asked(self, image: Image) -> Compression | None:
+        """The compression that layers are to have, None as they are. At a registry the plain layers of a `docker save` archive
+        are compressed, as every engine does that pushes them: its manifest is made anyway."""
+        if self.writing.compression is None and self.target.remote and image.manifest is None:
+            from ocitool.layers import compress
+
+            return compress.parse("gzip")
+        return self.writing.compression
 
     def layer(self, tar: Iterable[bytes], codec: str, image: Image, origin: Origin) -> Piece:
         """A made layer from the bytes of its tar, with this codec at the level asked for (or the codec's own)."""
@@ -209,6 +235,8 @@ class Writer:
         if self.writing.compression is not None:
             return self.writing.compression.codec
         had = layer.compression
+        if self.target.remote and had == "none" and layer.digest is None:
+            return "gzip"  # as `_asked`
         return had if had in ("none", "gzip", "zstd") else "gzip"
 
     def new_codec(self, image: Image) -> str:
@@ -220,7 +248,7 @@ class Writer:
     def converted(self, image: Image, pieces: Sequence[Piece]) -> tuple[Piece, ...]:
         """The pieces in the compression that was asked for. As they are stay: a layer that has it already, one that the
         other side has (`omit`), and one whose descriptor says where else its bytes are (`urls`)."""
-        asked = self.writing.compression
+        asked = self._asked(image)
         if asked is None:
             return tuple(pieces)
         return tuple(self._converted(image, piece, asked.codec) for piece in pieces)
@@ -235,7 +263,7 @@ class Writer:
         blob = self._found(piece.digest, piece.size, piece.blob)
         if blob is None:
             raise _missing(piece.digest, image.where)
-        if codecs.of(blob) == codec:
+        if codecs.of(blob) == codec or (self.writing.compression is None and codecs.of(blob) != "none"):
             return piece._replace(blob=blob)
         made = self._rewritten.get(piece.digest)
         if made is None:  # else another image has the layer too
@@ -251,14 +279,17 @@ class Writer:
         return made._replace(diff_id=piece.diff_id or made.diff_id, media_type=drafts.layer_type(image, codec))
 
     def _found(self, digest: Digest, size: int, blob: Blob | None) -> Blob | None:
-        """The source's blob, else the destination's, else a lent one, which then is hashed when it is written."""
-        if blob is not None:
+        """The source's blob, else the destination's, else a lent one, which then is hashed when it is written. Before the
+        network comes what is here."""
+        if blob is not None and not blob.remote:
             return blob
-        there = self._sink.blob(digest)
+        there = self._sink.blob(digest) if blob is None or not self._sink.remote else None
         if there is not None and there.size == size:  # one of another size was cut off and is none
             return there
         lent = self._supplies.blob(digest, size)
-        self._lent = self._lent or lent is not None
+        if lent is None or (blob is not None and lent.remote):
+            return blob
+        self._lent = True
         return lent
 
     # Delivery
@@ -267,9 +298,11 @@ class Writer:
         self, command: str, outputs: Sequence[Output], *, details: Mapping[str, Any] | None = None, findings: int = 0
     ) -> Written:
         """Writes these images. `UsageError` where names clash, `NotFoundError` where a blob is nowhere."""
-        named = _named(outputs, self._names)
+        named = _named(outputs, self._names, self.target)
         blobs, omitted = self._gathered(named)
-        roots = tuple(Root(output.descriptor, output.names, self._docker(output, blobs)) for output in named)
+        roots = tuple(
+            Root(output.descriptor, output.names, self._docker(output, blobs), output.beside) for output in named
+        )
         self._warn(named)
         verify = self._reading.verify or self._lent
         stored = self._sink.write(Bundle(roots, tuple(blobs.values()), tuple(omitted)), self.task, verify=verify)
@@ -281,7 +314,7 @@ class Writer:
             command, self.writing.destination, self.writing.dry_run, stored.verified,
             tuple(image for output in named for image in output.images),
             sum(sizes[digest] for digest in blobs) - made - skipped, made, skipped, sum(omitted.values()),
-            tuple(self._engines), tuple(self.task.notices), details, findings,
+            self.task.transferred, tuple(self._engines), tuple(self.task.notices), details, findings,
         )  # fmt: skip
 
     def _gathered(self, outputs: Sequence[Output]) -> tuple[dict[Digest, Blob], dict[Digest, int]]:
@@ -306,13 +339,17 @@ class Writer:
         docker = output.docker
         if docker is None or all(digest in blobs for digest in (docker.config, *docker.layers)):
             return docker
-        if self.target.kind != "layout" and not any(digest in self.writing.omit for digest in docker.layers):
+        if self._archived and not any(digest in self.writing.omit for digest in docker.layers):
             text = f"{output.where}: a layer is kept elsewhere (urls), so docker load will not see the image"
             self.task.notice("foreign", text)
         return None
 
+    @property
+    def _archived(self) -> bool:
+        return self.target.kind in ("archive", "stdout")
+
     def _warn(self, outputs: Sequence[Output]) -> None:
-        archive = self.target.kind != "layout"
+        archive = self._archived
         for output in outputs:
             for image in output.images:
                 if len(image.layers) > drafts.MOST_LAYERS:
@@ -328,10 +365,10 @@ class Writer:
                         f"--tag NAME:{name} does",
                     )  # fmt: skip
             zstd = any(
-                blob is not None and codecs.of(blob) == "zstd"
+                blob is not None and not blob.remote and codecs.of(blob) == "zstd"
                 for digest, _, blob in output.blobs
                 if output.docker is not None and digest in output.docker.layers
-            )
+            ) or any(digest in output.zstd for digest in (output.docker.layers if output.docker is not None else ()))
             if zstd:
                 self.task.notice("zstd", "layers in zstd: older engines refuse them; --compression gzip converts")
 
@@ -340,7 +377,7 @@ def refuse_inside(destination: str, directory: str) -> None:
     """`UsageError` for a destination in a directory that becomes part of the image: what is written would be read."""
     target = destinations.parse(destination)
     inside = os.path.realpath(directory).rstrip("/") + "/"
-    if target.kind != "stdout" and (os.path.realpath(target.path) + "/").startswith(inside):
+    if target.kind not in ("stdout", "registry") and (os.path.realpath(target.path) + "/").startswith(inside):
         raise UsageError(f"the destination stands in {directory}, which goes into the image", target.path)
 
 
@@ -351,19 +388,30 @@ def _missing(digest: Digest, where: str) -> NotFoundError:
     )  # fmt: skip
 
 
-def _named(outputs: Sequence[Output], names: tuple[str, ...]) -> list[Output]:
+def _named(outputs: Sequence[Output], names: tuple[str, ...], target: Destination) -> list[Output]:
     """The outputs under the names that they get; a name for two different images is a mistake."""
-    if names and len({output.descriptor["digest"] for output in outputs}) > 1:
-        raise UsageError(f"{len(outputs)} images cannot have one name", ", ".join(names), hint="name them one by one")
+    tops = [output for output in outputs if output.subject is None]
+    if names and len({output.descriptor["digest"] for output in tops}) > 1:
+        hint = "docker://HOST/PREFIX/ gives each its own" if target.remote else "name them one by one"
+        raise UsageError(f"{len(tops)} images cannot have one name", ", ".join(names), hint=hint)
     taken: dict[str, Any] = {}
-    named = []
-    for output in outputs:
-        own = names or output.names
+    named: list[Output] = []
+    for output in tops:
+        own = names or tuple(dict.fromkeys(map(target.placed, output.names)))
+        if target.remote and target.name is None and target.prefix is None:
+            own = ()  # the destination is a digest
         for name in own:
             if taken.setdefault(full(name), output.descriptor["digest"]) != output.descriptor["digest"]:
                 raise UsageError(f"two different images with the name {name}", hint="--tag names them one by one")
         images = tuple(image._replace(names=own) for image in output.images)
         named.append(output._replace(names=own, images=images))
+    for output in outputs:
+        if output.subject is not None:
+            about = (one.names for one in named if output.subject in {digest for digest, _, _ in one.blobs})
+            beside = next(about, ())
+            at = dict.fromkeys(name.rpartition(":")[0] for name in beside if not is_bare(name))
+            tags = tuple(f"{repository}:{tag}" for repository in at for tag in output.names) or output.names
+            named.append(output._replace(names=tags, beside=beside))
     return named
 
 

@@ -23,7 +23,7 @@ from ocitool.layers.entry import Entry, Kind, normalise
 from ocitool.layers.tar import Notes, entries
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
 from ocitool.spec.document import parse, parse_object
-from ocitool.spec.manifest import CONTAINERD_NAME, Index
+from ocitool.spec.manifest import CONTAINERD_NAME, Descriptor, Index
 from ocitool.task import Task
 from ocitool.transports.source import Record
 
@@ -212,8 +212,14 @@ def is_docker(members: Members) -> bool:
     return "manifest.json" in members or "repositories" in members
 
 
+def _member(members: Members, digest: Digest) -> Blob | None:
+    blob = members.get(f"blobs/{digest.algorithm}/{digest.encoded}")
+    return blob.named(digest) if isinstance(blob, FileBlob) else blob
+
+
 class OciArchive:
     transport = "oci-archive"
+    remote = False
 
     def __init__(self, members: Members) -> None:
         self.members = members
@@ -226,13 +232,13 @@ class OciArchive:
         self.index: Index | None = Index(raw, parse_object(raw, where), where)
         self.names = _names(members, self.index) if is_docker(members) else {}
 
-    def blob(self, digest: Digest) -> Blob | None:
-        blob = self.members.get(f"blobs/{digest.algorithm}/{digest.encoded}")
-        return blob.named(digest) if isinstance(blob, FileBlob) else blob
+    def blob(self, descriptor: Descriptor) -> Blob | None:
+        return _member(self.members, descriptor.digest)
 
 
 class DockerArchive:
     transport = "docker-archive"
+    remote = False
 
     def __init__(self, members: Members) -> None:
         self.members = members
@@ -248,9 +254,8 @@ class DockerArchive:
                 raise FormatError("not a docker archive: it has neither manifest.json nor repositories", self.where)
             self.records = tuple(_v1_records(members, raw))
 
-    def blob(self, digest: Digest) -> Blob | None:
-        blob = self.members.get(f"blobs/{digest.algorithm}/{digest.encoded}")
-        return blob.named(digest) if isinstance(blob, FileBlob) else blob
+    def blob(self, descriptor: Descriptor) -> Blob | None:
+        return _member(self.members, descriptor.digest)
 
 
 def images_of(raw: bytes, where: str) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ocitool import reference
-from ocitool.blob import Blob, BytesBlob
+from ocitool.blob import Blob, BytesBlob, passing
 from ocitool.digest import Digest, verified
 from ocitool.errors import DestinationError, UsageError
 from ocitool.layers import tarwriter
@@ -100,14 +100,22 @@ def _compressed(bundle: Bundle, codec: str, task: Task) -> Iterator[bytes]:
 
 
 def _copy(bundle: Bundle, temporary: Temporary, task: Task, verify: bool) -> bool:
-    """With the kernel copying what it can. Whether all was hashed."""
+    """With the kernel copying what it can, and what comes over a network coming several at a time: where each member stands
+    is known before its bytes are. Whether all was hashed."""
     hashed = True
+    coming: list[tuple[int, Blob]] = []
     for header, blob in _members(bundle):
         temporary.write(header)
-        if blob is not None:
+        if blob is None:
+            continue
+        if blob.remote:
+            coming.append((temporary.skip(blob.size), blob))
+        else:
             hashed = temporary.take(blob, task, verify=verify) and hashed
-            temporary.write(bytes(-blob.size % _BLOCK))
+        temporary.write(bytes(-blob.size % _BLOCK))
     temporary.write(tarwriter.END)
+    coming.sort(key=lambda one: -one[1].size)
+    task.map(lambda one: temporary.take_at(*one, task, verify=True), coming)
     return hashed
 
 
@@ -116,7 +124,7 @@ def _pieces(bundle: Bundle, task: Task) -> Iterator[bytes]:
         yield header
         if blob is not None:
             label = blob.digest.short if blob.digest else "archive"
-            for chunk in verified(blob.chunks(), blob.digest, blob.size):
+            for chunk in verified(passing(blob), blob.digest, blob.size):
                 task.check()
                 task.advance(label, len(chunk), blob.size)
                 yield chunk

@@ -9,19 +9,52 @@ from ocitool import reference
 from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import UsageError
+from ocitool.reference import Repository
 from ocitool.task import Task
 from ocitool.transports.layout import stored
+from ocitool.transports.registry import Access, Registries
 from ocitool.transports.sink import Bundle, Fresh, Sink, Stored
 
 _ENDINGS = {".tar": "none", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd"}
 
 
 class Destination(NamedTuple):
-    """`kind`: `archive`, `layout` or `stdout`; `name`: what the reference itself calls the image, or None."""
+    """`kind`: `archive`, `layout`, `stdout` or `registry`; `name`: what the reference itself calls the image, or None.
+    `repository`: of a registry; where its path is None, `prefix` stands before those that the images' names give."""
 
     kind: str
     path: str
     name: str | None
+    repository: Repository | None = None
+    prefix: str | None = None
+
+    @property
+    def remote(self) -> bool:
+        return self.kind == "registry"
+
+    def given(self, text: str) -> str:
+        """The name that a user gives an image, as this destination is to have it: layouts take bare tags, and so does a
+        repository, which has a name already. `UsageError` for what is no name."""
+        if self.repository is not None:
+            if not reference.is_tag(text):
+                raise UsageError(f"{text} is no tag", hint=f"docker://{self.repository.name} is the name; --tag gives a tag")
+            return f"{self.repository.name}:{text}"
+        if self.kind != "layout":
+            return self.placed(image_name(text))
+        if not reference.is_layout_name(text):
+            raise UsageError(f"{text} is no name for an image", hint="letters, digits and . _ - : @ + / only")
+        return text
+
+    def placed(self, name: str) -> str:
+        """The name that an image has at its source, as it is here. `UsageError` where it says nothing of a repository."""
+        if self.prefix is None:
+            return name
+        if reference.is_bare(name):
+            raise UsageError(
+                f"{name} is a tag without a repository, so nobody can say where it goes below {self.path}",
+                hint=f"--tag NAME:{name}, or docker://HOST/REPOSITORY:{name}",
+            )
+        return f"{self.prefix}{reference.familiar(name)}"
 
 
 def parse(text: str) -> Destination:
@@ -29,6 +62,8 @@ def parse(text: str) -> Destination:
     if text == "-":
         return Destination("stdout", "-", None)
     ref = reference.parse(text)
+    if ref.transport == reference.REGISTRY:
+        return _registry(text, ref.details)
     if ref.transport is not None:
         path, _, name = ref.details.partition(":")
         if name.startswith("@") or not path:
@@ -46,7 +81,8 @@ def parse(text: str) -> Destination:
         raise UsageError("neither an archive nor a layout", text, hint="archives end in .tar, .tar.gz or .tar.zst")
     raise UsageError(
         "neither an archive nor a layout", text,
-        hint=f"{text}.tar is an archive, {text}/ an OCI layout; oci:DIR:TAG and docker-archive:FILE:NAME give names too",
+        hint=f"{text}.tar is an archive, {text}/ an OCI layout, docker://{text} would be at a registry; oci:DIR:TAG and "
+        "docker-archive:FILE:NAME give names too",
     )  # fmt: skip
 
 
@@ -57,25 +93,38 @@ def image_name(text: str) -> str:
     return reference.qualified(text)
 
 
-def given_name(text: str, kind: str) -> str:
-    """The name that a user gives an image, as a destination of this kind is to have it: layouts take bare tags."""
-    if kind != "layout":
-        return image_name(text)
-    if not reference.is_layout_name(text):
-        raise UsageError(f"{text} is no name for an image", hint="letters, digits and . _ - : @ + / only")
-    return text
+def _registry(text: str, details: str) -> Destination:
+    if details.endswith("/"):
+        first, _, path = details.rstrip("/").partition("/")
+        if not reference.is_host(first):
+            first, path = reference.DEFAULT_HOST, details.rstrip("/")
+        if path and not reference.is_path(path):
+            raise UsageError(f"{path} is no name of a repository", text)
+        host = reference.host_name(first)
+        return Destination("registry", text, None, None, f"{host}/{path}/" if path else f"{host}/")
+    where = reference.repository(details)
+    name = f"{where.name}:{where.tag or 'latest'}" if where.digest is None else None
+    return Destination("registry", text, name, where)
 
 
 def _ending(path: str) -> str | None:
     return next((codec for ending, codec in _ENDINGS.items() if path.endswith(ending)), None)
 
 
-def open_sink(destination: Destination, task: Task, *, force: bool = False, dry_run: bool = False) -> Sink:
+def open_sink(
+    destination: Destination, task: Task, registries: Registries | None = None, *, force: bool = False, dry_run: bool = False
+) -> Sink:
     """Raises `DestinationError` where something stands in the way, `UsageError` where standard output is a terminal. The
     caller closes it. `dry_run`: nothing is written, and what is there already is still known."""
     from ocitool.transports import archive_sink, layout_sink
 
-    kind, path, _ = destination
+    kind, path = destination.kind, destination.path
+    if kind == "registry":
+        from ocitool.transports.registry.sink import Place, RegistrySink
+
+        where, prefix = destination.repository, destination.prefix
+        place = Place(where.host, where.path, where.digest) if where else Place((prefix or "").partition("/")[0], None, None)
+        return RegistrySink(place, registries or Registries(Access(), task), rehearsing=dry_run)
     if kind == "stdout":
         output = archive_sink.StandardOutput()
         return Rehearsal(path) if dry_run else output

@@ -10,7 +10,7 @@ from ocitool.blob import Blob, FileBlob, OpenFile, unreadable
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
 from ocitool.spec.document import parse_object
-from ocitool.spec.manifest import Index
+from ocitool.spec.manifest import Descriptor, Index
 from ocitool.transports.source import Record
 
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
@@ -23,6 +23,7 @@ def looks_like(directory: str) -> bool:
 
 class Layout:
     transport = "oci"
+    remote = False
 
     def __init__(self, directory: str) -> None:
         self.where = directory
@@ -49,8 +50,8 @@ class Layout:
             raise LimitError(f"a document of {file.size} bytes, more than {limits.DOCUMENT_SIZE}", path)
         return FileBlob(file, 0, file.size).pread(file.size, 0)
 
-    def blob(self, digest: Digest) -> Blob | None:
-        return stored(self.where, digest)
+    def blob(self, descriptor: Descriptor) -> Blob | None:
+        return stored(self.where, descriptor.digest)
 
 
 def blob_path(directory: str, digest: Digest) -> str:

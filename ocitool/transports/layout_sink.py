@@ -23,17 +23,20 @@ from ocitool.task import Task, undisturbed
 from ocitool.transports import layout
 from ocitool.transports.layout_lock import LayoutLock
 from ocitool.transports.sink import Bundle, Root, Stored
-from ocitool.transports.whole import SpooledBlob, Temporary, sweep, sync_directory, unwritable, write_document
+from ocitool.transports.whole import Partial, SpooledBlob, Temporary, sweep, sync_directory, unwritable, write_document
 
 _ATTEMPTS = 20
 
 
 class LayoutSink:
+    remote = False
+
     def __init__(self, directory: str, task: Task) -> None:
         """Opens a layout to write to, or makes one in a directory that is absent or empty."""
         self.where = directory
         self._made: tuple[str, ...] = ()
         self._lock: LayoutLock | None = None
+        self._fetched = False
         try:
             self._hold(task)
             sweep(directory)
@@ -85,7 +88,7 @@ class LayoutSink:
             else:
                 hashed.append(done)
 
-        task.map(put, bundle.blobs)
+        task.map(put, sorted(bundle.blobs, key=lambda blob: -blob.size))
         for algorithm in {blob.digest.algorithm for blob in bundle.blobs if blob.digest}:
             sync_directory(os.path.join(self.where, "blobs", algorithm))
         assert self._lock is not None
@@ -105,15 +108,39 @@ class LayoutSink:
         if isinstance(blob, SpooledBlob) and blob.temporary.directory == self.where:
             blob.temporary.replace(path)
             return True
+        try:
+            if blob.remote and self._fetch(blob, path, task):
+                return True
+            return self._copy(blob, path, task, verify)
+        except OcitoolError as error:
+            raise error.at(f"{self.where}: blob {digest}") from None
+
+    def _copy(self, blob: Blob, path: str, task: Task, verify: bool) -> bool:
         temporary = self.spool()
         try:
             hashed = temporary.take(blob, task, verify=verify)
             temporary.replace(path)
-        except OcitoolError as error:
-            raise error.at(f"{self.where}: blob {digest}") from None
         finally:
             temporary.discard()
         return hashed
+
+    def _fetch(self, blob: Blob, path: str, task: Task) -> bool:
+        """A blob over the network, through a partial file that the next attempt takes up. False where another process holds
+        that: then it is fetched beside it."""
+        assert blob.digest is not None
+        try:
+            partial = Partial(self.where, blob.digest)
+        except BlockingIOError:
+            return False
+        try:
+            partial.fetch(blob, task)
+            partial.replace(path)
+            self._fetched = True
+            task.arrived(f"{blob.digest.short}  fetched, {blob.size} bytes")
+        finally:
+            self._fetched = self._fetched or partial.holds
+            partial.discard()
+        return True
 
     def _publish(self, roots: Sequence[Root]) -> None:
         old = layout.Layout(self.where).index if self._has("index.json") else None
@@ -131,7 +158,8 @@ class LayoutSink:
                 _unmake(made)
                 return
             # Alone first: until then another writer may finish.
-            if made and self._lock.alone() and not self._has("index.json"):
+            # What came over a network stays: the next attempt goes on with it.
+            if made and not self._fetched and self._lock.alone() and not self._has("index.json"):
                 if os.path.join(self.where, "blobs") in made:
                     shutil.rmtree(os.path.join(self.where, "blobs"), ignore_errors=True)
                 _unmake(made)

@@ -15,6 +15,7 @@ from ocitool.reference import Reference, Selector
 from ocitool.task import Task
 from ocitool.transports import archive, layout
 from ocitool.transports.archive import Members, Want
+from ocitool.transports.registry import Access, Registries
 from ocitool.transports.source import Source
 
 
@@ -25,9 +26,13 @@ class Opened(NamedTuple):
     selector: Selector | None
 
 
-def open_source(text: str, want: Want, task: Task) -> Opened:
+def open_source(text: str, want: Want, task: Task, registries: Registries | None = None) -> Opened:
     """Raises `UsageError`, `NotFoundError`, `FormatError`, `TransportError`, `LimitError`."""
     ref = reference.parse(text)
+    if ref.transport == reference.REGISTRY:
+        from ocitool.transports.registry.source import RegistrySource
+
+        return Opened(RegistrySource(reference.repository(ref.details), registries or Registries(Access(), task)), None)
     path, rest = _existing(ref)
     selector = reference.selector(rest) if rest is not None else None
     if path != "-" and os.path.isdir(path):
@@ -49,7 +54,7 @@ def _existing(ref: Reference) -> tuple[str, str | None]:
         if path == "-" or os.path.exists(path):
             return path, rest
     first = ref.details
-    hint = f"docker://{first} would name a registry; this version reads files" if "/" not in first[:1] else None
+    hint = f"docker://{first} would name a registry" if "/" not in first[:1] else None
     raise NotFoundError("no such file or directory", first, hint=hint)
 
 

@@ -24,11 +24,13 @@ class DockerImage(NamedTuple):
 
 class Root(NamedTuple):
     """One image or index at the top. `descriptor`: its fields, without names. `names`: as the user knows them, may be
-    none. `docker`: the one image of it that `manifest.json` names, None for what is no image."""
+    none. `docker`: the one image of it that `manifest.json` names, None for what is no image. `beside`: the names of the
+    image that it speaks of, for what is no image by itself."""
 
     descriptor: Mapping[str, Any]
     names: tuple[str, ...]
     docker: DockerImage | None
+    beside: tuple[str, ...] = ()
 
 
 class Bundle(NamedTuple):
@@ -48,9 +50,10 @@ class Stored(NamedTuple):
 
 
 class Sink(Protocol):
-    """A place to write to, held until `close`."""
+    """A place to write to, held until `close`. `remote`: looking for a blob costs a request."""
 
     where: str
+    remote: bool
 
     def blob(self, digest: Digest) -> Blob | None:
         """A blob that is there already."""
@@ -69,6 +72,8 @@ class Sink(Protocol):
 
 class Fresh:
     """What destinations share that are made anew: nothing is there yet, nothing is held, and layers are made elsewhere."""
+
+    remote = False
 
     def blob(self, digest: Digest) -> Blob | None:
         return None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from ocitool.blob import Blob
 from ocitool.digest import Digest
-from ocitool.spec.manifest import Index
+from ocitool.spec.manifest import Descriptor, Index
 
 
 class Record(NamedTuple):
@@ -25,17 +26,43 @@ class Record(NamedTuple):
 class Source(Protocol):
     """Images at one place. Either `index` is set (OCI), or `records` are the images (docker archives).
 
-    Blobs are valid as long as they are referenced. `names`: tags that stand outside of the index, by manifest digest.
+    Blobs are valid as long as they are referenced. `remote`: each look costs a request. `names`: tags that stand outside of the
+    index, by manifest digest.
     """
 
     transport: str
     where: str
+    remote: bool
     index: Index | None
     records: tuple[Record, ...]
     names: dict[Digest, tuple[str, ...]]
 
-    def blob(self, digest: Digest) -> Blob | None:
-        """The blob stored under this digest, unverified; None when it is not here."""
+    def blob(self, descriptor: Descriptor) -> Blob | None:
+        """The blob that stands under the descriptor's digest, unverified; None when it is not here. A place that keeps
+        documents apart from other blobs knows by the media type which it is asked for."""
+
+
+class Beside(NamedTuple):
+    """What speaks of a manifest (`subject`) and is not part of it: a signature, an SBOM, an attestation. `tag`: the one by
+    which it is found, None where it is found by what it says."""
+
+    subject: Digest
+    descriptor: Descriptor
+    tag: str | None
+
+
+@runtime_checkable
+class Online(Protocol):
+    """What a remote source can do beside reading."""
+
+    def borrow(self, find: Callable[[Digest], Blob | None]) -> None:
+        """Documents that `find` gives are taken from there, verified, and not fetched."""
+
+    def beside(self, digest: Digest) -> Sequence[Beside]:
+        """What speaks of a manifest."""
+
+    def moved(self) -> Digest | None:
+        """What the tag names by now, where that is not what was read."""
 
 
 class Finding(NamedTuple):

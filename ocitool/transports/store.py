@@ -65,7 +65,7 @@ class Store:
         self.directory = directory
         self._look = look
         self._lock = LayoutLock(directory, task, exclusive=alone)
-        self.swept = 0 if look else whole.sweep(directory)
+        self.swept = 0 if look else whole.sweep(directory, partials=alone)
 
     def __enter__(self) -> Store:
         return self

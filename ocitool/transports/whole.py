@@ -13,13 +13,16 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Iterator
+from itertools import chain
 
-from ocitool.blob import Blob, FileBlob, OpenFile
+from ocitool.blob import Blob, FileBlob, OpenFile, passing
 from ocitool.digest import Digest, verified
 from ocitool.errors import DestinationError, IntegrityError
 from ocitool.task import Task, undisturbed
 
 _NAME = re.compile(r"\.ocitool-[0-9a-f]{16}\.part")
+_PARTIAL = re.compile(r"\.ocitool-sha(?:256|512)-[0-9a-f]{64,128}\.partial")
 _COPY_STEP = 1 << 26
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EIO)
 FICLONE = 0x40049409
@@ -54,6 +57,22 @@ class Temporary:
 
     def take(self, blob: Blob, task: Task, *, verify: bool) -> bool:
         return transfer(blob, self.descriptor, task, verify=verify, where=self.directory)
+
+    def skip(self, count: int) -> int:
+        """Leaves room; where it begins."""
+        return os.lseek(self.descriptor, count, os.SEEK_CUR) - count
+
+    def take_at(self, offset: int, blob: Blob, task: Task, *, verify: bool) -> bool:
+        """As `take`, to an offset of the file: several threads may, each its own part."""
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise unwritable(self.directory, error) from None
+        try:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            return transfer(blob, descriptor, task, verify=verify, where=self.directory)
+        finally:
+            os.close(descriptor)
 
     def place(self, path: str) -> None:
         """The file at a path where nothing stands. `DestinationError` where something does."""
@@ -106,6 +125,90 @@ class Temporary:
             self.discard()
 
 
+class Partial(Temporary):
+    """A blob on its way from a network into `directory`, under a name that says which: what is there when its process dies is
+    taken up by the next. Held by one process at a time. `written`: bytes that are there."""
+
+    def __init__(self, directory: str, digest: Digest) -> None:
+        self._digest = digest
+        super().__init__(directory)
+
+    def _make(self, directory: str) -> None:
+        """Raises `BlockingIOError` where another process holds it."""
+        self.path = os.path.join(directory, f".ocitool-{self._digest.algorithm}-{self._digest.encoded}.partial")
+        while True:
+            try:
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+                self.descriptor = os.open(self.path, flags, 0o666)
+            except OSError as error:
+                raise unwritable(directory, error) from None
+            try:
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(self.descriptor), os.lstat(self.path)):
+                    return
+            except FileNotFoundError:
+                pass  # its owner has just finished, or given it up
+            except BaseException:
+                self.close()
+                raise
+            self.close()
+
+    def fetch(self, blob: Blob, task: Task) -> None:
+        """The blob in full and verified. What was there is hashed, and only the rest is read; where the whole is not what its
+        digest says, and it began with what was there, it is read once more from the start.
+
+        Raises `IntegrityError`, and then nothing is left; after any other error what came stays for the next attempt."""
+        began = self._begin(blob)
+        try:
+            self._fetch(blob, began, task)
+        except IntegrityError:
+            if not began:
+                raise
+            self._fetch(blob, 0, task)
+
+    def _begin(self, blob: Blob) -> int:
+        there = os.fstat(self.descriptor).st_size
+        return there if there < blob.size else 0
+
+    def _fetch(self, blob: Blob, began: int, task: Task) -> None:
+        label = self._digest.short
+        try:
+            os.ftruncate(self.descriptor, began)
+            os.lseek(self.descriptor, began, os.SEEK_SET)
+        except OSError as error:
+            raise unwritable(self.directory, error) from None
+
+        def there() -> Iterator[bytes]:
+            file = OpenFile(self.path, descriptor=os.dup(self.descriptor))
+            yield from FileBlob(file, 0, began).chunks()
+
+        def coming() -> Iterator[bytes]:
+            for chunk in passing(blob, began):
+                write_all(self.descriptor, chunk, self.directory)
+                yield chunk
+
+        try:
+            for chunk in verified(chain(there(), coming()), self._digest, blob.size):
+                task.check()
+                task.advance(label, len(chunk), blob.size)
+        except IntegrityError:
+            os.ftruncate(self.descriptor, 0)
+            raise
+
+    @property
+    def holds(self) -> bool:
+        """Whether there is anything in it that another attempt can use."""
+        return self.descriptor >= 0 and os.fstat(self.descriptor).st_size > 0
+
+    def discard(self) -> None:
+        """Lets go of it; one that holds nothing is removed."""
+        if self.descriptor >= 0:
+            with contextlib.suppress(OSError):
+                if not self.holds:
+                    os.unlink(self.path)
+            self.close()
+
+
 class _Nameless(Temporary):
     def __init__(self) -> None:
         try:
@@ -149,13 +252,15 @@ def claimed(descriptor: int) -> bool:
     return os.fstat(descriptor).st_nlink > 0
 
 
-def sweep(directory: str) -> int:
-    """Removes the temporaries of this directory whose owners are dead; how many there were."""
+def sweep(directory: str, *, partials: bool = False) -> int:
+    """Removes the temporaries of this directory whose owners are dead, and with `partials` what is left of blobs on their
+    way; how many there were."""
     try:
         names = os.listdir(directory)
     except OSError:
         return 0
-    return sum(_sweep(os.path.join(directory, name)) for name in names if _NAME.fullmatch(name))
+    wanted = (_NAME, _PARTIAL) if partials else (_NAME,)
+    return sum(_sweep(os.path.join(directory, name)) for name in names if any(one.fullmatch(name) for one in wanted))
 
 
 def _sweep(path: str) -> bool:
@@ -177,10 +282,12 @@ def transfer(blob: Blob, descriptor: int, task: Task, *, verify: bool, where: st
     label = blob.digest.short if blob.digest else "blob"
     if isinstance(blob, FileBlob) and not verify and _kernel_copy(blob, descriptor, task, label, where):
         return isinstance(blob, SpooledBlob)  # which was hashed when it was made
-    for chunk in verified(blob.chunks(), blob.digest, blob.size):
+    for chunk in verified(passing(blob), blob.digest, blob.size):
         task.check()
         write_all(descriptor, chunk, where)
         task.advance(label, len(chunk), blob.size)
+    if blob.remote:
+        task.arrived(f"{label}  fetched, {blob.size} bytes")
     return True
 
 

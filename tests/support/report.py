@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from ocitool.spec import schema
 
-WRITERS = ("copy", "repack", "append", "edit")
+WRITERS = ("copy", "pull", "push", "repack", "append", "edit")
 """Commands that write images: one schema, `report-written`, is for all of them."""
 
 

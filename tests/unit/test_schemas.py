@@ -15,7 +15,8 @@ import pytest
 from ocitool.spec.schema import KINDS, URN, Problem, load, problems
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
-REPORTS = ("report-inspect", "report-diff", "report-validate", "report-ls", "report-written", "report-unpack", "report-layout")
+REPORTS = ("report-inspect", "report-diff", "report-validate", "report-ls", "report-written", "report-unpack", "report-layout",
+           "report-tags", "report-catalog")  # fmt: skip
 OWN_FILES = ("snapshot",)  # described for people and tests; the program never runs these on a document
 NAMES = sorted(file.stem for file in SCHEMAS.glob("*.json"))
 
@@ -647,6 +648,8 @@ LAYOUTS = {
 }  # fmt: skip
 SAMPLES = [
     *(pytest.param("report-layout", sample, id=f"layout-{action}") for action, sample in LAYOUTS.items()),
+    pytest.param("report-tags", {"report": "tags", "version": 1, "repository": "h/app", "tags": ["1"], "notices": NOTICES}),
+    pytest.param("report-catalog", {"report": "catalog", "version": 1, "host": "h", "repositories": ["a"], "notices": NOTICES}),
     pytest.param("report-unpack", UNPACK_LAYERS, id="unpack-layers"),
     pytest.param("report-unpack", UNPACK, id="unpack"),
     pytest.param("report-unpack", changed(UNPACK, digest=B, bytes__read=None), id="unpack-tar"),

@@ -21,7 +21,7 @@ from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse
 from ocitool.task import Task
-from ocitool.transports.layout import Layout
+from ocitool.transports.layout import Layout, stored
 from ocitool.transports.store import StoredFile
 
 _STRICT = mediatypes.MANIFESTS | mediatypes.INDEXES
@@ -94,7 +94,7 @@ class _Marked:
             if self.seen.get(digest, False) or (digest in self.seen and not strict):
                 continue
             self.seen[digest] = strict
-            blob = self._source.blob(digest)
+            blob = stored(self._source.where, digest)
             if blob is None:
                 blob = _embedded(fields, digest)
             if blob is not None:

@@ -122,6 +122,7 @@ class Blobs:
         self.unpacked = unpacked
         self.where = unpacked.directory
         self.transport = "unpacked"
+        self.remote = False
         self.index: Index | None = None
         self.records: tuple[Record, ...] = ()
         self.names: dict[Digest, tuple[str, ...]] = {}
@@ -133,8 +134,8 @@ class Blobs:
         """Finds the index in which others may speak of the image: that of the first reference that has one."""
         self.index = next((one.source.index for lender in self._lenders for one in lender.opened if one.source.index), None)
 
-    def blob(self, digest: Digest) -> Blob | None:
-        manifest = self.unpacked.manifest
+    def blob(self, descriptor: Descriptor) -> Blob | None:
+        digest, manifest = descriptor.digest, self.unpacked.manifest
         if manifest is not None and digest == manifest.config.digest:
             return BytesBlob(self.unpacked.config, digest)
         size = next((layer.size for layer in manifest.layers if layer.digest == digest), None) if manifest else None
@@ -211,6 +212,7 @@ class _Lent:
         self.size = blob.size
         self.digest = blob.digest
         self.identity = blob.identity
+        self.remote = blob.remote
 
     def pread(self, size: int, offset: int) -> bytes:
         return self._blob.pread(size, offset)

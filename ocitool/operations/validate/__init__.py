@@ -15,6 +15,7 @@ from ocitool.operations.validate.images import Images
 from ocitool.operations.validate.layers import Layers
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
+from ocitool.transports.registry import Registries
 
 __all__ = [
     "DOCUMENTS",
@@ -29,12 +30,12 @@ __all__ = [
 ]
 
 
-def validate(reference: str, task: Task) -> Validation:
+def validate(reference: str, task: Task, registries: Registries | None = None) -> Validation:
     """Everything the reference names: the whole source, or what its selector picks.
 
     Raises what opening raises (`UsageError`, `NotFoundError`, `FormatError`, `LimitError`, `TransportError`).
     """
-    source, selector = open_source(reference, "layers", task)
+    source, selector = open_source(reference, "layers", task, registries)
     reader = Reader(source, task)
     archives.container(reader)
     if source.index is None:

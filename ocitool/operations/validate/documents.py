@@ -75,7 +75,7 @@ class Reader:
         return config.diff_ids
 
     def blob(self, one: Descriptor, subject: str) -> Blob | None:
-        blob = self.source.blob(one.digest)
+        blob = self.source.blob(one)
         if blob is None:
             try:
                 data = one.embedded()

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ocitool.images.image import Image
-from ocitool.images.select import Listed
-from ocitool.operations.inspect import Inspected, Inspection
+from ocitool.operations.inspect import Entry, Inspected, Inspection
 from ocitool.report.json.fields import clean, notice_list, path_fields, platform_fields
 from ocitool.spec.manifest import Index
 
@@ -27,7 +26,7 @@ def inspect(result: Inspection) -> dict[str, Any]:
     }
 
 
-def _index(index: Index, entries: Iterable[Listed]) -> dict[str, Any]:
+def _index(index: Index, entries: Iterable[Entry]) -> dict[str, Any]:
     return {
         "mediaType": clean(index.media_type),
         "digest": str(index.digest),
@@ -70,7 +69,7 @@ def _inspected(item: Inspected) -> dict[str, Any]:
                 "diffId": str(layer.diff_id) if layer.diff_id else None,
                 "mediaType": clean(layer.media_type),
                 "compression": facts.compression if facts.compression in ("none", "gzip", "zstd") else None,
-                "compressionVerified": layer.blob is not None,
+                "compressionVerified": layer.blob is not None and not layer.blob.remote,
                 "present": layer.blob is not None,
                 "size": layer.size,
                 "uncompressedSize": facts.uncompressed_size,

@@ -21,7 +21,7 @@ def written(result: Written) -> Iterator[str]:
             "bytes": {
                 "kept": result.kept,
                 "written": result.written,
-                "transferred": 0,
+                "transferred": result.transferred,
                 "skipped": result.skipped,
                 "omitted": result.omitted,
             },

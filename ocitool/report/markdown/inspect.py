@@ -23,7 +23,7 @@ def inspect(result: Inspection) -> str:
             [table_row(
                 platform_text(entry.descriptor.platform, cell) if entry.descriptor.platform else "",
                 entry.kind, cell(short(str(entry.descriptor.digest))), human(entry.descriptor.size),
-                ", ".join(cell(short(tag)) for tag in entry.tags[:5]), "" if entry.present else "not here",
+                ", ".join(cell(short(tag)) for tag in entry.tags[:5]), "not here" if entry.present is False else "",
             )]
             for entry in result.entries
         )  # fmt: skip

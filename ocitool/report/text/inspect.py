@@ -27,7 +27,7 @@ def inspect(result: Inspection, paint: Paint) -> Iterator[str]:
                 [
                     str(entry.descriptor.platform) if entry.descriptor.platform and entry.kind == "image" else entry.kind,
                     entry.descriptor.digest.algorithm + ":" + entry.descriptor.digest.short,
-                    "" if entry.present else "not here",
+                    "not here" if entry.present is False else "",
                     ", ".join(map(shown, entry.tags)),
                 ]
                 for entry in result.entries

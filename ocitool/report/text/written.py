@@ -25,8 +25,19 @@ def written(result: Written) -> Iterator[str]:
         parts.append(f"{human(result.omitted)} left out")
     where = "standard output" if result.destination == "-" else shown(result.destination)
     yield f"{verb} {count_of(len(result.images), 'image')} to {where}: {', '.join(parts)}"
+    if result.transferred:
+        yield _crossed(result)
     if result.command == "repack" and result.details:
         yield _repacked(result.details)
+
+
+def _crossed(result: Written) -> str:
+    """What went over a network, and what sharing saved of it."""
+    line = f"transferred {human(result.transferred)}"
+    if result.skipped:
+        share = 100 * result.skipped / (result.skipped + result.transferred)
+        line += f", {human(result.skipped)} were already there ({share:.1f} %)"
+    return line
 
 
 def _image(image: WrittenImage, shared: Set[str]) -> tuple[str, str, str]:

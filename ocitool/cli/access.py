@@ -1,0 +1,86 @@
+"""The options of registries, which every command has that takes a REF: added to its signature by a decorator."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from ocitool import reference
+from ocitool.errors import UsageError
+from ocitool.transports.registry import Access
+
+__all__ = ["NO_ACCESS", "Access", "registries"]
+
+NO_ACCESS = Access()
+
+_Text = str | None
+_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "insecure": (
+        Annotated[bool, typer.Option("--insecure", help="The registry may have no TLS, or a certificate nobody vouches for.")],
+        False,
+    ),
+    "insecure_host": (
+        Annotated[list[str] | None, typer.Option("--insecure-host", metavar="HOST", help="As --insecure, for this host.")],
+        None,
+    ),
+    "ca": (Annotated[_Text, typer.Option("--ca", metavar="FILE", help="Authorities to believe too, as PEM.")], None),
+    "cert": (Annotated[_Text, typer.Option("--cert", metavar="FILE", help="Our certificate for the registry.")], None),
+    "key": (Annotated[_Text, typer.Option("--key", metavar="FILE", help="The key of --cert, where it is not in it.")], None),
+    "authfile": (
+        Annotated[
+            _Text,
+            typer.Option("--authfile", metavar="FILE", help="Credentials. Default: REGISTRY_AUTH_FILE, podman's, docker's."),
+        ],
+        None,
+    ),
+    "foreign": (
+        Annotated[bool, typer.Option("--foreign", help="Fetch layers from the URLs they name, where the registry lacks them.")],
+        False,
+    ),
+}
+
+
+def registries(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with these options; it gets them as `access`."""
+    signature = inspect.signature(command)
+    hints = get_type_hints(command, include_extras=True)
+    own = [one.replace(annotation=hints[one.name]) for one in signature.parameters.values() if one.name != "access"]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+        for name, (annotation, default) in _OPTIONS.items()
+    ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        asked = {name: given.pop(name) for name in _OPTIONS}
+        command(**given, access=_access(asked, given))
+
+    run.__signature__ = signature.replace(parameters=own + added)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in own + added} | {"return": None}
+    return run
+
+
+def _access(asked: dict[str, Any], given: dict[str, Any]) -> Access:
+    hosts = {host for word in _words(given) if (host := reference.host_of(word)) is not None}
+    if asked["insecure"] and len(hosts) > 1:
+        raise UsageError(
+            f"--insecure, and the command names {len(hosts)} registries", ", ".join(sorted(hosts)),
+            hint="--insecure-host HOST says which one",
+        )  # fmt: skip
+    insecure = frozenset(map(reference.host_name, asked["insecure_host"] or ()))
+    return Access(
+        asked["insecure"], insecure, asked["ca"], asked["cert"], asked["key"], asked["authfile"], asked["foreign"]
+    )
+
+
+def _words(given: dict[str, Any]) -> Iterator[str]:
+    """Everything that may be a reference."""
+    for value in given.values():
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            yield from (one for one in value if isinstance(one, str))

@@ -1,0 +1,42 @@
+"""`ocitool catalog`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ocitool.cli import options as o
+from ocitool.cli.access import NO_ACCESS, Access, registries
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_EXAMPLES = """\b
+Examples:
+  ocitool catalog docker://reg.example
+"""
+
+
+@app.command(epilog=_EXAMPLES, short_help="List the repositories of a registry.")
+@registries
+def catalog(
+    host: Annotated[str, typer.Argument(metavar="HOST", help="[docker://]HOST[:PORT].", show_default=False)],
+    format: o.FormatOption = o.Format.text,
+    report: o.ReportOption = None,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+    access: Access = NO_ACCESS,
+) -> None:
+    """List the repositories of a registry, a line each. Not every registry keeps a catalogue, or shows it."""
+    with o.running(quiet=quiet, access=access) as reading:
+        from ocitool.operations import tags as operation
+
+        result = operation.catalog(host, reading)
+    if format is o.Format.json:
+        from ocitool.report.json.tags import catalog as lines
+
+        o.write(lines(result), report)
+    else:
+        from ocitool.report.escape import shown
+
+        o.write(map(shown, result.repositories), report)

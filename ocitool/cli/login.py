@@ -1,0 +1,66 @@
+"""`ocitool login`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ocitool.cli import options as o
+from ocitool.cli.access import NO_ACCESS, Access, registries
+from ocitool.errors import UsageError
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_EXAMPLES = """\b
+Examples:
+  ocitool login -u ci reg.example < password.txt
+  printf %s "$REGISTRY_PASSWORD" | ocitool login -u "$REGISTRY_USER" reg.example
+"""
+
+_LONGEST = 1 << 16
+
+
+@app.command(epilog=_EXAMPLES, short_help="Keep a user's name and password for a registry.")
+@registries
+def login(
+    host: Annotated[str, typer.Argument(metavar="HOST", help="The registry, as in references.", show_default=False)],
+    username: Annotated[str, typer.Option("--username", "-u", metavar="NAME", help="Who.", show_default=False)],
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="What happens anyway: the password is read from standard input.")
+    ] = False,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+    access: Access = NO_ACCESS,
+) -> None:
+    """Ask a registry whether it takes a user's name and password, and keep them: with the credential helper that the file of
+    credentials names, else in that file. The password comes from standard input only; on a terminal it is not shown."""
+    from ocitool.operations.tags import registry
+
+    name = registry(host)
+    if ":" in username or not username:
+        raise UsageError("a user's name has no colon and is not empty")
+    password = _password()
+    with o.running(quiet=quiet, access=access) as reading:
+        from ocitool.operations import login as operation
+
+        where = operation.login(name, username, password, reading)
+    if not quiet:
+        print(f"logged in to {name}, kept in {where}")
+
+
+def _password() -> str:
+    if sys.stdin is not None and sys.stdin.isatty():
+        from getpass import getpass
+
+        text = getpass("Password: ")
+    else:
+        given = sys.stdin.buffer.read(_LONGEST + 1) if sys.stdin is not None else b""
+        try:
+            text = given.decode().removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError:
+            raise UsageError("the password is not UTF-8") from None
+    if not text or "\n" in text or len(text) > _LONGEST:
+        raise UsageError("standard input gives no password", hint="one line, as in: ocitool login -u NAME HOST < FILE")
+    return text

@@ -1,0 +1,63 @@
+"""`ocitool pull`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ocitool.cli import copy as c
+from ocitool.cli import options as o
+from ocitool.cli.access import NO_ACCESS, Access, registries
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_EXAMPLES = """\b
+Examples:
+  ocitool pull alpine:3.20 alpine.tar                      from Docker Hub
+  ocitool pull reg.example/team/app:1.0 store/
+  ocitool pull --all-platforms --referrers reg.example/app@sha256:4f06... store/
+  ocitool pull reg.example/app:2 app.tar --with app-1.tar  only layers that differ
+
+\b
+Layers that the layout has, or that --with names, are not fetched. What came
+before a network failed, or Ctrl-C, stays in a layout: the same command goes on.
+"""
+
+
+@app.command(epilog=_EXAMPLES, short_help="Fetch an image from a registry.")
+@registries
+def pull(
+    ref: Annotated[str, typer.Argument(metavar="REF", help="[docker://]HOST/REPO[:TAG|@DIGEST].", show_default=False)],
+    dest: o.Dest,
+    tag: o.Tag = None,
+    compression: o.CompressionOption = None,
+    supply: o.With = None,
+    tags: c.Tags = None,
+    referrers: c.Referrers = False,
+    platform: o.PlatformOption = None,
+    all_platforms: o.AllPlatforms = False,
+    force: o.Force = False,
+    dry_run: o.DryRun = False,
+    format: o.FormatOption = o.Format.text,
+    report: o.ReportOption = None,
+    verify: o.Verify = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep no notes of where blobs were seen.")] = False,
+    jobs: o.Jobs = 4,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+    access: Access = NO_ACCESS,
+) -> None:
+    """Fetch an image from a registry, verified: the short form of `copy docker://REF DEST`."""
+    o.one_or_all(platform, all_platforms)
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+        from ocitool.operations import copy as operation
+
+        writing = o.writing(
+            dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply
+        )
+        result = operation.copy(
+            [o.at_registry(ref)], reading, writing, command="pull", platform=platform, all_platforms=all_platforms,
+            tags=tags or (), referrers=referrers,
+        )  # fmt: skip
+    o.write_written(result, format, report, quiet=quiet)

@@ -1,0 +1,61 @@
+"""`ocitool push`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ocitool.cli import copy as c
+from ocitool.cli import options as o
+from ocitool.cli.access import NO_ACCESS, Access, registries
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_EXAMPLES = """\b
+Examples:
+  ocitool push app.tar reg.example/team/app:1.0
+  ocitool push store:app reg.example/team/app --tag 1.0 --tag latest
+  ocitool push --all-platforms layout:app reg.example/app:1.0
+
+\b
+Blobs that the repository has are not sent, those of its neighbours mounted.
+The tag is set last. Plain layers of `docker save` archives are compressed
+(--compression says how).
+"""
+
+
+@app.command(epilog=_EXAMPLES, short_help="Send an image to a registry.")
+@registries
+def push(
+    src: o.Src,
+    ref: Annotated[str, typer.Argument(metavar="REF", help="[docker://]HOST/REPO[:TAG].", show_default=False)],
+    tag: o.Tag = None,
+    compression: o.CompressionOption = None,
+    supply: o.With = None,
+    referrers: c.Referrers = False,
+    platform: o.PlatformOption = None,
+    all_platforms: o.AllPlatforms = False,
+    dry_run: o.DryRun = False,
+    format: o.FormatOption = o.Format.text,
+    report: o.ReportOption = None,
+    verify: o.Verify = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep no notes of where blobs were seen.")] = False,
+    jobs: o.Jobs = 4,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+    access: Access = NO_ACCESS,
+) -> None:
+    """Send an image to a registry: the short form of `copy SRC docker://REF`."""
+    o.one_or_all(platform, all_platforms)
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+        from ocitool.operations import copy as operation
+
+        writing = o.writing(
+            o.at_registry(ref), tag=tag, compression=compression, dry_run=dry_run, supplies=supply
+        )
+        result = operation.copy(
+            [src], reading, writing, command="push", platform=platform, all_platforms=all_platforms,
+            referrers=referrers,
+        )  # fmt: skip
+    o.write_written(result, format, report, quiet=quiet)

@@ -1,0 +1,43 @@
+"""`ocitool tags`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ocitool.cli import options as o
+from ocitool.cli.access import NO_ACCESS, Access, registries
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_EXAMPLES = """\b
+Examples:
+  ocitool tags docker://reg.example/team/app
+  ocitool tags --format json docker://alpine | jq -r '.tags[]'
+"""
+
+
+@app.command(epilog=_EXAMPLES, short_help="List the tags of a repository.")
+@registries
+def tags(
+    ref: Annotated[str, typer.Argument(metavar="REF", help="[docker://]HOST/REPO.", show_default=False)],
+    format: o.FormatOption = o.Format.text,
+    report: o.ReportOption = None,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+    access: Access = NO_ACCESS,
+) -> None:
+    """List the tags of a repository, a line each, in the registry's order."""
+    with o.running(quiet=quiet, access=access) as reading:
+        from ocitool.operations import tags as operation
+
+        result = operation.tags(o.at_registry(ref), reading)
+    if format is o.Format.json:
+        from ocitool.report.json.tags import tags as lines
+
+        o.write(lines(result), report)
+    else:
+        from ocitool.report.escape import shown
+
+        o.write(map(shown, result.tags), report)

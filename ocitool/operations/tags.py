@@ -1,0 +1,54 @@
+"""What a registry holds: the tags of a repository, and its repositories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ocitool import reference
+from ocitool.errors import UsageError
+from ocitool.operations.reading import Reading
+from ocitool.task import Notice
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """In the registry's order."""
+
+    repository: str
+    tags: tuple[str, ...]
+    notices: tuple[Notice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """In the registry's order: names without the host."""
+
+    host: str
+    repositories: tuple[str, ...]
+    notices: tuple[Notice, ...]
+
+
+def tags(word: str, reading: Reading) -> Tags:
+    """Raises `NotFoundError` where there is no such repository, `TransportError`."""
+    if reference.host_of(word) is None:
+        raise UsageError("a repository is needed", word, hint="docker://HOST/REPOSITORY")
+    where = reference.repository(reference.parse(word).details)
+    if where.tag or where.digest:
+        raise UsageError("a repository is needed, without a tag", word, hint=f"docker://{where.name}")
+    found = reading.asked().client(where.host).tags(where.path)
+    return Tags(where.name, tuple(found), tuple(reading.task.notices))
+
+
+def catalog(word: str, reading: Reading) -> Catalog:
+    """Raises `NotFoundError` where the registry has no catalogue, `TransportError`."""
+    host = registry(word)
+    found = reading.asked().client(host).repositories()
+    return Catalog(host, tuple(found), tuple(reading.task.notices))
+
+
+def registry(word: str) -> str:
+    """The host that is named, with `docker://` or without. Raises `UsageError`."""
+    host = word.removeprefix("docker://").rstrip("/")
+    if "/" in host:
+        raise UsageError("a registry is needed, without a repository", word, hint=f"docker://{host.partition('/')[0]}")
+    return reference.host_name(host)

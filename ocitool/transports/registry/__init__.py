@@ -1,0 +1,55 @@
+"""Images at registries (OCI distribution-spec 1.1), on the session and the authorization of the oras package.
+
+    access.py     how registries are to be reached, as the user says
+    keychain.py   who the user is at a registry: auth files, credential helpers
+    problems.py   what went wrong, in words and exit codes: answers, sockets, TLS
+    auth.py       challenges, tokens, the Authorization header
+    client.py     one registry: requests with retries, documents, tags, referrers
+    blobs.py      transfers: a blob read and sent in pieces, resumed where it was cut
+    source.py     a repository as a source of images
+    sink.py       repositories as destinations
+    origins.py    where blobs were seen before, for mounts
+
+`auth`, `client`, `blobs`, `source` and `sink` import oras and requests: they are imported where a registry is first asked.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from ocitool.task import Task
+from ocitool.transports.registry.access import Access
+
+if TYPE_CHECKING:
+    from ocitool.transports.registry.client import Client
+
+__all__ = ["Access", "Registries"]
+
+
+class Registries:
+    """The registries of one command, each with its connections and tokens, made when it is first asked for."""
+
+    def __init__(self, access: Access, task: Task, *, cached: bool = False) -> None:
+        """`cached`: where blobs were seen is kept from one run to the next."""
+        self.access = access
+        self._task = task
+        self._cached = cached
+        self._clients: dict[str, Client] = {}
+        self._making = Lock()
+
+    def client(self, host: str) -> Client:
+        """Raises `UsageError` and `NotFoundError` for files of `access` that are none. Nothing is sent yet."""
+        from ocitool.layers.cache import default_directory
+        from ocitool.transports.registry.client import Client
+
+        with self._making:
+            if host not in self._clients:
+                directory = default_directory() if self._cached else None
+                self._clients[host] = Client(host, self.access, self._task, directory)
+            return self._clients[host]
+
+    def close(self) -> None:
+        """Keeps what was learnt; connections end with the task."""
+        for client in self._clients.values():
+            client.origins.save()

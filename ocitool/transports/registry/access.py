@@ -1,0 +1,23 @@
+"""How registries are to be reached, as the user says."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Access(NamedTuple):
+    """How registries are reached. `insecure`: the one host that is named may have no TLS or an unverified certificate,
+    `insecure_hosts`: these may. `ca`: certificates of authorities to believe beside the system's; `cert`, `key`: the
+    client's own. `authfile`: the only file of credentials. `foreign`: layers are fetched from the URLs they name."""
+
+    insecure: bool = False
+    insecure_hosts: frozenset[str] = frozenset()
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    authfile: str | None = None
+    foreign: bool = False
+
+    def trusts(self, host: str) -> bool:
+        """Whether the user said to do without TLS or certificates there."""
+        return self.insecure or host in self.insecure_hosts

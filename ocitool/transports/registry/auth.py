@@ -1,0 +1,181 @@
+"""Authorization at one registry: basic, or tokens for scopes (distribution's "Token Authentication", with OAuth2).
+
+Nothing is asked before a registry challenges. What it said then is kept, so that no body is sent twice. A token is bound to
+its scope, is fetched once by however many threads want it, and is renewed before it expires or when it is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import oras.auth
+
+from ocitool.errors import TransportError
+from ocitool.transports.registry.keychain import Credentials
+from ocitool.transports.registry.problems import Denied
+
+BACKEND = "ocitool"
+
+_LIFE = 60
+"""Seconds that a token lives which does not say (distribution's "Token Authentication", expires_in)."""
+_CLIENT = "ocitool"
+
+
+class Scope(NamedTuple):
+    """What a request needs: credentials for `path` (None: for the registry), and these claims in its token."""
+
+    path: str | None
+    claims: tuple[str, ...]
+
+
+def pulling(path: str) -> Scope:
+    return Scope(path, (f"repository:{path}:pull",))
+
+
+def pushing(path: str, *mounted: str) -> Scope:
+    """Writing to a repository, and reading from those whose blobs are mounted."""
+    return Scope(path, (f"repository:{path}:pull,push", *(f"repository:{other}:pull" for other in mounted)))
+
+
+CATALOG = Scope(None, ("registry:catalog:*",))
+NOTHING = Scope(None, ())
+
+
+class Challenge(NamedTuple):
+    """One challenge of a `WWW-Authenticate` (RFC 9110, 11.6.1); scheme and names in small letters."""
+
+    scheme: str
+    values: Mapping[str, str]
+
+
+_PIECE = re.compile(
+    r"""\s*(?:,\s*)*(?:(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s,"=]+))"""
+    r"""|(?P<scheme>[!#$%&'*+.^_`|~0-9A-Za-z-]+)(?=\s|,|$))"""
+)
+
+
+def challenges(header: str) -> list[Challenge]:
+    found: list[Challenge] = []
+    values: dict[str, str] = {}
+    at = 0
+    while match := _PIECE.match(header, at):
+        at = match.end()
+        if match["scheme"]:
+            values = {}
+            found.append(Challenge(match["scheme"].lower(), values))
+        elif found:
+            quoted = match["quoted"]
+            value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else match["plain"]
+            values.setdefault(match["name"].lower(), value)
+    return found
+
+
+class _Token(NamedTuple):
+    header: str
+    until: float
+
+
+class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
+    """The backend of oras' table that this package brings; `begin` gives it what the table's constructor does not."""
+
+    def begin(
+        self,
+        host: str,
+        find: Callable[[str | None], Credentials | None],
+        ask: Callable[[str, str, Mapping[str, str], Mapping[str, str]], Mapping[str, Any]],
+    ) -> None:
+        """`find`: the credentials for a repository; `ask(method, url, fields, headers)`: a token server's answer."""
+        self._host = host
+        self._find = find
+        self._ask = ask
+        self._lock = Lock()
+        self._challenge: Challenge | None = None
+        self._tokens: dict[Scope, _Token] = {}
+        self._found: dict[str | None, Credentials | None] = {}
+
+    def header(self, scope: Scope) -> str | None:
+        """The value of `Authorization` for a request; None before there was a challenge, and where nothing is needed."""
+        with self._lock:
+            if self._challenge is None:
+                return None
+            if self._challenge.scheme == "basic":
+                credentials = self._credentials(scope)
+                return f"Basic {credentials.basic}" if credentials is not None and credentials.user else None
+            token = self._tokens.get(scope)
+            if token is None or token.until < time.monotonic():
+                token = self._tokens[scope] = self._fetched(self._challenge, scope)
+            return token.header
+
+    def renew(self, given: str, scope: Scope, used: str | None) -> bool:
+        """After a 401 with the challenges `given` to a request that carried `used`: whether another attempt may do better.
+        Raises `Denied` where the token server refuses, `TransportError`."""
+        offered = {challenge.scheme: challenge for challenge in challenges(given)}
+        challenge = offered.get("bearer") or offered.get("basic")
+        if challenge is None:
+            return False
+        with self._lock:
+            changed = self._challenge is None or self._challenge.scheme != challenge.scheme
+            self._challenge = challenge
+            if challenge.scheme == "basic":
+                credentials = self._credentials(scope)
+                return (changed or used is None) and credentials is not None and bool(credentials.user)
+            token = self._tokens.get(scope)
+            if token is not None and used is not None and token.header != used:
+                return True  # another thread has renewed it
+            self._tokens[scope] = self._fetched(challenge, scope)
+            return self._tokens[scope].header != used
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether no credentials were found for anything that was asked for."""
+        return not any(self._found.values())
+
+    def _credentials(self, scope: Scope) -> Credentials | None:
+        if scope.path not in self._found:
+            self._found[scope.path] = self._find(scope.path)
+        return self._found[scope.path]
+
+    def _fetched(self, challenge: Challenge, scope: Scope) -> _Token:
+        credentials = self._credentials(scope)
+        if credentials is not None and credentials.bearer:
+            return _Token(f"Bearer {credentials.bearer}", float("inf"))
+        realm = challenge.values.get("realm", "")
+        parts = urlsplit(realm)
+        if not parts.hostname or parts.scheme not in ("http", "https"):
+            raise TransportError("it asks for tokens and names no address that gives any", self._host)
+        if parts.scheme != "https" and self.prefix == "https":
+            raise TransportError(
+                "it sends its users to a token server without TLS", self._host, hint="passwords are not sent there"
+            )
+        claims = dict.fromkeys((*scope.claims, *challenge.values.get("scope", "").split()))
+        service = challenge.values.get("service", "")
+        answer = self._answer(realm, service, " ".join(claims), tuple(claims), credentials)
+        token = answer.get("token") or answer.get("access_token")
+        if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
+            raise TransportError("the token server answers without a token", self._host)
+        life = answer.get("expires_in")
+        seconds = float(life) if isinstance(life, int | float) and 0 < life < 1 << 31 else float(_LIFE)
+        return _Token(f"Bearer {token}", time.monotonic() + seconds - min(10.0, seconds / 10))
+
+    def _answer(
+        self, realm: str, service: str, scope: str, claims: tuple[str, ...], credentials: Credentials | None
+    ) -> Mapping[str, Any]:
+        try:
+            if credentials is not None and credentials.identity:
+                fields = {"grant_type": "refresh_token", "service": service, "client_id": _CLIENT, "scope": scope,
+                          "refresh_token": credentials.identity}  # fmt: skip
+                return self._ask("POST", realm, fields, {})
+            headers = {"Authorization": f"Basic {credentials.basic}"} if credentials is not None else {}
+            return self._ask("GET", realm, {"service": service, "scope": scope, "client_id": _CLIENT}, headers)
+        except Denied as error:
+            if credentials is not None:
+                error.what = f"the user's name or password is refused for {scope or 'the registry'}"
+            raise
+
+
+oras.auth.auth_backends[BACKEND] = Authorization

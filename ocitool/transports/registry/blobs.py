@@ -1,0 +1,404 @@
+"""Transfers: a blob read from a registry in pieces, and one sent to it, each resumed where it was cut.
+
+Nothing is held but a piece. What is read is verified by whoever reads it (`verified`), what is sent while it passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from typing import Any, NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+
+from ocitool.blob import STEP, Blob, passing
+from ocitool.digest import Digest, verified
+from ocitool.errors import IntegrityError, OcitoolError, TransportError
+from ocitool.limits import MiB
+from ocitool.transports.registry.auth import NOTHING, Scope, pulling, pushing
+from ocitool.transports.registry.client import RETRIES, Client, retry_after, with_digest
+from ocitool.transports.registry.problems import RETRIED, Unreachable, unreachable
+
+_CUTS = 100
+"""Broken connections that one blob may have, however far each came."""
+_AT_ONCE = 1 * MiB
+"""Up to this a blob is sent with the request that ends its upload: one round trip less."""
+_CHUNK = 16 * MiB
+"""Of an upload to a registry that wants chunks."""
+_SMALLEST_CHUNK = 1 * MiB
+_PATIENCE = 600
+"""Seconds for the answer to an upload's end: some registries copy or hash the blob then."""
+
+_BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+
+
+# Reading
+
+
+def exists(client: Client, path: str, digest: Digest, scope: Scope | None = None) -> int | None:
+    """The size of a blob in a repository, -1 where the registry does not say; None where there is none."""
+    response = client.request("HEAD", client.url(f"{path}/blobs/{digest}"), scope or pulling(path))
+    response.close()
+    if response.status_code == 404:
+        return None
+    if response.status_code != 200:
+        raise client.problem(response, f"blob {digest}", f"{client.host}/{path}")
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else -1
+
+
+def fetch(client: Client, path: str, digest: Digest, size: int, offset: int = 0, most: int | None = None) -> Iterator[bytes]:
+    """The bytes of a blob from `offset`, `most` of them; a connection that breaks is taken up where it broke. A blob that is
+    longer than `size` goes on to be, so that whoever verifies it sees it; one that is shorter is an `IntegrityError`.
+
+    Raises `NotFoundError`, `Denied`, `Unreachable`, `TransportError`."""
+    return _fetch(client, client.url(f"{path}/blobs/{digest}"), pulling(path), f"blob {digest}", size, offset, most)
+
+
+def fetch_foreign(client: Client, urls: Sequence[str], size: int, offset: int = 0) -> Iterator[bytes]:
+    """The bytes of a layer from the first of the addresses that it names and that answers. No credentials go there."""
+    usable = [url for url in urls if urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname]
+    problem: OcitoolError = TransportError("none of its URLs is an address", client.host)
+    position = offset
+    for url in usable:
+        try:
+            for piece in _fetch(client, url, NOTHING, "layer", size, position, None):
+                position += len(piece)
+                yield piece
+            return
+        except TransportError as error:
+            problem = error
+    raise problem
+
+
+def _fetch(
+    client: Client, url: str, scope: Scope, what: str, size: int, offset: int, most: int | None
+) -> Iterator[bytes]:
+    position, end = offset, size if most is None else min(size, offset + most)
+    failures = cuts = 0
+    whole = False  # the server does not honour ranges as it should
+    while position < end:
+        began = position
+        try:
+            with closing(_from(client, url, scope, what, 0 if whole else position, most and end)) as response:
+                for piece in _pieces(response, 0 if whole else position, position, size):
+                    client.task.crossed(len(piece))
+                    position += len(piece)
+                    yield piece if most is None else piece[: len(piece) - max(0, position - end)]
+                    if position > size or (most is not None and position >= end):
+                        return
+            problem: OcitoolError = IntegrityError(f"{position} bytes where {size} are stated")
+        except _NoRange as error:
+            whole, problem = True, error
+        except Unreachable as error:
+            if not error.passing:
+                raise
+            problem = error
+        except _BROKEN as error:
+            client.task.check()
+            problem = unreachable(error, client.host)
+        if position < end:
+            failures, cuts = (failures + 1 if position == began else 1), cuts + 1
+            if failures > RETRIES or cuts > _CUTS:
+                raise problem from None
+            if failures > 1 or not isinstance(problem, IntegrityError | _NoRange):
+                client.wait(failures, problem, None if position == began else 0.0)
+
+
+class _NoRange(TransportError):
+    """A range was answered with another one."""
+
+
+def _from(client: Client, url: str, scope: Scope, what: str, position: int, end: int | None) -> requests.Response:
+    """An answer with the bytes from `position`, or with all of them."""
+    headers = {"Range": f"bytes={position}-{end - 1 if end else ''}"} if position or end else {}
+    response = client.request("GET", url, scope, headers=headers)
+    status = response.status_code
+    if status == 206:
+        if _start(response.headers.get("Content-Range", "")) != position:
+            response.close()
+            raise _NoRange("the registry answers with another part of the blob than was asked for", client.host)
+    elif status == 416:
+        response.close()
+        raise IntegrityError(f"it has no more than {position} bytes", client.host)
+    elif status == 403 and not client.owns(response.url):
+        response.close()  # a signed address that has expired: the next attempt asks for a new one
+        raise Unreachable("the storage behind the registry refuses its address", client.host, passing=True)
+    elif status != 200:
+        raise client.problem(response, what, client.host)
+    return response
+
+
+def _start(content_range: str) -> int | None:
+    unit, _, rest = content_range.partition(" ")
+    first = rest.partition("-")[0]
+    return int(first) if unit == "bytes" and first.isascii() and first.isdigit() and len(first) < 20 else None
+
+
+def _pieces(response: requests.Response, asked: int, position: int, size: int) -> Iterator[bytes]:
+    """The body from `position` on. A server that does not know ranges sends all: what is known already is passed over."""
+    over = position - (asked if response.status_code == 206 else 0)
+    read = response.raw.read
+    while over > 0:
+        piece = read(min(over, STEP), decode_content=False)
+        if not piece:
+            return
+        over -= len(piece)
+    while piece := read(min(STEP, max(1, size - position + 1)), decode_content=False):
+        position += len(piece)
+        yield piece
+
+
+# Sending
+
+
+class Target(NamedTuple):
+    """A repository that is written to."""
+
+    client: Client
+    path: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.client.host}/{self.path}"
+
+
+def send(target: Target, blob: Blob, origins: Sequence[str]) -> bool:
+    """Puts a blob into a repository. Of `origins`, repositories of the same registry that have it, it is mounted where the
+    registry does so: then no byte of it is sent, and False is returned.
+
+    Raises `IntegrityError` where the bytes are not the digest's (nothing is stored then), `Denied`, `TransportError`."""
+    assert blob.digest is not None
+    location: str | None = None
+    for origin in origins:
+        location = _mounted(target, blob.digest, origin)
+        if location is None:
+            return False
+        if location:
+            break
+    _Upload(target, blob, location or None).run()
+    return True
+
+
+def _mounted(target: Target, digest: Digest, origin: str) -> str | None:
+    """None where it is done; else the address of the upload that the registry began in its place, or nothing."""
+    client, path = target
+    url = client.url(f"{path}/blobs/uploads/?mount={digest}&from={origin}")
+    try:
+        response = client.request("POST", url, pushing(path, origin))
+    except TransportError:  # a token server that does not let us read there: then it is sent
+        return ""
+    response.close()
+    if response.status_code == 201:
+        return None
+    location = response.headers.get("Location", "")
+    return urljoin(url, location) if response.status_code == 202 and location else ""
+
+
+class _Upload:
+    """One blob on its way: begun, sent whole or in chunks, ended. After a break the registry is asked how far it came."""
+
+    def __init__(self, target: Target, blob: Blob, location: str | None) -> None:
+        self._client, self._path = target
+        self._where = target.where
+        self._blob = blob
+        self._scope = pushing(self._path)
+        self._location = location
+        self._offset = 0
+        self._chunk: int | None = None
+        self._refused = False
+        assert blob.digest is not None
+        self._digest: Digest = blob.digest
+
+    def run(self) -> None:
+        failures = cuts = 0
+        while True:
+            before = self._offset
+            try:
+                if self._location is None:
+                    self._begin()
+                if self._blob.size <= _AT_ONCE and not self._offset and self._chunk is None:
+                    self._end(whole=True)
+                else:
+                    self._send()
+                    self._end()
+                return
+            except _Broken as error:
+                self._client.task.check()
+                problem, seconds = error.problem, error.seconds
+            except IntegrityError:
+                self._forget()
+                raise
+            failures, cuts = (failures + 1 if self._offset <= before else 1), cuts + 1
+            if failures > RETRIES or cuts > _CUTS:
+                self._forget()
+                raise problem from None
+            if problem is not _AGAIN:
+                self._client.wait(failures, problem, seconds)
+            self._resume()
+
+    def _begin(self) -> None:
+        url = self._client.url(f"{self._path}/blobs/uploads/")
+        response = self._client.request("POST", url, self._scope)
+        if response.status_code != 202 or "Location" not in response.headers:
+            raise self._client.problem(response, "upload", self._where)
+        response.close()
+        self._location = urljoin(url, response.headers["Location"])
+        self._offset = 0
+        least = response.headers.get("OCI-Chunk-Min-Length", "")
+        if least.isascii() and least.isdigit() and len(least) < 12:
+            self._chunk = max(_CHUNK, int(least))
+
+    def _send(self) -> None:
+        """All that is left, in one request or in chunks. The bytes are verified on their way, from the first."""
+        size = self._blob.size
+        source = _Bytes(self._blob, self._digest, self._offset, self._client)
+        while self._offset < size:
+            count = min(self._chunk or size, size - self._offset)
+            headers = {"Content-Type": "application/octet-stream"}
+            if self._offset or self._chunk is not None:
+                headers["Content-Range"] = f"{self._offset}-{self._offset + count - 1}"
+            response = self._request("PATCH", self._address, headers, source.part(count))
+            if response.status_code == 413 and (self._chunk or size) > _SMALLEST_CHUNK:
+                self._chunk = max(_SMALLEST_CHUNK, min(self._chunk or size, 2 * _CHUNK) // 2)
+                response.close()
+                raise _Broken(_AGAIN)
+            if response.status_code not in (201, 202, 204):
+                raise self._client.problem(response, "upload", self._where)
+            response.close()
+            self._follow(response)
+            self._offset += count
+        source.finished()
+
+    def _end(self, *, whole: bool = False) -> None:
+        """Names the digest, and the blob is there. `whole`: with all of its bytes."""
+        body: Any = b""
+        if whole:
+            body = b"".join(verified(passing(self._blob), self._digest, self._blob.size))
+            self._client.task.crossed(len(body))
+        headers = {"Content-Type": "application/octet-stream"}
+        response = self._request("PUT", with_digest(self._address, self._digest), headers, body)
+        if whole and response.status_code == 413:
+            self._chunk = _SMALLEST_CHUNK
+            response.close()
+            raise _Broken(_AGAIN)
+        if response.status_code not in (200, 201, 204):
+            raise self._client.problem(response, f"blob {self._digest}", self._where)
+        response.close()
+
+    def _request(self, method: str, url: str, headers: dict[str, str], body: Any) -> requests.Response:
+        """Once: what is to be done after a break depends on how far it came."""
+        try:
+            response = self._client.request(
+                method, url, self._scope, headers=headers, body=body, again=False, patience=_PATIENCE
+            )
+        except Unreachable as error:
+            if not error.passing:
+                raise
+            raise _Broken(error) from None
+        if response.status_code == 401 and not self._refused:
+            self._refused = True  # the token has expired, and the client has another now
+            response.close()
+            raise _Broken(_AGAIN)
+        if response.status_code in RETRIED or response.status_code in (404, 416):
+            seconds = retry_after(response)
+            raise _Broken(self._client.problem(response, "upload", self._where), seconds)
+        self._refused = False
+        return response
+
+    def _resume(self) -> None:
+        """Asks the registry how far the upload came; one that it has given up is begun again."""
+        if self._location is None:
+            return
+        try:
+            response = self._client.request("GET", self._location, self._scope)
+        except TransportError:
+            self._location, self._offset = None, 0
+            return
+        response.close()
+        last = response.headers.get("Range", "").removeprefix("bytes=").partition("-")[2]
+        known = response.status_code == 204 and last.isascii() and last.isdigit() and len(last) < 20
+        offset = int(last) + 1 if known else 0
+        # "0-0" is how registries say both that nothing is there and that one byte is.
+        if offset > 1 and offset <= self._blob.size:
+            self._offset = offset
+            self._follow(response)
+        else:
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._location is not None:
+            with suppress(OcitoolError):
+                self._client.request("DELETE", self._location, self._scope, again=False).close()
+        self._location, self._offset = None, 0
+
+    def _follow(self, response: requests.Response) -> None:
+        """The upload goes on where the registry says."""
+        if location := response.headers.get("Location"):
+            self._location = urljoin(self._address, location)
+
+    @property
+    def _address(self) -> str:
+        assert self._location is not None
+        return self._location
+
+
+class _Broken(Exception):
+    def __init__(self, problem: OcitoolError, seconds: float | None = None) -> None:
+        super().__init__(problem.what)
+        self.problem = problem
+        self.seconds = seconds
+
+
+_AGAIN = TransportError("the registry asks for another attempt")
+
+
+class _Bytes:
+    """A blob's bytes from `offset`, cut into the parts that requests send. What stands before is hashed too."""
+
+    def __init__(self, blob: Blob, digest: Digest, offset: int, client: Client) -> None:
+        self._pieces = verified(passing(blob), digest, blob.size)
+        self._left = b""
+        self._client = client
+        self._label = digest.short
+        self._size = blob.size
+        while offset > 0:
+            piece = next(self._pieces)
+            self._left = piece[offset:]
+            offset -= len(piece)
+
+    def part(self, count: int) -> _Part:
+        return _Part(self, count)
+
+    def take(self, count: int) -> Iterator[bytes]:
+        task = self._client.task
+        while count > 0:
+            piece = self._left or next(self._pieces)
+            self._left = piece[count:]
+            piece = piece[:count]
+            count -= len(piece)
+            task.check()
+            task.crossed(len(piece))
+            task.advance(self._label, len(piece), self._size)
+            yield piece
+
+    def finished(self) -> None:
+        """Raises `IntegrityError` where the bytes were not the digest's."""
+        for _ in self._pieces:
+            raise IntegrityError(f"longer than its stated size of {self._size} bytes")
+
+
+class _Part:
+    """The body of a request: iterable once, of known length."""
+
+    def __init__(self, source: _Bytes, count: int) -> None:
+        self._source = source
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._source.take(self._count)

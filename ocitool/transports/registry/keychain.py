@@ -1,0 +1,264 @@
+"""Who the user is at a registry: files of credentials, and the helpers that they name.
+
+Sources: containers-auth.json(5), Docker's config.json, the protocol of docker-credential-helpers. Read, in this order, the
+first that knows the registry: the file that `--authfile` or `REGISTRY_AUTH_FILE` names, and then no other; else
+`$XDG_RUNTIME_DIR/containers/auth.json`, `$XDG_CONFIG_HOME/containers/auth.json`, `$DOCKER_CONFIG/config.json`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ocitool import limits
+from ocitool.blob import unopened, unreadable
+from ocitool.errors import DestinationError, FormatError, OcitoolError, TransportError
+from ocitool.reference import DEFAULT_HOST
+from ocitool.transports.whole import Temporary, keep_mode, sweep, unwritable
+
+HUB = "https://index.docker.io/v1/"
+"""What Docker Hub is called in files and by helpers."""
+
+_HELPER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PATIENCE = 60
+_IDENTITY = "<token>"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A name and password, or a token that stands for both (`identity`, to be changed for others; `bearer`, as it is)."""
+
+    user: str = ""
+    password: str = ""
+    identity: str = ""
+    bearer: str = ""
+
+    @property
+    def basic(self) -> str:
+        """What `Authorization: Basic` takes (RFC 7617)."""
+        return base64.b64encode(f"{self.user}:{self.password}".encode()).decode("ascii")
+
+    def __repr__(self) -> str:
+        return "Credentials(***)"
+
+
+class Keychain:
+    """`told` is told what could not be used, and why."""
+
+    def __init__(self, authfile: str | None, told: Callable[[str], None] = lambda text: None) -> None:
+        self._named = authfile or os.environ.get("REGISTRY_AUTH_FILE") or None
+        self._must = authfile is not None
+        self._told = told
+
+    def find(self, host: str, path: str | None) -> Credentials | None:
+        """The credentials for a repository: of its own, of one of the paths above it, or of the host. Raises `FormatError`
+        and `TransportError` for a file that cannot be read, `NotFoundError` where `--authfile` names none."""
+        for file in self._files():
+            fields = _read(file, must=self._must)
+            helper = _helper(fields, host)
+            if helper is not None:
+                found = self._ask(helper, host)
+                if found is not None:
+                    return found
+            found = _stated(fields, host, path)
+            if found is not None:
+                return found
+        return None
+
+    def store(self, host: str, credentials: Credentials) -> str:
+        """Keeps them: with the helper that the file names, else in the file, for its owner alone. Says where."""
+        file, fields = self._own()
+        helper = _helper(fields, host)
+        if helper is not None:
+            _run(helper, "store", json.dumps(
+                {"ServerURL": _server(host), "Username": credentials.user, "Secret": credentials.password}
+            ))  # fmt: skip
+            return f"docker-credential-{helper}"
+        auths = fields.setdefault("auths", {})
+        if not isinstance(auths, dict):
+            raise FormatError("auths is not an object", file)
+        for key in [key for key in auths if _host(key) == host]:
+            del auths[key]
+        auths[_server(host)] = {"auth": credentials.basic}
+        _write(file, fields)
+        return file
+
+    def erase(self, host: str) -> bool:
+        """Forgets them; False where there were none."""
+        file, fields = self._own()
+        helper = _helper(fields, host)
+        erased = False
+        if helper is not None and self._ask(helper, host) is not None:
+            _run(helper, "erase", _server(host))
+            erased = True
+        auths = fields.get("auths")
+        kept = {key: value for key, value in auths.items() if _host(key) != host} if isinstance(auths, dict) else auths
+        if kept != auths:
+            _write(file, {**fields, "auths": kept})
+            erased = True
+        return erased
+
+    def _own(self) -> tuple[str, dict[str, Any]]:
+        """The file that is written to, and what is in it."""
+        file = self._named or _docker()
+        return file, _read(file, must=False)
+
+    def _files(self) -> Iterator[str]:
+        if self._named is not None:
+            yield self._named
+            return
+        runtime = os.environ.get("XDG_RUNTIME_DIR")
+        config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+        for directory in (runtime, config):
+            if directory:
+                yield os.path.join(directory, "containers", "auth.json")
+        yield _docker()
+
+    def _ask(self, helper: str, host: str) -> Credentials | None:
+        try:
+            answer = json.loads(_run(helper, "get", _server(host)))
+            user, secret = answer["Username"], answer["Secret"]
+        except _NothingKept:
+            return None
+        except OcitoolError as error:
+            self._told(f"{host}: {error.what}, so nobody is logged in")
+            return None
+        except (ValueError, KeyError, TypeError):
+            self._told(f"{host}: docker-credential-{helper} answers what is no credentials")
+            return None
+        if not isinstance(user, str) or not isinstance(secret, str):
+            return None
+        return Credentials(identity=secret) if user == _IDENTITY else Credentials(user, secret)
+
+
+def _docker() -> str:
+    return os.path.join(os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"), "config.json")
+
+
+def _read(file: str, *, must: bool) -> dict[str, Any]:
+    try:
+        with open(file, "rb") as opened:
+            raw = opened.read(limits.DOCUMENT_SIZE + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if must:
+            raise unopened(file, error) from None
+        return {}
+    except OSError as error:
+        raise unreadable(file, error) from None
+    if not raw.strip():
+        return {}
+    try:
+        fields = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise FormatError("a file of credentials that is not JSON", file) from None
+    if not isinstance(fields, dict):
+        raise FormatError("a file of credentials that is not a JSON object", file)
+    return fields
+
+
+def _write(file: str, fields: dict[str, Any]) -> None:
+    target = os.path.realpath(file)
+    directory = os.path.dirname(target)
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise unwritable(directory, error) from None
+    sweep(directory)
+    temporary = Temporary(directory)
+    try:
+        os.fchmod(temporary.descriptor, 0o600)
+        keep_mode(temporary, target)
+        os.fchmod(temporary.descriptor, 0o600)  # whatever it was: it holds passwords
+        temporary.write(json.dumps(fields, indent="\t").encode() + b"\n")
+        temporary.replace(target)
+    finally:
+        temporary.discard()
+
+
+def _host(key: str) -> str:
+    """The host of a key: with or without scheme, as Docker Hub's old address, or followed by a path."""
+    bare = re.sub(r"^https?://", "", key).partition("/")[0].lower()
+    return DEFAULT_HOST if bare in ("docker.io", "index.docker.io", "registry-1.docker.io") else bare
+
+
+def _server(host: str) -> str:
+    return HUB if host == DEFAULT_HOST else host
+
+
+def _helper(fields: dict[str, Any], host: str) -> str | None:
+    helpers = fields.get("credHelpers")
+    named = None
+    if isinstance(helpers, dict):
+        named = next((helper for key, helper in helpers.items() if _host(key) == host), None)
+    if named is None:
+        named = fields.get("credsStore")
+    return named if isinstance(named, str) and _HELPER.fullmatch(named) else None
+
+
+def _stated(fields: dict[str, Any], host: str, path: str | None) -> Credentials | None:
+    """Of the entries for this host the one with the longest path above the repository."""
+    auths = fields.get("auths")
+    if not isinstance(auths, dict):
+        return None
+    found: dict[str, Credentials] = {}
+    for key, entry in auths.items():
+        credentials = _credentials(entry) if _host(key) == host and isinstance(entry, dict) else None
+        if credentials is not None:
+            below = re.sub(r"^https?://", "", key).partition("/")[2].strip("/")
+            found["" if below in ("v1", "v2") else below] = credentials
+    steps = path.split("/") if path else []
+    for length in range(len(steps), -1, -1):
+        above = "/".join(steps[:length])
+        if above in found:
+            return found[above]
+    return None
+
+
+def _credentials(entry: dict[str, Any]) -> Credentials | None:
+    def text(name: str) -> str:
+        value = entry.get(name)
+        return value if isinstance(value, str) else ""
+
+    user, password = text("username"), text("password")
+    try:
+        decoded = base64.b64decode(text("auth"), validate=True).decode()
+    except (binascii.Error, ValueError):
+        decoded = ""
+    if ":" in decoded:
+        user, _, password = decoded.partition(":")
+        password = password.rstrip("\0")
+    if text("registrytoken"):
+        return Credentials(bearer=text("registrytoken"))
+    if text("identitytoken"):
+        return Credentials(user, identity=text("identitytoken"))
+    return Credentials(user, password) if user or password else None
+
+
+class _NothingKept(TransportError):
+    """The helper knows nothing of that registry."""
+
+
+def _run(helper: str, action: str, given: str) -> bytes:
+    """What the helper answers. Its words are not passed on: they may hold what it keeps."""
+    command = f"docker-credential-{helper}"
+    try:
+        done = subprocess.run([command, action], input=given.encode(), capture_output=True, timeout=_PATIENCE)
+    except FileNotFoundError:
+        raise TransportError(f"{command} is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise TransportError(f"{command} does not end") from None
+    except OSError as error:
+        raise TransportError(f"{command} cannot be run: {error.strerror}") from None
+    if done.returncode:
+        if action == "get" and b"not found" in done.stdout.lower():
+            raise _NothingKept("nothing kept")
+        failed = DestinationError if action == "store" else TransportError
+        raise failed(f"{command} {action} ends with {done.returncode}")
+    return done.stdout

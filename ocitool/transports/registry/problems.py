@@ -1,0 +1,100 @@
+"""What goes wrong with a registry, as errors of ours: one line that says what, and what to do about it.
+
+Nothing of a URL's query and no header is ever in such a line: they may hold signatures and tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+from ocitool.errors import NotFoundError, OcitoolError, TransportError
+
+RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+"""Answers that may be another one in a moment."""
+
+_TEXT = 300
+"""Characters of a registry's own words that are passed on."""
+
+
+class Unreachable(TransportError):
+    """No answer, or not a whole one. `passing`: a second attempt may do better."""
+
+    def __init__(self, what: str, where: str, *, passing: bool, hint: str | None = None) -> None:
+        super().__init__(what, where, hint=hint)
+        self.passing = passing
+
+
+class Denied(TransportError):
+    """401 or 403."""
+
+
+def unreachable(error: BaseException, host: str) -> Unreachable:
+    """For what a request raised instead of an answer."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            reason = cause.verify_message or "it cannot be verified"
+            hint = "--ca FILE names the authority that signed it; --insecure does without"
+            return Unreachable(f"its certificate is refused: {reason}", host, passing=False, hint=hint)
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):
+            words = " ".join(str(cause.reason or cause).split("_")).lower()
+            hint = "if it has no TLS, --insecure (or --insecure-host) says so"
+            return Unreachable(f"TLS fails: {words}", host, passing=False, hint=hint)
+        if isinstance(cause, socket.gaierror):
+            return Unreachable("the host is not known", host, passing=False, hint="its name, or the network's DNS")
+        if isinstance(cause, ConnectionRefusedError):
+            hint = "no registry listens on that port, or a firewall is between"
+            return Unreachable("the connection is refused", host, passing=False, hint=hint)
+    names = {type(cause).__name__ for cause in causes}
+    if names & {"ProxyError"}:
+        return Unreachable("the proxy does not connect", host, passing=False, hint="HTTPS_PROXY, HTTP_PROXY, NO_PROXY")
+    if names & {"TimeoutError", "ConnectTimeout", "ReadTimeout", "ReadTimeoutError"}:
+        return Unreachable("it does not answer in time", host, passing=True)
+    if names & {"InvalidURL", "LocationParseError", "InvalidSchema", "MissingSchema", "LocationValueError", "InvalidHeader"}:
+        return Unreachable("it names an address that is none", host, passing=False)
+    return Unreachable("the connection was cut", host, passing=True)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was made of: libraries wrap by cause, by context, and as an argument."""
+    waiting: list[Any] = [error]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop(0)
+        if not isinstance(one, BaseException) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+
+
+def answered(status: int, body: bytes, what: str, where: str, host: str) -> OcitoolError:
+    """For an answer that is not the one hoped for. `what` was asked for, `where` it was to be."""
+    codes, said = _said(body)
+    if status in (401, 403):
+        return Denied(
+            f"denied: {said or what}", where, hint=f"ocitool login {host} keeps a user's name and password for it"
+        )
+    if status == 404:
+        if "NAME_UNKNOWN" in codes:
+            return NotFoundError(f"no such repository: {what}", where)
+        return NotFoundError(f"no such {what}", where)
+    if status == 429:
+        return TransportError("too many requests", where, hint="it asks for patience; --jobs 1 asks for less at a time")
+    return TransportError(f"{what}: the registry answers {status}{': ' + said if said else ''}", where)
+
+
+def _said(body: bytes) -> tuple[frozenset[str], str]:
+    """The codes of an error document (distribution-spec, "Error Codes"), and its words."""
+    try:
+        errors = json.loads(body)["errors"]
+        codes = frozenset(str(error.get("code")) for error in errors)
+        words = "; ".join(str(error.get("message") or error.get("code") or "") for error in errors)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return frozenset(), ""
+    return codes, words[:_TEXT]

@@ -1,0 +1,227 @@
+"""A repository as a source: one tag or digest of it. Manifests and configurations are fetched, layers when they are read.
+
+A document that another place lends (`borrow`) is not fetched. A layer that is read comes over the network once a command: it
+is kept in a temporary file without a name, as long as its descriptor says and no longer, unless it is only passed on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ocitool import limits
+from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
+from ocitool.digest import Digest, verified
+from ocitool.errors import IntegrityError, NotFoundError, OcitoolError
+from ocitool.layers.codec import SNIFF
+from ocitool.reference import Repository
+from ocitool.spec import mediatypes
+from ocitool.spec.document import serialised
+from ocitool.spec.manifest import REF_NAME, Descriptor, Index, descriptor, read
+from ocitool.transports.registry import Registries, blobs
+from ocitool.transports.registry.client import Client
+from ocitool.transports.source import Beside, Record
+from ocitool.transports.whole import nameless
+
+_IN_MEMORY = 1 * limits.MiB
+_COSIGN = ("sig", "att", "sbom")
+
+
+class RegistrySource:
+    transport = "docker"
+    remote = True
+
+    def __init__(self, repository: Repository, registries: Registries) -> None:
+        """Fetches the manifest or index. Raises `NotFoundError`, `FormatError`, `IntegrityError`, `TransportError`."""
+        self.repository = repository
+        self.where = str(repository)
+        self.client: Client = registries.client(repository.host)
+        self.records: tuple[Record, ...] = ()
+        self.names: dict[Digest, tuple[str, ...]] = {}
+        self._foreign = registries.access.foreign
+        self._tag = repository.tag or ("latest" if repository.digest is None else None)
+        self._held: dict[Digest, bytes] = {}
+        self._manifests: set[Digest] = set()
+        self._known: dict[Digest, Descriptor] = {}
+        self._blobs: dict[Digest, RemoteBlob] = {}
+        self._lenders: list[Callable[[Digest], Blob | None]] = []
+        self.root = self._fetched(repository.digest or self._tag or "")
+        fields = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": [self.root.fields]}
+        self.index: Index | None = Index(serialised(fields), fields, self.where)
+
+    def blob(self, one: Descriptor) -> Blob | None:
+        digest = one.digest
+        if digest in self._held:
+            return BytesBlob(self._held[digest], digest)
+        if one.media_type in mediatypes.MANIFESTS | mediatypes.INDEXES or digest in self._manifests:
+            return self._document(one)
+        if one.media_type in mediatypes.CONFIGS and (near := self._borrowed(one)) is not None:
+            return BytesBlob(near, digest)
+        if digest not in self._blobs:
+            found = self._remote(one)
+            if found is None:
+                return None
+            self._blobs[digest] = found
+        return self._blobs[digest]
+
+    def borrow(self, find: Callable[[Digest], Blob | None]) -> None:
+        """Documents that `find` gives are taken from there, verified, and not fetched."""
+        self._lenders.append(find)
+
+    def moved(self) -> Digest | None:
+        """What the tag names by now, where that is not what was fetched."""
+        if self._tag is None or self.repository.digest is not None:
+            return None
+        now = self.client.document_digest(self.repository.path, self._tag)
+        return now if now != self.root.digest else None
+
+    def beside(self, digest: Digest) -> list[Beside]:
+        """What speaks of a manifest: the registry's list of referrers, or the tag that stands for it where the registry keeps
+        none; and cosign's tags."""
+        path = self.repository.path
+        fields = self.client.referrers(path, digest)
+        if fields is None:
+            fields = self._tagged_list(digest)
+        found = [Beside(digest, descriptor(one, self.where), None) for one in fields]
+        for kind in _COSIGN:
+            tag = f"{digest.algorithm}-{digest.encoded}.{kind}"
+            try:
+                found.append(Beside(digest, self._fetched(tag, named=False), tag))
+            except NotFoundError:
+                continue
+        self._manifests.update(one.descriptor.digest for one in found)
+        return found
+
+    def _tagged_list(self, digest: Digest) -> list[dict[str, Any]]:
+        try:
+            raw = self.client.document(self.repository.path, f"{digest.algorithm}-{digest.encoded}").raw
+            document = read(raw, self.where)
+        except NotFoundError:
+            return []
+        return [dict(one.fields) for one in document.manifests] if isinstance(document, Index) else []
+
+    def _fetched(self, name: str | Digest, *, named: bool = True) -> Descriptor:
+        """A manifest by tag or digest, as a descriptor under its full name."""
+        found = self.client.document(self.repository.path, name)
+        stated = found.media_type if found.media_type in mediatypes.MANIFESTS | mediatypes.INDEXES else None
+        media_type = read(found.raw, self.where, stated).media_type
+        self._keep(found.digest, found.raw, media_type)
+        fields: dict[str, Any] = {"mediaType": media_type, "digest": str(found.digest), "size": len(found.raw)}
+        if named and self._tag is not None:
+            fields["annotations"] = {REF_NAME: f"{self.repository.name}:{self._tag}"}
+        return Descriptor(media_type, found.digest, len(found.raw), fields)
+
+    def _document(self, one: Descriptor) -> Blob | None:
+        raw = self._borrowed(one)
+        if raw is None:
+            try:
+                raw = self.client.document(self.repository.path, one.digest).raw
+            except NotFoundError:
+                return None
+        self._keep(one.digest, raw, one.media_type)
+        return BytesBlob(raw, one.digest)
+
+    def _keep(self, digest: Digest, raw: bytes, media_type: str) -> None:
+        """Remembers a document and what it names: of that the registry is not asked whether it is there."""
+        self._held[digest] = raw
+        try:
+            document = read(raw, self.where, media_type)
+        except OcitoolError:
+            return  # raised where it is read
+        if isinstance(document, Index):
+            self._manifests.update(one.digest for one in document.manifests)
+        else:
+            self._known.update((one.digest, one) for one in (document.config, *document.layers))
+
+    def _borrowed(self, one: Descriptor) -> bytes | None:
+        if one.size > limits.DOCUMENT_SIZE:
+            return None
+        for find in self._lenders:
+            blob = find(one.digest)
+            if blob is None or blob.remote or blob.size != one.size:
+                continue
+            try:
+                return b"".join(verified(blob.chunks(), one.digest, one.size))
+            except IntegrityError:
+                continue  # a damaged one is fetched instead
+        return None
+
+    def _remote(self, one: Descriptor) -> RemoteBlob | None:
+        client, path, digest = self.client, self.repository.path, one.digest
+        known = self._known.get(digest)
+        size = known.size if known is not None else one.size
+        if known is None or known.urls:
+            there = blobs.exists(client, path, digest)
+            if there is None:
+                if known is None or not self._foreign:
+                    return None
+                urls = known.urls
+                return RemoteBlob(digest, size, client, None, lambda at, most: blobs.fetch_foreign(client, urls, size, at))
+            size = size if there < 0 else there
+        return RemoteBlob(digest, size, client, path, lambda at, most: blobs.fetch(client, path, digest, size, at, most))
+
+
+class RemoteBlob:
+    """A blob at a registry. `path`: its repository there, None for one that is elsewhere."""
+
+    identity = None
+
+    def __init__(
+        self, digest: Digest, size: int, client: Client, path: str | None,
+        read: Callable[[int, int | None], Iterator[bytes]],
+    ) -> None:  # fmt: skip
+        self.digest = digest
+        self.size = size
+        self.host = client.host
+        self.path = path
+        self._client = client
+        self._read = read
+        self._head: bytes | None = None
+        self._kept: Blob | None = None
+
+    @property
+    def remote(self) -> bool:
+        return self._kept is None
+
+    def pread(self, size: int, offset: int) -> bytes:
+        if self._kept is None and offset + size <= SNIFF:
+            if self._head is None:
+                self._head = b"".join(self._read(0, SNIFF))[:SNIFF]
+            return self._head[offset : offset + size]
+        if self._kept is None:
+            for _ in self.chunks():
+                self._client.task.check()
+        assert self._kept is not None
+        return self._kept.pread(size, offset)
+
+    def passing(self, offset: int = 0) -> Iterator[bytes]:
+        """The bytes as they come, unverified, and not kept."""
+        return self._kept.chunks(offset) if self._kept is not None else self._read(offset, None)
+
+    def chunks(self, offset: int = 0) -> Iterator[bytes]:
+        """The bytes, kept when all of them were taken and are what the digest says."""
+        if self._kept is not None:
+            yield from self._kept.chunks(offset)
+            return
+        for chunk in self._keeping():
+            if len(chunk) > offset:
+                yield chunk[offset:]
+            offset = max(0, offset - len(chunk))
+
+    def _keeping(self) -> Iterator[bytes]:
+        coming = verified(self._read(0, None), self.digest, self.size)
+        if self.size <= _IN_MEMORY:
+            data = b"".join(coming)
+            self._kept = BytesBlob(data, self.digest)
+            yield from self._kept.chunks()
+            return
+        spool = nameless()
+        try:
+            for chunk in coming:
+                spool.write(chunk)
+                yield chunk
+            file = OpenFile(f"{self.host}: blob {self.digest}", descriptor=os.dup(spool.descriptor))
+            self._kept = FileBlob(file, 0, self.size, self.digest)
+        finally:
+            spool.discard()
