@@ -40,8 +40,8 @@ class Notice(NamedTuple):
 
 
 class Task:
-    """`advance` is told (label, bytes done now, total or None), `tell` each notice as it comes up, `arrived` a line for each
-    blob that crossed a network. All three are called from several threads."""
+    """`advance` is told (label, bytes done now, total or None), `tell` each notice as it comes up, `arrived` (what
+    was done, label, bytes) each blob that crossed a network. All three are called from several threads."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Task:
         jobs: int = 4,
         advance: Callable[[str, int, int | None], None] | None = None,
         tell: Callable[[Notice], None] | None = None,
-        arrived: Callable[[str], None] | None = None,
+        arrived: Callable[[str, str, int], None] | None = None,
         cores: int | None = None,
     ) -> None:
         self.jobs = max(1, jobs)
@@ -90,10 +90,10 @@ class Task:
         with self._counting:
             self.transferred += count
 
-    def arrived(self, text: str) -> None:
-        """Tells that a blob went over a network, whole."""
+    def arrived(self, done: str, label: str, size: int) -> None:
+        """Tells that a blob went over a network, whole: it was `fetched` or `sent`; or that it need not, being `mounted`."""
         if self._arrived is not None:
-            self._arrived(text)
+            self._arrived(done, label, size)
 
     def advance(self, label: str, done: int, total: int | None = None) -> None:
         if self._advance is not None:

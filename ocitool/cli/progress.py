@@ -29,8 +29,10 @@ class Lines:
     def tell(self, notice: Notice) -> None:
         self._say(f"note: {notice.text}")
 
-    def arrived(self, text: str) -> None:
-        self._say(text)
+    def arrived(self, done: str, label: str, size: int) -> None:
+        from ocitool.report.escape import human
+
+        self._say(f"{done} {label} ({human(size)})")
 
     def close(self) -> None:
         pass
@@ -80,7 +82,7 @@ class Bars:
             else:
                 print(text, file=sys.stderr)
 
-    def arrived(self, text: str) -> None:
+    def arrived(self, done: str, label: str, size: int) -> None:
         """The bar says it."""
 
     def close(self) -> None:

@@ -53,9 +53,7 @@ def copy(
             if isinstance(one.source, Online):
                 one.source.borrow(writer.lends)
             images = [_output(one, target, writer, platform, all_platforms) for target in _targets(one)]
-            outputs += images
-            if referrers:
-                outputs += _beside(one.source, images, writer)
+            outputs += _with_referrers(one.source, images, writer) if referrers else images
         written = writer.deliver(command, outputs)
         for one in opened:
             _tell_moved(one.source, reading)
@@ -82,14 +80,17 @@ def _opened(references: Sequence[str], reading: Reading) -> list[Opened]:
     return [reading.open(word, "layers") for word in references]
 
 
-def _beside(source: Source, images: Sequence[Output], writer: Writer) -> list[Output]:
-    """What speaks of these images, each with the digest that it speaks of; what they hold already is left out."""
-    held = {digest for output in images for digest, _, _ in output.blobs}
-    tops = [Digest.parse(output.descriptor["digest"]) for output in images]
-    subjects = dict.fromkeys([*tops, *(image.digest for output in images for image in output.images)])
-    found = []
-    for one in indexes.beside(source, subjects):
-        if one.descriptor.digest in held and one.tag is None:
+def _with_referrers(source: Source, outputs: Sequence[Output], writer: Writer) -> list[Output]:
+    """These images and what speaks of them, with the digest that each of that speaks of. Where it stands among the images, as
+    in a layout, it is none of them; what is part of an image is left there."""
+    tops = {Digest.parse(output.descriptor["digest"]): output for output in outputs}
+    subjects = dict.fromkeys([*tops, *(image.digest for output in outputs for image in output.images)])
+    spoken = indexes.beside(source, subjects)
+    about = {one.descriptor.digest for one in spoken}
+    found = [output for digest, output in tops.items() if digest not in about]
+    held = {digest for output in found for digest, _, _ in output.blobs}
+    for one in spoken:
+        if one.descriptor.digest in held:
             continue
         names = (one.tag,) if one.tag is not None else ()
         descriptor = one.descriptor._replace(fields=named(one.descriptor.fields, {}))

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from ocitool.blob import Blob, BytesBlob, FileBlob
 from ocitool.digest import Digest, verified
-from ocitool.errors import NotFoundError, OcitoolError
+from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
 from ocitool.images import select
 from ocitool.images.image import Image, Layer, from_manifest
 from ocitool.layers import codec
@@ -47,6 +47,29 @@ class Supplies:
         if codec.of(layer.blob) == "none":
             return _named(layer.blob, digest) if layer.blob.size == size else None
         return self._unpacked(layer.blob, digest, size, where)
+
+    def same(self, diff_id: Digest) -> tuple[Layer, Digest, Blob] | None:
+        """A layer on this machine, its digest and its blob, that unpacks to this, as its bytes say: both were hashed."""
+        layer, _ = self._by_diff_id.get(diff_id, (None, ""))
+        if layer is None or layer.blob is None or layer.digest is None or layer.blob.remote or not diff_id.checkable:
+            return None
+        stored, plain = layer.digest.hasher(), diff_id.hasher()
+
+        def chunks() -> Iterator[bytes]:
+            assert layer is not None and layer.blob is not None
+            for chunk in layer.blob.chunks():
+                self._task.check()
+                stored.update(chunk)
+                yield chunk
+
+        try:
+            for piece in codec.decode(chunks(), codec.of(layer.blob)):
+                plain.update(piece)
+        except (FormatError, IntegrityError):
+            return None
+        if (stored.hexdigest(), plain.hexdigest()) != (layer.digest.encoded, diff_id.encoded):
+            return None
+        return layer, layer.digest, layer.blob
 
     @cached_property
     def _by_diff_id(self) -> dict[Digest, tuple[Layer, str]]:

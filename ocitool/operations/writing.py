@@ -183,12 +183,26 @@ class Writer:
         asked = self._asked(image)
 
         def piece(layer: Layer) -> Piece:
+            if image.manifest is None and self.writing.supplies:
+                return self._supplied(image, kept(image, layer, self.task))
             stated = claimed(image, layer)
             if stated is not None and asked is not None and asked.codec != "none" and stated.digest not in self.writing.omit:
                 return stated
             return kept(image, layer, self.task)
 
         return self.converted(image, self.task.map(piece, image.layers))
+
+    def _supplied(self, image: Image, piece: Piece) -> Piece:
+        """A layer of an image without a manifest as `--with` has it, in the compression asked for: then it need not be made."""
+        found = self._supplies.same(piece.diff_id) if piece.diff_id is not None else None
+        asked = self._asked(image)
+        if found is None or piece.digest in self.writing.omit:
+            return piece
+        layer, digest, blob = found
+        if asked is not None and codecs.of(blob) != asked.codec:
+            return piece
+        media_type = drafts.layer_type(image, codecs.of(blob))
+        return Piece(digest, layer.size, piece.diff_id, media_type, "reused", blob)
 
     def _asked(self, image: Image) -> Compression | None:
         """The compression that layers are to have, None as they are. At a registry the plain layers of a `docker save` archive

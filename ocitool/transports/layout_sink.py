@@ -136,7 +136,7 @@ class LayoutSink:
             partial.fetch(blob, task)
             partial.replace(path)
             self._fetched = True
-            task.arrived(f"{blob.digest.short}  fetched, {blob.size} bytes")
+            task.arrived("fetched", blob.digest.short, blob.size)
         finally:
             self._fetched = self._fetched or partial.holds
             partial.discard()

@@ -287,7 +287,7 @@ def transfer(blob: Blob, descriptor: int, task: Task, *, verify: bool, where: st
         write_all(descriptor, chunk, where)
         task.advance(label, len(chunk), blob.size)
     if blob.remote:
-        task.arrived(f"{label}  fetched, {blob.size} bytes")
+        task.arrived("fetched", label, blob.size)
     return True
 
 

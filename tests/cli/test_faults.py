@@ -44,7 +44,9 @@ SLICE = [
 def test_every_command_that_writes_is_broken() -> None:
     from ocitool.cli import COMMANDS as ALL
 
-    assert set(ALL) - {"inspect", "ls", "cat", "diff", "validate"} <= {case.command for case in COMMANDS.CASES}
+    reading = {"inspect", "ls", "cat", "diff", "validate", "tags", "catalog", "login", "logout"}
+    over_a_network = {"pull", "push"}  # tests/campaign/pulls.py, and test_registry_faults.py
+    assert set(ALL) - reading - over_a_network <= {case.command for case in COMMANDS.CASES}
 
 
 @pytest.mark.parametrize("name", SLICE)

@@ -13,7 +13,7 @@ from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, UsageError
 from ocitool.task import Task
-from ocitool.transports.destination import Destination, given_name, image_name, open_sink, parse
+from ocitool.transports.destination import Destination, image_name, open_sink, parse
 from ocitool.transports.sink import Bundle
 
 
@@ -54,6 +54,47 @@ def test_a_destination_is_an_archive_a_layout_or_standard_output(
     assert Destination(*expected) == parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "prefix"),
+    [
+        ("docker://app", "docker.io/library/app:latest", None),
+        ("docker://h.io/team/app:1", "h.io/team/app:1", None),
+        ("docker://h.io/app@sha256:" + "0" * 64, None, None),
+        ("docker://h.io/", None, "h.io/"),
+        ("docker://localhost:5000/team/x/", None, "localhost:5000/team/x/"),
+        ("docker://team/", None, "docker.io/team/"),
+    ],
+)
+def test_a_registry_is_a_repository_or_what_stands_before_names(text: str, name: str | None, prefix: str | None) -> None:
+    found = parse(text)
+    assert ("registry", name, prefix) == (found.kind, found.name, found.prefix)
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "expected"),
+    [
+        ("docker://h.io/app", "v2", "h.io/app:v2"),
+        ("docker://h.io/team/", "shop", "h.io/team/shop:latest"),
+        ("docker://h.io/", "other.example/a/shop:1", "h.io/a/shop:1"),
+    ],
+)
+def test_a_name_at_a_registry_is_a_tag_or_goes_below_the_prefix(text: str, given: str, expected: str) -> None:
+    assert expected == parse(text).given(given)
+
+
+@pytest.mark.parametrize(
+    ("text", "given"), [("docker://h.io/app", "shop:1"), ("docker://h.io/app", "a/b"), ("docker://h.io/", "A")]
+)
+def test_a_name_that_a_registry_cannot_place_is_a_mistake(text: str, given: str) -> None:
+    with pytest.raises(UsageError):
+        parse(text).given(given)
+
+
+def test_a_bare_tag_has_no_place_below_a_prefix() -> None:
+    with pytest.raises(UsageError, match="without a repository"):
+        parse("docker://h.io/team/").placed("1.0")
+
+
 @pytest.mark.parametrize("name", ["plain", "a.tar"])
 def test_a_directory_that_exists_is_a_layout_whatever_its_name(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
@@ -63,7 +104,7 @@ def test_a_directory_that_exists_is_a_layout_whatever_its_name(name: str, tmp_pa
 @pytest.mark.parametrize(
     "text",
     ["", "image", "image.tar.xz", "image.TAR", "oci:", "oci::v1", "oci:d:@0", "docker-archive:f:@0", "docker-archive:f:Big",
-     "oci:d:a b", "oci-archive:f:\n", "docker://host/app", "docker-daemon:app"],
+     "oci:d:a b", "oci-archive:f:\n", "docker://", "docker://h.io/App", "docker://h.io/app:", "docker-daemon:app"],
 )  # fmt: skip
 def test_other_words_are_a_mistake(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -81,7 +122,7 @@ def test_other_words_are_a_mistake(text: str, tmp_path: Path, monkeypatch: pytes
     ],
 )
 def test_a_name_for_engines_is_completed(text: str, expected: str) -> None:
-    assert expected == image_name(text) == given_name(text, "archive") == given_name(text, "stdout")
+    assert expected == image_name(text) == Destination("archive", "x.tar", None).given(text) == parse("-").given(text)
 
 
 @pytest.mark.parametrize(
@@ -93,15 +134,18 @@ def test_what_engines_take_for_no_name_is_a_mistake(text: str) -> None:
         image_name(text)
 
 
+LAYOUT = Destination("layout", "store", None)
+
+
 @pytest.mark.parametrize("text", ["v1", "App", "a/b:c", "a@sha256:0", "1.0+build-2"])
 def test_a_layout_takes_wider_names_as_they_are(text: str) -> None:
-    assert text == given_name(text, "layout")
+    assert text == LAYOUT.given(text)
 
 
 @pytest.mark.parametrize("text", ["", " ", "-x", "a b", "a\n", "\x1b[0m", "a" * 513, "\udcff"])
 def test_and_refuses_what_is_none(text: str) -> None:
     with pytest.raises(UsageError, match="is no name"):
-        given_name(text, "layout")
+        LAYOUT.given(text)
 
 
 @pytest.mark.parametrize(

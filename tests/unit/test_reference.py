@@ -6,7 +6,7 @@ import pytest
 
 from ocitool.digest import Digest
 from ocitool.errors import UsageError
-from ocitool.reference import matches, parse, qualified, selector
+from ocitool.reference import Repository, familiar, host_of, matches, parse, qualified, repository, selector
 
 HEX = "sha256:" + "ab" * 32
 
@@ -27,11 +27,66 @@ def test_empty_references_are_refused(text: str) -> None:
         parse(text)
 
 
-@pytest.mark.parametrize("text", ["docker://alpine", "docker-daemon:app:1"])
-def test_registries_and_engines_are_refused_with_a_hint(text: str) -> None:
+def test_engines_are_refused_with_a_hint() -> None:
     with pytest.raises(UsageError) as caught:
-        parse(text)
+        parse("docker-daemon:app:1")
     assert caught.value.hint
+
+
+HEX = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        ("alpine", ("docker.io", "library/alpine", None, None)),
+        ("alpine:3.20", ("docker.io", "library/alpine", "3.20", None)),
+        ("team/app", ("docker.io", "team/app", None, None)),
+        ("docker.io/alpine", ("docker.io", "library/alpine", None, None)),
+        ("index.docker.io/a/b", ("docker.io", "a/b", None, None)),
+        ("registry-1.docker.io/a/b", ("docker.io", "a/b", None, None)),
+        ("localhost/app", ("localhost", "app", None, None)),
+        ("localhost:5000/app:1", ("localhost:5000", "app", "1", None)),
+        ("Reg.Example/app", ("reg.example", "app", None, None)),
+        ("reg.example/a/b/c:V_1.2-3", ("reg.example", "a/b/c", "V_1.2-3", None)),
+        ("[::1]:5000/app", ("[::1]:5000", "app", None, None)),
+        (f"reg.example/app@{HEX}", ("reg.example", "app", None, HEX)),
+        (f"reg.example/app:1@{HEX}", ("reg.example", "app", "1", HEX)),
+    ],
+)
+def test_a_repository_is_named_as_engines_do(details: str, expected: tuple[str, str, str | None, str | None]) -> None:
+    host, path, tag, digest = expected
+    assert Repository(host, path, tag, Digest.parse(digest) if digest else None) == repository(details)
+    assert repository(str(repository(details)).removeprefix("docker://")) == repository(details)
+
+
+@pytest.mark.parametrize(
+    "details",
+    ["", "/", "reg.example/", "reg.example//app", "App", "reg.example/App", "app:", "app:.x", "app:" + "x" * 129, "a..b/c:5/e",
+     "app@sha256:1", "app@", "reg.example/" + "a" * 256, "reg.example/app:1@", "-.example/app", "reg.example:1234567/app",
+     "reg.example/../app", "reg.example/app?x=1", "user@reg.example/app", "reg.example/a b", "reg.example/app\n"],
+)  # fmt: skip
+def test_what_is_no_repository_is_a_mistake(details: str) -> None:
+    with pytest.raises(UsageError):
+        repository(details)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("docker://alpine", "docker.io"), ("docker://reg.example/app", "reg.example"), ("docker://reg.example", "reg.example"),
+     ("docker://localhost:5000/", "localhost:5000"), ("image.tar", None), ("oci:dir", None), ("docker-archive:x", None)],
+)  # fmt: skip
+def test_a_reference_names_a_host_or_none(text: str, expected: str | None) -> None:
+    assert expected == host_of(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("shop", "shop:latest"), ("docker.io/library/shop:1", "shop:1"), ("team/shop:1", "team/shop:1"),
+     ("reg.example:5000/team/shop:1", "team/shop:1"), ("reg.example/library/shop", "library/shop:latest")],
+)  # fmt: skip
+def test_a_familiar_name_has_no_host(name: str, expected: str) -> None:
+    assert expected == familiar(name)
 
 
 def test_longest_path_comes_first_and_every_colon_is_tried() -> None:

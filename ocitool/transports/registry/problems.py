@@ -82,7 +82,7 @@ def answered(status: int, body: bytes, what: str, where: str, host: str) -> Ocit
         )
     if status == 404:
         if "NAME_UNKNOWN" in codes:
-            return NotFoundError(f"no such repository: {what}", where)
+            return NotFoundError("no such repository", where)
         return NotFoundError(f"no such {what}", where)
     if status == 429:
         return TransportError("too many requests", where, hint="it asks for patience; --jobs 1 asks for less at a time")

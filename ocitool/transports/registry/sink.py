@@ -7,6 +7,7 @@ first; tags last. A blob that is there is not sent; one that another repository 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ocitool import reference
@@ -34,7 +35,8 @@ class Place(NamedTuple):
     digest: Digest | None
 
 
-class _Document(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class _Document:
     media_type: str
     raw: bytes
     digest: Digest
@@ -115,34 +117,40 @@ class RegistrySink(Fresh):
         if self._rehearsing:
             return not origins
         if not blobs.send(target, blob, origins):
-            task.arrived(f"{blob.digest.short}  mounted, {blob.size} bytes")
+            task.arrived("mounted", blob.digest.short, blob.size)
             return False
-        task.arrived(f"{blob.digest.short}  sent, {blob.size} bytes")
+        task.arrived("sent", blob.digest.short, blob.size)
         return True
 
     # Documents
 
     def _publish(self, pushes: Sequence[_Push], task: Task) -> None:
         for push in pushes:
-            below = [one for one in push.documents.values() if isinstance(one.document, Manifest)]
-            task.map(lambda one, push=push: self._document(push.target, one, one.digest), below)  # type: ignore[misc]
-            for one in push.documents.values():
-                if isinstance(one.document, Index):
-                    self._document(push.target, one, one.digest)
+            below = list(push.documents.values())
+            manifests = [one for one in below if isinstance(one.document, Manifest)]
+
+            def put(one: _Document, push: _Push = push) -> bool:
+                return self._document(push.target, one, one.digest)
+
+            listed = dict(zip(manifests, task.map(put, manifests), strict=True))
+            for one in below:
+                if not (put(one) if isinstance(one.document, Index) else listed[one]):
+                    self._list(push.target, one)
         for push in pushes:
             for top, tags in push.tops:
-                for name in tags or (top.digest,):
-                    self._document(push.target, top, name)
+                for tag in tags:
+                    if not self._document(push.target, top, tag):
+                        self._list(push.target, top)
 
-    def _document(self, target: Target, one: _Document, name: str | Digest) -> None:
+    def _document(self, target: Target, one: _Document, name: str | Digest) -> bool:
+        """Whether the registry lists it itself, where it has a subject that it is to be listed for."""
         listed = self._client.put_document(target.path, name, one.media_type, one.raw, one.digest)
-        subject = one.document.fields.get("subject")
-        if isinstance(subject, dict) and not listed:
-            self._list(target, one, descriptor(subject, target.where).digest)
+        return listed or not isinstance(one.document.fields.get("subject"), dict)
 
-    def _list(self, target: Target, one: _Document, subject: Digest) -> None:
+    def _list(self, target: Target, one: _Document) -> None:
         """Adds a referrer to the tag that stands for the list which the registry does not keep (distribution-spec, "Pushing
         Manifests with Subject")."""
+        subject = descriptor(one.document.fields["subject"], target.where).digest
         tag = f"{subject.algorithm}-{subject.encoded}"
         fields: dict[str, Any] = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": []}
         try:
@@ -205,7 +213,7 @@ class RegistrySink(Fresh):
             if self._place.path is None:
                 raise UsageError(
                     "an image without a name, so nobody can say which repository it goes to", self.where,
-                    hint="--tag NAME:TAG names it, or docker://HOST/REPOSITORY:TAG",
+                    hint="--tag NAME:TAG names it, or docker://HOST/REPOSITORY:TAG; --referrers takes signatures along",
                 )  # fmt: skip
             found[self._place.path] = ()
         return found

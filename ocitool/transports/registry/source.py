@@ -132,7 +132,9 @@ class RegistrySource:
         if isinstance(document, Index):
             self._manifests.update(one.digest for one in document.manifests)
         else:
-            self._known.update((one.digest, one) for one in (document.config, *document.layers))
+            for one in (document.config, *document.layers):
+                self._known[one.digest] = one
+                self.client.origins.note(one.digest, self.repository.path)
 
     def _borrowed(self, one: Descriptor) -> bytes | None:
         if one.size > limits.DOCUMENT_SIZE:
