@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,13 +25,14 @@ PATIENCE = (
 @dataclass(frozen=True, slots=True)
 class Program:
     """One row. `cache`: "cold" has a fresh cache directory in each run, "warm" one that a run has filled. `{new}` in an
-    argument is a path where nothing stands, in a directory that goes after the run, unmeasured."""
+    argument is a path where nothing stands, in a directory that goes after the run, unmeasured, as `before` is."""
 
     name: str
     argv: tuple[str, ...]
     cache: str = "none"
     expect: frozenset[int] = frozenset({0})
     env: Mapping[str, str] = field(default_factory=dict)
+    before: Callable[[], None] | None = None
 
 
 @dataclass(slots=True)
@@ -60,6 +61,8 @@ class Samples:
 
 def once(program: Program, cache: Path, samples: Samples | None) -> str:
     """One run; gives what went wrong, or nothing."""
+    if program.before is not None:
+        program.before()
     new = Path(tempfile.mkdtemp(prefix="new-", dir=cache.parent))
     try:
         return _once(program, cache, samples, str(new / "made"))

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import oras.auth
 
 from ocitool.errors import TransportError
+from ocitool.transports.registry.addresses import origin
 from ocitool.transports.registry.keychain import Credentials
 from ocitool.transports.registry.problems import Denied
 
@@ -55,7 +55,7 @@ class Challenge(NamedTuple):
 
 _PIECE = re.compile(
     r"""\s*(?:,\s*)*(?:(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s,"=]+))"""
-    r"""|(?P<scheme>[!#$%&'*+.^_`|~0-9A-Za-z-]+)(?=\s|,|$))"""
+    r"""|(?P<scheme>[!#$%&'*+.^_`|~0-9A-Za-z-]+)(?=\s|,|$)(?:\s+[A-Za-z0-9._~+/-]+=+(?=\s*(?:,|$)))?)"""
 )
 
 
@@ -96,6 +96,7 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         self._lock = Lock()
         self._challenge: Challenge | None = None
         self._tokens: dict[Scope, _Token] = {}
+        self._wanted: dict[Scope, tuple[str, ...]] = {}  # beside a scope's own claims: what the registry asked for then
         self._found: dict[str | None, Credentials | None] = {}
 
     def header(self, scope: Scope) -> str | None:
@@ -125,15 +126,16 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
                 credentials = self._credentials(scope)
                 return (changed or used is None) and credentials is not None and bool(credentials.user)
             token = self._tokens.get(scope)
-            if token is not None and used is not None and token.header != used:
+            if token is not None and token.header != used:
                 return True  # another thread has renewed it
+            self._wanted[scope] = tuple(challenge.values.get("scope", "").split())
             self._tokens[scope] = self._fetched(challenge, scope)
             return self._tokens[scope].header != used
 
     @property
-    def anonymous(self) -> bool:
-        """Whether no credentials were found for anything that was asked for."""
-        return not any(self._found.values())
+    def challenged(self) -> bool:
+        """Whether the registry has asked who it is."""
+        return self._challenge is not None
 
     def _credentials(self, scope: Scope) -> Credentials | None:
         if scope.path not in self._found:
@@ -145,14 +147,14 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         if credentials is not None and credentials.bearer:
             return _Token(f"Bearer {credentials.bearer}", float("inf"))
         realm = challenge.values.get("realm", "")
-        parts = urlsplit(realm)
-        if not parts.hostname or parts.scheme not in ("http", "https"):
+        scheme, hostname, _ = origin(realm)
+        if not hostname or scheme not in ("http", "https"):
             raise TransportError("it asks for tokens and names no address that gives any", self._host)
-        if parts.scheme != "https" and self.prefix == "https":
+        if scheme != "https" and self.prefix == "https":
             raise TransportError(
                 "it sends its users to a token server without TLS", self._host, hint="passwords are not sent there"
             )
-        claims = dict.fromkeys((*scope.claims, *challenge.values.get("scope", "").split()))
+        claims = dict.fromkeys((*scope.claims, *self._wanted.get(scope, ())))
         service = challenge.values.get("service", "")
         answer = self._answer(realm, service, " ".join(claims), tuple(claims), credentials)
         token = answer.get("token") or answer.get("access_token")

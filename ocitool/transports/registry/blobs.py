@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from typing import Any, NamedTuple
-from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -17,6 +16,7 @@ from ocitool.blob import STEP, Blob, passing
 from ocitool.digest import Digest, verified
 from ocitool.errors import IntegrityError, OcitoolError, TransportError
 from ocitool.limits import MiB
+from ocitool.transports.registry.addresses import joined, origin
 from ocitool.transports.registry.auth import NOTHING, Scope, pulling, pushing
 from ocitool.transports.registry.client import RETRIES, Client, retry_after, with_digest
 from ocitool.transports.registry.problems import RETRIED, Unreachable, unreachable
@@ -59,7 +59,7 @@ def fetch(client: Client, path: str, digest: Digest, size: int, offset: int = 0,
 
 def fetch_foreign(client: Client, urls: Sequence[str], size: int, offset: int = 0) -> Iterator[bytes]:
     """The bytes of a layer from the first of the addresses that it names and that answers. No credentials go there."""
-    usable = [url for url in urls if urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname]
+    usable = [url for url in urls if origin(url)[0] in ("http", "https") and origin(url)[1]]
     problem: OcitoolError = TransportError("none of its URLs is an address", client.host)
     position = offset
     for url in usable:
@@ -172,8 +172,8 @@ def send(target: Target, blob: Blob, origins: Sequence[str]) -> bool:
     Raises `IntegrityError` where the bytes are not the digest's (nothing is stored then), `Denied`, `TransportError`."""
     assert blob.digest is not None
     location: str | None = None
-    for origin in origins:
-        location = _mounted(target, blob.digest, origin)
+    for other in origins:
+        location = _mounted(target, blob.digest, other)
         if location is None:
             return False
         if location:
@@ -182,19 +182,19 @@ def send(target: Target, blob: Blob, origins: Sequence[str]) -> bool:
     return True
 
 
-def _mounted(target: Target, digest: Digest, origin: str) -> str | None:
+def _mounted(target: Target, digest: Digest, other: str) -> str | None:
     """None where it is done; else the address of the upload that the registry began in its place, or nothing."""
     client, path = target
-    url = client.url(f"{path}/blobs/uploads/?mount={digest}&from={origin}")
+    url = client.url(f"{path}/blobs/uploads/?mount={digest}&from={other}")
     try:
-        response = client.request("POST", url, pushing(path, origin))
+        response = client.request("POST", url, pushing(path, other))
     except TransportError:  # a token server that does not let us read there: then it is sent
         return ""
     response.close()
     if response.status_code == 201:
         return None
     location = response.headers.get("Location", "")
-    return urljoin(url, location) if response.status_code == 202 and location else ""
+    return joined(url, location) if response.status_code == 202 and location else ""
 
 
 class _Upload:
@@ -242,10 +242,13 @@ class _Upload:
     def _begin(self) -> None:
         url = self._client.url(f"{self._path}/blobs/uploads/")
         response = self._client.request("POST", url, self._scope)
-        if response.status_code != 202 or "Location" not in response.headers:
+        location = joined(url, response.headers.get("Location", ""))
+        if response.status_code != 202:
             raise self._client.problem(response, "upload", self._where)
         response.close()
-        self._location = urljoin(url, response.headers["Location"])
+        if not response.headers.get("Location") or not location:
+            raise TransportError("it begins an upload and names no address for it", self._where)
+        self._location = location
         self._offset = 0
         least = response.headers.get("OCI-Chunk-Min-Length", "")
         if least.isascii() and least.isdigit() and len(least) < 12:
@@ -336,8 +339,8 @@ class _Upload:
 
     def _follow(self, response: requests.Response) -> None:
         """The upload goes on where the registry says."""
-        if location := response.headers.get("Location"):
-            self._location = urljoin(self._address, location)
+        if location := joined(self._address, response.headers.get("Location", "")):
+            self._location = location
 
     @property
     def _address(self) -> str:

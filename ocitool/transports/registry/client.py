@@ -13,6 +13,7 @@ import json
 import os
 import random
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -20,10 +21,9 @@ from email.utils import parsedate_to_datetime
 from logging import CRITICAL, getLogger
 from threading import Lock
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode
 from weakref import WeakSet
 
-import oras.provider
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
@@ -36,10 +36,15 @@ from ocitool.reference import DEFAULT_HOST
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.registry.access import Access
+from ocitool.transports.registry.addresses import joined, origin
 from ocitool.transports.registry.auth import BACKEND, CATALOG, NOTHING, Authorization, Scope, pulling, pushing
 from ocitool.transports.registry.keychain import Credentials, Keychain
 from ocitool.transports.registry.origins import Origins
-from ocitool.transports.registry.problems import RETRIED, Unreachable, answered, unreachable
+from ocitool.transports.registry.problems import RETRIED, Denied, Unreachable, answered, unreachable
+from ocitool.transports.registry.unneeded import unneeded
+
+with unneeded("jsonschema"):
+    import oras.provider
 
 RETRIES = 4
 _LONGEST_WAIT = 60.0
@@ -165,7 +170,12 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         response = self._followed(method, url, headers, authorization, body, patience)
         if response.status_code != 401 or not self.owns(response.url):
             return response
-        if not self.auth.renew(response.headers.get("WWW-Authenticate", ""), scope, authorization) or not again:
+        try:
+            renewed = self.auth.renew(response.headers.get("WWW-Authenticate", ""), scope, authorization)
+        except BaseException:
+            response.close()
+            raise
+        if not renewed or not again:
             return response
         self._drained(response)
         return self._followed(method, url, headers, self.auth.header(scope), body, patience)
@@ -183,8 +193,10 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             if response.status_code not in (301, 302, 303, 307, 308) or target is None or method not in ("GET", "HEAD"):
                 return response
             self._drained(response)
-            url = urljoin(url, target)
-            if urlsplit(url).scheme not in ("https", self.prefix):
+            url = joined(url, target)
+            if not url:
+                raise TransportError("it sends us on to what is no address", self.host)
+            if origin(url)[0] not in ("https", self.prefix):
                 raise TransportError("it sends us on to an address without TLS", self.host)
         raise TransportError(f"more than {_REDIRECTS} redirects", self.host)
 
@@ -198,7 +210,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
 
     def owns(self, url: str) -> bool:
         """Whether an address is the registry's own: the same scheme, host and port."""
-        return _origin(url) == _origin(self.base)
+        return origin(url) == origin(self.base)
 
     def _drained(self, response: requests.Response) -> None:
         """Reads the rest of a small answer, so that its connection is used again."""
@@ -232,10 +244,10 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         while True:
             wait = None
             try:
-                response = self._once(method, url, headers, body, _TIMEOUT[1])
+                response = self._followed(method, url, headers, None, body, _TIMEOUT[1])
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 self.task.check()
-                problem: OcitoolError = unreachable(error, urlsplit(url).netloc.rpartition("@")[2])
+                problem: OcitoolError = unreachable(error, origin(url)[1] or self.host)
                 if isinstance(problem, Unreachable) and not problem.passing:
                     raise problem from None
             else:
@@ -245,7 +257,9 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
                 wait = retry_after(response)
                 problem = self.problem(response, "token", self.host)
                 if response.status_code not in RETRIED:
-                    raise problem
+                    if isinstance(problem, Denied):
+                        raise problem
+                    raise TransportError(f"its token server answers {response.status_code}", self.host)
             failures += 1
             if failures > RETRIES:
                 raise problem from None
@@ -254,12 +268,14 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
     # Documents and lists
 
     def login(self, credentials: Credentials) -> None:
-        """Whether the registry takes these. Raises `Denied` where it does not."""
+        """Whether the registry takes these. Raises `Denied` where it does not; a notice where it asks nobody."""
         self.auth.begin(self.host, lambda path: credentials, self._token)
         response = self.request("GET", self.url(""), NOTHING)
         if response.status_code != 200:
             raise self.problem(response, "login", self.host)
         response.close()
+        if not self.auth.challenged:
+            self.task.notice("login", f"{self.host} asks nobody for a password, so this one was not checked")
 
     def document(self, path: str, name: str | Digest) -> Document:
         """A manifest or index by tag or digest, its exact bytes, hashed.
@@ -345,7 +361,10 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
                 raise LimitError(f"a list of more than {_LIST_ITEMS} {member}", where)
             return bool(items)
 
-        pages.collect(self.url(path), more)
+        try:
+            pages.collect(self.url(path), more)
+        except ValueError:
+            raise FormatError("the next page of a list is at what is no address", where) from None
         return found
 
     def json(self, response: requests.Response, where: str) -> Any:
@@ -388,6 +407,8 @@ class _Pages(oras.provider.Registry):  # type: ignore[misc]
         self._do_paginated_request(url, more)
 
     def do_request(self, url: str, method: str = "GET", **_: Any) -> requests.Response:
+        if not self._client.owns(url):
+            raise FormatError("the next page of a list is at another registry", self._where)
         if url in self._seen:
             raise FormatError("the pages of a list lead back to themselves", self._where)
         self._seen.add(url)
@@ -466,9 +487,14 @@ def _certificate(access: Access) -> Any:
         if access.key is not None:
             raise UsageError("--key needs --cert")
         return None
+    context = ssl.create_default_context()
     for path in (access.cert, access.key):
         if path is not None and not os.path.isfile(path):
             raise unopened(path, FileNotFoundError())
+    try:
+        context.load_cert_chain(access.cert, access.key, password=lambda: "")
+    except OSError as error:
+        raise _no_certificate(access.cert, error) from None
     return (access.cert, access.key) if access.key is not None else access.cert
 
 
@@ -480,12 +506,6 @@ def _no_certificate(path: str, error: OSError) -> OcitoolError:
 
 def _as_it_is(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
     return prepared
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
-    return parts.scheme, parts.hostname, port
 
 
 def retry_after(response: requests.Response) -> float | None:

@@ -2,7 +2,8 @@
 
 Sources: containers-auth.json(5), Docker's config.json, the protocol of docker-credential-helpers. Read, in this order, the
 first that knows the registry: the file that `--authfile` or `REGISTRY_AUTH_FILE` names, and then no other; else
-`$XDG_RUNTIME_DIR/containers/auth.json`, `$XDG_CONFIG_HOME/containers/auth.json`, `$DOCKER_CONFIG/config.json`.
+`$XDG_RUNTIME_DIR/containers/auth.json` (without that variable `/run/containers/UID/auth.json`),
+`$XDG_CONFIG_HOME/containers/auth.json`, `$DOCKER_CONFIG/config.json`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +56,7 @@ class Keychain:
 
     def __init__(self, authfile: str | None, told: Callable[[str], None] = lambda text: None) -> None:
         self._named = authfile or os.environ.get("REGISTRY_AUTH_FILE") or None
-        self._must = authfile is not None
+        self._must = bool(authfile)
         self._told = told
 
     def find(self, host: str, path: str | None) -> Credentials | None:
@@ -81,26 +83,24 @@ class Keychain:
                 {"ServerURL": _server(host), "Username": credentials.user, "Secret": credentials.password}
             ))  # fmt: skip
             return f"docker-credential-{helper}"
-        auths = fields.setdefault("auths", {})
+        auths = {} if fields.get("auths") is None else fields["auths"]
         if not isinstance(auths, dict):
             raise FormatError("auths is not an object", file)
-        for key in [key for key in auths if _host(key) == host]:
-            del auths[key]
-        auths[_server(host)] = {"auth": credentials.basic}
-        _write(file, fields)
+        _write(file, {**fields, "auths": {**_without(auths, host), _server(host): {"auth": credentials.basic}}})
         return file
 
     def erase(self, host: str) -> bool:
-        """Forgets them; False where there were none."""
+        """Forgets them; False where there were none. What is kept for single repositories of the host stays."""
         file, fields = self._own()
         helper = _helper(fields, host)
         erased = False
-        if helper is not None and self._ask(helper, host) is not None:
-            _run(helper, "erase", _server(host))
-            erased = True
+        if helper is not None:
+            with suppress(_NothingKept):
+                _run(helper, "get", _server(host))
+                _run(helper, "erase", _server(host))
+                erased = True
         auths = fields.get("auths")
-        kept = {key: value for key, value in auths.items() if _host(key) != host} if isinstance(auths, dict) else auths
-        if kept != auths:
+        if isinstance(auths, dict) and (kept := _without(auths, host)) != auths:
             _write(file, {**fields, "auths": kept})
             erased = True
         return erased
@@ -115,6 +115,8 @@ class Keychain:
             yield self._named
             return
         runtime = os.environ.get("XDG_RUNTIME_DIR")
+        if not runtime:
+            yield f"/run/containers/{os.getuid()}/auth.json"
         config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
         for directory in (runtime, config):
             if directory:
@@ -125,15 +127,17 @@ class Keychain:
         try:
             answer = json.loads(_run(helper, "get", _server(host)))
             user, secret = answer["Username"], answer["Secret"]
+            if not isinstance(user, str) or not isinstance(secret, str):
+                raise ValueError
         except _NothingKept:
             return None
         except OcitoolError as error:
             self._told(f"{host}: {error.what}, so nobody is logged in")
             return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             self._told(f"{host}: docker-credential-{helper} answers what is no credentials")
             return None
-        if not isinstance(user, str) or not isinstance(secret, str):
+        if not secret:
             return None
         return Credentials(identity=secret) if user == _IDENTITY else Credentials(user, secret)
 
@@ -182,10 +186,18 @@ def _write(file: str, fields: dict[str, Any]) -> None:
         temporary.discard()
 
 
-def _host(key: str) -> str:
-    """The host of a key: with or without scheme, as Docker Hub's old address, or followed by a path."""
-    bare = re.sub(r"^https?://", "", key).partition("/")[0].lower()
-    return DEFAULT_HOST if bare in ("docker.io", "index.docker.io", "registry-1.docker.io") else bare
+def _place(key: str) -> tuple[str, str]:
+    """What a key is for: a host, and the path of repositories below it or nothing. Keys have a scheme or none, and the version
+    of an API behind the host in old files."""
+    bare, _, below = re.sub(r"^https?://", "", key).partition("/")
+    host = bare.lower()
+    host = DEFAULT_HOST if host in ("docker.io", "index.docker.io", "registry-1.docker.io") else host
+    below = below.strip("/")
+    return host, "" if below in ("v1", "v2") else below
+
+
+def _without(auths: dict[str, Any], host: str) -> dict[str, Any]:
+    return {key: value for key, value in auths.items() if _place(key) != (host, "")}
 
 
 def _server(host: str) -> str:
@@ -196,7 +208,7 @@ def _helper(fields: dict[str, Any], host: str) -> str | None:
     helpers = fields.get("credHelpers")
     named = None
     if isinstance(helpers, dict):
-        named = next((helper for key, helper in helpers.items() if _host(key) == host), None)
+        named = next((helper for key, helper in helpers.items() if _place(key)[0] == host), None)
     if named is None:
         named = fields.get("credsStore")
     return named if isinstance(named, str) and _HELPER.fullmatch(named) else None
@@ -209,10 +221,10 @@ def _stated(fields: dict[str, Any], host: str, path: str | None) -> Credentials 
         return None
     found: dict[str, Credentials] = {}
     for key, entry in auths.items():
-        credentials = _credentials(entry) if _host(key) == host and isinstance(entry, dict) else None
+        at, below = _place(key)
+        credentials = _credentials(entry) if at == host and isinstance(entry, dict) else None
         if credentials is not None:
-            below = re.sub(r"^https?://", "", key).partition("/")[2].strip("/")
-            found["" if below in ("v1", "v2") else below] = credentials
+            found[below] = credentials
     steps = path.split("/") if path else []
     for length in range(len(steps), -1, -1):
         above = "/".join(steps[:length])

@@ -44,6 +44,8 @@ def unreachable(error: BaseException, host: str) -> Unreachable:
         if isinstance(cause, ssl.SSLError):
             words = " ".join(str(cause.reason or cause).split("_")).lower()
             hint = "if it has no TLS, --insecure (or --insecure-host) says so"
+            if "certificate" in words:
+                hint = "--cert FILE is the certificate that it asks for"
             return Unreachable(f"TLS fails: {words}", host, passing=False, hint=hint)
         if isinstance(cause, socket.gaierror):
             return Unreachable("the host is not known", host, passing=False, hint="its name, or the network's DNS")
