@@ -123,12 +123,16 @@ class Task:
         them runs any more."""
         if len(items) < 2:
             return [function(item) for item in items]
+        from concurrent.futures import as_completed
+
         with self._making:
             self._io = pool = self._io or _pool(self.jobs)
         futures: list[Future[R]] = []
         try:
             with undisturbed():  # what is begun is known, and waited for
                 futures += [pool.submit(function, item) for item in items]
+            for future in as_completed(futures):
+                future.result()
             return [future.result() for future in futures]
         except BaseException:
             for future in futures:

@@ -168,7 +168,7 @@ class Partial(Temporary):
 
     def _begin(self, blob: Blob) -> int:
         there = os.fstat(self.descriptor).st_size
-        return there if there < blob.size else 0
+        return there if there <= blob.size else 0
 
     def _fetch(self, blob: Blob, began: int, task: Task) -> None:
         label = self._digest.short

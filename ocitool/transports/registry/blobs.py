@@ -10,16 +10,15 @@ from contextlib import closing, suppress
 from typing import Any, NamedTuple
 
 import requests
-import urllib3
 
 from ocitool.blob import STEP, Blob, passing
 from ocitool.digest import Digest, verified
-from ocitool.errors import IntegrityError, OcitoolError, TransportError
+from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, TransportError
 from ocitool.limits import MiB
 from ocitool.transports.registry.addresses import joined, origin
 from ocitool.transports.registry.auth import NOTHING, Scope, pulling, pushing
-from ocitool.transports.registry.client import RETRIES, Client, retry_after, with_digest
-from ocitool.transports.registry.problems import RETRIED, Unreachable, unreachable
+from ocitool.transports.registry.client import BROKEN, RETRIES, Client, finished, retry_after, with_digest
+from ocitool.transports.registry.problems import RETRIED, Denied, Unreachable, unreachable
 
 _CUTS = 100
 """Broken connections that one blob may have, however far each came."""
@@ -31,8 +30,6 @@ _SMALLEST_CHUNK = 1 * MiB
 _PATIENCE = 600
 """Seconds for the answer to an upload's end: some registries copy or hash the blob then."""
 
-_BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
-
 
 # Reading
 
@@ -40,7 +37,7 @@ _BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 def exists(client: Client, path: str, digest: Digest, scope: Scope | None = None) -> int | None:
     """The size of a blob in a repository, -1 where the registry does not say; None where there is none."""
     response = client.request("HEAD", client.url(f"{path}/blobs/{digest}"), scope or pulling(path))
-    response.close()
+    finished(response)
     if response.status_code == 404:
         return None
     if response.status_code != 200:
@@ -68,7 +65,7 @@ def fetch_foreign(client: Client, urls: Sequence[str], size: int, offset: int = 
                 position += len(piece)
                 yield piece
             return
-        except TransportError as error:
+        except (TransportError, NotFoundError) as error:
             problem = error
     raise problem
 
@@ -81,51 +78,55 @@ def _fetch(
     whole = False  # the server does not honour ranges as it should
     while position < end:
         began = position
+        problem: OcitoolError
         try:
-            with closing(_from(client, url, scope, what, 0 if whole else position, most and end)) as response:
-                for piece in _pieces(response, 0 if whole else position, position, size):
+            asked = 0 if whole else position
+            with closing(_from(client, url, scope, what, asked, None if whole or most is None else end)) as answer:
+                for piece in _pieces(answer, asked, position, size):
                     client.task.crossed(len(piece))
                     position += len(piece)
                     yield piece if most is None else piece[: len(piece) - max(0, position - end)]
                     if position > size or (most is not None and position >= end):
                         return
-            problem: OcitoolError = IntegrityError(f"{position} bytes where {size} are stated")
-        except _NoRange as error:
-            whole, problem = True, error
-        except Unreachable as error:
-            if not error.passing:
-                raise
-            problem = error
-        except _BROKEN as error:
+            problem = IntegrityError(f"{position} bytes where {size} are stated")
+        except _Otherwise as error:
+            problem, whole = error.problem, whole or error.whole
+        except BROKEN as error:
             client.task.check()
             problem = unreachable(error, client.host)
         if position < end:
             failures, cuts = (failures + 1 if position == began else 1), cuts + 1
             if failures > RETRIES or cuts > _CUTS:
                 raise problem from None
-            if failures > 1 or not isinstance(problem, IntegrityError | _NoRange):
+            if failures > 1 or not whole:
                 client.wait(failures, problem, None if position == began else 0.0)
 
 
-class _NoRange(TransportError):
-    """A range was answered with another one."""
+class _Otherwise(Exception):
+    """An answer that another attempt may better. `whole`: one that asks for all of the blob."""
+
+    def __init__(self, problem: OcitoolError, *, whole: bool = False) -> None:
+        super().__init__(problem.what)
+        self.problem = problem
+        self.whole = whole
 
 
 def _from(client: Client, url: str, scope: Scope, what: str, position: int, end: int | None) -> requests.Response:
     """An answer with the bytes from `position`, or with all of them."""
     headers = {"Range": f"bytes={position}-{end - 1 if end else ''}"} if position or end else {}
-    response = client.request("GET", url, scope, headers=headers)
+    response = client.request("GET", url, scope, what, headers=headers)
     status = response.status_code
     if status == 206:
         if _start(response.headers.get("Content-Range", "")) != position:
             response.close()
-            raise _NoRange("the registry answers with another part of the blob than was asked for", client.host)
+            problem = TransportError("the registry answers with another part of the blob than was asked for", client.host)
+            raise _Otherwise(problem, whole=True)
     elif status == 416:
-        response.close()
+        finished(response)
         raise IntegrityError(f"it has no more than {position} bytes", client.host)
     elif status == 403 and not client.owns(response.url):
-        response.close()  # a signed address that has expired: the next attempt asks for a new one
-        raise Unreachable("the storage behind the registry refuses its address", client.host, passing=True)
+        finished(response)  # a signed address that has expired: the next attempt asks for a new one
+        raise _Otherwise(Denied("the storage behind the registry refuses its address", client.host))
     elif status != 200:
         raise client.problem(response, what, client.host)
     return response
@@ -140,7 +141,7 @@ def _start(content_range: str) -> int | None:
 def _pieces(response: requests.Response, asked: int, position: int, size: int) -> Iterator[bytes]:
     """The body from `position` on. A server that does not know ranges sends all: what is known already is passed over."""
     over = position - (asked if response.status_code == 206 else 0)
-    read = response.raw.read
+    read = response.raw.read1  # what has come: the rest of a full piece may never
     while over > 0:
         piece = read(min(over, STEP), decode_content=False)
         if not piece:
@@ -190,7 +191,7 @@ def _mounted(target: Target, digest: Digest, other: str) -> str | None:
         response = client.request("POST", url, pushing(path, other))
     except TransportError:  # a token server that does not let us read there: then it is sent
         return ""
-    response.close()
+    finished(response)
     if response.status_code == 201:
         return None
     location = response.headers.get("Location", "")
@@ -213,9 +214,8 @@ class _Upload:
         self._digest: Digest = blob.digest
 
     def run(self) -> None:
-        failures = cuts = 0
+        failures = cuts = reached = 0
         while True:
-            before = self._offset
             try:
                 if self._location is None:
                     self._begin()
@@ -227,17 +227,18 @@ class _Upload:
                 return
             except _Broken as error:
                 self._client.task.check()
-                problem, seconds = error.problem, error.seconds
-            except IntegrityError:
+                problem, seconds, counts = error.problem, error.seconds, error.counts
+            except OcitoolError:
                 self._forget()
                 raise
-            failures, cuts = (failures + 1 if self._offset <= before else 1), cuts + 1
+            self._resume()
+            further, reached = self._offset > reached, max(reached, self._offset)
+            failures, cuts = (1 if further else failures + 1) if counts else failures, cuts + 1
             if failures > RETRIES or cuts > _CUTS:
                 self._forget()
                 raise problem from None
-            if problem is not _AGAIN:
-                self._client.wait(failures, problem, seconds)
-            self._resume()
+            if counts:
+                self._client.wait(failures, problem, 0.0 if further and seconds is None else seconds)
 
     def _begin(self) -> None:
         url = self._client.url(f"{self._path}/blobs/uploads/")
@@ -245,7 +246,7 @@ class _Upload:
         location = joined(url, response.headers.get("Location", ""))
         if response.status_code != 202:
             raise self._client.problem(response, "upload", self._where)
-        response.close()
+        finished(response)
         if not response.headers.get("Location") or not location:
             raise TransportError("it begins an upload and names no address for it", self._where)
         self._location = location
@@ -266,11 +267,10 @@ class _Upload:
             response = self._request("PATCH", self._address, headers, source.part(count))
             if response.status_code == 413 and (self._chunk or size) > _SMALLEST_CHUNK:
                 self._chunk = max(_SMALLEST_CHUNK, min(self._chunk or size, 2 * _CHUNK) // 2)
-                response.close()
-                raise _Broken(_AGAIN)
+                raise _Broken(self._client.problem(response, "upload", self._where), counts=False)
             if response.status_code not in (201, 202, 204):
                 raise self._client.problem(response, "upload", self._where)
-            response.close()
+            finished(response)
             self._follow(response)
             self._offset += count
         source.finished()
@@ -285,11 +285,10 @@ class _Upload:
         response = self._request("PUT", with_digest(self._address, self._digest), headers, body)
         if whole and response.status_code == 413:
             self._chunk = _SMALLEST_CHUNK
-            response.close()
-            raise _Broken(_AGAIN)
+            raise _Broken(self._client.problem(response, "upload", self._where), counts=False)
         if response.status_code not in (200, 201, 204):
             raise self._client.problem(response, f"blob {self._digest}", self._where)
-        response.close()
+        finished(response)
 
     def _request(self, method: str, url: str, headers: dict[str, str], body: Any) -> requests.Response:
         """Once: what is to be done after a break depends on how far it came."""
@@ -303,8 +302,7 @@ class _Upload:
             raise _Broken(error) from None
         if response.status_code == 401 and not self._refused:
             self._refused = True  # the token has expired, and the client has another now
-            response.close()
-            raise _Broken(_AGAIN)
+            raise _Broken(self._client.problem(response, "upload", self._where), counts=False)
         if response.status_code in RETRIED or response.status_code in (404, 416):
             seconds = retry_after(response)
             raise _Broken(self._client.problem(response, "upload", self._where), seconds)
@@ -320,7 +318,7 @@ class _Upload:
         except TransportError:
             self._location, self._offset = None, 0
             return
-        response.close()
+        finished(response)
         last = response.headers.get("Range", "").removeprefix("bytes=").partition("-")[2]
         known = response.status_code == 204 and last.isascii() and last.isdigit() and len(last) < 20
         offset = int(last) + 1 if known else 0
@@ -349,13 +347,13 @@ class _Upload:
 
 
 class _Broken(Exception):
-    def __init__(self, problem: OcitoolError, seconds: float | None = None) -> None:
+    """`counts`: as a failure; else something is done otherwise now."""
+
+    def __init__(self, problem: OcitoolError, seconds: float | None = None, *, counts: bool = True) -> None:
         super().__init__(problem.what)
         self.problem = problem
         self.seconds = seconds
-
-
-_AGAIN = TransportError("the registry asks for another attempt")
+        self.counts = counts
 
 
 class _Bytes:

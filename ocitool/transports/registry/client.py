@@ -15,18 +15,19 @@ import random
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from logging import CRITICAL, getLogger
 from threading import Lock
-from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
 from weakref import WeakSet
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 
 from ocitool import __version__, limits
 from ocitool.blob import unopened
@@ -40,7 +41,7 @@ from ocitool.transports.registry.addresses import joined, origin
 from ocitool.transports.registry.auth import BACKEND, CATALOG, NOTHING, Authorization, Scope, pulling, pushing
 from ocitool.transports.registry.keychain import Credentials, Keychain
 from ocitool.transports.registry.origins import Origins
-from ocitool.transports.registry.problems import RETRIED, Denied, Unreachable, answered, unreachable
+from ocitool.transports.registry.problems import RETRIED, Denied, answered, unreachable
 from ocitool.transports.registry.unneeded import unneeded
 
 with unneeded("jsonschema"):
@@ -62,6 +63,12 @@ getLogger("oras.logger").setLevel(CRITICAL)  # it logs what token servers say
 getLogger("urllib3").setLevel(CRITICAL)
 
 
+T = TypeVar("T")
+
+BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+"""What is raised in the place of an answer, or of the rest of one."""
+
+
 class Document(NamedTuple):
     """A manifest or index as the registry holds it. `media_type` is that of the answer, without parameters."""
 
@@ -80,6 +87,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
     ) -> None:
         self.host = host
         self.origins = Origins(cache, host)
+        self._settings: dict[tuple[str, str | None, int | None], Any] = {}
         self.task = task
         self._insecure = access.trusts(host)
         super().__init__(
@@ -88,10 +96,9 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         self._pause = pause or task.pause
         self._settling = Lock()
         self._settled = not self._insecure
-        adapter = _Adapter(task.jobs, access)
+        adapter = _Adapter(task.jobs, access, insecure=self._insecure)
         self.session.mount("https://", adapter)
         self.session.mount("http://", adapter)
-        self.session.auth = _as_it_is  # or requests would put what ~/.netrc says in the place of a token
         self.session.cert = _certificate(access)
         self.session.headers.update({"User-Agent": f"ocitool/{__version__}", "Accept-Encoding": "identity"})
         self.keychain = Keychain(access.authfile, lambda text: task.notice("credentials", text))
@@ -114,36 +121,73 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         method: str,
         url: str,
         scope: Scope,
+        what: str = "request",
         *,
         headers: Mapping[str, str] | None = None,
         body: Body = None,
         again: bool = True,
         patience: int = _TIMEOUT[1],
     ) -> requests.Response:
-        """The answer, whatever its status, its body unread. `again`: the request may be repeated (a body then is bytes);
-        else a broken connection is raised at once, and a 401 is answered with `auth.renew` and returned.
+        """The answer, whatever its status, its body unread. `what` is asked for, in words. `again`: the request may be
+        repeated (a body then is bytes); else a broken connection is raised at once, a 401 is answered with `auth.renew` and
+        returned, and so is what else might pass.
 
         Raises `Unreachable`, `Denied` (from the token server), `TransportError` after the last attempt."""
+
+        def attempt() -> requests.Response:
+            response = self._authorized(method, url, scope, headers or {}, body, again, patience)
+            return self._settled_answer(response, what) if again else response
+
+        return self._attempts(attempt, 1 + RETRIES if again else 1)
+
+    def fetched(
+        self, url: str, scope: Scope, what: str, where: str, *, headers: Mapping[str, str] | None = None,
+        most: int = limits.DOCUMENT_SIZE, decode: bool = False,
+    ) -> tuple[requests.Response, bytes]:  # fmt: skip
+        """A small answer and its body, which may be a refusal's. A body that breaks is asked for again.
+
+        Raises what `request` raises, and `LimitError` for a body of more than `most` bytes."""
+
+        def attempt() -> tuple[requests.Response, bytes]:
+            response = self._settled_answer(self._authorized("GET", url, scope, headers or {}, None, True, _TIMEOUT[1]), what)
+            if response.status_code != 200:
+                raise self.problem(response, what, where)
+            return response, body_of(response, where, most, decode=decode)
+
+        return self._attempts(attempt, 1 + RETRIES)
+
+    def _settled_answer(self, response: requests.Response, what: str) -> requests.Response:
+        """Raises `_Later` for an answer that may be another one in a moment."""
+        if response.status_code in RETRIED:
+            seconds = retry_after(response)
+            raise _Later(self.problem(response, what, self.host), seconds)
+        return response
+
+    def _attempts(self, attempt: Callable[[], T], most: int) -> T:
+        """What an attempt comes to; one that fails in passing is followed by another, later each time."""
         failures = 0
         while True:
             self.task.check()
-            wait: float | None = None
+            seconds: float | None = None
             try:
-                response = self._authorized(method, url, scope, headers or {}, body, again, patience)
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+                return attempt()
+            except _Later as later:
+                problem, seconds = later.problem, later.seconds
+            except BROKEN as error:
                 self.task.check()
-                problem: OcitoolError = unreachable(error, self.host)
-                if not again or not (isinstance(problem, Unreachable) and problem.passing):
+                problem = unreachable(error, self._failed(error))
+                if not problem.passing:
                     raise problem from None
-            else:
-                if response.status_code not in RETRIED or not again:
-                    return response
-                wait = retry_after(response)
-                problem = self.problem(response, "request", self.host)
             failures += 1
-            if failures > RETRIES:
+            if failures >= most:
                 raise problem from None
-            self.wait(failures, problem, wait)
+            self.wait(failures, problem, seconds)
+
+    def _failed(self, error: BaseException) -> str:
+        """The host that an error is about: redirects and URLs of layers lead elsewhere."""
+        asked = getattr(getattr(error, "request", None), "url", None)
+        _, hostname, port = origin(asked) if isinstance(asked, str) else ("", None, None)
+        return self.host if hostname is None or self.owns(str(asked)) else f"{hostname}:{port}"
 
     def wait(self, failures: int, problem: OcitoolError, seconds: float | None = None) -> None:
         """Before the next attempt: as long as the registry asks for, else longer each time, never in step with others."""
@@ -156,9 +200,9 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
 
     def problem(self, response: requests.Response, what: str, where: str) -> OcitoolError:
         """What an answer that is not the one hoped for says; closes it."""
-        with suppress(requests.RequestException, urllib3.exceptions.HTTPError, OSError):
+        with suppress(*BROKEN):
             body = response.raw.read(_ERROR_SIZE, decode_content=True) if response.raw is not None else b""
-            response.close()
+            finished(response)
             return answered(response.status_code, body, what, where, self.host)
         response.close()
         return answered(response.status_code, b"", what, where, self.host)
@@ -177,7 +221,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             raise
         if not renewed or not again:
             return response
-        self._drained(response)
+        finished(response)
         return self._followed(method, url, headers, self.auth.header(scope), body, patience)
 
     def _followed(
@@ -192,7 +236,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             target = response.headers.get("Location")
             if response.status_code not in (301, 302, 303, 307, 308) or target is None or method not in ("GET", "HEAD"):
                 return response
-            self._drained(response)
+            finished(response)
             url = joined(url, target)
             if not url:
                 raise TransportError("it sends us on to what is no address", self.host)
@@ -201,22 +245,23 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         raise TransportError(f"more than {_REDIRECTS} redirects", self.host)
 
     def _once(self, method: str, url: str, headers: Mapping[str, str], body: Body, patience: int) -> requests.Response:
-        prepared = self.session.prepare_request(requests.Request(method, self.base, headers=dict(headers), data=body))
-        prepared.url = url  # as it was given: requests would write a signed one anew
-        settings = self.session.merge_environment_settings(url, {}, True, self._tls_verify, None)
-        # By the adapter: a session reads the body of a redirect, however long it is.
-        answer: requests.Response = self.session.get_adapter(url).send(prepared, timeout=(_TIMEOUT[0], patience), **settings)
+        """One attempt, by the session's adapter: the session itself reads the body of a redirect, however long it is, and
+        preparing a request writes a signed address anew."""
+        prepared = requests.PreparedRequest()
+        prepared.method, prepared.url, prepared.body = method, url, body
+        prepared.headers = CaseInsensitiveDict({**self.session.headers, **headers})
+        if body is not None or method in ("POST", "PUT", "PATCH"):
+            prepared.headers["Content-Length"] = str(len(body) if isinstance(body, Sized) else 0)
+        place = origin(url)
+        if place not in self._settings:  # of proxies and authorities in the environment
+            self._settings[place] = self.session.merge_environment_settings(url, {}, True, self._tls_verify, None)
+        adapter = self.session.get_adapter(url)
+        answer: requests.Response = adapter.send(prepared, timeout=(_TIMEOUT[0], patience), **self._settings[place])
         return answer
 
     def owns(self, url: str) -> bool:
         """Whether an address is the registry's own: the same scheme, host and port."""
         return origin(url) == origin(self.base)
-
-    def _drained(self, response: requests.Response) -> None:
-        """Reads the rest of a small answer, so that its connection is used again."""
-        with suppress(requests.RequestException, urllib3.exceptions.HTTPError, OSError):
-            response.raw.read(_ERROR_SIZE, decode_content=False)
-        response.close()
 
     def _settle(self) -> None:
         """Where the user said that there may be no TLS: whether there is any."""
@@ -225,11 +270,18 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         with self._settling:
             if self._settled:
                 return
-            try:
-                self._once("GET", f"{self.base}/v2/", {}, None, _TIMEOUT[1]).close()
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError):
-                self.prefix = self.auth.prefix = "http"
+            # With a port both are spoken at one place. The plain one answers sooner; a TLS server calls it a bad request.
+            first, second = ("http", "https") if ":" in str(self.hostname).rpartition("]")[2] else ("https", "http")
+            self.prefix = self.auth.prefix = first if self._speaks(first) else second
             self._settled = True
+
+    def _speaks(self, scheme: str) -> bool:
+        try:
+            response = self._once("GET", f"{scheme}://{self.hostname}/v2/", {}, None, _TIMEOUT[1])
+        except BROKEN:
+            return False
+        finished(response)
+        return response.status_code != 400
 
     def _token(self, method: str, url: str, fields: Mapping[str, str], headers: Mapping[str, str]) -> Mapping[str, Any]:
         """A token server's answer. It is no part of the registry: only what `headers` says goes there."""
@@ -240,40 +292,28 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         else:
             words += "&" + urlencode({"scope": fields["scope"]})
             body, headers = words.encode(), {**headers, "Content-Type": "application/x-www-form-urlencoded"}
-        failures = 0
-        while True:
-            wait = None
-            try:
-                response = self._followed(method, url, headers, None, body, _TIMEOUT[1])
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-                self.task.check()
-                problem: OcitoolError = unreachable(error, origin(url)[1] or self.host)
-                if isinstance(problem, Unreachable) and not problem.passing:
-                    raise problem from None
-            else:
-                if response.status_code == 200:
-                    value = self.json(response, "token")
-                    return value if isinstance(value, dict) else {}
-                wait = retry_after(response)
-                problem = self.problem(response, "token", self.host)
-                if response.status_code not in RETRIED:
-                    if isinstance(problem, Denied):
-                        raise problem
-                    raise TransportError(f"its token server answers {response.status_code}", self.host)
-            failures += 1
-            if failures > RETRIES:
-                raise problem from None
-            self.wait(failures, problem, wait)
+
+        def attempt() -> Mapping[str, Any]:
+            response = self._followed(method, url, headers, None, body, _TIMEOUT[1])
+            if response.status_code == 200:
+                value = parsed(body_of(response, self.host, _LIST_SIZE, decode=True), self.host)
+                return value if isinstance(value, dict) else {}
+            problem = self.problem(self._settled_answer(response, "token"), "token", self.host)
+            if isinstance(problem, Denied):
+                raise problem
+            raise TransportError(f"its token server answers {response.status_code}", self.host)
+
+        return self._attempts(attempt, 1 + RETRIES)
 
     # Documents and lists
 
     def login(self, credentials: Credentials) -> None:
         """Whether the registry takes these. Raises `Denied` where it does not; a notice where it asks nobody."""
         self.auth.begin(self.host, lambda path: credentials, self._token)
-        response = self.request("GET", self.url(""), NOTHING)
+        response = self.request("GET", self.url(""), NOTHING, "login")
         if response.status_code != 200:
             raise self.problem(response, "login", self.host)
-        response.close()
+        finished(response)
         if not self.auth.challenged:
             self.task.notice("login", f"{self.host} asks nobody for a password, so this one was not checked")
 
@@ -283,25 +323,21 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         Raises `NotFoundError`, `IntegrityError` where it is not what digest or headers say, `LimitError`, `TransportError`.
         """
         where = f"{self.host}/{path}{'@' if isinstance(name, Digest) else ':'}{name}"
-        response = self._get_document(path, name)
-        if response.status_code != 200:
-            raise self.problem(response, "digest" if isinstance(name, Digest) else "tag", where)
-        raw = self._body(response, where)
+        what = "digest" if isinstance(name, Digest) else "tag"
+        url = self.url(f"{path}/manifests/{name}")
+        response, raw = self.fetched(url, pulling(path), what, where, headers={"Accept": _ACCEPT})
         self.task.crossed(len(raw))
         stated = name if isinstance(name, Digest) else _digest(response.headers.get("Docker-Content-Digest"))
-        digest = Digest.of(raw, stated.algorithm if stated is not None and stated.checkable else "sha256")
+        digest = Digest.of(raw, stated.algorithm if stated is not None else "sha256")
         if stated is not None and digest != stated:
             raise IntegrityError(f"content is {digest}, stated is {stated}", where)
         return Document(raw, response.headers.get("Content-Type", "").partition(";")[0].strip(), digest)
 
-    def _get_document(self, path: str, name: str | Digest) -> requests.Response:
-        return self.request("GET", self.url(f"{path}/manifests/{name}"), pulling(path), headers={"Accept": _ACCEPT})
-
     def document_digest(self, path: str, name: str | Digest, scope: Scope | None = None) -> Digest | None:
         """The digest of a manifest or index, without fetching it where the registry can say; None where there is none."""
         url = self.url(f"{path}/manifests/{name}")
-        response = self.request("HEAD", url, scope or pulling(path), headers={"Accept": _ACCEPT})
-        response.close()
+        response = self.request("HEAD", url, scope or pulling(path), "manifest", headers={"Accept": _ACCEPT})
+        finished(response)
         if response.status_code == 404:
             return None
         if response.status_code != 200:
@@ -314,10 +350,10 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         one that has a subject. Raises `IntegrityError` where it says that it stored something else."""
         where = f"{self.host}/{path}"
         url = self.url(f"{path}/manifests/{name}")
-        response = self.request("PUT", url, pushing(path), headers={"Content-Type": media_type}, body=raw)
+        response = self.request("PUT", url, pushing(path), "manifest", headers={"Content-Type": media_type}, body=raw)
         if response.status_code not in (200, 201, 202):
             raise self.problem(response, f"manifest {digest}", where)
-        response.close()
+        finished(response)
         self.task.crossed(len(raw))
         stored = _digest(response.headers.get("Docker-Content-Digest"))
         if stored is not None and stored.algorithm == digest.algorithm and stored != digest:
@@ -352,7 +388,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         pages = _Pages(self, scope, what, where)
 
         def more(response: requests.Response) -> bool:
-            value = self.json(response, where)
+            value = parsed(response.content, where)
             items = value.get(member) if isinstance(value, dict) else None
             if items is not None and not isinstance(items, list):
                 raise FormatError(f"{member} is not a list", where)
@@ -366,30 +402,6 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         except ValueError:
             raise FormatError("the next page of a list is at what is no address", where) from None
         return found
-
-    def json(self, response: requests.Response, where: str) -> Any:
-        """The value of a small answer. Raises `FormatError` and `LimitError`."""
-        raw = self._body(response, where, _LIST_SIZE, decode=True)
-        try:
-            return json.loads(raw)
-        except (ValueError, RecursionError):
-            raise FormatError("the registry's answer is not JSON", where) from None
-
-    def _body(
-        self, response: requests.Response, where: str, most: int = limits.DOCUMENT_SIZE, *, decode: bool = False
-    ) -> bytes:
-        try:
-            data = bytearray()
-            while len(data) <= most and (piece := response.raw.read(most + 1 - len(data), decode_content=decode)):
-                data += piece
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            self.task.check()
-            raise unreachable(error, self.host) from None
-        finally:
-            response.close()
-        if len(data) > most:
-            raise LimitError(f"a document of more than {most} bytes", where)
-        return bytes(data)
 
 
 class _Pages(oras.provider.Registry):  # type: ignore[misc]
@@ -407,30 +419,35 @@ class _Pages(oras.provider.Registry):  # type: ignore[misc]
         self._do_paginated_request(url, more)
 
     def do_request(self, url: str, method: str = "GET", **_: Any) -> requests.Response:
-        if not self._client.owns(url):
+        place = urlsplit(url)
+        if place.netloc != urlsplit(self._client.base).netloc:
             raise FormatError("the next page of a list is at another registry", self._where)
         if url in self._seen:
             raise FormatError("the pages of a list lead back to themselves", self._where)
         self._seen.add(url)
-        return self._client.request(method, url, self._scope)
+        # A registry behind a proxy that speaks TLS for it may name its pages with another scheme.
+        own = place._replace(scheme=self._client.prefix).geturl()
+        response, raw = self._client.fetched(own, self._scope, self._what, self._where, most=_LIST_SIZE, decode=True)
+        response._content = raw
+        return response
 
     def _check_200_response(self, response: requests.Response) -> None:
-        if response.status_code != 200:
-            raise self._client.problem(response, self._what, self._where)
+        """`fetched` has."""
 
 
 class _Adapter(HTTPAdapter):
     """As many connections as there are threads, none tried again by itself, and all of them cut when the task ends."""
 
-    def __init__(self, jobs: int, access: Access) -> None:
+    def __init__(self, jobs: int, access: Access, *, insecure: bool) -> None:
+        self._insecure = insecure
         self._sockets: WeakSet[Any] = WeakSet()
         self._opening = Lock()
         self._access = access
         super().__init__(pool_connections=8, pool_maxsize=jobs + 4, max_retries=urllib3.Retry(0, read=False), pool_block=False)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        if self._access.ca is not None:
-            kwargs["ssl_context"] = _context(self._access.ca)
+        if self._access.ca is not None or self._insecure:
+            kwargs["ssl_context"] = _context(self._access.ca, insecure=self._insecure)
         super().init_poolmanager(*args, **kwargs)
         adapter = self
 
@@ -453,8 +470,8 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-        if self._access.ca is not None:
-            kwargs["ssl_context"] = _context(self._access.ca)
+        if self._access.ca is not None or self._insecure:
+            kwargs["ssl_context"] = _context(self._access.ca, insecure=self._insecure)
         return super().proxy_manager_for(proxy, **kwargs)
 
     def opened(self, sock: Any) -> None:
@@ -471,14 +488,17 @@ class _Adapter(HTTPAdapter):
         self.close()
 
 
-def _context(ca: str) -> Any:
-    """The system's authorities and one more."""
+def _context(ca: str | None, *, insecure: bool) -> ssl.SSLContext:
+    """The system's authorities and one more. None where nothing is verified: to load them takes a tenth of a short command."""
     context = urllib3.util.ssl_.create_urllib3_context()
+    if insecure:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
     context.load_default_certs()
     try:
         context.load_verify_locations(ca)
     except OSError as error:
-        raise _no_certificate(ca, error) from None
+        raise _no_certificate(str(ca), error) from None
     return context
 
 
@@ -504,8 +524,42 @@ def _no_certificate(path: str, error: OSError) -> OcitoolError:
     return FormatError("no certificate that can be read", path)
 
 
-def _as_it_is(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-    return prepared
+class _Later(Exception):
+    """An answer that may be another one after `seconds`, if it says so."""
+
+    def __init__(self, problem: OcitoolError, seconds: float | None) -> None:
+        super().__init__(problem.what)
+        self.problem = problem
+        self.seconds = seconds
+
+
+def body_of(response: requests.Response, where: str, most: int, *, decode: bool) -> bytes:
+    """All of a small body. Raises `LimitError`, and what a broken connection raises."""
+    try:
+        data = bytearray()
+        while len(data) <= most and (piece := response.raw.read(most + 1 - len(data), decode_content=decode)):
+            data += piece
+    finally:
+        response.close()
+    if len(data) > most:
+        raise LimitError(f"a document of more than {most} bytes", where)
+    return bytes(data)
+
+
+def parsed(raw: bytes, where: str) -> Any:
+    """A registry's JSON, of which only what is looked for must be right. Raises `FormatError`."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        raise FormatError("the registry's answer is not JSON", where) from None
+
+
+def finished(response: requests.Response) -> None:
+    """Takes what little is left of an answer, so that its connection serves the next request; a long one is cut off."""
+    with suppress(*BROKEN):
+        while response.raw.read(_ERROR_SIZE, decode_content=False) and response.raw.tell() < _ERROR_SIZE:
+            pass
+    response.close()
 
 
 def retry_after(response: requests.Response) -> float | None:
@@ -519,10 +573,12 @@ def retry_after(response: requests.Response) -> float | None:
 
 
 def _digest(text: str | None) -> Digest | None:
+    """A digest that can be checked; None for anything else."""
     try:
-        return Digest.parse(text)
+        digest = Digest.parse(text)
     except FormatError:
         return None
+    return digest if digest.checkable else None
 
 
 def with_digest(location: str, digest: Digest) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest, verified
-from ocitool.errors import IntegrityError, NotFoundError, OcitoolError
+from ocitool.errors import IntegrityError, LimitError, NotFoundError, OcitoolError, TransportError
 from ocitool.layers.codec import SNIFF
 from ocitool.reference import Repository
 from ocitool.spec import mediatypes
@@ -73,7 +73,10 @@ class RegistrySource:
         """What the tag names by now, where that is not what was fetched."""
         if self._tag is None or self.repository.digest is not None:
             return None
-        now = self.client.document_digest(self.repository.path, self._tag)
+        try:
+            now = self.client.document_digest(self.repository.path, self._tag)
+        except (TransportError, IntegrityError, LimitError):
+            return None  # what was read is what it is, whatever the registry says now
         return now if now != self.root.digest else None
 
     def beside(self, digest: Digest) -> list[Beside]:
