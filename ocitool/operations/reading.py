@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from ocitool.images import select
 from ocitool.images.image import Image
 from ocitool.task import Task
-from ocitool.transports.archive import Want
 from ocitool.transports.opening import Opened, open_source
 from ocitool.transports.registry import Access, Registries
 
 if TYPE_CHECKING:
     from ocitool.images.indexing import Indexer
+    from ocitool.transports.archive import Want
 
 
 class Reading(NamedTuple):

@@ -170,11 +170,18 @@ def whole(source: Source, descriptor: Descriptor, names: Sequence[str], found: C
         (document.digest, document.size, document) for document in found.documents if document.digest is not None
     ]
     blobs += [(named.digest, named.size, blob) for named, blob in found.blobs]
-    images = tuple(_kept(source, d, m, names) for d, m in found.manifests if m.is_image and not d.is_attestation)
+    of_images = [(d, m) for d, m in found.manifests if m.is_image and not d.is_attestation]
+    told = None
+    if source.remote and len(of_images) == 1:
+        # Its configuration comes with the layers, and says nothing that is needed before them.
+        images = tuple(_stated(d, m, names) for d, m in of_images)
+        told = lambda image: _kept(source, *of_images[0], image.names)  # noqa: E731
+    else:
+        images = tuple(_kept(source, d, m, names) for d, m in of_images)
     return Output(
         dict(descriptor.fields), tuple(names), tuple(blobs), images, docker_image(images),
         foreign=frozenset(d.digest for d, _ in found.blobs if d.urls), where=source.where,
-        zstd=frozenset(d.digest for d, _ in found.blobs if mediatypes.layer_codec(d.media_type) == "zstd"),
+        told=told, zstd=frozenset(d.digest for d, _ in found.blobs if mediatypes.layer_codec(d.media_type) == "zstd"),
     )  # fmt: skip
 
 
@@ -185,20 +192,21 @@ def _tell_absent(source: Source, descriptors: Iterable[Descriptor], writer: Writ
 
 
 def _kept(source: Source, descriptor: Descriptor, manifest: Manifest, names: Sequence[str]) -> WrittenImage:
-    platform = descriptor.platform
-    diff_ids: Sequence[Digest | None] = [None] * len(manifest.layers)
+    stated = _stated(descriptor, manifest, names)
     try:
         image = from_manifest(source, descriptor, manifest, tuple(names))
     except NotFoundError:
-        pass  # a configuration that only the destination has, or --with
-    else:
-        platform = image.platform
-        diff_ids = [layer.diff_id for layer in image.layers]
-    layers = tuple(
-        WrittenLayer(layer.digest, diff_id, layer.size, "kept")
-        for layer, diff_id in zip(manifest.layers, diff_ids, strict=True)
+        return stated  # a configuration that only the destination has, or --with
+    layers = (
+        written._replace(diff_id=layer.diff_id) for written, layer in zip(stated.layers, image.layers, strict=True)
     )
-    return WrittenImage(descriptor.digest, manifest.config.digest, tuple(names), platform, layers)
+    return stated._replace(platform=image.platform, layers=tuple(layers))
+
+
+def _stated(descriptor: Descriptor, manifest: Manifest, names: Sequence[str]) -> WrittenImage:
+    """An image as its manifest alone tells of it."""
+    layers = tuple(WrittenLayer(layer.digest, None, layer.size, "kept") for layer in manifest.layers)
+    return WrittenImage(descriptor.digest, manifest.config.digest, tuple(names), descriptor.platform, layers)
 
 
 def docker_image(images: Sequence[WrittenImage]) -> DockerImage | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -94,6 +94,8 @@ class Output(NamedTuple):
     """The names of the image that it speaks of, once they are known."""
     zstd: frozenset[Digest] = frozenset()
     """Layers of which media types say so."""
+    told: Callable[[WrittenImage], WrittenImage] | None = None
+    """What more is known of an image once it is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +328,7 @@ class Writer:
         skipped = sum(sizes[digest] for digest in stored.skipped)
         return Written(
             command, self.writing.destination, self.writing.dry_run, stored.verified,
-            tuple(image for output in named for image in output.images),
+            tuple(output.told(image) if output.told else image for output in named for image in output.images),
             sum(sizes[digest] for digest in blobs) - made - skipped, made, skipped, sum(omitted.values()),
             self.task.transferred, tuple(self._engines), tuple(self.task.notices), details, findings,
         )  # fmt: skip

@@ -116,8 +116,6 @@ def open_sink(
 ) -> Sink:
     """Raises `DestinationError` where something stands in the way, `UsageError` where standard output is a terminal. The
     caller closes it. `dry_run`: nothing is written, and what is there already is still known."""
-    from ocitool.transports import archive_sink, layout_sink
-
     kind, path = destination.kind, destination.path
     if kind == "registry":
         from ocitool.transports.registry.sink import Place, RegistrySink
@@ -125,20 +123,24 @@ def open_sink(
         where, prefix = destination.repository, destination.prefix
         place = Place(where.host, where.path, where.digest) if where else Place((prefix or "").partition("/")[0], None, None)
         return RegistrySink(place, registries or Registries(Access(), task), rehearsing=dry_run)
+    if kind == "layout":
+        from ocitool.transports import layout_sink
+
+        if not dry_run:
+            return layout_sink.LayoutSink(path, task)
+        if (problem := layout_sink.refused(path)) is not None:
+            raise problem
+        return RehearsedLayout(path)
+    from ocitool.transports import archive_sink
+
     if kind == "stdout":
         output = archive_sink.StandardOutput()
         return Rehearsal(path) if dry_run else output
-    if kind == "layout":
-        if not dry_run:
-            return layout_sink.LayoutSink(path, task)
-        problem = layout_sink.refused(path)
-    else:
-        if not dry_run:
-            return archive_sink.ArchiveSink(path, force=force, compression=_ending(path) or "none")
-        problem = archive_sink.refused(path, force=force)
-    if problem is not None:
+    if not dry_run:
+        return archive_sink.ArchiveSink(path, force=force, compression=_ending(path) or "none")
+    if (problem := archive_sink.refused(path, force=force)) is not None:
         raise problem
-    return RehearsedLayout(path) if kind == "layout" else Rehearsal(path)
+    return Rehearsal(path)
 
 
 class Rehearsal(Fresh):

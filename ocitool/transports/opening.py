@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool import reference
 from ocitool.blob import OpenFile
 from ocitool.errors import FormatError, NotFoundError, UsageError
 from ocitool.reference import Reference, Selector
 from ocitool.task import Task
-from ocitool.transports import archive, layout
-from ocitool.transports.archive import Members, Want
 from ocitool.transports.registry import Access, Registries
 from ocitool.transports.source import Source
+
+if TYPE_CHECKING:
+    from ocitool.transports.archive import Members, Want
 
 
 class Opened(NamedTuple):
@@ -33,6 +33,8 @@ def open_source(text: str, want: Want, task: Task, registries: Registries | None
         from ocitool.transports.registry.source import RegistrySource
 
         return Opened(RegistrySource(reference.repository(ref.details), registries or Registries(Access(), task)), None)
+    from ocitool.transports import archive, layout
+
     path, rest = _existing(ref)
     selector = reference.selector(rest) if rest is not None else None
     if path != "-" and os.path.isdir(path):
@@ -46,7 +48,9 @@ def open_source(text: str, want: Want, task: Task, registries: Registries | None
     if ref.transport == "oci":
         raise UsageError("oci: wants a directory, this is a file", path, hint=f"oci-archive:{path}")
     members = archive.read(path, _file(path), want, task)
-    return Opened(_ARCHIVES[ref.transport](members), selector)
+    if ref.transport == "oci-archive":
+        return Opened(archive.OciArchive(members), selector)
+    return Opened(archive.DockerArchive(members) if ref.transport == "docker-archive" else _recognise(members), selector)
 
 
 def _existing(ref: Reference) -> tuple[str, str | None]:
@@ -71,6 +75,8 @@ def _file(path: str) -> OpenFile:
 
 def _recognise(members: Members) -> Source:
     """OCI where an index names manifests, since that carries digests; else docker; else an empty OCI index."""
+    from ocitool.transports import archive
+
     if archive.is_oci(members):
         source = archive.OciArchive(members)
         if (source.index and source.index.manifests) or not archive.is_docker(members):
@@ -80,10 +86,3 @@ def _recognise(members: Members) -> Source:
     raise FormatError(
         "not an image archive: it has neither index.json nor manifest.json nor repositories", members.where
     )
-
-
-_ARCHIVES: dict[str | None, Callable[[Members], Source]] = {
-    "oci-archive": archive.OciArchive,
-    "docker-archive": archive.DockerArchive,
-    None: _recognise,
-}

@@ -96,6 +96,8 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         self._pause = pause or task.pause
         self._settling = Lock()
         self._settled = not self._insecure
+        if self._insecure and ":" in str(self.hostname).rpartition("]")[2]:
+            self.prefix = self.auth.prefix = "http"  # to begin with: at a port both are spoken, and this one answers sooner
         adapter = _Adapter(task.jobs, access, insecure=self._insecure)
         self.session.mount("https://", adapter)
         self.session.mount("http://", adapter)
@@ -112,8 +114,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         return f"{self.prefix}://{self.hostname}"
 
     def url(self, path: str) -> str:
-        """The address of something below `/v2/`. Settles first how the registry is spoken to."""
-        self._settle()
+        """The address of something below `/v2/`."""
         return f"{self.base}/v2/{path}"
 
     def request(
@@ -211,7 +212,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         self, method: str, url: str, scope: Scope, headers: Mapping[str, str], body: Body, again: bool, patience: int
     ) -> requests.Response:
         authorization = self.auth.header(scope) if self.owns(url) else None
-        response = self._followed(method, url, headers, authorization, body, patience)
+        response = self._answer(method, url, headers, authorization, body, patience)
         if response.status_code != 401 or not self.owns(response.url):
             return response
         try:
@@ -222,7 +223,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         if not renewed or not again:
             return response
         finished(response)
-        return self._followed(method, url, headers, self.auth.header(scope), body, patience)
+        return self._answer(method, url, headers, self.auth.header(scope), body, patience)
 
     def _followed(
         self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: Body, patience: int
@@ -263,25 +264,39 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         """Whether an address is the registry's own: the same scheme, host and port."""
         return origin(url) == origin(self.base)
 
-    def _settle(self) -> None:
-        """Where the user said that there may be no TLS: whether there is any."""
-        if self._settled:
-            return
-        with self._settling:
-            if self._settled:
-                return
-            # With a port both are spoken at one place. The plain one answers sooner; a TLS server calls it a bad request.
-            first, second = ("http", "https") if ":" in str(self.hostname).rpartition("]")[2] else ("https", "http")
-            self.prefix = self.auth.prefix = first if self._speaks(first) else second
-            self._settled = True
+    def _answer(
+        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: Body, patience: int
+    ) -> requests.Response:
+        """As `_followed`. Where there may be no TLS, the first answer of all says whether there is."""
+        if not self._settled:
+            with self._settling:
+                if not self._settled:
+                    return self._first(method, url, headers, body, patience)
+        return self._followed(method, self._spoken(url), headers, authorization, body, patience)
 
-    def _speaks(self, scheme: str) -> bool:
-        try:
-            response = self._once("GET", f"{scheme}://{self.hostname}/v2/", {}, None, _TIMEOUT[1])
-        except BROKEN:
-            return False
-        finished(response)
-        return response.status_code != 400
+    def _first(self, method: str, url: str, headers: Mapping[str, str], body: Body, patience: int) -> requests.Response:
+        """Without credentials, which go to who asks for them. A TLS server calls a plain request a bad one."""
+        failures: list[Exception] = []
+        for last in (False, True):
+            try:
+                response = self._followed(method, self._spoken(url), headers, None, body, patience)
+            except BROKEN as error:
+                failures.append(error)
+            else:
+                if response.status_code != 400 or last:
+                    self._settled = True
+                    return response
+                finished(response)
+            self.prefix = self.auth.prefix = "https" if self.prefix == "http" else "http"
+        raise failures[0]
+
+    def _spoken(self, url: str) -> str:
+        """An address of the registry with the scheme that it is spoken to with: one behind a proxy that speaks TLS for it does
+        not know."""
+        parts = urlsplit(url)
+        if parts.netloc != self.hostname or parts.scheme == self.prefix:
+            return url
+        return parts._replace(scheme=self.prefix).geturl()
 
     def _token(self, method: str, url: str, fields: Mapping[str, str], headers: Mapping[str, str]) -> Mapping[str, Any]:
         """A token server's answer. It is no part of the registry: only what `headers` says goes there."""
@@ -425,9 +440,7 @@ class _Pages(oras.provider.Registry):  # type: ignore[misc]
         if url in self._seen:
             raise FormatError("the pages of a list lead back to themselves", self._where)
         self._seen.add(url)
-        # A registry behind a proxy that speaks TLS for it may name its pages with another scheme.
-        own = place._replace(scheme=self._client.prefix).geturl()
-        response, raw = self._client.fetched(own, self._scope, self._what, self._where, most=_LIST_SIZE, decode=True)
+        response, raw = self._client.fetched(url, self._scope, self._what, self._where, most=_LIST_SIZE, decode=True)
         response._content = raw
         return response
 

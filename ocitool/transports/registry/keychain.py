@@ -13,7 +13,6 @@ import binascii
 import json
 import os
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -259,6 +258,8 @@ class _NothingKept(TransportError):
 
 def _run(helper: str, action: str, given: str) -> bytes:
     """What the helper answers. Its words are not passed on: they may hold what it keeps."""
+    import subprocess
+
     command = f"docker-credential-{helper}"
     try:
         done = subprocess.run([command, action], input=given.encode(), capture_output=True, timeout=_PATIENCE)

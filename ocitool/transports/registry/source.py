@@ -24,6 +24,7 @@ from ocitool.transports.registry.client import Client
 from ocitool.transports.source import Beside, Record
 from ocitool.transports.whole import nameless
 
+_SMALL = 64 * limits.KiB
 _IN_MEMORY = 1 * limits.MiB
 _COSIGN = ("sig", "att", "sbom")
 
@@ -201,7 +202,9 @@ class RemoteBlob:
         return self._kept.pread(size, offset)
 
     def passing(self, offset: int = 0) -> Iterator[bytes]:
-        """The bytes as they come, unverified, and not kept."""
+        """The bytes as they come, unverified, and not kept but for a small blob's: others may want a configuration."""
+        if self.size <= _SMALL and not offset:
+            return self.chunks()
         return self._kept.chunks(offset) if self._kept is not None else self._read(offset, None)
 
     def chunks(self, offset: int = 0) -> Iterator[bytes]:
