@@ -5,7 +5,7 @@ prints, standard output and error together. No such lines: the output is not com
 lines; `...` within a line, for any text in it. A line `# exit 1` behind the output, or at the end of the command, is its
 exit code; without it that is 0. Other commands than ocitool's, `sed` and `mkdir` are not run, except the set-up line
 with `pip install` and `testdata/`, which runs in a copy of the repository. What must not run (placeholders) belongs in
-a ```text block.
+a ```text block. `localhost:5000` is a registry of the test's own, one for each block.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from support.registry import ScriptedRegistry
 
 from ocitool import errors
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+HOST = "localhost:5000"
 
 EXIT = re.compile(r"(?:^|\s)#\s*exit (\d+)\s*$")
 FENCE = re.compile(r"^(?P<fence>```+)(?:console|sh)\s*\n(?P<body>.*?)^(?P=fence)\s*$", re.MULTILINE | re.DOTALL)
@@ -109,7 +111,7 @@ def readme() -> str:
 def execute(command: Command, cwd: Path, programs: Path) -> tuple[int, list[str]]:
     env = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "FORCE_COLOR", "VIRTUAL_ENV"}}
     env |= {"PATH": f"{programs}:{os.environ['PATH']}", "OCITOOL_CACHE_DIR": str(programs.parent / "cache")}
-    env |= {"NO_COLOR": "1", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
+    env |= {"NO_COLOR": "1", "TERM": "dumb", "LC_ALL": "C.UTF-8", "REGISTRY_AUTH_FILE": str(programs / "none.json")}
     done = subprocess.run(
         ["bash", "-c", command.text],
         cwd=cwd,
@@ -147,14 +149,20 @@ def test_it_prints_what_it_shows(block: list[Command], tmp_path: Path, testdata:
     (cwd / "testdata").symlink_to(testdata)
     (programs / "ocitool").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ocitool "$@"\n')
     (programs / "ocitool").chmod(0o755)
-    for command in block:
-        if not command.runs:
-            continue
-        code, printed = execute(command, cwd, programs)
-        whole = "\n".join(printed)
-        assert code == command.code, f"README.md:{command.line}: {command.text}\nexit {code}\n{whole}"
-        if command.shown and not matches(command.shown, printed):
-            assert printed == list(command.shown), f"README.md:{command.line}: {command.text}\n{whole}"
+    with ScriptedRegistry() as registry:
+        for command in block:
+            if command.runs:
+                check(command, cwd, programs, registry.host)
+
+
+def check(command: Command, cwd: Path, programs: Path, host: str) -> None:
+    there = command if HOST not in command.text else replace(command, text=command.text.replace(HOST, host))
+    code, printed = execute(there, cwd, programs)
+    printed = [line.replace(host, HOST) for line in printed]
+    whole = "\n".join(printed)
+    assert code == command.code, f"README.md:{command.line}: {command.text}\nexit {code}\n{whole}"
+    if command.shown and not matches(command.shown, printed):
+        assert printed == list(command.shown), f"README.md:{command.line}: {command.text}\n{whole}"
 
 
 def test_the_set_up_command_works_in_a_fresh_copy(readme: str, tmp_path: Path) -> None:
