@@ -40,14 +40,15 @@ class Notice(NamedTuple):
 
 
 class Task:
-    """`advance` is told (label, bytes done now, total or None), `tell` each notice as it comes up, `arrived` (what
-    was done, label, bytes) each blob that crossed a network. All three are called from several threads."""
+    """`advance` is told (label, bytes done now, total or None), `expect` how many bytes are to come, `tell` each notice as it
+    comes up, `arrived` (what was done, label, bytes) each blob that crossed a network: all of them from several threads."""
 
     def __init__(
         self,
         *,
         jobs: int = 4,
         advance: Callable[[str, int, int | None], None] | None = None,
+        expect: Callable[[int], None] | None = None,
         tell: Callable[[Notice], None] | None = None,
         arrived: Callable[[str, str, int], None] | None = None,
         cores: int | None = None,
@@ -58,6 +59,7 @@ class Task:
         self.transferred = 0
         """Bytes of documents and blobs that crossed a network."""
         self._advance = advance
+        self._expect = expect
         self._tell = tell
         self._arrived = arrived
         self._counting = Lock()
@@ -98,6 +100,11 @@ class Task:
     def advance(self, label: str, done: int, total: int | None = None) -> None:
         if self._advance is not None:
             self._advance(label, done, total)
+
+    def expect(self, count: int) -> None:
+        """Tells how many bytes `advance` will be told of, as far as is known; less than 0 for what need not be done."""
+        if self._expect is not None:
+            self._expect(count)
 
     def cancel(self) -> None:
         self._stopped.set()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -70,8 +70,14 @@ DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Write nothing; sa
 
 
 def at_registry(text: str) -> str:
-    """A reference to a registry, whose `docker://` may be left out."""
-    return text if "://" in text else f"docker://{text}"
+    """A reference to a registry, whose `docker://` may be left out. `UsageError` for what is plainly a file."""
+    if "://" in text:
+        return text
+    from ocitool import reference
+
+    if text == "-" or os.path.exists(text) or text.startswith(tuple(f"{name}:" for name in reference.LOCAL)):
+        raise UsageError("a registry's image is needed, and this is a file", text, hint="ocitool copy takes files")
+    return f"docker://{text}"
 
 
 def one_or_all(platform: str | None, all_platforms: bool) -> None:
@@ -128,8 +134,10 @@ def running(
 
         progress = Lines()
     _allow_files()
-    advance, tell, arrived = (progress.advance, progress.tell, progress.arrived) if progress else (None, None, None)
-    with Task(jobs=jobs, advance=advance, tell=tell, arrived=arrived) as task:
+    watched: dict[str, Any] = {}
+    if progress is not None:
+        watched = {name: getattr(progress, name) for name in ("advance", "expect", "tell", "arrived")}
+    with Task(jobs=jobs, **watched) as task:
         known = Registries(access or Access(), task, cached=not no_cache)
         try:
             yield Reading(task, not no_cache, verify, known)

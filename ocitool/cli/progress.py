@@ -21,7 +21,7 @@ _TOTAL = "total"
 class Lines:
     """A line a notice, and one for each blob that crossed a network."""
 
-    advance = None
+    advance = expect = None
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -45,14 +45,15 @@ class Lines:
 
 
 class Bars:
-    """Told from several threads what was read. One bar a label, a total where it is known, and one for all of them where
-    there are several."""
+    """Told from several threads what was read. A bar for each label that is under way, and one for all: of what is expected,
+    where that is known, else of what has begun."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._started = time.monotonic()
         self._seen: dict[str, tuple[int, int | None]] = {}
         self._bars: dict[str, TaskID] = {}
+        self._expected = 0
         self._progress: Progress | None = None
 
     def advance(self, label: str, done: int, total: int | None) -> None:
@@ -66,11 +67,16 @@ class Bars:
             for name, (count, size) in self._seen.items():
                 self._bar(name, size)
                 if name == label or count == size:
-                    self._progress.update(self._bars[name], completed=count)
+                    self._progress.update(self._bars[name], completed=count, visible=count != size)
             if len(self._seen) > 1 and all(size is not None for _, size in self._seen.values()):
-                whole = sum(size or 0 for _, size in self._seen.values())
+                done = sum(count for count, _ in self._seen.values())
+                whole = max(self._expected, sum(size or 0 for _, size in self._seen.values()))
                 self._bar(_TOTAL, whole)
-                self._progress.update(self._bars[_TOTAL], total=whole, completed=sum(n for n, _ in self._seen.values()))
+                self._progress.update(self._bars[_TOTAL], total=whole, completed=done)
+
+    def expect(self, count: int) -> None:
+        with self._lock:
+            self._expected += count
 
     def tell(self, notice: Notice) -> None:
         from ocitool.report.escape import shown

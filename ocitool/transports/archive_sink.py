@@ -103,6 +103,7 @@ def _copy(bundle: Bundle, temporary: Temporary, task: Task, verify: bool) -> boo
     """With the kernel copying what it can, and what comes over a network coming several at a time: where each member stands
     is known before its bytes are. Whether all was hashed."""
     hashed = True
+    task.expect(sum(blob.size for blob in bundle.blobs))
     coming: list[tuple[int, Blob]] = []
     for header, blob in _members(bundle):
         temporary.write(header)

@@ -85,9 +85,11 @@ class LayoutSink:
             if done is None:
                 assert blob.digest is not None
                 skipped.add(blob.digest)
+                task.expect(-blob.size)
             else:
                 hashed.append(done)
 
+        task.expect(sum(blob.size for blob in bundle.blobs))
         task.map(put, sorted(bundle.blobs, key=lambda blob: -blob.size))
         for algorithm in {blob.digest.algorithm for blob in bundle.blobs if blob.digest}:
             sync_directory(os.path.join(self.where, "blobs", algorithm))

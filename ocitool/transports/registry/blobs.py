@@ -281,6 +281,7 @@ class _Upload:
         if whole:
             body = b"".join(verified(passing(self._blob), self._digest, self._blob.size))
             self._client.task.crossed(len(body))
+            self._client.task.advance(self._digest.short, len(body), len(body))
         headers = {"Content-Type": "application/octet-stream"}
         response = self._request("PUT", with_digest(self._address, self._digest), headers, body)
         if whole and response.status_code == 413:

@@ -195,8 +195,8 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         if seconds is None:
             seconds = 0.5 * 2 ** (failures - 1) * random.uniform(0.75, 1.25)
         seconds = min(seconds, _LONGEST_WAIT)
-        text = f"{self.host}: {problem.what}; attempt {failures + 1} of {RETRIES + 1} in {seconds:.1f} s"
-        self.task.notice("retry", text)
+        then = f"attempt {failures + 1} of {RETRIES + 1} in {seconds:.1f} s" if seconds else "going on where it was"
+        self.task.notice("retry", f"{self.host}: {problem.what}; {then}")
         self._pause(seconds)
 
     def problem(self, response: requests.Response, what: str, where: str) -> OcitoolError:

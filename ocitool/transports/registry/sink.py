@@ -87,10 +87,15 @@ class RegistrySink(Fresh):
                 digest = blob.digest
                 assert digest is not None
                 path = push.target.path
-                (sent if self._put(push.target, blob, places.get(digest), task) else skipped).add(digest)
+                if self._put(push.target, blob, places.get(digest), task):
+                    sent.add(digest)
+                else:
+                    skipped.add(digest)
+                    task.expect(-blob.size)
                 places[digest] = path
                 self._client.origins.note(digest, path)
 
+            task.expect(sum(blob.size for blob in push.blobs.values()))
             task.map(put, sorted(push.blobs.values(), key=lambda blob: -blob.size))
         if not self._rehearsing:
             self._publish(pushes, task)
