@@ -119,8 +119,8 @@ def host_of(text: str) -> str | None:
     """The host that a reference names, None where it names a file."""
     if not text.startswith(_PREFIX):
         return None
-    first, slash, _ = text[len(_PREFIX) :].partition("/")
-    if is_host(first):
+    first, slash, rest = text[len(_PREFIX) :].partition("/")
+    if is_host(first) or (first and slash and not rest):
         return host_name(first)
     return DEFAULT_HOST if slash or first else None
 

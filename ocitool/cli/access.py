@@ -65,16 +65,16 @@ def registries(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _access(asked: dict[str, Any], given: dict[str, Any]) -> Access:
-    hosts = {host for word in _words(given) if (host := reference.host_of(word)) is not None}
-    if asked["insecure"] and len(hosts) > 1:
-        raise UsageError(
-            f"--insecure, and the command names {len(hosts)} registries", ", ".join(sorted(hosts)),
-            hint="--insecure-host HOST says which one",
-        )  # fmt: skip
-    insecure = frozenset(map(reference.host_name, asked["insecure_host"] or ()))
-    return Access(
-        asked["insecure"], insecure, asked["ca"], asked["cert"], asked["key"], asked["authfile"], asked["foreign"]
-    )
+    insecure = set(map(reference.host_name, asked["insecure_host"] or ()))
+    if asked["insecure"]:
+        hosts = {host for word in _words(given) if (host := reference.host_of(word)) is not None}
+        if len(hosts) > 1:
+            raise UsageError(
+                f"--insecure, and the command names {len(hosts)} registries", ", ".join(sorted(hosts)),
+                hint="--insecure-host HOST says which one",
+            )  # fmt: skip
+        insecure |= hosts
+    return Access(frozenset(insecure), asked["ca"], asked["cert"], asked["key"], asked["authfile"], asked["foreign"])
 
 
 def _words(given: dict[str, Any]) -> Iterator[str]:

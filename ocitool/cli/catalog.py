@@ -20,7 +20,7 @@ Examples:
 @app.command(epilog=_EXAMPLES, short_help="List the repositories of a registry.")
 @registries
 def catalog(
-    host: Annotated[str, typer.Argument(metavar="HOST", help="[docker://]HOST[:PORT].", show_default=False)],
+    host: Annotated[str, typer.Argument(metavar="HOST", parser=o.registry, help="[docker://]HOST[:PORT].", show_default=False)],
     format: o.FormatOption = o.Format.text,
     report: o.ReportOption = None,
     quiet: o.Quiet = False,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from ocitool.blob import unopened
 from ocitool.cli import options as o
 from ocitool.cli.access import NO_ACCESS, Access, registries
 from ocitool.errors import UsageError
@@ -38,7 +36,8 @@ Referrers = Annotated[
     bool, typer.Option("--referrers", help="Also what speaks of the images: signatures, SBOMs, attestations.")
 ]
 FromFile = Annotated[
-    str | None, typer.Option("--from-file", metavar="FILE", help="More sources, a reference a line; # begins a comment.")
+    o.Listed | None,
+    typer.Option("--from-file", metavar="FILE", parser=o.listed, help="More sources, a reference a line; # begins a comment."),
 ]
 
 
@@ -72,7 +71,7 @@ def copy(
     """Copy images, their layers and documents byte for byte, to where DEST says: an archive (*.tar, .tar.gz, .tar.zst,
     docker-archive:FILE, oci-archive:FILE, - for standard output), an OCI layout (a directory, oci:DIR:TAG), or a registry
     (docker://HOST/REPO:TAG; docker://HOST/PREFIX/ keeps the images' own names below PREFIX)."""
-    sources, dest = [*refs[:-1], *_listed(from_file)], refs[-1]
+    sources, dest = [*refs[:-1], *(from_file or ())], refs[-1]
     if not sources:
         raise UsageError("copy needs a source and a destination", hint="ocitool copy SRC DEST")
     o.one_or_all(platform, all_platforms)
@@ -87,14 +86,3 @@ def copy(
             sources, reading, writing, platform=platform, all_platforms=all_platforms, tags=tags or (), referrers=referrers
         )
     o.write_written(result, format, report, quiet=quiet)
-
-
-def _listed(path: str | None) -> Sequence[str]:
-    if path is None:
-        return ()
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            lines = [line.partition("#")[0].strip() for line in file]
-    except OSError as error:
-        raise unopened(path, error) from None
-    return [line for line in lines if line]

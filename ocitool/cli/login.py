@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ocitool import reference
 from ocitool.cli import options as o
 from ocitool.cli.access import NO_ACCESS, Access, registries
 from ocitool.errors import UsageError
@@ -25,7 +26,9 @@ _LONGEST = 1 << 16
 @app.command(epilog=_EXAMPLES, short_help="Keep a user's name and password for a registry.")
 @registries
 def login(
-    host: Annotated[str, typer.Argument(metavar="HOST", help="The registry, as in references.", show_default=False)],
+    host: Annotated[
+        str, typer.Argument(metavar="HOST", parser=o.registry, help="The registry, as in references.", show_default=False)
+    ],
     username: Annotated[str, typer.Option("--username", "-u", metavar="NAME", help="Who.", show_default=False)],
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="What happens anyway: the password is read from standard input.")
@@ -36,9 +39,7 @@ def login(
 ) -> None:
     """Ask a registry whether it takes a user's name and password, and keep them: with the credential helper that the file of
     credentials names, else in that file. The password comes from standard input only; on a terminal it is not shown."""
-    from ocitool.operations.tags import registry
-
-    name = registry(host)
+    name = reference.host_of(host) or ""
     if ":" in username or not username:
         raise UsageError("a user's name has no colon and is not empty")
     password = _password()

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ocitool import reference
 from ocitool.cli import options as o
 from ocitool.cli.access import NO_ACCESS, Access, registries
 
@@ -20,7 +21,9 @@ Examples:
 @app.command(epilog=_EXAMPLES, short_help="Forget what login kept.")
 @registries
 def logout(
-    host: Annotated[str, typer.Argument(metavar="HOST", help="The registry, as in references.", show_default=False)],
+    host: Annotated[
+        str, typer.Argument(metavar="HOST", parser=o.registry, help="The registry, as in references.", show_default=False)
+    ],
     quiet: o.Quiet = False,
     debug: o.Debug = False,
     access: Access = NO_ACCESS,
@@ -28,9 +31,7 @@ def logout(
     """Forget the name and password that are kept for a registry. Exit code 3: there are none."""
     with o.running(quiet=quiet, access=access) as reading:
         from ocitool.operations import login as operation
-        from ocitool.operations.tags import registry
-
-        name = registry(host)
+        name = reference.host_of(host) or ""
         operation.logout(name, reading)
     if not quiet:
         print(f"logged out of {name}")

@@ -80,6 +80,31 @@ def at_registry(text: str) -> str:
     return f"docker://{text}"
 
 
+def registry(text: str) -> str:
+    """A registry's host, whose `docker://` may be left out, with it. Raises `UsageError`."""
+    from ocitool import reference
+
+    host = text.removeprefix("docker://").rstrip("/")
+    if "/" in host:
+        raise UsageError("a registry is needed, without a repository", text, hint=f"docker://{host.partition('/')[0]}")
+    return f"docker://{reference.host_name(host)}/"
+
+
+class Listed(list[str]):
+    """The lines of a file, without comments and empty ones."""
+
+
+def listed(path: str) -> Listed:
+    from ocitool.blob import unopened
+
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            lines = [line.partition("#")[0].strip() for line in file]
+    except OSError as error:
+        raise unopened(path, error) from None
+    return Listed(line for line in lines if line)
+
+
 def one_or_all(platform: str | None, all_platforms: bool) -> None:
     if platform and all_platforms:
         raise UsageError("--platform and --all-platforms exclude each other")

@@ -28,7 +28,10 @@ before a network failed, or Ctrl-C, stays in a layout: the same command goes on.
 @app.command(epilog=_EXAMPLES, short_help="Fetch an image from a registry.")
 @registries
 def pull(
-    ref: Annotated[str, typer.Argument(metavar="REF", help="[docker://]HOST/REPO[:TAG|@DIGEST].", show_default=False)],
+    ref: Annotated[
+        str,
+        typer.Argument(metavar="REF", parser=o.at_registry, help="[docker://]HOST/REPO[:TAG|@DIGEST].", show_default=False),
+    ],
     dest: o.Dest,
     tag: o.Tag = None,
     compression: o.CompressionOption = None,
@@ -57,7 +60,7 @@ def pull(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply
         )
         result = operation.copy(
-            [o.at_registry(ref)], reading, writing, command="pull", platform=platform, all_platforms=all_platforms,
+            [ref], reading, writing, command="pull", platform=platform, all_platforms=all_platforms,
             tags=tags or (), referrers=referrers,
         )  # fmt: skip
     o.write_written(result, format, report, quiet=quiet)

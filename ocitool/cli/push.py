@@ -29,7 +29,9 @@ The tag is set last. Plain layers of `docker save` archives are compressed
 @registries
 def push(
     src: o.Src,
-    ref: Annotated[str, typer.Argument(metavar="REF", help="[docker://]HOST/REPO[:TAG].", show_default=False)],
+    ref: Annotated[
+        str, typer.Argument(metavar="REF", parser=o.at_registry, help="[docker://]HOST/REPO[:TAG].", show_default=False)
+    ],
     tag: o.Tag = None,
     compression: o.CompressionOption = None,
     supply: o.With = None,
@@ -52,7 +54,7 @@ def push(
         from ocitool.operations import copy as operation
 
         writing = o.writing(
-            o.at_registry(ref), tag=tag, compression=compression, dry_run=dry_run, supplies=supply
+            ref, tag=tag, compression=compression, dry_run=dry_run, supplies=supply
         )
         result = operation.copy(
             [src], reading, writing, command="push", platform=platform, all_platforms=all_platforms,

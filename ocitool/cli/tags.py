@@ -21,7 +21,7 @@ Examples:
 @app.command(epilog=_EXAMPLES, short_help="List the tags of a repository.")
 @registries
 def tags(
-    ref: Annotated[str, typer.Argument(metavar="REF", help="[docker://]HOST/REPO.", show_default=False)],
+    ref: Annotated[str, typer.Argument(metavar="REF", parser=o.at_registry, help="[docker://]HOST/REPO.", show_default=False)],
     format: o.FormatOption = o.Format.text,
     report: o.ReportOption = None,
     quiet: o.Quiet = False,
@@ -32,7 +32,7 @@ def tags(
     with o.running(quiet=quiet, access=access) as reading:
         from ocitool.operations import tags as operation
 
-        result = operation.tags(o.at_registry(ref), reading)
+        result = operation.tags(ref, reading)
     if format is o.Format.json:
         from ocitool.report.json.tags import tags as lines
 

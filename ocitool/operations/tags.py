@@ -40,15 +40,9 @@ def tags(word: str, reading: Reading) -> Tags:
 
 
 def catalog(word: str, reading: Reading) -> Catalog:
-    """Raises `NotFoundError` where the registry has no catalogue, `TransportError`."""
-    host = registry(word)
+    """Of the registry that `docker://HOST/` names. Raises `NotFoundError` where it has no catalogue, `TransportError`."""
+    host = reference.host_of(word)
+    if host is None:
+        raise UsageError("a registry is needed", word, hint="docker://HOST")
     found = reading.asked().client(host).repositories()
     return Catalog(host, tuple(found), tuple(reading.task.notices))
-
-
-def registry(word: str) -> str:
-    """The host that is named, with `docker://` or without. Raises `UsageError`."""
-    host = word.removeprefix("docker://").rstrip("/")
-    if "/" in host:
-        raise UsageError("a registry is needed, without a repository", word, hint=f"docker://{host.partition('/')[0]}")
-    return reference.host_name(host)

@@ -423,7 +423,7 @@ def _named(outputs: Sequence[Output], names: tuple[str, ...], target: Destinatio
         named.append(output._replace(names=own, images=images))
     for output in outputs:
         if output.subject is not None:
-            about = (one.names for one in named if output.subject in {digest for digest, _, _ in one.blobs})
+            about = (one.names or one.beside for one in named if output.subject in {digest for digest, _, _ in one.blobs})
             beside = next(about, ())
             at = dict.fromkeys(name.rpartition(":")[0] for name in beside if not is_bare(name))
             tags = tuple(f"{repository}:{tag}" for repository in at for tag in output.names) or output.names

@@ -53,7 +53,8 @@ def index(place: Path | bytes) -> Any:
 
 def names(place: Path | bytes) -> dict[str, str]:
     """The digests of what stands at the top, by ref.name."""
-    return {entry["annotations"][REF_NAME]: entry["digest"] for entry in index(place)["manifests"] if "annotations" in entry}
+    found = ((entry.get("annotations", {}).get(REF_NAME), entry["digest"]) for entry in index(place)["manifests"])
+    return {name: digest for name, digest in found if name is not None}
 
 
 def manifest(place: Path | bytes, position: int = 0) -> Any:

@@ -358,7 +358,7 @@ def task() -> Iterator[Task]:
 
 
 def connected(registry: ScriptedRegistry, task: Task) -> Client:
-    made = Client(registry.host, Access(insecure=True), task, pause=lambda seconds: None)
+    made = Client(registry.host, Access({registry.host}), task, pause=lambda seconds: None)
     made.url("")
     registry.forget()
     return made

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import NamedTuple
 
 
 class Access(NamedTuple):
-    """How registries are reached. `insecure`: the one host that is named may have no TLS or an unverified certificate,
-    `insecure_hosts`: these may. `ca`: certificates of authorities to believe beside the system's; `cert`, `key`: the
-    client's own. `authfile`: the only file of credentials. `foreign`: layers are fetched from the URLs they name."""
+    """How registries are reached. `insecure_hosts`: these may have no TLS, or an unverified certificate. `ca`: certificates
+    of authorities to believe beside the system's; `cert`, `key`: the client's own. `authfile`: the only file of credentials.
+    `foreign`: layers are fetched from the URLs they name."""
 
-    insecure: bool = False
-    insecure_hosts: frozenset[str] = frozenset()
+    insecure_hosts: Container[str] = ()
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
@@ -20,4 +20,4 @@ class Access(NamedTuple):
 
     def trusts(self, host: str) -> bool:
         """Whether the user said to do without TLS or certificates there."""
-        return self.insecure or host in self.insecure_hosts
+        return host in self.insecure_hosts

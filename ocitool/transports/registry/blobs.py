@@ -98,8 +98,10 @@ def _fetch(
             failures, cuts = (failures + 1 if position == began else 1), cuts + 1
             if failures > RETRIES or cuts > _CUTS:
                 raise problem from None
-            if failures > 1 or not whole:
-                client.wait(failures, problem, None if position == began else 0.0)
+            if position > began:
+                client.go_on(problem)
+            elif failures > 1 or not whole:
+                client.wait(failures, problem)
 
 
 class _Otherwise(Exception):
@@ -237,8 +239,10 @@ class _Upload:
             if failures > RETRIES or cuts > _CUTS:
                 self._forget()
                 raise problem from None
-            if counts:
-                self._client.wait(failures, problem, 0.0 if further and seconds is None else seconds)
+            if counts and further and seconds is None:
+                self._client.go_on(problem)
+            elif counts:
+                self._client.wait(failures, problem, seconds)
 
     def _begin(self) -> None:
         url = self._client.url(f"{self._path}/blobs/uploads/")

@@ -195,9 +195,14 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         if seconds is None:
             seconds = 0.5 * 2 ** (failures - 1) * random.uniform(0.75, 1.25)
         seconds = min(seconds, _LONGEST_WAIT)
-        then = f"attempt {failures + 1} of {RETRIES + 1} in {seconds:.1f} s" if seconds else "going on where it was"
+        then = f"attempt {failures + 1} of {RETRIES + 1} in {seconds:.1f} s"
         self.task.notice("retry", f"{self.host}: {problem.what}; {then}")
         self._pause(seconds)
+
+    def go_on(self, problem: OcitoolError) -> None:
+        """Tells of a break before which something was gained: nobody waits, and the count of attempts begins anew."""
+        self.task.notice("retry", f"{self.host}: {problem.what}; going on where it was")
+        self._pause(0.0)
 
     def problem(self, response: requests.Response, what: str, where: str) -> OcitoolError:
         """What an answer that is not the one hoped for says; closes it."""
@@ -275,7 +280,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         return self._followed(method, self._spoken(url), headers, authorization, body, patience)
 
     def _first(self, method: str, url: str, headers: Mapping[str, str], body: Body, patience: int) -> requests.Response:
-        """Without credentials, which go to who asks for them. A TLS server calls a plain request a bad one."""
+        """Without credentials, which go to who asks for them."""
         failures: list[Exception] = []
         for last in (False, True):
             try:
@@ -283,7 +288,8 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             except BROKEN as error:
                 failures.append(error)
             else:
-                if response.status_code != 400 or last:
+                # A TLS server calls a plain request a bad one, in words for people.
+                if response.status_code != 400 or "json" in response.headers.get("Content-Type", "") or last:
                     self._settled = True
                     return response
                 finished(response)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from ocitool import limits
@@ -192,14 +193,20 @@ class RemoteBlob:
 
     def pread(self, size: int, offset: int) -> bytes:
         if self._kept is None and offset + size <= SNIFF:
+            if self._head is None and self.size <= _IN_MEMORY:
+                with suppress(IntegrityError):  # a small one at once; whether it is the right one, its reader finds out
+                    return self._all().pread(size, offset)
             if self._head is None:
                 self._head = b"".join(self._read(0, SNIFF))[:SNIFF]
             return self._head[offset : offset + size]
+        return self._all().pread(size, offset)
+
+    def _all(self) -> Blob:
         if self._kept is None:
-            for _ in self.chunks():
+            for _ in self._keeping():
                 self._client.task.check()
         assert self._kept is not None
-        return self._kept.pread(size, offset)
+        return self._kept
 
     def passing(self, offset: int = 0) -> Iterator[bytes]:
         """The bytes as they come, unverified, and not kept but for a small blob's: others may want a configuration."""

@@ -1,0 +1,216 @@
+"""`--referrers`: what speaks of images goes with them, from registries and to them, whether they keep such lists or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from support import places
+from support.copying import AMD, ARM, ONE, TWO
+from support.images import Image, image, index_of, pretty, sha256, write_layout
+from support.registries import ALONE, crossed, hold, hold_index, holds
+from support.registry import ScriptedRegistry
+from support.report import report_of
+
+from ocitool.spec import mediatypes
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(params=[True, False], ids=["lists", "no lists"])
+def source(request: pytest.FixtureRequest) -> Iterator[ScriptedRegistry]:
+    """With the API of referrers, and without."""
+    with ScriptedRegistry(referrers=request.param) as one:
+        yield one
+
+
+@pytest.fixture
+def run(ocitool: Run, tmp_path: Path) -> Run:
+    """The command with --insecure, in a directory of its own, at a home without credentials."""
+    home = tmp_path / "home"
+    home.mkdir()
+    env = {**ALONE, "HOME": str(home)}
+    return lambda *words, **how: ocitool(*words, "--insecure", cwd=tmp_path, env=env, **how)
+
+
+def done(run: Run, *words: str) -> Any:
+    """The report of a command that worked."""
+    return report_of(run(*words, "--format", "json"))
+
+
+def about(subject: dict[str, Any], kind: str) -> Image:
+    """An artifact of this kind that speaks of a manifest."""
+    one = image([kind.encode()], config=b"{}", codec="none")
+    one.manifest |= {"artifactType": kind, "annotations": {"of": kind}}
+    one.manifest["config"]["mediaType"] = "application/vnd.oci.empty.v1+json"
+    one.manifest["subject"] = {name: subject[name] for name in ("mediaType", "digest", "size")}
+    return one
+
+
+def tag_of(digest: str, ending: str = "") -> str:
+    return digest.replace(":", "-") + ending
+
+
+def listing(referrer: Image) -> dict[str, Any]:
+    """How a list of referrers tells of it."""
+    fields = referrer.manifest
+    return {
+        "mediaType": fields["mediaType"], "digest": referrer.digest, "size": len(referrer.raw),
+        "artifactType": fields["artifactType"], "annotations": fields["annotations"],
+    }  # fmt: skip
+
+
+class Spoken(NamedTuple):
+    """An index, its images, what speaks of what (by digest), and cosign's signatures by tag."""
+
+    index: str
+    images: list[Image]
+    referrers: dict[str, list[Image]]
+    cosign: dict[str, Image]
+
+    @property
+    def artifacts(self) -> list[Image]:
+        return [one for found in self.referrers.values() for one in found] + list(self.cosign.values())
+
+
+def spoken(registry: ScriptedRegistry, repo: str = "app") -> Spoken:
+    """Signed and described at repo:1 in all ways: an index with a signature and an SBOM, the SBOM with a signature, one of its
+    images with an SBOM, the index and the other image with cosign's tags. Where there is no API, tags stand for the lists."""
+    images = [image([ONE], platform=AMD), image([ONE, TWO], platform=ARM, architecture="arm64")]
+    digest = hold_index(registry, repo, images, "1")
+    raw = registry.manifests[repo, digest][1]
+    top = {"mediaType": mediatypes.OCI_INDEX, "digest": digest, "size": len(raw)}
+    bill = about(top, "a/bill")
+    referrers = {
+        digest: [about(top, "a/signature"), bill],
+        images[1].digest: [about(images[1].descriptor, "a/own-bill")],
+        bill.digest: [about(bill.descriptor, "a/signature-of-the-bill")],
+    }
+    cosign = {
+        tag_of(digest, ".sig"): image([b"signature"], config=b'{"of":"index"}', codec="none"),
+        tag_of(images[0].digest, ".att"): image([b"attestation"], config=b'{"of":"image"}', codec="none"),
+    }
+    for subject, found in referrers.items():
+        hold(registry, repo, *found)
+        if not registry.referrers:
+            raw = pretty(index_of([listing(one) for one in found]))
+            registry.put_manifest(repo, mediatypes.OCI_INDEX, raw, tag_of(subject))
+    for tag, one in cosign.items():
+        hold(registry, repo, one, tag=tag)
+    return Spoken(digest, images, referrers, cosign)
+
+
+def arrived(registry: ScriptedRegistry, repo: str, all_of: Spoken, *tags: str) -> None:
+    """All of it is in the repository, and the index is under these tags; what speaks of it has no tags but cosign's, and those
+    of the lists that the registry does not keep, which are complete."""
+    assert registry.manifests[repo, all_of.index][0] == mediatypes.OCI_INDEX
+    assert all(holds(registry, repo, one) for one in (*all_of.images, *all_of.artifacts))
+    wanted = dict.fromkeys(tags, all_of.index) | {tag: one.digest for tag, one in all_of.cosign.items()}
+    found = {tag: digest for (name, tag), digest in registry.tags.items() if name == repo}
+    lists = {} if registry.referrers else {tag_of(subject): ones for subject, ones in all_of.referrers.items()}
+    assert wanted == {tag: digest for tag, digest in found.items() if tag not in lists}
+    for tag, ones in lists.items():
+        media_type, raw = registry.manifests[repo, found[tag]]
+        assert mediatypes.OCI_INDEX == media_type
+        entries = json.loads(raw)["manifests"]
+        assert sorted(map(str, map(listing, ones))) == sorted(map(str, entries))
+
+
+@pytest.mark.parametrize("place", ["out/", "out.tar"])
+def test_what_speaks_of_an_index_and_its_images_comes_along_and_goes_back(
+    place: str, source: ScriptedRegistry, run: Run, tmp_path: Path
+) -> None:
+    all_of = spoken(source)
+    words = ("--referrers", "--all-platforms")
+    found = done(run, "pull", f"{source.host}/app:1", place, *words)
+    assert crossed(source) == found["bytes"]["transferred"]
+    blobs = places.blobs(tmp_path / place)
+    for one in (*all_of.images, *all_of.artifacts):
+        assert one.blobs.items() <= blobs.items()
+    names = places.names(tmp_path / place)
+    assert all_of.index == names[f"{source.host}/app:1"]
+    assert {one.digest for one in all_of.cosign.values()} <= set(names.values())
+    assert 2 == len(found["images"])  # what speaks of an image is none
+    for referrers in (True, False):
+        with ScriptedRegistry(referrers=referrers) as other:
+            found = done(run, "copy", *words, place, f"docker://{other.host}/mirror/")
+            arrived(other, "mirror/app", all_of, "1")
+            if referrers:  # else lists grow while they are read
+                assert crossed(other) == found["bytes"]["transferred"]
+
+
+@pytest.mark.parametrize("referrers", [True, False], ids=["to lists", "to no lists"])
+def test_from_registry_to_registry(
+    referrers: bool, source: ScriptedRegistry, ocitool: Run, tmp_path: Path
+) -> None:
+    all_of = spoken(source)
+    with ScriptedRegistry(referrers=referrers) as other:
+        trust = ("--insecure-host", source.host, "--insecure-host", other.host)
+        words = ("copy", "--referrers", "--all-platforms", f"docker://{source.host}/app:1", f"docker://{other.host}/new:2")
+        report_of(ocitool(*words, *trust, "--format", "json", env={**ALONE, "HOME": str(tmp_path)}))
+        arrived(other, "new", all_of, "2")
+
+
+def test_within_a_registry_what_speaks_of_an_image_is_mounted(source: ScriptedRegistry, run: Run) -> None:
+    all_of = spoken(source)
+    done(run, "copy", "--referrers", "--all-platforms", f"docker://{source.host}/app:1", f"docker://{source.host}/new:2")
+    arrived(source, "new", all_of, "2")
+    assert 0 == source.bytes_received
+
+
+def test_without_being_asked_nothing_of_it_comes(source: ScriptedRegistry, run: Run, tmp_path: Path) -> None:
+    all_of = spoken(source)
+    done(run, "pull", f"{source.host}/app:1", "out/", "--all-platforms")
+    assert {one.digest for one in all_of.images} | {all_of.index} == {
+        name for name, data in places.blobs(tmp_path / "out").items() if b'"schemaVersion"' in data
+    }
+    assert [] == source.sent("GET|HEAD", "/referrers/|sha256-")
+
+
+def test_of_one_image_of_an_index_comes_what_speaks_of_that_image(
+    source: ScriptedRegistry, run: Run, tmp_path: Path
+) -> None:
+    all_of = spoken(source)
+    done(run, "pull", f"{source.host}/app:1", "out/", "--referrers", "--platform", "linux/arm64")
+    arm = all_of.images[1]
+    wanted = {arm.digest, *(one.digest for one in all_of.referrers[arm.digest])}
+    found = {name for name, data in places.blobs(tmp_path / "out").items() if b'"schemaVersion"' in data}
+    assert wanted == found
+
+
+def test_a_list_of_several_pages_is_read_whole(run: Run, tmp_path: Path) -> None:
+    with ScriptedRegistry(referrers_page=1) as registry:
+        all_of = spoken(registry)
+        done(run, "pull", f"{registry.host}/app:1", "out/", "--referrers", "--all-platforms")
+    assert all(one.blobs.items() <= places.blobs(tmp_path / "out").items() for one in all_of.artifacts)
+
+
+def test_a_signature_that_stands_in_a_layout_goes_to_each_of_its_images_repositories(run: Run, tmp_path: Path) -> None:
+    one = image([ONE], tag="team/app:1")
+    mark = about(one.descriptor, "a/signature")
+    write_layout(tmp_path / "in", [one, replace(one, tag="team/other:2"), mark])
+    with ScriptedRegistry() as registry:
+        done(run, "copy", "--referrers", "in", f"docker://{registry.host}/mirror/")
+        assert {("mirror/team/app", "1"): one.digest, ("mirror/team/other", "2"): one.digest} == registry.tags
+        for repo in ("mirror/team/app", "mirror/team/other"):
+            assert holds(registry, repo, one)
+            assert holds(registry, repo, mark), repo
+
+
+@pytest.mark.parametrize("place", ["out/", "out.tar"])
+def test_twice_the_same_adds_nothing(place: str, run: Run, tmp_path: Path) -> None:
+    with ScriptedRegistry(referrers=False) as registry:
+        all_of = spoken(registry)
+        done(run, "pull", f"{registry.host}/app:1", place, "--referrers", "--all-platforms")
+        entries = places.index(tmp_path / place)["manifests"]
+        words = ("--force",) if place == "out.tar" else ()
+        done(run, "pull", f"{registry.host}/app:1", place, "--referrers", "--all-platforms", *words)
+        assert entries == places.index(tmp_path / place)["manifests"]
+        for _ in range(2):
+            done(run, "copy", "--referrers", "--all-platforms", place, f"docker://{registry.host}/mirror/")
+            arrived(registry, "mirror/app", all_of, "1")
+    assert sha256(ONE) not in places.blobs(tmp_path / place)

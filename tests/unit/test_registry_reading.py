@@ -1,0 +1,389 @@
+"""Reading from a registry that breaks, lies, turns away and sends on: what is believed, what is asked again, what is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+from support import places
+from support.copying import ONE
+from support.images import image, sha256
+from support.registries import (
+    DATA,
+    TENTH,
+    Patient,
+    checked,
+    client,
+    cuts,
+    digest,
+    hold,
+    layers,
+    one_layer,
+    opened,
+    ranges,
+    read,
+    reading,
+)
+from support.registry import Fault, Recorder, ScriptedRegistry
+
+from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, TransportError
+from ocitool.limits import MiB
+from ocitool.operations.copy import copy
+from ocitool.operations.writing import Writing
+from ocitool.spec import mediatypes
+from ocitool.transports.registry import blobs
+from ocitool.transports.registry.client import RETRIES, Client
+
+PATIENCE = 0.25
+
+
+@pytest.fixture
+def registry() -> Iterator[ScriptedRegistry]:
+    with ScriptedRegistry() as one:
+        yield one
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    """Where the registry's blobs are kept; it answers with DATA."""
+    with Recorder(DATA) as one:
+        yield one
+
+
+@pytest.fixture
+def task() -> Iterator[Patient]:
+    with Patient() as running:
+        yield running
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer, and each piece of it, is waited for this long only."""
+    monkeypatch.setitem(Client.request.__kwdefaults__, "patience", PATIENCE)
+
+
+# Connections that break
+
+
+def test_a_blob_cut_at_every_tenth_is_whole_and_no_byte_comes_twice(
+    registry: ScriptedRegistry, task: Patient, tmp_path: Path
+) -> None:
+    one = image([DATA], codec="none")
+    hold(registry, "app", one, tag="1")
+    registry.faults += cuts("GET", sha256(DATA), TENTH)
+    copy([f"docker://{registry.host}/app:1"], reading(task), Writing(f"{tmp_path}/layout/"))
+    assert one.blobs == places.blobs(tmp_path / "layout")
+    asked = [request.headers.get("range", "") for request in registry.sent("GET", sha256(DATA))]
+    assert ["", *(f"bytes={n * TENTH}-" for n in range(1, 11))] == asked
+    assert len(DATA) + len(one.config) == registry.bytes_served
+
+
+@pytest.mark.parametrize("tenth", range(10))
+def test_a_blob_cut_once_goes_on_where_it_was_cut(tenth: int, registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", cut_response=tenth * TENTH, times=1))
+    assert DATA == checked(registry, task)
+    assert ["", f"bytes={tenth * TENTH}-" if tenth else ""] == ranges(registry)
+    assert len(DATA) == registry.bytes_served
+
+
+def test_a_read_from_the_middle_that_is_cut_goes_on(registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", cut_response=TENTH, times=1))
+    assert DATA[55_555:] == read(registry, task, offset=55_555)
+    assert ["bytes=55555-", "bytes=65555-"] == ranges(registry)
+
+
+@pytest.mark.parametrize("cut", [-1, 0], ids=["no answer", "no body"])
+def test_a_connection_that_always_breaks_is_given_up(cut: int, registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", cut_response=cut))
+    with pytest.raises(TransportError, match="the connection was cut"):
+        read(registry, task)
+    assert RETRIES + 1 == len(registry.sent("GET"))
+    assert RETRIES == len(task.pauses) == len(task.told("retry"))
+
+
+def test_a_blob_that_always_breaks_a_little_further_on_is_given_up_some_day(
+    registry: ScriptedRegistry, task: Patient
+) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", cut_response=7))
+    with pytest.raises(TransportError, match="the connection was cut"):
+        read(registry, task)
+    assert len(registry.sent("GET")) <= 150
+
+
+def test_a_document_that_is_cut_is_fetched_again(registry: ScriptedRegistry, task: Patient) -> None:
+    hold(registry, "app", image([ONE]), tag="1")
+    registry.faults.append(Fault("GET", "/manifests/", cut_response=20, times=1))
+    assert image([ONE]).digest == str(client(registry, task).document("app", "1").digest)
+
+
+def test_a_list_that_is_cut_is_fetched_again(registry: ScriptedRegistry, task: Patient) -> None:
+    hold(registry, "app", image([ONE]), tag="1")
+    registry.faults.append(Fault("GET", "/tags/", cut_response=5, times=1))
+    assert ["1"] == client(registry, task).tags("app")
+
+
+# Silence
+
+
+def test_a_silent_registry_is_asked_again(registry: ScriptedRegistry, task: Patient, impatient: None) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", hang=60, times=1))
+    assert DATA == checked(registry, task)
+
+
+def test_a_registry_that_falls_silent_within_a_blob_is_asked_for_the_rest(
+    registry: ScriptedRegistry, task: Patient, impatient: None
+) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", cut_response=4 * TENTH, hang=60, times=1))
+    assert DATA == checked(registry, task)
+    assert ["", f"bytes={4 * TENTH}-"] == ranges(registry)
+
+
+def test_a_registry_that_stays_silent_is_given_up(registry: ScriptedRegistry, task: Patient, impatient: None) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", hang=60))
+    began = time.monotonic()
+    with pytest.raises(TransportError, match="does not answer in time"):
+        read(registry, task)
+    assert RETRIES + 1 == len(registry.sent("GET"))
+    assert time.monotonic() - began < (RETRIES + 1) * PATIENCE + 2
+
+
+# Bodies that are not what was asked for
+
+
+def test_a_short_body_is_completed(registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", resize=-30, times=1))
+    assert DATA == checked(registry, task)
+    assert ["", f"bytes={len(DATA) - 30}-"] == ranges(registry)
+
+
+def test_bodies_that_are_always_short_are_an_integrity_error(registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", resize=-30))
+    with pytest.raises(IntegrityError):
+        checked(registry, task)
+    assert len(registry.sent("GET")) <= 2 * RETRIES
+
+
+def test_a_blob_shorter_than_stated_is_an_integrity_error(registry: ScriptedRegistry, task: Patient) -> None:
+    with pytest.raises(IntegrityError):  # the registry answers 416 to who wants more
+        read(registry, task, size=len(DATA) + 1)
+    assert ["", f"bytes={len(DATA)}-"] == ranges(registry)
+    assert 416 == registry.sent("GET")[1].status
+
+
+def test_a_body_that_is_too_long_is_an_integrity_error_and_not_read_to_its_end(
+    registry: ScriptedRegistry, task: Patient
+) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", resize=50 * MiB))
+    with pytest.raises(IntegrityError, match="longer than its stated size"):
+        checked(registry, task)
+    assert 1 == len(registry.sent("GET"))
+    assert registry.bytes_served < 20 * MiB
+
+
+def test_a_content_length_beyond_the_body_is_a_broken_connection(registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", resize=-30, lie=True, times=1))
+    assert DATA == checked(registry, task)
+
+
+def test_what_follows_the_content_length_is_not_of_the_blob(registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", resize=30, lie=True))
+    asking = client(registry, task)
+    registry.put_blob("app", DATA)
+    for _ in range(2):  # nor of the next answer on that connection
+        assert DATA == b"".join(blobs.fetch(asking, "app", digest(DATA), len(DATA)))
+
+
+def test_a_body_without_a_length_is_read_to_its_end(registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", chunked=True))
+    assert DATA == checked(registry, task)
+
+
+def test_a_layer_labelled_as_an_encoded_body_stays_as_it_is(registry: ScriptedRegistry, task: Patient) -> None:
+    one = image([ONE])  # in gzip
+    hold(registry, "app", one, tag="1")
+    registry.faults.append(Fault("GET", "/", encoding="label"))
+    (layer,) = layers(opened(registry, "app:1", task))
+    assert one.layers[0] == b"".join(layer.chunks())
+
+
+@pytest.mark.parametrize("data", [DATA, bytes(100_000)], ids=["longer", "shorter"])
+def test_a_body_that_really_was_encoded_is_an_integrity_error(
+    data: bytes, registry: ScriptedRegistry, task: Patient
+) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", encoding="gzip"))
+    with pytest.raises(IntegrityError):
+        checked(registry, task, data)
+
+
+def test_wrong_bytes_of_a_layer_end_the_pull_with_5_and_nothing_is_stored(
+    registry: ScriptedRegistry, task: Patient, tmp_path: Path
+) -> None:
+    hold(registry, "app", image([DATA], codec="none"), tag="1")
+    registry.faults.append(Fault("GET", sha256(DATA), flip=-1))
+    with pytest.raises(IntegrityError) as caught:
+        copy([f"docker://{registry.host}/app:1"], reading(task), Writing(f"{tmp_path}/layout/"))
+    assert 5 == caught.value.exit_code
+    assert caught.value.where is not None and sha256(DATA) in caught.value.where
+    left = list(tmp_path.rglob("*"))
+    assert [] == [path for path in left if digest(DATA).encoded in path.name or path.name == "index.json"]
+
+
+def test_wrong_bytes_of_a_document_are_an_integrity_error(registry: ScriptedRegistry, task: Patient) -> None:
+    hold(registry, "app", image([ONE]), tag="1")
+    registry.faults.append(Fault("GET", "/manifests/", flip=30))
+    for name in (digest(image([ONE]).raw), "1"):  # by tag: the header names another digest
+        with pytest.raises(IntegrityError):
+            client(registry, task).document("app", name)
+
+
+def test_a_tag_whose_header_lies_is_an_integrity_error(registry: ScriptedRegistry, task: Patient) -> None:
+    hold(registry, "app", image([ONE]), tag="1")
+    registry.faults.append(Fault("GET", "/manifests/", headers={"Docker-Content-Digest": sha256(b"another")}))
+    with pytest.raises(IntegrityError):
+        opened(registry, "app:1", task)
+
+
+@pytest.mark.parametrize("header", [None, "nonsense"])
+def test_without_a_header_that_says_a_digest_it_is_computed(
+    header: str | None, registry: ScriptedRegistry, task: Patient
+) -> None:
+    hold(registry, "app", image([ONE]), tag="1")
+    name = "Docker-Content-Digest"
+    registry.faults.append(Fault("GET|HEAD", "/", drop=(name,), headers={} if header is None else {name: header}))
+    asking = client(registry, task)
+    assert image([ONE]).digest == str(asking.document("app", "1").digest)
+    assert image([ONE]).digest == str(asking.document_digest("app", "1"))
+
+
+def test_a_document_of_more_than_4_mib_is_beyond_the_limit(registry: ScriptedRegistry, task: Patient) -> None:
+    registry.put_manifest("app", mediatypes.OCI_MANIFEST, b" " * (4 * MiB + 1), "1")
+    for chunked in (False, True):
+        registry.faults[:] = [Fault("GET", "/manifests/", chunked=chunked)]
+        with pytest.raises(LimitError):
+            client(registry, task).document("app", "1")
+
+
+def test_a_manifest_that_is_called_an_index_is_refused(registry: ScriptedRegistry, task: Patient) -> None:
+    registry.put_manifest("app", mediatypes.OCI_INDEX, image([ONE]).raw, "1")
+    with pytest.raises(FormatError):
+        opened(registry, "app:1", task)
+
+
+@pytest.mark.parametrize("said", ["application/json", "text/plain; charset=utf-8", ""])
+def test_a_content_type_that_says_nothing_is_overlooked(said: str, registry: ScriptedRegistry, task: Patient) -> None:
+    hold(registry, "app", image([ONE]), tag="1")
+    registry.faults.append(Fault("GET", "/manifests/", headers={"Content-Type": said}))
+    assert mediatypes.OCI_MANIFEST == opened(registry, "app:1", task).root.media_type  # type: ignore[attr-defined]
+
+
+# Ranges
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"ignore_range": True}, {"range_shift": 5}, {"range_shift": -5}, {"drop": ("Content-Range",)},
+     {"headers": {"Content-Range": "bytes nonsense"}}],
+    ids=["ignored", "later", "earlier", "unsaid", "nonsense"],
+)  # fmt: skip
+def test_a_registry_that_cannot_do_ranges_is_read_from_the_start(
+    answer: dict[str, object], registry: ScriptedRegistry, task: Patient
+) -> None:
+    registry.faults += [*cuts("GET", "/blobs/", 5 * TENTH, 1), Fault("GET", "/blobs/", after=1, **answer)]  # type: ignore[arg-type]
+    assert DATA == checked(registry, task)
+    assert len(registry.sent("GET")) <= 3
+
+
+def test_the_first_bytes_are_had_from_a_registry_that_cannot_do_ranges(registry: ScriptedRegistry, task: Patient) -> None:
+    one = one_layer(registry, 3 * MiB)
+    registry.faults.append(Fault("GET", "/blobs/", ignore_range=True))
+    (layer,) = layers(opened(registry, "app:1", task))
+    assert one.layers[0][100:200] == layer.pread(100, 100)
+
+
+# Answers that may be another one in a moment
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_an_answer_that_may_pass_is_waited_out(status: int, registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", status=status, times=2))
+    assert DATA == checked(registry, task)
+    assert 3 == len(registry.sent("GET"))
+    assert 2 == len(task.pauses) == len(task.told("retry"))
+    assert f"{registry.host}: " in task.told("retry")[0].text
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("path", ["/blobs/", "/manifests/", "/tags/"])
+def test_an_answer_that_stays_is_an_error_after_so_many_attempts(
+    path: str, status: int, registry: ScriptedRegistry, task: Patient
+) -> None:
+    hold(registry, "app", image([ONE]), tag="1")
+    registry.faults.append(Fault("GET", path, status=status))
+    asking = client(registry, task)
+    with pytest.raises(TransportError) as caught:
+        if path == "/blobs/":
+            list(blobs.fetch(asking, "app", digest(ONE), len(ONE)))
+        elif path == "/manifests/":
+            asking.document("app", "1")
+        else:
+            asking.tags("app")
+    assert 8 == caught.value.exit_code
+    assert ("too many requests" if status == 429 else str(status)) in caught.value.what
+    assert RETRIES + 1 == len(registry.sent("GET", path))
+    assert RETRIES == len(task.pauses) == len(task.told("retry"))
+
+
+def test_attempts_are_longer_apart_each_time(registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", status=500))
+    with pytest.raises(TransportError):
+        read(registry, task)
+    assert sorted(task.pauses) == task.pauses
+    assert 0 < task.pauses[0] < task.pauses[-1] < 60
+
+
+@pytest.mark.parametrize(("asked", "waited"), [("7", 7.0), ("0", 0.0), ("100000", 60.0)])
+def test_the_registry_says_how_long_to_wait(asked: str, waited: float, registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", status=429, headers={"Retry-After": asked}, times=1))
+    assert DATA == checked(registry, task)
+    assert [waited] == task.pauses
+
+
+def test_the_registry_says_until_when_to_wait(registry: ScriptedRegistry, task: Patient) -> None:
+    at = formatdate(time.time() + 30, usegmt=True)
+    registry.faults.append(Fault("GET", "/blobs/", status=503, headers={"Retry-After": at}, times=1))
+    assert DATA == checked(registry, task)
+    assert 25 < task.pauses[0] < 31
+
+
+@pytest.mark.parametrize("asked", ["soon", "-5", "Thu, 01 Jan 1970 00:00:00 GMT", "1e400"])
+def test_nonsense_about_waiting_harms_nothing(asked: str, registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", status=503, headers={"Retry-After": asked}, times=1))
+    assert DATA == checked(registry, task)
+    assert 0 <= task.pauses[0] < 2
+
+
+def test_a_bad_request_is_told_as_one_also_where_it_is_the_first_of_all(registry: ScriptedRegistry, task: Patient) -> None:
+    """A registry that may have TLS is tried with it after a 400, which is what a TLS server says to plain HTTP."""
+    registry.put_blob("app", DATA)
+    registry.faults.append(Fault("GET", "/blobs/", status=400))
+    asking = client(registry, task)
+    for _ in range(2):
+        with pytest.raises(TransportError, match="scripted") as caught:
+            list(blobs.fetch(asking, "app", digest(DATA), len(DATA)))
+        assert 8 == caught.value.exit_code
+    registry.faults.clear()
+    assert DATA == b"".join(blobs.fetch(asking, "app", digest(DATA), len(DATA)))
+    assert [] == task.pauses
+
+
+def test_what_is_not_there_is_not_asked_for_again(registry: ScriptedRegistry, task: Patient) -> None:
+    hold(registry, "app", image([ONE]), tag="1")
+    with pytest.raises(NotFoundError):
+        list(blobs.fetch(client(registry, task), "app", digest(DATA), len(DATA)))
+    with pytest.raises(NotFoundError, match="no such tag"):
+        opened(registry, "app:2", task)
+    assert 2 == len(registry.sent("GET"))
+    assert [] == task.pauses

@@ -1,0 +1,156 @@
+"""Where a registry sends us on, and lists of several pages: what is followed, and what goes there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.copying import ONE
+from support.images import image
+from support.registries import (
+    DATA,
+    INSECURE,
+    PASSWORD,
+    TENTH,
+    USER,
+    Patient,
+    authfile,
+    checked,
+    client,
+    cuts,
+    digest,
+    hold,
+    ranges,
+    read,
+)
+from support.registry import BasicAuth, Fault, Recorder, ScriptedRegistry, certificates
+
+from ocitool.errors import FormatError, OcitoolError, TransportError
+from ocitool.spec import mediatypes
+from ocitool.transports.registry import blobs
+from ocitool.transports.registry.access import Access
+from ocitool.transports.registry.client import Client
+
+
+@pytest.fixture
+def registry() -> Iterator[ScriptedRegistry]:
+    with ScriptedRegistry() as one:
+        yield one
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    """Where the registry's blobs are kept; it answers with DATA."""
+    with Recorder(DATA) as one:
+        yield one
+
+
+@pytest.fixture
+def task() -> Iterator[Patient]:
+    with Patient() as running:
+        yield running
+
+
+# Redirects
+
+
+def test_where_the_registry_sends_us_no_authorization_goes_and_ranges_do(
+    recorder: Recorder, task: Patient, tmp_path: Path
+) -> None:
+    with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry:
+        access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
+        registry.put_blob("app", DATA)
+        signed = f"{recorder.url}/store/1?sig=a%2Fb%3D&x=&y=1+2"
+        registry.faults.append(Fault("GET", "/blobs/", redirect=signed))
+        recorder.faults += cuts("GET", "/store/", TENTH, 1)
+        coming = blobs.fetch(client(registry, task, access), "app", digest(DATA), len(DATA))
+        assert DATA == b"".join(coming)
+        assert all("authorization" in one.headers for one in registry.sent()[1:])
+        assert len(registry.sent()) > 2
+    assert ["", f"bytes={TENTH}-"] == ranges(recorder)
+    assert ["/store/1?sig=a%2Fb%3D&x=&y=1+2"] * 2 == [one.path for one in recorder.requests]
+    assert [] == [one for one in recorder.requests if "authorization" in one.headers]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_every_kind_of_redirect_is_followed(
+    status: int, registry: ScriptedRegistry, recorder: Recorder, task: Patient
+) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", status=status, redirect=f"{recorder.url}/store"))
+    assert DATA == checked(registry, task)
+
+
+def test_an_address_that_has_expired_is_asked_for_again(registry: ScriptedRegistry, recorder: Recorder, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", redirect=f"{recorder.url}/store"))
+    recorder.faults += [Fault("GET", cut_response=TENTH, times=1), Fault("GET", status=403, after=1, times=1)]
+    assert DATA == checked(registry, task)
+    assert 3 == len(registry.sent("GET"))
+    assert ["", f"bytes={TENTH}-", f"bytes={TENTH}-"] == ranges(recorder)
+
+
+def test_redirects_that_lead_to_themselves_end(registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", redirect="{path}"))
+    with pytest.raises(TransportError, match="redirects"):
+        read(registry, task)
+    assert len(registry.sent("GET")) <= 10
+
+
+def test_from_tls_nobody_is_sent_to_an_address_without(recorder: Recorder, task: Patient, tmp_path: Path) -> None:
+    made = certificates(tmp_path)
+    with ScriptedRegistry(tls=made.server) as registry:
+        registry.put_blob("app", DATA)
+        registry.faults.append(Fault("GET", "/blobs/", redirect=f"{recorder.url}/store"))
+        asking = Client(registry.host, Access(ca=made.ca), task)
+        with pytest.raises(TransportError, match="without TLS"):
+            list(blobs.fetch(asking, "app", digest(DATA), len(DATA)))
+        assert 1 == len(registry.sent("GET"))
+    assert [] == recorder.requests
+
+
+def test_an_error_of_where_we_were_sent_names_that_host(registry: ScriptedRegistry, task: Patient) -> None:
+    with Recorder() as gone:
+        host = gone.host
+    registry.faults.append(Fault("GET", "/blobs/", redirect=f"http://{host}/store?sig=secret"))
+    with pytest.raises(TransportError) as caught:
+        read(registry, task)
+    assert host in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+# Lists
+
+
+def test_all_pages_of_tags_are_read(task: Patient) -> None:
+    with ScriptedRegistry(page=2) as registry:
+        for n in range(5):
+            registry.put_manifest("app", mediatypes.OCI_MANIFEST, image([ONE]).raw, f"v{n}")
+        assert [f"v{n}" for n in range(5)] == client(registry, task).tags("app")
+        assert 3 == len(registry.sent("GET", "/tags/list"))
+
+
+def test_pages_that_lead_back_to_themselves_end(registry: ScriptedRegistry, task: Patient) -> None:
+    hold(registry, "app", image([ONE]), tag="1")
+    registry.faults.append(Fault("GET", "/tags/", headers={"Link": '</v2/app/tags/list?n=100>; rel="next"'}))
+    with pytest.raises(OcitoolError, match="back to themselves"):
+        client(registry, task).tags("app")
+    assert len(registry.sent("GET", "/tags/list")) <= 3
+
+
+def test_a_page_at_another_host_is_not_asked_for(task: Patient, tmp_path: Path) -> None:
+    with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry, Recorder(b'{"tags": ["other"]}') as other:
+        hold(registry, "app", image([ONE]), tag="1")
+        registry.faults.append(Fault("GET", "/tags/", headers={"Link": f'<{other.url}/v2/app/tags/list>; rel="next"'}))
+        access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
+        with pytest.raises(FormatError, match="another registry"):
+            client(registry, task, access).tags("app")
+        assert [] == other.requests
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[1]", b'{"tags": 3}', b'{"tags": [3, {}, "1"]}', b"[" * 100_000])
+def test_a_list_that_is_none_is_an_error_or_empty(body: bytes, registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/tags/", status=200, body=body))
+    try:
+        assert client(registry, task).tags("app") in ([], ["1"])
+    except FormatError as error:
+        assert 4 == error.exit_code
