@@ -15,7 +15,7 @@ from ocitool.errors import FormatError, UsageError
 
 LOCAL = ("docker-archive", "oci-archive", "oci")
 REGISTRY = "docker"
-_PREFIX = "docker://"
+PREFIX = "docker://"
 DEFAULT_HOST = "docker.io"
 
 
@@ -58,7 +58,7 @@ class Repository(NamedTuple):
 
     def __str__(self) -> str:
         tag, digest = f":{self.tag}" if self.tag else "", f"@{self.digest}" if self.digest else ""
-        return f"{_PREFIX}{self.name}{tag}{digest}"
+        return f"{PREFIX}{self.name}{tag}{digest}"
 
 
 def parse(text: str) -> Reference:
@@ -67,8 +67,8 @@ def parse(text: str) -> Reference:
         raise UsageError(
             "this version reads no engines (docker-daemon:)", text, hint="save the image to an archive first"
         )
-    if text.startswith(_PREFIX):
-        return Reference(text, REGISTRY, text[len(_PREFIX) :])
+    if text.startswith(PREFIX):
+        return Reference(text, REGISTRY, text[len(PREFIX) :])
     for transport in LOCAL:
         if text.startswith(transport + ":"):
             details = text[len(transport) + 1 :]
@@ -85,7 +85,7 @@ def repository(details: str) -> Repository:
     a host only with a dot or colon in it, or as `localhost`; a path of one part at Docker Hub is in `library/`.
 
     Raises `UsageError`."""
-    where = _PREFIX + details
+    where = PREFIX + details
     rest, at, stated = details.partition("@")
     try:
         digest = Digest.parse(stated) if at else None
@@ -117,10 +117,10 @@ def host_name(text: str) -> str:
 
 def host_of(text: str) -> str | None:
     """The host that a reference names, None where it names a file."""
-    if not text.startswith(_PREFIX):
+    if not text.startswith(PREFIX):
         return None
-    first, slash, rest = text[len(_PREFIX) :].partition("/")
-    if is_host(first) or (first and slash and not rest):
+    first, slash, _ = text[len(PREFIX) :].partition("/")
+    if is_host(first):
         return host_name(first)
     return DEFAULT_HOST if slash or first else None
 

@@ -10,12 +10,11 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from ocitool import reference
+from ocitool.cli.options import Host
 from ocitool.errors import UsageError
 from ocitool.transports.registry import Access
 
-__all__ = ["NO_ACCESS", "Access", "registries"]
-
-NO_ACCESS = Access()
+__all__ = ["Access", "registries"]
 
 _Text = str | None
 _OPTIONS: dict[str, tuple[Any, Any]] = {
@@ -67,7 +66,8 @@ def registries(command: Callable[..., None]) -> Callable[..., None]:
 def _access(asked: dict[str, Any], given: dict[str, Any]) -> Access:
     insecure = set(map(reference.host_name, asked["insecure_host"] or ()))
     if asked["insecure"]:
-        hosts = {host for word in _words(given) if (host := reference.host_of(word)) is not None}
+        found = (word if isinstance(word, Host) else reference.host_of(word) for word in _words(given))
+        hosts = {host for host in found if host is not None}
         if len(hosts) > 1:
             raise UsageError(
                 f"--insecure, and the command names {len(hosts)} registries", ", ".join(sorted(hosts)),

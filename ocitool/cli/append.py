@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
-from ocitool.cli.access import NO_ACCESS, Access, registries
+from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -46,7 +46,8 @@ def append(
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
-    access: Access = NO_ACCESS,
+    *,
+    access: Access,
 ) -> None:
     """Write SRC to DEST with layers on top; all that it had is copied byte for byte. Owners, modes and times of a directory's
     files are those on disk; whiteout devices and opaque marks of an upper directory become the layer's."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
-from ocitool.cli.access import NO_ACCESS, Access, registries
+from ocitool.cli.access import Access, registries
 from ocitool.operations import listing
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -34,7 +34,8 @@ def cat(
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
-    access: Access = NO_ACCESS,
+    *,
+    access: Access,
 ) -> None:
     """Print a file of the merged file system, or of one layer, byte for byte."""
     terminal = sys.stdout.isatty()  # the file is printed while it is read: there it would stand among the bars

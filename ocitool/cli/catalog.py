@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
-from ocitool.cli.access import NO_ACCESS, Access, registries
+from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -20,12 +20,15 @@ Examples:
 @app.command(epilog=_EXAMPLES, short_help="List the repositories of a registry.")
 @registries
 def catalog(
-    host: Annotated[str, typer.Argument(metavar="HOST", parser=o.registry, help="[docker://]HOST[:PORT].", show_default=False)],
+    host: Annotated[
+        o.Host, typer.Argument(metavar="HOST", parser=o.registry, help="[docker://]HOST[:PORT].", show_default=False)
+    ],
     format: o.FormatOption = o.Format.text,
     report: o.ReportOption = None,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
-    access: Access = NO_ACCESS,
+    *,
+    access: Access,
 ) -> None:
     """List the repositories of a registry, a line each. Not every registry keeps a catalogue, or shows it."""
     with o.running(quiet=quiet, access=access) as reading:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
-from ocitool.cli.access import NO_ACCESS, Access, registries
+from ocitool.cli.access import Access, registries
 from ocitool.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -66,7 +66,8 @@ def copy(
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
-    access: Access = NO_ACCESS,
+    *,
+    access: Access,
 ) -> None:
     """Copy images, their layers and documents byte for byte, to where DEST says: an archive (*.tar, .tar.gz, .tar.zst,
     docker-archive:FILE, oci-archive:FILE, - for standard output), an OCI layout (a directory, oci:DIR:TAG), or a registry

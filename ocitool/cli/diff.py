@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
-from ocitool.cli.access import NO_ACCESS, Access, registries
+from ocitool.cli.access import Access, registries
 from ocitool.operations import diff as operation
 from ocitool.operations.diff.rules import rule
 
@@ -57,7 +57,8 @@ def diff(
     quiet: o.Quiet = False,
     no_color: o.NoColor = False,
     debug: o.Debug = False,
-    access: Access = NO_ACCESS,
+    *,
+    access: Access,
 ) -> None:
     """Show what changed between two images: layers, files, configuration, and what caused it."""
     o.one_or_all(platform, all_platforms)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
-from ocitool.cli.access import NO_ACCESS, Access, registries
+from ocitool.cli.access import Access, registries
 from ocitool.operations import inspect as operation
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -49,7 +49,8 @@ def inspect(
     quiet: o.Quiet = False,
     no_color: o.NoColor = False,
     debug: o.Debug = False,
-    access: Access = NO_ACCESS,
+    *,
+    access: Access,
 ) -> None:
     """Show what an image is, layer by layer. Opens no layer unless --files or --verify asks."""
     o.one_or_all(platform, all_platforms)

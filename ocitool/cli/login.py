@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ocitool import reference
 from ocitool.cli import options as o
-from ocitool.cli.access import NO_ACCESS, Access, registries
+from ocitool.cli.access import Access, registries
 from ocitool.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -27,7 +26,7 @@ _LONGEST = 1 << 16
 @registries
 def login(
     host: Annotated[
-        str, typer.Argument(metavar="HOST", parser=o.registry, help="The registry, as in references.", show_default=False)
+        o.Host, typer.Argument(metavar="HOST", parser=o.registry, help="The registry, as in references.", show_default=False)
     ],
     username: Annotated[str, typer.Option("--username", "-u", metavar="NAME", help="Who.", show_default=False)],
     password_stdin: Annotated[
@@ -35,20 +34,20 @@ def login(
     ] = False,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
-    access: Access = NO_ACCESS,
+    *,
+    access: Access,
 ) -> None:
     """Ask a registry whether it takes a user's name and password, and keep them: with the credential helper that the file of
     credentials names, else in that file. The password comes from standard input only; on a terminal it is not shown."""
-    name = reference.host_of(host) or ""
     if ":" in username or not username:
         raise UsageError("a user's name has no colon and is not empty")
     password = _password()
     with o.running(quiet=quiet, access=access) as reading:
         from ocitool.operations import login as operation
 
-        where = operation.login(name, username, password, reading)
+        where = operation.login(host, username, password, reading)
     if not quiet:
-        print(f"logged in to {name}, kept in {where}")
+        print(f"logged in to {host}, kept in {where}")
 
 
 def _password() -> str:

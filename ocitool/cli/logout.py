@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ocitool import reference
 from ocitool.cli import options as o
-from ocitool.cli.access import NO_ACCESS, Access, registries
+from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -22,16 +21,17 @@ Examples:
 @registries
 def logout(
     host: Annotated[
-        str, typer.Argument(metavar="HOST", parser=o.registry, help="The registry, as in references.", show_default=False)
+        o.Host, typer.Argument(metavar="HOST", parser=o.registry, help="The registry, as in references.", show_default=False)
     ],
     quiet: o.Quiet = False,
     debug: o.Debug = False,
-    access: Access = NO_ACCESS,
+    *,
+    access: Access,
 ) -> None:
     """Forget the name and password that are kept for a registry. Exit code 3: there are none."""
     with o.running(quiet=quiet, access=access) as reading:
         from ocitool.operations import login as operation
-        name = reference.host_of(host) or ""
-        operation.logout(name, reading)
+
+        operation.logout(host, reading)
     if not quiet:
-        print(f"logged out of {name}")
+        print(f"logged out of {host}")

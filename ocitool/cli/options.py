@@ -77,17 +77,21 @@ def at_registry(text: str) -> str:
 
     if text == "-" or os.path.exists(text) or text.startswith(tuple(f"{name}:" for name in reference.LOCAL)):
         raise UsageError("a registry's image is needed, and this is a file", text, hint="ocitool copy takes files")
-    return f"docker://{text}"
+    return reference.PREFIX + text
 
 
-def registry(text: str) -> str:
-    """A registry's host, whose `docker://` may be left out, with it. Raises `UsageError`."""
+class Host(str):
+    """A registry's host, as it stands in references."""
+
+
+def registry(text: str) -> Host:
+    """With `docker://` or without. Raises `UsageError`."""
     from ocitool import reference
 
-    host = text.removeprefix("docker://").rstrip("/")
+    host = text.removeprefix(reference.PREFIX).rstrip("/")
     if "/" in host:
-        raise UsageError("a registry is needed, without a repository", text, hint=f"docker://{host.partition('/')[0]}")
-    return f"docker://{reference.host_name(host)}/"
+        raise UsageError("a registry is needed, without a repository", text, hint=reference.PREFIX + host.partition("/")[0])
+    return Host(reference.host_name(host))
 
 
 class Listed(list[str]):

@@ -8,7 +8,7 @@ import typer
 
 from ocitool.cli import copy as c
 from ocitool.cli import options as o
-from ocitool.cli.access import NO_ACCESS, Access, registries
+from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -49,7 +49,8 @@ def pull(
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
-    access: Access = NO_ACCESS,
+    *,
+    access: Access,
 ) -> None:
     """Fetch an image from a registry, verified: the short form of `copy docker://REF DEST`."""
     o.one_or_all(platform, all_platforms)

@@ -8,7 +8,7 @@ import typer
 
 from ocitool.cli import copy as c
 from ocitool.cli import options as o
-from ocitool.cli.access import NO_ACCESS, Access, registries
+from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -46,7 +46,8 @@ def push(
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
-    access: Access = NO_ACCESS,
+    *,
+    access: Access,
 ) -> None:
     """Send an image to a registry: the short form of `copy SRC docker://REF`."""
     o.one_or_all(platform, all_platforms)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
-from ocitool.cli.access import NO_ACCESS, Access, registries
+from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -56,7 +56,8 @@ def repack(
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
-    access: Access = NO_ACCESS,
+    *,
+    access: Access,
 ) -> None:
     """Write the image in DIR to DEST, with what was edited in DIR/rootfs. Nothing edited: the same image, to the digest."""
     from ocitool.operations.repack import Question

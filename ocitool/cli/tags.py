@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options as o
-from ocitool.cli.access import NO_ACCESS, Access, registries
+from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -26,7 +26,8 @@ def tags(
     report: o.ReportOption = None,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
-    access: Access = NO_ACCESS,
+    *,
+    access: Access,
 ) -> None:
     """List the tags of a repository, a line each, in the registry's order."""
     with o.running(quiet=quiet, access=access) as reading:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ocitool.cli import options as o
-from ocitool.cli.access import NO_ACCESS, Access, registries
+from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -58,7 +58,8 @@ def unpack(
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
-    access: Access = NO_ACCESS,
+    *,
+    access: Access,
 ) -> None:
     """Unpack an image; every layer is verified on the way, and DEST is whole or not there."""
     from ocitool.errors import UsageError

@@ -10,7 +10,7 @@ import typer
 
 from ocitool import limits
 from ocitool.cli import options as o
-from ocitool.cli.access import NO_ACCESS, Access, registries
+from ocitool.cli.access import Access, registries
 from ocitool.errors import UsageError
 from ocitool.operations import validate as operation
 
@@ -42,7 +42,7 @@ Exit: 0 no error (warnings are none), 1 for any finding of severity error.
 @app.command(epilog=_EXAMPLES, short_help="Check images deeply.")
 @registries
 def validate(
-    refs: Annotated[list[str], typer.Argument(metavar="REF...", help="Image files, or documents with --as.")],
+    refs: Annotated[list[str], typer.Argument(metavar="REF...", help="Images, or documents with --as.")],
     as_: Annotated[Kind | None, typer.Option("--as", help="Check one bare document of this kind.")] = None,
     format: o.FormatOption = o.Format.text,
     report: o.ReportOption = None,
@@ -50,7 +50,8 @@ def validate(
     quiet: o.Quiet = False,
     no_color: o.NoColor = False,
     debug: o.Debug = False,
-    access: Access = NO_ACCESS,
+    *,
+    access: Access,
 ) -> None:
     """Check images deeply: schemas, digests, sizes, diff_ids, history, tar rules. Reads and hashes everything."""
     if refs.count("-") > 1:

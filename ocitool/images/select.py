@@ -152,7 +152,7 @@ def targets(opened: Opened) -> tuple[Target, ...]:
     groups: dict[tuple[str, ...] | Digest, list[Listed]] = {}
     for entry in tops:
         # Manifests of several platforms under one name are one image, as if an index stood between.
-        key = entry.tags if entry.tags or entry.kind == "attestation" or _platformed(entry) else entry.descriptor.digest
+        key = entry.tags if entry.tags or entry.kind == "attestation" or entry.descriptor.platform else entry.descriptor.digest
         group = groups.setdefault(key, [])
         if entry.descriptor.digest not in (other.descriptor.digest for other in group):
             group.append(entry)
@@ -191,10 +191,6 @@ def _split(groups: dict[tuple[str, ...] | Digest, list[Listed]]) -> list[list[Li
         else:
             found.append(group)
     return found
-
-
-def _platformed(entry: Listed) -> bool:
-    return entry.descriptor.platform is not None
 
 
 def _flat(source: Source, index: Index, tags: tuple[str, ...]) -> Iterator[Listed]:

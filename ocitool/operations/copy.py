@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from ocitool import reference
 from ocitool.blob import unopened
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, NotFoundError
+from ocitool.errors import FormatError, NotFoundError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import index as indexes
 from ocitool.images import select
@@ -23,6 +23,7 @@ from ocitool.operations.pieces import claimed, kept
 from ocitool.operations.reading import Reading
 from ocitool.operations.tags import tags as repository_tags
 from ocitool.operations.writing import Output, Writer, Writing, Written
+from ocitool.reference import Repository
 from ocitool.spec.manifest import named
 from ocitool.transports import destination
 from ocitool.transports.opening import Opened
@@ -46,6 +47,8 @@ def copy(
     Nothing is made anew but the manifest of an image that has none, and what `writing.compression` asks for.
     """
     destination.parse(writing.destination)  # before anything is read: wrong words cost nothing
+    if tags and all(_repository(word) is None for word in references):
+        raise UsageError("--tags is for a repository that is named without a tag", ", ".join(references))
     opened = _opened([one for word in references for one in _expanded(word, tags, reading)], reading)
     with Writer(writing, reading) as writer:
         outputs: list[Output] = []
@@ -62,15 +65,21 @@ def copy(
 
 def _expanded(word: str, tags: Sequence[str], reading: Reading) -> list[str]:
     """A repository without a tag, as one reference for each of its tags that is asked for."""
-    if not tags or reference.host_of(word) is None:
-        return [word]
-    where = reference.repository(reference.parse(word).details)
-    if where.tag or where.digest:
+    where = _repository(word)
+    if not tags or where is None:
         return [word]
     chosen = [tag for tag in repository_tags(word, reading).tags if any(fnmatchcase(tag, glob) for glob in tags)]
     if not chosen:
         raise NotFoundError(f"no tag matches {' or '.join(tags)}", str(where))
     return [str(where._replace(tag=tag)) for tag in chosen]
+
+
+def _repository(word: str) -> Repository | None:
+    """The repository that a reference names without a tag or digest."""
+    if reference.host_of(word) is None:
+        return None
+    where = reference.repository(reference.parse(word).details)
+    return where if where.tag is None and where.digest is None else None
 
 
 def _opened(references: Sequence[str], reading: Reading) -> list[Opened]:
@@ -94,8 +103,8 @@ def _with_referrers(source: Source, outputs: Sequence[Output], writer: Writer) -
             continue
         names = (one.tag,) if one.tag is not None else ()
         descriptor = one.descriptor._replace(fields=named(one.descriptor.fields, {}))
-        output = revising.whole(source, descriptor, names, closure(source, descriptor), writer)
-        found.append(output._replace(subject=one.subject, images=(), docker=None))
+        output = revising.as_it_is(source, descriptor, names, closure(source, descriptor), writer)
+        found.append(output._replace(subject=one.subject))
     return found
 
 

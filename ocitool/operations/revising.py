@@ -152,8 +152,7 @@ class _Parts:
         except NotFoundError:
             _tell_absent(self._source, [descriptor], self._writer)
             return
-        stays = whole(self._source, descriptor, (), found, self._writer)
-        self._add(stays._replace(images=()))  # what is no entry of an image is not told as one
+        self._add(as_it_is(self._source, descriptor, (), found, self._writer))
 
     def _add(self, part: Output) -> None:
         for row in part.blobs:
@@ -164,24 +163,21 @@ class _Parts:
 
 
 def whole(source: Source, descriptor: Descriptor, names: Sequence[str], found: Closure, writer: Writer) -> Output:
-    """Everything below a descriptor as it is."""
+    """Everything below a descriptor as it is, with the images that are there."""
+    images = tuple(_kept(source, d, m, names) for d, m in found.manifests if m.is_image and not d.is_attestation)
+    return as_it_is(source, descriptor, names, found, writer)._replace(images=images, docker=docker_image(images))
+
+
+def as_it_is(source: Source, descriptor: Descriptor, names: Sequence[str], found: Closure, writer: Writer) -> Output:
+    """Everything below a descriptor, told as no image: what speaks of others."""
     _tell_absent(source, found.absent, writer)
     blobs: list[tuple[Digest, int, Blob | None]] = [
         (document.digest, document.size, document) for document in found.documents if document.digest is not None
     ]
     blobs += [(named.digest, named.size, blob) for named, blob in found.blobs]
-    of_images = [(d, m) for d, m in found.manifests if m.is_image and not d.is_attestation]
-    told = None
-    if source.remote and len(of_images) == 1:
-        # Its configuration comes with the layers, and says nothing that is needed before them.
-        images = tuple(_stated(d, m, names) for d, m in of_images)
-        told = lambda image: _kept(source, *of_images[0], image.names)  # noqa: E731
-    else:
-        images = tuple(_kept(source, d, m, names) for d, m in of_images)
     return Output(
-        dict(descriptor.fields), tuple(names), tuple(blobs), images, docker_image(images),
+        dict(descriptor.fields), tuple(names), tuple(blobs), (), None,
         foreign=frozenset(d.digest for d, _ in found.blobs if d.urls), where=source.where,
-        told=told, zstd=frozenset(d.digest for d, _ in found.blobs if mediatypes.layer_codec(d.media_type) == "zstd"),
     )  # fmt: skip
 
 
@@ -192,21 +188,20 @@ def _tell_absent(source: Source, descriptors: Iterable[Descriptor], writer: Writ
 
 
 def _kept(source: Source, descriptor: Descriptor, manifest: Manifest, names: Sequence[str]) -> WrittenImage:
-    stated = _stated(descriptor, manifest, names)
+    platform = descriptor.platform
+    diff_ids: Sequence[Digest | None] = [None] * len(manifest.layers)
     try:
         image = from_manifest(source, descriptor, manifest, tuple(names))
     except NotFoundError:
-        return stated  # a configuration that only the destination has, or --with
-    layers = (
-        written._replace(diff_id=layer.diff_id) for written, layer in zip(stated.layers, image.layers, strict=True)
+        pass  # a configuration that only the destination has, or --with
+    else:
+        platform = image.platform
+        diff_ids = [layer.diff_id for layer in image.layers]
+    layers = tuple(
+        WrittenLayer(layer.digest, diff_id, layer.size, "kept", layer.media_type)
+        for layer, diff_id in zip(manifest.layers, diff_ids, strict=True)
     )
-    return stated._replace(platform=image.platform, layers=tuple(layers))
-
-
-def _stated(descriptor: Descriptor, manifest: Manifest, names: Sequence[str]) -> WrittenImage:
-    """An image as its manifest alone tells of it."""
-    layers = tuple(WrittenLayer(layer.digest, None, layer.size, "kept") for layer in manifest.layers)
-    return WrittenImage(descriptor.digest, manifest.config.digest, tuple(names), descriptor.platform, layers)
+    return WrittenImage(descriptor.digest, manifest.config.digest, tuple(names), platform, layers)
 
 
 def docker_image(images: Sequence[WrittenImage]) -> DockerImage | None:

@@ -39,10 +39,6 @@ def tags(word: str, reading: Reading) -> Tags:
     return Tags(where.name, tuple(found), tuple(reading.task.notices))
 
 
-def catalog(word: str, reading: Reading) -> Catalog:
-    """Of the registry that `docker://HOST/` names. Raises `NotFoundError` where it has no catalogue, `TransportError`."""
-    host = reference.host_of(word)
-    if host is None:
-        raise UsageError("a registry is needed", word, hint="docker://HOST")
-    found = reading.asked().client(host).repositories()
-    return Catalog(host, tuple(found), tuple(reading.task.notices))
+def catalog(host: str, reading: Reading) -> Catalog:
+    """Raises `NotFoundError` where the registry has no catalogue, `TransportError`."""
+    return Catalog(host, tuple(reading.asked().client(host).repositories()), tuple(reading.task.notices))

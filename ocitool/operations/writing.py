@@ -4,14 +4,14 @@
         piece = writer.layer(pieces, codec, image, origin="new")    # run once, into a spool
         written = writer.deliver("append", [draft_output(finish(draft), image.tags, image)])
 
-Nothing can be seen at the destination before `deliver` ends.
+Nothing can be seen at the destination before `deliver` ends; at a registry, no tag.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -63,6 +63,7 @@ class WrittenLayer(NamedTuple):
     diff_id: Digest | None
     size: int
     origin: Origin
+    media_type: str
 
 
 class WrittenImage(NamedTuple):
@@ -90,12 +91,8 @@ class Output(NamedTuple):
     where: str = ""
     subject: Digest | None = None
     """For what is no image by itself: the digest that it speaks of."""
-    beside: tuple[str, ...] = ()
-    """The names of the image that it speaks of, once they are known."""
-    zstd: frozenset[Digest] = frozenset()
-    """Layers of which media types say so."""
-    told: Callable[[WrittenImage], WrittenImage] | None = None
-    """What more is known of an image once it is written."""
+    repositories: tuple[str, ...] = ()
+    """For the same: where the image that it speaks of goes, once that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +156,7 @@ class Writer:
 
     def lends(self, digest: Digest) -> Blob | None:
         """A blob that is said to be on this machine: at the destination, or in what `--with` names."""
-        there = self._sink.blob(digest) if not self._sink.remote else None
+        there = self._sink.blob(digest) if not self.target.remote else None
         return there or self._supplies.stored(digest)
 
     def referrers(self, source: Source) -> Mapping[Digest, Sequence[Referrer]]:
@@ -299,7 +296,7 @@ class Writer:
         network comes what is here."""
         if blob is not None and not blob.remote:
             return blob
-        there = self._sink.blob(digest) if blob is None or not self._sink.remote else None
+        there = self._sink.blob(digest) if blob is None or not self.target.remote else None
         if there is not None and there.size == size:  # one of another size was cut off and is none
             return there
         lent = self._supplies.blob(digest, size)
@@ -317,7 +314,8 @@ class Writer:
         named = _named(outputs, self._names, self.target)
         blobs, omitted = self._gathered(named)
         roots = tuple(
-            Root(output.descriptor, output.names, self._docker(output, blobs), output.beside) for output in named
+            Root(output.descriptor, output.names, self._docker(output, blobs), output.subject, output.repositories)
+            for output in named
         )
         self._warn(named)
         verify = self._reading.verify or self._lent
@@ -328,7 +326,7 @@ class Writer:
         skipped = sum(sizes[digest] for digest in stored.skipped)
         return Written(
             command, self.writing.destination, self.writing.dry_run, stored.verified,
-            tuple(output.told(image) if output.told else image for output in named for image in output.images),
+            tuple(image for output in named for image in output.images),
             sum(sizes[digest] for digest in blobs) - made - skipped, made, skipped, sum(omitted.values()),
             self.task.transferred, tuple(self._engines), tuple(self.task.notices), details, findings,
         )  # fmt: skip
@@ -380,11 +378,11 @@ class Writer:
                         "untagged", f"{name} is a tag without a repository: docker load will not name the image; "
                         f"--tag NAME:{name} does",
                     )  # fmt: skip
-            zstd = any(
-                blob is not None and not blob.remote and codecs.of(blob) == "zstd"
-                for digest, _, blob in output.blobs
-                if output.docker is not None and digest in output.docker.layers
-            ) or any(digest in output.zstd for digest in (output.docker.layers if output.docker is not None else ()))
+            held = {digest: blob for digest, _, blob in output.blobs}
+            zstd = output.docker is not None and any(
+                _codec(held.get(layer.digest), layer) == "zstd" for image in output.images for layer in image.layers
+                if layer.digest in output.docker.layers
+            )  # fmt: skip
             if zstd:
                 self.task.notice("zstd", "layers in zstd: older engines refuse them; --compression gzip converts")
 
@@ -400,8 +398,13 @@ def refuse_inside(destination: str, directory: str) -> None:
 def _missing(digest: Digest, where: str) -> NotFoundError:
     return NotFoundError(
         f"the blob {digest} is not here", where,
-        hint="the image was packed without it; --with names an archive or layout that has it",
+        hint="the image was packed without it; --with names an image that has it",
     )  # fmt: skip
+
+
+def _codec(blob: Blob | None, layer: WrittenLayer) -> str | None:
+    """A layer's compression by its first bytes where they are on this machine, else by its media type."""
+    return mediatypes.layer_codec(layer.media_type) if blob is None or blob.remote else codecs.of(blob)
 
 
 def _named(outputs: Sequence[Output], names: tuple[str, ...], target: Destination) -> list[Output]:
@@ -413,27 +416,30 @@ def _named(outputs: Sequence[Output], names: tuple[str, ...], target: Destinatio
     taken: dict[str, Any] = {}
     named: list[Output] = []
     for output in tops:
-        own = names or tuple(dict.fromkeys(map(target.placed, output.names)))
-        if target.remote and target.name is None and target.prefix is None:
-            own = ()  # the destination is a digest
+        own = () if target.nameless else names or tuple(dict.fromkeys(map(target.placed, output.names)))
         for name in own:
             if taken.setdefault(full(name), output.descriptor["digest"]) != output.descriptor["digest"]:
                 raise UsageError(f"two different images with the name {name}", hint="--tag names them one by one")
         images = tuple(image._replace(names=own) for image in output.images)
-        named.append(output._replace(names=own, images=images))
+        at = (target.repository.name,) if target.repository is not None else _repositories(own)
+        named.append(output._replace(names=own, images=images, repositories=at))
     for output in outputs:
         if output.subject is not None:
-            about = (one.names or one.beside for one in named if output.subject in {digest for digest, _, _ in one.blobs})
-            beside = next(about, ())
-            at = dict.fromkeys(name.rpartition(":")[0] for name in beside if not is_bare(name))
+            about = (one.repositories for one in named if output.subject in {digest for digest, _, _ in one.blobs})
+            at = next(about, ())
             tags = tuple(f"{repository}:{tag}" for repository in at for tag in output.names) or output.names
-            named.append(output._replace(names=tags, beside=beside))
+            named.append(output._replace(names=tags, repositories=at))
     return named
+
+
+def _repositories(names: Iterable[str]) -> tuple[str, ...]:
+    """The names without their tags; bare tags name none."""
+    return tuple(dict.fromkeys(name.rpartition(":")[0] for name in names if not is_bare(name)))
 
 
 def draft_output(documents: Documents, names: Sequence[str], image: Image) -> Output:
     """A drafted image as a root of its own."""
-    layers = tuple(WrittenLayer(p.digest, p.diff_id, p.size, p.origin) for p in documents.pieces)
+    layers = tuple(WrittenLayer(p.digest, p.diff_id, p.size, p.origin, p.media_type) for p in documents.pieces)
     written = WrittenImage(documents.digest, documents.config_digest, tuple(names), image.platform, layers)
     blobs: list[tuple[Digest, int, Blob | None]] = [
         (documents.digest, len(documents.manifest), BytesBlob(documents.manifest, documents.digest)),

@@ -25,7 +25,7 @@ from ocitool.spec.document import serialised
 from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, named
 from ocitool.task import Task
 from ocitool.transports.layout import LAYOUT_FILE
-from ocitool.transports.sink import Bundle, Fresh, Root, Stored
+from ocitool.transports.sink import Bundle, Root, Stored, Unheld
 from ocitool.transports.whole import Temporary, exists, keep_mode, sweep, write_all
 
 OMITTED = "org.ocitool.omitted"
@@ -34,7 +34,7 @@ OMITTED = "org.ocitool.omitted"
 _BLOCK = 512
 
 
-class ArchiveSink(Fresh):
+class ArchiveSink(Unheld):
     """An archive file. `force`: an old one is replaced, whole; `compression`: of the archive itself."""
 
     def __init__(self, path: str, *, force: bool = False, compression: str = "none") -> None:
@@ -78,7 +78,7 @@ def refused(path: str, *, force: bool) -> DestinationError | None:
     return None if os.path.isdir(directory) else DestinationError("its directory does not exist", path)
 
 
-class StandardOutput(Fresh):
+class StandardOutput(Unheld):
     """The archive on standard output, as it is made: what reads it must not believe it before the end."""
 
     where = "-"

@@ -13,7 +13,7 @@ from ocitool.reference import Repository
 from ocitool.task import Task
 from ocitool.transports.layout import stored
 from ocitool.transports.registry import Access, Registries
-from ocitool.transports.sink import Bundle, Fresh, Sink, Stored
+from ocitool.transports.sink import Bundle, Sink, Stored, Unheld
 
 _ENDINGS = {".tar": "none", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd"}
 
@@ -32,9 +32,16 @@ class Destination(NamedTuple):
     def remote(self) -> bool:
         return self.kind == "registry"
 
+    @property
+    def nameless(self) -> bool:
+        """Whether an image gets no name here: the destination is a digest."""
+        return self.repository is not None and self.repository.digest is not None
+
     def given(self, text: str) -> str:
         """The name that a user gives an image, as this destination is to have it: layouts take bare tags, and so does a
         repository, which has a name already. `UsageError` for what is no name."""
+        if self.nameless:
+            raise UsageError("the destination is a digest, which has no tag", self.path)
         if self.repository is not None:
             if not reference.is_tag(text):
                 raise UsageError(f"{text} is no tag", hint=f"docker://{self.repository.name} is the name; --tag gives a tag")
@@ -118,11 +125,11 @@ def open_sink(
     caller closes it. `dry_run`: nothing is written, and what is there already is still known."""
     kind, path = destination.kind, destination.path
     if kind == "registry":
-        from ocitool.transports.registry.sink import Place, RegistrySink
+        from ocitool.transports.registry.sink import RegistrySink
 
-        where, prefix = destination.repository, destination.prefix
-        place = Place(where.host, where.path, where.digest) if where else Place((prefix or "").partition("/")[0], None, None)
-        return RegistrySink(place, registries or Registries(Access(), task), rehearsing=dry_run)
+        host = destination.repository.host if destination.repository else str(destination.prefix).partition("/")[0]
+        client = (registries or Registries(Access(), task)).client(host)
+        return RegistrySink(client, destination.repository, rehearsing=dry_run)
     if kind == "layout":
         from ocitool.transports import layout_sink
 
@@ -143,7 +150,7 @@ def open_sink(
     return Rehearsal(path)
 
 
-class Rehearsal(Fresh):
+class Rehearsal(Unheld):
     """A destination that only says what writing to it would come to. It holds nothing yet."""
 
     def __init__(self, where: str) -> None:

@@ -29,8 +29,6 @@ _ATTEMPTS = 20
 
 
 class LayoutSink:
-    remote = False
-
     def __init__(self, directory: str, task: Task) -> None:
         """Opens a layout to write to, or makes one in a directory that is absent or empty."""
         self.where = directory

@@ -24,13 +24,14 @@ class DockerImage(NamedTuple):
 
 class Root(NamedTuple):
     """One image or index at the top. `descriptor`: its fields, without names. `names`: as the user knows them, may be
-    none. `docker`: the one image of it that `manifest.json` names, None for what is no image. `beside`: the names of the
-    image that it speaks of, for what is no image by itself."""
+    none. `docker`: the one image of it that `manifest.json` names, None for what is no image. `subject`: for what is no image
+    by itself, the digest that it speaks of, and `repositories` where that goes."""
 
     descriptor: Mapping[str, Any]
     names: tuple[str, ...]
     docker: DockerImage | None
-    beside: tuple[str, ...] = ()
+    subject: Digest | None = None
+    repositories: tuple[str, ...] = ()
 
 
 class Bundle(NamedTuple):
@@ -50,10 +51,9 @@ class Stored(NamedTuple):
 
 
 class Sink(Protocol):
-    """A place to write to, held until `close`. `remote`: looking for a blob costs a request."""
+    """A place to write to, held until `close`."""
 
     where: str
-    remote: bool
 
     def blob(self, digest: Digest) -> Blob | None:
         """A blob that is there already."""
@@ -62,18 +62,17 @@ class Sink(Protocol):
         """Where a layer is made: on the destination's file system where that saves a copy."""
 
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
-        """Writes all of it or nothing that anyone could see. Takes ownership of spooled blobs.
+        """Writes all of it or nothing that anyone could see; at a registry, where blobs are seen at once, nothing has a tag
+        before all that it leads to is there. Takes ownership of spooled blobs.
 
-        Raises `DestinationError`, and what reading the blobs raises."""
+        Raises `DestinationError` (a registry: `TransportError`), and what reading the blobs raises."""
 
     def close(self) -> None:
         """Lets go of locks and of whatever was not written."""
 
 
-class Fresh:
-    """What destinations share that are made anew: nothing is there yet, nothing is held, and layers are made elsewhere."""
-
-    remote = False
+class Unheld:
+    """What destinations share that hold nothing: they lend no blob, let go of no lock, and layers are made elsewhere."""
 
     def blob(self, digest: Digest) -> Blob | None:
         return None

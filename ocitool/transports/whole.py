@@ -279,14 +279,14 @@ def _sweep(path: str) -> bool:
 def transfer(blob: Blob, descriptor: int, task: Task, *, verify: bool, where: str) -> bool:
     """The blob's bytes at the descriptor's position. Whether they were hashed: bytes of a local file are copied by the
     kernel, unread, unless `verify`. Raises `IntegrityError`, `DestinationError`, `TransportError`."""
-    label = blob.digest.short if blob.digest else "blob"
+    label, remote = blob.digest.short if blob.digest else "blob", blob.remote
     if isinstance(blob, FileBlob) and not verify and _kernel_copy(blob, descriptor, task, label, where):
         return isinstance(blob, SpooledBlob)  # which was hashed when it was made
     for chunk in verified(passing(blob), blob.digest, blob.size):
         task.check()
         write_all(descriptor, chunk, where)
         task.advance(label, len(chunk), blob.size)
-    if blob.remote:
+    if remote:
         task.arrived("fetched", label, blob.size)
     return True
 

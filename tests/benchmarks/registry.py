@@ -125,7 +125,8 @@ def _many(directory: Path) -> Path:
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
         diff_ids.append("sha256:" + hashlib.sha256(plain.getvalue()).hexdigest())
-        layers.append({"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", **put(gzip.compress(plain.getvalue(), mtime=0))})
+        packed = gzip.compress(plain.getvalue(), mtime=0)
+        layers.append({"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", **put(packed)})
     config = {"os": "linux", "architecture": "amd64", "config": {}, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
     manifest: Mapping[str, Any] = {
         "schemaVersion": 2,

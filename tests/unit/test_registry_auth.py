@@ -114,11 +114,11 @@ class Server:
 
     def __init__(self, *answers: Mapping[str, Any]) -> None:
         self.answers = list(answers)
-        self.asked: list[tuple[str, str, dict[str, str], dict[str, str]]] = []
+        self.asked: list[tuple[str, str, dict[str, str], str | None]] = []
         self.delay = 0.0
 
-    def __call__(self, method: str, url: str, fields: Mapping[str, str], headers: Mapping[str, str]) -> Mapping[str, Any]:
-        self.asked.append((method, url, dict(fields), dict(headers)))
+    def __call__(self, method: str, url: str, fields: Mapping[str, str], authorization: str | None) -> Mapping[str, Any]:
+        self.asked.append((method, url, dict(fields), authorization))
         time.sleep(self.delay)
         if self.answers:
             return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -179,8 +179,8 @@ def test_a_token_is_asked_for_with_the_password_and_then_kept() -> None:
     made = begun(server)
     assert made.renew(BEARER, pulling("app"), None)
     assert ["Bearer t1"] * 3 == [made.header(pulling("app")) for _ in range(3)]
-    method, url, fields, headers = server.asked[0]
-    assert ("GET", REALM, {"Authorization": BASIC_ME}) == (method, url, headers)
+    method, url, fields, authorization = server.asked[0]
+    assert ("GET", REALM, BASIC_ME) == (method, url, authorization)
     assert ("reg", "repository:app:pull") == (fields["service"], fields["scope"])
     assert 1 == len(server.asked)
 
@@ -188,14 +188,14 @@ def test_a_token_is_asked_for_with_the_password_and_then_kept() -> None:
 def test_without_credentials_a_token_is_asked_for_by_nobody() -> None:
     server = Server()
     assert begun(server, None).renew(BEARER, pulling("app"), None)
-    assert {} == server.asked[0][3]
+    assert server.asked[0][3] is None
 
 
 def test_an_identity_token_is_changed_by_a_post_and_never_in_the_address() -> None:
     server = Server({"access_token": "a"})
     assert begun(server, Credentials(identity="refresh")).renew(BEARER, pulling("app"), None)
-    method, url, fields, headers = server.asked[0]
-    assert ("POST", REALM, {}) == (method, url, headers)
+    method, url, fields, authorization = server.asked[0]
+    assert ("POST", REALM, None) == (method, url, authorization)
     assert ("refresh_token", "refresh") == (fields["grant_type"], fields["refresh_token"])
     assert fields["client_id"]
 
@@ -358,7 +358,7 @@ def task() -> Iterator[Task]:
 
 
 def connected(registry: ScriptedRegistry, task: Task) -> Client:
-    made = Client(registry.host, Access({registry.host}), task, pause=lambda seconds: None)
+    made = Client(registry.host, Access({registry.host}), task)
     made.url("")
     registry.forget()
     return made
@@ -449,8 +449,8 @@ def test_a_token_goes_to_no_other_host(registry: ScriptedRegistry, task: Task) -
     made = connected(registry, task)
     made.document("app", "1")
     with Recorder(b"{}") as other:
-        made.request("GET", f"{other.url}/v2/app/manifests/1", pulling("app")).close()
-        made.request("GET", f"{other.url}/v2/", NOTHING).close()
+        made.request("GET", f"{other.url}/v2/app/manifests/1", pulling("app"), "tag").close()
+        made.request("GET", f"{other.url}/v2/", NOTHING, "login").close()
     assert [None, None] == [one.headers.get("authorization") for one in other.requests]
 
 

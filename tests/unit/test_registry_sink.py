@@ -31,9 +31,10 @@ from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.operations.copy import copy
 from ocitool.operations.writing import Writing
+from ocitool.reference import Repository
 from ocitool.spec import mediatypes
-from ocitool.transports.registry import Registries
-from ocitool.transports.registry.sink import Place, RegistrySink
+from ocitool.transports.registry.client import Client
+from ocitool.transports.registry.sink import RegistrySink
 from ocitool.transports.sink import Bundle, Root
 
 
@@ -159,7 +160,7 @@ def test_two_images_for_one_tag_are_refused_before_anything_is_sent(registry: Sc
     name = f"{registry.host}/app:1"
     roots = tuple(Root(made.descriptor, (name,), None) for made in (one, two))
     held = tuple(BytesBlob(data, Digest.parse(key)) for made in (one, two) for key, data in made.blobs.items())
-    sink = RegistrySink(Place(registry.host, "app", None), Registries(INSECURE, task))
+    sink = RegistrySink(Client(registry.host, INSECURE, task), Repository(registry.host, "app"))
     with pytest.raises(UsageError, match="two different images"):
         sink.write(Bundle(roots, held), task, verify=False)
     assert [] == registry.requests

@@ -35,7 +35,7 @@ RULES: dict[str, str] = {
     "embedded-data": "a descriptor's embedded data is not what its digest says",
     "missing-blob": "a blob that the image needs is not here",
     "missing-platform": "blobs of one entry of an index are not here, while another image of it is complete",
-    "foreign-layer": "a layer is to be fetched from elsewhere (urls); that is never done here",
+    "foreign-layer": "a layer is to be fetched from elsewhere (urls); that is not done here",
     # Layers
     "layer-count": "the number of layers is not the number of diff_ids",
     "layer-limit": "more layers than engines accept (125)",

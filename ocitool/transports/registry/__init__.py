@@ -1,18 +1,20 @@
 """Images at registries (OCI distribution-spec 1.1), on the session and the authorization of the oras package.
 
-    access.py     how registries are to be reached, as the user says
-    keychain.py   who the user is at a registry: auth files, credential helpers
-    problems.py   what went wrong, in words and exit codes: answers, sockets, TLS
-    addresses.py  what a registry names as an address
-    auth.py       challenges, tokens, the Authorization header
-    client.py     one registry: requests with retries, documents, tags, referrers
-    blobs.py      transfers: a blob read and sent in pieces, resumed where it was cut
-    source.py     a repository as a source of images
-    sink.py       repositories as destinations
-    origins.py    where blobs were seen before, for mounts
-    unneeded.py   what oras need not import
+    access.py       how registries are to be reached, as the user says
+    keychain.py     who the user is at a registry: auth files, credential helpers
+    problems.py     what went wrong, in words and exit codes: answers, sockets, TLS
+    addresses.py    what a registry names as an address
+    auth.py         challenges, tokens, the Authorization header
+    connections.py  how many connections there are, whom they trust, how they end
+    client.py       one registry: requests with retries, documents, tags, referrers
+    blobs.py        transfers: a blob read and sent in pieces, resumed where it was cut
+    source.py       a repository as a source of images
+    sink.py         repositories as destinations
+    origins.py      where blobs were seen before, for mounts
+    unneeded.py     what oras need not import
 
-`auth`, `client`, `blobs`, `source` and `sink` import oras and requests: they are imported where a registry is first asked.
+`auth`, `connections`, `client`, `blobs`, `source` and `sink` import oras and requests, so they are imported where a registry is
+first asked.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 class Access(NamedTuple):
     """How registries are reached. `insecure_hosts`: these may have no TLS, or an unverified certificate. `ca`: certificates
-    of authorities to believe beside the system's; `cert`, `key`: the client's own. `authfile`: the only file of credentials.
-    `foreign`: layers are fetched from the URLs they name."""
+    of authorities to believe beside those that are known; `cert`, `key`: the client's own. `authfile`: the only file of
+    credentials. `foreign`: layers are fetched from the URLs they name."""
 
     insecure_hosts: Container[str] = ()
     ca: str | None = None

@@ -87,9 +87,9 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         self,
         host: str,
         find: Callable[[str | None], Credentials | None],
-        ask: Callable[[str, str, Mapping[str, str], Mapping[str, str]], Mapping[str, Any]],
+        ask: Callable[[str, str, Mapping[str, str], str | None], Mapping[str, Any]],
     ) -> None:
-        """`find`: the credentials for a repository; `ask(method, url, fields, headers)`: a token server's answer."""
+        """`find`: the credentials for a repository; `ask(method, url, fields, authorization)`: a token server's answer."""
         self._host = host
         self._find = find
         self._ask = ask
@@ -171,9 +171,9 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
             if credentials is not None and credentials.identity:
                 fields = {"grant_type": "refresh_token", "service": service, "client_id": _CLIENT, "scope": scope,
                           "refresh_token": credentials.identity}  # fmt: skip
-                return self._ask("POST", realm, fields, {})
-            headers = {"Authorization": f"Basic {credentials.basic}"} if credentials is not None else {}
-            return self._ask("GET", realm, {"service": service, "scope": scope, "client_id": _CLIENT}, headers)
+                return self._ask("POST", realm, fields, None)
+            authorization = f"Basic {credentials.basic}" if credentials is not None else None
+            return self._ask("GET", realm, {"service": service, "scope": scope, "client_id": _CLIENT}, authorization)
         except Denied as error:
             if credentials is not None:
                 error.what = f"the user's name or password is refused for {scope or 'the registry'}"

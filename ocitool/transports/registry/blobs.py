@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import requests
 
@@ -17,7 +18,7 @@ from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, Transpor
 from ocitool.limits import MiB
 from ocitool.transports.registry.addresses import joined, origin
 from ocitool.transports.registry.auth import NOTHING, Scope, pulling, pushing
-from ocitool.transports.registry.client import BROKEN, RETRIES, Client, finished, retry_after, with_digest
+from ocitool.transports.registry.client import BROKEN, RETRIES, Client, finished, retry_after
 from ocitool.transports.registry.problems import RETRIED, Denied, Unreachable, unreachable
 
 _CUTS = 100
@@ -27,8 +28,6 @@ _AT_ONCE = 1 * MiB
 _CHUNK = 16 * MiB
 """Of an upload to a registry that wants chunks."""
 _SMALLEST_CHUNK = 1 * MiB
-_PATIENCE = 600
-"""Seconds for the answer to an upload's end: some registries copy or hash the blob then."""
 
 
 # Reading
@@ -36,7 +35,7 @@ _PATIENCE = 600
 
 def exists(client: Client, path: str, digest: Digest, scope: Scope | None = None) -> int | None:
     """The size of a blob in a repository, -1 where the registry does not say; None where there is none."""
-    response = client.request("HEAD", client.url(f"{path}/blobs/{digest}"), scope or pulling(path))
+    response = client.request("HEAD", client.url(f"{path}/blobs/{digest}"), scope or pulling(path), f"blob {digest}")
     finished(response)
     if response.status_code == 404:
         return None
@@ -54,14 +53,16 @@ def fetch(client: Client, path: str, digest: Digest, size: int, offset: int = 0,
     return _fetch(client, client.url(f"{path}/blobs/{digest}"), pulling(path), f"blob {digest}", size, offset, most)
 
 
-def fetch_foreign(client: Client, urls: Sequence[str], size: int, offset: int = 0) -> Iterator[bytes]:
-    """The bytes of a layer from the first of the addresses that it names and that answers. No credentials go there."""
+def fetch_foreign(
+    client: Client, urls: Sequence[str], size: int, offset: int = 0, most: int | None = None
+) -> Iterator[bytes]:
+    """As `fetch`, of a layer, from the first of the addresses that it names and that answers. No credentials go there."""
     usable = [url for url in urls if origin(url)[0] in ("http", "https") and origin(url)[1]]
     problem: OcitoolError = TransportError("none of its URLs is an address", client.host)
     position = offset
     for url in usable:
         try:
-            for piece in _fetch(client, url, NOTHING, "layer", size, position, None):
+            for piece in _fetch(client, url, NOTHING, "layer", size, position, most and most - (position - offset)):
                 position += len(piece)
                 yield piece
             return
@@ -190,7 +191,7 @@ def _mounted(target: Target, digest: Digest, other: str) -> str | None:
     client, path = target
     url = client.url(f"{path}/blobs/uploads/?mount={digest}&from={other}")
     try:
-        response = client.request("POST", url, pushing(path, other))
+        response = client.request("POST", url, pushing(path, other), "mount")
     except TransportError:  # a token server that does not let us read there: then it is sent
         return ""
     finished(response)
@@ -246,7 +247,7 @@ class _Upload:
 
     def _begin(self) -> None:
         url = self._client.url(f"{self._path}/blobs/uploads/")
-        response = self._client.request("POST", url, self._scope)
+        response = self._client.request("POST", url, self._scope, "upload")
         location = joined(url, response.headers.get("Location", ""))
         if response.status_code != 202:
             raise self._client.problem(response, "upload", self._where)
@@ -287,7 +288,7 @@ class _Upload:
             self._client.task.crossed(len(body))
             self._client.task.advance(self._digest.short, len(body), len(body))
         headers = {"Content-Type": "application/octet-stream"}
-        response = self._request("PUT", with_digest(self._address, self._digest), headers, body)
+        response = self._request("PUT", _with_digest(self._address, self._digest), headers, body)
         if whole and response.status_code == 413:
             self._chunk = _SMALLEST_CHUNK
             raise _Broken(self._client.problem(response, "upload", self._where), counts=False)
@@ -298,11 +299,9 @@ class _Upload:
     def _request(self, method: str, url: str, headers: dict[str, str], body: Any) -> requests.Response:
         """Once: what is to be done after a break depends on how far it came."""
         try:
-            response = self._client.request(
-                method, url, self._scope, headers=headers, body=body, again=False, patience=_PATIENCE
-            )
+            response = self._client.once(method, url, self._scope, headers=headers, body=body)
         except Unreachable as error:
-            if not error.passing:
+            if not error.transient:
                 raise
             raise _Broken(error) from None
         if response.status_code == 401 and not self._refused:
@@ -319,7 +318,7 @@ class _Upload:
         if self._location is None:
             return
         try:
-            response = self._client.request("GET", self._location, self._scope)
+            response = self._client.request("GET", self._location, self._scope, "upload")
         except TransportError:
             self._location, self._offset = None, 0
             return
@@ -337,7 +336,7 @@ class _Upload:
     def _forget(self) -> None:
         if self._location is not None:
             with suppress(OcitoolError):
-                self._client.request("DELETE", self._location, self._scope, again=False).close()
+                self._client.once("DELETE", self._location, self._scope).close()
         self._location, self._offset = None, 0
 
     def _follow(self, response: requests.Response) -> None:
@@ -408,3 +407,8 @@ class _Part:
 
     def __iter__(self) -> Iterator[bytes]:
         return self._source.take(self._count)
+
+
+def _with_digest(location: str, digest: Digest) -> str:
+    """An upload's address with the digest that ends it; what the registry wrote stays as it is."""
+    return f"{location}{'&' if '?' in location else '?'}digest={quote(str(digest), safe='')}"

@@ -10,10 +10,7 @@ times, longer apart each time, and said. Redirects are followed here, so that `A
 from __future__ import annotations
 
 import json
-import os
 import random
-import socket
-import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import suppress
@@ -21,24 +18,22 @@ from email.utils import parsedate_to_datetime
 from logging import CRITICAL, getLogger
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
-from weakref import WeakSet
+from urllib.parse import urlencode, urlsplit
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
 from ocitool import __version__, limits
-from ocitool.blob import unopened
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, TransportError, UsageError
+from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, TransportError
 from ocitool.reference import DEFAULT_HOST
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import joined, origin
 from ocitool.transports.registry.auth import BACKEND, CATALOG, NOTHING, Authorization, Scope, pulling, pushing
+from ocitool.transports.registry.connections import Adapter, certificate
 from ocitool.transports.registry.keychain import Credentials, Keychain
 from ocitool.transports.registry.origins import Origins
 from ocitool.transports.registry.problems import RETRIED, Denied, answered, unreachable
@@ -51,6 +46,8 @@ RETRIES = 4
 _LONGEST_WAIT = 60.0
 _REDIRECTS = 5
 _TIMEOUT = (10, 60)
+_LONG = 600
+"""Seconds for the answer to what is sent once: some registries copy or hash a blob at the end of its upload."""
 _LIST_SIZE = 32 * limits.MiB
 _LIST_ITEMS = 1_000_000
 _ERROR_SIZE = 64 * limits.KiB
@@ -78,13 +75,11 @@ class Document(NamedTuple):
 
 
 class Client(oras.provider.Registry):  # type: ignore[misc]
-    """`host` is the registry's name in references. Used by several threads. `pause` waits between attempts."""
+    """`host` is the registry's name in references. Used by several threads. `cache`: the directory for `Origins`."""
 
     auth: Authorization
 
-    def __init__(
-        self, host: str, access: Access, task: Task, cache: str | None = None, pause: Callable[[float], None] | None = None
-    ) -> None:
+    def __init__(self, host: str, access: Access, task: Task, cache: str | None = None) -> None:
         self.host = host
         self.origins = Origins(cache, host)
         self._settings: dict[tuple[str, str | None, int | None], Any] = {}
@@ -93,15 +88,14 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         super().__init__(
             _HUB if host == DEFAULT_HOST else host, tls_verify=not self._insecure, auth_backend=BACKEND
         )
-        self._pause = pause or task.pause
         self._settling = Lock()
         self._settled = not self._insecure
         if self._insecure and ":" in str(self.hostname).rpartition("]")[2]:
             self.prefix = self.auth.prefix = "http"  # to begin with: at a port both are spoken, and this one answers sooner
-        adapter = _Adapter(task.jobs, access, insecure=self._insecure)
+        adapter = Adapter(task.jobs, access, insecure=self._insecure)
         self.session.mount("https://", adapter)
         self.session.mount("http://", adapter)
-        self.session.cert = _certificate(access)
+        self.session.cert = certificate(access)
         self.session.headers.update({"User-Agent": f"ocitool/{__version__}", "Accept-Encoding": "identity"})
         self.keychain = Keychain(access.authfile, lambda text: task.notice("credentials", text))
         self.auth.begin(host, lambda path: self.keychain.find(host, path), self._token)
@@ -118,28 +112,32 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         return f"{self.base}/v2/{path}"
 
     def request(
-        self,
-        method: str,
-        url: str,
-        scope: Scope,
-        what: str = "request",
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: Body = None,
-        again: bool = True,
-        patience: int = _TIMEOUT[1],
-    ) -> requests.Response:
-        """The answer, whatever its status, its body unread. `what` is asked for, in words. `again`: the request may be
-        repeated (a body then is bytes); else a broken connection is raised at once, a 401 is answered with `auth.renew` and
-        returned, and so is what else might pass.
+        self, method: str, url: str, scope: Scope, what: str, *, headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> requests.Response:  # fmt: skip
+        """The answer, whatever its status, its body unread. `what` is asked for, in words.
 
         Raises `Unreachable`, `Denied` (from the token server), `TransportError` after the last attempt."""
 
         def attempt() -> requests.Response:
-            response = self._authorized(method, url, scope, headers or {}, body, again, patience)
-            return self._settled_answer(response, what) if again else response
+            return self._settled_answer(self._authorized(method, url, scope, headers or {}, body), what)
 
-        return self._attempts(attempt, 1 + RETRIES if again else 1)
+        return self._attempts(attempt, 1 + RETRIES)
+
+    def once(
+        self, method: str, url: str, scope: Scope, *, headers: Mapping[str, str] | None = None, body: Body = None
+    ) -> requests.Response:
+        """The answer to a request that is not repeated, because its body passes once or what to do next depends on how far it
+        came. After a 401 the authorization is a new one; the answer is that 401 all the same."""
+
+        def attempt() -> requests.Response:
+            authorization = self.auth.header(scope) if self.owns(url) else None
+            response = self._answer(method, url, headers or {}, authorization, body, _LONG)
+            if response.status_code == 401 and self.owns(response.url):
+                self._renew(response, scope, authorization)
+            return response
+
+        return self._attempts(attempt, 1)
 
     def fetched(
         self, url: str, scope: Scope, what: str, where: str, *, headers: Mapping[str, str] | None = None,
@@ -150,10 +148,10 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         Raises what `request` raises, and `LimitError` for a body of more than `most` bytes."""
 
         def attempt() -> tuple[requests.Response, bytes]:
-            response = self._settled_answer(self._authorized("GET", url, scope, headers or {}, None, True, _TIMEOUT[1]), what)
+            response = self._settled_answer(self._authorized("GET", url, scope, headers or {}, None), what)
             if response.status_code != 200:
                 raise self.problem(response, what, where)
-            return response, body_of(response, where, most, decode=decode)
+            return response, _body_of(response, where, most, decode=decode)
 
         return self._attempts(attempt, 1 + RETRIES)
 
@@ -177,7 +175,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             except BROKEN as error:
                 self.task.check()
                 problem = unreachable(error, self._failed(error))
-                if not problem.passing:
+                if not problem.transient:
                     raise problem from None
             failures += 1
             if failures >= most:
@@ -197,12 +195,12 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         seconds = min(seconds, _LONGEST_WAIT)
         then = f"attempt {failures + 1} of {RETRIES + 1} in {seconds:.1f} s"
         self.task.notice("retry", f"{self.host}: {problem.what}; {then}")
-        self._pause(seconds)
+        self.task.pause(seconds)
 
     def go_on(self, problem: OcitoolError) -> None:
         """Tells of a break before which something was gained: nobody waits, and the count of attempts begins anew."""
         self.task.notice("retry", f"{self.host}: {problem.what}; going on where it was")
-        self._pause(0.0)
+        self.task.pause(0.0)
 
     def problem(self, response: requests.Response, what: str, where: str) -> OcitoolError:
         """What an answer that is not the one hoped for says; closes it."""
@@ -214,29 +212,31 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         return answered(response.status_code, b"", what, where, self.host)
 
     def _authorized(
-        self, method: str, url: str, scope: Scope, headers: Mapping[str, str], body: Body, again: bool, patience: int
+        self, method: str, url: str, scope: Scope, headers: Mapping[str, str], body: bytes | None
     ) -> requests.Response:
+        """With what the registry wants to see of the user; after a 401 once more, where that may help."""
         authorization = self.auth.header(scope) if self.owns(url) else None
-        response = self._answer(method, url, headers, authorization, body, patience)
-        if response.status_code != 401 or not self.owns(response.url):
+        response = self._answer(method, url, headers, authorization, body, _TIMEOUT[1])
+        if response.status_code != 401 or not self.owns(response.url) or not self._renew(response, scope, authorization):
             return response
+        finished(response)
+        return self._answer(method, url, headers, self.auth.header(scope), body, _TIMEOUT[1])
+
+    def _renew(self, response: requests.Response, scope: Scope, authorization: str | None) -> bool:
         try:
-            renewed = self.auth.renew(response.headers.get("WWW-Authenticate", ""), scope, authorization)
+            return self.auth.renew(response.headers.get("WWW-Authenticate", ""), scope, authorization)
         except BaseException:
             response.close()
             raise
-        if not renewed or not again:
-            return response
-        finished(response)
-        return self._answer(method, url, headers, self.auth.header(scope), body, patience)
 
     def _followed(
         self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: Body, patience: int
     ) -> requests.Response:
-        """The answer at the end of redirects. Whatever host they lead to, credentials stay with the registry."""
+        """The answer at the end of redirects. Whatever host they lead to, credentials stay with the one that was asked."""
+        asked = origin(url)
         for _ in range(_REDIRECTS + 1):
             sent = dict(headers)
-            if authorization is not None and self.owns(url):
+            if authorization is not None and origin(url) == asked:
                 sent["Authorization"] = authorization
             response = self._once(method, url, sent, body, patience)
             target = response.headers.get("Location")
@@ -304,20 +304,21 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             return url
         return parts._replace(scheme=self.prefix).geturl()
 
-    def _token(self, method: str, url: str, fields: Mapping[str, str], headers: Mapping[str, str]) -> Mapping[str, Any]:
-        """A token server's answer. It is no part of the registry: only what `headers` says goes there."""
+    def _token(self, method: str, url: str, fields: Mapping[str, str], authorization: str | None) -> Mapping[str, Any]:
+        """A token server's answer. It is no part of the registry, whose tokens do not go there."""
+        headers: Mapping[str, str] = {}
         given = {name: value for name, value in fields.items() if value and name != "scope"}
         words = urlencode([*given.items(), *(("scope", one) for one in fields["scope"].split() if method == "GET")])
         if method == "GET":
             url, body = f"{url}{'&' if '?' in url else '?'}{words}", None
         else:
             words += "&" + urlencode({"scope": fields["scope"]})
-            body, headers = words.encode(), {**headers, "Content-Type": "application/x-www-form-urlencoded"}
+            body, headers = words.encode(), {"Content-Type": "application/x-www-form-urlencoded"}
 
         def attempt() -> Mapping[str, Any]:
-            response = self._followed(method, url, headers, None, body, _TIMEOUT[1])
+            response = self._followed(method, url, headers, authorization, body, _TIMEOUT[1])
             if response.status_code == 200:
-                value = parsed(body_of(response, self.host, _LIST_SIZE, decode=True), self.host)
+                value = _parsed(_body_of(response, self.host, _LIST_SIZE, decode=True), self.host)
                 return value if isinstance(value, dict) else {}
             problem = self.problem(self._settled_answer(response, "token"), "token", self.host)
             if isinstance(problem, Denied):
@@ -354,10 +355,10 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             raise IntegrityError(f"content is {digest}, stated is {stated}", where)
         return Document(raw, response.headers.get("Content-Type", "").partition(";")[0].strip(), digest)
 
-    def document_digest(self, path: str, name: str | Digest, scope: Scope | None = None) -> Digest | None:
+    def document_digest(self, path: str, name: str | Digest) -> Digest | None:
         """The digest of a manifest or index, without fetching it where the registry can say; None where there is none."""
         url = self.url(f"{path}/manifests/{name}")
-        response = self.request("HEAD", url, scope or pulling(path), "manifest", headers={"Accept": _ACCEPT})
+        response = self.request("HEAD", url, pulling(path), "manifest", headers={"Accept": _ACCEPT})
         finished(response)
         if response.status_code == 404:
             return None
@@ -409,7 +410,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         pages = _Pages(self, scope, what, where)
 
         def more(response: requests.Response) -> bool:
-            value = parsed(response.content, where)
+            value = _parsed(response.content, where)
             items = value.get(member) if isinstance(value, dict) else None
             if items is not None and not isinstance(items, list):
                 raise FormatError(f"{member} is not a list", where)
@@ -454,95 +455,6 @@ class _Pages(oras.provider.Registry):  # type: ignore[misc]
         """`fetched` has."""
 
 
-class _Adapter(HTTPAdapter):
-    """As many connections as there are threads, none tried again by itself, and all of them cut when the task ends."""
-
-    def __init__(self, jobs: int, access: Access, *, insecure: bool) -> None:
-        self._insecure = insecure
-        self._sockets: WeakSet[Any] = WeakSet()
-        self._opening = Lock()
-        self._access = access
-        super().__init__(pool_connections=8, pool_maxsize=jobs + 4, max_retries=urllib3.Retry(0, read=False), pool_block=False)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        if self._access.ca is not None or self._insecure:
-            kwargs["ssl_context"] = _context(self._access.ca, insecure=self._insecure)
-        super().init_poolmanager(*args, **kwargs)
-        adapter = self
-
-        class Plain(urllib3.connection.HTTPConnection):
-            def connect(self) -> None:
-                super().connect()
-                adapter.opened(self.sock)
-
-        class Secure(urllib3.connection.HTTPSConnection):
-            def connect(self) -> None:
-                super().connect()
-                adapter.opened(self.sock)
-
-        class PlainPool(urllib3.HTTPConnectionPool):
-            ConnectionCls = Plain
-
-        class SecurePool(urllib3.HTTPSConnectionPool):
-            ConnectionCls = Secure
-
-        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
-
-    def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-        if self._access.ca is not None or self._insecure:
-            kwargs["ssl_context"] = _context(self._access.ca, insecure=self._insecure)
-        return super().proxy_manager_for(proxy, **kwargs)
-
-    def opened(self, sock: Any) -> None:
-        with self._opening:
-            self._sockets.add(sock)
-
-    def abort(self) -> None:
-        """Wakes whoever waits for an answer."""
-        with self._opening:
-            sockets = list(self._sockets)
-        for sock in sockets:
-            with suppress(OSError, ValueError):
-                sock.shutdown(socket.SHUT_RDWR)
-        self.close()
-
-
-def _context(ca: str | None, *, insecure: bool) -> ssl.SSLContext:
-    """The system's authorities and one more. None where nothing is verified: to load them takes a tenth of a short command."""
-    context = urllib3.util.ssl_.create_urllib3_context()
-    if insecure:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return context
-    context.load_default_certs()
-    try:
-        context.load_verify_locations(ca)
-    except OSError as error:
-        raise _no_certificate(str(ca), error) from None
-    return context
-
-
-def _certificate(access: Access) -> Any:
-    if access.cert is None:
-        if access.key is not None:
-            raise UsageError("--key needs --cert")
-        return None
-    context = ssl.create_default_context()
-    for path in (access.cert, access.key):
-        if path is not None and not os.path.isfile(path):
-            raise unopened(path, FileNotFoundError())
-    try:
-        context.load_cert_chain(access.cert, access.key, password=lambda: "")
-    except OSError as error:
-        raise _no_certificate(access.cert, error) from None
-    return (access.cert, access.key) if access.key is not None else access.cert
-
-
-def _no_certificate(path: str, error: OSError) -> OcitoolError:
-    if isinstance(error, FileNotFoundError):
-        return unopened(path, error)
-    return FormatError("no certificate that can be read", path)
-
-
 class _Later(Exception):
     """An answer that may be another one after `seconds`, if it says so."""
 
@@ -552,7 +464,7 @@ class _Later(Exception):
         self.seconds = seconds
 
 
-def body_of(response: requests.Response, where: str, most: int, *, decode: bool) -> bytes:
+def _body_of(response: requests.Response, where: str, most: int, *, decode: bool) -> bytes:
     """All of a small body. Raises `LimitError`, and what a broken connection raises."""
     try:
         data = bytearray()
@@ -565,7 +477,7 @@ def body_of(response: requests.Response, where: str, most: int, *, decode: bool)
     return bytes(data)
 
 
-def parsed(raw: bytes, where: str) -> Any:
+def _parsed(raw: bytes, where: str) -> Any:
     """A registry's JSON, of which only what is looked for must be right. Raises `FormatError`."""
     try:
         return json.loads(raw)
@@ -598,8 +510,3 @@ def _digest(text: str | None) -> Digest | None:
     except FormatError:
         return None
     return digest if digest.checkable else None
-
-
-def with_digest(location: str, digest: Digest) -> str:
-    """An upload's address with the digest that ends it; what the registry wrote stays as it is."""
-    return f"{location}{'&' if '?' in location else '?'}digest={quote(str(digest), safe='')}"

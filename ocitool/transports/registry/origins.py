@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from threading import Lock
 
 from ocitool import reference
@@ -29,20 +30,15 @@ class Origins:
         self._host = host
         self._path = os.path.join(directory, "origins", host.replace("/", "_")) if directory else None
         self._new: list[str] = []
-        self._known: dict[str, list[str]] | None = None
         self._lock = Lock()
 
     def find(self, digest: Digest) -> Sequence[str]:
         """Repositories in which the blob was, the latest first, a few."""
         with self._lock:
-            if self._known is None:
-                self._known = self._read()
             return list(dict.fromkeys(reversed(self._known.get(str(digest), []))))[:_REPOSITORIES]
 
     def note(self, digest: Digest, path: str) -> None:
         with self._lock:
-            if self._known is None:
-                self._known = self._read()
             if path not in self._known.setdefault(str(digest), []):
                 self._known[str(digest)].append(path)
                 self._new.append(f"{digest} {path}\n")
@@ -63,7 +59,8 @@ class Origins:
                         newest = old.read().partition(b"\n")[2]
                     write_document(os.path.dirname(self._path), os.path.basename(self._path), newest)
 
-    def _read(self) -> dict[str, list[str]]:
+    @cached_property
+    def _known(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         if self._path is None:
             return found

@@ -21,11 +21,11 @@ _TEXT = 300
 
 
 class Unreachable(TransportError):
-    """No answer, or not a whole one. `passing`: a second attempt may do better."""
+    """No answer, or not a whole one. `transient`: a second attempt may do better."""
 
-    def __init__(self, what: str, where: str, *, passing: bool, hint: str | None = None) -> None:
+    def __init__(self, what: str, where: str, *, transient: bool, hint: str | None = None) -> None:
         super().__init__(what, where, hint=hint)
-        self.passing = passing
+        self.transient = transient
 
 
 class Denied(TransportError):
@@ -39,27 +39,30 @@ def unreachable(error: BaseException, host: str) -> Unreachable:
         if isinstance(cause, ssl.SSLCertVerificationError):
             reason = cause.verify_message or "it cannot be verified"
             hint = "--ca FILE names the authority that signed it; --insecure does without"
-            return Unreachable(f"its certificate is refused: {reason}", host, passing=False, hint=hint)
+            return Unreachable(f"its certificate is refused: {reason}", host, transient=False, hint=hint)
+    names = {type(cause).__name__ for cause in causes}
+    if names & {"ProxyError"}:
+        return Unreachable("the proxy does not connect", host, transient=False, hint="HTTPS_PROXY, HTTP_PROXY, NO_PROXY")
     for cause in causes:
+        if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            hint = "--cert FILE, if it asks for a certificate; --insecure, if it has no TLS"
+            return Unreachable("the connection was cut", host, transient=True, hint=hint)
         if isinstance(cause, ssl.SSLError):
             words = " ".join(str(cause.reason or cause).split("_")).lower()
             hint = "if it has no TLS, --insecure (or --insecure-host) says so"
             if "certificate" in words:
                 hint = "--cert FILE is the certificate that it asks for"
-            return Unreachable(f"TLS fails: {words}", host, passing=False, hint=hint)
+            return Unreachable(f"TLS fails: {words}", host, transient=False, hint=hint)
         if isinstance(cause, socket.gaierror):
-            return Unreachable("the host is not known", host, passing=False, hint="its name, or the network's DNS")
+            return Unreachable("the host is not known", host, transient=False, hint="its name, or the network's DNS")
         if isinstance(cause, ConnectionRefusedError):
             hint = "no registry listens on that port, or a firewall is between"
-            return Unreachable("the connection is refused", host, passing=False, hint=hint)
-    names = {type(cause).__name__ for cause in causes}
-    if names & {"ProxyError"}:
-        return Unreachable("the proxy does not connect", host, passing=False, hint="HTTPS_PROXY, HTTP_PROXY, NO_PROXY")
+            return Unreachable("the connection is refused", host, transient=False, hint=hint)
     if names & {"TimeoutError", "ConnectTimeout", "ReadTimeout", "ReadTimeoutError"}:
-        return Unreachable("it does not answer in time", host, passing=True)
+        return Unreachable("it does not answer in time", host, transient=True)
     if names & {"InvalidURL", "LocationParseError", "InvalidSchema", "MissingSchema", "LocationValueError", "InvalidHeader"}:
-        return Unreachable("it names an address that is none", host, passing=False)
-    return Unreachable("the connection was cut", host, passing=True)
+        return Unreachable("it names an address that is none", host, transient=False)
+    return Unreachable("the connection was cut", host, transient=True)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -7,38 +7,27 @@ first; tags last. A blob that is there is not sent; one that another repository 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ocitool import reference
 from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, NotFoundError, UsageError
+from ocitool.reference import Repository
 from ocitool.spec import mediatypes
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import Index, Manifest, descriptor, read, string
 from ocitool.task import Task
-from ocitool.transports.registry import Registries, blobs
+from ocitool.transports.registry import blobs
 from ocitool.transports.registry.auth import pulling, pushing
 from ocitool.transports.registry.blobs import Target
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.source import RemoteBlob
-from ocitool.transports.sink import Bundle, Fresh, Root, Stored
+from ocitool.transports.sink import Bundle, Root, Stored, Unheld
 
 
-class Place(NamedTuple):
-    """Where images go at a registry: to one repository, or (`path` None) each to the repository that its names say. `digest`:
-    the one that the image must have."""
-
-    host: str
-    path: str | None
-    digest: Digest | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Document:
+class _Document(NamedTuple):
     media_type: str
-    raw: bytes
     digest: Digest
     document: Manifest | Index
 
@@ -52,27 +41,23 @@ class _Push(NamedTuple):
     tops: list[tuple[_Document, tuple[str, ...]]]
 
 
-class RegistrySink(Fresh):
-    """`rehearsing`: nothing is sent, and what is there is still looked for."""
+class RegistrySink(Unheld):
+    """`repository`: where images go, and with a digest the one that they must have; None: each goes to the one that its names
+    say. `rehearsing`: nothing is sent, and what is there is still looked for."""
 
-    remote = True
-
-    def __init__(self, place: Place, registries: Registries, *, rehearsing: bool = False) -> None:
-        self._place = place
-        self._client: Client = registries.client(place.host)
+    def __init__(self, client: Client, repository: Repository | None, *, rehearsing: bool = False) -> None:
+        self._repository = repository
+        self._client = client
         self._rehearsing = rehearsing
         self._there: dict[tuple[str, Digest], int | None] = {}
-        self.where = f"docker://{place.host}/{place.path or ''}"
+        self.where = str(repository or f"docker://{client.host}/")
 
     def blob(self, digest: Digest) -> Blob | None:
         """A blob that the one repository has."""
-        path, client = self._place.path, self._client
-        if path is None:
+        if self._repository is None:
             return None
-        size = self._size(path, digest)
-        if size is None or size < 0:
-            return None
-        return RemoteBlob(digest, size, client, path, lambda at, most: blobs.fetch(client, path, digest, size, at, most))
+        size = self._size(self._repository.path, digest)
+        return RemoteBlob(digest, size, self._client, self._repository.path) if size is not None and size >= 0 else None
 
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         if bundle.omitted:
@@ -93,7 +78,6 @@ class RegistrySink(Fresh):
                     skipped.add(digest)
                     task.expect(-blob.size)
                 places[digest] = path
-                self._client.origins.note(digest, path)
 
             task.expect(sum(blob.size for blob in push.blobs.values()))
             task.map(put, sorted(push.blobs.values(), key=lambda blob: -blob.size))
@@ -113,15 +97,18 @@ class RegistrySink(Fresh):
         """Whether its bytes were sent."""
         assert blob.digest is not None
         if self._size(target.path, blob.digest) is not None:
+            self._client.origins.note(blob.digest, target.path)
             return False
         origins = [elsewhere] if elsewhere is not None else []
-        if isinstance(blob, RemoteBlob) and blob.host == self._client.host and blob.path is not None:
+        if isinstance(blob, RemoteBlob) and blob.host == self._client.host and blob.mountable:
             origins.append(blob.path)
         origins += self._client.origins.find(blob.digest)
         origins = [path for path in dict.fromkeys(origins) if path != target.path]
         if self._rehearsing:
             return not origins
-        if not blobs.send(target, blob, origins):
+        sent = blobs.send(target, blob, origins)
+        self._client.origins.note(blob.digest, target.path)
+        if not sent:
             task.arrived("mounted", blob.digest.short, blob.size)
             return False
         task.arrived("sent", blob.digest.short, blob.size)
@@ -137,9 +124,9 @@ class RegistrySink(Fresh):
             def put(one: _Document, push: _Push = push) -> bool:
                 return self._document(push.target, one, one.digest)
 
-            listed = dict(zip(manifests, task.map(put, manifests), strict=True))
+            listed = dict(zip((one.digest for one in manifests), task.map(put, manifests), strict=True))
             for one in below:
-                if not (put(one) if isinstance(one.document, Index) else listed[one]):
+                if not (put(one) if isinstance(one.document, Index) else listed[one.digest]):
                     self._list(push.target, one)
         for push in pushes:
             for top, tags in push.tops:
@@ -149,7 +136,7 @@ class RegistrySink(Fresh):
 
     def _document(self, target: Target, one: _Document, name: str | Digest) -> bool:
         """Whether the registry lists it itself, where it has a subject that it is to be listed for."""
-        listed = self._client.put_document(target.path, name, one.media_type, one.raw, one.digest)
+        listed = self._client.put_document(target.path, name, one.media_type, one.document.raw, one.digest)
         return listed or not isinstance(one.document.fields.get("subject"), dict)
 
     def _list(self, target: Target, one: _Document) -> None:
@@ -169,7 +156,7 @@ class RegistrySink(Fresh):
         entries = list(fields.get("manifests") or ())
         if any(entry.get("digest") == str(one.digest) for entry in entries):
             return
-        entry: dict[str, Any] = {"mediaType": one.media_type, "digest": str(one.digest), "size": len(one.raw)}
+        entry: dict[str, Any] = {"mediaType": one.media_type, "digest": str(one.digest), "size": len(one.document.raw)}
         config = one.document.fields.get("config")
         kind = string(one.document.fields.get("artifactType")) or (string(config.get("mediaType")) if config else None)
         if kind:
@@ -190,8 +177,9 @@ class RegistrySink(Fresh):
             for path, tags in self._places(root).items():
                 push = pushes.setdefault(path, _Push(Target(self._client, path), {}, {}, []))
                 top = _gathered(root.descriptor, held, push)
-                if self._place.digest not in (None, top.digest) and not root.beside:
-                    raise UsageError(f"the image is {top.digest}, the destination {self._place.digest}", self.where)
+                wanted = self._repository.digest if self._repository is not None and root.subject is None else None
+                if wanted not in (None, top.digest):
+                    raise UsageError(f"the image is {top.digest}, the destination {wanted}", self.where)
                 for tag in tags:
                     if taken.setdefault((path, tag), top.digest) != top.digest:
                         raise UsageError(f"two different images would be {path}:{tag}", self.where)
@@ -207,20 +195,16 @@ class RegistrySink(Fresh):
     def _places(self, root: Root) -> Mapping[str, tuple[str, ...]]:
         """The tags that a root gets, by repository."""
         found: dict[str, tuple[str, ...]] = {}
-        names = root.names if self._place.digest is None or root.beside else ()
-        for name in names:
+        for name in root.names:
             where = reference.repository(name)
             found[where.path] = (*found.get(where.path, ()), where.tag or "latest")
+        for name in root.repositories if not found else ():
+            found[reference.repository(name).path] = ()
         if not found:
-            for name in root.beside:
-                found[reference.repository(name).path] = ()
-        if not found:
-            if self._place.path is None:
-                raise UsageError(
-                    "an image without a name, so nobody can say which repository it goes to", self.where,
-                    hint="--tag NAME:TAG names it, or docker://HOST/REPOSITORY:TAG; --referrers takes signatures along",
-                )  # fmt: skip
-            found[self._place.path] = ()
+            raise UsageError(
+                "an image without a name, so nobody can say which repository it goes to", self.where,
+                hint="--tag NAME:TAG names it, or docker://HOST/REPOSITORY:TAG; --referrers takes signatures along",
+            )  # fmt: skip
         return found
 
 
@@ -241,7 +225,7 @@ def _gathered(fields: Mapping[str, Any], held: Mapping[Digest, Blob], push: _Pus
         for named in (document.config, *document.layers):
             if named.digest in held:
                 push.blobs[named.digest] = held[named.digest]
-    made = _Document(one.media_type or document.media_type, raw, one.digest, document)
+    made = _Document(one.media_type or document.media_type, one.digest, document)
     push.documents[one.digest] = made
     return made
 

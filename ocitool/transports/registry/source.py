@@ -7,7 +7,7 @@ is kept in a temporary file without a name, as long as its descriptor says and n
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -47,7 +47,7 @@ class RegistrySource:
         self._manifests: set[Digest] = set()
         self._known: dict[Digest, Descriptor] = {}
         self._blobs: dict[Digest, RemoteBlob] = {}
-        self._lenders: list[Callable[[Digest], Blob | None]] = []
+        self._lender: Callable[[Digest], Blob | None] = lambda digest: None
         self.root = self._fetched(repository.digest or self._tag or "")
         fields = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": [self.root.fields]}
         self.index: Index | None = Index(serialised(fields), fields, self.where)
@@ -69,7 +69,7 @@ class RegistrySource:
 
     def borrow(self, find: Callable[[Digest], Blob | None]) -> None:
         """Documents that `find` gives are taken from there, verified, and not fetched."""
-        self._lenders.append(find)
+        self._lender = find
 
     def moved(self) -> Digest | None:
         """What the tag names by now, where that is not what was fetched."""
@@ -144,15 +144,13 @@ class RegistrySource:
     def _borrowed(self, one: Descriptor) -> bytes | None:
         if one.size > limits.DOCUMENT_SIZE:
             return None
-        for find in self._lenders:
-            blob = find(one.digest)
-            if blob is None or blob.remote or blob.size != one.size:
-                continue
-            try:
-                return b"".join(verified(blob.chunks(), one.digest, one.size))
-            except IntegrityError:
-                continue  # a damaged one is fetched instead
-        return None
+        blob = self._lender(one.digest)
+        if blob is None or blob.remote or blob.size != one.size:
+            return None
+        try:
+            return b"".join(verified(blob.chunks(), one.digest, one.size))
+        except IntegrityError:
+            return None  # a damaged one is fetched instead
 
     def _remote(self, one: Descriptor) -> RemoteBlob | None:
         client, path, digest = self.client, self.repository.path, one.digest
@@ -163,33 +161,39 @@ class RegistrySource:
             if there is None:
                 if known is None or not self._foreign:
                     return None
-                urls = known.urls
-                return RemoteBlob(digest, size, client, None, lambda at, most: blobs.fetch_foreign(client, urls, size, at))
+                return RemoteBlob(digest, size, client, path, known.urls)
             size = size if there < 0 else there
-        return RemoteBlob(digest, size, client, path, lambda at, most: blobs.fetch(client, path, digest, size, at, most))
+        return RemoteBlob(digest, size, client, path)
 
 
 class RemoteBlob:
-    """A blob at a registry. `path`: its repository there, None for one that is elsewhere."""
+    """A blob in a repository; with `urls`, a layer that is only there."""
 
     identity = None
 
-    def __init__(
-        self, digest: Digest, size: int, client: Client, path: str | None,
-        read: Callable[[int, int | None], Iterator[bytes]],
-    ) -> None:  # fmt: skip
+    def __init__(self, digest: Digest, size: int, client: Client, path: str, urls: Sequence[str] = ()) -> None:
         self.digest = digest
         self.size = size
         self.host = client.host
         self.path = path
         self._client = client
-        self._read = read
+        self._urls = urls
         self._head: bytes | None = None
         self._kept: Blob | None = None
+
+    def _read(self, offset: int = 0, most: int | None = None) -> Iterator[bytes]:
+        if self._urls:
+            return blobs.fetch_foreign(self._client, self._urls, self.size, offset, most)
+        return blobs.fetch(self._client, self.path, self.digest, self.size, offset, most)
 
     @property
     def remote(self) -> bool:
         return self._kept is None
+
+    @property
+    def mountable(self) -> bool:
+        """Whether the registry can take it from its repository to another."""
+        return not self._urls
 
     def pread(self, size: int, offset: int) -> bytes:
         if self._kept is None and offset + size <= SNIFF:
@@ -212,7 +216,7 @@ class RemoteBlob:
         """The bytes as they come, unverified, and not kept but for a small blob's: others may want a configuration."""
         if self.size <= _SMALL and not offset:
             return self.chunks()
-        return self._kept.chunks(offset) if self._kept is not None else self._read(offset, None)
+        return self._kept.chunks(offset) if self._kept is not None else self._read(offset)
 
     def chunks(self, offset: int = 0) -> Iterator[bytes]:
         """The bytes, kept when all of them were taken and are what the digest says."""
@@ -225,7 +229,7 @@ class RemoteBlob:
             offset = max(0, offset - len(chunk))
 
     def _keeping(self) -> Iterator[bytes]:
-        coming = verified(self._read(0, None), self.digest, self.size)
+        coming = verified(self._read(), self.digest, self.size)
         if self.size <= _IN_MEMORY:
             data = b"".join(coming)
             self._kept = BytesBlob(data, self.digest)
