@@ -47,7 +47,9 @@ OWNERS: dict[str, tuple[str, ...]] = {
 HEAVY = frozenset({"oras", "jsonschema", "referencing", "docker", "zstandard", "rich", "requests", "urllib3", "isal"})
 """Libraries that are imported in the function that uses them, so that quick commands start quickly."""
 
-LATE = frozenset({f"ocitool.transports.registry.{name}" for name in ("auth", "blobs", "client", "connections", "sink", "source")})
+LATE = frozenset(
+    f"ocitool.transports.registry.{name}" for name in ("auth", "blobs", "client", "connections", "sink", "source")
+)
 """Modules about a heavy library, which they import at their top: they are imported in functions, and by each other."""
 
 THREADS = frozenset({"ThreadPoolExecutor", "ProcessPoolExecutor", "Thread", "Timer", "start_new_thread"})

@@ -1,128 +1,44 @@
-"""Who we are at registries: credentials of each kind and for each repository, where they go and where they never go, TLS,
-proxies, login and logout. Every run is with --debug, and no secret is in what it says.
+"""Who we are at registries: credentials of each kind and for each repository, where they go and where they never go. Every
+run is with --debug, and no secret is in what it says.
 
-Laws: distribution's "Token Authentication" and "OAuth2", RFC 7617 and 9110, docker login(1), docker-credential-helpers.
+Laws: distribution's "Token Authentication" and "OAuth2", RFC 7617 and 9110.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import re
-import select
-import socket
-import socketserver
-import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
 from support import places
-from support.copying import ONE, TWO
-from support.images import image, layer_tar, sha256, write_layout
-from support.registries import hold, holds, noise
-from support.registry import BasicAuth, Certificates, Fault, Recorder, Reply, Request, ScriptedRegistry, TokenAuth, certificates
+from support.copying import TWO
+from support.desk import (
+    APP,
+    BIG,
+    BOTH,
+    LARGE,
+    OTHER,
+    PASSWORD,
+    SECRET,
+    SIGNED,
+    USER,
+    WRONG,
+    Auth,
+    Desk,
+    authorizations,
+    basic,
+    having,
+    hinted,
+    plain,
+    tokens,
+)
+from support.images import sha256
+from support.registries import holds
+from support.registry import BasicAuth, Fault, Recorder, Reply, Request, ScriptedRegistry, TokenAuth
 
 from ocitool.limits import MiB
-
-Run = Callable[..., Any]
-Auth = Callable[[], BasicAuth | None]
-USER, PASSWORD, WRONG, OTHER = "ci-user", "pa55 wörd:/+", "wr0ng-word", "0ther-word"
-SIGNED = "?X-Signature=5igned%2Ffor-us&X-Expires=9"
-APP = image([ONE, TWO], codec="none", tag="app")
-LARGE = layer_tar([("large", noise(2 * MiB))])
-BIG = image([LARGE, ONE, TWO], codec="none", tag="app")
-"""Its first layer is sent by PATCH, the others with the PUT that ends their upload."""
-
-
-def plain(user: str, password: str) -> str:
-    return base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-SECRET = re.compile(
-    "|".join(
-        [
-            "pa55", WRONG, OTHER, "5igned", "fr0m-netrc", "pr0xy-word", "token-[0-9a-f]{16}", "refresh-[0-9a-f]{16}",
-            *(re.escape(plain(USER, word).rstrip("=")) for word in (PASSWORD, WRONG, OTHER)),
-        ]
-    )
-)  # fmt: skip
-"""Every password, token and signature that these tests use, as it is and as headers spell it."""
-
-
-class Desk:
-    """The command at a home of its own. Calling it judges the exit code, and that no secret is said."""
-
-    def __init__(self, ocitool: Run, folder: Path) -> None:
-        self.ocitool, self.folder, self.home = ocitool, folder, folder / "home"
-        self.file = self.home / ".docker" / "config.json"
-        self.home.mkdir()
-        unset = ("REGISTRY_AUTH_FILE", "NETRC", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-        proxies = [name for word in ("http", "https", "all", "no") for name in (f"{word}_proxy", f"{word.upper()}_PROXY")]
-        self.env: dict[str, str | None] = {
-            **dict.fromkeys((*unset, *proxies)), "HOME": str(self.home), "DOCKER_CONFIG": str(self.file.parent),
-            "XDG_RUNTIME_DIR": str(folder / "run"), "XDG_CONFIG_HOME": str(folder / "config"),
-        }  # fmt: skip
-
-    def __call__(self, *words: str | Path, code: int = 0, stdin: str = "", **env: str) -> Any:
-        result = self.ocitool(*words, "--debug", cwd=self.folder, stdin=stdin.encode(), env={**self.env, **env}, timeout=60)
-        assert [] == SECRET.findall(result.out + result.err), str(result)
-        assert code == result.code, str(result)
-        if code:
-            assert 1 == result.err.count("ocitool: error: ") and "a bug" not in result.err, str(result)
-        return result
-
-    def keep(self, entries: dict[str, dict[str, str]], **more: Any) -> None:
-        self.file.parent.mkdir(exist_ok=True)
-        self.file.write_text(json.dumps({"auths": entries, **more}))
-
-    def know(self, *hosts: str, user: str = USER, password: str = PASSWORD) -> None:
-        self.keep({host: {"auth": plain(user, password)} for host in hosts})
-
-
-@pytest.fixture
-def desk(ocitool: Run, tmp_path: Path) -> Desk:
-    write_layout(tmp_path / "app", [APP])
-    write_layout(tmp_path / "big", [BIG])
-    return Desk(ocitool, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def made(need: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    need("openssl")
-    return certificates(tmp_path_factory.mktemp("certificates"))
-
-
-@contextmanager
-def having(auth: BasicAuth | None, *repos: str, one: Any = APP, **how: Any) -> Iterator[ScriptedRegistry]:
-    """A registry that has the image in these repositories, tag 1."""
-    with ScriptedRegistry(auth=auth, **how) as registry:
-        for repo in repos or ("app",):
-            hold(registry, repo, one, tag="1")
-        yield registry
-
-
-def basic() -> BasicAuth:
-    return BasicAuth(USER, PASSWORD)
-
-
-def tokens(**how: Any) -> TokenAuth:
-    return TokenAuth(USER, PASSWORD, **how)
-
-
-BOTH = pytest.mark.parametrize("auth", [basic, tokens])
-
-
-def authorizations(registry: Any) -> set[str | None]:
-    return {one.headers.get("authorization") for one in registry.requests}
-
-
-def hinted(result: Any, registry: Any) -> None:
-    assert f"\nhint: ocitool login {registry.host} " in result.err, str(result)
 
 
 @pytest.mark.parametrize("text", [PASSWORD, ascii(PASSWORD), f"Basic {plain(USER, WRONG)}", f"token-{'0f' * 8}", SIGNED])
@@ -447,321 +363,3 @@ def test_netrc_is_neither_used_nor_sent(desk: Desk) -> None:
         hinted(desk("pull", f"{registry.host}/app:1", "out/", "--insecure", code=8, **env), registry)
         desk("pull", f"{free.host}/app:1", "out/", "--insecure", **env)
         assert [{None}] * 3 == [authorizations(one) for one in (registry, free, storage)]
-
-
-# TLS
-
-
-@BOTH
-def test_an_authority_that_is_named_is_believed(auth: Auth, desk: Desk, made: Certificates) -> None:
-    with ScriptedRegistry(auth=auth(), tls=made.server) as registry:
-        desk("login", "-u", USER, registry.host, "--ca", made.ca, stdin=PASSWORD)
-        desk("push", "big", f"{registry.host}/app:1", "--ca", made.ca)
-        desk("pull", f"{registry.host}/app:1", "out/", "--ca", made.ca)
-        assert BIG.blobs == places.blobs(desk.folder / "out")
-
-
-def test_a_certificate_that_nobody_vouches_for_gets_no_word(desk: Desk, made: Certificates) -> None:
-    with having(basic(), tls=made.server) as registry:
-        desk.know(registry.host)
-        for words in (("pull", f"{registry.host}/app:1", "out/"), ("login", "-u", USER, registry.host)):
-            result = desk(*words, stdin=PASSWORD, code=8)
-            assert "certificate" in result.err and "\nhint: --ca FILE" in result.err, str(result)
-        assert [] == registry.requests
-
-
-def test_insecure_does_without_an_authority(desk: Desk, made: Certificates) -> None:
-    with having(tokens(), tls=made.server) as registry:
-        desk.know(registry.host)
-        desk("pull", f"{registry.host}/app:1", "out/", "--insecure")
-        desk("push", "big", f"{registry.host}/app:2", "--insecure-host", registry.host)
-
-
-def test_a_registry_that_wants_a_certificate_gets_it(desk: Desk, made: Certificates) -> None:
-    both = desk.folder / "both.pem"
-    both.write_text(Path(made.client[0]).read_text() + Path(made.client[1]).read_text())
-    with having(tokens(), tls=made.server, client_ca=made.ca) as registry:
-        desk.know(registry.host)
-        words = ("pull", f"{registry.host}/app:1", "--ca", made.ca)
-        result = desk(*words, "none/", code=8)
-        assert re.search("^hint: .*--cert FILE", result.err, re.MULTILINE), str(result)
-        desk(*words, "apart/", "--cert", made.client[0], "--key", made.client[1])
-        desk(*words, "one/", "--cert", both)
-        desk("pull", f"{registry.host}/app:1", "insecure/", "--insecure", "--cert", both)
-
-
-def test_a_certificate_that_is_none_is_refused_before_anything_is_sent(desk: Desk, made: Certificates) -> None:
-    for name, text in (("junk", "no certificate"), ("half", Path(made.client[0]).read_text()[:300])):
-        (desk.folder / name).write_text(text)
-    locked = ("ec", "-in", made.client[1], "-aes256", "-passout", "pass:pa55", "-out", "locked")
-    subprocess.run(["openssl", *locked], cwd=desk.folder, check=True, capture_output=True)
-    cert, key = made.client
-    with having(None, tls=made.server) as registry:
-        for words, code in [
-            (("--cert", "half", "--key", key), 4), (("--cert", cert), 4), (("--key", key), 2),
-            (("--cert", cert, "--key", made.server[1]), 4), (("--cert", cert, "--key", "locked"), 4),
-            (("--ca", "junk"), 4),
-        ]:  # fmt: skip
-            desk("pull", f"{registry.host}/app:1", "out/", *words, code=code)
-        assert [] == registry.requests
-
-
-@pytest.mark.parametrize("method", ["PATCH", "GET"])
-def test_a_transfer_over_tls_that_is_cut_goes_on(method: str, desk: Desk, made: Certificates) -> None:
-    with having(None, "from", one=BIG, tls=made.server) as registry:
-        fault = {"cut_response" if method == "GET" else "cut_request": MiB}
-        registry.faults += [Fault(method, "/blobs/", after=after, times=1, **fault) for after in range(3)]
-        desk("push", "big", f"{registry.host}/app:1", "--ca", made.ca, "--jobs", "1")
-        desk("pull", f"{registry.host}/from:1", "out/", "--ca", made.ca, "--jobs", "1")
-        assert holds(registry, "app", BIG)
-        assert BIG.blobs == places.blobs(desk.folder / "out")
-
-
-def test_nothing_leads_from_tls_to_where_there_is_none(desk: Desk, made: Certificates) -> None:
-    words = ("--ca", made.ca)
-    with having(tokens(), tls=made.server) as registry, Recorder(TWO) as open_to_all:
-        desk.know(registry.host, open_to_all.host)
-        registry.faults.append(Fault("GET", sha256(TWO), redirect=f"{open_to_all.url}/{SIGNED}"))
-        desk("pull", f"{registry.host}/app:1", "out/", *words, code=8)
-        registry.realm = f"{open_to_all.url}/token"
-        desk("pull", f"{registry.host}/app:1", "out/", *words, code=8)
-        assert [] == open_to_all.requests
-
-
-COMMANDS = [
-    ("copy", "docker://{0}/app:1", "docker://{1}/new:1"), ("pull", "{0}/app:1", "docker://{1}/new:1"),
-    ("push", "docker://{0}/app:1", "{1}/new:1"), ("pull", "{0}/app:1", "out/", "--with", "docker://{1}/app:1"),
-    ("copy", "docker://{0}/app:1", "docker://{1}/app:1", "out/"), ("diff", "docker://{0}/app:1", "docker://{1}/app:1"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_insecure_is_for_one_registry_alone(command: tuple[str, ...], desk: Desk) -> None:
-    with having(None) as one, having(None) as two:
-        words = [word.format(one.host, two.host) for word in command]
-        result = desk(*words, "--insecure", code=2)
-        assert one.host in result.err and two.host in result.err and "--insecure-host" in result.err, str(result)
-        assert [] == one.requests + two.requests
-
-
-# Proxies
-
-
-class Tunnel(socketserver.ThreadingTCPServer):
-    """A proxy that knows CONNECT alone. `asked`: the heads of the requests."""
-
-    daemon_threads = True
-
-    def __init__(self, status: str = "200 OK") -> None:
-        self.status, self.asked = status, list[str]()
-        super().__init__(("127.0.0.1", 0), Within)
-        self.host = f"127.0.0.1:{self.server_address[1]}"
-
-    def __enter__(self) -> Tunnel:
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing of clients that left."""
-
-
-class Within(socketserver.StreamRequestHandler):
-    server: Tunnel
-
-    def handle(self) -> None:
-        head = b"".join(iter(self.rfile.readline, b"\r\n")).decode()
-        self.server.asked.append(head)
-        self.wfile.write(f"HTTP/1.1 {self.server.status}\r\n\r\n".encode())
-        name, _, port = head.split()[1].rpartition(":")
-        if not self.server.status.startswith("200"):
-            return
-        with socket.create_connection((name, int(port)), 10) as there, suppress(OSError):
-            ways = {self.connection: there, there: self.connection}
-            while True:
-                for source in select.select(list(ways), [], [])[0]:
-                    if not (data := source.recv(1 << 16)):
-                        return
-                    ways[source].sendall(data)
-
-
-@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy"])
-def test_a_registry_is_reached_through_the_proxy(name: str, desk: Desk) -> None:
-    with having(basic()) as proxy:
-        desk.know("registry.invalid:5000")
-        env = {name: f"http://proxy-user:pr0xy-word@{proxy.host}"}
-        desk("pull", "registry.invalid:5000/app:1", "out/", "--insecure", **env)
-        assert APP.blobs == places.blobs(desk.folder / "out")
-        assert {"registry.invalid:5000"} == {one.headers["host"] for one in proxy.requests}
-        assert all(one.path.startswith("http://registry.invalid:5000/v2/") for one in proxy.requests)
-        desk("pull", "registry.invalid:5000/app:1", "out/", "--insecure", NO_PROXY="registry.invalid", code=8, **env)
-
-
-def test_no_proxy_is_asked_where_it_is_not_to_be(desk: Desk) -> None:
-    with having(None) as registry, Recorder() as proxy:
-        env = {"HTTP_PROXY": proxy.url, "HTTPS_PROXY": proxy.url, "NO_PROXY": "example.com,127.0.0.1"}
-        desk("pull", f"{registry.host}/app:1", "out/", "--insecure", **env)
-        assert [] == proxy.requests
-
-
-def test_tls_goes_through_a_proxy_with_authorities_and_certificates(desk: Desk, made: Certificates) -> None:
-    with having(tokens(), tls=made.server, client_ca=made.ca) as registry, Tunnel() as tunnel:
-        desk.know(registry.host)
-        cert = ("--cert", made.client[0], "--key", made.client[1])
-        env = {"HTTPS_PROXY": f"http://proxy-user:pr0xy-word@{tunnel.host}"}
-        desk("pull", f"{registry.host}/app:1", "out/", *cert, code=8, **env)
-        assert [] == registry.requests
-        desk("pull", f"{registry.host}/app:1", "out/", "--ca", made.ca, *cert, **env)
-        desk("push", "big", f"{registry.host}/app:2", "--insecure", *cert, **env)
-        assert {registry.host} == {head.split()[1] for head in tunnel.asked}
-        credentials = plain("proxy-user", "pr0xy-word")
-        assert all(f"Proxy-Authorization: Basic {credentials}" in head for head in tunnel.asked)
-        assert all(credentials not in str(one.headers) for one in registry.requests)
-
-
-@pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "502 Bad Gateway", "gone", "unknown"])
-def test_a_proxy_that_does_not_connect_is_told_of(status: str, desk: Desk) -> None:
-    with Tunnel(status) as tunnel:
-        host = {"gone": "127.0.0.1:9", "unknown": "proxy.invalid:3128"}.get(status, tunnel.host)
-        env = {"HTTPS_PROXY": f"http://proxy-user:pr0xy-word@{host}"}
-        result = desk("pull", "registry.invalid/app:1", "out/", code=8, **env)
-        assert "proxy" in result.err.splitlines()[-2], str(result)
-        assert "HTTPS_PROXY" in result.err.splitlines()[-1], str(result)
-
-
-# Login and logout
-
-
-@pytest.mark.parametrize(("auth", "end"), [(basic, "\n"), (tokens, ""), (tokens, "\r\n")], ids=["basic", "tokens", "CRLF"])
-def test_who_is_logged_in_pulls_and_who_is_logged_out_does_not(end: str, auth: Auth, desk: Desk) -> None:
-    with having(auth()) as registry:
-        pull = ("pull", f"{registry.host}/app:1", "--insecure")
-        result = desk("login", "-u", USER, registry.host, "--insecure", stdin=PASSWORD + end)
-        assert (registry.host in result.out, str(desk.file) in result.out) == (True, True)
-        assert 0o600 == desk.file.stat().st_mode & 0o7777
-        assert {registry.host: {"auth": plain(USER, PASSWORD)}} == json.loads(desk.file.read_text())["auths"]
-        desk(*pull, "out/")
-        desk("logout", registry.host)
-        desk(*pull, "none/", code=8)
-        desk("logout", registry.host, code=3)
-
-
-@BOTH
-def test_a_wrong_password_is_refused_and_what_was_kept_stays(auth: Auth, desk: Desk) -> None:
-    with having(auth()) as registry:
-        login = ("login", "-u", USER, registry.host, "--insecure")
-        hinted(desk(*login, stdin=WRONG, code=8), registry)
-        assert [] == list(desk.home.iterdir())
-        assert len(registry.requests) <= 4
-        desk(*login, stdin=PASSWORD)
-        before = desk.file.read_bytes()
-        desk(*login, stdin=WRONG, code=8)
-        assert before == desk.file.read_bytes()
-
-
-def test_a_login_is_judged_by_what_it_is_given_and_replaces_what_was_kept(desk: Desk) -> None:
-    with having(tokens()) as registry:
-        desk.keep({registry.host: {"auth": plain(USER, WRONG)}, "other.example": {"auth": plain(USER, OTHER)}})
-        desk("login", "-u", USER, registry.host, "--insecure", "--password-stdin", stdin=PASSWORD)
-        desk("pull", f"{registry.host}/app:1", "out/", "--insecure")
-        kept = json.loads(desk.file.read_text())["auths"]
-        assert {registry.host: {"auth": plain(USER, PASSWORD)}, "other.example": {"auth": plain(USER, OTHER)}} == kept
-
-
-def test_a_registry_that_is_not_there_is_not_logged_in_to(desk: Desk) -> None:
-    with ScriptedRegistry() as gone:
-        host = gone.host
-    desk("login", "-u", USER, host, "--insecure", stdin=PASSWORD, code=8)
-    assert [] == list(desk.home.iterdir())
-
-
-@pytest.mark.parametrize("words", [(USER, "--password", PASSWORD), (USER, "-p", PASSWORD), (f"{USER}:{PASSWORD}",)])
-def test_no_password_is_taken_from_the_command_line(words: tuple[str, ...], desk: Desk) -> None:
-    with having(basic()) as registry:
-        desk("login", registry.host, "--insecure", "-u", *words, stdin=PASSWORD, code=2)
-        assert [] == registry.requests
-
-
-@pytest.mark.parametrize("text", ["\n", f"{PASSWORD}\n{OTHER}\n"])
-def test_a_password_is_one_line(text: str, desk: Desk) -> None:
-    with having(basic()) as registry:
-        desk("login", "-u", USER, registry.host, "--insecure", stdin=text, code=2)
-        assert [] == registry.requests
-
-
-def test_a_registry_that_asks_nobody_is_told_of(desk: Desk) -> None:
-    with ScriptedRegistry() as registry:
-        result = desk("login", "-u", USER, registry.host, "--insecure", stdin=PASSWORD)
-        assert re.search(rf"^ocitool: note: {registry.host} asks nobody", result.err, re.MULTILINE), str(result)
-
-
-@pytest.mark.parametrize("named", ["--authfile", "REGISTRY_AUTH_FILE"])
-def test_a_file_that_is_named_keeps_the_login_alone(named: str, desk: Desk) -> None:
-    file = str(desk.folder / "auth.json")
-    words, env = (("--authfile", file), {}) if named == "--authfile" else ((), {named: file})
-    with having(tokens()) as registry:
-        desk("login", "-u", USER, registry.host, "--insecure", *words, stdin=PASSWORD, **env)
-        assert not desk.file.exists()
-        desk("pull", f"{registry.host}/app:1", "out/", "--insecure", code=8)
-        desk("pull", f"{registry.host}/app:1", "out/", "--insecure", *words, **env)
-        desk("logout", registry.host, *words, **env)
-        desk("logout", registry.host, *words, code=3, **env)
-
-
-HELPER = """#!/bin/sh
-cd "$(dirname "$0")"
-{ echo "$0 $@"; tr '\\0' ' ' < /proc/$PPID/cmdline; tr '\\0' '\\n' < /proc/$PPID/environ; } >> seen
-if [ -f fails ]; then echo "it holds pa55"; echo "it holds pa55" >&2; exit 1; fi
-case "$1" in
-store) cat > kept ;;
-get) cat > asked; if [ -f kept ]; then cat kept; else echo "credentials not found in native keychain"; exit 1; fi ;;
-erase) rm -f kept ;;
-esac
-"""
-
-
-@pytest.fixture
-def helper(desk: Desk) -> Path:
-    """The directory of docker-credential-fake, on PATH."""
-    (desk.folder / "bin").mkdir()
-    script = desk.folder / "bin" / "docker-credential-fake"
-    script.write_text(HELPER)
-    script.chmod(0o755)
-    desk.env["PATH"] = f"{script.parent}:{os.environ['PATH']}"
-    return script.parent
-
-
-@pytest.mark.parametrize(("named", "auth"), [("credsStore", tokens), ("credHelpers", basic)], ids=["store", "helper"])
-def test_a_helper_keeps_the_login_and_is_told_the_password_on_standard_input_alone(
-    named: str, auth: Auth, desk: Desk, helper: Path
-) -> None:
-    with having(auth()) as registry:
-        desk.keep({}, **{named: "fake" if named == "credsStore" else {registry.host: "fake"}})
-        assert "docker-credential-fake" in desk("login", "-u", USER, registry.host, "--insecure", stdin=PASSWORD).out
-        kept = {"ServerURL": registry.host, "Username": USER, "Secret": PASSWORD}
-        assert kept == json.loads((helper / "kept").read_text())
-        assert {} == json.loads(desk.file.read_text())["auths"]
-        desk("pull", f"{registry.host}/app:1", "out/", "--insecure")
-        assert registry.host == (helper / "asked").read_text().strip()
-        desk("logout", registry.host)
-        assert not (helper / "kept").exists()
-        desk("logout", registry.host, code=3)
-        desk("pull", f"{registry.host}/app:1", "none/", "--insecure", code=8)
-    seen = (helper / "seen").read_text()
-    assert "-m ocitool login" in seen and "docker-credential-fake store" in seen
-    assert [] == SECRET.findall(seen)
-
-
-def test_a_helper_that_fails_keeps_nothing_and_its_words_are_not_said(desk: Desk, helper: Path) -> None:
-    (helper / "fails").touch()
-    with having(basic()) as registry:
-        desk.keep({}, credsStore="fake")
-        before = desk.file.read_bytes()
-        assert "docker-credential-fake" in desk("login", "-u", USER, registry.host, "--insecure", stdin=PASSWORD, code=9).err
-        assert before == desk.file.read_bytes()
-        result = desk("pull", f"{registry.host}/app:1", "out/", "--insecure", code=8)
-        assert "ocitool: note: " in result.err and "docker-credential-fake" in result.err, str(result)
-        desk("logout", registry.host, code=8)

@@ -34,7 +34,7 @@ from ocitool.limits import MiB
 from ocitool.operations.copy import copy
 from ocitool.operations.writing import Writing
 from ocitool.spec import mediatypes
-from ocitool.transports.registry import blobs, client
+from ocitool.transports.registry import blobs
 from ocitool.transports.registry.client import RETRIES
 
 PATIENCE = 0.25
@@ -62,7 +62,7 @@ def task() -> Iterator[Patient]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer, and each piece of it, is waited for this long only."""
-    monkeypatch.setattr(client, "_TIMEOUT", (10, PATIENCE))
+    monkeypatch.setattr("ocitool.transports.registry.client._TIMEOUT", (10, PATIENCE))
 
 
 # Connections that break

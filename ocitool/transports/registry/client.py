@@ -33,7 +33,7 @@ from ocitool.task import Task
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import joined, origin
 from ocitool.transports.registry.auth import BACKEND, CATALOG, NOTHING, Authorization, Scope, pulling, pushing
-from ocitool.transports.registry.connections import Adapter, certificate
+from ocitool.transports.registry.connections import Adapter
 from ocitool.transports.registry.keychain import Credentials, Keychain
 from ocitool.transports.registry.origins import Origins
 from ocitool.transports.registry.problems import RETRIED, Denied, answered, unreachable
@@ -95,7 +95,6 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         adapter = Adapter(task.jobs, access, insecure=self._insecure)
         self.session.mount("https://", adapter)
         self.session.mount("http://", adapter)
-        self.session.cert = certificate(access)
         self.session.headers.update({"User-Agent": f"ocitool/{__version__}", "Accept-Encoding": "identity"})
         self.keychain = Keychain(access.authfile, lambda text: task.notice("credentials", text))
         self.auth.begin(host, lambda path: self.keychain.find(host, path), self._token)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any
 from weakref import WeakSet
@@ -14,7 +15,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from ocitool.blob import unopened
-from ocitool.errors import FormatError, OcitoolError, UsageError
+from ocitool.errors import FormatError, UsageError
 from ocitool.transports.registry.access import Access
 
 
@@ -22,15 +23,14 @@ class Adapter(HTTPAdapter):
     """As many connections as there are threads, none tried again by itself, and all of them cut when the task ends."""
 
     def __init__(self, jobs: int, access: Access, *, insecure: bool) -> None:
-        self._insecure = insecure
         self._sockets: WeakSet[Any] = WeakSet()
         self._opening = Lock()
-        self._access = access
+        self._context = _context(access, insecure=insecure)
         super().__init__(pool_connections=8, pool_maxsize=jobs + 4, max_retries=urllib3.Retry(0, read=False), pool_block=False)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        if self._access.ca is not None or self._insecure:
-            kwargs["ssl_context"] = _context(self._access.ca, insecure=self._insecure)
+        if self._context is not None:
+            kwargs["ssl_context"] = self._context
         super().init_poolmanager(*args, **kwargs)
         adapter = self
 
@@ -59,8 +59,8 @@ class Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-        if self._access.ca is not None or self._insecure:
-            kwargs["ssl_context"] = _context(self._access.ca, insecure=self._insecure)
+        if self._context is not None:
+            kwargs["ssl_context"] = self._context
         return super().proxy_manager_for(proxy, **kwargs)
 
     def opened(self, sock: Any) -> None:
@@ -77,38 +77,35 @@ class Adapter(HTTPAdapter):
         self.close()
 
 
-def _context(ca: str | None, *, insecure: bool) -> ssl.SSLContext:
-    """The authorities of the system and of requests, and one more. None where nothing is verified: to load them takes a tenth
-    of a short command."""
+def _context(access: Access, *, insecure: bool) -> ssl.SSLContext | None:
+    """What TLS goes by beside what requests brings, None where that is all: the authority and the certificate that are named.
+    Loaded once, for all connections: while it is loaded by one, another would offer half of it. Where nothing is verified no
+    authorities are: to load them takes a tenth of a short command."""
+    if access.key is not None and access.cert is None:
+        raise UsageError("--key needs --cert")
+    if access.ca is None and access.cert is None and not insecure:
+        return None
     context = urllib3.util.ssl_.create_urllib3_context()
     if insecure:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return context
-    context.load_default_certs()
-    try:
-        context.load_verify_locations(ca)
-    except OSError as error:
-        raise _no_certificate(str(ca), error) from None
+    else:
+        context.load_default_certs()
+    if access.ca is not None:
+        with _certificates(access.ca):
+            context.load_verify_locations(access.ca)
+    if access.cert is not None:
+        with _certificates(access.cert, access.key):
+            context.load_cert_chain(access.cert, access.key, password=lambda: "")
     return context
 
 
-def certificate(access: Access) -> Any:
-    if access.cert is None:
-        if access.key is not None:
-            raise UsageError("--key needs --cert")
-        return None
-    context = urllib3.util.ssl_.create_urllib3_context()
-    for path in (access.cert, access.key):
+@contextmanager
+def _certificates(*paths: str | None) -> Iterator[None]:
+    """Raises `NotFoundError` for a file that is not there, `FormatError` for one that holds no certificate or key."""
+    for path in paths:
         if path is not None and not os.path.isfile(path):
             raise unopened(path, FileNotFoundError())
     try:
-        context.load_cert_chain(access.cert, access.key, password=lambda: "")
-    except OSError as error:
-        raise _no_certificate(access.cert, error) from None
-    return (access.cert, access.key) if access.key is not None else access.cert
-
-
-def _no_certificate(path: str, error: OSError) -> OcitoolError:
-    if isinstance(error, FileNotFoundError):
-        return unopened(path, error)
-    return FormatError("no certificate that can be read", path)
+        yield
+    except OSError:
+        raise FormatError("no certificate or key that can be read", next(filter(None, reversed(paths)))) from None

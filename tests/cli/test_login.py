@@ -1,0 +1,160 @@
+"""Login and logout: docker login(1), docker-credential-helpers. Every run is with --debug, and no secret is in what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from support.desk import (
+    BOTH,
+    OTHER,
+    PASSWORD,
+    SECRET,
+    USER,
+    WRONG,
+    Auth,
+    Desk,
+    basic,
+    having,
+    hinted,
+    plain,
+    tokens,
+)
+from support.registry import ScriptedRegistry
+
+# Login and logout
+
+
+@pytest.mark.parametrize(("auth", "end"), [(basic, "\n"), (tokens, ""), (tokens, "\r\n")], ids=["basic", "tokens", "CRLF"])
+def test_who_is_logged_in_pulls_and_who_is_logged_out_does_not(end: str, auth: Auth, desk: Desk) -> None:
+    with having(auth()) as registry:
+        pull = ("pull", f"{registry.host}/app:1", "--insecure")
+        result = desk("login", "-u", USER, registry.host, "--insecure", stdin=PASSWORD + end)
+        assert (registry.host in result.out, str(desk.file) in result.out) == (True, True)
+        assert 0o600 == desk.file.stat().st_mode & 0o7777
+        assert {registry.host: {"auth": plain(USER, PASSWORD)}} == json.loads(desk.file.read_text())["auths"]
+        desk(*pull, "out/")
+        desk("logout", registry.host)
+        desk(*pull, "none/", code=8)
+        desk("logout", registry.host, code=3)
+
+
+@BOTH
+def test_a_wrong_password_is_refused_and_what_was_kept_stays(auth: Auth, desk: Desk) -> None:
+    with having(auth()) as registry:
+        login = ("login", "-u", USER, registry.host, "--insecure")
+        hinted(desk(*login, stdin=WRONG, code=8), registry)
+        assert [] == list(desk.home.iterdir())
+        assert len(registry.requests) <= 4
+        desk(*login, stdin=PASSWORD)
+        before = desk.file.read_bytes()
+        desk(*login, stdin=WRONG, code=8)
+        assert before == desk.file.read_bytes()
+
+
+def test_a_login_is_judged_by_what_it_is_given_and_replaces_what_was_kept(desk: Desk) -> None:
+    with having(tokens()) as registry:
+        desk.keep({registry.host: {"auth": plain(USER, WRONG)}, "other.example": {"auth": plain(USER, OTHER)}})
+        desk("login", "-u", USER, registry.host, "--insecure", "--password-stdin", stdin=PASSWORD)
+        desk("pull", f"{registry.host}/app:1", "out/", "--insecure")
+        kept = json.loads(desk.file.read_text())["auths"]
+        assert {registry.host: {"auth": plain(USER, PASSWORD)}, "other.example": {"auth": plain(USER, OTHER)}} == kept
+
+
+def test_a_registry_that_is_not_there_is_not_logged_in_to(desk: Desk) -> None:
+    with ScriptedRegistry() as gone:
+        host = gone.host
+    desk("login", "-u", USER, host, "--insecure", stdin=PASSWORD, code=8)
+    assert [] == list(desk.home.iterdir())
+
+
+@pytest.mark.parametrize("words", [(USER, "--password", PASSWORD), (USER, "-p", PASSWORD), (f"{USER}:{PASSWORD}",)])
+def test_no_password_is_taken_from_the_command_line(words: tuple[str, ...], desk: Desk) -> None:
+    with having(basic()) as registry:
+        desk("login", registry.host, "--insecure", "-u", *words, stdin=PASSWORD, code=2)
+        assert [] == registry.requests
+
+
+@pytest.mark.parametrize("text", ["\n", f"{PASSWORD}\n{OTHER}\n"])
+def test_a_password_is_one_line(text: str, desk: Desk) -> None:
+    with having(basic()) as registry:
+        desk("login", "-u", USER, registry.host, "--insecure", stdin=text, code=2)
+        assert [] == registry.requests
+
+
+def test_a_registry_that_asks_nobody_is_told_of(desk: Desk) -> None:
+    with ScriptedRegistry() as registry:
+        result = desk("login", "-u", USER, registry.host, "--insecure", stdin=PASSWORD)
+        assert re.search(rf"^ocitool: note: {registry.host} asks nobody", result.err, re.MULTILINE), str(result)
+
+
+@pytest.mark.parametrize("named", ["--authfile", "REGISTRY_AUTH_FILE"])
+def test_a_file_that_is_named_keeps_the_login_alone(named: str, desk: Desk) -> None:
+    file = str(desk.folder / "auth.json")
+    words, env = (("--authfile", file), {}) if named == "--authfile" else ((), {named: file})
+    with having(tokens()) as registry:
+        desk("login", "-u", USER, registry.host, "--insecure", *words, stdin=PASSWORD, **env)
+        assert not desk.file.exists()
+        desk("pull", f"{registry.host}/app:1", "out/", "--insecure", code=8)
+        desk("pull", f"{registry.host}/app:1", "out/", "--insecure", *words, **env)
+        desk("logout", registry.host, *words, **env)
+        desk("logout", registry.host, *words, code=3, **env)
+
+
+HELPER = """#!/bin/sh
+cd "$(dirname "$0")"
+{ echo "$0 $@"; tr '\\0' ' ' < /proc/$PPID/cmdline; tr '\\0' '\\n' < /proc/$PPID/environ; } >> seen
+if [ -f fails ]; then echo "it holds pa55"; echo "it holds pa55" >&2; exit 1; fi
+case "$1" in
+store) cat > kept ;;
+get) cat > asked; if [ -f kept ]; then cat kept; else echo "credentials not found in native keychain"; exit 1; fi ;;
+erase) rm -f kept ;;
+esac
+"""
+
+
+@pytest.fixture
+def helper(desk: Desk) -> Path:
+    """The directory of docker-credential-fake, on PATH."""
+    (desk.folder / "bin").mkdir()
+    script = desk.folder / "bin" / "docker-credential-fake"
+    script.write_text(HELPER)
+    script.chmod(0o755)
+    desk.env["PATH"] = f"{script.parent}:{os.environ['PATH']}"
+    return script.parent
+
+
+@pytest.mark.parametrize(("named", "auth"), [("credsStore", tokens), ("credHelpers", basic)], ids=["store", "helper"])
+def test_a_helper_keeps_the_login_and_is_told_the_password_on_standard_input_alone(
+    named: str, auth: Auth, desk: Desk, helper: Path
+) -> None:
+    with having(auth()) as registry:
+        desk.keep({}, **{named: "fake" if named == "credsStore" else {registry.host: "fake"}})
+        assert "docker-credential-fake" in desk("login", "-u", USER, registry.host, "--insecure", stdin=PASSWORD).out
+        kept = {"ServerURL": registry.host, "Username": USER, "Secret": PASSWORD}
+        assert kept == json.loads((helper / "kept").read_text())
+        assert {} == json.loads(desk.file.read_text())["auths"]
+        desk("pull", f"{registry.host}/app:1", "out/", "--insecure")
+        assert registry.host == (helper / "asked").read_text().strip()
+        desk("logout", registry.host)
+        assert not (helper / "kept").exists()
+        desk("logout", registry.host, code=3)
+        desk("pull", f"{registry.host}/app:1", "none/", "--insecure", code=8)
+    seen = (helper / "seen").read_text()
+    assert "-m ocitool login" in seen and "docker-credential-fake store" in seen
+    assert [] == SECRET.findall(seen)
+
+
+def test_a_helper_that_fails_keeps_nothing_and_its_words_are_not_said(desk: Desk, helper: Path) -> None:
+    (helper / "fails").touch()
+    with having(basic()) as registry:
+        desk.keep({}, credsStore="fake")
+        before = desk.file.read_bytes()
+        assert "docker-credential-fake" in desk("login", "-u", USER, registry.host, "--insecure", stdin=PASSWORD, code=9).err
+        assert before == desk.file.read_bytes()
+        result = desk("pull", f"{registry.host}/app:1", "out/", "--insecure", code=8)
+        assert "ocitool: note: " in result.err and "docker-credential-fake" in result.err, str(result)
+        desk("logout", registry.host, code=8)
