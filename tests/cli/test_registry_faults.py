@@ -320,7 +320,7 @@ def test_an_interrupted_pull_ends_soon_and_keeps_what_came(
         assert time.monotonic() - began < 5
     assert (code, b"") == (process.returncode, out)
     assert 1 == err.count(b"ocitool: error: ") and b"Traceback" not in err
-    (left,) = partials(tmp_path)
+    (left,) = (path for path in partials(tmp_path) if sha256(LARGE).partition(":")[2] in path.name)  # small ones may be too
     assert LARGE[:STALLED] == left.read_bytes()
     assert not (tmp_path / "out/index.json").exists()
     registry.faults.clear()
