@@ -51,7 +51,10 @@ class Digest(NamedTuple):
 
     @classmethod
     def of(cls, data: bytes | memoryview, algorithm: str = "sha256") -> Digest:
-        return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
+        """Raises `UnsupportedError` for an algorithm that cannot be computed here."""
+        hasher = cls(algorithm, "").hasher()
+        hasher.update(data)
+        return cls(algorithm, hasher.hexdigest())
 
     @property
     def checkable(self) -> bool:

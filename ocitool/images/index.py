@@ -117,6 +117,11 @@ def _beside(source: Source, subjects: Sequence[Digest]) -> list[Beside]:
     return made
 
 
+def speaks_of_a_digest(tag: str) -> bool:
+    """Whether a tag is one of cosign's, or stands for a list of referrers."""
+    return _BESIDE.fullmatch(tag) is not None
+
+
 def referrers(source: Source, subjects: Collection[Digest]) -> tuple[Referrer, ...]:
     """What speaks of these manifests: by `subject`, by cosign's tags and the referrers tag schema, by buildkit's annotation.
 

@@ -68,7 +68,9 @@ def _expanded(word: str, tags: Sequence[str], reading: Reading) -> list[str]:
     where = _repository(word)
     if not tags or where is None:
         return [word]
-    chosen = [tag for tag in repository_tags(word, reading).tags if any(fnmatchcase(tag, glob) for glob in tags)]
+    # What stands for a list of referrers, and cosign's tags, is no image: --referrers takes what they lead to.
+    known = [tag for tag in repository_tags(word, reading).tags if not indexes.speaks_of_a_digest(tag)]
+    chosen = [tag for tag in known if reference.is_tag(tag) and any(fnmatchcase(tag, glob) for glob in tags)]
     if not chosen:
         raise NotFoundError(f"no tag matches {' or '.join(tags)}", str(where))
     return [str(where._replace(tag=tag)) for tag in chosen]

@@ -23,30 +23,41 @@ from ocitool.transports.whole import SpooledBlob, Temporary
 
 
 class Supplies:
-    """`references` are opened at once; `spool` gives a place for what must be unpacked."""
+    """`references` are opened at once, those on this machine come first; `spool` gives a place for what must be unpacked."""
 
     def __init__(self, references: Sequence[str], reading: Reading, spool: Callable[[], Temporary]) -> None:
-        self._opened = [reading.open(reference, "layers") for reference in references]
+        opened = [reading.open(reference, "layers") for reference in references]
+        self._opened = sorted(opened, key=lambda one: one.source.remote)
         self._task: Task = reading.task
         self._spool = spool
 
     def stored(self, digest: Digest) -> Blob | None:
         """A blob of a place on this machine that says it is the one."""
-        local = (opened.source for opened in self._opened if not opened.source.remote)
-        return next((found for source in local if (found := source.blob(Descriptor("", digest, 0, {}))) is not None), None)
+        return self._by_digest(digest, None, remote=False)
 
-    def blob(self, digest: Digest, size: int) -> Blob | None:
-        """A blob of this size that is said to be the one. Raises `IntegrityError` where a layer is not what its image says."""
-        for opened in self._opened:
-            found = opened.source.blob(Descriptor("", digest, size, {}))
-            if found is not None and found.size == size:
-                return found
+    def near(self, digest: Digest, size: int) -> Blob | None:
+        """As `blob`, of what is on this machine."""
+        found = self._by_digest(digest, size, remote=False)
+        if found is not None:
+            return found
         layer, where = self._by_diff_id.get(digest, (None, ""))
-        if layer is None or layer.blob is None:
+        if layer is None or layer.blob is None or layer.blob.remote:
             return None
         if codec.of(layer.blob) == "none":
             return _named(layer.blob, digest) if layer.blob.size == size else None
         return self._unpacked(layer.blob, digest, size, where)
+
+    def blob(self, digest: Digest, size: int) -> Blob | None:
+        """A blob of this size that is said to be the one. Raises `IntegrityError` where a layer is not what its image says."""
+        return self.near(digest, size) or self._by_digest(digest, size, remote=True)
+
+    def _by_digest(self, digest: Digest, size: int | None, *, remote: bool) -> Blob | None:
+        for opened in self._opened:
+            if opened.source.remote is remote:
+                found = opened.source.blob(Descriptor("", digest, size or 0, {}))
+                if found is not None and size in (None, found.size):
+                    return found
+        return None
 
     def same(self, diff_id: Digest) -> tuple[Layer, Digest, Blob] | None:
         """A layer on this machine, its digest and its blob, that unpacks to this, as its bytes say: both were hashed."""

@@ -98,8 +98,8 @@ class Output(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Written:
     """What a writing command did. Sizes are bytes of blobs: `kept` taken over as they were, `written` made, `skipped` at the
-    destination already, `omitted` left out; `transferred` went over a network, documents and what was repeated with it.
-    `verified`: every byte that was written was hashed."""
+    destination already, `omitted` left out; `lent`, of what was kept, came from what `--with` names. `transferred` went over a
+    network, documents and what was repeated with it. `verified`: every byte that was written was hashed."""
 
     command: str
     destination: str
@@ -111,6 +111,7 @@ class Written:
     skipped: int
     omitted: int
     transferred: int
+    lent: int
     engines: tuple[str, ...]
     notices: tuple[Notice, ...]
     details: Mapping[str, Any] | None = None
@@ -134,7 +135,7 @@ class Writer:
         )
         self._engines: list[str] = []
         self._rewritten: dict[Digest, Piece] = {}
-        self._lent = False
+        self._lent: dict[Digest, int] = {}
         self._referrers: dict[int, tuple[Source, Mapping[Digest, Sequence[Referrer]]]] = {}
         self._spools: list[Temporary] = []
 
@@ -299,10 +300,10 @@ class Writer:
         there = self._sink.blob(digest) if blob is None or not self.target.remote else None
         if there is not None and there.size == size:  # one of another size was cut off and is none
             return there
-        lent = self._supplies.blob(digest, size)
-        if lent is None or (blob is not None and lent.remote):
+        lent = self._supplies.near(digest, size) if blob is not None else self._supplies.blob(digest, size)
+        if lent is None:
             return blob
-        self._lent = True
+        self._lent[digest] = size
         return lent
 
     # Delivery
@@ -318,7 +319,7 @@ class Writer:
             for output in named
         )
         self._warn(named)
-        verify = self._reading.verify or self._lent
+        verify = self._reading.verify or bool(self._lent)
         stored = self._sink.write(Bundle(roots, tuple(blobs.values()), tuple(omitted)), self.task, verify=verify)
         sizes = {digest: size for output in named for digest, size, _ in output.blobs}
         fresh = frozenset().union(*(output.made for output in named)) - stored.skipped
@@ -328,7 +329,8 @@ class Writer:
             command, self.writing.destination, self.writing.dry_run, stored.verified,
             tuple(image for output in named for image in output.images),
             sum(sizes[digest] for digest in blobs) - made - skipped, made, skipped, sum(omitted.values()),
-            self.task.transferred, tuple(self._engines), tuple(self.task.notices), details, findings,
+            self.task.transferred, sum(size for digest, size in self._lent.items() if digest not in stored.skipped),
+            tuple(self._engines), tuple(self.task.notices), details, findings,
         )  # fmt: skip
 
     def _gathered(self, outputs: Sequence[Output]) -> tuple[dict[Digest, Blob], dict[Digest, int]]:

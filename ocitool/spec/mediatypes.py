@@ -5,6 +5,8 @@ Sources: image-spec media-types.md and layer.md, Docker image manifest version 2
 
 from __future__ import annotations
 
+import re
+
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -31,6 +33,14 @@ _LAYERS = {
     "application/vnd.docker.image.rootfs.foreign.diff.tar": "none",
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": "gzip",
 }
+
+
+_GRAMMAR = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}", re.ASCII)
+
+
+def is_media_type(text: str) -> bool:
+    """RFC 6838, 4.2, without parameters."""
+    return _GRAMMAR.fullmatch(text) is not None
 
 
 def layer_codec(media_type: str) -> str | None:

@@ -608,7 +608,7 @@ WRITTEN = {
         "platform": {"os": "linux", "architecture": "arm64", "variant": None},
         "layers": [{"index": 0, "digest": "sha256:" + "c" * 64, "diffId": None, "size": 3, "origin": "kept"}],
     }],
-    "bytes": {"kept": 3, "written": 0, "transferred": 0, "skipped": 0, "omitted": 0},
+    "bytes": {"kept": 3, "written": 0, "transferred": 0, "skipped": 0, "omitted": 0, "lent": 0},
     "engines": ["isal 1.8.0"], "details": None, "notices": NOTICES,
 }  # fmt: skip
 UNPACK = {

@@ -24,6 +24,7 @@ def written(result: Written) -> Iterator[str]:
                 "transferred": result.transferred,
                 "skipped": result.skipped,
                 "omitted": result.omitted,
+                "lent": result.lent,
             },
             "engines": list(result.engines),
             "details": clean(dict(result.details)) if result.details is not None else None,

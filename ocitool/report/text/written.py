@@ -27,6 +27,8 @@ def written(result: Written) -> Iterator[str]:
     yield f"{verb} {count_of(len(result.images), 'image')} to {where}: {', '.join(parts)}"
     if result.transferred:
         yield _crossed(result)
+    elif result.lent:
+        yield f"{human(result.lent)} came from what --with names"
     if result.command == "repack" and result.details:
         yield _repacked(result.details)
 
@@ -37,6 +39,8 @@ def _crossed(result: Written) -> str:
     if result.skipped:
         share = 100 * result.skipped / (result.skipped + result.transferred)
         line += f", {human(result.skipped)} were already there ({share:.1f} %)"
+    if result.lent:
+        line += f", {human(result.lent)} came from what --with names"
     return line
 
 

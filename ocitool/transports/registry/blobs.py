@@ -16,7 +16,7 @@ from ocitool.blob import STEP, Blob, passing
 from ocitool.digest import Digest, verified
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, TransportError
 from ocitool.limits import MiB
-from ocitool.transports.registry.addresses import joined, origin
+from ocitool.transports.registry.addresses import origin
 from ocitool.transports.registry.auth import NOTHING, Scope, pulling, pushing
 from ocitool.transports.registry.client import BROKEN, RETRIES, Client, finished, retry_after
 from ocitool.transports.registry.problems import RETRIED, Denied, Unreachable, unreachable
@@ -37,7 +37,7 @@ def exists(client: Client, path: str, digest: Digest, scope: Scope | None = None
     """The size of a blob in a repository, -1 where the registry does not say; None where there is none."""
     response = client.request("HEAD", client.url(f"{path}/blobs/{digest}"), scope or pulling(path), f"blob {digest}")
     finished(response)
-    if response.status_code == 404:
+    if response.status_code in (404, 405):
         return None
     if response.status_code != 200:
         raise client.problem(response, f"blob {digest}", f"{client.host}/{path}")
@@ -198,7 +198,7 @@ def _mounted(target: Target, digest: Digest, other: str) -> str | None:
     if response.status_code == 201:
         return None
     location = response.headers.get("Location", "")
-    return joined(url, location) if response.status_code == 202 and location else ""
+    return client.led(url, location) if response.status_code == 202 and location else ""
 
 
 class _Upload:
@@ -213,6 +213,7 @@ class _Upload:
         self._offset = 0
         self._chunk: int | None = None
         self._refused = False
+        self._ended = False
         assert blob.digest is not None
         self._digest: Digest = blob.digest
 
@@ -231,6 +232,8 @@ class _Upload:
             except _Broken as error:
                 self._client.task.check()
                 problem, seconds, counts = error.problem, error.seconds, error.counts
+                if self._ended and exists(self._client, self._path, self._digest, self._scope) is not None:
+                    return  # only the answer was lost
             except OcitoolError:
                 self._forget()
                 raise
@@ -248,13 +251,13 @@ class _Upload:
     def _begin(self) -> None:
         url = self._client.url(f"{self._path}/blobs/uploads/")
         response = self._client.request("POST", url, self._scope, "upload")
-        location = joined(url, response.headers.get("Location", ""))
+        location = response.headers.get("Location", "")
         if response.status_code != 202:
             raise self._client.problem(response, "upload", self._where)
         finished(response)
-        if not response.headers.get("Location") or not location:
+        if not location:
             raise TransportError("it begins an upload and names no address for it", self._where)
-        self._location = location
+        self._location = self._client.led(url, location)
         self._offset = 0
         least = response.headers.get("OCI-Chunk-Min-Length", "")
         if least.isascii() and least.isdigit() and len(least) < 12:
@@ -288,6 +291,7 @@ class _Upload:
             self._client.task.crossed(len(body))
             self._client.task.advance(self._digest.short, len(body), len(body))
         headers = {"Content-Type": "application/octet-stream"}
+        self._ended = True
         response = self._request("PUT", _with_digest(self._address, self._digest), headers, body)
         if whole and response.status_code == 413:
             self._chunk = _SMALLEST_CHUNK
@@ -341,8 +345,8 @@ class _Upload:
 
     def _follow(self, response: requests.Response) -> None:
         """The upload goes on where the registry says."""
-        if location := joined(self._address, response.headers.get("Location", "")):
-            self._location = location
+        if location := response.headers.get("Location", ""):
+            self._location = self._client.led(self._address, location)
 
     @property
     def _address(self) -> str:

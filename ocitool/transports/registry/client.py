@@ -36,7 +36,7 @@ from ocitool.transports.registry.auth import BACKEND, CATALOG, NOTHING, Authoriz
 from ocitool.transports.registry.connections import Adapter
 from ocitool.transports.registry.keychain import Credentials, Keychain
 from ocitool.transports.registry.origins import Origins
-from ocitool.transports.registry.problems import RETRIED, Denied, answered, unreachable
+from ocitool.transports.registry.problems import RETRIED, Denied, Refused, answered, unreachable
 from ocitool.transports.registry.unneeded import unneeded
 
 with unneeded("jsonschema"):
@@ -129,6 +129,8 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         """The answer to a request that is not repeated, because its body passes once or what to do next depends on how far it
         came. After a 401 the authorization is a new one; the answer is that 401 all the same."""
 
+        url = self._spoken(url)
+
         def attempt() -> requests.Response:
             authorization = self.auth.header(scope) if self.owns(url) else None
             response = self._answer(method, url, headers or {}, authorization, body, _LONG)
@@ -140,7 +142,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
 
     def fetched(
         self, url: str, scope: Scope, what: str, where: str, *, headers: Mapping[str, str] | None = None,
-        most: int = limits.DOCUMENT_SIZE, decode: bool = False,
+        most: int = limits.DOCUMENT_SIZE,
     ) -> tuple[requests.Response, bytes]:  # fmt: skip
         """A small answer and its body, which may be a refusal's. A body that breaks is asked for again.
 
@@ -150,7 +152,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             response = self._settled_answer(self._authorized("GET", url, scope, headers or {}, None), what)
             if response.status_code != 200:
                 raise self.problem(response, what, where)
-            return response, _body_of(response, where, most, decode=decode)
+            return response, _body_of(response, where, most)
 
         return self._attempts(attempt, 1 + RETRIES)
 
@@ -204,7 +206,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
     def problem(self, response: requests.Response, what: str, where: str) -> OcitoolError:
         """What an answer that is not the one hoped for says; closes it."""
         with suppress(*BROKEN):
-            body = response.raw.read(_ERROR_SIZE, decode_content=True) if response.raw is not None else b""
+            body = response.raw.read(_ERROR_SIZE, decode_content=False) if response.raw is not None else b""
             finished(response)
             return answered(response.status_code, body, what, where, self.host)
         response.close()
@@ -214,6 +216,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         self, method: str, url: str, scope: Scope, headers: Mapping[str, str], body: bytes | None
     ) -> requests.Response:
         """With what the registry wants to see of the user; after a 401 once more, where that may help."""
+        url = self._spoken(url)
         authorization = self.auth.header(scope) if self.owns(url) else None
         response = self._answer(method, url, headers, authorization, body, _TIMEOUT[1])
         if response.status_code != 401 or not self.owns(response.url) or not self._renew(response, scope, authorization):
@@ -242,11 +245,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             if response.status_code not in (301, 302, 303, 307, 308) or target is None or method not in ("GET", "HEAD"):
                 return response
             finished(response)
-            url = joined(url, target)
-            if not url:
-                raise TransportError("it sends us on to what is no address", self.host)
-            if origin(url)[0] not in ("https", self.prefix):
-                raise TransportError("it sends us on to an address without TLS", self.host)
+            url = self.led(url, target)
         raise TransportError(f"more than {_REDIRECTS} redirects", self.host)
 
     def _once(self, method: str, url: str, headers: Mapping[str, str], body: Body, patience: int) -> requests.Response:
@@ -261,8 +260,23 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         if place not in self._settings:  # of proxies and authorities in the environment
             self._settings[place] = self.session.merge_environment_settings(url, {}, True, self._tls_verify, None)
         adapter = self.session.get_adapter(url)
-        answer: requests.Response = adapter.send(prepared, timeout=(_TIMEOUT[0], patience), **self._settings[place])
+        try:
+            answer: requests.Response = adapter.send(prepared, timeout=(_TIMEOUT[0], patience), **self._settings[place])
+        except BROKEN:
+            raise
+        except (ValueError, TypeError):  # its words may quote a header
+            raise TransportError("a request to it cannot be written", self.host) from None
         return answer
+
+    def led(self, url: str, location: str) -> str:
+        """Where an answer from `url` sends us on to. Raises `TransportError` for what is no address, and for one without TLS
+        where the registry has it."""
+        there = self._spoken(joined(url, location))
+        if not there:
+            raise TransportError("it sends us on to what is no address", self.host)
+        if origin(there)[0] not in ("https", self.prefix):
+            raise TransportError("it sends us on to an address without TLS", self.host)
+        return there
 
     def owns(self, url: str) -> bool:
         """Whether an address is the registry's own: the same scheme, host and port."""
@@ -317,7 +331,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         def attempt() -> Mapping[str, Any]:
             response = self._followed(method, url, headers, authorization, body, _TIMEOUT[1])
             if response.status_code == 200:
-                value = _parsed(_body_of(response, self.host, _LIST_SIZE, decode=True), self.host)
+                value = _parsed(_body_of(response, self.host, _LIST_SIZE), self.host)
                 return value if isinstance(value, dict) else {}
             problem = self.problem(self._settled_answer(response, "token"), "token", self.host)
             if isinstance(problem, Denied):
@@ -344,6 +358,8 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         Raises `NotFoundError`, `IntegrityError` where it is not what digest or headers say, `LimitError`, `TransportError`.
         """
         where = f"{self.host}/{path}{'@' if isinstance(name, Digest) else ':'}{name}"
+        if isinstance(name, Digest):
+            name.hasher()  # one that cannot be checked is not asked for
         what = "digest" if isinstance(name, Digest) else "tag"
         url = self.url(f"{path}/manifests/{name}")
         response, raw = self.fetched(url, pulling(path), what, where, headers={"Accept": _ACCEPT})
@@ -354,22 +370,21 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             raise IntegrityError(f"content is {digest}, stated is {stated}", where)
         return Document(raw, response.headers.get("Content-Type", "").partition(";")[0].strip(), digest)
 
-    def document_digest(self, path: str, name: str | Digest) -> Digest | None:
-        """The digest of a manifest or index, without fetching it where the registry can say; None where there is none."""
-        url = self.url(f"{path}/manifests/{name}")
-        response = self.request("HEAD", url, pulling(path), "manifest", headers={"Accept": _ACCEPT})
+    def now(self, path: str, tag: str) -> Digest | None:
+        """The digest that a tag names, asked for once; None where the registry does not say it."""
+        url = self.url(f"{path}/manifests/{tag}")
+        response = self._attempts(lambda: self._authorized("HEAD", url, pulling(path), {"Accept": _ACCEPT}, None), 1)
         finished(response)
-        if response.status_code == 404:
-            return None
         if response.status_code != 200:
-            raise self.problem(response, "manifest", f"{self.host}/{path}")
-        stated = _digest(response.headers.get("Docker-Content-Digest"))
-        return stated or self.document(path, name).digest
+            return None
+        return _digest(response.headers.get("Docker-Content-Digest")) or self.document(path, tag).digest
 
     def put_document(self, path: str, name: str | Digest, media_type: str, raw: bytes, digest: Digest) -> bool:
         """Stores a manifest or index under a tag or its digest. Whether the registry keeps lists of referrers itself, for
         one that has a subject. Raises `IntegrityError` where it says that it stored something else."""
         where = f"{self.host}/{path}"
+        if not mediatypes.is_media_type(media_type):
+            raise FormatError(f"{media_type} is no media type", f"{where}: manifest {digest}")
         url = self.url(f"{path}/manifests/{name}")
         response = self.request("PUT", url, pushing(path), "manifest", headers={"Content-Type": media_type}, body=raw)
         if response.status_code not in (200, 201, 202):
@@ -395,8 +410,12 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         where = f"{self.host}/{path}"
         try:
             found = self._paged(f"{path}/referrers/{digest}", "manifests", pulling(path), "list of referrers", where)
-        except NotFoundError:
+        except (NotFoundError, FormatError):
             return None
+        except Refused as error:
+            if error.status not in (400, 405, 406, 501):
+                raise
+            return None  # an API that it does not know
         return [one for one in found if isinstance(one, dict)]
 
     def _listed(self, path: str, member: str, scope: Scope, what: str, where: str) -> list[str]:
@@ -446,7 +465,7 @@ class _Pages(oras.provider.Registry):  # type: ignore[misc]
         if url in self._seen:
             raise FormatError("the pages of a list lead back to themselves", self._where)
         self._seen.add(url)
-        response, raw = self._client.fetched(url, self._scope, self._what, self._where, most=_LIST_SIZE, decode=True)
+        response, raw = self._client.fetched(url, self._scope, self._what, self._where, most=_LIST_SIZE)
         response._content = raw
         return response
 
@@ -463,11 +482,11 @@ class _Later(Exception):
         self.seconds = seconds
 
 
-def _body_of(response: requests.Response, where: str, most: int, *, decode: bool) -> bytes:
-    """All of a small body. Raises `LimitError`, and what a broken connection raises."""
+def _body_of(response: requests.Response, where: str, most: int) -> bytes:
+    """All of a small body as it comes: nothing compressed is asked for. Raises `LimitError`, and what a break raises."""
     try:
         data = bytearray()
-        while len(data) <= most and (piece := response.raw.read(most + 1 - len(data), decode_content=decode)):
+        while len(data) <= most and (piece := response.raw.read(most + 1 - len(data), decode_content=False)):
             data += piece
     finally:
         response.close()
@@ -497,7 +516,7 @@ def retry_after(response: requests.Response) -> float | None:
     text = response.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit() and len(text) < 9:
         return float(text)
-    with suppress(ValueError, TypeError):
+    with suppress(ValueError, TypeError, OverflowError, IndexError):
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     return None
 

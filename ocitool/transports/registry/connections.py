@@ -25,6 +25,7 @@ class Adapter(HTTPAdapter):
     def __init__(self, jobs: int, access: Access, *, insecure: bool) -> None:
         self._sockets: WeakSet[Any] = WeakSet()
         self._opening = Lock()
+        self._aborted = False
         self._context = _context(access, insecure=insecure)
         super().__init__(pool_connections=8, pool_maxsize=jobs + 4, max_retries=urllib3.Retry(0, read=False), pool_block=False)
 
@@ -32,49 +33,67 @@ class Adapter(HTTPAdapter):
         if self._context is not None:
             kwargs["ssl_context"] = self._context
         super().init_poolmanager(*args, **kwargs)
-        adapter = self
-
-        class Plain(urllib3.connection.HTTPConnection):
-            def connect(self) -> None:
-                super().connect()
-                adapter.opened(self.sock)
-
-        class Secure(urllib3.connection.HTTPSConnection):
-            def connect(self) -> None:
-                super().connect()
-                adapter.opened(self.sock)
-
-            def send(self, data: Any) -> None:
-                try:
-                    super().send(data)
-                except ssl.SSLEOFError as error:  # urllib3 then reads what the registry said before it closed, as without TLS
-                    raise BrokenPipeError(*error.args) from None
-
-        class PlainPool(urllib3.HTTPConnectionPool):
-            ConnectionCls = Plain
-
-        class SecurePool(urllib3.HTTPSConnectionPool):
-            ConnectionCls = Secure
-
-        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+        self.poolmanager.pool_classes_by_scheme = _pools(self)
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
         if self._context is not None:
             kwargs["ssl_context"] = self._context
-        return super().proxy_manager_for(proxy, **kwargs)
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = _pools(self)
+        return manager
 
     def opened(self, sock: Any) -> None:
+        """Raises `ConnectionAbortedError` where all are cut already."""
         with self._opening:
-            self._sockets.add(sock)
+            if not self._aborted:
+                self._sockets.add(sock)
+                return
+        sock.close()
+        raise ConnectionAbortedError
 
     def abort(self) -> None:
-        """Wakes whoever waits for an answer."""
+        """Wakes whoever waits for an answer, and lets nobody begin to."""
         with self._opening:
+            self._aborted = True
             sockets = list(self._sockets)
         for sock in sockets:
             with suppress(OSError, ValueError):
                 sock.shutdown(socket.SHUT_RDWR)
         self.close()
+
+
+def _pools(adapter: Adapter) -> dict[str, Any]:
+    """Pools of connections that the adapter knows of: before TLS begins, and once it has."""
+
+    class Plain(urllib3.connection.HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            sock = super()._new_conn()
+            adapter.opened(sock)
+            return sock
+
+    class Secure(urllib3.connection.HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            sock = super()._new_conn()
+            adapter.opened(sock)
+            return sock
+
+        def connect(self) -> None:
+            super().connect()
+            adapter.opened(self.sock)
+
+        def send(self, data: Any) -> None:
+            try:
+                super().send(data)
+            except ssl.SSLEOFError as error:  # urllib3 then reads what the registry said before it closed, as without TLS
+                raise BrokenPipeError(*error.args) from None
+
+    class PlainPool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
 
 
 def _context(access: Access, *, insecure: bool) -> ssl.SSLContext | None:

@@ -67,15 +67,15 @@ class Keychain:
             if helper is not None:
                 found = self._ask(helper, host)
                 if found is not None:
-                    return found
+                    return _sendable(found, f"docker-credential-{helper}")
             found = _stated(fields, host, path)
             if found is not None:
-                return found
+                return _sendable(found, file)
         return None
 
     def store(self, host: str, credentials: Credentials) -> str:
         """Keeps them: with the helper that the file names, else in the file, for its owner alone. Says where."""
-        file, fields = self._own()
+        file, fields = self._own(host)
         helper = _helper(fields, host)
         if helper is not None:
             _run(helper, "store", json.dumps(
@@ -90,7 +90,7 @@ class Keychain:
 
     def erase(self, host: str) -> bool:
         """Forgets them; False where there were none. What is kept for single repositories of the host stays."""
-        file, fields = self._own()
+        file, fields = self._own(host)
         helper = _helper(fields, host)
         erased = False
         if helper is not None:
@@ -104,8 +104,14 @@ class Keychain:
             erased = True
         return erased
 
-    def _own(self) -> tuple[str, dict[str, Any]]:
-        """The file that is written to, and what is in it."""
+    def _own(self, host: str) -> tuple[str, dict[str, Any]]:
+        """The file that is written to, and what is in it: the first that knows the host, since that is the one believed; else
+        the one that is named, or docker's."""
+        for file in self._files():
+            fields = _read(file, must=False)
+            auths = fields.get("auths")
+            if _helper(fields, host) is not None or (isinstance(auths, dict) and _without(auths, host) != auths):
+                return file, fields
         file = self._named or _docker()
         return file, _read(file, must=False)
 
@@ -246,10 +252,22 @@ def _credentials(entry: dict[str, Any]) -> Credentials | None:
         user, _, password = decoded.partition(":")
         password = password.rstrip("\0")
     if text("registrytoken"):
-        return Credentials(bearer=text("registrytoken"))
+        return Credentials(bearer=text("registrytoken").strip())
     if text("identitytoken"):
         return Credentials(user, identity=text("identitytoken"))
     return Credentials(user, password) if user or password else None
+
+
+def _sendable(credentials: Credentials, where: str) -> Credentials:
+    """The credentials. Raises `FormatError`, which does not say them, for what no header or form can hold."""
+    texts = (credentials.user, credentials.password, credentials.identity)
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        raise FormatError("credentials that are no text", where) from None
+    if not (credentials.bearer.isascii() and credentials.bearer.isprintable()):
+        raise FormatError("a token that is none", where)
+    return credentials
 
 
 class _NothingKept(TransportError):

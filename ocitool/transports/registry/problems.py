@@ -32,6 +32,14 @@ class Denied(TransportError):
     """401 or 403."""
 
 
+class Refused(TransportError):
+    """Any other answer that is not the one hoped for."""
+
+    def __init__(self, what: str, where: str, status: int) -> None:
+        super().__init__(what, where)
+        self.status = status
+
+
 def unreachable(error: BaseException, host: str) -> Unreachable:
     """For what a request raised instead of an answer."""
     causes = list(_causes(error))
@@ -49,12 +57,13 @@ def unreachable(error: BaseException, host: str) -> Unreachable:
             return Unreachable("the connection was cut", host, transient=True, hint=hint)
         if isinstance(cause, ssl.SSLError):
             words = " ".join(str(cause.reason or cause).split("_")).lower()
-            hint = "if it has no TLS, --insecure (or --insecure-host) says so"
+            hint = f"if it has no TLS, --insecure (or --insecure-host {host}) says so"
             if "certificate" in words:
                 hint = "--cert FILE is the certificate that it asks for"
             return Unreachable(f"TLS fails: {words}", host, transient=False, hint=hint)
         if isinstance(cause, socket.gaierror):
-            return Unreachable("the host is not known", host, transient=False, hint="its name, or the network's DNS")
+            later = cause.errno == socket.EAI_AGAIN
+            return Unreachable("the host is not known", host, transient=later, hint="its name, or the network's DNS")
         if isinstance(cause, ConnectionRefusedError):
             hint = "no registry listens on that port, or a firewall is between"
             return Unreachable("the connection is refused", host, transient=False, hint=hint)
@@ -91,7 +100,7 @@ def answered(status: int, body: bytes, what: str, where: str, host: str) -> Ocit
         return NotFoundError(f"no such {what}", where)
     if status == 429:
         return TransportError("too many requests", where, hint="it asks for patience; --jobs 1 asks for less at a time")
-    return TransportError(f"{what}: the registry answers {status}{': ' + said if said else ''}", where)
+    return Refused(f"{what}: the registry answers {status}{': ' + said if said else ''}", where, status)
 
 
 def _said(body: bytes) -> tuple[frozenset[str], str]:

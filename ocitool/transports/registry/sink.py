@@ -33,10 +33,12 @@ class _Document(NamedTuple):
 
 
 class _Push(NamedTuple):
-    """What one repository is to have: `documents` in the order of pushing, `tops` under their tags, or under none."""
+    """What one repository is to have: `documents` by their digests, inner ones first, and `tops` under their tags. `children`:
+    the digests that an index among them names."""
 
     target: Target
     documents: dict[Digest, _Document]
+    children: set[Digest]
     blobs: dict[Digest, Blob]
     tops: list[tuple[_Document, tuple[str, ...]]]
 
@@ -175,7 +177,7 @@ class RegistrySink(Unheld):
         taken: dict[tuple[str, str], Digest] = {}
         for root in bundle.roots:
             for path, tags in self._places(root).items():
-                push = pushes.setdefault(path, _Push(Target(self._client, path), {}, {}, []))
+                push = pushes.setdefault(path, _Push(Target(self._client, path), {}, set(), {}, []))
                 top = _gathered(root.descriptor, held, push)
                 wanted = self._repository.digest if self._repository is not None and root.subject is None else None
                 if wanted not in (None, top.digest):
@@ -183,13 +185,12 @@ class RegistrySink(Unheld):
                 for tag in tags:
                     if taken.setdefault((path, tag), top.digest) != top.digest:
                         raise UsageError(f"two different images would be {path}:{tag}", self.where)
-                push.documents.pop(top.digest, None)
-                push.tops.append((top, tags))
-        for push in pushes.values():  # one root may be below another
-            for top, tags in push.tops:
-                if not tags:
-                    push.documents.setdefault(top.digest, top)
-            push.tops[:] = [(top, tags) for top, tags in push.tops if tags]
+                if tags:
+                    push.tops.append((top, tags))
+        for push in pushes.values():
+            for top, _ in push.tops:
+                if top.digest not in push.children:  # its tags put it there
+                    push.documents.pop(top.digest, None)
         return list(pushes.values())
 
     def _places(self, root: Root) -> Mapping[str, tuple[str, ...]]:
@@ -219,6 +220,7 @@ def _gathered(fields: Mapping[str, Any], held: Mapping[Digest, Blob], push: _Pus
     document = read(raw, push.target.where, one.media_type)
     if isinstance(document, Index):
         for child in document.manifests:
+            push.children.add(child.digest)
             if child.digest in held:
                 _gathered(child.fields, held, push)
     else:

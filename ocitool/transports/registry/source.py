@@ -14,7 +14,7 @@ from typing import Any
 from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest, verified
-from ocitool.errors import IntegrityError, LimitError, NotFoundError, OcitoolError, TransportError
+from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, TransportError
 from ocitool.layers.codec import SNIFF
 from ocitool.reference import Repository
 from ocitool.spec import mediatypes
@@ -76,8 +76,8 @@ class RegistrySource:
         if self._tag is None or self.repository.digest is not None:
             return None
         try:
-            now = self.client.document_digest(self.repository.path, self._tag)
-        except (TransportError, IntegrityError, LimitError):
+            now = self.client.now(self.repository.path, self._tag)
+        except (TransportError, IntegrityError, LimitError, FormatError, NotFoundError):
             return None  # what was read is what it is, whatever the registry says now
         return now if now != self.root.digest else None
 
