@@ -323,3 +323,28 @@ def test_a_digest_as_destination_must_be_the_images(run: Run, registry: Scripted
     done(run, "push", "layout", f"{registry.host}/app@{one.digest}")
     assert holds(registry, "app", one)
     assert {} == registry.tags
+
+
+def test_lists_of_referrers_are_no_images_among_the_tags(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
+    app = image([ONE])
+    hold(registry, "app", app, tag="1")
+    for tag in (f"sha256-{'a' * 64}", f"sha256-{'b' * 64}.sig"):
+        registry.put_manifest("app", mediatypes.OCI_INDEX, pretty(index_of([])), tag)
+    done(run, "copy", "--tags", "*", f"docker://{registry.host}/app", "store/")
+    assert {f"{registry.host}/app:1": app.digest} == places.names(tmp_path / "store")
+
+
+def test_what_is_here_comes_before_what_is_far_whatever_with_names_first(
+    run: Run, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
+    app = image([ONE, TWO], tag="app")
+    hold(registry, "app", app, tag="1")
+    hold(registry, "base", app, tag="1")
+    write_layout(tmp_path / "near", [app])
+    registry.forget()
+    made = report_of(
+        run("pull", f"{registry.host}/app:1", "out/", "--with", f"docker://{registry.host}/base:1", "--with", "near",
+            "--format", "json")
+    )  # fmt: skip
+    assert [] == [one for one in registry.sent("GET", "/blobs/") if any(sha256(layer) in one.path for layer in app.layers)]
+    assert sum(map(len, app.layers)) <= made["bytes"]["lent"]

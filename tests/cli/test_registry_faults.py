@@ -215,11 +215,11 @@ def test_a_rehearsed_copy_to_a_registry_sends_nothing(run: Run, registry: Script
 
 
 @contextmanager
-def pulling(host: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A pull into the layout `out`, that ends with the context."""
+def pulling(host: str, folder: Path, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A pull into the layout `out`, that ends with the context; `more`: of its environment."""
     words = [sys.executable, "-m", "ocitool", "pull", f"{host}/app:1", "out/", "--insecure"]
     env = {name: value for name, value in os.environ.items() if name not in ALONE}
-    env |= {"OCITOOL_CACHE_DIR": str(folder / "cache"), "HOME": str(folder)}
+    env |= {"OCITOOL_CACHE_DIR": str(folder / "cache"), "HOME": str(folder), **more}
     process = subprocess.Popen(
         words, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -393,3 +393,16 @@ def test_a_layer_that_fails_does_not_wait_for_one_that_is_slow(run: Run, registr
     began = time.monotonic()
     failed(8, run("pull", f"{registry.host}/app:1", "out/", "--insecure"), "denied")
     assert time.monotonic() - began < 10
+
+
+def test_a_pull_behind_a_proxy_can_be_interrupted_too(registry: ScriptedRegistry, tmp_path: Path) -> None:
+    """The registry is its own proxy here: it answers for a host that nobody knows."""
+    held(registry)
+    registry.faults.append(Fault("GET", "/manifests/", hang=60))
+    with pulling("registry.invalid:5000", tmp_path, http_proxy=registry.url, no_proxy="") as process:
+        until(lambda: bool(registry.sent("GET", "/manifests/")), process)
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        process.communicate(timeout=50)
+        assert time.monotonic() - began < 5
+    assert 130 == process.returncode

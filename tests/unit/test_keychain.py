@@ -500,3 +500,37 @@ def test_a_helper_that_cannot_keep_or_forget_is_an_error_without_its_words(
         store() if act == "store" else Keychain(None).erase(HOST)
     assert "docker-credential-x" in caught.value.what
     assert SECRET not in f"{caught.value!r} {caught.value.what} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"registrytoken": "a\nb"}, {"registrytoken": "é"}, {"username": "\ud800", "password": "a word"}, {"identitytoken": "\udfff"}],
+    ids=ascii,
+)
+def test_what_no_header_can_hold_is_refused_and_not_said(entry: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "auth.json"
+    path.write_text(json.dumps({"auths": {"reg.example": entry}}))
+    with pytest.raises(FormatError) as caught:
+        Keychain(str(path)).find("reg.example", None)
+    assert str(path) == caught.value.where
+    assert not any(text in caught.value.what for text in entry.values())
+
+
+def test_a_line_break_behind_a_token_is_none_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "auth.json"
+    path.write_text(json.dumps({"auths": {"reg.example": {"registrytoken": "secret\n"}}}))
+    assert Credentials(bearer="secret") == Keychain(str(path)).find("reg.example", None)
+
+
+def test_a_login_goes_where_the_one_that_is_believed_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    podmans = tmp_path / "config" / "containers" / "auth.json"
+    podmans.parent.mkdir(parents=True)
+    podmans.write_text(json.dumps({"auths": {"reg.example": {"auth": Credentials("old", "old").basic}}}))
+    assert str(podmans) == Keychain(None).store("reg.example", Credentials("new", "new"))
+    assert Credentials("new", "new") == Keychain(None).find("reg.example", None)
+    assert str(tmp_path / "docker" / "config.json") == Keychain(None).store("other.example", Credentials("a", "b"))
+    assert Keychain(None).erase("reg.example") and Keychain(None).find("reg.example", None) is None

@@ -29,7 +29,8 @@ from support.registries import (
 )
 from support.registry import Fault, Recorder, ScriptedRegistry
 
-from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, TransportError
+from ocitool.digest import Digest
+from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, TransportError, UnsupportedError
 from ocitool.limits import MiB
 from ocitool.operations.copy import copy
 from ocitool.operations.writing import Writing
@@ -387,3 +388,37 @@ def test_what_is_not_there_is_not_asked_for_again(registry: ScriptedRegistry, ta
         opened(registry, "app:2", task)
     assert 2 == len(registry.sent("GET"))
     assert [] == task.pauses
+
+
+@pytest.mark.parametrize("name", ["md5:" + "0" * 32, "sha1:" + "0" * 40, "foo:abcd", "shake_128:00"])
+def test_a_digest_that_cannot_be_checked_is_not_asked_for(name: str, registry: ScriptedRegistry, task: Patient) -> None:
+    with pytest.raises(UnsupportedError, match="cannot be checked"):
+        client(registry, task).document("app", Digest.parse(name))
+    assert [] == registry.requests
+
+
+@pytest.mark.parametrize(
+    "text", ["Mon, 99 Jan 2020 00:00:00 +99999999999999999999", "1 Jan 99999999999 00:00:00 GMT", "x", "-1"]
+)
+def test_a_time_to_wait_until_that_is_none_is_no_bug(text: str, registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", status=503, headers={"Retry-After": text}, times=1))
+    assert DATA == checked(registry, task)
+    assert 1 == len(task.pauses)
+
+
+@pytest.mark.parametrize("answer", ["gone", "no digest and gone", "failing"])
+def test_whether_a_tag_moved_is_asked_once_and_may_stay_unknown(
+    answer: str, registry: ScriptedRegistry, task: Patient
+) -> None:
+    hold(registry, "app", image([ONE]), tag="1")
+    source = opened(registry, "app:1", task)
+    registry.forget()
+    if answer == "failing":
+        registry.faults.append(Fault("HEAD", "/manifests/", status=500))
+    elif answer == "gone":
+        registry.tags.clear()
+    else:
+        registry.faults.append(Fault("HEAD", "/manifests/", drop=("Docker-Content-Digest",), hook=lambda _: None))
+        registry.faults.append(Fault("GET", "/manifests/", status=404))
+    assert source.moved() is None  # type: ignore[attr-defined]
+    assert 1 == len(registry.sent("HEAD")) and [] == task.pauses

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ from support.registries import (
     noise,
     push,
 )
-from support.registry import BasicAuth, Fault, ScriptedRegistry
+from support.registry import BasicAuth, Fault, Recorder, ScriptedRegistry, certificates
 
 from ocitool.blob import BytesBlob
 from ocitool.errors import IntegrityError, TransportError
@@ -35,7 +35,7 @@ from ocitool.spec import mediatypes
 from ocitool.transports import whole
 from ocitool.transports.registry import Access, blobs, source
 from ocitool.transports.registry.blobs import Target
-from ocitool.transports.registry.client import RETRIES
+from ocitool.transports.registry.client import RETRIES, Client
 
 SMALL = noise(900, seed=1)
 UNIT = 1000
@@ -385,3 +385,36 @@ def test_a_manifest_that_the_registry_stored_as_another_is_an_integrity_error_an
     with pytest.raises(IntegrityError, match="the registry stored"):
         push(registry, task, write_files(tmp_path / "layout", files), all_platforms=True)
     assert {} == registry.tags
+
+
+def test_a_lost_answer_to_the_end_of_an_upload_sends_no_byte_again(registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("PUT", UPLOAD, cut_response=-1, times=1))
+    assert send(registry, task)
+    assert len(DATA) == registry.bytes_received
+    assert 1 == began(registry)
+
+
+def test_an_upload_is_not_led_from_tls_to_where_there_is_none(
+    need: Callable[..., str], task: Patient, tmp_path: Path
+) -> None:
+    need("openssl")
+    made = certificates(tmp_path)
+    with ScriptedRegistry(tls=made.server) as registry, Recorder() as plain:
+        registry.faults.append(Fault("POST", "/uploads/", location=f"{plain.url}{{path}}"))
+        asking = Client(registry.host, Access(ca=str(made.ca)), task)
+        with pytest.raises(TransportError, match="without TLS"):
+            blobs.send(blobs.Target(asking, "app"), BytesBlob(DATA, digest(DATA)), ())
+        assert [] == plain.requests
+
+
+def test_uploads_are_authorized_where_a_proxy_speaks_tls_for_the_registry(
+    need: Callable[..., str], task: Patient, tmp_path: Path
+) -> None:
+    """It does not know, and names its uploads without."""
+    need("openssl")
+    made = certificates(tmp_path)
+    with ScriptedRegistry(tls=made.server, auth=BasicAuth(USER, PASSWORD)) as registry:
+        registry.faults.append(Fault("POST|PATCH", "/uploads/", location=f"http://{registry.host}{{path}}"))
+        access = Access(ca=str(made.ca), authfile=authfile(tmp_path, registry.host))
+        assert blobs.send(blobs.Target(Client(registry.host, access, task), "app"), BytesBlob(DATA, digest(DATA)), ())
+        assert DATA == registry.blobs["app", str(digest(DATA))]

@@ -24,11 +24,11 @@ from support.registries import (
     push,
     reading,
 )
-from support.registry import ScriptedRegistry
+from support.registry import Fault, ScriptedRegistry
 
 from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
-from ocitool.errors import UsageError
+from ocitool.errors import FormatError, UsageError
 from ocitool.operations.copy import copy
 from ocitool.operations.writing import Writing
 from ocitool.reference import Repository
@@ -199,3 +199,41 @@ def test_a_rehearsal_sends_nothing_and_knows_what_is_there(
     written = copy([str(write_layout(tmp_path / "layout", [one]))], reading(task), to)
     assert len(one.layers[0]) == written.skipped
     assert [] == [word for word in paths(registry) if not re.match("HEAD|GET", word)]
+
+
+@pytest.mark.parametrize("order", [("1.0", "1.0-amd64"), ("1.0-amd64", "1.0"), ("all", "inner", "one")], ids="-".join)
+def test_an_index_comes_after_every_child_it_names_also_one_with_a_tag_of_its_own(
+    order: tuple[str, ...], registry: ScriptedRegistry, task: Patient, tmp_path: Path
+) -> None:
+    one, two = image([ONE], codec="none"), image([TWO], codec="none")
+    inner = pretty(index_of([one.descriptor, two.descriptor]))
+    nested = {"mediaType": mediatypes.OCI_INDEX, "digest": sha256(inner), "size": len(inner)}
+    outer = pretty(index_of([nested]))
+    documents = {"1.0": inner, "inner": inner, "all": outer, "1.0-amd64": one.raw, "one": one.raw}
+    held = {**one.blobs, **two.blobs, sha256(inner): inner, sha256(outer): outer}
+    blobs = tuple(BytesBlob(data, Digest.parse(key)) for key, data in held.items())
+    roots = []
+    for tag in order:
+        kind = mediatypes.OCI_MANIFEST if documents[tag] == one.raw else mediatypes.OCI_INDEX
+        fields = {"mediaType": kind, "digest": sha256(documents[tag]), "size": len(documents[tag])}
+        roots.append(Root(fields, (f"{registry.host}/app:{tag}",), None))
+    RegistrySink(Client(registry.host, INSECURE, task), None).write(Bundle(tuple(roots), blobs), task, verify=False)
+    assert {("app", tag): sha256(documents[tag]) for tag in order} == registry.tags
+    assert {201} == {sent.status for sent in registry.sent("PUT", "/manifests/")}
+
+
+@pytest.mark.parametrize("kind", ["a/b\r\nX-Evil: 1", "a/b\n x", "é/x", "a/b; c=d", ""])
+def test_what_is_no_media_type_becomes_no_header(kind: str, registry: ScriptedRegistry, task: Patient) -> None:
+    with pytest.raises(FormatError, match="no media type"):
+        client(registry, task).put_document("app", "1", kind, b"{}", digest(b"{}"))
+    assert [] == registry.requests
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 406, 501])
+def test_a_registry_that_knows_no_list_of_referrers_is_asked_for_the_tag(
+    status: int, registry: ScriptedRegistry, task: Patient
+) -> None:
+    registry.put_manifest("app", mediatypes.OCI_INDEX, pretty(index_of([])), "1")
+    registry.faults.append(Fault("GET", "/referrers/", status=status))
+    assert [] == opened(registry, "app:1", task).beside(digest(b"x"))  # type: ignore[attr-defined]
+    assert registry.sent("GET", f"/manifests/sha256-{digest(b'x').encoded}$")
