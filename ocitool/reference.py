@@ -108,6 +108,11 @@ def repository(details: str) -> Repository:
     return Repository(host, path, tag or None, digest)
 
 
+def at_registry(text: str) -> Repository | None:
+    """What a reference names at a registry, None where it names a file. Raises `UsageError`."""
+    return repository(text[len(PREFIX) :]) if text.startswith(PREFIX) else None
+
+
 def host_name(text: str) -> str:
     """A registry's host as it is used everywhere: Docker Hub has several names. Raises `UsageError`."""
     if not _HOST.fullmatch(text):

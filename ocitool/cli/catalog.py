@@ -37,9 +37,6 @@ def catalog(
         result = operation.catalog(host, reading)
     if format is o.Format.json:
         from ocitool.report.json.tags import catalog as lines
-
-        o.write(lines(result), report)
     else:
-        from ocitool.report.escape import shown
-
-        o.write(map(shown, result.repositories), report)
+        from ocitool.report.text.tags import catalog as lines
+    o.write(lines(result), report)

@@ -35,6 +35,7 @@ Tags = Annotated[
 Referrers = Annotated[
     bool, typer.Option("--referrers", help="Also what speaks of the images: signatures, SBOMs, attestations.")
 ]
+NoNotes = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep notes of where blobs were seen.")]
 FromFile = Annotated[
     o.Listed | None,
     typer.Option("--from-file", metavar="FILE", parser=o.listed, help="More sources, a reference a line; # begins a comment."),
@@ -62,7 +63,7 @@ def copy(
     format: o.FormatOption = o.Format.text,
     report: o.ReportOption = None,
     verify: o.Verify = False,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep no notes of where blobs were seen.")] = False,
+    no_cache: NoNotes = False,
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,

@@ -42,7 +42,7 @@ def push(
     format: o.FormatOption = o.Format.text,
     report: o.ReportOption = None,
     verify: o.Verify = False,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep no notes of where blobs were seen.")] = False,
+    no_cache: c.NoNotes = False,
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,

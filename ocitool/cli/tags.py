@@ -36,9 +36,6 @@ def tags(
         result = operation.tags(ref, reading)
     if format is o.Format.json:
         from ocitool.report.json.tags import tags as lines
-
-        o.write(lines(result), report)
     else:
-        from ocitool.report.escape import shown
-
-        o.write(map(shown, result.tags), report)
+        from ocitool.report.text.tags import tags as lines
+    o.write(lines(result), report)

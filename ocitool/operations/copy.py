@@ -78,10 +78,8 @@ def _expanded(word: str, tags: Sequence[str], reading: Reading) -> list[str]:
 
 def _repository(word: str) -> Repository | None:
     """The repository that a reference names without a tag or digest."""
-    if reference.host_of(word) is None:
-        return None
-    where = reference.repository(reference.parse(word).details)
-    return where if where.tag is None and where.digest is None else None
+    where = reference.at_registry(word)
+    return where if where is not None and where.tag is None and where.digest is None else None
 
 
 def _opened(references: Sequence[str], reading: Reading) -> list[Opened]:

@@ -30,9 +30,9 @@ class Catalog:
 
 def tags(word: str, reading: Reading) -> Tags:
     """Raises `NotFoundError` where there is no such repository, `TransportError`."""
-    if reference.host_of(word) is None:
+    where = reference.at_registry(word)
+    if where is None:
         raise UsageError("a repository is needed", word, hint="docker://HOST/REPOSITORY")
-    where = reference.repository(reference.parse(word).details)
     if where.tag or where.digest:
         raise UsageError("a repository is needed, without a tag", word, hint=f"docker://{where.name}")
     found = reading.asked().client(where.host).tags(where.path)
