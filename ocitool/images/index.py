@@ -117,6 +117,16 @@ def _beside(source: Source, subjects: Sequence[Digest]) -> list[Beside]:
     return made
 
 
+def told(found: Sequence[Beside]) -> tuple[Referrer, ...]:
+    """What a registry says that speaks of a manifest, as a search would have found it."""
+    made = []
+    for one in found:
+        suffix = one.tag.rpartition(".")[2] if one.tag is not None else ""
+        kind = _KINDS.get(suffix) or _kind(one.descriptor.fields)
+        made.append(Referrer(kind, one.subject, one.descriptor, (one.tag,) if one.tag is not None else ()))
+    return tuple(made)
+
+
 def speaks_of_a_digest(tag: str) -> bool:
     """Whether a tag is one of cosign's, or stands for a list of referrers."""
     return _BESIDE.fullmatch(tag) is not None

@@ -238,7 +238,7 @@ def index_of(opened: Opened, target: Target) -> tuple[Index, Descriptor]:
 
 
 def _name_lost(source: Source, gone: Sequence[Digest], writer: Writer) -> None:
-    for referrer in (one for digest in gone for one in writer.referrers(source).get(digest, ())):
+    for referrer in (one for digest in gone for one in writer.referrers(source, digest)):
         if referrer.kind == "attestation" and not referrer.tags:
             continue  # an index's own: told where it is dropped
         name = ", ".join(referrer.tags) or str(referrer.digest)

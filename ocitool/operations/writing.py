@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest, verified
-from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, UnsupportedError, UsageError
+from ocitool.errors import (
+    FormatError,
+    IntegrityError,
+    LimitError,
+    NotFoundError,
+    OcitoolError,
+    TransportError,
+    UnsupportedError,
+    UsageError,
+)
 from ocitool.images import draft as drafts
 from ocitool.images import index as indexes
 from ocitool.images import select
@@ -36,7 +45,7 @@ from ocitool.task import Notice, Task
 from ocitool.transports import destination as destinations
 from ocitool.transports.destination import Destination
 from ocitool.transports.sink import Bundle, DockerImage, Root, Sink
-from ocitool.transports.source import Source
+from ocitool.transports.source import Online, Source
 from ocitool.transports.whole import SpooledBlob, Temporary
 
 if TYPE_CHECKING:
@@ -160,8 +169,19 @@ class Writer:
         there = self._sink.blob(digest) if not self.target.remote else None
         return there or self._supplies.stored(digest)
 
-    def referrers(self, source: Source) -> Mapping[Digest, Sequence[Referrer]]:
-        """What speaks of what at a source, looked for once: by the digest spoken of."""
+    def referrers(self, source: Source, digest: Digest) -> Sequence[Referrer]:
+        """What speaks of a manifest at a source."""
+        if isinstance(source, Online):
+            try:
+                return indexes.told(source.beside(digest))
+            except (TransportError, FormatError, LimitError) as error:
+                text = f"{source.where}: whether anything speaks of {digest} is not known: {error.what}"
+                self.task.notice("referrer", text)
+                return ()
+        return self._searched(source).get(digest, ())
+
+    def _searched(self, source: Source) -> Mapping[Digest, Sequence[Referrer]]:
+        """What speaks of what, looked for once: by the digest spoken of."""
         if id(source) not in self._referrers:
             manifests = select.everything(source, source.index) if source.index is not None else ()
             found: dict[Digest, list[Referrer]] = {}

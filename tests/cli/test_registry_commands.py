@@ -14,6 +14,8 @@ from support.registries import ALONE, crossed, hold, hold_index, holds
 from support.registry import Fault, ScriptedRegistry
 from support.report import report_of
 
+from ocitool.spec import mediatypes
+
 Run = Callable[..., Any]
 TOP = layer_tar([("etc/", None), ("etc/motd", b"hello\n"), ("c", b"c")])
 APP = image([ONE, TWO])
@@ -203,3 +205,21 @@ def test_of_an_index_one_image_is_fetched_and_all_can_be_edited(run: Run, regist
     document = json.loads(registry.manifests["app", registry.tags["app", "both"]][1])
     assert [AMD, ARM] == [one["platform"] for one in document["manifests"]]
     assert all(holds(registry, "app", one) for one in images)
+
+
+def test_what_speaks_of_an_image_that_is_edited_is_named(run: Run, registry: ScriptedRegistry) -> None:
+    app = image([TOP])
+    hold(registry, "app", app, tag="1")
+    empty = registry.put_blob("app", b"{}")
+    described = {"mediaType": "application/vnd.example.sbom", "digest": empty, "size": 2}
+    manifest = {"schemaVersion": 2, "mediaType": mediatypes.OCI_MANIFEST, "artifactType": "application/vnd.example.sbom",
+                "config": described, "layers": []}  # fmt: skip
+    registry.put_manifest("app", mediatypes.OCI_MANIFEST, json.dumps({**manifest, "subject": app.descriptor}).encode())
+    registry.put_manifest("app", mediatypes.OCI_MANIFEST, json.dumps(manifest).encode(), f"{app.digest.replace(':', '-')}.sig")
+    result = run("edit", f"docker://{registry.host}/app:1", "out/", "--env", "A=B")
+    assert 0 == result.code, str(result)
+    for kind in ("application/vnd.example.sbom", "signature"):
+        assert f"the {kind} " in result.err and f"speaks of {app.digest}" in result.err, str(result)
+    registry.faults.append(Fault("GET", "/referrers/", status=403))
+    result = run("edit", f"docker://{registry.host}/app:1", "out/", "--env", "A=C")
+    assert 0 == result.code and "is not known: denied" in result.err, str(result)
