@@ -152,7 +152,7 @@ def targets(opened: Opened) -> tuple[Target, ...]:
     groups: dict[tuple[str, ...] | Digest, list[Listed]] = {}
     for entry in tops:
         # Manifests of several platforms under one name are one image, as if an index stood between.
-        key = entry.tags if entry.tags or entry.kind == "attestation" or entry.descriptor.platform else entry.descriptor.digest
+        key = entry.tags if entry.tags or entry.said == "attestation" or entry.descriptor.platform else entry.descriptor.digest
         group = groups.setdefault(key, [])
         if entry.descriptor.digest not in (other.descriptor.digest for other in group):
             group.append(entry)
@@ -185,7 +185,7 @@ def _split(groups: dict[tuple[str, ...] | Digest, list[Listed]]) -> list[list[Li
     """The groups; nameless manifests of which two are for one platform are images of their own, not one image's."""
     found = []
     for key, group in groups.items():
-        offered = [entry.descriptor.platform for entry in group if entry.kind != "attestation"]
+        offered = [entry.descriptor.platform for entry in group if entry.said != "attestation"]
         if key == () and len(set(offered)) < len(offered):
             found += [[entry] for entry in group]
         else:
@@ -224,7 +224,7 @@ def _records(source: Source, selector: Selector | None) -> list[Image]:
 
 def roots(source: Source, index: Index, selector: Selector | None) -> tuple[Listed, ...]:
     if selector is None:
-        return tuple(entry for entry in listed(source, index) if entry.kind != "attestation")
+        return tuple(entry for entry in listed(source, index) if entry.said != "attestation")
     if selector.position is not None:
         if selector.position >= len(index.manifests):
             raise NotFoundError(f"no image {selector.text}: the index holds {len(index.manifests)}", source.where)
@@ -299,7 +299,7 @@ def one(opened: Opened, platform: str | None, *, like: Platform | None = None) -
         raise UsageError("an artifact, where an image is needed", opened.source.where)
     if target.document is None and platform is not None and not suits(pick_platform(platform), image.platform):
         raise NotFoundError(f"the image is for {image.platform}, not {platform}", opened.source.where)
-    if any(entry.kind == "attestation" for entry in target.entries if target.image is not None):
+    if any(entry.said == "attestation" for entry in target.entries if target.image is not None):
         raise UsageError("an attestation, where an image is needed", opened.source.where)
     return image
 
