@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,23 @@ from support.desk import (
     Run,
 )
 from support.images import write_layout
-from support.registry import Certificates, certificates
+from support.registries import ALONE
+from support.registry import Certificates, ScriptedRegistry, certificates
+
+
+@pytest.fixture
+def registry() -> Iterator[ScriptedRegistry]:
+    with ScriptedRegistry() as one:
+        yield one
+
+
+@pytest.fixture
+def run(ocitool: Run, tmp_path: Path) -> Run:
+    """The command with --insecure, in a directory of its own, at a home without credentials."""
+    home = tmp_path / "home"
+    home.mkdir()
+    env = {**ALONE, "HOME": str(home)}
+    return lambda *words, **how: ocitool(*words, "--insecure", cwd=tmp_path, env=env, **how)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from support.copying import AMD, ARM, ONE, TWO
 from support.images import Image, image, index_of, pretty, sha256, write_layout
 from support.registries import ALONE, crossed, hold, hold_index, holds
 from support.registry import ScriptedRegistry
-from support.report import report_of
+from support.report import done, report_of
 
 from ocitool.spec import mediatypes
 
@@ -26,20 +26,6 @@ def source(request: pytest.FixtureRequest) -> Iterator[ScriptedRegistry]:
     """With the API of referrers, and without."""
     with ScriptedRegistry(referrers=request.param) as one:
         yield one
-
-
-@pytest.fixture
-def run(ocitool: Run, tmp_path: Path) -> Run:
-    """The command with --insecure, in a directory of its own, at a home without credentials."""
-    home = tmp_path / "home"
-    home.mkdir()
-    env = {**ALONE, "HOME": str(home)}
-    return lambda *words, **how: ocitool(*words, "--insecure", cwd=tmp_path, env=env, **how)
-
-
-def done(run: Run, *words: str) -> Any:
-    """The report of a command that worked."""
-    return report_of(run(*words, "--format", "json"))
 
 
 def about(subject: dict[str, Any], kind: str) -> Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,31 +27,11 @@ from support.images import (
 )
 from support.registries import ALONE, crossed, hold, hold_index, holds
 from support.registry import ScriptedRegistry
-from support.report import report_of
+from support.report import done, report_of
 
 from ocitool.spec import mediatypes
 
 Run = Callable[..., Any]
-
-
-@pytest.fixture
-def registry() -> Iterator[ScriptedRegistry]:
-    with ScriptedRegistry() as one:
-        yield one
-
-
-@pytest.fixture
-def run(ocitool: Run, tmp_path: Path) -> Run:
-    """The command with --insecure, in a directory of its own, at a home without credentials."""
-    home = tmp_path / "home"
-    home.mkdir()
-    env = {**ALONE, "HOME": str(home)}
-    return lambda *words, **how: ocitool(*words, "--insecure", cwd=tmp_path, env=env, **how)
-
-
-def done(run: Run, *words: str) -> Any:
-    """The report of a command that worked."""
-    return report_of(run(*words, "--format", "json"))
 
 
 def refused(code: int, result: Any, *words: str) -> None:

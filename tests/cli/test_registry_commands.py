@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from support.copying import AMD, ARM, ONE, TEXT, TWO
 from support.images import Image, image, layer_tar, sha256
-from support.registries import ALONE, crossed, hold, hold_index, holds
+from support.registries import crossed, hold, hold_index, holds
 from support.registry import Fault, ScriptedRegistry
-from support.report import report_of
+from support.report import done
 
 from ocitool.spec import mediatypes
 
@@ -29,20 +29,6 @@ def registry() -> Iterator[ScriptedRegistry]:
         hold(one, "app", APP, tag="1")
         hold(one, "app", NEXT, tag="2")
         yield one
-
-
-@pytest.fixture
-def run(ocitool: Run, tmp_path: Path) -> Run:
-    """The command with --insecure, in a directory of its own, at a home without credentials."""
-    home = tmp_path / "home"
-    home.mkdir()
-    env = {**ALONE, "HOME": str(home)}
-    return lambda *words, **how: ocitool(*words, "--insecure", cwd=tmp_path, env=env, **how)
-
-
-def done(run: Run, *words: str, code: int = 0) -> Any:
-    """The report of a command that ended with this code."""
-    return report_of(run(*words, "--format", "json"), code)
 
 
 def asked(registry: ScriptedRegistry) -> list[str]:

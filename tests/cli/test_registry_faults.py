@@ -31,12 +31,6 @@ STALLED = 2 * MiB
 
 
 @pytest.fixture
-def registry() -> Iterator[ScriptedRegistry]:
-    with ScriptedRegistry() as one:
-        yield one
-
-
-@pytest.fixture
 def run(ocitool: Run, tmp_path: Path) -> Run:
     """The command in a directory of its own, at a home without credentials."""
     home = tmp_path / "home"

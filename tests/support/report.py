@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ocitool.spec import schema
@@ -24,3 +25,8 @@ def report_of(result: Printed, *codes: int) -> Any:
     problems = [f"{p.pointer}: {p.message}" for p in schema.problems(f"report-{name}", found)]
     assert problems == [], f"{problems}\n{result}"
     return found
+
+
+def done(run: Callable[..., Printed], *words: str, code: int = 0) -> Any:
+    """The JSON report of a command that ended with this code."""
+    return report_of(run(*words, "--format", "json"), code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from support.registries import (
     read,
     reading,
 )
-from support.registry import Fault, Recorder, ScriptedRegistry
+from support.registry import Fault, ScriptedRegistry
 
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, TransportError, UnsupportedError
@@ -39,25 +38,6 @@ from ocitool.transports.registry import blobs
 from ocitool.transports.registry.client import RETRIES
 
 PATIENCE = 0.25
-
-
-@pytest.fixture
-def registry() -> Iterator[ScriptedRegistry]:
-    with ScriptedRegistry() as one:
-        yield one
-
-
-@pytest.fixture
-def recorder() -> Iterator[Recorder]:
-    """Where the registry's blobs are kept; it answers with DATA."""
-    with Recorder(DATA) as one:
-        yield one
-
-
-@pytest.fixture
-def task() -> Iterator[Patient]:
-    with Patient() as running:
-        yield running
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,26 +30,6 @@ from ocitool.spec import mediatypes
 from ocitool.transports.registry import blobs
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.client import Client
-
-
-@pytest.fixture
-def registry() -> Iterator[ScriptedRegistry]:
-    with ScriptedRegistry() as one:
-        yield one
-
-
-@pytest.fixture
-def recorder() -> Iterator[Recorder]:
-    """Where the registry's blobs are kept; it answers with DATA."""
-    with Recorder(DATA) as one:
-        yield one
-
-
-@pytest.fixture
-def task() -> Iterator[Patient]:
-    with Patient() as running:
-        yield running
-
 
 # Redirects
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -48,18 +48,6 @@ def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, size in (("_AT_ONCE", UNIT), ("_SMALLEST_CHUNK", UNIT), ("_CHUNK", 16 * UNIT)):
         assert getattr(blobs, name) == size // UNIT * MiB
         monkeypatch.setattr(blobs, name, size)
-
-
-@pytest.fixture
-def registry() -> Iterator[ScriptedRegistry]:
-    with ScriptedRegistry() as one:
-        yield one
-
-
-@pytest.fixture
-def task() -> Iterator[Patient]:
-    with Patient() as running:
-        yield running
 
 
 def send(

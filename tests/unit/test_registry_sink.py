@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +35,6 @@ from ocitool.spec import mediatypes
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.sink import RegistrySink
 from ocitool.transports.sink import Bundle, Root
-
-
-@pytest.fixture
-def registry() -> Iterator[ScriptedRegistry]:
-    with ScriptedRegistry() as one:
-        yield one
-
-
-@pytest.fixture
-def task() -> Iterator[Patient]:
-    with Patient() as running:
-        yield running
-
 
 # Referrers
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,26 +31,6 @@ from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Descriptor
 from ocitool.transports.opening import Opened
 from ocitool.transports.source import Online
-
-
-@pytest.fixture
-def registry() -> Iterator[ScriptedRegistry]:
-    with ScriptedRegistry() as one:
-        yield one
-
-
-@pytest.fixture
-def recorder() -> Iterator[Recorder]:
-    """Where the registry's blobs are kept; it answers with DATA."""
-    with Recorder(DATA) as one:
-        yield one
-
-
-@pytest.fixture
-def task() -> Iterator[Patient]:
-    with Patient() as running:
-        yield running
-
 
 # What is fetched
 

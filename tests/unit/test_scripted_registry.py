@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,12 +76,6 @@ def started(site: Site, repo: str = "app", **headers: str) -> str:
 
 def blob(digest: str, repo: str = "app") -> str:
     return f"/v2/{repo}/blobs/{digest}"
-
-
-@pytest.fixture
-def registry() -> Iterator[ScriptedRegistry]:
-    with ScriptedRegistry() as running:
-        yield running
 
 
 def test_an_image_is_pushed_in_pieces_and_pulled(registry: ScriptedRegistry) -> None:

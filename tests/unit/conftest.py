@@ -1,0 +1,28 @@
+"""What tests of registries in this process may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from support.registries import DATA, Patient
+from support.registry import Recorder, ScriptedRegistry
+
+
+@pytest.fixture
+def registry() -> Iterator[ScriptedRegistry]:
+    with ScriptedRegistry() as one:
+        yield one
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    """Where the registry's blobs are kept; it answers with DATA."""
+    with Recorder(DATA) as one:
+        yield one
+
+
+@pytest.fixture
+def task() -> Iterator[Patient]:
+    with Patient() as running:
+        yield running
