@@ -444,3 +444,11 @@ class Tree:
             else:
                 return child, b"/".join((*names, name))
         return trail[-1], b"/".join(names)
+
+
+def node_at(tree: Tree, path: bytes) -> Node | None:
+    """What stands at a path of which no part is a symbolic link."""
+    node: Node | None = tree.root
+    for name in path.split(b"/") if path else ():
+        node = node.children.get(name) if isinstance(node, Directory) else None
+    return node

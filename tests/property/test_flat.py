@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from support.images import layer_tar
 from support.merged import described, memory_image, tree_of
 
+from ocitool.images import layertar
+from ocitool.images.changeset import changeset
 from ocitool.images.tree import IMPLIED
 from ocitool.layers.entry import Entry, Kind
-from ocitool.operations.unpack.flat import flat
 from ocitool.task import Task
 
 names = st.sampled_from([b"a", b"b", b"c", b"\xff\n"])
@@ -48,7 +49,7 @@ def merged(tars: list[bytes]) -> tuple[dict[bytes, dict[str, Any]], bytes] | Non
         found = described(image, tree)
         if tree.root.ref == IMPLIED:
             del found[b""]
-        return found, b"".join(map(bytes, flat(image, tree, task)))
+        return found, b"".join(map(bytes, layertar.tar(changeset(None, tree), image, tree, task)))
 
 
 @settings(max_examples=150)

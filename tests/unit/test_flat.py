@@ -20,17 +20,24 @@ from support.merged import memory_image, tree_of
 
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, FormatError, IntegrityError, UnsafeError
+from ocitool.images import layertar
+from ocitool.images.changeset import changeset
+from ocitool.images.image import Image
 from ocitool.images.tree import Tree
 from ocitool.layers.entry import Kind
 from ocitool.operations.reading import Reading
-from ocitool.operations.unpack.flat import flat, unpack
+from ocitool.operations.unpack.flat import unpack
 from ocitool.task import Task
 
 
 def tar_of(*stored: bytes) -> bytes:
     with Task() as task:
         image = memory_image(stored)
-        return b"".join(map(bytes, flat(image, tree_of(image, task), task)))
+        return written(image, tree_of(image, task), task)
+
+
+def written(image: Image, tree: Tree, task: Task) -> bytes:
+    return b"".join(map(bytes, layertar.tar(changeset(None, tree), image, tree, task)))
 
 
 def listed(*stored: bytes) -> list[bytes]:
@@ -125,14 +132,14 @@ def test_a_layer_with_another_digest_is_refused_although_its_index_is_known() ->
     tar = layer_tar([("a", b"1" * 4000)])
     image = memory_image([tar], digests=[Digest.of(b"other")])
     with Task() as task, pytest.raises(IntegrityError, match="stated is"):
-        b"".join(map(bytes, flat(image, Tree([scanned(tar)]), task)))
+        written(image, Tree([scanned(tar)]), task)
 
 
 def test_a_layer_that_was_replaced_after_its_index_was_made_is_refused() -> None:
     known, there = layer_tar([("a", b"1" * 4000)]), layer_tar([("a", b"2" * 4000)])
     image = memory_image([there], digests=[None])
     with Task() as task, pytest.raises(IntegrityError, match="unpacks to"):
-        b"".join(map(bytes, flat(image, Tree([scanned(known)]), task)))
+        written(image, Tree([scanned(known)]), task)
 
 
 def test_a_layer_of_which_nothing_is_visible_is_verified_too() -> None:
@@ -140,7 +147,7 @@ def test_a_layer_of_which_nothing_is_visible_is_verified_too() -> None:
     top = layer_tar([(".wh.a", b"")])
     image = memory_image([tar, top], digests=[Digest.of(b"other"), Digest.of(top)])
     with Task() as task, pytest.raises(IntegrityError, match="stated is"):
-        b"".join(map(bytes, flat(image, Tree([scanned(tar), scanned(top)]), task)))
+        written(image, Tree([scanned(tar), scanned(top)]), task)
 
 
 def test_a_truncated_layer_is_an_integrity_error() -> None:
@@ -148,7 +155,7 @@ def test_a_truncated_layer_is_an_integrity_error() -> None:
     cut = gz(tar)[:-20]
     image = memory_image([cut], digests=[None])
     with Task() as task, pytest.raises(IntegrityError):
-        b"".join(map(bytes, flat(image, Tree([scanned(tar)]), task)))
+        written(image, Tree([scanned(tar)]), task)
 
 
 # Into a file.

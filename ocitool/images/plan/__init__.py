@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ocitool.errors import FormatError, NotFoundError, UnsafeError, UnsupportedError
 from ocitool.images.changes import Change
-from ocitool.images.plan.judge import Plan, differences, node_at
+from ocitool.images.plan.judge import Plan, differences
 from ocitool.images.plan.rules import Planner, clean
-from ocitool.images.tree import Directory, Hidden, Tree, ref_of
+from ocitool.images.tree import Directory, Hidden, Tree, node_at, ref_of
 from ocitool.layers.entry import WHITEOUT_PREFIX, Kind, escapes
 from ocitool.layers.index import LayerIndex
 

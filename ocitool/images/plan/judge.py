@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ocitool.images.changes import Change
-from ocitool.images.tree import Directory, Node, Tree, ref_of
+from ocitool.images.tree import Directory, Node, Tree, node_at, ref_of
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import LayerEdit, edited, kept_runs
@@ -37,14 +37,6 @@ def facts(entry: Entry) -> tuple[object, ...]:
         entry.kind, entry.mode, entry.uid, entry.gid, entry.mtime, entry.size if entry.kind == Kind.FILE else 0,
         entry.link if entry.kind in (Kind.SYMLINK, Kind.HARDLINK) else b"", entry.device, entry.xattrs or None,
     )  # fmt: skip
-
-
-def node_at(tree: Tree, path: bytes) -> Node | None:
-    """What stands at a path of which no part is a symbolic link."""
-    node: Node | None = tree.root
-    for name in path.split(b"/") if path else ():
-        node = node.children.get(name) if isinstance(node, Directory) else None
-    return node
 
 
 def differences(tree: Tree, after: Mapping[bytes, Change], plan: Plan) -> list[bytes]:

@@ -15,8 +15,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ocitool.images.changes import Change
 from ocitool.images.plan.drafts import Draft, ancestors, survey
-from ocitool.images.plan.judge import Plan, facts, node_at
-from ocitool.images.tree import IMPLIED, Directory, Node, Tree, ref_of
+from ocitool.images.plan.judge import Plan, facts
+from ocitool.images.tree import IMPLIED, Directory, Node, Tree, node_at, ref_of
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 

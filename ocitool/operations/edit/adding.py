@@ -12,8 +12,8 @@ from ocitool.errors import FormatError, OcitoolError, UsageError
 from ocitool.images import dirscan
 from ocitool.images.changes import Change
 from ocitool.images.plan import Plan, rewrite
-from ocitool.images.plan.judge import differences, node_at
-from ocitool.images.tree import Directory, Tree, ref_of
+from ocitool.images.plan.judge import differences
+from ocitool.images.tree import Directory, Tree, node_at, ref_of
 from ocitool.layers.entry import WHITEOUT_PREFIX, Entry, Kind, escapes, normalise
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.dates import clamped

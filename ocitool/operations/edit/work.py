@@ -9,8 +9,7 @@ from ocitool.digest import verified
 from ocitool.errors import IntegrityError
 from ocitool.images.image import Image, Layer
 from ocitool.images.plan import Plan
-from ocitool.images.plan.judge import node_at
-from ocitool.images.tree import Tree, ref_of
+from ocitool.images.tree import Tree, node_at, ref_of
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import LayerEdit, edited

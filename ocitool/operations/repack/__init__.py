@@ -20,8 +20,7 @@ from ocitool.images.draft import Documents, Draft
 from ocitool.images.image import Image
 from ocitool.images.indexing import Indexer
 from ocitool.images.plan import Plan, append, rewrite
-from ocitool.images.plan.judge import node_at
-from ocitool.images.tree import Directory, Tree, ref_of
+from ocitool.images.tree import Directory, Tree, node_at, ref_of
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex

@@ -1,10 +1,7 @@
 """`unpack --as tar`: the merged file system as one flat tar.
 
-The indexes say what is visible; then each layer's bytes are read once more, in order, and what is visible is written as it
-passes: nothing is buffered. Directories come first, then files by layer and place, then what has no content, then hard
-links, so that nothing stands before what it needs. The same image gives the same bytes, always. A reader that sets times
-and modes of directories at its end restores all; GNU tar does so with --delay-directory-restore, else files made later change
-the times of directories.
+Directories come first (see `images.layertar`): a reader that sets their times and modes at its end restores all. GNU tar
+does so with --delay-directory-restore, else files made later change the times of directories.
 Memory: indexes and tree, and about 100 bytes a visible file.
 """
 
@@ -15,19 +12,16 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ocitool.errors import DestinationError, OcitoolError, UnsafeError, UsageError
-from ocitool.images.contents import content
-from ocitool.images.image import Image, Layer
+from ocitool.errors import DestinationError, UsageError
+from ocitool.images import layertar
+from ocitool.images.changeset import changeset
+from ocitool.images.image import Image
 from ocitool.images.staging import check
-from ocitool.images.tree import IMPLIED, Directory, Tree
-from ocitool.layers.entry import Entry, Kind
-from ocitool.layers.index import LayerIndex
-from ocitool.layers.tarwriter import END, header, sparse_header
+from ocitool.images.tree import Tree
 from ocitool.operations.reading import Reading
-from ocitool.task import Notice, Task
+from ocitool.task import Notice
 from ocitool.transports.whole import Temporary, exists, keep_mode, sweep
 
-_BLOCK = 512
 _STEP = 1 << 18
 _LARGE = 1 << 15
 
@@ -63,9 +57,10 @@ def unpack(reference: str, dest: str, reading: Reading, *, platform: str | None 
     image = reading.image(reference, platform)
     check(image)
     tree = Tree(reading.indexer().indexes(image))
+    changes = changeset(None, tree)
     size = 0
     if dest == "-":
-        for piece in _blocks(flat(image, tree, task)):
+        for piece in _blocks(layertar.tar(changes, image, tree, task)):
             sys.stdout.buffer.write(piece)
             size += len(piece)
         sys.stdout.buffer.flush()
@@ -74,7 +69,7 @@ def unpack(reference: str, dest: str, reading: Reading, *, platform: str | None 
         sweep(directory)
         temporary = Temporary(directory)
         try:
-            for piece in _blocks(flat(image, tree, task)):
+            for piece in _blocks(layertar.tar(changes, image, tree, task)):
                 temporary.write(piece)
                 size += len(piece)
             if force:
@@ -84,66 +79,7 @@ def unpack(reference: str, dest: str, reading: Reading, *, platform: str | None 
                 temporary.place(dest)
         finally:
             temporary.discard()
-    entries = (tree.root.ref != IMPLIED) + sum(1 for _ in tree.walk())
-    return Flat(reference, image, dest, entries, size, tuple(task.notices))
-
-
-def flat(image: Image, tree: Tree, task: Task) -> Iterator[bytes | memoryview]:
-    """The tar in pieces, each valid until the next is asked for. `tree` is of all of the image's layers.
-
-    `UnsafeError` before the first piece where a hard link leads to nothing: no file system can hold it.
-    """
-    for path, ref in tree.broken:
-        if tree.find(path) == ref:
-            raise UnsafeError("a hard link to nothing in the image", "/" + path.decode("utf-8", "replace"))
-    files: list[dict[int, bytes]] = [{} for _ in tree.indexes]
-    special: list[tuple[bytes, int]] = []
-    first: dict[int, bytes] = {}
-    links: list[tuple[bytes, int]] = []
-    if tree.root.ref != IMPLIED:
-        yield _header(tree.entry(tree.root.ref)._replace(path=b""))
-    for path, node in tree.walk():
-        if isinstance(node, Directory):
-            yield _header(tree.entry(node.ref)._replace(path=path))
-            continue
-        inode = tree.inode(node)
-        if tree.has_links and first.setdefault(inode, path) is not path:
-            links.append((path, inode))
-        elif tree.indexes[tree.layer(inode)].kinds[tree.row(inode)] == Kind.FILE:
-            files[tree.layer(inode)][tree.row(inode)] = path
-        else:
-            special.append((path, inode))
-    read: set[str] = set()
-    for layer, index, names in zip(image.layers, tree.indexes, files, strict=True):
-        key = str(layer.digest) if layer.digest else layer.blob.identity if layer.blob else None
-        if names or key is None or key not in read:
-            yield from _files(image, layer, index, names, task)
-            read.add(key or "")
-    for path, ref in special:
-        yield _header(tree.entry(ref)._replace(path=path))
-    for path, inode in links:
-        entry = tree.entry(inode)
-        yield _header(entry._replace(path=path, kind=Kind.HARDLINK, link=first[inode], size=0, segments=None))
-    yield END
-
-
-def _files(image: Image, layer: Layer, index: LayerIndex, names: dict[int, bytes], task: Task) -> Iterator[bytes | memoryview]:
-    """A layer's visible files under their visible names; the layer is read and verified also where there are none."""
-    with content(image, layer, index, task) as tar:
-        for row in sorted(names):
-            entry = index.entry(row)._replace(path=names[row])
-            tar.skip(entry.offset - tar.offset)
-            yield _header(entry)
-            yield from tar.pieces(entry.stored)
-            if entry.stored % _BLOCK:
-                yield bytes(-entry.stored % _BLOCK)
-
-
-def _header(entry: Entry) -> bytes:
-    try:
-        return sparse_header(entry) if entry.segments is not None else header(entry)
-    except OcitoolError as error:
-        raise error.at(repr(entry.path[:200])) from None
+    return Flat(reference, image, dest, len(changes), size, tuple(task.notices))
 
 
 def _blocks(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:

@@ -1,0 +1,250 @@
+"""What one layer must say to turn a file system into another one: found by comparing the two merged trees.
+
+Source: image-spec layer.md ("Representing Changes"). Without a lower tree it is all of the upper one, flat. Above a lower one a
+whiteout stands for each top-most path that is gone and whose directory is still there, and one opaque marker where a directory
+lost all that it had; a name never stands beside its own whiteout, and all parents of what is said are listed, with the
+attributes they are to have: engines disagree on anything else. A file with several names is said with all of them, or not at
+all: links lead to an earlier entry of the same layer.
+
+Memory: about 100 bytes for each path that is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from ocitool.errors import UnsafeError
+from ocitool.images.compare import alike, differing
+from ocitool.images.tree import IMPLIED, Directory, Node, Tree, node_at
+from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.index import LayerIndex
+
+Ignored = Callable[[bytes], bool]
+"""Whether a path is nobody's concern: neither compared nor said."""
+
+_FILE, _HARDLINK = int(Kind.FILE), int(Kind.HARDLINK)
+
+
+class Link(NamedTuple):
+    """A further name of a file. `target`: the name that stands for it in this layer; `ref`: its entry in the upper tree."""
+
+    path: bytes
+    target: bytes
+    ref: int
+
+
+class Changeset(NamedTuple):
+    """The members of a layer, in the order in which they are written.
+
+    head: directories, opaque markers and whiteouts, a directory before what is in it. files: for each layer of the upper tree
+    the rows whose contents are taken, and the paths they get. special: what has no content, with its ref. Then the links.
+    """
+
+    head: tuple[Entry, ...]
+    files: tuple[Mapping[int, bytes], ...]
+    special: tuple[tuple[bytes, int], ...]
+    links: tuple[Link, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.head or self.special or self.links or any(self.files))
+
+    def __len__(self) -> int:
+        return len(self.head) + len(self.special) + len(self.links) + sum(map(len, self.files))
+
+    def file_entries(self, upper: Tree) -> Iterator[tuple[int, int, Entry]]:
+        """The files with layer and row, as the upper tree's entries under their new paths."""
+        for layer, names in enumerate(self.files):
+            index = upper.indexes[layer]
+            for row in sorted(names):
+                yield layer, row, index.entry(row)._replace(path=names[row])
+
+    def tail(self, upper: Tree) -> Iterator[Entry]:
+        """What stands behind the files: entries without content."""
+        for path, ref in self.special:
+            yield upper.entry(ref)._replace(path=path)
+        for path, target, ref in self.links:
+            yield upper.entry(ref)._replace(path=path, kind=Kind.HARDLINK, link=target, size=0, segments=None)
+
+    def paths(self, upper: Tree) -> Iterator[bytes]:
+        """All that is said, directories and whiteouts too, in no order."""
+        yield from (entry.path for entry in self.head)
+        yield from (path for names in self.files for path in names.values())
+        yield from (entry.path for entry in self.tail(upper))
+
+    def size(self, upper: Tree) -> int:
+        """Bytes of content that the layer will hold."""
+        return sum(stored_size(upper.indexes[layer], row) for layer, names in enumerate(self.files) for row in names)
+
+
+def changeset(lower: Tree | None, upper: Tree, *, times: bool = True, ignored: Ignored | None = None) -> Changeset:
+    """What a layer on `lower` says so that `upper` comes out; nothing for trees that are equal.
+
+    Contents that `undecided` asks for must be known. times: False leaves alone what differs in nothing but mtime. `UnsafeError`
+    where a hard link that leads to nothing would have to be said.
+    """
+    return _Comparison(lower, upper, times, ignored).made()
+
+
+def undecided(lower: Tree, upper: Tree, *, times: bool = True) -> tuple[list[list[int]], list[list[int]]]:
+    """For each layer of either tree the rows whose contents alone decide: of files that are otherwise equal."""
+    found: tuple[list[list[int]], list[list[int]]] = ([[] for _ in lower.indexes], [[] for _ in upper.indexes])
+    stack: list[tuple[Directory, Directory]] = [(lower.root, upper.root)]
+    while stack:
+        below, above = stack.pop()
+        for name, node in above.children.items():
+            other = below.children.get(name)
+            if isinstance(node, Directory):
+                if isinstance(other, Directory):
+                    stack.append((other, node))
+            elif other is not None and not isinstance(other, Directory):
+                ours, theirs = upper.inode(node), lower.inode(other)
+                index, row = upper.indexes[upper.layer(ours)], upper.row(ours)
+                beside, there = lower.indexes[lower.layer(theirs)], lower.row(theirs)
+                if (index is beside and row == there) or index.kinds[row] != _FILE or beside.kinds[there] != _FILE:
+                    continue
+                if index.sizes[row] != beside.sizes[there] or (times and index.mtimes[row] != beside.mtimes[there]):
+                    continue
+                if beside.content(there) is None:
+                    found[0][lower.layer(theirs)].append(there)
+                if index.content(row) is None:
+                    found[1][upper.layer(ours)].append(row)
+    return found
+
+
+def stored_size(index: LayerIndex, row: int) -> int:
+    """Bytes of content that an entry takes in its tar: of a sparse file its data."""
+    if index.kinds[row] != _FILE:
+        return 0
+    return index.sparse[row][1] if row in index.sparse else index.sizes[row]
+
+
+class _Comparison:
+    def __init__(self, lower: Tree | None, upper: Tree, times: bool, ignored: Ignored | None) -> None:
+        self.lower = lower if lower is not None else Tree(())
+        self.upper = upper
+        self.ignore = () if times else ("mtime",)
+        self.ignored = ignored
+        self.linked = self.lower.has_links or upper.has_links
+        self.listed: set[bytes] = set()
+        self.head: list[Entry] = []
+        self.files: list[dict[int, bytes]] = [{} for _ in upper.indexes]
+        self.special: list[tuple[bytes, int]] = []
+        self.links: list[Link] = []
+        self.first: dict[int, bytes] = {}
+        self.stays: dict[int, bool] = {}  # of files with several names, by their inode in the upper tree
+        self.claimed: dict[int, int] = {}  # inode of the lower tree -> the upper one that it goes on to be
+
+    def made(self) -> Changeset:
+        root, ref = self.upper.root, self.upper.root.ref
+        if ref != IMPLIED and not self._same(self.lower.root.ref, ref):
+            self.head.append(self.upper.entry(ref)._replace(path=b""))
+        self.listed.add(b"")
+        stack: list[tuple[bytes, Node | None, Node]] = [(b"", self.lower.root, root)]
+        while stack:
+            path, old, new = stack.pop()
+            if not isinstance(new, Directory):
+                if not self._stays(path, old, new):
+                    self._say(path, new)
+                continue
+            below = old.children if isinstance(old, Directory) else {}
+            if path:
+                ours_to_say = self.ignored is None or not self.ignored(path)
+                if not isinstance(old, Directory) or (ours_to_say and not self._same(old.ref, new.ref)):
+                    self._list(path, new)
+            if below:
+                self._hide(path, below, new)
+            prefix = path + b"/" if path else b""
+            children = new.children
+            for name in sorted(children, reverse=True):
+                at, child, other = prefix + name, children[name], below.get(name)
+                both = isinstance(child, Directory) and isinstance(other, Directory)
+                if both or self.ignored is None or not self.ignored(at):
+                    stack.append((at, other, child))
+        return Changeset(tuple(self.head), tuple(self.files), tuple(self.special), tuple(self.links))
+
+    def _hide(self, path: bytes, below: Mapping[bytes, Node], new: Directory) -> None:
+        """Whiteouts of what a directory no longer has; one opaque marker where that is all it had."""
+        prefix = path + b"/" if path else b""
+        gone = sorted(name for name in below if name not in new.children)
+        if self.ignored is not None:
+            gone = [name for name in gone if not self.ignored(prefix + name)]
+        if not gone:
+            return
+        self._list(path, new)
+        if path and len(gone) == len(below) > 1:
+            self.head.append(_marker(path, Kind.OPAQUE))
+        else:
+            self.head += [_marker(prefix + name, Kind.WHITEOUT) for name in gone]
+
+    def _list(self, path: bytes, directory: Directory) -> None:
+        """Says a directory, after those that it is in."""
+        if path in self.listed:
+            return
+        self._list_parent(path)
+        self.listed.add(path)
+        self.head.append(self.upper.entry(directory.ref)._replace(path=path))
+
+    def _list_parent(self, path: bytes) -> None:
+        parent = path.rpartition(b"/")[0]
+        if parent not in self.listed:
+            above = node_at(self.upper, parent)
+            assert isinstance(above, Directory)
+            self._list(parent, above)
+
+    def _say(self, path: bytes, node: int) -> None:
+        inode = self.upper.inode(node)
+        kind = self.upper.indexes[inode >> 32].kinds[inode & 0xFFFFFFFF]
+        if kind == _HARDLINK:
+            raise UnsafeError("a hard link to nothing in the image", "/" + path.decode("utf-8", "replace"))
+        self._list_parent(path)
+        if self.linked and (first := self.first.setdefault(inode, path)) is not path:
+            self.links.append(Link(path, first, inode))
+        elif kind == _FILE:
+            self.files[inode >> 32][inode & 0xFFFFFFFF] = path
+        else:
+            self.special.append((path, inode))
+
+    def _stays(self, path: bytes, old: Node | None, new: int) -> bool:
+        """Whether what the lower tree has at a path is what is wanted there, with all of its names."""
+        if old is None or isinstance(old, Directory):
+            return False
+        theirs, ours = self.lower.inode(old), self.upper.inode(new)
+        if not self.linked:
+            return self._same(theirs, ours)
+        names = self.upper.links(new)
+        if not names and not self.lower.links(old):
+            return self._same(theirs, ours)
+        found = self.stays.get(ours)
+        if found is None:
+            found = self.stays[ours] = self._all_stay(names or [path], theirs, ours)
+        return found
+
+    def _all_stay(self, names: list[bytes], theirs: int, ours: int) -> bool:
+        """Whether a file goes on with just these names: no other file of the upper tree may be the same one below."""
+        for name in names:
+            if self.ignored is not None and self.ignored(name):
+                continue
+            other = node_at(self.lower, name)
+            if other is None or isinstance(other, Directory) or self.lower.inode(other) != theirs:
+                return False
+        return self._same(theirs, ours) and self.claimed.setdefault(theirs, ours) == ours
+
+    def _same(self, theirs: int, ours: int) -> bool:
+        """Whether two entries are equal, their names aside."""
+        if theirs == IMPLIED or ours == IMPLIED:
+            return theirs == ours or not differing(self.lower.entry(theirs), self.upper.entry(ours), True, self.ignore)
+        a, b = self.lower.indexes[theirs >> 32], self.upper.indexes[ours >> 32]
+        i, j = theirs & 0xFFFFFFFF, ours & 0xFFFFFFFF
+        if a is b and i == j:
+            return True
+        if a.kinds[i] != b.kinds[j]:
+            return False
+        if a.kinds[i] == _FILE and (a.sizes[i] != b.sizes[j] or a.content(i) is None or a.content(i) != b.content(j)):
+            return False
+        return alike(a, i, b, j) or not differing(a.entry(i), b.entry(j), True, self.ignore)
+
+
+def _marker(path: bytes, kind: Kind) -> Entry:
+    return Entry(path, kind, 0o600, 0, 0, 0, 0)
+

@@ -1,0 +1,63 @@
+"""The tar of a changeset: contents go from the layers that hold them straight to where they are wanted.
+
+Each layer's bytes are read once more, in order, and what is wanted is written as it passes: nothing is buffered. Directories
+come first, then files by layer and place, then what has no content, then hard links, so that nothing stands before what it
+needs. A sparse file stays sparse. The same trees give the same bytes, always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ocitool.errors import OcitoolError
+from ocitool.images.changeset import Changeset
+from ocitool.images.contents import content
+from ocitool.images.image import Image, Layer
+from ocitool.images.tree import Tree
+from ocitool.layers.entry import Entry
+from ocitool.layers.index import LayerIndex
+from ocitool.layers.tarwriter import END, header, sparse_header
+from ocitool.task import Task
+
+_BLOCK = 512
+
+
+def tar(changes: Changeset, image: Image, tree: Tree, task: Task, *, lowest: int = 0) -> Iterator[bytes | memoryview]:
+    """The tar in pieces, each valid until the next is asked for. `tree` is the upper one of the changeset, of all of the
+    image's layers.
+
+    The layers from `lowest` on are read and verified, also those that nothing is taken from, `IntegrityError`; lower ones only
+    where their index is of bytes that nobody has hashed yet. That is known when the iterator has ended.
+    """
+    for entry in changes.head:
+        yield _header(entry)
+    read: set[str | None] = set()
+    for layer, index, names in zip(image.layers, tree.indexes, changes.files, strict=True):
+        key = str(layer.digest) if layer.digest else layer.blob.identity if layer.blob else None
+        owed = layer.number >= lowest or index.diff_id is None
+        if names or (owed and (key is None or key not in read)):
+            yield from _files(image, layer, index, names, task)
+            read.add(key)
+    for entry in changes.tail(tree):
+        yield _header(entry)
+    yield END
+
+
+def _files(
+    image: Image, layer: Layer, index: LayerIndex, names: Mapping[int, bytes], task: Task
+) -> Iterator[bytes | memoryview]:
+    with content(image, layer, index, task) as source:
+        for row in sorted(names):
+            entry = index.entry(row)._replace(path=names[row])
+            source.skip(entry.offset - source.offset)
+            yield _header(entry)
+            yield from source.pieces(entry.stored)
+            if entry.stored % _BLOCK:
+                yield bytes(-entry.stored % _BLOCK)
+
+
+def _header(entry: Entry) -> bytes:
+    try:
+        return sparse_header(entry) if entry.segments is not None else header(entry)
+    except OcitoolError as error:
+        raise error.at(repr(entry.path[:200])) from None
