@@ -72,10 +72,6 @@ class Changeset(NamedTuple):
         yield from (path for names in self.files for path in names.values())
         yield from (entry.path for entry in self.tail(upper))
 
-    def size(self, upper: Tree) -> int:
-        """Bytes of content that the layer will hold."""
-        return sum(stored_size(upper.indexes[layer], row) for layer, names in enumerate(self.files) for row in names)
-
 
 def changeset(lower: Tree | None, upper: Tree, *, times: bool = True, ignored: Ignored | None = None) -> Changeset:
     """What a layer on `lower` says so that `upper` comes out; nothing for trees that are equal.
@@ -112,11 +108,10 @@ def undecided(lower: Tree, upper: Tree, *, times: bool = True) -> tuple[list[lis
     return found
 
 
-def stored_size(index: LayerIndex, row: int) -> int:
-    """Bytes of content that an entry takes in its tar: of a sparse file its data."""
-    if index.kinds[row] != _FILE:
-        return 0
-    return index.sparse[row][1] if row in index.sparse else index.sizes[row]
+def content_size(index: LayerIndex) -> int:
+    """Bytes of content in a layer's tar: of sparse files their data."""
+    dense = sum(size for size, kind in zip(index.sizes, index.kinds, strict=True) if kind == _FILE)
+    return dense - sum(index.sizes[row] - stored for row, (_, stored) in index.sparse.items())
 
 
 class _Comparison:

@@ -128,14 +128,33 @@ def annotated(draft: Draft, annotations: Mapping[str, str]) -> Draft:
     return draft._replace(annotations=annotations)
 
 
-def _history(draft: Draft) -> list[Any] | None:
-    """The history where entries and layers align, so that it can be kept true; None where it is absent or wrong already."""
-    history = draft.config.get("history")
-    if history is None and not draft.pieces:
+def squashed(draft: Draft, count: int, piece: Piece | None, entry: Mapping[str, Any]) -> Draft:
+    """With one piece (None: with nothing) in place of all the layers above those of the draft; the image had `count` layers.
+    The history entries of those layers go, `entry` stands where the last of them stood; those that made no layer stay."""
+    config = dict(draft.config)
+    history = aligned_history(config, count)
+    if history is not None:
+        at = _positions(history)
+        gone = set(at[len(draft.pieces) :])
+        before = [old for number, old in enumerate(history[: at[-1]]) if number not in gone]
+        told = dict(entry) if piece is not None else {**entry, "empty_layer": True}
+        config["history"] = [*before, told, *history[at[-1] + 1 :]]
+    pieces = draft.pieces if piece is None else (*draft.pieces, piece)
+    return draft._replace(pieces=pieces, config=config, touched=True)
+
+
+def aligned_history(config: Mapping[str, Any], count: int) -> list[Any] | None:
+    """The history where entries and this many layers align, so that it can be kept true; None where it is absent or wrong."""
+    history = config.get("history")
+    if history is None and not count:
         return []
     if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
         return None
-    return history if len(_positions(history)) == len(draft.pieces) else None
+    return history if len(_positions(history)) == count else None
+
+
+def _history(draft: Draft) -> list[Any] | None:
+    return aligned_history(draft.config, len(draft.pieces))
 
 
 def _positions(history: Sequence[Mapping[str, Any]]) -> list[int]:

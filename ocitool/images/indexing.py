@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ocitool.blob import Blob
 from ocitool.digest import Digest
@@ -11,7 +11,7 @@ from ocitool.images.image import Image, Layer
 from ocitool.layers import codec
 from ocitool.layers.cache import IndexCache
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.scan import complete, listing, scan
+from ocitool.layers.scan import complete, listing, outline, scan
 from ocitool.task import Task
 
 
@@ -29,11 +29,16 @@ class Indexer:
     def indexes(self, image: Image, layers: Sequence[Layer] | None = None) -> list[LayerIndex]:
         """The indexes of these layers (all by default), several read at once. Contents may be unknown: see `contents`."""
         wanted = image.layers if layers is None else layers
-        return self.task.map(lambda layer: self._index(image, layer), list(wanted))
+        return self.task.map(lambda layer: self._index(image, layer, self._read), list(wanted))
+
+    def outlines(self, image: Image, layers: Sequence[Layer]) -> list[LayerIndex]:
+        """As `indexes`, for one who reads the bytes of these layers afterwards, and verifies them then: what is not known yet
+        is unpacked and not hashed."""
+        return self.task.map(lambda layer: self._index(image, layer, self._outlined), list(layers))
 
     def pairs(self, wanted: Sequence[tuple[Image, Layer]]) -> list[LayerIndex]:
         """As `indexes`, over layers of several images."""
-        return self.task.map(lambda pair: self._index(*pair), list(wanted))
+        return self.task.map(lambda pair: self._index(*pair, self._read), list(wanted))
 
     def contents(self, layer: Layer, index: LayerIndex, rows: Sequence[int]) -> LayerIndex:
         """The index with the contents of these rows known."""
@@ -45,12 +50,12 @@ class Indexer:
         self._held[_key(layer, self.verify)] = found
         return found
 
-    def _index(self, image: Image, layer: Layer) -> LayerIndex:
+    def _index(self, image: Image, layer: Layer, read: Callable[[Layer], LayerIndex]) -> LayerIndex:
         held = self._held.get(_key(layer, self.verify))
         if held is None:
             where = f"{image.where}: layer {layer.number}"
             try:
-                held = self._read(layer)
+                held = read(layer)
             except OcitoolError as error:
                 raise error.at(where) from None
             self._held[_key(layer, self.verify)] = held
@@ -72,6 +77,12 @@ class Indexer:
         index = scan(blob, self.task, algorithm=algorithm)
         self._cache.keep(index, blob.identity)
         return index
+
+    def _outlined(self, layer: Layer) -> LayerIndex:
+        blob, algorithm = readable(layer)
+        if self.verify or blob.remote:
+            return self._read(layer)
+        return self._cache.find(layer.digest, blob.identity, algorithm) or outline(blob, self.task)
 
 
 def readable(layer: Layer) -> tuple[Blob, str]:

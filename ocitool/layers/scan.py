@@ -112,12 +112,41 @@ def listing(blob: Blob) -> LayerIndex:
     return index
 
 
+def outline(blob: Blob, task: Task) -> LayerIndex:
+    """As `listing`, of a blob in any compression: it is unpacked to its end, and nothing is hashed. For one who reads the layer
+    again, and verifies it then. A damaged blob raises what `scan` raises."""
+    compression = codec.of(blob)
+    if compression == "none":
+        return listing(blob)
+    index = LayerIndex()
+    index.codec = compression
+    label = blob.digest.short if blob.digest else "layer"
+
+    def stored() -> Iterator[bytes]:
+        for chunk in blob.chunks():
+            task.check()
+            task.advance(label, len(chunk), blob.size)
+            yield chunk
+
+    notes = Notes()
+    pieces = codec.decode(stored(), compression)
+    try:
+        with task.ahead(pieces) if blob.size > 1 << 20 else nullcontext(pieces) as decoded:
+            for entry in entries(ChunkInput(decoded), notes):
+                index.add(entry)
+    except (FormatError, IntegrityError, UnsafeError) as error:
+        raise _explain(blob, error) from None
+    index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
+    return index
+
+
 def complete(index: LayerIndex, blob: Blob, rows: Sequence[int], task: Task) -> LayerIndex:
-    """The index with these rows' contents hashed too, read from an uncompressed blob. Ascending rows read fastest."""
-    return index.with_contents(_hashed(index, SeekInput(blob), rows, task))
+    """The index with these rows' contents hashed too. Ascending rows read fastest; a compressed blob is read in their order."""
+    tar = _at_start(blob)
+    return index.with_contents(_hashed(index, tar, rows if isinstance(tar, SeekInput) else sorted(rows), task))
 
 
-def _hashed(index: LayerIndex, tar: SeekInput, rows: Sequence[int], task: Task) -> Iterator[tuple[int, bytes]]:
+def _hashed(index: LayerIndex, tar: TarInput, rows: Sequence[int], task: Task) -> Iterator[tuple[int, bytes]]:
     sha256, offsets, sizes, sparse = hashlib.sha256, index.offsets, index.sizes, index.sparse
     done = holes = 0
     for count, row in enumerate(rows):
@@ -125,7 +154,7 @@ def _hashed(index: LayerIndex, tar: SeekInput, rows: Sequence[int], task: Task) 
             task.check()
             task.advance("contents", done)
             done = 0
-        tar.offset = offsets[row]
+        tar.skip(offsets[row] - tar.offset)
         size = sizes[row]
         if row in sparse or size > SeekInput.NEAR:
             entry = index.entry(row)

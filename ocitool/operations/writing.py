@@ -233,7 +233,7 @@ class Writer:
             return compress.parse("gzip")
         return self.writing.compression
 
-    def layer(self, tar: Iterable[bytes], codec: str, image: Image, origin: Origin) -> Piece:
+    def layer(self, tar: Iterable[bytes | memoryview], codec: str, image: Image, origin: Origin) -> Piece:
         """A made layer from the bytes of its tar, with this codec at the level asked for (or the codec's own)."""
         from ocitool.layers import compress
 
@@ -244,7 +244,7 @@ class Writer:
         try:
             plain, stored = hashlib.sha256(), hashlib.sha256()
 
-            def counted() -> Iterable[bytes]:
+            def counted() -> Iterable[bytes | memoryview]:
                 for chunk in tar:
                     plain.update(chunk)
                     yield chunk

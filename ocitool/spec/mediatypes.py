@@ -48,6 +48,11 @@ def layer_codec(media_type: str) -> str | None:
     return _LAYERS.get(media_type)
 
 
+def is_foreign(media_type: str) -> bool:
+    """A layer whose bytes are kept elsewhere and may not be passed on (layer.md, "Non-Distributable Layers")."""
+    return ".nondistributable." in media_type or ".foreign." in media_type
+
+
 def as_oci(media_type: str) -> str:
     """A layer type of Docker's as OCI names it; any other as it stands."""
     for docker, oci in (

@@ -13,10 +13,10 @@ from ocitool.images.compare import FIELDS
 from ocitool.images.image import Image
 from ocitool.images.indexing import Indexer
 from ocitool.images.select import Target
+from ocitool.operations.bases import key
 from ocitool.operations.diff import config as config_diff
 from ocitool.operations.diff import rules
 from ocitool.operations.diff.files import Compared, compare_images
-from ocitool.operations.diff.layers import key
 from ocitool.operations.diff.patches import patches
 from ocitool.operations.diff.result import (
     ConfigChange,

@@ -17,7 +17,8 @@ from ocitool.images.indexing import Indexer
 from ocitool.images.tree import IMPLIED, Directory, Hidden, Node, Tree, ref_of
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.diff.layers import common_base, key, pair
+from ocitool.operations.bases import common_base, key
+from ocitool.operations.diff.layers import pair
 from ocitool.operations.diff.result import ChangeKind, FileChange, LayerPair, Side
 
 _FILE, _DIRECTORY, _METADATA = int(Kind.FILE), int(Kind.DIRECTORY), int(Kind.METADATA)

@@ -12,25 +12,10 @@ from ocitool.images.compare import compare, undecided
 from ocitool.images.image import Image, Layer
 from ocitool.images.indexing import Indexer
 from ocitool.layers.index import LayerIndex
+from ocitool.operations.bases import key
 from ocitool.operations.diff.result import LayerPair
 
 _INPUT_HASH = re.compile(r"\b(file|dir|multi):[0-9a-f]{64}\b")
-
-
-def key(layer: Layer) -> str | None:
-    """What a layer is known by: its stated diff_id, else its digest, else the file it is in."""
-    known = layer.diff_id or layer.digest
-    return str(known) if known else (layer.blob.identity if layer.blob else None)
-
-
-def common_base(before: Image, after: Image) -> int:
-    """How many lowest layers both images share."""
-    count = 0
-    for a, b in zip(before.layers, after.layers, strict=False):
-        if key(a) is None or key(a) != key(b):
-            break
-        count += 1
-    return count
 
 
 def shared(before: Sequence[Layer], after: Sequence[Layer]) -> list[tuple[int, int]]:

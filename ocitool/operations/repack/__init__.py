@@ -6,7 +6,6 @@ found before a byte is written. An image in which nothing changed is delivered a
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -26,7 +25,8 @@ from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import rewrite as rewritten
 from ocitool.layers.rewrite import write_new
-from ocitool.operations import pieces, revising
+from ocitool.operations import revising
+from ocitool.operations.bases import base_layers
 from ocitool.operations.dates import clamped, timestamp
 from ocitool.operations.reading import Reading
 from ocitool.operations.repack.unpacked import Blobs, open_unpacked
@@ -83,7 +83,7 @@ class _Work:
         keep = 0
         if question.keep_base is not None:
             base = select.one(self._reading.open(question.keep_base, "layers"), None, like=image.platform)
-            keep = kept_layers(image, base, self._task)
+            keep = base_layers(image, base, self._task)
         changes = self._changes()
         plan, made, other = Plan({}), 0, 0
         if changes:
@@ -184,22 +184,6 @@ class _Layers:
             files = [row for row, kind in enumerate(index.kinds) if kind == Kind.FILE]
             index = self.indexes[number] = self._indexer.contents(self._image.layers[number], index, files)
         return index.content(row)
-
-
-def kept_layers(image: Image, base: Image, task: Task) -> int:
-    """How many layers of the image are the base's. `UsageError` where the base is not what the image begins with."""
-    for mine, other in itertools.zip_longest(image.layers, base.layers):
-        if other is None:
-            break
-        if mine is None:
-            raise UsageError(
-                f"not a base of the image: it has {len(base.layers)} layers, the image {len(image.layers)}", base.where
-            )
-        if image.manifest and base.manifest and mine.digest == other.digest:
-            continue  # both manifests name this very blob, whatever it holds
-        if pieces.diff_id(image, mine, task) != pieces.diff_id(base, other, task):
-            raise UsageError(f"not a base of the image: layer {mine.number} is another one", base.where)
-    return len(base.layers)
 
 
 def _clamped(changes: Iterable[Change], tree: Tree) -> list[Change]:

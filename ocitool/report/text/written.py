@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any
 
 from ocitool.operations.writing import Written, WrittenImage
@@ -29,8 +29,9 @@ def written(result: Written) -> Iterator[str]:
         yield _crossed(result)
     elif result.lent:
         yield f"{human(result.lent)} came from what --with names"
-    if result.command == "repack" and result.details:
-        yield _repacked(result.details)
+    tell = _DETAILS.get(result.command)
+    if tell is not None and result.details:
+        yield from tell(result.details)
 
 
 def _crossed(result: Written) -> str:
@@ -54,12 +55,31 @@ def _image(image: WrittenImage, shared: Set[str]) -> tuple[str, str, str]:
     return name, str(image.digest), f"{count_of(len(image.layers), 'layer')}: {made}" if made else "no layers"
 
 
-def _repacked(details: Mapping[str, Any]) -> str:
+def _repacked(details: Mapping[str, Any]) -> Iterator[str]:
     """What was made again, beside what the other way would have cost."""
     remade, other = details["remade"], details["append"]
     if not remade["layers"]:
-        return "nothing changed"
+        yield "nothing changed"
+        return
     made = f"{count_of(remade['layers'], 'layer')} made, {human(remade['uncompressedSize'])} unpacked"
     if details["mode"] == "append":
-        return made
-    return f"{made}; --mode append would have written {human(other['uncompressedSize'])} unpacked"
+        yield made
+    else:
+        yield f"{made}; --mode append would have written {human(other['uncompressedSize'])} unpacked"
+
+
+def _squashed(details: Mapping[str, Any]) -> Iterator[str]:
+    """What squashing saved, and what it cost."""
+    for image in details["squashed"]:
+        saved = image["saved"]
+        of = f" ({shown(image['platform'])})" if len(details["squashed"]) > 1 else ""
+        files = f"{human(saved['hidden'])} of hidden and {human(saved['duplicate'])} of duplicate files, unpacked"
+        stored = saved["stored"]
+        less = f"{human(stored)} less" if stored >= 0 else f"{human(-stored)} more"
+        yield f"{image['layers']} layers are one now{of}: {less} stored; {files}, no longer ship"
+        for lost in image["lost"]:
+            what = "layers" if lost["layers"] is None else f"{count_of(lost['layers'], 'layer')}, {human(lost['size'])},"
+            yield f"no longer shared with {shown(lost['image'])}: its {what} are in the new one; --keep-base keeps them"
+
+
+_DETAILS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {"repack": _repacked, "squash": _squashed}

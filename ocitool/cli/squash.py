@@ -1,0 +1,67 @@
+"""`ocitool squash`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ocitool.cli import options as o
+from ocitool.cli.access import Access, registries
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_EXAMPLES = """\b
+Examples:
+  ocitool squash image.tar small.tar                       all layers into one
+  ocitool squash image.tar small.tar --from 2              layers 0 and 1 stay as they are
+  ocitool squash image.tar small.tar --last 3
+  ocitool squash image.tar small.tar --keep-base debian.tar
+  ocitool squash store:app store/ --tag app:flat --compression zstd:9
+  ocitool squash image.tar small.tar --dry-run --with debian.tar    what it saves and what it costs
+
+\b
+The merged file system stays exactly the same. Layers that are kept keep their very bytes, so they are still shared.
+"""
+
+
+@app.command(epilog=_EXAMPLES, short_help="Make one layer of many.")
+@registries
+def squash(
+    src: o.Src,
+    dest: o.Dest,
+    first: Annotated[
+        int | None, typer.Option("--from", metavar="N", help="Squash layer N and all above it; 0 is the lowest, -1 the top.")
+    ] = None,
+    last: Annotated[int | None, typer.Option("--last", metavar="N", help="Squash the N top-most layers.")] = None,
+    keep_base: Annotated[
+        str | None, typer.Option("--keep-base", metavar="REF", help="Squash what stands above this image's layers.")
+    ] = None,
+    tag: o.Tag = None,
+    compression: o.CompressionOption = None,
+    supply: o.With = None,
+    platform: o.PlatformOption = None,
+    all_platforms: o.AllPlatforms = False,
+    force: o.Force = False,
+    dry_run: o.DryRun = False,
+    format: o.FormatOption = o.Format.text,
+    report: o.ReportOption = None,
+    verify: o.Verify = False,
+    no_cache: o.NoCache = False,
+    jobs: o.Jobs = 4,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+    *,
+    access: Access,
+) -> None:
+    """Write SRC to DEST with its layers, or the upper ones of them, as one. Says what that saves (files that later layers
+    delete, overwrite or copy), and which layers are no longer shared with the base or with what --with names."""
+    o.one_or_all(platform, all_platforms)
+    from ocitool.operations.squash import Extent
+    from ocitool.operations.squash import squash as operation
+
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+        writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply)
+        extent = Extent(first, last, keep_base)
+        result = operation(src, extent, reading, writing, platform=platform, all_platforms=all_platforms)
+    o.write_written(result, format, report, quiet=quiet)

@@ -1,0 +1,199 @@
+"""`squash`: the upper layers of an image as one; its merged file system stays exactly as it is.
+
+The indexes say what is visible, two trees what one layer must say of it (`images.changeset`); then the layers are read once
+more, and their visible contents go straight into the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from ocitool.errors import OcitoolError, UnsupportedError, UsageError
+from ocitool.images import draft as drafts
+from ocitool.images import layertar, select
+from ocitool.images.changeset import Changeset, changeset, content_size, undecided
+from ocitool.images.draft import Documents
+from ocitool.images.image import Image, Layer
+from ocitool.images.indexing import Indexer, readable
+from ocitool.images.tree import Directory, Tree
+from ocitool.layers.entry import Kind
+from ocitool.layers.index import LayerIndex
+from ocitool.operations import revising
+from ocitool.operations.bases import base_layers, common_base
+from ocitool.operations.dates import source_date, timestamp
+from ocitool.operations.listing import layer_of
+from ocitool.operations.reading import Reading
+from ocitool.operations.writing import Writer, Writing, Written
+from ocitool.spec import mediatypes
+from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
+from ocitool.task import Task
+
+_SAID = 60
+"""Characters of an instruction that the history repeats."""
+
+
+class Extent(NamedTuple):
+    """What is squashed: from a layer on, or so many at the top, or what stands above a base; nothing said: all."""
+
+    first: int | None = None
+    last: int | None = None
+    keep_base: str | None = None
+
+
+def squash(
+    reference: str, extent: Extent, reading: Reading, writing: Writing, *, platform: str | None = None,
+    all_platforms: bool = False,
+) -> Written:  # fmt: skip
+    """The image, or with `all_platforms` every image of an index, with fewer layers. `UsageError` for a base that is none and
+    for layers that are not there."""
+    if sum(one is not None for one in extent) > 1:
+        raise UsageError("--from, --last and --keep-base exclude each other")
+    opened = reading.open(reference, "layers")
+    with Writer(writing, reading) as writer:
+        squasher = _Squasher(extent, reading, writer)
+        output = revising.output(opened, writer, squasher.squashed, platform, all_platforms)
+        written = writer.deliver("squash", [output], details={"squashed": squasher.told})
+    return replace(written, notices=tuple(reading.task.notices))
+
+
+class _Squasher:
+    def __init__(self, extent: Extent, reading: Reading, writer: Writer) -> None:
+        self.told: list[Mapping[str, Any]] = []
+        """For the report: what became of each image."""
+        self._extent = extent
+        self._reading = reading
+        self._task: Task = reading.task
+        self._writer = writer
+        self._indexer: Indexer = reading.indexer()
+
+    def squashed(self, image: Image) -> Documents:
+        kept = self._kept(image)
+        merged = image.layers[kept:]
+        for layer in merged:
+            _refuse_foreign(image, layer)
+        task = self._task
+        draft = drafts.start(image, self._writer.pieces(image._replace(layers=image.layers[:kept])))
+        if len(merged) < 2:
+            task.notice("squash", f"{image.where}: {len(merged)} of its {len(image.layers)} layers: nothing to squash")
+            draft = drafts.start(image, self._writer.pieces(image))
+            return drafts.finish(draft._replace(pieces=self._writer.converted(image, draft.pieces)))
+        indexes = self._indexer.indexes(image, image.layers[:kept]) + self._indexer.outlines(image, merged)
+        lower, upper = Tree(indexes[:kept]), Tree(indexes)
+        if kept:
+            lower, upper = self._decided(image, lower, upper)
+        changes = changeset(lower, upper)
+        draft = draft._replace(pieces=self._writer.converted(image, draft.pieces))
+        piece = None
+        if changes or not kept:
+            try:
+                tar = layertar.tar(changes, image, upper, task, lowest=kept)
+                piece = self._writer.layer(tar, self._writer.new_codec(image), image, "squashed")
+            except OcitoolError as error:
+                raise error.at(image.where) from None
+        draft = drafts.squashed(draft, len(image.layers), piece, _entry(merged, image))
+        epoch = source_date()
+        if epoch is not None:
+            draft = drafts.configured(draft, {**draft.config, "created": timestamp()})
+        self._tell(image, kept, upper, changes, piece.size if piece is not None else 0)
+        return drafts.finish(draft)
+
+    def _kept(self, image: Image) -> int:
+        """How many layers stay as they are."""
+        first, last, base = self._extent
+        if first is not None:
+            return layer_of(image, first).number
+        if last is not None:
+            if not 1 <= last <= len(image.layers):
+                raise UsageError(f"--last {last}: the image has {len(image.layers)} layers", image.where)
+            return len(image.layers) - last
+        if base is not None:
+            found = select.one(self._reading.open(base, "layers"), None, like=image.platform)
+            return base_layers(image, found, self._task)
+        return 0
+
+    def _decided(self, image: Image, lower: Tree, upper: Tree) -> tuple[Tree, Tree]:
+        """The trees with the contents known that decide whether a file is what the kept layers have there already."""
+        below, above = undecided(lower, upper)
+        wanted = [sorted({*above[n], *(below[n] if n < len(below) else ())}) for n in range(len(above))]
+        if not any(wanted):
+            return lower, upper
+        indexes: list[LayerIndex] = [
+            self._indexer.contents(layer, index, rows)
+            for layer, index, rows in zip(image.layers, upper.indexes, wanted, strict=True)
+        ]
+        return Tree(indexes[: len(below)]), Tree(indexes)
+
+    def _tell(self, image: Image, kept: int, upper: Tree, changes: Changeset, stored: int) -> None:
+        held = sum(map(content_size, upper.indexes[kept:]))
+        written = sum(entry.stored for layer, _, entry in changes.file_entries(upper) if layer >= kept)
+        duplicate = _visible(upper, kept) - written if kept else 0
+        self.told.append(
+            {
+                "reference": image.where,
+                "platform": str(image.platform),
+                "from": kept,
+                "layers": len(image.layers) - kept,
+                "entries": len(changes),
+                "saved": {
+                    "stored": sum(layer.size for layer in image.layers[kept:]) - stored,
+                    "hidden": held - written - duplicate,
+                    "duplicate": duplicate,
+                },
+                "lost": self._lost(image, kept),
+            }
+        )
+
+    def _lost(self, image: Image, kept: int) -> list[dict[str, Any]]:
+        """The images whose layers were shared until now: those that `--with` names, and the one that annotations name."""
+        found: list[dict[str, Any]] = []
+        for reference in self._writer.writing.supplies:
+            base = select.one(self._reading.open(reference, "layers"), None, like=image.platform)
+            shared = common_base(image, base)
+            if shared > kept:
+                size = sum(layer.size for layer in image.layers[kept:shared])
+                found.append({"image": reference, "layers": shared - kept, "size": size})
+        annotations = image.manifest.annotations if image.manifest else {}
+        named = annotations.get(BASE_NAME) or annotations.get(BASE_DIGEST)
+        if named and not found and self._extent.keep_base is None:
+            found.append({"image": named, "layers": None, "size": None})
+        return found
+
+
+def _visible(tree: Tree, lowest: int) -> int:
+    """Bytes of the files that are visible from these layers on, each once whatever its names."""
+    inodes = {tree.inode(node) for _, node in tree.walk() if not isinstance(node, Directory)}
+    rows = ((tree.indexes[tree.layer(inode)], tree.row(inode)) for inode in inodes if tree.layer(inode) >= lowest)
+    return sum(index.entry(row).stored for index, row in rows if index.kinds[row] == Kind.FILE)
+
+
+def _refuse_foreign(image: Image, layer: Layer) -> None:
+    """Layers that must not be passed on, or cannot be read, are no part of a new one."""
+    where = f"{image.where}: layer {layer.number}"
+    descriptor = image.manifest.layers[layer.number] if image.manifest else None
+    if mediatypes.is_foreign(layer.media_type) or (descriptor is not None and descriptor.urls):
+        raise UnsupportedError("a foreign layer: its bytes are kept elsewhere and do not go into another one", where)
+    if descriptor is not None and layer.media_type and mediatypes.layer_codec(layer.media_type) is None:
+        raise UnsupportedError(f"a layer of the type {layer.media_type} cannot be squashed", where)
+    try:
+        readable(layer)
+    except OcitoolError as error:
+        raise error.at(where) from None
+
+
+def _entry(merged: Sequence[Layer], image: Image) -> dict[str, Any]:
+    """What the history says: which layers, and what made them. Its time is that of the newest, so that the same image gives the
+    same bytes."""
+    said = "; ".join(f"{layer.number}: {_short(layer.created_by)}" for layer in merged if layer.created_by)
+    times = [layer.created for layer in merged if layer.created]
+    created = timestamp() if source_date() is not None else (times[-1] if times else image.config.created)
+    entry: dict[str, Any] = {"created": created} if created else {}
+    entry["created_by"] = f"ocitool squash --from {merged[0].number}"
+    entry["comment"] = f"layers {merged[0].number} to {merged[-1].number} in one" + (f": {said}" if said else "")
+    return entry
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _SAID else line[: _SAID - 3] + "..."
