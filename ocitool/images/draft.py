@@ -143,6 +143,18 @@ def squashed(draft: Draft, count: int, piece: Piece | None, entry: Mapping[str, 
     return draft._replace(pieces=pieces, config=config, touched=True)
 
 
+def layered(draft: Draft, pieces: Sequence[Piece], history: Sequence[Mapping[str, Any]]) -> Draft:
+    """With other layers, and the history that tells of them."""
+    config = {**draft.config, "history": [dict(entry) for entry in history]}
+    return draft._replace(pieces=tuple(pieces), config=config, touched=True)
+
+
+def history_of(image: Image) -> list[dict[str, Any]]:
+    """An image's history, an entry for each layer; where it states none that aligns, entries that say only that."""
+    found = aligned_history(image.config.fields, len(image.layers))
+    return found if found is not None else [{"comment": "the image stated no history"} for _ in image.layers]
+
+
 def aligned_history(config: Mapping[str, Any], count: int) -> list[Any] | None:
     """The history where entries and this many layers align, so that it can be kept true; None where it is absent or wrong."""
     history = config.get("history")

@@ -31,6 +31,10 @@ class Indexer:
         wanted = image.layers if layers is None else layers
         return self.task.map(lambda layer: self._index(image, layer, self._read), list(wanted))
 
+    def computed(self, wanted: Sequence[tuple[Image, Layer]]) -> list[LayerIndex]:
+        """As `pairs`, with diff_ids and contents that were computed from the bytes, now or when they were cached."""
+        return self.task.map(lambda pair: self._index(*pair, self._computed), list(wanted))
+
     def outlines(self, image: Image, layers: Sequence[Layer]) -> list[LayerIndex]:
         """As `indexes`, for one who reads the bytes of these layers afterwards, and verifies them then: what is not known yet
         is unpacked and not hashed."""
@@ -68,12 +72,15 @@ class Indexer:
 
     def _read(self, layer: Layer) -> LayerIndex:
         blob, algorithm = readable(layer)
-        if not self.verify:
-            found = self._cache.find(layer.digest, blob.identity, algorithm)
-            if found is not None:
-                return found
-            if not blob.remote and codec.of(blob) == "none":  # headers by themselves would each be a request
-                return listing(blob)
+        if self.verify or blob.remote or codec.of(blob) != "none":  # of a remote one each header would be a request
+            return self._computed(layer)
+        return self._cache.find(layer.digest, blob.identity, algorithm) or listing(blob)
+
+    def _computed(self, layer: Layer) -> LayerIndex:
+        blob, algorithm = readable(layer)
+        found = None if self.verify else self._cache.find(layer.digest, blob.identity, algorithm)
+        if found is not None:
+            return found
         index = scan(blob, self.task, algorithm=algorithm)
         self._cache.keep(index, blob.identity)
         return index
@@ -81,7 +88,7 @@ class Indexer:
     def _outlined(self, layer: Layer) -> LayerIndex:
         blob, algorithm = readable(layer)
         if self.verify or blob.remote:
-            return self._read(layer)
+            return self._computed(layer)
         return self._cache.find(layer.digest, blob.identity, algorithm) or outline(blob, self.task)
 
 

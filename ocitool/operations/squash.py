@@ -16,7 +16,7 @@ from ocitool.images import layertar, select
 from ocitool.images.changeset import Changeset, changeset, content_size, undecided
 from ocitool.images.draft import Documents
 from ocitool.images.image import Image, Layer
-from ocitool.images.indexing import Indexer, readable
+from ocitool.images.indexing import Indexer
 from ocitool.images.tree import Directory, Tree
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
@@ -25,6 +25,7 @@ from ocitool.operations.bases import base_layers, common_base
 from ocitool.operations.dates import source_date, timestamp
 from ocitool.operations.listing import layer_of
 from ocitool.operations.reading import Reading
+from ocitool.operations.stacks import refuse_unreadable
 from ocitool.operations.writing import Writer, Writing, Written
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
@@ -71,8 +72,10 @@ class _Squasher:
     def squashed(self, image: Image) -> Documents:
         kept = self._kept(image)
         merged = image.layers[kept:]
+        for layer in image.layers[:kept]:
+            refuse_unreadable(image, layer)
         for layer in merged:
-            _refuse_foreign(image, layer)
+            _refuse(image, layer)
         task = self._task
         draft = drafts.start(image, self._writer.pieces(image._replace(layers=image.layers[:kept])))
         if len(merged) < 2:
@@ -168,18 +171,13 @@ def _visible(tree: Tree, lowest: int) -> int:
     return sum(index.entry(row).stored for index, row in rows if index.kinds[row] == Kind.FILE)
 
 
-def _refuse_foreign(image: Image, layer: Layer) -> None:
-    """Layers that must not be passed on, or cannot be read, are no part of a new one."""
-    where = f"{image.where}: layer {layer.number}"
+def _refuse(image: Image, layer: Layer) -> None:
+    """Layers that cannot be read, or must not be passed on, are no part of a new one."""
+    refuse_unreadable(image, layer)
     descriptor = image.manifest.layers[layer.number] if image.manifest else None
     if mediatypes.is_foreign(layer.media_type) or (descriptor is not None and descriptor.urls):
-        raise UnsupportedError("a foreign layer: its bytes are kept elsewhere and do not go into another one", where)
-    if descriptor is not None and layer.media_type and mediatypes.layer_codec(layer.media_type) is None:
-        raise UnsupportedError(f"a layer of the type {layer.media_type} cannot be squashed", where)
-    try:
-        readable(layer)
-    except OcitoolError as error:
-        raise error.at(where) from None
+        text = "a foreign layer: its bytes are kept elsewhere and do not go into another one"
+        raise UnsupportedError(text, f"{image.where}: layer {layer.number}")
 
 
 def _entry(merged: Sequence[Layer], image: Image) -> dict[str, Any]:

@@ -233,12 +233,18 @@ class Writer:
             return compress.parse("gzip")
         return self.writing.compression
 
-    def layer(self, tar: Iterable[bytes | memoryview], codec: str, image: Image, origin: Origin) -> Piece:
-        """A made layer from the bytes of its tar, with this codec at the level asked for (or the codec's own)."""
+    def layer(
+        self, tar: Iterable[bytes | memoryview], codec: str, image: Image, origin: Origin, *, level: int | None = None
+    ) -> Piece:
+        """A made layer from the bytes of its tar, with this codec at the level asked for, else at `level`, else the codec's."""
         from ocitool.layers import compress
 
         asked = self.writing.compression
-        compression = asked if asked is not None and asked.codec == codec else compress.parse(codec)
+        compression = compress.parse(codec)
+        if asked is not None and asked.codec == codec:
+            compression = asked
+        elif level is not None:
+            compression = compression._replace(level=level)
         temporary = self._sink.spool()
         self._spools.append(temporary)
         try:

@@ -82,4 +82,35 @@ def _squashed(details: Mapping[str, Any]) -> Iterator[str]:
             yield f"no longer shared with {shown(lost['image'])}: its {what} are in the new one; --keep-base keeps them"
 
 
-_DETAILS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {"repack": _repacked, "squash": _squashed}
+def _rebuilt(details: Mapping[str, Any]) -> Iterator[str]:
+    """What each plan would send, and which layers came from where."""
+    for image in details["rebuilt"]:
+        rows = [("plan", "to transfer", "")]
+        for plan in image["plans"]:
+            size = "?" if plan["transfer"] is None else human(plan["transfer"])
+            said = "taken" if plan["plan"] == image["plan"] else "estimated" if plan["estimated"] else ""
+            rows.append((plan["plan"], size, said))
+        yield ""
+        of = f", {shown(image['platform'])}" if len(details["rebuilt"]) > 1 else ""
+        yield f"for who has {', '.join(map(shown, image['against']))}{of}:"
+        yield from columns(rows, indent="  ")
+        counts = Counter(layer["match"] for layer in image["layers"])
+        told = (("same", "same"), ("equal", "equal but for times or ignored paths"), ("changed", "changed"))
+        yield "layers: " + ", ".join(f"{counts[how]} {text}" for how, text in told if counts[how])
+        if image["ignored"]:
+            yield f"{count_of(len(image['ignored']), 'ignored path')} differ from the new image's"
+        delta = image["delta"]
+        if delta is not None and delta["hidden"]["files"]:
+            hidden = delta["hidden"]
+            yield f"ships {count_of(len(hidden['files']), 'file')} ({human(hidden['size'])}) that the new image does not have:"
+            yield from columns([(human(one["size"]), shown(one["path"]), one["kind"]) for one in hidden["files"][:_FILES]])
+            if len(hidden["files"]) > _FILES:
+                yield f"  and {len(hidden['files']) - _FILES} more; --format json lists all"
+
+
+_FILES = 20
+_DETAILS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
+    "repack": _repacked,
+    "squash": _squashed,
+    "rebuild": _rebuilt,
+}
