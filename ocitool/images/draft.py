@@ -143,9 +143,11 @@ def squashed(draft: Draft, count: int, piece: Piece | None, entry: Mapping[str, 
     return draft._replace(pieces=pieces, config=config, touched=True)
 
 
-def layered(draft: Draft, pieces: Sequence[Piece], history: Sequence[Mapping[str, Any]]) -> Draft:
-    """With other layers, and the history that tells of them."""
-    config = {**draft.config, "history": [dict(entry) for entry in history]}
+def layered(draft: Draft, pieces: Sequence[Piece], history: Sequence[Mapping[str, Any]] | None) -> Draft:
+    """With other layers, and the history that tells of them; None: none."""
+    config = {key: value for key, value in draft.config.items() if history is not None or key != "history"}
+    if history is not None:
+        config["history"] = [dict(entry) for entry in history]
     return draft._replace(pieces=tuple(pieces), config=config, touched=True)
 
 

@@ -34,6 +34,15 @@ def kept(image: Image, layer: Layer, task: Task) -> Piece:
     return Piece(digest, blob.size, layer.diff_id or diff_id, layer.media_type, "kept", blob)
 
 
+def lent(image: Image, other: Image, layer: Layer, task: Task) -> Piece:
+    """A layer of another image for this one: its very blob, under the type that this image's manifest has for it."""
+    piece = kept(other, layer, task)
+    if piece.descriptor is not None and piece.descriptor.get("urls"):
+        return piece._replace(origin="reused")
+    media_type = drafts.layer_type(image, layer.compression or "none")
+    return piece._replace(media_type=media_type, origin="reused", descriptor=None)
+
+
 def claimed(image: Image, layer: Layer) -> Piece | None:
     """A plain layer of a docker archive by the diff_id that its configuration states, for one who will convert it, and so
     hash it; None for any other."""

@@ -157,9 +157,7 @@ class _Rebuilder:
             tar = pieces.unpacked(layer.blob, self._task)
             made = self._writer.layer(tar, self._writer.codec(like), image, "reused")
             return made._replace(diff_id=diff_id)
-        piece = pieces.kept(old.image, layer, self._task)
-        media_type = drafts.layer_type(image, layer.compression or "none")
-        return piece._replace(diff_id=diff_id, media_type=media_type, origin="reused", descriptor=None)
+        return pieces.lent(image, old.image, layer, self._task)._replace(diff_id=diff_id)
 
     # Delta
 

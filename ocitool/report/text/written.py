@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from ocitool.operations.writing import Written, WrittenImage
@@ -103,14 +103,35 @@ def _rebuilt(details: Mapping[str, Any]) -> Iterator[str]:
         if delta is not None and delta["hidden"]["files"]:
             hidden = delta["hidden"]
             yield f"ships {count_of(len(hidden['files']), 'file')} ({human(hidden['size'])}) that the new image does not have:"
-            yield from columns([(human(one["size"]), shown(one["path"]), one["kind"]) for one in hidden["files"][:_FILES]])
-            if len(hidden["files"]) > _FILES:
-                yield f"  and {len(hidden['files']) - _FILES} more; --format json lists all"
+            yield from _some([(human(one["size"]), shown(one["path"]), one["kind"]) for one in hidden["files"]])
 
 
-_FILES = 20
+def _rebased(details: Mapping[str, Any]) -> Iterator[str]:
+    """Which base it was, which it is, and what both sides changed."""
+    for image in details["rebased"]:
+        old, new = image["oldBase"], image["newBase"]
+        of = f" ({shown(image['platform'])})" if len(details["rebased"]) > 1 else ""
+        layers = f"{count_of(old['layers'], 'layer')} of {shown(old['image'])} are {new['layers']} of {shown(new['image'])} now"
+        yield layers + of
+        if image["conflicts"]:
+            yield f"{count_of(len(image['conflicts']), 'path')} changed by the new base and by the image, whose own counts:"
+            rows = [(shown(one["path"]), f"base: {one['base']}", f"image: {one['app']}") for one in image["conflicts"]]
+            yield from _some(rows)
+        if image["settings"]:
+            yield f"settings of both, of which the image's count: {', '.join(map(shown, image['settings']))}"
+
+
+def _some(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The first of these rows, and how many more there are."""
+    yield from columns(rows[:_ROWS])
+    if len(rows) > _ROWS:
+        yield f"  and {len(rows) - _ROWS} more; --format json lists all"
+
+
+_ROWS = 20
 _DETAILS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
     "repack": _repacked,
     "squash": _squashed,
     "rebuild": _rebuilt,
+    "rebase": _rebased,
 }

@@ -1,0 +1,78 @@
+"""`ocitool rebase`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from ocitool.cli import options as o
+from ocitool.cli.access import Access, registries
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_EXAMPLES = """\b
+Examples:
+  ocitool rebase app.tar fixed.tar --old-base debian-12.1.tar --new-base debian-12.2.tar
+  ocitool rebase docker://reg.example/app:1 docker://reg.example/app:2      by the image's annotations
+  ocitool rebase store:app store/ --old-base store:base-1 --new-base store:base-2 --tag app:2
+  ocitool rebase app.tar fixed.tar --old-base a.tar --new-base b.tar --fail-on conflict
+
+\b
+Annotations: org.opencontainers.image.base.name names the new base, at its registry; .digest the old one, which is looked
+for beside the image and in what --with names before the registry is asked.
+"""
+
+
+class Rule(Enum):
+    none = "none"
+    conflict = "conflict"
+
+
+@app.command(epilog=_EXAMPLES, short_help="Put an image's own layers on another base.")
+@registries
+def rebase(
+    src: o.Src,
+    dest: o.Dest,
+    old_base: Annotated[
+        str | None, typer.Option("--old-base", metavar="REF", help="What SRC stands on. Default: what its annotation names.")
+    ] = None,
+    new_base: Annotated[
+        str | None, typer.Option("--new-base", metavar="REF", help="What it gets. Default: what its annotation names.")
+    ] = None,
+    fail_on: Annotated[
+        Rule, typer.Option("--fail-on", metavar="RULE", help="conflict: exit 1 when both sides changed something.")
+    ] = Rule.none,
+    tag: o.Tag = None,
+    compression: o.CompressionOption = None,
+    supply: o.With = None,
+    platform: o.PlatformOption = None,
+    all_platforms: o.AllPlatforms = False,
+    force: o.Force = False,
+    dry_run: o.DryRun = False,
+    format: o.FormatOption = o.Format.text,
+    report: o.ReportOption = None,
+    verify: o.Verify = False,
+    no_cache: o.NoCache = False,
+    jobs: o.Jobs = 4,
+    quiet: o.Quiet = False,
+    debug: o.Debug = False,
+    *,
+    access: Access,
+) -> None:
+    """Write SRC to DEST with the new base's layers in place of the old one's. Its own layers keep their very bytes. History and
+    settings follow: what SRC has from the old base (variables, labels, command ...) becomes the new one's, what it says itself
+    stays. Files that the new base and SRC's own layers both changed are listed; SRC's count."""
+    o.one_or_all(platform, all_platforms)
+    from ocitool.operations.rebase import Bases
+    from ocitool.operations.rebase import rebase as operation
+
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+        writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply)
+        result = operation(
+            src, Bases(old_base, new_base), reading, writing, platform=platform, all_platforms=all_platforms,
+            fail_on_conflict=fail_on is Rule.conflict,
+        )  # fmt: skip
+    o.write_written(result, format, report, quiet=quiet)
+    raise typer.Exit(1 if result.findings else 0)

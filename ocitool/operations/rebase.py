@@ -1,0 +1,262 @@
+"""`rebase`: an image's own layers on another base. No layer is made again; none is even unpacked but to look for conflicts."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from ocitool import reference as references
+from ocitool.digest import Digest
+from ocitool.errors import FormatError, NotFoundError, UsageError
+from ocitool.images import draft as drafts
+from ocitool.images import rebasing, select
+from ocitool.images.changeset import changeset
+from ocitool.images.compare import alike
+from ocitool.images.draft import Documents, Draft
+from ocitool.images.image import Image
+from ocitool.images.tree import Directory, Tree, node_at, ref_of
+from ocitool.layers.entry import Kind
+from ocitool.operations import pieces, revising
+from ocitool.operations.bases import base_layers
+from ocitool.operations.dates import source_date, timestamp
+from ocitool.operations.reading import Reading
+from ocitool.operations.stacks import Stack, stacks
+from ocitool.operations.writing import Writer, Writing, Written
+from ocitool.reference import Selector
+from ocitool.spec import mediatypes
+from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
+from ocitool.task import Task
+from ocitool.transports.opening import Opened
+
+_NAMED = 3
+
+
+class Bases(NamedTuple):
+    """References of the base that the image stands on and of the one that it is to have; None: what annotations name."""
+
+    old: str | None = None
+    new: str | None = None
+
+
+class Conflict(NamedTuple):
+    """A path that the new base has otherwise than the old one, and that the image's own layers speak of too. What becomes of
+    it: `base` and `app` say what each did: `added`, `changed` or `removed`. `layer`: the image's, as numbered before."""
+
+    path: bytes
+    base: str
+    app: str
+    layer: int
+
+
+def rebase(
+    reference: str, bases: Bases, reading: Reading, writing: Writing, *, platform: str | None = None,
+    all_platforms: bool = False, fail_on_conflict: bool = False,
+) -> Written:  # fmt: skip
+    """The image, or with `all_platforms` every image of an index, on another base. `UsageError` where the old base is not what
+    it begins with. `findings` of the result: conflicts, where they are to fail."""
+    opened = reading.open(reference, "layers")
+    with Writer(writing, reading) as writer:
+        rebaser = _Rebaser(bases, opened, reading, writer)
+        output = revising.output(opened, writer, rebaser.rebased, platform, all_platforms)
+        findings = rebaser.conflicts if fail_on_conflict else 0
+        written = writer.deliver("rebase", [output], details={"rebased": rebaser.told}, findings=findings)
+    return replace(written, notices=tuple(reading.task.notices))
+
+
+class _Base(NamedTuple):
+    name: str
+    """As it was named, or as annotations name it."""
+    image: Image
+
+
+class _Rebaser:
+    def __init__(self, bases: Bases, opened: Opened, reading: Reading, writer: Writer) -> None:
+        self.told: list[Mapping[str, Any]] = []
+        """For the report: what became of each image."""
+        self.conflicts = 0
+        self._bases = bases
+        self._source = opened
+        self._reading = reading
+        self._task: Task = reading.task
+        self._writer = writer
+        self._indexer = reading.indexer()
+        self._opened: dict[str, Opened] = {}
+
+    def rebased(self, image: Image) -> Documents:
+        annotations = image.manifest.annotations if image.manifest else {}
+        draft = drafts.start(image, self._writer.pieces(image))
+        new = self._new(image, annotations)
+        old = self._old(image, annotations)
+        for base in (old, new):
+            mine, other = image.platform, base.image.platform
+            if (other.os, other.architecture) != (mine.os, mine.architecture):
+                raise UsageError(f"a base for {other}, and the image is for {mine}", base.name)
+        count = base_layers(image, old.image, self._task)
+        conflicts = self._conflicts(image, count, new)
+        taken = [pieces.lent(image, new.image, layer, self._task) for layer in new.image.layers]
+        history = _history(image, old.image, new.image, count)
+        own = self._writer.converted(image, draft.pieces[count:])
+        draft = drafts.layered(draft, (*taken, *own), history)
+        section, clashes = rebasing.settings(old.image.config.settings, new.image.config.settings, image.config.settings)
+        config = dict(draft.config)
+        if section or "config" in config:
+            config["config"] = section
+        if source_date() is not None:
+            config["created"] = timestamp()
+        draft = _annotated(drafts.configured(draft, config), annotations, new, self._bases)
+        self._tell(image, old, new, count, conflicts, clashes)
+        return drafts.finish(draft)
+
+    # The bases
+
+    def _new(self, image: Image, annotations: Mapping[str, str]) -> _Base:
+        name = self._bases.new
+        if name is None:
+            stated = annotations.get(BASE_NAME)
+            if not stated:
+                raise UsageError(f"no annotation {BASE_NAME} names a base", image.where, hint="--new-base REF does")
+            name = references.PREFIX + stated
+            self._task.notice("base", f"{image.where}: the new base is {name}, as an annotation says")
+        return _Base(name, select.one(self._open(name), None, like=image.platform))
+
+    def _old(self, image: Image, annotations: Mapping[str, str]) -> _Base:
+        name = self._bases.old
+        if name is not None:
+            return _Base(name, select.one(self._open(name), None, like=image.platform))
+        stated, at = annotations.get(BASE_DIGEST), annotations.get(BASE_NAME)
+        if not stated:
+            raise UsageError(f"no annotation {BASE_DIGEST} names the base", image.where, hint="--old-base REF does")
+        digest = Digest.parse(stated)
+        name = _with_digest(at, digest) if at else str(digest)
+        for opened in self._near():
+            try:
+                found = select.one(Opened(opened.source, Selector(str(digest), digest=digest)), None, like=image.platform)
+            except NotFoundError:
+                continue
+            return _Base(name, found)
+        if not at:
+            raise NotFoundError(f"the base {digest} is not here", image.where, hint="--old-base REF or --with REF names it")
+        self._task.notice("base", f"{image.where}: the old base is {name}, as annotations say")
+        return _Base(name, select.one(self._open(name), None, like=image.platform))
+
+    def _near(self) -> Iterator[Opened]:
+        """Places that may hold the old base, before a registry is asked: where the image is, and what the command names."""
+        named = (self._bases.new, *self._writer.writing.supplies)
+        for opened in (self._source, *(self._open(name) for name in named if name is not None)):
+            if opened.source.index is not None and not opened.source.remote:
+                yield opened
+
+    def _open(self, name: str) -> Opened:
+        if name not in self._opened:
+            self._opened[name] = self._reading.open(name, "layers")
+        return self._opened[name]
+
+    # Conflicts
+
+    def _conflicts(self, image: Image, count: int, new: _Base) -> list[Conflict]:
+        mine, other = stacks([image, new.image], self._indexer)
+        own = mine.indexes[count:]
+        made = Tree([*other.indexes, *own])
+        before = {path for path, _ in mine.tree.broken}
+        for path, ref in made.broken:
+            if path not in before and node_at(made, path) == ref:
+                number = made.layer(ref) - len(other.indexes) + count
+                shown = "/" + path.decode("utf-8", "replace")
+                raise FormatError(f"a hard link of layer {number} to what the new base does not have", shown)
+        return sorted(_conflicts(Tree(mine.indexes[:count]), other, own, count))
+
+    def _tell(
+        self, image: Image, old: _Base, new: _Base, count: int, conflicts: Sequence[Conflict], clashes: Sequence[str]
+    ) -> None:
+        self.conflicts += len(conflicts) + len(clashes)
+        if conflicts:
+            some = ", ".join(_shown(one.path) for one in conflicts[:_NAMED]) + (", ..." if len(conflicts) > _NAMED else "")
+            what = "1 path" if len(conflicts) == 1 else f"{len(conflicts)} paths"
+            self._task.notice("conflict", f"{image.where}: both the new base and the image changed {what}: {some}")
+        if clashes:
+            text = f"{image.where}: both the new base and the image set {', '.join(clashes)}: the image's stays"
+            self._task.notice("conflict", text)
+        self.told.append(
+            {
+                "reference": image.where,
+                "platform": str(image.platform),
+                "oldBase": {"image": old.name, "digest": _text(old.image.digest), "layers": count},
+                "newBase": {"image": new.name, "digest": _text(new.image.digest), "layers": len(new.image.layers)},
+                "conflicts": [
+                    {"path": _shown(one.path), "base": one.base, "app": one.app, "layer": one.layer} for one in conflicts
+                ],
+                "settings": list(clashes),
+            }
+        )
+
+
+def _conflicts(old: Tree, new: Stack, own: Sequence[Any], count: int) -> Iterator[Conflict]:
+    said = changeset(old, new.tree)
+    kinds: dict[bytes, str] = {}
+    for path in said.paths(new.tree):
+        there = node_at(new.tree, path)
+        if isinstance(there, Directory) and isinstance(node_at(old, path), Directory):
+            continue  # other attributes of a directory: layers list directories for what is in them
+        kinds[path] = "removed" if there is None else "changed" if node_at(old, path) is not None else "added"
+    below = sorted(kinds)
+    seen: set[bytes] = set()
+    for number, index in enumerate(own, count):
+        for row, path in enumerate(index.paths):
+            kind = index.kinds[row]
+            if kind in (Kind.WHITEOUT, Kind.OPAQUE):
+                start = bisect_left(below, path)
+                for other in below[start:]:
+                    if other != path and not other.startswith(path + b"/" if path else b""):
+                        break
+                    if kinds[other] != "removed" and other not in seen:
+                        seen.add(other)
+                        yield Conflict(other, kinds[other], "removed", number)
+            elif path in kinds and path not in seen and not (kind == Kind.DIRECTORY and kinds[path] == "removed"):
+                there = node_at(new.tree, path)
+                if there is not None:
+                    inode = new.tree.inode(ref_of(there))
+                    if inode >= 0 and alike(new.tree.indexes[new.tree.layer(inode)], new.tree.row(inode), index, row):
+                        continue  # both say the same
+                seen.add(path)
+                yield Conflict(path, kinds[path], "changed" if node_at(old, path) is not None else "added", number)
+
+
+def _history(image: Image, old: Image, new: Image, count: int) -> list[dict[str, Any]] | None:
+    """None where neither the image nor its new base states any."""
+    if all(drafts.aligned_history(one.config.fields, len(one.layers)) is None for one in (image, new)):
+        return None
+    own = rebasing.own_history(drafts.history_of(old), drafts.history_of(image), count)
+    return [*drafts.history_of(new), *own]
+
+
+def _annotated(draft: Draft, annotations: Mapping[str, str], new: _Base, bases: Bases) -> Draft:
+    """With annotations that name the base that it stands on now, as far as it has a digest and a name."""
+    manifest = draft.image.manifest
+    if manifest is not None and manifest.media_type == mediatypes.DOCKER_MANIFEST and BASE_DIGEST not in annotations:
+        return draft  # Docker manifests have no annotations
+    found = {key: value for key, value in annotations.items() if key not in (BASE_NAME, BASE_DIGEST)}
+    if new.image.digest is not None:
+        found[BASE_DIGEST] = str(new.image.digest)
+    where = references.at_registry(new.name)
+    if where is not None:
+        found[BASE_NAME] = str(where._replace(digest=None)).removeprefix(references.PREFIX)
+    elif bases.new is not None and (full := [tag for tag in new.image.tags if not references.is_bare(tag)]):
+        found[BASE_NAME] = full[0]
+    return draft if found == dict(annotations) else drafts.annotated(draft, found)
+
+
+def _with_digest(name: str, digest: Digest) -> str:
+    """A name that annotations state, as a reference to one digest there."""
+    where = references.at_registry(references.PREFIX + name)
+    assert where is not None
+    return str(where._replace(tag=None, digest=digest))
+
+
+def _text(digest: Digest | None) -> str | None:
+    return None if digest is None else str(digest)
+
+
+def _shown(path: bytes) -> str:
+    return "/" + path.decode("utf-8", "replace")
