@@ -106,8 +106,11 @@ def listing(blob: Blob) -> LayerIndex:
     """The index of an uncompressed layer by its headers alone: no content is read, no digest is known."""
     index = LayerIndex()
     notes = Notes()
-    for entry in entries(SeekInput(blob), notes):
-        index.add(entry)
+    try:
+        for entry in entries(SeekInput(blob), notes):
+            index.add(entry)
+    except (FormatError, UnsafeError) as error:
+        raise _explain(blob, error) from None
     index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
     return index
 
