@@ -4,6 +4,8 @@
                                 the unpacked bytes and of the content of each file; one thread per layer
     floor.py codec LAYOUT...    the same, the tar not looked at: decompression and hashing alone
     floor.py read FILE...       SHA-256 of each file, one thread per file
+    floor.py squash LAYOUT FILE all layers behind one another as one gzip FILE: each read as by `codec`, one after the
+                                other in one thread; deflate at level 2 on all cores; SHA-256 of both sides of it
 
 Steps of 512 KiB; ISA-L where its binding is installed, else zlib.
 """
@@ -12,15 +14,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import threading
 import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 STEP = 512 * 1024
+FLUSH = 64 * 1024  # ISA-L takes new Huffman tables at each flush
+WINDOW = 32 * 1024
+LEVEL = 2
+deflater: Any = zlib
 try:
-    from isal import igzip_lib
+    from isal import igzip_lib, isal_zlib
+
+    deflater = isal_zlib
 except ImportError:
     igzip_lib = None
 
@@ -31,13 +44,18 @@ def gunzip() -> Any:
     return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
 
 
-def big_layer(layout: Path) -> Path:
+def layers(layout: Path) -> list[Path]:
+    """The stored layers of a layout's first image, lowest first."""
+
     def blob(digest: str) -> Path:
         return layout / "blobs" / digest.replace(":", "/")
 
     entry = json.loads((layout / "index.json").read_bytes())["manifests"][0]
-    layers = json.loads(blob(entry["digest"]).read_bytes())["layers"]
-    return blob(max(layers, key=lambda layer: layer["size"])["digest"])
+    return [blob(layer["digest"]) for layer in json.loads(blob(entry["digest"]).read_bytes())["layers"]]
+
+
+def big_layer(layout: Path) -> Path:
+    return max(layers(layout), key=lambda path: path.stat().st_size)
 
 
 class Contents:
@@ -78,16 +96,22 @@ class Contents:
                     self.content = hashlib.sha256()
 
 
-def layer(path: Path, walk: bool) -> None:
-    stored, unpacked, engine, contents = hashlib.sha256(), hashlib.sha256(), gunzip(), Contents()
+def unpack(path: Path, take: Callable[[bytes], object]) -> str:
+    """Hashes the stored and the unpacked bytes, hands the unpacked ones on; gives their digest."""
+    stored, unpacked, engine = hashlib.sha256(), hashlib.sha256(), gunzip()
     with open(path, "rb", buffering=0) as file:
         while chunk := file.read(STEP):
             stored.update(chunk)
             data = engine.decompress(chunk)
             unpacked.update(data)
-            if walk:
-                contents.feed(data)
-    results.append(f"{path.name[:12]} sha256:{unpacked.hexdigest()} {len(contents.digests)} contents")
+            take(data)
+    return f"{path.name[:12]} sha256:{unpacked.hexdigest()}"
+
+
+def layer(path: Path, walk: bool) -> None:
+    contents = Contents()
+    line = unpack(path, contents.feed if walk else lambda data: None)
+    results.append(f"{line} {len(contents.digests)} contents")
 
 
 def read(path: Path) -> None:
@@ -98,11 +122,84 @@ def read(path: Path) -> None:
     results.append(f"{path.name} sha256:{digest.hexdigest()}")
 
 
+def squash(layout: Path, target: Path) -> None:
+    pieces: Queue[bytes | None] = Queue(4)
+    threading.Thread(target=unpack_all, args=(layers(layout), pieces), daemon=True).start()
+    plain, stored, crc, size, before = hashlib.sha256(), hashlib.sha256(), 0, 0, b""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    under_way: deque[Future[bytes]] = deque()
+    with open(target, "wb", buffering=0) as file, ThreadPoolExecutor(cores) as pool:
+
+        def put(data: bytes) -> None:
+            stored.update(data)
+            file.write(data)
+
+        put(b"\x1f\x8b\x08" + bytes(6) + b"\xff")
+        for block in blocks(iter(pieces.get, None)):
+            crc = deflater.crc32(block, crc)
+            size += len(block)
+            plain.update(block)
+            under_way.append(pool.submit(deflate, block, before))
+            before = bytes(block[-WINDOW:])
+            if len(under_way) > cores + 2:
+                put(under_way.popleft().result())
+        while under_way:
+            put(under_way.popleft().result())
+        put(b"\x03\x00" + crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little"))
+    results.append(f"{target.name} sha256:{stored.hexdigest()} of sha256:{plain.hexdigest()}")
+
+
+def unpack_all(paths: Iterable[Path], pieces: Queue[bytes | None]) -> None:
+    try:
+        for path in paths:
+            results.append(unpack(path, pieces.put))
+    finally:
+        pieces.put(None)
+
+
+def blocks(pieces: Iterable[bytes]) -> Iterator[bytearray]:
+    block = bytearray()
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            room = STEP - len(block)
+            block += view[:room]
+            view = view[room:]
+            if len(block) == STEP:
+                yield block
+                block = bytearray()
+    if block:
+        yield block
+
+
+def deflate(block: bytearray, before: bytes) -> bytes:
+    more = {"zdict": before} if before else {}
+    stream = deflater.compressobj(LEVEL, deflater.DEFLATED, -15, 8, deflater.Z_DEFAULT_STRATEGY, **more)
+    out: list[bytes] = []
+    with memoryview(block) as view:
+        for start in range(0, len(view), FLUSH):
+            out += stream.compress(view[start : start + FLUSH]), stream.flush(deflater.Z_SYNC_FLUSH)
+    return b"".join(out)
+
+
 results: list[str] = []
 
 
 def main() -> None:
     mode, *names = sys.argv[1:]
+    wanted = len(names)
+    if mode == "squash":
+        layout, target = map(Path, names)
+        squash(layout, target)
+        wanted = len(layers(layout)) + 1
+    else:
+        in_threads(mode, names)
+    if len(results) != wanted:
+        raise SystemExit(1)
+    print("\n".join(sorted(results)))
+
+
+def in_threads(mode: str, names: Iterable[str]) -> None:
     threads = []
     for name in names:
         if mode == "read":
@@ -113,9 +210,6 @@ def main() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    if len(results) != len(names):
-        raise SystemExit(1)
-    print("\n".join(sorted(results)))
 
 
 if __name__ == "__main__":

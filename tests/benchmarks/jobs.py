@@ -298,6 +298,15 @@ def edit(s: Setting) -> Plan:
     return plan
 
 
+def squash(s: Setting) -> Plan:
+    """squash of the 171 MB gzip layout to one layer, beside the floor, buildah and crane flatten."""
+    import squash as job
+
+    plan = Plan()
+    plan.held = job.add(plan, s)
+    return plan
+
+
 def registry(s: Setting) -> Plan:
     """pull and push of the 171 MB image against a local docker-registry, and of 100 small blobs 20 ms away."""
     import registry as job
@@ -326,6 +335,7 @@ PLANS: dict[str, Callable[[Setting], Plan]] = {
     "unpack": unpack,
     "copy": copy,
     "edit": edit,
+    "squash": squash,
     "registry": registry,
 }
 PARTS = {
@@ -337,6 +347,7 @@ PARTS = {
     "unpack": ("field",),
     "copy": ("field",),
     "edit": ("field",),
+    "squash": ("field",),
     "registry": ("field",),
     "headers": ("field",),
 }

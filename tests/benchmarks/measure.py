@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 MB = 1_000_000
@@ -24,8 +24,9 @@ PATIENCE = (
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One row. `cache`: "cold" has a fresh cache directory in each run, "warm" one that a run has filled. `{new}` in an
-    argument is a path where nothing stands, in a directory that goes after the run, unmeasured, as `before` is."""
+    """One row. `cache`: "cold" has a fresh cache directory in each run, "warm" one that a run has filled, of `filled_by`
+    where the program's own fills none. `{new}` in an argument is a path where nothing stands, in a directory that goes
+    after the run, unmeasured, as `before` is."""
 
     name: str
     argv: tuple[str, ...]
@@ -33,6 +34,7 @@ class Program:
     expect: frozenset[int] = frozenset({0})
     env: Mapping[str, str] = field(default_factory=dict)
     before: Callable[[], None] | None = None
+    filled_by: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -111,7 +113,8 @@ def in_turn(programs: Sequence[Program], runs: int, work: Path) -> dict[str, Sam
     with tempfile.TemporaryDirectory(prefix="cache-", dir=work) as caches:
         for program in programs:
             if program.cache == "warm":
-                results[program.name].error = once(program, _cache(caches, program), None)
+                filling = replace(program, argv=program.filled_by or program.argv)
+                results[program.name].error = once(filling, _cache(caches, program), None)
         for _ in range(runs):
             for program in programs:
                 samples = results[program.name]
