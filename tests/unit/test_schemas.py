@@ -611,6 +611,29 @@ WRITTEN = {
     "bytes": {"kept": 3, "written": 0, "transferred": 0, "skipped": 0, "omitted": 0, "lent": 0},
     "engines": ["isal 1.8.0"], "details": None, "notices": NOTICES,
 }  # fmt: skip
+EDITED = {"removed": ["/a"], "sameContent": [{"layer": 1, "path": "/b"}]}
+_IMAGE = {"reference": "app.tar", "platform": "linux/arm64"}
+_BASE = {"image": "base.tar", "digest": None, "layers": 1}
+DETAILS = {
+    "squash": {"squashed": [{
+        **_IMAGE, "from": 1, "layers": 2, "entries": 3, "saved": {"stored": -1, "hidden": 2, "duplicate": 0},
+        "lost": [{"image": "debian:12", "layers": None, "size": None}],
+    }]},
+    "rebuild": {"rebuilt": [{
+        **_IMAGE, "against": ["old.tar"], "plan": "delta",
+        "plans": [{"plan": "delta", "transfer": 1, "estimated": False}, {"plan": "as-is", "transfer": None, "estimated": True}],
+        "layers": [{"index": 0, "match": "same", "old": {"image": "old.tar", "layer": 0}},
+                   {"index": 1, "match": "changed", "old": None}],
+        "ignored": ["/a"], "stalePyc": [],
+        "delta": {"against": "old.tar", "deltas": 1, "hidden": {
+            "size": 1, "files": [{"path": "/a", "size": 1, "layer": 0, "kind": "removed"}],
+        }},
+    }]},
+    "rebase": {"rebased": [{
+        **_IMAGE, "oldBase": _BASE, "newBase": _BASE, "settings": ["Env PATH"],
+        "conflicts": [{"path": "/a", "base": "changed", "app": "removed", "layer": 1}],
+    }]},
+}  # fmt: skip
 UNPACK = {
     "report": "unpack", "version": 1, "reference": "app.tar", "as": "editable", "destination": "work", "digest": None,
     "imageId": A, "platform": {"os": "linux", "architecture": "arm64", "variant": None}, "rootless": True, "verified": True,
@@ -654,7 +677,11 @@ SAMPLES = [
     pytest.param("report-unpack", UNPACK, id="unpack"),
     pytest.param("report-unpack", changed(UNPACK, digest=B, bytes__read=None), id="unpack-tar"),
     pytest.param("report-written", WRITTEN, id="written"),
-    pytest.param("report-written", {**WRITTEN, "report": "edit", "images": [], "details": {"x": 1}}, id="written-bare"),
+    pytest.param("report-written", {**WRITTEN, "report": "edit", "images": [], "details": EDITED}, id="written-bare"),
+    *(
+        pytest.param("report-written", {**WRITTEN, "report": command, "details": details}, id=f"written-{command}")
+        for command, details in DETAILS.items()
+    ),
     pytest.param("report-inspect", INSPECT, id="inspect"),
     pytest.param(
         "report-inspect", {**INSPECT, "index": None, "images": [], "notices": NOTICES}, id="inspect-bare"

@@ -90,7 +90,6 @@ def _rebuilt(details: Mapping[str, Any]) -> Iterator[str]:
             size = "?" if plan["transfer"] is None else human(plan["transfer"])
             said = "taken" if plan["plan"] == image["plan"] else "estimated" if plan["estimated"] else ""
             rows.append((plan["plan"], size, said))
-        yield ""
         of = f", {shown(image['platform'])}" if len(details["rebuilt"]) > 1 else ""
         yield f"for who has {', '.join(map(shown, image['against']))}{of}:"
         yield from columns(rows, indent="  ")
