@@ -1,4 +1,4 @@
-"""A real Debian image, some 12,000 entries, by the command line: unpacked and put together again; edited; judged.
+"""A real Debian image, some 12,000 entries, by the command line: unpacked and put together again; edited; squashed; judged.
 
 The image is the benchmarks' (`tests/benchmarks/image.py WORK field`), which is made where it is missing. Findings are yielded.
 """
@@ -43,6 +43,7 @@ def run(work: Path, say: Say) -> Iterator[str]:
             if (stated, 0) != (report["images"][0]["digest"], report["bytes"]["written"]):
                 yield f"unchanged, into {destination}: {report['images'][0]['digest']}, {report['bytes']}, not {stated}"
         yield from _edits(place, source, say)
+        yield from _squashes(place, source, say)
 
 
 def _edits(place: Path, source: str, say: Say) -> Iterator[str]:
@@ -64,14 +65,41 @@ def _edits(place: Path, source: str, say: Say) -> Iterator[str]:
         paths = [change["path"] for change in diff["files"]]
         if paths != [f"/{EDITED}"]:
             yield f"{mode}: diff tells of {paths[:9]}"
-        _ocitool(place, say, "copy", f"{layout}:{name}", f"{place}/plain/", "--compression", "none")
-        tree = _tree(f"{place}/plain:{name}")  # of plain layers: each file is then found by seeking
+        tree = _plain_tree(place, layout, name, say)
         yield from _told(f"{mode}: the directory", differences("directory", name, tree, directory), say)
-        seen = of_umoci(f"{layout}:{name}", place / "bundle")
-        yield from _told(f"{mode}: umoci", differences("umoci", name, tree, seen), say)
-        _ocitool(place, say, "copy", f"{layout}:{name}", place / f"{mode}.tar")
-        for driver in ("vfs", "overlay2"):
-            yield from _by_engine(driver, place / f"{mode}.tar", name, tree, say)
+        yield from _judged(place, layout, name, tree, say)
+
+
+def _squashes(place: Path, source: str, say: Say) -> Iterator[str]:
+    """From each layer on; the judges see all layers in one, and all but the lowest."""
+    before, tree = _layers(Path(source)), _plain_tree(place, Path(source), "latest", say)
+    for kept in range(len(before)):
+        layout, name = place / f"from-{kept}", f"field:from-{kept}"
+        report = _ocitool(place, say, "squash", source, f"{layout}/", "--from", kept, "--tag", name)
+        after = _layers(layout)
+        say(f"--from {kept}: {len(after)} layers; {report['bytes']}")
+        if (before[:kept], kept + 1) != (after[:kept], len(after)):
+            yield f"--from {kept}: the layers are {after}, those below are not kept of {before}"
+        squashed = _plain_tree(place, layout, name, say)
+        yield from _told(f"--from {kept}: ocitool", differences("ocitool", name, tree, squashed), say)
+        if kept < 2:
+            yield from _judged(place, layout, name, squashed, say)
+
+
+def _plain_tree(place: Path, layout: Path, name: str, say: Say) -> FileSystem:
+    """Our merged tree, by way of plain layers: each file is then found by seeking."""
+    _ocitool(place, say, "copy", f"{layout}:{name}", f"{place}/plain/", "--compression", "none")
+    return _tree(f"{place}/plain:{name}")
+
+
+def _judged(place: Path, layout: Path, name: str, tree: FileSystem, say: Say) -> Iterator[str]:
+    """What umoci and the engines see otherwise of an image."""
+    seen = of_umoci(f"{layout}:{name}", place / "bundle")
+    yield from _told(f"{name}: umoci", differences("umoci", name, tree, seen), say)
+    archive = place / f"{layout.name}.tar"
+    _ocitool(place, say, "copy", f"{layout}:{name}", archive)
+    for driver in ("vfs", "overlay2"):
+        yield from _by_engine(driver, archive, name, tree, say)
 
 
 def _by_engine(driver: str, archive: Path, name: str, tree: FileSystem, say: Say) -> Iterator[str]:
