@@ -66,7 +66,9 @@ def failed(result: Any, code: int) -> str:
         ("inspect", "--platform", "linux/a", "--all-platforms", "x"), ("ls", "--jobs", "0", "x"),
         ("validate", "--as", "x", "y"), ("unpack", "x", "-"), ("unpack", "--as", "bundle", "x", "-"),
         *((command, *words, "--platform", "linux/a", "--all-platforms")
-          for command, words in (("copy", "xy"), ("unpack", "xy"), ("append", "xy"), ("edit", "xy"), ("diff", "xy"))),
+          for command, words in (("copy", "xy"), ("unpack", "xy"), ("append", "xy"), ("edit", "xy"), ("diff", "xy"),
+                                 ("squash", "xy"), ("rebuild", "xy"), ("rebase", "xy"))),
+        ("squash", "x"), ("squash", "x", "y.tar", "--from", "a"), ("rebuild", "x", "y.tar", "--plan", "z"), ("rebase", "x"),
     ],
 )  # fmt: skip
 def test_wrong_words_are_2(ocitool: Run, words: tuple[str, ...]) -> None:

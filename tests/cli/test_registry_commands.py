@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.copying import AMD, ARM, ONE, TEXT, TWO
-from support.images import Image, image, layer_tar, sha256
+from support.images import Image, entry, image, layer_tar, sha256
 from support.registries import crossed, hold, hold_index, holds
 from support.registry import Fault, ScriptedRegistry
 from support.report import done
@@ -209,3 +209,42 @@ def test_what_speaks_of_an_image_that_is_edited_is_named(run: Run, registry: Scr
     registry.faults.append(Fault("GET", "/referrers/", status=403))
     result = run("edit", f"docker://{registry.host}/app:1", "out/", "--env", "A=C")
     assert 0 == result.code and "is not known: denied" in result.err, str(result)
+
+
+def test_squash_at_a_registry_sends_the_one_layer(run: Run, registry: ScriptedRegistry) -> None:
+    where = f"docker://{registry.host}/app"
+    manifest, config = pushed(registry, "flat", done(run, "squash", f"{where}:1", f"{where}:flat"))
+    assert (1, 1) == (len(manifest["layers"]), len(config["rootfs"]["diff_ids"]))
+    assert manifest["layers"][0]["digest"] not in digests(APP)
+
+
+def test_rebuild_at_a_registry_sends_no_layer_that_the_old_image_has(run: Run, registry: ScriptedRegistry) -> None:
+    later = layer_tar([("etc/", None), entry("etc/motd", TEXT, mtime=1_600_000_000_000_000_000)])
+    hold(registry, "app", image([later, TWO]), tag="3")
+    where = f"docker://{registry.host}/app"
+    report = done(run, "rebuild", f"{where}:3", f"{where}:4", "--against", f"{where}:1")
+    manifest, _ = pushed(registry, "4", report)
+    assert digests(APP) == [layer["digest"] for layer in manifest["layers"]]
+    assert "reuse" == report["details"]["rebuilt"][0]["plan"]
+    assert [] == [one for one in registry.sent("P.*", "/blobs/") if sha256(later) in one.path]
+
+
+def test_rebase_at_a_registry_by_annotations(run: Run, registry: ScriptedRegistry) -> None:
+    """The own layer and the new base are there; nothing is sent but documents."""
+    own = layer_tar([("own", b"o")])
+    base, fixed = image([ONE]), image([TOP])
+    app = image([ONE, own])
+    name = f"{registry.host}/base:latest"
+    app.manifest["annotations"] = {
+        "org.opencontainers.image.base.name": name, "org.opencontainers.image.base.digest": base.digest,
+    }  # fmt: skip
+    hold(registry, "base", base, tag="old")
+    hold(registry, "base", fixed, tag="latest")
+    hold(registry, "app", app, tag="app")
+    where = f"docker://{registry.host}/app"
+    report = done(run, "rebase", f"{where}:app", f"{where}:rebased")
+    manifest, _ = pushed(registry, "rebased", report)
+    assert [digests(fixed)[0], digests(app)[1]] == [layer["digest"] for layer in manifest["layers"]]
+    assert {"org.opencontainers.image.base.name": name, "org.opencontainers.image.base.digest": fixed.digest} == manifest[
+        "annotations"
+    ]
