@@ -114,6 +114,12 @@ def one_or_all(platform: str | None, all_platforms: bool) -> None:
         raise UsageError("--platform and --all-platforms exclude each other")
 
 
+def once(*references: str | None) -> None:
+    """`UsageError` where several references are standard input."""
+    if references.count("-") > 1:
+        raise UsageError("standard input can be read once")
+
+
 def writing(
     destination: str, *, tag: list[str] | None = None, compression: str | None = None, force: bool = False,
     dry_run: bool = False, supplies: list[str] | None = None, omit: frozenset[Digest] = frozenset(),

@@ -42,7 +42,7 @@ def rebase(
         str | None, typer.Option("--new-base", metavar="REF", help="What it gets. Default: what its annotation names.")
     ] = None,
     fail_on: Annotated[
-        Rule, typer.Option("--fail-on", metavar="RULE", help="conflict: exit 1 when both sides changed something.")
+        Rule, typer.Option("--fail-on", metavar="RULE", help="conflict: exit 1 on conflicts, although it is written.")
     ] = Rule.none,
     tag: o.Tag = None,
     compression: o.CompressionOption = None,
@@ -63,8 +63,10 @@ def rebase(
 ) -> None:
     """Write SRC to DEST with the new base's layers in place of the old one's. Its own layers keep their very bytes. History and
     settings follow: what SRC has from the old base (variables, labels, command ...) becomes the new one's, what it says itself
-    stays. Files that the new base and SRC's own layers both changed are listed; SRC's count."""
+    stays. Files that the new base and SRC's own layers both changed are listed; SRC's count. --compression is for SRC's own
+    layers: those of the base stay its very blobs."""
     o.one_or_all(platform, all_platforms)
+    o.once(src, old_base, new_base, *(supply or ()))
     from ocitool.operations.rebase import Bases
     from ocitool.operations.rebase import rebase as operation
 

@@ -70,6 +70,7 @@ def rebuild(
     host that has OLD needs only what truly changed. Equal means the same paths, types, modes, owners, links, xattrs and
     contents; times do not count. The result is compared with NEW, file by file, before it is written."""
     o.one_or_all(platform, all_platforms)
+    o.once(new, *(against or ()), *(supply or ()))
     from ocitool.operations.rebuild import Question
     from ocitool.operations.rebuild import rebuild as operation
 

@@ -57,6 +57,7 @@ def squash(
     """Write SRC to DEST with its layers, or the upper ones of them, as one. Says what that saves (files that later layers
     delete, overwrite or copy), and which layers are no longer shared with the base or with what --with names."""
     o.one_or_all(platform, all_platforms)
+    o.once(src, keep_base, *(supply or ()))
     from ocitool.operations.squash import Extent
     from ocitool.operations.squash import squash as operation
 

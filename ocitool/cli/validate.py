@@ -11,7 +11,6 @@ import typer
 from ocitool import limits
 from ocitool.cli import options as o
 from ocitool.cli.access import Access, registries
-from ocitool.errors import UsageError
 from ocitool.operations import validate as operation
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -54,8 +53,7 @@ def validate(
     access: Access,
 ) -> None:
     """Check images deeply: schemas, digests, sizes, diff_ids, history, tar rules. Reads and hashes everything."""
-    if refs.count("-") > 1:
-        raise UsageError("standard input can be read once")
+    o.once(*refs)
     with o.running(no_cache=True, jobs=jobs, quiet=quiet, access=access) as reading:
         if as_ is not None:
             results = [operation.validate_document(as_.value, _document(ref), ref) for ref in refs]

@@ -11,7 +11,7 @@ Memory: about 100 bytes for each path that is said.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from ocitool.errors import UnsafeError
@@ -21,7 +21,8 @@ from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 
 Ignored = Callable[[bytes], bool]
-"""Whether a path is nobody's concern: neither compared nor said."""
+"""Whether what stands at a path is nobody's concern: neither compared nor said. A directory that only one side has, and what
+takes a directory's place, is never ignored; of one that both have, the attributes are."""
 
 _FILE, _HARDLINK = int(Kind.FILE), int(Kind.HARDLINK)
 
@@ -116,6 +117,7 @@ def content_size(index: LayerIndex) -> int:
 
 class _Comparison:
     def __init__(self, lower: Tree | None, upper: Tree, times: bool, ignored: Ignored | None) -> None:
+        self.flat = lower is None
         self.lower = lower if lower is not None else Tree(())
         self.upper = upper
         self.ignore = () if times else ("mtime",)
@@ -132,7 +134,7 @@ class _Comparison:
 
     def made(self) -> Changeset:
         root, ref = self.upper.root, self.upper.root.ref
-        if ref != IMPLIED and not self._same(self.lower.root.ref, ref):
+        if (self.flat and ref != IMPLIED) or not self._same(self.lower.root.ref, ref):
             self.head.append(self.upper.entry(ref)._replace(path=b""))
         self.listed.add(b"")
         stack: list[tuple[bytes, Node | None, Node]] = [(b"", self.lower.root, root)]
@@ -143,27 +145,26 @@ class _Comparison:
                     self._say(path, new)
                 continue
             below = old.children if isinstance(old, Directory) else {}
-            if path:
-                ours_to_say = self.ignored is None or not self.ignored(path)
-                if not isinstance(old, Directory) or (ours_to_say and not self._same(old.ref, new.ref)):
-                    self._list(path, new)
+            if path and (not isinstance(old, Directory) or not (self._ignores(path) or self._same(old.ref, new.ref))):
+                self._list(path, new)
             if below:
                 self._hide(path, below, new)
             prefix = path + b"/" if path else b""
             children = new.children
             for name in sorted(children, reverse=True):
                 at, child, other = prefix + name, children[name], below.get(name)
-                both = isinstance(child, Directory) and isinstance(other, Directory)
-                if both or self.ignored is None or not self.ignored(at):
+                if isinstance(child, Directory) or isinstance(other, Directory) or not self._ignores(at):
                     stack.append((at, other, child))
         return Changeset(tuple(self.head), tuple(self.files), tuple(self.special), tuple(self.links))
 
     def _hide(self, path: bytes, below: Mapping[bytes, Node], new: Directory) -> None:
         """Whiteouts of what a directory no longer has; one opaque marker where that is all it had."""
         prefix = path + b"/" if path else b""
-        gone = sorted(name for name in below if name not in new.children)
-        if self.ignored is not None:
-            gone = [name for name in gone if not self.ignored(prefix + name)]
+        gone = sorted(
+            name
+            for name, node in below.items()
+            if name not in new.children and (isinstance(node, Directory) or not self._ignores(prefix + name))
+        )
         if not gone:
             return
         self._list(path, new)
@@ -174,25 +175,27 @@ class _Comparison:
 
     def _list(self, path: bytes, directory: Directory) -> None:
         """Says a directory, after those that it is in."""
-        if path in self.listed:
-            return
-        self._list_parent(path)
-        self.listed.add(path)
-        self.head.append(self.upper.entry(directory.ref)._replace(path=path))
+        if path not in self.listed:
+            self._list_parents(path)
+            self.listed.add(path)
+            self.head.append(self.upper.entry(directory.ref)._replace(path=path))
 
-    def _list_parent(self, path: bytes) -> None:
-        parent = path.rpartition(b"/")[0]
-        if parent not in self.listed:
+    def _list_parents(self, path: bytes) -> None:
+        missing = []
+        while (path := path.rpartition(b"/")[0]) not in self.listed:
+            missing.append(path)
+        for parent in reversed(missing):
             above = node_at(self.upper, parent)
             assert isinstance(above, Directory)
-            self._list(parent, above)
+            self.listed.add(parent)
+            self.head.append(self.upper.entry(above.ref)._replace(path=parent))
 
     def _say(self, path: bytes, node: int) -> None:
         inode = self.upper.inode(node)
         kind = self.upper.indexes[inode >> 32].kinds[inode & 0xFFFFFFFF]
         if kind == _HARDLINK:
             raise UnsafeError("a hard link to nothing in the image", "/" + path.decode("utf-8", "replace"))
-        self._list_parent(path)
+        self._list_parents(path)
         if self.linked and (first := self.first.setdefault(inode, path)) is not path:
             self.links.append(Link(path, first, inode))
         elif kind == _FILE:
@@ -218,26 +221,34 @@ class _Comparison:
     def _all_stay(self, names: list[bytes], theirs: int, ours: int) -> bool:
         """Whether a file goes on with just these names: no other file of the upper tree may be the same one below."""
         for name in names:
-            if self.ignored is not None and self.ignored(name):
+            if self._ignores(name):
                 continue
             other = node_at(self.lower, name)
             if other is None or isinstance(other, Directory) or self.lower.inode(other) != theirs:
                 return False
         return self._same(theirs, ours) and self.claimed.setdefault(theirs, ours) == ours
 
+    def _ignores(self, path: bytes) -> bool:
+        return self.ignored is not None and self.ignored(path)
+
     def _same(self, theirs: int, ours: int) -> bool:
-        """Whether two entries are equal, their names aside."""
-        if theirs == IMPLIED or ours == IMPLIED:
-            return theirs == ours or not differing(self.lower.entry(theirs), self.upper.entry(ours), True, self.ignore)
-        a, b = self.lower.indexes[theirs >> 32], self.upper.indexes[ours >> 32]
-        i, j = theirs & 0xFFFFFFFF, ours & 0xFFFFFFFF
-        if a is b and i == j:
-            return True
-        if a.kinds[i] != b.kinds[j]:
-            return False
-        if a.kinds[i] == _FILE and (a.sizes[i] != b.sizes[j] or a.content(i) is None or a.content(i) != b.content(j)):
-            return False
-        return alike(a, i, b, j) or not differing(a.entry(i), b.entry(j), True, self.ignore)
+        return same_entry(self.lower, theirs, self.upper, ours, self.ignore)
+
+
+def same_entry(lower: Tree, theirs: int, upper: Tree, ours: int, ignore: Collection[str] = ()) -> bool:
+    """Whether what stands behind two refs, one of each tree, is equal, its names aside. Contents that are not known differ."""
+    theirs, ours = lower.inode(theirs), upper.inode(ours)
+    if theirs == IMPLIED or ours == IMPLIED:
+        return theirs == ours or not differing(lower.entry(theirs), upper.entry(ours), True, ignore)
+    a, b = lower.indexes[theirs >> 32], upper.indexes[ours >> 32]
+    i, j = theirs & 0xFFFFFFFF, ours & 0xFFFFFFFF
+    if a is b and i == j:
+        return True
+    if a.kinds[i] != b.kinds[j]:
+        return False
+    if a.kinds[i] == _FILE and (a.sizes[i] != b.sizes[j] or a.content(i) is None or a.content(i) != b.content(j)):
+        return False
+    return alike(a, i, b, j) or not differing(a.entry(i), b.entry(j), True, ignore)
 
 
 def _marker(path: bytes, kind: Kind) -> Entry:

@@ -130,10 +130,13 @@ def annotated(draft: Draft, annotations: Mapping[str, str]) -> Draft:
 
 def squashed(draft: Draft, count: int, piece: Piece | None, entry: Mapping[str, Any]) -> Draft:
     """With one piece (None: with nothing) in place of all the layers above those of the draft; the image had `count` layers.
-    The history entries of those layers go, `entry` stands where the last of them stood; those that made no layer stay."""
+    The history entries of those layers go, `entry` stands where the last of them stood; those that made no layer stay. One that
+    does not align gives way to one that does."""
     config = dict(draft.config)
     history = aligned_history(config, count)
-    if history is not None:
+    if history is None and "history" in config:
+        config["history"] = [*(_unstated() for _ in draft.pieces), *([dict(entry)] if piece is not None else ())]
+    elif history is not None:
         at = _positions(history)
         gone = set(at[len(draft.pieces) :])
         before = [old for number, old in enumerate(history[: at[-1]]) if number not in gone]
@@ -154,7 +157,11 @@ def layered(draft: Draft, pieces: Sequence[Piece], history: Sequence[Mapping[str
 def history_of(image: Image) -> list[dict[str, Any]]:
     """An image's history, an entry for each layer; where it states none that aligns, entries that say only that."""
     found = aligned_history(image.config.fields, len(image.layers))
-    return found if found is not None else [{"comment": "the image stated no history"} for _ in image.layers]
+    return found if found is not None else [_unstated() for _ in image.layers]
+
+
+def _unstated() -> dict[str, Any]:
+    return {"comment": "the image stated no history"}
 
 
 def aligned_history(config: Mapping[str, Any], count: int) -> list[Any] | None:
@@ -214,7 +221,7 @@ def _converted(image: Image, pieces: tuple[Piece, ...]) -> tuple[str, tuple[Piec
     image, with every layer's type. A docker archive, which has no manifest, becomes one too."""
     own = image.manifest.media_type if image.manifest else None
     docker = own == mediatypes.DOCKER_MANIFEST
-    if docker and not any(piece.descriptor is None and piece.media_type.endswith("zstd") for piece in pieces):
+    if docker and not any(piece.origin != "kept" and piece.media_type.endswith("zstd") for piece in pieces):
         return mediatypes.DOCKER_MANIFEST, pieces
     if own is not None and not docker:
         return own, pieces

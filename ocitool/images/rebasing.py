@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _MEMBERS = ("Labels", "ExposedPorts", "Volumes")
+_OWN = ("Image", "Hostname", "Domainname", "OnBuild")
+"""What is never had from a base: what old builders noted of themselves, and triggers, which went off in the build."""
 _GONE = object()
 
 
@@ -19,18 +21,29 @@ def settings(old: Mapping[str, Any], new: Mapping[str, Any], mine: Mapping[str, 
     made: dict[str, Any] = {}
     conflicts: list[str] = []
     for key in dict.fromkeys((*mine, *new)):
-        a, b, c = (section.get(key) for section in (old, new, mine))
-        if key == "Env" and all(_is_environment(value) for value in (a, b, c)):
-            names = _merged(_variables(a), _variables(b), _variables(c), "Env ", conflicts)
-            value: Any = list(names.values()) if names or c == [] else _GONE
-        elif key in _MEMBERS and all(value is None or isinstance(value, dict) for value in (a, b, c)):
-            members = _merged(a or {}, b or {}, c or {}, f"{key} ", conflicts)
-            value = members if members or c == {} else None if key in mine and c is None else _GONE
+        a, b, c = (section.get(key, _GONE) for section in (old, new, mine))
+        value: Any
+        if a == b or key in _OWN or (key == "Cmd" and old.get("Entrypoint") != mine.get("Entrypoint")):
+            value = c  # an entrypoint of the image's own takes no arguments from a base
+        elif a == c:
+            value = b
         else:
-            value = _one(old.get(key, _GONE), new.get(key, _GONE), mine.get(key, _GONE), key, conflicts)
+            value = _third(key, _set(a), _set(b), _set(c), conflicts)
+            value = c if value is _GONE and _set(c) is _GONE else value
         if value is not _GONE:
             made[key] = value
     return made, conflicts
+
+
+def _third(key: str, old: Any, new: Any, mine: Any, conflicts: list[str]) -> Any:
+    """One setting of which the three differ."""
+    three = (old, new, mine)
+    if key == "Env" and all(one is _GONE or _is_environment(one) for one in three):
+        return list(_merged(_variables(old), _variables(new), _variables(mine), "Env ", conflicts).values()) or _GONE
+    if key in _MEMBERS and all(one is _GONE or isinstance(one, dict) for one in three):
+        old, new, mine = ({} if one is _GONE else one for one in three)
+        return _merged(old, new, mine, f"{key} ", conflicts) or _GONE
+    return _one(old, new, mine, key, conflicts)
 
 
 def _merged(
@@ -46,25 +59,24 @@ def _merged(
 
 
 def _one(old: Any, new: Any, mine: Any, name: str, conflicts: list[str]) -> Any:
-    if _is_nothing(mine) and _is_nothing(old):
-        return mine if _is_nothing(new) else new
     if mine == old:
         return new
-    if new not in (old, mine) and not (_is_nothing(new) and _is_nothing(old)):
+    if new not in (old, mine):
         conflicts.append(name)
     return mine
 
 
-def _is_nothing(value: Any) -> bool:
-    return value is _GONE or value is None
+def _set(value: Any) -> Any:
+    """A setting that is absent, null or empty is not set."""
+    return value or _GONE
 
 
 def _is_environment(value: Any) -> bool:
-    return value is None or (isinstance(value, list) and all(isinstance(line, str) for line in value))
+    return isinstance(value, list) and all(isinstance(line, str) for line in value)
 
 
-def _variables(lines: Sequence[str] | None) -> dict[str, str]:
-    return {line.partition("=")[0]: line for line in lines or ()}
+def _variables(lines: Any) -> dict[str, str]:
+    return {} if lines is _GONE else {line.partition("=")[0]: line for line in lines}
 
 
 def own_history(base: Sequence[Mapping[str, Any]], mine: Sequence[dict[str, Any]], layers: int) -> list[dict[str, Any]]:

@@ -452,3 +452,23 @@ def node_at(tree: Tree, path: bytes) -> Node | None:
     for name in path.split(b"/") if path else ():
         node = node.children.get(name) if isinstance(node, Directory) else None
     return node
+
+
+def both(a: Tree, b: Tree) -> Iterator[tuple[bytes, Node | None, Node | None]]:
+    """Every path of either tree with what stands there, the root first where either lists it, parents before children."""
+    if a.root.ref != IMPLIED or b.root.ref != IMPLIED:
+        yield b"", a.root, b.root
+    stack: list[tuple[bytes, Node | None, Node | None]] = []
+
+    def push(x: Node | None, y: Node | None, at: bytes) -> None:
+        left = x.children if isinstance(x, Directory) else {}
+        right = y.children if isinstance(y, Directory) else {}
+        names = left.keys() | right.keys() if left.keys() != right.keys() else left.keys()
+        stack.extend((at + name, left.get(name), right.get(name)) for name in sorted(names, reverse=True))
+
+    push(a.root, b.root, b"")
+    while stack:
+        path, x, y = stack.pop()
+        yield path, x, y
+        if isinstance(x, Directory) or isinstance(y, Directory):
+            push(x, y, path + b"/")

@@ -34,13 +34,14 @@ def kept(image: Image, layer: Layer, task: Task) -> Piece:
     return Piece(digest, blob.size, layer.diff_id or diff_id, layer.media_type, "kept", blob)
 
 
-def lent(image: Image, other: Image, layer: Layer, task: Task) -> Piece:
+def lent(image: Image, lender: Image, layer: Layer, task: Task) -> Piece:
     """A layer of another image for this one: its very blob, under the type that this image's manifest has for it."""
-    piece = kept(other, layer, task)
+    piece = kept(lender, layer, task)
     if piece.descriptor is not None and piece.descriptor.get("urls"):
         return piece._replace(origin="reused")
     media_type = drafts.layer_type(image, layer.compression or "none")
-    return piece._replace(media_type=media_type, origin="reused", descriptor=None)
+    descriptor = None if piece.descriptor is None else {**piece.descriptor, "mediaType": media_type}
+    return piece._replace(media_type=media_type, origin="reused", descriptor=descriptor)
 
 
 def claimed(image: Image, layer: Layer) -> Piece | None:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ocitool import reference as references
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, NotFoundError, UsageError
+from ocitool.errors import FormatError, NotFoundError, OcitoolError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import rebasing, select
-from ocitool.images.changeset import changeset
-from ocitool.images.compare import alike
+from ocitool.images.changeset import same_entry
 from ocitool.images.draft import Documents, Draft
 from ocitool.images.image import Image
-from ocitool.images.tree import Directory, Tree, node_at, ref_of
-from ocitool.layers.entry import Kind
-from ocitool.operations import pieces, revising
+from ocitool.images.tree import Directory, Node, Tree, both, node_at, ref_of
+from ocitool.operations import revising
 from ocitool.operations.bases import base_layers
 from ocitool.operations.dates import source_date, timestamp
 from ocitool.operations.reading import Reading
-from ocitool.operations.stacks import Stack, stacks
+from ocitool.operations.stacks import stacks
 from ocitool.operations.writing import Writer, Writing, Written
 from ocitool.reference import Selector
 from ocitool.spec import mediatypes
@@ -86,6 +83,7 @@ class _Rebaser:
 
     def rebased(self, image: Image) -> Documents:
         annotations = image.manifest.annotations if image.manifest else {}
+        image = self._writer.completed(image)
         draft = drafts.start(image, self._writer.pieces(image))
         new = self._new(image, annotations)
         old = self._old(image, annotations)
@@ -95,7 +93,11 @@ class _Rebaser:
                 raise UsageError(f"a base for {other}, and the image is for {mine}", base.name)
         count = base_layers(image, old.image, self._task)
         conflicts = self._conflicts(image, count, new)
-        taken = [pieces.lent(image, new.image, layer, self._task) for layer in new.image.layers]
+        held = {piece.digest: piece._replace(origin="reused") for piece in draft.pieces}
+        taken = [
+            held[layer.digest] if layer.digest in held else self._writer.lent(image, layer, new.image, layer)
+            for layer in new.image.layers
+        ]
         history = _history(image, old.image, new.image, count)
         own = self._writer.converted(image, draft.pieces[count:])
         draft = drafts.layered(draft, (*taken, *own), history)
@@ -128,7 +130,10 @@ class _Rebaser:
         stated, at = annotations.get(BASE_DIGEST), annotations.get(BASE_NAME)
         if not stated:
             raise UsageError(f"no annotation {BASE_DIGEST} names the base", image.where, hint="--old-base REF does")
-        digest = Digest.parse(stated)
+        try:
+            digest = Digest.parse(stated)
+        except OcitoolError as error:
+            raise error.at(f"{image.where}: annotation {BASE_DIGEST}") from None
         name = _with_digest(at, digest) if at else str(digest)
         for opened in self._near():
             try:
@@ -157,15 +162,15 @@ class _Rebaser:
 
     def _conflicts(self, image: Image, count: int, new: _Base) -> list[Conflict]:
         mine, other = stacks([image, new.image], self._indexer)
-        own = mine.indexes[count:]
-        made = Tree([*other.indexes, *own])
-        before = {path for path, _ in mine.tree.broken}
+        made = Tree([*other.indexes, *mine.indexes[count:]])
+        shift = len(other.indexes) - count
+        before = {(mine.tree.layer(ref), mine.tree.row(ref)) for _, ref in mine.tree.broken}
         for path, ref in made.broken:
-            if path not in before and node_at(made, path) == ref:
-                number = made.layer(ref) - len(other.indexes) + count
-                shown = "/" + path.decode("utf-8", "replace")
-                raise FormatError(f"a hard link of layer {number} to what the new base does not have", shown)
-        return sorted(_conflicts(Tree(mine.indexes[:count]), other, own, count))
+            number = made.layer(ref) - shift
+            if number >= count and (number, made.row(ref)) not in before:
+                where = f"{image.where}: layer {number}: {_shown(path)}"
+                raise FormatError("a hard link to what the new base does not have", where)
+        return list(_conflicts(Tree(mine.indexes[:count]), other.tree, made, len(other.indexes), shift))
 
     def _tell(
         self, image: Image, old: _Base, new: _Base, count: int, conflicts: Sequence[Conflict], clashes: Sequence[str]
@@ -185,42 +190,47 @@ class _Rebaser:
                 "oldBase": {"image": old.name, "digest": _text(old.image.digest), "layers": count},
                 "newBase": {"image": new.name, "digest": _text(new.image.digest), "layers": len(new.image.layers)},
                 "conflicts": [
-                    {"path": _shown(one.path), "base": one.base, "app": one.app, "layer": one.layer} for one in conflicts
+                    {"path": one.path, "base": one.base, "app": one.app, "layer": one.layer} for one in conflicts
                 ],
                 "settings": list(clashes),
             }
         )
 
 
-def _conflicts(old: Tree, new: Stack, own: Sequence[Any], count: int) -> Iterator[Conflict]:
-    said = changeset(old, new.tree)
-    kinds: dict[bytes, str] = {}
-    for path in said.paths(new.tree):
-        there = node_at(new.tree, path)
-        if isinstance(there, Directory) and isinstance(node_at(old, path), Directory):
-            continue  # other attributes of a directory: layers list directories for what is in them
-        kinds[path] = "removed" if there is None else "changed" if node_at(old, path) is not None else "added"
-    below = sorted(kinds)
-    seen: set[bytes] = set()
-    for number, index in enumerate(own, count):
-        for row, path in enumerate(index.paths):
-            kind = index.kinds[row]
-            if kind in (Kind.WHITEOUT, Kind.OPAQUE):
-                start = bisect_left(below, path)
-                for other in below[start:]:
-                    if other != path and not other.startswith(path + b"/" if path else b""):
-                        break
-                    if kinds[other] != "removed" and other not in seen:
-                        seen.add(other)
-                        yield Conflict(other, kinds[other], "removed", number)
-            elif path in kinds and path not in seen and not (kind == Kind.DIRECTORY and kinds[path] == "removed"):
-                there = node_at(new.tree, path)
-                if there is not None:
-                    inode = new.tree.inode(ref_of(there))
-                    if inode >= 0 and alike(new.tree.indexes[new.tree.layer(inode)], new.tree.row(inode), index, row):
-                        continue  # both say the same
-                seen.add(path)
-                yield Conflict(path, kinds[path], "changed" if node_at(old, path) is not None else "added", number)
+def _conflicts(old: Tree, new: Tree, made: Tree, lowest: int, shift: int) -> Iterator[Conflict]:
+    """What the new base changed and does not show in the result, because the image's own layers say otherwise. Times alone, and
+    directories that are still directories, are no matter. The own layers of `made` begin at `lowest`."""
+    for path, was, base in both(old, new):
+        if _agree(old, was, new, base):
+            continue
+        node = node_at(made, path)
+        if _agree(new, base, made, node) or (isinstance(node, Directory) and isinstance(was, Directory)):
+            continue
+        layer = _author(made, path, node, lowest)
+        theirs = "removed" if base is None else "added" if was is None else "changed"
+        ours = "removed" if node is None else "added" if was is None else "changed"
+        yield Conflict(path, theirs, ours, layer - shift)
+
+
+def _author(made: Tree, path: bytes, node: Node | None, lowest: int) -> int:
+    """The own layer that a path is as it is by: it made what is there, or something in it, or took away what was."""
+    refs = [] if node is None else [ref_of(node)]
+    if isinstance(node, Directory):
+        refs += [ref_of(child) for _, child in made.walk(node, path)]
+    while node is None:
+        refs.append(made.ref(made.removed.get(path, 0), 0))
+        if not path:
+            break
+        path = path.rpartition(b"/")[0]
+    return max(lowest, *map(made.layer, refs))
+
+
+def _agree(a: Tree, x: Node | None, b: Tree, y: Node | None) -> bool:
+    if x is None or y is None:
+        return x is y
+    if isinstance(x, Directory) or isinstance(y, Directory):
+        return isinstance(x, Directory) and isinstance(y, Directory)
+    return same_entry(a, x, b, y, ("mtime",))
 
 
 def _history(image: Image, old: Image, new: Image, count: int) -> list[dict[str, Any]] | None:

@@ -14,7 +14,7 @@ from ocitool.errors import OcitoolError, UnsupportedError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import layertar, select
 from ocitool.images.changeset import Changeset, changeset, content_size, undecided
-from ocitool.images.draft import Documents
+from ocitool.images.draft import Documents, Piece
 from ocitool.images.image import Image, Layer
 from ocitool.images.indexing import Indexer
 from ocitool.images.tree import Directory, Tree
@@ -26,6 +26,7 @@ from ocitool.operations.dates import source_date, timestamp
 from ocitool.operations.listing import layer_of
 from ocitool.operations.reading import Reading
 from ocitool.operations.stacks import refuse_unreadable
+from ocitool.operations.supplies import images_of
 from ocitool.operations.writing import Writer, Writing, Written
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
@@ -70,37 +71,41 @@ class _Squasher:
         self._indexer: Indexer = reading.indexer()
 
     def squashed(self, image: Image) -> Documents:
+        image = self._writer.completed(image)
         kept = self._kept(image)
         merged = image.layers[kept:]
-        for layer in image.layers[:kept]:
+        if len(merged) < 2:
+            text = f"{image.where}: {len(merged)} of its {len(image.layers)} layers: nothing to squash"
+            self._task.notice("squash", text)
+            return drafts.finish(drafts.start(image, self._writer.pieces_as_asked(image)))
+        for layer in image.layers:
             refuse_unreadable(image, layer)
         for layer in merged:
-            _refuse(image, layer)
-        task = self._task
+            _refuse_foreign(image, layer)
         draft = drafts.start(image, self._writer.pieces(image._replace(layers=image.layers[:kept])))
-        if len(merged) < 2:
-            task.notice("squash", f"{image.where}: {len(merged)} of its {len(image.layers)} layers: nothing to squash")
-            draft = drafts.start(image, self._writer.pieces(image))
-            return drafts.finish(draft._replace(pieces=self._writer.converted(image, draft.pieces)))
         indexes = self._indexer.indexes(image, image.layers[:kept]) + self._indexer.outlines(image, merged)
-        lower, upper = Tree(indexes[:kept]), Tree(indexes)
-        if kept:
-            lower, upper = self._decided(image, lower, upper)
-        changes = changeset(lower, upper)
+        upper = Tree(self._decided(image, indexes, kept) if kept else indexes)
+        changes = changeset(Tree(upper.indexes[:kept]) if kept else None, upper)
         draft = draft._replace(pieces=self._writer.converted(image, draft.pieces))
-        piece = None
-        if changes or not kept:
-            try:
-                tar = layertar.tar(changes, image, upper, task, lowest=kept)
-                piece = self._writer.layer(tar, self._writer.new_codec(image), image, "squashed")
-            except OcitoolError as error:
-                raise error.at(image.where) from None
+        piece = self._layer(image, kept, changes, upper)
         draft = drafts.squashed(draft, len(image.layers), piece, _entry(merged, image))
-        epoch = source_date()
-        if epoch is not None:
+        if source_date() is not None:
             draft = drafts.configured(draft, {**draft.config, "created": timestamp()})
-        self._tell(image, kept, upper, changes, piece.size if piece is not None else 0)
+        self._tell(image, kept, upper, changes, piece)
         return drafts.finish(draft)
+
+    def _layer(self, image: Image, kept: int, changes: Changeset, upper: Tree) -> Piece | None:
+        """The new layer; None where the kept ones are all that is visible. The old ones are read in any case: what their
+        indexes say may never have been hashed."""
+        tar = layertar.tar(changes, image, upper, self._task, lowest=kept)
+        try:
+            if changes or not kept:
+                return self._writer.layer(tar, self._writer.new_codec(image), image, "squashed")
+            for _ in tar:
+                pass
+        except OcitoolError as error:
+            raise error.at(image.where) from None
+        return None
 
     def _kept(self, image: Image) -> int:
         """How many layers stay as they are."""
@@ -116,19 +121,20 @@ class _Squasher:
             return base_layers(image, found, self._task)
         return 0
 
-    def _decided(self, image: Image, lower: Tree, upper: Tree) -> tuple[Tree, Tree]:
-        """The trees with the contents known that decide whether a file is what the kept layers have there already."""
-        below, above = undecided(lower, upper)
-        wanted = [sorted({*above[n], *(below[n] if n < len(below) else ())}) for n in range(len(above))]
-        if not any(wanted):
-            return lower, upper
-        indexes: list[LayerIndex] = [
-            self._indexer.contents(layer, index, rows)
-            for layer, index, rows in zip(image.layers, upper.indexes, wanted, strict=True)
-        ]
-        return Tree(indexes[: len(below)]), Tree(indexes)
+    def _decided(self, image: Image, indexes: list[LayerIndex], kept: int) -> list[LayerIndex]:
+        """The indexes with the contents known that decide whether a file is what the kept layers have there already. Layers
+        that are listed twice share an index."""
+        below, above = undecided(Tree(indexes[:kept]), Tree(indexes))
+        wanted: dict[int, set[int]] = {}
+        for number, rows in (*enumerate(below), *enumerate(above)):
+            wanted.setdefault(id(indexes[number]), set()).update(rows)
+        known: dict[int, LayerIndex] = {}
+        for layer, index in zip(image.layers, indexes, strict=True):
+            if id(index) not in known:
+                known[id(index)] = self._indexer.contents(layer, index, sorted(wanted.get(id(index), ())))
+        return [known[id(index)] for index in indexes]
 
-    def _tell(self, image: Image, kept: int, upper: Tree, changes: Changeset, stored: int) -> None:
+    def _tell(self, image: Image, kept: int, upper: Tree, changes: Changeset, piece: Piece | None) -> None:
         held = sum(map(content_size, upper.indexes[kept:]))
         written = sum(entry.stored for layer, _, entry in changes.file_entries(upper) if layer >= kept)
         duplicate = _visible(upper, kept) - written if kept else 0
@@ -138,9 +144,10 @@ class _Squasher:
                 "platform": str(image.platform),
                 "from": kept,
                 "layers": len(image.layers) - kept,
+                "into": 0 if piece is None else 1,
                 "entries": len(changes),
                 "saved": {
-                    "stored": sum(layer.size for layer in image.layers[kept:]) - stored,
+                    "stored": sum(layer.size for layer in image.layers[kept:]) - (piece.size if piece is not None else 0),
                     "hidden": held - written - duplicate,
                     "duplicate": duplicate,
                 },
@@ -152,14 +159,13 @@ class _Squasher:
         """The images whose layers were shared until now: those that `--with` names, and the one that annotations name."""
         found: list[dict[str, Any]] = []
         for reference in self._writer.writing.supplies:
-            base = select.one(self._reading.open(reference, "layers"), None, like=image.platform)
-            shared = common_base(image, base)
+            shared = max((common_base(image, base) for base in images_of(self._reading.open(reference, "layers"))), default=0)
             if shared > kept:
                 size = sum(layer.size for layer in image.layers[kept:shared])
                 found.append({"image": reference, "layers": shared - kept, "size": size})
         annotations = image.manifest.annotations if image.manifest else {}
         named = annotations.get(BASE_NAME) or annotations.get(BASE_DIGEST)
-        if named and not found and self._extent.keep_base is None:
+        if named and not found and not kept:
             found.append({"image": named, "layers": None, "size": None})
         return found
 
@@ -171,9 +177,8 @@ def _visible(tree: Tree, lowest: int) -> int:
     return sum(index.entry(row).stored for index, row in rows if index.kinds[row] == Kind.FILE)
 
 
-def _refuse(image: Image, layer: Layer) -> None:
-    """Layers that cannot be read, or must not be passed on, are no part of a new one."""
-    refuse_unreadable(image, layer)
+def _refuse_foreign(image: Image, layer: Layer) -> None:
+    """A layer that must not be passed on is no part of a new one."""
     descriptor = image.manifest.layers[layer.number] if image.manifest else None
     if mediatypes.is_foreign(layer.media_type) or (descriptor is not None and descriptor.urls):
         text = "a foreign layer: its bytes are kept elsewhere and do not go into another one"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from ocitool.errors import OcitoolError, UnsupportedError
+from ocitool.blob import Blob
+from ocitool.digest import Digest
+from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError
 from ocitool.images.image import Image, Layer
 from ocitool.images.indexing import Indexer, readable
 from ocitool.images.tree import Tree
@@ -30,12 +32,33 @@ class Stack:
 
 
 def stacks(images: Sequence[Image], indexer: Indexer) -> list[Stack]:
-    """Each image with its indexes; all layers of all of them are read at once, equal ones once."""
+    """Each image with its indexes, and with the layers that it lacks and another one has. All layers are read at once, those of
+    one digest once, and where they are nearest. `FormatError` for an image whose layers and diff_ids do not align."""
+    there: dict[Digest | None, Blob] = {
+        layer.digest: layer.blob for image in images for layer in image.layers if layer.digest and layer.blob is not None
+    }
+    images = [
+        image._replace(layers=tuple(layer._replace(blob=layer.blob or there.get(layer.digest)) for layer in image.layers))
+        for image in images
+    ]
     for image in images:
+        if image.config.diff_ids and not image.aligned:
+            raise FormatError("layers and diff_ids do not align", image.where, hint="ocitool validate says more")
         for layer in image.layers:
             refuse_unreadable(image, layer)
-    found = iter(indexer.computed([(image, layer) for image in images for layer in image.layers]))
+    wanted = [(image, layer) for image in images for layer in image.layers]
+    nearest: dict[Digest | int, tuple[Image, Layer]] = {}
+    for number, (image, layer) in enumerate(wanted):
+        key = layer.digest or number
+        if key not in nearest or _is_remote(nearest[key][1]):
+            nearest[key] = image, layer
+    indexer.computed(list(nearest.values()))
+    found = iter(indexer.computed(wanted))
     return [Stack(image, [next(found) for _ in image.layers]) for image in images]
+
+
+def _is_remote(layer: Layer) -> bool:
+    return layer.blob is not None and layer.blob.remote
 
 
 def refuse_unreadable(image: Image, layer: Layer) -> None:
@@ -46,6 +69,9 @@ def refuse_unreadable(image: Image, layer: Layer) -> None:
         raise UnsupportedError("a foreign layer: its bytes are kept elsewhere", where)
     if descriptor is not None and layer.media_type and mediatypes.layer_codec(layer.media_type) is None:
         raise UnsupportedError(f"a layer of the type {layer.media_type} cannot be worked on", where)
+    if layer.blob is None:
+        hint = "the image was packed without it; --with names an image that has it"
+        raise NotFoundError(f"the layer {layer.digest or layer.number} is not here", where, hint=hint)
     try:
         readable(layer)
     except OcitoolError as error:

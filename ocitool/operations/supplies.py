@@ -86,7 +86,7 @@ class Supplies:
     def _by_diff_id(self) -> dict[Digest, tuple[Layer, str]]:
         found: dict[Digest, tuple[Layer, str]] = {}
         for opened in self._opened:
-            for image in _images(opened):
+            for image in images_of(opened):
                 for layer in image.layers:
                     if layer.diff_id is not None and layer.blob is not None:
                         found.setdefault(layer.diff_id, (layer, f"{image.where}: layer {layer.number}"))
@@ -111,7 +111,8 @@ def _named(blob: Blob, digest: Digest) -> Blob:
     return blob.named(digest) if isinstance(blob, FileBlob) else BytesBlob(blob.pread(blob.size, 0), digest)
 
 
-def _images(opened: Opened) -> Iterator[Image]:
+def images_of(opened: Opened) -> Iterator[Image]:
+    """All images of a source whose configurations are there."""
     for target in select.targets(opened):
         if target.image is not None:
             yield target.image

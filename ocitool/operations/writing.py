@@ -35,7 +35,7 @@ from ocitool.images.draft import Documents, Origin, Piece
 from ocitool.images.image import Image, Layer
 from ocitool.images.index import Referrer
 from ocitool.layers import codec as codecs
-from ocitool.operations.pieces import claimed, kept, unpacked
+from ocitool.operations.pieces import claimed, kept, lent, unpacked
 from ocitool.operations.reading import Reading
 from ocitool.operations.supplies import Supplies
 from ocitool.reference import full, is_bare
@@ -191,6 +191,25 @@ class Writer:
         return self._referrers[id(source)][1]
 
     # Layers
+
+    def completed(self, image: Image) -> Image:
+        """The image with layers that its source lacks, but the destination has, or what `--with` names."""
+        layers = [
+            layer._replace(blob=self._found(layer.digest, layer.size, None))
+            if layer.blob is None and layer.digest is not None
+            else layer
+            for layer in image.layers
+        ]
+        return image._replace(layers=tuple(layers))
+
+    def lent(self, image: Image, layer: Layer, lender: Image, other: Layer) -> Piece:
+        """A layer of another image for this one: its very blob. One that a docker archive holds has no stored form that anyone
+        could have: it is compressed as `layer` would be, for which it stands."""
+        assert other.blob is not None or other.digest is not None
+        if other.digest is None and self.codec(layer) != "none":
+            assert other.blob is not None
+            return self.layer(unpacked(other.blob, self.task), self.codec(layer), image, "reused")
+        return lent(image, lender, other, self.task)
 
     def pieces(self, image: Image) -> tuple[Piece, ...]:
         """The image's layers as they are; those of docker archives without digests are hashed, and what the archive states

@@ -9,6 +9,8 @@ field    a Debian bookworm with python3-numpy and an app: 5 layers, 8 history en
          field-c and field-d are field-a with a top layer that changes one small file, or adds one. Each as
          `docker save` wrote it (.tar) and as a layout with gzip layers; field-a as an OCI archive too.
          Needs root, network, mmdebstrap, dockerd, docker and skopeo.
+update   update-a and update-b, two builds of the same kind between which packages of the big layer were updated:
+         apt had the suite bookworm alone, then bookworm-updates and bookworm-security as well. Layouts. Needs the same.
 sparse   huge.tar, a `docker save` archive with one layer of 20 GiB, nearly all of it a hole.
 million  many-a and many-b, one layer of N entries each (default 1,000,000) of which 10 differ: .tar and
          gzip layout.
@@ -25,6 +27,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +37,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 GIB = 1 << 30
 HUGE = 20 * GIB
@@ -50,6 +54,10 @@ COPY app /srv/app
 ENV PYTHONPATH=/srv/vendor
 CMD ["python3", "/srv/app/main.py"]
 """
+
+UPDATED = DOCKERFILE.replace("RUN apt-get", "ARG SUITES\nRUN sed -i \"/$SUITES/!d\" /etc/apt/sources.list && apt-get")
+SUITES = {"update-a": " bookworm main", "update-b": " bookworm"}
+"""What lines of sources.list must hold to be kept: the one suite; all three."""
 
 
 def say(text: str) -> None:
@@ -129,11 +137,14 @@ def engine(home: Path) -> Iterator[dict[str, str]]:
             subprocess.run(["umount", str(mount)], capture_output=True)
 
 
-def field(work: Path, mirror: list[str]) -> None:
+@contextlib.contextmanager
+def builder(work: Path, kind: str, dockerfile: str, mirror: list[str]) -> Iterator[tuple[Path, Callable[..., None]]]:
+    """The context of the realistic image, its base made, and what builds and saves it as it is then; removes `kind`-*
+    first."""
     missing = [tool for tool in ("mmdebstrap", "dockerd", "docker", "skopeo") if not shutil.which(tool)]
     if missing or os.geteuid():
-        raise SystemExit(f"bench: the field image needs root and {' '.join(missing) or 'nothing else'}")
-    for old in work.glob("field-*"):
+        raise SystemExit(f"bench: the image {kind} needs root and {' '.join(missing) or 'nothing else'}")
+    for old in work.glob(f"{kind}-*"):
         shutil.rmtree(old) if old.is_dir() else old.unlink()
     home = Path(
         tempfile.mkdtemp(prefix="ocitool-bench-")
@@ -144,7 +155,7 @@ def field(work: Path, mirror: list[str]) -> None:
         context = home / "context"
         context.mkdir()
         app_files(context)
-        (context / "Dockerfile").write_text(DOCKERFILE)
+        (context / "Dockerfile").write_text(dockerfile)
         with engine(home) as env:
             run("docker", "import", home / "base.tar", "ocitool-bench-base", env=env)
 
@@ -154,36 +165,66 @@ def field(work: Path, mirror: list[str]) -> None:
                 run("docker", "save", "-o", work / f"{name}.tar", f"{name}:latest", env=env)
                 (work / f"{name}.tar").chmod(0o644)
 
-            build("field-a", "--no-cache")
-            with open(context / "app/settings.ini", "a") as settings:
-                settings.write("debug = no\n")
-            build("field-c")
-            (context / "app/settings.ini").write_text("[app]\nworkers = 2\n")
-            (context / "app/extra.py").write_text("EXTRA = 1\n")
-            build("field-d")
-            (context / "app/extra.py").unlink()
-            build("field-b", "--no-cache")
-        for name in ("field-a", "field-b", "field-c", "field-d"):
-            say(f"skopeo copy {name}")
-            archive, layout = work / f"{name}.tar", work / name
-            run("skopeo", "--insecure-policy", "copy", f"docker-archive:{archive}", f"oci:{layout}:latest")
-        run(
-            "skopeo",
-            "--insecure-policy",
-            "copy",
-            f"oci:{work}/field-a:latest",
-            f"oci-archive:{work}/field-a.oci.tar:latest",
-        )
+            yield context, build
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    with tarfile.open(
-        work / "field-a.tar"
-    ) as archive:  # the big layer alone, for the in-process benchmark of readers
+
+
+def as_layout(work: Path, name: str) -> None:
+    say(f"skopeo copy {name}")
+    run("skopeo", "--insecure-policy", "copy", f"docker-archive:{work}/{name}.tar", f"oci:{work}/{name}:latest")
+
+
+def field(work: Path, mirror: list[str]) -> None:
+    with builder(work, "field", DOCKERFILE, mirror) as (context, build):
+        build("field-a", "--no-cache")
+        with open(context / "app/settings.ini", "a") as settings:
+            settings.write("debug = no\n")
+        build("field-c")
+        (context / "app/settings.ini").write_text("[app]\nworkers = 2\n")
+        (context / "app/extra.py").write_text("EXTRA = 1\n")
+        build("field-d")
+        (context / "app/extra.py").unlink()
+        build("field-b", "--no-cache")
+    for name in ("field-a", "field-b", "field-c", "field-d"):
+        as_layout(work, name)
+    source, target = f"oci:{work}/field-a:latest", f"oci-archive:{work}/field-a.oci.tar:latest"
+    run("skopeo", "--insecure-policy", "copy", source, target)
+    # The big layer alone, for the in-process benchmark of readers.
+    with big_layer(work / "field-a.tar") as member, open(work / "field-a.layer.tar", "wb") as out:
+        shutil.copyfileobj(member, out, 1 << 20)
+
+
+@contextlib.contextmanager
+def big_layer(path: Path) -> Iterator[IO[bytes]]:
+    with tarfile.open(path) as archive:
         layers = [m for m in archive if m.isreg() and m.name.endswith("layer.tar")]
         member = archive.extractfile(max(layers, key=lambda m: m.size))
         assert member is not None
-        with open(work / "field-a.layer.tar", "wb") as out:
-            shutil.copyfileobj(member, out, 1 << 20)
+        yield member
+
+
+def update(work: Path, mirror: list[str]) -> None:
+    with builder(work, "update", UPDATED, mirror) as (_, build):
+        for name, suites in SUITES.items():
+            build(name, "--no-cache", "--build-arg", f"SUITES={suites}")
+    old, new = (packages(work / f"{name}.tar") for name in SUITES)
+    newer = [f"{name} {old[name]} -> {version}" for name, version in new.items() if old.get(name, version) != version]
+    if not newer:
+        raise SystemExit("bench: the mirror has no updates for the packages of update-a")
+    say(f"updated: {', '.join(newer)}")
+    for name in SUITES:
+        as_layout(work, name)
+        (work / f"{name}.tar").unlink()
+
+
+def packages(path: Path) -> dict[str, str]:
+    """The version of each package that is installed once the big layer of an archive is on."""
+    with big_layer(path) as layer, tarfile.open(fileobj=layer) as tar:
+        member = tar.extractfile("var/lib/dpkg/status")
+        assert member is not None
+        status = member.read().decode()
+    return dict(re.findall(r"^Package: (.+)\n(?:.+\n)*?Version: (.+)$", status, re.MULTILINE))
 
 
 # Archives made by code
@@ -347,6 +388,7 @@ def main() -> None:
     mirror = [args.mirror] if args.mirror else []
     recipes: dict[str, tuple[str, Callable[[], None]]] = {
         "field": ("1" + DOCKERFILE + args.mirror, lambda: field(work, mirror)),
+        "update": (f"1{UPDATED}{SUITES}{args.mirror}", lambda: update(work, mirror)),
         "sparse": (f"1 {HUGE}", lambda: sparse(work)),
         "million": (f"1 {args.entries}", lambda: million(work, args.entries)),
     }

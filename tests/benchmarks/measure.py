@@ -26,7 +26,7 @@ PATIENCE = (
 class Program:
     """One row. `cache`: "cold" has a fresh cache directory in each run, "warm" one that a run has filled, of `filled_by`
     where the program's own fills none. `{new}` in an argument is a path where nothing stands, in a directory that goes
-    after the run, unmeasured, as `before` is."""
+    after the run, unmeasured, as `before` is, and `after`, which gives what is wrong with what came out, or nothing."""
 
     name: str
     argv: tuple[str, ...]
@@ -34,6 +34,7 @@ class Program:
     expect: frozenset[int] = frozenset({0})
     env: Mapping[str, str] = field(default_factory=dict)
     before: Callable[[], None] | None = None
+    after: Callable[[], str] | None = None
     filled_by: tuple[str, ...] = ()
 
 
@@ -67,7 +68,8 @@ def once(program: Program, cache: Path, samples: Samples | None) -> str:
         program.before()
     new = Path(tempfile.mkdtemp(prefix="new-", dir=cache.parent))
     try:
-        return _once(program, cache, samples, str(new / "made"))
+        error = _once(program, cache, samples, str(new / "made"))
+        return error or (program.after() if program.after is not None else "")
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -132,12 +134,18 @@ def _cache(root: str, program: Program) -> Path:
 
 
 def table(
-    title: str, results: Mapping[str, Samples], entries: Mapping[str, int], codec: Mapping[str, str]
+    title: str,
+    results: Mapping[str, Samples],
+    entries: Mapping[str, int],
+    codec: Mapping[str, str],
+    columns: Mapping[str, Mapping[str, str]],
 ) -> str:
-    """Markdown. `entries`: how many a program went through; `codec`: whose cost is taken off first."""
+    """Markdown. `entries`: how many a program went through; `codec`: whose cost is taken off first; `columns`: more of them,
+    by heading and program."""
     heads = ["program", "runs", "wall s", "min s", "CPU s", "peak MB", "ratio"] + (
         ["us/entry CPU (wall)"] if entries else []
     )
+    heads += columns
     lines = [f"## {title}", "", "| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
     first: float | None = None
     for name, samples in results.items():
@@ -156,6 +164,7 @@ def table(
         ]
         if entries:
             row.append(_per_entry(name, results, entries, codec))
+        row += [texts.get(name, "") for texts in columns.values()]
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines) + "\n"
 

@@ -185,10 +185,17 @@ def test_history_and_diff_ids_align(ocitool: Run, layout: Path, tmp_path: Path) 
         assert [] == done(ocitool, "validate", str(tmp_path / str(first)))["findings"]
 
 
-def test_a_history_that_does_not_align_is_left_alone(ocitool: Run, tmp_path: Path) -> None:
+def test_a_history_that_does_not_align_gives_way_to_one_that_does(ocitool: Run, tmp_path: Path) -> None:
     write_layout(tmp_path / "src", [image(TARS, tag="app", history=HISTORY[:2])])
+    squashed(ocitool, tmp_path / "src", tmp_path / "out.tar", "--from", "1")
+    history = config_of(tmp_path / "out.tar")["history"]
+    assert ["the image stated no history", "layers 1 to 2 in one"] == [entry["comment"] for entry in history]
+
+
+def test_no_history_stays_none(ocitool: Run, tmp_path: Path) -> None:
+    write_layout(tmp_path / "src", [image(TARS, tag="app", history=None)])
     squashed(ocitool, tmp_path / "src", tmp_path / "out.tar")
-    assert HISTORY[:2] == config_of(tmp_path / "out.tar")["history"]
+    assert "history" not in config_of(tmp_path / "out.tar")
 
 
 def test_all_but_layers_and_history_is_as_it_was(ocitool: Run, tmp_path: Path) -> None:
@@ -358,6 +365,59 @@ def test_a_diff_id_that_is_not_the_layers_is_5(ocitool: Run, tmp_path: Path) -> 
     made = image(TARS, tag="app", rootfs={"type": "layers", "diff_ids": [sha256(t) for t in (LOWER, LOWER, UPPER)]})
     refused(5, ocitool("squash", bad(tmp_path, made), tmp_path / "out.tar"))
     assert no_output(tmp_path)
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip"])
+def test_layers_that_come_to_nothing_are_verified_too(ocitool: Run, tmp_path: Path, codec: str) -> None:
+    made = image([LOWER, LOWER, layer_tar([(".wh.nothing", b"")])], tag="app", codec=codec)
+    source = bad(tmp_path, made)
+    path = source / "blobs" / made.manifest["layers"][2]["digest"].replace(":", "/")
+    data = bytearray(path.read_bytes())
+    data[4 if codec == "gzip" else 1030] ^= 1  # gzip's time, or what stands behind the end
+    path.write_bytes(data)
+    refused(5, ocitool("squash", source, tmp_path / "out.tar", "--from", "1"))
+    assert no_output(tmp_path)
+
+
+def test_a_layer_that_is_listed_twice_is_told_the_same_from_the_cache(ocitool: Run, tmp_path: Path) -> None:
+    again = layer_tar([("f", b"1"), ("g", b"g")])
+    tars = [again, layer_tar([("f", b"1"), ("zz", b"z")]), again, layer_tar([("h", b"h")])]
+    write_layout(tmp_path / "src", [image(tars, tag="app", codec="none")])
+    cold = squashed(ocitool, tmp_path / "src", tmp_path / "cold.tar", "--from", "2", "--no-cache")
+    ocitool("unpack", "--as", "rootfs", tmp_path / "src", tmp_path / "root")
+    assert cold["images"] == squashed(ocitool, tmp_path / "src", tmp_path / "warm.tar", "--from", "2")["images"]
+
+
+def test_the_deepest_path_that_may_be_is_squashed(ocitool: Run, tmp_path: Path) -> None:
+    deep = "d/" * 1000
+    lower = layer_tar([(deep[: 2 * n], None) for n in range(1, 1001)])
+    tars = [lower, layer_tar([(deep + "a", b"a")]), layer_tar([(deep + "b", b"b")])]
+    write_layout(tmp_path / "src", [image(tars, tag="app")])
+    assert [["kept", "squashed"]] == [
+        [layer["origin"] for layer in one["layers"]]
+        for one in squashed(ocitool, tmp_path / "src", tmp_path / "out.tar", "--last", "2")["images"]
+    ]
+
+
+def test_with_names_a_store_of_several_images_too(ocitool: Run, layout: Path, tmp_path: Path) -> None:
+    images = [image([LOWER], tag="one"), image([LOWER, MIDDLE], tag="two"), image([UPPER], tag="three")]
+    write_layout(tmp_path / "store", images)
+    (told,) = squashed(ocitool, layout, tmp_path / "out.tar", "--with", tmp_path / "store")["details"]["squashed"]
+    assert [2] == [lost["layers"] for lost in told["lost"]]
+
+
+@pytest.mark.parametrize("words", [(), ("--from", "1")])
+def test_a_layer_that_the_source_lacks_comes_from_what_with_names(
+    ocitool: Run, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    made = image(TARS, tag="app")
+    source = write_layout(tmp_path / "src", [made])
+    write_layout(tmp_path / "more", [made])
+    whole = squashed(ocitool, source, tmp_path / "whole.tar", *words)
+    for layer in made.manifest["layers"]:
+        (source / "blobs" / layer["digest"].replace(":", "/")).unlink()
+    report = squashed(ocitool, source, tmp_path / "out.tar", *words, "--with", tmp_path / "more")
+    assert whole["images"] == report["images"]
 
 
 def test_a_missing_layer_is_3(ocitool: Run, tmp_path: Path) -> None:

@@ -85,6 +85,10 @@ def test_a_hard_link_to_nothing_that_is_hidden_later_is_no_matter() -> None:
     assert [] == listed(layer_tar([("a", "hard:b")]), layer_tar([(".wh.a", b"")]))
 
 
+def test_a_root_that_is_listed_is_listed_whatever_it_says() -> None:
+    assert [b"", b"a"] == listed(layer_tar([entry("", None, mtime=0), ("a", b"1")]))
+
+
 def test_a_directory_that_no_layer_lists_is_listed() -> None:
     assert [b"d", b"d/a"] == listed(layer_tar([("d/a", b"1")]))
 

@@ -38,7 +38,7 @@ class Conflicts:
             found: Any = rebase(str(place / "src"), bases, reading, Writing(f"oci:{place / 'out'}", dry_run=True))
         self.notices = [(notice.code, notice.text) for notice in found.notices]
         (told,) = found.details["rebased"]
-        conflicts = [(one["path"], one["base"], one["app"], one["layer"]) for one in told["conflicts"]]
+        conflicts = [("/" + one["path"].decode(), one["base"], one["app"], one["layer"]) for one in told["conflicts"]]
         assert sorted(path for path, *_ in conflicts) == [path for path, *_ in conflicts]
         assert len({path for path, *_ in conflicts}) == len(conflicts)
         assert bool(conflicts) == (["conflict"] == [code for code, _ in self.notices])
@@ -116,9 +116,9 @@ def test_two_kinds_at_one_path_are_a_conflict(theirs: Layer, mine: Layer, confli
     assert "/f" in conflicts.paths(theirs, mine)
 
 
-def test_a_conflict_is_told_once_with_the_lowest_own_layer_that_it_is_in(conflicts: Conflicts) -> None:
+def test_a_conflict_is_told_once_with_the_own_layer_that_decides(conflicts: Conflicts) -> None:
     mine: list[Layer] = [CHANGED_A, [("f", b"3")], [("f", b"4")]]
-    assert [("/f", "changed", "changed", 2)] == conflicts.all([[("f", b"2")], [("e/a", b"2")]], mine)
+    assert [("/f", "changed", "changed", 3)] == conflicts.all([[("f", b"2")], [("e/a", b"2")]], mine)
 
 
 def test_what_a_new_base_changed_and_changed_back_is_no_conflict(conflicts: Conflicts) -> None:
@@ -130,9 +130,6 @@ def test_the_first_three_paths_are_in_the_notice(conflicts: Conflicts) -> None:
     conflicts(every, [(name, b"3") for name in ("p", "q", "r", "s")])
     ((_, text),) = conflicts.notices
     assert "changed 4 paths: /p, /q, /r, ..." in text
-
-
-# DEFECT: these conflicts are not told.
 
 
 @pytest.mark.parametrize(
@@ -154,9 +151,6 @@ def test_a_conflict_is_told_whatever_way_a_directory_goes_or_is_reached(
     theirs: Layer, mine: Layer, path: str, conflicts: Conflicts
 ) -> None:
     assert path in conflicts.paths(theirs, mine)
-
-
-# DEFECT: these are told.
 
 
 @pytest.mark.parametrize(

@@ -616,7 +616,7 @@ _IMAGE = {"reference": "app.tar", "platform": "linux/arm64"}
 _BASE = {"image": "base.tar", "digest": None, "layers": 1}
 DETAILS = {
     "squash": {"squashed": [{
-        **_IMAGE, "from": 1, "layers": 2, "entries": 3, "saved": {"stored": -1, "hidden": 2, "duplicate": 0},
+        **_IMAGE, "from": 1, "layers": 2, "into": 1, "entries": 3, "saved": {"stored": -1, "hidden": 2, "duplicate": 0},
         "lost": [{"image": "debian:12", "layers": None, "size": None}],
     }]},
     "rebuild": {"rebuilt": [{
@@ -624,7 +624,7 @@ DETAILS = {
         "plans": [{"plan": "delta", "transfer": 1, "estimated": False}, {"plan": "as-is", "transfer": None, "estimated": True}],
         "layers": [{"index": 0, "match": "same", "old": {"image": "old.tar", "layer": 0}},
                    {"index": 1, "match": "changed", "old": None}],
-        "ignored": ["/a"], "stalePyc": [],
+        "ignored": [{"path": "/a"}], "equalPyc": [{"path": "/\ufffd", "pathBase64": "L/8="}], "stalePyc": [],
         "delta": {"against": "old.tar", "deltas": 1, "hidden": {
             "size": 1, "files": [{"path": "/a", "size": 1, "layer": 0, "kind": "removed"}],
         }},

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ocitool.images.compare import alike, differing
 from ocitool.images.image import Image, Layer
 from ocitool.images.indexing import Indexer
-from ocitool.images.tree import IMPLIED, Directory, Hidden, Node, Tree, ref_of
+from ocitool.images.tree import IMPLIED, Directory, Hidden, Node, Tree, both, ref_of
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.bases import common_base, key
@@ -150,7 +150,7 @@ class _Sides:
         if all(index.hashed == "all" for index in (*self._a, *self._b)):
             return
         wanted: tuple[dict[int, array[int]], dict[int, array[int]]] = ({}, {})
-        for path, x, y in self._both(self.before.root, self.after.root, b""):
+        for path, x, y in both(self.before, self.after):
             if x is None or y is None or isinstance(x, Directory) or isinstance(y, Directory) or not keep(path):
                 continue
             p, q = self.before.inode(x), self.after.inode(y)
@@ -180,7 +180,7 @@ class _Sides:
         keep: Callable[[bytes], bool],
     ) -> Iterator[FileChange]:
         """In the order of paths. `heirs`: which layer of the after image stands for a changed one of the before image."""
-        for path, x, y in self._both(self.before.root, self.after.root, b""):
+        for path, x, y in both(self.before, self.after):
             if not keep(path):
                 continue
             if x is None or y is None:
@@ -251,24 +251,3 @@ class _Sides:
                 content = index.content(row)
         links = () if isinstance(node, Directory) else tuple(tree.links(ref))
         return Side(tree.entry(ref), content, links, holder)
-
-    def _both(
-        self, a: Directory | None, b: Directory | None, prefix: bytes
-    ) -> Iterator[tuple[bytes, Node | None, Node | None]]:
-        """Every path of either tree with what stands there, the root first, parents before children."""
-        if not prefix and (ref_of(self.before.root) != IMPLIED or ref_of(self.after.root) != IMPLIED):
-            yield b"", self.before.root, self.after.root
-        stack: list[tuple[bytes, Node | None, Node | None]] = []
-
-        def push(x: Node | None, y: Node | None, at: bytes) -> None:
-            left = x.children if isinstance(x, Directory) else {}
-            right = y.children if isinstance(y, Directory) else {}
-            names = left.keys() | right.keys() if left.keys() != right.keys() else left.keys()
-            stack.extend((at + name, left.get(name), right.get(name)) for name in sorted(names, reverse=True))
-
-        push(a, b, prefix)
-        while stack:
-            path, x, y = stack.pop()
-            yield path, x, y
-            if isinstance(x, Directory) or isinstance(y, Directory):
-                push(x, y, path + b"/")

@@ -6,6 +6,7 @@ person must know is said. Layers are numbered as in the source throughout.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -28,7 +29,8 @@ from ocitool.operations.writing import Writer, Written
 from ocitool.task import Task
 
 CREATED_BY = "ocitool edit --rm"
-"""In the history, of a layer that a removal needs: where layers write through links that go."""
+"""In the history, of every removal, so that whoever combines the image with an older one knows of it; and of a layer that a
+removal needs: where layers write through links that go."""
 
 _NAMED = 20
 """Hard links and equal files that are named one by one."""
@@ -97,6 +99,8 @@ class Editor:
             numbers = [*(layer.number for layer in live), *new]
             plan, openers = addition(work.indexes, position, content.add, self._task, numbers)
             work.step(plan, Tree(work.indexes[: position + 1]), openers)
+        if content.remove and work.edits:
+            draft = drafts.noted(draft, self.record)
         for position, edit in sorted(work.edits.items()):
             if position >= len(live):
                 tar = write_new(edit.add, work.contents(position, self._task))
@@ -111,6 +115,12 @@ class Editor:
             piece = self._writer.layer(tar, self._writer.codec(layer), image, "rewritten")
             draft = drafts.replaced(draft, layer.number, piece)
         return draft
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The history entry of a removal. It does not repeat which paths went; it differs where they do."""
+        paths = hashlib.sha256(b"\0".join(sorted(self.content.remove))).hexdigest()
+        return {"created": timestamp(), "created_by": CREATED_BY, "comment": f"paths sha256:{paths[:16]}"}
 
     def settle(self) -> None:
         """`NotFoundError` for a path that no image of all that were edited carries."""

@@ -12,19 +12,19 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from ocitool.digest import Digest
-from ocitool.errors import LimitError, NotFoundError, OcitoolError, UsageError
+from ocitool.errors import LimitError, NotFoundError, OcitoolError, UnsafeError, UsageError
 from ocitool.globs import matcher
 from ocitool.images import draft as drafts
 from ocitool.images import layertar, select
 from ocitool.images.changeset import Changeset, Ignored, changeset
 from ocitool.images.draft import Documents, Draft, Piece
 from ocitool.images.image import Image, Layer
-from ocitool.images.tree import Tree
 from ocitool.layers.scan import scan
-from ocitool.operations import pieces, revising
+from ocitool.operations import revising
 from ocitool.operations.reading import Reading
+from ocitool.operations.rebuild.bytecode import settled, stale
 from ocitool.operations.rebuild.matching import Match, match
-from ocitool.operations.rebuild.sameness import Differences, differences, same, shipped, taken_out
+from ocitool.operations.rebuild.sameness import Shipped, ignored_differences, same, shipped, undoes_removal
 from ocitool.operations.stacks import Stack, stacks
 from ocitool.operations.writing import Writer, Writing, Written
 from ocitool.task import Task
@@ -83,43 +83,68 @@ class _Rebuilder:
         self._opened = [(one, reading.open(one, "layers")) for one in question.against]
 
     def rebuilt(self, image: Image) -> Documents:
-        draft = drafts.start(image, self._writer.pieces(image))
-        names, images = [], []
-        for name, opened in self._opened:
-            try:
-                images.append(select.one(opened, None, like=image.platform))
-            except NotFoundError:
-                if len(self._opened) == 1:
-                    raise
-                continue  # another of them may have this platform
-            names.append(name)
-        new, *olds = stacks([image, *images], self._indexer)
+        names, images = self._olds(image)
+        wanted, *olds = stacks([self._writer.completed(image), *images], self._indexer)
+        draft = drafts.start(wanted.image, self._writer.pieces(wanted.image))
+        new, compiled = (wanted, ()) if self._question.times else settled(wanted, olds)
         have = _Have(olds)
-        matches = match(new, olds, times=self._question.times, ignored=self._ignored)
-        reused = self._verified(new, matches)
-        remade = self._reuse(draft, new, reused)
-        deltas = [(self._changes(old, new), old, name) for old, name in zip(olds, names, strict=True)]
-        fitting = [one for one in deltas if len(one[1].layers) < drafts.MOST_LAYERS]
-        best = min(fitting, key=lambda one: _estimate(one[0], new), default=None)
-        costs = Costs(have.owed(draft), have.owed(remade), _estimate(best[0], new) if best else None)
+        matches = self._verified(new, match(new, olds, times=self._question.times, ignored=self._ignored))
+        draft = have.marked(draft)
+        remade = self._reuse(draft, new, matches)
+        draft, remade = (one._replace(pieces=self._writer.converted(image, one.pieces)) for one in (draft, remade))
+        best = self._best(new, olds, names)
+        costs = Costs(have.owed(draft), have.owed(remade), _estimate(best.changes, new) if best else None)
         plan = self._question.plan
         if plan == "auto":
             plan = "reuse" if costs.reuse < costs.as_is else "as-is"
-        told: dict[str, Any] = {"reference": image.where, "platform": str(image.platform), "against": names}
-        told["plan"] = plan
-        made = new.tree
+        told: dict[str, Any] = {"reference": image.where, "platform": str(image.platform), "against": names, "plan": plan}
+        told["delta"] = None
+        made = wanted
         if plan == "reuse":
-            draft, made = remade, _tree(new, reused)
+            draft, made = remade, _chosen(wanted, matches)
         elif plan == "delta":
             if best is None:
-                raise LimitError(f"the old image has {drafts.MOST_LAYERS} layers, and Docker takes no more", names[0])
-            changes, old, name = best
-            draft, made, told["delta"] = self._delta(draft, new, old, name, changes)
+                raise LimitError(f"a delta on {drafts.MOST_LAYERS} layers is more than Docker takes", names[0])
+            draft, made, told["delta"] = self._delta(draft, new, best)
             costs = costs._replace(delta=have.owed(draft))
-        found = differences(made, new, times=self._question.times, ignored=self._ignored)
+        differ = ignored_differences(made.tree, wanted.tree, times=self._question.times, ignored=self._ignored)
+        told["ignored"] = self._named("ignored", f"{_count(len(differ), 'ignored path')} not as in it", image, differ)
+        what = f"{_count(len(compiled), '.pyc file')} equal but for the time of the source"
+        told["equalPyc"] = self._named("pyc", what, image, compiled)
+        late = stale(made, wanted)
+        what = f"{_count(len(late), '.pyc file')} with another time than the source has now"
+        told["stalePyc"] = self._named("stale-pyc", what, image, late)
+        told["plans"] = [
+            {"plan": "as-is", "transfer": costs.as_is, "estimated": False},
+            {"plan": "reuse", "transfer": costs.reuse, "estimated": False},
+            {"plan": "delta", "transfer": costs.delta, "estimated": costs.delta is not None and plan != "delta"},
+        ]
         labels = dict(zip(map(id, olds), names, strict=True))
-        self._tell(told, costs, plan, reused if plan == "reuse" else matches, labels, found)
-        return drafts.finish(draft._replace(pieces=self._writer.converted(image, draft.pieces)))
+        told["layers"] = [
+            {
+                "index": number,
+                "match": one.how,
+                "old": {"image": labels[id(one.old)], "layer": one.layer.number} if one.old and one.layer else None,
+            }
+            for number, one in enumerate(matches)
+        ]
+        self.told.append(told)
+        return drafts.finish(draft)
+
+    def _olds(self, image: Image) -> tuple[list[str], list[Image]]:
+        """The old images of this one's platform; that some of several lack it is no matter."""
+        names, images = [], []
+        missing: NotFoundError | None = None
+        for name, opened in self._opened:
+            select.targets(opened)  # raises where nothing of that name is there
+            try:
+                images.append(select.one(opened, None, like=image.platform))
+                names.append(name)
+            except NotFoundError as error:
+                missing = error
+        if not images and missing is not None:
+            raise missing
+        return names, images
 
     # Reuse
 
@@ -138,7 +163,7 @@ class _Rebuilder:
     def _is_right(self, new: Stack, matches: Sequence[Match]) -> bool:
         if all(one.how != "equal" for one in matches):
             return True  # the very tars
-        return same(_tree(new, matches), new.tree, times=self._question.times, ignored=self._ignored)
+        return same(_chosen(new, matches).tree, new.tree, times=self._question.times, ignored=self._ignored)
 
     def _reuse(self, draft: Draft, new: Stack, matches: Sequence[Match]) -> Draft:
         for number, found in enumerate(matches):
@@ -149,44 +174,47 @@ class _Rebuilder:
         return draft
 
     def _piece(self, image: Image, like: Layer, old: Stack, layer: Layer) -> Piece:
-        """A layer of an old image for this one: its very blob. One that a docker archive holds has no stored form that anyone
-        could have: it is compressed as the layer that it stands for."""
-        diff_id = old.indexes[layer.number].diff_id
-        assert layer.blob is not None
-        if layer.digest is None and self._writer.codec(like) != "none":
-            tar = pieces.unpacked(layer.blob, self._task)
-            made = self._writer.layer(tar, self._writer.codec(like), image, "reused")
-            return made._replace(diff_id=diff_id)
-        return pieces.lent(image, old.image, layer, self._task)._replace(diff_id=diff_id)
+        return self._writer.lent(image, like, old.image, layer)._replace(diff_id=old.indexes[layer.number].diff_id)
 
     # Delta
 
-    def _changes(self, old: Stack, new: Stack) -> Changeset:
-        return changeset(old.tree, new.tree, times=self._question.times, ignored=self._ignored)
+    def _best(self, new: Stack, olds: Sequence[Stack], names: Sequence[str]) -> _Base | None:
+        """The old image with the smallest delta; None where none can have one."""
+        found = []
+        for name, old in zip(names, olds, strict=True):
+            try:
+                changes = changeset(old.tree, new.tree, times=self._question.times, ignored=self._ignored)
+            except UnsafeError:
+                if self._question.plan == "delta":
+                    raise
+                continue
+            if len(old.layers) < drafts.MOST_LAYERS or not changes:
+                found.append(_Base(name, old, changes))
+        return min(found, key=lambda one: _estimate(one.changes, new), default=None)
 
-    def _delta(
-        self, draft: Draft, new: Stack, old: Stack, name: str, changes: Changeset
-    ) -> tuple[Draft, Tree, dict[str, Any]]:
+    def _delta(self, draft: Draft, new: Stack, base: _Base) -> tuple[Draft, Stack, dict[str, Any]]:
         """All layers of the old image, and one more."""
-        image = draft.image
-        secret = taken_out(old, new)
-        if secret is not None:
-            number, path = secret
+        image, old = draft.image, base.old
+        hidden = shipped(old, new, self._ignored)
+        if hidden and undoes_removal(old.image, image):
+            count, first = _count(len(hidden), "file"), _shown(hidden[0].path)
             raise UsageError(
-                f"layer {number} of it holds {_shown(path)}, which was taken out of the same layer of {image.where}: a delta "
-                "would pass it on", name, hint="--plan reuse leaves it behind",
+                f"files were taken out of {image.where}, or it does not say whether: a delta would pass on {count} that it no "
+                f"longer has, first {first}", base.name, hint="--plan reuse leaves them behind",
             )  # fmt: skip
         made = [self._piece(image, layer, old, layer) for layer in old.layers]
-        tree = old.tree
-        if changes:
-            piece = self._layer(image, new, changes)
+        stack = old
+        if base.changes:
+            piece = self._layer(image, new, base.changes)
             made.append(piece)
             assert piece.blob is not None
-            tree = Tree([*old.indexes, scan(piece.blob, self._task)])
-        if not same(tree, new.tree, times=self._question.times, ignored=self._ignored):
+            layer = Layer(len(old.layers), piece.blob, piece.digest, piece.diff_id, piece.size, piece.media_type, None, None)
+            layers = (*old.layers, layer)
+            stack = Stack(old.image._replace(layers=layers), [*old.indexes, scan(piece.blob, self._task)])
+        if not same(stack.tree, new.tree, times=self._question.times, ignored=self._ignored):
             raise RuntimeError("the delta does not give the file system that was wanted")
-        draft = drafts.layered(draft, made, _history(old, image, bool(changes)))
-        return draft, tree, self._hidden(old, new, name, image)
+        draft = drafts.layered(draft, made, _history(old, image, bool(base.changes)))
+        return draft, stack, self._hidden(base, hidden, image)
 
     def _layer(self, image: Image, new: Stack, changes: Changeset) -> Piece:
         try:
@@ -196,57 +224,40 @@ class _Rebuilder:
         except OcitoolError as error:
             raise error.at(image.where) from None
 
-    def _hidden(self, old: Stack, new: Stack, name: str, image: Image) -> dict[str, Any]:
+    def _hidden(self, base: _Base, found: Sequence[Shipped], image: Image) -> dict[str, Any]:
         """What a delta ships although nobody sees it, and whether there are many of them by now."""
-        found = shipped(old, new, self._ignored)
         size = sum(one.size for one in found)
-        if found:
-            some = ", ".join(_shown(one.path) for one in found[:3])
-            text = f"{image.where}: ships {len(found)} files ({size} bytes) of {name} that the new image does not have: {some}"
-            self._task.notice("hidden", text + (", ..." if len(found) > 3 else ""))
-        before = [n for n, layer in enumerate(old.layers) if layer.created_by == CREATED_BY]
-        if len(before) + 1 >= _CHAIN:
-            text = f"{len(before) + 1} deltas in a row; ocitool squash --from {before[0]} makes one layer of them"
+        what = f"{_count(len(found), 'file')} ({size} bytes) of {base.name} passed on that it does not have"
+        self._named("hidden", what, image, [one.path for one in found])
+        row = 0  # deltas right below this one
+        while row < len(base.old.layers) and base.old.layers[-1 - row].created_by == CREATED_BY:
+            row += 1
+        if row + 1 >= _CHAIN:
+            text = f"{row + 1} deltas in a row; ocitool squash --from {len(base.old.layers) - row} makes one layer of them"
             self._task.notice("chain", f"{image.where}: {text}")
         return {
-            "against": name,
-            "deltas": len(before) + 1,
+            "against": base.name,
+            "deltas": row + 1,
             "hidden": {
                 "size": size,
-                "files": [{"path": _shown(one.path), "size": one.size, "layer": one.layer, "kind": one.kind} for one in found],
+                "files": [{"path": one.path, "size": one.size, "layer": one.layer, "kind": one.kind} for one in found],
             },
         }
 
-    # Telling
+    def _named(self, code: str, what: str, image: Image, paths: Sequence[bytes]) -> list[dict[str, bytes]]:
+        """Paths for the report, and a notice that there are any."""
+        if paths:
+            some = ", ".join(map(_shown, paths[:3])) + (", ..." if len(paths) > 3 else "")
+            self._task.notice(code, f"{image.where}: {what}: {some}")
+        return [{"path": path} for path in paths]
 
-    def _tell(
-        self, told: dict[str, Any], costs: Costs, plan: Plan, matches: Sequence[Match], names: Mapping[int, str],
-        found: Differences,
-    ) -> None:  # fmt: skip
-        where = told["reference"]
-        if found.ignored:
-            some = ", ".join(map(_shown, found.ignored[:3])) + (", ..." if len(found.ignored) > 3 else "")
-            self._task.notice("ignored", f"{where}: {len(found.ignored)} ignored paths are not as in it: {some}")
-        if found.stale:
-            some = ", ".join(map(_shown, found.stale[:3])) + (", ..." if len(found.stale) > 3 else "")
-            self._task.notice("pyc", f"{where}: {len(found.stale)} .pyc files embed another time than their source has: {some}")
-        told["plans"] = [
-            {"plan": "as-is", "transfer": costs.as_is, "estimated": False},
-            {"plan": "reuse", "transfer": costs.reuse, "estimated": False},
-            {"plan": "delta", "transfer": costs.delta, "estimated": costs.delta is not None and plan != "delta"},
-        ]
-        told["layers"] = [
-            {
-                "index": number,
-                "match": one.how,
-                "old": {"image": names[id(one.old)], "layer": one.layer.number} if one.old and one.layer else None,
-            }
-            for number, one in enumerate(matches)
-        ]
-        told["ignored"] = [_shown(path) for path in found.ignored]
-        told["stalePyc"] = [_shown(path) for path in found.stale]
-        told.setdefault("delta", None)
-        self.told.append(told)
+
+class _Base(NamedTuple):
+    """An old image for a delta, and what the delta says on it."""
+
+    name: str
+    old: Stack
+    changes: Changeset
 
 
 class _Have:
@@ -262,6 +273,14 @@ class _Have:
                 else:
                     self._diff_ids.add(index.diff_id)
 
+    def marked(self, draft: Draft) -> Draft:
+        """With the layers that are there told as such: they stay whatever is asked for the others."""
+        return draft._replace(
+            pieces=tuple(
+                piece._replace(origin="reused") if piece.digest in self._digests else piece for piece in draft.pieces
+            )
+        )
+
     def owed(self, draft: Draft) -> int:
         """Bytes of a draft's layers beyond that, each once."""
         missing = {
@@ -272,14 +291,17 @@ class _Have:
         return sum(missing.values())
 
 
-def _tree(new: Stack, matches: Sequence[Match]) -> Tree:
-    """The file system of the layers that were chosen."""
-    return Tree(
-        [
-            one.old.indexes[one.layer.number] if one.old is not None and one.layer is not None else new.indexes[number]
-            for number, one in enumerate(matches)
-        ]
-    )
+def _chosen(new: Stack, matches: Sequence[Match]) -> Stack:
+    """The new image with the old layers that were chosen."""
+    layers, indexes = [], []
+    for number, found in enumerate(matches):
+        if found.old is not None and found.layer is not None:
+            layers.append(found.layer)
+            indexes.append(found.old.indexes[found.layer.number])
+        else:
+            layers.append(new.layers[number])
+            indexes.append(new.indexes[number])
+    return Stack(new.image._replace(layers=tuple(layers)), indexes)
 
 
 def _estimate(changes: Changeset, new: Stack) -> int:
@@ -297,6 +319,10 @@ def _history(old: Stack, image: Image, layer: bool) -> list[dict[str, Any]]:
     created = {"created": image.config.created} if image.config.created else {}
     delta = {**created, "created_by": CREATED_BY} | ({} if layer else {"empty_layer": True})
     return [*drafts.history_of(old.image), delta, *({**entry, "empty_layer": True} for entry in mine)]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _shown(path: bytes) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from ocitool.digest import Digest
 from ocitool.images.changeset import Ignored
 from ocitool.images.compare import compare
 from ocitool.images.image import Layer
@@ -29,32 +30,32 @@ class Match(NamedTuple):
 def match(new: Stack, olds: Sequence[Stack], *, times: bool, ignored: Ignored | None) -> list[Match]:
     """For each layer of the new image, lowest first. The same blob goes before the same tar, that before equal entries, a
     layer in the same place before others."""
-    shapes: dict[int, list[tuple[Stack, Layer]]] = {}
+    shapes: dict[int | None, list[tuple[Stack, Layer]]] = {}
+    tars: dict[Digest | None, list[tuple[Stack, Layer]]] = {}
     for old in olds:
-        for layer in old.layers:
-            shapes.setdefault(_shape(old.indexes[layer.number], ignored), []).append((old, layer))
-    return [_same(new, number, olds) or _equal(new, number, shapes, times, ignored) for number in range(len(new.layers))]
+        for layer, index in zip(old.layers, old.indexes, strict=True):
+            shapes.setdefault(_shape(index, ignored), []).append((old, layer))
+            tars.setdefault(index.diff_id, []).append((old, layer))
+    return [_same(new, number, tars) or _equal(new, number, shapes, times, ignored) for number in range(len(new.layers))]
 
 
-def _same(new: Stack, number: int, olds: Sequence[Stack]) -> Match | None:
-    layer, index = new.layers[number], new.indexes[number]
-    found = [
-        (other.digest is None or other.digest != layer.digest, other.number != number, at, other.number)
-        for at, old in enumerate(olds)
-        for other in old.layers
-        if old.indexes[other.number].diff_id == index.diff_id
-    ]
+def _same(new: Stack, number: int, tars: Mapping[Digest | None, Sequence[tuple[Stack, Layer]]]) -> Match | None:
+    layer = new.layers[number]
+    found = tars.get(new.indexes[number].diff_id)
     if not found:
         return None
-    _, _, at, which = min(found)
-    return Match("same", olds[at], olds[at].layers[which])
+    old, other = min(
+        found, key=lambda one: (one[1].digest is None or one[1].digest != layer.digest, one[1].number != number)
+    )
+    return Match("same", old, other)
 
 
 def _equal(
-    new: Stack, number: int, shapes: Mapping[int, Sequence[tuple[Stack, Layer]]], times: bool, ignored: Ignored | None
+    new: Stack, number: int, shapes: Mapping[int | None, Sequence[tuple[Stack, Layer]]], times: bool, ignored: Ignored | None
 ) -> Match:
     index = new.indexes[number]
-    candidates = shapes.get(_shape(index, ignored), ())
+    shape = _shape(index, ignored)
+    candidates = shapes.get(shape, ()) if shape is not None else ()
     for old, layer in sorted(candidates, key=lambda one: one[1].number != number):
         changes = compare(old.indexes[layer.number], index, () if times else ("mtime",))
         if all(ignored is not None and ignored(change.path) for change in changes):
@@ -62,7 +63,14 @@ def _equal(
     return Match("changed")
 
 
-def _shape(index: LayerIndex, ignored: Ignored | None) -> int:
-    """Paths and kinds in any order as one number: layers of equal entries have equal shapes."""
-    listed = set(zip(index.paths, index.kinds, strict=True))
-    return hash(frozenset(listed if ignored is None else (one for one in listed if not ignored(one[0]))))
+def _shape(index: LayerIndex, ignored: Ignored | None) -> int | None:
+    """Paths, kinds, contents and links in any order as one number: layers of equal entries have equal shapes, and few others
+    do. None for a layer that lists a path twice: what it does depends on the order."""
+    view = memoryview(index.contents)
+    listed = {
+        (path, kind, link, bytes(view[32 * row : 32 * row + 32]))
+        for row, (path, kind, link) in enumerate(zip(index.paths, index.kinds, index.links, strict=True))
+        if ignored is None or not ignored(path)
+    }
+    once = len(set(zip(index.paths, index.kinds, strict=True))) == len(index)
+    return hash(frozenset(listed)) if once else None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ocitool.operations.writing import Written, WrittenImage
-from ocitool.report.json.fields import clean, notice_list, platform_fields, text
+from ocitool.report.json.fields import clean, notice_list, path_fields, platform_fields, text
 
 
 def written(result: Written) -> Iterator[str]:
@@ -27,10 +27,19 @@ def written(result: Written) -> Iterator[str]:
                 "lent": result.lent,
             },
             "engines": list(result.engines),
-            "details": clean(dict(result.details)) if result.details is not None else None,
+            "details": _details(dict(result.details)) if result.details is not None else None,
             "notices": notice_list(result.notices),
         }
     )
+
+
+def _details(value: Any) -> Any:
+    """What one command tells, where a path is its bytes."""
+    if isinstance(value, dict):
+        path = value.get("path")
+        fields = path_fields(path) if isinstance(path, bytes) else {}
+        return {**fields, **{key: _details(item) for key, item in value.items() if key not in fields}}
+    return [_details(item) for item in value] if isinstance(value, list | tuple) else clean(value)
 
 
 def _image(image: WrittenImage) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ocitool.operations.writing import Written, WrittenImage
 from ocitool.report.escape import human, shown
-from ocitool.report.text.parts import columns, count_of
+from ocitool.report.text.parts import columns, count_of, shown_path
 
 _ORDER = ("kept", "reused", "rewritten", "squashed", "new")
 
@@ -76,7 +76,8 @@ def _squashed(details: Mapping[str, Any]) -> Iterator[str]:
         files = f"{human(saved['hidden'])} of hidden and {human(saved['duplicate'])} of duplicate files, unpacked"
         stored = saved["stored"]
         less = f"{human(stored)} less" if stored >= 0 else f"{human(-stored)} more"
-        yield f"{image['layers']} layers are one now{of}: {less} stored; {files}, no longer ship"
+        now = "are one now" if image["into"] else "are gone: what stays shows all that they did"
+        yield f"{image['layers']} layers {now}{of}: {less} stored; {files}, no longer ship"
         for lost in image["lost"]:
             what = "layers" if lost["layers"] is None else f"{count_of(lost['layers'], 'layer')}, {human(lost['size'])},"
             yield f"no longer shared with {shown(lost['image'])}: its {what} are in the new one; --keep-base keeps them"
@@ -97,12 +98,12 @@ def _rebuilt(details: Mapping[str, Any]) -> Iterator[str]:
         told = (("same", "same"), ("equal", "equal but for times or ignored paths"), ("changed", "changed"))
         yield "layers: " + ", ".join(f"{counts[how]} {text}" for how, text in told if counts[how])
         if image["ignored"]:
-            yield f"{count_of(len(image['ignored']), 'ignored path')} differ from the new image's"
+            yield f"not as in the new image: {count_of(len(image['ignored']), 'ignored path')}"
         delta = image["delta"]
         if delta is not None and delta["hidden"]["files"]:
             hidden = delta["hidden"]
             yield f"ships {count_of(len(hidden['files']), 'file')} ({human(hidden['size'])}) that the new image does not have:"
-            yield from _some([(human(one["size"]), shown(one["path"]), one["kind"]) for one in hidden["files"]])
+            yield from _some([(human(one["size"]), shown_path(one["path"]), one["kind"]) for one in hidden["files"]])
 
 
 def _rebased(details: Mapping[str, Any]) -> Iterator[str]:
@@ -110,11 +111,11 @@ def _rebased(details: Mapping[str, Any]) -> Iterator[str]:
     for image in details["rebased"]:
         old, new = image["oldBase"], image["newBase"]
         of = f" ({shown(image['platform'])})" if len(details["rebased"]) > 1 else ""
-        layers = f"{count_of(old['layers'], 'layer')} of {shown(old['image'])} are {new['layers']} of {shown(new['image'])} now"
-        yield layers + of
+        yield f"base: {count_of(old['layers'], 'layer')} of {shown(old['image'])} before{of}"
+        yield f"      {count_of(new['layers'], 'layer')} of {shown(new['image'])} now"
         if image["conflicts"]:
             yield f"{count_of(len(image['conflicts']), 'path')} changed by the new base and by the image, whose own counts:"
-            rows = [(shown(one["path"]), f"base: {one['base']}", f"image: {one['app']}") for one in image["conflicts"]]
+            rows = [(shown_path(one["path"]), f"base: {one['base']}", f"image: {one['app']}") for one in image["conflicts"]]
             yield from _some(rows)
         if image["settings"]:
             yield f"settings of both, of which the image's count: {', '.join(map(shown, image['settings']))}"

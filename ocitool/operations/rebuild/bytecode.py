@@ -1,0 +1,148 @@
+"""Python's compiled files, which embed the time of their source: where times do not count, neither does that.
+
+Source: PEP 552 (bytes 4 to 8 are flags, 0 for a file that is checked by time; 8 to 12 are then its source's mtime in seconds)
+and PEP 3147 (where the source stands).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ocitool.errors import IntegrityError
+from ocitool.images.compare import differing
+from ocitool.images.tree import Directory, Tree, node_at
+from ocitool.layers.entry import Kind
+from ocitool.layers.scan import open_contents
+from ocitool.operations.stacks import Stack
+
+_SUFFIX, _CACHE = b".pyc", b"__pycache__"
+_HEADER, _LARGEST = 16, 8 << 20
+
+
+class Settled(NamedTuple):
+    """`stack`: the new image's, in which the .pyc files of `paths` count as the old ones."""
+
+    stack: Stack
+    paths: tuple[bytes, ...]
+
+
+def settled(new: Stack, olds: Sequence[Stack]) -> Settled:
+    """A .pyc counts as the old one where it differs in nothing but the embedded time of its source, and that source in nothing
+    but its time: the old pair is as good as the new one."""
+    paths: set[bytes] = set()
+    for old in olds:
+        pairs = dict(_pairs(new.tree, old.tree))
+        mine = _compiled(new, {path: ref for path, (ref, _) in pairs.items()})
+        theirs = _compiled(old, {path: ref for path, (_, ref) in pairs.items()})
+        known: dict[int, list[tuple[int, bytes]]] = {}
+        for path, (ref, other) in pairs.items():
+            a, b = mine[path], theirs[path]
+            times = _seconds(new.tree, source_of(path)), _seconds(old.tree, source_of(path))
+            content = old.indexes[Tree.layer(other)].content(Tree.row(other))
+            if a.rest == b.rest and content is not None and (a.embedded, b.embedded) == times:
+                known.setdefault(Tree.layer(ref), []).append((Tree.row(ref), content))
+                paths.add(path)
+        if known:
+            indexes = [
+                index.with_contents(known[layer]) if layer in known else index for layer, index in enumerate(new.indexes)
+            ]
+            new = Stack(new.image, indexes)
+    return Settled(new, tuple(sorted(paths)))
+
+
+def _pairs(new: Tree, old: Tree) -> Iterator[tuple[bytes, tuple[int, int]]]:
+    """The .pyc files of both trees that may be such: of equal size and attributes, and with such a source."""
+    for path, node in new.walk():
+        if not path.endswith(_SUFFIX) or isinstance(node, Directory):
+            continue
+        other = node_at(old, path)
+        if other is None or isinstance(other, Directory):
+            continue
+        ref, theirs = new.inode(node), old.inode(other)
+        a, b = new.entry(ref), old.entry(theirs)
+        alike = not differing(a, b, True, ("mtime",)) and a.size == b.size and _HEADER <= a.size <= _LARGEST
+        if a.kind == Kind.FILE and alike and _content(new, ref) != _content(old, theirs) and _same_source(new, old, path):
+            yield path, (ref, theirs)
+
+
+def _same_source(new: Tree, old: Tree, path: bytes) -> bool:
+    mine, other = (node_at(tree, source_of(path)) for tree in (new, old))
+    if mine is None or other is None or isinstance(mine, Directory) or isinstance(other, Directory):
+        return False
+    a, b = new.inode(mine), old.inode(other)
+    same = _content(new, a) == _content(old, b)
+    return new.entry(a).kind == Kind.FILE and not differing(new.entry(a), old.entry(b), same, ("mtime",))
+
+
+def stale(made: Stack, wanted: Stack) -> tuple[bytes, ...]:
+    """The .pyc files of what was made that embed another time than their source has there: Python will not use them. Only what
+    is not as it was wanted is looked at."""
+    doubtful = {}
+    for path, node in made.tree.walk():
+        if not path.endswith(_SUFFIX) or isinstance(node, Directory):
+            continue
+        ref, source = made.tree.inode(node), source_of(path)
+        other = node_at(wanted.tree, path)
+        same = other is not None and not isinstance(other, Directory)
+        same = same and _content(made.tree, ref) == _content(wanted.tree, wanted.tree.inode(other))  # type: ignore[arg-type]
+        if same and _seconds(made.tree, source) == _seconds(wanted.tree, source):
+            continue
+        entry = made.tree.entry(ref)
+        if entry.kind == Kind.FILE and _HEADER <= entry.size <= _LARGEST and _seconds(made.tree, source) is not None:
+            doubtful[path] = ref
+    found = _compiled(made, doubtful)
+    return tuple(
+        path for path in sorted(found) if found[path].embedded not in (None, _seconds(made.tree, source_of(path)))
+    )
+
+
+class _Compiled(NamedTuple):
+    """`embedded`: the time, None for a file that is not checked by time; `rest`: a digest of all but that."""
+
+    embedded: int | None
+    rest: bytes
+
+
+def _compiled(stack: Stack, refs: dict[bytes, int]) -> dict[bytes, _Compiled]:
+    """What the .pyc files at these paths hold. A layer is read once for all of its files."""
+    layers: dict[int, list[tuple[bytes, int]]] = {}
+    for path, ref in refs.items():
+        layers.setdefault(Tree.layer(ref), []).append((path, Tree.row(ref)))
+    found = {}
+    for number, files in layers.items():
+        index, blob = stack.indexes[number], stack.layers[number].blob
+        assert blob is not None
+        files.sort(key=lambda one: index.offsets[one[1]])
+        contents = open_contents(blob, [index.entry(row) for _, row in files])
+        for (path, row), content in zip(files, contents, strict=True):
+            if not index.is_holey(row) and hashlib.sha256(content).digest() != index.content(row):
+                raise IntegrityError("not the bytes that were indexed", f"{stack.image.where}: layer {number}")
+            timed = content[4:8] == bytes(4)
+            rest = hashlib.sha256(content[:8])
+            rest.update(memoryview(content)[12 if timed else 8 :])
+            found[path] = _Compiled(int.from_bytes(content[8:12], "little") if timed else None, rest.digest())
+    return found
+
+
+def source_of(path: bytes) -> bytes:
+    """Where the source of a .pyc is looked for: beside it, or beside the `__pycache__` that it is in."""
+    directory, _, name = path.rpartition(b"/")
+    module = name.partition(b".")[0] + b".py"
+    parent, _, last = directory.rpartition(b"/")
+    if last == _CACHE:
+        directory = parent
+    return directory + b"/" + module if directory else module
+
+
+def _seconds(tree: Tree, path: bytes) -> int | None:
+    """A file's mtime as a .pyc embeds it."""
+    node = node_at(tree, path)
+    if node is None or isinstance(node, Directory):
+        return None
+    return tree.entry(node).mtime // 1_000_000_000 & 0xFFFFFFFF
+
+
+def _content(tree: Tree, ref: int) -> bytes | None:
+    return tree.indexes[Tree.layer(ref)].content(Tree.row(ref))
