@@ -252,6 +252,10 @@ class Writer:
             return compress.parse("gzip")
         return self.writing.compression
 
+    def converts(self, image: Image) -> bool:
+        """Whether layers that are not in the compression asked for are made again: sizes are then known afterwards."""
+        return self._asked(image) is not None
+
     def layer(
         self, tar: Iterable[bytes | memoryview], codec: str, image: Image, origin: Origin, *, level: int | None = None
     ) -> Piece:

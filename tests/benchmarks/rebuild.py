@@ -7,11 +7,13 @@ there is the first build alone. After each run what was pushed is compared with 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
+import tarfile
 from collections import Counter
 from contextlib import AbstractContextManager, ExitStack
 from fnmatch import fnmatchcase
@@ -96,7 +98,38 @@ class Second:
             return f"what came out cannot be compared: {done.stderr.strip()}"
         paths = [one["path"] for one in json.loads(done.stdout)["files"]]
         wrong = [path for path in paths if not any(fnmatchcase(path.lstrip("/"), glob) for glob in ignored)]
+        compiled = {path for path in wrong if path.endswith(".pyc")}
+        if compiled:
+            wrong = sorted({*wrong} - compiled | compiled & self.unfit(compiled))
         return f"{len(wrong)} files are not as in the second build: {', '.join(wrong[:3])}" if wrong else ""
+
+    def unfit(self, compiled: set[str]) -> set[str]:
+        """Those of the .pyc files that differ in more than the time of their source, which they embed, or do not fit it."""
+        sides: list[dict[str, tuple[bytes, int, int]]] = []  # all but the time, the time, the mtime
+        for reference in (self.new, f"{self.at}:b"):
+            found: dict[str, tuple[bytes, int, int]] = {}
+            argv = [*self.s.ours, "unpack", "-q", "--insecure", "--as", "tar", reference, "-"]
+            env = dict(os.environ, OCITOOL_CACHE_DIR=str(self.folder / "cache"))
+            with subprocess.Popen(argv, stdout=subprocess.PIPE, env=env) as child:
+                assert child.stdout is not None
+                with tarfile.open(fileobj=child.stdout, mode="r|") as tar:
+                    for member in tar:
+                        if member.isreg() and member.name.endswith((".py", ".pyc")):
+                            file = tar.extractfile(member)
+                            assert file is not None
+                            data = file.read()
+                            rest = hashlib.sha256(data[:8] + data[12:]).digest()
+                            time = int.from_bytes(data[8:12], "little")
+                            found["/" + member.name] = rest, time, int(member.mtime)
+            sides.append(found)
+        new, made = sides
+        wrong = set()
+        for path in compiled:
+            folder, _, name = path.rpartition("/")
+            source = f"{folder.removesuffix('/__pycache__')}/{name.partition('.')[0]}.py"
+            if made[path][0] != new[path][0] or made[path][1] != made[source][2]:
+                wrong.add(path)
+        return wrong
 
     def megabytes(self, name: str, results: jobs.Results) -> float:
         return max(one.layers for one in self.sent[name] if name in results) / MB

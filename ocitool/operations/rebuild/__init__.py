@@ -22,7 +22,7 @@ from ocitool.images.image import Image, Layer
 from ocitool.layers.scan import scan
 from ocitool.operations import revising
 from ocitool.operations.reading import Reading
-from ocitool.operations.rebuild.bytecode import settled, stale
+from ocitool.operations.rebuild.bytecode import settled, stale, taken
 from ocitool.operations.rebuild.matching import Match, match
 from ocitool.operations.rebuild.sameness import Shipped, ignored_differences, same, shipped, undoes_removal
 from ocitool.operations.stacks import Stack, stacks
@@ -61,15 +61,6 @@ def rebuild(
     return replace(written, notices=tuple(reading.task.notices))
 
 
-class Costs(NamedTuple):
-    """Bytes of layers that whoever has the old images still needs, by plan; that of a delta which was not made is an estimate.
-    `delta` is None where no old image could take one."""
-
-    as_is: int
-    reuse: int
-    delta: int | None
-
-
 class _Rebuilder:
     def __init__(self, question: Question, reading: Reading, writer: Writer) -> None:
         self.told: list[Mapping[str, Any]] = []
@@ -85,51 +76,52 @@ class _Rebuilder:
     def rebuilt(self, image: Image) -> Documents:
         names, images = self._olds(image)
         wanted, *olds = stacks([self._writer.completed(image), *images], self._indexer)
-        draft = drafts.start(wanted.image, self._writer.pieces(wanted.image))
+        # What counts as equal is decided by `new`, what is told by `wanted`: in this one .pyc files are what they are.
         new, compiled = (wanted, ()) if self._question.times else settled(wanted, olds)
         have = _Have(olds)
+        as_is = have.marked(drafts.start(wanted.image, self._writer.pieces(wanted.image)))
         matches = self._verified(new, match(new, olds, times=self._question.times, ignored=self._ignored))
-        draft = have.marked(draft)
-        remade = self._reuse(draft, new, matches)
-        draft, remade = (one._replace(pieces=self._writer.converted(image, one.pieces)) for one in (draft, remade))
-        best = self._best(new, olds, names)
-        costs = Costs(have.owed(draft), have.owed(remade), _estimate(best.changes, new) if best else None)
+        reuse = self._reuse(as_is, new, matches)
+        base = self._best(new, olds, names)
         plan = self._question.plan
         if plan == "auto":
-            plan = "reuse" if costs.reuse < costs.as_is else "as-is"
+            plan = "reuse" if have.owed(reuse) < have.owed(as_is) else "as-is"
         told: dict[str, Any] = {"reference": image.where, "platform": str(image.platform), "against": names, "plan": plan}
-        told["delta"] = None
-        made = wanted
+        draft, made, delta = as_is, wanted, None
         if plan == "reuse":
-            draft, made = remade, _chosen(wanted, matches)
+            draft, made = reuse, _chosen(wanted, matches)
         elif plan == "delta":
-            if best is None:
+            if base is None:
                 raise LimitError(f"a delta on {drafts.MOST_LAYERS} layers is more than Docker takes", names[0])
-            draft, made, told["delta"] = self._delta(draft, new, best)
-            costs = costs._replace(delta=have.owed(draft))
-        differ = ignored_differences(made.tree, wanted.tree, times=self._question.times, ignored=self._ignored)
-        told["ignored"] = self._named("ignored", f"{_count(len(differ), 'ignored path')} not as in it", image, differ)
-        what = f"{_count(len(compiled), '.pyc file')} equal but for the time of the source"
-        told["equalPyc"] = self._named("pyc", what, image, compiled)
-        late = stale(made, wanted)
-        what = f"{_count(len(late), '.pyc file')} with another time than the source has now"
-        told["stalePyc"] = self._named("stale-pyc", what, image, late)
+            draft, made, delta = self._delta(as_is, new, base)
+        draft = draft._replace(pieces=self._writer.converted(image, draft.pieces))
+        costs = {
+            "as-is": have.owed(as_is), "reuse": have.owed(reuse), "delta": _estimate(base.changes, new) if base else None,
+            plan: have.owed(draft),
+        }  # fmt: skip
+        guessed = {"delta", *(("as-is", "reuse") if self._writer.converts(image) else ())} - {plan}
         told["plans"] = [
-            {"plan": "as-is", "transfer": costs.as_is, "estimated": False},
-            {"plan": "reuse", "transfer": costs.reuse, "estimated": False},
-            {"plan": "delta", "transfer": costs.delta, "estimated": costs.delta is not None and plan != "delta"},
+            {"plan": name, "transfer": cost, "estimated": cost is not None and name in guessed} for name, cost in costs.items()
         ]
-        labels = dict(zip(map(id, olds), names, strict=True))
-        told["layers"] = [
-            {
-                "index": number,
-                "match": one.how,
-                "old": {"image": labels[id(one.old)], "layer": one.layer.number} if one.old and one.layer else None,
-            }
-            for number, one in enumerate(matches)
-        ]
-        self.told.append(told)
+        told["layers"] = _told(matches, dict(zip(map(id, olds), names, strict=True)))
+        told |= self._differences(image, made, wanted, compiled)
+        self.told.append({**told, "delta": delta})
         return drafts.finish(draft)
+
+    def _differences(self, image: Image, made: Stack, wanted: Stack, compiled: Sequence[bytes]) -> dict[str, Any]:
+        """In what the result is not the new image, for the report and as notices."""
+        ignored = ignored_differences(made.tree, wanted.tree, times=self._question.times, ignored=self._ignored)
+        old, late = taken(made, wanted, compiled), stale(made, wanted)
+        what = (
+            f"{_count(len(ignored), 'ignored path')} not as in it",
+            f"{_count(len(old), '.pyc file')} other than in it only by the time of the source, which they fit",
+            f"{_count(len(late), '.pyc file')} with another time than the source has now",
+        )
+        return {
+            "ignored": self._named("ignored", what[0], image, ignored),
+            "equalPyc": self._named("pyc", what[1], image, old),
+            "stalePyc": self._named("stale-pyc", what[2], image, late),
+        }
 
     def _olds(self, image: Image) -> tuple[list[str], list[Image]]:
         """The old images of this one's platform; that some of several lack it is no matter."""
@@ -289,6 +281,17 @@ class _Have:
             if piece.digest not in self._digests and piece.diff_id not in self._diff_ids
         }
         return sum(missing.values())
+
+
+def _told(matches: Sequence[Match], names: Mapping[int, str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "index": number,
+            "match": one.how,
+            "old": {"image": names[id(one.old)], "layer": one.layer.number} if one.old and one.layer else None,
+        }
+        for number, one in enumerate(matches)
+    ]
 
 
 def _chosen(new: Stack, matches: Sequence[Match]) -> Stack:

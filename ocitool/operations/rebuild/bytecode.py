@@ -76,6 +76,16 @@ def _same_source(new: Tree, old: Tree, path: bytes) -> bool:
     return new.entry(a).kind == Kind.FILE and not differing(new.entry(a), old.entry(b), same, ("mtime",))
 
 
+def taken(made: Stack, wanted: Stack, paths: Sequence[bytes]) -> list[bytes]:
+    """Those of the paths at which what was made has the old file."""
+
+    def content(tree: Tree, path: bytes) -> bytes | None:
+        node = node_at(tree, path)
+        return None if node is None or isinstance(node, Directory) else _content(tree, tree.inode(node))
+
+    return [path for path in paths if content(made.tree, path) != content(wanted.tree, path)]
+
+
 def stale(made: Stack, wanted: Stack) -> tuple[bytes, ...]:
     """The .pyc files of what was made that embed another time than their source has there: Python will not use them. Only what
     is not as it was wanted is looked at."""
