@@ -135,7 +135,8 @@ def squashed(draft: Draft, count: int, piece: Piece | None, entry: Mapping[str, 
     config = dict(draft.config)
     history = aligned_history(config, count)
     if history is None and "history" in config:
-        config["history"] = [*(_unstated() for _ in draft.pieces), *([dict(entry)] if piece is not None else ())]
+        gone = {**_unstated(), "empty_layer": True}
+        config["history"] = [*(_unstated() for _ in draft.pieces), gone, *([dict(entry)] if piece is not None else ())]
     elif history is not None:
         at = _positions(history)
         gone = set(at[len(draft.pieces) :])
@@ -160,8 +161,12 @@ def history_of(image: Image) -> list[dict[str, Any]]:
     return found if found is not None else [_unstated() for _ in image.layers]
 
 
+UNSTATED = "the image stated no history"
+"""The comment of a history entry that only stands for a layer."""
+
+
 def _unstated() -> dict[str, Any]:
-    return {"comment": "the image stated no history"}
+    return {"comment": UNSTATED}
 
 
 def aligned_history(config: Mapping[str, Any], count: int) -> list[Any] | None:
@@ -221,7 +226,7 @@ def _converted(image: Image, pieces: tuple[Piece, ...]) -> tuple[str, tuple[Piec
     image, with every layer's type. A docker archive, which has no manifest, becomes one too."""
     own = image.manifest.media_type if image.manifest else None
     docker = own == mediatypes.DOCKER_MANIFEST
-    if docker and not any(piece.origin != "kept" and piece.media_type.endswith("zstd") for piece in pieces):
+    if docker and not any(piece.media_type.startswith(mediatypes.OCI_LAYER) for piece in pieces):
         return mediatypes.DOCKER_MANIFEST, pieces
     if own is not None and not docker:
         return own, pieces

@@ -7,7 +7,7 @@ needs. A sparse file stays sparse. The same trees give the same bytes, always.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ocitool.errors import OcitoolError
 from ocitool.images.changeset import Changeset
@@ -20,6 +20,8 @@ from ocitool.layers.tarwriter import END, header, sparse_header
 from ocitool.task import Task
 
 _BLOCK = 512
+_STEP = 1 << 18
+_LARGE = 1 << 15
 
 
 def tar(changes: Changeset, image: Image, tree: Tree, task: Task, *, lowest: int = 0) -> Iterator[bytes | memoryview]:
@@ -29,13 +31,17 @@ def tar(changes: Changeset, image: Image, tree: Tree, task: Task, *, lowest: int
     The layers from `lowest` on are read and verified, also those that nothing is taken from, `IntegrityError`; lower ones only
     where their index is of bytes that nobody has hashed yet. That is known when the iterator has ended.
     """
+    return _joined(_members(changes, image, tree, task, lowest))
+
+
+def _members(changes: Changeset, image: Image, tree: Tree, task: Task, lowest: int) -> Iterator[bytes | memoryview]:
     for entry in changes.head:
         yield _header(entry)
-    read: set[str | None] = set()
+    read: set[tuple[object, ...]] = set()
     for layer, index, names in zip(image.layers, tree.indexes, changes.files, strict=True):
-        key = str(layer.digest) if layer.digest else layer.blob.identity if layer.blob else None
+        key = (layer.digest or (layer.blob.identity if layer.blob else None) or layer.number, layer.diff_id)
         owed = layer.number >= lowest or index.diff_id is None
-        if names or (owed and (key is None or key not in read)):
+        if names or (owed and key not in read):
             yield from _files(image, layer, index, names, task)
             read.add(key)
     for entry in changes.tail(tree):
@@ -54,6 +60,24 @@ def _files(
             yield from source.pieces(entry.stored)
             if entry.stored % _BLOCK:
                 yield bytes(-entry.stored % _BLOCK)
+
+
+def _joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """Small pieces joined, since most are headers and whoever takes them does something for each; large ones as they are."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if len(piece) >= _LARGE:
+            yield b"".join(held)
+            held, size = [], 0
+            yield piece
+            continue
+        held.append(bytes(piece))
+        size += len(piece)
+        if size >= _STEP:
+            yield b"".join(held)
+            held, size = [], 0
+    yield b"".join(held)
 
 
 def _header(entry: Entry) -> bytes:

@@ -8,6 +8,7 @@ carries one over as it is stored uses `sparse_header`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from zlib import adler32
 
 from ocitool.errors import FormatError
 from ocitool.layers.entry import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind
@@ -142,9 +143,18 @@ def _block(
     for number in device:
         if number >= 8**7:
             raise FormatError(f"device number {number} does not fit a ustar header")
-    fields = (
-        name.ljust(100, b"\0") + b"%07o\0" % mode + b"%07o\0" % uid + b"%07o\0" % gid + b"%011o\0" % size
-        + b"%011o\0" % mtime + b" " * 8 + flag + link.ljust(100, b"\0") + b"ustar\x0000" + bytes(64)
-        + b"%07o\0" % device[0] + b"%07o\0" % device[1] + prefix.ljust(155, b"\0") + bytes(12)
+    fields = _FORM % (
+        name.ljust(100, b"\0"), mode, uid, gid, size, mtime, flag, link.ljust(100, b"\0"), device[0], device[1],
+        prefix.ljust(155, b"\0"),
     )  # fmt: skip
-    return fields[:148] + b"%06o\0 " % sum(fields) + fields[156:]
+    return b"%b%06o\0 %b" % (fields[:148], _sum(fields), fields[156:])
+
+
+_FORM = (
+    b"%b%07o\0%07o\0%07o\0%011o\0%011o\0        %b%bustar\x0000" + bytes(64) + b"%07o\0%07o\0%b" + bytes(12)
+)
+
+
+def _sum(fields: bytes) -> int:
+    """The sum of the bytes. That of a block of ASCII stays below the modulus of adler32, which is quicker."""
+    return (adler32(fields) & 0xFFFF) - 1 if fields.isascii() else sum(fields)

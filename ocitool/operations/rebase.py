@@ -121,7 +121,8 @@ class _Rebaser:
                 raise UsageError(f"no annotation {BASE_NAME} names a base", image.where, hint="--new-base REF does")
             name = references.PREFIX + stated
             self._task.notice("base", f"{image.where}: the new base is {name}, as an annotation says")
-        return _Base(name, select.one(self._open(name), None, like=image.platform))
+        found = select.one(self._open(name), None, like=image.platform)
+        return _Base(name, self._writer.completed(found))
 
     def _old(self, image: Image, annotations: Mapping[str, str]) -> _Base:
         name = self._bases.old
@@ -198,13 +199,14 @@ class _Rebaser:
 
 
 def _conflicts(old: Tree, new: Tree, made: Tree, lowest: int, shift: int) -> Iterator[Conflict]:
-    """What the new base changed and does not show in the result, because the image's own layers say otherwise. Times alone, and
-    directories that are still directories, are no matter. The own layers of `made` begin at `lowest`."""
+    """What the new base changed and does not show in the result, because the image's own layers say otherwise. Times, and the
+    attributes of directories, are no matter. The own layers of `made` begin at `lowest`."""
     for path, was, base in both(old, new):
         if _agree(old, was, new, base):
             continue
         node = node_at(made, path)
-        if _agree(new, base, made, node) or (isinstance(node, Directory) and isinstance(was, Directory)):
+        stays = base is None and isinstance(was, Directory) and isinstance(node, Directory)
+        if stays or _agree(new, base, made, node):  # a directory that only the base gave up is still needed
             continue
         layer = _author(made, path, node, lowest)
         theirs = "removed" if base is None else "added" if was is None else "changed"

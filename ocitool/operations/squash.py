@@ -118,7 +118,7 @@ class _Squasher:
             return len(image.layers) - last
         if base is not None:
             found = select.one(self._reading.open(base, "layers"), None, like=image.platform)
-            return base_layers(image, found, self._task)
+            return base_layers(image, self._writer.completed(found), self._task)
         return 0
 
     def _decided(self, image: Image, indexes: list[LayerIndex], kept: int) -> list[LayerIndex]:

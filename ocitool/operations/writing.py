@@ -208,7 +208,7 @@ class Writer:
         assert other.blob is not None or other.digest is not None
         if other.digest is None and self.codec(layer) != "none":
             assert other.blob is not None
-            return self.layer(unpacked(other.blob, self.task), self.codec(layer), image, "reused")
+            return self.layer(unpacked(other.blob, self.task), self.codec(layer), image, "rewritten")
         return lent(image, lender, other, self.task)
 
     def pieces(self, image: Image) -> tuple[Piece, ...]:

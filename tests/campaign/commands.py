@@ -130,6 +130,16 @@ CASES: tuple[Case, ...] = (
     Case("edit", ("edit", "src.tar", "old.tar", "--force", "--env", "A=b"), {"old.tar": "file"}, _sources),
     Case("edit", ("edit", "src:app", "old/", "--rm", "etc/secret", "--tag", "app"), {"old": "layout"}, _sources),
     Case("edit", ("edit", "src:app", "src/", "--label", "a=b", "--rm", "lib/f003"), {"src": "layout"}, _sources, (0, 3), False),
+    Case("squash", ("squash", "src:app", "src/", "--from", "1", "--tag", "app"), {"src": "layout"}, _sources),
+    Case("squash", ("squash", "src.tar", "old.tar", "--force", "--compression", "zstd"), {"old.tar": "file"}, _sources),
+    Case(
+        "rebuild", ("rebuild", "src:app", "old/", "--against", "old:app", "--plan", "delta", "--tag", "app"), {"old": "layout"},
+        _sources,
+    ),
+    Case(
+        "rebase", ("rebase", "src:app", "old.tar", "--old-base", "src:base", "--new-base", "old:kept", "--force"),
+        {"old.tar": "file"}, _sources,
+    ),
     Case("append", ("append", "src:app", "old/", "--layer", "more", "--tag", "app"), {"old": "layout"}, _tree),
     Case("append", ("append", "src.tar", "old.tar", "--force", "--layer", "more"), {"old.tar": "file"}, _tree),
     Case("layout", ("layout", "rm", "src", "app"), {"src": "layout"}, _sources, (0, 3)),

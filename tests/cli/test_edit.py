@@ -637,3 +637,29 @@ def test_the_same_edit_gives_the_same_archive(ocitool: Run, layout: Path, host: 
         assert 0 == result.code, str(result)
         found.add(hashlib.sha256(path.read_bytes()).digest())
     assert 1 == len(found)
+
+
+def test_a_removal_leaves_a_record_that_names_no_path_and_is_the_same_each_time(
+    ocitool: Run, layout: Path, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        report_of(ocitool("edit", layout, f"oci:{tmp_path}/{name}", "--rm", "/etc/other", "--format", "json"), 0, 1)
+    (*before, record) = Written(tmp_path / "one").config["history"]
+    assert Written(layout).config["history"] == before
+    assert ("ocitool edit --rm", True) == (record["created_by"], record["empty_layer"])
+    assert "other" not in record["comment"]
+    assert Written(tmp_path / "one").descriptor["digest"] == Written(tmp_path / "two").descriptor["digest"]
+
+
+def test_an_image_that_lacks_the_path_gets_no_record(ocitool: Run, tmp_path: Path) -> None:
+    amd, arm = {"os": "linux", "architecture": "amd64"}, {"os": "linux", "architecture": "arm64"}
+    images = [image([MIDDLE], platform=amd), image([LOWER], platform=arm, architecture="arm64")]
+    source = write_layout(tmp_path / "src", images, index=index_of([{**one.descriptor} for one in images]))
+    (tmp_path / "host").write_bytes(b"new")
+    words = ("--all-platforms", "--rm", "/etc/token", "--add", f"{tmp_path / 'host'}:/new")
+    report = report_of(ocitool("edit", source, f"oci:{tmp_path}/out", *words, "--format", "json"), 0, 1)
+    records = []
+    for one in report["images"]:
+        config = json.loads((tmp_path / "out/blobs" / one["imageId"].replace(":", "/")).read_bytes())
+        records.append([entry for entry in config["history"] if entry.get("created_by") == "ocitool edit --rm"])
+    assert [1, 0] == [len(found) for found in records]

@@ -375,6 +375,33 @@ def test_a_pyc_by_hash_or_wrong_before_or_with_strict_times_is_not_equal(
     assert ([], False) == (paths(made.told["equalPyc"]), "pyc" in made.codes)
 
 
+def test_each_old_image_has_its_own_pyc_files(ocitool: Run, tmp_path: Path) -> None:
+    new, old = python(tmp_path, pyc)
+    other = put(tmp_path / "other", older([timed([("p/", None), ("p/m.py", b"1")], 5), layer_tar([("x", b"")])], tag="other:1"))
+    made = rebuilt(ocitool, new, [other, old], "--plan", "reuse", like=old)
+    assert ["equal", "equal"] == hows(made)
+
+
+def test_a_delta_that_writes_a_pyc_for_its_other_name_writes_the_new_one(ocitool: Run, tmp_path: Path) -> None:
+    new, old = python(tmp_path, pyc, "p/m.pyc")
+    put(new, newer([timed([("p/", None), ("p/m.py", b"1"), ("p/m.pyc", pyc(NOW)), ("p/n.pyc", "hard:p/m.pyc")], NOW)]))
+    made = rebuilt(ocitool, new, old, "--plan", "delta")
+    assert ["/p/m.pyc"] == paths(made.told["stalePyc"])  # the other name has no source
+
+
+def test_a_pyc_is_not_told_as_good_and_as_stale(ocitool: Run, tmp_path: Path) -> None:
+    """The old one is taken, its source is not: that stands in a layer that changed otherwise."""
+    found = []
+    for make, when in ((newer, NOW), (older, THEN)):
+        source = timed([("p/", None), ("p/m.py", b"1"), ("p/more", b"%d" % when)], when)
+        found.append(put(tmp_path / make.__name__, make([source, timed([("p/", None), ("p/m.pyc", pyc(when))], when)])))
+    report = report_of(
+        ocitool("rebuild", found[0], f"oci:{tmp_path}/made", "--against", found[1], "--plan", "reuse", "--format", "json")
+    )
+    (told,) = report["details"]["rebuilt"]
+    assert ([], ["/p/m.pyc"]) == (told["equalPyc"], paths(told["stalePyc"]))
+
+
 # Ignored paths
 
 
@@ -561,6 +588,32 @@ def test_a_delta_never_passes_on_what_an_edit_took_out_of_an_image_without_histo
     new = edit(ocitool, old, tmp_path / "new", *words)
     result = ocitool("rebuild", new, f"oci:{tmp_path / 'made'}", "--against", old, "--plan", "delta")
     assert (2, False) == (result.code, (tmp_path / "made").exists()), str(result)
+
+
+@pytest.mark.parametrize("plan", ["auto", "reuse"])
+def test_no_ignored_path_brings_back_what_an_edit_took_out(ocitool: Run, tmp_path: Path, plan: str) -> None:
+    old = put(tmp_path / "old", older(HOLDING))
+    new = edit(ocitool, old, tmp_path / "new", "--rm", "/etc/token")
+    made = rebuilt(ocitool, new, old, "--plan", plan, "--ignore-path", "etc/*")
+    assert (False, True) == (b"etc/token" in made.tree, "removed" in made.codes)
+
+
+def test_a_delta_never_passes_on_what_was_taken_out_before_a_squash(ocitool: Run, tmp_path: Path) -> None:
+    """Of an image whose history does not align: there it was not said, and a squash gives it one that does."""
+    old = put(tmp_path / "old", older(HOLDING, history=history(1, "2023-01-01T00:00:00Z")))
+    edit(ocitool, old, tmp_path / "new", "--rm", "/etc/token")
+    assert 0 == ocitool("squash", tmp_path / "new", f"oci:{tmp_path}/flat").code
+    refuses(ocitool, 2, tmp_path / "flat", "--against", old, "--plan", "delta")
+
+
+def test_images_that_were_both_cleaned_may_have_a_delta(ocitool: Run, tmp_path: Path) -> None:
+    later = [HOLDING[0], layer_tar([("etc/", None), ("etc/a", b"b"), ("etc/token", b"other secret")])]
+    cleaned = [
+        edit(ocitool, put(tmp_path / name, make(tars)), tmp_path / f"clean-{name}", "--rm", "/etc/token")
+        for name, make, tars in (("old", older, HOLDING), ("new", newer, later))
+    ]
+    made = rebuilt(ocitool, cleaned[1], cleaned[0], "--plan", "delta")
+    assert ["/etc/a"] == [one["path"] for one in made.told["delta"]["hidden"]["files"]]
 
 
 def test_reuse_leaves_behind_what_an_edit_took_out(ocitool: Run, tmp_path: Path) -> None:

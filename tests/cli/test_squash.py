@@ -189,7 +189,9 @@ def test_a_history_that_does_not_align_gives_way_to_one_that_does(ocitool: Run, 
     write_layout(tmp_path / "src", [image(TARS, tag="app", history=HISTORY[:2])])
     squashed(ocitool, tmp_path / "src", tmp_path / "out.tar", "--from", "1")
     history = config_of(tmp_path / "out.tar")["history"]
-    assert ["the image stated no history", "layers 1 to 2 in one"] == [entry["comment"] for entry in history]
+    unstated = "the image stated no history"
+    assert [unstated, unstated, "layers 1 to 2 in one"] == [entry["comment"] for entry in history]
+    assert [None, True, None] == [entry.get("empty_layer") for entry in history]
 
 
 def test_no_history_stays_none(ocitool: Run, tmp_path: Path) -> None:
@@ -418,6 +420,21 @@ def test_a_layer_that_the_source_lacks_comes_from_what_with_names(
         (source / "blobs" / layer["digest"].replace(":", "/")).unlink()
     report = squashed(ocitool, source, tmp_path / "out.tar", *words, "--with", tmp_path / "more")
     assert whole["images"] == report["images"]
+
+
+def test_a_diff_id_of_a_kept_layer_that_is_listed_twice_is_checked_each_time(ocitool: Run, tmp_path: Path) -> None:
+    stated = [sha256(tar) for tar in (LOWER, UPPER, MIDDLE, UPPER)]
+    made = image([LOWER, LOWER, MIDDLE, UPPER], tag="app", codec="none", rootfs={"type": "layers", "diff_ids": stated})
+    refused(5, ocitool("squash", bad(tmp_path, made), tmp_path / "out.tar", "--from", "2"))
+    assert no_output(tmp_path)
+
+
+def test_the_base_may_lack_what_with_has(ocitool: Run, layout: Path, tmp_path: Path) -> None:
+    base = image([LOWER], tag="base", codec="zstd")
+    whole, part = (write_layout(tmp_path / name, [base]) for name in ("whole", "part"))
+    (part / "blobs" / base.manifest["layers"][0]["digest"].replace(":", "/")).unlink()
+    report = squashed(ocitool, layout, tmp_path / "out.tar", "--keep-base", part, "--with", whole)
+    assert ["kept", "squashed"] == [layer["origin"] for layer in report["images"][0]["layers"]]
 
 
 def test_a_missing_layer_is_3(ocitool: Run, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from ocitool.task import Task
 
 Seen = dict[bytes, dict[str, Any]]
 codecs = st.sampled_from(["none", "gzip", "zstd"])
-many = settings(max_examples=60)
+many = settings(max_examples=50)
 
 
 def tars_of(stack: Stack) -> list[bytes]:

@@ -116,6 +116,14 @@ def test_two_kinds_at_one_path_are_a_conflict(theirs: Layer, mine: Layer, confli
     assert "/f" in conflicts.paths(theirs, mine)
 
 
+@pytest.mark.parametrize("theirs", [[("d", "link:e")], [("d", b"file")]])
+def test_a_directory_that_the_new_base_made_something_else_and_the_image_still_has_is_a_conflict(
+    conflicts: Conflicts, theirs: Layer
+) -> None:
+    """As /lib that became a link: what the base has behind it is hidden."""
+    assert ("/d", "changed", "changed", 1) in conflicts(theirs, [("d/", None), ("d/new", b"3")])
+
+
 def test_a_conflict_is_told_once_with_the_own_layer_that_decides(conflicts: Conflicts) -> None:
     mine: list[Layer] = [CHANGED_A, [("f", b"3")], [("f", b"4")]]
     assert [("/f", "changed", "changed", 3)] == conflicts.all([[("f", b"2")], [("e/a", b"2")]], mine)

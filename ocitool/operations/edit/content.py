@@ -20,7 +20,7 @@ from ocitool.images.plan import NotCarriedError, Plan, removal
 from ocitool.images.tree import Tree
 from ocitool.layers.entry import Kind
 from ocitool.layers.rewrite import LayerEdit, rewrite, write_new
-from ocitool.operations.dates import timestamp
+from ocitool.operations.dates import source_date, timestamp
 from ocitool.operations.edit.adding import Addition, addition
 from ocitool.operations.edit.work import Work
 from ocitool.operations.listing import layer_of
@@ -93,14 +93,14 @@ class Editor:
             self._tell_broken(work)
         if content.remove:
             self._remove(work)
+            if work.edits:
+                draft = drafts.noted(draft, self._record(image))
         if into is not None:
             position = live.index(into)
             new = range(len(image.layers), len(image.layers) + len(work.indexes) - len(live))
             numbers = [*(layer.number for layer in live), *new]
             plan, openers = addition(work.indexes, position, content.add, self._task, numbers)
             work.step(plan, Tree(work.indexes[: position + 1]), openers)
-        if content.remove and work.edits:
-            draft = drafts.noted(draft, self.record)
         for position, edit in sorted(work.edits.items()):
             if position >= len(live):
                 tar = write_new(edit.add, work.contents(position, self._task))
@@ -116,11 +116,11 @@ class Editor:
             draft = drafts.replaced(draft, layer.number, piece)
         return draft
 
-    @property
-    def record(self) -> dict[str, Any]:
-        """The history entry of a removal. It does not repeat which paths went; it differs where they do."""
-        paths = hashlib.sha256(b"\0".join(sorted(self.content.remove))).hexdigest()
-        return {"created": timestamp(), "created_by": CREATED_BY, "comment": f"paths sha256:{paths[:16]}"}
+    def _record(self, image: Image) -> dict[str, Any]:
+        """The history entry of a removal. It does not repeat which paths went: who has a path can tell whether it did."""
+        paths = " ".join(sorted(map(path_mark, self.content.remove)))
+        created = timestamp() if source_date() is not None else image.config.created
+        return {**({"created": created} if created else {}), "created_by": CREATED_BY, "comment": f"paths {paths}"}
 
     def settle(self) -> None:
         """`NotFoundError` for a path that no image of all that were edited carries."""
@@ -283,6 +283,11 @@ def _dropped(work: Work, tree: Tree, plan: Plan) -> Iterator[tuple[int, int]]:
             path = index.paths[row]
             if index.kinds[row] < Kind.WHITEOUT and path not in again and tree.real(path) not in again:
                 yield position, row  # a layer may spell its path through a link
+
+
+def path_mark(path: bytes) -> str:
+    """What stands for a path in the record of a removal."""
+    return hashlib.sha256(path).hexdigest()[:16]
 
 
 def mentions(fields: Mapping[str, Any], paths: Iterable[bytes]) -> list[str]:

@@ -21,16 +21,19 @@ from ocitool.images.draft import Documents, Draft, Piece
 from ocitool.images.image import Image, Layer
 from ocitool.layers.scan import scan
 from ocitool.operations import revising
+from ocitool.operations.dates import source_date, timestamp
 from ocitool.operations.reading import Reading
-from ocitool.operations.rebuild.bytecode import settled, stale, taken
-from ocitool.operations.rebuild.matching import Match, match
-from ocitool.operations.rebuild.sameness import Shipped, ignored_differences, same, shipped, undoes_removal
+from ocitool.operations.rebuild.bytecode import accepted, settled, stale
+from ocitool.operations.rebuild.matching import Match, Old, match
+from ocitool.operations.rebuild.sameness import Shipped, ignored_differences, refused, removed_since, same, shipped
 from ocitool.operations.stacks import Stack, stacks
 from ocitool.operations.writing import Writer, Writing, Written
 from ocitool.task import Task
 
 Plan = Literal["auto", "as-is", "reuse", "delta"]
 CREATED_BY = "ocitool rebuild --plan delta"
+_TRIES = 32
+"""Layers that are tried one by one where all together do not give what is wanted: each costs a look at the whole tree."""
 _CHAIN = 3
 """Deltas in a row from which on they are better squashed."""
 _LEVELS = {"gzip": 4, "zstd": 9}
@@ -75,52 +78,61 @@ class _Rebuilder:
 
     def rebuilt(self, image: Image) -> Documents:
         names, images = self._olds(image)
-        wanted, *olds = stacks([self._writer.completed(image), *images], self._indexer)
-        # What counts as equal is decided by `new`, what is told by `wanted`: in this one .pyc files are what they are.
-        new, compiled = (wanted, ()) if self._question.times else settled(wanted, olds)
-        have = _Have(olds)
-        as_is = have.marked(drafts.start(wanted.image, self._writer.pieces(wanted.image)))
-        matches = self._verified(new, match(new, olds, times=self._question.times, ignored=self._ignored))
+        new, *stacked = stacks([self._writer.completed(image), *images], self._indexer)
+        olds = [self._beside(new, old) for old in stacked]
+        have = _Have(stacked)
+        as_is = have.marked(drafts.start(new.image, self._writer.pieces(new.image)))
+        matches = self._verified(new, olds, match(new, olds, times=self._question.times))
         reuse = self._reuse(as_is, new, matches)
-        base = self._best(new, olds, names)
+        best = self._best(olds, names)
         plan = self._question.plan
         if plan == "auto":
             plan = "reuse" if have.owed(reuse) < have.owed(as_is) else "as-is"
         told: dict[str, Any] = {"reference": image.where, "platform": str(image.platform), "against": names, "plan": plan}
-        draft, made, delta = as_is, wanted, None
+        draft, made, delta = as_is, new, None
         if plan == "reuse":
-            draft, made = reuse, _chosen(wanted, matches)
+            draft, made = reuse, _chosen(new, matches)
         elif plan == "delta":
-            if base is None:
+            if best is None:
                 raise LimitError(f"a delta on {drafts.MOST_LAYERS} layers is more than Docker takes", names[0])
-            draft, made, delta = self._delta(as_is, new, base)
+            draft, made, delta = self._delta(as_is, new, best)
         draft = draft._replace(pieces=self._writer.converted(image, draft.pieces))
         costs = {
-            "as-is": have.owed(as_is), "reuse": have.owed(reuse), "delta": _estimate(base.changes, new) if base else None,
+            "as-is": have.owed(as_is), "reuse": have.owed(reuse), "delta": _estimate(best.changes, new) if best else None,
             plan: have.owed(draft),
         }  # fmt: skip
         guessed = {"delta", *(("as-is", "reuse") if self._writer.converts(image) else ())} - {plan}
         told["plans"] = [
             {"plan": name, "transfer": cost, "estimated": cost is not None and name in guessed} for name, cost in costs.items()
         ]
-        told["layers"] = _told(matches, dict(zip(map(id, olds), names, strict=True)))
-        told |= self._differences(image, made, wanted, compiled)
+        told["layers"] = _told(matches, dict(zip(map(id, stacked), names, strict=True)))
+        told |= self._differences(made, new, olds)
         self.told.append({**told, "delta": delta})
         return drafts.finish(draft)
 
-    def _differences(self, image: Image, made: Stack, wanted: Stack, compiled: Sequence[bytes]) -> dict[str, Any]:
+    def _beside(self, new: Stack, old: Stack) -> Old:
+        """What counts as equal between the two. Nothing may be the old image's that was taken out of the new one since."""
+        ignored = self._ignored
+        if ignored is not None and removed_since(old.image, new.image):
+            text = f"{new.image.where}: files were taken out of it since {old.image.where}: nothing is ignored between them"
+            self._task.notice("removed", text)
+            ignored = None
+        return Old(old, new if self._question.times else settled(new, old), ignored)
+
+    def _differences(self, made: Stack, new: Stack, olds: Sequence[Old]) -> dict[str, Any]:
         """In what the result is not the new image, for the report and as notices."""
-        ignored = ignored_differences(made.tree, wanted.tree, times=self._question.times, ignored=self._ignored)
-        old, late = taken(made, wanted, compiled), stale(made, wanted)
+        ignored = ignored_differences(made.tree, new.tree, times=self._question.times, ignored=self._ignored)
+        late = stale(made, new)
+        old = sorted({*accepted(made, new, [one.new for one in olds])[1]} - {*late})
         what = (
             f"{_count(len(ignored), 'ignored path')} not as in it",
             f"{_count(len(old), '.pyc file')} other than in it only by the time of the source, which they fit",
             f"{_count(len(late), '.pyc file')} with another time than the source has now",
         )
         return {
-            "ignored": self._named("ignored", what[0], image, ignored),
-            "equalPyc": self._named("pyc", what[1], image, old),
-            "stalePyc": self._named("stale-pyc", what[2], image, late),
+            "ignored": self._named("ignored", what[0], new.image, ignored),
+            "equalPyc": self._named("pyc", what[1], new.image, old),
+            "stalePyc": self._named("stale-pyc", what[2], new.image, late),
         }
 
     def _olds(self, image: Image) -> tuple[list[str], list[Image]]:
@@ -130,7 +142,7 @@ class _Rebuilder:
         for name, opened in self._opened:
             select.targets(opened)  # raises where nothing of that name is there
             try:
-                images.append(select.one(opened, None, like=image.platform))
+                images.append(self._writer.completed(select.one(opened, None, like=image.platform)))
                 names.append(name)
             except NotFoundError as error:
                 missing = error
@@ -140,22 +152,25 @@ class _Rebuilder:
 
     # Reuse
 
-    def _verified(self, new: Stack, matches: list[Match]) -> list[Match]:
+    def _verified(self, new: Stack, olds: Sequence[Old], matches: list[Match]) -> list[Match]:
         """The matches as far as they give the file system that is wanted: where layers depend on what was ignored in lower
         ones, all together may not."""
-        if self._is_right(new, matches):
+        if self._is_right(new, olds, matches):
             return matches
         found = [one if one.how != "equal" else Match("changed") for one in matches]
-        for number, one in enumerate(matches):
-            if one.how == "equal":
-                tried = [*found[:number], one, *found[number + 1 :]]
-                found = tried if self._is_right(new, tried) else found
+        equal = [number for number, one in enumerate(matches) if one.how == "equal"]
+        for number in equal[:_TRIES]:
+            tried = [*found[:number], matches[number], *found[number + 1 :]]
+            found = tried if self._is_right(new, olds, tried) else found
         return found
 
-    def _is_right(self, new: Stack, matches: Sequence[Match]) -> bool:
-        if all(one.how != "equal" for one in matches):
-            return True  # the very tars
-        return same(_chosen(new, matches).tree, new.tree, times=self._question.times, ignored=self._ignored)
+    def _is_right(self, new: Stack, olds: Sequence[Old], matches: Sequence[Match]) -> bool:
+        return all(one.how != "equal" for one in matches) or self._is_wanted(_chosen(new, matches), new, olds)
+
+    def _is_wanted(self, made: Stack, new: Stack, olds: Sequence[Old]) -> bool:
+        """Whether what was made is the file system of the new image, but for what counts as equal."""
+        wanted, _ = accepted(made, new, [one.new for one in olds])
+        return same(made.tree, wanted.tree, times=self._question.times, ignored=self._ignored)
 
     def _reuse(self, draft: Draft, new: Stack, matches: Sequence[Match]) -> Draft:
         for number, found in enumerate(matches):
@@ -170,43 +185,45 @@ class _Rebuilder:
 
     # Delta
 
-    def _best(self, new: Stack, olds: Sequence[Stack], names: Sequence[str]) -> _Base | None:
-        """The old image with the smallest delta; None where none can have one."""
+    def _best(self, olds: Sequence[Old], names: Sequence[str]) -> _Delta | None:
+        """The smallest delta; None where no old image can have one."""
         found = []
         for name, old in zip(names, olds, strict=True):
             try:
-                changes = changeset(old.tree, new.tree, times=self._question.times, ignored=self._ignored)
+                changes = changeset(old.stack.tree, old.new.tree, times=self._question.times, ignored=old.ignored)
             except UnsafeError:
                 if self._question.plan == "delta":
                     raise
                 continue
-            if len(old.layers) < drafts.MOST_LAYERS or not changes:
-                found.append(_Base(name, old, changes))
-        return min(found, key=lambda one: _estimate(one.changes, new), default=None)
+            if len(old.stack.layers) < drafts.MOST_LAYERS or not changes:
+                found.append(_Delta(name, old, changes))
+        return min(found, key=lambda one: _estimate(one.changes, one.old.new), default=None)
 
-    def _delta(self, draft: Draft, new: Stack, base: _Base) -> tuple[Draft, Stack, dict[str, Any]]:
+    def _delta(self, draft: Draft, new: Stack, delta: _Delta) -> tuple[Draft, Stack, dict[str, Any]]:
         """All layers of the old image, and one more."""
-        image, old = draft.image, base.old
-        hidden = shipped(old, new, self._ignored)
-        if hidden and undoes_removal(old.image, image):
-            count, first = _count(len(hidden), "file"), _shown(hidden[0].path)
+        image, old = draft.image, delta.old.stack
+        secret = refused(old, new)
+        if secret:
+            count, first = _count(len(secret), "file"), _shown(secret[0].path)
             raise UsageError(
                 f"files were taken out of {image.where}, or it does not say whether: a delta would pass on {count} that it no "
-                f"longer has, first {first}", base.name, hint="--plan reuse leaves them behind",
+                f"longer has, first {first}", delta.name, hint="--plan reuse leaves them behind",
             )  # fmt: skip
         made = [self._piece(image, layer, old, layer) for layer in old.layers]
         stack = old
-        if base.changes:
-            piece = self._layer(image, new, base.changes)
+        if delta.changes:
+            piece = self._layer(image, new, delta.changes)
             made.append(piece)
             assert piece.blob is not None
             layer = Layer(len(old.layers), piece.blob, piece.digest, piece.diff_id, piece.size, piece.media_type, None, None)
             layers = (*old.layers, layer)
             stack = Stack(old.image._replace(layers=layers), [*old.indexes, scan(piece.blob, self._task)])
-        if not same(stack.tree, new.tree, times=self._question.times, ignored=self._ignored):
+        if not self._is_wanted(stack, new, [delta.old]):
             raise RuntimeError("the delta does not give the file system that was wanted")
-        draft = drafts.layered(draft, made, _history(old, image, bool(base.changes)))
-        return draft, stack, self._hidden(base, hidden, image)
+        draft = drafts.layered(draft, made, _history(old, image, bool(delta.changes)))
+        if source_date() is not None:
+            draft = drafts.configured(draft, {**draft.config, "created": timestamp()})
+        return draft, stack, self._hidden(delta, shipped(old, new, self._ignored), image)
 
     def _layer(self, image: Image, new: Stack, changes: Changeset) -> Piece:
         try:
@@ -216,20 +233,22 @@ class _Rebuilder:
         except OcitoolError as error:
             raise error.at(image.where) from None
 
-    def _hidden(self, base: _Base, found: Sequence[Shipped], image: Image) -> dict[str, Any]:
+    def _hidden(self, delta: _Delta, found: Sequence[Shipped], image: Image) -> dict[str, Any]:
         """What a delta ships although nobody sees it, and whether there are many of them by now."""
         size = sum(one.size for one in found)
-        what = f"{_count(len(found), 'file')} ({size} bytes) of {base.name} passed on that it does not have"
+        what = f"{_count(len(found), 'file')} ({size} bytes) of {delta.name} passed on that it does not have"
         self._named("hidden", what, image, [one.path for one in found])
-        row = 0  # deltas right below this one
-        while row < len(base.old.layers) and base.old.layers[-1 - row].created_by == CREATED_BY:
-            row += 1
-        if row + 1 >= _CHAIN:
-            text = f"{row + 1} deltas in a row; ocitool squash --from {len(base.old.layers) - row} makes one layer of them"
+        layers = delta.old.stack.layers
+        below = 0  # deltas right below this one
+        while below < len(layers) and layers[-1 - below].created_by == CREATED_BY:
+            below += 1
+        deltas = below + bool(delta.changes)
+        if deltas >= _CHAIN:
+            text = f"{deltas} deltas in a row; ocitool squash --from {len(layers) - below} makes one layer of them"
             self._task.notice("chain", f"{image.where}: {text}")
         return {
-            "against": base.name,
-            "deltas": row + 1,
+            "against": delta.name,
+            "deltas": deltas,
             "hidden": {
                 "size": size,
                 "files": [{"path": one.path, "size": one.size, "layer": one.layer, "kind": one.kind} for one in found],
@@ -244,11 +263,11 @@ class _Rebuilder:
         return [{"path": path} for path in paths]
 
 
-class _Base(NamedTuple):
-    """An old image for a delta, and what the delta says on it."""
+class _Delta(NamedTuple):
+    """An old image, and what one more layer says on it."""
 
     name: str
-    old: Stack
+    old: Old
     changes: Changeset
 
 
@@ -319,7 +338,8 @@ def _estimate(changes: Changeset, new: Stack) -> int:
 def _history(old: Stack, image: Image, layer: bool) -> list[dict[str, Any]]:
     """The old image's entries, one for the delta, and the new image's as such that made no layer."""
     mine = drafts.aligned_history(image.config.fields, len(image.layers)) or []
-    created = {"created": image.config.created} if image.config.created else {}
+    when = timestamp() if source_date() is not None else image.config.created
+    created = {"created": when} if when else {}
     delta = {**created, "created_by": CREATED_BY} | ({} if layer else {"empty_layer": True})
     return [*drafts.history_of(old.image), delta, *({**entry, "empty_layer": True} for entry in mine)]
 

@@ -7,7 +7,7 @@ and PEP 3147 (where the source stands).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ocitool.errors import IntegrityError
@@ -21,35 +21,46 @@ _SUFFIX, _CACHE = b".pyc", b"__pycache__"
 _HEADER, _LARGEST = 16, 8 << 20
 
 
-class Settled(NamedTuple):
-    """`stack`: the new image's, in which the .pyc files of `paths` count as the old ones."""
+def settled(new: Stack, old: Stack) -> Stack:
+    """The new image's stack, in which a .pyc has the old one's content where it differs in nothing but the embedded time of its
+    source, and that source in nothing but its time: the old pair is as good as the new one."""
+    pairs = dict(_pairs(new.tree, old.tree))
+    mine = _compiled(new, {path: ref for path, (ref, _) in pairs.items()})
+    theirs = _compiled(old, {path: ref for path, (_, ref) in pairs.items()})
+    known: dict[int, list[tuple[int, bytes]]] = {}
+    for path, (ref, other) in pairs.items():
+        a, b = mine[path], theirs[path]
+        times = _seconds(new.tree, source_of(path)), _seconds(old.tree, source_of(path))
+        content = _content(old.tree, other)
+        if a.rest == b.rest and content is not None and (a.embedded, b.embedded) == times:
+            known.setdefault(Tree.layer(ref), []).append((Tree.row(ref), content))
+    return _with(new, known)
 
-    stack: Stack
-    paths: tuple[bytes, ...]
+
+def accepted(made: Stack, wanted: Stack, news: Sequence[Stack]) -> tuple[Stack, tuple[bytes, ...]]:
+    """What is wanted, with the .pyc files that `settled` allowed as they are in what was made; and the paths of those."""
+    known: dict[int, list[tuple[int, bytes]]] = {}
+    paths = []
+    for path, node in wanted.tree.walk():
+        if not path.endswith(_SUFFIX) or isinstance(node, Directory):
+            continue
+        ref, there = wanted.tree.inode(node), node_at(made.tree, path)
+        if there is None or isinstance(there, Directory):
+            continue
+        content = _content(made.tree, made.tree.inode(there))
+        if content is None or content == _content(wanted.tree, ref):
+            continue
+        if any(new.indexes[Tree.layer(ref)].content(Tree.row(ref)) == content for new in news):
+            known.setdefault(Tree.layer(ref), []).append((Tree.row(ref), content))
+            paths.append(path)
+    return _with(wanted, known), tuple(sorted(paths))
 
 
-def settled(new: Stack, olds: Sequence[Stack]) -> Settled:
-    """A .pyc counts as the old one where it differs in nothing but the embedded time of its source, and that source in nothing
-    but its time: the old pair is as good as the new one."""
-    paths: set[bytes] = set()
-    for old in olds:
-        pairs = dict(_pairs(new.tree, old.tree))
-        mine = _compiled(new, {path: ref for path, (ref, _) in pairs.items()})
-        theirs = _compiled(old, {path: ref for path, (_, ref) in pairs.items()})
-        known: dict[int, list[tuple[int, bytes]]] = {}
-        for path, (ref, other) in pairs.items():
-            a, b = mine[path], theirs[path]
-            times = _seconds(new.tree, source_of(path)), _seconds(old.tree, source_of(path))
-            content = old.indexes[Tree.layer(other)].content(Tree.row(other))
-            if a.rest == b.rest and content is not None and (a.embedded, b.embedded) == times:
-                known.setdefault(Tree.layer(ref), []).append((Tree.row(ref), content))
-                paths.add(path)
-        if known:
-            indexes = [
-                index.with_contents(known[layer]) if layer in known else index for layer, index in enumerate(new.indexes)
-            ]
-            new = Stack(new.image, indexes)
-    return Settled(new, tuple(sorted(paths)))
+def _with(stack: Stack, known: Mapping[int, list[tuple[int, bytes]]]) -> Stack:
+    if not known:
+        return stack
+    indexes = (index.with_contents(known[layer]) if layer in known else index for layer, index in enumerate(stack.indexes))
+    return Stack(stack.image, list(indexes))
 
 
 def _pairs(new: Tree, old: Tree) -> Iterator[tuple[bytes, tuple[int, int]]]:
@@ -74,16 +85,6 @@ def _same_source(new: Tree, old: Tree, path: bytes) -> bool:
     a, b = new.inode(mine), old.inode(other)
     same = _content(new, a) == _content(old, b)
     return new.entry(a).kind == Kind.FILE and not differing(new.entry(a), old.entry(b), same, ("mtime",))
-
-
-def taken(made: Stack, wanted: Stack, paths: Sequence[bytes]) -> list[bytes]:
-    """Those of the paths at which what was made has the old file."""
-
-    def content(tree: Tree, path: bytes) -> bytes | None:
-        node = node_at(tree, path)
-        return None if node is None or isinstance(node, Directory) else _content(tree, tree.inode(node))
-
-    return [path for path in paths if content(made.tree, path) != content(wanted.tree, path)]
 
 
 def stale(made: Stack, wanted: Stack) -> tuple[bytes, ...]:
@@ -127,7 +128,7 @@ def _compiled(stack: Stack, refs: dict[bytes, int]) -> dict[bytes, _Compiled]:
         files.sort(key=lambda one: index.offsets[one[1]])
         contents = open_contents(blob, [index.entry(row) for _, row in files])
         for (path, row), content in zip(files, contents, strict=True):
-            if not index.is_holey(row) and hashlib.sha256(content).digest() != index.content(row):
+            if hashlib.sha256(content).digest() != index.content(row):
                 raise IntegrityError("not the bytes that were indexed", f"{stack.image.where}: layer {number}")
             timed = content[4:8] == bytes(4)
             rest = hashlib.sha256(content[:8])

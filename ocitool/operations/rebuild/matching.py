@@ -27,16 +27,23 @@ class Match(NamedTuple):
     layer: Layer | None = None
 
 
-def match(new: Stack, olds: Sequence[Stack], *, times: bool, ignored: Ignored | None) -> list[Match]:
+class Old(NamedTuple):
+    """An old image, the new one as it counts beside it (see `bytecode.settled`), and the paths that may differ from it."""
+
+    stack: Stack
+    new: Stack
+    ignored: Ignored | None
+
+
+def match(new: Stack, olds: Sequence[Old], *, times: bool) -> list[Match]:
     """For each layer of the new image, lowest first. The same blob goes before the same tar, that before equal entries, a
     layer in the same place before others."""
-    shapes: dict[int | None, list[tuple[Stack, Layer]]] = {}
     tars: dict[Digest | None, list[tuple[Stack, Layer]]] = {}
     for old in olds:
-        for layer, index in zip(old.layers, old.indexes, strict=True):
-            shapes.setdefault(_shape(index, ignored), []).append((old, layer))
-            tars.setdefault(index.diff_id, []).append((old, layer))
-    return [_same(new, number, tars) or _equal(new, number, shapes, times, ignored) for number in range(len(new.layers))]
+        for layer, index in zip(old.stack.layers, old.stack.indexes, strict=True):
+            tars.setdefault(index.diff_id, []).append((old.stack, layer))
+    alike = [_Alike(old, times) for old in olds]
+    return [_same(new, number, tars) or _equal(number, alike) for number in range(len(new.layers))]
 
 
 def _same(new: Stack, number: int, tars: Mapping[Digest | None, Sequence[tuple[Stack, Layer]]]) -> Match | None:
@@ -50,17 +57,51 @@ def _same(new: Stack, number: int, tars: Mapping[Digest | None, Sequence[tuple[S
     return Match("same", old, other)
 
 
-def _equal(
-    new: Stack, number: int, shapes: Mapping[int | None, Sequence[tuple[Stack, Layer]]], times: bool, ignored: Ignored | None
-) -> Match:
-    index = new.indexes[number]
-    shape = _shape(index, ignored)
-    candidates = shapes.get(shape, ()) if shape is not None else ()
-    for old, layer in sorted(candidates, key=lambda one: one[1].number != number):
-        changes = compare(old.indexes[layer.number], index, () if times else ("mtime",))
-        if all(ignored is not None and ignored(change.path) for change in changes):
-            return Match("equal", old, layer)
+def _equal(number: int, olds: Sequence[_Alike]) -> Match:
+    for old in olds:
+        layer = old.find(number)
+        if layer is not None:
+            return Match("equal", old.old.stack, layer)
     return Match("changed")
+
+
+class _Alike:
+    """Which layers of an old image list the entries of one of the new image. Each pair of indexes is compared once, however
+    often images list them."""
+
+    def __init__(self, old: Old, times: bool) -> None:
+        self.old = old
+        self._ignore = () if times else ("mtime",)
+        self._shapes: dict[int, int | None] = {}
+        self._answers: dict[tuple[int, int], bool] = {}
+        self._layers: dict[int, dict[int, Layer]] = {}  # by shape, then by index
+        for layer, index in zip(old.stack.layers, old.stack.indexes, strict=True):
+            shape = self._shape(index)
+            if shape is not None:
+                self._layers.setdefault(shape, {}).setdefault(id(index), layer)
+
+    def find(self, number: int) -> Layer | None:
+        there, index = self.old.stack.layers, self.old.new.indexes[number]
+        shape = self._shape(index)
+        if shape is None:
+            return None
+        here = there[number : number + 1]
+        found = (layer for layer in (*here, *self._layers.get(shape, {}).values()) if self._is(layer.number, index))
+        return next(found, None)
+
+    def _is(self, number: int, index: LayerIndex) -> bool:
+        other, ignored = self.old.stack.indexes[number], self.old.ignored
+        pair = id(other), id(index)
+        if pair not in self._answers:
+            self._answers[pair] = self._shape(other) == self._shape(index) and all(
+                ignored is not None and ignored(change.path) for change in compare(other, index, self._ignore)
+            )
+        return self._answers[pair]
+
+    def _shape(self, index: LayerIndex) -> int | None:
+        if id(index) not in self._shapes:
+            self._shapes[id(index)] = _shape(index, self.old.ignored)
+        return self._shapes[id(index)]
 
 
 def _shape(index: LayerIndex, ignored: Ignored | None) -> int | None:

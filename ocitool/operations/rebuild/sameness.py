@@ -12,7 +12,7 @@ from ocitool.images.compare import differing
 from ocitool.images.image import Image
 from ocitool.images.tree import Directory, Tree, node_at, ref_of
 from ocitool.layers.entry import Kind
-from ocitool.operations.edit.content import CREATED_BY
+from ocitool.operations.edit.content import CREATED_BY, path_mark
 from ocitool.operations.stacks import Stack
 
 
@@ -77,13 +77,28 @@ def _files(kinds: bytearray) -> Iterator[int]:
         row = kinds.find(Kind.FILE, row + 1)
 
 
-def undoes_removal(old: Image, new: Image) -> bool:
-    """Whether files were taken out of the new image, by `edit --rm`, that the old one may still hold: its history says so, or
-    there is none that could."""
-    if drafts.aligned_history(new.config.fields, len(new.layers)) is None:
-        return True
+def removed_since(old: Image, new: Image) -> bool:
+    """Whether the new image's history tells of an `edit --rm` that the old one's does not."""
     return bool(_removals(new) - _removals(old))
 
 
-def _removals(image: Image) -> Counter[tuple[str | None, str | None]]:
-    return Counter((entry.created, entry.comment) for entry in image.config.history if entry.created_by == CREATED_BY)
+def refused(old: Stack, new: Stack) -> list[Shipped]:
+    """The files that a delta on the old image must not pass on: all that the new image does not have, where files were taken
+    out of it since, or where it does not say whether they were; else those at paths that were ever taken out."""
+    files = shipped(old, new, None)
+    history = new.image.config.history
+    stated = drafts.aligned_history(new.image.config.fields, len(new.layers)) is not None
+    if not stated or any(entry.comment == drafts.UNSTATED for entry in history) or removed_since(old.image, new.image):
+        return files
+    marks = {mark for comment in _removals(new.image) for mark in comment.split()}
+    return [one for one in files if marks and not marks.isdisjoint(map(path_mark, _upwards(one.path)))]
+
+
+def _upwards(path: bytes) -> Iterator[bytes]:
+    while path:
+        yield path
+        path = path.rpartition(b"/")[0]
+
+
+def _removals(image: Image) -> Counter[str]:
+    return Counter(entry.comment or "" for entry in image.config.history if entry.created_by == CREATED_BY)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ocitool.errors import DestinationError, UsageError
@@ -21,9 +20,6 @@ from ocitool.images.tree import Tree
 from ocitool.operations.reading import Reading
 from ocitool.task import Notice
 from ocitool.transports.whole import Temporary, exists, keep_mode, sweep
-
-_STEP = 1 << 18
-_LARGE = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,7 @@ def unpack(reference: str, dest: str, reading: Reading, *, platform: str | None 
     changes = changeset(None, tree)
     size = 0
     if dest == "-":
-        for piece in _blocks(layertar.tar(changes, image, tree, task)):
+        for piece in layertar.tar(changes, image, tree, task):
             sys.stdout.buffer.write(piece)
             size += len(piece)
         sys.stdout.buffer.flush()
@@ -69,7 +65,7 @@ def unpack(reference: str, dest: str, reading: Reading, *, platform: str | None 
         sweep(directory)
         temporary = Temporary(directory)
         try:
-            for piece in _blocks(layertar.tar(changes, image, tree, task)):
+            for piece in layertar.tar(changes, image, tree, task):
                 temporary.write(piece)
                 size += len(piece)
             if force:
@@ -80,21 +76,3 @@ def unpack(reference: str, dest: str, reading: Reading, *, platform: str | None 
         finally:
             temporary.discard()
     return Flat(reference, image, dest, len(changes), size, tuple(task.notices))
-
-
-def _blocks(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-    """Small pieces joined, since most are headers; large ones as they are."""
-    held: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        if len(piece) >= _LARGE:
-            yield b"".join(held)
-            held, size = [], 0
-            yield piece
-            continue
-        held.append(bytes(piece))
-        size += len(piece)
-        if size >= _STEP:
-            yield b"".join(held)
-            held, size = [], 0
-    yield b"".join(held)
