@@ -135,7 +135,7 @@ def squashed(draft: Draft, count: int, piece: Piece | None, entry: Mapping[str, 
     config = dict(draft.config)
     history = aligned_history(config, count)
     if history is None and "history" in config:
-        gone = {**_unstated(), "empty_layer": True}
+        unsaid = {**_unstated(), "empty_layer": True}
         config["history"] = [*(_unstated() for _ in draft.pieces), unsaid, *([dict(entry)] if piece is not None else ())]
     elif history is not None:
         at = _positions(history)
