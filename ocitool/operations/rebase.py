@@ -12,6 +12,7 @@ from ocitool.errors import FormatError, NotFoundError, OcitoolError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import rebasing, select
 from ocitool.images.changeset import same_entry
+from ocitool.images.dirscan import shown
 from ocitool.images.draft import Documents, Draft
 from ocitool.images.image import Image
 from ocitool.images.tree import Directory, Node, Tree, both, node_at, ref_of
@@ -169,7 +170,7 @@ class _Rebaser:
         for path, ref in made.broken:
             number = made.layer(ref) - shift
             if number >= count and (number, made.row(ref)) not in before:
-                where = f"{image.where}: layer {number}: {_shown(path)}"
+                where = f"{image.where}: layer {number}: {shown(path)}"
                 raise FormatError("a hard link to what the new base does not have", where)
         return list(_conflicts(Tree(mine.indexes[:count]), other.tree, made, len(other.indexes), shift))
 
@@ -178,7 +179,7 @@ class _Rebaser:
     ) -> None:
         self.conflicts += len(conflicts) + len(clashes)
         if conflicts:
-            some = ", ".join(_shown(one.path) for one in conflicts[:_NAMED]) + (", ..." if len(conflicts) > _NAMED else "")
+            some = ", ".join(shown(one.path) for one in conflicts[:_NAMED]) + (", ..." if len(conflicts) > _NAMED else "")
             what = "1 path" if len(conflicts) == 1 else f"{len(conflicts)} paths"
             self._task.notice("conflict", f"{image.where}: both the new base and the image changed {what}: {some}")
         if clashes:
@@ -268,7 +269,3 @@ def _with_digest(name: str, digest: Digest) -> str:
 
 def _text(digest: Digest | None) -> str | None:
     return None if digest is None else str(digest)
-
-
-def _shown(path: bytes) -> str:
-    return "/" + path.decode("utf-8", "replace")

@@ -44,6 +44,8 @@ def run(work: Path, say: Say) -> Iterator[str]:
                 yield f"unchanged, into {destination}: {report['images'][0]['digest']}, {report['bytes']}, not {stated}"
         yield from _edits(place, source, say)
         yield from _squashes(place, source, say)
+        yield from _rebuilds(place, work, say)
+        yield from _rebases(place, work, say)
 
 
 def _edits(place: Path, source: str, say: Say) -> Iterator[str]:
@@ -84,6 +86,41 @@ def _squashes(place: Path, source: str, say: Say) -> Iterator[str]:
         yield from _told(f"--from {kept}: ocitool", differences("ocitool", name, tree, squashed), say)
         if kept < 2:
             yield from _judged(place, layout, name, squashed, say)
+
+
+def _rebuilds(place: Path, work: Path, say: Say) -> Iterator[str]:
+    """The same Dockerfile built again, out of the first build: layers that are equal, and one layer on all of the old ones."""
+    wanted = _plain_tree(place, work / "field-b", "latest", say)
+    for plan, more in (("reuse", ()), ("delta", ()), ("delta", ("--strict-times",))):
+        layout, name = place / "-".join((plan, *more)).replace("--", ""), f"field:{plan}{len(more)}"
+        words = ("--against", work / "field-a", "--plan", plan, *more, "--tag", name)
+        report = _ocitool(place, say, "rebuild", work / "field-b", f"{layout}/", *words)
+        say(f"{plan}: {report['details']['rebuilt'][0]['plans']}")
+        made = _plain_tree(place, layout, name, say)
+        told = differences("ocitool", name, wanted if more else _untimed(wanted), made if more else _untimed(made))
+        yield from _told(f"rebuild, {plan} {' '.join(more)}: ocitool", told, say)
+        yield from _judged(place, layout, name, made, say)
+
+
+def _rebases(place: Path, work: Path, say: Say) -> Iterator[str]:
+    """The layers above the packages of one build, on the packages of the other."""
+    for which in "ab":
+        words = (f"{place}/base-{which}/", "--tag", f"base:{which}", *_drops(3))
+        _ocitool(place, say, "edit", work / f"field-{which}", *words)
+    layout, name = place / "rebased", "field:rebased"
+    bases = ("--old-base", place / "base-a", "--new-base", place / "base-b")
+    _ocitool(place, say, "rebase", work / "field-a", f"{layout}/", *bases, "--tag", name)
+    made, wanted = _plain_tree(place, layout, name, say), _plain_tree(place, work / "field-b", "latest", say)
+    yield from _told("rebase: ocitool", differences("ocitool", name, _untimed(wanted), _untimed(made)), say)
+    yield from _judged(place, layout, name, made, say)
+
+
+def _drops(count: int) -> list[str]:
+    return [word for number in range(1, count + 1) for word in ("--drop-layer", f"-{number}")]
+
+
+def _untimed(tree: FileSystem) -> FileSystem:
+    return {path: {**fields, "mtime": 0} for path, fields in tree.items()}
 
 
 def _plain_tree(place: Path, layout: Path, name: str, say: Say) -> FileSystem:

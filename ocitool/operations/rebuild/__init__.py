@@ -17,6 +17,7 @@ from ocitool.globs import matcher
 from ocitool.images import draft as drafts
 from ocitool.images import layertar, select
 from ocitool.images.changeset import Changeset, Ignored, changeset
+from ocitool.images.dirscan import shown
 from ocitool.images.draft import Documents, Draft, Piece
 from ocitool.images.image import Image, Layer
 from ocitool.layers.scan import scan
@@ -204,7 +205,7 @@ class _Rebuilder:
         image, old = draft.image, delta.old.stack
         secret = refused(old, new)
         if secret:
-            count, first = _count(len(secret), "file"), _shown(secret[0].path)
+            count, first = _count(len(secret), "file"), shown(secret[0].path)
             raise UsageError(
                 f"files were taken out of {image.where}, or it does not say whether: a delta would pass on {count} that it no "
                 f"longer has, first {first}", delta.name, hint="--plan reuse leaves them behind",
@@ -258,7 +259,7 @@ class _Rebuilder:
     def _named(self, code: str, what: str, image: Image, paths: Sequence[bytes]) -> list[dict[str, bytes]]:
         """Paths for the report, and a notice that there are any."""
         if paths:
-            some = ", ".join(map(_shown, paths[:3])) + (", ..." if len(paths) > 3 else "")
+            some = ", ".join(map(shown, paths[:3])) + (", ..." if len(paths) > 3 else "")
             self._task.notice(code, f"{image.where}: {what}: {some}")
         return [{"path": path} for path in paths]
 
@@ -346,7 +347,3 @@ def _history(old: Stack, image: Image, layer: bool) -> list[dict[str, Any]]:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
-
-
-def _shown(path: bytes) -> str:
-    return "/" + path.decode("utf-8", "replace")
