@@ -133,8 +133,8 @@ CASES: tuple[Case, ...] = (
     Case("squash", ("squash", "src:app", "src/", "--from", "1", "--tag", "app"), {"src": "layout"}, _sources),
     Case("squash", ("squash", "src.tar", "old.tar", "--force", "--compression", "zstd"), {"old.tar": "file"}, _sources),
     Case(
-        "rebuild", ("rebuild", "src:app", "old/", "--against", "old:app", "--plan", "delta", "--tag", "app"), {"old": "layout"},
-        _sources,
+        "rebuild", ("rebuild", "src:app", "old/", "--against", "old:app", "--plan", "delta", "--tag", "made"),
+        {"old": "layout"}, _sources,
     ),
     Case(
         "rebase", ("rebase", "src:app", "old.tar", "--old-base", "src:base", "--new-base", "old:kept", "--force"),
