@@ -43,6 +43,8 @@ def plain(image: Image, tree: Tree) -> dict[bytes, dict[str, Any]]:
     found = described(image, tree)
     for fields in found.values():
         fields["xattrs"] = fields["xattrs"] or None
+        if fields["kind"] == Kind.SYMLINK:
+            fields["mode"] = 0  # no file system keeps it
     return found
 
 

@@ -132,7 +132,7 @@ def test_a_hard_link_of_an_own_layer_that_leads_to_nothing_now_is_refused(old: S
 
 
 def at(tree: Tree, path: bytes) -> Any:
-    """What stands at a path, without its names and the times of directories; None for nothing."""
+    """What stands at a path, without its names and times, and without modes of symlinks; None for nothing."""
     node = node_at(tree, path)
     if node is None:
         return None
@@ -142,7 +142,8 @@ def at(tree: Tree, path: bytes) -> Any:
     inode = tree.inode(node)
     content = tree.indexes[tree.layer(inode)].content(tree.row(inode)) if entry.kind == Kind.FILE else None
     link = entry.link if entry.kind == Kind.SYMLINK else b""
-    return entry._replace(path=b"", link=link, offset=0, stored=0, segments=None), content
+    mode = 0 if entry.kind == Kind.SYMLINK else entry.mode
+    return entry._replace(path=b"", link=link, mode=mode, mtime=0, offset=0, stored=0, segments=None), content
 
 
 def names(tree: Tree, path: bytes) -> list[bytes]:
