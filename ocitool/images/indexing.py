@@ -14,6 +14,9 @@ from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import complete, listing, outline, scan
 from ocitool.task import Task
 
+Read = Callable[[Blob, str], LayerIndex]
+"""A layer's index from its blob and the algorithm of its diff_id."""
+
 
 class Indexer:
     """Reads a layer at most once a run. `verify`: read and hash every layer, believe no cache."""
@@ -28,21 +31,20 @@ class Indexer:
 
     def indexes(self, image: Image, layers: Sequence[Layer] | None = None) -> list[LayerIndex]:
         """The indexes of these layers (all by default), several read at once. Contents may be unknown: see `contents`."""
-        wanted = image.layers if layers is None else layers
-        return self.task.map(lambda layer: self._index(image, layer, self._read), list(wanted))
+        return self.pairs([(image, layer) for layer in (image.layers if layers is None else layers)])
+
+    def pairs(self, wanted: Sequence[tuple[Image, Layer]]) -> list[LayerIndex]:
+        """As `indexes`, over layers of several images."""
+        return self._all(wanted, self._listed)
 
     def computed(self, wanted: Sequence[tuple[Image, Layer]]) -> list[LayerIndex]:
         """As `pairs`, with diff_ids and contents that were computed from the bytes, now or when they were cached."""
-        return self.task.map(lambda pair: self._index(*pair, self._computed), list(wanted))
+        return self._all(wanted, self._scanned)
 
     def outlines(self, image: Image, layers: Sequence[Layer]) -> list[LayerIndex]:
         """As `indexes`, for one who reads the bytes of these layers afterwards, and verifies them then: what is not known yet
         is unpacked and not hashed."""
-        return self.task.map(lambda layer: self._index(image, layer, self._outlined), list(layers))
-
-    def pairs(self, wanted: Sequence[tuple[Image, Layer]]) -> list[LayerIndex]:
-        """As `indexes`, over layers of several images."""
-        return self.task.map(lambda pair: self._index(*pair, self._read), list(wanted))
+        return self._all([(image, layer) for layer in layers], self._outlined)
 
     def contents(self, layer: Layer, index: LayerIndex, rows: Sequence[int]) -> LayerIndex:
         """The index with the contents of these rows known."""
@@ -54,12 +56,18 @@ class Indexer:
         self._held[_key(layer, self.verify)] = found
         return found
 
-    def _index(self, image: Image, layer: Layer, read: Callable[[Layer], LayerIndex]) -> LayerIndex:
+    def _all(self, wanted: Sequence[tuple[Image, Layer]], read: Read) -> list[LayerIndex]:
+        return self.task.map(lambda pair: self._index(*pair, read), list(wanted))
+
+    def _index(self, image: Image, layer: Layer, read: Read) -> LayerIndex:
         held = self._held.get(_key(layer, self.verify))
         if held is None:
             where = f"{image.where}: layer {layer.number}"
             try:
-                held = read(layer)
+                blob, algorithm = readable(layer)
+                held = None if self.verify else self._cache.find(layer.digest, blob.identity, algorithm)
+                if held is None:
+                    held = read(blob, algorithm)
             except OcitoolError as error:
                 raise error.at(where) from None
             self._held[_key(layer, self.verify)] = held
@@ -70,26 +78,20 @@ class Indexer:
             )
         return held
 
-    def _read(self, layer: Layer) -> LayerIndex:
-        blob, algorithm = readable(layer)
-        if self.verify or blob.remote or codec.of(blob) != "none":  # of a remote one each header would be a request
-            return self._computed(layer)
-        return self._cache.find(layer.digest, blob.identity, algorithm) or listing(blob)
+    # How a layer is read that no cache knows
 
-    def _computed(self, layer: Layer) -> LayerIndex:
-        blob, algorithm = readable(layer)
-        found = None if self.verify else self._cache.find(layer.digest, blob.identity, algorithm)
-        if found is not None:
-            return found
+    def _scanned(self, blob: Blob, algorithm: str) -> LayerIndex:
         index = scan(blob, self.task, algorithm=algorithm)
         self._cache.keep(index, blob.identity)
         return index
 
-    def _outlined(self, layer: Layer) -> LayerIndex:
-        blob, algorithm = readable(layer)
-        if self.verify or blob.remote:
-            return self._computed(layer)
-        return self._cache.find(layer.digest, blob.identity, algorithm) or outline(blob, self.task)
+    def _listed(self, blob: Blob, algorithm: str) -> LayerIndex:
+        if self.verify or blob.remote or codec.of(blob) != "none":  # of a remote one each header would be a request
+            return self._scanned(blob, algorithm)
+        return listing(blob)
+
+    def _outlined(self, blob: Blob, algorithm: str) -> LayerIndex:
+        return self._scanned(blob, algorithm) if self.verify or blob.remote else outline(blob, self.task)
 
 
 def readable(layer: Layer) -> tuple[Blob, str]:

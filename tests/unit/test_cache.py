@@ -8,13 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.images import compress, layer_tar
 from support.layers import columns, member, sample, scanned
+from support.merged import memory_image
 from support.streams import encode
 
 from ocitool.digest import Digest
+from ocitool.images.indexing import Indexer
 from ocitool.layers import cache as module
 from ocitool.layers.cache import IndexCache, default_directory
 from ocitool.layers.index import LayerIndex
+from ocitool.task import Task
 
 SAMPLE = sample()
 OTHER = member(b"other", b"x") + bytes(1024)
@@ -255,3 +259,15 @@ def test_processes_may_share_a_cache(directory: Path) -> None:
 def test_the_directory_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OCITOOL_CACHE_DIR", "/somewhere")
     assert default_directory() == "/somewhere"
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip"])
+@pytest.mark.parametrize("how", ["indexes", "outlines"])
+def test_a_known_layer_without_entries_is_not_read_again(tmp_path: Path, how: str, codec: str) -> None:
+    stored = compress(layer_tar([]), codec)
+    image = memory_image([stored])
+    with Task() as task:
+        cache = IndexCache(str(tmp_path / "cache"))
+        (known,) = Indexer(cache, task).computed([(image, image.layers[0])])
+        (found,) = getattr(Indexer(cache, task), how)(image, image.layers)
+    assert (0, known.diff_id, "all") == (len(found), found.diff_id, found.hashed)
