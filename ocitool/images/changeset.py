@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ocitool.errors import UnsafeError
 from ocitool.images.compare import alike, differing
-from ocitool.images.tree import IMPLIED, Directory, Node, Tree, node_at
+from ocitool.images.tree import IMPLIED, Directory, Node, Tree, both, node_at
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 
@@ -53,12 +53,10 @@ class Changeset(NamedTuple):
     def __len__(self) -> int:
         return len(self.head) + len(self.special) + len(self.links) + sum(map(len, self.files))
 
-    def file_entries(self, upper: Tree) -> Iterator[tuple[int, int, Entry]]:
-        """The files with layer and row, as the upper tree's entries under their new paths."""
-        for layer, names in enumerate(self.files):
-            index = upper.indexes[layer]
-            for row in sorted(names):
-                yield layer, row, index.entry(row)._replace(path=names[row])
+    def size(self, upper: Tree, lowest: int = 0) -> int:
+        """Bytes of content that come from the layers of the upper tree from this one on: of sparse files their data."""
+        taken = zip(upper.indexes[lowest:], self.files[lowest:], strict=True)
+        return sum(index.stored(row) for index, names in taken for row in names)
 
     def tail(self, upper: Tree) -> Iterator[Entry]:
         """What stands behind the files: entries without content."""
@@ -83,36 +81,32 @@ def changeset(lower: Tree | None, upper: Tree, *, times: bool = True, ignored: I
     return _Comparison(lower, upper, times, ignored).made()
 
 
-def undecided(lower: Tree, upper: Tree, *, times: bool = True) -> tuple[list[list[int]], list[list[int]]]:
-    """For each layer of either tree the rows whose contents alone decide: of files that are otherwise equal."""
+def undecided(
+    lower: Tree, upper: Tree, *, times: bool = True, keep: Callable[[bytes], bool] | None = None
+) -> tuple[list[list[int]], list[list[int]]]:
+    """For each layer of either tree the rows whose contents alone decide, and are not known: of files of one path and size,
+    with `times` of one time too. keep: which paths are wanted."""
     found: tuple[list[list[int]], list[list[int]]] = ([[] for _ in lower.indexes], [[] for _ in upper.indexes])
-    stack: list[tuple[Directory, Directory]] = [(lower.root, upper.root)]
-    while stack:
-        below, above = stack.pop()
-        for name, node in above.children.items():
-            other = below.children.get(name)
-            if isinstance(node, Directory):
-                if isinstance(other, Directory):
-                    stack.append((other, node))
-            elif other is not None and not isinstance(other, Directory):
-                ours, theirs = upper.inode(node), lower.inode(other)
-                index, row = upper.indexes[upper.layer(ours)], upper.row(ours)
-                beside, there = lower.indexes[lower.layer(theirs)], lower.row(theirs)
-                if (index is beside and row == there) or index.kinds[row] != _FILE or beside.kinds[there] != _FILE:
-                    continue
-                if index.sizes[row] != beside.sizes[there] or (times and index.mtimes[row] != beside.mtimes[there]):
-                    continue
-                if beside.content(there) is None:
-                    found[0][lower.layer(theirs)].append(there)
-                if index.content(row) is None:
-                    found[1][upper.layer(ours)].append(row)
+    for path, old, new in both(lower, upper):
+        if old is None or new is None or isinstance(old, Directory) or isinstance(new, Directory):
+            continue
+        theirs, ours = lower.inode(old), upper.inode(new)
+        a, b = lower.indexes[lower.layer(theirs)], upper.indexes[upper.layer(ours)]
+        i, j = lower.row(theirs), upper.row(ours)
+        if (a is b and i == j) or a.kinds[i] != _FILE or b.kinds[j] != _FILE or a.sizes[i] != b.sizes[j]:
+            continue
+        if (times and a.mtimes[i] != b.mtimes[j]) or (keep is not None and not keep(path)):
+            continue
+        if a.content(i) is None:
+            found[0][lower.layer(theirs)].append(i)
+        if b.content(j) is None:
+            found[1][upper.layer(ours)].append(j)
     return found
 
 
 def content_size(index: LayerIndex) -> int:
     """Bytes of content in a layer's tar: of sparse files their data."""
-    dense = sum(size for size, kind in zip(index.sizes, index.kinds, strict=True) if kind == _FILE)
-    return dense - sum(index.sizes[row] - stored for row, (_, stored) in index.sparse.items())
+    return sum(map(index.stored, index.rows_of(_FILE)))
 
 
 class _Comparison:

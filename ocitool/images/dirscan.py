@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ocitool import limits
@@ -141,6 +141,14 @@ def _names(descriptor: int) -> list[bytes]:
 def shown(path: bytes) -> str:
     """A path for a message: whoever prints it escapes it."""
     return "/" + path[:500].decode("utf-8", "replace")
+
+
+def some(paths: Sequence[bytes]) -> str:
+    """The first paths of many, for a message."""
+    return ", ".join(map(shown, paths[:_NAMED])) + (", ..." if len(paths) > _NAMED else "")
+
+
+_NAMED = 3
 
 
 def _gone(path: bytes, error: OSError) -> TransportError:

@@ -60,6 +60,11 @@ class Image(NamedTuple):
         """False for an artifact: a manifest whose configuration is something else."""
         return self.manifest is None or self.manifest.is_image
 
+    def is_foreign(self, layer: Layer) -> bool:
+        """Whether a layer's bytes are kept elsewhere, or may not be passed on."""
+        elsewhere = self.manifest is not None and self.manifest.layers[layer.number].urls
+        return bool(elsewhere) or mediatypes.is_foreign(layer.media_type)
+
     @property
     def media_type(self) -> str:
         return self.manifest.media_type if self.manifest else mediatypes.DOCKER_MANIFEST

@@ -90,6 +90,17 @@ class LayerIndex:
     def __iter__(self) -> Iterator[Entry]:
         return map(self.entry, range(len(self)))
 
+    def stored(self, row: int) -> int:
+        """Bytes that an entry's content takes in the tar: of a sparse file, those of its data."""
+        return self.sparse[row][1] if row in self.sparse else self.sizes[row]
+
+    def rows_of(self, kind: int) -> Iterator[int]:
+        """The rows of one kind, ascending."""
+        row = self.kinds.find(kind)
+        while row >= 0:
+            yield row
+            row = self.kinds.find(kind, row + 1)
+
     def content(self, row: int) -> bytes | None:
         """The content's SHA-256, or None where it is unknown."""
         value = bytes(self.contents[32 * row : 32 * row + 32])

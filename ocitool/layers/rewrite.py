@@ -157,8 +157,7 @@ def _data_end(index: LayerIndex, row: int) -> int:
     """Where a member's data ends; the row before the first ends at 0."""
     if row < 0:
         return 0
-    stored = index.sparse[row][1] if row in index.sparse else index.sizes[row]
-    return index.offsets[row] + stored
+    return index.offsets[row] + index.stored(row)
 
 
 def _end(index: LayerIndex, row: int) -> int:

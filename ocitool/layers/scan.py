@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from ocitool.blob import Blob
@@ -24,6 +24,8 @@ from ocitool.task import Task
 
 _EMPTY = hashlib.sha256(b"").digest()
 _ZEROS = bytes(1 << 16)
+_AHEAD = 1 << 20
+"""Bytes of a blob beyond which it pays to read ahead."""
 
 
 Keep = Callable[[int, Entry, TarInput], None]
@@ -43,15 +45,11 @@ def scan(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep | None
     stored_hasher = (blob.digest or Digest("sha256", "")).hasher()
     plain = compression == "none"
     tar_hasher: Any = stored_hasher if plain and stored_hasher.name == algorithm else hashlib.new(algorithm)
-    label = blob.digest.short if blob.digest else "layer"
-
     size = 0
 
     def stored() -> Iterator[bytes]:
-        for chunk in blob.chunks():
-            task.check()
+        for chunk in _chunks(blob, task):
             stored_hasher.update(chunk)
-            task.advance(label, len(chunk), blob.size)
             yield chunk
 
     def unpacked(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -64,22 +62,19 @@ def scan(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep | None
 
     notes = Notes()
     pieces = codec.decode(stored(), compression)
-    try:
-        with task.ahead(pieces) if blob.size > 1 << 20 else nullcontext(pieces) as decoded:
-            tar = ChunkInput(unpacked(decoded))
-            add = index.add
-            holes = 0
-            for entry in entries(tar, notes):
-                if keep is not None:
-                    if entry.kind == Kind.FILE:
-                        keep(len(index.paths), entry, tar)
-                    add(entry)
-                    continue
-                if entry.segments is not None:
-                    holes = _count_holes(holes, entry)
-                add(entry, content_hash(tar, entry) if entry.kind == Kind.FILE else UNKNOWN)
-    except (FormatError, IntegrityError, UnsafeError) as error:
-        raise _explain(blob, error) from None
+    with _explained(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
+        tar = ChunkInput(unpacked(decoded))
+        add = index.add
+        holes = 0
+        for entry in entries(tar, notes):
+            if keep is not None:
+                if entry.kind == Kind.FILE:
+                    keep(len(index.paths), entry, tar)
+                add(entry)
+                continue
+            if entry.segments is not None:
+                holes = _count_holes(holes, entry)
+            add(entry, content_hash(tar, entry) if entry.kind == Kind.FILE else UNKNOWN)
     index.hashed = "all" if keep is None else "none"
     index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
     index.size = size
@@ -88,6 +83,15 @@ def scan(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep | None
     if blob.digest is not None and index.digest != blob.digest:
         raise IntegrityError(f"content is {index.digest}, stated is {blob.digest}")
     return index
+
+
+@contextmanager
+def _explained(blob: Blob) -> Iterator[None]:
+    """What reading a blob raises, as `_explain` has it."""
+    try:
+        yield
+    except (FormatError, IntegrityError, UnsafeError) as error:
+        raise _explain(blob, error) from None
 
 
 def _explain(blob: Blob, error: OcitoolError) -> OcitoolError:
@@ -104,15 +108,8 @@ def _explain(blob: Blob, error: OcitoolError) -> OcitoolError:
 
 def listing(blob: Blob) -> LayerIndex:
     """The index of an uncompressed layer by its headers alone: no content is read, no digest is known."""
-    index = LayerIndex()
-    notes = Notes()
-    try:
-        for entry in entries(SeekInput(blob), notes):
-            index.add(entry)
-    except (FormatError, UnsafeError) as error:
-        raise _explain(blob, error) from None
-    index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
-    return index
+    with _explained(blob):
+        return _listed(SeekInput(blob))
 
 
 def outline(blob: Blob, task: Task) -> LayerIndex:
@@ -121,26 +118,29 @@ def outline(blob: Blob, task: Task) -> LayerIndex:
     compression = codec.of(blob)
     if compression == "none":
         return listing(blob)
-    index = LayerIndex()
+    pieces = codec.decode(_chunks(blob, task), compression)
+    with _explained(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
+        index = _listed(ChunkInput(decoded))
     index.codec = compression
-    label = blob.digest.short if blob.digest else "layer"
+    return index
 
-    def stored() -> Iterator[bytes]:
-        for chunk in blob.chunks():
-            task.check()
-            task.advance(label, len(chunk), blob.size)
-            yield chunk
 
+def _listed(tar: TarInput) -> LayerIndex:
+    index = LayerIndex()
     notes = Notes()
-    pieces = codec.decode(stored(), compression)
-    try:
-        with task.ahead(pieces) if blob.size > 1 << 20 else nullcontext(pieces) as decoded:
-            for entry in entries(ChunkInput(decoded), notes):
-                index.add(entry)
-    except (FormatError, IntegrityError, UnsafeError) as error:
-        raise _explain(blob, error) from None
+    for entry in entries(tar, notes):
+        index.add(entry)
     index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
     return index
+
+
+def _chunks(blob: Blob, task: Task) -> Iterator[bytes]:
+    """A blob's bytes, told as they pass."""
+    label = blob.digest.short if blob.digest else "layer"
+    for chunk in blob.chunks():
+        task.check()
+        task.advance(label, len(chunk), blob.size)
+        yield chunk
 
 
 def complete(index: LayerIndex, blob: Blob, rows: Sequence[int], task: Task) -> LayerIndex:

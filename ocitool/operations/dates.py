@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 
 from ocitool.errors import UsageError
+from ocitool.images import draft as drafts
+from ocitool.images.draft import Draft
 
 
 def source_date() -> int | None:
@@ -25,6 +27,16 @@ def timestamp() -> str:
     epoch = source_date()
     moment = datetime.now(UTC) if epoch is None else datetime.fromtimestamp(epoch, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def made_at(otherwise: str | None) -> str | None:
+    """When something was made that has a time of its own: `SOURCE_DATE_EPOCH` goes before it."""
+    return timestamp() if source_date() is not None else otherwise
+
+
+def stamped(draft: Draft) -> Draft:
+    """The draft as created at `SOURCE_DATE_EPOCH`, where that is set."""
+    return draft if source_date() is None else drafts.configured(draft, {**draft.config, "created": timestamp()})
 
 
 def clamped(mtime: int) -> int:

@@ -12,7 +12,6 @@ from ocitool.images import draft as drafts
 from ocitool.images.draft import Piece
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codec as codecs
-from ocitool.spec import mediatypes
 from ocitool.task import Task
 
 
@@ -38,7 +37,7 @@ def kept(image: Image, layer: Layer, task: Task) -> Piece:
 def lent(image: Image, lender: Image, layer: Layer, task: Task) -> Piece:
     """A layer of another image for this one: its very blob, under the type that this image's manifest has for it."""
     piece = kept(lender, layer, task)
-    if mediatypes.is_foreign(layer.media_type) or (piece.descriptor is not None and piece.descriptor.get("urls")):
+    if lender.is_foreign(layer):
         return piece._replace(origin="reused")
     media_type = drafts.layer_type(image, layer.compression or "none")
     descriptor = None if piece.descriptor is None else {**piece.descriptor, "mediaType": media_type}

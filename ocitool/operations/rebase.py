@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ocitool import reference as references
@@ -12,13 +11,13 @@ from ocitool.errors import FormatError, NotFoundError, OcitoolError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import rebasing, select
 from ocitool.images.changeset import same_entry
-from ocitool.images.dirscan import shown
+from ocitool.images.dirscan import shown, some
 from ocitool.images.draft import Documents, Draft
 from ocitool.images.image import Image
 from ocitool.images.tree import Directory, Node, Tree, both, node_at, ref_of
 from ocitool.operations import revising
 from ocitool.operations.bases import base_layers
-from ocitool.operations.dates import source_date, timestamp
+from ocitool.operations.dates import stamped
 from ocitool.operations.reading import Reading
 from ocitool.operations.stacks import stacks
 from ocitool.operations.writing import Writer, Writing, Written
@@ -27,8 +26,6 @@ from ocitool.spec import mediatypes
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
 from ocitool.task import Task
 from ocitool.transports.opening import Opened
-
-_NAMED = 3
 
 
 class Bases(NamedTuple):
@@ -59,8 +56,7 @@ def rebase(
         rebaser = _Rebaser(bases, opened, reading, writer)
         output = revising.output(opened, writer, rebaser.rebased, platform, all_platforms)
         findings = rebaser.conflicts if fail_on_conflict else 0
-        written = writer.deliver("rebase", [output], details={"rebased": rebaser.told}, findings=findings)
-    return replace(written, notices=tuple(reading.task.notices))
+        return writer.deliver("rebase", [output], details={"rebased": rebaser.told}, findings=findings)
 
 
 class _Base(NamedTuple):
@@ -106,9 +102,7 @@ class _Rebaser:
         config = dict(draft.config)
         if section or "config" in config:
             config["config"] = section
-        if source_date() is not None:
-            config["created"] = timestamp()
-        draft = _annotated(drafts.configured(draft, config), annotations, new, self._bases)
+        draft = _annotated(stamped(drafts.configured(draft, config)), annotations, new, self._bases)
         self._tell(image, old, new, count, conflicts, clashes)
         return drafts.finish(draft)
 
@@ -179,9 +173,9 @@ class _Rebaser:
     ) -> None:
         self.conflicts += len(conflicts) + len(clashes)
         if conflicts:
-            some = ", ".join(shown(one.path) for one in conflicts[:_NAMED]) + (", ..." if len(conflicts) > _NAMED else "")
             what = "1 path" if len(conflicts) == 1 else f"{len(conflicts)} paths"
-            self._task.notice("conflict", f"{image.where}: both the new base and the image changed {what}: {some}")
+            paths = some([one.path for one in conflicts])
+            self._task.notice("conflict", f"{image.where}: both the new base and the image changed {what}: {paths}")
         if clashes:
             text = f"{image.where}: both the new base and the image set {', '.join(clashes)}: the image's stays"
             self._task.notice("conflict", text)

@@ -7,7 +7,6 @@ more, and their visible contents go straight into the new one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ocitool.errors import OcitoolError, UnsupportedError, UsageError
@@ -22,13 +21,12 @@ from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.operations import revising
 from ocitool.operations.bases import base_layers, common_base
-from ocitool.operations.dates import source_date, timestamp
+from ocitool.operations.dates import made_at, stamped
 from ocitool.operations.listing import layer_of
 from ocitool.operations.reading import Reading
 from ocitool.operations.stacks import refuse_unreadable
 from ocitool.operations.supplies import images_of
 from ocitool.operations.writing import Writer, Writing, Written
-from ocitool.spec import mediatypes
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
 from ocitool.task import Task
 
@@ -56,8 +54,7 @@ def squash(
     with Writer(writing, reading) as writer:
         squasher = _Squasher(extent, reading, writer)
         output = revising.output(opened, writer, squasher.squashed, platform, all_platforms)
-        written = writer.deliver("squash", [output], details={"squashed": squasher.told})
-    return replace(written, notices=tuple(reading.task.notices))
+        return writer.deliver("squash", [output], details={"squashed": squasher.told})
 
 
 class _Squasher:
@@ -89,8 +86,7 @@ class _Squasher:
         draft = draft._replace(pieces=self._writer.converted(image, draft.pieces))
         piece = self._layer(image, kept, changes, upper)
         draft = drafts.squashed(draft, len(image.layers), piece, _entry(merged, image))
-        if source_date() is not None:
-            draft = drafts.configured(draft, {**draft.config, "created": timestamp()})
+        draft = stamped(draft)
         self._tell(image, kept, upper, changes, piece)
         return drafts.finish(draft)
 
@@ -136,7 +132,7 @@ class _Squasher:
 
     def _tell(self, image: Image, kept: int, upper: Tree, changes: Changeset, piece: Piece | None) -> None:
         held = sum(map(content_size, upper.indexes[kept:]))
-        written = sum(entry.stored for layer, _, entry in changes.file_entries(upper) if layer >= kept)
+        written = changes.size(upper, kept)
         duplicate = _visible(upper, kept) - written if kept else 0
         self.told.append(
             {
@@ -174,13 +170,12 @@ def _visible(tree: Tree, lowest: int) -> int:
     """Bytes of the files that are visible from these layers on, each once whatever its names."""
     inodes = {tree.inode(node) for _, node in tree.walk() if not isinstance(node, Directory)}
     rows = ((tree.indexes[tree.layer(inode)], tree.row(inode)) for inode in inodes if tree.layer(inode) >= lowest)
-    return sum(index.entry(row).stored for index, row in rows if index.kinds[row] == Kind.FILE)
+    return sum(index.stored(row) for index, row in rows if index.kinds[row] == Kind.FILE)
 
 
 def _refuse_foreign(image: Image, layer: Layer) -> None:
     """A layer that must not be passed on is no part of a new one."""
-    descriptor = image.manifest.layers[layer.number] if image.manifest else None
-    if mediatypes.is_foreign(layer.media_type) or (descriptor is not None and descriptor.urls):
+    if image.is_foreign(layer):
         text = "a foreign layer: its bytes are kept elsewhere and do not go into another one"
         raise UnsupportedError(text, f"{image.where}: layer {layer.number}")
 
@@ -190,7 +185,7 @@ def _entry(merged: Sequence[Layer], image: Image) -> dict[str, Any]:
     same bytes."""
     said = "; ".join(f"{layer.number}: {_short(layer.created_by)}" for layer in merged if layer.created_by)
     times = [layer.created for layer in merged if layer.created]
-    created = timestamp() if source_date() is not None else (times[-1] if times else image.config.created)
+    created = made_at(times[-1] if times else image.config.created)
     entry: dict[str, Any] = {"created": created} if created else {}
     entry["created_by"] = f"ocitool squash --from {merged[0].number}"
     entry["comment"] = f"layers {merged[0].number} to {merged[-1].number} in one" + (f": {said}" if said else "")

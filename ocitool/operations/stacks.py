@@ -52,7 +52,7 @@ def stacks(images: Sequence[Image], indexer: Indexer) -> list[Stack]:
         key = layer.digest or number
         if key not in nearest or _is_remote(nearest[key][1]):
             nearest[key] = image, layer
-    indexer.computed(list(nearest.values()))
+    indexer.computed(list(nearest.values()))  # held from now on, for all that state their digests
     found = iter(indexer.computed(wanted))
     return [Stack(image, [next(found) for _ in image.layers]) for image in images]
 
@@ -64,10 +64,9 @@ def _is_remote(layer: Layer) -> bool:
 def refuse_unreadable(image: Image, layer: Layer) -> None:
     """Layers that are no file system, or none that can be read here: `UnsupportedError`, or `NotFoundError`."""
     where = f"{image.where}: layer {layer.number}"
-    descriptor = image.manifest.layers[layer.number] if image.manifest else None
-    if layer.blob is None and (mediatypes.is_foreign(layer.media_type) or (descriptor is not None and descriptor.urls)):
+    if layer.blob is None and image.is_foreign(layer):
         raise UnsupportedError("a foreign layer: its bytes are kept elsewhere", where)
-    if descriptor is not None and layer.media_type and mediatypes.layer_codec(layer.media_type) is None:
+    if image.manifest and layer.media_type and mediatypes.layer_codec(layer.media_type) is None:
         raise UnsupportedError(f"a layer of the type {layer.media_type} cannot be worked on", where)
     if layer.blob is None:
         hint = "the image was packed without it; --with names an image that has it"

@@ -94,8 +94,7 @@ def waste(image: Image, indexes: list[LayerIndex], indexer: Indexer, top: int) -
             kind = "copied-up" if same and _content(tree, indexes, new) is not None else "overwritten"
         index = indexes[tree.layer(inode)]
         row = tree.row(inode)
-        stored = index.sparse[row][1] if row in index.sparse else index.sizes[row]
-        hidden.append(Wasted(event.path, stored, tree.layer(inode), event.by, kind))
+        hidden.append(Wasted(event.path, index.stored(row), tree.layer(inode), event.by, kind))
     hidden.sort(key=lambda wasted: (-wasted.size, wasted.path))
     paths: dict[tuple[bytes, HiddenKind], Path] = {}
     for wasted in hidden:

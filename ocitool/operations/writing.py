@@ -205,7 +205,6 @@ class Writer:
     def lent(self, image: Image, layer: Layer, lender: Image, other: Layer) -> Piece:
         """A layer of another image for this one: its very blob. One that a docker archive holds has no stored form that anyone
         could have: it is compressed as `layer` would be, for which it stands."""
-        assert other.blob is not None or other.digest is not None
         if other.digest is None and self.codec(layer) != "none":
             assert other.blob is not None
             return self.layer(unpacked(other.blob, self.task), self.codec(layer), image, "rewritten")

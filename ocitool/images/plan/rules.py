@@ -11,7 +11,7 @@ twice, nor with its whiteout; a hard link stands behind its target, in one layer
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from ocitool.images.changes import Change
 from ocitool.images.plan.drafts import Draft, ancestors, survey
@@ -96,7 +96,7 @@ class Planner:
             while True:
                 hidden = [
                     row
-                    for row in _hard_links(index)
+                    for row in index.rows_of(Kind.HARDLINK)
                     if row not in draft.drop
                     and row not in draft.replace
                     and (index.links[row] in lost or tree.inode(tree.ref(layer, row)) in gone)
@@ -346,13 +346,6 @@ class Planner:
         if change is not None or not isinstance(node, Directory):
             raise RuntimeError(f"a change stands below {path!r}, which is to be no directory")
         return clean(self.tree.entry(node.ref)._replace(path=path))
-
-
-def _hard_links(index: LayerIndex) -> Iterator[int]:
-    row = index.kinds.find(Kind.HARDLINK)
-    while row >= 0:
-        yield row
-        row = index.kinds.find(Kind.HARDLINK, row + 1)
 
 
 def clean(entry: Entry) -> Entry:

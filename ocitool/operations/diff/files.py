@@ -7,10 +7,10 @@ base holds shows through on both sides or on neither.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
+from ocitool.images.changeset import undecided
 from ocitool.images.compare import alike, differing
 from ocitool.images.image import Image, Layer
 from ocitool.images.indexing import Indexer
@@ -149,24 +149,13 @@ class _Sides:
         """Hashes the contents that only contents can decide: files of one path and one size on both sides."""
         if all(index.hashed == "all" for index in (*self._a, *self._b)):
             return
-        wanted: tuple[dict[int, array[int]], dict[int, array[int]]] = ({}, {})
-        for path, x, y in both(self.before, self.after):
-            if x is None or y is None or isinstance(x, Directory) or isinstance(y, Directory) or not keep(path):
-                continue
-            p, q = self.before.inode(x), self.after.inode(y)
-            a, b = self._a[self.before.layer(p)], self._b[self.after.layer(q)]
-            i, j = self.before.row(p), self.after.row(q)
-            if a is b and i == j:
-                continue
-            if a.kinds[i] != _FILE or b.kinds[j] != _FILE or a.sizes[i] != b.sizes[j]:
-                continue
-            wanted[0].setdefault(self.before.layer(p), array("q")).append(i)
-            wanted[1].setdefault(self.after.layer(q), array("q")).append(j)
-        work: list[tuple[list[LayerIndex], int, Layer, array[int]]] = []
-        for which, held, image in ((0, self._a, self._images[0]), (1, self._b, self._images[1])):
-            for number, rows in wanted[which].items():
-                if held[number].hashed != "all":
-                    work.append((held, number, image.layers[self.base + number], rows))
+        below, above = undecided(self.before, self.after, times=False, keep=keep)
+        work = [
+            (held, number, image.layers[self.base + number], rows)
+            for held, wanted, image in zip((self._a, self._b), (below, above), self._images, strict=True)
+            for number, rows in enumerate(wanted)
+            if rows
+        ]
         for (held, number, _, _), index in zip(
             work, indexer.task.map(lambda item: indexer.contents(item[2], item[0][item[1]], item[3]), work), strict=True
         ):

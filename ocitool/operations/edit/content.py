@@ -20,7 +20,7 @@ from ocitool.images.plan import NotCarriedError, Plan, removal
 from ocitool.images.tree import Tree
 from ocitool.layers.entry import Kind
 from ocitool.layers.rewrite import LayerEdit, rewrite, write_new
-from ocitool.operations.dates import source_date, timestamp
+from ocitool.operations.dates import made_at, timestamp
 from ocitool.operations.edit.adding import Addition, addition
 from ocitool.operations.edit.work import Work
 from ocitool.operations.listing import layer_of
@@ -119,7 +119,7 @@ class Editor:
     def _record(self, image: Image) -> dict[str, Any]:
         """The history entry of a removal. It does not repeat which paths went: who has a path can tell whether it did."""
         paths = " ".join(sorted(map(path_mark, self.content.remove)))
-        created = timestamp() if source_date() is not None else image.config.created
+        created = made_at(image.config.created)
         return {**({"created": created} if created else {}), "created_by": CREATED_BY, "comment": f"paths {paths}"}
 
     def settle(self) -> None:

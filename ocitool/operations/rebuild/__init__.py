@@ -8,7 +8,6 @@ before anything is written.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from ocitool.digest import Digest
@@ -17,12 +16,12 @@ from ocitool.globs import matcher
 from ocitool.images import draft as drafts
 from ocitool.images import layertar, select
 from ocitool.images.changeset import Changeset, Ignored, changeset
-from ocitool.images.dirscan import shown
+from ocitool.images.dirscan import shown, some
 from ocitool.images.draft import Documents, Draft, Piece
 from ocitool.images.image import Image, Layer
 from ocitool.layers.scan import scan
 from ocitool.operations import revising
-from ocitool.operations.dates import source_date, timestamp
+from ocitool.operations.dates import made_at, stamped
 from ocitool.operations.reading import Reading
 from ocitool.operations.rebuild.bytecode import accepted, settled, stale
 from ocitool.operations.rebuild.matching import Match, Old, match
@@ -61,8 +60,7 @@ def rebuild(
     with Writer(writing, reading) as writer:
         rebuilder = _Rebuilder(question, reading, writer)
         output = revising.output(opened, writer, rebuilder.rebuilt, platform, all_platforms)
-        written = writer.deliver("rebuild", [output], details={"rebuilt": rebuilder.told})
-    return replace(written, notices=tuple(reading.task.notices))
+        return writer.deliver("rebuild", [output], details={"rebuilt": rebuilder.told})
 
 
 class _Rebuilder:
@@ -70,7 +68,6 @@ class _Rebuilder:
         self.told: list[Mapping[str, Any]] = []
         """For the report: what became of each image."""
         self._question = question
-        self._reading = reading
         self._task: Task = reading.task
         self._writer = writer
         self._indexer = reading.indexer()
@@ -203,7 +200,8 @@ class _Rebuilder:
     def _delta(self, draft: Draft, new: Stack, delta: _Delta) -> tuple[Draft, Stack, dict[str, Any]]:
         """All layers of the old image, and one more."""
         image, old = draft.image, delta.old.stack
-        secret = refused(old, new)
+        hidden = shipped(old, new)
+        secret = refused(hidden, old.image, new.image)
         if secret:
             count, first = _count(len(secret), "file"), shown(secret[0].path)
             raise UsageError(
@@ -221,10 +219,9 @@ class _Rebuilder:
             stack = Stack(old.image._replace(layers=layers), [*old.indexes, scan(piece.blob, self._task)])
         if not self._is_wanted(stack, new, [delta.old]):
             raise RuntimeError("the delta does not give the file system that was wanted")
-        draft = drafts.layered(draft, made, _history(old, image, bool(delta.changes)))
-        if source_date() is not None:
-            draft = drafts.configured(draft, {**draft.config, "created": timestamp()})
-        return draft, stack, self._hidden(delta, shipped(old, new, self._ignored), image)
+        draft = stamped(drafts.layered(draft, made, _history(old, image, bool(delta.changes))))
+        told = [one for one in hidden if self._ignored is None or not self._ignored(one.path)]
+        return draft, stack, self._hidden(delta, told, image)
 
     def _layer(self, image: Image, new: Stack, changes: Changeset) -> Piece:
         try:
@@ -259,8 +256,7 @@ class _Rebuilder:
     def _named(self, code: str, what: str, image: Image, paths: Sequence[bytes]) -> list[dict[str, bytes]]:
         """Paths for the report, and a notice that there are any."""
         if paths:
-            some = ", ".join(map(shown, paths[:3])) + (", ..." if len(paths) > 3 else "")
-            self._task.notice(code, f"{image.where}: {what}: {some}")
+            self._task.notice(code, f"{image.where}: {what}: {some(paths)}")
         return [{"path": path} for path in paths]
 
 
@@ -332,14 +328,14 @@ def _estimate(changes: Changeset, new: Stack) -> int:
     size = 150.0 * len(changes)
     for layer, index, names in zip(new.layers, new.indexes, changes.files, strict=True):
         share = layer.size / index.size if index.size else 1.0
-        size += share * sum(index.entry(row).stored for row in names)
+        size += share * sum(map(index.stored, names))
     return int(size)
 
 
 def _history(old: Stack, image: Image, layer: bool) -> list[dict[str, Any]]:
     """The old image's entries, one for the delta, and the new image's as such that made no layer."""
     mine = drafts.aligned_history(image.config.fields, len(image.layers)) or []
-    when = timestamp() if source_date() is not None else image.config.created
+    when = made_at(image.config.created)
     created = {"created": when} if when else {}
     delta = {**created, "created_by": CREATED_BY} | ({} if layer else {"empty_layer": True})
     return [*drafts.history_of(old.image), delta, *({**entry, "empty_layer": True} for entry in mine)]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ocitool.images import draft as drafts
-from ocitool.images.changeset import Ignored, changeset
-from ocitool.images.compare import differing
+from ocitool.images.changeset import Ignored, changeset, same_entry
 from ocitool.images.image import Image
-from ocitool.images.tree import Directory, Tree, node_at, ref_of
+from ocitool.images.tree import Directory, Tree, node_at
 from ocitool.layers.entry import Kind
 from ocitool.operations.edit.content import CREATED_BY, path_mark
 from ocitool.operations.stacks import Stack
@@ -38,7 +37,7 @@ def _parent(made: Tree, wanted: Tree, path: bytes, times: bool) -> bool:
     a, b = node_at(made, path), node_at(wanted, path)
     if not isinstance(a, Directory) or not isinstance(b, Directory):
         return False
-    return not differing(made.entry(ref_of(a)), wanted.entry(ref_of(b)), True, () if times else ("mtime",))
+    return same_entry(made, a.ref, wanted, b.ref, () if times else ("mtime",))
 
 
 class Shipped(NamedTuple):
@@ -51,30 +50,23 @@ class Shipped(NamedTuple):
     """`removed`: the other image has nothing of that name; `overwritten`: it has something else there."""
 
 
-def shipped(old: Stack, new: Stack, ignored: Ignored | None) -> list[Shipped]:
+def shipped(old: Stack, new: Stack) -> list[Shipped]:
     """Files of the old layers, hidden there or not, that no layer of the new image holds at their path; largest first."""
     known = {index.diff_id for index in new.indexes}
     held = {
-        (index.paths[row], index.sizes[row], index.content(row)) for index in new.indexes for row in _files(index.kinds)
+        (index.paths[row], index.sizes[row], index.content(row)) for index in new.indexes for row in index.rows_of(Kind.FILE)
     }
     found = []
     for number, index in enumerate(old.indexes):
         if index.diff_id in known:
             continue
-        for row in _files(index.kinds):
+        for row in index.rows_of(Kind.FILE):
             path = index.paths[row]
-            if (path, index.sizes[row], index.content(row)) in held or (ignored is not None and ignored(path)):
+            if (path, index.sizes[row], index.content(row)) in held:
                 continue
             kind = "removed" if node_at(new.tree, path) is None else "overwritten"
-            found.append(Shipped(path, index.entry(row).stored, number, kind))
+            found.append(Shipped(path, index.stored(row), number, kind))
     return sorted(found, key=lambda one: (-one.size, one.path, one.layer))
-
-
-def _files(kinds: bytearray) -> Iterator[int]:
-    row = kinds.find(Kind.FILE)
-    while row >= 0:
-        yield row
-        row = kinds.find(Kind.FILE, row + 1)
 
 
 def removed_since(old: Image, new: Image) -> bool:
@@ -82,15 +74,14 @@ def removed_since(old: Image, new: Image) -> bool:
     return bool(_removals(new) - _removals(old))
 
 
-def refused(old: Stack, new: Stack) -> list[Shipped]:
-    """The files that a delta on the old image must not pass on: all that the new image does not have, where files were taken
-    out of it since, or where it does not say whether they were; else those at paths that were ever taken out."""
-    files = shipped(old, new, None)
-    history = new.image.config.history
-    stated = drafts.aligned_history(new.image.config.fields, len(new.layers)) is not None
-    if not stated or any(entry.comment == drafts.UNSTATED for entry in history) or removed_since(old.image, new.image):
+def refused(files: Sequence[Shipped], old: Image, new: Image) -> Sequence[Shipped]:
+    """Those of the `shipped` files that a delta on the old image must not pass on: all, where files were taken out of the new
+    one since, or where it does not say whether they were; else those at paths that were ever taken out."""
+    stated = drafts.aligned_history(new.config.fields, len(new.layers)) is not None
+    unstated = not stated or any(entry.comment == drafts.UNSTATED for entry in new.config.history)
+    if unstated or removed_since(old, new):
         return files
-    marks = {mark for comment in _removals(new.image) for mark in comment.split()}
+    marks = {mark for comment in _removals(new) for mark in comment.split()}
     return [one for one in files if marks and not marks.isdisjoint(map(path_mark, _upwards(one.path)))]
 
 
