@@ -89,6 +89,11 @@ class FileBlob:
         return f"{self._file.key}:{self.offset}:{self.size}" if self._file.key else None
 
     @property
+    def path(self) -> str | None:
+        """Where the file can be opened again; None where it has no name."""
+        return self._file.path if self._file.key else None
+
+    @property
     def descriptor(self) -> int:
         """The file's, for the kernel to copy from; valid as long as this blob is."""
         return self._file.descriptor

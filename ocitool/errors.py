@@ -4,7 +4,8 @@
     ├── UsageError         2   wrong words: flags, references, a layer number out of range
     ├── NotFoundError      3   no such image, tag, blob, platform or path
     ├── FormatError        4   a document, archive or layer that cannot be parsed
-    │   └── UnsupportedError   4   parsed, but of a kind that cannot be worked on
+    │   ├── UnsupportedError   4   parsed, but of a kind that cannot be worked on
+    │   └── NotAnImageError    4   an archive or directory, sound as far as it goes, that holds something else
     ├── IntegrityError     5   bytes that do not match their digest, size or diff_id
     ├── UnsafeError        6   an entry that would leave the root file system
     ├── LimitError         7   larger, deeper or more than the limits allow
@@ -58,6 +59,10 @@ class FormatError(OcitoolError):
 
 
 class UnsupportedError(FormatError):
+    exit_code = 4
+
+
+class NotAnImageError(FormatError):
     exit_code = 4
 
 

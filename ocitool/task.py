@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from ocitool.errors import CancelledError
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -41,7 +41,8 @@ class Notice(NamedTuple):
 
 class Task:
     """`advance` is told (label, bytes done now, total or None), `expect` how many bytes are to come, `tell` each notice as it
-    comes up, `arrived` (what was done, label, bytes) each blob that crossed a network: all of them from several threads."""
+    comes up, `arrived` (what was done, label, bytes) each blob that crossed a network, `counted` (of what, how many are done,
+    of how many, their bytes, of how many) how far a long run is: all of them from several threads."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Task:
         expect: Callable[[int], None] | None = None,
         tell: Callable[[Notice], None] | None = None,
         arrived: Callable[[str, str, int], None] | None = None,
+        counted: Callable[[str, int, int, int, int], None] | None = None,
         cores: int | None = None,
     ) -> None:
         self.jobs = max(1, jobs)
@@ -62,6 +64,7 @@ class Task:
         self._expect = expect
         self._tell = tell
         self._arrived = arrived
+        self._counted = counted
         self._counting = Lock()
         self._stopped = Event()
         self._endings: list[Callable[[], None]] = []
@@ -96,6 +99,11 @@ class Task:
         """Tells that a blob went over a network, whole: it was `fetched` or `sent`; or that it need not, being `mounted`."""
         if self._arrived is not None:
             self._arrived(done, label, size)
+
+    def counted(self, what: str, done: int, total: int, size: int = 0, whole: int = 0) -> None:
+        """Tells how many of the things that make up a long run are done, and how many of their bytes, where that is known."""
+        if self._counted is not None:
+            self._counted(what, done, total, size, whole)
 
     def advance(self, label: str, done: int, total: int | None = None) -> None:
         if self._advance is not None:
@@ -272,6 +280,25 @@ class Task:
                 if not future.cancel():
                     future.exception()
 
+    @contextmanager
+    def processes(self) -> Iterator[ProcessPoolExecutor]:
+        """As many processes as cores, for work that threads would do in turns. They are started anew, not forked: other threads
+        may hold locks. They end with the block, and with this process however it ends."""
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+
+        with undisturbed():
+            pool = ProcessPoolExecutor(self.cores, get_context("spawn"), _end_with_parent)
+        try:
+            yield pool
+        except BaseException:
+            with undisturbed():
+                for process in list((pool._processes or {}).values()):
+                    process.kill()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
     def _cpu_pool(self) -> ThreadPoolExecutor:
         with self._making:
             self._cpu = self._cpu or _pool(self.cores)
@@ -296,6 +323,22 @@ def undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
         if came:
             signal.raise_signal(came[0])
+
+
+def _end_with_parent() -> None:
+    """For a process that works for another one: Ctrl-C is that one's affair, and without it there is nothing left to do."""
+    from multiprocessing import parent_process
+    from threading import Thread
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            signal.raise_signal(signal.SIGKILL)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _cores() -> int:

@@ -21,7 +21,7 @@ from ocitool.errors import OcitoolError
 
 COMMANDS = (
     "inspect", "ls", "cat", "diff", "validate", "copy", "pull", "push", "tags", "catalog", "login", "logout", "append",
-    "unpack", "repack", "edit", "squash", "rebuild", "rebase", "layout",
+    "unpack", "repack", "edit", "squash", "rebuild", "rebase", "dedupe", "layout",
 )  # fmt: skip
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -16,7 +17,7 @@ from ocitool.reference import Selector
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, Platform
 from ocitool.transports.opening import Opened
-from ocitool.transports.source import Source
+from ocitool.transports.source import Record, Source
 
 EntryKind = Literal["image", "attestation", "artifact", "index"]
 
@@ -140,57 +141,88 @@ class Target(NamedTuple):
     image: Image | None
 
 
-def targets(opened: Opened) -> tuple[Target, ...]:
-    """Everything the reference names: one target if it picks one, else all images of the source, one by one.
+class Group(NamedTuple):
+    """What stands under one name of a source: the entries of an index, or the record of a docker archive; not read yet.
+    `alone`: nothing else was named, so it must be here."""
+
+    entries: tuple[Listed, ...]
+    tags: tuple[str, ...]
+    record: Record | None
+    alone: bool
+
+
+def groups(opened: Opened) -> Iterator[Group]:
+    """Everything the reference names, in order, none of it read. Whoever lets go of a group lets go of what was read of it.
 
     Raises `NotFoundError` when the selector matches nothing.
     """
     source, selector = opened
     if source.index is None:
-        return tuple(Target(None, (), image) for image in _records(source, selector))
-    tops = roots(source, source.index, selector)
-    groups: dict[tuple[str, ...] | Digest, list[Listed]] = {}
-    for entry in tops:
-        # Manifests of several platforms under one name are one image, as if an index stood between.
-        key = entry.tags if entry.tags or entry.said == "attestation" or entry.descriptor.platform else entry.descriptor.digest
-        group = groups.setdefault(key, [])
-        if entry.descriptor.digest not in (other.descriptor.digest for other in group):
-            group.append(entry)
-    found: list[Target] = []
+        for record in source.records if selector is None else (_picked_record(source, selector),):
+            yield Group((), record.tags, record, False)
+        return
+    parted, tags = _parted(roots(source, source.index, selector))
+    alone = selector is not None or len(parted) == 1
     seen: set[Digest] = set()
-    parted = _split(groups)
-    for group in parted:
-        if len(group) > 1:
-            found.append(Target(source.index, tuple(group), None))
-            continue
-        entry = group[0]
-        if entry.descriptor.digest in seen:
-            continue  # another tag of a manifest that is listed already
-        seen.add(entry.descriptor.digest)
-        tags = tuple(dict.fromkeys(t for e in tops if e.descriptor.digest == entry.descriptor.digest for t in e.tags))
-        if isinstance(entry.document, Index):
-            found.append(Target(entry.document, tuple(_flat(source, entry.document, tags)), None))
-        elif isinstance(entry.document, Manifest):
-            found.append(Target(None, (entry,), from_manifest(source, entry.descriptor, entry.document, tags)))
-        elif entry.problem is not None:
-            raise entry.problem
-        elif selector is not None or len(parted) == 1:
-            raise NotFoundError(f"the manifest {entry.descriptor.digest} is not here", source.where)
-        else:
-            found.append(Target(source.index, (entry,), None))
-    return tuple(found)
+    while parted:
+        group = parted.popleft()
+        digest = group[0].descriptor.digest
+        if len(group) == 1:
+            if digest in seen:
+                continue  # another tag of a manifest that was given already
+            seen.add(digest)
+        names = dict.fromkeys(tag for one in group for tag in one.tags) if len(group) > 1 else tags[digest]
+        yield Group(tuple(group), tuple(names), None, alone)
+        del group
 
 
-def _split(groups: dict[tuple[str, ...] | Digest, list[Listed]]) -> list[list[Listed]]:
+def _parted(entries: Iterable[Listed]) -> tuple[deque[list[Listed]], dict[Digest, dict[str, None]]]:
+    """The entries by what they are one image of, and all tags of each digest."""
+    named: dict[tuple[str, ...] | Digest, dict[Digest, Listed]] = {}
+    tags: dict[Digest, dict[str, None]] = {}
+    for entry in entries:
+        digest = entry.descriptor.digest
+        # Manifests of several platforms under one name are one image, as if an index stood between.
+        key = entry.tags if entry.tags or entry.said == "attestation" or entry.descriptor.platform else digest
+        named.setdefault(key, {}).setdefault(digest, entry)
+        tags.setdefault(digest, {}).update(dict.fromkeys(entry.tags))
+    return deque(_split(named)), tags
+
+
+def target(source: Source, group: Group) -> Target:
+    """A group, read. Raises what reading its documents raises."""
+    if group.record is not None:
+        return Target(None, (), from_record(source, group.record))
+    if len(group.entries) > 1:
+        return Target(source.index, group.entries, None)
+    entry = group.entries[0]
+    if isinstance(entry.document, Index):
+        return Target(entry.document, tuple(_flat(source, entry.document, group.tags)), None)
+    if isinstance(entry.document, Manifest):
+        return Target(None, (entry,), from_manifest(source, entry.descriptor, entry.document, group.tags))
+    if entry.problem is not None:
+        raise entry.problem
+    if group.alone:
+        raise NotFoundError(f"the manifest {entry.descriptor.digest} is not here", source.where)
+    return Target(source.index, (entry,), None)
+
+
+def targets(opened: Opened) -> tuple[Target, ...]:
+    """Everything the reference names: one target if it picks one, else all images of the source, one by one.
+
+    Raises `NotFoundError` when the selector matches nothing.
+    """
+    return tuple(target(opened.source, group) for group in groups(opened))
+
+
+def _split(named: dict[tuple[str, ...] | Digest, dict[Digest, Listed]]) -> Iterator[list[Listed]]:
     """The groups; nameless manifests of which two are for one platform are images of their own, not one image's."""
-    found = []
-    for key, group in groups.items():
-        offered = [entry.descriptor.platform for entry in group if entry.said != "attestation"]
+    for key, group in named.items():
+        offered = [entry.descriptor.platform for entry in group.values() if entry.said != "attestation"]
         if key == () and len(set(offered)) < len(offered):
-            found += [[entry] for entry in group]
+            yield from ([entry] for entry in group.values())
         else:
-            found.append(group)
-    return found
+            yield list(group.values())
 
 
 def _flat(source: Source, index: Index, tags: tuple[str, ...]) -> Iterator[Listed]:
@@ -201,21 +233,17 @@ def _flat(source: Source, index: Index, tags: tuple[str, ...]) -> Iterator[Liste
         yield entry._replace(tags=tuple(tag for tag in entry.tags if tag not in outside) or tags)
 
 
-def _records(source: Source, selector: Selector | None) -> list[Image]:
-    if selector is None:
-        return [from_record(source, record) for record in source.records]
+def _picked_record(source: Source, selector: Selector) -> Record:
     if selector.position is not None:
         if selector.position >= len(source.records):
             raise NotFoundError(f"no image {selector.text}: the archive holds {len(source.records)}", source.where)
-        return [from_record(source, source.records[selector.position])]
+        return source.records[selector.position]
     for record in source.records:
         if selector.name is not None:
             if reference.matches(selector.name, record.tags):
-                return [from_record(source, record)]
-        else:
-            image = from_record(source, record)
-            if image.image_id == str(selector.digest):
-                return [image]
+                return record
+        elif from_record(source, record).image_id == str(selector.digest):
+            return record
     raise NotFoundError(
         f"no image {selector.text}", source.where,
         hint=_names_hint([record.tags for record in source.records]),

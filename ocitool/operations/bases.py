@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 from ocitool.errors import UsageError
 from ocitool.images.image import Image, Layer
@@ -37,6 +38,14 @@ def key(layer: Layer) -> str | None:
     """What a layer is known by: its stated diff_id, else its digest, else the file it is in."""
     known = layer.diff_id or layer.digest
     return str(known) if known else (layer.blob.identity if layer.blob else None)
+
+
+_INPUT_HASH = re.compile(r"\b(file|dir|multi):[0-9a-f]{64}\b")
+
+
+def instruction(created_by: str | None) -> str | None:
+    """An instruction without the hash of its inputs, so that a COPY of other files is still the same line."""
+    return None if created_by is None else _INPUT_HASH.sub(r"\1", created_by)
 
 
 def common_base(before: Image, after: Image) -> int:

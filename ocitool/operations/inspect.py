@@ -138,7 +138,8 @@ def _look(image: Image, indexer: Indexer | None, files: bool, top: int) -> Inspe
         return Inspected(image, tuple(facts), None, indexer.verify)
     from ocitool.operations.waste import waste
 
-    return Inspected(image, tuple(facts), waste(image, indexes, indexer, top), indexer.verify)
+    found = waste(indexes, lambda number, index, rows: indexer.contents(image.layers[number], index, rows), top)
+    return Inspected(image, tuple(facts), found, indexer.verify)
 
 
 def raw(reference: str, part: Part, reading: Reading, platform: str | None = None) -> tuple[bytes, Digest]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from ocitool.images.image import Image
-from ocitool.images.indexing import Indexer
 from ocitool.images.tree import Directory, Hidden, Tree
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
@@ -64,8 +62,12 @@ class Waste:
         return sum(files for files, _ in found), sum(size for _, size in found)
 
 
-def waste(image: Image, indexes: list[LayerIndex], indexer: Indexer, top: int) -> Waste:
-    """Files that ship although nobody sees them.
+Known = Callable[[int, LayerIndex, Sequence[int]], LayerIndex]
+"""A layer's index with the contents of some rows known, from its number, its index and the rows."""
+
+
+def waste(indexes: list[LayerIndex], known: Known, top: int) -> Waste:
+    """Files that ship although nobody sees them, of an image's layers.
 
     A file counts where its last name was hidden; one whose content some other name still shows does not. Copied up: hidden
     by a file of equal content, which differs in owner, mode, time or attributes alone.
@@ -84,7 +86,7 @@ def waste(image: Image, indexes: list[LayerIndex], indexer: Indexer, top: int) -
             for ref in (inode, tree.inode(event.replaced)):
                 asked.setdefault(tree.layer(ref), []).append(tree.row(ref))
     for number, rows in asked.items():
-        indexes[number] = indexer.contents(image.layers[number], indexes[number], sorted(set(rows)))
+        indexes[number] = known(number, indexes[number], sorted(set(rows)))
     hidden = []
     for inode, event in last.items():
         kind: HiddenKind = "deleted"

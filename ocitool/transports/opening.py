@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool import reference
 from ocitool.blob import OpenFile
-from ocitool.errors import FormatError, NotFoundError, UsageError
+from ocitool.errors import NotAnImageError, NotFoundError, UsageError
 from ocitool.reference import Reference, Selector
 from ocitool.task import Task
 from ocitool.transports.registry import Access, Registries
@@ -41,7 +41,7 @@ def open_source(text: str, want: Want, task: Task, registries: Registries | None
         if ref.transport not in (None, "oci"):
             raise UsageError(f"{ref.transport}: wants a file, this is a directory", path)
         if not layout.looks_like(path):
-            raise FormatError(
+            raise NotAnImageError(
                 "not an OCI layout: the directory has no index.json", path, hint="an unpacked root file system is no image"
             )
         return Opened(layout.Layout(path), selector)
@@ -83,6 +83,6 @@ def _recognise(members: Members) -> Source:
             return source
     if archive.is_docker(members):
         return archive.DockerArchive(members)
-    raise FormatError(
+    raise NotAnImageError(
         "not an image archive: it has neither index.json nor manifest.json nor repositories", members.where
     )

@@ -41,10 +41,15 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "typer": ("ocitool.cli",),
     "click": ("ocitool.cli",),
     "rich": ("ocitool.report", "ocitool.cli"),
+    "distributed": ("ocitool.operations.dedupe",),
+    "pyarrow": ("ocitool.operations.dedupe",),
 }
 """Library -> the only modules or packages that may import it."""
 
-HEAVY = frozenset({"oras", "jsonschema", "referencing", "docker", "zstandard", "rich", "requests", "urllib3", "isal"})
+HEAVY = frozenset(
+    {"oras", "jsonschema", "referencing", "docker", "zstandard", "rich", "requests", "urllib3", "isal", "distributed",
+     "pyarrow"}
+)
 """Libraries that are imported in the function that uses them, so that quick commands start quickly."""
 
 LATE = frozenset(

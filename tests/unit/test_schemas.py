@@ -16,7 +16,7 @@ from ocitool.spec.schema import KINDS, URN, Problem, load, problems
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 REPORTS = ("report-inspect", "report-diff", "report-validate", "report-ls", "report-written", "report-unpack", "report-layout",
-           "report-tags", "report-catalog")  # fmt: skip
+           "report-tags", "report-catalog", "report-dedupe")  # fmt: skip
 OWN_FILES = ("snapshot",)  # described for people and tests; the program never runs these on a document
 NAMES = sorted(file.stem for file in SCHEMAS.glob("*.json"))
 
@@ -669,7 +669,26 @@ LAYOUTS = {
         "findings": [{"rule": "size", "severity": "error", "subject": "blob x", "message": "y"}],
     },
 }  # fmt: skip
+DEDUPE = {
+    "report": "dedupe", "version": 1, "references": ["store/"],
+    "images": [{
+        "reference": "store:a", "also": [], "kind": "image", "transport": "oci", "digest": A, "imageId": B,
+        "platforms": ["linux/amd64"], "layers": 2, "base": 0, "own": 1, "shared": 2, "marginal": 1,
+    }],
+    "layers": {"references": 4, "unique": 3}, "bytes": {"referenced": 10, "unique": 8, "saved": 2},
+    "sharedLayers": [{"digest": A, "diffId": B, "size": 2, "saved": 2, "createdBy": "RUN x", "images": ["store:a", "store:b"]}],
+    "bases": [{"name": None, "chainId": B, "layers": 1, "size": 2, "saved": 2, "on": None, "images": ["store:a", "store:b"]}],
+    "equalUncompressed": [{"diffId": B, "digests": [A, B], "sizes": [1, 2], "images": ["store:a"]}],
+    "files": {"references": 3, "unique": 2, "bytes": 9, "uniqueBytes": 6, "top": [{
+        "digest": A, "size": 3, "count": 2, "saves": 3,
+        "places": [{"layer": A, "path": "/\ufffd", "pathBase64": "L/8="}, {"layer": A, "path": "/b"}],
+    }]},
+    "advice": [{"kind": "zstd", "saves": 1, "estimated": True, "images": ["store:a"], "text": "x", "command": "ocitool copy"}],
+    "problems": [{"where": "x.tar", "text": "not an image (x.tar)", "exitCode": 4}], "verified": False, "notices": NOTICES,
+}  # fmt: skip
 SAMPLES = [
+    pytest.param("report-dedupe", DEDUPE, id="dedupe"),
+    pytest.param("report-dedupe", changed(DEDUPE, files=None, images__0__digest=None, advice=[]), id="dedupe-documents"),
     *(pytest.param("report-layout", sample, id=f"layout-{action}") for action, sample in LAYOUTS.items()),
     pytest.param("report-tags", {"report": "tags", "version": 1, "repository": "h/app", "tags": ["1"], "notices": NOTICES}),
     pytest.param("report-catalog", {"report": "catalog", "version": 1, "host": "h", "repositories": ["a"], "notices": NOTICES}),

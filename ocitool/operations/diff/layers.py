@@ -5,17 +5,14 @@ Layers pair by diff_id first, in order; what lies between such pairs by equal en
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from ocitool.images.compare import compare, undecided
+from ocitool.images.compare import compare, shape, undecided
 from ocitool.images.image import Image, Layer
 from ocitool.images.indexing import Indexer
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.bases import key
+from ocitool.operations.bases import instruction, key
 from ocitool.operations.diff.result import LayerPair
-
-_INPUT_HASH = re.compile(r"\b(file|dir|multi):[0-9a-f]{64}\b")
 
 
 def shared(before: Sequence[Layer], after: Sequence[Layer]) -> list[tuple[int, int]]:
@@ -34,11 +31,6 @@ def shared(before: Sequence[Layer], after: Sequence[Layer]) -> list[tuple[int, i
             found.append((nearest, position))
             last = nearest
     return found
-
-
-def instruction(layer: Layer) -> str | None:
-    """The instruction without the hash of its inputs, so that a COPY of other files is still the same line."""
-    return None if layer.created_by is None else _INPUT_HASH.sub(r"\1", layer.created_by)
 
 
 def pair(before: Image, after: Image, indexer: Indexer, before_indexes: dict[int, LayerIndex],
@@ -72,11 +64,11 @@ def _gap(before: Sequence[Layer], after: Sequence[Layer], indexer: Indexer, befo
     partner: dict[int, tuple[int, bool]] = {}
     last = -1
     if before and after:
-        shapes = [_shape(before_indexes[layer.number]) for layer in before]
+        shapes = [shape(before_indexes[layer.number]) for layer in before]
         for j, layer in enumerate(after):
-            shape = _shape(after_indexes[layer.number])
+            own = shape(after_indexes[layer.number])
             for i in range(last + 1, len(before)):
-                if shapes[i] == shape and _equal(before[i], layer, indexer, before_indexes, after_indexes):
+                if shapes[i] == own and _equal(before[i], layer, indexer, before_indexes, after_indexes):
                     partner[j] = (i, True)
                     last = i
                     break
@@ -103,15 +95,10 @@ def _by_instruction(before: Sequence[Layer], after: Sequence[Layer], partner: di
             continue
         high = min((partner[k][0] for k in partner if k > j), default=len(before))
         for i in range(low, high):
-            if instruction(before[i]) == instruction(layer):
+            if instruction(before[i].created_by) == instruction(layer.created_by):
                 partner[j] = (i, False)
                 low = i + 1
                 break
-
-
-def _shape(index: LayerIndex) -> int:
-    """Paths, kinds and sizes in any order as one number: layers of equal entries have equal shapes. Only a first sieve."""
-    return sum(map(hash, zip(index.paths, index.kinds, index.sizes, strict=True)))
 
 
 def _equal(a: Layer, b: Layer, indexer: Indexer, before_indexes: dict[int, LayerIndex],

@@ -1,0 +1,94 @@
+"""`ocitool dedupe`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ocitool.cli import options as o
+from ocitool.cli.access import Access, registries
+from ocitool.errors import UsageError
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_EXAMPLES = """\b
+Examples:
+  ocitool dedupe store/ old.tar new.tar                  what they share, and what more could be saved
+  ocitool dedupe images/                                 every archive and layout below a directory
+  ocitool dedupe docker://reg.example --repos 'team/*'
+  ocitool dedupe docker://reg.example/app --tags 'v1.*' --format markdown
+  ocitool dedupe store/ --files --top 20                 and which files repeat
+  ocitool dedupe store/ --zstd 9                         and what zstd would save
+  ocitool dedupe store/ --export rows/                   every file of every layer, as Parquet
+  ocitool dedupe docker://reg.example --repos '*' --files --cluster tcp://scheduler:8786
+"""
+
+
+@app.command(epilog=_EXAMPLES, short_help="What many images share, and what more could be saved.")
+@registries
+def dedupe(
+    refs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="REF...", help="Images: archives, layouts, directories of them, docker://HOST/REPO:TAG.", show_default=False
+        ),
+    ],
+    files: Annotated[bool, typer.Option("--files", help="Read each distinct layer: files that repeat, more advice.")] = False,
+    repos: Annotated[
+        list[str] | None, typer.Option("--repos", metavar="GLOB", help="Of docker://HOST: these repositories.")
+    ] = None,
+    tags: Annotated[
+        list[str] | None, typer.Option("--tags", metavar="GLOB", help="Of a repository named without a tag: these tags.")
+    ] = None,
+    zstd: Annotated[
+        int | None,
+        typer.Option("--zstd", metavar="LEVEL", min=1, max=19, help="Compress gzip layers to learn what zstd would save."),
+    ] = None,
+    export: Annotated[
+        str | None, typer.Option("--export", metavar="DIR", help="Write every file of every layer there, as Parquet.")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", metavar="ADDRESS", help="Have layers read by a Dask cluster that can reach them."),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first source that cannot be read.")] = False,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many of each kind text and tables list.")] = 10,
+    format: o.ReviewFormatOption = o.ReviewFormat.text,
+    report: o.ReportOption = None,
+    verify: o.Verify = False,
+    no_cache: o.NoCache = False,
+    jobs: o.Jobs = 4,
+    quiet: o.Quiet = False,
+    no_color: o.NoColor = False,
+    debug: o.Debug = False,
+    *,
+    access: Access,
+) -> None:
+    """Show what many images share and what that saves: by layer, by common base, by image, and what deleting an image would
+    really free; then what more could be saved, each with the command that does it. Bytes count as in one layout that holds
+    all of the images. Reads no layer unless --files, --zstd, --export or --verify asks. A source that cannot be read is named,
+    and the exit code is 1."""
+    if refs.count("-") > 1:
+        raise UsageError("standard input can be read once")
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+        from ocitool.operations.dedupe import Choice, Question
+        from ocitool.operations.dedupe import dedupe as operation
+
+        choice = Choice(tuple(repos or ()), tuple(tags or ()))
+        result = operation(refs, Question(choice, files, export, zstd, cluster, strict, top), reading)
+    if format is o.ReviewFormat.json:
+        from ocitool.report.json.dedupe import dedupe as lines
+
+        o.write(lines(result), report)
+    elif format is o.ReviewFormat.markdown:
+        from ocitool.report.markdown.dedupe import dedupe as page
+
+        o.write([page(result)], report)
+    else:
+        from ocitool.report.text.dedupe import dedupe as text
+        from ocitool.report.text.parts import Paint
+
+        o.write(text(result, Paint(o.colour(no_color, report))), report)
+    if result.problems:
+        raise typer.Exit(1)

@@ -1,0 +1,325 @@
+"""What a collection could save beyond what it shares: each piece of advice with its bytes and the command that does it.
+
+Bytes are those by which the collection shrinks when the command was run and what it replaces is gone: in a layout, after
+`layout gc`. What is here is told from documents alone; what takes the contents of layers is in `remedies`.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from ocitool.operations.bases import instruction
+from ocitool.operations.dedupe.bases import Base, key
+from ocitool.operations.dedupe.collection import Collection, Member, Stack, Stored
+
+AdviceKind = Literal["rebase", "rebuild", "recompress", "squash", "repeated", "zstd", "contained", "link", "store"]
+
+
+class Advice(NamedTuple):
+    """`images`: references of those it is about. `estimated`: the bytes are no sum of what is stored."""
+
+    kind: AdviceKind
+    saves: int
+    images: tuple[str, ...]
+    text: str
+    command: str
+    estimated: bool = False
+
+
+class Equal(NamedTuple):
+    """Layers that unpack to the same and are stored as several blobs, the smallest first."""
+
+    diff_id: str
+    blobs: tuple[Stored, ...]
+    users: tuple[int, ...]
+
+
+def advise(collection: Collection, bases: Sequence[Base], equal: Sequence[Equal]) -> Iterator[Advice]:
+    """What documents alone tell."""
+    yield from _recompressed(collection, equal)
+    yield from _rebased(collection, bases)
+    yield from _contained(collection, bases)
+    yield from _linked(collection)
+    yield from _stored(collection)
+
+
+# Commands
+
+
+def replaced(command: str, member: Member, options: str = "") -> str:
+    """A command line that writes an image to where it was."""
+    source = shlex.quote(member.reference)
+    return f"ocitool {command} {source} {_destination(member)}{' ' + options if options else ''}"
+
+
+def _destination(member: Member) -> str:
+    site, path = member.site, member.site.path
+    if site.transport == "docker":
+        return source if "@" not in (source := member.reference) else shlex.quote(source.partition("@")[0] + ":deduped")
+    if site.transport == "oci" and path is not None:
+        return shlex.quote(path.rstrip("/") + "/")
+    if path is not None and member.reference == path and path.endswith((".tar", ".tar.gz", ".tar.zst")):
+        return f"{shlex.quote(path)} --force"
+    return shlex.quote(f"{path or 'image'}-{member.number}.tar")
+
+
+def collected(members: Iterable[Member]) -> list[str]:
+    """The commands that free what these images no longer need."""
+    paths = dict.fromkeys(one.site.path for one in members if one.site.transport == "oci" and one.site.path is not None)
+    return [f"ocitool layout gc {shlex.quote(path)}" for path in paths]
+
+
+def _removed(member: Member) -> str | None:
+    """The command that deletes an image; None where there is none: registries have their own ways."""
+    site = member.site
+    if site.path is None:
+        return None
+    if site.transport == "oci":
+        name = member.tag if member.tag is not None else f"@{member.digest}"
+        return f"ocitool layout rm {shlex.quote(site.path)} {shlex.quote(name)}"
+    return f"rm {shlex.quote(site.path)}" if member.reference == site.path else None
+
+
+def line(commands: Iterable[str]) -> str:
+    return " && ".join(commands)
+
+
+def names(references: Sequence[str]) -> str:
+    """Some of them, for a sentence."""
+    more = f" and {len(references) - 2:,} more" if len(references) > 3 else ""
+    return ", ".join(references[:2] if more else references) + more
+
+
+def freed(blobs: Iterable[Stored], going: set[int]) -> int:
+    """Bytes of those that only these images need."""
+    return sum(blob.size for blob in blobs if not blob.held and going.issuperset(blob.users))
+
+
+def against(collection: Collection, dropped: Iterable[tuple[Stored, Stored]]) -> Iterator[tuple[list[Member], Member, int]]:
+    """Layers of which another one may take the place (dropped, kept), as (images to rebuild, an image to rebuild them against,
+    bytes): those of the same images together."""
+    groups: dict[tuple[tuple[int, ...], int], int] = {}
+    for gone, kept in dropped:
+        keeper = next((number for number in kept.users if number not in gone.users), None)
+        if keeper is not None and not gone.held:
+            place = tuple(gone.users), keeper
+            groups[place] = groups.get(place, 0) + gone.size
+    for (users, keeper), size in groups.items():
+        yield [collection.members[number] for number in users], collection.members[keeper], size
+
+
+# The kinds
+
+
+def equal_uncompressed(collection: Collection) -> list[Equal]:
+    found: dict[str, list[Stored]] = {}
+    for blob in collection.layers():
+        if blob.diff_id is not None and blob.digest is not None and blob.there:
+            found.setdefault(str(blob.diff_id), []).append(blob)
+    equal = []
+    for diff_id, blobs in found.items():
+        if len(blobs) > 1:
+            blobs.sort(key=lambda blob: (blob.size, blob.key))
+            users = dict.fromkeys(number for blob in blobs for number in blob.users)
+            equal.append(Equal(diff_id, tuple(blobs), tuple(sorted(users))))
+    return sorted(equal, key=lambda one: (-sum(blob.size for blob in one.blobs[1:]), one.diff_id))
+
+
+def _recompressed(collection: Collection, equal: Sequence[Equal]) -> Iterator[Advice]:
+    pairs = ((gone, one.blobs[0]) for one in equal for gone in one.blobs[1:])
+    for members, keeper, size in against(collection, pairs):
+        references = tuple(one.reference for one in members)
+        commands = [replaced("rebuild", one, f"--against {shlex.quote(keeper.reference)}") for one in members]
+        text = f"{names(references)}: layers that {keeper.reference} stores in another compression; its blobs serve for both"
+        yield Advice("recompress", size, references, text, line([*commands, *collected(members)]))
+
+
+def _rebased(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice]:
+    """Images on an older build of a base of which a newer one is here."""
+    families: dict[object, list[tuple[Member, Base]]] = {}
+    for base in bases:
+        for number in base.whole:
+            member = collection.members[number]
+            if len(member.stacks) == 1:
+                for family in _families(member, member.stacks[0]):
+                    families.setdefault(family, []).append((member, base))
+    newest = _newest_alone(collection, families)
+    done: set[tuple[int, int]] = set()
+    for family, builds in families.items():
+        new = newest[family]
+        for old, base in builds:
+            apps = [collection.members[number] for number in base.users if number not in base.whole]
+            stays = [one for one in apps if not _moves(one, base, new)]
+            moving = [one for one in apps if one not in stays]
+            if old is new or not moving or (old.number, new.number) in done or _created(old) >= _created(new):
+                continue
+            done.add((old.number, new.number))
+            yield _rebase(old, new, base, moving)
+
+
+def _rebase(old: Member, new: Member, base: Base, moving: Sequence[Member]) -> Advice:
+    references = tuple(one.reference for one in moving)
+    option = f"--old-base {shlex.quote(old.reference)} --new-base {shlex.quote(new.reference)}"
+    commands = [replaced("rebase", one, option) for one in moving]
+    removal = _removed(old)
+    going = {one.number for one in (old, *moving)}
+    gone = [blob for blob in old.blobs if blob not in new.blobs]
+    text = f"{names(references)}: on {old.reference}, an older build of {new.reference}"
+    if removal is not None:
+        commands.append(removal)
+    else:
+        text += ", to be deleted at the registry afterwards"
+    return Advice("rebase", freed(gone, going), references, text, line([*commands, *collected([old, *moving])]))
+
+
+def _families(member: Member, stack: Stack) -> Iterator[object]:
+    """What builds of one base have in common: the name of the repository, or the instructions."""
+    if member.tag is not None and ":" in member.tag:
+        yield "name", stack.platform, member.tag.rpartition(":")[0]
+    lines = tuple(instruction(text) for text in stack.instructions)
+    if any(lines):
+        yield "instructions", stack.platform, lines
+
+
+def _newest_alone(collection: Collection, families: dict[object, list[tuple[Member, Base]]]) -> dict[object, Member]:
+    """The newest image of each family, also one that nothing stands on yet."""
+    newest: dict[object, Member] = {}
+    for member in collection.members:
+        if len(member.stacks) != 1 or member.kind != "image":
+            continue
+        for family in _families(member, member.stacks[0]):
+            if family in families and (family not in newest or _created(member) > _created(newest[family])):
+                newest[family] = member
+    return newest
+
+
+def _moves(member: Member, base: Base, new: Member) -> bool:
+    """Whether an image stands on the base and not on the new one as well, and can be written anew."""
+    if len(member.stacks) != 1 or member.kind != "image" or not member.stacks[0].whole:
+        return False
+    mine, theirs = ([key(layer) for layer in one.stacks[0].layers] for one in (member, new))
+    return mine[: len(theirs)] != theirs and len(mine) > len(base.layers)
+
+
+def _created(member: Member) -> str:
+    return member.stacks[0].created or ""
+
+
+def _contained(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice]:
+    for base in bases:
+        if len(base.whole) == len(base.users):
+            continue
+        holder = collection.members[next(number for number in base.users if number not in base.whole)]
+        members = [collection.members[number] for number in base.whole]
+        members = [one for one in members if len(one.stacks) == 1 and one.kind == "image"]
+        removals = [_removed(one) for one in members]
+        commands = [command for command in removals if command is not None]
+        saves = sum(collection.shares(one).marginal for one in members)
+        if members and len(commands) == len(members) and saves:
+            references = tuple(one.reference for one in members)
+            text = f"{names(references)}: every layer is in {holder.reference} as well; where nobody runs it, it can go"
+            yield Advice("contained", saves, references, text, line([*commands, *collected(members)]))
+
+
+class _File(NamedTuple):
+    size: int
+    links: int
+    key: tuple[int, int]
+    like: tuple[int, int, int, int]
+
+
+def _linked(collection: Collection) -> Iterator[Advice]:
+    """Blobs of several layouts on one file system: what `layout link` makes one file of."""
+    paths = list(dict.fromkeys(site.path for site in collection.sites if site.transport == "oci" and site.path is not None))
+    if len(paths) < 2:
+        return
+    listed = {path: _listed(path) for path in paths}
+    several = Counter(name for found in listed.values() for name in found)
+    saves = 0
+    used: dict[str, None] = {}
+    files: dict[str, dict[tuple[int, int, int, int], list[tuple[str, _File]]]] = {}
+    for path, found in listed.items():
+        for name, place in found.items():
+            if several[name] > 1 and (file := _stat(place)) is not None:
+                files.setdefault(name, {}).setdefault(file.like, []).append((path, file))
+    for group in (group for alike in files.values() for group in alike.values()):
+        left: dict[tuple[int, int], int] = {}
+        (_, first), *others = group
+        for path, file in others:
+            if file.key == first.key:
+                continue
+            left[file.key] = left.get(file.key, file.links) - 1
+            if not left[file.key]:
+                saves += file.size
+                used[path] = used[group[0][0]] = None
+    if saves:
+        named = [path for path in paths if path in used]
+        text = f"{names(named)}: equal blobs that `layout link` joins to one file each"
+        yield Advice("link", saves, (), text, line(["ocitool layout link " + " ".join(map(shlex.quote, named))]))
+
+
+def _listed(path: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for algorithm in ("sha256", "sha512"):
+        top = os.path.join(path, "blobs", algorithm)
+        try:
+            found.update({f"{algorithm}:{name}": os.path.join(top, name) for name in os.listdir(top)})
+        except OSError:
+            continue  # what of it is needed was read, or named as a problem
+    return found
+
+
+def _stat(path: str) -> _File | None:
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    like = status.st_dev, status.st_mode, status.st_uid, status.st_gid
+    return _File(status.st_size, status.st_nlink, (status.st_dev, status.st_ino), like)
+
+
+def _stored(collection: Collection) -> Iterator[Advice]:
+    """Archives that hold the same blobs: one layout keeps each of them once."""
+    archives = [site for site in collection.sites if site.size is not None and site.path is not None]
+    if len(archives) < 2:
+        return
+    inside: dict[Stored, None] = {}
+    references: dict[str, None] = {}
+    paths = {site.path for site in archives}
+    for member in collection.members:
+        if member.site.path in paths:
+            inside.update(dict.fromkeys(member.named))
+            references[member.reference] = None
+    saves = sum(site.size or 0 for site in archives) - sum(blob.size for blob in inside)
+    if saves > 0:
+        quoted = " ".join(shlex.quote(str(site.path)) for site in archives)
+        text = f"{len(archives):,} archives: a layout keeps each of their blobs once"
+        command = f"ocitool copy --all-platforms {quoted} store/ && rm {quoted}"
+        yield Advice("store", saves, tuple(references), text, command)
+
+
+def as_zstd(collection: Collection, layers: Sequence[Stored], sizes: Mapping[Stored, int], level: int) -> Iterator[Advice]:
+    """What gzip layers would save as zstd, from the sizes that some of them (or all) have so."""
+    gzip = sum(layer.size for layer in layers)
+    known = sum(layer.size for layer in sizes)
+    if not known:
+        return
+    saves = round((known - sum(sizes.values())) * gzip / known)
+    numbers = sorted({number for layer in layers for number in layer.users})
+    members = [collection.members[number] for number in numbers if collection.members[number].stacks]
+    option = f"--all-platforms --compression zstd:{level}"
+    stores = dict.fromkeys(one.site.path for one in members if one.site.transport == "oci" and one.site.path is not None)
+    commands = [f"ocitool copy {option} {(place := shlex.quote(path.rstrip('/') + '/'))} {place}" for path in stores]
+    commands += [replaced("copy", one, option) for one in members if one.site.path not in stores]
+    text = f"{gzip:,} bytes of gzip layers as zstd:{level}; "
+    if len(sizes) == len(layers):
+        text += "all of them were compressed to know"
+    else:
+        text += f"estimated from {len(sizes):,} of {len(layers):,}, which are {known:,} bytes"
+    text += ". Engines and registries older than 2021 refuse zstd"
+    references = tuple(one.reference for one in members)
+    yield Advice("zstd", saves, references, text, line([*commands, *collected(members)]), len(sizes) < len(layers))

@@ -1,0 +1,103 @@
+"""Which images stand on common bases: the prefixes of layers, by diff_id, that several of them share.
+
+A base is a prefix where images part, or where one of them ends: as in a tree of builds. Cost: one step a layer of an image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ocitool.operations.dedupe.collection import Collection, Stack, Stored
+
+
+@dataclass(slots=True)
+class Base:
+    """`layers`: the prefix, lowest first; `users`: numbers of the images on it, `whole`: of those that are nothing else.
+    `parent`: the number of the base that this one stands on. `size`: stored bytes of the prefix, in the first image's form."""
+
+    layers: tuple[Stored, ...]
+    users: list[int]
+    whole: list[int]
+    parent: int | None
+    name: str | None
+    chain_id: str | None
+    size: int
+
+
+@dataclass(slots=True)
+class _Node:
+    layer: Stored | None = None
+    depth: int = 0
+    below: dict[str, _Node] = field(default_factory=dict)
+    users: dict[int, Stack] = field(default_factory=dict)
+    whole: list[int] = field(default_factory=list)
+
+
+def key(layer: Stored) -> str:
+    """Layers that unpack to the same are one layer here, however they are stored."""
+    return str(layer.diff_id) if layer.diff_id is not None else layer.key
+
+
+def bases(collection: Collection) -> list[Base]:
+    """Those of most images first, each behind the one that it stands on."""
+    root = _Node()
+    for member in collection.members:
+        for stack in member.stacks:
+            node = root
+            for layer in stack.layers:
+                node = node.below.setdefault(key(layer), _Node(layer, node.depth + 1))
+                node.users.setdefault(member.number, stack)
+            if node is not root:
+                node.whole.append(member.number)
+    found: list[Base] = []
+    waiting: list[tuple[_Node, tuple[Stored, ...], int | None]] = [(root, (), None)]
+    while waiting:
+        node, prefix, parent = waiting.pop()
+        while len(node.below) == 1 and not node.whole and (node is root or len(node.users) > 1):
+            (node,) = node.below.values()  # nobody parts here
+            assert node.layer is not None
+            prefix = (*prefix, node.layer)
+        if node.layer is not None and len(node.users) > 1:
+            size = sum(layer.size for layer in prefix)
+            found.append(Base(prefix, list(node.users), node.whole, parent, None, _chain_id(prefix), size))
+            found[-1].name = _name(found[-1], node, collection, found)
+            parent = len(found) - 1
+        several = [one for one in node.below.values() if len(one.users) > 1]
+        for one in sorted(several, key=lambda one: len(one.users)):
+            assert one.layer is not None
+            waiting.append((one, (*prefix, one.layer), parent))
+    return found
+
+
+def _name(base: Base, node: _Node, collection: Collection, found: Sequence[Base]) -> str | None:
+    """The image that is this base and nothing else; or the name that all of its images say they stand on, unless the base
+    below has it."""
+    for number in base.whole:
+        return collection.members[number].reference
+    named = Counter(stack.base[0] for stack in node.users.values())
+    if len(named) != 1:
+        return None
+    (name,) = named
+    above = {found[number].name for number in _above(base, found)}
+    return name if name not in above else None
+
+
+def _above(base: Base, found: Sequence[Base]) -> Iterator[int]:
+    parent = base.parent
+    while parent is not None:
+        yield parent
+        parent = found[parent].parent
+
+
+def _chain_id(layers: Sequence[Stored]) -> str | None:
+    """config.md, "Layer ChainID"; None where a diff_id is unknown."""
+    chain = None
+    for layer in layers:
+        if layer.diff_id is None:
+            return None
+        text = str(layer.diff_id)
+        chain = text if chain is None else "sha256:" + hashlib.sha256(f"{chain} {text}".encode()).hexdigest()
+    return chain

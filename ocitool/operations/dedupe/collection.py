@@ -1,0 +1,182 @@
+"""A collection of images as what it stores: every blob once, and which images need it.
+
+Blobs go by the digest of their stored bytes; a layer without one, in a docker archive, by its diff_id (which is the digest that
+it has where it is stored uncompressed). So the collection counts as one layout would that held all of it. Memory: about 1 kB
+an image and 500 bytes a distinct blob; no document is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Literal, NamedTuple
+
+from ocitool.blob import Blob
+from ocitool.digest import Digest
+from ocitool.errors import OcitoolError
+from ocitool.reference import Repository
+from ocitool.transports.registry import Access
+
+Kind = Literal["image", "index", "artifact"]
+
+
+class Place(NamedTuple):
+    """Where a layer's bytes can be read again, by any process: a run of bytes of a file, or a blob of a repository. `identity`
+    is that of the file's bytes when they were seen."""
+
+    path: str
+    offset: int = 0
+    identity: str | None = None
+    repository: Repository | None = None
+    access: Access | None = None
+
+
+class Stored:
+    """A blob. `digest` is None where it has none; `size` is what it takes, and 0 where it is nowhere here. `users`: numbers of
+    images that are made of it; `held`: of artifacts that keep it because of what they speak of.
+
+    Of a layer: `place`, or `blob` where its bytes have no name; `trouble`: why it cannot be read as one."""
+
+    __slots__ = (
+        "blob", "codec", "created_by", "diff_id", "digest", "held", "is_layer", "key", "place", "stated", "there", "trouble",
+        "users",
+    )  # fmt: skip
+
+    def __init__(self, key: str, digest: Digest | None, diff_id: Digest | None, stated: int) -> None:
+        self.key = key
+        self.digest = digest
+        self.diff_id = diff_id
+        self.stated = stated
+        self.there = False
+        self.is_layer = False
+        self.codec: str | None = None
+        self.created_by: str | None = None
+        self.place: Place | None = None
+        self.blob: Blob | None = None
+        self.trouble: OcitoolError | None = None
+        self.users: list[int] = []
+        self.held: list[int] = []
+
+    @property
+    def size(self) -> int:
+        return self.stated if self.there else 0
+
+
+class Stack(NamedTuple):
+    """An image for one platform. `instructions`: what made each layer; `base`: name and digest of its base, as annotated."""
+
+    platform: str
+    layers: tuple[Stored, ...]
+    instructions: tuple[str | None, ...]
+    created: str | None
+    base: tuple[str | None, str | None]
+    whole: bool
+    """Whether each layer has its diff_id: layers and configuration agree."""
+
+
+class Site(NamedTuple):
+    """A source of the collection. `path`: of a layout or an archive. `size`: of an archive's file."""
+
+    transport: str
+    path: str | None
+    size: int | None
+
+
+class Member(NamedTuple):
+    """What can be deleted by itself: an image, or an index with all its images. `reference` names it to any command, `tag`
+    within its site; `also`: other references to the same. `named`: the blobs it is made of, as often as its documents name
+    them; `held`: those that it keeps by speaking of them."""
+
+    number: int
+    reference: str
+    tag: str | None
+    site: Site
+    kind: Kind
+    digest: Digest | None
+    image_id: str | None
+    stacks: tuple[Stack, ...]
+    named: tuple[Stored, ...]
+    held: tuple[Stored, ...]
+    also: list[str]
+
+    @property
+    def blobs(self) -> AbstractSet[Stored]:
+        """Each once."""
+        return dict.fromkeys(self.named).keys()
+
+
+class Shares(NamedTuple):
+    """Of one member: bytes of blobs that no other image has, of blobs that others have too, and what deleting it frees."""
+
+    own: int
+    shared: int
+    marginal: int
+
+
+class Collection:
+    def __init__(self) -> None:
+        self.members: list[Member] = []
+        self.blobs: dict[str, Stored] = {}
+        self.sites: list[Site] = []
+        self._by_key: dict[str, Member] = {}
+        self._texts: dict[str, str] = {}
+
+    def known(self, key: str) -> Member | None:
+        return self._by_key.get(key)
+
+    def add(self, key: str, member: Member) -> None:
+        """`key`: what it is the same image by."""
+        self._by_key[key] = member
+        self.members.append(member)
+        for blob in member.blobs:
+            blob.users.append(member.number)
+        for blob in member.held:
+            blob.held.append(member.number)
+
+    def text(self, value: str | None) -> str | None:
+        """The same string for equal ones: instructions repeat."""
+        return None if value is None else self._texts.setdefault(value, value)
+
+    def blob(self, key: str, digest: Digest | None, size: int, *, there: bool, diff_id: Digest | None = None) -> Stored:
+        found = self.blobs.get(key)
+        if found is None:
+            found = self.blobs[key] = Stored(key, digest, diff_id, size)
+        if there and not found.there:
+            found.there, found.stated = True, size
+        if found.diff_id is None:
+            found.diff_id = diff_id
+        return found
+
+    # What it comes to
+
+    def layers(self) -> Iterator[Stored]:
+        """Every distinct layer."""
+        return (blob for blob in self.blobs.values() if blob.is_layer)
+
+    def referenced(self) -> tuple[int, int]:
+        """(layers, bytes) as often as images name them."""
+        layers = size = 0
+        for member in self.members:
+            layers += sum(blob.is_layer for blob in member.named)
+            size += sum(blob.size for blob in member.named)
+        return layers, size
+
+    def unique(self) -> int:
+        return sum(blob.size for blob in self.blobs.values() if blob.users or blob.held)
+
+    def shares(self, member: Member) -> Shares:
+        own = shared = marginal = 0
+        for blob in member.blobs:
+            if len(blob.users) == 1:
+                own += blob.size
+                if not blob.held or blob.held == [member.number]:
+                    marginal += blob.size
+            else:
+                shared += blob.size
+        for blob in member.held:
+            if not blob.users and len(blob.held) == 1:
+                marginal += blob.size
+        return Shares(own, shared, marginal)
+
+    def references(self, numbers: Sequence[int]) -> list[str]:
+        return [self.members[number].reference for number in numbers]

@@ -1,0 +1,135 @@
+"""What the layers of a collection hold, file by file: every distinct layer once, and every distinct content once.
+
+Layers are folded as they are indexed, in any order; what comes out does not depend on it. A file is a regular file of a layer's
+tar (hard links are further names of one), a content its SHA-256. Memory: about 300 bytes a distinct content, and 100 a file of
+4 kB and more.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from ocitool.images.compare import shape
+from ocitool.layers.entry import Kind
+from ocitool.layers.index import LayerIndex
+from ocitool.operations.dedupe.collection import Stored
+
+
+class Spot(NamedTuple):
+    """A file in a layer."""
+
+    layer: Stored
+    path: bytes
+
+
+class Repeated(NamedTuple):
+    """One content, and the first of the places where it stands so many `times`. `saves`: bytes beyond the first."""
+
+    content: bytes
+    size: int
+    times: int
+    spots: tuple[Spot, ...]
+
+    @property
+    def saves(self) -> int:
+        return self.size * (self.times - 1)
+
+
+class Totals(NamedTuple):
+    """Files and bytes in all distinct layers, and of distinct contents."""
+
+    references: int
+    unique: int
+    bytes: int
+    unique_bytes: int
+    top: tuple[Repeated, ...]
+
+
+_FILES = (int(Kind.FILE),)
+_SMALLEST = 4096
+_PLACES = 10
+"""Places that are named of one content."""
+
+
+class Contents:
+    """`recall` gives the index of a layer that was folded before."""
+
+    def __init__(self) -> None:
+        self.layers: list[Stored] = []
+        self.shapes: dict[tuple[int, int], list[Stored]] = {}
+        """Layers that may have equal entries."""
+        self.marks: dict[Stored, dict[int, int]] = {}
+        """Of each layer, sizes of its larger files by path and content: what two layers of one image both write."""
+        self._counts: dict[bytes, list[int]] = {}
+        self._files = 0
+        self._bytes = 0
+
+    def add(self, layer: Stored, index: LayerIndex) -> None:
+        number = len(self.layers)
+        self.layers.append(layer)
+        self.shapes.setdefault((len(index), shape(index)), []).append(layer)
+        contents, sizes, paths, counts = bytes(index.contents), index.sizes, index.paths, self._counts
+        marks = self.marks[layer] = {}
+        for row in index.rows_of(Kind.FILE):
+            content = contents[32 * row : 32 * row + 32]
+            size = sizes[row]
+            self._files += 1
+            self._bytes += size
+            if size >= _SMALLEST:
+                marks[hash((paths[row], content))] = size
+            found = counts.get(content)
+            if found is None:
+                counts[content] = [size, 1, number]
+            else:
+                found[1] += 1
+                if found[-1] != number:
+                    found.append(number)
+
+    def between(self, least: int) -> Iterator[tuple[bytes, int, list[Stored]]]:
+        """Contents of at least so many bytes that stand in several layers: (content, size, layers), largest first."""
+        found = [(-one[0], content, one) for content, one in self._counts.items() if len(one) > 3 and one[0] >= least]
+        for _, content, one in sorted(found):
+            yield content, one[0], [self.layers[number] for number in one[2:]]
+
+    def totals(self, top: int, recall: Callable[[Stored], LayerIndex]) -> Totals:
+        """`top`: how many repeated contents are named."""
+        unique = sum(found[0] for found in self._counts.values())
+        several = ((found, content) for content, found in self._counts.items() if found[1] > 1 and found[0])
+        largest = heapq.nsmallest(top, several, key=lambda one: (-one[0][0] * (one[0][1] - 1), one[1]))
+        spots = self._spots([(content, found[2:]) for found, content in largest], recall)
+        repeated = tuple(
+            Repeated(content, found[0], found[1], tuple(spots[content])) for found, content in largest
+        )
+        return Totals(self._files, len(self._counts), self._bytes, unique, repeated)
+
+    def _spots(
+        self, wanted: Sequence[tuple[bytes, Sequence[int]]], recall: Callable[[Stored], LayerIndex]
+    ) -> dict[bytes, list[Spot]]:
+        spots: dict[bytes, list[Spot]] = {content: [] for content, _ in wanted}
+        asked: dict[int, list[bytes]] = {}
+        for content, numbers in wanted:
+            for number in sorted(numbers, key=lambda number: self.layers[number].key)[:_PLACES]:
+                asked.setdefault(number, []).append(content)
+        for number in sorted(asked, key=lambda number: self.layers[number].key):
+            index = recall(self.layers[number])
+            for content, rows in places(index, asked[number]).items():
+                spots[content] += (Spot(self.layers[number], index.paths[row]) for row in rows)
+        return {content: found[:_PLACES] for content, found in spots.items()}
+
+
+def places(index: LayerIndex, contents: Iterable[bytes]) -> dict[bytes, array[int]]:
+    """The rows of the files with these contents."""
+    found: dict[bytes, array[int]] = {}
+    for content in contents:
+        rows = found[content] = array("q")
+        at = index.contents.find(content)
+        while at >= 0:
+            if at % 32 == 0 and index.kinds[at // 32] in _FILES:
+                rows.append(at // 32)
+                at = index.contents.find(content, at + 32)
+            else:
+                at = index.contents.find(content, at + 1)
+    return found

@@ -1,0 +1,139 @@
+"""The rows of a collection as Parquet: images, the layers of each, layers, and every entry of every layer.
+
+    images.parquet   reference, digest, kind, own, shared, marginal
+    stacks.parquet   reference, platform, position, layer, created_by
+    layers.parquet   layer, digest, diff_id, size, codec, uncompressed_size, entries
+    files.parquet    layer, row, path, path_bytes, kind, size, mode, uid, gid, mtime, content, link
+
+`layer` is the same in all of them. `path_bytes` is the name as it is, `path` the same as text; `mtime` counts nanoseconds;
+`content` is the SHA-256 of a regular file. Files appear whole or not at all. Memory: the rows of one layer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from ocitool.errors import DestinationError, UsageError
+from ocitool.layers.entry import Kind
+from ocitool.layers.index import LayerIndex
+from ocitool.operations.dedupe.collection import Collection, Stored
+
+_KINDS = [kind.name.lower() for kind in Kind]
+
+
+@contextmanager
+def export(directory: str | None, collection: Collection) -> Iterator[Rows | None]:
+    """Takes rows, layer by layer, and has all files in place when the block ends well; None where nobody asked."""
+    if directory is None:
+        yield None
+        return
+    try:
+        import pyarrow
+    except ImportError:
+        raise UsageError("--export needs the package pyarrow", hint="pip install 'ocitool[export]'") from None
+    try:
+        os.makedirs(directory, exist_ok=True)
+        with ExitStack() as stack:
+            rows = Rows(directory, stack)
+            yield rows
+            rows.finish(collection)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DestinationError(f"the rows cannot be written: {error}", directory) from None
+
+
+class Rows:
+    def __init__(self, directory: str, stack: ExitStack) -> None:
+        import pyarrow as pa
+
+        text, number = pa.string(), pa.int64()
+        self._stack = stack
+        self._directory = directory
+        self._temporary: dict[str, str] = {}
+        self._layers: list[tuple[Any, ...]] = []
+        stack.callback(self._discard)
+        self._files = self._writer(
+            "files", [("layer", text), ("row", number), ("path", text), ("path_bytes", pa.binary()), ("kind", text),
+                      ("size", number), ("mode", pa.int32()), ("uid", number), ("gid", number), ("mtime", number),
+                      ("content", text), ("link", text)],
+        )  # fmt: skip
+
+    def add(self, layer: Stored, index: LayerIndex) -> None:
+        import pyarrow as pa
+
+        contents = (index.content(row) for row in range(len(index)))
+        columns = [
+            [layer.key] * len(index), range(len(index)), [_text(path) for path in index.paths], index.paths,
+            [_KINDS[kind] for kind in index.kinds], index.sizes.tolist(), index.modes.tolist(), index.uids.tolist(),
+            index.gids.tolist(), index.mtimes.tolist(), [found.hex() if found is not None else None for found in contents],
+            [_text(link) or None for link in index.links],
+        ]  # fmt: skip
+        schema = self._files.schema
+        self._files.write_table(pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema))
+        self._layers.append((
+            layer.key, _string(layer.digest), str(index.diff_id), layer.size, layer.codec, index.size, len(index),
+        ))  # fmt: skip
+
+    def finish(self, collection: Collection) -> None:
+        import pyarrow as pa
+
+        text, number = pa.string(), pa.int64()
+        self._write(
+            "layers", [("layer", text), ("digest", text), ("diff_id", text), ("size", number), ("codec", text),
+                       ("uncompressed_size", number), ("entries", number)], sorted(self._layers),
+        )  # fmt: skip
+        shares = [collection.shares(member) for member in collection.members]
+        self._write(
+            "images", [("reference", text), ("digest", text), ("kind", text), ("own", number), ("shared", number),
+                       ("marginal", number)],
+            [(one.reference, _string(one.digest), one.kind, *shares[one.number]) for one in collection.members],
+        )  # fmt: skip
+        self._write(
+            "stacks", [("reference", text), ("platform", text), ("position", number), ("layer", text), ("created_by", text)],
+            [
+                (one.reference, stack.platform, position, layer.key, stack.instructions[position])
+                for one in collection.members for stack in one.stacks for position, layer in enumerate(stack.layers)
+            ],
+        )  # fmt: skip
+        self._files.close()
+        for name, temporary in self._temporary.items():
+            os.replace(temporary, os.path.join(self._directory, f"{name}.parquet"))
+
+    def _writer(self, name: str, columns: list[tuple[str, Any]]) -> Any:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        temporary = os.path.join(self._directory, f".{name}.{os.getpid()}.part")
+        self._temporary[name] = temporary
+        writer = parquet.ParquetWriter(temporary, pa.schema(columns), compression="zstd")
+        self._stack.callback(writer.close)
+        return writer
+
+    def _write(self, name: str, columns: list[tuple[str, Any]], rows: list[tuple[Any, ...]]) -> None:
+        import pyarrow as pa
+
+        writer = self._writer(name, columns)
+        values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+        arrays = [pa.array(map(_clean, column), one.type) for column, one in zip(values, writer.schema, strict=True)]
+        writer.write_table(pa.table(arrays, schema=writer.schema))
+        writer.close()
+
+    def _discard(self) -> None:
+        for temporary in self._temporary.values():
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
+
+
+def _clean(value: Any) -> Any:
+    """Without lone surrogates, which no Parquet text can hold."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def _string(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,504 @@
+"""From references to a collection: sources are found, opened one after the other (at registries several at a time), and what
+they hold is reduced to facts. No layer is read. What cannot be read is a problem of its own and stops nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from threading import Event, Lock
+from typing import NamedTuple
+
+from ocitool import reference
+from ocitool.blob import Blob, BytesBlob, FileBlob, unreadable
+from ocitool.digest import Digest
+from ocitool.errors import (
+    CancelledError,
+    FormatError,
+    NotAnImageError,
+    NotFoundError,
+    OcitoolError,
+    UnsupportedError,
+    UsageError,
+)
+from ocitool.images import index as indexes
+from ocitool.images import select
+from ocitool.images.closure import Closure, closure
+from ocitool.images.image import Image, Layer, from_manifest
+from ocitool.images.indexing import readable
+from ocitool.images.select import Group, Target
+from ocitool.layers import codec
+from ocitool.operations.dedupe.collection import Collection, Kind, Member, Place, Site, Stack, Stored
+from ocitool.operations.reading import Reading
+from ocitool.reference import Repository
+from ocitool.spec import mediatypes
+from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME, Descriptor, Manifest, descriptor
+from ocitool.transports import layout
+from ocitool.transports.archive import Want
+from ocitool.transports.opening import Opened
+from ocitool.transports.source import Online, Source
+
+
+class Problem(NamedTuple):
+    """What could not be read, and why."""
+
+    where: str
+    error: OcitoolError
+
+
+class Choice(NamedTuple):
+    """What of a registry is meant: globs of repositories and of tags."""
+
+    repositories: Sequence[str] = ()
+    tags: Sequence[str] = ()
+
+
+def gather(
+    words: Sequence[str], choice: Choice, reading: Reading, want: Want, strict: bool
+) -> tuple[Collection, list[Problem]]:
+    """`strict`: the first problem is raised. `UsageError` for what no source can be meant by."""
+    remote = [word for word in words if reference.host_of(word) is not None]
+    if choice.repositories and not remote:
+        raise UsageError("--repos is for a registry", ", ".join(words), hint="docker://HOST --repos 'team/*'")
+    if choice.tags and not remote:
+        raise UsageError("--tags is for a repository that is named without a tag", ", ".join(words))
+    gathering = _Gathering(reading, want, strict)
+    for word in words:
+        with gathering.tolerant(word):
+            gathering.word(word, choice)
+    return gathering.finish()
+
+
+class _Gathering:
+    def __init__(self, reading: Reading, want: Want, strict: bool) -> None:
+        self._reading = reading
+        self._want = want
+        self._strict = strict
+        self._collection = Collection()
+        self._problems: list[Problem] = []
+        self._adding = Lock()
+        self._seen: set[tuple[int, int]] = set()
+        self._again: list[str] = []
+        self._configs = _Configs()
+
+    def finish(self) -> tuple[Collection, list[Problem]]:
+        lacking: dict[str, list[str]] = {}
+        for blob in self._collection.layers():
+            if not blob.there and blob.codec != "foreign":
+                for number in blob.users:
+                    lacking.setdefault(self._collection.members[number].reference, []).append(blob.key)
+        for where, keys in lacking.items():
+            more = f" and {len(keys) - 1:,} more" if len(keys) > 1 else ""
+            self._problem(Problem(where, NotFoundError(f"the layer {keys[0]}{more} is not here", where)))
+        for text in self._again[:_NAMED]:
+            self._reading.task.notice("twice", text)
+        if len(self._again) > _NAMED:
+            text = f"{len(self._again) - _NAMED:,} more images are listed already, and counted once"
+            self._reading.task.notice("twice", text)
+        return self._collection, self._problems
+
+    def tolerant(self, where: str) -> Tolerant:
+        """A context that takes an error as a problem of this place."""
+        return Tolerant(where, self._problem)
+
+    def _problem(self, problem: Problem) -> None:
+        if self._strict:
+            raise problem.error
+        with self._adding:
+            self._problems.append(problem)
+        self._reading.task.notice("unreadable", str(problem.error))
+
+    # Where images are
+
+    def word(self, word: str, choice: Choice) -> None:
+        if reference.host_of(word) is not None:
+            self._registry(word, choice)
+            return
+        found = reference.parse(word)
+        if found.transport is None and os.path.isdir(found.details) and not layout.looks_like(found.details):
+            self._directory(found.details)
+        elif not self._local(word):
+            raise NotFoundError("it holds no image", word)
+
+    def _registry(self, word: str, choice: Choice) -> None:
+        wanted = dict.fromkeys(one for where in self._repositories(word, choice) for one in self._tags(where, choice))
+        progress = _Counted("images", len(wanted), self._reading)
+
+        def look(text: str) -> None:
+            with self.tolerant(text), _Loan(self._configs) as loan:
+                opened = self._reading.open(text, "documents")
+                assert isinstance(opened.source, Online)
+                opened.source.borrow(loan.find)
+                self._source(text, opened, Site("docker", None, None), loan.keep)
+            progress.one_more()
+
+        self._reading.task.map(look, list(wanted))
+
+    def _repositories(self, word: str, choice: Choice) -> list[Repository]:
+        details = word[len(reference.PREFIX) :].rstrip("/")
+        if "/" in details or not reference.is_host(details):
+            return [reference.repository(details)]
+        if not choice.repositories:
+            hint = f"{word.rstrip('/')} --repos '*' means all of it, {word.rstrip('/')}/REPOSITORY one"
+            raise UsageError("a registry, and nothing says which of its repositories", word, hint=hint)
+        host = reference.host_name(details)
+        known = self._reading.asked().client(host).repositories()
+        chosen = [path for path in known if any(fnmatchcase(path, glob) for glob in choice.repositories)]
+        if not chosen:
+            raise NotFoundError(f"no repository matches {' or '.join(choice.repositories)}", word)
+        return [Repository(host, path) for path in chosen if reference.is_path(path)]
+
+    def _tags(self, where: Repository, choice: Choice) -> list[str]:
+        if where.tag or where.digest or not (choice.tags or choice.repositories):
+            return [str(where)]
+        found: list[str] = []
+        with self.tolerant(str(where)):
+            # What stands for a list of referrers, and cosign's tags, is no image.
+            tags = self._reading.asked().client(where.host).tags(where.path)
+            named = [tag for tag in tags if reference.is_tag(tag) and not indexes.speaks_of_a_digest(tag)]
+            found = [
+                str(where._replace(tag=tag)) for tag in named if any(fnmatchcase(tag, glob) for glob in choice.tags or ("*",))
+            ]
+            if not found and not choice.repositories:
+                raise NotFoundError(f"no tag matches {' or '.join(choice.tags)}", str(where))
+        return found
+
+    def _directory(self, top: str) -> None:
+        """Every archive and layout below it. Links to directories are not followed."""
+        found: list[str] = []
+        passed = 0
+
+        def refused(error: OSError) -> None:
+            with self.tolerant(error.filename or top):
+                raise unreadable(error.filename or top, error)
+
+        for path, directories, names in os.walk(top, onerror=refused):
+            if layout.looks_like(path):
+                directories.clear()
+                found.append(path)
+                continue
+            directories.sort()
+            for name in sorted(names):
+                file = os.path.join(path, name)
+                with self.tolerant(file):
+                    if _may_be_archive(file):
+                        found.append(file)
+                    else:
+                        passed += 1
+        progress = _Counted("images", len(found), self._reading)
+        for path in found:
+            with self.tolerant(path):
+                try:
+                    passed += not self._local(path)
+                except NotAnImageError:
+                    passed += 1
+            progress.one_more()
+        if passed:
+            text = f"{top}: {passed:,} {'file that is' if passed == 1 else 'files that are'} no image, passed over"
+            self._reading.task.notice("passed-over", text)
+        if not found:
+            raise NotFoundError("the directory holds no image", top)
+
+    def _local(self, name: str) -> bool:
+        """Whether an image is in it."""
+        opened = self._reading.open(name, self._want)
+        if name == "-":
+            return self._source(name, opened, Site(opened.source.transport, None, None))
+        path = opened.source.where
+        status = os.stat(path)
+        if opened.selector is None:
+            if (status.st_dev, status.st_ino) in self._seen:
+                self._again.append(f"{path} is listed twice, and counted once")
+                return True
+            self._seen.add((status.st_dev, status.st_ino))
+        size = None if stat.S_ISDIR(status.st_mode) else status.st_size
+        return self._source(name, opened, Site(opened.source.transport, path, size))
+
+    # What a source holds
+
+    def _source(self, name: str, opened: Opened, site: Site, seen: Callable[[Image], None] | None = None) -> bool:
+        with self._adding:
+            if site.path is not None and site not in self._collection.sites:
+                self._collection.sites.append(site)
+        count = 0
+        for position, group in enumerate(select.groups(opened)):
+            self._reading.task.check()
+            count += 1
+            label = _reference(name, opened, group, position)
+            with self.tolerant(label):
+                self._group(label, opened, group, site, seen)
+        return count > 0
+
+    def _group(
+        self, label: str, opened: Opened, group: Group, site: Site, seen: Callable[[Image], None] | None
+    ) -> None:
+        source = opened.source
+        found = select.target(source, group)
+        if found.image is None and found.document is source.index and not any(one.present for one in found.entries):
+            raise NotFoundError(f"the manifest {found.entries[0].descriptor.digest} is not here", label)
+        images = []
+        for image in self._images(source, found, label):
+            images.append(image)
+            if seen is not None:
+                seen(image)
+        parts = _Parts(source, found, group)
+        with self._adding:
+            known = self._collection.known(parts.key(images))
+            if known is None:
+                self._add(label, group, found, images, parts, site)
+                return
+            again = "is listed twice" if label == known.reference else f"is {known.reference}, which is listed already"
+            self._again.append(f"{label} {again}, and counted once")
+            if label != known.reference and label not in known.also:
+                known.also.append(label)
+            for image in images:  # this source may have what the other one lacks
+                for _ in self._layers(image, label):
+                    pass
+
+    def _images(self, source: Source, found: Target, label: str) -> Iterator[Image]:
+        if found.image is not None:
+            yield found.image
+            return
+        absent = 0
+        for entry in found.entries:
+            if entry.kind == "image" and isinstance(entry.document, Manifest):
+                yield from_manifest(source, entry.descriptor, entry.document, ())
+            elif entry.problem is not None:
+                raise entry.problem
+            elif not entry.present:
+                absent += 1
+        if absent:
+            text = f"{label}: {absent:,} of its {len(found.entries):,} manifests are not here, and not counted"
+            self._reading.task.notice("missing", text)
+
+    def _add(self, label: str, group: Group, found: Target, images: Sequence[Image], parts: _Parts, site: Site) -> None:
+        collection = self._collection
+        named: list[Stored] = []
+        stacks = []
+        for image in images:
+            config = image.config.digest, len(image.config.raw)
+            if image.manifest is not None and image.digest is not None:
+                named.append(collection.blob(str(image.digest), image.digest, len(image.manifest.raw), there=True))
+                config = image.manifest.config.digest, image.manifest.config.size
+            named.append(collection.blob(str(config[0]), *config, there=True))
+            layers = tuple(self._layers(image, label))
+            named += layers
+            if image.is_image:
+                stacks.append(_stack(image, layers, collection))
+        named += [collection.blob(str(one.digest), one.digest, one.size, there=there) for one, there in parts.rest(images)]
+        own = {blob.key for blob in named}
+        held = (collection.blob(str(one.digest), one.digest, one.size, there=there) for one, there in parts.held())
+        kind: Kind = "index" if found.document is not None else "image"
+        if images and not stacks:
+            kind = "artifact"
+        collection.add(
+            parts.key(images),
+            Member(
+                len(collection.members), label, group.tags[0] if group.tags else None, site, kind,
+                group.entries[0].descriptor.digest if len(group.entries) == 1 else None,
+                images[0].image_id if len(images) == 1 and stacks else None,
+                tuple(stacks), tuple(named), tuple(blob for blob in held if blob.key not in own), [],
+            ),
+        )  # fmt: skip
+
+    def _layers(self, image: Image, label: str) -> Iterator[Stored]:
+        for layer in image.layers:
+            known = layer.digest or layer.diff_id
+            key = str(known) if known is not None else f"{label} layer {layer.number}"
+            there = layer.blob is not None
+            stored = self._collection.blob(key, layer.digest, layer.size, there=there, diff_id=layer.diff_id)
+            if not stored.is_layer:
+                stored.is_layer = True
+                stored.created_by = self._collection.text(layer.created_by)
+                stored.codec = "foreign" if not there and image.is_foreign(layer) else layer.compression
+            if layer.blob is not None and stored.place is None and stored.blob is None:
+                self._find(stored, image, layer, layer.blob)
+            yield stored
+
+    def _find(self, stored: Stored, image: Image, layer: Layer, blob: Blob) -> None:
+        """Notes where a layer can be read again, and whether it can."""
+        try:
+            readable(layer)
+            if image.manifest is not None and mediatypes.layer_codec(layer.media_type) is None:
+                raise UnsupportedError(f"a layer of the type {layer.media_type} holds no file system")
+        except OcitoolError as error:
+            stored.trouble = error
+        if blob.remote:
+            stored.place = Place("", 0, None, reference.at_registry(image.where), self._reading.asked().access)
+        elif isinstance(blob, FileBlob) and blob.path is not None:
+            stored.place = Place(blob.path, blob.offset, blob.identity)
+        elif self._want == "layers":
+            stored.blob = blob
+
+
+def _stack(image: Image, layers: tuple[Stored, ...], collection: Collection) -> Stack:
+    annotations: Mapping[str, str] = image.manifest.annotations if image.manifest is not None else {}
+    base = collection.text(annotations.get(BASE_NAME)), collection.text(annotations.get(BASE_DIGEST))
+    instructions = tuple(collection.text(layer.created_by) for layer in image.layers)
+    platform = collection.text(str(image.platform)) or ""
+    return Stack(platform, layers, instructions, image.config.created, base, image.aligned and bool(image.config.diff_ids))
+
+
+class _Parts:
+    """What a group is made of beside its images: indexes, attestations, and what it keeps by speaking of it."""
+
+    def __init__(self, source: Source, found: Target, group: Group) -> None:
+        self._found = found
+        self._group = group
+        self._source = source
+        self._closures: tuple[Closure, ...] = ()
+        if found.document is not None:
+            roots = [entry.descriptor for entry in group.entries if entry.present]
+            self._closures = tuple(closure(source, root) for root in roots)
+
+    def key(self, images: Sequence[Image]) -> str:
+        if self._group.record is None:
+            return " ".join(str(entry.descriptor.digest) for entry in self._group.entries)
+        layers = (layer.digest or layer.diff_id or layer.number for layer in images[0].layers)
+        return f"{images[0].image_id} {' '.join(map(str, layers))}"
+
+    def rest(self, images: Sequence[Image]) -> Iterator[tuple[Descriptor, bool]]:
+        done = {image.digest for image in images}
+        layers = {layer.digest for image in images for layer in image.layers}
+        configs = {image.manifest.config.digest for image in images if image.manifest is not None}
+        for one in self._closures:
+            for document in one.documents:
+                if document.digest is not None and document.digest not in done:
+                    yield Descriptor("", document.digest, document.size, {}), True
+            for named, blob in one.blobs:
+                if named.digest not in layers and named.digest not in configs:
+                    yield named, blob is not None
+
+    def held(self) -> list[tuple[Descriptor, bool]]:
+        """What stays as long as an artifact speaks of it (`layout gc` keeps it)."""
+        manifest = self._found.entries[0].document if len(self._found.entries) == 1 else None
+        subject = manifest.fields.get("subject") if isinstance(manifest, Manifest) else None
+        if not isinstance(subject, dict) or self._source.remote:
+            return []
+        try:
+            spoken = closure(self._source, descriptor(subject, self._source.where))
+        except (NotFoundError, FormatError):
+            return []
+        documents = [(Descriptor("", d.digest, d.size, {}), True) for d in spoken.documents if d.digest is not None]
+        return documents + [(one, blob is not None) for one, blob in spoken.blobs]
+
+
+def _reference(name: str, opened: Opened, group: Group, position: int) -> str:
+    """What names this one image to any command."""
+    if opened.selector is not None or opened.source.remote:
+        return name
+    if opened.source.transport != "oci" and (group.alone or len(opened.source.records) == 1):
+        return name
+    if opened.source.records:
+        return f"{name}:{group.tags[0]}" if group.tags else f"{name}:@{position}"
+    if group.tags:
+        return f"{name}:{group.tags[0]}"
+    return name if group.alone else f"{name}:@{group.entries[0].descriptor.digest}"
+
+
+_NAMED = 20
+"""Images that are listed twice, as they are named."""
+
+_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+
+
+def _may_be_archive(path: str) -> bool:
+    """By its name or its first bytes. What is no regular file is passed over."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            return False
+        if path.lower().endswith(_ENDINGS):
+            return True
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except FileNotFoundError:
+        return False  # a link to nothing
+    except OSError as error:
+        raise unreadable(path, error) from None
+    return head[257:262] == b"ustar" or codec.sniff(head) != "none"
+
+
+class Tolerant:
+    """A context in which an error is a problem of a place, and not raised: all but wrong words and the end of the task."""
+
+    def __init__(self, where: str, take: Callable[[Problem], None]) -> None:
+        self._where = where
+        self._take = take
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, OcitoolError) or isinstance(error, CancelledError | UsageError):
+            return False
+        self._take(Problem(self._where, error.at(self._where)))
+        return True
+
+
+class _Counted:
+    """Progress by numbers, from several threads."""
+
+    def __init__(self, what: str, total: int, reading: Reading) -> None:
+        self._what = what
+        self._total = total
+        self._task = reading.task
+        self._done = 0
+        self._lock = Lock()
+
+    def one_more(self) -> None:
+        with self._lock:
+            self._done += 1
+            self._task.counted(self._what, self._done, self._total)
+
+
+class _Configs:
+    """Configurations that were fetched; those of a registry's images repeat."""
+
+    MOST = 4096
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.held: dict[Digest, bytes] = {}
+        self.coming: dict[Digest, Event] = {}
+
+
+class _Loan:
+    """What one source is lent, so that each configuration is fetched once: whoever wants one that another source fetches
+    waits for it, and fetches it after all where that failed. Nobody waits while others wait for him."""
+
+    def __init__(self, configs: _Configs) -> None:
+        self._configs = configs
+        self._mine: list[Digest] = []
+
+    def __enter__(self) -> _Loan:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._settle()
+
+    def find(self, digest: Digest) -> Blob | None:
+        self._settle()
+        with self._configs.lock:
+            held, coming = self._configs.held.get(digest), self._configs.coming.get(digest)
+            if held is None and coming is None:
+                self._configs.coming[digest] = Event()
+                self._mine.append(digest)
+        if held is None and coming is not None:
+            coming.wait()
+            held = self._configs.held.get(digest)
+        return BytesBlob(held, digest) if held is not None else None
+
+    def keep(self, image: Image) -> None:
+        with self._configs.lock:
+            if image.manifest is not None and len(self._configs.held) < self._configs.MOST:
+                self._configs.held[image.manifest.config.digest] = image.config.raw
+        self._settle()
+
+    def _settle(self) -> None:
+        with self._configs.lock:
+            for digest in self._mine:
+                self._configs.coming.pop(digest).set()
+        self._mine.clear()

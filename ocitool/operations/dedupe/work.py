@@ -1,0 +1,171 @@
+"""The work on single layers, and who does it.
+
+What is done to one layer is a pure function of where its bytes are: it can be pickled, sent to another process or machine, done
+twice or done again. Who does it is any `concurrent.futures.Executor`: processes of this machine, or a cluster's. Results are
+taken as they come, and no more of them are under way than `_AHEAD` a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from ocitool.blob import Blob, FileBlob, OpenFile
+from ocitool.digest import Digest
+from ocitool.errors import OcitoolError, TransportError, UnsupportedError, UsageError
+from ocitool.layers import codec
+from ocitool.layers.index import LayerIndex
+from ocitool.layers.scan import scan
+from ocitool.limits import MiB
+from ocitool.operations.dedupe.collection import Place
+from ocitool.spec.manifest import Descriptor
+from ocitool.task import Task
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
+
+T = TypeVar("T")
+
+_AHEAD = 3
+_ALONE = 16 * MiB
+"""Bytes of layers below which processes would take longer to start than the work takes."""
+
+
+class Job(NamedTuple):
+    """A layer to work on: where its bytes are, how many, what they are said to be, and the algorithm of its diff_id. Bytes that
+    have no place are in `blob`, and their job is for this process."""
+
+    key: str
+    place: Place | None
+    blob: Blob | None
+    size: int
+    digest: Digest | None
+    algorithm: str
+
+
+class Indexed(NamedTuple):
+    """A layer's index with all its digests computed, and the identity of the file's bytes that were read."""
+
+    found: LayerIndex
+    identity: str | None
+
+
+def index(job: Job) -> Indexed:
+    """Raises what `scan` raises, and what opening the layer raises."""
+    with Task(jobs=1) as task:
+        blob = opened(job, task)
+        return Indexed(scan(blob, task, algorithm=job.algorithm), blob.identity)
+
+
+def as_zstd(job: Job, level: int) -> int:
+    """Bytes that a layer would take as zstd at this level: it is compressed, and thrown away. Parts of a layer would tell less
+    than they cost: what zstd gains differs twofold within one. Raises what decoding raises."""
+    import zstandard
+
+    with Task(jobs=1) as task:
+        blob = opened(job, task)
+        stream = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=False).compressobj()
+        size = sum(len(stream.compress(piece)) for piece in codec.decode(blob.chunks(), codec.of(blob)))
+        return size + len(stream.flush())
+
+
+def opened(job: Job, task: Task) -> Blob:
+    """The layer's blob. Raises `TransportError`, `NotFoundError`."""
+    place = job.place
+    if place is None:
+        assert job.blob is not None
+        return job.blob
+    if place.repository is None:
+        file = OpenFile(place.path)
+        if file.size < place.offset + job.size:
+            raise TransportError("the file is shorter than it was", place.path)
+        return FileBlob(file, place.offset, job.size, job.digest)
+    from ocitool.transports.registry import Access, Registries
+    from ocitool.transports.registry.source import RegistrySource
+
+    assert job.digest is not None
+    source = RegistrySource(place.repository, Registries(place.access or Access(), task))
+    blob = source.blob(Descriptor("", job.digest, job.size, {}))
+    if blob is None:
+        raise UnsupportedError("the registry does not have the layer", str(place.repository))
+    return blob
+
+
+def fold(
+    jobs: Sequence[Job], function: Callable[[Job], T], executor: Executor | None, workers: int, task: Task,
+    take: Callable[[Job, T], None], failed: Callable[[Job, OcitoolError], None],
+) -> None:  # fmt: skip
+    """Has every job done, the largest first, and takes each result as it comes; without an executor, here. A job that fails
+    stops no other one. Raises `TransportError` where the workers themselves are gone."""
+    whole = sum(job.size for job in jobs)
+    waiting = sorted(jobs, key=lambda job: -job.size)
+    done = size = 0
+
+    def finished(job: Job, result: Callable[[], T]) -> None:
+        nonlocal done, size
+        try:
+            take(job, result())
+        except OcitoolError as error:
+            failed(job, error)
+        except Exception as error:
+            if not type(error).__module__.startswith("distributed"):
+                raise
+            failed(job, TransportError(f"the cluster gave it up: {error}"))  # after it tried again, as it is set up to
+        done += 1
+        size += job.size
+        task.counted("layers", done, len(jobs), size, whole)
+
+    if executor is None:
+        for job in waiting:
+            task.check()
+            finished(job, lambda job=job: function(job))  # type: ignore[misc]
+        return
+    from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
+
+    under_way: dict[Future[T], Job] = {}
+    waiting.reverse()
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < _AHEAD * workers:
+                job = waiting.pop()
+                under_way[executor.submit(function, job)] = job
+            ready, _ = wait(under_way, return_when=FIRST_COMPLETED)
+            for future in ready:
+                finished(under_way.pop(future), future.result)
+    except BrokenExecutor as error:
+        raise TransportError(f"a process that works on layers died: {error}", hint="the same command goes on there") from None
+    finally:
+        for future in under_way:
+            future.cancel()
+
+
+@contextmanager
+def executor(cluster: str | None, jobs: Sequence[Job], task: Task) -> Iterator[tuple[Executor | None, int]]:
+    """Who does these jobs, and how many at a time: the cluster at an address, else processes of this machine, else (None) it is
+    so little that whoever asks does it himself."""
+    if cluster is not None:
+        with _cluster(cluster) as found:
+            yield found
+    elif len(jobs) > 1 and task.cores > 1 and sum(job.size for job in jobs) > _ALONE:
+        with task.processes() as pool:
+            yield pool, task.cores
+    else:
+        yield None, 1
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[tuple[Executor, int]]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UsageError("--cluster needs the package distributed", hint="pip install 'ocitool[cluster]'") from None
+    try:
+        client = Client(address, timeout="10s", set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise TransportError(f"no Dask scheduler answers: {error}", address, hint="tcp://HOST:8786") from None
+    with client:
+        workers = sum(client.nthreads().values())
+        if not workers:
+            raise TransportError("the cluster has no workers", address)
+        yield client.get_executor(), workers

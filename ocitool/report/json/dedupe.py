@@ -1,0 +1,114 @@
+"""`dedupe` as JSON: piece by piece, because of ten thousand images it is long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ocitool.operations.dedupe import Deduped
+from ocitool.operations.dedupe.collection import Stored
+from ocitool.report.json.fields import clean, dumped, notice_list, path_fields
+
+
+def dedupe(result: Deduped) -> Iterator[str]:
+    """Lines of one JSON object: a field a line, and of a list an item a line."""
+    parts = list(_parts(result))
+    yield "{"
+    for number, (name, value) in enumerate(parts):
+        end = "," if number < len(parts) - 1 else ""
+        if isinstance(value, Iterator):
+            yield f'  "{name}": ['
+            before = None
+            for item in value:
+                if before is not None:
+                    yield f"    {before},"
+                before = dumped(item)
+            if before is not None:
+                yield f"    {before}"
+            yield f"  ]{end}"
+        else:
+            yield f'  "{name}": {dumped(value)}{end}'
+    yield "}"
+
+
+def _parts(result: Deduped) -> Iterator[tuple[str, Any]]:
+    collection = result.collection
+    members = collection.members
+    under = {number: at for at, base in enumerate(result.bases) for number in base.users}  # the last one is the longest
+    yield "report", "dedupe"
+    yield "version", 1
+    yield "references", clean(list(result.given))
+    yield "images", (
+        {
+            "reference": clean(one.reference), "also": clean(one.also), "kind": one.kind, "transport": one.site.transport,
+            "digest": str(one.digest) if one.digest else None, "imageId": clean(one.image_id),
+            "platforms": clean([stack.platform for stack in one.stacks]),
+            "layers": sum(len(stack.layers) for stack in one.stacks), "base": under.get(one.number),
+            **result.shares[one.number]._asdict(),
+        }
+        for one in members
+    )  # fmt: skip
+    yield "layers", {"references": result.references, "unique": result.layers}
+    yield "bytes", {
+        "referenced": result.referenced, "unique": result.unique, "saved": result.referenced - result.unique,
+    }  # fmt: skip
+    yield "sharedLayers", (
+        {
+            **_layer(layer), "size": layer.size, "saved": layer.size * (len(layer.users) - 1),
+            "createdBy": clean(layer.created_by), "images": clean(collection.references(layer.users)),
+        }
+        for layer in result.shared
+    )  # fmt: skip
+    yield "bases", (
+        {
+            "name": clean(base.name), "chainId": base.chain_id, "layers": len(base.layers), "size": base.size,
+            "saved": base.size * (len(base.users) - 1), "on": base.parent, "images": clean(collection.references(base.users)),
+        }
+        for base in result.bases
+    )  # fmt: skip
+    yield "equalUncompressed", (
+        {
+            "diffId": one.diff_id, "digests": [str(blob.digest) for blob in one.blobs],
+            "sizes": [blob.size for blob in one.blobs], "images": clean(collection.references(one.users)),
+        }
+        for one in result.equal
+    )  # fmt: skip
+    yield "files", _files(result)
+    yield "advice", (
+        {
+            "kind": one.kind, "saves": one.saves, "estimated": one.estimated, "images": clean(list(one.images)),
+            "text": clean(one.text), "command": clean(one.command),
+        }
+        for one in result.advice
+    )  # fmt: skip
+    yield "problems", (
+        {"where": clean(one.where), "text": clean(str(one.error)), "exitCode": one.error.exit_code} for one in result.problems
+    )
+    yield "verified", result.verified
+    yield "notices", notice_list(result.notices)
+
+
+def _layer(layer: Stored) -> dict[str, Any]:
+    return {
+        "digest": str(layer.digest) if layer.digest else None,
+        "diffId": str(layer.diff_id) if layer.diff_id else None,
+    }
+
+
+def _files(result: Deduped) -> dict[str, Any] | None:
+    totals = result.totals
+    if totals is None:
+        return None
+    return {
+        "references": totals.references,
+        "unique": totals.unique,
+        "bytes": totals.bytes,
+        "uniqueBytes": totals.unique_bytes,
+        "top": [
+            {
+                "digest": f"sha256:{one.content.hex()}", "size": one.size, "count": one.times, "saves": one.saves,
+                "places": [{"layer": clean(spot.layer.key), **path_fields(spot.path)} for spot in one.spots],
+            }
+            for one in totals.top
+        ],
+    }  # fmt: skip

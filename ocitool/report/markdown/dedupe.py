@@ -1,0 +1,111 @@
+"""`dedupe` in Markdown: the same tables, within the budget of a comment."""
+
+from __future__ import annotations
+
+from ocitool.operations.dedupe import Deduped
+from ocitool.report.escape import cell, code, human, shown
+from ocitool.report.markdown.page import END, LIMIT, Page, say_notices, table_row
+from ocitool.report.markdown.words import clipped, instruction, path_text, plural, short
+from ocitool.report.text.dedupe import bar
+
+_HINT = " (`ocitool dedupe --format json` has all)"
+
+
+def dedupe(result: Deduped) -> str:
+    page = Page(LIMIT)
+    page.say("<!-- ocitool dedupe -->", f"### {plural(len(result.collection.members), 'image')}")
+    saved = result.referenced - result.unique
+    percent = f" ({100 * saved / result.referenced:.0f} %)" if result.referenced else ""
+    page.say(
+        "", f"{plural(result.references, 'layer')}, {result.layers:,} distinct · {human(result.referenced)} referenced · "
+        f"{human(result.unique)} unique · **{human(saved)} saved**{percent} {code(bar(saved, result.referenced))}",
+    )  # fmt: skip
+    _advice(page, result)
+    _images(page, result)
+    _shared(page, result)
+    _bases(page, result)
+    _equal(page, result)
+    _files(page, result)
+    problems = ([f"- {code(clipped(str(one.error), 400))}"] for one in result.problems)
+    page.section(["", "**Problems**: not counted", ""], problems, len(result.problems), "problems", cap=10_000, hint=_HINT)
+    say_notices(page, [one for one in result.notices if one.code != "unreadable"])
+    return str(page)
+
+
+def _advice(page: Page, result: Deduped) -> None:
+    rows = (
+        [
+            "", f"- {'about ' if one.estimated else ''}**{human(one.saves)}**, {one.kind}: {code(clipped(one.text, 400))}", "",
+            f"  {code(one.command)}" if len(one.command) <= 2_000 else f"  {code(clipped(one.command, 300))}",
+        ]
+        for one in result.advice[: result.top]
+    )  # fmt: skip
+    page.section(["", "**What more could be saved**"], rows, len(result.advice), "pieces of advice", cap=15_000, hint=_HINT)
+
+
+def _images(page: Page, result: Deduped) -> None:
+    members = sorted(result.collection.members, key=lambda one: -sum(result.shares[one.number][:2]))
+    rows = (
+        [table_row(cell(short(one.reference)), *(human(size) for size in result.shares[one.number]))]
+        for one in members[: result.top]
+    )
+    head = ["", "**Images**", "", "| image | own | shared | deleting frees |", "| --- | ---: | ---: | ---: |"]
+    page.section(head, rows, len(members), "images", cap=10_000, hint=_HINT)
+
+
+def _shared(page: Page, result: Deduped) -> None:
+    rows = (
+        [table_row(
+            human(layer.size * (len(layer.users) - 1)), human(layer.size), f"{len(layer.users):,}",
+            cell(known.short if (known := layer.digest or layer.diff_id) else "-"),
+            cell(instruction(layer.created_by)) if layer.created_by is not None else "unknown",
+        )]
+        for layer in result.shared[: result.top]
+    )  # fmt: skip
+    head = ["", "**Layers that are shared most**", "", "| saved | size | images | layer | instruction |",
+            "| ---: | ---: | ---: | --- | --- |"]  # fmt: skip
+    page.section(head, rows, len(result.shared), "shared layers", cap=10_000, hint=_HINT)
+
+
+def _bases(page: Page, result: Deduped) -> None:
+    rows = (
+        [table_row(
+            cell(short(base.name)) if base.name is not None else cell(base.layers[-1].key.partition(":")[2][:12]),
+            f"{len(base.layers):,}", human(base.size), f"{len(base.users):,}",
+        )]
+        for base in result.bases[: result.top]
+    )  # fmt: skip
+    head = ["", "**Common bases**", "", "| base | layers | size | images |", "| --- | ---: | ---: | ---: |"]
+    page.section(head, rows, len(result.bases), "bases", cap=8_000, hint=_HINT)
+
+
+def _equal(page: Page, result: Deduped) -> None:
+    rows = (
+        [table_row(
+            cell(one.diff_id.partition(":")[2][:12]),
+            ", ".join(f"{human(blob.size)} {blob.codec or '?'}" for blob in one.blobs), f"{len(one.users):,}",
+        )]
+        for one in result.equal[: result.top]
+    )  # fmt: skip
+    head = ["", "**Equal layers in several compressions**", "", "| diff_id | stored as | images |", "| --- | --- | ---: |"]
+    page.section(head, rows, len(result.equal), "layers", cap=8_000, hint=_HINT)
+
+
+def _files(page: Page, result: Deduped) -> None:
+    totals = result.totals
+    if totals is None:
+        return
+    page.say(
+        "", f"**Files**: {plural(totals.references, 'file')} in distinct layers, {totals.unique:,} distinct contents · "
+        f"{human(totals.bytes)} unpacked, {human(totals.bytes - totals.unique_bytes)} of it repeated",
+    )  # fmt: skip
+    rows = (
+        [table_row(
+            human(one.saves), human(one.size), f"{one.times:,}",
+            " ".join(cell(shown(path_text(spot.path))) for spot in one.spots[:3]),
+        )]
+        for one in totals.top
+    )  # fmt: skip
+    head = ["", f"<details><summary>{plural(len(totals.top), 'file')} that repeat most</summary>", "",
+            "| repeated | size | times | places |", "| ---: | ---: | ---: | --- |"]  # fmt: skip
+    page.section(head, rows, len(totals.top), "files", tail=END, cap=10_000, hint=_HINT)

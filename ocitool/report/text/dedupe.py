@@ -1,0 +1,163 @@
+"""`dedupe` as text: the sum of it first, with bars that show shares; then what could be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ocitool.operations.dedupe import Deduped
+from ocitool.operations.dedupe.collection import Shares
+from ocitool.report.escape import human, shown
+from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path
+
+_WIDTH = 24
+
+
+def dedupe(result: Deduped, paint: Paint) -> Iterator[str]:
+    yield from _sums(result, paint)
+    yield from _images(result, paint)
+    yield from _shared(result, paint)
+    yield from _bases(result, paint)
+    yield from _equal(result, paint)
+    yield from _files(result, paint)
+    yield from _advice(result, paint)
+    if result.problems:
+        yield ""
+        yield paint.bold(f"{count_of(len(result.problems), 'problem')}: not counted")
+        yield from (f"  {shown(str(one.error))}" for one in result.problems)
+
+
+def bar(part: int, whole: int, width: int = _WIDTH) -> str:
+    """A bar of which a part is full, in eighths of a character."""
+    eighths = round(8 * width * part / whole) if whole else 0
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")).ljust(width, "·")
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "0 %"
+
+
+def _sums(result: Deduped, paint: Paint) -> Iterator[str]:
+    saved = result.referenced - result.unique
+    images = count_of(len(result.collection.members), "image")
+    yield paint.bold(f"{images}, {count_of(result.references, 'layer')} of which {result.layers:,} are distinct")
+    yield from columns(
+        [
+            ["referenced", human(result.referenced), bar(result.referenced, result.referenced), ""],
+            ["unique", human(result.unique), bar(result.unique, result.referenced), _percent(result.unique, result.referenced)],
+            ["saved", human(saved), bar(saved, result.referenced), f"{_percent(saved, result.referenced)} by sharing"],
+        ],
+        right=(1,),
+    )  # fmt: skip
+
+
+def _rest(count: int, shown_: int) -> Iterator[str]:
+    if count > shown_:
+        yield f"  and {count - shown_:,} more (--top {count}, or --format json)"
+
+
+def _images(result: Deduped, paint: Paint) -> Iterator[str]:
+    members = sorted(result.collection.members, key=lambda one: -sum(result.shares[one.number][:2]))
+    if not members or not result.top:
+        return
+    yield ""
+    yield paint.bold("images: bytes of their own, shared with others, freed by deleting it")
+    largest = max(sum(share[:2]) for share in result.shares)
+    rows = [["", "own", "shared", "frees", ""]]
+    for one in members[: result.top]:
+        share = result.shares[one.number]
+        rows.append([_own_bar(share, largest), *map(human, share), shown(one.reference)])
+    yield from columns(rows, right=(1, 2, 3))
+    yield from _rest(len(members), result.top)
+
+
+def _own_bar(share: Shares, largest: int) -> str:
+    """What is an image's own, then what it shares."""
+    own = round(_WIDTH * share.own / largest) if largest else 0
+    both = round(_WIDTH * (share.own + share.shared) / largest) if largest else 0
+    return "█" * own + "░" * (both - own) + "·" * (_WIDTH - both)
+
+
+def _shared(result: Deduped, paint: Paint) -> Iterator[str]:
+    if not result.shared or not result.top:
+        return
+    yield ""
+    yield paint.bold("layers that are shared most")
+    rows = [["saved", "size", "images", "layer", "instruction"]]
+    for layer in result.shared[: result.top]:
+        known = layer.digest or layer.diff_id
+        rows.append([
+            human(layer.size * (len(layer.users) - 1)), human(layer.size), f"{len(layer.users):,}",
+            known.short if known else "-", instruction(layer.created_by),
+        ])  # fmt: skip
+    yield from columns(rows, right=(0, 1, 2))
+    yield from _rest(len(result.shared), result.top)
+
+
+def _bases(result: Deduped, paint: Paint) -> Iterator[str]:
+    if not result.bases or not result.top:
+        return
+    yield ""
+    yield paint.bold("images on a common base")
+    depth: dict[int, int] = {}
+    rows = []
+    for number, base in enumerate(result.bases[: result.top]):
+        depth[number] = depth[base.parent] + 1 if base.parent is not None else 0
+        name = shown(base.name) if base.name is not None else f"{base.layers[-1].key.partition(':')[2][:12]}"
+        few = ", ".join(shown(one) for one in result.collection.references(base.users[:3]))
+        more = ", …" if len(base.users) > 3 else ""
+        rows.append([
+            "  " * depth[number] + name, count_of(len(base.layers), "layer"), human(base.size),
+            f"{len(base.users):,}", few + more,
+        ])  # fmt: skip
+    yield from columns([["base", "", "size", "images", ""], *rows], right=(2, 3))
+    yield from _rest(len(result.bases), result.top)
+
+
+def _equal(result: Deduped, paint: Paint) -> Iterator[str]:
+    if not result.equal or not result.top:
+        return
+    yield ""
+    yield paint.bold("layers that are equal unpacked, and stored in several compressions")
+    rows = [["stored", "codecs", "images", "diff_id"]]
+    for one in result.equal[: result.top]:
+        sizes = ", ".join(human(blob.size) for blob in one.blobs)
+        codecs = ", ".join(blob.codec or "?" for blob in one.blobs)
+        rows.append([sizes, codecs, f"{len(one.users):,}", one.diff_id.partition(":")[2][:12]])
+    yield from columns(rows, right=(2,))
+    yield from _rest(len(result.equal), result.top)
+
+
+def _files(result: Deduped, paint: Paint) -> Iterator[str]:
+    totals = result.totals
+    if totals is None:
+        return
+    yield ""
+    whole, unique = totals.bytes, totals.unique_bytes
+    yield paint.bold(f"{count_of(totals.references, 'file')} in distinct layers, {totals.unique:,} distinct contents")
+    yield from columns(
+        [
+            ["contents", human(whole), bar(whole, whole), "unpacked"],
+            ["distinct", human(unique), bar(unique, whole), _percent(unique, whole)],
+            ["repeated", human(whole - unique), bar(whole - unique, whole), _percent(whole - unique, whole)],
+        ],
+        right=(1,),
+    )  # fmt: skip
+    for one in totals.top:
+        yield f"  {human(one.saves)}: {human(one.size)}, {one.times:,} times"
+        for spot in one.spots[:3]:
+            known = spot.layer.digest or spot.layer.diff_id
+            yield f"    {known.short if known else '-'}  {shown_path(spot.path)}"
+
+
+def _advice(result: Deduped, paint: Paint) -> Iterator[str]:
+    yield ""
+    if not result.advice:
+        yield paint.bold("nothing more to save that is told from here")
+        return
+    yield paint.bold("what more could be saved")
+    for one in result.advice[: result.top] if result.top else ():
+        about = "about " if one.estimated else ""
+        yield f"  {about}{human(one.saves)}  {one.kind}: {shown(one.text)}"
+        yield f"    {shown(one.command)}"
+    yield from _rest(len(result.advice), result.top)
