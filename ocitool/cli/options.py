@@ -171,7 +171,7 @@ def running(
     _allow_files()
     watched: dict[str, Any] = {}
     if progress is not None:
-        watched = {name: getattr(progress, name) for name in ("advance", "expect", "tell", "arrived")}
+        watched = {name: getattr(progress, name) for name in ("advance", "expect", "tell", "arrived", "counted")}
     with Task(jobs=jobs, **watched) as task:
         known = Registries(access or Access(), task, cached=not no_cache)
         try:

@@ -108,6 +108,19 @@ def readme() -> str:
     return text()
 
 
+SQL = re.compile(r"^```sql\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_its_queries_find_something_in_the_rows_that_are_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import duckdb
+
+    images = [str(ROOT / "testdata" / f"app-v{n}.tar") for n in (1, 2)]
+    subprocess.run([sys.executable, "-m", "ocitool", "dedupe", "-q", *images, "--export", tmp_path / "rows"], check=True)
+    monkeypatch.chdir(tmp_path)
+    queries = SQL.findall(text())
+    assert [True] * 3 == [bool(duckdb.sql(query).fetchall()) for query in queries]
+
+
 def execute(command: Command, cwd: Path, programs: Path) -> tuple[int, list[str]]:
     env = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "FORCE_COLOR", "VIRTUAL_ENV"}}
     env |= {"PATH": f"{programs}:{os.environ['PATH']}", "OCITOOL_CACHE_DIR": str(programs.parent / "cache")}

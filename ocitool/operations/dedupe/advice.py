@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from ocitool.digest import Digest
 from ocitool.operations.bases import instruction
 from ocitool.operations.dedupe.bases import Base, key
 from ocitool.operations.dedupe.collection import Collection, Member, Stack, Stored
@@ -118,7 +119,7 @@ def against(collection: Collection, dropped: Iterable[tuple[Stored, Stored]]) ->
 def equal_uncompressed(collection: Collection) -> list[Equal]:
     found: dict[str, list[Stored]] = {}
     for blob in collection.layers():
-        if blob.diff_id is not None and blob.digest is not None and blob.there:
+        if blob.diff_id is not None and blob.there and digest_of(blob) is not None:
             found.setdefault(str(blob.diff_id), []).append(blob)
     equal = []
     for diff_id, blobs in found.items():
@@ -129,8 +130,25 @@ def equal_uncompressed(collection: Collection) -> list[Equal]:
     return sorted(equal, key=lambda one: (-sum(blob.size for blob in one.blobs[1:]), one.diff_id))
 
 
+def digest_of(layer: Stored) -> Digest | None:
+    """The digest of a layer's stored bytes: of one that is stored uncompressed, in an archive that names none, its diff_id."""
+    return layer.digest or (layer.diff_id if layer.codec == "none" else None)
+
+
 def _recompressed(collection: Collection, equal: Sequence[Equal]) -> Iterator[Advice]:
-    pairs = ((gone, one.blobs[0]) for one in equal for gone in one.blobs[1:])
+    """Where the same images store several layers differently, the blobs of those stay that take the least in all."""
+    groups: dict[tuple[tuple[int, ...], ...], list[Equal]] = {}
+    for one in equal:
+        groups.setdefault(tuple(sorted(tuple(blob.users) for blob in one.blobs)), []).append(one)
+    pairs: list[tuple[Stored, Stored]] = []
+    for together in groups.values():
+        sizes: Counter[tuple[int, ...]] = Counter()
+        for blob in (blob for one in together for blob in one.blobs):
+            sizes[tuple(blob.users)] += blob.size
+        least = min(sizes, key=lambda users: (sizes[users], users))
+        for one in together:
+            kept = next(blob for blob in one.blobs if tuple(blob.users) == least)
+            pairs += ((blob, kept) for blob in one.blobs if blob is not kept)
     for members, keeper, size in against(collection, pairs):
         references = tuple(one.reference for one in members)
         commands = [replaced("rebuild", one, f"--against {shlex.quote(keeper.reference)}") for one in members]
@@ -144,7 +162,7 @@ def _rebased(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice]:
     for base in bases:
         for number in base.whole:
             member = collection.members[number]
-            if len(member.stacks) == 1:
+            if rewritable(member):
                 for family in _families(member, member.stacks[0]):
                     families.setdefault(family, []).append((member, base))
     newest = _newest_alone(collection, families)
@@ -189,7 +207,7 @@ def _newest_alone(collection: Collection, families: dict[object, list[tuple[Memb
     """The newest image of each family, also one that nothing stands on yet."""
     newest: dict[object, Member] = {}
     for member in collection.members:
-        if len(member.stacks) != 1 or member.kind != "image":
+        if not rewritable(member):
             continue
         for family in _families(member, member.stacks[0]):
             if family in families and (family not in newest or _created(member) > _created(newest[family])):
@@ -199,10 +217,15 @@ def _newest_alone(collection: Collection, families: dict[object, list[tuple[Memb
 
 def _moves(member: Member, base: Base, new: Member) -> bool:
     """Whether an image stands on the base and not on the new one as well, and can be written anew."""
-    if len(member.stacks) != 1 or member.kind != "image" or not member.stacks[0].whole:
+    if not rewritable(member) or not member.stacks[0].whole:
         return False
     mine, theirs = ([key(layer) for layer in one.stacks[0].layers] for one in (member, new))
     return mine[: len(theirs)] != theirs and len(mine) > len(base.layers)
+
+
+def rewritable(member: Member) -> bool:
+    """Whether it is one image for one platform: the commands work on it as it stands."""
+    return member.kind == "image" and len(member.stacks) == 1
 
 
 def _created(member: Member) -> str:
@@ -215,7 +238,7 @@ def _contained(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice
             continue
         holder = collection.members[next(number for number in base.users if number not in base.whole)]
         members = [collection.members[number] for number in base.whole]
-        members = [one for one in members if len(one.stacks) == 1 and one.kind == "image"]
+        members = [one for one in members if rewritable(one)]
         removals = [_removed(one) for one in members]
         commands = [command for command in removals if command is not None]
         saves = sum(collection.shares(one).marginal for one in members)

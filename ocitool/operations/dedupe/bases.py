@@ -33,7 +33,7 @@ class _Node:
     depth: int = 0
     below: dict[str, _Node] = field(default_factory=dict)
     users: dict[int, Stack] = field(default_factory=dict)
-    whole: list[int] = field(default_factory=list)
+    whole: dict[int, Stack] = field(default_factory=dict)
 
 
 def key(layer: Stored) -> str:
@@ -51,7 +51,7 @@ def bases(collection: Collection) -> list[Base]:
                 node = node.below.setdefault(key(layer), _Node(layer, node.depth + 1))
                 node.users.setdefault(member.number, stack)
             if node is not root:
-                node.whole.append(member.number)
+                node.whole[member.number] = stack
     found: list[Base] = []
     waiting: list[tuple[_Node, tuple[Stored, ...], int | None]] = [(root, (), None)]
     while waiting:
@@ -62,7 +62,7 @@ def bases(collection: Collection) -> list[Base]:
             prefix = (*prefix, node.layer)
         if node.layer is not None and len(node.users) > 1:
             size = sum(layer.size for layer in prefix)
-            found.append(Base(prefix, list(node.users), node.whole, parent, None, _chain_id(prefix), size))
+            found.append(Base(prefix, list(node.users), list(node.whole), parent, None, _chain_id(prefix), size))
             found[-1].name = _name(found[-1], node, collection, found)
             parent = len(found) - 1
         several = [one for one in node.below.values() if len(one.users) > 1]
@@ -75,8 +75,9 @@ def bases(collection: Collection) -> list[Base]:
 def _name(base: Base, node: _Node, collection: Collection, found: Sequence[Base]) -> str | None:
     """The image that is this base and nothing else; or the name that all of its images say they stand on, unless the base
     below has it."""
-    for number in base.whole:
-        return collection.members[number].reference
+    for number, stack in node.whole.items():
+        member = collection.members[number]
+        return member.reference if member.kind == "image" else f"{member.reference} {stack.platform}"
     named = Counter(stack.base[0] for stack in node.users.values())
     if len(named) != 1:
         return None

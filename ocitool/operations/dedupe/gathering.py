@@ -80,6 +80,7 @@ class _Gathering:
         self._problems: list[Problem] = []
         self._adding = Lock()
         self._seen: set[tuple[int, int]] = set()
+        self._told = 0
         self._again: list[str] = []
         self._configs = _Configs()
 
@@ -92,6 +93,8 @@ class _Gathering:
         for where, keys in lacking.items():
             more = f" and {len(keys) - 1:,} more" if len(keys) > 1 else ""
             self._problem(Problem(where, NotFoundError(f"the layer {keys[0]}{more} is not here", where)))
+        if self._collection.members or len(self._problems) > 1:
+            self._tell()
         for text in self._again[:_NAMED]:
             self._reading.task.notice("twice", text)
         if len(self._again) > _NAMED:
@@ -108,7 +111,14 @@ class _Gathering:
             raise problem.error
         with self._adding:
             self._problems.append(problem)
-        self._reading.task.notice("unreadable", str(problem.error))
+            if self._collection.members or len(self._problems) > 1:
+                self._tell()
+
+    def _tell(self) -> None:
+        """Says what is wrong as it comes up; but of the only thing that there is to say, an error will."""
+        for problem in self._problems[self._told :]:
+            self._reading.task.notice("unreadable", str(problem.error))
+        self._told = len(self._problems)
 
     # Where images are
 
@@ -270,7 +280,7 @@ class _Gathering:
             elif not entry.present:
                 absent += 1
         if absent:
-            text = f"{label}: {absent:,} of its {len(found.entries):,} manifests are not here, and not counted"
+            text = f"{label}: not here, and not counted, are {absent:,} of its {len(found.entries):,} manifests"
             self._reading.task.notice("missing", text)
 
     def _add(self, label: str, group: Group, found: Target, images: Sequence[Image], parts: _Parts, site: Site) -> None:
@@ -389,6 +399,7 @@ def _reference(name: str, opened: Opened, group: Group, position: int) -> str:
     """What names this one image to any command."""
     if opened.selector is not None or opened.source.remote:
         return name
+    name = name.rstrip("/") or name
     if opened.source.transport != "oci" and (group.alone or len(opened.source.records) == 1):
         return name
     if opened.source.records:
@@ -398,7 +409,7 @@ def _reference(name: str, opened: Opened, group: Group, position: int) -> str:
     return name if group.alone else f"{name}:@{group.entries[0].descriptor.digest}"
 
 
-_NAMED = 20
+_NAMED = 10
 """Images that are listed twice, as they are named."""
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
@@ -447,11 +458,14 @@ class _Counted:
         self._task = reading.task
         self._done = 0
         self._lock = Lock()
+        if total > 1:
+            self._task.counted(what, 0, total)
 
     def one_more(self) -> None:
         with self._lock:
             self._done += 1
-            self._task.counted(self._what, self._done, self._total)
+            if self._total > 1:
+                self._task.counted(self._what, self._done, self._total)
 
 
 class _Configs:

@@ -14,7 +14,7 @@ from ocitool.images.compare import compare
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import KiB, MiB
-from ocitool.operations.dedupe.advice import Advice, against, collected, line, names, replaced
+from ocitool.operations.dedupe.advice import Advice, against, collected, line, names, replaced, rewritable
 from ocitool.operations.dedupe.collection import Collection, Member, Stack, Stored
 from ocitool.operations.dedupe.contents import Contents, places
 from ocitool.operations.waste import waste
@@ -153,7 +153,7 @@ def _between(collection: Collection, contents: Contents, recall: Recall) -> Iter
         users = Counter(number for layer in layers for number in layer.users)
         for number, count in users.items():
             member = collection.members[number]
-            if count < 2 or len(member.stacks) != 1 or member.kind != "image":
+            if count < 2 or not rewritable(member):
                 continue
             ordered = [layer for layer in dict.fromkeys(member.stacks[0].layers) if layer in layers]
             first, last = ordered[0], ordered[-1]
@@ -205,9 +205,8 @@ def _plain(path: bytes) -> bool:
 
 
 def _alone(collection: Collection) -> Iterator[tuple[Member, Stack]]:
-    """Images for one platform: the commands work on them as they stand."""
     for member in collection.members:
-        if member.kind == "image" and len(member.stacks) == 1:
+        if rewritable(member):
             yield member, member.stacks[0]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ocitool.blob import Blob, FileBlob, OpenFile
 from ocitool.digest import Digest
@@ -101,6 +101,8 @@ def fold(
     whole = sum(job.size for job in jobs)
     waiting = sorted(jobs, key=lambda job: -job.size)
     done = size = 0
+    if jobs:
+        task.counted("layers", 0, len(jobs), 0, whole)
 
     def finished(job: Job, result: Callable[[], T]) -> None:
         nonlocal done, size
@@ -157,11 +159,12 @@ def executor(cluster: str | None, jobs: Sequence[Job], task: Task) -> Iterator[t
 @contextmanager
 def _cluster(address: str) -> Iterator[tuple[Executor, int]]:
     try:
-        from distributed import Client
+        import distributed
     except ImportError:
         raise UsageError("--cluster needs the package distributed", hint="pip install 'ocitool[cluster]'") from None
+    connect: Any = distributed.Client
     try:
-        client = Client(address, timeout="10s", set_as_default=False)
+        client = connect(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise TransportError(f"no Dask scheduler answers: {error}", address, hint="tcp://HOST:8786") from None
     with client:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ocitool.operations.dedupe import Deduped
+from ocitool.operations.dedupe.advice import digest_of
 from ocitool.operations.dedupe.collection import Stored
 from ocitool.report.json.fields import clean, dumped, notice_list, path_fields
 
@@ -68,7 +69,7 @@ def _parts(result: Deduped) -> Iterator[tuple[str, Any]]:
     )  # fmt: skip
     yield "equalUncompressed", (
         {
-            "diffId": one.diff_id, "digests": [str(blob.digest) for blob in one.blobs],
+            "diffId": one.diff_id, "digests": [str(digest_of(blob)) for blob in one.blobs],
             "sizes": [blob.size for blob in one.blobs], "images": clean(collection.references(one.users)),
         }
         for one in result.equal

@@ -10,6 +10,8 @@ from ocitool.report.escape import human, shown
 from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path
 
 _WIDTH = 24
+_COMMAND = 1_000
+"""Characters of a command. A longer one, of many images, nobody copies from a terminal."""
 
 
 def dedupe(result: Deduped, paint: Paint) -> Iterator[str]:
@@ -61,7 +63,7 @@ def _images(result: Deduped, paint: Paint) -> Iterator[str]:
     if not members or not result.top:
         return
     yield ""
-    yield paint.bold("images: bytes of their own, shared with others, freed by deleting it")
+    yield paint.bold("images: █ bytes of their own, ░ shared with others; what deleting one frees")
     largest = max(sum(share[:2]) for share in result.shares)
     rows = [["", "own", "shared", "frees", ""]]
     for one in members[: result.top]:
@@ -153,11 +155,13 @@ def _files(result: Deduped, paint: Paint) -> Iterator[str]:
 def _advice(result: Deduped, paint: Paint) -> Iterator[str]:
     yield ""
     if not result.advice:
-        yield paint.bold("nothing more to save that is told from here")
+        deeper = "" if result.totals is not None else " from documents alone (--files reads the layers)"
+        yield paint.bold(f"nothing more to save is known{deeper}")
         return
     yield paint.bold("what more could be saved")
     for one in result.advice[: result.top] if result.top else ():
         about = "about " if one.estimated else ""
         yield f"  {about}{human(one.saves)}  {one.kind}: {shown(one.text)}"
-        yield f"    {shown(one.command)}"
+        whole = len(one.command) <= _COMMAND
+        yield f"    {shown(one.command)}" if whole else f"    {shown(one.command[:_COMMAND])}… (all of it: --format json)"
     yield from _rest(len(result.advice), result.top)
