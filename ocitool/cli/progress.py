@@ -22,7 +22,7 @@ _STEP = 10.0
 
 
 class Pace:
-    """How fast something goes: from the first time it is told of."""
+    """How fast something goes, since none of it was done."""
 
     def __init__(self) -> None:
         self._begun: dict[str, float] = {}
@@ -31,6 +31,8 @@ class Pace:
         """`layers: 37 of 120, 1.2 GB of 4.0 GB, 85.0 MB/s, 33 s left`; by bytes where they are known."""
         from ocitool.report.escape import human
 
+        if not done:
+            self._begun[what] = now
         seconds = now - self._begun.setdefault(what, now)
         parts = [f"{what}: {done:,} of {total:,}"]
         part, all_of_it = (size, whole) if whole else (done, total)

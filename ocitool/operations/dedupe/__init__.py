@@ -4,6 +4,7 @@
     collection.py  every blob once, and who needs it
     bases.py       groups of images on common bases
     advice.py      what could be saved, told from documents
+    commands.py    ... and what to run for it
     work.py        what is done to one layer, and who does it
     contents.py    every file of every layer, folded
     remedies.py    what could be saved, told from contents
@@ -12,6 +13,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -117,7 +119,7 @@ def _deep(question: Question, reading: Reading) -> bool:
 
 
 def _once(words: Sequence[str], reading: Reading) -> list[str]:
-    for word in dict.fromkeys(word for word in words if words.count(word) > 1):
+    for word in (word for word, times in Counter(words).items() if times > 1):
         reading.task.notice("twice", f"{word} is listed twice, and counted once")
     return list(dict.fromkeys(words))
 

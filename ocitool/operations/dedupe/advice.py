@@ -15,7 +15,8 @@ from typing import Literal, NamedTuple
 from ocitool.digest import Digest
 from ocitool.operations.bases import instruction
 from ocitool.operations.dedupe.bases import Base, key
-from ocitool.operations.dedupe.collection import Collection, Member, Stack, Stored
+from ocitool.operations.dedupe.collection import Collection, Member, Named, Stack, Stored
+from ocitool.operations.dedupe.commands import collected, destination, line, names, removed, rewritable, rewritten
 
 AdviceKind = Literal["rebase", "rebuild", "recompress", "squash", "repeated", "zstd", "contained", "link", "store"]
 
@@ -48,53 +49,6 @@ def advise(collection: Collection, bases: Sequence[Base], equal: Sequence[Equal]
     yield from _stored(collection)
 
 
-# Commands
-
-
-def replaced(command: str, member: Member, options: str = "") -> str:
-    """A command line that writes an image to where it was."""
-    source = shlex.quote(member.reference)
-    return f"ocitool {command} {source} {_destination(member)}{' ' + options if options else ''}"
-
-
-def _destination(member: Member) -> str:
-    site, path = member.site, member.site.path
-    if site.transport == "docker":
-        return source if "@" not in (source := member.reference) else shlex.quote(source.partition("@")[0] + ":deduped")
-    if site.transport == "oci" and path is not None:
-        return shlex.quote(path.rstrip("/") + "/")
-    if path is not None and member.reference == path and path.endswith((".tar", ".tar.gz", ".tar.zst")):
-        return f"{shlex.quote(path)} --force"
-    return shlex.quote(f"{path or 'image'}-{member.number}.tar")
-
-
-def collected(members: Iterable[Member]) -> list[str]:
-    """The commands that free what these images no longer need."""
-    paths = dict.fromkeys(one.site.path for one in members if one.site.transport == "oci" and one.site.path is not None)
-    return [f"ocitool layout gc {shlex.quote(path)}" for path in paths]
-
-
-def _removed(member: Member) -> str | None:
-    """The command that deletes an image; None where there is none: registries have their own ways."""
-    site = member.site
-    if site.path is None:
-        return None
-    if site.transport == "oci":
-        name = member.tag if member.tag is not None else f"@{member.digest}"
-        return f"ocitool layout rm {shlex.quote(site.path)} {shlex.quote(name)}"
-    return f"rm {shlex.quote(site.path)}" if member.reference == site.path else None
-
-
-def line(commands: Iterable[str]) -> str:
-    return " && ".join(commands)
-
-
-def names(references: Sequence[str]) -> str:
-    """Some of them, for a sentence."""
-    more = f" and {len(references) - 2:,} more" if len(references) > 3 else ""
-    return ", ".join(references[:2] if more else references) + more
-
-
 def freed(blobs: Iterable[Stored], going: set[int]) -> int:
     """Bytes of those that only these images need."""
     return sum(blob.size for blob in blobs if not blob.held and going.issuperset(blob.users))
@@ -106,7 +60,7 @@ def against(collection: Collection, dropped: Iterable[tuple[Stored, Stored]]) ->
     groups: dict[tuple[tuple[int, ...], int], int] = {}
     for gone, kept in dropped:
         keeper = next((number for number in kept.users if number not in gone.users), None)
-        if keeper is not None and not gone.held:
+        if keeper is not None and not gone.held and all(rewritable(collection.members[number]) for number in gone.users):
             place = tuple(gone.users), keeper
             groups[place] = groups.get(place, 0) + gone.size
     for (users, keeper), size in groups.items():
@@ -151,7 +105,8 @@ def _recompressed(collection: Collection, equal: Sequence[Equal]) -> Iterator[Ad
             pairs += ((blob, kept) for blob in one.blobs if blob is not kept)
     for members, keeper, size in against(collection, pairs):
         references = tuple(one.reference for one in members)
-        commands = [replaced("rebuild", one, f"--against {shlex.quote(keeper.reference)}") for one in members]
+        option = f"--against {shlex.quote(keeper.reference)}"
+        commands = [command for one in members for command in rewritten("rebuild", one, option)]
         text = f"{names(references)}: layers that {keeper.reference} stores in another compression; its blobs serve for both"
         yield Advice("recompress", size, references, text, line([*commands, *collected(members)]))
 
@@ -182,22 +137,21 @@ def _rebased(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice]:
 def _rebase(old: Member, new: Member, base: Base, moving: Sequence[Member]) -> Advice:
     references = tuple(one.reference for one in moving)
     option = f"--old-base {shlex.quote(old.reference)} --new-base {shlex.quote(new.reference)}"
-    commands = [replaced("rebase", one, option) for one in moving]
-    removal = _removed(old)
+    commands = [command for one in moving for command in rewritten("rebase", one, option)]
+    removal = removed(old)
     going = {one.number for one in (old, *moving)}
     gone = [blob for blob in old.blobs if blob not in new.blobs]
-    text = f"{names(references)}: on {old.reference}, an older build of {new.reference}"
-    if removal is not None:
-        commands.append(removal)
-    else:
-        text += ", to be deleted at the registry afterwards"
+    text = f"{names(references)}: on {old.reference}, an older build of {new.reference}, "
+    text += "which then can go" if removal is not None else "to be deleted at the registry then"
+    commands += removal or ()
     return Advice("rebase", freed(gone, going), references, text, line([*commands, *collected([old, *moving])]))
 
 
 def _families(member: Member, stack: Stack) -> Iterator[object]:
     """What builds of one base have in common: the name of the repository, or the instructions."""
-    if member.tag is not None and ":" in member.tag:
-        yield "name", stack.platform, member.tag.rpartition(":")[0]
+    for tag in member.first.tags:
+        if ":" in tag:
+            yield "name", stack.platform, tag.rpartition(":")[0]
     lines = tuple(instruction(text) for text in stack.instructions)
     if any(lines):
         yield "instructions", stack.platform, lines
@@ -223,11 +177,6 @@ def _moves(member: Member, base: Base, new: Member) -> bool:
     return mine[: len(theirs)] != theirs and len(mine) > len(base.layers)
 
 
-def rewritable(member: Member) -> bool:
-    """Whether it is one image for one platform: the commands work on it as it stands."""
-    return member.kind == "image" and len(member.stacks) == 1
-
-
 def _created(member: Member) -> str:
     return member.stacks[0].created or ""
 
@@ -238,11 +187,10 @@ def _contained(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice
             continue
         holder = collection.members[next(number for number in base.users if number not in base.whole)]
         members = [collection.members[number] for number in base.whole]
-        members = [one for one in members if rewritable(one)]
-        removals = [_removed(one) for one in members]
-        commands = [command for command in removals if command is not None]
+        members = [one for one in members if one.kind == "image" and removed(one) is not None]
         saves = sum(collection.shares(one).marginal for one in members)
-        if members and len(commands) == len(members) and saves:
+        if saves:
+            commands = [command for one in members for command in removed(one) or ()]
             references = tuple(one.reference for one in members)
             text = f"{names(references)}: every layer is in {holder.reference} as well; where nobody runs it, it can go"
             yield Advice("contained", saves, references, text, line([*commands, *collected(members)]))
@@ -305,6 +253,14 @@ def _stat(path: str) -> _File | None:
     return _File(status.st_size, status.st_nlink, (status.st_dev, status.st_ino), like)
 
 
+def _converted(named: Named, option: str) -> str:
+    """The command that converts all that is in a place; at a registry, what has the name."""
+    path = named.site.path
+    if path is None:
+        return f"ocitool copy {option} {shlex.quote(named.reference)} {destination(named)}"
+    return f"ocitool copy {option} {shlex.quote(path)} {destination(named._replace(tags=()))}"
+
+
 def _stored(collection: Collection) -> Iterator[Advice]:
     """Archives that hold the same blobs: one layout keeps each of them once."""
     archives = [site for site in collection.sites if site.size is not None and site.path is not None]
@@ -314,9 +270,10 @@ def _stored(collection: Collection) -> Iterator[Advice]:
     references: dict[str, None] = {}
     paths = {site.path for site in archives}
     for member in collection.members:
-        if member.site.path in paths:
-            inside.update(dict.fromkeys(member.named))
-            references[member.reference] = None
+        for named in member.places.values():
+            if named.site.path in paths:
+                inside.update(dict.fromkeys(member.named))
+                references[named.reference] = None
     saves = sum(site.size or 0 for site in archives) - sum(blob.size for blob in inside)
     if saves > 0:
         quoted = " ".join(shlex.quote(str(site.path)) for site in archives)
@@ -332,12 +289,9 @@ def as_zstd(collection: Collection, layers: Sequence[Stored], sizes: Mapping[Sto
     if not known:
         return
     saves = round((known - sum(sizes.values())) * gzip / known)
-    numbers = sorted({number for layer in layers for number in layer.users})
-    members = [collection.members[number] for number in numbers if collection.members[number].stacks]
+    members = [collection.members[number] for number in sorted({number for layer in layers for number in layer.users})]
     option = f"--all-platforms --compression zstd:{level}"
-    stores = dict.fromkeys(one.site.path for one in members if one.site.transport == "oci" and one.site.path is not None)
-    commands = [f"ocitool copy {option} {(place := shlex.quote(path.rstrip('/') + '/'))} {place}" for path in stores]
-    commands += [replaced("copy", one, option) for one in members if one.site.path not in stores]
+    commands = list(dict.fromkeys(_converted(named, option) for one in members for named in one.places.values()))
     text = f"{gzip:,} bytes of gzip layers as zstd:{level}; "
     if len(sizes) == len(layers):
         text += "all of them were compressed to know"

@@ -82,22 +82,43 @@ class Site(NamedTuple):
     size: int | None
 
 
+class Named(NamedTuple):
+    """An image in one place. `order`: of what was asked for, and within it. `reference` names it to any command, `tags` within
+    its site. `alone`: nothing else is there."""
+
+    order: tuple[int, int]
+    reference: str
+    tags: tuple[str, ...]
+    site: Site
+    alone: bool
+
+
 class Member(NamedTuple):
-    """What can be deleted by itself: an image, or an index with all its images. `reference` names it to any command, `tag`
-    within its site; `also`: other references to the same. `named`: the blobs it is made of, as often as its documents name
-    them; `held`: those that it keeps by speaking of them."""
+    """What can be deleted by itself: an image, or an index with all its images. `places`: where it is, by reference, the first one first.
+    `named`: the blobs it is made of, as often as its documents name them; `held`: those that it keeps by speaking of them."""
 
     number: int
-    reference: str
-    tag: str | None
-    site: Site
+    places: dict[str, Named]
     kind: Kind
     digest: Digest | None
     image_id: str | None
     stacks: tuple[Stack, ...]
     named: tuple[Stored, ...]
     held: tuple[Stored, ...]
-    also: list[str]
+
+    @property
+    def reference(self) -> str:
+        """What names it to any command."""
+        return next(iter(self.places))
+
+    @property
+    def first(self) -> Named:
+        return next(iter(self.places.values()))
+
+    @property
+    def also(self) -> list[str]:
+        """Other references to the same."""
+        return list(self.places)[1:]
 
     @property
     def blobs(self) -> AbstractSet[Stored]:
@@ -117,7 +138,7 @@ class Collection:
     def __init__(self) -> None:
         self.members: list[Member] = []
         self.blobs: dict[str, Stored] = {}
-        self.sites: list[Site] = []
+        self.sites: dict[Site, None] = {}
         self._by_key: dict[str, Member] = {}
         self._texts: dict[str, str] = {}
 
@@ -132,6 +153,25 @@ class Collection:
             blob.users.append(member.number)
         for blob in member.held:
             blob.held.append(member.number)
+
+    def ordered(self) -> Collection:
+        """The same collection as if all of it had been added in the order in which it was asked for."""
+        same = Collection()
+        for member in self.members:
+            places = sorted(member.places.items(), key=lambda place: place[1].order)
+            member.places.clear()
+            member.places.update(places)
+        for blob in self.blobs.values():
+            blob.users, blob.held, blob.created_by = [], [], None
+        for number, member in enumerate(sorted(self.members, key=lambda one: one.first.order)):
+            same.add(str(number), member._replace(number=number))
+            for blob in (*member.named, *member.held):
+                same.blobs.setdefault(blob.key, blob)
+            for stack in member.stacks:
+                for layer, instruction in zip(stack.layers, stack.instructions, strict=True):
+                    layer.created_by = layer.created_by or instruction
+        same.sites = self.sites
+        return same
 
     def text(self, value: str | None) -> str | None:
         """The same string for equal ones: instructions repeat."""

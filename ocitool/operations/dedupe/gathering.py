@@ -30,7 +30,7 @@ from ocitool.images.image import Image, Layer, from_manifest
 from ocitool.images.indexing import readable
 from ocitool.images.select import Group, Target
 from ocitool.layers import codec
-from ocitool.operations.dedupe.collection import Collection, Kind, Member, Place, Site, Stack, Stored
+from ocitool.operations.dedupe.collection import Collection, Kind, Member, Named, Place, Site, Stack, Stored
 from ocitool.operations.reading import Reading
 from ocitool.reference import Repository
 from ocitool.spec import mediatypes
@@ -81,10 +81,12 @@ class _Gathering:
         self._adding = Lock()
         self._seen: set[tuple[int, int]] = set()
         self._told = 0
+        self._order = 0
         self._again: list[str] = []
         self._configs = _Configs()
 
     def finish(self) -> tuple[Collection, list[Problem]]:
+        self._collection = self._collection.ordered()
         lacking: dict[str, list[str]] = {}
         for blob in self._collection.layers():
             if not blob.there and blob.codec != "foreign":
@@ -95,12 +97,21 @@ class _Gathering:
             self._problem(Problem(where, NotFoundError(f"the layer {keys[0]}{more} is not here", where)))
         if self._collection.members or len(self._problems) > 1:
             self._tell()
-        for text in self._again[:_NAMED]:
-            self._reading.task.notice("twice", text)
-        if len(self._again) > _NAMED:
-            text = f"{len(self._again) - _NAMED:,} more images are listed already, and counted once"
+        again = list(self._twice())
+        for text in again[:_NAMED]:
+            self._reading.task.notice("twice", f"{text}, and counted once")
+        if len(again) > _NAMED:
+            text = f"{len(again) - _NAMED:,} more images are listed already, and counted once"
             self._reading.task.notice("twice", text)
         return self._collection, self._problems
+
+    def _twice(self) -> Iterator[str]:
+        """What is listed more than once, but for tags of a registry: of those one manifest has many."""
+        yield from (f"{label} is listed twice" for label in self._again)
+        for member in self._collection.members:
+            for named in list(member.places.values())[1:]:
+                if named.site.path is not None:
+                    yield f"{named.reference} is {member.reference}, which is listed already"
 
     def tolerant(self, where: str) -> Tolerant:
         """A context that takes an error as a problem of this place."""
@@ -135,16 +146,20 @@ class _Gathering:
     def _registry(self, word: str, choice: Choice) -> None:
         wanted = dict.fromkeys(one for where in self._repositories(word, choice) for one in self._tags(where, choice))
         progress = _Counted("images", len(wanted), self._reading)
+        first, before = self._order, len(self._problems)
+        self._order += len(wanted)
 
-        def look(text: str) -> None:
+        def look(numbered: tuple[int, str]) -> None:
+            order, text = numbered
             with self.tolerant(text), _Loan(self._configs) as loan:
                 opened = self._reading.open(text, "documents")
                 assert isinstance(opened.source, Online)
                 opened.source.borrow(loan.find)
-                self._source(text, opened, Site("docker", None, None), loan.keep)
+                self._source(text, opened, Site("docker", None, None), order, loan.keep)
             progress.one_more()
 
-        self._reading.task.map(look, list(wanted))
+        self._reading.task.map(look, list(enumerate(wanted, first)))
+        self._problems[before:] = sorted(self._problems[before:], key=lambda problem: problem.where)
 
     def _repositories(self, word: str, choice: Choice) -> list[Repository]:
         details = word[len(reference.PREFIX) :].rstrip("/")
@@ -178,7 +193,7 @@ class _Gathering:
     def _directory(self, top: str) -> None:
         """Every archive and layout below it. Links to directories are not followed."""
         found: list[str] = []
-        passed = 0
+        passed = images = 0
 
         def refused(error: OSError) -> None:
             with self.tolerant(error.filename or top):
@@ -197,54 +212,62 @@ class _Gathering:
                         found.append(file)
                     else:
                         passed += 1
-        progress = _Counted("images", len(found), self._reading)
+        progress = _Counted("archives", len(found), self._reading)
         for path in found:
             with self.tolerant(path):
+                images += 1  # also one that cannot be read
                 try:
-                    passed += not self._local(path)
+                    if self._local(path):
+                        continue
                 except NotAnImageError:
-                    passed += 1
+                    pass
+                images, passed = images - 1, passed + 1
             progress.one_more()
         if passed:
             text = f"{top}: {passed:,} {'file that is' if passed == 1 else 'files that are'} no image, passed over"
             self._reading.task.notice("passed-over", text)
-        if not found:
+        if not images:
             raise NotFoundError("the directory holds no image", top)
 
     def _local(self, name: str) -> bool:
         """Whether an image is in it."""
         opened = self._reading.open(name, self._want)
+        self._order += 1
         if name == "-":
-            return self._source(name, opened, Site(opened.source.transport, None, None))
+            return self._source(name, opened, Site(opened.source.transport, None, None), self._order)
         path = opened.source.where
         status = os.stat(path)
         if opened.selector is None:
             if (status.st_dev, status.st_ino) in self._seen:
-                self._again.append(f"{path} is listed twice, and counted once")
+                self._again.append(path)
                 return True
             self._seen.add((status.st_dev, status.st_ino))
         size = None if stat.S_ISDIR(status.st_mode) else status.st_size
-        return self._source(name, opened, Site(opened.source.transport, path, size))
+        return self._source(name, opened, Site(opened.source.transport, path, size), self._order)
 
     # What a source holds
 
-    def _source(self, name: str, opened: Opened, site: Site, seen: Callable[[Image], None] | None = None) -> bool:
+    def _source(
+        self, name: str, opened: Opened, site: Site, order: int, seen: Callable[[Image], None] | None = None
+    ) -> bool:
         with self._adding:
-            if site.path is not None and site not in self._collection.sites:
-                self._collection.sites.append(site)
+            if site.path is not None:
+                self._collection.sites[site] = None
         count = 0
+        expected = len(opened.source.index.manifests) if opened.source.index is not None else len(opened.source.records)
+        progress = _Counted("images", expected if expected >= _MANY else 0, self._reading)
         for position, group in enumerate(select.groups(opened)):
             self._reading.task.check()
             count += 1
+            progress.one_more()
             label = _reference(name, opened, group, position)
+            named = Named((order, position), label, group.tags, site, group.alone or len(opened.source.records) == 1)
             with self.tolerant(label):
-                self._group(label, opened, group, site, seen)
+                self._group(named, opened.source, group, seen)
         return count > 0
 
-    def _group(
-        self, label: str, opened: Opened, group: Group, site: Site, seen: Callable[[Image], None] | None
-    ) -> None:
-        source = opened.source
+    def _group(self, named: Named, source: Source, group: Group, seen: Callable[[Image], None] | None) -> None:
+        label = named.reference
         found = select.target(source, group)
         if found.image is None and found.document is source.index and not any(one.present for one in found.entries):
             raise NotFoundError(f"the manifest {found.entries[0].descriptor.digest} is not here", label)
@@ -257,12 +280,10 @@ class _Gathering:
         with self._adding:
             known = self._collection.known(parts.key(images))
             if known is None:
-                self._add(label, group, found, images, parts, site)
+                self._add(named, group, found, images, parts)
                 return
-            again = "is listed twice" if label == known.reference else f"is {known.reference}, which is listed already"
-            self._again.append(f"{label} {again}, and counted once")
-            if label != known.reference and label not in known.also:
-                known.also.append(label)
+            if known.places.setdefault(label, named) is not named:
+                self._again.append(label)
             for image in images:  # this source may have what the other one lacks
                 for _ in self._layers(image, label):
                     pass
@@ -283,7 +304,7 @@ class _Gathering:
             text = f"{label}: not here, and not counted, are {absent:,} of its {len(found.entries):,} manifests"
             self._reading.task.notice("missing", text)
 
-    def _add(self, label: str, group: Group, found: Target, images: Sequence[Image], parts: _Parts, site: Site) -> None:
+    def _add(self, place: Named, group: Group, found: Target, images: Sequence[Image], parts: _Parts) -> None:
         collection = self._collection
         named: list[Stored] = []
         stacks = []
@@ -293,7 +314,7 @@ class _Gathering:
                 named.append(collection.blob(str(image.digest), image.digest, len(image.manifest.raw), there=True))
                 config = image.manifest.config.digest, image.manifest.config.size
             named.append(collection.blob(str(config[0]), *config, there=True))
-            layers = tuple(self._layers(image, label))
+            layers = tuple(self._layers(image, place.reference))
             named += layers
             if image.is_image:
                 stacks.append(_stack(image, layers, collection))
@@ -306,10 +327,10 @@ class _Gathering:
         collection.add(
             parts.key(images),
             Member(
-                len(collection.members), label, group.tags[0] if group.tags else None, site, kind,
+                len(collection.members), {place.reference: place}, kind,
                 group.entries[0].descriptor.digest if len(group.entries) == 1 else None,
                 images[0].image_id if len(images) == 1 and stacks else None,
-                tuple(stacks), tuple(named), tuple(blob for blob in held if blob.key not in own), [],
+                tuple(stacks), tuple(named), tuple(blob for blob in held if blob.key not in own),
             ),
         )  # fmt: skip
 
@@ -411,6 +432,9 @@ def _reference(name: str, opened: Opened, group: Group, position: int) -> str:
 
 _NAMED = 10
 """Images that are listed twice, as they are named."""
+
+_MANY = 500
+"""Images in one source of which progress is told."""
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 

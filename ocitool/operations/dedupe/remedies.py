@@ -14,8 +14,9 @@ from ocitool.images.compare import compare
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import KiB, MiB
-from ocitool.operations.dedupe.advice import Advice, against, collected, line, names, replaced, rewritable
+from ocitool.operations.dedupe.advice import Advice, against
 from ocitool.operations.dedupe.collection import Collection, Member, Stack, Stored
+from ocitool.operations.dedupe.commands import collected, destination, line, names, rewritable, rewritten
 from ocitool.operations.dedupe.contents import Contents, places
 from ocitool.operations.waste import waste
 
@@ -52,7 +53,8 @@ def _rebuilt(collection: Collection, contents: Contents, recall: Recall) -> Iter
                 pairs.append((layer, other))
     for members, keeper, size in against(collection, pairs):
         references = tuple(one.reference for one in members)
-        commands = [replaced("rebuild", one, f"--against {shlex.quote(keeper.reference)}") for one in members]
+        option = f"--against {shlex.quote(keeper.reference)}"
+        commands = [command for one in members for command in rewritten("rebuild", one, option)]
         text = f"{names(references)}: layers that differ from those of {keeper.reference} in times alone"
         yield Advice("rebuild", size, references, text, line([*commands, *collected(members)]))
 
@@ -98,7 +100,7 @@ def _squashed(member: Member, stack: Stack, by: int, lowest: int, size: int, sav
         command = f"ocitool inspect --files {shlex.quote(member.reference)}"
     else:
         options = f"--from {lowest}" + _compression(stack.layers[lowest:])
-        command = line([replaced("squash", member, options), *collected([member])])
+        command = line([*rewritten("squash", member, options), *collected([member])])
     return Advice("squash", saves, (member.reference,), text, command, True)
 
 
@@ -140,10 +142,15 @@ def _linked(member: Member, layer: Stored, index: LayerIndex, found: Sequence[li
         return shlex.quote("unpacked/rootfs" + _name(index.paths[row]))
 
     links = [f"ln -f {place(rows[0])} {place(row)}" for rows in found for row in rows[1:]]
-    unpack = f"ocitool unpack {shlex.quote(member.reference)} unpacked"
-    _, _, destination = replaced("repack", member).partition(shlex.quote(member.reference) + " ")
-    repack = f"ocitool repack unpacked {destination}{_compression([layer])}"
-    return line([unpack, *links, repack, "rm -r unpacked", *collected([member])])
+    work = [
+        command
+        for named in member.places.values()
+        for command in (
+            f"ocitool unpack {shlex.quote(named.reference)} unpacked", *links,
+            f"ocitool repack unpacked {destination(named)}{_compression([layer])}", "rm -r unpacked",
+        )
+    ]  # fmt: skip
+    return line([*work, *collected([member])])
 
 
 def _between(collection: Collection, contents: Contents, recall: Recall) -> Iterator[Advice]:
@@ -182,7 +189,7 @@ def _removed(
         "where one name is enough, the other can go"
     )
     options = " ".join(f"--rm {path}" for path in paths) + _compression([layer for *_, layer in named])
-    command = line([replaced("edit", member, options), *collected([member])])
+    command = line([*rewritten("edit", member, options), *collected([member])])
     yield Advice("repeated", saves, (member.reference,), text, command, True)
 
 

@@ -41,7 +41,8 @@ def _parts(result: Deduped) -> Iterator[tuple[str, Any]]:
     yield "references", clean(list(result.given))
     yield "images", (
         {
-            "reference": clean(one.reference), "also": clean(one.also), "kind": one.kind, "transport": one.site.transport,
+            "reference": clean(one.reference), "also": clean(one.also), "kind": one.kind,
+            "transport": one.first.site.transport,
             "digest": str(one.digest) if one.digest else None, "imageId": clean(one.image_id),
             "platforms": clean([stack.platform for stack in one.stacks]),
             "layers": sum(len(stack.layers) for stack in one.stacks), "base": under.get(one.number),
