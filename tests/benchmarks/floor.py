@@ -3,6 +3,7 @@
     floor.py full LAYOUT...     of the largest layer of each: SHA-256 of the stored bytes, gunzip, SHA-256 of
                                 the unpacked bytes and of the content of each file; one thread per layer
     floor.py codec LAYOUT...    the same, the tar not looked at: decompression and hashing alone
+    floor.py distinct LAYOUT... as by `full` of all layers, each distinct one once, the largest first, one process a core
     floor.py read FILE...       SHA-256 of each file, one thread per file
     floor.py squash LAYOUT FILE all layers behind one another as one gzip FILE: each read as by `codec`, one after the
                                 other in one thread; deflate at level 2 on all cores; SHA-256 of both sides of it
@@ -29,6 +30,7 @@ STEP = 512 * 1024
 FLUSH = 64 * 1024  # ISA-L takes new Huffman tables at each flush
 WINDOW = 32 * 1024
 LEVEL = 2
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 deflater: Any = zlib
 try:
     from isal import igzip_lib, isal_zlib
@@ -114,6 +116,31 @@ def layer(path: Path, walk: bool) -> None:
     results.append(f"{line} {len(contents.digests)} contents")
 
 
+def distinct(layouts: Iterable[Path]) -> int:
+    """How many there are. Each process takes the next number from one pipe, and tells its results on another one."""
+    paths = sorted({path.name: path for layout in layouts for path in layers(layout)}.values(), key=lambda p: -p.stat().st_size)
+    numbers, out = os.pipe()
+    os.write(out, b"".join(n.to_bytes(2, "big") for n in range(len(paths))))
+    os.close(out)
+    told, tell = os.pipe()
+    children = []
+    for _ in range(CORES):
+        children.append(os.fork())
+        if not children[-1]:
+            try:
+                while number := os.read(numbers, 2):
+                    layer(paths[int.from_bytes(number, "big")], True)
+                    os.write(tell, f"{results.pop()}\n".encode())
+            finally:
+                os._exit(0)
+    os.close(tell)
+    with open(told) as lines:
+        results.extend(lines.read().splitlines())
+    for child in children:
+        os.waitpid(child, 0)
+    return len(paths)
+
+
 def read(path: Path) -> None:
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
@@ -126,9 +153,8 @@ def squash(layout: Path, target: Path) -> None:
     pieces: Queue[bytes | None] = Queue(4)
     threading.Thread(target=unpack_all, args=(layers(layout), pieces), daemon=True).start()
     plain, stored, crc, size, before = hashlib.sha256(), hashlib.sha256(), 0, 0, b""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     under_way: deque[Future[bytes]] = deque()
-    with open(target, "wb", buffering=0) as file, ThreadPoolExecutor(cores) as pool:
+    with open(target, "wb", buffering=0) as file, ThreadPoolExecutor(CORES) as pool:
 
         def put(data: bytes) -> None:
             stored.update(data)
@@ -141,7 +167,7 @@ def squash(layout: Path, target: Path) -> None:
             plain.update(block)
             under_way.append(pool.submit(deflate, block, before))
             before = bytes(block[-WINDOW:])
-            if len(under_way) > cores + 2:
+            if len(under_way) > CORES + 2:
                 put(under_way.popleft().result())
         while under_way:
             put(under_way.popleft().result())
@@ -192,6 +218,8 @@ def main() -> None:
         layout, target = map(Path, names)
         squash(layout, target)
         wanted = len(layers(layout)) + 1
+    elif mode == "distinct":
+        wanted = distinct(map(Path, names))
     else:
         in_threads(mode, names)
     if len(results) != wanted:

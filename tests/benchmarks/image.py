@@ -14,6 +14,8 @@ update   update-a and update-b, two builds of the same kind between which packag
 sparse   huge.tar, a `docker save` archive with one layer of 20 GiB, nearly all of it a hole.
 million  many-a and many-b, one layer of N entries each (default 1,000,000) of which 10 differ: .tar and
          gzip layout.
+archives many-archives, a directory of 1,000 small archives of 3 to 5 layers that share bases (`synthetic.py`).
+images   images-1000 to images-10000, layouts of so many small images of 12 layers (`synthetic.py`).
 
 It is a program of its own so that the process which measures stays small: Linux counts the memory of the
 process that forks into the peak of the child.
@@ -376,6 +378,18 @@ def save_layout(root: Path, layer: Path, diff_id: str) -> None:
     (root / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
 
 
+def archives(work: Path) -> None:
+    import synthetic as small
+
+    small.archives(work)
+
+
+def images(work: Path) -> None:
+    import synthetic as small
+
+    small.layouts(work)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("work", type=Path)
@@ -391,6 +405,8 @@ def main() -> None:
         "update": (f"1{UPDATED}{SUITES}{args.mirror}", lambda: update(work, mirror)),
         "sparse": (f"1 {HUGE}", lambda: sparse(work)),
         "million": (f"1 {args.entries}", lambda: million(work, args.entries)),
+        "archives": ("1", lambda: archives(work)),
+        "images": ("1", lambda: images(work)),
     }
     for name in args.parts or recipes:
         part(work, name, *recipes[name])

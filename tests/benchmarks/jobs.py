@@ -326,6 +326,15 @@ def rebuild(s: Setting) -> Plan:
     return plan
 
 
+def dedupe(s: Setting) -> Plan:
+    """what many images share: 1,000 archives, layouts of up to 10,000 images, 500 tags, --files of three builds."""
+    import dedupe as job
+
+    plan = Plan()
+    plan.held = job.add(plan, s)
+    return plan
+
+
 def layers(layout: Path) -> list[Path]:
     """The stored layers of a layout's first image, lowest first."""
 
@@ -348,6 +357,7 @@ PLANS: dict[str, Callable[[Setting], Plan]] = {
     "squash": squash,
     "registry": registry,
     "rebuild": rebuild,
+    "dedupe": dedupe,
 }
 PARTS = {
     "startup": ("field", "sparse"),
@@ -361,6 +371,7 @@ PARTS = {
     "squash": ("field",),
     "registry": ("field",),
     "rebuild": ("field", "update"),
+    "dedupe": ("field", "update", "archives", "images"),
     "headers": ("field",),
 }
 ABOUT = {name: (plan.__doc__ or "").strip() for name, plan in PLANS.items()}

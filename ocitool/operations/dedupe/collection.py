@@ -94,8 +94,9 @@ class Named(NamedTuple):
 
 
 class Member(NamedTuple):
-    """What can be deleted by itself: an image, or an index with all its images. `places`: where it is, by reference, the first one first.
-    `named`: the blobs it is made of, as often as its documents name them; `held`: those that it keeps by speaking of them."""
+    """What can be deleted by itself: an image, or an index with all its images. `places`: where it is, by reference, the first
+    one first. `named`: the blobs it is made of, as often as its documents name them; `held`: those that it keeps by speaking of
+    them."""
 
     number: int
     places: dict[str, Named]
