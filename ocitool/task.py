@@ -305,6 +305,25 @@ class Task:
             return self._cpu
 
 
+class Counted:
+    """Progress by numbers, from several threads; of one thing alone nothing is told."""
+
+    def __init__(self, what: str, total: int, task: Task) -> None:
+        self._what = what
+        self._total = total
+        self._task = task
+        self._done = 0
+        self._lock = Lock()
+        if total > 1:
+            self._task.counted(what, 0, total)
+
+    def one_more(self) -> None:
+        with self._lock:
+            self._done += 1
+            if self._total > 1:
+                self._task.counted(self._what, self._done, self._total)
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """What is in it is not cut short: Ctrl-C and termination wait for its end."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from ocitool import reference
 from ocitool.blob import unopened
@@ -21,7 +20,7 @@ from ocitool.images.select import Target
 from ocitool.operations import revising
 from ocitool.operations.pieces import claimed, kept
 from ocitool.operations.reading import Reading
-from ocitool.operations.tags import tags as repository_tags
+from ocitool.operations.tags import matching
 from ocitool.operations.writing import Output, Writer, Writing, Written
 from ocitool.reference import Repository
 from ocitool.spec.manifest import named
@@ -68,9 +67,7 @@ def _expanded(word: str, tags: Sequence[str], reading: Reading) -> list[str]:
     where = _repository(word)
     if not tags or where is None:
         return [word]
-    # What stands for a list of referrers, and cosign's tags, is no image: --referrers takes what they lead to.
-    known = [tag for tag in repository_tags(word, reading).tags if not indexes.speaks_of_a_digest(tag)]
-    chosen = [tag for tag in known if reference.is_tag(tag) and any(fnmatchcase(tag, glob) for glob in tags)]
+    chosen = matching(where, tags, reading)
     if not chosen:
         raise NotFoundError(f"no tag matches {' or '.join(tags)}", str(where))
     return [str(where._replace(tag=tag)) for tag in chosen]

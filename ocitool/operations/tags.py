@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from ocitool import reference
 from ocitool.errors import UsageError
+from ocitool.images import index as indexes
 from ocitool.operations.reading import Reading
+from ocitool.reference import Repository
 from ocitool.task import Notice
 
 
@@ -37,6 +41,14 @@ def tags(word: str, reading: Reading) -> Tags:
         raise UsageError("a repository is needed, without a tag", word, hint=f"docker://{where.name}")
     found = reading.asked().client(where.host).tags(where.path)
     return Tags(where.name, tuple(found), tuple(reading.task.notices))
+
+
+def matching(where: Repository, globs: Sequence[str], reading: Reading) -> list[str]:
+    """The tags of a repository that one of the globs means. What stands for a list of referrers, and cosign's tags, is no
+    image."""
+    found = reading.asked().client(where.host).tags(where.path)
+    known = [tag for tag in found if reference.is_tag(tag) and not indexes.speaks_of_a_digest(tag)]
+    return [tag for tag in known if any(fnmatchcase(tag, glob) for glob in globs)]
 
 
 def catalog(host: str, reading: Reading) -> Catalog:

@@ -1,6 +1,9 @@
 """`dedupe`: what a collection of images shares, what that saves, what more could be saved, and how.
 
-    gathering.py   references -> sources -> images, reduced to facts
+    finding.py     words -> where images are
+    gathering.py   ... -> sources -> images, reduced to facts
+    lending.py     configurations that a registry's images have in common
+    problems.py    what could not be read
     collection.py  every blob once, and who needs it
     bases.py       groups of images on common bases
     advice.py      what could be saved, told from documents
@@ -29,7 +32,9 @@ from ocitool.operations.dedupe.bases import Base, bases
 from ocitool.operations.dedupe.collection import Collection, Shares, Stored
 from ocitool.operations.dedupe.contents import Contents, Totals
 from ocitool.operations.dedupe.export import export
-from ocitool.operations.dedupe.gathering import Choice, Problem, Tolerant, gather
+from ocitool.operations.dedupe.finding import Choice
+from ocitool.operations.dedupe.gathering import gather
+from ocitool.operations.dedupe.problems import Problem, Tolerant
 from ocitool.operations.dedupe.remedies import remedies
 from ocitool.operations.dedupe.work import Indexed
 from ocitool.operations.reading import Reading

@@ -7,52 +7,29 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
-from threading import Event, Lock
-from typing import NamedTuple
+from threading import Lock
 
 from ocitool import reference
-from ocitool.blob import Blob, BytesBlob, FileBlob, unreadable
-from ocitool.digest import Digest
-from ocitool.errors import (
-    CancelledError,
-    FormatError,
-    NotAnImageError,
-    NotFoundError,
-    OcitoolError,
-    UnsupportedError,
-    UsageError,
-)
-from ocitool.images import index as indexes
+from ocitool.blob import Blob, FileBlob
+from ocitool.errors import FormatError, NotAnImageError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import select
 from ocitool.images.closure import Closure, closure
 from ocitool.images.image import Image, Layer, from_manifest
 from ocitool.images.indexing import readable
 from ocitool.images.select import Group, Target
-from ocitool.layers import codec
+from ocitool.operations.dedupe import finding
 from ocitool.operations.dedupe.collection import Collection, Kind, Member, Named, Place, Site, Stack, Stored
+from ocitool.operations.dedupe.finding import Choice
+from ocitool.operations.dedupe.lending import Configs, Loan
+from ocitool.operations.dedupe.problems import Problem, Tolerant
 from ocitool.operations.reading import Reading
-from ocitool.reference import Repository
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME, Descriptor, Manifest, descriptor
+from ocitool.task import Counted
 from ocitool.transports import layout
 from ocitool.transports.archive import Want
 from ocitool.transports.opening import Opened
 from ocitool.transports.source import Online, Source
-
-
-class Problem(NamedTuple):
-    """What could not be read, and why."""
-
-    where: str
-    error: OcitoolError
-
-
-class Choice(NamedTuple):
-    """What of a registry is meant: globs of repositories and of tags."""
-
-    repositories: Sequence[str] = ()
-    tags: Sequence[str] = ()
 
 
 def gather(
@@ -83,7 +60,7 @@ class _Gathering:
         self._told = 0
         self._order = 0
         self._again: list[str] = []
-        self._configs = _Configs()
+        self._configs = Configs()
 
     def finish(self) -> tuple[Collection, list[Problem]]:
         self._collection = self._collection.ordered()
@@ -144,14 +121,17 @@ class _Gathering:
             raise NotFoundError("it holds no image", word)
 
     def _registry(self, word: str, choice: Choice) -> None:
-        wanted = dict.fromkeys(one for where in self._repositories(word, choice) for one in self._tags(where, choice))
-        progress = _Counted("images", len(wanted), self._reading)
+        wanted: dict[str, None] = {}
+        for where in finding.repositories(word, choice, self._reading):
+            with self.tolerant(str(where)):
+                wanted.update(dict.fromkeys(finding.images_of(where, choice, self._reading)))
+        progress = Counted("images", len(wanted), self._reading.task)
         first, before = self._order, len(self._problems)
         self._order += len(wanted)
 
         def look(numbered: tuple[int, str]) -> None:
             order, text = numbered
-            with self.tolerant(text), _Loan(self._configs) as loan:
+            with self.tolerant(text), Loan(self._configs) as loan:
                 opened = self._reading.open(text, "documents")
                 assert isinstance(opened.source, Online)
                 opened.source.borrow(loan.find)
@@ -161,67 +141,17 @@ class _Gathering:
         self._reading.task.map(look, list(enumerate(wanted, first)))
         self._problems[before:] = sorted(self._problems[before:], key=lambda problem: problem.where)
 
-    def _repositories(self, word: str, choice: Choice) -> list[Repository]:
-        details = word[len(reference.PREFIX) :].rstrip("/")
-        if "/" in details or not reference.is_host(details):
-            return [reference.repository(details)]
-        if not choice.repositories:
-            hint = f"{word.rstrip('/')} --repos '*' means all of it, {word.rstrip('/')}/REPOSITORY one"
-            raise UsageError("a registry, and nothing says which of its repositories", word, hint=hint)
-        host = reference.host_name(details)
-        known = self._reading.asked().client(host).repositories()
-        chosen = [path for path in known if any(fnmatchcase(path, glob) for glob in choice.repositories)]
-        if not chosen:
-            raise NotFoundError(f"no repository matches {' or '.join(choice.repositories)}", word)
-        return [Repository(host, path) for path in chosen if reference.is_path(path)]
-
-    def _tags(self, where: Repository, choice: Choice) -> list[str]:
-        if where.tag or where.digest or not (choice.tags or choice.repositories):
-            return [str(where)]
-        found: list[str] = []
-        with self.tolerant(str(where)):
-            # What stands for a list of referrers, and cosign's tags, is no image.
-            tags = self._reading.asked().client(where.host).tags(where.path)
-            named = [tag for tag in tags if reference.is_tag(tag) and not indexes.speaks_of_a_digest(tag)]
-            found = [
-                str(where._replace(tag=tag)) for tag in named if any(fnmatchcase(tag, glob) for glob in choice.tags or ("*",))
-            ]
-            if not found and not choice.repositories:
-                raise NotFoundError(f"no tag matches {' or '.join(choice.tags)}", str(where))
-        return found
-
     def _directory(self, top: str) -> None:
-        """Every archive and layout below it. Links to directories are not followed."""
-        found: list[str] = []
-        passed = images = 0
-
-        def refused(error: OSError) -> None:
-            with self.tolerant(error.filename or top):
-                raise unreadable(error.filename or top, error)
-
-        for path, directories, names in os.walk(top, onerror=refused):
-            if layout.looks_like(path):
-                directories.clear()
-                found.append(path)
-                continue
-            directories.sort()
-            for name in sorted(names):
-                file = os.path.join(path, name)
-                with self.tolerant(file):
-                    if _may_be_archive(file):
-                        found.append(file)
-                    else:
-                        passed += 1
-        progress = _Counted("archives", len(found), self._reading)
+        found, passed = finding.below(top, self.tolerant)
+        images = len(found)
+        progress = Counted("archives", len(found), self._reading.task)
         for path in found:
             with self.tolerant(path):
-                images += 1  # also one that cannot be read
                 try:
-                    if self._local(path):
-                        continue
+                    holds = self._local(path)
                 except NotAnImageError:
-                    pass
-                images, passed = images - 1, passed + 1
+                    holds = False
+                images, passed = images - (not holds), passed + (not holds)
             progress.one_more()
         if passed:
             text = f"{top}: {passed:,} {'file that is' if passed == 1 else 'files that are'} no image, passed over"
@@ -255,7 +185,7 @@ class _Gathering:
                 self._collection.sites[site] = None
         count = 0
         expected = len(opened.source.index.manifests) if opened.source.index is not None else len(opened.source.records)
-        progress = _Counted("images", expected if expected >= _MANY else 0, self._reading)
+        progress = Counted("images", expected if expected >= _MANY else 0, self._reading.task)
         for position, group in enumerate(select.groups(opened)):
             self._reading.task.check()
             count += 1
@@ -435,108 +365,3 @@ _NAMED = 10
 
 _MANY = 500
 """Images in one source of which progress is told."""
-
-_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
-
-
-def _may_be_archive(path: str) -> bool:
-    """By its name or its first bytes. What is no regular file is passed over."""
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            return False
-        if path.lower().endswith(_ENDINGS):
-            return True
-        with open(path, "rb") as file:
-            head = file.read(512)
-    except FileNotFoundError:
-        return False  # a link to nothing
-    except OSError as error:
-        raise unreadable(path, error) from None
-    return head[257:262] == b"ustar" or codec.sniff(head) != "none"
-
-
-class Tolerant:
-    """A context in which an error is a problem of a place, and not raised: all but wrong words and the end of the task."""
-
-    def __init__(self, where: str, take: Callable[[Problem], None]) -> None:
-        self._where = where
-        self._take = take
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, OcitoolError) or isinstance(error, CancelledError | UsageError):
-            return False
-        self._take(Problem(self._where, error.at(self._where)))
-        return True
-
-
-class _Counted:
-    """Progress by numbers, from several threads."""
-
-    def __init__(self, what: str, total: int, reading: Reading) -> None:
-        self._what = what
-        self._total = total
-        self._task = reading.task
-        self._done = 0
-        self._lock = Lock()
-        if total > 1:
-            self._task.counted(what, 0, total)
-
-    def one_more(self) -> None:
-        with self._lock:
-            self._done += 1
-            if self._total > 1:
-                self._task.counted(self._what, self._done, self._total)
-
-
-class _Configs:
-    """Configurations that were fetched; those of a registry's images repeat."""
-
-    MOST = 4096
-
-    def __init__(self) -> None:
-        self.lock = Lock()
-        self.held: dict[Digest, bytes] = {}
-        self.coming: dict[Digest, Event] = {}
-
-
-class _Loan:
-    """What one source is lent, so that each configuration is fetched once: whoever wants one that another source fetches
-    waits for it, and fetches it after all where that failed. Nobody waits while others wait for him."""
-
-    def __init__(self, configs: _Configs) -> None:
-        self._configs = configs
-        self._mine: list[Digest] = []
-
-    def __enter__(self) -> _Loan:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._settle()
-
-    def find(self, digest: Digest) -> Blob | None:
-        self._settle()
-        with self._configs.lock:
-            held, coming = self._configs.held.get(digest), self._configs.coming.get(digest)
-            if held is None and coming is None:
-                self._configs.coming[digest] = Event()
-                self._mine.append(digest)
-        if held is None and coming is not None:
-            coming.wait()
-            held = self._configs.held.get(digest)
-        return BytesBlob(held, digest) if held is not None else None
-
-    def keep(self, image: Image) -> None:
-        with self._configs.lock:
-            if image.manifest is not None and len(self._configs.held) < self._configs.MOST:
-                self._configs.held[image.manifest.config.digest] = image.config.raw
-        self._settle()
-
-    def _settle(self) -> None:
-        with self._configs.lock:
-            for digest in self._mine:
-                self._configs.coming.pop(digest).set()
-        self._mine.clear()

@@ -1,0 +1,102 @@
+"""Where images are: the repositories and tags of a registry that globs mean, the archives and layouts below a directory."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from ocitool import reference
+from ocitool.blob import unreadable
+from ocitool.errors import NotFoundError, UsageError
+from ocitool.layers import codec
+from ocitool.operations import tags
+from ocitool.operations.reading import Reading
+from ocitool.reference import Repository
+from ocitool.transports import layout
+
+Tolerant = Callable[[str], AbstractContextManager[None]]
+"""A context in which an error is a problem of the place named, and not raised."""
+
+
+class Choice(NamedTuple):
+    """What of a registry is meant: globs of repositories and of tags."""
+
+    repositories: Sequence[str] = ()
+    tags: Sequence[str] = ()
+
+
+def repositories(word: str, choice: Choice, reading: Reading) -> list[Repository]:
+    """Those that a reference to a registry means. Raises `UsageError`, `NotFoundError`, `TransportError`."""
+    details = word[len(reference.PREFIX) :].rstrip("/")
+    if "/" in details or not reference.is_host(details):
+        return [reference.repository(details)]
+    if not choice.repositories:
+        hint = f"{word.rstrip('/')} --repos '*' means all of it, {word.rstrip('/')}/REPOSITORY one"
+        raise UsageError("a registry, and nothing says which of its repositories", word, hint=hint)
+    host = reference.host_name(details)
+    known = reading.asked().client(host).repositories()
+    chosen = [path for path in known if any(fnmatchcase(path, glob) for glob in choice.repositories)]
+    if not chosen:
+        raise NotFoundError(f"no repository matches {' or '.join(choice.repositories)}", word)
+    return [Repository(host, path) for path in chosen if reference.is_path(path)]
+
+
+def images_of(where: Repository, choice: Choice, reading: Reading) -> list[str]:
+    """References to the images of a repository that are meant: its tags, where it is named without one and globs are given."""
+    if where.tag or where.digest or not (choice.tags or choice.repositories):
+        return [str(where)]
+    found = tags.matching(where, choice.tags or ("*",), reading)
+    if not found and not choice.repositories:
+        raise NotFoundError(f"no tag matches {' or '.join(choice.tags)}", str(where))
+    return [str(where._replace(tag=tag)) for tag in found]
+
+
+def below(top: str, tolerant: Tolerant) -> tuple[list[str], int]:
+    """Every layout below a directory and every file that may be an archive, in order; and how many files are neither. Links to
+    directories are not followed."""
+    found: list[str] = []
+    others = 0
+
+    def refused(error: OSError) -> None:
+        where = error.filename or top
+        with tolerant(where):
+            raise unreadable(where, error)
+
+    for path, directories, names in os.walk(top, onerror=refused):
+        if layout.looks_like(path):
+            directories.clear()
+            found.append(path)
+            continue
+        directories.sort()
+        for name in sorted(names):
+            file = os.path.join(path, name)
+            with tolerant(file):
+                if _may_be_archive(file):
+                    found.append(file)
+                else:
+                    others += 1
+    return found, others
+
+
+_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+
+
+def _may_be_archive(path: str) -> bool:
+    """By its name or its first bytes. What is no regular file is passed over."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            return False
+        if path.lower().endswith(_ENDINGS):
+            return True
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except FileNotFoundError:
+        return False  # a link to nothing
+    except OSError as error:
+        raise unreadable(path, error) from None
+    return head[257:262] == b"ustar" or codec.sniff(head) != "none"
