@@ -379,15 +379,15 @@ def save_layout(root: Path, layer: Path, diff_id: str) -> None:
 
 
 def archives(work: Path) -> None:
-    import synthetic as small
+    import synthetic
 
-    small.archives(work)
+    synthetic.archives(work)
 
 
 def images(work: Path) -> None:
-    import synthetic as small
+    import synthetic
 
-    small.layouts(work)
+    synthetic.layouts(work)
 
 
 def main() -> None:
@@ -400,13 +400,14 @@ def main() -> None:
     work: Path = args.work
     work.mkdir(parents=True, exist_ok=True)
     mirror = [args.mirror] if args.mirror else []
+    small = Path(__file__).with_name("synthetic.py").read_text()
     recipes: dict[str, tuple[str, Callable[[], None]]] = {
         "field": ("1" + DOCKERFILE + args.mirror, lambda: field(work, mirror)),
         "update": (f"1{UPDATED}{SUITES}{args.mirror}", lambda: update(work, mirror)),
         "sparse": (f"1 {HUGE}", lambda: sparse(work)),
         "million": (f"1 {args.entries}", lambda: million(work, args.entries)),
-        "archives": ("1", lambda: archives(work)),
-        "images": ("1", lambda: images(work)),
+        "archives": (small, lambda: archives(work)),
+        "images": (small, lambda: images(work)),
     }
     for name in args.parts or recipes:
         part(work, name, *recipes[name])
