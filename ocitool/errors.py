@@ -19,6 +19,8 @@ text that comes from an image: whoever prints them escapes it.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class OcitoolError(Exception):
     """An error with a place and a way out. Never raised itself: raise one of its subclasses."""
@@ -30,6 +32,10 @@ class OcitoolError(Exception):
         self.what = what
         self.where = where
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process to raise again, whatever arguments its class takes."""
+        return _again, (type(self), self.args, self.__dict__)
 
     def at(self, where: str) -> OcitoolError:
         """The same error with a place, unless it already names one."""
@@ -44,6 +50,12 @@ class OcitoolError(Exception):
 
     def __str__(self) -> str:
         return f"{self.what} ({self.where})" if self.where else self.what
+
+
+def _again(kind: type[OcitoolError], args: tuple[Any, ...], fields: dict[str, Any]) -> OcitoolError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 class UsageError(OcitoolError):

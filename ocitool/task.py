@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event, Lock, Semaphore, current_thread, main_thread
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ocitool.errors import CancelledError
 
@@ -280,6 +280,28 @@ class Task:
                 if not future.cancel():
                     future.exception()
 
+    def within(self, seconds: float, function: Callable[[], R]) -> R:
+        """The result of a function that may never end. `TimeoutError` after that many seconds; it is then left to itself."""
+        from queue import Empty, SimpleQueue
+        from threading import Thread
+
+        answer: SimpleQueue[tuple[R | None, BaseException | None]] = SimpleQueue()
+
+        def run() -> None:
+            try:
+                answer.put((function(), None))
+            except BaseException as error:  # raised by the one who waits
+                answer.put((None, error))
+
+        Thread(target=run, daemon=True).start()
+        try:
+            result, error = answer.get(timeout=seconds)
+        except Empty:
+            raise TimeoutError(f"no answer in {seconds:.0f} s") from None
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]
+
     @contextmanager
     def processes(self) -> Iterator[ProcessPoolExecutor]:
         """As many processes as cores, for work that threads would do in turns. They are started anew, not forked: other threads
@@ -287,17 +309,25 @@ class Task:
         from concurrent.futures import ProcessPoolExecutor
         from multiprocessing import get_context
 
-        with undisturbed():
-            pool = ProcessPoolExecutor(self.cores, get_context("spawn"), _end_with_parent)
+        class Pool(ProcessPoolExecutor):
+            def submit(self, *args: Any, **more: Any) -> Any:
+                """May start a process: Ctrl-C is none of its affairs, from its first moment on."""
+                before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+                try:
+                    return super().submit(*args, **more)
+                finally:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+        pool = Pool(self.cores, get_context("spawn"), _end_with_parent)
         try:
             yield pool
         except BaseException:
             with undisturbed():
                 for process in list((pool._processes or {}).values()):
                     process.kill()
+                pool.shutdown(wait=True)
             raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=True)
 
     def _cpu_pool(self) -> ThreadPoolExecutor:
         with self._making:

@@ -24,6 +24,7 @@ from typing import TypeVar
 
 from ocitool.errors import IntegrityError, OcitoolError, UsageError
 from ocitool.layers.cache import IndexCache, default_directory
+from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import GiB
 from ocitool.operations.dedupe import work
@@ -103,7 +104,7 @@ def dedupe(words: Sequence[str], question: Question, reading: Reading) -> Dedupe
         if question.files or question.export is not None or reading.verify:
             contents = layers.contents()
             totals = contents.totals(question.top, layers.again)
-            advice += remedies(collection, contents, layers.recall)
+            advice += remedies(collection, contents, layers.recall, layers.measure)
         if question.zstd is not None:
             advice += layers.zstd(question.zstd)
     references, referenced = collection.referenced()
@@ -157,8 +158,7 @@ class _Layers:
         with export(self._question.export, self._collection) as rows:
 
             def take(layer: Stored, index: LayerIndex) -> None:
-                if layer.diff_id is not None and index.diff_id != layer.diff_id:
-                    raise IntegrityError(f"unpacks to {index.diff_id}, the configuration states {layer.diff_id}")
+                self._judge(layer, index)
                 contents.add(layer, index)
                 self._hold(layer, index)
                 if rows is not None:
@@ -180,6 +180,24 @@ class _Layers:
             self._fold(unknown, work.index, keep)
         return contents
 
+    def _judge(self, layer: Stored, index: LayerIndex) -> None:
+        """Names the images that state another diff_id than the layer has. Raises `IntegrityError` where all do."""
+        lies: dict[str, IntegrityError] = {}
+        honest = False
+        for number in layer.users:
+            member = self._collection.members[number]
+            for stack in member.stacks:
+                for mine, stated in zip(stack.layers, stack.diff_ids, strict=True):
+                    if mine is layer and stated is not None and stated != index.diff_id:
+                        what = f"unpacks to {index.diff_id}, the configuration states {stated}"
+                        lies[member.reference] = IntegrityError(what)
+                    elif mine is layer:
+                        honest = True
+        for reference, error in lies.items():
+            if not honest:
+                raise error
+            self._problem(f"{reference}: layer {layer.key}", error)
+
     def zstd(self, level: int) -> Iterator[Advice]:
         """What it would save to store gzip layers as zstd. Of a large collection some layers are compressed, those that come
         first by digest, as good as any others."""
@@ -192,6 +210,14 @@ class _Layers:
         sizes: dict[Stored, int] = {}
         self._fold(chosen, partial(work.as_zstd, level=level), sizes.__setitem__)
         yield from as_zstd(self._collection, layers, sizes, level)
+
+    def measure(self, files: Sequence[tuple[Stored, tuple[Entry, ...]]]) -> int:
+        """What files take in their layers; 0 where one of these cannot be read any more."""
+        try:
+            return sum(self._here(layer, partial(work.compressed, files=entries)) for layer, entries in files)
+        except OcitoolError as error:
+            self._failed(files[0][0], error)
+            return 0
 
     def recall(self, layer: Stored) -> LayerIndex | None:
         """The index of a layer that was read before; None where it could not be."""
@@ -245,7 +271,9 @@ class _Layers:
     def _failed(self, layer: Stored, error: OcitoolError) -> None:
         self._bad.add(layer)
         user = self._collection.members[layer.users[0]]
-        where = f"{user.reference}: layer {layer.key}"
+        self._problem(f"{user.reference}: layer {layer.key}", error)
+
+    def _problem(self, where: str, error: OcitoolError) -> None:
         error.where = where
         if self._question.strict:
             raise error

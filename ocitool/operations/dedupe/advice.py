@@ -6,17 +6,28 @@ Bytes are those by which the collection shrinks when the command was run and wha
 
 from __future__ import annotations
 
+import itertools
 import os
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from ocitool.digest import Digest
 from ocitool.operations.bases import instruction
-from ocitool.operations.dedupe.bases import Base, key
+from ocitool.operations.dedupe.bases import Base
 from ocitool.operations.dedupe.collection import Collection, Member, Named, Stack, Stored
-from ocitool.operations.dedupe.commands import collected, destination, line, names, removed, rewritable, rewritten
+from ocitool.operations.dedupe.commands import (
+    collected,
+    destination,
+    line,
+    names,
+    removed,
+    replaceable,
+    rewritable,
+    rewritten,
+    single,
+    word,
+)
 
 AdviceKind = Literal["rebase", "rebuild", "recompress", "squash", "repeated", "zstd", "contained", "link", "store"]
 
@@ -59,7 +70,9 @@ def against(collection: Collection, dropped: Iterable[tuple[Stored, Stored]]) ->
     bytes): those of the same images together."""
     groups: dict[tuple[tuple[int, ...], int], int] = {}
     for gone, kept in dropped:
-        keeper = next((number for number in kept.users if number not in gone.users), None)
+        mine = set(gone.users)
+        others = (number for number in kept.users if number not in mine)
+        keeper = next((number for number in others if single(collection.members[number])), None)
         if keeper is not None and not gone.held and all(rewritable(collection.members[number]) for number in gone.users):
             place = tuple(gone.users), keeper
             groups[place] = groups.get(place, 0) + gone.size
@@ -105,7 +118,7 @@ def _recompressed(collection: Collection, equal: Sequence[Equal]) -> Iterator[Ad
             pairs += ((blob, kept) for blob in one.blobs if blob is not kept)
     for members, keeper, size in against(collection, pairs):
         references = tuple(one.reference for one in members)
-        option = f"--against {shlex.quote(keeper.reference)}"
+        option = f"--against {word(keeper.reference)}"
         commands = [command for one in members for command in rewritten("rebuild", one, option)]
         text = f"{names(references)}: layers that {keeper.reference} stores in another compression; its blobs serve for both"
         yield Advice("recompress", size, references, text, line([*commands, *collected(members)]))
@@ -115,20 +128,23 @@ def _rebased(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice]:
     """Images on an older build of a base of which a newer one is here."""
     families: dict[object, list[tuple[Member, Base]]] = {}
     for base in bases:
-        for number in base.whole:
-            member = collection.members[number]
-            if rewritable(member):
-                for family in _families(member, member.stacks[0]):
-                    families.setdefault(family, []).append((member, base))
+        if len(base.whole) == len(base.users):
+            continue
+        members = (collection.members[number] for number in base.whole)
+        member = next((one for one in members if rewritable(one)), None)  # of equal layers, one is as good as another
+        if member is not None:
+            for family in _families(member, member.stacks[0]):
+                families.setdefault(family, []).append((member, base))
     newest = _newest_alone(collection, families)
     done: set[tuple[int, int]] = set()
     for family, builds in families.items():
         new = newest[family]
         for old, base in builds:
-            apps = [collection.members[number] for number in base.users if number not in base.whole]
-            stays = [one for one in apps if not _moves(one, base, new)]
-            moving = [one for one in apps if one not in stays]
-            if old is new or not moving or (old.number, new.number) in done or _created(old) >= _created(new):
+            if old is new or (old.number, new.number) in done or _created(old) >= _created(new):
+                continue
+            apps = (collection.members[number] for number in base.users if number not in base.whole)
+            moving = [one for one in apps if _moves(one, base, new)]
+            if not moving:
                 continue
             done.add((old.number, new.number))
             yield _rebase(old, new, base, moving)
@@ -136,7 +152,7 @@ def _rebased(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice]:
 
 def _rebase(old: Member, new: Member, base: Base, moving: Sequence[Member]) -> Advice:
     references = tuple(one.reference for one in moving)
-    option = f"--old-base {shlex.quote(old.reference)} --new-base {shlex.quote(new.reference)}"
+    option = f"--old-base {word(old.reference)} --new-base {word(new.reference)}"
     commands = [command for one in moving for command in rewritten("rebase", one, option)]
     removal = removed(old)
     going = {one.number for one in (old, *moving)}
@@ -173,7 +189,7 @@ def _moves(member: Member, base: Base, new: Member) -> bool:
     """Whether an image stands on the base and not on the new one as well, and can be written anew."""
     if not rewritable(member) or not member.stacks[0].whole:
         return False
-    mine, theirs = ([key(layer) for layer in one.stacks[0].layers] for one in (member, new))
+    mine, theirs = member.stacks[0].diff_ids, new.stacks[0].diff_ids
     return mine[: len(theirs)] != theirs and len(mine) > len(base.layers)
 
 
@@ -188,7 +204,7 @@ def _contained(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice
         holder = collection.members[next(number for number in base.users if number not in base.whole)]
         members = [collection.members[number] for number in base.whole]
         members = [one for one in members if one.kind == "image" and removed(one) is not None]
-        saves = sum(collection.shares(one).marginal for one in members)
+        saves = freed({blob: None for one in members for blob in one.named}, {one.number for one in members})
         if saves:
             commands = [command for one in members for command in removed(one) or ()]
             references = tuple(one.reference for one in members)
@@ -230,7 +246,7 @@ def _linked(collection: Collection) -> Iterator[Advice]:
     if saves:
         named = [path for path in paths if path in used]
         text = f"{names(named)}: equal blobs that `layout link` joins to one file each"
-        yield Advice("link", saves, (), text, line(["ocitool layout link " + " ".join(map(shlex.quote, named))]))
+        yield Advice("link", saves, (), text, line(["ocitool layout link " + " ".join(map(word, named))]))
 
 
 def _listed(path: str) -> dict[str, str]:
@@ -253,50 +269,79 @@ def _stat(path: str) -> _File | None:
     return _File(status.st_size, status.st_nlink, (status.st_dev, status.st_ino), like)
 
 
-def _converted(named: Named, option: str) -> str:
-    """The command that converts all that is in a place; at a registry, what has the name."""
+def _convertible(collection: Collection, layers: Iterable[Stored]) -> set[int]:
+    """Images that can be converted where they are, so that nothing needs their gzip layers any more."""
+    found = {
+        member.number for member in collection.members
+        if all(replaceable(named, whole=True) for named in member.places.values())
+    }  # fmt: skip
+    waiting = list(layers)
+    while waiting:
+        layer = waiting.pop()
+        if layer.held or not found.issuperset(layer.users):
+            for number in found.intersection(layer.users):
+                found.discard(number)
+                waiting += (one for stack in collection.members[number].stacks for one in stack.layers)
+    return found
+
+
+def _converted(named: Named, option: str, *, whole: bool) -> str:
+    """The command that converts all that is in a place; else, and at a registry, what has the name."""
     path = named.site.path
-    if path is None:
-        return f"ocitool copy {option} {shlex.quote(named.reference)} {destination(named)}"
-    return f"ocitool copy {option} {shlex.quote(path)} {destination(named._replace(tags=()))}"
+    if path is None or not whole:
+        return f"ocitool copy {option} {word(named.reference)} {destination(named)}"
+    return f"ocitool copy {option} {word(path)} {destination(named._replace(tags=()))}"
 
 
 def _stored(collection: Collection) -> Iterator[Advice]:
-    """Archives that hold the same blobs: one layout keeps each of them once."""
-    archives = [site for site in collection.sites if site.size is not None and site.path is not None]
-    if len(archives) < 2:
-        return
+    """Archives that hold the same blobs: one layout keeps each of them once. Two images of one name it cannot keep."""
+    sizes = {site.path: site.size for site in collection.sites if site.size is not None and site.path not in collection.partial}
     inside: dict[Stored, None] = {}
     references: dict[str, None] = {}
-    paths = {site.path for site in archives}
+    names_of: dict[str, int] = {}
     for member in collection.members:
         for named in member.places.values():
-            if named.site.path in paths:
+            if named.site.path in sizes:
+                if any(names_of.setdefault(tag, member.number) != member.number for tag in named.tags):
+                    return
                 inside.update(dict.fromkeys(member.named))
                 references[named.reference] = None
-    saves = sum(site.size or 0 for site in archives) - sum(blob.size for blob in inside)
-    if saves > 0:
-        quoted = " ".join(shlex.quote(str(site.path)) for site in archives)
-        text = f"{len(archives):,} archives: a layout keeps each of their blobs once"
-        command = f"ocitool copy --all-platforms {quoted} store/ && rm {quoted}"
+    saves = sum(size or 0 for size in sizes.values()) - sum(blob.size for blob in inside)
+    if len(sizes) > 1 and saves > 0 and all(blob.there for blob in inside):
+        quoted = " ".join(word(str(path)) for path in sizes)
+        text = f"{len(sizes):,} archives: a layout keeps each of their blobs once"
+        command = f"ocitool copy --all-platforms {quoted} {_new('store')}/ && rm {quoted}"
         yield Advice("store", saves, tuple(references), text, command)
 
 
+def _new(name: str) -> str:
+    """A name that is not taken yet."""
+    others = (f"{name}-{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain((name,), others) if not os.path.lexists(one))
+
+
 def as_zstd(collection: Collection, layers: Sequence[Stored], sizes: Mapping[Stored, int], level: int) -> Iterator[Advice]:
-    """What gzip layers would save as zstd, from the sizes that some of them (or all) have so."""
+    """What gzip layers would save as zstd, from the sizes that some of them (or all) have so. Those count that no image keeps
+    which cannot be converted."""
+    members = _convertible(collection, layers)
+    layers = [layer for layer in layers if not layer.held and members.issuperset(layer.users)]
+    sizes = {layer: sizes[layer] for layer in layers if layer in sizes}
     gzip = sum(layer.size for layer in layers)
     known = sum(layer.size for layer in sizes)
     if not known:
         return
     saves = round((known - sum(sizes.values())) * gzip / known)
-    members = [collection.members[number] for number in sorted({number for layer in layers for number in layer.users})]
+    images = [collection.members[number] for number in sorted({number for layer in layers for number in layer.users})]
     option = f"--all-platforms --compression zstd:{level}"
-    commands = list(dict.fromkeys(_converted(named, option) for one in members for named in one.places.values()))
+    others = (one for one in collection.members if one.number not in members)
+    mixed = {named.site.path for one in others for named in one.places.values()}
+    places = [named for one in images for named in one.places.values()]
+    commands = list(dict.fromkeys(_converted(named, option, whole=named.site.path not in mixed) for named in places))
     text = f"{gzip:,} bytes of gzip layers as zstd:{level}; "
     if len(sizes) == len(layers):
         text += "all of them were compressed to know"
     else:
         text += f"estimated from {len(sizes):,} of {len(layers):,}, which are {known:,} bytes"
     text += ". Engines and registries older than 2021 refuse zstd"
-    references = tuple(one.reference for one in members)
-    yield Advice("zstd", saves, references, text, line([*commands, *collected(members)]), len(sizes) < len(layers))
+    references = tuple(one.reference for one in images)
+    yield Advice("zstd", saves, references, text, line([*commands, *collected(images)]), len(sizes) < len(layers))

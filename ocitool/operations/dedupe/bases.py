@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ocitool.digest import Digest
 from ocitool.operations.dedupe.collection import Collection, Stack, Stored
 
 
@@ -20,7 +21,7 @@ class Base:
 
     layers: tuple[Stored, ...]
     users: list[int]
-    whole: list[int]
+    whole: dict[int, None]
     parent: int | None
     name: str | None
     chain_id: str | None
@@ -30,15 +31,10 @@ class Base:
 @dataclass(slots=True)
 class _Node:
     layer: Stored | None = None
-    depth: int = 0
+    diff_id: Digest | None = None
     below: dict[str, _Node] = field(default_factory=dict)
     users: dict[int, Stack] = field(default_factory=dict)
     whole: dict[int, Stack] = field(default_factory=dict)
-
-
-def key(layer: Stored) -> str:
-    """Layers that unpack to the same are one layer here, however they are stored."""
-    return str(layer.diff_id) if layer.diff_id is not None else layer.key
 
 
 def bases(collection: Collection) -> list[Base]:
@@ -47,28 +43,31 @@ def bases(collection: Collection) -> list[Base]:
     for member in collection.members:
         for stack in member.stacks:
             node = root
-            for layer in stack.layers:
-                node = node.below.setdefault(key(layer), _Node(layer, node.depth + 1))
+            for layer, diff_id in zip(stack.layers, stack.diff_ids, strict=True):
+                known = str(diff_id) if diff_id is not None else layer.key
+                if known not in node.below:
+                    node.below[known] = _Node(layer, diff_id)
+                node = node.below[known]
                 node.users.setdefault(member.number, stack)
             if node is not root:
                 node.whole[member.number] = stack
     found: list[Base] = []
-    waiting: list[tuple[_Node, tuple[Stored, ...], int | None]] = [(root, (), None)]
+    waiting: list[tuple[_Node, tuple[_Node, ...], int | None]] = [(root, (), None)]
     while waiting:
         node, prefix, parent = waiting.pop()
         while len(node.below) == 1 and not node.whole and (node is root or len(node.users) > 1):
             (node,) = node.below.values()  # nobody parts here
-            assert node.layer is not None
-            prefix = (*prefix, node.layer)
-        if node.layer is not None and len(node.users) > 1:
-            size = sum(layer.size for layer in prefix)
-            found.append(Base(prefix, list(node.users), list(node.whole), parent, None, _chain_id(prefix), size))
+            prefix = (*prefix, node)
+        if prefix and len(node.users) > 1:
+            layers = tuple(one.layer for one in prefix if one.layer is not None)
+            chain = _chain_id([one.diff_id for one in prefix])
+            size = sum(layer.size for layer in layers)
+            found.append(Base(layers, list(node.users), dict.fromkeys(node.whole), parent, None, chain, size))
             found[-1].name = _name(found[-1], node, collection, found)
             parent = len(found) - 1
         several = [one for one in node.below.values() if len(one.users) > 1]
         for one in sorted(several, key=lambda one: len(one.users)):
-            assert one.layer is not None
-            waiting.append((one, (*prefix, one.layer), parent))
+            waiting.append((one, (*prefix, one), parent))
     return found
 
 
@@ -93,12 +92,12 @@ def _above(base: Base, found: Sequence[Base]) -> Iterator[int]:
         parent = found[parent].parent
 
 
-def _chain_id(layers: Sequence[Stored]) -> str | None:
+def _chain_id(diff_ids: Sequence[Digest | None]) -> str | None:
     """config.md, "Layer ChainID"; None where a diff_id is unknown."""
     chain = None
-    for layer in layers:
-        if layer.diff_id is None:
+    for diff_id in diff_ids:
+        if diff_id is None:
             return None
-        text = str(layer.diff_id)
+        text = str(diff_id)
         chain = text if chain is None else "sha256:" + hashlib.sha256(f"{chain} {text}".encode()).hexdigest()
     return chain

@@ -32,21 +32,24 @@ class Place(NamedTuple):
 
 
 class Stored:
-    """A blob. `digest` is None where it has none; `size` is what it takes, and 0 where it is nowhere here. `users`: numbers of
-    images that are made of it; `held`: of artifacts that keep it because of what they speak of.
+    """A blob. `digest` is None where it has none; `stated` is its size, `size` what it takes: 0 where it is nowhere here, or
+    within a document. `users`: numbers of images that are made of it; `held`: of artifacts that keep it because of what they
+    speak of.
 
-    Of a layer: `place`, or `blob` where its bytes have no name; `trouble`: why it cannot be read as one."""
+    Of a layer: `place`, or `blob` where its bytes have no name; `trouble`: why no image can read it; `diff_id` as the first
+    image states it."""
 
     __slots__ = (
-        "blob", "codec", "created_by", "diff_id", "digest", "held", "is_layer", "key", "place", "stated", "there", "trouble",
-        "users",
+        "blob", "codec", "created_by", "diff_id", "digest", "held", "is_layer", "key", "place", "size", "stated", "there",
+        "trouble", "users",
     )  # fmt: skip
 
-    def __init__(self, key: str, digest: Digest | None, diff_id: Digest | None, stated: int) -> None:
+    def __init__(self, key: str, digest: Digest | None, stated: int) -> None:
         self.key = key
         self.digest = digest
-        self.diff_id = diff_id
+        self.diff_id: Digest | None = None
         self.stated = stated
+        self.size = 0
         self.there = False
         self.is_layer = False
         self.codec: str | None = None
@@ -57,16 +60,14 @@ class Stored:
         self.users: list[int] = []
         self.held: list[int] = []
 
-    @property
-    def size(self) -> int:
-        return self.stated if self.there else 0
-
 
 class Stack(NamedTuple):
-    """An image for one platform. `instructions`: what made each layer; `base`: name and digest of its base, as annotated."""
+    """An image for one platform. `diff_ids` as it states them; `instructions`: what made each layer; `base`: name and digest of
+    its base, as annotated."""
 
     platform: str
     layers: tuple[Stored, ...]
+    diff_ids: tuple[Digest | None, ...]
     instructions: tuple[str | None, ...]
     created: str | None
     base: tuple[str | None, str | None]
@@ -95,8 +96,8 @@ class Named(NamedTuple):
 
 class Member(NamedTuple):
     """What can be deleted by itself: an image, or an index with all its images. `places`: where it is, by reference, the first
-    one first. `named`: the blobs it is made of, as often as its documents name them; `held`: those that it keeps by speaking of
-    them."""
+    one first. `layers`: how many its documents name; `named`: all blobs that they name, as often; `held`: those that it keeps
+    by speaking of them, what it speaks of first."""
 
     number: int
     places: dict[str, Named]
@@ -104,6 +105,7 @@ class Member(NamedTuple):
     digest: Digest | None
     image_id: str | None
     stacks: tuple[Stack, ...]
+    layers: int
     named: tuple[Stored, ...]
     held: tuple[Stored, ...]
 
@@ -140,6 +142,8 @@ class Collection:
         self.members: list[Member] = []
         self.blobs: dict[str, Stored] = {}
         self.sites: dict[Site, None] = {}
+        self.partial: set[str | None] = set()
+        """Paths of sites of which not all could be read, or was asked for."""
         self._by_key: dict[str, Member] = {}
         self._texts: dict[str, str] = {}
 
@@ -171,21 +175,20 @@ class Collection:
             for stack in member.stacks:
                 for layer, instruction in zip(stack.layers, stack.instructions, strict=True):
                     layer.created_by = layer.created_by or instruction
-        same.sites = self.sites
+        same.sites, same.partial = self.sites, self.partial
         return same
 
     def text(self, value: str | None) -> str | None:
         """The same string for equal ones: instructions repeat."""
         return None if value is None else self._texts.setdefault(value, value)
 
-    def blob(self, key: str, digest: Digest | None, size: int, *, there: bool, diff_id: Digest | None = None) -> Stored:
+    def blob(self, key: str, digest: Digest | None, stated: int, kept: int | None) -> Stored:
+        """`kept`: bytes that are stored of it in one place; 0 where a document embeds it, None where it is not there."""
         found = self.blobs.get(key)
         if found is None:
-            found = self.blobs[key] = Stored(key, digest, diff_id, size)
-        if there and not found.there:
-            found.there, found.stated = True, size
-        if found.diff_id is None:
-            found.diff_id = diff_id
+            found = self.blobs[key] = Stored(key, digest, stated)
+        if kept is not None:
+            found.there, found.size = True, max(found.size, kept)
         return found
 
     # What it comes to
@@ -198,26 +201,23 @@ class Collection:
         """(layers, bytes) as often as images name them."""
         layers = size = 0
         for member in self.members:
-            layers += sum(blob.is_layer for blob in member.named)
+            layers += member.layers
             size += sum(blob.size for blob in member.named)
         return layers, size
 
     def unique(self) -> int:
-        return sum(blob.size for blob in self.blobs.values() if blob.users or blob.held)
+        return sum(blob.size for blob in self.blobs.values() if blob.users)
 
     def shares(self, member: Member) -> Shares:
-        own = shared = marginal = 0
-        for blob in member.blobs:
-            if len(blob.users) == 1:
-                own += blob.size
-                if not blob.held or blob.held == [member.number]:
-                    marginal += blob.size
-            else:
-                shared += blob.size
-        for blob in member.held:
-            if not blob.users and len(blob.held) == 1:
-                marginal += blob.size
-        return Shares(own, shared, marginal)
+        """What `layout gc` frees is less than an image's own bytes where an artifact speaks of it and keeps it so; and of that
+        artifact nothing is freed as long as what it speaks of stays for another reason."""
+        own = sum(blob.size for blob in member.blobs if len(blob.users) == 1)
+        shared = sum(blob.size for blob in member.blobs if len(blob.users) > 1)
+        if any(subject.users or len(subject.held) > 1 for subject in member.held[:1]):
+            return Shares(own, shared, 0)
+        blobs = (*member.blobs, *member.held)
+        alone = (blob for blob in blobs if {*blob.users, *blob.held} == {member.number})
+        return Shares(own, shared, sum(blob.size for blob in alone))
 
     def references(self, numbers: Sequence[int]) -> list[str]:
         return [self.members[number].reference for number in numbers]

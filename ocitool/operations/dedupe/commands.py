@@ -13,21 +13,32 @@ _WRITABLE = (".tar", ".tar.gz", ".tar.zst")
 def rewritable(member: Member) -> bool:
     """Whether one command a place puts another image where this one is: one image for one platform, under names that move in a
     layout or registry, or the only one of an archive."""
-    return member.kind == "image" and len(member.stacks) == 1 and all(map(_replaceable, member.places.values()))
+    return single(member) and all(map(replaceable, member.places.values()))
 
 
-def _replaceable(named: Named) -> bool:
+def single(member: Member) -> bool:
+    """Whether it is one image for one platform: any command takes it by its reference."""
+    return member.kind == "image" and len(member.stacks) == 1
+
+
+def replaceable(named: Named, *, whole: bool = False) -> bool:
+    """Whether a command that writes to where an image is replaces it; `whole`: one that writes all that is there."""
     if named.site.transport == "docker":
         return "@" not in named.reference
     if named.site.transport == "oci":
         return bool(named.tags) and named.site.path is not None
-    return named.alone and named.site.path is not None and named.site.path.endswith(_WRITABLE)
+    return (named.alone or whole) and named.site.path is not None and named.site.path.endswith(_WRITABLE)
+
+
+def word(text: str) -> str:
+    """A reference or path as a word of a shell, that no command takes for an option."""
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def rewritten(command: str, member: Member, options: str = "") -> list[str]:
     """The command for every place of a rewritable image, from there to there."""
     return [
-        f"ocitool {command} {shlex.quote(named.reference)} {destination(named)}{' ' + options if options else ''}"
+        f"ocitool {command} {word(named.reference)} {destination(named)}{' ' + options if options else ''}"
         for named in member.places.values()
     ]
 
@@ -35,13 +46,25 @@ def rewritten(command: str, member: Member, options: str = "") -> list[str]:
 def destination(named: Named) -> str:
     """Where a command writes to, to replace what is there, with the options that this takes."""
     if named.site.transport == "docker":
-        return shlex.quote(named.reference)
+        return word(named.reference)
     path = named.site.path or ""
     if named.site.transport == "oci":
         # A reference by one name is that name alone.
         tags = "".join(f" --tag {shlex.quote(tag)}" for tag in named.tags) if len(named.tags) > 1 else ""
-        return shlex.quote(path.rstrip("/") + "/") + tags
-    return f"{shlex.quote(path)} --force"
+        return word(path.rstrip("/") + "/") + tags
+    return f"{word(path)} --force"
+
+
+def repacked(member: Member, changes: Sequence[str], options: str) -> list[str]:
+    """The commands that change files of an image, unpacked in `unpacked/rootfs`, in every place where it is."""
+    return [
+        command
+        for named in member.places.values()
+        for command in (
+            f"ocitool unpack {word(named.reference)} unpacked", *changes,
+            f"ocitool repack unpacked {destination(named)}{options}", "rm -rf unpacked",
+        )
+    ]  # fmt: skip
 
 
 def removed(member: Member) -> list[str] | None:
@@ -52,9 +75,9 @@ def removed(member: Member) -> list[str] | None:
             return None
         if named.site.transport == "oci":
             name = named.tags[0] if len(named.tags) == 1 else f"@{member.digest}"
-            commands.append(f"ocitool layout rm {shlex.quote(named.site.path)} {shlex.quote(name)}")
+            commands.append(f"ocitool layout rm {word(named.site.path)} {shlex.quote(name)}")
         elif named.alone:
-            commands.append(f"rm {shlex.quote(named.site.path)}")
+            commands.append(f"rm {word(named.site.path)}")
         else:
             return None
     return commands
@@ -64,7 +87,7 @@ def collected(members: Iterable[Member]) -> list[str]:
     """The commands that free what these images no longer need."""
     sites = (named.site for one in members for named in one.places.values())
     paths = dict.fromkeys(site.path for site in sites if site.transport == "oci" and site.path is not None)
-    return [f"ocitool layout gc {shlex.quote(path)}" for path in paths]
+    return [f"ocitool layout gc {word(path)}" for path in paths]
 
 
 def line(commands: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from ocitool.images.compare import shape
@@ -61,8 +61,8 @@ class Contents:
         self.layers: list[Stored] = []
         self.shapes: dict[tuple[int, int], list[Stored]] = {}
         """Layers that may have equal entries."""
-        self.marks: dict[Stored, dict[int, int]] = {}
-        """Of each layer, sizes of its larger files by path and content: what two layers of one image both write."""
+        self.marks: dict[Stored, dict[tuple[int, int], int]] = {}
+        """Of each layer, sizes of its larger files by path with content, and by content alone: what is written twice."""
         self._counts: dict[bytes, list[int]] = {}
         self._files = 0
         self._bytes = 0
@@ -79,7 +79,7 @@ class Contents:
             self._files += 1
             self._bytes += size
             if size >= _SMALLEST:
-                marks[hash((paths[row], content))] = size
+                marks[hash((paths[row], content)), hash(content)] = size
             found = counts.get(content)
             if found is None:
                 counts[content] = [size, 1, number]
@@ -87,12 +87,6 @@ class Contents:
                 found[1] += 1
                 if found[-1] != number:
                     found.append(number)
-
-    def between(self, least: int) -> Iterator[tuple[bytes, int, list[Stored]]]:
-        """Contents of at least so many bytes that stand in several layers: (content, size, layers), largest first."""
-        found = [(-one[0], content, one) for content, one in self._counts.items() if len(one) > 3 and one[0] >= least]
-        for _, content, one in sorted(found):
-            yield content, one[0], [self.layers[number] for number in one[2:]]
 
     def totals(self, top: int, recall: Callable[[Stored], LayerIndex]) -> Totals:
         """`top`: how many repeated contents are named."""

@@ -65,7 +65,7 @@ class Rows:
 
         contents = (index.content(row) for row in range(len(index)))
         columns = [
-            [layer.key] * len(index), range(len(index)), [_text(path) for path in index.paths], index.paths,
+            [_clean(layer.key)] * len(index), range(len(index)), [_text(path) for path in index.paths], index.paths,
             [_KINDS[kind] for kind in index.kinds], index.sizes.tolist(), index.modes.tolist(), index.uids.tolist(),
             index.gids.tolist(), index.mtimes.tolist(), [found.hex() if found is not None else None for found in contents],
             [_text(link) or None for link in index.links],

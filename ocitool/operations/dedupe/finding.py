@@ -55,10 +55,10 @@ def images_of(where: Repository, choice: Choice, reading: Reading) -> list[str]:
     return [str(where._replace(tag=tag)) for tag in found]
 
 
-def below(top: str, tolerant: Tolerant) -> tuple[list[str], int]:
-    """Every layout below a directory and every file that may be an archive, in order; and how many files are neither. Links to
-    directories are not followed."""
-    found: list[str] = []
+def below(top: str, tolerant: Tolerant) -> tuple[list[tuple[str, bool]], int]:
+    """Every layout below a directory and every file that may be an archive, in order, and whether it says that it is one: what
+    is compressed may be anything. And how many files are neither. Links to directories are not followed."""
+    found: list[tuple[str, bool]] = []
     others = 0
 
     def refused(error: OSError) -> None:
@@ -69,34 +69,37 @@ def below(top: str, tolerant: Tolerant) -> tuple[list[str], int]:
     for path, directories, names in os.walk(top, onerror=refused):
         if layout.looks_like(path):
             directories.clear()
-            found.append(path)
+            found.append((path, True))
             continue
         directories.sort()
         for name in sorted(names):
             file = os.path.join(path, name)
             with tolerant(file):
-                if _may_be_archive(file):
-                    found.append(file)
-                else:
+                looks = _looks_like_archive(file)
+                if looks is None:
                     others += 1
+                else:
+                    found.append((file, looks))
     return found, others
 
 
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 
 
-def _may_be_archive(path: str) -> bool:
-    """By its name or its first bytes. What is no regular file is passed over."""
+def _looks_like_archive(path: str) -> bool | None:
+    """By its name or its first bytes; False where it is only compressed, None for what is none, or no regular file."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            return False
+            return None
         if path.lower().endswith(_ENDINGS):
             return True
         with open(path, "rb") as file:
             head = file.read(512)
     except FileNotFoundError:
-        return False  # a link to nothing
+        return None  # a link to nothing
     except OSError as error:
         raise unreadable(path, error) from None
-    return head[257:262] == b"ustar" or codec.sniff(head) != "none"
+    if head[257:262] == b"ustar":
+        return True
+    return False if codec.sniff(head) != "none" else None

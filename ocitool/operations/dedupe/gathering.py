@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Lock
 
 from ocitool import reference
-from ocitool.blob import Blob, FileBlob
+from ocitool.blob import Blob, BytesBlob, FileBlob
 from ocitool.errors import FormatError, NotAnImageError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import select
 from ocitool.images.closure import Closure, closure
@@ -61,6 +61,7 @@ class _Gathering:
         self._order = 0
         self._again: list[str] = []
         self._configs = Configs()
+        self._access = reading.asked().access.absolute()
 
     def finish(self) -> tuple[Collection, list[Problem]]:
         self._collection = self._collection.ordered()
@@ -122,11 +123,14 @@ class _Gathering:
 
     def _registry(self, word: str, choice: Choice) -> None:
         wanted: dict[str, None] = {}
+        before = len(self._problems)
         for where in finding.repositories(word, choice, self._reading):
             with self.tolerant(str(where)):
                 wanted.update(dict.fromkeys(finding.images_of(where, choice, self._reading)))
+        if not wanted and choice.tags and len(self._problems) == before:
+            raise NotFoundError(f"no tag matches {' or '.join(choice.tags)}", word)
         progress = Counted("images", len(wanted), self._reading.task)
-        first, before = self._order, len(self._problems)
+        first = self._order
         self._order += len(wanted)
 
         def look(numbered: tuple[int, str]) -> None:
@@ -145,11 +149,13 @@ class _Gathering:
         found, passed = finding.below(top, self.tolerant)
         images = len(found)
         progress = Counted("archives", len(found), self._reading.task)
-        for path in found:
+        for path, sure in found:
             with self.tolerant(path):
                 try:
                     holds = self._local(path)
-                except NotAnImageError:
+                except FormatError as error:
+                    if sure and not isinstance(error, NotAnImageError):
+                        raise
                     holds = False
                 images, passed = images - (not holds), passed + (not holds)
             progress.one_more()
@@ -183,6 +189,8 @@ class _Gathering:
         with self._adding:
             if site.path is not None:
                 self._collection.sites[site] = None
+            if opened.selector is not None:
+                self._collection.partial.add(site.path)
         count = 0
         expected = len(opened.source.index.manifests) if opened.source.index is not None else len(opened.source.records)
         progress = Counted("images", expected if expected >= _MANY else 0, self._reading.task)
@@ -192,8 +200,11 @@ class _Gathering:
             progress.one_more()
             label = _reference(name, opened, group, position)
             named = Named((order, position), label, group.tags, site, group.alone or len(opened.source.records) == 1)
+            problems = len(self._problems)
             with self.tolerant(label):
                 self._group(named, opened.source, group, seen)
+            if len(self._problems) > problems:
+                self._collection.partial.add(site.path)
         return count > 0
 
     def _group(self, named: Named, source: Source, group: Group, seen: Callable[[Image], None] | None) -> None:
@@ -238,19 +249,24 @@ class _Gathering:
         collection = self._collection
         named: list[Stored] = []
         stacks = []
+        layers = 0
         for image in images:
-            config = image.config.digest, len(image.config.raw)
-            if image.manifest is not None and image.digest is not None:
-                named.append(collection.blob(str(image.digest), image.digest, len(image.manifest.raw), there=True))
-                config = image.manifest.config.digest, image.manifest.config.size
-            named.append(collection.blob(str(config[0]), *config, there=True))
-            layers = tuple(self._layers(image, place.reference))
-            named += layers
+            manifest = image.manifest
+            if manifest is not None and image.digest is not None:
+                named.append(collection.blob(str(image.digest), image.digest, len(manifest.raw), len(manifest.raw)))
+                kept = manifest.config.size if "data" not in manifest.config.fields else parts.stored(manifest.config)
+                named.append(collection.blob(str(manifest.config.digest), manifest.config.digest, manifest.config.size, kept))
+            else:
+                size = len(image.config.raw)
+                named.append(collection.blob(str(image.config.digest), image.config.digest, size, size))
+            stored = tuple(self._layers(image, place.reference))
+            layers += len(stored)
+            named += stored
             if image.is_image:
-                stacks.append(_stack(image, layers, collection))
-        named += [collection.blob(str(one.digest), one.digest, one.size, there=there) for one, there in parts.rest(images)]
+                stacks.append(_stack(image, stored, collection))
+        named += [self._blob(one, blob) for one, blob in parts.rest(images)]
         own = {blob.key for blob in named}
-        held = (collection.blob(str(one.digest), one.digest, one.size, there=there) for one, there in parts.held())
+        held = [self._blob(one, blob) for one, blob in parts.held()]
         kind: Kind = "index" if found.document is not None else "image"
         if images and not stacks:
             kind = "artifact"
@@ -260,26 +276,33 @@ class _Gathering:
                 len(collection.members), {place.reference: place}, kind,
                 group.entries[0].descriptor.digest if len(group.entries) == 1 else None,
                 images[0].image_id if len(images) == 1 and stacks else None,
-                tuple(stacks), tuple(named), tuple(blob for blob in held if blob.key not in own),
+                tuple(stacks), layers, tuple(named), tuple(blob for blob in held if blob.key not in own),
             ),
         )  # fmt: skip
 
     def _layers(self, image: Image, label: str) -> Iterator[Stored]:
         for layer in image.layers:
-            known = layer.digest or layer.diff_id
-            key = str(known) if known is not None else f"{label} layer {layer.number}"
-            there = layer.blob is not None
-            stored = self._collection.blob(key, layer.digest, layer.size, there=there, diff_id=layer.diff_id)
+            blob, kept = layer.blob, layer.size if layer.blob is not None else None
+            if image.manifest is not None and blob is not None and _embedded(image.manifest.layers[layer.number], blob):
+                kept = 0
+            stored = self._collection.blob(layer_key(layer, label), layer.digest, layer.size, kept)
+            if stored.diff_id is None:
+                stored.diff_id = layer.diff_id
             if not stored.is_layer:
                 stored.is_layer = True
                 stored.created_by = self._collection.text(layer.created_by)
-                stored.codec = "foreign" if not there and image.is_foreign(layer) else layer.compression
-            if layer.blob is not None and stored.place is None and stored.blob is None:
+                stored.codec = "foreign" if layer.blob is None and image.is_foreign(layer) else layer.compression
+            if layer.blob is not None and (stored.trouble is not None or (stored.place is None and stored.blob is None)):
                 self._find(stored, image, layer, layer.blob)
             yield stored
 
+    def _blob(self, one: Descriptor, blob: Blob | None) -> Stored:
+        kept = None if blob is None else 0 if _embedded(one, blob) else one.size
+        return self._collection.blob(str(one.digest), one.digest, one.size, kept)
+
     def _find(self, stored: Stored, image: Image, layer: Layer, blob: Blob) -> None:
-        """Notes where a layer can be read again, and whether it can."""
+        """Notes where a layer can be read again, and whether any image can."""
+        stored.trouble = None
         try:
             readable(layer)
             if image.manifest is not None and mediatypes.layer_codec(layer.media_type) is None:
@@ -287,9 +310,9 @@ class _Gathering:
         except OcitoolError as error:
             stored.trouble = error
         if blob.remote:
-            stored.place = Place("", 0, None, reference.at_registry(image.where), self._reading.asked().access)
+            stored.place = Place("", 0, None, reference.at_registry(image.where), self._access)
         elif isinstance(blob, FileBlob) and blob.path is not None:
-            stored.place = Place(blob.path, blob.offset, blob.identity)
+            stored.place = Place(os.path.abspath(blob.path), blob.offset, blob.identity)
         elif self._want == "layers":
             stored.blob = blob
 
@@ -299,7 +322,25 @@ def _stack(image: Image, layers: tuple[Stored, ...], collection: Collection) -> 
     base = collection.text(annotations.get(BASE_NAME)), collection.text(annotations.get(BASE_DIGEST))
     instructions = tuple(collection.text(layer.created_by) for layer in image.layers)
     platform = collection.text(str(image.platform)) or ""
-    return Stack(platform, layers, instructions, image.config.created, base, image.aligned and bool(image.config.diff_ids))
+    pairs = zip(layers, image.layers, strict=True)
+    diff_ids = tuple(one.diff_id if one.diff_id == layer.diff_id else layer.diff_id for one, layer in pairs)
+    whole = image.aligned and bool(image.config.diff_ids)
+    return Stack(platform, layers, diff_ids, instructions, image.config.created, base, whole)
+
+
+def layer_key(layer: Layer, label: str) -> str:
+    """What a layer is one blob by. Without a digest it is its diff_id where it is stored uncompressed, and with its size
+    otherwise."""
+    if layer.digest is not None:
+        return str(layer.digest)
+    if layer.diff_id is None:
+        return f"{label} layer {layer.number}"
+    return str(layer.diff_id) if layer.compression in ("none", None) else f"{layer.diff_id}+{layer.compression}+{layer.size}"
+
+
+def _embedded(descriptor: Descriptor, blob: Blob) -> bool:
+    """Whether a blob is nowhere but in the document that names it, with whose size it counts."""
+    return isinstance(blob, BytesBlob) and "data" in descriptor.fields
 
 
 class _Parts:
@@ -317,22 +358,26 @@ class _Parts:
     def key(self, images: Sequence[Image]) -> str:
         if self._group.record is None:
             return " ".join(str(entry.descriptor.digest) for entry in self._group.entries)
-        layers = (layer.digest or layer.diff_id or layer.number for layer in images[0].layers)
-        return f"{images[0].image_id} {' '.join(map(str, layers))}"
+        return " ".join([images[0].image_id, *(layer_key(layer, "") for layer in images[0].layers)])
 
-    def rest(self, images: Sequence[Image]) -> Iterator[tuple[Descriptor, bool]]:
+    def stored(self, descriptor: Descriptor) -> int:
+        """Bytes that are stored of what its descriptor embeds."""
+        blob = self._source.blob(descriptor)
+        return 0 if blob is None or _embedded(descriptor, blob) else descriptor.size
+
+    def rest(self, images: Sequence[Image]) -> Iterator[tuple[Descriptor, Blob | None]]:
         done = {image.digest for image in images}
         layers = {layer.digest for image in images for layer in image.layers}
         configs = {image.manifest.config.digest for image in images if image.manifest is not None}
         for one in self._closures:
             for document in one.documents:
                 if document.digest is not None and document.digest not in done:
-                    yield Descriptor("", document.digest, document.size, {}), True
+                    yield Descriptor("", document.digest, document.size, {}), document
             for named, blob in one.blobs:
                 if named.digest not in layers and named.digest not in configs:
-                    yield named, blob is not None
+                    yield named, blob
 
-    def held(self) -> list[tuple[Descriptor, bool]]:
+    def held(self) -> list[tuple[Descriptor, Blob | None]]:
         """What stays as long as an artifact speaks of it (`layout gc` keeps it)."""
         manifest = self._found.entries[0].document if len(self._found.entries) == 1 else None
         subject = manifest.fields.get("subject") if isinstance(manifest, Manifest) else None
@@ -342,8 +387,8 @@ class _Parts:
             spoken = closure(self._source, descriptor(subject, self._source.where))
         except (NotFoundError, FormatError):
             return []
-        documents = [(Descriptor("", d.digest, d.size, {}), True) for d in spoken.documents if d.digest is not None]
-        return documents + [(one, blob is not None) for one, blob in spoken.blobs]
+        documents = [(Descriptor("", one.digest, one.size, {}), one) for one in spoken.documents if one.digest is not None]
+        return [*documents, *spoken.blobs]
 
 
 def _reference(name: str, opened: Opened, group: Group, position: int) -> str:

@@ -28,5 +28,8 @@ class Tolerant:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if not isinstance(error, OcitoolError) or isinstance(error, CancelledError | UsageError):
             return False
-        self._take(Problem(self._where, error.at(self._where)))
+        where = error.where or ""
+        if self._where not in where:
+            error.where = self._where if where in self._where else f"{self._where}: {where}"
+        self._take(Problem(self._where, error))
         return True

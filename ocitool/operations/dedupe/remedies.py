@@ -1,43 +1,46 @@
 """Advice that takes the contents of layers: what was written twice, and what only looks different.
 
-Bytes are estimated by the mean ratio of the layer that would shrink, where it is not a whole layer that goes.
+What files take in their layers is measured, by compressing them; so only where it seems to be worth writing an image again.
 """
 
 from __future__ import annotations
 
 import shlex
-from array import array
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
-from ocitool.images.compare import compare
-from ocitool.layers.entry import Kind
+from ocitool.images.compare import Key, compare, rows
+from ocitool.images.tree import Directory, Tree, node_at
+from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import KiB, MiB
 from ocitool.operations.dedupe.advice import Advice, against
 from ocitool.operations.dedupe.collection import Collection, Member, Stack, Stored
-from ocitool.operations.dedupe.commands import collected, destination, line, names, rewritable, rewritten
-from ocitool.operations.dedupe.contents import Contents, places
+from ocitool.operations.dedupe.commands import collected, line, names, repacked, rewritable, rewritten, word
+from ocitool.operations.dedupe.contents import Contents
 from ocitool.operations.waste import waste
 
 Recall = Callable[[Stored], LayerIndex | None]
 """The index of a layer, None where it could not be read."""
 
-_LEAST = 64 * KiB
-"""Stored bytes below which nothing is said of an image's files."""
+Measure = Callable[[Sequence[tuple[Stored, tuple[Entry, ...]]]], int]
+"""Bytes that files take in their layers."""
 
-_WINDOW = {"none": 0, "gzip": 32 * KiB, "zstd": 8 * MiB}
-"""What a codec has in sight: of a repeated file that is smaller it may need to write nothing again."""
+_LEAST, _SHARE = 64 * KiB, 0.02
+"""Bytes, and of an image's own: below either nobody writes it again."""
+
+_WINDOW = {"gzip": 32 * KiB, "zstd": 8 * MiB}
+"""What a codec has in sight: a repeated file that is smaller it may not need to write again."""
 
 _LINKS = 20
 """Files that one command links."""
 
 
-def remedies(collection: Collection, contents: Contents, recall: Recall) -> Iterator[Advice]:
+def remedies(collection: Collection, contents: Contents, recall: Recall, measure: Measure) -> Iterator[Advice]:
     yield from _rebuilt(collection, contents, recall)
-    yield from _copied(collection, contents, recall)
-    yield from _within(collection, contents, recall)
-    yield from _between(collection, contents, recall)
+    for member in collection.members:
+        if rewritable(member):
+            yield from _of_image(member, member.stacks[0], contents, recall, measure)
 
 
 def _rebuilt(collection: Collection, contents: Contents, recall: Recall) -> Iterator[Advice]:
@@ -53,8 +56,7 @@ def _rebuilt(collection: Collection, contents: Contents, recall: Recall) -> Iter
                 pairs.append((layer, other))
     for members, keeper, size in against(collection, pairs):
         references = tuple(one.reference for one in members)
-        option = f"--against {shlex.quote(keeper.reference)}"
-        commands = [command for one in members for command in rewritten("rebuild", one, option)]
+        commands = [command for one in members for command in rewritten("rebuild", one, f"--against {word(keeper.reference)}")]
         text = f"{names(references)}: layers that differ from those of {keeper.reference} in times alone"
         yield Advice("rebuild", size, references, text, line([*commands, *collected(members)]))
 
@@ -66,137 +68,146 @@ def _equal(one: Stored, other: Stored, recall: Recall) -> bool:
     return a is not None and b is not None and len(a) > 0 and not compare(a, b, ("mtime",))
 
 
-def _copied(collection: Collection, contents: Contents, recall: Recall) -> Iterator[Advice]:
+class _Suspect(NamedTuple):
+    """An image that may write something twice, with the indexes of its layers; `own`: those that nothing else needs."""
+
+    member: Member
+    stack: Stack
+    indexes: list[LayerIndex]
+    own: list[bool]
+
+
+def _of_image(member: Member, stack: Stack, contents: Contents, recall: Recall, measure: Measure) -> Iterator[Advice]:
+    own = [layer.users == [member.number] and not layer.held for layer in stack.layers]
+    least = max(_LEAST, round(_SHARE * sum(layer.size for layer, mine in zip(stack.layers, own, strict=True) if mine)))
+    copied, repeated = _twice(stack, contents)
+    if max(copied, repeated) < least or not any(own):
+        return
+    indexes = [index for layer in stack.layers if (index := recall(layer)) is not None]
+    if len(indexes) < len(stack.layers):
+        return
+    suspect = _Suspect(member, stack, indexes, own)
+    if copied >= least:
+        yield from _copied(suspect, least, measure)
+    if repeated >= least:
+        yield from _repeated(suspect, least, measure)
+
+
+def _twice(stack: Stack, contents: Contents) -> tuple[int, int]:
+    """Bytes that layers of an image may write again, under the same names and under any: a first sieve."""
+    paths: dict[int, int] = {}
+    texts: dict[int, int] = {}
+    copied = repeated = 0
+    for layer in stack.layers:
+        for (path, text), size in contents.marks.get(layer, {}).items():
+            if path in paths:
+                copied += size
+            elif text in texts:
+                repeated += size
+            paths[path] = texts[text] = size
+    return copied, repeated
+
+
+def _copied(suspect: _Suspect, least: int, measure: Measure) -> Iterator[Advice]:
     """Layers that write again what a lower one has, with another mode, owner or time: the cost of copy-on-write."""
-    for member, stack in _alone(collection):
-        seen: dict[int, int] = {}
-        again = 0
-        for layer in stack.layers:
-            marks = contents.marks.get(layer, {})
-            again += sum(size for mark, size in marks.items() if mark in seen)
-            seen.update(marks)
-        indexes = [recall(layer) for layer in stack.layers] if again >= _LEAST else []
-        known = [index for index in indexes if index is not None]
-        if not known or len(known) < len(indexes):
+    member, stack, indexes, own = suspect
+    found: dict[int, list[Entry]] = {}
+    lowest = len(indexes)
+    tables: dict[int, dict[Key, int]] = {}
+    for one in waste(indexes, lambda number, index, rows: index, 0).hidden:
+        if one.kind != "copied-up" or not own[one.by]:
             continue
-        hidden = waste(known, lambda number, index, rows: index, 0).hidden
-        sizes: Counter[int] = Counter()
-        lowest: dict[int, int] = {}
-        for one in hidden:
-            if one.kind == "copied-up":
-                sizes[one.by] += one.size
-                lowest[one.by] = min(lowest.get(one.by, one.layer), one.layer)
-        for by, size in sizes.items():
-            saves = _stored(stack.layers[by], known[by], size)
-            if saves >= _LEAST:
-                yield _squashed(member, stack, by, lowest[by], size, saves)
-
-
-def _squashed(member: Member, stack: Stack, by: int, lowest: int, size: int, saves: int) -> Advice:
-    shared = [number for number in range(lowest, len(stack.layers)) if len(stack.layers[number].users) > 1]
-    text = f"{member.reference}: layer {by} copies {size:,} bytes of files without changing them"
-    if shared:
-        text += "; a squash would cost what its lower layers share: fix the instruction (COPY --chmod, --chown)"
-        command = f"ocitool inspect --files {shlex.quote(member.reference)}"
-    else:
+        index = indexes[one.by]
+        if one.by not in tables:
+            tables[one.by] = rows(index)
+        row = tables[one.by].get(one.path)
+        if row is not None and index.kinds[row] == Kind.FILE:
+            found.setdefault(one.by, []).append(index.entry(row))
+            lowest = min(lowest, one.layer)
+    size = sum(entry.size for files in found.values() for entry in files)
+    saves = measure([(stack.layers[by], tuple(files)) for by, files in found.items()]) if size >= least else 0
+    if saves < least:
+        return
+    which = ", ".join(map(str, sorted(found)))
+    text = f"{member.reference}: {size:,} bytes that layer {which} copies without changing them"
+    if all(own[lowest:]):
         options = f"--from {lowest}" + _compression(stack.layers[lowest:])
         command = line([*rewritten("squash", member, options), *collected([member])])
-    return Advice("squash", saves, (member.reference,), text, command, True)
+    else:
+        text += "; a squash would cost what its lower layers share: fix the instruction (COPY --chmod, --chown)"
+        command = f"ocitool inspect --files {word(member.reference)}"
+    yield Advice("squash", saves, (member.reference,), text, command, True)
 
 
-def _within(collection: Collection, contents: Contents, recall: Recall) -> Iterator[Advice]:
-    """Files that stand more than once in one layer."""
-    for member, stack in _alone(collection):
-        for layer in stack.layers:
-            index = recall(layer) if layer.users == [member.number] and layer in contents.marks else None
-            if index is None or not index.size:
-                continue
-            found = sorted(_repeated(index, layer), key=lambda rows: -index.sizes[rows[0]] * (len(rows) - 1))[:_LINKS]
-            size = sum(index.sizes[rows[0]] * (len(rows) - 1) for rows in found)
-            saves = _stored(layer, index, size)
-            if saves >= _LEAST:
-                first = index.paths[found[0][0]], index.paths[found[0][1]]
-                text = (
-                    f"{member.reference}: {size:,} bytes of files stand more than once in layer {stack.layers.index(layer)}"
-                    f" ({_name(first[0])} and {_name(first[1])}); hard links hold them once"
-                )
-                yield Advice("repeated", saves, (member.reference,), text, _linked(member, layer, index, found), True)
+class _Again(NamedTuple):
+    """A file with the content of another one, `first`. `hard`: both are of one layer, and could be links of one file."""
+
+    first: bytes
+    path: bytes
+    layer: int
+    entry: Entry
+    hard: bool
 
 
-def _repeated(index: LayerIndex, layer: Stored) -> Iterator[list[int]]:
-    """Rows that could be links of one file: those share owner, mode and attributes."""
-    least = max(_LEAST, _WINDOW.get(layer.codec or "none", 0))
-    groups: dict[tuple[bytes, int, int, int, object], list[int]] = {}
-    for row in index.rows_of(Kind.FILE):
-        if index.sizes[row] >= least and row not in index.sparse and _plain(index.paths[row]):
-            content = bytes(index.contents[32 * row : 32 * row + 32])
-            key = content, index.modes[row], index.uids[row], index.gids[row], index.xattrs.get(row)
-            groups.setdefault(key, []).append(row)
-    for rows in groups.values():
-        if len({index.paths[row] for row in rows}) == len(rows) > 1:
-            yield rows
-
-
-def _linked(member: Member, layer: Stored, index: LayerIndex, found: Sequence[list[int]]) -> str:
-    def place(row: int) -> str:
-        return shlex.quote("unpacked/rootfs" + _name(index.paths[row]))
-
-    links = [f"ln -f {place(rows[0])} {place(row)}" for rows in found for row in rows[1:]]
-    work = [
-        command
-        for named in member.places.values()
-        for command in (
-            f"ocitool unpack {shlex.quote(named.reference)} unpacked", *links,
-            f"ocitool repack unpacked {destination(named)}{_compression([layer])}", "rm -r unpacked",
-        )
-    ]  # fmt: skip
-    return line([*work, *collected([member])])
-
-
-def _between(collection: Collection, contents: Contents, recall: Recall) -> Iterator[Advice]:
-    """Large files that several layers of one image hold under different names."""
-    told: dict[int, list[tuple[int, int, bytes, bytes, Stored]]] = {}
-    for content, size, layers in contents.between(_LEAST):
-        users = Counter(number for layer in layers for number in layer.users)
-        for number, count in users.items():
-            member = collection.members[number]
-            if count < 2 or not rewritable(member):
-                continue
-            ordered = [layer for layer in dict.fromkeys(member.stacks[0].layers) if layer in layers]
-            first, last = ordered[0], ordered[-1]
-            spots = [_paths(one, content, recall) for one in (first, last)]
-            if last.users == [number] and spots[0] and spots[1] and not spots[0] & spots[1]:
-                told.setdefault(number, []).append((size, len(spots[1]), min(spots[0]), min(spots[1]), last))
-    for number, files in told.items():
-        yield from _removed(collection.members[number], files, recall)
-
-
-def _removed(
-    member: Member, files: Sequence[tuple[int, int, bytes, bytes, Stored]], recall: Recall
-) -> Iterator[Advice]:
-    named = files[:_LINKS]
-    saves = size = 0
-    for length, count, _, _, layer in named:
-        index = recall(layer)
-        if index is not None and count == 1:
-            saves += _stored(layer, index, length)
-            size += length
-    if saves < _LEAST:
+def _repeated(suspect: _Suspect, least: int, measure: Measure) -> Iterator[Advice]:
+    """Files that stand more than once in what the image shows: links hold them once. Nothing is said of a path that several
+    layers write."""
+    member, stack, indexes, _ = suspect
+    files = sorted(_again(suspect, Tree(indexes)), key=lambda one: (-one.entry.size, one.path))[:_LINKS]
+    by_layer: dict[int, tuple[Entry, ...]] = {}
+    for one in files:
+        by_layer[one.layer] = (*by_layer.get(one.layer, ()), one.entry)
+    size = sum(one.entry.size for one in files)
+    saves = measure([(stack.layers[number], found) for number, found in by_layer.items()]) if size >= least else 0
+    if saves < least:
         return
-    paths = [shlex.quote(_name(path)) for _, count, _, path, _ in named if count == 1]
     text = (
-        f"{member.reference}: {size:,} bytes of files are in two layers ({_name(named[0][2])} and {_name(named[0][3])}); "
-        "where one name is enough, the other can go"
+        f"{member.reference}: {size:,} bytes of files stand more than once ({_name(files[0].first)} and {_name(files[0].path)}"
+        f"{', …' if len(files) > 1 else ''}); links hold them once"
     )
-    options = " ".join(f"--rm {path}" for path in paths) + _compression([layer for *_, layer in named])
-    command = line([*rewritten("edit", member, options), *collected([member])])
-    yield Advice("repeated", saves, (member.reference,), text, command, True)
+    links = [
+        f"ln -f {_unpacked(one.first)} {_unpacked(one.path)}" if one.hard
+        else f"ln -sf {shlex.quote(_name(one.first))} {_unpacked(one.path)}"
+        for one in files
+    ]  # fmt: skip
+    options = _compression([stack.layers[number] for number in by_layer])
+    yield Advice(
+        "repeated", saves, (member.reference,), text, line([*repacked(member, links, options), *collected([member])]), True
+    )
 
 
-def _paths(layer: Stored, content: bytes, recall: Recall) -> set[bytes]:
-    index = recall(layer)
-    rows = places(index, [content])[content] if index is not None else array("q")
-    return {index.paths[row] for row in rows if _plain(index.paths[row])} if index is not None else set()
+def _again(suspect: _Suspect, tree: Tree) -> Iterator[_Again]:
+    _, stack, indexes, own = suspect
+    first: dict[bytes, tuple[bytes, int, Entry]] = {}
+    written: dict[bytes, int] = {}
+    for index in indexes:
+        for path in index.paths:
+            written[path] = written.get(path, 0) + 1
+    for number, (layer, index) in enumerate(zip(stack.layers, indexes, strict=True)):
+        least = max(_LEAST, _WINDOW.get(layer.codec or "", 0))
+        for row, size in enumerate(index.sizes):
+            content = index.content(row) if size >= least and row not in index.sparse else None
+            path = index.paths[row]
+            if content is None or written[path] > 1 or not _plain(path) or not _shows(tree, path, number, row):
+                continue
+            entry = index.entry(row)
+            at, where, other = first.setdefault(content, (path, number, entry))
+            if at == path or not own[number]:
+                continue
+            if (other.mode, other.uid, other.gid, other.xattrs) == (entry.mode, entry.uid, entry.gid, entry.xattrs):
+                yield _Again(at, path, number, entry, where == number)
+
+
+def _shows(tree: Tree, path: bytes, layer: int, row: int) -> bool:
+    """Whether what the image shows there is this very entry, and no hard link."""
+    node = node_at(tree, path)
+    if node is None or isinstance(node, Directory):
+        return False
+    return tree.ref(layer, row) == node and not tree.links(node)
+
+
+def _unpacked(path: bytes) -> str:
+    return shlex.quote("unpacked/rootfs" + _name(path))
 
 
 def _name(path: bytes) -> str:
@@ -209,17 +220,6 @@ def _plain(path: bytes) -> bool:
         return path.decode("utf-8").isprintable()
     except UnicodeDecodeError:
         return False
-
-
-def _alone(collection: Collection) -> Iterator[tuple[Member, Stack]]:
-    for member in collection.members:
-        if rewritable(member):
-            yield member, member.stacks[0]
-
-
-def _stored(layer: Stored, index: LayerIndex, size: int) -> int:
-    """What so many bytes of content take of a layer."""
-    return round(layer.size * size / index.size) if index.size else 0
 
 
 def _compression(layers: Sequence[Stored]) -> str:

@@ -8,15 +8,17 @@ taken as they come, and no more of them are under way than `_AHEAD` a worker.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from logging import CRITICAL, getLogger
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ocitool.blob import Blob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError, TransportError, UnsupportedError, UsageError
 from ocitool.layers import codec
+from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.scan import scan
+from ocitool.layers.scan import open_contents, scan
 from ocitool.limits import MiB
 from ocitool.operations.dedupe.collection import Place
 from ocitool.spec.manifest import Descriptor
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _AHEAD = 3
+_PATIENCE = 10.0
+"""Seconds for a cluster to answer."""
 _ALONE = 16 * MiB
 """Bytes of layers below which processes would take longer to start than the work takes."""
 
@@ -70,6 +74,33 @@ def as_zstd(job: Job, level: int) -> int:
         return size + len(stream.flush())
 
 
+def compressed(job: Job, files: tuple[Entry, ...]) -> int:
+    """What these files of a layer take in it, compressed as builders do it: level 6 of gzip, 3 of zstd. Raises what decoding
+    raises."""
+    with Task(jobs=1) as task:
+        blob = opened(job, task)
+        kind, size = codec.of(blob), 0
+        for content in open_contents(blob, sorted(files, key=lambda entry: entry.offset)):
+            size += _HEADER.get(kind, 512) + len(_squeezed(content, kind))
+        return size
+
+
+_HEADER = {"gzip": 60, "zstd": 40}
+"""About what an entry's header takes besides."""
+
+
+def _squeezed(content: bytes, kind: str) -> bytes:
+    if kind == "none":
+        return content
+    if kind == "zstd":
+        import zstandard
+
+        return zstandard.ZstdCompressor(level=3).compress(content)
+    import zlib
+
+    return zlib.compress(content, 6)
+
+
 def opened(job: Job, task: Task) -> Blob:
     """The layer's blob. Raises `TransportError`, `NotFoundError`."""
     place = job.place
@@ -99,6 +130,8 @@ def fold(
     """Has every job done, the largest first, and takes each result as it comes; without an executor, here. A job that fails
     stops no other one. Raises `TransportError` where the workers themselves are gone."""
     whole = sum(job.size for job in jobs)
+    from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, wait
+
     waiting = sorted(jobs, key=lambda job: -job.size)
     done = size = 0
     if jobs:
@@ -110,6 +143,8 @@ def fold(
             take(job, result())
         except OcitoolError as error:
             failed(job, error)
+        except CancelledError:
+            raise TransportError("who did the work is gone", hint="the same command goes on there") from None
         except Exception as error:
             if not type(error).__module__.startswith("distributed"):
                 raise
@@ -123,8 +158,6 @@ def fold(
             task.check()
             finished(job, lambda job=job: function(job))  # type: ignore[misc]
         return
-    from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
-
     under_way: dict[Future[T], Job] = {}
     waiting.reverse()
     try:
@@ -137,9 +170,6 @@ def fold(
                 finished(under_way.pop(future), future.result)
     except BrokenExecutor as error:
         raise TransportError(f"a process that works on layers died: {error}", hint="the same command goes on there") from None
-    finally:
-        for future in under_way:
-            future.cancel()
 
 
 @contextmanager
@@ -147,7 +177,7 @@ def executor(cluster: str | None, jobs: Sequence[Job], task: Task) -> Iterator[t
     """Who does these jobs, and how many at a time: the cluster at an address, else processes of this machine, else (None) it is
     so little that whoever asks does it himself."""
     if cluster is not None:
-        with _cluster(cluster) as found:
+        with _cluster(cluster, task) as found:
             yield found
     elif len(jobs) > 1 and task.cores > 1 and sum(job.size for job in jobs) > _ALONE:
         with task.processes() as pool:
@@ -157,18 +187,26 @@ def executor(cluster: str | None, jobs: Sequence[Job], task: Task) -> Iterator[t
 
 
 @contextmanager
-def _cluster(address: str) -> Iterator[tuple[Executor, int]]:
+def _cluster(address: str, task: Task) -> Iterator[tuple[Executor, int]]:
     try:
         import distributed
     except ImportError:
         raise UsageError("--cluster needs the package distributed", hint="pip install 'ocitool[cluster]'") from None
+    for name in ("distributed", "distributed.client"):  # they log what is raised here
+        getLogger(name).setLevel(CRITICAL)
     connect: Any = distributed.Client
     try:
-        client = connect(address, timeout="10s", set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise TransportError(f"no Dask scheduler answers: {error}", address, hint="tcp://HOST:8786") from None
-    with client:
+        client = task.within(_PATIENCE, lambda: connect(address, timeout="8s", set_as_default=False))
+    except OcitoolError:
+        raise
+    except Exception as error:  # whatever it is that answers there
+        what = str(error) or type(error).__name__
+        raise TransportError(f"no Dask scheduler answers: {what}", address, hint="tcp://HOST:8786") from None
+    try:
         workers = sum(client.nthreads().values())
         if not workers:
             raise TransportError("the cluster has no workers", address)
         yield client.get_executor(), workers
+    finally:
+        with suppress(Exception):  # it may be gone
+            task.within(_PATIENCE, lambda: client.close(timeout="3s"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container
 from typing import NamedTuple
 
@@ -17,6 +18,11 @@ class Access(NamedTuple):
     key: str | None = None
     authfile: str | None = None
     foreign: bool = False
+
+    def absolute(self) -> Access:
+        """The same for a process in another directory."""
+        paths = {name: os.path.abspath(path) for name in ("ca", "cert", "key", "authfile") if (path := getattr(self, name))}
+        return self._replace(**paths)
 
     def trusts(self, host: str) -> bool:
         """Whether the user said to do without TLS or certificates there."""
