@@ -211,13 +211,16 @@ class _Layers:
         self._fold(chosen, partial(work.as_zstd, level=level), sizes.__setitem__)
         yield from as_zstd(self._collection, layers, sizes, level)
 
-    def measure(self, files: Sequence[tuple[Stored, tuple[Entry, ...]]]) -> int:
-        """What files take in their layers; 0 where one of these cannot be read any more."""
-        try:
-            return sum(self._here(layer, partial(work.compressed, files=entries)) for layer, entries in files)
-        except OcitoolError as error:
-            self._failed(files[0][0], error)
-            return 0
+    def measure(self, files: Sequence[tuple[Stored, tuple[Entry, ...]]]) -> list[int]:
+        """What files of layers take in them; 0 where a layer cannot be read any more."""
+        jobs = [work.Files(_job(layer), entries) for layer, entries in files]
+        sizes = [0] * len(jobs)
+        places = {id(job): number for number, job in enumerate(jobs)}
+        self._work(
+            jobs, work.compressed, lambda job, size: sizes.__setitem__(places[id(job)], size),
+            lambda job, error: self._failed(files[places[id(job)]][0], error),
+        )  # fmt: skip
+        return sizes
 
     def recall(self, layer: Stored) -> LayerIndex | None:
         """The index of a layer that was read before; None where it could not be."""
@@ -250,17 +253,21 @@ class _Layers:
                 yield layer
 
     def _fold(self, layers: Sequence[Stored], function: Callable[[work.Job], T], take: Callable[[Stored, T], None]) -> None:
-        """The function of each layer, by whoever can reach it: what has no name only this process can."""
-        jobs = {_job(layer): layer for layer in layers if layer.place is not None}
-        for layer in layers:
-            if layer.place is None:
-                with self._tolerant(layer):
-                    take(layer, self._here(layer, function))
-        with work.executor(self._question.cluster, list(jobs), self._task) as (executor, workers):
-            work.fold(
-                list(jobs), function, executor, workers, self._task, lambda job, result: take(jobs[job], result),
-                lambda job, error: self._failed(jobs[job], error),
-            )  # fmt: skip
+        jobs = {_job(layer): layer for layer in layers}
+        self._work(
+            list(jobs), function, lambda job, result: take(jobs[job], result), lambda job, error: self._failed(jobs[job], error)
+        )
+
+    def _work(
+        self, jobs: Sequence[work.J], function: Callable[[work.J], T], take: Callable[[work.J, T], None],
+        failed: Callable[[work.J, OcitoolError], None],
+    ) -> None:  # fmt: skip
+        """The function of each job, by whoever can reach the layer: what has no name only this process can."""
+        own = [job for job in jobs if not job.reachable]
+        work.fold(own, function, None, 1, self._task, take, failed)
+        others = [job for job in jobs if job.reachable]
+        with work.executor(self._question.cluster, others, self._task) as (executor, workers):
+            work.fold(others, function, executor, workers, self._task, take, failed)
 
     def _here(self, layer: Stored, function: Callable[[work.Job], T]) -> T:
         return function(_job(layer))

@@ -131,7 +131,7 @@ def _rebased(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice]:
         if len(base.whole) == len(base.users):
             continue
         members = (collection.members[number] for number in base.whole)
-        member = next((one for one in members if rewritable(one)), None)  # of equal layers, one is as good as another
+        member = next((one for one in members if single(one)), None)  # of equal layers, one is as good as another
         if member is not None:
             for family in _families(member, member.stacks[0]):
                 families.setdefault(family, []).append((member, base))
@@ -177,7 +177,7 @@ def _newest_alone(collection: Collection, families: dict[object, list[tuple[Memb
     """The newest image of each family, also one that nothing stands on yet."""
     newest: dict[object, Member] = {}
     for member in collection.members:
-        if not rewritable(member):
+        if not single(member):
             continue
         for family in _families(member, member.stacks[0]):
             if family in families and (family not in newest or _created(member) > _created(newest[family])):

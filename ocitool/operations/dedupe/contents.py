@@ -1,8 +1,8 @@
 """What the layers of a collection hold, file by file: every distinct layer once, and every distinct content once.
 
 Layers are folded as they are indexed, in any order; what comes out does not depend on it. A file is a regular file of a layer's
-tar (hard links are further names of one), a content its SHA-256. Memory: about 300 bytes a distinct content, and 100 a file of
-4 kB and more.
+tar (hard links are further names of one), a content its SHA-256. Memory: about 300 bytes a distinct content, and as many a file
+of 4 kB and more.
 """
 
 from __future__ import annotations

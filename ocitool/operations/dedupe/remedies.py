@@ -23,8 +23,17 @@ from ocitool.operations.waste import waste
 Recall = Callable[[Stored], LayerIndex | None]
 """The index of a layer, None where it could not be read."""
 
-Measure = Callable[[Sequence[tuple[Stored, tuple[Entry, ...]]]], int]
-"""Bytes that files take in their layers."""
+Files = Sequence[tuple[Stored, tuple[Entry, ...]]]
+"""Files of layers."""
+
+
+class _Guess(NamedTuple):
+    """Advice that is given where its files take at least so many bytes: made of how many they take."""
+
+    files: Files
+    least: int
+    advice: Callable[[int], Advice]
+
 
 _LEAST, _SHARE = 64 * KiB, 0.02
 """Bytes, and of an image's own: below either nobody writes it again."""
@@ -36,11 +45,20 @@ _LINKS = 20
 """Files that one command links."""
 
 
-def remedies(collection: Collection, contents: Contents, recall: Recall, measure: Measure) -> Iterator[Advice]:
+def remedies(
+    collection: Collection, contents: Contents, recall: Recall, measure: Callable[[Files], Sequence[int]]
+) -> Iterator[Advice]:
+    """`measure`: what files take in their layers."""
     yield from _rebuilt(collection, contents, recall)
-    for member in collection.members:
-        if rewritable(member):
-            yield from _of_image(member, member.stacks[0], contents, recall, measure)
+    guesses = [
+        guess for member in collection.members if rewritable(member)
+        for guess in _of_image(member, member.stacks[0], contents, recall)
+    ]  # fmt: skip
+    sizes = iter(measure([one for guess in guesses for one in guess.files]))
+    for guess in guesses:
+        saves = sum(next(sizes) for _ in guess.files)
+        if saves >= guess.least:
+            yield guess.advice(saves)
 
 
 def _rebuilt(collection: Collection, contents: Contents, recall: Recall) -> Iterator[Advice]:
@@ -77,7 +95,7 @@ class _Suspect(NamedTuple):
     own: list[bool]
 
 
-def _of_image(member: Member, stack: Stack, contents: Contents, recall: Recall, measure: Measure) -> Iterator[Advice]:
+def _of_image(member: Member, stack: Stack, contents: Contents, recall: Recall) -> Iterator[_Guess]:
     own = [layer.users == [member.number] and not layer.held for layer in stack.layers]
     least = max(_LEAST, round(_SHARE * sum(layer.size for layer, mine in zip(stack.layers, own, strict=True) if mine)))
     copied, repeated = _twice(stack, contents)
@@ -88,9 +106,9 @@ def _of_image(member: Member, stack: Stack, contents: Contents, recall: Recall, 
         return
     suspect = _Suspect(member, stack, indexes, own)
     if copied >= least:
-        yield from _copied(suspect, least, measure)
+        yield from _copied(suspect, least)
     if repeated >= least:
-        yield from _repeated(suspect, least, measure)
+        yield from _repeated(suspect, least)
 
 
 def _twice(stack: Stack, contents: Contents) -> tuple[int, int]:
@@ -108,7 +126,7 @@ def _twice(stack: Stack, contents: Contents) -> tuple[int, int]:
     return copied, repeated
 
 
-def _copied(suspect: _Suspect, least: int, measure: Measure) -> Iterator[Advice]:
+def _copied(suspect: _Suspect, least: int) -> Iterator[_Guess]:
     """Layers that write again what a lower one has, with another mode, owner or time: the cost of copy-on-write."""
     member, stack, indexes, own = suspect
     found: dict[int, list[Entry]] = {}
@@ -124,10 +142,10 @@ def _copied(suspect: _Suspect, least: int, measure: Measure) -> Iterator[Advice]
         if row is not None and index.kinds[row] == Kind.FILE:
             found.setdefault(one.by, []).append(index.entry(row))
             lowest = min(lowest, one.layer)
-    size = sum(entry.size for files in found.values() for entry in files)
-    saves = measure([(stack.layers[by], tuple(files)) for by, files in found.items()]) if size >= least else 0
-    if saves < least:
+    size = sum(entry.size for entries in found.values() for entry in entries)
+    if size < least:
         return
+    files = [(stack.layers[by], tuple(entries)) for by, entries in found.items()]
     which = ", ".join(map(str, sorted(found)))
     text = f"{member.reference}: {size:,} bytes that layer {which} copies without changing them"
     if all(own[lowest:]):
@@ -136,7 +154,7 @@ def _copied(suspect: _Suspect, least: int, measure: Measure) -> Iterator[Advice]
     else:
         text += "; a squash would cost what its lower layers share: fix the instruction (COPY --chmod, --chown)"
         command = f"ocitool inspect --files {word(member.reference)}"
-    yield Advice("squash", saves, (member.reference,), text, command, True)
+    yield _Guess(files, least, lambda saves: Advice("squash", saves, (member.reference,), text, command, True))
 
 
 class _Again(NamedTuple):
@@ -149,7 +167,7 @@ class _Again(NamedTuple):
     hard: bool
 
 
-def _repeated(suspect: _Suspect, least: int, measure: Measure) -> Iterator[Advice]:
+def _repeated(suspect: _Suspect, least: int) -> Iterator[_Guess]:
     """Files that stand more than once in what the image shows: links hold them once. Nothing is said of a path that several
     layers write."""
     member, stack, indexes, _ = suspect
@@ -158,8 +176,7 @@ def _repeated(suspect: _Suspect, least: int, measure: Measure) -> Iterator[Advic
     for one in files:
         by_layer[one.layer] = (*by_layer.get(one.layer, ()), one.entry)
     size = sum(one.entry.size for one in files)
-    saves = measure([(stack.layers[number], found) for number, found in by_layer.items()]) if size >= least else 0
-    if saves < least:
+    if size < least:
         return
     text = (
         f"{member.reference}: {size:,} bytes of files stand more than once ({_name(files[0].first)} and {_name(files[0].path)}"
@@ -171,9 +188,9 @@ def _repeated(suspect: _Suspect, least: int, measure: Measure) -> Iterator[Advic
         for one in files
     ]  # fmt: skip
     options = _compression([stack.layers[number] for number in by_layer])
-    yield Advice(
-        "repeated", saves, (member.reference,), text, line([*repacked(member, links, options), *collected([member])]), True
-    )
+    command = line([*repacked(member, links, options), *collected([member])])
+    places = [(stack.layers[number], entries) for number, entries in by_layer.items()]
+    yield _Guess(places, least, lambda saves: Advice("repeated", saves, (member.reference,), text, command, True))
 
 
 def _again(suspect: _Suspect, tree: Tree) -> Iterator[_Again]:

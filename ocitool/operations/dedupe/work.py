@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from logging import CRITICAL, getLogger
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ocitool.blob import Blob, FileBlob, OpenFile
 from ocitool.digest import Digest
-from ocitool.errors import OcitoolError, TransportError, UnsupportedError, UsageError
+from ocitool.errors import CancelledError, OcitoolError, TransportError, UnsupportedError, UsageError
 from ocitool.layers import codec
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
 T = TypeVar("T")
+J = TypeVar("J", "Job", "Files")
 
 _AHEAD = 3
 _PATIENCE = 10.0
@@ -46,6 +48,11 @@ class Job(NamedTuple):
     size: int
     digest: Digest | None
     algorithm: str
+
+    @property
+    def reachable(self) -> bool:
+        """Whether another process can do it."""
+        return self.place is not None
 
 
 class Indexed(NamedTuple):
@@ -74,13 +81,27 @@ def as_zstd(job: Job, level: int) -> int:
         return size + len(stream.flush())
 
 
-def compressed(job: Job, files: tuple[Entry, ...]) -> int:
-    """What these files of a layer take in it, compressed as builders do it: level 6 of gzip, 3 of zstd. Raises what decoding
-    raises."""
+class Files(NamedTuple):
+    """Files of a layer."""
+
+    layer: Job
+    files: tuple[Entry, ...]
+
+    @property
+    def size(self) -> int:
+        return self.layer.size
+
+    @property
+    def reachable(self) -> bool:
+        return self.layer.reachable
+
+
+def compressed(job: Files) -> int:
+    """What files of a layer take in it, compressed as builders do: level 6 of gzip, 3 of zstd. Raises what decoding raises."""
     with Task(jobs=1) as task:
-        blob = opened(job, task)
+        blob = opened(job.layer, task)
         kind, size = codec.of(blob), 0
-        for content in open_contents(blob, sorted(files, key=lambda entry: entry.offset)):
+        for content in open_contents(blob, sorted(job.files, key=lambda entry: entry.offset)):
             size += _HEADER.get(kind, 512) + len(_squeezed(content, kind))
         return size
 
@@ -124,26 +145,29 @@ def opened(job: Job, task: Task) -> Blob:
 
 
 def fold(
-    jobs: Sequence[Job], function: Callable[[Job], T], executor: Executor | None, workers: int, task: Task,
-    take: Callable[[Job, T], None], failed: Callable[[Job, OcitoolError], None],
+    jobs: Sequence[J], function: Callable[[J], T], executor: Executor | None, workers: int, task: Task,
+    take: Callable[[J, T], None], failed: Callable[[J, OcitoolError], None],
 ) -> None:  # fmt: skip
     """Has every job done, the largest first, and takes each result as it comes; without an executor, here. A job that fails
     stops no other one. Raises `TransportError` where the workers themselves are gone."""
-    whole = sum(job.size for job in jobs)
-    from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, wait
+    from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
+    from concurrent.futures import CancelledError as Forgotten
 
     waiting = sorted(jobs, key=lambda job: -job.size)
+    whole = sum(job.size for job in jobs)
     done = size = 0
     if jobs:
         task.counted("layers", 0, len(jobs), 0, whole)
 
-    def finished(job: Job, result: Callable[[], T]) -> None:
+    def finished(job: J, result: Callable[[], T]) -> None:
         nonlocal done, size
         try:
             take(job, result())
+        except CancelledError:
+            raise
         except OcitoolError as error:
             failed(job, error)
-        except CancelledError:
+        except Forgotten:
             raise TransportError("who did the work is gone", hint="the same command goes on there") from None
         except Exception as error:
             if not type(error).__module__.startswith("distributed"):
@@ -156,9 +180,9 @@ def fold(
     if executor is None:
         for job in waiting:
             task.check()
-            finished(job, lambda job=job: function(job))  # type: ignore[misc]
+            finished(job, partial(function, job))
         return
-    under_way: dict[Future[T], Job] = {}
+    under_way: dict[Future[T], J] = {}
     waiting.reverse()
     try:
         while waiting or under_way:
@@ -173,7 +197,7 @@ def fold(
 
 
 @contextmanager
-def executor(cluster: str | None, jobs: Sequence[Job], task: Task) -> Iterator[tuple[Executor | None, int]]:
+def executor(cluster: str | None, jobs: Sequence[Job] | Sequence[Files], task: Task) -> Iterator[tuple[Executor | None, int]]:
     """Who does these jobs, and how many at a time: the cluster at an address, else processes of this machine, else (None) it is
     so little that whoever asks does it himself."""
     if cluster is not None:
