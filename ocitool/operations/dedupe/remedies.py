@@ -6,7 +6,7 @@ What files take in their layers is measured, by compressing them; so only where 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ocitool.images.compare import Key, compare, rows
@@ -143,7 +143,7 @@ def _copied(suspect: _Suspect, least: int) -> Iterator[_Guess]:
             found.setdefault(one.by, []).append(index.entry(row))
             lowest = min(lowest, one.layer)
     size = sum(entry.size for entries in found.values() for entry in entries)
-    if size < least:
+    if _about(suspect, found) < least:
         return
     files = [(stack.layers[by], tuple(entries)) for by, entries in found.items()]
     which = ", ".join(map(str, sorted(found)))
@@ -155,6 +155,15 @@ def _copied(suspect: _Suspect, least: int) -> Iterator[_Guess]:
         text += "; a squash would cost what its lower layers share: fix the instruction (COPY --chmod, --chown)"
         command = f"ocitool inspect --files {word(member.reference)}"
     yield _Guess(files, least, lambda saves: Advice("squash", saves, (member.reference,), text, command, True))
+
+
+def _about(suspect: _Suspect, files: Mapping[int, Sequence[Entry]]) -> float:
+    """What files of layers may take in them, by how much those shrink as a whole: a sieve, since layers are read to measure."""
+    found = 0.0
+    for number, entries in files.items():
+        plain = suspect.indexes[number].size
+        found += sum(entry.size for entry in entries) * suspect.stack.layers[number].size / plain if plain else 0
+    return found
 
 
 class _Again(NamedTuple):
@@ -176,7 +185,7 @@ def _repeated(suspect: _Suspect, least: int) -> Iterator[_Guess]:
     for one in files:
         by_layer[one.layer] = (*by_layer.get(one.layer, ()), one.entry)
     size = sum(one.entry.size for one in files)
-    if size < least:
+    if _about(suspect, by_layer) < least:
         return
     text = (
         f"{member.reference}: {size:,} bytes of files stand more than once ({_name(files[0].first)} and {_name(files[0].path)}"
