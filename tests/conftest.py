@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -89,6 +90,38 @@ def ocitool(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
             timeout=timeout,
         )
         return Result(words, done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def inside(
+    ocitool: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    """As `ocitool`, in this process: for tests that ask hundreds of questions, each of which would cost the start of a Python.
+    What reads standard input is a process after all."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def run(*args: str | os.PathLike[str], **how: Any) -> Result:
+        if how.get("stdin"):
+            return ocitool(*args, **how)
+        from ocitool import cli
+
+        words = tuple(os.fspath(arg) for arg in args)
+        out, err = io.BytesIO(), io.BytesIO()
+        with monkeypatch.context() as patch:
+            for name, value in {"OCITOOL_CACHE_DIR": str(cache), **(how.get("env") or {})}.items():
+                patch.setenv(name, value) if value is not None else patch.delenv(name, raising=False)
+            if how.get("cwd"):
+                patch.chdir(how["cwd"])
+            patch.setattr(sys, "argv", ["ocitool", *words])
+            streams = [io.TextIOWrapper(one, "utf-8", "backslashreplace", write_through=True) for one in (out, err)]
+            patch.setattr(sys, "stdout", streams[0])
+            patch.setattr(sys, "stderr", streams[1])
+            code = cli.run()
+        for stream in streams:
+            stream.detach()
+        return Result(words, code, out.getvalue(), err.getvalue())
 
     return run
 

@@ -112,7 +112,7 @@ def main() -> NoReturn:
             stream.reconfigure(errors="backslashreplace")
     debug = "--debug" in sys.argv
     try:
-        code = _run()
+        code = run()
     except Exception as error:
         if debug:
             raise
@@ -127,7 +127,8 @@ def main() -> NoReturn:
     os._exit(code)
 
 
-def _run() -> int:
+def run() -> int:
+    """Runs the command line. The exit code, where it is no bug."""
     try:
         result = app(standalone_mode=False)
     except OcitoolError as error:

@@ -59,6 +59,11 @@ TARS = [BASE, MIDDLE, *TOP.values()]
 few = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
+@pytest.fixture
+def ocitool(inside: Run) -> Run:
+    return inside
+
+
 def app(name: str, **more: Any) -> Image:
     return image([BASE, MIDDLE, TOP[name]], tag=name, **more)
 

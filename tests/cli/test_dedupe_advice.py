@@ -40,6 +40,11 @@ WRITE = {"layout": write_layout, "oci": write_oci_archive, "docker": write_docke
 # Contents
 
 
+@pytest.fixture
+def ocitool(inside: Any) -> Any:
+    return inside
+
+
 def text(seed: str, size: int) -> bytes:
     """Bytes that gzip makes about 45 % of, as it does of programs and libraries: words and random base64 by turns."""
     dice = random.Random(seed)
