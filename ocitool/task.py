@@ -280,6 +280,11 @@ class Task:
                 if not future.cancel():
                     future.exception()
 
+    @property
+    def workers(self) -> int:
+        """Layers that are worked on at a time, each by a process of its own."""
+        return min(self.cores, self.jobs)
+
     def within(self, seconds: float, function: Callable[[], R]) -> R:
         """The result of a function that may never end. `TimeoutError` after that many seconds; it is then left to itself."""
         from queue import Empty, SimpleQueue
@@ -304,7 +309,7 @@ class Task:
 
     @contextmanager
     def processes(self) -> Iterator[ProcessPoolExecutor]:
-        """As many processes as cores, for work that threads would do in turns. They are started anew, not forked: other threads
+        """`workers` processes, for work that threads would do in turns. They are started anew, not forked: other threads
         may hold locks. They end with the block, and with this process however it ends."""
         from concurrent.futures import ProcessPoolExecutor
         from multiprocessing import get_context
@@ -318,7 +323,7 @@ class Task:
                 finally:
                     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-        pool = Pool(self.cores, get_context("spawn"), _end_with_parent)
+        pool = Pool(self.workers, get_context("spawn"), _end_with_parent)
         try:
             yield pool
         except BaseException:

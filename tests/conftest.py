@@ -99,11 +99,11 @@ def inside(
     ocitool: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Result]:
     """As `ocitool`, in this process: for tests that ask hundreds of questions, each of which would cost the start of a Python.
-    What reads standard input is a process after all."""
+    What reads or writes an archive as a stream is a process after all."""
     cache = tmp_path_factory.mktemp("cache")
 
     def run(*args: str | os.PathLike[str], **how: Any) -> Result:
-        if how.get("stdin"):
+        if how.get("stdin") or "-" in args:
             return ocitool(*args, **how)
         from ocitool import cli
 

@@ -128,8 +128,9 @@ class Bars:
             if what not in self._counts:
                 self._counts[what] = self._progress.add_task(line, total=whole or total, counted=True)
             self._progress.update(
-                self._counts[what], description=line, completed=size if whole else done, visible=done != total
-            )
+                self._counts[what], description=line, completed=size if whole else done, total=whole or total,
+                visible=done != total,
+            )  # fmt: skip
 
     def expect(self, count: int) -> None:
         with self._lock:

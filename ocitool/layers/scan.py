@@ -8,7 +8,7 @@ the index. Seeking reads headers alone and computes no digest.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -230,6 +230,13 @@ def open_contents(blob: Blob, files: Sequence[Entry]) -> Iterator[bytes]:
             content = b"".join(_content(tar, entry))
         last = entry.offset
         yield content
+
+
+def each_content(blob: Blob, files: Iterable[Entry]) -> Iterator[Iterator[bytes]]:
+    """The contents of several files in the order of their offsets, each in pieces to be taken before the next; one pass."""
+    tar = _at_start(blob)
+    for entry in files:
+        yield _content(tar, entry)
 
 
 def _at_start(blob: Blob) -> TarInput:

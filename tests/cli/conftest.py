@@ -17,6 +17,15 @@ from support.registries import ALONE
 from support.registry import Certificates, ScriptedRegistry, certificates
 
 
+PROCESSES = {"test_contract", "test_dedupe_work", "test_faults"}
+"""Modules about the process itself: its exit codes, streams and signals."""
+
+
+@pytest.fixture
+def ocitool(request: pytest.FixtureRequest, ocitool: Run, inside: Run) -> Run:
+    return ocitool if request.path.stem in PROCESSES else inside
+
+
 @pytest.fixture
 def registry() -> Iterator[ScriptedRegistry]:
     with ScriptedRegistry() as one:

@@ -59,11 +59,6 @@ TARS = [BASE, MIDDLE, *TOP.values()]
 few = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
-@pytest.fixture
-def ocitool(inside: Run) -> Run:
-    return inside
-
-
 def app(name: str, **more: Any) -> Image:
     return image([BASE, MIDDLE, TOP[name]], tag=name, **more)
 
@@ -1047,7 +1042,7 @@ def test_text_shows_the_sums_and_their_bars(ocitool: Run, tmp_path: Path) -> Non
     store = write_layout(tmp_path / "s", [app("a"), app("b")])
     report = told(ocitool, store)["bytes"]
     head, referenced, unique, saved = ocitool("dedupe", store).out.splitlines()[:4]
-    assert "2 images, 6 layers of which 4 are distinct" == head
+    assert "2 images, 6 layers, 4 distinct" == head
     for line, name in ((referenced, "referenced"), (unique, "unique"), (saved, "saved")):
         assert [name, *human(report[name]).split()] == line.split()[:3]
         full = round(24 * report[name] / report["referenced"])

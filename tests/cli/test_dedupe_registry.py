@@ -25,11 +25,6 @@ LARGE = layer_tar([("large", noise(2 * MiB, 5)), ("c", b"c" * 5000)])
 AT_ONCE = {"Retry-After": "0"}
 
 
-@pytest.fixture
-def ocitool(inside: Run) -> Run:
-    return inside
-
-
 def filled(registry: ScriptedRegistry) -> ScriptedRegistry:
     """team/app with v1.0, v1.1, v2.0 and latest; team/web with v1.0 and an index; other with latest."""
     hold(registry, "team/app", image([ONE]), tag="v1.0")

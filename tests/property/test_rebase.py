@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from support import places
 from support.images import image, layer_tar, write_layout
@@ -27,7 +27,7 @@ from ocitool.task import Task
 
 Seen = dict[bytes, dict[str, Any]]
 codecs = st.sampled_from(["none", "gzip", "zstd"])
-many = settings(max_examples=50)
+many = settings(max_examples=50, suppress_health_check=[HealthCheck.filter_too_much])
 
 
 def tars_of(stack: Stack) -> list[bytes]:

@@ -35,7 +35,7 @@ from ocitool.operations.dedupe.contents import Contents, Totals
 from ocitool.operations.dedupe.export import export
 from ocitool.operations.dedupe.finding import Choice
 from ocitool.operations.dedupe.gathering import gather
-from ocitool.operations.dedupe.problems import Problem, Tolerant
+from ocitool.operations.dedupe.problems import Problem, Tolerant, plain
 from ocitool.operations.dedupe.remedies import remedies
 from ocitool.operations.dedupe.work import Indexed
 from ocitool.operations.reading import Reading
@@ -107,6 +107,7 @@ def dedupe(words: Sequence[str], question: Question, reading: Reading) -> Dedupe
             advice += remedies(collection, contents, layers.recall, layers.measure)
         if question.zstd is not None:
             advice += layers.zstd(question.zstd)
+        problems.sort(key=lambda problem: problem.where)  # layers end in any order
     references, referenced = collection.referenced()
     shared = sorted(
         (layer for layer in collection.layers() if len(layer.users) > 1),
@@ -165,7 +166,10 @@ class _Layers:
                     rows.add(layer, index)
 
             def keep(layer: Stored, found: Indexed) -> None:
-                self._cache.keep(found.found, found.identity)
+                if layer.digest is not None and found.found.digest != layer.digest:
+                    raise IntegrityError(f"content is {found.found.digest}, stated is {layer.digest}")
+                seen = layer.place.identity if layer.place is not None else None
+                self._cache.keep(found.found, seen if seen == found.identity else None)  # another machine's is not ours
                 take(layer, found.found)
 
             unknown = []
@@ -229,7 +233,9 @@ class _Layers:
         return self.again(layer)
 
     def again(self, layer: Stored) -> LayerIndex:
-        found = self._held.get(layer) or (None if self._verify else self._known(layer))
+        found = self._held.get(layer)
+        if found is None:
+            found = self._known(layer)  # verified or not: what is known of it by now, this run has read
         if found is None:
             found = self._here(layer, work.index).found
         self._hold(layer, found)
@@ -282,6 +288,7 @@ class _Layers:
 
     def _problem(self, where: str, error: OcitoolError) -> None:
         error.where = where
+        plain(error)
         if self._question.strict:
             raise error
         self._problems.append(Problem(where, error))
@@ -289,7 +296,8 @@ class _Layers:
 
 
 def _job(layer: Stored) -> work.Job:
-    return work.Job(layer.key, layer.place, layer.blob, layer.stated, layer.digest, _algorithm(layer))
+    blob = layer.blob if layer.place is None else None
+    return work.Job(layer.key, layer.place, blob, layer.stated, layer.digest, _algorithm(layer))
 
 
 def _algorithm(layer: Stored) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Literal, NamedTuple
 
+from ocitool import reference
 from ocitool.digest import Digest
-from ocitool.operations.bases import instruction
 from ocitool.operations.dedupe.bases import Base
 from ocitool.operations.dedupe.collection import Collection, Member, Named, Stack, Stored
 from ocitool.operations.dedupe.commands import (
@@ -138,9 +140,10 @@ def _rebased(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice]:
     newest = _newest_alone(collection, families)
     done: set[tuple[int, int]] = set()
     for family, builds in families.items():
-        new = newest[family]
-        for old, base in builds:
-            if old is new or (old.number, new.number) in done or _created(old) >= _created(new):
+        new = newest.get(family)
+        for old, base in builds if new is not None else ():
+            assert new is not None
+            if (old.number, new.number) in done or not _is_newer(new, old) or _begins_with(new, base):
                 continue
             apps = (collection.members[number] for number in base.users if number not in base.whole)
             moving = [one for one in apps if _moves(one, base, new)]
@@ -156,7 +159,8 @@ def _rebase(old: Member, new: Member, base: Base, moving: Sequence[Member]) -> A
     commands = [command for one in moving for command in rewritten("rebase", one, option)]
     removal = removed(old)
     going = {one.number for one in (old, *moving)}
-    gone = [blob for blob in old.blobs if blob not in new.blobs]
+    stays = new.blobs
+    gone = [blob for blob in old.blobs if blob not in stays]
     text = f"{names(references)}: on {old.reference}, an older build of {new.reference}, "
     text += "which then can go" if removal is not None else "to be deleted at the registry then"
     commands += removal or ()
@@ -164,13 +168,12 @@ def _rebase(old: Member, new: Member, base: Base, moving: Sequence[Member]) -> A
 
 
 def _families(member: Member, stack: Stack) -> Iterator[object]:
-    """What builds of one base have in common: the name of the repository, or the instructions."""
+    """What builds of one base have in common: one full name, in several places; or all instructions."""
     for tag in member.first.tags:
-        if ":" in tag:
-            yield "name", stack.platform, tag.rpartition(":")[0]
-    lines = tuple(instruction(text) for text in stack.instructions)
-    if any(lines):
-        yield "instructions", stack.platform, lines
+        if not reference.is_bare(tag):
+            yield "name", stack.platform, reference.qualified(tag)
+    if stack.made is not None:
+        yield "made", stack.platform, stack.made, stack.base[0]
 
 
 def _newest_alone(collection: Collection, families: dict[object, list[tuple[Member, Base]]]) -> dict[object, Member]:
@@ -180,9 +183,14 @@ def _newest_alone(collection: Collection, families: dict[object, list[tuple[Memb
         if not single(member):
             continue
         for family in _families(member, member.stacks[0]):
-            if family in families and (family not in newest or _created(member) > _created(newest[family])):
+            if family in families and _created(member) and (family not in newest or _is_newer(member, newest[family])):
                 newest[family] = member
     return newest
+
+
+def _begins_with(member: Member, base: Base) -> bool:
+    """Whether it stands on the base itself, and so is no other build of it."""
+    return any(member.number == number for number in base.users)
 
 
 def _moves(member: Member, base: Base, new: Member) -> bool:
@@ -193,8 +201,19 @@ def _moves(member: Member, base: Base, new: Member) -> bool:
     return mine[: len(theirs)] != theirs and len(mine) > len(base.layers)
 
 
-def _created(member: Member) -> str:
-    return member.stacks[0].created or ""
+def _created(member: Member) -> datetime | None:
+    """When an image says it was made; None where it does not, or not so that it can be compared."""
+    text = member.stacks[0].created
+    try:
+        moment = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return moment if moment is not None and moment.tzinfo is not None else None
+
+
+def _is_newer(member: Member, other: Member) -> bool:
+    made, before = _created(member), _created(other)
+    return made is not None and before is not None and made > before
 
 
 def _contained(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice]:
@@ -265,6 +284,8 @@ def _stat(path: str) -> _File | None:
         status = os.stat(path, follow_symlinks=False)
     except OSError:
         return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
     like = status.st_dev, status.st_mode, status.st_uid, status.st_gid
     return _File(status.st_size, status.st_nlink, (status.st_dev, status.st_ino), like)
 
@@ -302,7 +323,7 @@ def _stored(collection: Collection) -> Iterator[Advice]:
     for member in collection.members:
         for named in member.places.values():
             if named.site.path in sizes:
-                if any(names_of.setdefault(tag, member.number) != member.number for tag in named.tags):
+                if any(names_of.setdefault(reference.full(tag), member.number) != member.number for tag in named.tags):
                     return
                 inside.update(dict.fromkeys(member.named))
                 references[named.reference] = None

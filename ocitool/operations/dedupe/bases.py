@@ -61,7 +61,7 @@ def bases(collection: Collection) -> list[Base]:
         if prefix and len(node.users) > 1:
             layers = tuple(one.layer for one in prefix if one.layer is not None)
             chain = _chain_id([one.diff_id for one in prefix])
-            size = sum(layer.size for layer in layers)
+            size = sum(layer.size for layer in dict.fromkeys(layers))
             found.append(Base(layers, list(node.users), dict.fromkeys(node.whole), parent, None, chain, size))
             found[-1].name = _name(found[-1], node, collection, found)
             parent = len(found) - 1

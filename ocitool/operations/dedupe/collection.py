@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
+from ocitool.operations.bases import instruction
 from ocitool.reference import Repository
 from ocitool.transports.registry import Access
 
@@ -73,6 +74,8 @@ class Stack(NamedTuple):
     base: tuple[str | None, str | None]
     whole: bool
     """Whether each layer has its diff_id: layers and configuration agree."""
+    made: int | None
+    """Stands for all its instructions, whatever their inputs were; None where the history does not tell them."""
 
 
 class Site(NamedTuple):
@@ -146,6 +149,7 @@ class Collection:
         """Paths of sites of which not all could be read, or was asked for."""
         self._by_key: dict[str, Member] = {}
         self._texts: dict[str, str] = {}
+        self._lines: dict[str, str | None] = {}
 
     def known(self, key: str) -> Member | None:
         return self._by_key.get(key)
@@ -167,16 +171,38 @@ class Collection:
             member.places.clear()
             member.places.update(places)
         for blob in self.blobs.values():
-            blob.users, blob.held, blob.created_by = [], [], None
+            blob.users, blob.held, blob.created_by, blob.diff_id = [], [], None, None
         for number, member in enumerate(sorted(self.members, key=lambda one: one.first.order)):
             same.add(str(number), member._replace(number=number))
             for blob in (*member.named, *member.held):
                 same.blobs.setdefault(blob.key, blob)
             for stack in member.stacks:
-                for layer, instruction in zip(stack.layers, stack.instructions, strict=True):
-                    layer.created_by = layer.created_by or instruction
+                for layer, diff_id, created_by in zip(stack.layers, stack.diff_ids, stack.instructions, strict=True):
+                    layer.created_by = layer.created_by or created_by
+                    layer.diff_id = layer.diff_id or diff_id
         same.sites, same.partial = self.sites, self.partial
         return same
+
+    def extend(self, key: str, other: Member) -> None:
+        """Adds what another place holds of an index that is known."""
+        known = self._by_key[key]
+        have, stacks = set(known.named), {tuple(stack.layers) for stack in known.stacks}
+        blobs = tuple(dict.fromkeys(blob for blob in other.named if blob not in have))
+        more = tuple(stack for stack in other.stacks if stack.layers not in stacks)
+        if not blobs and not more:
+            return
+        self._by_key[key] = self.members[known.number] = known._replace(
+            stacks=known.stacks + more, layers=known.layers + sum(len(stack.layers) for stack in more),
+            named=known.named + tuple(blob for blob in other.named if blob not in have),
+        )  # fmt: skip
+        for blob in blobs:
+            blob.users.append(known.number)
+
+    def line(self, value: str | None) -> str | None:
+        """An instruction as it is compared with others', the same string for equal ones."""
+        if value is not None and value not in self._lines:
+            self._lines[value] = self.text(instruction(value))
+        return self._lines.get(value) if value is not None else None
 
     def text(self, value: str | None) -> str | None:
         """The same string for equal ones: instructions repeat."""
@@ -215,9 +241,11 @@ class Collection:
         shared = sum(blob.size for blob in member.blobs if len(blob.users) > 1)
         if any(subject.users or len(subject.held) > 1 for subject in member.held[:1]):
             return Shares(own, shared, 0)
-        blobs = (*member.blobs, *member.held)
-        alone = (blob for blob in blobs if {*blob.users, *blob.held} == {member.number})
-        return Shares(own, shared, sum(blob.size for blob in alone))
+        frees = 0
+        for blob in (*member.blobs, *member.held):
+            if len(blob.users) + len(blob.held) <= 2 and {*blob.users, *blob.held} == {member.number}:
+                frees += blob.size
+        return Shares(own, shared, frees)
 
     def references(self, numbers: Sequence[int]) -> list[str]:
         return [self.members[number].reference for number in numbers]

@@ -26,7 +26,7 @@ def replaceable(named: Named, *, whole: bool = False) -> bool:
     if named.site.transport == "docker":
         return "@" not in named.reference
     if named.site.transport == "oci":
-        return bool(named.tags) and named.site.path is not None
+        return bool(named.tags) and named.site.path is not None and not any(tag.startswith(("@", "-")) for tag in named.tags)
     return (named.alone or whole) and named.site.path is not None and named.site.path.endswith(_WRITABLE)
 
 
@@ -49,9 +49,9 @@ def destination(named: Named) -> str:
         return word(named.reference)
     path = named.site.path or ""
     if named.site.transport == "oci":
-        # A reference by one name is that name alone.
-        tags = "".join(f" --tag {shlex.quote(tag)}" for tag in named.tags) if len(named.tags) > 1 else ""
-        return word(path.rstrip("/") + "/") + tags
+        # A reference by one name is that name alone, one by digest none.
+        tags = named.tags if len(named.tags) > 1 or "@" in named.reference else ()
+        return " ".join([word(path.rstrip("/") + "/"), *(f"--tag {shlex.quote(tag)}" for tag in tags)])
     return f"{word(path)} --force"
 
 
@@ -71,11 +71,11 @@ def removed(member: Member) -> list[str] | None:
     """The commands that delete an image everywhere; None where there is none: registries have their own ways."""
     commands = []
     for named in member.places.values():
-        if named.site.path is None:
+        if named.site.path is None or (named.site.transport == "oci" and member.digest is None):
             return None
         if named.site.transport == "oci":
-            name = named.tags[0] if len(named.tags) == 1 else f"@{member.digest}"
-            commands.append(f"ocitool layout rm {word(named.site.path)} {shlex.quote(name)}")
+            # By its digest: that is this image alone, with all of its names.
+            commands.append(f"ocitool layout rm {word(named.site.path)} @{member.digest}")
         elif named.alone:
             commands.append(f"rm {word(named.site.path)}")
         else:

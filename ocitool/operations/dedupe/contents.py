@@ -12,7 +12,6 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from ocitool.images.compare import shape
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.dedupe.collection import Stored
@@ -59,8 +58,8 @@ class Contents:
 
     def __init__(self) -> None:
         self.layers: list[Stored] = []
-        self.shapes: dict[tuple[int, int], list[Stored]] = {}
-        """Layers that may have equal entries."""
+        self.alike: dict[int, list[Stored]] = {}
+        """Layers that seem to have equal entries but for their times."""
         self.marks: dict[Stored, dict[tuple[int, int], int]] = {}
         """Of each layer, sizes of its larger files by path with content, and by content alone: what is written twice."""
         self._counts: dict[bytes, list[int]] = {}
@@ -70,7 +69,8 @@ class Contents:
     def add(self, layer: Stored, index: LayerIndex) -> None:
         number = len(self.layers)
         self.layers.append(layer)
-        self.shapes.setdefault((len(index), shape(index)), []).append(layer)
+        if len(index):
+            self.alike.setdefault(_timeless(index), []).append(layer)
         contents, sizes, paths, counts = bytes(index.contents), index.sizes, index.paths, self._counts
         marks = self.marks[layer] = {}
         for row in index.rows_of(Kind.FILE):
@@ -112,6 +112,15 @@ class Contents:
             for content, rows in places(index, asked[number]).items():
                 spots[content] += (Spot(self.layers[number], index.paths[row]) for row in rows)
         return {content: found[:_PLACES] for content, found in spots.items()}
+
+
+def _timeless(index: LayerIndex) -> int:
+    """All that entries are but their times, in any order, as one number: within one process."""
+    columns = index.paths, index.kinds, index.modes, index.uids, index.gids, index.sizes, index.links
+    contents = bytes(index.contents)
+    texts = (contents[at : at + 32] for at in range(0, len(contents), 32))
+    rare = ((index.paths[row], value) for table in (index.xattrs, index.devices) for row, value in table.items())
+    return sum(map(hash, zip(*columns, texts, strict=True))) + sum(map(hash, rare))
 
 
 def places(index: LayerIndex, contents: Iterable[bytes]) -> dict[bytes, array[int]]:

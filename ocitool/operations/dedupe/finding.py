@@ -29,10 +29,24 @@ class Choice(NamedTuple):
     tags: Sequence[str] = ()
 
 
+def is_registry(word: str) -> bool:
+    """Whether a reference names a registry and no repository of it."""
+    details = word.removeprefix(reference.PREFIX).rstrip("/")
+    return word.startswith(reference.PREFIX) and "/" not in details and reference.is_host(details)
+
+
+def is_fanned_out(word: str) -> bool:
+    """Whether globs of tags say what of it is meant."""
+    if is_registry(word):
+        return True
+    where = reference.at_registry(word)
+    return where is not None and where.tag is None and where.digest is None
+
+
 def repositories(word: str, choice: Choice, reading: Reading) -> list[Repository]:
     """Those that a reference to a registry means. Raises `UsageError`, `NotFoundError`, `TransportError`."""
     details = word[len(reference.PREFIX) :].rstrip("/")
-    if "/" in details or not reference.is_host(details):
+    if not is_registry(word):
         return [reference.repository(details)]
     if not choice.repositories:
         hint = f"{word.rstrip('/')} --repos '*' means all of it, {word.rstrip('/')}/REPOSITORY one"
@@ -45,12 +59,13 @@ def repositories(word: str, choice: Choice, reading: Reading) -> list[Repository
     return [Repository(host, path) for path in chosen if reference.is_path(path)]
 
 
-def images_of(where: Repository, choice: Choice, reading: Reading) -> list[str]:
-    """References to the images of a repository that are meant: its tags, where it is named without one and globs are given."""
-    if where.tag or where.digest or not (choice.tags or choice.repositories):
+def images_of(where: Repository, choice: Choice, listed: bool, reading: Reading) -> list[str]:
+    """References to the images of a repository that are meant: its tags, where it is named without one. `listed`: it is one of
+    a registry's, and was not named itself."""
+    if where.tag or where.digest or not (choice.tags or listed):
         return [str(where)]
     found = tags.matching(where, choice.tags or ("*",), reading)
-    if not found and not choice.repositories:
+    if not found and not listed:
         raise NotFoundError(f"no tag matches {' or '.join(choice.tags)}", str(where))
     return [str(where._replace(tag=tag)) for tag in found]
 

@@ -21,6 +21,7 @@ from ocitool.operations.dedupe import finding
 from ocitool.operations.dedupe.collection import Collection, Kind, Member, Named, Place, Site, Stack, Stored
 from ocitool.operations.dedupe.finding import Choice
 from ocitool.operations.dedupe.lending import Configs, Loan
+from ocitool.operations.dedupe.naming import Names
 from ocitool.operations.dedupe.problems import Problem, Tolerant
 from ocitool.operations.reading import Reading
 from ocitool.spec import mediatypes
@@ -36,10 +37,9 @@ def gather(
     words: Sequence[str], choice: Choice, reading: Reading, want: Want, strict: bool
 ) -> tuple[Collection, list[Problem]]:
     """`strict`: the first problem is raised. `UsageError` for what no source can be meant by."""
-    remote = [word for word in words if reference.host_of(word) is not None]
-    if choice.repositories and not remote:
+    if choice.repositories and not any(map(finding.is_registry, words)):
         raise UsageError("--repos is for a registry", ", ".join(words), hint="docker://HOST --repos 'team/*'")
-    if choice.tags and not remote:
+    if choice.tags and not any(map(finding.is_fanned_out, words)):
         raise UsageError("--tags is for a repository that is named without a tag", ", ".join(words))
     gathering = _Gathering(reading, want, strict)
     for word in words:
@@ -126,7 +126,7 @@ class _Gathering:
         before = len(self._problems)
         for where in finding.repositories(word, choice, self._reading):
             with self.tolerant(str(where)):
-                wanted.update(dict.fromkeys(finding.images_of(where, choice, self._reading)))
+                wanted.update(dict.fromkeys(finding.images_of(where, choice, finding.is_registry(word), self._reading)))
         if not wanted and choice.tags and len(self._problems) == before:
             raise NotFoundError(f"no tag matches {' or '.join(choice.tags)}", word)
         progress = Counted("images", len(wanted), self._reading.task)
@@ -186,25 +186,23 @@ class _Gathering:
     def _source(
         self, name: str, opened: Opened, site: Site, order: int, seen: Callable[[Image], None] | None = None
     ) -> bool:
-        with self._adding:
-            if site.path is not None:
-                self._collection.sites[site] = None
-            if opened.selector is not None:
-                self._collection.partial.add(site.path)
+        names = Names(name, opened)
+        progress = Counted("images", names.expected if names.expected >= _MANY else 0, self._reading.task)
         count = 0
-        expected = len(opened.source.index.manifests) if opened.source.index is not None else len(opened.source.records)
-        progress = Counted("images", expected if expected >= _MANY else 0, self._reading.task)
         for position, group in enumerate(select.groups(opened)):
             self._reading.task.check()
             count += 1
             progress.one_more()
-            label = _reference(name, opened, group, position)
-            named = Named((order, position), label, group.tags, site, group.alone or len(opened.source.records) == 1)
+            named = Named((order, position), names.of(group, position), group.tags, site, names.alone)
             problems = len(self._problems)
-            with self.tolerant(label):
+            with self.tolerant(named.reference):
                 self._group(named, opened.source, group, seen)
             if len(self._problems) > problems:
                 self._collection.partial.add(site.path)
+        if opened.selector is not None:
+            self._collection.partial.add(site.path)
+        if count and site.path is not None:
+            self._collection.sites[site] = None
         return count > 0
 
     def _group(self, named: Named, source: Source, group: Group, seen: Callable[[Image], None] | None) -> None:
@@ -219,10 +217,13 @@ class _Gathering:
                 seen(image)
         parts = _Parts(source, found, group)
         with self._adding:
-            known = self._collection.known(parts.key(images))
+            key = parts.key(images)
+            known = self._collection.known(key)
             if known is None:
-                self._add(named, group, found, images, parts)
+                self._collection.add(key, self._member(named, group, found, images, parts))
                 return
+            if known.kind == "index":  # of which every place may hold another part
+                self._collection.extend(key, self._member(named, group, found, images, parts))
             if known.places.setdefault(label, named) is not named:
                 self._again.append(label)
             for image in images:  # this source may have what the other one lacks
@@ -245,7 +246,7 @@ class _Gathering:
             text = f"{label}: not here, and not counted, are {absent:,} of its {len(found.entries):,} manifests"
             self._reading.task.notice("missing", text)
 
-    def _add(self, place: Named, group: Group, found: Target, images: Sequence[Image], parts: _Parts) -> None:
+    def _member(self, place: Named, group: Group, found: Target, images: Sequence[Image], parts: _Parts) -> Member:
         collection = self._collection
         named: list[Stored] = []
         stacks = []
@@ -270,14 +271,11 @@ class _Gathering:
         kind: Kind = "index" if found.document is not None else "image"
         if images and not stacks:
             kind = "artifact"
-        collection.add(
-            parts.key(images),
-            Member(
-                len(collection.members), {place.reference: place}, kind,
-                group.entries[0].descriptor.digest if len(group.entries) == 1 else None,
-                images[0].image_id if len(images) == 1 and stacks else None,
-                tuple(stacks), layers, tuple(named), tuple(blob for blob in held if blob.key not in own),
-            ),
+        return Member(
+            len(collection.members), {place.reference: place}, kind,
+            group.entries[0].descriptor.digest if len(group.entries) == 1 else None,
+            images[0].image_id if len(images) == 1 and stacks else None,
+            tuple(stacks), layers, tuple(named), tuple(blob for blob in held if blob.key not in own),
         )  # fmt: skip
 
     def _layers(self, image: Image, label: str) -> Iterator[Stored]:
@@ -309,12 +307,13 @@ class _Gathering:
                 raise UnsupportedError(f"a layer of the type {layer.media_type} holds no file system")
         except OcitoolError as error:
             stored.trouble = error
+        place: Place | None = None
         if blob.remote:
-            stored.place = Place("", 0, None, reference.at_registry(image.where), self._access)
+            place = Place("", 0, None, reference.at_registry(image.where), self._access)
         elif isinstance(blob, FileBlob) and blob.path is not None:
-            stored.place = Place(os.path.abspath(blob.path), blob.offset, blob.identity)
-        elif self._want == "layers":
-            stored.blob = blob
+            place = Place(os.path.abspath(blob.path), blob.offset, blob.identity)
+        stored.place = place
+        stored.blob = blob if place is None and self._want == "layers" else None
 
 
 def _stack(image: Image, layers: tuple[Stored, ...], collection: Collection) -> Stack:
@@ -325,7 +324,9 @@ def _stack(image: Image, layers: tuple[Stored, ...], collection: Collection) -> 
     pairs = zip(layers, image.layers, strict=True)
     diff_ids = tuple(one.diff_id if one.diff_id == layer.diff_id else layer.diff_id for one, layer in pairs)
     whole = image.aligned and bool(image.config.diff_ids)
-    return Stack(platform, layers, diff_ids, instructions, image.config.created, base, whole)
+    lines = tuple(collection.line(entry.created_by) for entry in image.config.history)
+    made = hash(lines) if lines and all(lines) else None
+    return Stack(platform, layers, diff_ids, instructions, image.config.created, base, whole, made)
 
 
 def layer_key(layer: Layer, label: str) -> str:
@@ -389,20 +390,6 @@ class _Parts:
             return []
         documents = [(Descriptor("", one.digest, one.size, {}), one) for one in spoken.documents if one.digest is not None]
         return [*documents, *spoken.blobs]
-
-
-def _reference(name: str, opened: Opened, group: Group, position: int) -> str:
-    """What names this one image to any command."""
-    if opened.selector is not None or opened.source.remote:
-        return name
-    name = name.rstrip("/") or name
-    if opened.source.transport != "oci" and (group.alone or len(opened.source.records) == 1):
-        return name
-    if opened.source.records:
-        return f"{name}:{group.tags[0]}" if group.tags else f"{name}:@{position}"
-    if group.tags:
-        return f"{name}:{group.tags[0]}"
-    return name if group.alone else f"{name}:@{group.entries[0].descriptor.digest}"
 
 
 _NAMED = 10

@@ -7,16 +7,19 @@ from threading import Event, Lock
 from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest
 from ocitool.images.image import Image
+from ocitool.limits import MiB
 
 
 class Configs:
     """Configurations that were fetched; those of a registry's images repeat."""
 
-    MOST = 4096
+    MOST = 64 * MiB
+    """Bytes of them that are held."""
 
     def __init__(self) -> None:
         self.lock = Lock()
         self.held: dict[Digest, bytes] = {}
+        self.size = 0
         self.coming: dict[Digest, Event] = {}
 
 
@@ -48,8 +51,9 @@ class Loan:
 
     def keep(self, image: Image) -> None:
         with self._configs.lock:
-            if image.manifest is not None and len(self._configs.held) < self._configs.MOST:
+            if image.manifest is not None and self._configs.size < self._configs.MOST:
                 self._configs.held[image.manifest.config.digest] = image.config.raw
+                self._configs.size += len(image.config.raw)
         self._settle()
 
     def _settle(self) -> None:

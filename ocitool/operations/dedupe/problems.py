@@ -15,6 +15,12 @@ class Problem(NamedTuple):
     error: OcitoolError
 
 
+def plain(error: OcitoolError) -> OcitoolError:
+    """The error without what it was raised from: a traceback holds everything that was open there."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
 class Tolerant:
     """A context in which an error is a problem of a place, and not raised: all but wrong words and the end of the task."""
 
@@ -31,5 +37,5 @@ class Tolerant:
         where = error.where or ""
         if self._where not in where:
             error.where = self._where if where in self._where else f"{self._where}: {where}"
-        self._take(Problem(self._where, error))
+        self._take(Problem(self._where, plain(error)))
         return True

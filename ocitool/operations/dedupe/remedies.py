@@ -56,7 +56,7 @@ def remedies(
     ]  # fmt: skip
     sizes = iter(measure([one for guess in guesses for one in guess.files]))
     for guess in guesses:
-        saves = sum(next(sizes) for _ in guess.files)
+        saves = sum(min(next(sizes), layer.size) for layer, _ in guess.files)
         if saves >= guess.least:
             yield guess.advice(saves)
 
@@ -64,7 +64,7 @@ def remedies(
 def _rebuilt(collection: Collection, contents: Contents, recall: Recall) -> Iterator[Advice]:
     """Layers of equal entries but for their times."""
     pairs: list[tuple[Stored, Stored]] = []
-    for alike in contents.shapes.values():
+    for alike in contents.alike.values():
         kept: list[Stored] = []
         for layer in sorted(alike, key=lambda layer: (layer.users[:1], layer.key)):
             other = next((one for one in kept if _equal(one, layer, recall)), None)
@@ -83,7 +83,7 @@ def _equal(one: Stored, other: Stored, recall: Recall) -> bool:
     if one.diff_id is not None and one.diff_id == other.diff_id:
         return True
     a, b = recall(one), recall(other)
-    return a is not None and b is not None and len(a) > 0 and not compare(a, b, ("mtime",))
+    return a is not None and b is not None and not compare(a, b, ("mtime",))
 
 
 class _Suspect(NamedTuple):
@@ -139,7 +139,7 @@ def _copied(suspect: _Suspect, least: int) -> Iterator[_Guess]:
         if one.by not in tables:
             tables[one.by] = rows(index)
         row = tables[one.by].get(one.path)
-        if row is not None and index.kinds[row] == Kind.FILE:
+        if row is not None and index.kinds[row] == Kind.FILE and row not in index.sparse:
             found.setdefault(one.by, []).append(index.entry(row))
             lowest = min(lowest, one.layer)
     size = sum(entry.size for entries in found.values() for entry in entries)

@@ -19,11 +19,11 @@ from ocitool.errors import CancelledError, OcitoolError, TransportError, Unsuppo
 from ocitool.layers import codec
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.scan import open_contents, scan
+from ocitool.layers.scan import each_content, scan
 from ocitool.limits import MiB
 from ocitool.operations.dedupe.collection import Place
 from ocitool.spec.manifest import Descriptor
-from ocitool.task import Task
+from ocitool.task import Task, undisturbed
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -101,8 +101,8 @@ def compressed(job: Files) -> int:
     with Task(jobs=1) as task:
         blob = opened(job.layer, task)
         kind, size = codec.of(blob), 0
-        for content in open_contents(blob, sorted(job.files, key=lambda entry: entry.offset)):
-            size += _HEADER.get(kind, 512) + len(_squeezed(content, kind))
+        for pieces in each_content(blob, sorted(job.files, key=lambda entry: entry.offset)):
+            size += _HEADER.get(kind, 512) + _squeezed(pieces, kind)
         return size
 
 
@@ -110,16 +110,18 @@ _HEADER = {"gzip": 60, "zstd": 40}
 """About what an entry's header takes besides."""
 
 
-def _squeezed(content: bytes, kind: str) -> bytes:
+def _squeezed(pieces: Iterator[bytes], kind: str) -> int:
     if kind == "none":
-        return content
+        return sum(map(len, pieces))
     if kind == "zstd":
         import zstandard
 
-        return zstandard.ZstdCompressor(level=3).compress(content)
-    import zlib
+        stream: Any = zstandard.ZstdCompressor(level=3).compressobj()
+    else:
+        import zlib
 
-    return zlib.compress(content, 6)
+        stream = zlib.compressobj(6)
+    return sum(len(stream.compress(piece)) for piece in pieces) + len(stream.flush())
 
 
 def opened(job: Job, task: Task) -> Blob:
@@ -188,7 +190,8 @@ def fold(
         while waiting or under_way:
             while waiting and len(under_way) < _AHEAD * workers:
                 job = waiting.pop()
-                under_way[executor.submit(function, job)] = job
+                with undisturbed():
+                    under_way[executor.submit(function, job)] = job
             ready, _ = wait(under_way, return_when=FIRST_COMPLETED)
             for future in ready:
                 finished(under_way.pop(future), future.result)
@@ -203,9 +206,9 @@ def executor(cluster: str | None, jobs: Sequence[Job] | Sequence[Files], task: T
     if cluster is not None:
         with _cluster(cluster, task) as found:
             yield found
-    elif len(jobs) > 1 and task.cores > 1 and sum(job.size for job in jobs) > _ALONE:
+    elif len(jobs) > 1 and task.workers > 1 and sum(job.size for job in jobs) > _ALONE:
         with task.processes() as pool:
-            yield pool, task.cores
+            yield pool, task.workers
     else:
         yield None, 1
 

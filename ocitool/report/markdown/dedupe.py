@@ -27,7 +27,8 @@ def dedupe(result: Deduped) -> str:
     _equal(page, result)
     _files(page, result)
     problems = ([f"- {code(clipped(str(one.error), 400))}"] for one in result.problems)
-    page.section(["", "**Problems**: not counted", ""], problems, len(result.problems), "problems", cap=10_000, hint=_HINT)
+    head = ["", "**Problems**: what could not be read", ""]
+    page.section(head, problems, len(result.problems), "problems", cap=10_000, hint=_HINT)
     say_notices(page, [one for one in result.notices if one.code != "unreadable"])
     return str(page)
 
@@ -96,7 +97,7 @@ def _files(page: Page, result: Deduped) -> None:
     if totals is None:
         return
     page.say(
-        "", f"**Files**: {plural(totals.references, 'file')} in distinct layers, {totals.unique:,} distinct contents · "
+        "", f"**Files**: {plural(totals.references, 'file')} in distinct layers, {plural(totals.unique, 'distinct content')} · "
         f"{human(totals.bytes)} unpacked, {human(totals.bytes - totals.unique_bytes)} of it repeated",
     )  # fmt: skip
     rows = (

@@ -24,7 +24,7 @@ def dedupe(result: Deduped, paint: Paint) -> Iterator[str]:
     yield from _advice(result, paint)
     if result.problems:
         yield ""
-        yield paint.bold(f"{count_of(len(result.problems), 'problem')}: not counted")
+        yield paint.bold(f"{count_of(len(result.problems), 'problem')}: what could not be read")
         yield from (f"  {shown(str(one.error))}" for one in result.problems)
 
 
@@ -42,7 +42,7 @@ def _percent(part: int, whole: int) -> str:
 def _sums(result: Deduped, paint: Paint) -> Iterator[str]:
     saved = result.referenced - result.unique
     images = count_of(len(result.collection.members), "image")
-    yield paint.bold(f"{images}, {count_of(result.references, 'layer')} of which {result.layers:,} are distinct")
+    yield paint.bold(f"{images}, {count_of(result.references, 'layer')}, {result.layers:,} distinct")
     yield from columns(
         [
             ["referenced", human(result.referenced), bar(result.referenced, result.referenced), ""],
@@ -136,7 +136,7 @@ def _files(result: Deduped, paint: Paint) -> Iterator[str]:
         return
     yield ""
     whole, unique = totals.bytes, totals.unique_bytes
-    yield paint.bold(f"{count_of(totals.references, 'file')} in distinct layers, {totals.unique:,} distinct contents")
+    yield paint.bold(f"{count_of(totals.references, 'file')} in distinct layers, {count_of(totals.unique, 'distinct content')}")
     yield from columns(
         [
             ["contents", human(whole), bar(whole, whole), "unpacked"],
@@ -162,6 +162,6 @@ def _advice(result: Deduped, paint: Paint) -> Iterator[str]:
     for one in result.advice[: result.top] if result.top else ():
         about = "about " if one.estimated else ""
         yield f"  {about}{human(one.saves)}  {one.kind}: {shown(one.text)}"
-        whole = len(one.command) <= _COMMAND
-        yield f"    {shown(one.command)}" if whole else f"    {shown(one.command[:_COMMAND])}… (all of it: --format json)"
+        command = shown(one.command[:_COMMAND])
+        yield f"    {command}" if command == one.command else f"    {command}… (all of it, as it is: --format json)"
     yield from _rest(len(result.advice), result.top)
