@@ -16,7 +16,6 @@ from support.images import write_layout
 from support.registries import ALONE
 from support.registry import Certificates, ScriptedRegistry, certificates
 
-
 PROCESSES = {"test_contract", "test_dedupe_work", "test_faults"}
 """Modules about the process itself: its exit codes, streams and signals."""
 

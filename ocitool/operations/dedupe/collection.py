@@ -23,13 +23,14 @@ Kind = Literal["image", "index", "artifact"]
 
 class Place(NamedTuple):
     """Where a layer's bytes can be read again, by any process: a run of bytes of a file, or a blob of a repository. `identity`
-    is that of the file's bytes when they were seen."""
+    is that of the file's bytes when they were seen; `urls`: where the registry lacks it."""
 
     path: str
     offset: int = 0
     identity: str | None = None
     repository: Repository | None = None
     access: Access | None = None
+    urls: tuple[str, ...] = ()
 
 
 class Stored:

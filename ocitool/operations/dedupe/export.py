@@ -6,7 +6,8 @@
     files.parquet    layer, row, path, path_bytes, kind, size, mode, uid, gid, mtime, content, link
 
 `layer` is the same in all of them. `path_bytes` is the name as it is, `path` the same as text; `mtime` counts nanoseconds;
-`content` is the SHA-256 of a regular file. Files appear whole or not at all. Memory: the rows of one layer.
+`content` is the SHA-256 of a regular file. Rows of one layer stand together, layers in any order.
+Files appear whole or not at all. Memory: the rows of one layer.
 """
 
 from __future__ import annotations

@@ -309,7 +309,8 @@ class _Gathering:
             stored.trouble = error
         place: Place | None = None
         if blob.remote:
-            place = Place("", 0, None, reference.at_registry(image.where), self._access)
+            urls = image.manifest.layers[layer.number].urls if image.manifest is not None else ()
+            place = Place("", 0, None, reference.at_registry(image.where), self._access, urls)
         elif isinstance(blob, FileBlob) and blob.path is not None:
             place = Place(os.path.abspath(blob.path), blob.offset, blob.identity)
         stored.place = place

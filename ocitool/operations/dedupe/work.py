@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ocitool.blob import Blob, FileBlob, OpenFile
 from ocitool.digest import Digest
-from ocitool.errors import CancelledError, OcitoolError, TransportError, UnsupportedError, UsageError
+from ocitool.errors import CancelledError, OcitoolError, TransportError, UsageError
 from ocitool.layers import codec
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import each_content, scan
 from ocitool.limits import MiB
 from ocitool.operations.dedupe.collection import Place
-from ocitool.spec.manifest import Descriptor
 from ocitool.task import Task, undisturbed
 
 if TYPE_CHECKING:
@@ -135,15 +134,13 @@ def opened(job: Job, task: Task) -> Blob:
         if file.size < place.offset + job.size:
             raise TransportError("the file is shorter than it was", place.path)
         return FileBlob(file, place.offset, job.size, job.digest)
-    from ocitool.transports.registry import Access, Registries
-    from ocitool.transports.registry.source import RegistrySource
+    from ocitool.transports.registry import Access, Registries, blobs
+    from ocitool.transports.registry.source import RemoteBlob
 
     assert job.digest is not None
-    source = RegistrySource(place.repository, Registries(place.access or Access(), task))
-    blob = source.blob(Descriptor("", job.digest, job.size, {}))
-    if blob is None:
-        raise UnsupportedError("the registry does not have the layer", str(place.repository))
-    return blob
+    client, path = Registries(place.access or Access(), task).client(place.repository.host), place.repository.path
+    elsewhere = place.urls if place.urls and blobs.exists(client, path, job.digest) is None else ()
+    return RemoteBlob(job.digest, job.size, client, path, elsewhere)
 
 
 def fold(
