@@ -96,8 +96,14 @@ def dedupe(words: Sequence[str], question: Question, reading: Reading) -> Dedupe
         tuple(words), collection, tuple(collection.shares(member) for member in collection.members), references,
         sum(1 for _ in collection.layers()), referenced, collection.unique(), tuple(shared), tuple(found), tuple(equal), totals,
         tuple(sorted((one for one in advice if one.saves > 0), key=lambda one: (-one.saves, one.kind, one.images))),
-        tuple(problems), question.top, reading.verify, tuple(reading.task.notices),
+        tuple(problems), question.top, reading.verify, _in_order(reading.task.notices),
     )  # fmt: skip
+
+
+def _in_order(notices: Sequence[Notice]) -> tuple[Notice, ...]:
+    """What is unreadable last, and sorted: it came up in any order."""
+    unreadable = sorted(one for one in notices if one.code == "unreadable")
+    return (*(one for one in notices if one.code != "unreadable"), *unreadable)
 
 
 def _once(words: Sequence[str], reading: Reading) -> list[str]:

@@ -1,15 +1,14 @@
 """What the layers of a collection hold, file by file: every distinct layer once, and every distinct content once.
 
 Layers are folded as they are indexed, in any order; what comes out does not depend on it. A file is a regular file of a layer's
-tar (hard links are further names of one), a content its SHA-256. Memory: about 300 bytes a distinct content, and as many a file
-of 4 kB and more.
+tar (hard links are further names of one), a content its SHA-256. Memory: about 300 bytes a distinct content, 8 for each layer
+that has it, and 300 a file of 4 kB and more.
 """
 
 from __future__ import annotations
 
 import heapq
-from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from ocitool.layers.entry import Kind
@@ -47,14 +46,13 @@ class Totals(NamedTuple):
     top: tuple[Repeated, ...]
 
 
-_FILES = (int(Kind.FILE),)
 _SMALLEST = 4096
 _PLACES = 10
 """Places that are named of one content."""
 
 
 class Contents:
-    """`recall` gives the index of a layer that was folded before."""
+    """The fold: a layer is added once, with all of its contents known."""
 
     def __init__(self) -> None:
         self.layers: list[Stored] = []
@@ -89,7 +87,7 @@ class Contents:
                     found.append(number)
 
     def totals(self, top: int, recall: Callable[[Stored], LayerIndex]) -> Totals:
-        """`top`: how many repeated contents are named."""
+        """`top`: how many repeated contents are named. `recall` gives the index of a layer that was added."""
         unique = sum(found[0] for found in self._counts.values())
         several = ((found, content) for content, found in self._counts.items() if found[1] > 1 and found[0])
         largest = heapq.nsmallest(top, several, key=lambda one: (-one[0][0] * (one[0][1] - 1), one[1]))
@@ -109,8 +107,8 @@ class Contents:
                 asked.setdefault(number, []).append(content)
         for number in sorted(asked, key=lambda number: self.layers[number].key):
             index = recall(self.layers[number])
-            for content, rows in places(index, asked[number]).items():
-                spots[content] += (Spot(self.layers[number], index.paths[row]) for row in rows)
+            for content in asked[number]:
+                spots[content] += (Spot(self.layers[number], path) for path in _paths(index, content))
         return {content: found[:_PLACES] for content, found in spots.items()}
 
 
@@ -123,16 +121,10 @@ def _timeless(index: LayerIndex) -> int:
     return sum(map(hash, zip(*columns, texts, strict=True))) + sum(map(hash, rare))
 
 
-def places(index: LayerIndex, contents: Iterable[bytes]) -> dict[bytes, array[int]]:
-    """The rows of the files with these contents."""
-    found: dict[bytes, array[int]] = {}
-    for content in contents:
-        rows = found[content] = array("q")
-        at = index.contents.find(content)
-        while at >= 0:
-            if at % 32 == 0 and index.kinds[at // 32] in _FILES:
-                rows.append(at // 32)
-                at = index.contents.find(content, at + 32)
-            else:
-                at = index.contents.find(content, at + 1)
-    return found
+def _paths(index: LayerIndex, content: bytes) -> Iterator[bytes]:
+    """The files with this content."""
+    at = index.contents.find(content)
+    while at >= 0:
+        if at % 32 == 0 and index.kinds[at // 32] == Kind.FILE:
+            yield index.paths[at // 32]
+        at = index.contents.find(content, at + (1 if at % 32 else 32))

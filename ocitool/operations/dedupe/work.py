@@ -31,8 +31,11 @@ T = TypeVar("T")
 J = TypeVar("J", "Job", "Files")
 
 _AHEAD = 3
+"""Jobs a worker that are under way: their results wait in memory."""
+
 _PATIENCE = 10.0
 """Seconds for a cluster to answer."""
+
 _ALONE = 16 * MiB
 """Bytes of layers below which processes would take longer to start than the work takes."""
 
