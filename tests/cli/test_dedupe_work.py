@@ -188,15 +188,16 @@ def folded(executor: Scripted | None, jobs: Sequence[work.Job], workers: int, fu
     failed: list[Any] = []
 
     def noting(where: list[Any]) -> Any:
-        def note(one: work.Job, what: Any) -> None:
-            where.append((one.key, what))
+        def note(number: int, what: Any) -> None:
+            where.append((jobs[number].key, what))
             if executor is not None:
                 executor.taken()
 
         return note
 
     with Task() as task:
-        work.fold(jobs, function, executor, workers, task, noting(taken), noting(failed))
+        duties = {number: (job, function) for number, job in enumerate(jobs)}
+        work.fold(duties, executor, workers, task, noting(taken), noting(failed))
     return taken, failed
 
 
@@ -259,7 +260,8 @@ class Broken(Executor):
 def test_a_pool_that_broke_is_an_error_of_transport(asked: bool) -> None:
     executor = Broken(4, asked=asked)
     with Task() as task, pytest.raises(TransportError, match="one died") as found:
-        work.fold(some_jobs(9), work.index, executor, 2, task, lambda *_: None, lambda *_: None)
+        duties = {number: (job, work.index) for number, job in enumerate(some_jobs(9))}
+        work.fold(duties, executor, 2, task, lambda *_: None, lambda *_: None)
     assert (8, True) == (found.value.exit_code, bool(found.value.hint))
 
 

@@ -76,7 +76,7 @@ class Layers:
                         take(layer, known)
                     except OcitoolError as error:
                         self._failed(layer, error)
-            self._fold(unknown, work.index, keep)
+            self._work([(job(layer), work.index) for layer in unknown], unknown, keep)
         return contents
 
     def _judge(self, layer: Stored, index: LayerIndex) -> None:
@@ -107,17 +107,16 @@ class Layers:
                 chosen.append(layer)
                 left -= layer.size
         sizes: dict[Stored, int] = {}
-        self._fold(chosen, partial(work.as_zstd, level=level), sizes.__setitem__)
+        self._work([(job(layer), partial(work.as_zstd, level=level)) for layer in chosen], chosen, sizes.__setitem__)
         yield from as_zstd(self._collection, layers, sizes, level)
 
     def measure(self, files: Sequence[tuple[Stored, tuple[Entry, ...]]]) -> list[int]:
         """What files of layers take in them; 0 where a layer cannot be read any more."""
-        jobs = [work.Files(job(layer), entries) for layer, entries in files]
-        sizes = [0] * len(jobs)
-        places = {id(job): number for number, job in enumerate(jobs)}
-        self._work(
-            jobs, work.compressed, lambda job, size: sizes.__setitem__(places[id(job)], size),
-            lambda job, error: self._failed(files[places[id(job)]][0], error),
+        sizes = [0] * len(files)
+        duties = [(job(layer), partial(work.compressed, files=entries)) for layer, entries in files]
+        work.perform(
+            duties, self._question.cluster, self._task, sizes.__setitem__,
+            lambda number, error: self._failed(files[number][0], error),
         )  # fmt: skip
         return sizes
 
@@ -153,22 +152,11 @@ class Layers:
             elif layer.there and layer not in self._bad:
                 yield layer
 
-    def _fold(self, layers: Sequence[Stored], function: Callable[[work.Job], T], take: Callable[[Stored, T], None]) -> None:
-        jobs = {job(layer): layer for layer in layers}
-        self._work(
-            list(jobs), function, lambda job, result: take(jobs[job], result), lambda job, error: self._failed(jobs[job], error)
-        )
-
-    def _work(
-        self, jobs: Sequence[work.J], function: Callable[[work.J], T], take: Callable[[work.J, T], None],
-        failed: Callable[[work.J, OcitoolError], None],
-    ) -> None:  # fmt: skip
-        """The function of each job, by whoever can reach the layer: what has no name only this process can."""
-        own = [job for job in jobs if not job.reachable]
-        work.fold(own, function, None, 1, self._task, take, failed)
-        others = [job for job in jobs if job.reachable]
-        with work.executor(self._question.cluster, others, self._task) as (executor, workers):
-            work.fold(others, function, executor, workers, self._task, take, failed)
+    def _work(self, duties: Sequence[work.Duty[T]], layers: Sequence[Stored], take: Callable[[Stored, T], None]) -> None:
+        work.perform(
+            duties, self._question.cluster, self._task, lambda number, result: take(layers[number], result),
+            lambda number, error: self._failed(layers[number], error),
+        )  # fmt: skip
 
     def _failed(self, layer: Stored, error: OcitoolError) -> None:
         self._bad.add(layer)

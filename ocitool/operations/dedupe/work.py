@@ -7,7 +7,7 @@ taken as they come, and no more of them are under way than `_AHEAD` a worker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from logging import CRITICAL, getLogger
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
 T = TypeVar("T")
-J = TypeVar("J", "Job", "Files")
 
 _AHEAD = 3
 """Jobs a worker that are under way: their results wait in memory."""
@@ -83,27 +82,12 @@ def as_zstd(job: Job, level: int) -> int:
         return size + len(stream.flush())
 
 
-class Files(NamedTuple):
-    """Files of a layer."""
-
-    layer: Job
-    files: tuple[Entry, ...]
-
-    @property
-    def size(self) -> int:
-        return self.layer.size
-
-    @property
-    def reachable(self) -> bool:
-        return self.layer.reachable
-
-
-def compressed(job: Files) -> int:
+def compressed(job: Job, files: tuple[Entry, ...]) -> int:
     """What files of a layer take in it, compressed as builders do: level 6 of gzip, 3 of zstd. Raises what decoding raises."""
     with Task(jobs=1) as task:
-        blob = opened(job.layer, task)
+        blob = opened(job, task)
         kind, size = codec.of(blob), 0
-        for pieces in each_content(blob, sorted(job.files, key=lambda entry: entry.offset)):
+        for pieces in each_content(blob, sorted(files, key=lambda entry: entry.offset)):
             size += _HEADER.get(kind, 512) + _squeezed(pieces, kind)
         return size
 
@@ -146,52 +130,72 @@ def opened(job: Job, task: Task) -> Blob:
     return RemoteBlob(job.digest, job.size, client, path, elsewhere)
 
 
-def fold(
-    jobs: Sequence[J], function: Callable[[J], T], executor: Executor | None, workers: int, task: Task,
-    take: Callable[[J, T], None], failed: Callable[[J, OcitoolError], None],
+Duty = tuple[Job, Callable[[Job], T]]
+"""A layer, and what is to be done to it: a function that can be pickled, of a module or with some arguments given."""
+
+
+def perform(
+    duties: Sequence[Duty[T]], cluster: str | None, task: Task, take: Callable[[int, T], None],
+    failed: Callable[[int, OcitoolError], None],
 ) -> None:  # fmt: skip
-    """Has every job done, the largest first, and takes each result as it comes; without an executor, here. A job that fails
-    stops no other one. Raises `TransportError` where the workers themselves are gone."""
+    """Has all of it done, by whoever can reach the layers: those without a place only this process can. What is taken, and what
+    failed, comes with its number."""
+    here = {number: duty for number, duty in enumerate(duties) if not duty[0].reachable}
+    others = {number: duty for number, duty in enumerate(duties) if number not in here}
+    fold(here, None, 1, task, take, failed)
+    with executor(cluster, [job for job, _ in others.values()], task) as (who, workers):
+        fold(others, who, workers, task, take, failed)
+
+
+def fold(
+    duties: Mapping[int, Duty[T]], executor: Executor | None, workers: int, task: Task, take: Callable[[int, T], None],
+    failed: Callable[[int, OcitoolError], None],
+) -> None:  # fmt: skip
+    """The largest layers first, each result taken as it comes; without an executor, all is done here. A layer that fails stops
+    no other one. Raises `TransportError` where the workers themselves are gone."""
     from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
     from concurrent.futures import CancelledError as Forgotten
 
-    waiting = sorted(jobs, key=lambda job: -job.size)
-    whole = sum(job.size for job in jobs)
+    waiting = sorted(duties, key=lambda number: -duties[number][0].size)
+    waiting.reverse()
+    whole = sum(job.size for job, _ in duties.values())
     done = size = 0
-    if jobs:
-        task.counted("layers", 0, len(jobs), 0, whole)
+    if duties:
+        task.counted("layers", 0, len(duties), 0, whole)
 
-    def finished(job: J, result: Callable[[], T]) -> None:
+    def finished(number: int, result: Callable[[], T]) -> None:
         nonlocal done, size
         try:
-            take(job, result())
+            take(number, result())
         except CancelledError:
             raise
         except OcitoolError as error:
-            failed(job, error)
+            failed(number, error)
         except Forgotten:
             raise TransportError("who did the work is gone", hint="the same command goes on there") from None
         except Exception as error:
             if not type(error).__module__.startswith("distributed"):
                 raise
-            failed(job, TransportError(f"the cluster gave it up: {error}"))  # after it tried again, as it is set up to
+            failed(number, TransportError(f"the cluster gave it up: {error}"))  # after it tried again, as it is set up to
         done += 1
-        size += job.size
-        task.counted("layers", done, len(jobs), size, whole)
+        size += duties[number][0].size
+        task.counted("layers", done, len(duties), size, whole)
 
     if executor is None:
-        for job in waiting:
+        while waiting:
             task.check()
-            finished(job, partial(function, job))
+            number = waiting.pop()
+            job, function = duties[number]
+            finished(number, partial(function, job))
         return
-    under_way: dict[Future[T], J] = {}
-    waiting.reverse()
+    under_way: dict[Future[T], int] = {}
     try:
         while waiting or under_way:
             while waiting and len(under_way) < _AHEAD * workers:
-                job = waiting.pop()
+                number = waiting.pop()
+                job, function = duties[number]
                 with undisturbed():
-                    under_way[executor.submit(function, job)] = job
+                    under_way[executor.submit(function, job)] = number
             ready, _ = wait(under_way, return_when=FIRST_COMPLETED)
             for future in ready:
                 finished(under_way.pop(future), future.result)
@@ -200,7 +204,7 @@ def fold(
 
 
 @contextmanager
-def executor(cluster: str | None, jobs: Sequence[Job] | Sequence[Files], task: Task) -> Iterator[tuple[Executor | None, int]]:
+def executor(cluster: str | None, jobs: Sequence[Job], task: Task) -> Iterator[tuple[Executor | None, int]]:
     """Who does these jobs, and how many at a time: the cluster at an address, else processes of this machine, else (None) it is
     so little that whoever asks does it himself."""
     if cluster is not None:
