@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import pickle
+import re
 import resource
 import subprocess
 import sys
@@ -212,6 +213,20 @@ def test_layers_of_other_contents_are_not_compared_in_pairs() -> None:
         index.add(Entry(*made), bytes([number + 1]) * 32)
         contents.add(Stored(str(number), None, 1), index)
     assert [1, 1, 1] == [len(alike) for alike in contents.alike.values()]
+
+
+def test_of_many_layers_some_are_compressed_to_learn_what_zstd_saves(
+    ocitool: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers.Layers, "SAMPLES", 100_000)
+    texts = [b"".join(b"%d %d " % (n, k * n) for k in range(9000)) for n in range(12)]
+    store = write_layout(tmp_path / "s", [named(f"n{n}", layer_tar([(f"f{n}", text)])) for n, text in enumerate(texts)])
+    (told,) = [one for one in advice(ocitool, store, "--zstd", "9") if one["kind"] == "zstd"]
+    monkeypatch.undo()
+    (known,) = [one for one in advice(ocitool, store, "--zstd", "9") if one["kind"] == "zstd"]
+    assert (True, False) == (told["estimated"], known["estimated"])
+    assert re.search(r"estimated from [2-9] of 12, which are", told["text"])
+    assert known["saves"] == pytest.approx(told["saves"], rel=0.1)
 
 
 # Sources

@@ -60,11 +60,12 @@ def _shared(page: Page, result: Deduped) -> None:
             human(layer.size * (len(layer.users) - 1)), human(layer.size), f"{len(layer.users):,}",
             cell(known.short if (known := layer.digest or layer.diff_id) else "-"),
             cell(instruction(layer.created_by)) if layer.created_by is not None else "unknown",
+            " ".join(cell(short(one)) for one in result.collection.references(layer.users[:3])),
         )]
         for layer in result.shared[: result.top]
     )  # fmt: skip
-    head = ["", "**Layers that are shared most**", "", "| saved | size | images | layer | instruction |",
-            "| ---: | ---: | ---: | --- | --- |"]  # fmt: skip
+    head = ["", "**Layers that are shared most**", "", "| saved | size | images | layer | instruction | in |",
+            "| ---: | ---: | ---: | --- | --- | --- |"]  # fmt: skip
     page.section(head, rows, len(result.shared), "shared layers", cap=10_000, hint=_HINT)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ocitool.operations.dedupe import Deduped
 from ocitool.operations.dedupe.collection import Shares
@@ -85,15 +85,21 @@ def _shared(result: Deduped, paint: Paint) -> Iterator[str]:
         return
     yield ""
     yield paint.bold("layers that are shared most")
-    rows = [["saved", "size", "images", "layer", "instruction"]]
+    rows = [["saved", "size", "images", "layer", "instruction", ""]]
     for layer in result.shared[: result.top]:
         known = layer.digest or layer.diff_id
         rows.append([
             human(layer.size * (len(layer.users) - 1)), human(layer.size), f"{len(layer.users):,}",
-            known.short if known else "-", instruction(layer.created_by),
+            known.short if known else "-", instruction(layer.created_by, 60), _few(result, layer.users),
         ])  # fmt: skip
     yield from columns(rows, right=(0, 1, 2))
     yield from _rest(len(result.shared), result.top)
+
+
+def _few(result: Deduped, numbers: Sequence[int]) -> str:
+    """The first of some images."""
+    named = ", ".join(map(shown, result.collection.references(numbers[:3])))
+    return f"{named}, …" if len(numbers) > 3 else named
 
 
 def _bases(result: Deduped, paint: Paint) -> Iterator[str]:
@@ -106,11 +112,9 @@ def _bases(result: Deduped, paint: Paint) -> Iterator[str]:
     for number, base in enumerate(result.bases[: result.top]):
         depth[number] = depth[base.parent] + 1 if base.parent is not None else 0
         name = shown(base.name) if base.name is not None else f"{base.layers[-1].key.partition(':')[2][:12]}"
-        few = ", ".join(shown(one) for one in result.collection.references(base.users[:3]))
-        more = ", …" if len(base.users) > 3 else ""
         rows.append([
             "  " * depth[number] + name, count_of(len(base.layers), "layer"), human(base.size),
-            f"{len(base.users):,}", few + more,
+            f"{len(base.users):,}", _few(result, base.users),
         ])  # fmt: skip
     yield from columns([["base", "", "size", "images", ""], *rows], right=(2, 3))
     yield from _rest(len(result.bases), result.top)
