@@ -7,7 +7,7 @@ taken as they come, and no more of them are under way than `_AHEAD` a worker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from logging import CRITICAL, getLogger
@@ -17,6 +17,7 @@ from ocitool.blob import Blob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, OcitoolError, TransportError, UsageError
 from ocitool.layers import codec
+from ocitool.layers.compress import Compression, compress
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import each_content, scan
@@ -73,41 +74,28 @@ def index(job: Job) -> Indexed:
 def as_zstd(job: Job, level: int) -> int:
     """Bytes that a layer would take as zstd at this level: it is compressed, and thrown away. Parts of a layer would tell less
     than they cost: what zstd gains differs twofold within one. Raises what decoding raises."""
-    import zstandard
-
     with Task(jobs=1) as task:
         blob = opened(job, task)
-        stream = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=False).compressobj()
-        size = sum(len(stream.compress(piece)) for piece in codec.decode(blob.chunks(), codec.of(blob)))
-        return size + len(stream.flush())
+        return _size(codec.decode(blob.chunks(), codec.of(blob)), Compression("zstd", level), task)
 
 
 def compressed(job: Job, files: tuple[Entry, ...]) -> int:
     """What files of a layer take in it, compressed as builders do: level 6 of gzip, 3 of zstd. Raises what decoding raises."""
     with Task(jobs=1) as task:
         blob = opened(job, task)
-        kind, size = codec.of(blob), 0
-        for pieces in each_content(blob, sorted(files, key=lambda entry: entry.offset)):
-            size += _HEADER.get(kind, 512) + _squeezed(pieces, kind)
-        return size
+        compression = _AS_BUILT[codec.of(blob)]
+        contents = each_content(blob, sorted(files, key=lambda entry: entry.offset))
+        return sum(_HEADER[compression.codec] + _size(pieces, compression, task) for pieces in contents)
 
 
-_HEADER = {"gzip": 60, "zstd": 40}
+_AS_BUILT = {"none": Compression("none", 0), "gzip": Compression("gzip", 6), "zstd": Compression("zstd", 3)}
+
+_HEADER = {"none": 512, "gzip": 60, "zstd": 40}
 """About what an entry's header takes besides."""
 
 
-def _squeezed(pieces: Iterator[bytes], kind: str) -> int:
-    if kind == "none":
-        return sum(map(len, pieces))
-    if kind == "zstd":
-        import zstandard
-
-        stream: Any = zstandard.ZstdCompressor(level=3).compressobj()
-    else:
-        import zlib
-
-        stream = zlib.compressobj(6)
-    return sum(len(stream.compress(piece)) for piece in pieces) + len(stream.flush())
+def _size(chunks: Iterable[bytes], compression: Compression, task: Task) -> int:
+    return sum(map(len, compress(chunks, compression, task)))
 
 
 def opened(job: Job, task: Task) -> Blob:
