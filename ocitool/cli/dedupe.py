@@ -8,7 +8,6 @@ import typer
 
 from ocitool.cli import options as o
 from ocitool.cli.access import Access, registries
-from ocitool.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -69,8 +68,7 @@ def dedupe(
     really free; then what more could be saved, each with the command that does it. Bytes count as in one layout that holds
     all of the images. Reads no layer unless --files, --zstd, --export or --verify asks. A source that cannot be read is named,
     and the exit code is 1."""
-    if refs.count("-") > 1:
-        raise UsageError("standard input can be read once")
+    o.once(*refs)
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         from ocitool.operations.dedupe import Choice, Question
         from ocitool.operations.dedupe import dedupe as operation

@@ -97,30 +97,7 @@ class Store:
         whole.write_document(self.directory, "oci-layout", layout.LAYOUT_FILE)
 
     def files(self) -> Files:
-        """Raises `TransportError` where a directory cannot be read."""
-        blobs: list[StoredFile] = []
-        strangers: list[str] = []
-        top = os.path.join(self.directory, "blobs")
-        for algorithm, path, status in _children(top):
-            if algorithm not in _KNOWN or not stat.S_ISDIR(status.st_mode):
-                strangers.append(path)
-                continue
-            for name, below, inner in _children(path):
-                try:
-                    digest = Digest.parse(f"{algorithm}:{name}")
-                except FormatError:
-                    strangers.append(below)
-                    continue
-                if not stat.S_ISREG(inner.st_mode):
-                    strangers.append(below)
-                    continue
-                blobs.append(
-                    StoredFile(
-                        digest, below, inner.st_size, (inner.st_dev, inner.st_ino), inner.st_nlink, inner.st_mode,
-                        (inner.st_uid, inner.st_gid),
-                    )
-                )  # fmt: skip
-        return Files(tuple(blobs), tuple(strangers))
+        return blob_files(self.directory)
 
     def remove(self, files: tuple[StoredFile, ...], task: Task) -> None:
         """Frees these blobs. Only for who holds the lock alone."""
@@ -134,6 +111,33 @@ class Store:
                 raise DestinationError(f"cannot be removed: {error.strerror}", file.path) from None
         for directory in {os.path.dirname(file.path) for file in files}:
             whole.sync_directory(directory)
+
+
+def blob_files(directory: str) -> Files:
+    """The files of a layout's blobs as they are now. Raises `TransportError` where a directory cannot be read."""
+    blobs: list[StoredFile] = []
+    strangers: list[str] = []
+    top = os.path.join(directory, "blobs")
+    for algorithm, path, status in _children(top):
+        if algorithm not in _KNOWN or not stat.S_ISDIR(status.st_mode):
+            strangers.append(path)
+            continue
+        for name, below, inner in _children(path):
+            try:
+                digest = Digest.parse(f"{algorithm}:{name}")
+            except FormatError:
+                strangers.append(below)
+                continue
+            if not stat.S_ISREG(inner.st_mode):
+                strangers.append(below)
+                continue
+            blobs.append(
+                StoredFile(
+                    digest, below, inner.st_size, (inner.st_dev, inner.st_ino), inner.st_nlink, inner.st_mode,
+                    (inner.st_uid, inner.st_gid),
+                )
+            )  # fmt: skip
+    return Files(tuple(blobs), tuple(strangers))
 
 
 def _children(directory: str) -> Iterator[tuple[str, str, os.stat_result]]:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from ocitool.errors import UsageError
 from ocitool.operations.dedupe.advice import Advice, Equal, advise, equal_uncompressed
 from ocitool.operations.dedupe.bases import Base, bases
-from ocitool.operations.dedupe.collection import Collection, Shares, Stored
+from ocitool.operations.dedupe.collection import Collection, Member, Shares, Stored
 from ocitool.operations.dedupe.contents import Totals
 from ocitool.operations.dedupe.finding import Choice
 from ocitool.operations.dedupe.gathering import gather
@@ -63,14 +63,24 @@ class Deduped:
     verified: bool
     notices: tuple[Notice, ...]
 
+    @property
+    def saved(self) -> int:
+        """Bytes that sharing saves."""
+        return self.referenced - self.unique
+
+    def largest(self) -> list[tuple[Member, Shares]]:
+        """The images with their bytes, the largest first."""
+        return sorted(zip(self.collection.members, self.shares, strict=True), key=lambda one: -one[1].size)
+
 
 def dedupe(words: Sequence[str], question: Question, reading: Reading) -> Deduped:
     """From documents alone, unless the question is about files. A source that cannot be read is a problem in the result; where
     nothing else was named, or with `strict`, its error is raised."""
     words = _once(words, reading)
-    if question.cluster is not None and not question.is_deep(reading):
+    deep = question.is_deep(reading)
+    if question.cluster is not None and not deep:
         raise UsageError("--cluster is for the work on layers", hint="--files, --zstd or --export ask for it")
-    want: Want = "layers" if question.is_deep(reading) else "documents"
+    want: Want = "layers" if deep else "documents"
     collection, problems = gather(words, question.choice, reading, want, question.strict)
     if not collection.members and len(problems) == 1:
         raise problems[0].error
@@ -78,7 +88,7 @@ def dedupe(words: Sequence[str], question: Question, reading: Reading) -> Dedupe
     equal = equal_uncompressed(collection)
     advice = list(advise(collection, found, equal))
     totals = None
-    if question.is_deep(reading):
+    if deep:
         layers = Layers(collection, question, reading, problems)
         if question.wants_files(reading):
             contents = layers.contents()
@@ -90,7 +100,7 @@ def dedupe(words: Sequence[str], question: Question, reading: Reading) -> Dedupe
     references, referenced = collection.referenced()
     shared = sorted(
         (layer for layer in collection.layers() if len(layer.users) > 1),
-        key=lambda layer: (-layer.size * (len(layer.users) - 1), layer.key),
+        key=lambda layer: (-layer.saved, layer.key),
     )
     return Deduped(
         tuple(words), collection, tuple(collection.shares(member) for member in collection.members), references,

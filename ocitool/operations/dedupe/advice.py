@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import itertools
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Literal, NamedTuple
 
 from ocitool import reference
 from ocitool.digest import Digest
+from ocitool.errors import OcitoolError
 from ocitool.operations.dedupe.bases import Base
 from ocitool.operations.dedupe.collection import Collection, Member, Named, Stack, Stored
 from ocitool.operations.dedupe.commands import (
-    collected,
     destination,
     line,
     names,
@@ -30,6 +30,7 @@ from ocitool.operations.dedupe.commands import (
     single,
     word,
 )
+from ocitool.transports.store import StoredFile, blob_files
 
 AdviceKind = Literal["rebase", "rebuild", "recompress", "squash", "repeated", "zstd", "contained", "link", "store"]
 
@@ -67,9 +68,11 @@ def freed(blobs: Iterable[Stored], going: set[int]) -> int:
     return sum(blob.size for blob in blobs if not blob.held and going.issuperset(blob.users))
 
 
-def against(collection: Collection, dropped: Iterable[tuple[Stored, Stored]]) -> Iterator[tuple[list[Member], Member, int]]:
-    """Layers of which another one may take the place (dropped, kept), as (images to rebuild, an image to rebuild them against,
-    bytes): those of the same images together."""
+def rebuilt(
+    collection: Collection, kind: AdviceKind, dropped: Iterable[tuple[Stored, Stored]], why: str
+) -> Iterator[Advice]:
+    """Layers of which another one may take the place (dropped, kept), those of the same images together: to rebuild these
+    against an image that has the other ones. `why`: a sentence about these images, with a place for `{keeper}`."""
     groups: dict[tuple[tuple[int, ...], int], int] = {}
     for gone, kept in dropped:
         mine = set(gone.users)
@@ -78,8 +81,12 @@ def against(collection: Collection, dropped: Iterable[tuple[Stored, Stored]]) ->
         if keeper is not None and not gone.held and all(rewritable(collection.members[number]) for number in gone.users):
             place = tuple(gone.users), keeper
             groups[place] = groups.get(place, 0) + gone.size
-    for (users, keeper), size in groups.items():
-        yield [collection.members[number] for number in users], collection.members[keeper], size
+    for (users, number), size in groups.items():
+        members, keeping = [collection.members[one] for one in users], collection.members[number].reference
+        references = tuple(one.reference for one in members)
+        commands = rewritten("rebuild", members, f"--against {word(keeping)}")
+        text = f"{names(references)}: {why.format(keeper=keeping)}"
+        yield Advice(kind, size, references, text, line(commands, members))
 
 
 # The kinds
@@ -118,12 +125,8 @@ def _recompressed(collection: Collection, equal: Sequence[Equal]) -> Iterator[Ad
         for one in together:
             kept = next(blob for blob in one.blobs if tuple(blob.users) == least)
             pairs += ((blob, kept) for blob in one.blobs if blob is not kept)
-    for members, keeper, size in against(collection, pairs):
-        references = tuple(one.reference for one in members)
-        option = f"--against {word(keeper.reference)}"
-        commands = [command for one in members for command in rewritten("rebuild", one, option)]
-        text = f"{names(references)}: layers that {keeper.reference} stores in another compression; its blobs serve for both"
-        yield Advice("recompress", size, references, text, line([*commands, *collected(members)]))
+    why = "layers that {keeper} stores in another compression; its blobs serve for both"
+    yield from rebuilt(collection, "recompress", pairs, why)
 
 
 def _rebased(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice]:
@@ -156,7 +159,7 @@ def _rebased(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice]:
 def _rebase(old: Member, new: Member, base: Base, moving: Sequence[Member]) -> Advice:
     references = tuple(one.reference for one in moving)
     option = f"--old-base {word(old.reference)} --new-base {word(new.reference)}"
-    commands = [command for one in moving for command in rewritten("rebase", one, option)]
+    commands = rewritten("rebase", moving, option)
     removal = removed(old)
     going = {one.number for one in (old, *moving)}
     stays = new.blobs
@@ -164,7 +167,7 @@ def _rebase(old: Member, new: Member, base: Base, moving: Sequence[Member]) -> A
     text = f"{names(references)}: on {old.reference}, an older build of {new.reference}, "
     text += "which then can go" if removal is not None else "to be deleted at the registry then"
     commands += removal or ()
-    return Advice("rebase", freed(gone, going), references, text, line([*commands, *collected([old, *moving])]))
+    return Advice("rebase", freed(gone, going), references, text, line(commands, [old, *moving]))
 
 
 def _families(member: Member, stack: Stack) -> Iterator[object]:
@@ -228,66 +231,32 @@ def _contained(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice
             commands = [command for one in members for command in removed(one) or ()]
             references = tuple(one.reference for one in members)
             text = f"{names(references)}: every layer is in {holder.reference} as well; where nobody runs it, it can go"
-            yield Advice("contained", saves, references, text, line([*commands, *collected(members)]))
-
-
-class _File(NamedTuple):
-    size: int
-    links: int
-    key: tuple[int, int]
-    like: tuple[int, int, int, int]
+            yield Advice("contained", saves, references, text, line(commands, members))
 
 
 def _linked(collection: Collection) -> Iterator[Advice]:
     """Blobs of several layouts on one file system: what `layout link` makes one file of."""
     paths = list(dict.fromkeys(site.path for site in collection.sites if site.transport == "oci" and site.path is not None))
-    if len(paths) < 2:
-        return
-    listed = {path: _listed(path) for path in paths}
-    several = Counter(name for found in listed.values() for name in found)
+    groups: dict[object, list[tuple[str, StoredFile]]] = {}
+    for path in paths if len(paths) > 1 else ():
+        with suppress(OcitoolError):  # what of it is needed was read, or named as a problem
+            for file in blob_files(path).blobs:
+                groups.setdefault((file.digest, file.key[0], file.mode, file.owner), []).append((path, file))
     saves = 0
     used: dict[str, None] = {}
-    files: dict[str, dict[tuple[int, int, int, int], list[tuple[str, _File]]]] = {}
-    for path, found in listed.items():
-        for name, place in found.items():
-            if several[name] > 1 and (file := _stat(place)) is not None:
-                files.setdefault(name, {}).setdefault(file.like, []).append((path, file))
-    for group in (group for alike in files.values() for group in alike.values()):
+    for (where, first), *others in groups.values():
         left: dict[tuple[int, int], int] = {}
-        (_, first), *others = group
         for path, file in others:
             if file.key == first.key:
                 continue
             left[file.key] = left.get(file.key, file.links) - 1
             if not left[file.key]:
                 saves += file.size
-                used[path] = used[group[0][0]] = None
+                used[path] = used[where] = None
     if saves:
         named = [path for path in paths if path in used]
         text = f"{names(named)}: equal blobs that `layout link` joins to one file each"
-        yield Advice("link", saves, (), text, line(["ocitool layout link " + " ".join(map(word, named))]))
-
-
-def _listed(path: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for algorithm in ("sha256", "sha512"):
-        top = os.path.join(path, "blobs", algorithm)
-        try:
-            found.update({f"{algorithm}:{name}": os.path.join(top, name) for name in os.listdir(top)})
-        except OSError:
-            continue  # what of it is needed was read, or named as a problem
-    return found
-
-
-def _stat(path: str) -> _File | None:
-    try:
-        status = os.stat(path, follow_symlinks=False)
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    like = status.st_dev, status.st_mode, status.st_uid, status.st_gid
-    return _File(status.st_size, status.st_nlink, (status.st_dev, status.st_ino), like)
+        yield Advice("link", saves, (), text, "ocitool layout link " + " ".join(map(word, named)))
 
 
 def _convertible(collection: Collection, layers: Iterable[Stored]) -> set[int]:
@@ -365,4 +334,4 @@ def as_zstd(collection: Collection, layers: Sequence[Stored], sizes: Mapping[Sto
         text += f"estimated from {len(sizes):,} of {len(layers):,}, which are {known:,} bytes"
     text += ". Engines and registries older than 2021 refuse zstd"
     references = tuple(one.reference for one in images)
-    yield Advice("zstd", saves, references, text, line([*commands, *collected(images)]), len(sizes) < len(layers))
+    yield Advice("zstd", saves, references, text, line(commands, images), len(sizes) < len(layers))

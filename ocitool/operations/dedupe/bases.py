@@ -27,6 +27,16 @@ class Base:
     chain_id: str | None
     size: int
 
+    @property
+    def saved(self) -> int:
+        """Bytes that are not stored because several images stand on it."""
+        return self.size * (len(self.users) - 1)
+
+    @property
+    def short(self) -> str:
+        """What a person knows one by that has no name: its top layer."""
+        return self.layers[-1].key.partition(":")[2][:12]
+
 
 @dataclass(slots=True)
 class _Node:

@@ -62,6 +62,17 @@ class Stored:
         self.users: list[int] = []
         self.held: list[int] = []
 
+    @property
+    def saved(self) -> int:
+        """Bytes that are not stored because several images have it."""
+        return self.size * (len(self.users) - 1)
+
+    @property
+    def short(self) -> str:
+        """Of a layer, what a person knows it by."""
+        known = self.digest or self.diff_id
+        return known.short if known is not None else "-"
+
 
 class Stack(NamedTuple):
     """An image for one platform. `diff_ids` as it states them; `instructions`: what made each layer; `base`: name and digest of
@@ -139,6 +150,11 @@ class Shares(NamedTuple):
     own: int
     shared: int
     marginal: int
+
+    @property
+    def size(self) -> int:
+        """Of the whole image."""
+        return self.own + self.shared
 
 
 class Collection:
@@ -238,12 +254,13 @@ class Collection:
     def shares(self, member: Member) -> Shares:
         """What `layout gc` frees is less than an image's own bytes where an artifact speaks of it and keeps it so; and of that
         artifact nothing is freed as long as what it speaks of stays for another reason."""
-        own = sum(blob.size for blob in member.blobs if len(blob.users) == 1)
-        shared = sum(blob.size for blob in member.blobs if len(blob.users) > 1)
+        blobs = member.blobs
+        own = sum(blob.size for blob in blobs if len(blob.users) == 1)
+        shared = sum(blob.size for blob in blobs if len(blob.users) > 1)
         if any(subject.users or len(subject.held) > 1 for subject in member.held[:1]):
             return Shares(own, shared, 0)
         frees = 0
-        for blob in (*member.blobs, *member.held):
+        for blob in (*blobs, *member.held):
             if len(blob.users) + len(blob.held) <= 2 and {*blob.users, *blob.held} == {member.number}:
                 frees += blob.size
         return Shares(own, shared, frees)

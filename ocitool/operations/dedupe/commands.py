@@ -35,12 +35,12 @@ def word(text: str) -> str:
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
-def rewritten(command: str, member: Member, options: str = "") -> list[str]:
-    """The command for every place of a rewritable image, from there to there."""
+def rewritten(command: str, members: Iterable[Member], options: str) -> list[str]:
+    """The command for every place of rewritable images, from there to there."""
     return [
-        f"ocitool {command} {word(named.reference)} {destination(named)}{' ' + options if options else ''}"
-        for named in member.places.values()
-    ]
+        f"ocitool {command} {word(named.reference)} {destination(named)} {options}"
+        for member in members for named in member.places.values()
+    ]  # fmt: skip
 
 
 def destination(named: Named) -> str:
@@ -83,15 +83,11 @@ def removed(member: Member) -> list[str] | None:
     return commands
 
 
-def collected(members: Iterable[Member]) -> list[str]:
-    """The commands that free what these images no longer need."""
+def line(commands: Iterable[str], members: Iterable[Member]) -> str:
+    """One line of commands, and of those that free what these images then no longer need."""
     sites = (named.site for one in members for named in one.places.values())
     paths = dict.fromkeys(site.path for site in sites if site.transport == "oci" and site.path is not None)
-    return [f"ocitool layout gc {word(path)}" for path in paths]
-
-
-def line(commands: Iterable[str]) -> str:
-    return " && ".join(commands)
+    return " && ".join([*commands, *(f"ocitool layout gc {word(path)}" for path in paths)])
 
 
 def names(references: Sequence[str]) -> str:

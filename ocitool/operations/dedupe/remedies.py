@@ -14,9 +14,9 @@ from ocitool.images.tree import Directory, Tree, node_at
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import KiB, MiB
-from ocitool.operations.dedupe.advice import Advice, against
+from ocitool.operations.dedupe.advice import Advice, rebuilt
 from ocitool.operations.dedupe.collection import Collection, Member, Stack, Stored
-from ocitool.operations.dedupe.commands import collected, line, names, repacked, rewritable, rewritten, word
+from ocitool.operations.dedupe.commands import line, repacked, rewritable, rewritten, word
 from ocitool.operations.dedupe.contents import Contents
 from ocitool.operations.waste import waste
 
@@ -72,11 +72,7 @@ def _rebuilt(collection: Collection, contents: Contents, recall: Recall) -> Iter
                 kept.append(layer)
             elif other.diff_id != layer.diff_id:
                 pairs.append((layer, other))
-    for members, keeper, size in against(collection, pairs):
-        references = tuple(one.reference for one in members)
-        commands = [command for one in members for command in rewritten("rebuild", one, f"--against {word(keeper.reference)}")]
-        text = f"{names(references)}: layers that differ from those of {keeper.reference} in times alone"
-        yield Advice("rebuild", size, references, text, line([*commands, *collected(members)]))
+    yield from rebuilt(collection, "rebuild", pairs, "layers that differ from those of {keeper} in times alone")
 
 
 def _equal(one: Stored, other: Stored, recall: Recall) -> bool:
@@ -150,7 +146,7 @@ def _copied(suspect: _Suspect, least: int) -> Iterator[_Guess]:
     text = f"{member.reference}: {size:,} bytes that layer {which} copies without changing them"
     if all(own[lowest:]):
         options = f"--from {lowest}" + _compression(stack.layers[lowest:])
-        command = line([*rewritten("squash", member, options), *collected([member])])
+        command = line(rewritten("squash", [member], options), [member])
     else:
         text += "; a squash would cost what its lower layers share: fix the instruction (COPY --chmod, --chown)"
         command = f"ocitool inspect --files {word(member.reference)}"
@@ -197,7 +193,7 @@ def _repeated(suspect: _Suspect, least: int) -> Iterator[_Guess]:
         for one in files
     ]  # fmt: skip
     options = _compression([stack.layers[number] for number in by_layer])
-    command = line([*repacked(member, links, options), *collected([member])])
+    command = line(repacked(member, links, options), [member])
     places = [(stack.layers[number], entries) for number, entries in by_layer.items()]
     yield _Guess(places, least, lambda saves: Advice("repeated", saves, (member.reference,), text, command, True))
 

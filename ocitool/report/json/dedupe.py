@@ -52,11 +52,11 @@ def _parts(result: Deduped) -> Iterator[tuple[str, Any]]:
     )  # fmt: skip
     yield "layers", {"references": result.references, "unique": result.layers}
     yield "bytes", {
-        "referenced": result.referenced, "unique": result.unique, "saved": result.referenced - result.unique,
+        "referenced": result.referenced, "unique": result.unique, "saved": result.saved,
     }  # fmt: skip
     yield "sharedLayers", (
         {
-            **_layer(layer), "size": layer.size, "saved": layer.size * (len(layer.users) - 1),
+            **_layer(layer), "size": layer.size, "saved": layer.saved,
             "createdBy": clean(layer.created_by), "images": clean(collection.references(layer.users)),
         }
         for layer in result.shared
@@ -64,7 +64,7 @@ def _parts(result: Deduped) -> Iterator[tuple[str, Any]]:
     yield "bases", (
         {
             "name": clean(base.name), "chainId": base.chain_id, "layers": len(base.layers), "size": base.size,
-            "saved": base.size * (len(base.users) - 1), "on": base.parent, "images": clean(collection.references(base.users)),
+            "saved": base.saved, "on": base.parent, "images": clean(collection.references(base.users)),
         }
         for base in result.bases
     )  # fmt: skip

@@ -14,7 +14,7 @@ _HINT = " (`ocitool dedupe --format json` has all)"
 def dedupe(result: Deduped) -> str:
     page = Page(LIMIT)
     page.say("<!-- ocitool dedupe -->", f"### {plural(len(result.collection.members), 'image')}")
-    saved = result.referenced - result.unique
+    saved = result.saved
     percent = f" ({100 * saved / result.referenced:.0f} %)" if result.referenced else ""
     page.say(
         "", f"{plural(result.references, 'layer')}, {result.layers:,} distinct · {human(result.referenced)} referenced · "
@@ -45,20 +45,16 @@ def _advice(page: Page, result: Deduped) -> None:
 
 
 def _images(page: Page, result: Deduped) -> None:
-    members = sorted(result.collection.members, key=lambda one: -sum(result.shares[one.number][:2]))
-    rows = (
-        [table_row(cell(short(one.reference)), *(human(size) for size in result.shares[one.number]))]
-        for one in members[: result.top]
-    )
+    images = result.largest()
+    rows = ([table_row(cell(short(one.reference)), *map(human, share))] for one, share in images[: result.top])
     head = ["", "**Images**", "", "| image | own | shared | deleting frees |", "| --- | ---: | ---: | ---: |"]
-    page.section(head, rows, len(members), "images", cap=10_000, hint=_HINT)
+    page.section(head, rows, len(images), "images", cap=10_000, hint=_HINT)
 
 
 def _shared(page: Page, result: Deduped) -> None:
     rows = (
         [table_row(
-            human(layer.size * (len(layer.users) - 1)), human(layer.size), f"{len(layer.users):,}",
-            cell(known.short if (known := layer.digest or layer.diff_id) else "-"),
+            human(layer.saved), human(layer.size), f"{len(layer.users):,}", cell(layer.short),
             cell(instruction(layer.created_by)) if layer.created_by is not None else "unknown",
             " ".join(cell(short(one)) for one in result.collection.references(layer.users[:3])),
         )]
@@ -72,7 +68,7 @@ def _shared(page: Page, result: Deduped) -> None:
 def _bases(page: Page, result: Deduped) -> None:
     rows = (
         [table_row(
-            cell(short(base.name)) if base.name is not None else cell(base.layers[-1].key.partition(":")[2][:12]),
+            cell(short(base.name) if base.name is not None else base.short),
             f"{len(base.layers):,}", human(base.size), f"{len(base.users):,}",
         )]
         for base in result.bases[: result.top]

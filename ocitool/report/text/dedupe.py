@@ -40,7 +40,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _sums(result: Deduped, paint: Paint) -> Iterator[str]:
-    saved = result.referenced - result.unique
+    saved = result.saved
     images = count_of(len(result.collection.members), "image")
     yield paint.bold(f"{images}, {count_of(result.references, 'layer')}, {result.layers:,} distinct")
     yield from columns(
@@ -59,24 +59,22 @@ def _rest(count: int, shown_: int) -> Iterator[str]:
 
 
 def _images(result: Deduped, paint: Paint) -> Iterator[str]:
-    members = sorted(result.collection.members, key=lambda one: -sum(result.shares[one.number][:2]))
-    if not members or not result.top:
+    images = result.largest()
+    if not images or not result.top:
         return
     yield ""
     yield paint.bold("images: █ bytes of their own, ░ shared with others; what deleting one frees")
-    largest = max(sum(share[:2]) for share in result.shares)
     rows = [["", "own", "shared", "frees", ""]]
-    for one in members[: result.top]:
-        share = result.shares[one.number]
-        rows.append([_own_bar(share, largest), *map(human, share), shown(one.reference)])
+    for one, share in images[: result.top]:
+        rows.append([_own_bar(share, images[0][1].size), *map(human, share), shown(one.reference)])
     yield from columns(rows, right=(1, 2, 3))
-    yield from _rest(len(members), result.top)
+    yield from _rest(len(images), result.top)
 
 
 def _own_bar(share: Shares, largest: int) -> str:
     """What is an image's own, then what it shares."""
     own = round(_WIDTH * share.own / largest) if largest else 0
-    both = round(_WIDTH * (share.own + share.shared) / largest) if largest else 0
+    both = round(_WIDTH * share.size / largest) if largest else 0
     return "█" * own + "░" * (both - own) + "·" * (_WIDTH - both)
 
 
@@ -87,10 +85,9 @@ def _shared(result: Deduped, paint: Paint) -> Iterator[str]:
     yield paint.bold("layers that are shared most")
     rows = [["saved", "size", "images", "layer", "instruction", ""]]
     for layer in result.shared[: result.top]:
-        known = layer.digest or layer.diff_id
         rows.append([
-            human(layer.size * (len(layer.users) - 1)), human(layer.size), f"{len(layer.users):,}",
-            known.short if known else "-", instruction(layer.created_by, 60), _few(result, layer.users),
+            human(layer.saved), human(layer.size), f"{len(layer.users):,}", layer.short, instruction(layer.created_by, 60),
+            _few(result, layer.users),
         ])  # fmt: skip
     yield from columns(rows, right=(0, 1, 2))
     yield from _rest(len(result.shared), result.top)
@@ -111,7 +108,7 @@ def _bases(result: Deduped, paint: Paint) -> Iterator[str]:
     rows = []
     for number, base in enumerate(result.bases[: result.top]):
         depth[number] = depth[base.parent] + 1 if base.parent is not None else 0
-        name = shown(base.name) if base.name is not None else f"{base.layers[-1].key.partition(':')[2][:12]}"
+        name = shown(base.name) if base.name is not None else base.short
         rows.append([
             "  " * depth[number] + name, count_of(len(base.layers), "layer"), human(base.size),
             f"{len(base.users):,}", _few(result, base.users),
@@ -152,8 +149,7 @@ def _files(result: Deduped, paint: Paint) -> Iterator[str]:
     for one in totals.top:
         yield f"  {human(one.saves)}: {human(one.size)}, {one.times:,} times"
         for spot in one.spots[:3]:
-            known = spot.layer.digest or spot.layer.diff_id
-            yield f"    {known.short if known else '-'}  {shown_path(spot.path)}"
+            yield f"    {spot.layer.short}  {shown_path(spot.path)}"
 
 
 def _advice(result: Deduped, paint: Paint) -> Iterator[str]:
