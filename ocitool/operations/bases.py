@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 
+from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.images.image import Image, Layer
+from ocitool.images.indexing import Indexer
 from ocitool.operations import pieces
 from ocitool.task import Task
 
@@ -35,9 +38,42 @@ def _stated_otherwise(mine: Layer, other: Layer) -> bool:
 
 
 def key(layer: Layer) -> str | None:
-    """What a layer is known by: its stated diff_id, else its digest, else the file it is in."""
+    """What a layer is known by: its diff_id, else its digest. None for a layer of which neither is stated: see `identified`."""
     known = layer.diff_id or layer.digest
-    return str(known) if known else (layer.blob.identity if layer.blob else None)
+    return str(known) if known else None
+
+
+def identified(images: Sequence[Image], indexer: Indexer) -> list[Image]:
+    """The images with a diff_id for each layer whose bytes are here, so that `key` is the same for equal layers of any two of
+    them. It is the stated one, of this image or of another one that has the same blob; it is computed from the bytes where a
+    configuration states none, or other ones than there are layers, unless an equal stored digest says the same already."""
+    stated = {layer.digest: layer.diff_id for image in images for layer in image.layers if layer.diff_id is not None}
+    holders: dict[Digest, set[int]] = {}
+    for number, image in enumerate(images):
+        for layer in image.layers:
+            if layer.digest is not None and layer.diff_id is None:
+                holders.setdefault(layer.digest, set()).add(number)
+    owed = [
+        (image, layer)
+        for image in images
+        for layer in image.layers
+        if layer.diff_id is None and layer.blob is not None and image.is_image
+        and (layer.digest is None or (layer.digest not in stated and len(holders[layer.digest]) < len(images)))
+    ]  # fmt: skip
+    computed = dict(zip(map(_place, owed), (index.diff_id for index in indexer.computed(owed)), strict=True))
+
+    def known(image: Image, layer: Layer) -> Layer:
+        found = stated.get(layer.digest) if layer.digest is not None else None
+        return layer._replace(diff_id=layer.diff_id or found or computed.get(_place((image, layer))))
+
+    if not owed and not any(layer.diff_id is None and layer.digest in stated for image in images for layer in image.layers):
+        return list(images)
+    return [image._replace(layers=tuple(known(image, layer) for layer in image.layers)) for image in images]
+
+
+def _place(one: tuple[Image, Layer]) -> tuple[int, int]:
+    image, layer = one
+    return id(image), layer.number
 
 
 _INPUT_HASH = re.compile(r"\b(file|dir|multi):[0-9a-f]{64}\b")

@@ -20,7 +20,7 @@ from ocitool.images.tree import Directory, Tree
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.operations import revising
-from ocitool.operations.bases import base_layers, common_base
+from ocitool.operations.bases import base_layers, common_base, identified
 from ocitool.operations.dates import made_at, stamped
 from ocitool.operations.listing import layer_of
 from ocitool.operations.reading import Reading
@@ -155,7 +155,8 @@ class _Squasher:
         """The images whose layers were shared until now: those that `--with` names, and the one that annotations name."""
         found: list[dict[str, Any]] = []
         for reference in self._writer.writing.supplies:
-            shared = max((common_base(image, base) for base in images_of(self._reading.open(reference, "layers"))), default=0)
+            bases = images_of(self._reading.open(reference, "layers"))
+            shared = max((common_base(*identified((image, base), self._indexer)) for base in bases), default=0)
             if shared > kept:
                 size = sum(layer.size for layer in image.layers[kept:shared])
                 found.append({"image": reference, "layers": shared - kept, "size": size})

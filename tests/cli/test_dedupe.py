@@ -213,7 +213,7 @@ def _of_version_1(files: dict[str, bytes], config: bytes) -> Made:
     while image_id:
         data.append(files[f"{image_id}/layer.tar"])
         image_id = json.loads(files[f"{image_id}/json"]).get("parent")
-    keys = [f"{top} {number}" for number in range(len(data))]
+    keys = [sha256(one) for one in data]  # nothing states them: their bytes say what they are
     blobs = [(sha256(config), len(config)), *((key, len(one)) for key, one in zip(keys, data, strict=True))]
     return Made(top, blobs, keys, dict(zip(keys, data, strict=True)))
 

@@ -1,5 +1,6 @@
 """From references to a collection: sources are found, opened one after the other (at registries several at a time), and what
-they hold is reduced to facts. No layer is read. What cannot be read is a problem of its own and stops nothing else.
+they hold is reduced to facts. No layer is read, but for one that only its bytes identify. What cannot be read is a problem of
+its own and stops nothing else.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from ocitool.blob import Blob, BytesBlob, FileBlob
 from ocitool.errors import FormatError, NotAnImageError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import select
 from ocitool.images.closure import Closure, closure
-from ocitool.images.image import Image, Layer, from_manifest
+from ocitool.images.image import Image, Layer, from_manifest, from_record
 from ocitool.images.indexing import readable
 from ocitool.images.select import Group, Target
+from ocitool.operations.bases import identified
 from ocitool.operations.dedupe import finding
 from ocitool.operations.dedupe.collection import Collection, Kind, Member, Named, Place, Site, Stack, Stored
 from ocitool.operations.dedupe.finding import Choice
@@ -168,6 +170,8 @@ class _Gathering:
     def _local(self, name: str) -> bool:
         """Whether an image is in it."""
         opened = self._reading.open(name, self._want)
+        if self._want == "documents" and name != "-" and _unread(opened.source):
+            opened = self._reading.open(name, "layers")
         self._order += 1
         if name == "-":
             return self._source(name, opened, Site(opened.source.transport, None, None), self._order)
@@ -232,7 +236,7 @@ class _Gathering:
 
     def _images(self, source: Source, found: Target, label: str) -> Iterator[Image]:
         if found.image is not None:
-            yield found.image
+            yield self._identified(found.image, label)
             return
         absent = 0
         for entry in found.entries:
@@ -245,6 +249,15 @@ class _Gathering:
         if absent:
             text = f"{label}: not here, and not counted, are {absent:,} of its {len(found.entries):,} manifests"
             self._reading.task.notice("missing", text)
+
+    def _identified(self, image: Image, label: str) -> Image:
+        """The image with diff_ids for the layers that it states neither these nor digests of, computed from their bytes. Of
+        standard input these are kept only if contents are asked for."""
+        unknown = [layer for layer in image.layers if layer.diff_id is None and layer.digest is None]
+        if unknown and (self._want == "layers" or all(isinstance(layer.blob, FileBlob) for layer in unknown)):
+            with self.tolerant(label):
+                return identified((image,), self._reading.indexer())[0]
+        return image
 
     def _member(self, place: Named, group: Group, found: Target, images: Sequence[Image], parts: _Parts) -> Member:
         collection = self._collection
@@ -315,6 +328,12 @@ class _Gathering:
             place = Place(os.path.abspath(blob.path), blob.offset, blob.identity)
         stored.place = place
         stored.blob = blob if place is None and self._want == "layers" else None
+
+
+def _unread(source: Source) -> bool:
+    """Whether the bytes of a layer that only they can identify were not kept when the source was opened."""
+    images = (from_record(source, one) for one in source.records if not all(isinstance(b, FileBlob) for b in one.layers))
+    return any(layer.diff_id is None and layer.digest is None for image in images for layer in image.layers)
 
 
 def _stack(image: Image, layers: tuple[Stored, ...], collection: Collection) -> Stack:

@@ -13,7 +13,7 @@ from ocitool.images.compare import FIELDS
 from ocitool.images.image import Image
 from ocitool.images.indexing import Indexer
 from ocitool.images.select import Target
-from ocitool.operations.bases import key
+from ocitool.operations.bases import identified, key
 from ocitool.operations.diff import config as config_diff
 from ocitool.operations.diff import rules
 from ocitool.operations.diff.files import Compared, compare_images
@@ -114,6 +114,7 @@ def _platforms(
 
 def _images(before: str, after: str, old: Image, new: Image, question: Question, reading: Reading) -> Diff:
     indexer = reading.indexer()
+    old, new = identified((old, new), indexer)
     _warn_of_claims(old, new, indexer)
     whole = any(rule.percent for rule in question.rules)
     keep = matcher(question.paths)
