@@ -55,8 +55,11 @@ Examples:
 \b
 Kept: whatever any descriptor names on the way down from index.json, and what
 has a kept manifest as its subject. Files whose names are no digests are left
-alone. If a manifest or index is damaged or cannot be read, nothing is freed
-(exit 4, 5 or 8).
+alone. If an entry of index.json is not here (exit 3), or a manifest or index
+is damaged or cannot be read (exit 4, 5 or 8), nothing is freed, since what it
+needs cannot be known: copy the image into the layout again, or drop its entry
+with `layout rm`. A manifest that an index lists may be absent (an index of
+which one platform was fetched): it is named, and keeps nothing.
 """
 
 
@@ -121,8 +124,8 @@ Mended:
 
 \b
 Reported, never touched:
-  blobs that are empty or not as long as stated; with --verify also those that
-    are not what their digest says
+  blobs that are not here, empty or not as long as stated; with --verify also
+    those that are not what their digest says
   one name for two images; attestations of images that are gone; files in
     blobs/ that are no blobs
 

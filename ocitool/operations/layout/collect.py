@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ocitool.operations.layout.reach import reached
+from ocitool.operations.layout.reach import Reached, reached
+from ocitool.spec.manifest import platform_of
 from ocitool.task import Notice, Task
 from ocitool.transports.store import Store, StoredFile
+
+_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +30,34 @@ class Collected:
 def collect(directory: str, task: Task, *, dry_run: bool = False) -> Collected:
     """Waits until no other ocitool writes to the layout, and keeps all others out meanwhile.
 
-    Where a document cannot be read or is damaged nothing is freed: see `reach.reached` for what is raised.
+    If an entry of `index.json` is not here, or a document is damaged or cannot be read, nothing is freed: see
+    `reach.reached` for what is raised.
     """
     with Store(directory, task, alone=True, look=dry_run) as store:
         source = store.source()
         files = store.files()
         needed = reached(source, files.blobs, task)
-        freed = tuple(file for file in files.blobs if file.digest not in needed)
+        freed = tuple(file for file in files.blobs if file.digest not in needed.digests)
         if not dry_run:
             store.remove(freed, task)
         for path in files.strangers:
             task.notice("unknown", f"{path} is no blob; it is left alone")
-        kept = [file for file in files.blobs if file.digest in needed]
+        if needed.absent:
+            task.notice("absent", _absent(needed))
+        kept = [file for file in files.blobs if file.digest in needed.digests]
         return Collected(
             directory, dry_run, freed, sum(file.size for file in freed if file.links == 1),
             sum(file.size for file in freed if file.links > 1), len(kept), sum(file.size for file in kept),
             store.swept, tuple(task.notices),
         )  # fmt: skip
+
+
+def _absent(needed: Reached) -> str:
+    """Says which manifests that an index lists are not here."""
+    names = []
+    for fields in needed.absent[:_NAMED]:
+        platform = platform_of(fields["platform"]) if isinstance(fields.get("platform"), dict) else None
+        names.append(f"{platform} {fields['digest']}" if platform else fields["digest"])
+    more = f" and {len(needed.absent) - _NAMED} more" if len(needed.absent) > _NAMED else ""
+    what = "a manifest that an index lists is" if len(needed.absent) == 1 else "manifests that an index lists are"
+    return f"{what} not here: {', '.join(names)}{more}; blobs that nothing else names are not kept for them"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ocitool.digest import Digest
-from ocitool.errors import UsageError
+from ocitool.errors import OcitoolError, UsageError
+from ocitool.operations.layout.reach import absent_entries
 from ocitool.task import Notice, Task
 from ocitool.transports import store as stores
 from ocitool.transports.store import Store, StoredFile
@@ -55,6 +56,7 @@ def link(directories: Sequence[str], task: Task, *, dry_run: bool = False) -> Li
         for store in held:
             for file in store.files().blobs:
                 groups.setdefault((file.digest, file.size), []).append((store, file))
+            _say_absent(store, task)
         several = [group for group in groups.values() if len(group) > 1]
         parts = task.map(lambda group: _group(group, task, dry_run), several)
         return Linked(
@@ -63,6 +65,17 @@ def link(directories: Sequence[str], task: Task, *, dry_run: bool = False) -> Li
             tuple(one for part in parts for one in part.refused), tuple(path for part in parts for path in part.damaged),
             sum(store.swept for store in held), tuple(task.notices),
         )  # fmt: skip
+
+
+def _say_absent(store: Store, task: Task) -> None:
+    """What `index.json` says does not matter to the blobs, so that it cannot be read is no error here."""
+    try:
+        absent = absent_entries(store.source())
+    except OcitoolError as error:
+        task.notice("unreadable", f"which images it holds cannot be told: {error}")
+        return
+    for digest in absent:
+        task.notice("missing", f"{store.directory}: {digest}, an entry of index.json, is not here")
 
 
 class _Part(NamedTuple):

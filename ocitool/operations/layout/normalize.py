@@ -1,9 +1,9 @@
 """`layout normalize`: puts what writers of many kinds left in a layout into one shape, and says what it cannot mend.
 
 Mended: the file `oci-layout` and the list `manifests` where they are missing; entries of `index.json` that say nothing which
-another does not say; temporaries of dead processes. Reported, and never touched: blobs that are not what they are said to
-be, one name for two images, attestations of images that are gone, files that are no blobs. A layout in which there is
-nothing to mend keeps its bytes; documents in `blobs/` always do.
+another does not say; temporaries of dead processes. Reported, and never touched: blobs that are not here or not what
+they are said to be, one name for two images, attestations of images that are gone, files that are no blobs. A layout in which
+there is nothing to mend keeps its bytes; documents in `blobs/` always do.
 """
 
 from __future__ import annotations
@@ -169,14 +169,26 @@ def _descriptors(source: Layout, problems: list[Finding]) -> Iterator[Descriptor
     """Every descriptor that the index leads to."""
     assert source.index is not None
     try:
-        for entry, _ in select.everything(source, source.index):
+        for entry, depth in select.everything(source, source.index):
             yield entry.descriptor
             if isinstance(entry.problem, TransportError):
                 raise entry.problem
             if entry.problem is not None:
                 problems.append(Finding("document", "error", f"manifest {entry.descriptor.digest}", entry.problem.what))
+            elif entry.document is None:
+                problems.append(_missing(entry.descriptor, entry.descriptor, partial=depth > 0))
             elif isinstance(entry.document, Manifest):
-                yield entry.document.config
-                yield from entry.document.layers
+                for one in (entry.document.config, *entry.document.layers):
+                    yield one
+                    if not one.urls and "data" not in one.fields and source.blob(one) is None:
+                        problems.append(_missing(entry.descriptor, one))
     except LimitError as error:
         problems.append(Finding("limit", "error", "index.json", error.what))
+
+
+def _missing(manifest: Descriptor, one: Descriptor, *, partial: bool = False) -> Finding:
+    """`partial`: a manifest that an index lists, which is ordinary where one platform was fetched."""
+    message = f"the blob {one.digest} is not here"
+    if partial:
+        return Finding("missing-platform", "warning", f"manifest {manifest.digest}", message)
+    return Finding("missing-blob", "error", f"manifest {manifest.digest}", message)

@@ -1,8 +1,10 @@
 """What a layout's index leads to: every blob that must stay.
 
 Kept is what any descriptor names, wherever it stands: an index in an index, an artifact's `subject` and `blobs`, members of
-documents of unknown type. A referrer that no index lists stays with the image it speaks of. Of a document that is damaged or
-cannot be parsed nobody can say what it names, so it is an error. The file of a layer is opened for its first bytes only.
+documents of unknown type. A referrer that no index lists stays with the image it speaks of. What a document names that is
+damaged, cannot be parsed or, being an entry of `index.json`, is not here cannot be known, so each of these is an error. A
+manifest further down that is not here is ordinary (an index of which one platform was fetched): it is reported, and protects
+nothing. The file of a layer is opened for its first bytes only.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ import base64
 import binascii
 import contextlib
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest, verified
-from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError
+from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse
 from ocitool.task import Task
@@ -29,22 +32,75 @@ _DIGEST = re.compile(rb"sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})(?![0-9a-f])")
 _SAVED = re.compile(rb"(?<![0-9a-f])(?:(sha256|sha512)[:/])?([0-9a-f]{128}|[0-9a-f]{64})(?![0-9a-f])")
 
 
-def reached(source: Layout, files: Iterable[StoredFile], task: Task) -> frozenset[Digest]:
-    """The digests of all that must stay, of blobs that are not here too.
+_FREED_NOTHING = "nothing was freed, since what it names cannot be known"
 
-    Raises `FormatError`, `IntegrityError`, `LimitError`, `TransportError` where a document cannot be believed.
+
+class Reached(NamedTuple):
+    """`digests`: all that must stay, also of blobs that are not here. `absent`: descriptors of manifests and indexes that an
+    index in `blobs/` lists and that are not here."""
+
+    digests: frozenset[Digest]
+    absent: tuple[Mapping[str, Any], ...]
+
+
+def reached(source: Layout, files: Iterable[StoredFile], task: Task) -> Reached:
+    """What the layout's `index.json`, and a `manifest.json` beside it, lead to.
+
+    Raises `NotFoundError` for an entry of `index.json` that is not here, and `FormatError`, `IntegrityError`, `LimitError`,
+    `TransportError` for a document that cannot be believed.
     """
     assert source.index is not None
     marked = _Marked(source, task)
+    saved = _saved(source)
+    for digest, fields in _entries(source.index.fields, source.where, optional=saved is not None):
+        marked.root(digest, fields)
     marked.document(source.index.fields)
-    saved = source.document("manifest.json")
-    if saved is not None:  # an unpacked `docker save` archive: its index may be empty
-        for algorithm, encoded in _SAVED.findall(saved):
-            name = algorithm.decode() or ("sha512" if len(encoded) == 128 else "sha256")
-            marked.add(Digest(name, encoded.decode()), {})
+    for algorithm, encoded in _SAVED.findall(saved or b""):
+        name = algorithm.decode() or ("sha512" if len(encoded) == 128 else "sha256")
+        marked.add(Digest(name, encoded.decode()), {})
     marked.run()
     _referrers(marked, files)
-    return frozenset(marked.seen)
+    return Reached(frozenset(marked.seen), tuple(marked.absent.values()))
+
+
+def absent_entries(source: Layout) -> tuple[Digest, ...]:
+    """The entries of `index.json` whose blob is not here, each once. None of them is read."""
+    assert source.index is not None
+    entries = _entries(source.index.fields, source.where, optional=True)
+    return tuple(dict.fromkeys(digest for digest, fields in entries if _blob(source, digest, fields) is None))
+
+
+def _saved(source: Layout) -> bytes | None:
+    """The `manifest.json` of an unpacked `docker save` archive, whose index may be empty."""
+    raw = source.document("manifest.json")
+    if raw is not None:
+        try:
+            parse(raw, f"{source.where}/manifest.json")
+        except OcitoolError as error:
+            error.hint = error.hint or _FREED_NOTHING
+            raise
+    return raw
+
+
+def _entries(fields: Mapping[str, Any], where: str, *, optional: bool) -> Iterator[tuple[Digest, Mapping[str, Any]]]:
+    """The entries of `index.json`. Raises `FormatError` if one has no digest, or if there is no list and it is not optional."""
+    entries = fields.get("manifests")
+    if entries is None and optional:
+        return
+    if not isinstance(entries, list):
+        raise FormatError(
+            "index.json has no list of manifests", where,
+            hint=f"nothing was freed; if the layout is meant to be empty: ocitool layout normalize {shlex.quote(where)}",
+        )  # fmt: skip
+    for number, entry in enumerate(entries):
+        try:
+            yield Digest.parse(entry.get("digest") if isinstance(entry, dict) else None), entry
+        except FormatError as error:
+            raise FormatError(f"manifests[{number}].digest: {error.what}", f"{where}/index.json", hint=_FREED_NOTHING) from None
+
+
+def _blob(source: Layout, digest: Digest, fields: Mapping[str, Any]) -> Blob | None:
+    return stored(source.where, digest) or _embedded(fields, digest)
 
 
 def _referrers(marked: _Marked, files: Iterable[StoredFile]) -> None:
@@ -75,30 +131,49 @@ class _Marked:
     def __init__(self, source: Layout, task: Task) -> None:
         self.seen: dict[Digest, bool] = {}
         """Whether it was read as a manifest or index must be."""
+        self.absent: dict[Digest, Mapping[str, Any]] = {}
         self._source = source
         self._task = task
-        self._waiting: list[tuple[Digest, Mapping[str, Any]]] = []
+        self._waiting: list[_Named] = []
+
+    def root(self, digest: Digest, fields: Mapping[str, Any]) -> None:
+        """An entry of `index.json`: of any type, it must be here and be what its digest says."""
+        blob = _blob(self._source, digest, fields)
+        where = f"{self._source.where}: blob {digest}"
+        if blob is None:
+            raise NotFoundError(
+                "an entry of index.json is not here, so what it needs cannot be known", where,
+                hint="nothing was freed; copy the image into the layout again, or drop the entry: "
+                f"ocitool layout rm {shlex.quote(self._source.where)} @{digest}",
+            )  # fmt: skip
+        if not _strict(fields) and digest.checkable and blob.size <= limits.DOCUMENT_SIZE:
+            try:
+                for _ in verified(blob.chunks(), digest, blob.size):
+                    self._task.check()
+            except OcitoolError as error:
+                error.hint = error.hint or _FREED_NOTHING
+                raise error.at(where) from None
 
     def document(self, value: Any) -> None:
         self._waiting += _named(value)
 
     def add(self, digest: Digest, fields: Mapping[str, Any]) -> None:
-        self._waiting.append((digest, fields))
+        self._waiting.append(_Named(digest, fields, ""))
 
     def run(self) -> None:
         while self._waiting:
             self._task.check()
-            digest, fields = self._waiting.pop()
-            media_type = fields.get("mediaType")
-            strict = isinstance(media_type, str) and media_type in _STRICT
+            digest, fields, member = self._waiting.pop()
+            strict = _strict(fields)
             if self.seen.get(digest, False) or (digest in self.seen and not strict):
                 continue
-            self.seen[digest] = strict
-            blob = stored(self._source.where, digest)
-            if blob is None:
-                blob = _embedded(fields, digest)
+            blob = _blob(self._source, digest, fields)
+            # A subject that is elsewhere leaves its referrer to be read again, if an index lists it too.
+            self.seen[digest] = strict and (blob is not None or member == "manifests")
             if blob is not None:
                 self._look(blob, digest, strict)
+            elif strict and member == "manifests":
+                self.absent[digest] = fields
 
     def _look(self, blob: Blob, digest: Digest, strict: bool) -> None:
         where = f"{self._source.where}: blob {digest}"
@@ -111,23 +186,37 @@ class _Marked:
             except (FormatError, LimitError):
                 if strict:
                     raise
-                self._waiting += [(Digest.parse(text.decode()), {}) for text in _DIGEST.findall(raw)]
+                self._waiting += [_Named(Digest.parse(text.decode()), {}, "") for text in _DIGEST.findall(raw)]
         except OcitoolError as error:
-            error.hint = error.hint or "nothing was freed, since nobody can say what it names"
+            error.hint = error.hint or _FREED_NOTHING
             raise error.at(where) from None
 
 
-def _named(value: Any) -> Iterator[tuple[Digest, Mapping[str, Any]]]:
-    """Every object with a digest in a document, at any depth."""
+class _Named(NamedTuple):
+    """`member`: the member of the document in which it is named."""
+
+    digest: Digest
+    fields: Mapping[str, Any]
+    member: str
+
+
+def _strict(fields: Mapping[str, Any]) -> bool:
+    media_type = fields.get("mediaType")
+    return isinstance(media_type, str) and media_type in _STRICT
+
+
+def _named(value: Any, member: str = "") -> Iterator[_Named]:
+    """Every object with a digest in a document, at any depth. Docker's schema 1 calls it `blobSum`."""
     if isinstance(value, dict):
-        if isinstance(value.get("digest"), str):
-            with contextlib.suppress(FormatError):
-                yield Digest.parse(value["digest"]), value
-        for item in value.values():
-            yield from _named(item)
+        for key in ("digest", "blobSum"):
+            if isinstance(value.get(key), str):
+                with contextlib.suppress(FormatError):
+                    yield _Named(Digest.parse(value[key]), value, member)
+        for key, item in value.items():
+            yield from _named(item, key)
     elif isinstance(value, list):
         for item in value:
-            yield from _named(item)
+            yield from _named(item, member)
 
 
 def _json_like(blob: Blob, *, strict: bool = False) -> bytes | None:

@@ -32,7 +32,7 @@ class Entry(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Removed:
     """`referrers`: entries that stay although they speak of what is gone. `freeable`: bytes that `layout gc` will now free
-    beyond what it would have freed before; None where a damaged document lets nobody say."""
+    beyond what it would have freed before; None if gc would refuse, because a document is damaged or an entry is not here."""
 
     directory: str
     dry_run: bool
@@ -118,8 +118,12 @@ def _left(source: Layout, after: Layout, dropped: Iterable[Descriptor]) -> Itera
 
 def _freeable(before: Layout, after: Layout, files: Sequence[StoredFile], task: Task) -> int | None:
     try:
-        freed = reached(before, files, task) - reached(after, files, task)
+        needed = reached(after, files, task).digests
     except OcitoolError as error:
         task.notice("unknown", f"how much gc would free cannot be told: {error}")
         return None
+    try:
+        freed = reached(before, files, task).digests - needed
+    except OcitoolError:  # before, gc would have freed nothing
+        freed = frozenset(file.digest for file in files) - needed
     return sum(file.size for file in files if file.digest in freed)
