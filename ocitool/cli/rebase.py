@@ -61,9 +61,11 @@ def rebase(
     *,
     access: Access,
 ) -> None:
-    """Write SRC to DEST with the new base's layers in place of the old one's. Its own layers keep their very bytes. History and
-    settings follow: what SRC has from the old base (variables, labels, command ...) becomes the new one's, what it says itself
-    stays. Files that the new base and SRC's own layers both changed are listed; SRC's count. --compression is for SRC's own
+    """Write SRC to DEST with the new base's layers in place of the old one's. Its own layers keep their very bytes, but for
+    layers that list a directory with the old base's mode, owner or extended attributes, which the new base has changed: they
+    are made again with the new base's, and named. History and settings follow: what SRC has from the old base (variables,
+    labels, command ...) becomes the new one's, what it says itself stays. Files and attributes of directories that the new base
+    and SRC's own layers both changed are listed; SRC's count. --compression is for SRC's own
     layers: those of the base stay its very blobs, where it has such (the layers of a docker save archive are no blobs yet)."""
     o.one_or_all(platform, all_platforms)
     o.once(src, old_base, new_base, *(supply or ()))

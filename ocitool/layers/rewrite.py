@@ -58,7 +58,7 @@ def rewrite(
     yielded may be believed before the iterator ended. Raises `IntegrityError`, whatever the decoder raises, and
     `UnsupportedError` for entries that a global pax header of this layer would change.
     """
-    explicit = bool(edit.add or edit.replace) and _has_globals(blob, index)
+    explicit = bool(edit.add or edit.replace) and has_globals(blob, index)
 
     def members(entries: Iterable[Entry]) -> Iterator[bytes]:
         for entry in entries:
@@ -242,8 +242,9 @@ def _everything(entry: Entry) -> dict[bytes, bytes]:
     }  # fmt: skip
 
 
-def _has_globals(blob: Blob, index: LayerIndex) -> bool:
-    """Whether new entries must say everything themselves, because a global pax header of the layer would say it for them."""
+def has_globals(blob: Blob, index: LayerIndex) -> bool:
+    """Whether new entries must say everything themselves, because a global pax header of the layer would say it for them.
+    `UnsupportedError` where they cannot. The layer is read only if its index notes such headers."""
     if not index.notes_dropped and all(note.rule != "tar-global-pax" for note in index.notes):
         return False
     tar = ChunkInput(codec.decode(blob.chunks(), codec.of(blob)))

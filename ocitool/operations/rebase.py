@@ -1,25 +1,32 @@
-"""`rebase`: an image's own layers on another base. No layer is made again; none is even unpacked but to look for conflicts."""
+"""`rebase`: an image's own layers on another base.
+
+A layer is made again only if it repeats attributes of the old base's directories that the new base has otherwise (see
+`images/inherited`); all others keep their bytes, and are unpacked only to look for conflicts.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ocitool import reference as references
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, NotFoundError, OcitoolError, UsageError
+from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import rebasing, select
 from ocitool.images.changeset import same_entry
 from ocitool.images.dirscan import shown, some
-from ocitool.images.draft import Documents, Draft
+from ocitool.images.draft import Documents, Draft, Piece
 from ocitool.images.image import Image
+from ocitool.images.inherited import Below, attributes, differing, inherited
 from ocitool.images.tree import Directory, Node, Tree, both, node_at, ref_of
+from ocitool.layers.rewrite import LayerEdit, edited, has_globals, rewrite
 from ocitool.operations import revising
 from ocitool.operations.bases import base_layers
 from ocitool.operations.dates import stamped
 from ocitool.operations.reading import Reading
-from ocitool.operations.stacks import stacks
+from ocitool.operations.stacks import Stack, stacks
 from ocitool.operations.writing import Writer, Writing, Written
 from ocitool.reference import Selector
 from ocitool.spec import mediatypes
@@ -89,21 +96,22 @@ class _Rebaser:
             if (other.os, other.architecture) != (mine.os, mine.architecture):
                 raise UsageError(f"a base for {other}, and the image is for {mine}", base.name)
         count = base_layers(image, old.image, self._task)
-        conflicts = self._conflicts(image, count, new)
+        meeting = _Meeting(stacks([image, new.image], self._indexer), count)
+        conflicts = self._conflicts(image, meeting)
         held = {piece.digest: piece._replace(origin="reused") for piece in draft.pieces}
         taken = [
             held[layer.digest] if layer.digest in held else self._writer.lent(image, layer, new.image, layer)
             for layer in new.image.layers
         ]
         history = _history(image, old.image, new.image, count)
-        own = self._writer.converted(image, draft.pieces[count:])
+        own = self._own(image, draft.pieces[count:], meeting)
         draft = drafts.layered(draft, (*taken, *own), history)
         section, clashes = rebasing.settings(old.image.config.settings, new.image.config.settings, image.config.settings)
         config = dict(draft.config)
         if section or "config" in config:
             config["config"] = section
         draft = _annotated(stamped(drafts.configured(draft, config)), annotations, new, self._bases)
-        self._tell(image, old, new, count, conflicts, clashes)
+        self._tell(image, old, new, meeting, conflicts, clashes)
         return drafts.finish(draft)
 
     # The bases
@@ -154,24 +162,41 @@ class _Rebaser:
             self._opened[name] = self._reading.open(name, "layers")
         return self._opened[name]
 
-    # Conflicts
+    # The image's own layers
 
-    def _conflicts(self, image: Image, count: int, new: _Base) -> list[Conflict]:
-        mine, other = stacks([image, new.image], self._indexer)
-        made = Tree([*other.indexes, *mine.indexes[count:]])
-        shift = len(other.indexes) - count
+    def _own(self, image: Image, pieces: Sequence[Piece], meeting: _Meeting) -> Iterator[Piece]:
+        """The image's own layers as they are written."""
+        for piece, number in zip(pieces, range(meeting.count, len(image.layers)), strict=True):
+            edit = meeting.edits.get(number)
+            if edit is None:
+                yield from self._writer.converted(image, [piece])
+                continue
+            layer = meeting.mine.layers[number]
+            assert layer.blob is not None
+            tar = rewrite(layer.blob, meeting.mine.indexes[number], edit, lambda _: (), self._task, diff_id=layer.diff_id)
+            yield self._writer.layer(tar, self._writer.codec(layer), image, "rewritten")
+
+    def _conflicts(self, image: Image, meeting: _Meeting) -> list[Conflict]:
+        mine, made, shift = meeting.mine, meeting.made, meeting.shift
         before = {(mine.tree.layer(ref), mine.tree.row(ref)) for _, ref in mine.tree.broken}
         for path, ref in made.broken:
             number = made.layer(ref) - shift
-            if number >= count and (number, made.row(ref)) not in before:
+            if number >= meeting.count and (number, made.row(ref)) not in before:
                 where = f"{image.where}: layer {number}: {shown(path)}"
                 raise FormatError("a hard link to what the new base does not have", where)
-        return list(_conflicts(Tree(mine.indexes[:count]), other.tree, made, len(other.indexes), shift))
+        return list(_conflicts(meeting))
 
     def _tell(
-        self, image: Image, old: _Base, new: _Base, count: int, conflicts: Sequence[Conflict], clashes: Sequence[str]
+        self, image: Image, old: _Base, new: _Base, meeting: _Meeting, conflicts: Sequence[Conflict], clashes: Sequence[str]
     ) -> None:
         self.conflicts += len(conflicts) + len(clashes)
+        followed = [(entry.path, number) for number, edit in meeting.edits.items() for entry in edit.replace.values()]
+        if followed:
+            numbers = sorted(meeting.edits)
+            which = f"layer {numbers[0]} is" if len(numbers) == 1 else f"layers {', '.join(map(str, numbers))} are"
+            paths = some(list(dict.fromkeys(path for path, _ in followed)))
+            text = f"{which} made again, so that directories have the new base's attributes and not the old one's: {paths}"
+            self._task.notice("directories", f"{image.where}: {text}")
         if conflicts:
             what = "1 path" if len(conflicts) == 1 else f"{len(conflicts)} paths"
             paths = some([one.path for one in conflicts])
@@ -183,30 +208,79 @@ class _Rebaser:
             {
                 "reference": image.where,
                 "platform": str(image.platform),
-                "oldBase": {"image": old.name, "digest": _text(old.image.digest), "layers": count},
+                "oldBase": {"image": old.name, "digest": _text(old.image.digest), "layers": meeting.count},
                 "newBase": {"image": new.name, "digest": _text(new.image.digest), "layers": len(new.image.layers)},
                 "conflicts": [
                     {"path": one.path, "base": one.base, "app": one.app, "layer": one.layer} for one in conflicts
                 ],
                 "settings": list(clashes),
+                "directories": [{"path": path, "layer": number} for path, number in followed],
             }
         )
 
 
-def _conflicts(old: Tree, new: Tree, made: Tree, lowest: int, shift: int) -> Iterator[Conflict]:
-    """What the new base changed and does not show in the result, because the image's own layers say otherwise. Times, and the
-    attributes of directories, are no matter. The own layers of `made` begin at `lowest`."""
-    for path, was, base in both(old, new):
-        if _agree(old, was, new, base):
-            continue
+class _Meeting:
+    """An image on its old base, and the new base: `count` layers are the old base's. `edits`: what becomes of own layers, by
+    their number, so that directories follow the base. `made`: the result, in which the number of an own layer is `shift` more.
+    `differences`: where the bases differ, with what stands in the old and the new one."""
+
+    def __init__(self, stacked: Sequence[Stack], count: int) -> None:
+        mine, other = stacked
+        self.mine, self.other, self.count = mine, other, count
+        self.old, self.new = Tree(mine.indexes[:count]), other.tree
+        self.shift = len(other.indexes) - count
+        self.differences = [
+            (path, was, base) for path, was, base in both(self.old, self.new) if not _agree(self.old, was, self.new, base)
+        ]
+        self.edits = dict(self._edits())
+        own = [
+            edited(index, self.edits[number]) if number in self.edits else index
+            for number, index in enumerate(mine.indexes[count:], count)
+        ]
+        self.made = Tree([*other.indexes, *own])
+
+    def _edits(self) -> Iterator[tuple[int, LayerEdit]]:
+        """Layers that cannot be made again stay as they are; what the new base changed is then a conflict."""
+        changed = {
+            path: Below(self.old.entry(was.ref), self.new.entry(base.ref))
+            for path, was, base in self.differences
+            if isinstance(was, Directory) and isinstance(base, Directory)
+        }
+        own = self.mine.indexes[self.count :]
+        for number, edit in enumerate(inherited(self.mine.indexes[: self.count], own, changed), self.count):
+            blob = self.mine.layers[number].blob
+            if edit.replace and blob is not None:
+                with contextlib.suppress(UnsupportedError):
+                    has_globals(blob, self.mine.indexes[number])
+                    yield number, edit
+
+
+def _conflicts(meeting: _Meeting) -> Iterator[Conflict]:
+    """What the new base changed and does not show in the result, because the image's own layers say otherwise. Times are no
+    matter."""
+    made, new = meeting.made, meeting.new
+    lowest = len(meeting.other.indexes)
+    for path, was, base in meeting.differences:
         node = node_at(made, path)
         stays = base is None and isinstance(was, Directory) and isinstance(node, Directory)
         if stays or _agree(new, base, made, node):  # a directory that only the base gave up is still needed
             continue
-        layer = _author(made, path, node, lowest)
+        if isinstance(base, Directory) and isinstance(node, Directory):
+            if not _clash(meeting, was, base, node):
+                continue
+            layer = made.layer(node.ref)
+        else:
+            layer = _author(made, path, node, lowest)
         theirs = "removed" if base is None else "added" if was is None else "changed"
         ours = "removed" if node is None else "added" if was is None else "changed"
-        yield Conflict(path, theirs, ours, layer - shift)
+        yield Conflict(path, theirs, ours, layer - meeting.shift)
+
+
+def _clash(meeting: _Meeting, was: Node | None, base: Directory, node: Directory) -> bool:
+    """Whether an attribute of a directory that the new base changed is not as it has it."""
+    theirs, ours = attributes(meeting.new.entry(base.ref)), attributes(meeting.made.entry(node.ref))
+    old = attributes(meeting.old.entry(was.ref)) if isinstance(was, Directory) else {}
+    return not differing(old, theirs).isdisjoint(differing(theirs, ours))
 
 
 def _author(made: Tree, path: bytes, node: Node | None, lowest: int) -> int:
@@ -225,9 +299,9 @@ def _author(made: Tree, path: bytes, node: Node | None, lowest: int) -> int:
 def _agree(a: Tree, x: Node | None, b: Tree, y: Node | None) -> bool:
     if x is None or y is None:
         return x is y
-    if isinstance(x, Directory) or isinstance(y, Directory):
-        return isinstance(x, Directory) and isinstance(y, Directory)
-    return same_entry(a, x, b, y, ("mtime",))
+    if isinstance(x, Directory) != isinstance(y, Directory):
+        return False
+    return same_entry(a, ref_of(x), b, ref_of(y), ("mtime",))
 
 
 def _history(image: Image, old: Image, new: Image, count: int) -> list[dict[str, Any]] | None:

@@ -17,6 +17,7 @@ from support.merged import described, memory_image
 from support.stacks import Stack, layers
 
 from ocitool.errors import FormatError, UnsafeError
+from ocitool.images.inherited import attributes
 from ocitool.images.tree import Directory, Tree, node_at
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
@@ -85,12 +86,26 @@ def whole(*stacks: Stack) -> list[list[bytes]]:
     return [old, new, own]
 
 
+def directories(stack: list[bytes]) -> dict[bytes, Any]:
+    """The attributes of the directories of these layers' tree."""
+    tree = tree_of(stack)
+    found = {path: node for path, node in (*tree.walk(), (b"", tree.root)) if isinstance(node, Directory)}
+    return {path: attributes(tree.entry(node.ref)) for path, node in found.items()}
+
+
+def stands(a: list[bytes], b: list[bytes]) -> None:
+    """The example is none where the bases have a directory with other attributes: a layer that repeats them is made again."""
+    old, new = directories(a), directories(b)
+    assume(all(old[path] == new[path] for path in old.keys() & new.keys()))
+
+
 @many
 @given(layers, layers, layers, codecs, codecs, codecs)
 def test_the_layers_are_the_new_bases_and_the_own_ones_byte_for_byte(
     old: Stack, new: Stack, own: Stack, below: str, other: str, mine: str
 ) -> None:
     a, b, c = whole(old, new, own)
+    stands(a, b)
     made = rebased(a, b, c, below, other, mine)
     assert [*image(b, codec=other).layers, *image(c, codec=mine).layers] == made.layers
     assert json.loads(image([*b, *c]).config)["rootfs"] == made.config["rootfs"]
@@ -101,6 +116,7 @@ def test_the_layers_are_the_new_bases_and_the_own_ones_byte_for_byte(
 @given(layers, layers, layers)
 def test_the_tree_is_that_of_the_new_base_under_the_own_layers(old: Stack, new: Stack, own: Stack) -> None:
     a, b, c = whole(old, new, own)
+    stands(a, b)
     assert seen([*b, *c]) == seen(rebased(a, b, c).layers)
 
 
@@ -128,6 +144,20 @@ def test_a_hard_link_of_an_own_layer_that_leads_to_nothing_now_is_refused(old: S
         assert not lost
 
 
+@many
+@given(layers, layers, layers)
+def test_what_an_own_layer_says_of_a_directory_as_the_old_base_does_is_as_the_new_base_has_it(
+    old: Stack, new: Stack, own: Stack
+) -> None:
+    a, b, c = whole(old, new, own[:1])
+    before, theirs, said = directories(a), directories(b), scanned(c[0])
+    made = directories(rebased(a, b, c).layers)
+    for path, entry in {path: said.entry(row) for row, path in enumerate(said.paths)}.items():
+        repeats = entry.kind == Kind.DIRECTORY and attributes(entry) == before.get(path) and path in theirs
+        if repeats and not any(kind >= Kind.WHITEOUT for kind in said.kinds) and said.paths.count(path) == 1:
+            assert theirs[path] == made[path]
+
+
 # Conflicts, held against the three trees: what stands at a path before, in the new base, and in the image.
 
 
@@ -144,6 +174,12 @@ def at(tree: Tree, path: bytes) -> Any:
     link = entry.link if entry.kind == Kind.SYMLINK else b""
     mode = 0 if entry.kind == Kind.SYMLINK else entry.mode
     return entry._replace(path=b"", link=link, mode=mode, mtime=0, offset=0, stored=0, segments=None), content
+
+
+def full(tree: Tree, path: bytes) -> Any:
+    """As `at`, with the attributes of a directory."""
+    node = node_at(tree, path)
+    return attributes(tree.entry(node.ref)) if isinstance(node, Directory) else at(tree, path)
 
 
 def names(tree: Tree, path: bytes) -> list[bytes]:
@@ -184,7 +220,7 @@ def test_what_the_new_base_left_alone_or_no_own_layer_speaks_of_is_not_told(old:
     before, theirs = tree_of(a), tree_of(b)
     paths = {path for tree in (before, theirs) for path, _ in tree.walk()}
     changed = {
-        shown(path) for path in paths if (at(before, path), names(before, path)) != (at(theirs, path), names(theirs, path))
+        shown(path) for path in paths if (full(before, path), names(before, path)) != (full(theirs, path), names(theirs, path))
     }
     spoken = {shown(path) for path in said([scanned(tar) for tar in c])}
     for conflict in rebased(a, b, c).conflicts:

@@ -117,8 +117,15 @@ def _rebased(details: Mapping[str, Any]) -> Iterator[str]:
             yield f"{count_of(len(image['conflicts']), 'path')} changed by the new base and by the image, whose own counts:"
             rows = [(shown_path(one["path"]), f"base: {one['base']}", f"image: {one['app']}") for one in image["conflicts"]]
             yield from _some(rows)
+        if image["directories"]:
+            yield f"{_directories(len(image['directories']))} the new base's attributes in place of the old one's:"
+            yield from _some([(shown_path(one["path"]), f"layer {one['layer']}") for one in image["directories"]])
         if image["settings"]:
             yield f"settings of both, of which the image's count: {', '.join(map(shown, image['settings']))}"
+
+
+def _directories(count: int) -> str:
+    return "1 directory takes" if count == 1 else f"{count:,} directories take"
 
 
 def _some(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -1,0 +1,88 @@
+"""What directories have from the base below them: layers list the directories above their entries with the attributes that they
+found there, and on another base those attributes are the old base's still.
+
+An attribute of a directory (mode, owner, group, each extended attribute) which a layer repeats as it stood below becomes what
+stands below now; one which the layer itself set stays. A time follows only where an attribute does: it alone says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ocitool.images.tree import Directory, Tree, node_at
+from ocitool.layers.entry import Entry, Xattrs
+from ocitool.layers.index import LayerIndex
+from ocitool.layers.rewrite import LayerEdit
+
+Attributes = Mapping[str | bytes, object]
+
+
+class Below(NamedTuple):
+    """A directory as the layers below have it: as they had it, and as they have it now."""
+
+    was: Entry
+    now: Entry
+
+
+def attributes(entry: Entry) -> dict[str | bytes, object]:
+    """What counts of a directory: mode, uid, gid, and extended attributes by their names."""
+    return {"mode": entry.mode, "uid": entry.uid, "gid": entry.gid, **dict(entry.xattrs or ())}
+
+
+def differing(one: Attributes, other: Attributes) -> set[str | bytes]:
+    """The attributes in which two directories differ."""
+    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
+
+
+def inherited(base: Sequence[LayerIndex], own: Sequence[LayerIndex], changed: Mapping[bytes, Below]) -> list[LayerEdit]:
+    """For each of the layers that stand on `base` the edit by which directories follow it to another base.
+
+    changed: the directories that both bases have, with other attributes. A directory that a layer removed and made again is
+    its own.
+    """
+    if not changed:
+        return [LayerEdit() for _ in own]
+    tree = Tree(base)
+    below = dict(changed)
+    edits = []
+    for index in own:
+        before = {path: node_at(tree, path) for path in below}
+        tree.add(index)
+        replace: dict[int, Entry] = {}
+        for path, stood in before.items():
+            node = node_at(tree, path)
+            if not isinstance(node, Directory) or node is not stood:
+                del below[path]
+                continue
+            if tree.layer(node.ref) != len(tree.indexes) - 1:
+                continue
+            said = tree.entry(node.ref)
+            made = _following(said, below[path])
+            below[path] = Below(said, made)
+            if differing(attributes(said), attributes(made)):
+                replace[tree.row(node.ref)] = made
+        edits.append(LayerEdit(replace=replace))
+    return edits
+
+
+def _following(said: Entry, below: Below) -> Entry:
+    """The entry with what stands below now in place of what stood there and it repeats."""
+    def either(mine: int, was: int, now: int) -> int:
+        return now if mine == was else mine
+
+    was, now = below
+    return said._replace(
+        mode=either(said.mode, was.mode, now.mode), uid=either(said.uid, was.uid, now.uid),
+        gid=either(said.gid, was.gid, now.gid), mtime=either(said.mtime, was.mtime, now.mtime),
+        xattrs=_xattrs(dict(said.xattrs or ()), dict(was.xattrs or ()), dict(now.xattrs or ())),
+    )  # fmt: skip
+
+
+def _xattrs(said: dict[bytes, bytes], was: Mapping[bytes, bytes], now: Mapping[bytes, bytes]) -> Xattrs | None:
+    for key in was.keys() | now.keys():
+        if said.get(key) == was.get(key):
+            said.pop(key, None)
+            if key in now:
+                said[key] = now[key]
+    return tuple(sorted(said.items())) or None
