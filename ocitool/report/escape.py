@@ -82,6 +82,16 @@ def clip(text: str, length: int) -> str:
     return text if len(text) <= length else text[: max(0, length - 1)] + "…"
 
 
+def apart(before: str, after: str, length: int) -> tuple[str, str]:
+    """Two texts that differ, each shortened so that it can be seen that they do: the beginnings, else what begins shortly
+    before the difference."""
+    if clip(before, length) != clip(after, length) or before == after:
+        return clip(before, length), clip(after, length)
+    at = next((n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), min(len(before), len(after)))
+    start = max(0, at - length // 4)
+    return clip("…" + before[start:], length), clip("…" + after[start:], length)
+
+
 def human(size: int) -> str:
     """`340 B`, `1.2 MB`; MB is 10^6."""
     sign, size = ("-" if size < 0 else ""), abs(size)
@@ -98,33 +108,3 @@ def human(size: int) -> str:
 def signed(size: int) -> str:
     """With its sign, as a difference: `+1.2 MB`, `-340 B`, `0 B`."""
     return f"+{human(size)}" if size > 0 else human(size)
-
-
-_SECRET = re.compile(
-    r"passw|passphrase|pwd$|(^|_)pw$|(^|_)pass(_|$)|secret|token|credential|(^|_)creds?(_|$)|private"
-    r"|(^|_)(basic|o|http)?auth(_|$)|authorization|key$|(^|_)keys?(_|$)|api_?key|access_?key|(^|_)dsn$|(^|_)sas(_|$)",
-    re.IGNORECASE,
-)
-_USERINFO = re.compile(r"(?<![A-Za-z0-9+.-])(?P<head>[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@]*):(?P<password>[^\s/?#]*)@")
-_MASK = "***"
-
-
-def masked(name: str, value: str) -> str:
-    """The value of a variable, unless its name says that it is secret; a password in a URL never shows."""
-    if value and _SECRET.search(name.replace("-", "_").replace(".", "_")):
-        return _MASK
-    return _USERINFO.sub(rf"\g<head>:{_MASK}@", value)
-
-
-_ENV = re.compile(r"\s*(?:/bin/sh -c )?(?:#\(nop\)\s+)?ENV\s+", re.IGNORECASE)
-_NAME = r"(?<![A-Za-z0-9_.-])(?P<name>[A-Za-z0-9_.-]+)="
-_ASSIGNED = re.compile(_NAME + r"(?P<value>\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'[^']*(?:'|\Z)|[^\s;&|'\"]+)", re.DOTALL)
-_ASSIGNED_IN_ENV = re.compile(_NAME + r"(?P<value>\S*(?:\s+(?![A-Za-z0-9_.-]+=)\S+)*)")
-
-
-def masked_instruction(text: str) -> str:
-    """An instruction or command line, without the values of what it assigns to secret names (`ENV`, build arguments). A
-    history shows values of ENV without quotes, so there a value goes on up to the next name."""
-    pattern = _ASSIGNED_IN_ENV if _ENV.match(text) else _ASSIGNED
-    text = pattern.sub(lambda found: f"{found['name']}={masked(found['name'], found['value'])}", text)
-    return masked("", text)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocitool import masking
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind
@@ -28,7 +29,7 @@ from ocitool.operations.diff.result import (
 )
 from ocitool.operations.inspect import Inspected, Inspection, LayerFacts
 from ocitool.report import markdown
-from ocitool.report.escape import cell, code, fence, human, masked, masked_instruction, shown, signed
+from ocitool.report.escape import cell, code, fence, human, shown, signed
 from ocitool.spec.manifest import Config, Platform
 from ocitool.task import Notice
 
@@ -264,12 +265,12 @@ def test_secrets_of_the_environment_are_masked_wherever_they_stand() -> None:
 
 @pytest.mark.parametrize("name", ["PASSWORD", "MYSQL_PASS", "aws_secret_access_key", "TOKEN", "API-KEY", "npm.auth"])
 def test_names_that_look_secret(name: str) -> None:
-    assert masked(name, "v") == "***" and masked_instruction(f"RUN {name}='a b' x") == f"RUN {name}=*** x"
+    assert masking.variable(name, "v") == "***" and masking.instruction(f"RUN {name}='a b' x") == f"RUN {name}=*** x"
 
 
 @pytest.mark.parametrize("name", ["PATH", "AUTHOR", "COMPASS", "KEYBOARD", "HOME"])
 def test_names_that_do_not(name: str) -> None:
-    assert masked(name, "v") == "v"
+    assert masking.variable(name, "v") == "v"
 
 
 def test_sizes() -> None:

@@ -78,26 +78,20 @@ def _objects(
 def _values(
     document: DocumentName, pointer: str, a: Mapping[str, Any], b: Mapping[str, Any], name: str
 ) -> Iterator[ConfigChange]:
-    if name not in b:
-        yield ConfigChange(document, pointer, None, "removed", a[name], None)
+    before, after = a.get(name), b.get(name)
+    parts = (before or after) and (_is_env(before) and _is_env(after) if name == "Env" else _is_object(before, after))
+    if name not in b and not parts:
+        yield ConfigChange(document, pointer, None, "removed", before, None)
         return
-    if name not in a:
-        if isinstance(b[name], dict) and b[name]:
-            yield from _objects(document, pointer, {}, b[name])
-        else:
-            yield ConfigChange(document, pointer, None, "added", None, b[name])
+    if name not in a and not parts:
+        yield ConfigChange(document, pointer, None, "added", None, after)
         return
-    before, after = a[name], b[name]
     if _same(before, after):
         return
-    if isinstance(before, dict) and isinstance(after, dict):
-        yield from _objects(document, pointer, before, after)
-    elif pointer.endswith("/Env") and _is_env(before) and _is_env(after):
+    if name == "Env" and parts:
         yield from _env(document, pointer, before or [], after or [])
-    elif before is None and isinstance(after, dict):
-        yield from _objects(document, pointer, {}, after)
-    elif after is None and isinstance(before, dict):
-        yield from _objects(document, pointer, before, {})
+    elif parts:
+        yield from _objects(document, pointer, before or {}, after or {})
     else:
         yield ConfigChange(document, pointer, None, "modified", before, after)
 
@@ -113,6 +107,10 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(_same, a, b))
     return type(a) is type(b) and bool(a == b)
+
+
+def _is_object(*values: Any) -> bool:
+    return all(value is None or isinstance(value, dict) for value in values)
 
 
 def _is_env(value: Any) -> bool:

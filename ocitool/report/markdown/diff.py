@@ -20,19 +20,21 @@ from ocitool.operations.diff.result import (
     PlatformDiff,
     file_size,
 )
-from ocitool.report.escape import cell, clip, code, fence, human, masked, signed
+from ocitool.report.escape import cell, clip, code, fence, human, signed
 from ocitool.report.markdown.page import END, LIMIT, SMALLEST, Page, cut, say_notices, table_row
 from ocitool.report.markdown.words import (
+    apart,
     clipped,
     instruction,
     made_by,
     path_text,
+    plain_text,
     platform_text,
     plural,
     sentence,
     short,
-    value_text,
 )
+from ocitool.report.sides import CHANGED, sides
 
 _PER_RULE = 15
 _LARGEST = 10
@@ -267,18 +269,18 @@ def _config(page: Page, config: Sequence[ConfigChange]) -> None:
             where = f"{change.document} {cell(short(change.pointer))}"
             if change.key is not None:
                 where += f" {cell(short(change.key))}"
-            yield [table_row(where, *(_setting(change, side) for side in ("before", "after")))]
+            yield [table_row(where, *_settings(change))]
 
     page.section(head, rows(), len(listed), "configuration changes", tail=END, cap=16_000, hint=_DIFF_HINT)
 
 
-def _setting(change: ConfigChange, side: str) -> str:
-    if (side == "before" and change.kind == "added") or (side == "after" and change.kind == "removed"):
-        return "—"
-    value = change.before if side == "before" else change.after
-    if change.key is not None and isinstance(value, str):
-        return cell(short(masked(change.key, value)))
-    return cell(short(value_text(value)))
+def _settings(change: ConfigChange) -> tuple[str, str]:
+    found = sides(change)
+    before, after = apart(plain_text(found.before), plain_text(found.after))
+    return (
+        "—" if change.kind == "added" else cell(before),
+        "—" if change.kind == "removed" else cell(after) + (f" {CHANGED}" if found.changed else ""),
+    )
 
 
 def _files(page: Page, files: Sequence[FileChange]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from ocitool import masking
 from ocitool.images.image import Layer
 from ocitool.operations.inspect import Inspected, Inspection
 from ocitool.operations.waste import Waste
-from ocitool.report.escape import cell, code, human, masked
+from ocitool.report.escape import cell, code, human
 from ocitool.report.markdown.page import END, LIMIT, SMALLEST, Page, cut, say_notices, table_row
 from ocitool.report.markdown.words import made_by, path_text, platform_text, plural, short, value_text
 
@@ -49,7 +50,7 @@ def _image(page: Page, item: Inspected, *, titled: bool) -> None:
     total = "" if None in unpacked else f", {human(sum(size or 0 for size in unpacked))} unpacked"
     page.say("", f"{platform_text(image.platform)} · {plural(len(image.layers), 'layer')}, {human(image.size)} stored{total}")
     identity = [("digest", image.digest), ("image ID", image.image_id), ("created", image.config.created),
-                ("author", image.config.author)]  # fmt: skip
+                ("author", masking.text(image.config.author or ""))]  # fmt: skip
     facts = [[table_row(name, cell(short(str(value))))] for name, value in identity if value]
     if image.tags:
         more = f" and {len(image.tags) - 5:,} more" if len(image.tags) > 5 else ""
@@ -76,10 +77,10 @@ def _image(page: Page, item: Inspected, *, titled: bool) -> None:
 def _settings(page: Page, item: Inspected) -> None:
     config = item.image.config
     rows = []
-    for name in ("User", "WorkingDir", "Entrypoint", "Cmd", "StopSignal", "Healthcheck"):
+    for name in ("User", "WorkingDir", "Entrypoint", "Cmd", "StopSignal", "Healthcheck", "OnBuild", "Shell"):
         value = config.settings.get(name)
         if value not in (None, "", [], {}):
-            rows.append([table_row(name, cell(short(value_text(value))))])
+            rows.append([table_row(name, cell(short(value_text(value, name))))])
     for title, setting in (("Ports", "ExposedPorts"), ("Volumes", "Volumes")):
         keys = config.keys(setting)
         more = f" and {len(keys) - 20:,} more" if len(keys) > 20 else ""
@@ -93,7 +94,7 @@ def _settings(page: Page, item: Inspected) -> None:
     pairs = [(name, value) for name, value in labels.items()] if isinstance(labels, dict) else []
     for word, total, found in (
         ("environment variable", len(names), (_variable(item) for item in names)),
-        ("label", len(pairs), (table_row(cell(short(name)), cell(short(value_text(value)))) for name, value in pairs)),
+        ("label", len(pairs), (table_row(cell(short(name)), cell(short(value_text(value, name)))) for name, value in pairs)),
     ):
         head = ["", f"<details><summary>{plural(total, word)}</summary>", "", "| name | value |", "| --- | --- |"]
         page.section(head, ([row] for row in found), total, f"{word}s", tail=END, cap=10_000, hint=_INSPECT_HINT)
@@ -101,7 +102,7 @@ def _settings(page: Page, item: Inspected) -> None:
 
 def _variable(item: str) -> str:
     name, _, value = item.partition("=")
-    return table_row(cell(short(name)), cell(short(masked(name, value))))
+    return table_row(cell(short(name)), cell(short(masking.variable(name, value))))
 
 
 def _waste(page: Page, waste: Waste, layers: Sequence[Layer]) -> None:

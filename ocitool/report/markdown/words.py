@@ -6,8 +6,10 @@ import json
 import re
 from typing import Any
 
+from ocitool import masking
 from ocitool.images.image import Layer
-from ocitool.report.escape import cell, clip, code, masked, masked_instruction, shown
+from ocitool.report import escape
+from ocitool.report.escape import cell, clip, code, shown
 from ocitool.spec.manifest import Platform
 
 _PATH, _INSTRUCTION, _VALUE = 300, 100, 200
@@ -15,7 +17,6 @@ _PATH, _INSTRUCTION, _VALUE = 300, 100, 200
 _NOP = re.compile(r"^/bin/sh -c #\(nop\) +")
 _INPUT = re.compile(r"\b((?:file|dir|multi):[0-9a-f]{12})[0-9a-f]{52}\b")
 _HEAD = re.compile(r"(cannot be shared any more: )?built again ")
-_AFTER = "after the instruction "
 
 
 def plural(count: int, word: str) -> str:
@@ -36,7 +37,7 @@ def short(text: str) -> str:
 
 
 def instruction(text: str) -> str:
-    plain = _NOP.sub("", masked_instruction(text[:20_000]))
+    plain = _NOP.sub("", masking.instruction(text[:20_000]))
     return clipped(_INPUT.sub(r"\1…", plain), _INSTRUCTION)
 
 
@@ -50,10 +51,10 @@ def platform_text(platform: Platform, span: Any = code) -> str:
 
 def sentence(text: str, span: Any = code) -> str:
     """A sentence of ours, that may end in an instruction or quote a setting: what is not plainly ours is code."""
-    head, after, rest = text.partition(_AFTER)
+    head, after, rest = text.partition(masking.AFTER)
     if after and _HEAD.fullmatch(head):
         return f"{head}{after}{span(instruction(rest))}"
-    return text if text in _SENTENCES or _REASON.fullmatch(text) else str(span(short(masked_instruction(text))))
+    return text if text in _SENTENCES or _REASON.fullmatch(text) else str(span(short(masking.text(text))))
 
 
 _SENTENCES = frozenset(
@@ -70,20 +71,16 @@ _REASON = re.compile(
 )
 
 
-def value_text(value: Any) -> str:
-    """As JSON, a string as it is; masked wherever a name looks secret."""
-    hidden = _masked(value)
-    return hidden if isinstance(hidden, str) else json.dumps(hidden, ensure_ascii=False)
+def value_text(value: Any, name: str = "") -> str:
+    """As JSON, a string as it is; masked by the name that it stands under."""
+    return plain_text(masking.value(value, name))
 
 
-def _masked(value: Any) -> Any:
-    if isinstance(value, str):
-        name, equals, rest = value.partition("=")
-        if equals and not re.search(r"\s", name):
-            return f"{name}={masked(name, rest)}"
-        return masked_instruction(value)
-    if isinstance(value, list):
-        return [_masked(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _masked(item) for name, item in value.items()}
-    return value
+def plain_text(value: Any) -> str:
+    """As JSON, a string as it is."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def apart(before: str, after: str) -> tuple[str, str]:
+    """Two values, escaped, and shortened so that it can be seen that they differ."""
+    return escape.apart(shown(before), shown(after), _VALUE)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ocitool import masking
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
 from ocitool.operations.diff.config import incidental
 from ocitool.operations.diff.result import ConfigChange, Diff, FileChange, IndexDiff, PlatformDiff, Side
-from ocitool.report.escape import human, masked, masked_instruction, shown, signed
-from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path, value_text
+from ocitool.report.escape import apart, clip, human, shown, signed
+from ocitool.report.sides import CHANGED, sides
+from ocitool.report.text.parts import (
+    INSTRUCTION,
+    Paint,
+    columns,
+    count_of,
+    full_instruction,
+    instruction,
+    shown_path,
+    value_text,
+)
 
 _SHOWN_FILES = 200
 _MARKS = {"added": "A", "removed": "D", "modified": "M", "type": "T", "metadata": "m"}
@@ -59,7 +70,7 @@ def _diff(result: Diff, paint: Paint, stat: bool) -> Iterator[str]:
         changes = "" if pair.after is None else _tally(result, pair.after)
         rows.append([
             number, pair.status, human(layer.size), changes, instruction(layer.created_by, 60),
-            f"({masked_instruction(shown(pair.reason))})" if pair.reason else "",
+            f"({shown(masking.reason(pair.reason))})" if pair.reason else "",
         ])  # fmt: skip
     yield from columns(rows, right=(0, 2))
     if stat:
@@ -132,15 +143,15 @@ def _config(changes: Sequence[ConfigChange], paint: Paint) -> Iterator[str]:
 
 
 def _config_line(change: ConfigChange) -> str:
+    found = sides(change)
     where = ("" if change.document == "config" else f"{change.document} ") + shown(change.pointer)
     label = f"{where} {shown(change.key)}" if change.key else where
     if change.pointer.startswith("/history/"):
-        sides = [instruction(_created_by(side)) for side in (change.before, change.after) if side is not None]
+        texts = [full_instruction(_created_by(side)) for side in (change.before, change.after) if side is not None]
+        texts = list(apart(texts[0], texts[1], INSTRUCTION)) if len(texts) == 2 else [clip(text, INSTRUCTION) for text in texts]
     else:
-        name = change.key or change.pointer.rpartition("/")[2]
-        sides = [value_text(masked(name, side) if isinstance(side, str) else side)
-                 for side in (change.before, change.after) if side is not None]  # fmt: skip
-    return f"{label}: {' -> '.join(sides)}"
+        texts = [value_text(side) for side in (found.before, found.after) if side is not None]
+    return f"{label}: {' -> '.join(texts)}" + (f" {CHANGED}" if found.changed else "")
 
 
 def _created_by(entry: object) -> str | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ocitool import masking
 from ocitool.images.image import Image
 from ocitool.operations.inspect import Inspected, Inspection
-from ocitool.report.escape import human, masked, shown
+from ocitool.report.escape import human, shown
 from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path, value_text
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _image(result: Inspection, item: Inspected, paint: Paint) -> Iterator[str]:
     if image.config.created:
         facts.append(["created", shown(image.config.created)])
     if image.config.author:
-        facts.append(["author", shown(image.config.author)])
+        facts.append(["author", shown(masking.text(image.config.author))])
     sizes = [layer.uncompressed_size for layer in item.layers]
     unpacked = "" if None in sizes else f", {human(sum(size for size in sizes if size is not None))} unpacked"
     facts.append(["size", f"{human(image.size)} in {count_of(len(image.layers), 'layer')}{unpacked}"])
@@ -78,22 +79,22 @@ def _image(result: Inspection, item: Inspected, paint: Paint) -> Iterator[str]:
 
 def _settings(image: Image) -> Iterator[list[str]]:
     settings = image.config.settings
-    for key in ("User", "WorkingDir", "Entrypoint", "Cmd", "StopSignal"):
+    for key in ("User", "WorkingDir", "Entrypoint", "Cmd", "StopSignal", "Healthcheck", "OnBuild", "Shell"):
         value = settings.get(key)
         if value:
-            yield [key.lower(), value_text(value)]
+            yield [key.lower(), value_text(masking.value(value, key))]
     env = settings.get("Env")
     if isinstance(env, list) and env:
         for item in env:
             name, _, value = item.partition("=") if isinstance(item, str) else (str(item), "", "")
-            yield ["env", f"{shown(name)}={shown(masked(name, value))}"]
+            yield ["env", f"{shown(name)}={shown(masking.variable(name, value))}"]
     for key, keys in (("ports", image.config.keys("ExposedPorts")), ("volumes", image.config.keys("Volumes"))):
         if keys:
             yield [key, ", ".join(map(shown, keys))]
     labels = settings.get("Labels")
     if isinstance(labels, dict):
         for name, value in sorted(labels.items()):
-            yield ["label", f"{shown(name)}={value_text(value)}"]
+            yield ["label", f"{shown(name)}={value_text(masking.value(value, name))}"]
 
 
 def _waste(waste: Waste, image: Image, paint: Paint) -> Iterator[str]:

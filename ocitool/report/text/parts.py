@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ocitool.report.escape import masked_instruction, shown
+from ocitool import masking
+from ocitool.report.escape import clip, shown
 
-_INSTRUCTION = 100
+INSTRUCTION = 100
+"""Characters of an instruction that a line shows."""
 _HASH = re.compile(r"\b((?:file|dir|multi):[0-9a-f]{12})[0-9a-f]{52}\b")
 _NOISE = re.compile(r"^(?:/bin/sh -c #\(nop\) +|/bin/sh -c )|\s+# buildkit$")
 
@@ -38,12 +40,15 @@ def columns(rows: Sequence[Sequence[str]], right: Iterable[int] = (), indent: st
         yield (indent + "  ".join(cells)).rstrip()
 
 
-def instruction(text: str | None, width: int = _INSTRUCTION) -> str:
-    """An instruction on one line, without what builders wrap around it."""
+def instruction(text: str | None, width: int = INSTRUCTION) -> str:
+    """The beginning of an instruction on one line, without what builders wrap around it."""
+    return clip(full_instruction(text), width)
+
+
+def full_instruction(text: str | None) -> str:
     if not text:
         return "-"
-    line = shown(" ".join(masked_instruction(_HASH.sub(r"\1", _NOISE.sub("", text))).split()))
-    return line if len(line) <= width else line[: width - 1] + "…"
+    return shown(" ".join(masking.instruction(_HASH.sub(r"\1", _NOISE.sub("", text))).split()))
 
 
 def shown_path(path: bytes) -> str:

@@ -1,0 +1,72 @@
+"""Which names stand for secrets: of variables, build arguments, options, labels, headers, members of JSON."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_PARTS = ("passw", "passphrase", "secret", "credential", "apikey")
+"""Parts of words that make a name secret."""
+_ENDS = ("token", "pass", "apitoken", "accesskey", "privatekey", "masterkey", "encryptionkey", "sshkey", "deploykey", "authkey")
+"""Ends of words that make a name secret."""
+_WORDS = _words("""
+    pw pwd pass passin passout passcode passwd token tokens tok cred creds auth oauth authorization bearer jwt salt dsn
+    pin psk sas otp totp cookie webhook connstr connectionstring netrc
+""")
+_KEYS = frozenset({"key", "keys"})
+_INNOCENT = _words("""
+    compass bypass trespass encompass surpass overpass underpass secretary secretariat
+""")
+_PUBLIC = _words("""
+    public pub gpg pgp recv receive fingerprint keyboard primary foreign sort hot
+""")
+"""What makes a key no secret. Official images name the fingerprint that their sources are checked by GPG_KEY."""
+_PRIVATE = frozenset({"private", "secret"})
+_ABOUT = _words("""
+    file files path dir directory url uri endpoint host hostname port name names version type length len size sizes
+    enabled disabled required expiry expires expiration ttl timeout max min alg algo algorithm format header prefix
+    suffix policy mode provider issuer audience scheme count limit store keyring keystore user username sock socket
+    stdin method realm service backend driver servers server interval attempts retries location rotation through
+    id_file
+""")
+"""Last words of names that say something about a secret and do not hold it."""
+_ALLOW = _words("""
+    allow enable disable require skip max min num empty without
+""")
+"""Words of names that are switches or limits: `ALLOW_EMPTY_PASSWORD` must be seen."""
+_LONGEST = 200
+
+
+@lru_cache(4096)
+def secret_name(name: str) -> bool:
+    """Whether the value that goes by this name is taken for a secret. `PWD`, paths (`..._FILE`), switches and public keys are
+    not. A long name is judged by its end."""
+    words = [word.lower() for word in _PART.findall(name[-_LONGEST:])]
+    if not words or words in (["pwd"], ["oldpwd"]) or words[-1] in _ABOUT or not _ALLOW.isdisjoint(words):
+        return False
+    if any(map(_secret_word, words)) or ("connection" in words and words[-1] in ("string", "str")):
+        return True
+    keyed = not _KEYS.isdisjoint(words)
+    return keyed and (_PUBLIC.isdisjoint(words) or not _PRIVATE.isdisjoint(words))
+
+
+def _secret_word(word: str) -> bool:
+    if word in _INNOCENT:
+        return False
+    return word in _WORDS or any(part in word for part in _PARTS) or word.endswith(_ENDS)
+
+
+def secret_parameter(name: str) -> bool:
+    """As `secret_name`, of a parameter in a URL: signatures too open what the URL names."""
+    return name.lower() in _PARAMETERS or secret_name(name)
+
+
+_PARAMETERS = _words("""
+    sig signature x-amz-signature x-amz-credential x-goog-signature x-goog-credential code
+""")

@@ -1,0 +1,196 @@
+"""What an image says of itself, place by place, without secrets: settings, histories, labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from ocitool.masking.lines import Masker
+
+_REVEALED: ContextVar[bool] = ContextVar("revealed", default=False)
+
+
+@contextmanager
+def revealed(on: bool = True) -> Iterator[None]:
+    """Reports that are drawn inside show secrets as they are."""
+    before = _REVEALED.set(on)
+    try:
+        yield
+    finally:
+        _REVEALED.reset(before)
+
+
+def variable(name: str, value: str) -> str:
+    """The value of a variable, label or the like."""
+    return value if _REVEALED.get() else _variable(Masker(), name, value)
+
+
+def text(text: str) -> str:
+    """A text of any kind."""
+    return text if _REVEALED.get() else Masker().text(text)
+
+
+def instruction(line: str) -> str:
+    """An instruction of a history, as builders write it."""
+    return line if _REVEALED.get() else _instruction(Masker(), line)
+
+
+AFTER = "after the instruction "
+
+
+def reason(sentence: str) -> str:
+    """A sentence of ours that may end in an instruction."""
+    head, after, rest = sentence.partition(AFTER)
+    return f"{head}{after}{instruction(rest)}" if after else text(sentence)
+
+
+def value(value: Any, name: str = "") -> Any:
+    """A value of a document, by the name that it stands under: the JSON value that is shown in its place."""
+    return value if _REVEALED.get() else _value(Masker(), value, name)
+
+
+def changed_secret(before: Any, after: Any, name: str = "") -> bool:
+    """Whether of two values that are shown something differs in what is hidden of both."""
+    if _REVEALED.get():
+        return False
+    one, other = Masker(), Masker()
+    _value(one, before, name)
+    _value(other, after, name)
+    return any(a != b for a, b in zip(one.hidden, other.hidden, strict=False))
+
+
+# With a masker: what is hidden is a matter of names, and of redaction too
+
+
+def masked(masker: Masker, fields: Any, name: str = "") -> Any:
+    """As `value`, by a masker of one's own."""
+    return _value(masker, fields, name)
+
+
+def _variable(masker: Masker, name: str, value: str) -> str:
+    return masker.value(value) if masker.named(name) else masker.text(value)
+
+
+def _value(masker: Masker, value: Any, name: str) -> Any:
+    if isinstance(value, str):
+        if name in ("created_by", "OnBuild"):
+            return _instruction(masker, value)
+        return _variable(masker, name, value)
+    if isinstance(value, list):
+        if name == "Env":
+            return [_pair(masker, item) for item in value]
+        if name == "OnBuild":
+            return [_value(masker, item, name) for item in value]
+        if value and all(isinstance(item, str) for item in value) and not masker.named(name):
+            if len(value) > 1 and value[-2].startswith("#(nop)"):  # what docker's classic builder noted, in two words
+                return [*value[:-1], _instruction(masker, value[-1])]
+            return masker.words(value)
+        return [_value(masker, item, name) for item in value]
+    if isinstance(value, dict):
+        return {_key(masker, key): _value(masker, item, key if isinstance(key, str) else name) for key, item in value.items()}
+    if masker.named(name) and isinstance(value, int | float) and not isinstance(value, bool):
+        return masker.value(str(value))
+    return value
+
+
+def _key(masker: Masker, key: Any) -> Any:
+    return masker.text(key) if isinstance(key, str) and masker.everywhere else key
+
+
+def _pair(masker: Masker, item: Any) -> Any:
+    if not isinstance(item, str):
+        return _value(masker, item, "")
+    name, equals, rest = item.partition("=")
+    return f"{name}={_variable(masker, name, rest)}" if equals else masker.text(item)
+
+
+_ASSIGNING = re.compile(
+    r"(?P<head>\s*+(?:/bin/sh -c )?(?:#\(nop\)\s++)?(?:ONBUILD\s++)?(?P<what>ENV|ARG|LABEL)\s++)", re.IGNORECASE
+)
+_ARGUMENTS = re.compile(r"(?P<head>\s*+(?:RUN\s++)?\|(?P<count>[0-9]{1,4})\s++)")
+_WORDS = re.compile(
+    r"(?P<head>\s*+(?:/bin/sh -c )?(?:#\(nop\)\s++)?(?:ONBUILD\s++)?(?:CMD|ENTRYPOINT|SHELL|RUN|HEALTHCHECK)\s[^\[\"']*+)"
+    r"(?P<words>\[(?:\s*+\"(?:[^\"\\]++|\\.)*+\"\s*+,?+)*+\s*+\])",
+    re.IGNORECASE | re.DOTALL,
+)
+"""The list of an instruction, as JSON or, as builders write it, without commas."""
+_STRING = re.compile(r"\"(?:[^\"\\]++|\\.)*+\"", re.DOTALL)
+_PAIR = re.compile(r"(?:(?<=\s)|\A)(?P<name>\"?[A-Za-z_][A-Za-z0-9_.-]*+\"?)=")
+_SURE = re.compile(r"[A-Z_][A-Z0-9_]+")
+"""A name that begins another variable even behind a secret, whose value may have blanks and `=` in it."""
+_SHELL = re.compile(
+    r"\s(?=(?:/\S*/)?(?:ba|da|a|z|k)?sh(?:\s+-\S+|\s+pipefail)*\s+-[A-Za-z]*c\s|(?:\S*\\)?(?:cmd|powershell|pwsh)(?:\.exe)?\s"
+    r"|/bin/sh\s|RUN\s)",
+    re.IGNORECASE,
+)
+
+
+def _instruction(masker: Masker, line: str) -> str:
+    found = _ASSIGNING.match(line)
+    if found is not None:
+        return found["head"] + _pairs(masker, line[found.end() :])
+    listed = _WORDS.match(line)
+    if listed is not None:
+        return listed["head"] + _listed(masker, listed["words"]) + masker.line(line[listed.end() :])
+    found = _ARGUMENTS.match(line)
+    if found is None:
+        return masker.line(line)
+    rest = line[found.end() :]
+    shell = _SHELL.search(rest)
+    end = shell.start() if shell else len(rest)
+    return found["head"] + _pairs(masker, rest[:end], int(found["count"])) + masker.line(rest[end:])
+
+
+def _listed(masker: Masker, text: str) -> str:
+    import json
+
+    written = _STRING.findall(text)
+    words = []
+    for word in written:
+        try:
+            words.append(str(json.loads(word, strict=False)))
+        except ValueError:
+            words.append(word[1:-1])
+    masked = masker.words(words)
+    pairs = zip(written, words, masked, strict=True)
+    shown = iter([old if word == hidden else json.dumps(hidden, ensure_ascii=False) for old, word, hidden in pairs])
+    return _STRING.sub(lambda _: next(shown), text)
+
+
+def _pairs(masker: Masker, text: str, count: int | None = None) -> str:
+    """`NAME=value NAME=value` as a history shows it: without quotes, so that where a value ends is a matter of judgement. A
+    secret one ends where another variable surely begins; where there are more names than `count`, at the end of all."""
+    starts = list(_PAIR.finditer(text))
+    if not starts or starts[0].start() != 0:
+        name, blank, rest = text.partition(" ")
+        return f"{name}{blank}{masker.value(rest)}" if blank and masker.named(name) and not starts else masker.line(text)
+    counted = count is not None and len(starts) == count
+    shown: list[str] = []
+    at = 0
+    while at < len(starts):
+        found = starts[at]
+        secret = masker.named(found["name"].strip('"'))
+        at += 1
+        end_of_quotes = _end_of_quotes(text, found.end())
+        while at < len(starts) and (
+            starts[at].start() < end_of_quotes
+            or (secret and not counted and (count is not None or not _SURE.fullmatch(starts[at]["name"])))
+        ):
+            at += 1
+        end = starts[at].start() if at < len(starts) else len(text)
+        value = text[found.end() : end]
+        kept = value[len(value.rstrip()) :]
+        value = value.rstrip()
+        shown += [found[0], masker.value(value) if secret else masker.text(value), kept]
+    return "".join(shown)
+
+
+def _end_of_quotes(text: str, at: int) -> int:
+    quote = text[at : at + 1]
+    if quote not in ('"', "'") or not quote:
+        return at
+    shut = text.find(quote, at + 1)
+    return shut + 1 if shut >= 0 else at

@@ -1,0 +1,35 @@
+"""The two sides of a changed setting, with secrets masked alike in every report."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ocitool import masking
+from ocitool.operations.diff.result import ConfigChange
+
+CHANGED = "(value changed)"
+"""Said of a secret that differs: both sides of it are shown as `***`."""
+
+
+class Sides(NamedTuple):
+    """`changed`: something that is hidden on both sides differs."""
+
+    before: Any
+    after: Any
+    changed: bool
+
+
+def sides(change: ConfigChange) -> Sides:
+    name = _name(change)
+    both = (change.before, change.after)
+    before, after = (masking.value(side, name) for side in both)
+    return Sides(before, after, masking.changed_secret(*both, name))
+
+
+def _name(change: ConfigChange) -> str:
+    """What a value goes by: the variable, else the last part of the pointer that is a name."""
+    if change.key is not None:
+        return change.key
+    parts = change.pointer.split("/")
+    last = parts[-2] if parts[-1].isdigit() and len(parts) > 2 else parts[-1]
+    return last.replace("~1", "/").replace("~0", "~")
