@@ -19,6 +19,7 @@ Examples:
   ocitool diff -p --path 'etc/**' old.tar new.tar
   ocitool diff --semantic old.tar new.tar && echo same files, same configuration
   ocitool diff --format markdown --report comment.md old.tar new.tar
+  ocitool diff -p --show-secrets old.tar new.tar               passwords, tokens and key files in clear
   ocitool diff --fail-on notable --fail-on size:+5% old.tar new.tar
 
 \b
@@ -47,6 +48,7 @@ def diff(
     fail_on: Annotated[
         list[str] | None, typer.Option("--fail-on", metavar="RULE", help="Exit 1 only for this; see below.")
     ] = None,
+    show_secrets: o.ShowSecrets = False,
     platform: o.PlatformOption = None,
     all_platforms: o.AllPlatforms = False,
     format: o.ReviewFormatOption = o.ReviewFormat.text,
@@ -63,7 +65,7 @@ def diff(
     """Show what changed between two images: layers, files, configuration, and what caused it."""
     o.one_or_all(platform, all_platforms)
     question = operation.Question(
-        ignore=tuple(ignore or ()), semantic=semantic, paths=tuple(path or ()), patch=patch,
+        ignore=tuple(ignore or ()), semantic=semantic, paths=tuple(path or ()), patch=patch, secrets=show_secrets,
         rules=tuple(rule(text) for text in fail_on or ()),
     )  # fmt: skip
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
@@ -72,19 +74,22 @@ def diff(
             result = operation.diff_platforms(a, b, question, reading)
         else:
             result = operation.diff(a, b, question, reading, platform=platform)
-    if format is o.ReviewFormat.json:
-        from ocitool.report.json.diff import diff as fields
-        from ocitool.report.json.fields import text as json_text
+    from ocitool import masking
 
-        o.write([json_text(fields(result))], report)
-    elif format is o.ReviewFormat.markdown:
-        from ocitool.report import markdown
+    with masking.revealed(show_secrets):
+        if format is o.ReviewFormat.json:
+            from ocitool.report.json.diff import diff as fields
+            from ocitool.report.json.fields import text as json_text
 
-        o.write([markdown.diff(result, stat=stat)], report)
-    else:
-        from ocitool.report.text import diff as text
-        from ocitool.report.text.parts import Paint
+            o.write([json_text(fields(result))], report)
+        elif format is o.ReviewFormat.markdown:
+            from ocitool.report import markdown
 
-        o.write(text.diff(result, Paint(o.colour(no_color, report)), stat=stat), report)
+            o.write([markdown.diff(result, stat=stat)], report)
+        else:
+            from ocitool.report.text import diff as text
+            from ocitool.report.text.parts import Paint
+
+            o.write(text.diff(result, Paint(o.colour(no_color, report)), stat=stat), report)
     failed = bool(result.failures) if question.rules else not result.identical
     raise typer.Exit(1 if failed else 0)

@@ -39,6 +39,7 @@ def inspect(
     top: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many of the largest to list.")] = 10,
     raw: Annotated[Raw | None, typer.Option("--raw", help="Print this document's exact bytes.")] = None,
     digest: Annotated[bool, typer.Option("--digest", help="Print the digest alone (of the manifest, or of --raw).")] = False,
+    show_secrets: o.ShowSecrets = False,
     platform: o.PlatformOption = None,
     all_platforms: o.AllPlatforms = False,
     format: o.ReviewFormatOption = o.ReviewFormat.text,
@@ -68,17 +69,20 @@ def inspect(
         else:
             sys.stdout.buffer.write(data)
         return
-    if format is o.ReviewFormat.json:
-        from ocitool.report.json.fields import text as json_text
-        from ocitool.report.json.inspect import inspect as fields
+    from ocitool import masking
 
-        o.write([json_text(fields(result))], report)
-    elif format is o.ReviewFormat.markdown:
-        from ocitool.report import markdown
+    with masking.revealed(show_secrets):
+        if format is o.ReviewFormat.json:
+            from ocitool.report.json.fields import text as json_text
+            from ocitool.report.json.inspect import inspect as fields
 
-        o.write([markdown.inspect(result)], report)
-    else:
-        from ocitool.report.text import inspect as text
-        from ocitool.report.text.parts import Paint
+            o.write([json_text(fields(result))], report)
+        elif format is o.ReviewFormat.markdown:
+            from ocitool.report import markdown
 
-        o.write(text.inspect(result, Paint(o.colour(no_color, report))), report)
+            o.write([markdown.inspect(result)], report)
+        else:
+            from ocitool.report.text import inspect as text
+            from ocitool.report.text.parts import Paint
+
+            o.write(text.inspect(result, Paint(o.colour(no_color, report))), report)

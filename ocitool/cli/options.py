@@ -65,6 +65,9 @@ CompressionOption = Annotated[
 With = Annotated[
     list[str] | None, typer.Option("--with", metavar="REF", help="Take blobs that the source lacks from here.")
 ]
+ShowSecrets = Annotated[
+    bool, typer.Option("--show-secrets", help="Show what looks like a secret instead of ***, and files that look secret.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an archive that exists.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Write nothing; say what would be.")]
 

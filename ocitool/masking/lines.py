@@ -90,7 +90,8 @@ class Masker:
         line = _foreign(line) if not depth else line
         if depth > _DEPTH:
             return self._anywhere(line)
-        line = texts.hide_members(line, self._hide_unless_run, self.named)
+        if "'" not in line and '\\"' not in line:  # else quotes in it are a shell's, and its words are looked into
+            line = texts.hide_members(line, self._hide_unless_run, self.named)
         if self.everywhere:
             line = texts.hide_keys(line, self._hide_key_in_line)
         shown, _ = _Line(self, line, depth).read(0, "")
@@ -177,7 +178,8 @@ class Masker:
         if "\n" in word:
             return "\n".join(self.word(line, depth + 1) if line else line for line in word.split("\n"))
         if re.search(r"\s", word) is not None:
-            return self._anywhere(self.line(word, depth + 1))
+            # What a shell would have run in this word is kept already, so that a member's value is nothing but a value.
+            return self._anywhere(self.line(texts.hide_members(word, self._hide, self.named), depth + 1))
         return self._anywhere(word)
 
 

@@ -111,6 +111,9 @@ _ASSIGNING = re.compile(
     r"(?P<head>\s*+(?:/bin/sh -c )?(?:#\(nop\)\s++)?(?:ONBUILD\s++)?(?P<what>ENV|ARG|LABEL)\s++)", re.IGNORECASE
 )
 _ARGUMENTS = re.compile(r"(?P<head>\s*+(?:RUN\s++)?\|(?P<count>[0-9]{1,4})\s++)")
+_RUN = re.compile(
+    r"(?P<head>\s*+(?:RUN\s++)?(?:/\S*+\s++)(?:-\S+\s++|pipefail\s++){0,5}?-[A-Za-z]*c\s++)(?![\"'])", re.IGNORECASE
+)
 _WORDS = re.compile(
     r"(?P<head>\s*+(?:/bin/sh -c )?(?:#\(nop\)\s++)?(?:ONBUILD\s++)?(?:CMD|ENTRYPOINT|SHELL|RUN|HEALTHCHECK)\s[^\[\"']*+)"
     r"(?P<words>\[(?:\s*+\"(?:[^\"\\]++|\\.)*+\"\s*+,?+)*+\s*+\])",
@@ -137,11 +140,17 @@ def _instruction(masker: Masker, line: str) -> str:
         return listed["head"] + _listed(masker, listed["words"]) + masker.line(line[listed.end() :])
     found = _ARGUMENTS.match(line)
     if found is None:
-        return masker.line(line)
+        return _script(masker, line)
     rest = line[found.end() :]
     shell = _SHELL.search(rest)
     end = shell.start() if shell else len(rest)
-    return found["head"] + _pairs(masker, rest[:end], int(found["count"])) + masker.line(rest[end:])
+    return found["head"] + _pairs(masker, rest[:end], int(found["count"])) + _script(masker, rest[end:])
+
+
+def _script(masker: Masker, line: str) -> str:
+    """A line behind the shell that a history puts before it, without quotes: the shell's script is all the rest."""
+    found = _RUN.match(line)
+    return found["head"] + masker.line(line[found.end() :]) if found is not None else masker.line(line)
 
 
 def _listed(masker: Masker, text: str) -> str:

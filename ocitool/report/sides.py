@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ocitool import masking
-from ocitool.operations.diff.result import ConfigChange
+from ocitool.operations.diff.result import ConfigChange, Patch
 
 CHANGED = "(value changed)"
 """Said of a secret that differs: both sides of it are shown as `***`."""
@@ -33,3 +33,9 @@ def _name(change: ConfigChange) -> str:
     parts = change.pointer.split("/")
     last = parts[-2] if parts[-1].isdigit() and len(parts) > 2 else parts[-1]
     return last.replace("~1", "/").replace("~0", "~")
+
+
+def withheld(patch: Patch) -> str:
+    """Why a patch shows nothing, and what shows it."""
+    why = "its path is one that secrets have" if patch.withheld == "path" else "it holds a private key or a token"
+    return f"content withheld, {why} (--show-secrets shows it)"

@@ -449,3 +449,67 @@ def test_layers_that_are_only_compressed_otherwise_are_said_to_be(ocitool: Run, 
 
 def test_semantic_takes_a_docker_and_an_oci_configuration_of_one_image_for_equal(ocitool: Run, testdata: Path) -> None:
     assert 0 == ocitool("diff", "--semantic", testdata / "app-v2.tar", testdata / "encodings/oci").code
+
+
+# Secrets
+
+KEY = b"-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY-----\n"
+WITHHELD = ["root/.ssh/id_rsa", "etc/tls/server.key", "app/.env", "app/.env.production", "root/.npmrc", "root/.pypirc",
+            "root/.netrc",
+            "root/.docker/config.json", "root/.aws/credentials", "root/.kube/config", "root/.git-credentials", "etc/shadow",
+            "etc/nginx/.htpasswd", "x/store.p12", "x/me.pem"]  # fmt: skip
+SHOWN = ["app/.env.example", "etc/environment", "app/package.json", "etc/ssl/certs/ca.pem", "root/.ssh/id_rsa.pub",
+         "app/keys.py"]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "json"])
+def test_a_patch_never_shows_a_file_whose_path_looks_secret(ocitool: Run, pair: Any, form: str) -> None:
+    names = [*WITHHELD, *SHOWN]
+    a, b = pair([[(name, b"old\n") for name in names]], [[(name, f"hunter2 {name}!\n".encode()) for name in names]])
+    seen = ocitool("diff", "-p", "--format", form, a, b).out
+    assert SHOWN == [name for name in names if f"hunter2 {name}!" in seen]
+    assert form == "json" or len(WITHHELD) == seen.count("--show-secrets shows it")
+    shown = ocitool("diff", "-p", "--show-secrets", "--format", form, a, b).out
+    assert names == [name for name in names if f"hunter2 {name}!" in shown]
+
+
+def test_a_patch_never_shows_a_file_that_holds_a_key_or_a_token(ocitool: Run, pair: Any) -> None:
+    token = b"ghp_" + b"a1" * 18
+    a, b = pair([[("k", KEY), ("t", b"x\n"), ("s", b"a\n")]], [[("k", b"gone\n"), ("t", b"auth " + token), ("s", b"b\n")]])
+    report = report_of(ocitool("diff", "-p", "--format", "json", a, b), 1)
+    assert [("/k", "content"), ("/s", None), ("/t", "content")] == [(p["path"], p["withheld"]) for p in report["patch"]]
+    assert [["withheld", "2 changed files look secret: no patch shows the content (--show-secrets does)"]] == [
+        [n["code"], n["text"]] for n in report["notices"]
+    ]
+    assert token.decode() in ocitool("diff", "-p", "--show-secrets", a, b).out
+
+
+def test_a_second_name_of_a_secret_file_is_withheld_too(ocitool: Run, pair: Any) -> None:
+    link = ("srv/x", "hard:root/.netrc")
+    a, b = pair([[("root/.netrc", b"old"), link]], [[("root/.netrc", b"hunter2"), link]])
+    assert "hunter2" not in ocitool("diff", "-p", a, b).out
+
+
+def test_show_secrets_shows_values_in_every_report(ocitool: Run, pair: Any) -> None:
+    settings = {"Env": ["API_TOKEN=hunter2"], "Cmd": ["--password", "hunter3"]}
+    config = {**json.loads(image([BASE]).config), "config": settings}
+    a, b = pair(image([BASE]), image([BASE], config=pretty(config)))
+    for words in (("diff", a, b), ("inspect", b)):
+        for form in ("text", "markdown", "json"):
+            shown = ocitool(*words, "--show-secrets", "--format", form).out
+            assert ["hunter2", "hunter3"] == [secret for secret in ("hunter2", "hunter3") if secret in shown]
+            seen = ocitool(*words, "--format", form).out
+            assert (words[0], form) == ("inspect", "json") or "hunter" not in seen
+    assert "hunter2" in ocitool("inspect", "--format", "json", b).json()["images"][0]["config"]["Env"][0]
+
+
+def test_variables_are_told_one_by_one_if_a_side_has_none(ocitool: Run, pair: Any) -> None:
+    def of(**settings: Any) -> Image:
+        return image([BASE], config=pretty({**json.loads(image([BASE]).config), "config": settings}))
+
+    a, b = pair(of(), of(Env=["A=1", "B=2"]))
+    for first, second, kind in ((a, b, "added"), (b, a, "removed")):
+        report = report_of(ocitool("diff", "--format", "json", first, second), 1)
+        assert [("/config/Env/0", "A", kind), ("/config/Env/1", "B", kind)] == [
+            (c["pointer"], c["key"], c["kind"]) for c in report["config"]
+        ]

@@ -44,6 +44,8 @@ class Question:
     semantic: bool = False
     paths: tuple[str, ...] = ()
     patch: bool = False
+    secrets: bool = False
+    """Whether patches show files that look secret."""
     rules: tuple[rules.Rule, ...] = ()
 
     def __post_init__(self) -> None:
@@ -133,7 +135,7 @@ def _images(before: str, after: str, old: Image, new: Image, question: Question,
         notable=notable,
         failures=failures,
         summary=summary,
-        patches=patches(compared.files, reading.task) if question.patch else None,
+        patches=patches(compared.files, reading.task, secrets=question.secrets) if question.patch else None,
         notices=tuple(reading.task.notices),
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from difflib import unified_diff
 from itertools import islice
 
+from ocitool import masking
 from ocitool.images.image import Layer
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import open_contents
@@ -22,24 +23,38 @@ _BATCH = 256
 """Files whose contents are held at a time."""
 
 
-def patches(files: Sequence[FileChange], task: Task) -> tuple[Patch, ...]:
+def patches(files: Sequence[FileChange], task: Task, *, secrets: bool = False) -> tuple[Patch, ...]:
     """Patches of the regular files whose content changed, came or went. Files that are too large or not text have none,
-    and a notice counts them."""
+    and a notice counts them; those that look secret are withheld but for `secrets`."""
     changed = [change for change in files if _changed(change)]
-    wanted = iter([change for change in changed if _small(change)])
-    found: list[Patch] = []
-    skipped = sum(not _small(change) for change in changed)
+    found = [] if secrets else [Patch(change.path, "", "path") for change in changed if _secret(change)]
+    hidden = {patch.path for patch in found}
+    wanted = iter([change for change in changed if _small(change) and change.path not in hidden])
+    skipped = sum(not _small(change) and change.path not in hidden for change in changed)
     while batch := list(islice(wanted, _BATCH)):
         contents = _read([side for change in batch for side in (change.before, change.after)], task)
         for change in batch:
-            text = _patch(change.path, next(contents), next(contents))
-            if text is None:
+            before, after = next(contents), next(contents)
+            text = _patch(change.path, before, after)
+            if not secrets and (masking.secret_content(before) or masking.secret_content(after)):
+                found.append(Patch(change.path, "", "content"))
+            elif text is None:
                 skipped += 1
             elif text:
                 found.append(Patch(change.path, text))
     if skipped:
         task.notice("patch", f"{skipped} changed files have no patch: not text, or too large")
-    return tuple(found)
+    withheld = sum(patch.withheld is not None for patch in found)
+    if withheld:
+        what = "1 changed file looks" if withheld == 1 else f"{withheld} changed files look"
+        task.notice("withheld", f"{what} secret: no patch shows the content (--show-secrets does)")
+    return tuple(sorted(found, key=lambda patch: patch.path))
+
+
+def _secret(change: FileChange) -> bool:
+    """Whether any name of a file is one that secrets have."""
+    sides = [side for side in (change.before, change.after) if side is not None]
+    return any(map(masking.secret_path, {change.path, *(name for side in sides for name in side.links)}))
 
 
 def _changed(change: FileChange) -> bool:

@@ -95,10 +95,11 @@ class Failure(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """A unified diff of one text file."""
+    """A unified diff of one text file. `withheld`: why there is none, because the file looks secret by its path or content."""
 
     path: bytes
     text: str
+    withheld: Literal["path", "content"] | None = None
 
 
 class Summary(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 from ocitool.operations.dedupe import Deduped
 from ocitool.operations.dedupe.advice import digest_of
 from ocitool.operations.dedupe.collection import Stored
-from ocitool.report.json.fields import clean, dumped, notice_list, path_fields
+from ocitool.report.json.fields import clean, created_by, dumped, notice_list, path_fields
 
 
 def dedupe(result: Deduped) -> Iterator[str]:
@@ -57,7 +57,7 @@ def _parts(result: Deduped) -> Iterator[tuple[str, Any]]:
     yield "sharedLayers", (
         {
             **_layer(layer), "size": layer.size, "saved": layer.saved,
-            "createdBy": clean(layer.created_by), "images": clean(collection.references(layer.users)),
+            "createdBy": created_by(layer.created_by), "images": clean(collection.references(layer.users)),
         }
         for layer in result.shared
     )  # fmt: skip

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from ocitool import masking
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
 from ocitool.operations.diff.result import ConfigChange, Diff, FileChange, IndexDiff, LayerPair, Side
-from ocitool.report.json.fields import TYPES, attributes, clean, layer_fields, notice_list, path_fields, platform_fields
+from ocitool.report.json.fields import (
+    TYPES,
+    attributes,
+    clean,
+    created_by,
+    layer_fields,
+    notice_list,
+    path_fields,
+    platform_fields,
+)
+from ocitool.report.sides import sides
 
 
 def diff(result: Diff | IndexDiff) -> dict[str, Any]:
@@ -67,7 +78,9 @@ def _diff(result: Diff) -> dict[str, Any]:
         },
         "patch": None
         if result.patches is None
-        else [{**path_fields(patch.path), "text": clean(patch.text)} for patch in result.patches],
+        else [
+            {**path_fields(patch.path), "text": clean(patch.text), "withheld": patch.withheld} for patch in result.patches
+        ],
         "notices": notice_list(result.notices),
     }
 
@@ -94,7 +107,7 @@ def _pair(pair: LayerPair) -> dict[str, Any]:
             "diffId": str(layer.diff_id) if layer.diff_id else None,
             "size": layer.size,
             "mediaType": clean(layer.media_type),
-            "createdBy": clean(layer.created_by),
+            "createdBy": created_by(layer.created_by),
             "created": clean(layer.created),
         }
 
@@ -103,21 +116,23 @@ def _pair(pair: LayerPair) -> dict[str, Any]:
         "status": pair.status,
         "before": side(pair.before),
         "after": side(pair.after),
-        "reason": clean(pair.reason),
+        "reason": clean(masking.reason(pair.reason)) if pair.reason is not None else None,
         "rebuiltBecauseOf": None
         if cause is None
-        else {"side": "after", "index": cause.number, "createdBy": clean(cause.created_by)},
+        else {"side": "after", "index": cause.number, "createdBy": created_by(cause.created_by)},
     }
 
 
 def _config(change: ConfigChange) -> dict[str, Any]:
+    found = sides(change)
     return {
         "document": change.document,
         "pointer": clean(change.pointer),
         "key": clean(change.key),
         "kind": change.kind,
-        "before": clean(change.before),
-        "after": clean(change.after),
+        "before": clean(found.before),
+        "after": clean(found.after),
+        "hiddenChange": found.changed,
     }
 
 

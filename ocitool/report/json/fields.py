@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ocitool import masking
 from ocitool.layers.entry import Entry, Kind
 
 if TYPE_CHECKING:
@@ -85,7 +86,13 @@ def layer_fields(layer: Layer | None) -> dict[str, Any] | None:
     if layer is None:
         return None
     diff_id = str(layer.diff_id) if layer.diff_id else None
-    return {"index": layer.number, "diffId": diff_id, "createdBy": clean(layer.created_by)}
+    return {"index": layer.number, "diffId": diff_id, "createdBy": created_by(layer.created_by)}
+
+
+def created_by(instruction: str | None) -> str | None:
+    """An instruction without secrets."""
+    found: str | None = clean(masking.instruction(instruction)) if instruction is not None else None
+    return found
 
 
 def platform_fields(platform: Platform) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ocitool import masking
 from ocitool.images.image import Image
 from ocitool.operations.inspect import Entry, Inspected, Inspection
-from ocitool.report.json.fields import clean, notice_list, path_fields, platform_fields
+from ocitool.report.json.fields import clean, created_by, notice_list, path_fields, platform_fields
 from ocitool.spec.manifest import Index
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _index(index: Index, entries: Iterable[Entry]) -> dict[str, Any]:
                 "size": entry.descriptor.size,
                 "platform": platform_fields(entry.descriptor.platform) if entry.descriptor.platform else None,
                 "kind": entry.kind,
-                "annotations": clean(entry.descriptor.annotations),
+                "annotations": clean(masking.value(dict(entry.descriptor.annotations))),
                 "present": entry.present,
             }
             for entry in entries
@@ -57,8 +58,8 @@ def _inspected(item: Inspected) -> dict[str, Any]:
         "mediaType": clean(image.media_type),
         "platform": platform_fields(image.platform),
         "created": clean(image.config.created),
-        "author": clean(image.config.author),
-        "annotations": clean(image.manifest.annotations) if image.manifest else {},
+        "author": clean(masking.value(image.config.author)),
+        "annotations": clean(masking.value(dict(image.manifest.annotations))) if image.manifest else {},
         "config": clean(image.config.settings),
         "volumes": clean(list(image.config.keys("Volumes"))),
         "exposedPorts": clean(list(image.config.keys("ExposedPorts"))),
@@ -73,13 +74,15 @@ def _inspected(item: Inspected) -> dict[str, Any]:
                 "present": layer.blob is not None,
                 "size": layer.size,
                 "uncompressedSize": facts.uncompressed_size,
-                "createdBy": clean(layer.created_by),
+                "createdBy": created_by(layer.created_by),
                 "created": clean(layer.created),
                 "files": facts.files,
             }
             for layer, facts in zip(image.layers, item.layers, strict=True)
         ],
-        "history": [clean(entry) for entry in history if isinstance(entry, dict)] if isinstance(history, list) else [],
+        "history": [
+            clean(masking.value(entry)) for entry in (history if isinstance(history, list) else ()) if isinstance(entry, dict)
+        ],
         "totals": {"layers": len(image.layers), "size": image.size, "uncompressedSize": unpacked},
         "verified": item.verified,
         "missing": [str(digest) for digest in image.missing],
@@ -101,7 +104,7 @@ def _waste(waste: Waste, image: Image) -> dict[str, Any]:
         "byLayer": [
             {
                 "index": number,
-                "createdBy": clean(image.layers[number].created_by),
+                "createdBy": created_by(image.layers[number].created_by),
                 "overwritten": waste.total("overwritten", number)[1],
                 "deleted": waste.total("deleted", number)[1],
                 "copiedUp": waste.total("copied-up", number)[1],

@@ -34,7 +34,7 @@ from ocitool.report.markdown.words import (
     sentence,
     short,
 )
-from ocitool.report.sides import CHANGED, sides
+from ocitool.report.sides import CHANGED, sides, withheld
 
 _PER_RULE = 15
 _LARGEST = 10
@@ -334,6 +334,9 @@ def _what(change: FileChange) -> str:
 def _patches(page: Page, patches: Sequence[Patch]) -> None:
     def blocks() -> Iterator[list[str]]:
         for patch in patches:
+            if patch.withheld:
+                yield [f"{code(path_text(patch.path))}: {withheld(patch)}", ""]
+                continue
             lines = patch.text.split("\n")
             if lines and not lines[-1]:
                 lines.pop()

@@ -10,7 +10,7 @@ from ocitool.layers.entry import Kind
 from ocitool.operations.diff.config import incidental
 from ocitool.operations.diff.result import ConfigChange, Diff, FileChange, IndexDiff, PlatformDiff, Side
 from ocitool.report.escape import apart, clip, human, shown, signed
-from ocitool.report.sides import CHANGED, sides
+from ocitool.report.sides import CHANGED, sides, withheld
 from ocitool.report.text.parts import (
     INSTRUCTION,
     Paint,
@@ -79,6 +79,9 @@ def _diff(result: Diff, paint: Paint, stat: bool) -> Iterator[str]:
     yield from _files(result, paint)
     for patch in result.patches or ():
         yield ""
+        if patch.withheld:
+            yield f"{shown_path(patch.path)}: {withheld(patch)}"
+            continue
         for line in patch.text.removesuffix("\n").split("\n"):
             colour = {"+": "32", "-": "31", "@": "36"}.get(line[:1])
             yield paint(shown(line), colour) if colour else shown(line)
