@@ -7,7 +7,7 @@ lists the possibilities, the longest path first.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ocitool.digest import Digest
@@ -203,6 +203,14 @@ def is_bare(name: str) -> bool:
 def full(name: str) -> str:
     """One spelling for names that mean one thing: in full, or a bare tag as it stands."""
     return name if is_bare(name) else qualified(name)
+
+
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """The names in their order, of several spellings of one name the first."""
+    found: dict[str, str] = {}
+    for name in names:
+        found.setdefault(full(name), name)
+    return tuple(found.values())
 
 
 def matches(name: str, tags: tuple[str, ...]) -> bool:

@@ -57,7 +57,8 @@ Dest = Annotated[
     str, typer.Argument(metavar="DEST", help="*.tar, *.tar.gz, *.tar.zst, a layout/, docker://HOST/REPO:TAG, or -.")
 ]
 Tag = Annotated[
-    list[str] | None, typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="The image's name, instead of what it had.")
+    list[str] | None,
+    typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="A name for the image, beside DEST's and instead of SRC's."),
 ]
 CompressionOption = Annotated[
     str | None, typer.Option("--compression", metavar="none|gzip|zstd[:LEVEL]", help="Of layers that are written.")

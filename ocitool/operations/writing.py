@@ -38,7 +38,7 @@ from ocitool.layers import codec as codecs
 from ocitool.operations.pieces import claimed, kept, lent, unpacked
 from ocitool.operations.reading import Reading
 from ocitool.operations.supplies import Supplies
-from ocitool.reference import full, is_bare
+from ocitool.reference import distinct, full, is_bare
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Platform
 from ocitool.task import Notice, Task
@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 
 
 class Writing(NamedTuple):
-    """Where to write and how. `names` replace the source's; `compression` converts layers; `supplies`: references whose
-    blobs may be used where the source lacks them; `omit`: digests that are left out."""
+    """Where to write and how. `names`, beside the destination's own, replace the source's; `compression` converts layers;
+    `supplies`: references whose blobs may be used if the source lacks them; `omit`: digests that are left out."""
 
     destination: str
     names: tuple[str, ...] = ()
@@ -137,8 +137,7 @@ class Writer:
         self.task: Task = reading.task
         self._reading = reading
         self.target = target = destinations.parse(writing.destination)
-        own = (target.name,) if target.name else ()
-        self._names = tuple(dict.fromkeys(map(target.given, writing.names))) or own
+        self._names = target.names(writing.names)
         self._sink: Sink = destinations.open_sink(
             target, self.task, reading.registries, force=writing.force, dry_run=writing.dry_run
         )
@@ -466,7 +465,7 @@ def _named(outputs: Sequence[Output], names: tuple[str, ...], target: Destinatio
     taken: dict[str, Any] = {}
     named: list[Output] = []
     for output in tops:
-        own = () if target.nameless else names or tuple(dict.fromkeys(map(target.placed, output.names)))
+        own = () if target.nameless else names or distinct(map(target.placed, output.names))
         for name in own:
             if taken.setdefault(full(name), output.descriptor["digest"]) != output.descriptor["digest"]:
                 raise UsageError(f"two different images with the name {name}", hint="--tag names them one by one")

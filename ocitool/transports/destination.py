@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ocitool import reference
@@ -20,7 +21,7 @@ _ENDINGS = {".tar": "none", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd
 
 class Destination(NamedTuple):
     """`kind`: `archive`, `layout`, `stdout` or `registry`; `name`: what the reference itself calls the image, or None.
-    `repository`: of a registry; where its path is None, `prefix` stands before those that the images' names give."""
+    `repository`: of a registry; if it is None, `prefix` stands before the repositories that the images' names give."""
 
     kind: str
     path: str
@@ -28,14 +29,22 @@ class Destination(NamedTuple):
     repository: Repository | None = None
     prefix: str | None = None
 
+    def names(self, asked: Iterable[str]) -> tuple[str, ...]:
+        """The names that an image gets here, each once: the reference's own and those asked for by `--tag`; at a registry
+        `latest` if there is none of both. Empty if the image keeps the names of its source. Raises `UsageError`."""
+        found = [*((self.name,) if self.name is not None else ()), *map(self.given, asked)]
+        if not found and self.repository is not None and not self.nameless:
+            found = [f"{self.repository.name}:latest"]
+        return reference.distinct(found)
+
     @property
     def remote(self) -> bool:
         return self.kind == "registry"
 
     @property
     def nameless(self) -> bool:
-        """Whether an image gets no name here: the destination is a digest."""
-        return self.repository is not None and self.repository.digest is not None
+        """Whether an image gets no name here: the destination is a digest, without a tag."""
+        return self.repository is not None and self.repository.digest is not None and self.repository.tag is None
 
     def given(self, text: str) -> str:
         """The name that a user gives an image, as this destination is to have it: layouts take bare tags, and so does a
@@ -53,9 +62,10 @@ class Destination(NamedTuple):
         return text
 
     def placed(self, name: str) -> str:
-        """The name that an image has at its source, as it is here. `UsageError` where it says nothing of a repository."""
+        """The name that an image has at its source, as it is here: in full in archives, so that every engine gives the image
+        the same one. `UsageError` for a tag alone if the destination needs a repository."""
         if self.prefix is None:
-            return name
+            return reference.full(name) if self.kind in ("archive", "stdout") else name
         if reference.is_bare(name):
             raise UsageError(
                 f"{name} is a tag without a repository, so nobody can say where it goes below {self.path}",
@@ -79,7 +89,9 @@ def parse(text: str) -> Destination:
             name = image_name(name)
         elif name and not reference.is_layout_name(name):
             raise UsageError(f"{name} is no name for an image", text)
-        return Destination("layout" if ref.transport == "oci" else "archive", path, name or None)
+        if ref.transport == "oci":
+            return Destination("layout", path, name or None)
+        return Destination("archive", path, reference.full(name) if name else None)
     if text.endswith("/") or os.path.isdir(text):
         return Destination("layout", text.rstrip("/") or "/", None)
     if _ending(text) is not None:
@@ -110,7 +122,7 @@ def _registry(text: str, details: str) -> Destination:
         host = reference.host_name(first)
         return Destination("registry", text, None, None, f"{host}/{path}/" if path else f"{host}/")
     where = reference.repository(details)
-    name = f"{where.name}:{where.tag or 'latest'}" if where.digest is None else None
+    name = f"{where.name}:{where.tag}" if where.tag is not None else None
     return Destination("registry", text, name, where)
 
 

@@ -195,16 +195,20 @@ def test_names_stand_in_full_in_all_three_places_of_an_archive(ocitool: Run, tmp
         (("--tag", "v1"), "{}/layout/", {"v1"}),
         (("--tag", "v1", "--tag", "v2"), "{}/layout/", {"v1", "v2"}),
         ((), "oci:{}/layout:v3", {"v3"}),
-        (("--tag", "v4"), "oci:{}/layout:v3", {"v4"}),
+        (("--tag", "v4"), "oci:{}/layout:v3", {"v3", "v4"}),
+        (("--tag", "v3"), "oci:{}/layout:v3", {"v3"}),
+        (("--tag", "new:3"), "docker-archive:{}/a.tar:new:2", {"docker.io/library/new:2", "docker.io/library/new:3"}),
+        (("--tag", "new:3"), "oci-archive:{}/a.tar:v3", {"v3", "docker.io/library/new:3"}),
     ],
 )
-def test_the_name_is_the_sources_the_references_or_the_tag_option(
+def test_the_name_is_the_sources_or_those_of_the_reference_and_the_tag_option(
     words: tuple[str, ...], destination: str, expected: set[str], ocitool: Run, tmp_path: Path
 ) -> None:
     source = write_oci_archive(tmp_path / "in.tar", [rooted()])
-    copied(ocitool, *words, source, destination.format(tmp_path))
+    found = copied(ocitool, *words, source, destination.format(tmp_path))
     place = tmp_path / ("layout" if "layout" in destination else "a.tar")
     assert {name: rooted().digest for name in expected} == places.names(place)
+    assert expected == set(found["images"][0]["tags"])
 
 
 @pytest.mark.parametrize("tag", ["UPPER", "a b", "a:b:c", "-x", "", "app@sha256:" + "0" * 64, "\udcff", "a\n"])

@@ -295,6 +295,45 @@ def test_an_image_gets_as_many_tags_as_are_said(run: Run, registry: ScriptedRegi
     assert crossed(registry) == found["bytes"]["transferred"]
 
 
+def test_the_tag_of_the_destination_is_written_beside_those_of_the_option(
+    run: Run, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
+    one = image([ONE], tag="elsewhere")
+    write_layout(tmp_path / "layout", [one])
+    found = done(run, "push", "layout", f"{registry.host}/app:9", "--tag", "10")
+    assert {("app", "9"): one.digest, ("app", "10"): one.digest} == registry.tags
+    assert [f"{registry.host}/app:9", f"{registry.host}/app:10"] == found["images"][0]["tags"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("copy", "layout"), ("edit", "layout", "--user", "7"), ("append", "layout", "--layer", "more"), ("squash", "layout"),
+        ("rebuild", "layout", "--against", "layout"),
+        ("rebase", "layout", "--old-base", "layout", "--new-base", "layout"),
+    ],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_every_writing_command_reports_the_names_that_the_registry_has(
+    words: tuple[str, ...], run: Run, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
+    write_layout(tmp_path / "layout", [image([ONE], tag="elsewhere")])
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "file").write_bytes(b"x")
+    found = done(run, *words[:2], f"docker://{registry.host}/app:9", *words[2:], "--tag", "10")
+    assert {f"{registry.host}/{path}:{tag}" for path, tag in registry.tags} == set(found["images"][0]["tags"])
+    assert {"9", "10"} == {tag for _, tag in registry.tags}
+
+
+def test_a_destination_with_tag_and_digest_gets_the_tag(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
+    one = image([ONE], tag="app:1")
+    write_layout(tmp_path / "layout", [one])
+    refused(2, run("push", "layout", f"{registry.host}/app:9@{sha256(b'other')}"), one.digest, sha256(b"other"))
+    found = done(run, "push", "layout", f"{registry.host}/app:9@{one.digest}")
+    assert {("app", "9"): one.digest} == registry.tags
+    assert [f"{registry.host}/app:9"] == found["images"][0]["tags"]
+
+
 def test_a_digest_as_destination_must_be_the_images(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
     one = image([ONE], tag="app:1")
     write_layout(tmp_path / "layout", [one])

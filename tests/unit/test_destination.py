@@ -57,8 +57,9 @@ def test_a_destination_is_an_archive_a_layout_or_standard_output(
 @pytest.mark.parametrize(
     ("text", "name", "prefix"),
     [
-        ("docker://app", "docker.io/library/app:latest", None),
+        ("docker://app", None, None),
         ("docker://h.io/team/app:1", "h.io/team/app:1", None),
+        ("docker://h.io/app:1@sha256:" + "0" * 64, "h.io/app:1", None),
         ("docker://h.io/app@sha256:" + "0" * 64, None, None),
         ("docker://h.io/", None, "h.io/"),
         ("docker://localhost:5000/team/x/", None, "localhost:5000/team/x/"),
@@ -80,6 +81,30 @@ def test_a_registry_is_a_repository_or_what_stands_before_names(text: str, name:
 )
 def test_a_name_at_a_registry_is_a_tag_or_goes_below_the_prefix(text: str, given: str, expected: str) -> None:
     assert expected == parse(text).given(given)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "expected"),
+    [
+        ("docker://h.io/app", (), ("h.io/app:latest",)),
+        ("docker://h.io/app", ("10",), ("h.io/app:10",)),
+        ("docker://h.io/app:9", ("10", "9"), ("h.io/app:9", "h.io/app:10")),
+        ("docker://h.io/app@sha256:" + "0" * 64, (), ()),
+        ("docker://h.io/app:9@sha256:" + "0" * 64, (), ("h.io/app:9",)),
+        ("docker://h.io/app:9@sha256:" + "0" * 64, ("10",), ("h.io/app:9", "h.io/app:10")),
+        ("docker://h.io/", (), ()),
+        ("oci:dir:9", ("10",), ("9", "10")),
+        ("oci:dir:app:9", ("docker.io/library/app:9",), ("app:9",)),
+        ("oci:dir", (), ()),
+        ("docker-archive:f:app:9", ("app:10", "app:9"), ("docker.io/library/app:9", "docker.io/library/app:10")),
+        ("oci-archive:f:app:9", ("app:9",), ("docker.io/library/app:9",)),
+        ("a.tar", (), ()),
+    ],
+)
+def test_an_image_gets_the_references_own_name_and_those_of_the_option_each_once(
+    text: str, asked: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    assert expected == parse(text).names(asked)
 
 
 @pytest.mark.parametrize(
