@@ -6,6 +6,7 @@ Each can be raised by the environment variable named beside it, for the rare hon
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 from ocitool.errors import UsageError
 
@@ -21,6 +22,16 @@ def _from_environment(name: str, default: int) -> int:
     return int(text)
 
 
+
+
+class Bounds(NamedTuple):
+    """What a JSON document may cost, whether it is read or written: `size` in bytes, and `values` (array items and object
+    members), which bound the memory that it takes once it is parsed."""
+
+    size: int
+    values: int
+
+
 DOCUMENT_SIZE = 4 * MiB
 """A manifest, index or configuration: what registries accept as the largest manifest."""
 
@@ -28,13 +39,22 @@ DOCUMENT_DEPTH = 64
 """Nesting of arrays and objects in a document."""
 
 DOCUMENT_VALUES = 400_000
-"""Values (array items and object members) in one document: bounds the memory a parsed document takes."""
+"""Values in one document."""
+
+DOCUMENT = Bounds(DOCUMENT_SIZE, DOCUMENT_VALUES)
+"""A document that has a digest: a manifest, an index, a configuration."""
+
+STORE = Bounds(64 * MiB, 3_000_000)
+"""A document that lists a whole store and goes to no registry: `index.json` of a layout or archive, `manifest.json` and
+`repositories` of an archive. Room for 100,000 entries with a platform and two long names each. No entry takes less than eight
+values, so no more than 400,000 entries are ever listed."""
 
 INDEX_DEPTH = 8
 """An index within an index within an index."""
 
-INDEX_MANIFESTS = 10_000
-"""Manifests reached from one index, nested ones included."""
+INDEX_MANIFESTS = 1_000_000
+"""Manifests reached from one index, nested ones included: more than `STORE` lets one list, so that nothing that was written
+is too much to read. What is held for each is small; the documents themselves are bounded by `DOCUMENT`."""
 
 ARCHIVE_MEMBERS = 1_000_000
 """Members of an image archive."""

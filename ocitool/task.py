@@ -58,6 +58,7 @@ class Task:
         self.jobs = max(1, jobs)
         self.cores = cores or _cores()
         self.notices: list[Notice] = []
+        self._noticed: set[Notice] = set()
         self.transferred = 0
         """Bytes of documents and blobs that crossed a network."""
         self._advance = advance
@@ -84,8 +85,9 @@ class Task:
     def notice(self, code: str, text: str) -> None:
         notice = Notice(code, text)
         with self._counting:
-            if notice in self.notices:
+            if notice in self._noticed:
                 return
+            self._noticed.add(notice)
             self.notices.append(notice)
         if self._tell is not None:
             self._tell(notice)

@@ -78,10 +78,10 @@ def _document(path: str) -> bytes:
     from ocitool.errors import NotFoundError
 
     if path == "-":
-        return sys.stdin.buffer.read(limits.DOCUMENT_SIZE + 1)
+        return sys.stdin.buffer.read(limits.STORE.size + 1)
     try:
         with open(path, "rb") as file:
-            return file.read(limits.DOCUMENT_SIZE + 1)
+            return file.read(limits.STORE.size + 1)
     except FileNotFoundError:
         raise NotFoundError("no such file", path) from None
     except OSError as error:

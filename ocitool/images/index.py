@@ -42,6 +42,7 @@ def edit(index: Index, replaced: Mapping[Digest, Mapping[str, Any] | None]) -> E
     entries: list[Any] = []
     dropped = []
     changed = False
+    by_text = {str(digest): new for digest, new in replaced.items()}
     for descriptor in index.manifests:
         fields = descriptor.fields
         if descriptor.digest in replaced:
@@ -54,7 +55,7 @@ def edit(index: Index, replaced: Mapping[Digest, Mapping[str, Any] | None]) -> E
                 entries.append(fields)
             else:
                 changed = True
-        elif _speaks_of(descriptor, replaced):
+        elif _speaks_of(descriptor, by_text):
             dropped.append(descriptor)
             changed = True
         else:
@@ -64,12 +65,12 @@ def edit(index: Index, replaced: Mapping[Digest, Mapping[str, Any] | None]) -> E
     return Edited(serialised({**index.fields, "manifests": entries}), tuple(dropped))
 
 
-def _speaks_of(descriptor: Descriptor, replaced: Mapping[Digest, Mapping[str, Any] | None]) -> bool:
+def _speaks_of(descriptor: Descriptor, replaced: Mapping[str, Mapping[str, Any] | None]) -> bool:
     subject = descriptor.annotations.get(ATTESTATION_SUBJECT)
-    for digest, new in replaced.items():
-        if str(digest) == subject:
-            return new is None or new["digest"] != subject
-    return False
+    if subject is None or subject not in replaced:
+        return False
+    new = replaced[subject]
+    return new is None or new["digest"] != subject
 
 
 class Referrer(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -17,7 +17,7 @@ from ocitool.reference import Selector
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, Platform
 from ocitool.transports.opening import Opened
-from ocitool.transports.source import Record, Source
+from ocitool.transports.source import NO_NAMES, Names, Record, Source
 
 EntryKind = Literal["image", "attestation", "artifact", "index"]
 
@@ -104,14 +104,18 @@ def _look(source: Source, descriptor: Descriptor) -> Listed:
 
 
 def tags_of(source: Source, descriptor: Descriptor) -> tuple[str, ...]:
+    """The names of a manifest. If it has some outside of the index, all of its entries share them as one object."""
+    outside = source.names.get(descriptor.digest, NO_NAMES)
+    own = tuple(name for name in own_tags(descriptor) if name not in outside.spellings)
+    return (*outside, *own) if own else outside
+
+
+def own_tags(descriptor: Descriptor) -> tuple[str, ...]:
+    """The names that an entry of an index states itself, which are no more than two."""
     annotations = descriptor.annotations
-    tags = list(source.names.get(descriptor.digest, ()))
-    for key in (CONTAINERD_NAME, REF_NAME):
-        name = annotations.get(key)
-        # A hybrid archive's ref.name is often the bare tag of a name already known.
-        if name and name not in tags and not any(tag.endswith(":" + name) or reference.qualified(tag) == name for tag in tags):
-            tags.append(name)
-    return tuple(tags)
+    found = [name for key in (CONTAINERD_NAME, REF_NAME) if (name := annotations.get(key))]
+    # A hybrid archive's ref.name is often the bare tag of its full name.
+    return Names.of(found) if len(found) > 1 else tuple(found)
 
 
 def everything(source: Source, index: Index) -> Iterator[tuple[Listed, int]]:
@@ -134,11 +138,13 @@ def everything(source: Source, index: Index) -> Iterator[tuple[Listed, int]]:
 
 
 class Target(NamedTuple):
-    """What a reference names: an index of platforms (`document`, `entries`), or one image."""
+    """What a reference names: an index of platforms (`document`, `entries`), or one image. `top`: the entry of the source that
+    leads to it, None for a record of a docker archive and if several entries together are meant."""
 
     document: Index | None
     entries: tuple[Listed, ...]
     image: Image | None
+    top: Descriptor | None = None
 
 
 class Group(NamedTuple):
@@ -184,8 +190,10 @@ def _parted(entries: Iterable[Listed]) -> tuple[deque[list[Listed]], dict[Digest
         digest = entry.descriptor.digest
         # Manifests of several platforms under one name are one image, as if an index stood between.
         key = entry.tags if entry.tags or entry.said == "attestation" or entry.descriptor.platform else digest
-        named.setdefault(key, {}).setdefault(digest, entry)
-        tags.setdefault(digest, {}).update(dict.fromkeys(entry.tags))
+        group = named.setdefault(key, {})
+        if digest not in group:  # else another entry of the manifest says the same, as for each of its names in an archive
+            group[digest] = entry
+            tags.setdefault(digest, {}).update(dict.fromkeys(entry.tags))
     return deque(_split(named)), tags
 
 
@@ -197,14 +205,15 @@ def target(source: Source, group: Group) -> Target:
         return Target(source.index, group.entries, None)
     entry = group.entries[0]
     if isinstance(entry.document, Index):
-        return Target(entry.document, tuple(_flat(source, entry.document, group.tags)), None)
+        return Target(entry.document, tuple(_flat(source, entry.document, group.tags)), None, entry.descriptor)
     if isinstance(entry.document, Manifest):
-        return Target(None, (entry,), from_manifest(source, entry.descriptor, entry.document, group.tags))
+        image = from_manifest(source, entry.descriptor, entry.document, group.tags)
+        return Target(None, (entry,), image, entry.descriptor)
     if entry.problem is not None:
         raise entry.problem
     if group.alone:
         raise NotFoundError(f"the manifest {entry.descriptor.digest} is not here", source.where)
-    return Target(source.index, (entry,), None)
+    return Target(source.index, (entry,), None, entry.descriptor)
 
 
 def targets(opened: Opened) -> tuple[Target, ...]:
@@ -229,8 +238,8 @@ def _flat(source: Source, index: Index, tags: tuple[str, ...]) -> Iterator[Liste
     """An index's entries, those of nested indexes in their place; what has no tag of its own has the index's. Names that
     stand outside of the index are for what stands at the top: the same manifest may, under another name."""
     for entry, _ in everything(source, index):
-        outside = source.names.get(entry.descriptor.digest, ())
-        yield entry._replace(tags=tuple(tag for tag in entry.tags if tag not in outside) or tags)
+        outside = source.names.get(entry.descriptor.digest, NO_NAMES)
+        yield entry._replace(tags=tuple(tag for tag in own_tags(entry.descriptor) if tag not in outside.spellings) or tags)
 
 
 def _picked_record(source: Source, selector: Selector) -> Record:
@@ -266,12 +275,7 @@ def roots(source: Source, index: Index, selector: Selector | None) -> tuple[List
                 return (entry,)
     else:
         assert selector.name is not None
-        found = tuple(
-            _look(source, descriptor)
-            for descriptor in index.manifests
-            if reference.matches(selector.name, tags_of(source, descriptor))
-            or selector.name == descriptor.annotations.get(REF_NAME)
-        )
+        found = tuple(_look(source, descriptor) for descriptor in by_name(source, index)(selector.name))
         if found:
             return found
     raise NotFoundError(
@@ -280,8 +284,48 @@ def roots(source: Source, index: Index, selector: Selector | None) -> tuple[List
     )  # fmt: skip
 
 
+def by_name(source: Source, index: Index) -> Callable[[str], tuple[Descriptor, ...]]:
+    """A function from a name to the entries that it means (`reference.matches`, or their ref.name). Each entry is looked at
+    once for any number of names."""
+    exact: dict[str, list[int]] = {}
+    full: dict[str, list[int]] = {}
+    entries: dict[Digest, list[int]] = {}
+    for position, one in enumerate(index.manifests):
+        entries.setdefault(one.digest, []).append(position)
+        for tag in own_tags(one) if one.digest not in source.names else ():
+            exact.setdefault(tag, []).append(position)
+            if not reference.is_bare(tag):
+                full.setdefault(reference.qualified(tag), []).append(position)
+        if ref_name := one.annotations.get(REF_NAME):
+            exact.setdefault(ref_name, []).append(position)
+    outside: dict[str, list[Digest]] = {}
+    for digest, names in source.names.items():
+        for tag in names:
+            outside.setdefault(tag, []).append(digest)
+            if not reference.is_bare(tag):
+                outside.setdefault(reference.qualified(tag), []).append(digest)
+
+    def meant(name: str) -> tuple[Descriptor, ...]:
+        whole = reference.qualified(name)
+        digests = (*outside.get(name, ()), *outside.get(whole, ()))
+        found = {*exact.get(name, ()), *full.get(whole, ()), *(n for digest in digests for n in entries.get(digest, ()))}
+        return tuple(index.manifests[n] for n in sorted(found))
+
+    return meant
+
+
+_HINTED = 20
+"""Images, and names of one, that a hint lists."""
+
+
 def _names_hint(tags: list[tuple[str, ...]]) -> str:
-    shown = [f"@{n}" if not names else ", ".join(names) for n, names in enumerate(tags)][:20]
+    shown: dict[str, None] = {}
+    seen: set[int] = set()
+    for n, names in enumerate(tags):
+        if id(names) not in seen and len(shown) < _HINTED:
+            seen.add(id(names))
+            more = ", ..." if len(names) > _HINTED else ""
+            shown[", ".join(names[:_HINTED]) + more if names else f"@{n}"] = None
     return "it holds " + "; ".join(shown) if shown else "it holds no image"
 
 

@@ -86,7 +86,11 @@ def inspect(
             images.append(_look(image, indexer, files, top))
     remote = opened.source.remote
     shown = tuple(
-        Entry(one.descriptor, one.tags, one.said if remote else one.kind, None if remote else one.present) for one in entries
+        Entry(
+            one.descriptor, select.own_tags(one.descriptor) or one.tags, one.said if remote else one.kind,
+            None if remote else one.present,
+        )
+        for one in entries
     )
     return Inspection(reference, opened.source.transport, index, shown, tuple(images), tuple(reading.task.notices))
 

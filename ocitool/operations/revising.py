@@ -231,10 +231,8 @@ def index_of(opened: Opened, target: Target) -> tuple[Index, Descriptor]:
         made = Index(serialised(fields), fields, source.where)
         own = {"mediaType": mediatypes.OCI_INDEX, "digest": str(made.digest), "size": len(made.raw)}
         return made, Descriptor(mediatypes.OCI_INDEX, made.digest, len(made.raw), own)
-    for entry in select.roots(source, source.index, opened.selector):
-        if isinstance(entry.document, Index) and entry.document.raw == document.raw:
-            return document, entry.descriptor
-    raise AssertionError("an index that no root leads to")
+    assert target.top is not None
+    return document, target.top
 
 
 def _name_lost(source: Source, gone: Sequence[Digest], writer: Writer) -> None:

@@ -472,10 +472,15 @@ def _named(outputs: Sequence[Output], names: tuple[str, ...], target: Destinatio
         images = tuple(image._replace(names=own) for image in output.images)
         at = (target.repository.name,) if target.repository is not None else _repositories(own)
         named.append(output._replace(names=own, images=images, repositories=at))
+    homes: dict[Digest, tuple[str, ...]] = {}
+    for one in named if len(tops) < len(outputs) else ():
+        for digest, _, _ in one.blobs:
+            homes.setdefault(digest, one.repositories)
     for output in outputs:
         if output.subject is not None:
-            about = (one.repositories for one in named if output.subject in {digest for digest, _, _ in one.blobs})
-            at = next(about, ())
+            at = homes.get(output.subject, ())
+            for digest, _, _ in output.blobs:
+                homes.setdefault(digest, at)
             tags = tuple(f"{repository}:{tag}" for repository in at for tag in output.names) or output.names
             named.append(output._replace(names=tags, repositories=at))
     return named

@@ -15,6 +15,7 @@ from typing import Any
 from ocitool import limits
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
+from ocitool.limits import DOCUMENT, Bounds
 
 
 class Document:
@@ -29,12 +30,12 @@ class Document:
         return Digest.of(self.raw)
 
 
-def parse(raw: bytes, where: str) -> Any:
+def parse(raw: bytes, where: str, bounds: Bounds = DOCUMENT) -> Any:
     """The value of a JSON text. Raises `FormatError` and `LimitError`, both with `where`."""
-    if len(raw) > limits.DOCUMENT_SIZE:
-        raise LimitError(f"a document of {len(raw)} bytes, more than {limits.DOCUMENT_SIZE}", where)
-    if raw.count(b",") + raw.count(b":") + raw.count(b"[") + raw.count(b"{") > limits.DOCUMENT_VALUES:
-        raise LimitError("a document of too many values", where)
+    if len(raw) > bounds.size:
+        raise LimitError(f"a document of {len(raw)} bytes, more than {bounds.size}", where)
+    if _values(raw) > bounds.values:
+        raise LimitError(f"a document of more than {bounds.values} values", where)
     _check_depth(raw, where)
     try:
         value = json.loads(
@@ -55,19 +56,27 @@ def parse(raw: bytes, where: str) -> Any:
         raise FormatError("the document holds a number that is too long", where) from None
 
 
-def parse_object(raw: bytes, where: str) -> dict[str, Any]:
-    value = parse(raw, where)
+def parse_object(raw: bytes, where: str, bounds: Bounds = DOCUMENT) -> dict[str, Any]:
+    value = parse(raw, where, bounds)
     if not isinstance(value, dict):
         raise FormatError("the document is not a JSON object", where)
     return value
 
 
-def serialised(value: Any) -> bytes:
-    """A document of ours: no white space, keys in the order they have. `LimitError` for one that nobody could read again."""
+def serialised(value: Any, bounds: Bounds = DOCUMENT) -> bytes:
+    """A document of ours: no white space, keys in the order they have. `LimitError` for one that `parse` with the same bounds
+    would refuse."""
     raw = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-    if len(raw) > limits.DOCUMENT_SIZE:
-        raise LimitError(f"a document of {len(raw)} bytes would come out, more than {limits.DOCUMENT_SIZE}")
+    if len(raw) > bounds.size:
+        raise LimitError(f"a document of {len(raw)} bytes would come out, more than {bounds.size}")
+    if _values(raw) > bounds.values:
+        raise LimitError(f"a document of more than {bounds.values} values would come out")
     return raw
+
+
+def _values(raw: bytes) -> int:
+    """No less than the array items and object members of a JSON text; what stands in strings counts too."""
+    return raw.count(b",") + raw.count(b":") + raw.count(b"[") + raw.count(b"{")
 
 
 def _check_depth(raw: bytes, where: str) -> None:

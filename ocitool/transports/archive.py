@@ -23,9 +23,9 @@ from ocitool.layers.entry import Entry, Kind, normalise
 from ocitool.layers.tar import Notes, entries
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
 from ocitool.spec.document import parse, parse_object
-from ocitool.spec.manifest import CONTAINERD_NAME, Descriptor, Index
+from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index
 from ocitool.task import Task
-from ocitool.transports.source import Record
+from ocitool.transports.source import Names, Record
 
 Want = Literal["documents", "layers"]
 """What will be read: documents and first bytes of layers, or layers too."""
@@ -74,8 +74,9 @@ class Members:
         blob = self.get(name)
         if blob is None:
             return None
-        if blob.size > limits.DOCUMENT_SIZE:
-            raise LimitError(f"a document of {blob.size} bytes, more than {limits.DOCUMENT_SIZE}", f"{self.where}: {name}")
+        most = _most(name)
+        if blob.size > most:
+            raise LimitError(f"a document of {blob.size} bytes, more than {most}", f"{self.where}: {name}")
         data = blob.pread(blob.size, 0)
         if len(data) != blob.size:
             raise FormatError("the archive ends inside a member", f"{self.where}: {name}")
@@ -84,6 +85,15 @@ class Members:
     def names(self) -> Iterator[bytes]:
         yield from self._blobs
         yield from self._links
+
+
+_LISTS = ("index.json", "manifest.json", "repositories")
+"""Members that list all that an archive holds."""
+
+
+def _most(name: str) -> int:
+    """How large a document of this name may be."""
+    return limits.STORE.size if name in _LISTS else limits.DOCUMENT_SIZE
 
 
 class _Head(BytesBlob):
@@ -143,7 +153,7 @@ def _spool(members: Members, chunks: Iterator[bytes], want: Want) -> None:
     for entry in entries(tar, Notes()):
         blob: Blob | None = None
         if _is_data(entry):
-            if want == "documents" and entry.size > limits.DOCUMENT_SIZE:
+            if want == "documents" and entry.size > limits.DOCUMENT_SIZE and entry.size > _most(os.fsdecode(entry.path)):
                 blob = _Head(tar.read(codec.SNIFF), entry.size)
             else:
                 blob = FileBlob(kept, written, entry.size)
@@ -229,7 +239,7 @@ class OciArchive:
         if raw is None:
             raise FormatError("not an OCI archive: it has no index.json", self.where)
         where = f"{self.where}: index.json"
-        self.index: Index | None = Index(raw, parse_object(raw, where), where)
+        self.index: Index | None = Index(raw, parse_object(raw, where, limits.STORE), where)
         self.names = _names(members, self.index) if is_docker(members) else {}
 
     def blob(self, descriptor: Descriptor) -> Blob | None:
@@ -244,7 +254,7 @@ class DockerArchive:
         self.members = members
         self.where = members.where
         self.index: Index | None = None
-        self.names: dict[Digest, tuple[str, ...]] = {}
+        self.names: dict[Digest, Names] = {}
         raw = members.document("manifest.json")
         if raw is not None:
             self.records = tuple(_record(members, image, n) for n, image in enumerate(images_of(raw, self.where)))
@@ -261,7 +271,7 @@ class DockerArchive:
 def images_of(raw: bytes, where: str) -> list[dict[str, Any]]:
     """The images of a `manifest.json`, their keys in lower case: jib writes them so."""
     where = f"{where}: manifest.json"
-    value = parse(raw, where)
+    value = parse(raw, where, limits.STORE)
     if not isinstance(value, list) or not all(isinstance(image, dict) for image in value):
         raise FormatError("manifest.json is not a list of images", where)
     return [{key.lower(): item for key, item in image.items()} for image in value]
@@ -306,7 +316,7 @@ def _v1_records(members: Members, raw: bytes) -> Iterator[Record]:
 
     where = f"{members.where}: repositories"
     tags: dict[str, list[str]] = {}
-    for repository, versions in parse_object(raw, where).items():
+    for repository, versions in parse_object(raw, where, limits.STORE).items():
         if not isinstance(versions, dict):
             raise FormatError("a repository without tags", where)
         for tag, image in versions.items():
@@ -342,8 +352,9 @@ def _v1_history(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if value}
 
 
-def _names(members: Members, index: Index) -> dict[Digest, tuple[str, ...]]:
-    """The RepoTags of a hybrid archive by manifest digest, matched through the configuration that both name."""
+def _names(members: Members, index: Index) -> dict[Digest, Names]:
+    """The RepoTags of a hybrid archive by manifest digest, matched through the configuration that both name, and what the
+    entries of the index call such a manifest beside."""
     raw = members.document("manifest.json")
     if raw is None:
         return {}
@@ -352,13 +363,18 @@ def _names(members: Members, index: Index) -> dict[Digest, tuple[str, ...]]:
         config = image.get("config")
         if isinstance(config, str):
             by_config[config.removeprefix("./")] = _tags(image, f"{members.where}: manifest.json")
-    stated: dict[Digest, set[str]] = {}
+    stated: dict[Digest, list[str]] = {}
+    own: dict[Digest, set[str]] = {}
     for manifest in index.manifests:
-        if name := manifest.annotations.get(CONTAINERD_NAME):
-            stated.setdefault(manifest.digest, set()).add(reference.qualified(name))
-    names: dict[Digest, tuple[str, ...]] = {}
-    for manifest in index.manifests:
-        document = members.document(f"blobs/{manifest.digest.algorithm}/{manifest.digest.encoded}")
+        annotations = manifest.annotations
+        called = [name for key in (CONTAINERD_NAME, REF_NAME) if (name := annotations.get(key))]
+        stated.setdefault(manifest.digest, []).extend(called)
+        if name := annotations.get(CONTAINERD_NAME):
+            own.setdefault(manifest.digest, set()).add(reference.qualified(name))
+    names: dict[Digest, Names] = {}
+    alike: dict[tuple[str, ...], Names] = {}
+    for one, others in stated.items():  # each manifest once, however many names it has
+        document = members.document(f"blobs/{one.algorithm}/{one.encoded}")
         try:
             fields = parse_object(document, members.where) if document else {}
         except OcitoolError:
@@ -368,8 +384,9 @@ def _names(members: Members, index: Index) -> dict[Digest, tuple[str, ...]]:
         if isinstance(digest, str):
             tags = by_config.get("blobs/" + digest.replace(":", "/"), ())
             # manifest.json merges manifests of one configuration: of the names, those of another manifest are not this one's.
-            own = stated.get(manifest.digest)
-            tags = tuple(tag for tag in tags if own is None or reference.qualified(tag) in own)
+            full = own.get(one)
+            tags = tuple(tag for tag in tags if full is None or reference.qualified(tag) in full)
             if tags:
-                names[manifest.digest] = tags
+                found = Names.of([*tags, *others])
+                names[one] = alike.setdefault(tuple(found), found)
     return names

@@ -14,10 +14,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from ocitool import reference
+from ocitool import limits, reference
 from ocitool.blob import Blob, BytesBlob, passing
 from ocitool.digest import Digest, verified
-from ocitool.errors import DestinationError, UsageError
+from ocitool.errors import DestinationError, LimitError, UsageError
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Entry, Kind
 from ocitool.spec import mediatypes
@@ -134,13 +134,19 @@ def _pieces(bundle: Bundle, task: Task) -> Iterator[bytes]:
 
 
 def _members(bundle: Bundle) -> Iterator[tuple[bytes, Blob | None]]:
-    """Documents first: who reads the archive from a pipe knows at once what comes."""
-    yield _file("oci-layout", BytesBlob(LAYOUT_FILE))
-    yield _file("index.json", BytesBlob(_index(bundle)))
+    """Documents first: who reads the archive from a pipe knows at once what comes. Raises `LimitError` before the first one for
+    an archive that could not be read again."""
+    documents = {"oci-layout": LAYOUT_FILE, "index.json": _index(bundle)}
     if not bundle.omitted and any(root.docker is not None for root in bundle.roots):
-        yield _file("manifest.json", BytesBlob(_docker_manifest(bundle.roots)))
+        documents["manifest.json"] = _docker_manifest(bundle.roots)
+    algorithms = sorted({blob.digest.algorithm for blob in bundle.blobs if blob.digest})
+    count = len(documents) + 1 + len(algorithms) + len(bundle.blobs)
+    if count > limits.ARCHIVE_MEMBERS:
+        raise LimitError(f"an archive of {count} members would come out, more than {limits.ARCHIVE_MEMBERS}")
+    for name, raw in documents.items():
+        yield _file(name, BytesBlob(raw))
     yield _directory("blobs")
-    for algorithm in sorted({blob.digest.algorithm for blob in bundle.blobs if blob.digest}):
+    for algorithm in algorithms:
         yield _directory(f"blobs/{algorithm}")
     for blob in bundle.blobs:
         assert blob.digest is not None
@@ -156,16 +162,19 @@ def _directory(name: str) -> tuple[bytes, None]:
 
 
 def _index(bundle: Bundle) -> bytes:
-    entries = []
+    entries: list[dict[str, Any]] = []
+    known: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
     for root in bundle.roots:
         for name in root.names or (None,):
             entry = named(root.descriptor, _names(name) if name else {})
-            if entry not in entries:
+            alike = known.setdefault((entry["digest"], reference.full(name) if name else None), [])
+            if entry not in alike:
+                alike.append(entry)
                 entries.append(entry)
     fields: dict[str, Any] = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": entries}
     if bundle.omitted:
         fields["annotations"] = {OMITTED: ",".join(str(digest) for digest in bundle.omitted)}
-    return serialised(fields)
+    return serialised(fields, limits.STORE)
 
 
 def _names(name: str) -> dict[str, str]:
@@ -184,7 +193,7 @@ def _docker_manifest(roots: tuple[Root, ...]) -> bytes:
         )
         image["RepoTags"] += [reference.full(name) for name in root.names if not reference.is_bare(name)]
     listed = [{**image, "RepoTags": list(dict.fromkeys(image["RepoTags"])) or None} for image in images.values()]
-    return serialised(listed)
+    return serialised(listed, limits.STORE)
 
 
 def _path(digest: Digest) -> str:

@@ -11,7 +11,7 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor, Index
-from ocitool.transports.source import Record
+from ocitool.transports.source import Names, Record
 
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 """The content of `oci-layout`."""
@@ -28,12 +28,12 @@ class Layout:
     def __init__(self, directory: str) -> None:
         self.where = directory
         self.records: tuple[Record, ...] = ()
-        self.names: dict[Digest, tuple[str, ...]] = {}
+        self.names: dict[Digest, Names] = {}
         path = os.path.join(directory, "index.json")
         raw = self.document("index.json")
         if raw is None:
             raise FormatError("not an OCI layout: it has no index.json", directory)
-        self.index: Index | None = Index(raw, parse_object(raw, path), path)
+        self.index: Index | None = Index(raw, parse_object(raw, path, limits.STORE), path)
 
     def document(self, name: str) -> bytes | None:
         """A file at the top of the layout, whole."""
@@ -46,8 +46,8 @@ class Layout:
         except OSError as error:
             raise unreadable(path, error) from None
         file = OpenFile(path)
-        if file.size > limits.DOCUMENT_SIZE:
-            raise LimitError(f"a document of {file.size} bytes, more than {limits.DOCUMENT_SIZE}", path)
+        if file.size > limits.STORE.size:
+            raise LimitError(f"a document of {file.size} bytes, more than {limits.STORE.size}", path)
         return FileBlob(file, 0, file.size).pread(file.size, 0)
 
     def blob(self, descriptor: Descriptor) -> Blob | None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ocitool import limits
 from ocitool.blob import Blob
 from ocitool.digest import Digest, verified
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
 from ocitool.reference import full
 from ocitool.spec import mediatypes
-from ocitool.spec.document import parse, serialised
+from ocitool.spec.document import serialised
 from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Index, named, strings
 from ocitool.task import Task, undisturbed
 from ocitool.transports import layout
@@ -38,8 +40,8 @@ class LayoutSink:
         try:
             self._hold(task)
             sweep(directory)
-            if self._has("index.json"):
-                layout.Layout(directory)  # what cannot be read now cannot be added to later
+            # What cannot be read now cannot be added to later.
+            self._index = layout.Layout(directory).index if self._has("index.json") else None
         except BaseException:
             self.close()
             raise
@@ -76,6 +78,7 @@ class LayoutSink:
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         skipped: set[Digest] = set()
         hashed: list[bool] = []
+        merged(self._index, bundle.roots)  # one that will be too large is refused before anything is written
         _directories(self.where, {digest.algorithm for blob in bundle.blobs if (digest := blob.digest)})
 
         def put(blob: Blob) -> None:
@@ -184,43 +187,62 @@ def merged(old: Index | None, roots: Sequence[Root]) -> bytes:
     if old is not None and after == before:
         return old.raw
     fields["manifests"] = after
-    raw = serialised(fields)
-    parse(raw, "index.json")  # one beyond the limits could not be read again, by nobody who would drop something either
-    return raw
+    return serialised(fields, limits.STORE)  # nobody could read one beyond that again, and nobody drop something from it either
 
 
 class _Entries:
-    """The entries of an index in their order, found by name and by digest: a store has thousands."""
+    """The entries of an index in their order, found by name and by digest: a store has thousands, and an image may have as many
+    names."""
 
     def __init__(self) -> None:
-        self._slots: list[dict[str, Any] | None] = []
-        self._by_name: dict[str, list[int]] = {}
-        self._by_digest: dict[str, list[int]] = {}
+        self._slots: dict[int, dict[str, Any]] = {}
+        self._by_name: dict[str, set[int]] = {}
+        self._nameless: dict[str, set[int]] = {}
+        """By digest."""
+        self._living: Counter[str] = Counter()
+        """How many entries a digest has."""
+        self._next = 0
 
     def all(self) -> list[dict[str, Any]]:
-        return [entry for entry in self._slots if entry is not None]
+        return list(self._slots.values())
 
     def add(self, entry: dict[str, Any]) -> None:
-        for name in _names(entry):
-            self._by_name.setdefault(full(name), []).append(len(self._slots))
-        self._by_digest.setdefault(entry["digest"], []).append(len(self._slots))
-        self._slots.append(entry)
+        self._slots[self._next] = entry
+        self._living[entry["digest"]] += 1
+        for found in self._holding(entry):
+            found.add(self._next)
+        self._next += 1
+
+    def _drop(self, slot: int) -> None:
+        entry = self._slots.pop(slot)
+        self._living[entry["digest"]] -= 1
+        for found in self._holding(entry):
+            found.discard(slot)
+
+    def _holding(self, entry: Mapping[str, Any]) -> list[set[int]]:
+        """The sets that an entry is found in."""
+        names = _names(entry)
+        if not names:
+            return [self._nameless.setdefault(entry["digest"], set())]
+        return [self._by_name.setdefault(full(name), set()) for name in names]
 
     def put(self, descriptor: Mapping[str, Any], name: str | None) -> None:
-        there = self._by_digest.get(descriptor["digest"], [])
-        same = [entry for slot in there if (entry := self._slots[slot]) is not None]
+        digest = descriptor["digest"]
         if name is None:
-            if not same:  # an image that is here needs no second, nameless entry
+            if not self._living[digest]:  # an image that is here needs no second, nameless entry
                 self.add(named(descriptor, {}))
             return
-        spelled = next((old for other in same for old in _names(other)[:1] if full(old) == full(name)), name)
-        entry = named(descriptor, {REF_NAME: spelled})
+        having = sorted(self._by_name.get(full(name), ()))
+        spellings = (old for slot in having if self._slots[slot]["digest"] == digest for old in _names(self._slots[slot])[:1])
+        entry = named(descriptor, {REF_NAME: next((old for old in spellings if full(old) == full(name)), name)})
         # The name leaves whatever had it; and what stood here without a name now has one.
-        nameless = [slot for slot in there if not _names(self._slots[slot] or {})]
-        for slot in (*self._by_name.get(full(name), ()), *nameless):
-            if self._slots[slot] != entry:
-                self._slots[slot] = None
-        if entry not in same:
+        there = False
+        for slot in (*having, *self._nameless.get(digest, ())):
+            if self._slots[slot] == entry:
+                there = True
+            else:
+                self._drop(slot)
+        if not there:
             self.add(entry)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from ocitool import reference
 from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.spec.manifest import Descriptor, Index
@@ -23,6 +24,41 @@ class Record(NamedTuple):
     image_id: str | None = None
 
 
+class Names(tuple[str, ...]):
+    """Names of one manifest that stand outside of the index: in an archive those of its `manifest.json`. As an archive gives a
+    manifest an entry for each of its names, one object serves all of these entries, and its hash is computed once."""
+
+    spellings: frozenset[str] = frozenset()
+    """How an entry of the index may say one of the names again: as it stands, in full, or what follows one of its colons."""
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> Names:
+        """The names in their order, without those that another one spells."""
+        kept: list[str] = []
+        spellings: set[str] = set()
+        for name in names:
+            if name not in spellings:
+                kept.append(name)
+                parts = name.split(":")
+                spellings |= {name, reference.qualified(name), *(":".join(parts[n:]) for n in range(1, len(parts)))}
+        made = cls(kept)
+        made.spellings = frozenset(spellings)
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or super().__eq__(other)
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = super().__hash__()
+        return self._hash
+
+    _hash: int | None = None
+
+
+NO_NAMES = Names()
+
+
 class Source(Protocol):
     """Images at one place. Either `index` is set (OCI), or `records` are the images (docker archives).
 
@@ -35,7 +71,7 @@ class Source(Protocol):
     remote: bool
     index: Index | None
     records: tuple[Record, ...]
-    names: dict[Digest, tuple[str, ...]]
+    names: dict[Digest, Names]
 
     def blob(self, descriptor: Descriptor) -> Blob | None:
         """The blob that stands under the descriptor's digest, unverified; None when it is not here. A place that keeps

@@ -13,7 +13,17 @@ from typing import Any
 import pytest
 from support.copying import AMD, ARM
 from support.disk import fingerprint
-from support.images import image, index_of, layer_tar, layout_files, pretty, sha256, write_files, write_layout
+from support.images import (
+    image,
+    index_of,
+    layer_tar,
+    layout_files,
+    pretty,
+    sha256,
+    write_docker_archive,
+    write_files,
+    write_layout,
+)
 from support.layers import END, head, member
 
 from ocitool import limits
@@ -55,15 +65,38 @@ def test_gc_leaves_blobs_alone_that_are_another_layout_s(ocitool: Run, tmp_path:
     assert before == fingerprint(tmp_path)
 
 
-def test_an_index_that_nobody_could_read_again_is_not_written(ocitool: Run, tmp_path: Path) -> None:
+def test_a_name_that_makes_the_index_too_large_to_read_is_refused_before_anything_is_written(
+    inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = image([layer_tar([("a", b"1")])], tag="a")
-    full = pretty(index_of([one.descriptor], annotations={"fill": ""}))
-    room = limits.DOCUMENT_SIZE - len(full) - 10
-    layout = write_layout(tmp_path / "l", [one], index=index_of([one.descriptor], annotations={"fill": "x" * room}))
-    before = (layout / "index.json").read_bytes()
+    layout = write_layout(tmp_path / "l", [one])
     more = write_layout(tmp_path / "more", [image([layer_tar([("b", b"2")])], tag="b")])
-    assert 7 == ocitool("copy", more, f"{layout}/").code
-    assert before == (layout / "index.json").read_bytes()
+    monkeypatch.setattr("ocitool.limits.STORE", limits.Bounds((layout / "index.json").stat().st_size + 10, 1000))
+    before = fingerprint(layout)
+    assert 7 == inside("copy", more, f"{layout}/").code
+    assert before == fingerprint(layout)
+
+
+@pytest.mark.parametrize("destination", ["new/", "new.tar", "new.tar.gz"])
+@pytest.mark.parametrize("most", [limits.Bounds(300, 1000), limits.Bounds(1 << 20, 10)], ids=["size", "values"])
+def test_a_store_that_nobody_could_read_again_is_not_written(
+    most: limits.Bounds, destination: str, inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_docker_archive(tmp_path / "in.tar", [image([layer_tar([("a", b"1")])], tag="a:1", codec="none")])
+    monkeypatch.setattr("ocitool.limits.STORE", most)
+    result = inside("copy", source, f"{tmp_path}/{destination}", "--tag", "a:1", "--tag", "a:2")
+    assert (7, "") == (result.code, result.out)
+    assert ["in.tar"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_an_archive_of_too_many_members_is_not_written(inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_layout(tmp_path / "in", [image([layer_tar([("a", b"1")])], tag="a:1")])
+    monkeypatch.setattr("ocitool.limits.ARCHIVE_MEMBERS", 7)
+    assert 7 == inside("copy", source, tmp_path / "out.tar").code
+    assert ["in"] == [path.name for path in tmp_path.iterdir()]
+    monkeypatch.setattr("ocitool.limits.ARCHIVE_MEMBERS", 8)
+    assert 0 == inside("copy", source, tmp_path / "out.tar").code
+    assert 0 == inside("inspect", tmp_path / "out.tar").code
 
 
 # Indexes

@@ -15,11 +15,14 @@ from support import places
 from support.images import Image, image, layer_tar, sha256
 from support.streams import decoded
 
+from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
-from ocitool.errors import DestinationError, IntegrityError
+from ocitool.errors import DestinationError, IntegrityError, LimitError
+from ocitool.images.select import groups
 from ocitool.task import Task
-from ocitool.transports.archive_sink import OMITTED, ArchiveSink
+from ocitool.transports.archive_sink import OMITTED, ArchiveSink, _pieces
+from ocitool.transports.opening import open_source
 from ocitool.transports.sink import Bundle, DockerImage, Root, Stored
 
 A, B = image([layer_tar([("a", b"a" * 1000)])], codec="none"), image([layer_tar([("b", b"b")])])
@@ -176,3 +179,16 @@ def test_the_reader_of_the_test_notices_a_wrong_blob_and_a_missing_file(task: Ta
     with pytest.raises(AssertionError):
         places.blobs(tmp_path)
     assert json.loads(places.files(tmp_path).get("index.json", b"{}")) == {}
+
+
+def test_a_stream_of_an_archive_that_nobody_could_read_again_never_begins(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ocitool.limits.STORE", limits.Bounds(100, 1000))
+    with pytest.raises(LimitError):
+        next(_pieces(Bundle((root(A, "app:1"),), blobs(A)), task))
+
+
+def test_thirty_thousand_names_can_be_read_again(task: Task, tmp_path: Path) -> None:
+    names = [f"registry.example.com:5000/team/project/service-name:v1.2.3-build.{number}" for number in range(30_000)]
+    write(tmp_path / "a.tar", Bundle((root(A, *names),), blobs(A)), task)
+    opened = open_source(str(tmp_path / "a.tar"), "documents", task)
+    assert [tuple(names)] == [group.tags for group in groups(opened)]

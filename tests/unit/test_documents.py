@@ -12,7 +12,7 @@ from ocitool import limits
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError, UnsupportedError
 from ocitool.spec import mediatypes
-from ocitool.spec.document import Document, parse, parse_object
+from ocitool.spec.document import Document, parse, parse_object, serialised
 from ocitool.spec.manifest import Config, Index, Manifest, descriptor, read
 
 DIGEST = "sha256:" + "a" * 64
@@ -272,3 +272,15 @@ def test_a_diff_id_that_is_none_keeps_its_place() -> None:
 
 def test_a_document_is_named_by_its_bytes() -> None:
     assert Document(b"{ }", {}).digest == Digest.of(b"{ }") != Document(b"{}", {}).digest
+
+
+@pytest.mark.parametrize(("bounds", "fits"), [((9, 6), True), ((8, 6), False), ((9, 2), True), ((9, 1), False)])
+def test_what_is_written_within_bounds_is_read_within_them(bounds: tuple[int, int], fits: bool) -> None:
+    value, most = {"a": "bc"}, limits.Bounds(bounds[0] + 1, bounds[1])
+    if fits:
+        assert value == parse(serialised(value, most), "x", most)
+    else:
+        with pytest.raises(LimitError):
+            serialised(value, most)
+        with pytest.raises(LimitError):
+            parse(b'{"a":"bc"}', "x", most)

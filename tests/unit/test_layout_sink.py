@@ -12,6 +12,7 @@ import pytest
 from support import places
 from support.images import Image, image, index_of, layer_tar, pretty, write_layout
 
+from ocitool import limits
 from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, FormatError, IntegrityError
@@ -182,3 +183,10 @@ def test_a_layout_without_its_version_file_or_its_index_gets_them(task: Task, tm
         sink.close()
         assert {"oci-layout", "index.json"} <= set(places.files(place))
         assert {**A.blobs, **B.blobs} == places.blobs(place)
+
+
+def test_a_hundred_thousand_entries_with_long_names_can_be_read_again() -> None:
+    platform = {"os": "linux", "architecture": "arm64", "variant": "v8"}
+    names = [f"registry.example.com:5000/team/project/service-name:v1.2.3-build.{number}" for number in range(100_000)]
+    raw = merged(None, [root(A, *names, platform=platform)])
+    assert names == [one.annotations[REF] for one in Index(raw, parse_object(raw, "x", limits.STORE), "x").manifests]

@@ -36,6 +36,7 @@ from ocitool.images.indexing import Indexer
 from ocitool.images.select import one
 from ocitool.images.tree import Directory, Tree
 from ocitool.layers.cache import IndexCache
+from ocitool.limits import Bounds
 from ocitool.task import Task
 from ocitool.transports import archive
 from ocitool.transports.opening import open_source
@@ -362,7 +363,18 @@ def test_spellings_of_a_member_are_one(tmp_path: Path) -> None:
 
 def test_giant_document_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LimitError):
-        members_of(tar_of(tmp_path / "a", ("manifest.json", b" " * (4 << 20) + b"[]"))).document("manifest.json")
+        members_of(tar_of(tmp_path / "a", ("config.json", b" " * (4 << 20) + b"[]"))).document("config.json")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "index.json", "repositories"])
+def test_what_lists_a_whole_archive_may_be_larger_than_a_document_of_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tar_of(tmp_path / "a", (name, b" " * (4 << 20) + b"[]"))
+    assert (4 << 20) + 2 == len(members_of(made).document(name) or b"")
+    monkeypatch.setattr("ocitool.limits.STORE", Bounds(4 << 20, 10))
+    with pytest.raises(LimitError):
+        members_of(made).document(name)
 
 
 def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

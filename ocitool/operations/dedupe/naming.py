@@ -20,8 +20,9 @@ class Names:
             manifests = [one for one in source.index.manifests if not one.is_attestation]
             self.expected = len(manifests)
             self.alone = len({one.digest for one in manifests}) == 1
-            for one in () if source.remote else manifests:
-                self._note(tags_of(source, one), one.digest)
+            # A manifest that has names in an archive has one entry for each of them, all with the same names.
+            for tags, digest in {(tags_of(source, one), one.digest) for one in manifests} if not source.remote else ():
+                self._note(tags, digest)
         else:
             self.expected = len(source.records)
             self.alone = self.expected == 1

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ocitool import limits
 from ocitool.digest import Digest
 from ocitool.errors import LimitError, TransportError
 from ocitool.images import select
@@ -26,7 +27,7 @@ from ocitool.transports.layout import Layout
 from ocitool.transports.store import Files, Store
 
 _COMPARED = 1_000
-"""Entries of one manifest that are compared with each other; of more, only equal ones are dropped."""
+"""Entries of one manifest with one annotation that are compared with each other; of more, only equal ones are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def normalize(directory: str, task: Task, *, verify: bool = False, dry_run: bool
             fields, done = _mended(source.index)
             changes += done
             if done and not dry_run:
-                store.replace_index(serialised(fields))
+                store.replace_index(serialised(fields, limits.STORE))
         files = store.files()
         findings = [*_names(fields), *_attestations(fields), *_blobs(source, files, task, verify)]
         return Normalized(directory, dry_run, verify, tuple(changes), tuple(findings), tuple(task.notices))
@@ -91,13 +92,26 @@ def _spare(group: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     for entry in group:
         if distinct.setdefault(json.dumps(entry, sort_keys=True), entry) is not entry:
             yield entry
-    if len(distinct) <= _COMPARED:
-        stays = {id(entry): entry for entry in distinct.values()}
-        # The last first: of two that say the same in other words (no annotations, an empty list of them) the first stays.
-        for entry in reversed(distinct.values()):
-            if any(_says(other, entry) for other in stays.values() if other is not entry):
-                del stays[id(entry)]
-                yield entry
+    stays = {id(entry): entry for entry in distinct.values()}
+    # What says all that an entry says has its rarest annotation too: of thousands of names that is one entry.
+    by_annotation: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for entry in distinct.values():
+        for text in _annotations(entry):
+            by_annotation.setdefault(text, {})[id(entry)] = entry
+    # The last first: of two that say the same in other words (no annotations, an empty list of them) the first stays.
+    for entry in reversed(distinct.values()):
+        texts = _annotations(entry)
+        among = min((by_annotation[text] for text in texts), key=len, default=stays)
+        if len(among) <= _COMPARED and any(_says(other, entry) for other in among.values() if other is not entry):
+            for holder in (stays, *(by_annotation[text] for text in texts)):
+                holder.pop(id(entry), None)
+            yield entry
+
+
+def _annotations(entry: Mapping[str, Any]) -> list[str]:
+    """The annotations of an entry, each as a text."""
+    found = entry.get("annotations")
+    return [json.dumps(item, sort_keys=True) for item in found.items()] if isinstance(found, dict) else []
 
 
 def _says(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ocitool import reference
+from ocitool import limits, reference
 from ocitool.digest import Digest
 from ocitool.errors import NotFoundError, OcitoolError
 from ocitool.images import index as indexes
@@ -78,14 +78,21 @@ def remove(
 def _picked(source: Layout, index: Index, names: Sequence[str]) -> list[Descriptor]:
     """The top entries that the names mean, each once."""
     picked: dict[int, Descriptor] = {}
+    positions = {id(one.fields): n for n, one in enumerate(index.manifests)}
+    same: dict[Digest, list[int]] = {}
+    for n, one in enumerate(index.manifests):
+        same.setdefault(one.digest, []).append(n)
+    named = select.by_name(source, index)
     for name in names:
         selector = reference.selector(name)
-        found = select.roots(source, index, selector)
-        digests = {one.descriptor.digest for one in found} if selector.digest is not None else set()
-        here = [
-            n for n, one in enumerate(index.manifests)
-            if one.digest in digests or (not digests and any(one.fields is other.descriptor.fields for other in found))
-        ]  # fmt: skip
+        if selector.name is not None and (entries := named(selector.name)):
+            here = [positions[id(one.fields)] for one in entries]
+        else:
+            found = [one.descriptor for one in select.roots(source, index, selector)]
+            if selector.digest is not None:
+                here = [n for one in found for n in same.get(one.digest, ())]
+            else:
+                here = [positions[id(one.fields)] for one in found]
         if not here:
             raise NotFoundError(
                 f"{name} is part of an index, and has no entry of its own", source.where, hint="drop the index that holds it"
@@ -100,7 +107,7 @@ def _without(source: Layout, index: Index, dropped: Iterable[Descriptor]) -> Lay
     kept: list[Any] = [one.fields for one in index.manifests if id(one.fields) not in gone]
     fields = {**index.fields, "manifests": kept}
     after = copy.copy(source)
-    after.index = Index(serialised(fields), fields, source.where)
+    after.index = Index(serialised(fields, limits.STORE), fields, source.where)
     return after
 
 

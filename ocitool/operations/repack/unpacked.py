@@ -23,7 +23,7 @@ from ocitool.operations.unpack.editable import SCHEMA, VERSION
 from ocitool.operations.writing import Writer
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor, Index, Manifest, read
-from ocitool.transports.source import Record
+from ocitool.transports.source import Names, Record
 from ocitool.transports.whole import nameless
 
 _AGAIN = "unpack the image again"
@@ -125,7 +125,7 @@ class Blobs:
         self.remote = False
         self.index: Index | None = None
         self.records: tuple[Record, ...] = ()
-        self.names: dict[Digest, tuple[str, ...]] = {}
+        self.names: dict[Digest, Names] = {}
         self._references = references
         self._writer = writer
         self._reading = reading

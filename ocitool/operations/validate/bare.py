@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ocitool import limits
 from ocitool.errors import FormatError, UsageError
 from ocitool.operations.validate.findings import Checked, Findings, Validation, ambiguous
 from ocitool.spec.document import parse
@@ -12,6 +13,8 @@ DOCUMENTS = (
     "docker-archive-manifest",
 )  # fmt: skip
 """The kinds of `validate_document`."""
+_LISTS = ("index", "docker-archive-manifest")
+"""Those that may be `index.json` and `manifest.json`, which list a whole store."""
 
 
 def validate_document(kind: str, raw: bytes, where: str) -> Validation:
@@ -19,7 +22,7 @@ def validate_document(kind: str, raw: bytes, where: str) -> Validation:
     if kind not in DOCUMENTS:
         raise UsageError(f"{kind} is no kind of document", hint="one of " + ", ".join(DOCUMENTS))
     found = Findings()
-    value = parse(raw, where)
+    value = parse(raw, where, limits.STORE if kind in _LISTS else limits.DOCUMENT)
     clean = found.schema(kind, value, kind)
     fields = value if isinstance(value, dict) else {}
     twofold = ambiguous(fields) and kind not in ("descriptor", "config", "layout")

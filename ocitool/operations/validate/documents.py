@@ -45,10 +45,10 @@ class Reader:
         self.hashed: set[Digest] = set()
 
     def parsed(self, kind: str, raw: bytes, subject: str) -> Any:
-        """The value of a document that matches its schema, else None."""
+        """The value of a document of the container itself that matches its schema, else None."""
         self.documents += 1
         try:
-            value = parse(raw, subject)
+            value = parse(raw, subject, limits.STORE)
         except (FormatError, LimitError) as error:
             self.found.damage(error, subject, "document")
             return None

@@ -40,7 +40,7 @@ class _Push(NamedTuple):
     documents: dict[Digest, _Document]
     children: set[Digest]
     blobs: dict[Digest, Blob]
-    tops: list[tuple[_Document, tuple[str, ...]]]
+    tops: list[tuple[_Document, Sequence[str]]]
 
 
 class RegistrySink(Unheld):
@@ -193,14 +193,14 @@ class RegistrySink(Unheld):
                     push.documents.pop(top.digest, None)
         return list(pushes.values())
 
-    def _places(self, root: Root) -> Mapping[str, tuple[str, ...]]:
+    def _places(self, root: Root) -> Mapping[str, Sequence[str]]:
         """The tags that a root gets, by repository."""
-        found: dict[str, tuple[str, ...]] = {}
+        found: dict[str, list[str]] = {}
         for name in root.names:
             where = reference.repository(name)
-            found[where.path] = (*found.get(where.path, ()), where.tag or "latest")
+            found.setdefault(where.path, []).append(where.tag or "latest")
         for name in root.repositories if not found else ():
-            found[reference.repository(name).path] = ()
+            found[reference.repository(name).path] = []
         if not found:
             raise UsageError(
                 "an image without a name, so nobody can say which repository it goes to", self.where,

@@ -22,7 +22,7 @@ from ocitool.spec.document import serialised
 from ocitool.spec.manifest import REF_NAME, Descriptor, Index, descriptor, read
 from ocitool.transports.registry import Registries, blobs
 from ocitool.transports.registry.client import Client
-from ocitool.transports.source import Beside, Record
+from ocitool.transports.source import Beside, Names, Record
 from ocitool.transports.whole import nameless
 
 _SMALL = 64 * limits.KiB
@@ -40,7 +40,7 @@ class RegistrySource:
         self.where = str(repository)
         self.client: Client = registries.client(repository.host)
         self.records: tuple[Record, ...] = ()
-        self.names: dict[Digest, tuple[str, ...]] = {}
+        self.names: dict[Digest, Names] = {}
         self._foreign = registries.access.foreign
         self._tag = repository.tag or ("latest" if repository.digest is None else None)
         self._held: dict[Digest, bytes] = {}
