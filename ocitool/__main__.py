@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import gc
-from typing import NoReturn
+from ocitool import signals
+
+signals.begin()  # before all else: a traceback does not answer Ctrl-C
+
+import gc  # noqa: E402
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> NoReturn:

@@ -12,10 +12,12 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Lock, Semaphore, current_thread, main_thread
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
+from weakref import WeakSet
 
+from ocitool import signals
 from ocitool.errors import CancelledError
 
 if TYPE_CHECKING:
@@ -30,6 +32,23 @@ _PATIENCE = 0.02
 
 _GONE = 0.1
 """Seconds after which a producer that nobody takes from looks whether the task has ended."""
+
+_GRACE = 0.5
+"""Seconds that blocks and layers have, once Ctrl-C or SIGTERM came, to end and to clean up after themselves."""
+
+_STUCK = 0.7
+"""Seconds after which a main thread that has not answered a signal is taken to be in a call that cannot be cut short."""
+
+_SECOND = 1.0
+"""Seconds after which a second Ctrl-C ends the program at once: within them it is the same one, pressed twice."""
+
+
+class Unfinished(Protocol):
+    def discard(self) -> None: ...
+
+
+unfinished: WeakSet[Unfinished] = WeakSet()
+"""Files in the making that have a name, for the end that nothing unwinds."""
 
 
 class Notice(NamedTuple):
@@ -79,8 +98,8 @@ class Task:
     def __exit__(self, *_: object) -> None:
         self.cancel()
         for pool in (self._io, self._cpu):
-            if pool is not None:
-                pool.shutdown(wait=True, cancel_futures=True)
+            if pool is not None:  # interrupted, whatever could end has done so: see `_settled`
+                pool.shutdown(wait=not signals.since(), cancel_futures=True)
 
     def notice(self, code: str, text: str) -> None:
         notice = Notice(code, text)
@@ -156,8 +175,7 @@ class Task:
                 future.cancel()
             self.cancel()
             for future in futures:
-                if not future.cancelled():
-                    future.exception()
+                _settled(future)
             raise
 
     @contextmanager
@@ -211,7 +229,7 @@ class Task:
             gone.set()
             slots.release()
             if future is not None and not future.cancel():
-                future.exception()
+                _settled(future)
 
     def spread(self, function: Callable[[T], R], items: Iterable[T], depth: int | None = None) -> Iterator[R]:
         """The results in order, computed on the CPU pool, at most `depth` of them (default: two more than cores) begun and
@@ -280,7 +298,56 @@ class Task:
             while untaken:
                 future = untaken.popleft()
                 if not future.cancel():
-                    future.exception()
+                    _settled(future)
+
+    def apart(self, function: Callable[[T], R], items: Iterable[T], last: Callable[[], object]) -> Iterator[R]:
+        """The results in order, computed one after another on a thread of their own, one item ahead of the one who takes them:
+        for calls that may take long and cannot be cut short. `items` is read by the one who takes the results.
+
+        The one who waits is cut short all the same, by an exception as by the end of the task. The thread is then left to
+        itself: it ends its call, calls `last`, and lets go of the two functions. Nothing waits for that."""
+        from queue import Empty, SimpleQueue
+        from threading import Thread
+
+        todo: SimpleQueue[tuple[T] | None] = SimpleQueue()
+        done: SimpleQueue[tuple[R | None, BaseException | None]] = SimpleQueue()
+        over = Event()
+
+        def work() -> None:
+            while (item := todo.get()) is not None:
+                if over.is_set():
+                    continue
+                try:
+                    done.put((function(*item), None))
+                except BaseException as error:  # raised by the one who waits
+                    done.put((None, error))
+            with suppress(Exception):
+                last()
+
+        def take() -> R:
+            while True:
+                self.check()
+                with suppress(Empty):
+                    result, error = done.get(timeout=_GONE)
+                    break
+            if error is not None:
+                raise error
+            return result  # type: ignore[return-value]
+
+        Thread(target=work, daemon=True).start()
+        try:
+            coming = 0
+            for item in items:
+                todo.put((item,))
+                coming += 1
+                if coming == 2:
+                    yield take()
+                    coming -= 1
+            if coming:
+                yield take()
+        finally:
+            over.set()
+            todo.put(None)
 
     @property
     def workers(self) -> int:
@@ -361,12 +428,76 @@ class Counted:
                 self._task.counted(self._what, self._done, self._total)
 
 
+def _settled(future: Future[Any]) -> None:
+    """Waits until it does not run any more; once a signal came, as long as `_GRACE` lasts."""
+    while not future.done() and signals.since() < _GRACE:
+        with suppress(TimeoutError):
+            future.exception(timeout=_GONE)
+
+
+@contextmanager
+def answering(task: Task) -> Iterator[None]:
+    """Ctrl-C and SIGTERM cancel the task at once, also while the main thread is in a call that Python cannot cut short, as the
+    look-up of a host's name. If that call does not end soon, the program ends without it; and a second Ctrl-C ends it if
+    what the first began takes long. Does nothing unless a command of the program runs in this thread."""
+    if not signals.running() or current_thread() is not main_thread():
+        yield
+        return
+    from select import select
+    from threading import Thread
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def came(seconds: float | None) -> int:
+        """The next signal, 0 for none in that time, -1 once the task is over."""
+        if not select([reader], [], [], seconds)[0]:
+            return 0
+        number = os.read(reader, 1)
+        return number[0] if number else -1
+
+    def watch() -> None:
+        first = 0
+        while (number := came(_GONE if first and not signals.came() else None)) >= 0:
+            if number in signals.WORDS:
+                if not first:
+                    signals.seen(number)
+                    first = number
+                    task.cancel()
+                elif signals.since() > _SECOND:
+                    _end(number)
+            if first and not signals.came() and not _undisturbed and signals.since() > _STUCK:
+                _end(first)
+        os.close(reader)
+
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writer)
+
+
+def _end(number: int) -> NoReturn:
+    for one in list(unfinished):
+        with suppress(Exception):
+            one.discard()
+    signals.end(number)
+
+
+_undisturbed = 0
+"""How many blocks are now in the main thread that signals wait for."""
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """What is in it is not cut short: Ctrl-C and termination wait for its end."""
+    global _undisturbed
     if current_thread() is not main_thread():
         yield
         return
+    _undisturbed += 1
     came: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     held = {number: handler for number, handler in before.items() if callable(handler)}
@@ -375,6 +506,7 @@ def undisturbed() -> Iterator[None]:
     try:
         yield
     finally:
+        _undisturbed -= 1
         for number, handler in held.items():
             signal.signal(number, handler)
         if came:
@@ -387,6 +519,7 @@ def _end_with_parent() -> None:
     from threading import Thread
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = parent_process()
 
     def watch() -> None:

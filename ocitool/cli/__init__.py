@@ -16,8 +16,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from ocitool import __version__
+from ocitool import __version__, signals
 from ocitool.errors import OcitoolError
+from ocitool.signals import Terminated
 
 COMMANDS = (
     "inspect", "ls", "cat", "diff", "validate", "copy", "pull", "push", "tags", "catalog", "login", "logout", "append",
@@ -92,17 +93,8 @@ def _root(
     """See, compare, edit and move container images as files: no daemon, no root, and no network unless a registry is named."""
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived: clean up as for Ctrl-C, and exit 143."""
-
-
-def _terminated(*_: object) -> NoReturn:
-    raise Terminated
-
-
 def main() -> NoReturn:
     """Runs the command line and exits. Exit codes: see `ocitool.errors`, and 1 for differences and findings."""
-    signal.signal(signal.SIGTERM, _terminated)
     if sys.stdout is None:  # closed by who called us: its first byte is then an error, as on a full disk
         sys.stdout = open("/dev/full" if os.path.exists("/dev/full") else os.devnull, "w")  # noqa: SIM115
     if sys.stderr is None:  # else `print` takes standard output for it, in the middle of an archive
@@ -110,13 +102,8 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    debug = "--debug" in sys.argv
-    try:
-        code = run()
-    except Exception as error:
-        if debug:
-            raise
-        code = _fail(f"a bug: {type(error).__name__}: {error}", hint="--debug shows where; please report it", code=70)
+    code = _ran()
+    signals.over()
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -127,22 +114,44 @@ def main() -> NoReturn:
     os._exit(code)
 
 
+def _ran() -> int:
+    """Runs the command line, whatever comes up in it. The exit code."""
+    try:
+        signals.run()
+        code = run()
+    except Exception as error:
+        code = _fail(f"a bug: {type(error).__name__}: {error}", hint="--debug shows where; please report it", code=70)
+        if "--debug" in sys.argv:
+            import traceback
+
+            traceback.print_exc()
+    except (KeyboardInterrupt, Terminated):  # in the last lines of `run`
+        return _ended()
+    # What Python dropped, or a worker was told first, is the same interruption.
+    return 128 + signals.came() if signals.came() else code
+
+
+def _ended() -> int:
+    number = signals.came() or signal.SIGINT
+    return _fail(signals.WORDS[number], code=128 + number)
+
+
 def run() -> int:
     """Runs the command line. The exit code, where it is no bug."""
     try:
         result = app(standalone_mode=False)
     except OcitoolError as error:
+        if signals.came():  # what a worker said of it
+            return _ended()
         if "--debug" in sys.argv:
             import traceback
 
             traceback.print_exc()
         return _fail(error.what, where=error.where, hint=error.hint, code=error.exit_code)
     except _Ended as ended:
-        return _fail("interrupted", code=130) if isinstance(ended.cause, KeyboardInterrupt) else _reader_gone()
-    except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted", code=130)
-    except Terminated:
-        return _fail("terminated", code=143)
+        return _ended() if isinstance(ended.cause, KeyboardInterrupt) else _reader_gone()
+    except (typer.Abort, KeyboardInterrupt, Terminated):
+        return _ended()
     except MemoryError:
         return _fail("out of memory", code=7)
     except OSError as error:

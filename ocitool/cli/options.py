@@ -13,7 +13,7 @@ import typer
 
 from ocitool.errors import DestinationError, UsageError
 from ocitool.operations.reading import Reading
-from ocitool.task import Task
+from ocitool.task import Task, answering
 from ocitool.transports.registry import Access, Registries
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def running(
     watched: dict[str, Any] = {}
     if progress is not None:
         watched = {name: getattr(progress, name) for name in ("advance", "expect", "tell", "arrived", "counted")}
-    with Task(jobs=jobs, **watched) as task:
+    with Task(jobs=jobs, **watched) as task, answering(task):
         known = Registries(access or Access(), task, cached=not no_cache)
         try:
             yield Reading(task, not no_cache, verify, known)

@@ -17,6 +17,7 @@ is always one. 3 is its own default and what the field writes: smaller than zlib
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 from ocitool.errors import UsageError
@@ -131,7 +132,7 @@ def _gzip(blocks: Iterator[bytearray], level: int, task: Task) -> Iterator[bytes
             before = bytes(data[-_WINDOW:])
 
     yield _HEADER
-    yield from task.spread(lambda block: _deflate(library, level, block), primed())
+    yield from task.spread(lambda block: _deflate(library, level, block, task), primed())
     yield _LAST + _trailer(crc, size)
 
 
@@ -139,13 +140,14 @@ def _trailer(crc: int, size: int) -> bytes:
     return crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
 
 
-def _deflate(library: Any, level: int, block: _Block) -> bytes:
+def _deflate(library: Any, level: int, block: _Block, task: Task) -> bytes:
     """One block as deflate blocks of which none is the last, ending on a byte."""
     more = {"zdict": block.before} if block.before else {}
     deflater = library.compressobj(level, library.DEFLATED, -15, 8, library.Z_DEFAULT_STRATEGY, **more)
     out: list[bytes] = []
     with memoryview(block.data) as view:
         for start in range(0, len(view), _TABLES):
+            task.check()
             out += deflater.compress(view[start : start + _TABLES]), deflater.flush(library.Z_SYNC_FLUSH)
     return b"".join(out)
 
@@ -164,12 +166,18 @@ def _deflater(level: int) -> Any:
 
 
 def _zstd(blocks: Iterator[bytearray], level: int, task: Task) -> Iterator[bytes]:
+    """The library's calls wait for its threads, at the end and when it is freed for all jobs that are queued: at level 19
+    minutes. None of that can be cut short, so it is done apart."""
     import zstandard
 
     stream = zstandard.ZstdCompressor(
         level=level, threads=min(task.cores, _THREADS), write_checksum=True, write_content_size=False
     ).compressobj()
-    for block in blocks:
-        if piece := stream.compress(block):
+
+    def step(block: bytearray | None) -> bytes:
+        return stream.flush() if block is None else stream.compress(block)
+
+    # Freed before its jobs are done, it would wait for them with the interpreter's lock held.
+    for piece in task.apart(step, chain(blocks, (None,)), last=stream.flush):
+        if piece:
             yield piece
-    yield stream.flush()

@@ -19,7 +19,7 @@ from itertools import chain
 from ocitool.blob import Blob, FileBlob, OpenFile, passing
 from ocitool.digest import Digest, verified
 from ocitool.errors import DestinationError, IntegrityError
-from ocitool.task import Task, undisturbed
+from ocitool.task import Task, undisturbed, unfinished
 
 _NAME = re.compile(r"\.ocitool-[0-9a-f]{16}\.part")
 _PARTIAL = re.compile(r"\.ocitool-sha(?:256|512)-[0-9a-f]{64,128}\.partial")
@@ -49,6 +49,7 @@ class Temporary:
             except OSError as error:
                 raise unwritable(directory, error) from None
             if claimed(self.descriptor):
+                unfinished.add(self)
                 return
             self.close()
 

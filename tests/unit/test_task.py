@@ -279,3 +279,60 @@ def test_a_task_ends_although_a_generator_that_produces_ahead_was_left_in_the_mi
             return next(left)
 
     assert 0 == within(30, work)
+
+
+# What is done apart
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 20])
+def test_apart_gives_results_in_order(count: int) -> None:
+    with Task() as task:
+        assert [2 * n for n in range(count)] == list(task.apart(double, range(count), last=int))
+
+
+def test_apart_raises_an_error_in_its_turn() -> None:
+    def broken(number: int) -> int:
+        if number == 2:
+            raise FormatError("broken")
+        return number
+
+    taken = []
+    with Task() as task, pytest.raises(FormatError):
+        for number in task.apart(broken, range(9), last=int):
+            taken.append(number)
+    assert [0, 1] == taken
+
+
+def test_nothing_waits_for_what_is_done_apart_once_the_task_is_cancelled() -> None:
+    going, ended = Event(), Event()
+    with Task() as task:
+
+        def work() -> None:
+            with pytest.raises(CancelledError):
+                list(task.apart(lambda _: going.wait(60), range(3), last=ended.set))
+
+        thread = Thread(target=work)
+        thread.start()
+        task.cancel()
+        thread.join(10)
+        assert not thread.is_alive() and not ended.is_set()
+    going.set()
+    assert ended.wait(10)  # it lets go of what it holds only when it has finished with it
+
+
+def test_what_was_asked_for_ahead_is_not_begun_once_the_taker_is_gone() -> None:
+    going, begun, ended = Event(), list[int](), Event()
+
+    def work(number: int) -> int:
+        begun.append(number)
+        if number:
+            going.wait(10)
+        return number
+
+    with Task() as task:
+        results = task.apart(work, iter([0, 1, 2]), last=ended.set)
+        next(results)
+        results.close()  # type: ignore[attr-defined]
+        going.set()
+        assert ended.wait(10)
+    assert begun in ([0], [0, 1])

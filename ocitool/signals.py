@@ -1,0 +1,107 @@
+"""What Ctrl-C and SIGTERM do to the program, from its first line to its last.
+
+Before a command runs and once it has run there is nothing to clean up: the program ends at once. While it runs, the first of
+them is raised in the main thread, as `KeyboardInterrupt` or `Terminated`, and unwinds it; what comes while it unwinds changes
+nothing here (`task.answering` sees it). One that Python drops, because it came in a destructor, is raised again.
+
+Imported before everything else, so it imports next to nothing itself.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # `signal` takes 2 ms to import, in which a traceback would answer Ctrl-C
+import os
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+WORDS = {_signal.SIGINT: "interrupted", _signal.SIGTERM: "terminated"}
+
+_AGAIN = 0.01
+"""Seconds after which an exception that was dropped is raised again."""
+
+_came = 0
+_when = 0.0
+_running = False
+
+
+class Terminated(BaseException):
+    """SIGTERM came: clean up as for Ctrl-C, and exit 143."""
+
+
+def begin() -> None:
+    """Answers both signals from now on, unless the program was started to ignore them."""
+    for number in WORDS:
+        if _signal.getsignal(number) != _signal.SIG_IGN:
+            _signal.signal(number, _answer)
+
+
+def run() -> None:
+    """A command runs from now on: a signal is raised in it."""
+    global _running
+    sys.unraisablehook = _dropped
+    _running = True
+
+
+def over() -> None:
+    """Nothing is left to clean up: a signal ends the program at once."""
+    global _running
+    _running = False
+
+
+def running() -> bool:
+    """Whether a command runs whose signals are raised in it."""
+    return _running
+
+
+def came() -> int:
+    """The signal that is to end the command; 0 if none came."""
+    return _came
+
+
+def since() -> float:
+    """Seconds since then; 0 if none came."""
+    return time.monotonic() - _when if _when else 0.0
+
+
+def seen(number: int) -> None:
+    """Notes when it came; a later one changes nothing."""
+    global _when
+    _when = _when or time.monotonic()
+
+
+def end(number: int) -> NoReturn:
+    """Ends the program here and now, with one line and the exit code of the signal."""
+    clear = b"\r\x1b[K\x1b[?25h" if os.isatty(2) else b""  # of bars, which hide the cursor
+    try:  # noqa: SIM105  (contextlib is not loaded yet)
+        os.write(2, clear + b"ocitool: error: %s\n" % WORDS[number].encode())
+    except OSError:  # the exit code says it too
+        pass
+    os._exit(128 + number)
+
+
+def _answer(number: int, _: object) -> None:
+    global _came
+    if not _running:
+        end(number)
+    if not _came:
+        _came = number
+        seen(number)
+        raise KeyboardInterrupt if number == _signal.SIGINT else Terminated
+
+
+def _dropped(what: Any) -> None:
+    """For exceptions that cannot be raised where they come up."""
+    if what.exc_type is not KeyboardInterrupt and what.exc_type is not Terminated:
+        sys.__unraisablehook__(what)
+    elif _running and _came:
+        _signal.signal(_signal.SIGALRM, _once_more)
+        _signal.setitimer(_signal.ITIMER_REAL, _AGAIN)
+
+
+def _once_more(*_: object) -> None:
+    if _running:
+        raise KeyboardInterrupt if _came == _signal.SIGINT else Terminated
