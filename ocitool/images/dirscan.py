@@ -11,11 +11,13 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from ocitool import limits
 from ocitool.errors import FormatError, LimitError, TransportError, UnsupportedError
-from ocitool.layers.entry import NUMBERS, WHITEOUT_PREFIX, Entry, Kind, Xattrs
+from ocitool.images import holes
+from ocitool.layers.entry import NUMBERS, WHITEOUT_PREFIX, Entry, Kind, Segments, Xattrs
 from ocitool.task import Task
 
 _OPEN = 64
@@ -231,35 +233,58 @@ def _xattrs(target: bytes | int) -> Xattrs:
     return tuple(sorted((os.fsencode(name), os.getxattr(target, name, follow_symlinks=follow)) for name in names))
 
 
-def open_file(root: Root | Below, path: bytes, entry: Entry) -> Iterator[bytes]:
-    """Exactly `entry.size` bytes of a regular file below a directory; no link is followed on the way.
+def with_holes(root: Root | Below, path: bytes, entry: Entry) -> Entry:
+    """The entry of a file below a directory with the holes that it has on disk, for `open_file`, which raises alike."""
+    if entry.kind != Kind.FILE or entry.size < holes.WORTH:
+        return entry
+    if not isinstance(root, Below):
+        with Below(root) as below:
+            return with_holes(below, path, entry)
+    with _opened(root, path) as descriptor:
+        return holes.sparse(descriptor, entry)
 
-    `TransportError` where there are more or fewer, where it is no regular file, or where it is written to meanwhile.
+
+def open_file(root: Root | Below, path: bytes, entry: Entry) -> Iterator[bytes]:
+    """The `entry.size` bytes of a regular file below a directory, of a sparse entry those of its segments; no link is followed
+    on the way.
+
+    `TransportError` if there are more or fewer, if what is to be a hole is none, if it is no regular file, or if it is written
+    to meanwhile.
     """
     if not isinstance(root, Below):
         with Below(root) as below:
             yield from open_file(below, path, entry)
         return
+    with _opened(root, path) as descriptor:
+        yield from _content(descriptor, entry.size, entry.segments)
+
+
+def content_at(seen: Seen, segments: Segments | None = None) -> Iterator[bytes]:
+    """The bytes of a regular file of a walk, or of these segments of it, as `open_file`."""
+    with _file(seen.at, seen.name, seen.path) as descriptor:
+        yield from _content(descriptor, seen.status.st_size, segments)
+
+
+@contextmanager
+def _opened(below: Below, path: bytes) -> Iterator[int]:
     parent, _, name = path.rpartition(b"/")
     try:
-        at = root.directory(parent)
+        at = below.directory(parent)
     except OSError as error:
         raise _gone(path, error) from None
-    yield from _open(at, name, path, entry.size)
+    with _file(at, name, path) as descriptor:
+        yield descriptor
 
 
-def content_at(seen: Seen) -> Iterator[bytes]:
-    """The bytes of a regular file of a walk, as `open_file`."""
-    return _open(seen.at, seen.name, seen.path, seen.status.st_size)
-
-
-def _open(at: int, name: bytes, path: bytes, size: int) -> Iterator[bytes]:
+@contextmanager
+def _file(at: int, name: bytes, path: bytes) -> Iterator[int]:
+    """A descriptor of a file; errors name its path."""
     try:
         descriptor = os.open(name, _FILE, dir_fd=at)
     except OSError as error:
         raise _gone(path, error) from None
     try:
-        yield from _content(descriptor, size)
+        yield descriptor
     except OSError as error:
         raise _gone(path, error) from None
     except TransportError as error:
@@ -268,18 +293,21 @@ def _open(at: int, name: bytes, path: bytes, size: int) -> Iterator[bytes]:
         os.close(descriptor)
 
 
-def _content(descriptor: int, size: int) -> Iterator[bytes]:
+def _content(descriptor: int, size: int, segments: Segments | None) -> Iterator[bytes]:
     before = os.fstat(descriptor)
     if stat.S_ISREG(before.st_mode) and before.st_size == size:
-        left = size
-        while left:
-            piece = os.read(descriptor, min(left, _STEP))
-            if not piece:
-                break
-            left -= len(piece)
+        wanted = size if segments is None else sum(length for _, length in segments)
+        for piece in _dense(descriptor, size) if segments is None else holes.data(descriptor, size, segments):
+            wanted -= len(piece)
             yield piece
         after = os.fstat(descriptor)
-        more = os.read(descriptor, 1)  # as of files that say they are empty and are not, like those in /proc
-        if not left and not more and (after.st_size, after.st_mtime_ns) == (size, before.st_mtime_ns):
+        more = os.pread(descriptor, 1, size)  # as of files that say they are empty and are not, like those in /proc
+        if not wanted and not more and (after.st_size, after.st_mtime_ns) == (size, before.st_mtime_ns):
             return
     raise TransportError("changed while it was read")
+
+
+def _dense(descriptor: int, size: int) -> Iterator[bytes]:
+    while size and (piece := os.read(descriptor, min(size, _STEP))):
+        size -= len(piece)
+        yield piece

@@ -12,7 +12,6 @@ of a path, and one item for each file with a link count above one (a directory c
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections import Counter
@@ -22,12 +21,18 @@ from typing import NamedTuple
 from ocitool.errors import FormatError
 from ocitool.images.changes import Change
 from ocitool.images.dirscan import Root, Seen, content_at, entry_of, refuse_whiteout, shown, walk
+from ocitool.images.holes import NoHoleError
 from ocitool.images.snapshot import ROOTLESS, Header, IdRange, Recorded, disk_of, owner_of
 from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.scan import content_hash
+from ocitool.layers.tarinput import ChunkInput
 from ocitool.task import Task
 
 ContentOf = Callable[[bytes, Entry], bytes | None]
-"""The SHA-256 of a recorded file's content, by path and recorded entry; None where nobody knows: it then counts as changed."""
+"""The SHA-256 of a recorded file's content, by path and recorded entry, as `layers.scan.content_hash` has it; None if it is not
+known: the file then counts as changed."""
+FormOf = Callable[[bytes], Entry | None]
+"""The entry of a recorded file as its layer stores it, with its segments if it is sparse."""
 
 
 def changes(
@@ -37,6 +42,7 @@ def changes(
     task: Task,
     *,
     content_of: ContentOf,
+    form_of: FormOf = lambda _: None,
     checksum: bool = False,
     dir_times: bool = False,
 ) -> Iterator[Change]:
@@ -45,7 +51,7 @@ def changes(
     checksum: files are compared by content even where their status is as recorded. dir_times: False leaves a directory whose
     only difference is its mtime, and which had a child added, removed or replaced, as it was recorded.
     """
-    found = _Edits(header, task, content_of, checksum, dir_times)
+    found = _Edits(header, task, content_of, form_of, checksum, dir_times)
     recorded = iter(rows)
     row = next(recorded, None)
     for seen in walk(root, task):
@@ -89,10 +95,13 @@ class _Name(NamedTuple):
 
 
 class _Edits:
-    def __init__(self, header: Header, task: Task, content_of: ContentOf, checksum: bool, dir_times: bool) -> None:
+    def __init__(
+        self, header: Header, task: Task, content_of: ContentOf, form_of: FormOf, checksum: bool, dir_times: bool
+    ) -> None:
         self._attributes = _Attributes(header, task)
         self._task = task
         self._content_of = content_of
+        self._form_of = form_of
         self._checksum = checksum
         self._dir_times = dir_times
         self._inside: list[_Directory] = []
@@ -204,7 +213,8 @@ class _Edits:
         return Change(seen.path, entry, entry.kind == Kind.FILE)
 
     def _rewritten(self, seen: Seen, stated: Entry) -> bool:
-        """Whether a file's bytes differ from what was unpacked. A terabyte of holes is not read when nobody can compare it."""
+        """Whether a file's bytes differ from what was unpacked. Of a file that the image has sparse only the data is read, as
+        long as there are holes on disk too: a terabyte of nothing is compared at once."""
         if stated.kind != Kind.FILE or seen.status.st_size != stated.size:
             return True
         if not stated.size:
@@ -215,15 +225,23 @@ class _Edits:
         key = seen.status.st_dev, seen.status.st_ino
         found = self._hashes.get(key)
         if found is None:
-            hasher = hashlib.sha256()
-            for piece in content_at(seen):
-                self._task.check()
-                self._task.advance("compare", len(piece))
-                hasher.update(piece)
-            found = hasher.digest()
+            form = self._form_of(seen.path) or stated
+            content = ChunkInput(self._told_content(seen, form))
+            try:
+                found = content_hash(content, form)
+                for _ in content.rest():  # what stands behind the last segment
+                    pass
+            except NoHoleError:
+                return True
             if seen.status.st_nlink > 1:
                 self._hashes[key] = found
         return found != wanted
+
+    def _told_content(self, seen: Seen, form: Entry) -> Iterator[bytes]:
+        for piece in content_at(seen, form.segments):
+            self._task.check()
+            self._task.advance("compare", len(piece))
+            yield piece
 
 
 class _Attributes:

@@ -16,7 +16,7 @@ from ocitool.images.image import Image, Layer
 from ocitool.images.tree import Tree
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.tarwriter import END, header, sparse_header
+from ocitool.layers.tarwriter import END, header
 from ocitool.task import Task
 
 _BLOCK = 512
@@ -82,6 +82,6 @@ def _joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview
 
 def _header(entry: Entry) -> bytes:
     try:
-        return sparse_header(entry) if entry.segments is not None else header(entry)
+        return header(entry)
     except OcitoolError as error:
         raise error.at(repr(entry.path[:200])) from None

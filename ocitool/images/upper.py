@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterator
 
 from ocitool.errors import FormatError, UnsupportedError
-from ocitool.images.dirscan import SELINUX, Below, Root, Seen, entry_of, is_ours, open_file, shown, walk, xattrs_at
+from ocitool.images.dirscan import SELINUX, Below, Root, Seen, entry_of, is_ours, open_file, shown, walk, with_holes, xattrs_at
 from ocitool.layers.entry import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind
 from ocitool.task import Task
 
@@ -87,6 +87,7 @@ def members(root: Root, task: Task) -> Iterator[Member]:
                 if leader != path:
                     yield entry._replace(kind=Kind.HARDLINK, link=leader, size=0, stored=0, device=None), iter(())
                     continue
+            entry = with_holes(below, path, entry)
             yield entry, open_file(below, path, entry) if entry.kind == Kind.FILE else iter(())
     if not told and not _sees_trusted():
         task.notice("upper", "marks of the overlay that only root can see (trusted.overlay.*) could not be looked for")

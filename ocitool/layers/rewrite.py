@@ -22,7 +22,7 @@ from ocitool.blob import Blob
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, LimitError, UnsupportedError
 from ocitool.layers import codec, tarwriter
-from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.tar import BLOCK
 from ocitool.layers.tarinput import ChunkInput
@@ -45,8 +45,9 @@ class LayerEdit(NamedTuple):
     add: tuple[Entry, ...] = ()
 
 
-Contents = Callable[[Entry], Iterable[bytes]]
-"""The content of a new entry, of exactly its size; asked once an entry, in the order in which entries are written."""
+Contents = Callable[[Entry], tuple[Entry, Iterable[bytes]]]
+"""A new entry as it is stored (with `segments` if it is sparse), and its content as `tarwriter.write` takes it; asked once an
+entry, in the order in which entries are written."""
 
 
 def rewrite(
@@ -63,7 +64,7 @@ def rewrite(
     def members(entries: Iterable[Entry]) -> Iterator[bytes]:
         for entry in entries:
             task.check()
-            yield from tarwriter.member(entry, content(entry), _everything(entry) if explicit else None)
+            yield from tarwriter.member(*content(entry), explicit=explicit)
 
     lasting: list[bytes] = []  # of members that went: it is said again when another stays behind them, for nothing else
     last = len(index) - 1
@@ -97,7 +98,7 @@ def rewrite(
 
 def write_new(entries: Iterable[Entry], content: Contents) -> Iterator[bytes]:
     """A layer of new entries alone."""
-    return tarwriter.write((entry, content(entry)) for entry in entries)
+    return tarwriter.write(map(content, entries))
 
 
 def edited(index: LayerIndex, edit: LayerEdit) -> LayerIndex:
@@ -230,16 +231,6 @@ def _size(field: bytes) -> int:
     if field[0] & 0x80:
         return int.from_bytes(field, "big") & ((1 << 8 * len(field) - 1) - 1)
     return int(field.strip(b" \0").split(b"\0", 1)[0] or b"0", 8)
-
-
-def _everything(entry: Entry) -> dict[bytes, bytes]:
-    """All that an entry says, as pax records: each takes back a global one. Those that `header` makes itself go before."""
-    size = entry.size if entry.kind == Kind.FILE else 0
-    link = entry.link if entry.kind in (Kind.SYMLINK, Kind.HARDLINK) else b""
-    return {
-        b"path": tarwriter.member_name(entry), b"linkpath": link, b"size": b"%d" % size, b"uid": b"%d" % entry.uid,
-        b"gid": b"%d" % entry.gid, b"mtime": b"%d" % (entry.mtime // 1_000_000_000),
-    }  # fmt: skip
 
 
 def has_globals(blob: Blob, index: LayerIndex) -> bool:

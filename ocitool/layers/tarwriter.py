@@ -1,17 +1,17 @@
 """A deterministic tar writer: the same entries give the same bytes, always.
 
 ustar headers, with pax records for what ustar cannot hold (long or odd names, large numbers, fractional or negative
-times, xattrs). Each header follows from its entry alone, so readers agree on it. `write` makes sparse files dense; who
-carries one over as it is stored uses `sparse_header`.
+times, xattrs). Each header follows from its entry alone, so readers agree on it. A sparse file (an entry with `segments`) is
+written as GNU's sparse format 1.0 has it, which is pax as well: its content is the bytes of its segments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from zlib import adler32
 
 from ocitool.errors import FormatError
-from ocitool.layers.entry import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind
+from ocitool.layers.entry import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind, Segments
 
 _FLAGS = {
     Kind.FILE: b"0", Kind.HARDLINK: b"1", Kind.SYMLINK: b"2", Kind.CHAR: b"3", Kind.BLOCK: b"4", Kind.DIRECTORY: b"5",
@@ -23,31 +23,50 @@ END = bytes(2 * _BLOCK)
 
 
 def write(entries: Iterable[tuple[Entry, Iterable[bytes]]]) -> Iterator[bytes]:
-    """The tar of these entries with their contents, in pieces. A content whose length is not the entry's size is a
-    `FormatError`, raised after the piece that shows it."""
+    """The tar of these entries with their contents, in pieces. A content of another length than the entry has (of a sparse
+    file, than its segments have) is a `FormatError`, raised after the piece that shows it."""
     for entry, content in entries:
         yield from member(entry, content)
     yield END
 
 
-def member(entry: Entry, content: Iterable[bytes], further: Mapping[bytes, bytes] | None = None) -> Iterator[bytes]:
+def member(entry: Entry, content: Iterable[bytes], *, explicit: bool = False) -> Iterator[bytes]:
     """One entry with its content and padding: see `write` and `header`."""
-    yield header(entry, further)
+    yield header(entry, explicit=explicit)
     written = 0
     for piece in content:
         written += len(piece)
         yield piece
-    expected = entry.size if entry.kind == Kind.FILE else 0
+    expected = _stored(entry)
     if written != expected:
         raise FormatError(f"{written} bytes of content where the entry says {expected}")
     if written % _BLOCK:
         yield bytes(-written % _BLOCK)
 
 
-def header(entry: Entry, further: Mapping[bytes, bytes] | None = None) -> bytes:
-    """The header blocks of one entry, pax records included, and `further` ones."""
+def length(entry: Entry) -> int:
+    """Bytes that an entry takes, with header, content and padding."""
+    stored = _stored(entry)
+    return len(header(entry)) + stored + -stored % _BLOCK
+
+
+def _stored(entry: Entry) -> int:
+    if entry.kind != Kind.FILE:
+        return 0
+    return entry.size if entry.segments is None else entry.stored
+
+
+def header(entry: Entry, *, explicit: bool = False) -> bytes:
+    """The header blocks of one entry, pax records and map of a sparse file included. explicit: pax records say everything that
+    a global pax header would say otherwise."""
+    if entry.segments is not None:
+        return _sparse_header(entry, entry.segments, explicit)
+    return _header(entry, _everything(entry) if explicit else {})
+
+
+def _header(entry: Entry, records: dict[bytes, bytes]) -> bytes:
+    """With these records, unless the entry needs others of the same names."""
     name = member_name(entry)
-    records: dict[bytes, bytes] = dict(further or ())
     name_field, prefix = _split(name)
     if name_field is None or not name.isascii():
         records[b"path"] = name
@@ -79,24 +98,35 @@ def header(entry: Entry, further: Mapping[bytes, bytes] | None = None) -> bytes:
     )  # fmt: skip
 
 
-def sparse_header(entry: Entry) -> bytes:
-    """Header and map of a sparse file as GNU's sparse format 1.0 has them; its stored data is to follow.
+def _everything(entry: Entry) -> dict[bytes, bytes]:
+    """All that an entry says, as pax records: each takes back a global one."""
+    size = entry.size if entry.kind == Kind.FILE else 0
+    link = entry.link if entry.kind in (Kind.SYMLINK, Kind.HARDLINK) else b""
+    return {
+        b"path": member_name(entry), b"linkpath": link, b"size": b"%d" % size, b"uid": b"%d" % entry.uid,
+        b"gid": b"%d" % entry.gid, b"mtime": b"%d" % (entry.mtime // 1_000_000_000),
+    }  # fmt: skip
+
+
+def _sparse_header(entry: Entry, segments: Segments, explicit: bool) -> bytes:
+    """Header and map of a sparse file as GNU's sparse format 1.0 has them.
 
     As GNU tar does, the member is named `GNUSparseFile.0/NAME`, so that a reader without sparse files makes no file of map
     and data at the real name; and a hole at the end is marked by an empty segment.
     """
-    segments = entry.segments or ()
     if not segments or sum(segments[-1]) != entry.size:
         segments = (*segments, (entry.size, 0))
     table = b"%d\n" % len(segments) + b"".join([b"%d\n%d\n" % segment for segment in segments])
     table += bytes(-len(table) % _BLOCK)
     parent, slash, base = entry.path.rpartition(b"/")
-    member = entry._replace(path=parent + slash + b"GNUSparseFile.0/" + base, size=len(table) + entry.stored)
-    further = {
+    size = len(table) + entry.stored
+    member = entry._replace(path=parent + slash + b"GNUSparseFile.0/" + base, size=size, segments=None)
+    records = _everything(member) if explicit else {}
+    records |= {
         b"GNU.sparse.major": b"1", b"GNU.sparse.minor": b"0", b"GNU.sparse.name": entry.path,
         b"GNU.sparse.realsize": b"%d" % entry.size,
     }  # fmt: skip
-    return header(member, further) + table
+    return _header(member, records) + table
 
 
 def member_name(entry: Entry) -> bytes:

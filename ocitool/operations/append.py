@@ -155,6 +155,7 @@ def _plain(path: str, task: Task) -> Iterator[Member]:
                 link = entry._replace(kind=Kind.HARDLINK, link=leader, size=0, stored=0, device=None)
                 yield link, iter(())
             elif at:
+                entry = dirscan.with_holes(below, at, entry)
                 yield entry, dirscan.open_file(below, at, entry) if entry.kind == Kind.FILE else iter(())
 
 

@@ -173,7 +173,8 @@ class _Rebaser:
                 continue
             layer = meeting.mine.layers[number]
             assert layer.blob is not None
-            tar = rewrite(layer.blob, meeting.mine.indexes[number], edit, lambda _: (), self._task, diff_id=layer.diff_id)
+            index = meeting.mine.indexes[number]
+            tar = rewrite(layer.blob, index, edit, lambda entry: (entry, ()), self._task, diff_id=layer.diff_id)
             yield self._writer.layer(tar, self._writer.codec(layer), image, "rewritten")
 
     def _conflicts(self, image: Image, meeting: _Meeting) -> list[Conflict]:

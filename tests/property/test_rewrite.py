@@ -60,8 +60,8 @@ def cases(draw: st.DrawFn) -> tuple[list[bytes], bytes, LayerEdit]:
     return members, tail, LayerEdit(frozenset(drop), {row: draw(new) for row in replaced}, tuple(add))
 
 
-def content(entry: Entry) -> list[bytes]:
-    return [b"n" * entry.size] if entry.kind == Kind.FILE else []
+def content(entry: Entry) -> tuple[Entry, list[bytes]]:
+    return entry, [b"n" * entry.size] if entry.kind == Kind.FILE else []
 
 
 def rewritten(data: bytes, edit: LayerEdit, codec: str, sizes: list[int]) -> bytes:

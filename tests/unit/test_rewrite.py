@@ -35,8 +35,8 @@ from ocitool.task import Task
 NEW = b"new content"
 
 
-def content(entry: Entry) -> Iterable[bytes]:
-    return [NEW[: entry.size]] if entry.kind == Kind.FILE else []
+def content(entry: Entry) -> tuple[Entry, Iterable[bytes]]:
+    return entry, [NEW[: entry.size]] if entry.kind == Kind.FILE else []
 
 
 def new(path: bytes, **changes: object) -> Entry:
@@ -263,3 +263,12 @@ def test_the_right_diff_id_is_accepted() -> None:
     assert END == rewritten(data, without(0), stored=gz(data), diff_id=Digest.of(data))
 
 
+def test_a_new_sparse_entry_stays_one_under_a_global_header_of_the_layer() -> None:
+    entry = new(b"n")._replace(size=1 << 20, segments=((512, 3),), stored=3)
+    data = pax((b"mtime", b"5"), (b"uid", b"7"), (b"path", b"other"), flag=b"g") + member(b"a", b"1") + END
+    with Task(jobs=1) as task:
+        edit = LayerEdit(add=(entry,))
+        got = b"".join(rewrite(BytesBlob(data), scanned(data), edit, lambda one: (one, [b"abc"]), task))
+    found = scanned(got).entry(1)
+    assert (b"n", 1 << 20, 3, 0) == (found.path, found.size, found.stored, found.uid)
+    assert [(512, 3)] == [one for one in found.segments or () if one[1]]

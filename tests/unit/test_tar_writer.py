@@ -10,7 +10,7 @@ from support.layers import contents, file_entry, only, scanned
 
 from ocitool.errors import FormatError
 from ocitool.layers.entry import Entry, Kind
-from ocitool.layers.tarwriter import END, header, write
+from ocitool.layers.tarwriter import END, header, length, write
 
 
 def made(*entries: tuple[Entry, bytes]) -> bytes:
@@ -140,3 +140,36 @@ def test_contents_and_padding_survive() -> None:
 def test_an_xattr_name_that_a_record_cannot_hold_is_refused() -> None:
     with pytest.raises(FormatError, match="no tar can hold"):
         header(file_entry(b"a", xattrs=((b"user.a=b", b"1"),)))
+
+
+def sparse(size: int, *segments: tuple[int, int]) -> Entry:
+    return file_entry(b"d/f", size)._replace(segments=segments, stored=sum(length for _, length in segments))
+
+
+@pytest.mark.parametrize("segments", [(), ((0, 3),), ((5, 2), (90, 10)), ((5, 2), (9, 0))])
+def test_a_sparse_file_is_read_as_it_was_written(segments: tuple[tuple[int, int], ...]) -> None:
+    entry = sparse(100, *segments)
+    data = made((entry, b"x" * entry.stored))
+    found = only(data)
+    assert (entry.path, entry.size, entry.stored) == (found.path, found.size, found.stored)
+    assert [one for one in segments if one[1]] == [one for one in found.segments or () if one[1]]
+
+
+def test_other_readers_see_a_sparse_file_as_it_is() -> None:
+    entry = sparse(100, (5, 2), (90, 10))
+    with tarfile.open(fileobj=io.BytesIO(made((entry, b"ab" + b"c" * 10)))) as tar:
+        file = tar.extractfile("d/f")
+        assert file is not None
+        assert bytes(5) + b"ab" + bytes(83) + b"c" * 10 == file.read()
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"abc", bytes(100)])
+def test_a_sparse_file_has_the_content_of_its_segments(content: bytes) -> None:
+    with pytest.raises(FormatError):
+        made((sparse(100, (5, 2)), content))
+
+
+@pytest.mark.parametrize("entry", [sparse(100, (5, 2)), file_entry(b"a", 513), file_entry(b"d", 0, kind=Kind.DIRECTORY)])
+def test_the_length_of_an_entry_is_what_is_written(entry: Entry) -> None:
+    content = bytes(entry.stored if entry.segments else entry.size)
+    assert len(made((entry, content))) - len(END) == length(entry)

@@ -19,7 +19,8 @@ from ocitool.layers.index import LayerIndex
 from ocitool.operations.dates import clamped
 from ocitool.task import Task
 
-Opener = Callable[[], Iterable[bytes]]
+Opener = Callable[[Entry], tuple[Entry, Iterable[bytes]]]
+"""What is stored of a new file, which the entry describes: see `layers.rewrite.Contents`."""
 
 
 class Addition(NamedTuple):
@@ -85,7 +86,7 @@ def _entries(one: Addition, task: Task) -> Iterator[tuple[Entry, Opener | None]]
     if stat.S_ISREG(status.st_mode):
         parent, name = os.path.split(os.path.realpath(one.source))
         found = _alone(parent, name)
-        yield _owned(found, one.path), _opener(parent, found.path, found)
+        yield _owned(found, one.path), _opener(parent, found.path)
         return
     if not stat.S_ISDIR(status.st_mode):
         raise UsageError("neither a file nor a directory", one.source)
@@ -95,7 +96,7 @@ def _entries(one: Addition, task: Task) -> Iterator[tuple[Entry, Opener | None]]
             link = entry._replace(kind=Kind.HARDLINK, link=one.path + b"/" + leader, size=0, stored=0)
             yield _owned(link, at), None
         else:
-            yield _owned(entry, at), _opener(one.source, path, entry) if entry.kind == Kind.FILE else None
+            yield _owned(entry, at), _opener(one.source, path) if entry.kind == Kind.FILE else None
 
 
 def _scanned(directory: str, task: Task) -> Iterator[dirscan.Found]:
@@ -115,8 +116,12 @@ def _alone(parent: str, name: str) -> Entry:
         return dirscan.entry_of(dirscan.Seen(raw, status, below.root, raw))
 
 
-def _opener(root: str, path: bytes, entry: Entry) -> Opener:
-    return lambda: dirscan.open_file(root, path, entry)
+def _opener(root: str, path: bytes) -> Opener:
+    def opened(entry: Entry) -> tuple[Entry, Iterable[bytes]]:
+        entry = dirscan.with_holes(root, path, entry)
+        return entry, dirscan.open_file(root, path, entry)
+
+    return opened
 
 
 def _owned(entry: Entry, path: bytes) -> Entry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ocitool.digest import verified
 from ocitool.errors import IntegrityError
@@ -12,7 +12,7 @@ from ocitool.images.plan import Plan
 from ocitool.images.tree import Tree, node_at, ref_of
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.rewrite import LayerEdit, edited
+from ocitool.layers.rewrite import Contents, LayerEdit, edited
 from ocitool.layers.scan import open_content
 from ocitool.operations.edit.adding import Opener
 from ocitool.task import Task
@@ -82,27 +82,33 @@ class Work:
             return position, kept[row]
         return self._sources[position, self.indexes[position].paths[row]]
 
-    def contents(self, position: int, task: Task) -> Callable[[Entry], Iterable[bytes]]:
-        """The contents of the new files of a layer."""
+    def contents(self, position: int, task: Task) -> Contents:
+        """The contents of the new files of a layer. One that is copied from a layer is as sparse as it is there."""
 
-        def content(entry: Entry) -> Iterable[bytes]:
+        def content(entry: Entry) -> tuple[Entry, Iterable[bytes]]:
             if entry.kind != Kind.FILE:
-                return ()
+                return entry, ()
             source = self._sources[position, entry.path]
-            return source() if callable(source) else self._copied(*source, task)
+            if callable(source):
+                return source(entry)
+            stands = self.originals[source[0]].entry(source[1])
+            entry = entry._replace(segments=stands.segments, stored=stands.stored)
+            return entry, self._copied(*source, task)
 
         return content
 
     def _copied(self, position: int, row: int, task: Task) -> Iterator[bytes]:
-        """A file of a layer once more. What was never hashed is verified with its whole layer first."""
+        """What is stored of a file of a layer, once more. What was never hashed as it is stored is verified with its whole
+        layer first."""
         layer, index = self.live[position], self.originals[position]
         assert layer.blob is not None
-        known = None if index.is_holey(row) else index.content(row)
+        entry = index.entry(row)
+        known = index.content(row) if entry.segments is None else None
         if known is None:
             for _ in verified(layer.blob.chunks(), layer.digest, layer.size):
                 task.check()
         hasher = hashlib.sha256()
-        for piece in open_content(layer.blob, index.entry(row)):
+        for piece in open_content(layer.blob, entry._replace(segments=None, size=entry.stored)):
             hasher.update(piece)
             yield piece
         if known is not None and hasher.digest() != known:

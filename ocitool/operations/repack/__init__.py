@@ -14,7 +14,7 @@ from ocitool.errors import NotFoundError, OcitoolError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import edited, select, snapshot
 from ocitool.images.changes import Change
-from ocitool.images.dirscan import Below, open_file
+from ocitool.images.dirscan import Below, open_file, with_holes
 from ocitool.images.draft import Documents, Draft
 from ocitool.images.image import Image
 from ocitool.images.indexing import Indexer
@@ -23,8 +23,8 @@ from ocitool.images.tree import Directory, Tree, node_at, ref_of
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
+from ocitool.layers.rewrite import Contents, write_new
 from ocitool.layers.rewrite import rewrite as rewritten
-from ocitool.layers.rewrite import write_new
 from ocitool.operations import revising
 from ocitool.operations.bases import base_layers
 from ocitool.operations.dates import clamped, timestamp
@@ -92,9 +92,10 @@ class _Work:
             changes = _clamped(changes, tree)
             aside = append(tree, changes)
             plan = aside if question.mode == "append" else rewrite(tree, changes, keep_base=keep)
-            other = _tar_size(aside.added or ())
             with Below(self._rootfs) as below:
-                draft, made = self._made(draft, plan, below)
+                contents = self._contents(below, changes)
+                other = _tar_size(contents(entry)[0] for entry in aside.added or ())
+                draft, made = self._made(draft, plan, contents)
         sizes = [draft.pieces[number].size for number in plan.edits]
         if plan.added is not None:
             sizes.append(draft.pieces[-1].size)
@@ -113,18 +114,32 @@ class _Work:
             return list(
                 edited.changes(
                     header, rows, self._rootfs, self._task, content_of=self._layers.content_of,
-                    checksum=self._question.checksum, dir_times=self._question.dir_times,
+                    form_of=self._layers.form_of, checksum=self._question.checksum, dir_times=self._question.dir_times,
                 )
             )  # fmt: skip
         except OcitoolError as error:
             raise error.at(self._rootfs) from None
 
-    def _made(self, draft: Draft, plan: Plan, below: Below) -> tuple[Draft, int]:
+    def _contents(self, below: Below, changes: Iterable[Change]) -> Contents:
+        """What is stored of the files that are written: those whose bytes did not change are as sparse as the image has them,
+        others as they are on disk."""
+        same = {change.path for change in changes if not change.content}
+
+        def content(entry: Entry) -> tuple[Entry, Iterable[bytes]]:
+            if entry.kind != Kind.FILE:
+                return entry, ()
+            stands = self._layers.form_of(entry.path) if entry.path in same else None
+            if stands is not None and stands.segments is not None:
+                entry = entry._replace(segments=stands.segments, stored=stands.stored)
+            else:
+                entry = with_holes(below, entry.path, entry)
+            return entry, open_file(below, entry.path, entry)
+
+        return content
+
+    def _made(self, draft: Draft, plan: Plan, content: Contents) -> tuple[Draft, int]:
         """The draft with the planned layers, and how many bytes their tars have."""
         image, writer, size = self._image, self._writer, 0
-
-        def content(entry: Entry) -> Iterable[bytes]:
-            return open_file(below, entry.path, entry) if entry.kind == Kind.FILE else ()
 
         def counted(tar: Iterable[bytes]) -> Iterator[bytes]:
             nonlocal size
@@ -169,21 +184,30 @@ class _Layers:
     def tree(self) -> Tree:
         return Tree(self.indexes)
 
+    def form_of(self, path: bytes) -> Entry | None:
+        """A file's entry as its layer stores it."""
+        ref = self._file(path)
+        return None if ref is None else self.tree.entry(ref)
+
     def content_of(self, path: bytes, entry: Entry) -> bytes | None:
         """The hash of a file's content as the image has it. A layer is read once for all its files."""
-        tree = self.tree
-        node = node_at(tree, path)
-        if node is None or isinstance(node, Directory):
+        ref = self._file(path)
+        if ref is None:
             return None
-        ref = tree.inode(ref_of(node))
-        number, row = tree.layer(ref), tree.row(ref)
+        number, row = self.tree.layer(ref), self.tree.row(ref)
         index = self.indexes[number]
-        if index.is_holey(row):
-            return None
         if index.content(row) is None:
             files = [row for row, kind in enumerate(index.kinds) if kind == Kind.FILE]
             index = self.indexes[number] = self._indexer.contents(self._image.layers[number], index, files)
         return index.content(row)
+
+    def _file(self, path: bytes) -> int | None:
+        """The ref of the file at a path, None for anything else."""
+        node = node_at(self.tree, path)
+        if node is None or isinstance(node, Directory):
+            return None
+        ref = self.tree.inode(ref_of(node))
+        return ref if self.tree.entry(ref).kind == Kind.FILE else None
 
 
 def _clamped(changes: Iterable[Change], tree: Tree) -> list[Change]:
@@ -201,9 +225,4 @@ def _clamped(changes: Iterable[Change], tree: Tree) -> list[Change]:
 
 def _tar_size(entries: Iterable[Entry]) -> int:
     """Bytes of a tar of these entries."""
-    size = len(tarwriter.END)
-    for entry in entries:
-        size += len(tarwriter.header(entry)) + entry.size + -entry.size % 512
-    return size
-
-
+    return len(tarwriter.END) + sum(map(tarwriter.length, entries))

@@ -1,0 +1,67 @@
+"""Holes of files on disk. The file system says where they are (SEEK_DATA, SEEK_HOLE), so that none is read.
+
+A file whose file system does not tell has none. A map is worth its room from `WORTH` bytes of holes on; one of more than `MOST`
+segments is not made, because Go's archive/tar, which most engines read layers with, refuses a map of more than 1 MiB.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+
+from ocitool.errors import TransportError
+from ocitool.layers.entry import Entry, Segments
+
+WORTH = 1 << 16
+MOST = 30_000
+_STEP = 1 << 20
+
+
+class NoHoleError(TransportError):
+    """There is data where a hole is to be."""
+
+
+def sparse(descriptor: int, entry: Entry) -> Entry:
+    """The entry with the holes that its file has on disk; as it is if they are not worth a map."""
+    if entry.size < WORTH or os.fstat(descriptor).st_blocks * 512 > entry.size - WORTH or not hasattr(os, "SEEK_DATA"):
+        return entry
+    found: list[tuple[int, int]] = []
+    at = stored = 0
+    while (start := _data_from(descriptor, at, entry.size)) < entry.size:
+        try:
+            at = min(os.lseek(descriptor, start, os.SEEK_HOLE), entry.size)
+        except OSError:
+            return entry
+        found.append((start, at - start))
+        stored += at - start
+        if len(found) > MOST:
+            return entry
+    return entry._replace(segments=tuple(found), stored=stored) if entry.size - stored >= WORTH else entry
+
+
+def _data_from(descriptor: int, at: int, size: int) -> int:
+    """Where the first data from an offset on is; `size` if there is none. All is data if the file system does not tell."""
+    try:
+        return min(os.lseek(descriptor, at, os.SEEK_DATA), size)
+    except OSError as error:
+        return size if error.errno == errno.ENXIO else at
+
+
+def data(descriptor: int, size: int, segments: Segments) -> Iterator[bytes]:
+    """The bytes of these segments; nothing, at times, so that who takes them may give up. `NoHoleError` where others of the
+    file's bytes are not zero."""
+    position = 0
+    for offset, length in (*segments, (size, 0)):
+        while (position := _data_from(descriptor, position, offset)) < offset:
+            piece = os.pread(descriptor, min(offset - position, _STEP), position)
+            if not piece or piece.count(0) != len(piece):
+                raise NoHoleError("changed while it was read")
+            position += len(piece)
+            yield b""
+        while position < offset + length:
+            piece = os.pread(descriptor, min(offset + length - position, _STEP), position)
+            if not piece:
+                return
+            position += len(piece)
+            yield piece
