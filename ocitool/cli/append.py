@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
 from ocitool.cli import options as o
 from ocitool.cli.access import Access, registries
+from ocitool.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 _EXAMPLES = """\b
 Examples:
-  ocitool append image.tar new.tar --layer rootfs/        the directory's files, as they are
+  ocitool append image.tar new.tar --layer rootfs/        the directory's files, owned by root
+  ocitool append image.tar new.tar --layer dist/ --to /srv/app --owner 1000:1000
   ocitool append layout:app layout:app --layer fix.tar    a tar, whiteouts and all
   ocitool append image.tar new.tar --upperdir upper/      what a container wrote to its overlay
+
+\b
+Of --layer DIR:
+  Directories that the image has keep their mode, owner, extended attributes
+  and time. New directories and all files have the mode and time that they have
+  on disk and are root's. What of the image is overwritten is said.
 """
 
 
@@ -32,6 +41,17 @@ def append(
         list[str] | None,
         typer.Option("--upperdir", metavar="DIR", help="An overlayfs upper directory; above what --layer gives. Repeatable."),
     ] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="PATH", help="Put what --layer DIR holds into this directory of the image.")
+    ] = None,
+    owner: Annotated[
+        str | None, typer.Option("--owner", metavar="UID[:GID]", help="Owner of what --layer DIR holds. Default: 0:0.")
+    ] = None,
+    keep_owner: Annotated[bool, typer.Option("--keep-owner", help="Owners of --layer DIR as on disk.")] = False,
+    dirs_from_layer: Annotated[
+        bool,
+        typer.Option("--dirs-from-layer", help="Directories that the image has take mode, owner and time of those in DIR."),
+    ] = False,
     message: Annotated[str | None, typer.Option("--message", "-m", metavar="TEXT", help="A comment for the history.")] = None,
     tag: o.Tag = None,
     compression: o.CompressionOption = None,
@@ -43,22 +63,48 @@ def append(
     format: o.FormatOption = o.Format.text,
     report: o.ReportOption = None,
     verify: o.Verify = False,
+    no_cache: o.NoCache = False,
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
     *,
     access: Access,
 ) -> None:
-    """Write SRC to DEST with layers on top; all that it had is copied byte for byte. Owners, modes and times of a directory's
-    files are those on disk; whiteout devices and opaque marks of an upper directory become the layer's."""
+    """Write SRC to DEST with layers on top; all that it had is copied byte for byte. A tar is kept byte for byte too; whiteout
+    devices and opaque marks of an upper directory become the layer's."""
     o.one_or_all(platform, all_platforms)
+    if owner is not None and keep_owner:
+        raise UsageError("--owner or --keep-owner, not both")
+    if not layer and (to or owner or keep_owner or dirs_from_layer):
+        raise UsageError("--to, --owner, --keep-owner and --dirs-from-layer are for --layer DIR")
     from ocitool.operations import append as operation
+    from ocitool.operations.append.directory import Placing
 
-    additions = [operation.Addition("layer", path) for path in layer or ()]
+    owners = None if keep_owner else _owner(owner)
+    placing = Placing(_path(to), owners, dirs_from_layer)
+    additions = [operation.Addition("layer", path, placing) for path in layer or ()]
     additions += [operation.Addition("upperdir", path) for path in upperdir or ()]
-    with o.running(verify=verify, jobs=jobs, quiet=quiet, access=access) as reading:
+    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply)
         result = operation.append(
             src, additions, reading, writing, message=message, platform=platform, all_platforms=all_platforms
         )
     o.write_written(result, format, report, quiet=quiet)
+
+
+def _owner(text: str | None) -> tuple[int, int]:
+    """`UID:GID`, or one number for both."""
+    parts = ("0" if text is None else text).split(":")
+    numbers = all(part.isascii() and part.isdigit() and len(part) < 11 for part in parts)
+    if len(parts) > 2 or not numbers or not all(int(part) < 1 << 32 for part in parts):
+        raise UsageError(f"--owner {text}: not UID or UID:GID", hint="numbers: a name means another number in each image")
+    return int(parts[0]), int(parts[-1])
+
+
+def _path(text: str | None) -> bytes:
+    from ocitool.layers.entry import WHITEOUT_PREFIX, escapes, normalise
+
+    path = normalise(os.fsencode(text or ""))
+    if escapes(path) or any(part.startswith(WHITEOUT_PREFIX) for part in path.split(b"/")):
+        raise UsageError(f"--to {text}: no path that an image can hold")
+    return path
