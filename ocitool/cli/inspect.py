@@ -53,7 +53,9 @@ def inspect(
     *,
     access: Access,
 ) -> None:
-    """Show what an image is, layer by layer. Opens no layer unless --files or --verify asks."""
+    """Show what an image is, layer by layer. Opens no layer unless --files or --verify asks.
+
+    Of a store everything is listed; exit code 1 where something of it could not be read."""
     o.one_or_all(platform, all_platforms)
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         plain = digest or raw is not None
@@ -86,3 +88,5 @@ def inspect(
             from ocitool.report.text.parts import Paint
 
             o.write(text.inspect(result, Paint(o.colour(no_color, report))), report)
+    if result.problems:
+        raise typer.Exit(1)

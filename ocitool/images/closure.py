@@ -6,56 +6,123 @@ from typing import NamedTuple
 
 from ocitool import limits
 from ocitool.blob import Blob, BytesBlob
-from ocitool.digest import Digest
-from ocitool.errors import IntegrityError, LimitError, NotFoundError
-from ocitool.images.image import document_bytes
-from ocitool.spec.manifest import Descriptor, Index, Manifest, read
+from ocitool.digest import Digest, verified
+from ocitool.errors import CancelledError, IntegrityError, LimitError, NotFoundError, OcitoolError
+from ocitool.images.image import document_bytes, read_entry
+from ocitool.spec import mediatypes
+from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor, Manifest, named_by
 from ocitool.transports.source import Source
 
 
 class Closure(NamedTuple):
     """`documents`: manifests and indexes, verified, what names another after it. `blobs`: what manifests name, None where it
-    is not here. `absent`: manifests that an index names and that are not here; they stay named."""
+    is not here, and what indexes list of other types. `absent`: what an index names and is not here; it stays named.
+    `others`: what an index lists that is neither a manifest nor an index. `invalid`: entries that are no descriptors, with the
+    document that lists them; what they lead to is not here either."""
 
     documents: tuple[BytesBlob, ...]
     blobs: tuple[tuple[Descriptor, Blob | None], ...]
     absent: tuple[Descriptor, ...]
     manifests: tuple[tuple[Descriptor, Manifest], ...]
+    others: tuple[Descriptor, ...]
+    invalid: tuple[InvalidDescriptor, ...]
 
 
-def closure(source: Source, root: Descriptor) -> Closure:
-    """Raises `NotFoundError` where the root is not here, `IntegrityError`, `FormatError`, `LimitError`."""
-    documents: dict[Digest, BytesBlob] = {}
-    blobs: dict[Digest, tuple[Descriptor, Blob | None]] = {}
-    absent: list[Descriptor] = []
-    manifests: list[tuple[Descriptor, Manifest]] = []
+def closure(source: Source, root: Descriptor, damaged: list[OcitoolError] | None = None) -> Closure:
+    """Raises `NotFoundError` where the root is not here, `IntegrityError`, `FormatError`, `LimitError`. `damaged`: takes the
+    errors of what cannot be read below the root, which then is left out."""
+    found = _Gathered(source)
     stack = [(root, 0)]
     while stack:
         descriptor, depth = stack.pop()
-        if descriptor.digest in documents:
+        if descriptor.digest in found.documents:
             continue
         if depth > limits.INDEX_DEPTH:
             raise LimitError(f"indexes nested more than {limits.INDEX_DEPTH} deep", source.where)
-        if len(documents) > limits.INDEX_MANIFESTS:
+        if len(found.documents) > limits.INDEX_MANIFESTS:
             raise LimitError(f"more than {limits.INDEX_MANIFESTS} manifests", source.where)
         try:
-            raw = document_bytes(source, descriptor, "manifest")
+            document = found.look(descriptor)
         except NotFoundError:
             if depth == 0:
                 raise
-            absent.append(descriptor)
+            found.absent.append(descriptor)
             continue
-        documents[descriptor.digest] = BytesBlob(raw, descriptor.digest)
-        where = f"{source.where}: manifest {descriptor.digest.algorithm}:{descriptor.digest.short}"
-        document = read(raw, where, descriptor.media_type)
+        except CancelledError:
+            raise
+        except OcitoolError as error:
+            if damaged is None or depth == 0:
+                raise
+            damaged.append(error)
+            continue
         if isinstance(document, Index):
+            found.invalid += document.invalid
             stack += [(child, depth + 1) for child in reversed(document.manifests)]
-            continue
-        manifests.append((descriptor, document))
-        for named in (document.config, *document.layers):
-            if named.digest not in blobs:
-                blobs[named.digest] = (named, _blob(source, named))
-    return Closure(tuple(documents.values()), tuple(blobs.values()), tuple(absent), tuple(manifests))
+    return Closure(
+        tuple(found.documents.values()), tuple(found.blobs.values()), tuple(found.absent), tuple(found.manifests),
+        tuple(found.others), tuple(found.invalid),
+    )  # fmt: skip
+
+
+class _Gathered:
+    """What was found so far, each digest once."""
+
+    def __init__(self, source: Source) -> None:
+        self.documents: dict[Digest, BytesBlob] = {}
+        self.blobs: dict[Digest, tuple[Descriptor, Blob | None]] = {}
+        self.absent: list[Descriptor] = []
+        self.manifests: list[tuple[Descriptor, Manifest]] = []
+        self.others: list[Descriptor] = []
+        self.invalid: list[InvalidDescriptor] = []
+        self._source = source
+
+    def look(self, descriptor: Descriptor) -> Manifest | Index | None:
+        """Takes what a descriptor leads to. `NotFoundError` where it is not here."""
+        document = read_entry(self._source, descriptor)
+        if document is None:
+            self._other(descriptor)
+            return None
+        self.documents[descriptor.digest] = BytesBlob(document.raw, descriptor.digest)
+        if isinstance(document, Manifest):
+            self.manifests.append((descriptor, document))
+            for named in (document.config, *document.layers):
+                if named.digest not in self.blobs:
+                    self.blobs[named.digest] = (named, _blob(self._source, named))
+        return document
+
+    def _other(self, descriptor: Descriptor) -> None:
+        """Content of a type that is not read: its bytes, and what is known that it leads to."""
+        source, digest = self._source, descriptor.digest
+        if descriptor.media_type not in mediatypes.OTHER_MANIFESTS:
+            if digest not in self.blobs:
+                blob = _blob(source, descriptor)
+                if blob is None:
+                    raise NotFoundError(f"the blob {digest} is not here", source.where)
+                if not blob.remote and mediatypes.layer_codec(descriptor.media_type) is None:
+                    _hash(blob, descriptor, source.where)
+                self.blobs[digest] = (descriptor, blob)
+                self.others.append(descriptor)
+            return
+        raw = document_bytes(source, descriptor, "manifest")
+        self.documents[digest] = BytesBlob(raw, digest)
+        self.others.append(descriptor)
+        for named in named_by(raw, f"{source.where}: manifest {digest}", descriptor.media_type):
+            if named.digest in self.blobs:
+                continue
+            blob = source.blob(named) if not named.size else _blob(source, named)
+            if blob is None:
+                self.absent.append(named)
+            else:
+                self.blobs[named.digest] = (named._replace(size=blob.size), blob)
+
+
+def _hash(blob: Blob, descriptor: Descriptor, where: str) -> None:
+    """Hashes what no report or later step will look at again. `IntegrityError` where it is not what its digest says."""
+    try:
+        for _ in verified(blob.chunks(), descriptor.digest, descriptor.size):
+            pass
+    except OcitoolError as error:
+        raise error.at(f"{where}: blob {descriptor.digest}") from None
 
 
 def _blob(source: Source, descriptor: Descriptor) -> Blob | None:

@@ -11,11 +11,11 @@ from typing import NamedTuple
 from ocitool import limits
 from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest, verified
-from ocitool.errors import IntegrityError, LimitError, NotFoundError, OcitoolError
+from ocitool.errors import CancelledError, IntegrityError, LimitError, NotFoundError, OcitoolError
 from ocitool.layers import codec
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object
-from ocitool.spec.manifest import Config, Descriptor, Index, Manifest, Platform, read
+from ocitool.spec.manifest import Config, Descriptor, Index, Manifest, Platform, read, read_unknown
 from ocitool.transports.source import Record, Source
 
 
@@ -101,6 +101,40 @@ def document_bytes(source: Source, descriptor: Descriptor, what: str) -> bytes:
 def read_manifest(source: Source, descriptor: Descriptor) -> Manifest | Index:
     where = f"{source.where}: manifest {descriptor.digest.algorithm}:{descriptor.digest.short}"
     return read(document_bytes(source, descriptor, "manifest"), where, descriptor.media_type)
+
+
+def read_entry(source: Source, descriptor: Descriptor) -> Manifest | Index | None:
+    """What an entry of an index leads to; None where that is neither a manifest nor an index, which an index may list too
+    (image-index.md, "manifests"). Of an unknown media type the content decides; a registry is not asked for it.
+
+    Raises `NotFoundError` where it is absent, and what reading it raises."""
+    if descriptor.media_type in mediatypes.DOCUMENTS or not descriptor.media_type:
+        return read_manifest(source, descriptor)
+    if source.remote:
+        return None
+    raw = _object_bytes(source, descriptor)
+    where = f"{source.where}: manifest {descriptor.digest.algorithm}:{descriptor.digest.short}"
+    return read_unknown(raw, where, descriptor.media_type) if raw is not None else None
+
+
+def _object_bytes(source: Source, descriptor: Descriptor) -> bytes | None:
+    """The verified bytes of what may be a JSON object of bounded size; None for anything else."""
+    blob = source.blob(descriptor)
+    sound = blob is not None and blob.size == descriptor.size
+    if blob is not None and sound and (blob.size > limits.DOCUMENT_SIZE or blob.pread(64, 0).lstrip()[:1] != b"{"):
+        return None
+    return document_bytes(source, descriptor, "manifest")
+
+
+def platform_of_config(source: Source, manifest: Manifest) -> Platform:
+    """The platform that an image's configuration states; one that says nothing where the configuration cannot be read."""
+    try:
+        raw = document_bytes(source, manifest.config, "config")
+        return Config(raw, parse_object(raw, source.where)).platform
+    except CancelledError:
+        raise
+    except OcitoolError:
+        return Platform(None, None, None)
 
 
 def from_manifest(source: Source, descriptor: Descriptor, manifest: Manifest, tags: tuple[str, ...]) -> Image:

@@ -15,7 +15,7 @@ from ocitool.errors import LimitError
 from ocitool.images import select
 from ocitool.limits import INDEX_MANIFESTS
 from ocitool.spec.document import serialised
-from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Index
+from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Index, InvalidDescriptor
 from ocitool.transports.source import Beside, Online, Source
 
 _OWN = ("mediaType", "digest", "size")
@@ -43,7 +43,10 @@ def edit(index: Index, replaced: Mapping[Digest, Mapping[str, Any] | None]) -> E
     dropped = []
     changed = False
     by_text = {str(digest): new for digest, new in replaced.items()}
-    for descriptor in index.manifests:
+    for descriptor in index.entries:
+        if isinstance(descriptor, InvalidDescriptor):
+            entries.append(descriptor.value)
+            continue
         fields = descriptor.fields
         if descriptor.digest in replaced:
             new = replaced[descriptor.digest]

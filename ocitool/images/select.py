@@ -6,16 +6,24 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
 from typing import Literal, NamedTuple
 
 from ocitool import limits, reference
 from ocitool.digest import Digest
-from ocitool.errors import LimitError, NotFoundError, OcitoolError, UsageError
-from ocitool.images.image import Image, from_manifest, from_record, read_manifest
+from ocitool.errors import CancelledError, LimitError, NotFoundError, OcitoolError, UnsupportedError, UsageError
+from ocitool.images.image import Image, from_manifest, from_record, platform_of_config, read_entry
 from ocitool.reference import Selector
 from ocitool.spec import mediatypes
-from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, Platform
+from ocitool.spec.manifest import (
+    ATTESTATION_TYPE,
+    CONTAINERD_NAME,
+    REF_NAME,
+    Descriptor,
+    Index,
+    InvalidDescriptor,
+    Manifest,
+    Platform,
+)
 from ocitool.transports.opening import Opened
 from ocitool.transports.source import NO_NAMES, Names, Record, Source
 
@@ -32,16 +40,21 @@ class Listed(NamedTuple):
 
     @property
     def document(self) -> Manifest | Index | None:
-        """None where it is absent (`problem` is None) or cannot be read (`problem` says why)."""
-        return self.look.found[0]
+        """None where it is absent, cannot be read (`problem` says why), or is `opaque`."""
+        return self.look.found.document
 
     @property
     def problem(self) -> OcitoolError | None:
-        return self.look.found[1]
+        return self.look.found.problem
 
     @property
     def present(self) -> bool:
-        return self.document is not None or self.problem is not None
+        return self.look.found.present
+
+    @property
+    def opaque(self) -> bool:
+        """Whether it is here and neither a manifest nor an index: it is listed and carried, and says nothing to us."""
+        return self.present and self.document is None and self.problem is None
 
     @property
     def nested(self) -> Index | None:
@@ -53,20 +66,37 @@ class Listed(NamedTuple):
     @property
     def said(self) -> EntryKind:
         """What the descriptor alone says it is."""
-        if self.descriptor.is_attestation:
-            return "attestation"
-        if self.descriptor.media_type in mediatypes.INDEXES:
-            return "index"
-        return "artifact" if self.descriptor.fields.get("artifactType") else "image"
+        return said(self.descriptor)
 
     @property
     def kind(self) -> EntryKind:
         if self.said in ("attestation", "index"):
             return self.said
         document = self.document
+        if document is None:
+            return self.said
         if isinstance(document, Index):
             return "index"
-        return "artifact" if isinstance(document, Manifest) and not document.is_image else "image"
+        return "image" if document.is_image else "artifact"
+
+
+def said(descriptor: Descriptor | InvalidDescriptor) -> EntryKind:
+    """What a descriptor says that it leads to."""
+    if descriptor.annotations.get(ATTESTATION_TYPE) == "attestation-manifest":
+        return "attestation"
+    if descriptor.media_type in mediatypes.INDEXES:
+        return "index"
+    if descriptor.media_type and descriptor.media_type not in mediatypes.MANIFESTS:
+        return "artifact"
+    return "artifact" if descriptor.fields.get("artifactType") else "image"
+
+
+class _Found(NamedTuple):
+    """What a look gives: a document, or why there is none."""
+
+    document: Manifest | Index | None
+    present: bool
+    problem: OcitoolError | None
 
 
 class _Look:
@@ -75,15 +105,23 @@ class _Look:
     def __init__(self, source: Source, descriptor: Descriptor) -> None:
         self._source = source
         self._descriptor = descriptor
+        self._found: _Found | None = None
 
-    @cached_property
-    def found(self) -> tuple[Manifest | Index | None, OcitoolError | None]:
+    @property
+    def found(self) -> _Found:
+        if self._found is None:  # no lock: two threads that look at once find the same
+            self._found = self._look()
+        return self._found
+
+    def _look(self) -> _Found:
         try:
-            return read_manifest(self._source, self._descriptor), None
+            return _Found(read_entry(self._source, self._descriptor), True, None)
+        except CancelledError:
+            raise
         except NotFoundError:
-            return None, None
+            return _Found(None, False, None)
         except OcitoolError as error:
-            return None, error
+            return _Found(None, True, error)
 
 
 def listed(source: Source, index: Index) -> tuple[Listed, ...]:
@@ -103,14 +141,14 @@ def _look(source: Source, descriptor: Descriptor) -> Listed:
     return Listed(descriptor, tags_of(source, descriptor), _Look(source, descriptor))
 
 
-def tags_of(source: Source, descriptor: Descriptor) -> tuple[str, ...]:
+def tags_of(source: Source, descriptor: Descriptor | InvalidDescriptor) -> tuple[str, ...]:
     """The names of a manifest. If it has some outside of the index, all of its entries share them as one object."""
-    outside = source.names.get(descriptor.digest, NO_NAMES)
+    outside = source.names.get(descriptor.digest, NO_NAMES) if descriptor.digest is not None else NO_NAMES
     own = tuple(name for name in own_tags(descriptor) if name not in outside.spellings)
     return (*outside, *own) if own else outside
 
 
-def own_tags(descriptor: Descriptor) -> tuple[str, ...]:
+def own_tags(descriptor: Descriptor | InvalidDescriptor) -> tuple[str, ...]:
     """The names that an entry of an index states itself, which are no more than two."""
     annotations = descriptor.annotations
     found = [name for key in (CONTAINERD_NAME, REF_NAME) if (name := annotations.get(key))]
@@ -146,6 +184,18 @@ class Target(NamedTuple):
     image: Image | None
     top: Descriptor | None = None
 
+    @property
+    def opaque(self) -> bool:
+        """Whether it is one thing that is neither a manifest nor an index."""
+        return self.image is None and len(self.entries) == 1 and self.entries[0].opaque
+
+    @property
+    def may_be_image(self) -> bool:
+        """Whether an image is in it, or is said to be; costs a look at the entries of an index up to the first image."""
+        if self.image is not None:
+            return self.image.is_image
+        return any(entry.kind == "image" for entry in self.entries)
+
 
 class Group(NamedTuple):
     """What stands under one name of a source: the entries of an index, or the record of a docker archive; not read yet.
@@ -159,16 +209,17 @@ class Group(NamedTuple):
 
 def groups(opened: Opened) -> Iterator[Group]:
     """Everything the reference names, in order, none of it read. Whoever lets go of a group lets go of what was read of it.
+    What cannot even be told apart (`unreadable`) is not among it.
 
     Raises `NotFoundError` when the selector matches nothing.
     """
-    source, selector = opened
+    source, selector = opened.source, opened.selector
     if source.index is None:
         for record in source.records if selector is None else (_picked_record(source, selector),):
             yield Group((), record.tags, record, False)
         return
     parted, tags = _parted(roots(source, source.index, selector))
-    alone = selector is not None or len(parted) == 1
+    alone = selector is not None or len(parted) + len(source.index.invalid) == 1
     seen: set[Digest] = set()
     while parted:
         group = parted.popleft()
@@ -211,9 +262,23 @@ def target(source: Source, group: Group) -> Target:
         return Target(None, (entry,), image, entry.descriptor)
     if entry.problem is not None:
         raise entry.problem
-    if group.alone:
+    if group.alone and not entry.present:
         raise NotFoundError(f"the manifest {entry.descriptor.digest} is not here", source.where)
     return Target(source.index, (entry,), None, entry.descriptor)
+
+
+def unreadable_below(source: Source, index: Index) -> Iterator[InvalidDescriptor]:
+    """The entries that are no descriptors, of an index and of those nested in it."""
+    yield from index.invalid
+    for entry, _ in everything(source, index):
+        if entry.nested is not None:
+            yield from entry.nested.invalid
+
+
+def unreadable(opened: Opened) -> tuple[InvalidDescriptor, ...]:
+    """The entries of the source that are no descriptors, where the reference names all that it holds."""
+    index = opened.source.index
+    return index.invalid if index is not None and opened.selector is None else ()
 
 
 def targets(opened: Opened) -> tuple[Target, ...]:
@@ -263,9 +328,12 @@ def roots(source: Source, index: Index, selector: Selector | None) -> tuple[List
     if selector is None:
         return tuple(entry for entry in listed(source, index) if entry.said != "attestation")
     if selector.position is not None:
-        if selector.position >= len(index.manifests):
-            raise NotFoundError(f"no image {selector.text}: the index holds {len(index.manifests)}", source.where)
-        return (_look(source, index.manifests[selector.position]),)
+        if selector.position >= len(index.entries):
+            raise NotFoundError(f"no image {selector.text}: the index holds {len(index.entries)}", source.where)
+        at = index.entries[selector.position]
+        if isinstance(at, InvalidDescriptor):
+            raise at.error(source.where)
+        return (_look(source, at),)
     if selector.digest is not None:
         for entry, _ in everything(source, index):
             if entry.descriptor.digest == selector.digest:
@@ -273,14 +341,22 @@ def roots(source: Source, index: Index, selector: Selector | None) -> tuple[List
         for entry, _ in everything(source, index):
             if isinstance(entry.document, Manifest) and entry.document.config.digest == selector.digest:
                 return (entry,)
+        meant = [one for one in index.invalid if one.digest == selector.digest]
     else:
-        assert selector.name is not None
-        found = tuple(_look(source, descriptor) for descriptor in by_name(source, index)(selector.name))
+        name = selector.name
+        assert name is not None
+        found = tuple(_look(source, descriptor) for descriptor in by_name(source, index)(name))
         if found:
             return found
+        meant = [
+            one for one in index.invalid
+            if reference.matches(name, own_tags(one)) or name == one.annotations.get(REF_NAME)
+        ]  # fmt: skip
+    if meant:
+        raise meant[0].error(source.where)
     raise NotFoundError(
         f"no image {selector.text}", source.where,
-        hint=_names_hint([tags_of(source, descriptor) for descriptor in index.manifests]),
+        hint=_names_hint([tags_of(source, one) for one in index.entries]),
     )  # fmt: skip
 
 
@@ -357,16 +433,8 @@ def suits(wanted: Platform, offered: Platform | None) -> bool:
 def one(opened: Opened, platform: str | None, *, like: Platform | None = None) -> Image:
     """The single image a reference means. `NotFoundError` (with the names) when it means several or none; `UsageError`
     when it means an artifact or attestation. `like`: takes the host's place in the choice from an index."""
-    found = targets(opened)
-    if not found:
-        raise NotFoundError("it holds no image", opened.source.where)
-    if len(found) > 1:
-        raise NotFoundError(
-            f"it holds {len(found)} images and none was picked", opened.source.where,
-            hint=f"append :NAME or :@N; {_names_hint(_all_tags(opened.source))}",
-        )  # fmt: skip
-    target = found[0]
-    image = target.image if target.image is not None else for_platform(opened.source, target, platform, like)
+    target = sole(opened)
+    image = target.image if target.image is not None else for_platform(opened, target, platform, like)
     if not image.is_image:
         raise UsageError("an artifact, where an image is needed", opened.source.where)
     if target.document is None and platform is not None and not suits(pick_platform(platform), image.platform):
@@ -376,10 +444,44 @@ def one(opened: Opened, platform: str | None, *, like: Platform | None = None) -
     return image
 
 
+def sole(opened: Opened) -> Target:
+    """The one thing that a reference names: of all that a source holds, the only one that may be an image. What cannot be
+    read may be one; what is none (an artifact, content of an unknown type) does not stand in its way, and is told."""
+    source = opened.source
+    named = list(groups(opened))
+    if len(named) == 1 and not unreadable(opened):
+        return target(source, named[0])
+    found: list[Target] = []
+    others: list[Target] = []
+    problems: list[OcitoolError] = [one.error(source.where) for one in unreadable(opened)]
+    for group in named:
+        try:
+            one = target(source, group)
+            (found if one.may_be_image else others).append(one)
+        except CancelledError:
+            raise
+        except OcitoolError as error:
+            problems.append(error)
+    count = len(found) + len(problems)
+    if count > 1 or (not count and len(others) > 1):
+        raise NotFoundError(
+            f"it holds {count or len(others)} images and none was picked", source.where,
+            hint=f"append :NAME or :@N; {_names_hint(_all_tags(source))}",
+        )  # fmt: skip
+    if problems:
+        raise problems[0]
+    if not found and not others:
+        raise NotFoundError("it holds no image", source.where)
+    if found and others:
+        text = f"{source.where}: the only image is taken; beside it stand {len(others)} entries that are none"
+        opened.tell("other", text.replace("stand 1 entries that are", "stands 1 entry that is"))
+    return (found or others)[0]
+
+
 def _all_tags(source: Source) -> list[tuple[str, ...]]:
     if source.index is None:
         return [record.tags for record in source.records]
-    return [tags_of(source, descriptor) for descriptor in source.index.manifests]
+    return [tags_of(source, one) for one in source.index.entries]
 
 
 def platforms(source: Source, target: Target) -> Iterator[tuple[Platform, Listed]]:
@@ -389,21 +491,21 @@ def platforms(source: Source, target: Target) -> Iterator[tuple[Platform, Listed
             yield _platform(source, entry), entry
 
 
-def for_platform(source: Source, target: Target, platform: str | None, like: Platform | None = None) -> Image:
-    """The image of an index for a platform: the one asked for, else the one for `like` (the host's), else the only one."""
+def for_platform(opened: Opened, target: Target, platform: str | None, like: Platform | None = None) -> Image:
+    """The image of an index for a platform: the one asked for, else the one for `like` (the host's), else the only one that is
+    here, which is told where the index names others."""
+    source = opened.source
     wanted = like if platform is None and like is not None and like.os and like.architecture else pick_platform(platform)
     chosen = _first(source, target, wanted)
-    if chosen is None:
-        offered = list(platforms(source, target))
-        if platform is not None or len(offered) != 1:
-            names = ", ".join(str(have) for have, _ in offered) or "no image"
-            raise NotFoundError(f"no image for {wanted}", source.where, hint=f"it holds {names}; --platform picks one")
-        chosen = offered[0][1]
+    if chosen is None or not (source.remote or chosen.present):
+        chosen = _only(opened, target, wanted, chosen, asked=platform is not None)
     return resolve(source, chosen, _tags_of_target(target))
 
 
 def _first(source: Source, target: Target, wanted: Platform) -> Listed | None:
-    """The first image that suits. Entries whose descriptor names another platform are not looked at."""
+    """The first image that suits, those that are here before those that are not. Entries whose descriptor names another
+    platform are not looked at."""
+    absent: Listed | None = None
     for entry in target.entries:
         if entry.said not in ("image", "artifact"):
             continue
@@ -411,15 +513,45 @@ def _first(source: Source, target: Target, wanted: Platform) -> Listed | None:
         if stated is not None and not suits(wanted, stated):
             continue
         if entry.kind == "image" and (stated is not None or suits(wanted, _platform(source, entry))):
-            return entry
-    return None
+            if source.remote or entry.present:
+                return entry
+            absent = absent or entry
+    return absent
+
+
+_KINDS = {
+    mediatypes.DOCKER_SCHEMA1: "a Docker schema 1 manifest",
+    mediatypes.DOCKER_SCHEMA1_SIGNED: "a Docker schema 1 manifest",
+    mediatypes.OCI_ARTIFACT: "an artifact manifest",
+}
+
+
+def _only(opened: Opened, target: Target, wanted: Platform, absent: Listed | None, *, asked: bool) -> Listed:
+    """The only image of an index that is here, unless a platform was asked for. `NotFoundError` names what is here."""
+    offered = list(platforms(opened.source, target))
+    here = [(have, entry) for have, entry in offered if entry.document is not None]
+    others = ", ".join(str(have) for have, entry in offered if entry.document is None)
+    if len(here) == 1 and not asked:
+        have, entry = here[0]
+        if others:
+            opened.tell("platform", f"{opened.source.where}: {have} is taken, the only image that is here; not here: {others}")
+        return entry
+    if target.opaque:
+        what = target.entries[0].descriptor.media_type
+        raise UnsupportedError(f"{_KINDS.get(what, what)}, where an image is needed", opened.source.where)
+    names = ", ".join(str(have) for have, _ in here)
+    hint = f"it holds {names}; --platform picks one" if names else "it holds no image"
+    if others:
+        hint = (f"here are {names}; --platform picks one" if names else "no image is here") + f"; not here: {others}"
+    what = f"no image for {wanted}" if absent is None else f"the manifest {absent.descriptor.digest} for {wanted} is not here"
+    raise NotFoundError(what, opened.source.where, hint=hint)
 
 
 def _platform(source: Source, entry: Listed) -> Platform:
     """What the descriptor says, else the configuration."""
     platform = entry.descriptor.platform
     if platform is None and isinstance(entry.document, Manifest):
-        platform = from_manifest(source, entry.descriptor, entry.document, ()).platform
+        platform = platform_of_config(source, entry.document)
     return platform or Platform(None, None, None)
 
 
@@ -431,6 +563,8 @@ def resolve(source: Source, entry: Listed, tags: tuple[str, ...] = ()) -> Image:
     """The image behind an entry. `NotFoundError` where its manifest is not here."""
     if entry.problem is not None:
         raise entry.problem
+    if entry.opaque:
+        raise UnsupportedError(f"{entry.descriptor.media_type}, where an image is needed", source.where)
     if not isinstance(entry.document, Manifest):
         raise NotFoundError(
             f"the manifest {entry.descriptor.digest} for {entry.descriptor.platform or 'its platform'} is not here",

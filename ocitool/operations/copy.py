@@ -9,7 +9,7 @@ from dataclasses import replace
 from ocitool import reference
 from ocitool.blob import unopened
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, NotFoundError, UsageError
+from ocitool.errors import CancelledError, FormatError, NotFoundError, OcitoolError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import index as indexes
 from ocitool.images import select
@@ -112,10 +112,25 @@ def _tell_moved(source: Source, reading: Reading) -> None:
 
 
 def _targets(opened: Opened) -> tuple[Target, ...]:
-    found = select.targets(opened)
+    for one in select.unreadable(opened):
+        raise _others_hinted(one.error(opened.source.where), opened)
+    try:
+        found = select.targets(opened)
+    except CancelledError:
+        raise
+    except OcitoolError as error:
+        raise _others_hinted(error, opened) from None
     if not found:
         raise NotFoundError("it holds no image", opened.source.where)
     return found
+
+
+def _others_hinted(error: OcitoolError, opened: Opened) -> OcitoolError:
+    """An error that one entry of many is the reason of: a copy of all is whole, or is refused."""
+    index = opened.source.index
+    if error.hint is None and opened.selector is None and index is not None and len(index.entries) > 1:
+        error.hint = f"the others can be picked: {opened.source.where}:NAME or :@N"
+    return error
 
 
 def _output(opened: Opened, target: Target, writer: Writer, platform: str | None, all_platforms: bool) -> Output:
@@ -123,13 +138,23 @@ def _output(opened: Opened, target: Target, writer: Writer, platform: str | None
     names = revising.names_of(target)
     if target.document is source.index and len(target.entries) == 1 and not target.entries[0].present:
         raise NotFoundError(f"the manifest {target.entries[0].descriptor.digest} is not here", source.where)
+    if target.opaque and target.document is source.index:
+        root = target.entries[0].descriptor
+        return revising.whole(source, root, names, closure(source, root), writer)
     if target.document is not None and all_platforms:
         if writer.writing.compression is not None or target.document is source.index:
             return revising.every(opened, target, writer, lambda image: _converted(image, writer))
         _, descriptor = revising.index_of(opened, target)
         return revising.whole(source, descriptor, names, closure(source, descriptor), writer)
     if target.document is not None:
-        image = select.for_platform(source, target, platform)
+        try:
+            image = select.for_platform(opened, target, platform)
+        except NotFoundError:
+            if platform is not None or target.document is source.index or target.may_be_image:
+                raise
+            # An index without an image, as of a build cache: there is nothing to choose.
+            _, descriptor = revising.index_of(opened, target)
+            return revising.whole(source, descriptor, names, closure(source, descriptor), writer)
         _tell_what_stays(source.where, image, target, writer, platform)
         entry = next((entry for entry in target.entries if entry.descriptor.digest == image.digest), None)
     else:

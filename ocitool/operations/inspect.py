@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ocitool.digest import Digest
-from ocitool.errors import NotFoundError
+from ocitool.errors import CancelledError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import select
 from ocitool.images.image import Image, document_bytes
 from ocitool.images.select import Listed, Target
 from ocitool.layers.entry import Kind
 from ocitool.operations.reading import Reading
-from ocitool.spec.manifest import Descriptor, Index
-from ocitool.task import Notice
+from ocitool.spec.manifest import Index, Platform
+from ocitool.task import Notice, Task
 from ocitool.transports.opening import Opened
 
 if TYPE_CHECKING:
@@ -39,16 +41,23 @@ class Inspected(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One descriptor of an index. `present` is None at a registry: only what is inspected is asked for there."""
+    """One entry of an index. `present` is None at a registry: only what is inspected is asked for there. `problem`: why it, or
+    what it leads to, cannot be read; then digest and size may be unknown too."""
 
-    descriptor: Descriptor
+    digest: Digest | None
+    media_type: str
+    size: int | None
+    platform: Platform | None
+    annotations: Mapping[str, str]
     tags: tuple[str, ...]
     kind: select.EntryKind
     present: bool | None
+    problem: str | None
 
 
 class Inspection(NamedTuple):
-    """`document`, `entries`: the index that the reference names, if it names one."""
+    """`document`, `entries`: the index that the reference names, if it names one. `problems`: what of it could not be read,
+    while all else is shown."""
 
     reference: str
     transport: str
@@ -56,6 +65,34 @@ class Inspection(NamedTuple):
     entries: tuple[Entry, ...]
     images: tuple[Inspected, ...]
     notices: tuple[Notice, ...]
+    problems: tuple[OcitoolError, ...] = ()
+
+
+class _Problems:
+    """What could not be read, each problem once, told as it comes up."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._found: dict[str, OcitoolError] = {}
+
+    def add(self, error: OcitoolError) -> None:
+        if self._found.setdefault(str(error), error) is error:
+            self.task.notice("unreadable", str(error))
+
+    def all(self) -> tuple[OcitoolError, ...]:
+        return tuple(self._found.values())
+
+    @contextmanager
+    def tolerant(self, tolerated: bool) -> Iterator[None]:
+        """A context in which an error is one of the problems, and not raised: all but wrong words and the end of the task."""
+        try:
+            yield
+        except (CancelledError, UsageError):
+            raise
+        except OcitoolError as error:
+            if not tolerated:
+                raise
+            self.add(error)
 
 
 def inspect(
@@ -67,58 +104,124 @@ def inspect(
     platform: str | None = None,
     all_platforms: bool = False,
 ) -> Inspection:
-    """Opens no layer unless `files` asks, or the reading verifies; first bytes of layers are looked at."""
+    """Opens no layer unless `files` asks, or the reading verifies; first bytes of layers are looked at.
+
+    Of several images one that cannot be read is a problem; what was picked, or is alone, raises what reading it raises."""
     deep = files or reading.verify
     opened = reading.open(reference, "layers" if deep else "documents")
-    found = select.targets(opened)
-    if not found:
-        raise NotFoundError("it holds no image", opened.source.where)
-    index: Index | None = None
-    entries: tuple[Listed, ...] = ()
-    if len(found) > 1 and opened.source.index is not None:
-        index, entries = opened.source.index, select.listed(opened.source, opened.source.index)
-    elif found[0].document is not None:
-        index, entries = found[0].document, found[0].entries
+    source = opened.source
+    groups = list(select.groups(opened))
+    unreadable = select.unreadable(opened)
+    several = len(groups) + len(unreadable) > 1
+    problems = _Problems(reading.task)
+    for one in unreadable:
+        with problems.tolerant(several):
+            raise one.error(source.where)
+    if not groups and not unreadable:
+        raise NotFoundError("it holds no image", source.where)
+    found: list[Target] = []
+    for group in groups:
+        with problems.tolerant(several):
+            found.append(select.target(source, group))
+    index, entries = _index(opened, found, several, problems)
     indexer = reading.indexer() if deep else None
+    asked = _Asked(opened, platform, all_platforms, several, problems, reading.task)
     images = []
     for target in found:
-        for image in _images(opened, target, platform, all_platforms, len(found) > 1, reading):
-            images.append(_look(image, indexer, files, top))
-    remote = opened.source.remote
-    shown = tuple(
-        Entry(
-            one.descriptor, select.own_tags(one.descriptor) or one.tags, one.said if remote else one.kind,
-            None if remote else one.present,
-        )
-        for one in entries
+        for image in asked.images(target):
+            with problems.tolerant(several or all_platforms):
+                images.append(_look(image, indexer, files, top))
+    if platform is not None and not images and not problems.all():
+        raise NotFoundError(f"no image for {platform}", source.where)
+    return Inspection(
+        reference, source.transport, index, entries, tuple(images), tuple(reading.task.notices), problems.all()
     )
-    return Inspection(reference, opened.source.transport, index, shown, tuple(images), tuple(reading.task.notices))
 
 
-def _images(
-    opened: Opened, target: Target, platform: str | None, all_platforms: bool, one_of_many: bool, reading: Reading
-) -> Iterator[Image]:
+def _index(
+    opened: Opened, found: Sequence[Target], several: bool, problems: _Problems
+) -> tuple[Index | None, tuple[Entry, ...]]:
+    """The index that the reference names with its entries: that of the source where it names all that is there."""
     source = opened.source
-    if target.image is not None:
-        if platform is not None and not select.suits(select.pick_platform(platform), target.image.platform):
-            if not one_of_many:
-                raise NotFoundError(f"the image is for {target.image.platform}, not {platform}", source.where)
-            return
-        yield target.image
-    elif all_platforms:
-        for have, entry in select.platforms(source, target):
-            if entry.present:
-                yield select.resolve(source, entry, entry.tags)
-            else:
-                reading.task.notice("missing", f"the manifest for {have} is not here")
-    else:
+    index: Index | None = None
+    listed: tuple[Listed, ...] = ()
+    if several and source.index is not None:
+        index, listed = source.index, select.listed(source, source.index)
+    elif found and found[0].document is not None:
+        index, listed = found[0].document, found[0].entries
+    if index is None:
+        return None, ()
+    for bad in select.unreadable_below(source, index):
+        problems.add(bad.error(source.where))
+    others = Counter(one.descriptor.media_type for one in listed if not source.remote and one.opaque)
+    for media_type, count in others.items():
+        entries = "1 entry is" if count == 1 else f"{count} entries are"
+        problems.task.notice("other", f"{source.where}: {entries} neither a manifest nor an index: {media_type}")
+    shown = []
+    for one in listed:
+        descriptor, problem = one.descriptor, None if source.remote else one.problem
+        if problem is not None:
+            problems.add(problem)
+        kind, present = (one.said, None) if source.remote else (one.kind, one.present)
+        shown.append(
+            Entry(
+                descriptor.digest, descriptor.media_type, descriptor.size, descriptor.platform, descriptor.annotations,
+                select.own_tags(descriptor) or one.tags, kind, present, problem.what if problem is not None else None,
+            )
+        )  # fmt: skip
+    for bad in index.invalid:
+        tags = select.tags_of(source, bad)
+        entry = Entry(
+            bad.digest, bad.media_type, None, bad.platform, bad.annotations, tags, select.said(bad), None, bad.what
+        )  # fmt: skip
+        shown.insert(bad.position if index is source.index else len(shown), entry)
+    return index, tuple(shown)
+
+
+class _Asked(NamedTuple):
+    """Which images of what was found are to be shown."""
+
+    opened: Opened
+    platform: str | None
+    all_platforms: bool
+    several: bool
+    problems: _Problems
+    task: Task
+
+    def images(self, target: Target) -> Iterator[Image]:
+        source, platform = self.opened.source, self.platform
+        if target.image is not None:
+            if platform is not None and not select.suits(select.pick_platform(platform), target.image.platform):
+                if not self.several:
+                    raise NotFoundError(f"the image is for {target.image.platform}, not {platform}", source.where)
+                return
+            yield target.image
+        elif self.all_platforms:
+            for have, entry in select.platforms(source, target):
+                if not entry.present:
+                    self.task.notice("missing", f"the manifest for {have} is not here")
+                    continue
+                with self.problems.tolerant(True):
+                    yield select.resolve(source, entry, entry.tags)
+        else:
+            with self.problems.tolerant(self.several):
+                yield from self._one(target)
+
+    def _one(self, target: Target) -> Iterator[Image]:
         try:
-            yield select.for_platform(source, target, platform)
-        except NotFoundError as error:
-            # The index itself can be shown; only a platform that was asked for has to be there.
-            if platform is not None or not target.entries:
+            yield select.for_platform(self.opened, target, self.platform)
+        except (NotFoundError, UnsupportedError) as error:
+            # The index itself can be shown; only a platform that was asked for has to be there, unless others are shown.
+            if not self.several and (self.platform is not None or not target.entries or target.opaque):
                 raise
-            reading.task.notice("platform", f"{error.what}; --platform picks another, --all-platforms shows all")
+            text = error.what
+            if not any(entry.kind == "image" for entry in target.entries):
+                if target.document is not None and target.document is not self.opened.source.index:
+                    self.task.notice("other", f"{self.opened.source.where}: index {target.document.digest} holds no image")
+                return
+            if target.document is not self.opened.source.index:
+                text += "; --platform picks another, --all-platforms shows all"
+            self.task.notice("platform", text)
 
 
 def _look(image: Image, indexer: Indexer | None, files: bool, top: int) -> Inspected:
@@ -149,10 +252,7 @@ def _look(image: Image, indexer: Indexer | None, files: bool, top: int) -> Inspe
 def raw(reference: str, part: Part, reading: Reading, platform: str | None = None) -> tuple[bytes, Digest]:
     """A document's exact bytes, and its digest."""
     opened = reading.open(reference, "documents")
-    found = select.targets(opened)
-    if len(found) != 1:
-        select.one(opened, platform)  # says which there are
-    target = found[0]
+    target = select.sole(opened)
     if part == "index":
         if target.document is None:
             raise NotFoundError("the reference names an image, not an index", opened.source.where)
@@ -160,7 +260,7 @@ def raw(reference: str, part: Part, reading: Reading, platform: str | None = Non
     if target.image is not None:
         image = target.image
     else:
-        image = select.for_platform(opened.source, target, platform)
+        image = select.for_platform(opened, target, platform)
     if image.manifest is None:
         if part == "config":
             return image.config.raw, image.config.digest

@@ -141,7 +141,7 @@ class _Rebaser:
         name = _with_digest(at, digest) if at else str(digest)
         for opened in self._near():
             try:
-                found = select.one(Opened(opened.source, Selector(str(digest), digest=digest)), None, like=image.platform)
+                found = select.one(opened._replace(selector=Selector(str(digest), digest=digest)), None, like=image.platform)
             except NotFoundError:
                 continue
             return _Base(name, found)

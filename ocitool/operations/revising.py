@@ -7,6 +7,7 @@ referrers of a digest that is gone are named.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from ocitool.limits import INDEX_DEPTH
 from ocitool.operations.writing import Output, Writer, WrittenImage, WrittenLayer, draft_output
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object, serialised
-from ocitool.spec.manifest import Descriptor, Index, Manifest, named
+from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor, Manifest, named
 from ocitool.transports.opening import Opened
 from ocitool.transports.sink import DockerImage
 from ocitool.transports.source import Source
@@ -34,9 +35,9 @@ Change = Callable[[Image], Documents]
 def output(opened: Opened, writer: Writer, change: Change, platform: str | None, all_platforms: bool) -> Output:
     """What a reference names, changed: one image, or with `all_platforms` an index with all of its images. Raises what
     `select.one` raises."""
-    targets = select.targets(opened) if all_platforms else ()
-    if len(targets) == 1 and targets[0].document is not None:
-        return every(opened, targets[0], writer, change)
+    target = select.sole(opened) if all_platforms else None
+    if target is not None and target.document is not None and target.may_be_image:
+        return every(opened, target, writer, change)
     return changed(opened.source, select.one(opened, platform), writer, change)
 
 
@@ -116,6 +117,7 @@ class _Parts:
         for dropped in edited.dropped:
             text = f"{source.where}: the attestation {dropped.digest} spoke of an image that changed, and was dropped"
             self._writer.task.notice("attestation", text)
+        tell_others(source, (), document.invalid, self._writer)
         gone = {dropped.digest for dropped in edited.dropped}
         for descriptor in document.manifests:
             if descriptor.digest not in gone and descriptor.digest not in replaced and descriptor.digest not in self.blobs:
@@ -171,6 +173,7 @@ def whole(source: Source, descriptor: Descriptor, names: Sequence[str], found: C
 def as_it_is(source: Source, descriptor: Descriptor, names: Sequence[str], found: Closure, writer: Writer) -> Output:
     """Everything below a descriptor, told as no image: what speaks of others."""
     _tell_absent(source, found.absent, writer)
+    tell_others(source, found.others, found.invalid, writer)
     blobs: list[tuple[Digest, int, Blob | None]] = [
         (document.digest, document.size, document) for document in found.documents if document.digest is not None
     ]
@@ -185,6 +188,19 @@ def _tell_absent(source: Source, descriptors: Iterable[Descriptor], writer: Writ
     for descriptor in descriptors:
         what = descriptor.platform or descriptor.digest
         writer.task.notice("absent", f"{source.where}: the manifest for {what} is named and not here; it stays named")
+
+
+def tell_others(
+    source: Source, others: Iterable[Descriptor], invalid: Iterable[InvalidDescriptor], writer: Writer
+) -> None:
+    """What an index lists that is carried without being read, and what it lists that leads nowhere."""
+    counts = Counter(one.media_type for one in others if mediatypes.layer_codec(one.media_type) is None)
+    for media_type, count in counts.items():
+        text = f"{source.where}: {count} {'entry' if count == 1 else 'entries'} of the type {media_type}, carried byte for byte"
+        writer.task.notice("other", text)
+    for one in invalid:
+        text = f"{source.where}: {one.error('').what}; it stays listed, and what it may mean is not carried"
+        writer.task.notice("unreadable", text)
 
 
 def _kept(source: Source, descriptor: Descriptor, manifest: Manifest, names: Sequence[str]) -> WrittenImage:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from ocitool.digest import Digest
-from ocitool.errors import FormatError
+from ocitool.errors import FormatError, LimitError, UnsupportedError
 from ocitool.spec import mediatypes
 from ocitool.spec.document import Document, parse_object
 
@@ -81,6 +82,44 @@ class Descriptor(NamedTuple):
         return content
 
 
+class InvalidDescriptor(NamedTuple):
+    """An entry of an index that cannot be read: its position there, what stands there, and what is wrong with it."""
+
+    position: int
+    value: Any
+    what: str
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """Its members, none where it is no object."""
+        return self.value if isinstance(self.value, dict) else {}
+
+    @property
+    def media_type(self) -> str:
+        return string(self.fields.get("mediaType")) or ""
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        return strings(self.fields.get("annotations"))
+
+    @property
+    def platform(self) -> Platform | None:
+        found = self.fields.get("platform")
+        return platform_of(found) if isinstance(found, dict) else None
+
+    @property
+    def digest(self) -> Digest | None:
+        """Its digest, if at least that can be read."""
+        try:
+            return Digest.parse(self.fields.get("digest"))
+        except FormatError:
+            return None
+
+    def error(self, where: str) -> FormatError:
+        """What reading it raises."""
+        return FormatError(f"entry @{self.position}: {self.what}", where)
+
+
 def named(descriptor: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """A descriptor with these names (`REF_NAME`, `CONTAINERD_NAME`) and no others; all else of it stays."""
     entry = dict(descriptor)
@@ -116,21 +155,29 @@ def descriptor(value: object, where: str) -> Descriptor:
     if not isinstance(media_type, str):
         raise FormatError("a descriptor's mediaType is not a string", where)
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 63:
-        raise FormatError("a descriptor without a size", where)
+        raise FormatError("a descriptor without a size" if size is None else "a descriptor with an invalid size", where)
     try:
         digest = Digest.parse(value.get("digest"))
     except FormatError:
-        raise FormatError("a descriptor without a digest", where) from None
+        what = "without a digest" if value.get("digest") is None else "with an invalid digest"
+        raise FormatError(f"a descriptor {what}", where) from None
     return Descriptor(media_type, digest, size, value)
 
 
-def _descriptors(fields: Mapping[str, Any], key: str, where: str) -> tuple[Descriptor, ...]:
+def _listed(fields: Mapping[str, Any], key: str, where: str) -> list[Any]:
     found = fields.get(key)
     if found is None:
-        return ()
+        return []
     if not isinstance(found, list):
         raise FormatError(f"{key} is not a list", where)
-    return tuple(descriptor(value, where) for value in found)
+    return found
+
+
+def _entry(value: object, position: int, where: str) -> Descriptor | InvalidDescriptor:
+    try:
+        return descriptor(value, where)
+    except FormatError as error:
+        return InvalidDescriptor(position, value, error.what)
 
 
 class Manifest(Document):
@@ -139,7 +186,7 @@ class Manifest(Document):
     def __init__(self, raw: bytes, fields: Mapping[str, Any], where: str) -> None:
         super().__init__(raw, fields)
         self.config = descriptor(fields.get("config"), where)
-        self.layers = _descriptors(fields, "layers", where)
+        self.layers = tuple(descriptor(value, where) for value in _listed(fields, "layers", where))
 
     @property
     def media_type(self) -> str:
@@ -164,11 +211,17 @@ class Manifest(Document):
 
 
 class Index(Document):
-    """An image index or Docker manifest list. `"manifests": null`, as some savers write it, is an empty list."""
+    """An image index or Docker manifest list. `"manifests": null`, as some savers write it, is an empty list.
+
+    `entries` are all that `manifests` lists, in its order, of which `manifests` and `invalid` are the parts: one entry that
+    cannot be read hides no other, and whatever writes the index again writes it back as it is.
+    """
 
     def __init__(self, raw: bytes, fields: Mapping[str, Any], where: str) -> None:
         super().__init__(raw, fields)
-        self.manifests = _descriptors(fields, "manifests", where)
+        self.entries = tuple(_entry(value, n, where) for n, value in enumerate(_listed(fields, "manifests", where)))
+        self.manifests = tuple(one for one in self.entries if isinstance(one, Descriptor))
+        self.invalid = tuple(one for one in self.entries if isinstance(one, InvalidDescriptor))
 
     @property
     def media_type(self) -> str:
@@ -179,7 +232,7 @@ def read(raw: bytes, where: str, stated: str | None = None) -> Manifest | Index:
     """A manifest or an index, told apart by content.
 
     A document that could be read as both, or that contradicts the media type of its descriptor, is refused
-    (CVE-2021-41190). `stated` is that media type, where there is one.
+    (CVE-2021-41190). `stated` is that media type, where there is one. `UnsupportedError` for a document of another kind.
     """
     fields = parse_object(raw, where)
     own = fields.get("mediaType")
@@ -190,7 +243,7 @@ def read(raw: bytes, where: str, stated: str | None = None) -> Manifest | Index:
     if index_like and manifest_like:
         raise FormatError("the document is a manifest and an index at once", where)
     if "fsLayers" in fields:
-        raise FormatError("Docker schema 1 manifests are not supported", where)
+        raise UnsupportedError("Docker schema 1 manifests are not supported", where)
     known = mediatypes.INDEXES | mediatypes.MANIFESTS
     if own and stated in known and own != stated:
         raise FormatError(f"the document says {own}, its descriptor {stated}", where)
@@ -201,7 +254,38 @@ def read(raw: bytes, where: str, stated: str | None = None) -> Manifest | Index:
         return Index(raw, fields, where)
     if manifest_like:
         return Manifest(raw, fields, where)
-    raise FormatError("neither a manifest nor an index", where)
+    raise UnsupportedError("neither a manifest nor an index", where)
+
+
+def read_unknown(raw: bytes, where: str, stated: str) -> Manifest | Index | None:
+    """What a document of an unknown media type is by its content; None for one of another kind. One that says itself that it is
+    a manifest or an index, or could be read as both, is refused as `read` does."""
+    try:
+        fields = parse_object(raw, where)
+    except (FormatError, LimitError):
+        return None
+    manifest_like = "layers" in fields or "config" in fields
+    try:
+        return read(raw, where, stated)
+    except FormatError:
+        if fields.get("mediaType") in mediatypes.DOCUMENTS or ("manifests" in fields and manifest_like):
+            raise
+        return None
+
+
+def named_by(raw: bytes, where: str, media_type: str) -> tuple[Descriptor, ...]:
+    """What a manifest of a kind that is not read leads to: the blobs of an artifact manifest; the layers of a Docker schema 1
+    manifest, of which it states no size (here 0)."""
+    fields = parse_object(raw, where)
+    if media_type == mediatypes.OCI_ARTIFACT:
+        entries = (_entry(value, n, where) for n, value in enumerate(_listed(fields, "blobs", where)))
+        return tuple(one for one in entries if isinstance(one, Descriptor))
+    found = []
+    for layer in _listed(fields, "fsLayers", where):
+        with contextlib.suppress(FormatError):
+            digest = Digest.parse(layer.get("blobSum") if isinstance(layer, dict) else None)
+            found.append(Descriptor("", digest, 0, {"digest": str(digest)}))
+    return tuple(found)
 
 
 class HistoryEntry(NamedTuple):

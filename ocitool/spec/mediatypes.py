@@ -16,8 +16,19 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 
+OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"
+"""The artifact manifest that image-spec 1.1 dropped before its release; registries still hold some."""
+DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
+DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
 INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+DOCUMENTS = INDEXES | MANIFESTS
+"""What is read. An index may list anything else, which is listed and carried (image-index.md, "manifests")."""
+OTHER_MANIFESTS = frozenset({OCI_ARTIFACT, DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
+"""Manifests that are carried and not read."""
+AT_MANIFESTS = DOCUMENTS | OTHER_MANIFESTS | {""}
+"""What registries keep among the manifests; all else that an index lists is a blob there."""
 CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 
 _LAYERS = {

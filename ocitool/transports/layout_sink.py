@@ -20,7 +20,7 @@ from ocitool.errors import DestinationError, IntegrityError, OcitoolError
 from ocitool.reference import full
 from ocitool.spec import mediatypes
 from ocitool.spec.document import serialised
-from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Index, named, strings
+from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, named, strings
 from ocitool.task import Task, undisturbed
 from ocitool.transports import layout
 from ocitool.transports.layout_lock import LayoutLock
@@ -177,9 +177,14 @@ def merged(old: Index | None, roots: Sequence[Root]) -> bytes:
     """The index with these roots in it. A name moves: the entry that had it goes. All else stays as it is."""
     fields: dict[str, Any] = dict(old.fields) if old else {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX}
     entries = _Entries()
-    before = [dict(entry.fields) for entry in old.manifests] if old else []
-    for entry in before:
-        entries.add(entry)
+    before: list[Any] = []
+    for one in old.entries if old else ():
+        if isinstance(one, Descriptor):
+            before.append(dict(one.fields))
+            entries.add(before[-1])
+        else:
+            before.append(one.value)
+            entries.keep(one.value)
     for root in roots:
         for name in root.names or (None,):
             entries.put(root.descriptor, name)
@@ -195,7 +200,7 @@ class _Entries:
     names."""
 
     def __init__(self) -> None:
-        self._slots: dict[int, dict[str, Any]] = {}
+        self._slots: dict[int, Any] = {}
         self._by_name: dict[str, set[int]] = {}
         self._nameless: dict[str, set[int]] = {}
         """By digest."""
@@ -203,7 +208,7 @@ class _Entries:
         """How many entries a digest has."""
         self._next = 0
 
-    def all(self) -> list[dict[str, Any]]:
+    def all(self) -> list[Any]:
         return list(self._slots.values())
 
     def add(self, entry: dict[str, Any]) -> None:
@@ -211,6 +216,11 @@ class _Entries:
         self._living[entry["digest"]] += 1
         for found in self._holding(entry):
             found.add(self._next)
+        self._next += 1
+
+    def keep(self, value: Any) -> None:
+        """What is no descriptor, in its place and as it is."""
+        self._slots[self._next] = value
         self._next += 1
 
     def _drop(self, slot: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool import reference
@@ -19,11 +20,16 @@ if TYPE_CHECKING:
     from ocitool.transports.archive import Members, Want
 
 
+def _untold(code: str, text: str) -> None:
+    """For a source that is opened by itself."""
+
+
 class Opened(NamedTuple):
-    """A source and what the reference picks of it."""
+    """A source and what the reference picks of it. `tell`: takes notices of what is chosen there."""
 
     source: Source
     selector: Selector | None
+    tell: Callable[[str, str], None] = _untold
 
 
 def open_source(text: str, want: Want, task: Task, registries: Registries | None = None) -> Opened:
@@ -32,7 +38,8 @@ def open_source(text: str, want: Want, task: Task, registries: Registries | None
     if ref.transport == reference.REGISTRY:
         from ocitool.transports.registry.source import RegistrySource
 
-        return Opened(RegistrySource(reference.repository(ref.details), registries or Registries(Access(), task)), None)
+        where = reference.repository(ref.details)
+        return Opened(RegistrySource(where, registries or Registries(Access(), task)), None, task.notice)
     from ocitool.transports import archive, layout
 
     path, rest = _existing(ref)
@@ -44,13 +51,14 @@ def open_source(text: str, want: Want, task: Task, registries: Registries | None
             raise NotAnImageError(
                 "not an OCI layout: the directory has no index.json", path, hint="an unpacked root file system is no image"
             )
-        return Opened(layout.Layout(path), selector)
+        return Opened(layout.Layout(path), selector, task.notice)
     if ref.transport == "oci":
         raise UsageError("oci: wants a directory, this is a file", path, hint=f"oci-archive:{path}")
     members = archive.read(path, _file(path), want, task)
     if ref.transport == "oci-archive":
-        return Opened(archive.OciArchive(members), selector)
-    return Opened(archive.DockerArchive(members) if ref.transport == "docker-archive" else _recognise(members), selector)
+        return Opened(archive.OciArchive(members), selector, task.notice)
+    source = archive.DockerArchive(members) if ref.transport == "docker-archive" else _recognise(members)
+    return Opened(source, selector, task.notice)
 
 
 def _existing(ref: Reference) -> tuple[str, str | None]:

@@ -764,7 +764,8 @@ class ScriptedRegistry(Site):
         with self.lock:
             missing = [one["digest"] for one in blobs if (call.name, one["digest"]) not in self.blobs]
             children = [one["digest"] for one in fields.get("manifests", [])]
-            missing += [child for child in children if (call.name, child) not in self.manifests]
+            held = {digest for name, digest in [*self.manifests, *self.blobs] if name == call.name}  # as distribution does
+            missing += [child for child in children if child not in held]
             if self.check and missing:
                 return _error(400, "MANIFEST_BLOB_UNKNOWN", ", ".join(missing))
             self.manifests[call.name, digest] = media_type, data

@@ -341,4 +341,4 @@ def test_image_of_a_docker_archive_and_of_its_id_are_one(tmp_path: Path) -> None
 def test_for_platform_prefers_the_first_that_suits() -> None:
     found = opened(f"{MULTIARCH}:latest")
     (target,) = targets(found)
-    assert str(for_platform(found.source, target, None).platform) == "linux/amd64"
+    assert str(for_platform(found, target, None).platform) == "linux/amd64"

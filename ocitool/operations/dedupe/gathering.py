@@ -12,7 +12,15 @@ from threading import Lock
 
 from ocitool import reference
 from ocitool.blob import Blob, BytesBlob, FileBlob
-from ocitool.errors import FormatError, NotAnImageError, NotFoundError, OcitoolError, UnsupportedError, UsageError
+from ocitool.errors import (
+    CancelledError,
+    FormatError,
+    NotAnImageError,
+    NotFoundError,
+    OcitoolError,
+    UnsupportedError,
+    UsageError,
+)
 from ocitool.images import select
 from ocitool.images.closure import Closure, closure
 from ocitool.images.image import Image, Layer, from_manifest, from_record
@@ -203,6 +211,11 @@ class _Gathering:
                 self._group(named, opened.source, group, seen)
             if len(self._problems) > problems:
                 self._collection.partial.add(site.path)
+        for invalid in select.unreadable(opened):
+            count += 1
+            with self.tolerant(f"{name}:@{invalid.position}"):
+                raise invalid.error(opened.source.where)
+            self._collection.partial.add(site.path)
         if opened.selector is not None:
             self._collection.partial.add(site.path)
         if count and site.path is not None:
@@ -215,11 +228,15 @@ class _Gathering:
         if found.image is None and found.document is source.index and not any(one.present for one in found.entries):
             raise NotFoundError(f"the manifest {found.entries[0].descriptor.digest} is not here", label)
         images = []
-        for image in self._images(source, found, label):
+        failed: list[OcitoolError] = []
+        for image in self._images(source, found, label, failed):
             images.append(image)
             if seen is not None:
                 seen(image)
         parts = _Parts(source, found, group)
+        for error in parts.damaged or failed:
+            with self.tolerant(label):
+                raise error
         with self._adding:
             key = parts.key(images)
             known = self._collection.known(key)
@@ -234,16 +251,22 @@ class _Gathering:
                 for _ in self._layers(image, label):
                     pass
 
-    def _images(self, source: Source, found: Target, label: str) -> Iterator[Image]:
+    def _images(self, source: Source, found: Target, label: str, failed: list[OcitoolError]) -> Iterator[Image]:
+        """The images of a group; `failed` takes the errors of those that cannot be read, while others can."""
         if found.image is not None:
             yield self._identified(found.image, label)
             return
         absent = 0
         for entry in found.entries:
             if entry.kind == "image" and isinstance(entry.document, Manifest):
-                yield from_manifest(source, entry.descriptor, entry.document, ())
-            elif entry.problem is not None:
-                raise entry.problem
+                try:
+                    image = from_manifest(source, entry.descriptor, entry.document, ())
+                except CancelledError:
+                    raise
+                except OcitoolError as error:
+                    failed.append(error)
+                else:
+                    yield image
             elif not entry.present:
                 absent += 1
         if absent:
@@ -282,7 +305,7 @@ class _Gathering:
         own = {blob.key for blob in named}
         held = [self._blob(one, blob) for one, blob in parts.held()]
         kind: Kind = "index" if found.document is not None else "image"
-        if images and not stacks:
+        if not stacks and (images or all(entry.opaque for entry in found.entries)):
             kind = "artifact"
         return Member(
             len(collection.members), {place.reference: place}, kind,
@@ -371,10 +394,13 @@ class _Parts:
         self._found = found
         self._group = group
         self._source = source
+        self.damaged: list[OcitoolError] = []
+        """What of it cannot be read, while the rest is counted."""
         self._closures: tuple[Closure, ...] = ()
         if found.document is not None:
             roots = [entry.descriptor for entry in group.entries if entry.present]
-            self._closures = tuple(closure(source, root) for root in roots)
+            self._closures = tuple(closure(source, root, self.damaged) for root in roots)
+            self.damaged += [one.error(source.where) for part in self._closures for one in part.invalid]
 
     def key(self, images: Sequence[Image]) -> str:
         if self._group.record is None:

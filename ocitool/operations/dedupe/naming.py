@@ -34,7 +34,7 @@ class Names:
             self._owners.setdefault(reference.qualified(tag), set()).add(owner)
 
     def of(self, group: Group, position: int) -> str:
-        source, selector = self._opened
+        source, selector = self._opened.source, self._opened.selector
         if selector is not None or source.remote:
             return self._given
         if self.alone and source.transport != "oci":

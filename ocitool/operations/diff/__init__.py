@@ -99,10 +99,7 @@ def _platforms(
 ) -> tuple[dict[Platform, tuple[Digest | None, Image | None]], Target]:
     """Per platform the manifest's digest and the image; None, with a notice, where the manifest is not here."""
     opened: Opened = reading.open(reference, "layers")
-    found = select.targets(opened)
-    if len(found) != 1:
-        select.one(opened, None)  # says which there are
-    target = found[0]
+    target = select.sole(opened)
     if target.image is not None:
         return {target.image.platform: (target.image.digest, target.image)}, target
     images: dict[Platform, tuple[Digest | None, Image | None]] = {}

@@ -66,9 +66,9 @@ def edit(
 
 def _tell_others(opened: Opened, platform: str | None, task: Task) -> None:
     """Of an index one image is left: that is said."""
-    targets = select.targets(opened)
-    if len(targets) == 1 and targets[0].document is not None and len(list(select.platforms(opened.source, targets[0]))) > 1:
-        image = select.for_platform(opened.source, targets[0], platform)
+    target = select.sole(opened)
+    if target.document is not None and len(list(select.platforms(opened.source, target))) > 1:
+        image = select.for_platform(opened, target, platform)
         task.notice("platform", f"{opened.source.where}: only {image.platform} is written; --all-platforms takes all")
 
 

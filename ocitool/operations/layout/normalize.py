@@ -58,7 +58,7 @@ def normalize(directory: str, task: Task, *, verify: bool = False, dry_run: bool
             if done and not dry_run:
                 store.replace_index(serialised(fields, limits.STORE))
         files = store.files()
-        findings = [*_names(fields), *_attestations(fields), *_blobs(source, files, task, verify)]
+        findings = [*_invalid(fields), *_names(fields), *_attestations(fields), *_blobs(source, files, task, verify)]
         return Normalized(directory, dry_run, verify, tuple(changes), tuple(findings), tuple(task.notices))
 
 
@@ -74,7 +74,8 @@ def _mended(index: Index) -> tuple[Mapping[str, Any], list[str]]:
         done.append("index.json: added schemaVersion")
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for entry in fields["manifests"]:
-        groups.setdefault(entry["digest"], []).append(entry)
+        if isinstance(entry, dict) and isinstance(entry.get("digest"), str):
+            groups.setdefault(entry["digest"], []).append(entry)
     spare = {id(entry) for group in groups.values() for entry in _spare(group)}
     for entry in fields["manifests"]:
         if id(entry) in spare:
@@ -128,6 +129,12 @@ def _says(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def _names_of(entry: Mapping[str, Any]) -> tuple[str, ...]:
     annotations = strings(entry.get("annotations"))
     return tuple(dict.fromkeys(annotations[key] for key in (REF_NAME, CONTAINERD_NAME) if annotations.get(key)))
+
+
+def _invalid(fields: Mapping[str, Any]) -> Iterator[Finding]:
+    for one in Index(b"", fields, "index.json").invalid:
+        hint = f"layout rm drops it by @{one.position}"
+        yield Finding("document", "error", f"index.json, entry @{one.position}", f"{one.what}; {hint}")
 
 
 def _names(fields: Mapping[str, Any]) -> Iterator[Finding]:

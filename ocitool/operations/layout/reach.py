@@ -50,6 +50,12 @@ def reached(source: Layout, files: Iterable[StoredFile], task: Task) -> Reached:
     `TransportError` for a document that cannot be believed.
     """
     assert source.index is not None
+    for one in source.index.invalid:
+        if one.digest is None:
+            hint = f"nothing was freed, since what it needs is not known; layout rm drops it by @{one.position}"
+            error = one.error(source.where)
+            error.hint = hint
+            raise error
     marked = _Marked(source, task)
     saved = _saved(source)
     for digest, fields in _entries(source.index.fields, source.where, optional=saved is not None):

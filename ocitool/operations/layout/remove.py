@@ -15,16 +15,17 @@ from ocitool.images import select
 from ocitool.images.index import Referrer
 from ocitool.operations.layout.reach import reached
 from ocitool.spec.document import serialised
-from ocitool.spec.manifest import Descriptor, Index
+from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor
 from ocitool.task import Notice, Task
 from ocitool.transports.layout import Layout
 from ocitool.transports.store import Store, StoredFile
 
 
 class Entry(NamedTuple):
-    """An entry of `index.json` that is gone. `referrer`: it went because what it spoke of did."""
+    """An entry of `index.json` that is gone; `digest` is None for one that states none. `referrer`: it went because what it
+    spoke of did."""
 
-    digest: Digest
+    digest: Digest | None
     names: tuple[str, ...]
     referrer: bool
 
@@ -75,17 +76,20 @@ def remove(
     return Removed(directory, dry_run, tuple(entries), spoken, freeable, tuple(task.notices))
 
 
-def _picked(source: Layout, index: Index, names: Sequence[str]) -> list[Descriptor]:
-    """The top entries that the names mean, each once."""
-    picked: dict[int, Descriptor] = {}
-    positions = {id(one.fields): n for n, one in enumerate(index.manifests)}
+def _picked(source: Layout, index: Index, names: Sequence[str]) -> list[Descriptor | InvalidDescriptor]:
+    """The top entries that the names mean, each once. One that cannot be read has no name but its position."""
+    picked: dict[int, Descriptor | InvalidDescriptor] = {}
+    positions = {id(one.fields): n for n, one in enumerate(index.entries) if isinstance(one, Descriptor)}
     same: dict[Digest, list[int]] = {}
-    for n, one in enumerate(index.manifests):
-        same.setdefault(one.digest, []).append(n)
+    for one in index.manifests:
+        same.setdefault(one.digest, []).append(positions[id(one.fields)])
     named = select.by_name(source, index)
     for name in names:
         selector = reference.selector(name)
-        if selector.name is not None and (entries := named(selector.name)):
+        at = selector.position
+        if at is not None and at < len(index.entries) and isinstance(index.entries[at], InvalidDescriptor):
+            here = [at]
+        elif selector.name is not None and (entries := named(selector.name)):
             here = [positions[id(one.fields)] for one in entries]
         else:
             found = [one.descriptor for one in select.roots(source, index, selector)]
@@ -97,26 +101,29 @@ def _picked(source: Layout, index: Index, names: Sequence[str]) -> list[Descript
             raise NotFoundError(
                 f"{name} is part of an index, and has no entry of its own", source.where, hint="drop the index that holds it"
             )
-        picked.update((n, index.manifests[n]) for n in here)
+        picked.update((n, index.entries[n]) for n in here)
     return [picked[n] for n in sorted(picked)]
 
 
-def _without(source: Layout, index: Index, dropped: Iterable[Descriptor]) -> Layout:
+def _without(source: Layout, index: Index, dropped: Iterable[Descriptor | InvalidDescriptor]) -> Layout:
     """The layout as it is without these entries."""
-    gone = {id(one.fields) for one in dropped}
-    kept: list[Any] = [one.fields for one in index.manifests if id(one.fields) not in gone]
+    gone = {id(one.fields) if isinstance(one, Descriptor) else one.position for one in dropped}
+    kept: list[Any] = [
+        one.fields if isinstance(one, Descriptor) else one.value for one in index.entries
+        if (id(one.fields) if isinstance(one, Descriptor) else one.position) not in gone
+    ]  # fmt: skip
     fields = {**index.fields, "manifests": kept}
     after = copy.copy(source)
     after.index = Index(serialised(fields, limits.STORE), fields, source.where)
     return after
 
 
-def _left(source: Layout, after: Layout, dropped: Iterable[Descriptor]) -> Iterable[Referrer]:
+def _left(source: Layout, after: Layout, dropped: Iterable[Descriptor | InvalidDescriptor]) -> Iterable[Referrer]:
     """What still speaks of manifests that no name leads to any more."""
     assert after.index is not None
     gone: set[Digest] = set()
     for top in dropped:
-        document = Index(b"", {"manifests": [top.fields]}, source.where)
+        document = Index(b"", {"manifests": [top.fields]}, source.where)  # empty for one that cannot be read
         gone |= {entry.descriptor.digest for entry, _ in select.everything(source, document)}
     # A referrer is no reason to count its subject as being here still.
     gone -= {entry.descriptor.digest for entry, _ in select.everything(after, after.index)}

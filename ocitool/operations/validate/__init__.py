@@ -35,7 +35,7 @@ def validate(reference: str, task: Task, registries: Registries | None = None) -
 
     Raises what opening raises (`UsageError`, `NotFoundError`, `FormatError`, `LimitError`, `TransportError`).
     """
-    source, selector = open_source(reference, "layers", task, registries)
+    source, selector, _ = open_source(reference, "layers", task, registries)
     reader = Reader(source, task)
     archives.container(reader)
     if source.index is None:

@@ -26,6 +26,7 @@ RULES: dict[str, str] = {
     "config-name": "the configuration's file name in a docker archive is not its digest",
     "hybrid": "index.json and manifest.json of one archive describe different images",
     "legacy-format": "a docker archive from before 1.10: it states nothing that layers could be checked against",
+    "entry-type": "an index lists something that is neither a manifest nor an index: only its digest is checked",
     "dangling-attestation": "an attestation speaks of a manifest that its index does not list",
     "platform": "index and configuration state different platforms",
     # Blobs

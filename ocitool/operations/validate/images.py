@@ -14,7 +14,7 @@ from ocitool.operations.validate.findings import DAMAGE, MAX_LAYERS, ambiguous, 
 from ocitool.reference import Selector
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object
-from ocitool.spec.manifest import REF_NAME, Config, Descriptor, Index, Manifest, Platform, platform_of, read
+from ocitool.spec.manifest import REF_NAME, Config, Descriptor, Index, Manifest, Platform, platform_of, read, read_unknown
 
 _MISSING = 300
 
@@ -42,9 +42,11 @@ class Images:
         self.configs: dict[Digest, tuple[Digest, ...]] = {}
         self._below: dict[Digest, _Below] = {}
         self._visited = 0
+        self._unclean: set[Digest] = set()
+        """Documents that do not match their schemas."""
 
     def index(self, index: Index, selector: Selector | None) -> None:
-        self.reader.parsed("index", index.raw, "index.json")
+        self._invalid(index, "index.json", self.reader.parsed("index", index.raw, "index.json") is not None)
         if "layers" in index.fields or "config" in index.fields:
             self.found.error("ambiguous", "index.json", "it has both manifests and layers or config")
         if len(index.manifests) > limits.INDEX_MANIFESTS:
@@ -70,6 +72,11 @@ class Images:
         for key, below in groups.items():
             self._missing(below, below.complete or (key == "attestation" and anything))
         hybrid(self.reader, self.configs, selector)
+
+    def _invalid(self, index: Index, subject: str, clean: bool) -> None:
+        """Entries that are no descriptors, where the schema has not said so."""
+        for one in index.invalid if clean else ():
+            self.found.error("document", subject, one.error("").what)
 
     def _missing(self, below: _Below, complete: bool) -> None:
         for subject, message in below.missing.items():
@@ -109,11 +116,14 @@ class Images:
             self.found.error("limit", "index.json", f"more than {limits.INDEX_MANIFESTS} manifests")
             return below
         subject = f"{'index' if one.media_type in mediatypes.INDEXES else 'manifest'} {one.digest}"
+        if self._other(one, subject, below):
+            return below
         raw = self.reader.document(one, subject, below.missing)
         if raw is None:
             return below
         document = self._manifest_or_index(raw, one, subject)
         if isinstance(document, Index):
+            self._invalid(document, subject, one.digest not in self._unclean)
             self.found.descriptors(document.manifests, subject)
             self.found.attestations(document, subject)
             if len(document.manifests) > limits.INDEX_MANIFESTS:
@@ -124,6 +134,25 @@ class Images:
         elif document is not None:
             self._image(document, one, subject, below)
         return below
+
+    def _other(self, one: Descriptor, subject: str, below: _Below) -> bool:
+        """Whether an entry leads to something that is neither a manifest nor an index, by its type and its content; then its
+        bytes are hashed, and no more."""
+        if not one.media_type or one.media_type in mediatypes.DOCUMENTS:
+            return False
+        try:
+            blob = self.reader.blob(one, subject)
+            if blob is None:
+                below.missing[subject] = f"the blob {one.digest} is not here"
+                return True
+            may_be = blob.size <= limits.DOCUMENT_SIZE and blob.pread(64, 0).lstrip()[:1] == b"{"
+            if may_be and read_unknown(b"".join(blob.chunks()), subject, one.media_type) is not None:
+                return False
+        except DAMAGE:
+            return False  # told where it is read
+        self.found.warn("entry-type", subject, f"{one.media_type} is neither a manifest nor an index: nothing of it is checked")
+        self.reader.hash(blob, one, subject)
+        return True
 
     def _manifest_or_index(self, raw: bytes, one: Descriptor, subject: str) -> Manifest | Index | None:
         self.reader.documents += 1
@@ -142,6 +171,8 @@ class Images:
         else:
             kind = "docker-manifest" if docker else "manifest"
         clean = self.found.schema(kind, fields, subject)
+        if not clean:
+            self._unclean.add(one.digest)
         try:
             return read(raw, subject, one.media_type)
         except FormatError as error:

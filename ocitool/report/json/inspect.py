@@ -23,6 +23,9 @@ def inspect(result: Inspection) -> dict[str, Any]:
         "transport": result.transport,
         "index": _index(result.document, result.entries) if result.document is not None else None,
         "images": [_inspected(item) for item in result.images],
+        "problems": [
+            {"where": clean(one.where), "text": clean(str(one)), "exitCode": one.exit_code} for one in result.problems
+        ],
         "notices": notice_list(result.notices),
     }
 
@@ -33,13 +36,14 @@ def _index(index: Index, entries: Iterable[Entry]) -> dict[str, Any]:
         "digest": str(index.digest),
         "manifests": [
             {
-                "digest": str(entry.descriptor.digest),
-                "mediaType": clean(entry.descriptor.media_type),
-                "size": entry.descriptor.size,
-                "platform": platform_fields(entry.descriptor.platform) if entry.descriptor.platform else None,
+                "digest": str(entry.digest) if entry.digest is not None else None,
+                "mediaType": clean(entry.media_type),
+                "size": entry.size,
+                "platform": platform_fields(entry.platform) if entry.platform else None,
                 "kind": entry.kind,
-                "annotations": clean(masking.value(dict(entry.descriptor.annotations))),
+                "annotations": clean(masking.value(dict(entry.annotations))),
                 "present": entry.present,
+                "problem": clean(entry.problem),
             }
             for entry in entries
         ],

@@ -17,7 +17,10 @@ def rm(result: Removed) -> dict[str, Any]:
         **_head("rm", result.dry_run),
         "layout": clean(result.directory),
         "removed": [
-            {"digest": str(one.digest), "tags": clean(list(one.names)), "referrer": one.referrer} for one in result.entries
+            {
+                "digest": str(one.digest) if one.digest else None, "tags": clean(list(one.names)), "referrer": one.referrer,
+            }
+            for one in result.entries
         ],
         "referrers": [
             {

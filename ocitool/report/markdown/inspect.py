@@ -22,9 +22,10 @@ def inspect(result: Inspection) -> str:
     if result.document is not None:
         rows = (
             [table_row(
-                platform_text(entry.descriptor.platform, cell) if entry.descriptor.platform else "",
-                entry.kind, cell(short(str(entry.descriptor.digest))), human(entry.descriptor.size),
-                ", ".join(cell(short(tag)) for tag in entry.tags[:5]), "not here" if entry.present is False else "",
+                platform_text(entry.platform, cell) if entry.platform else "",
+                entry.kind, cell(short(str(entry.digest))) if entry.digest is not None else "",
+                human(entry.size) if entry.size is not None else "", ", ".join(cell(short(tag)) for tag in entry.tags[:5]),
+                "cannot be read" if entry.problem else "not here" if entry.present is False else "",
             )]
             for entry in result.entries
         )  # fmt: skip
@@ -38,6 +39,9 @@ def inspect(result: Inspection) -> str:
             break
         _image(part, item, titled=len(result.images) > 1)
         page.say(*part.lines)
+    problems = ([f"- {code(short(str(one)))}"] for one in result.problems)
+    head = ["", f"**{plural(len(result.problems), 'problem')}: what could not be read**", ""]
+    page.section(head, problems, len(result.problems), "problems", cap=8_000, hint=_INSPECT_HINT)
     say_notices(page, result.notices)
     return str(page)
 

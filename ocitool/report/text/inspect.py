@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from ocitool import masking
 from ocitool.images.image import Image
-from ocitool.operations.inspect import Inspected, Inspection
+from ocitool.operations.inspect import Entry, Inspected, Inspection
 from ocitool.report.escape import human, shown
 from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path, value_text
+from ocitool.spec import mediatypes
 
 if TYPE_CHECKING:
     from ocitool.operations.waste import HiddenKind, Waste
@@ -26,10 +27,10 @@ def inspect(result: Inspection, paint: Paint) -> Iterator[str]:
         yield from columns(
             [
                 [
-                    str(entry.descriptor.platform) if entry.descriptor.platform and entry.kind == "image" else entry.kind,
-                    entry.descriptor.digest.algorithm + ":" + entry.descriptor.digest.short,
-                    "not here" if entry.present is False else "",
-                    ", ".join(map(shown, entry.tags)),
+                    shown(str(entry.platform)) if entry.platform and entry.kind == "image" else entry.kind,
+                    f"{entry.digest.algorithm}:{entry.digest.short}" if entry.digest is not None else "-",
+                    "cannot be read" if entry.problem else "not here" if entry.present is False else "",
+                    ", ".join(map(shown, entry.tags)) or _type(entry),
                 ]
                 for entry in result.entries
             ]
@@ -37,6 +38,14 @@ def inspect(result: Inspection, paint: Paint) -> Iterator[str]:
         yield ""
     for item in result.images:
         yield from _image(result, item, paint)
+    if result.problems:
+        yield paint.bold(f"{count_of(len(result.problems), 'problem')}: what could not be read")
+        yield from (f"  {shown(str(one))}" for one in result.problems)
+
+
+def _type(entry: Entry) -> str:
+    """The media type, where a reader would not expect it."""
+    return shown(entry.media_type) if entry.media_type not in mediatypes.DOCUMENTS else ""
 
 
 def _image(result: Inspection, item: Inspected, paint: Paint) -> Iterator[str]:

@@ -16,7 +16,7 @@ def rm(result: Removed) -> Iterator[str]:
     verb = "would drop" if result.dry_run else "dropped"
     yield from columns(
         [
-            (verb, ", ".join(shown(name) for name in one.names) or "(no name)", str(one.digest))
+            (verb, ", ".join(shown(name) for name in one.names) or "(no name)", str(one.digest or "-"))
             for one in result.entries
         ],
         indent="",

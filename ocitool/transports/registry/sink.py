@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 from ocitool import reference
 from ocitool.blob import Blob
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, NotFoundError, UsageError
+from ocitool.errors import FormatError, NotFoundError, UnsupportedError, UsageError
+from ocitool.limits import DOCUMENT_SIZE
 from ocitool.reference import Repository
 from ocitool.spec import mediatypes
-from ocitool.spec.document import serialised
-from ocitool.spec.manifest import Index, Manifest, descriptor, read, string
+from ocitool.spec.document import Document, parse_object, serialised
+from ocitool.spec.manifest import Descriptor, Index, Manifest, descriptor, named_by, read, read_unknown, string
 from ocitool.task import Task
 from ocitool.transports.registry import blobs
 from ocitool.transports.registry.auth import pulling, pushing
@@ -29,7 +30,8 @@ from ocitool.transports.sink import Bundle, Root, Stored, Unheld
 class _Document(NamedTuple):
     media_type: str
     digest: Digest
-    document: Manifest | Index
+    document: Document
+    """A manifest, an index, or a document of another kind that registries keep among them."""
 
 
 class _Push(NamedTuple):
@@ -121,7 +123,7 @@ class RegistrySink(Unheld):
     def _publish(self, pushes: Sequence[_Push], task: Task) -> None:
         for push in pushes:
             below = list(push.documents.values())
-            manifests = [one for one in below if isinstance(one.document, Manifest)]
+            manifests = [one for one in below if not isinstance(one.document, Index)]
 
             def put(one: _Document, push: _Push = push) -> bool:
                 return self._document(push.target, one, one.digest)
@@ -156,7 +158,7 @@ class RegistrySink(Unheld):
         except NotFoundError:
             pass
         entries = list(fields.get("manifests") or ())
-        if any(entry.get("digest") == str(one.digest) for entry in entries):
+        if any(isinstance(entry, dict) and entry.get("digest") == str(one.digest) for entry in entries):
             return
         entry: dict[str, Any] = {"mediaType": one.media_type, "digest": str(one.digest), "size": len(one.document.raw)}
         config = one.document.fields.get("config")
@@ -179,6 +181,9 @@ class RegistrySink(Unheld):
             for path, tags in self._places(root).items():
                 push = pushes.setdefault(path, _Push(Target(self._client, path), {}, set(), {}, []))
                 top = _gathered(root.descriptor, held, push)
+                if top is None:
+                    what = str(root.descriptor.get("mediaType"))
+                    raise UnsupportedError(f"{what} is no manifest: a registry cannot name it", self.where)
                 wanted = self._repository.digest if self._repository is not None and root.subject is None else None
                 if wanted not in (None, top.digest):
                     raise UsageError(f"the image is {top.digest}, the destination {wanted}", self.where)
@@ -209,26 +214,43 @@ class RegistrySink(Unheld):
         return found
 
 
-def _gathered(fields: Mapping[str, Any], held: Mapping[Digest, Blob], push: _Push) -> _Document:
-    """The document at the top; what is below it goes into `push`, inner documents first."""
+def _gathered(fields: Mapping[str, Any], held: Mapping[Digest, Blob], push: _Push) -> _Document | None:
+    """The document at the top; what is below it goes into `push`, inner documents first. None for what is a blob."""
     one = descriptor(dict(fields), push.target.where)
     found = push.documents.get(one.digest)
     if found is not None:
         return found
     blob = held[one.digest]
-    raw = b"".join(blob.chunks())
-    document = read(raw, push.target.where, one.media_type)
+    document = _read(one, blob, push.target.where)
+    if document is None:
+        push.blobs[one.digest] = blob
+        return None
     if isinstance(document, Index):
         for child in document.manifests:
             push.children.add(child.digest)
             if child.digest in held:
                 _gathered(child.fields, held, push)
     else:
-        for named in (document.config, *document.layers):
+        names = (document.config, *document.layers) if isinstance(document, Manifest) else ()
+        for named in names or named_by(document.raw, push.target.where, one.media_type):
             if named.digest in held:
                 push.blobs[named.digest] = held[named.digest]
-    made = _Document(one.media_type or document.media_type, one.digest, document)
+    made = _Document(one.media_type or _media_type(document), one.digest, document)
     push.documents[one.digest] = made
     return made
 
 
+def _media_type(document: Document) -> str:
+    return document.media_type if isinstance(document, Manifest | Index) else ""
+
+
+def _read(one: Descriptor, blob: Blob, where: str) -> Document | None:
+    """What registries keep among the manifests; None for a blob."""
+    if one.media_type in mediatypes.AT_MANIFESTS:
+        raw = b"".join(blob.chunks())
+        if one.media_type in mediatypes.OTHER_MANIFESTS:
+            return Document(raw, parse_object(raw, where))
+        return read(raw, where, one.media_type)
+    if blob.remote or blob.size > DOCUMENT_SIZE or blob.pread(64, 0).lstrip()[:1] != b"{":
+        return None
+    return read_unknown(b"".join(blob.chunks()), where, one.media_type)

@@ -104,7 +104,7 @@ class RegistrySource:
             document = read(raw, self.where)
         except NotFoundError:
             return []
-        return [dict(one.fields) for one in document.manifests] if isinstance(document, Index) else []
+        return [dict(one.fields) for one in document.entries] if isinstance(document, Index) else []
 
     def _fetched(self, name: str | Digest, *, named: bool = True) -> Descriptor:
         """A manifest by tag or digest, as a descriptor under its full name."""
@@ -135,7 +135,10 @@ class RegistrySource:
         except OcitoolError:
             return  # raised where it is read
         if isinstance(document, Index):
-            self._manifests.update(one.digest for one in document.manifests)
+            self._manifests.update(one.digest for one in document.manifests if one.media_type in mediatypes.AT_MANIFESTS)
+            for one in document.manifests:
+                if one.media_type not in mediatypes.AT_MANIFESTS:
+                    self._known[one.digest] = one
         else:
             for one in (document.config, *document.layers):
                 self._known[one.digest] = one
