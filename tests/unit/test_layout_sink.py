@@ -162,7 +162,7 @@ def test_a_write_that_fails_leaves_the_index_of_a_layout_alone(tmp_path: Path) -
     assert before == places.files(tmp_path / "out")
 
 
-@pytest.mark.parametrize("raw", [b"{", b"[]", b'{"manifests": 1}', b'{"manifests": [{}]}'])
+@pytest.mark.parametrize("raw", [b"{", b"[]", b'{"manifests": 1}'])
 def test_a_layout_whose_index_cannot_be_read_is_not_written(raw: bytes, task: Task, tmp_path: Path) -> None:
     write_layout(tmp_path / "out", [A], index=raw)
     before = places.files(tmp_path / "out")

@@ -50,12 +50,6 @@ def reached(source: Layout, files: Iterable[StoredFile], task: Task) -> Reached:
     `TransportError` for a document that cannot be believed.
     """
     assert source.index is not None
-    for one in source.index.invalid:
-        if one.digest is None:
-            hint = f"nothing was freed, since what it needs is not known; layout rm drops it by @{one.position}"
-            error = one.error(source.where)
-            error.hint = hint
-            raise error
     marked = _Marked(source, task)
     saved = _saved(source)
     for digest, fields in _entries(source.index.fields, source.where, optional=saved is not None):
@@ -102,7 +96,8 @@ def _entries(fields: Mapping[str, Any], where: str, *, optional: bool) -> Iterat
         try:
             yield Digest.parse(entry.get("digest") if isinstance(entry, dict) else None), entry
         except FormatError as error:
-            raise FormatError(f"manifests[{number}].digest: {error.what}", f"{where}/index.json", hint=_FREED_NOTHING) from None
+            hint = f"{_FREED_NOTHING}; ocitool layout rm {shlex.quote(where)} @{number} drops it"
+            raise FormatError(f"manifests[{number}].digest: {error.what}", f"{where}/index.json", hint=hint) from None
 
 
 def _blob(source: Layout, digest: Digest, fields: Mapping[str, Any]) -> Blob | None:
