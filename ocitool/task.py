@@ -102,12 +102,19 @@ class Task:
                 pool.shutdown(wait=not signals.since(), cancel_futures=True)
 
     def notice(self, code: str, text: str) -> None:
-        notice = Notice(code, text)
+        self._say(Notice(code, text), reported=True)
+
+    def remark(self, code: str, text: str) -> None:
+        """Tells of this run what no report says, since it is the same without it."""
+        self._say(Notice(code, text), reported=False)
+
+    def _say(self, notice: Notice, *, reported: bool) -> None:
         with self._counting:
             if notice in self._noticed:
                 return
             self._noticed.add(notice)
-            self.notices.append(notice)
+            if reported:
+                self.notices.append(notice)
         if self._tell is not None:
             self._tell(notice)
 

@@ -12,10 +12,11 @@ from ocitool import limits
 from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, LimitError, NotFoundError, OcitoolError
-from ocitool.layers import codec
+from ocitool.layers import codec, magic
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Config, Descriptor, Index, Manifest, Platform, read, read_unknown
+from ocitool.spec.mediatypes import LayerType
 from ocitool.transports.source import Record, Source
 
 
@@ -33,10 +34,20 @@ class Layer(NamedTuple):
     created: str | None
 
     @property
+    def type(self) -> LayerType:
+        """What the layer's bytes are: by its media type; if nothing knows that one, by the first bytes."""
+        stated = mediatypes.layer_type(self.media_type)
+        if stated.content != "unknown" or self.blob is None or self.blob.remote:
+            return stated
+        return _type_of(self.blob)
+
+    @property
     def compression(self) -> str | None:
-        """By the first bytes; by the media type where the blob is not on this machine; None where neither says."""
-        if self.blob is None or self.blob.remote:
-            return mediatypes.layer_codec(self.media_type)
+        """By the first bytes; by the media type if the blob is not on this machine, or its first bytes cannot show it (an
+        encrypted layer); None if neither says."""
+        stated = mediatypes.layer_type(self.media_type)
+        if self.blob is None or self.blob.remote or not (stated.tar or stated.content == "unknown"):
+            return stated.codec
         return codec.of(self.blob)
 
 
@@ -77,6 +88,17 @@ class Image(NamedTuple):
     def size(self) -> int:
         """Stored bytes of all layers."""
         return sum(layer.size for layer in self.layers)
+
+
+def _type_of(blob: Blob) -> LayerType:
+    """A layer of which only the bytes can tell what it is. What is compressed is not looked into here."""
+    found = codec.of(blob)
+    if found != "none":
+        return LayerType("unknown", found)
+    if magic.is_tar(blob):
+        return LayerType("tar", "none", tar=True, plain=True)
+    known = magic.known(blob)
+    return LayerType(known.content if known is not None else "unknown", None)
 
 
 def document_bytes(source: Source, descriptor: Descriptor, what: str) -> bytes:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ocitool.blob import Blob
-from ocitool.digest import Digest
+from ocitool.blob import Blob, BytesBlob
+from ocitool.digest import Digest, verified
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, UnsupportedError
 from ocitool.images.image import Image, Layer
-from ocitool.layers import codec
-from ocitool.layers.cache import IndexCache
+from ocitool.layers import codec, magic
+from ocitool.layers.cache import IndexCache, within_limits
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import complete, listing, outline, scan
+from ocitool.spec import mediatypes
 from ocitool.task import Task
 
 Read = Callable[[Blob, str], LayerIndex]
@@ -27,7 +28,7 @@ class Indexer:
         self._cache = cache
         self._held: dict[str, LayerIndex] = {}
         if cache.refused:
-            task.notice("cache", cache.refused)
+            task.remark("cache", cache.refused)
 
     def indexes(self, image: Image, layers: Sequence[Layer] | None = None) -> list[LayerIndex]:
         """The indexes of these layers (all by default), several read at once. Contents may be unknown: see `contents`."""
@@ -60,23 +61,68 @@ class Indexer:
         return self.task.map(lambda pair: self._index(*pair, read), list(wanted))
 
     def _index(self, image: Image, layer: Layer, read: Read) -> LayerIndex:
+        where = f"{image.where}: layer {layer.number}"
         held = self._held.get(_key(layer, self.verify))
+        if held is not None and layer.type.content != "tar":
+            held = None  # what these bytes are is for this layer's own type to say
         if held is None:
-            where = f"{image.where}: layer {layer.number}"
             try:
                 blob, algorithm = readable(layer)
-                held = None if self.verify else self._cache.find(layer.digest, blob.identity, algorithm)
+                held = self._known(layer, blob, algorithm, read)
                 if held is None:
                     held = read(blob, algorithm)
             except OcitoolError as error:
                 raise error.at(where) from None
             self._held[_key(layer, self.verify)] = held
-        if layer.diff_id is not None and held.diff_id is not None and held.diff_id != layer.diff_id:
-            raise IntegrityError(
-                f"unpacks to {held.diff_id}, the configuration states {layer.diff_id}",
-                f"{image.where}: layer {layer.number}",
-            )
+        stated = layer.diff_id if self._computes(layer, held, read) else None
+        if stated is not None and held.diff_id is not None and held.diff_id != stated:
+            raise IntegrityError(f"unpacks to {held.diff_id}, the configuration states {layer.diff_id}", where)
         return held
+
+    # What a cache knows: it may save work and never change an answer
+
+    def _known(self, layer: Layer, blob: Blob, algorithm: str, read: Read) -> LayerIndex | None:
+        """The index that was once computed from these very bytes.
+
+        A digest names a blob, and what stands under the name here may be damaged since, or in this copy: bytes on this machine
+        are hashed before they are believed by it. Those of a registry are not fetched for it.
+        """
+        if self.verify:
+            return None
+        found = self._cache.find_bytes(layer.digest, blob.identity, algorithm)
+        if found is None and layer.digest is not None and (blob.remote or not self._by_headers(blob, read)):
+            found = self._cache.find(layer.digest, None, algorithm)
+            if found is not None and not blob.remote:
+                if not self._is(blob, layer.digest):
+                    return None
+                self._cache.know(found, blob.identity)
+        return found if found is not None and within_limits(found, blob.size) else None
+
+    def _is(self, blob: Blob, digest: Digest) -> bool:
+        """Whether the blob's bytes are what its digest says."""
+        try:
+            for chunk in verified(blob.chunks(), digest, blob.size):
+                self.task.check()
+                self.task.advance(digest.short, len(chunk), blob.size)
+        except IntegrityError:
+            return False
+        return True
+
+    def _by_headers(self, blob: Blob, read: Read) -> bool:
+        """Whether a layer is indexed without reading its contents, which costs less than hashing it."""
+        return read != self._scanned and not self.verify and not blob.remote and codec.of(blob) == "none"
+
+    def skims(self, layer: Layer, index: LayerIndex) -> bool:
+        """Whether `indexes` and `pairs` read nothing but headers of this layer if no cache knows it. Then neither its diff_id
+        nor contents that were not asked for may show in an answer, which else would depend on what was done before."""
+        remote = layer.blob is not None and layer.blob.remote
+        return not self.verify and not remote and index.codec == "none"
+
+    def _computes(self, layer: Layer, index: LayerIndex, read: Read) -> bool:
+        """Whether this way of reading computes the diff_id if no cache knows it."""
+        if read == self._outlined:
+            return self.verify or (layer.blob is not None and layer.blob.remote)
+        return read == self._scanned or not self.skims(layer, index)
 
     # How a layer is read that no cache knows
 
@@ -86,9 +132,9 @@ class Indexer:
         return index
 
     def _listed(self, blob: Blob, algorithm: str) -> LayerIndex:
-        if self.verify or blob.remote or codec.of(blob) != "none":  # of a remote one each header would be a request
-            return self._scanned(blob, algorithm)
-        return listing(blob)
+        if self._by_headers(blob, self._listed):  # of a remote one each header would be a request
+            return listing(blob)
+        return self._scanned(blob, algorithm)
 
     def _outlined(self, blob: Blob, algorithm: str) -> LayerIndex:
         return self._scanned(blob, algorithm) if self.verify or blob.remote else outline(blob, self.task)
@@ -99,13 +145,38 @@ def readable(layer: Layer) -> tuple[Blob, str]:
     blob = layer.blob
     if blob is None:
         raise NotFoundError(f"the layer {layer.digest or layer.number} is not here")
-    if layer.diff_id is None and layer.media_type and "layer" not in layer.media_type and "diff" not in layer.media_type:
-        raise UnsupportedError(f"a layer of type {layer.media_type} holds no file system")
-    if "+encrypted" in layer.media_type:
-        raise UnsupportedError("the layer is encrypted")
+    refuse_other_than_tar(layer)
     algorithm = layer.diff_id.algorithm if layer.diff_id else "sha256"
     Digest(algorithm, "").hasher()  # a diff_id that cannot be checked is no base to stand on
     return blob, algorithm
+
+
+def refuse_other_than_tar(layer: Layer, *, stated: bool = False) -> None:
+    """`UnsupportedError` for a layer that is no tar of files, as `Layer.type` has it; one of an unknown type is looked into.
+    `stated`: what its media type does not state to be one is refused whatever it is, since it is to be written."""
+    kind = layer.type
+    if stated and mediatypes.layer_codec(layer.media_type) is None and kind.tar:
+        kind = mediatypes.LayerType("unknown", None)
+    if kind.tar:
+        return
+    what, why = mediatypes.CONTENTS[kind.content], "it holds no file system that can be read here"
+    if kind.content == "encrypted":
+        why = "its content cannot be read"
+    elif kind.content == "unknown":
+        why = "it cannot be worked on"
+        if layer.blob is not None and not stated:
+            head = unpacked_head(layer.blob)
+            if magic.is_tar(head):
+                return
+            found = magic.known(head)
+            what, why = found.name if found is not None else what, "it is no tar of files"
+    type_text = f" ({layer.media_type})" if layer.media_type else ""
+    raise UnsupportedError(f"layer {layer.number} is {what}{type_text}: {why}")
+
+
+def unpacked_head(blob: Blob) -> BytesBlob:
+    """The first bytes of what a blob unpacks to. Raises what its decoder raises."""
+    return BytesBlob(next(codec.decode(blob.chunks(), codec.of(blob)), b""))
 
 
 def _key(layer: Layer, verify: bool) -> str:

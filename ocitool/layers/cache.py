@@ -56,10 +56,18 @@ class IndexCache:
         return directory
 
     def find(self, digest: Digest | None, identity: str | None, algorithm: str = "sha256") -> LayerIndex | None:
-        """The index of the layer with this stored digest, or of the bytes with this identity."""
+        """The index of the layer with this stored digest, or of the bytes with this identity. What is found by the digest
+        alone was computed from bytes that had it: whether those at hand have it, only hashing them tells."""
         if self._directory is None:
             return None
-        for key in _keys(digest, identity):
+        return self._find(_keys(digest, identity), digest, algorithm)
+
+    def find_bytes(self, digest: Digest | None, identity: str | None, algorithm: str = "sha256") -> LayerIndex | None:
+        """The index of the bytes with this identity, if they have this digest."""
+        return self._find(_keys(None, identity), digest, algorithm) if self._directory is not None else None
+
+    def _find(self, keys: list[str], digest: Digest | None, algorithm: str) -> LayerIndex | None:
+        for key in keys:
             found = self._read("ids", _name(f"{algorithm} {key}"))
             if found is not None:
                 with contextlib.suppress(FormatError, ValueError):
@@ -77,12 +85,17 @@ class IndexCache:
         """Keeps an index that has both computed digests and all contents."""
         if self._directory is None or index.diff_id is None or index.digest is None or index.hashed != "all":
             return
-        data = dump(index)
-        self._write("indexes", _name(str(index.diff_id)), data)
+        self._write("indexes", _name(str(index.diff_id)), dump(index))
+        self.know(index, identity)
+        self._trim()
+
+    def know(self, index: LayerIndex, identity: str | None) -> None:
+        """Notes that the bytes with this identity are those of an index which is kept."""
+        if self._directory is None or index.diff_id is None:
+            return
         known = f"{index.diff_id} {index.digest} {index.codec}".encode()
         for key in _keys(index.digest, identity):
             self._write("ids", _name(f"{index.diff_id.algorithm} {key}"), known)
-        self._trim()
 
     def _index(self, diff_id: Digest) -> LayerIndex | None:
         data = self._read("indexes", _name(str(diff_id)))
@@ -156,6 +169,14 @@ def _checksum(table: str, name: str, body: bytes) -> bytes:
     hasher = hashlib.sha256(b"%d %s/%s\0" % (PARSER, table.encode(), name.encode()))
     hasher.update(body)
     return hasher.digest()
+
+
+def within_limits(index: LayerIndex, stored: int) -> bool:
+    """Whether reading a layer of this stored size under today's limits ends: what was kept under others is to be read again,
+    and refused."""
+    size = index.size or 0
+    bomb = index.codec != "none" and size > limits.RATIO_FREE and size > limits.unpacked_ratio() * stored
+    return len(index) <= limits.layer_entries() and size <= limits.unpacked_size() and not bomb
 
 
 def dump(index: LayerIndex) -> bytes:

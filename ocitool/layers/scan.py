@@ -14,8 +14,8 @@ from typing import Any
 
 from ocitool.blob import Blob
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsafeError
-from ocitool.layers import codec
+from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsafeError, UnsupportedError
+from ocitool.layers import codec, magic
 from ocitool.layers.entry import Entry, Kind, Segments
 from ocitool.layers.index import HOLES, HOLES_TOTAL, UNKNOWN, LayerIndex
 from ocitool.layers.tar import Notes, entries
@@ -95,8 +95,14 @@ def _explained(blob: Blob) -> Iterator[None]:
 
 
 def _explain(blob: Blob, error: OcitoolError) -> OcitoolError:
-    """A damaged layer whose bytes are not what its digest says is an integrity error; else the parser's own word stands."""
-    if blob.digest is None or isinstance(error, IntegrityError):
+    """A damaged layer whose bytes are not what its digest says is an integrity error; else the parser's own word stands, or
+    what the bytes are instead of a tar."""
+    if isinstance(error, IntegrityError):
+        return error
+    found = magic.known(blob) if isinstance(error, FormatError) and codec.of(blob) == "none" else None
+    if found is not None and not magic.is_tar(blob):
+        error = UnsupportedError(f"it is {found.name}, no tar of files")
+    if blob.digest is None:
         return error
     hasher = blob.digest.hasher()
     for chunk in blob.chunks():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import select
-from ocitool.images.image import Image, document_bytes
+from ocitool.images.image import Image, Layer, document_bytes
 from ocitool.images.select import Listed, Target
 from ocitool.layers.entry import Kind
 from ocitool.operations.reading import Reading
@@ -228,9 +228,7 @@ def _look(image: Image, indexer: Indexer | None, files: bool, top: int) -> Inspe
     if indexer is None or not image.is_image:
         facts = []
         for layer in image.layers:
-            codec = layer.compression
-            plain = layer.size if codec == "none" and layer.blob is not None else None
-            facts.append(LayerFacts(codec, plain, None))
+            facts.append(_first_look(layer))
         return Inspected(image, tuple(facts), None, False)
     indexes = indexer.indexes(image)
     facts = [
@@ -247,6 +245,14 @@ def _look(image: Image, indexer: Indexer | None, files: bool, top: int) -> Inspe
 
     found = waste(indexes, lambda number, index, rows: indexer.contents(image.layers[number], index, rows), top)
     return Inspected(image, tuple(facts), found, indexer.verify)
+
+
+def _first_look(layer: Layer) -> LayerFacts:
+    """What the media type and the first bytes show."""
+    kind, codec = layer.type, layer.compression
+    is_content = kind.plain or kind.content == "unknown"  # what is unknown and not compressed is what it is
+    plain = layer.size if codec == "none" and is_content and layer.blob is not None else None
+    return LayerFacts(codec, plain, None)
 
 
 def raw(reference: str, part: Part, reading: Reading, platform: str | None = None) -> tuple[bytes, Digest]:

@@ -9,10 +9,9 @@ from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError
 from ocitool.images.image import Image, Layer
-from ocitool.images.indexing import Indexer, readable
+from ocitool.images.indexing import Indexer, readable, refuse_other_than_tar
 from ocitool.images.tree import Tree
 from ocitool.layers.index import LayerIndex
-from ocitool.spec import mediatypes
 
 
 class Stack:
@@ -66,12 +65,11 @@ def refuse_unreadable(image: Image, layer: Layer) -> None:
     where = f"{image.where}: layer {layer.number}"
     if layer.blob is None and image.is_foreign(layer):
         raise UnsupportedError("a foreign layer: its bytes are kept elsewhere", where)
-    if image.manifest and layer.media_type and mediatypes.layer_codec(layer.media_type) is None:
-        raise UnsupportedError(f"a layer of the type {layer.media_type} cannot be worked on", where)
-    if layer.blob is None:
-        hint = "the image was packed without it; --with names an image that has it"
-        raise NotFoundError(f"the layer {layer.digest or layer.number} is not here", where, hint=hint)
     try:
+        refuse_other_than_tar(layer, stated=bool(image.manifest and layer.media_type))
+        if layer.blob is None:
+            hint = "the image was packed without it; --with names an image that has it"
+            raise NotFoundError(f"the layer {layer.digest or layer.number} is not here", hint=hint)
         readable(layer)
     except OcitoolError as error:
         raise error.at(where) from None

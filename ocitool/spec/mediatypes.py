@@ -1,4 +1,4 @@
-"""Media types, and what each says: the kind of document, or the compression of a layer.
+"""Media types, and what each says: the kind of document, or what the bytes of a layer are.
 
 Sources: image-spec media-types.md and layer.md, Docker image manifest version 2 schema 2, RFC 6838 for unknown ones.
 """
@@ -6,6 +6,7 @@ Sources: image-spec media-types.md and layer.md, Docker image manifest version 2
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -31,7 +32,37 @@ AT_MANIFESTS = DOCUMENTS | OTHER_MANIFESTS | {""}
 """What registries keep among the manifests; all else that an index lists is a blob there."""
 CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 
-_LAYERS = {
+class LayerType(NamedTuple):
+    """What a layer's media type says of its bytes. `content`: one of `CONTENTS`; `codec`: the compression that it states, None
+    if it states none that we know; `tar`: whether they are the tar of a file system; `plain`: whether its bytes are its
+    content, so that the unpacked size is the stored one."""
+
+    content: str
+    codec: str | None
+    tar: bool = False
+    plain: bool = False
+
+
+CONTENTS = {
+    "tar": "a tar",
+    "encrypted": "encrypted",
+    "nydus": "a Nydus blob",
+    "wasm": "a WebAssembly module",
+    "squashfs": "a squashfs file system",
+    "erofs": "an EROFS file system",
+    "sif": "a SIF image",
+    "puzzlefs": "part of a PuzzleFS image",
+    "statement": "a statement about an image (in-toto)",
+    "signature": "a signature",
+    "sbom": "a list of software (SBOM)",
+    "helm": "a Helm chart",
+    "buildkit": "a record of a BuildKit cache",
+    "empty": "empty",
+    "unknown": "of an unknown type",
+}
+"""What a layer may be, as it stands behind "the layer is"."""
+
+_TARS = {
     OCI_LAYER: "none",
     f"{OCI_LAYER}+gzip": "gzip",
     f"{OCI_LAYER}+zstd": "zstd",
@@ -45,6 +76,30 @@ _LAYERS = {
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": "gzip",
 }
 
+_ENCRYPTED = ("+encrypted", "+enc")
+"""What ocicrypt puts behind a layer's type; imgcrypt's older releases wrote the short one."""
+
+_OTHERS = (
+    (r"application/vnd\.oci\.image\.layer\.nydus\..*", LayerType("nydus", None)),
+    (r"application/(.*[.+])?wasm([.+].*)?", LayerType("wasm", "none", plain=True)),
+    (r"application/.*\bsquashfs\b.*", LayerType("squashfs", None)),
+    (r"application/.*\berofs\b.*", LayerType("erofs", None)),
+    (r"application/vnd\.sylabs\.sif\..*", LayerType("sif", None)),
+    (r"application/vnd\.puzzlefs\..*", LayerType("puzzlefs", None)),
+    (r"application/vnd\.in-toto[.+].*|application/vnd\.dsse\.envelope\..*", LayerType("statement", "none", plain=True)),
+    (
+        r"application/vnd\.dev\.(cosign|sigstore)\..*|application/vnd\.cncf\.notary\..*|application/(jose\+json|cose)"
+        r"|application/(pgp-signature|pkcs7-signature)",
+        LayerType("signature", "none", plain=True),
+    ),
+    (r"(text|application)/(spdx|vnd\.cyclonedx|vnd\.syft)([.+].*)?", LayerType("sbom", "none", plain=True)),
+    (r"application/vnd\.cncf\.helm\.chart\.content\..*\+gzip", LayerType("helm", "gzip")),
+    (r"application/vnd\.cncf\.helm\..*", LayerType("helm", None)),
+    (r"application/vnd\.buildkit\..*", LayerType("buildkit", "none", plain=True)),
+    (r"application/vnd\.oci\.(empty|scratch)\.v1\+json", LayerType("empty", "none", plain=True)),
+)
+_UNKNOWN = LayerType("unknown", None)
+
 
 _GRAMMAR = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}", re.ASCII)
 
@@ -54,9 +109,20 @@ def is_media_type(text: str) -> bool:
     return _GRAMMAR.fullmatch(text) is not None
 
 
+def layer_type(media_type: str) -> LayerType:
+    """What a layer's media type says; `content` is `unknown` for one that no specification we know has."""
+    codec = _TARS.get(media_type)
+    if codec is not None:
+        return LayerType("tar", codec, tar=True, plain=codec == "none")
+    if media_type.endswith(_ENCRYPTED):
+        # The compression is that of the plaintext: nothing but the key can check it.
+        return LayerType("encrypted", _TARS.get(media_type.rpartition("+enc")[0]))
+    return next((found for pattern, found in _OTHERS if re.fullmatch(pattern, media_type)), _UNKNOWN)
+
+
 def layer_codec(media_type: str) -> str | None:
-    """`none`, `gzip` or `zstd` as a layer's media type states it; None when it is no layer type we know."""
-    return _LAYERS.get(media_type)
+    """`none`, `gzip` or `zstd` as the type of a layer that is a tar states it; None for any other type."""
+    return _TARS.get(media_type)
 
 
 def is_foreign(media_type: str) -> bool:

@@ -245,13 +245,12 @@ def test_a_shared_layer_is_opened_where_only_it_knows(ocitool: Run, pair: Any) -
     assert ocitool("diff", "--no-cache", a, b).code in (4, 5)
 
 
-def test_an_index_once_made_is_used_again(ocitool: Run, pair: Any) -> None:
+def test_an_index_once_made_is_used_again(ocitool: Run, pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of layers that did not change since: what the cache knows of others is in test_cache."""
     old, new = image([BASE, layer_tar([("x", b"")])]), image([BASE, layer_tar([("etc/motd", b"2")])])
     a, b = pair(old, new)
     first = ocitool("diff", "--format", "json", a, b)
-    for made, layout in ((old, a), (new, b)):
-        for number in range(2):
-            spoil(blob(layout, made, number))
+    monkeypatch.setattr("ocitool.images.indexing.scan", None)
     again = ocitool("diff", "--format", "json", a, b)
     assert (again.code, again.stdout) == (1, first.stdout)
 

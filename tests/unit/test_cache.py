@@ -261,10 +261,10 @@ def test_the_directory_is_named_by_the_environment(monkeypatch: pytest.MonkeyPat
     assert default_directory() == "/somewhere"
 
 
-@pytest.mark.parametrize("codec", ["none", "gzip"])
 @pytest.mark.parametrize("how", ["indexes", "outlines"])
-def test_a_known_layer_without_entries_is_not_read_again(tmp_path: Path, how: str, codec: str) -> None:
-    stored = compress(layer_tar([]), codec)
+def test_a_known_layer_without_entries_is_not_read_again(tmp_path: Path, how: str) -> None:
+    """A plain one in memory is: its headers cost less than the hash that alone could tell that it is the same."""
+    stored = compress(layer_tar([]), "gzip")
     image = memory_image([stored])
     with Task() as task:
         cache = IndexCache(str(tmp_path / "cache"))

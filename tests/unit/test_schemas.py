@@ -423,6 +423,7 @@ INSPECT_IMAGE = {
             "mediaType": "a/b",
             "compression": "gzip",
             "compressionVerified": True,
+            "content": "tar",
             "present": True,
             "size": 1,
             "uncompressedSize": None,

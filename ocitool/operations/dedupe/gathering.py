@@ -12,19 +12,11 @@ from threading import Lock
 
 from ocitool import reference
 from ocitool.blob import Blob, BytesBlob, FileBlob
-from ocitool.errors import (
-    CancelledError,
-    FormatError,
-    NotAnImageError,
-    NotFoundError,
-    OcitoolError,
-    UnsupportedError,
-    UsageError,
-)
+from ocitool.errors import CancelledError, FormatError, NotAnImageError, NotFoundError, OcitoolError, UsageError
 from ocitool.images import select
 from ocitool.images.closure import Closure, closure
 from ocitool.images.image import Image, Layer, from_manifest, from_record
-from ocitool.images.indexing import readable
+from ocitool.images.indexing import readable, refuse_other_than_tar
 from ocitool.images.select import Group, Target
 from ocitool.operations.bases import identified
 from ocitool.operations.dedupe import finding
@@ -34,7 +26,6 @@ from ocitool.operations.dedupe.lending import Configs, Loan
 from ocitool.operations.dedupe.naming import Names
 from ocitool.operations.dedupe.problems import Problem, Tolerant
 from ocitool.operations.reading import Reading
-from ocitool.spec import mediatypes
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME, Descriptor, Manifest, descriptor
 from ocitool.task import Counted
 from ocitool.transports import layout
@@ -338,9 +329,8 @@ class _Gathering:
         """Notes where a layer can be read again, and whether any image can."""
         stored.trouble = None
         try:
+            refuse_other_than_tar(layer, stated=image.manifest is not None)
             readable(layer)
-            if image.manifest is not None and mediatypes.layer_codec(layer.media_type) is None:
-                raise UnsupportedError(f"a layer of the type {layer.media_type} holds no file system")
         except OcitoolError as error:
             stored.trouble = error
         place: Place | None = None

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from ocitool.errors import IntegrityError, OcitoolError
-from ocitool.layers.cache import IndexCache, default_directory
+from ocitool.layers.cache import IndexCache, default_directory, within_limits
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import GiB
@@ -44,7 +44,7 @@ class Layers:
         self._entries = 0
         self._bad: set[Stored] = set()
         if self._cache.refused:
-            reading.task.notice("cache", self._cache.refused)
+            reading.task.remark("cache", self._cache.refused)
 
     def contents(self) -> Contents:
         """Every layer that can be read, folded; what cannot be is a problem."""
@@ -129,7 +129,9 @@ class Layers:
     def again(self, layer: Stored) -> LayerIndex:
         found = self._held.get(layer)
         if found is None:
-            found = self._known(layer)  # verified or not: what is known of it by now, this run has read
+            identity = layer.place.identity if layer.place is not None else None
+            # Verified or not: what is known of it by now, this run has read.
+            found = self._cache.find(layer.digest, identity, _algorithm(layer))
         if found is None:
             found = work.index(job(layer)).found
         self._hold(layer, found)
@@ -141,8 +143,12 @@ class Layers:
             self._entries += len(index)
 
     def _known(self, layer: Stored) -> LayerIndex | None:
+        """What is known of the layer's very bytes: a file that stands under a known digest may be damaged since."""
         identity = layer.place.identity if layer.place is not None else None
-        return self._cache.find(layer.digest, identity, _algorithm(layer))
+        remote = layer.place is not None and layer.place.repository is not None
+        look = self._cache.find if remote else self._cache.find_bytes
+        found = look(layer.digest, identity, _algorithm(layer))
+        return found if found is not None and within_limits(found, layer.stated) else None
 
     def _readable(self) -> Iterator[Stored]:
         """Layers of images; those that cannot be read are problems, once."""

@@ -63,15 +63,15 @@ def compare_images(
     upper_b = [after_indexes[n] for n in range(base, len(after.layers))]
     sides = None
     if base and not whole and not verify and _roles(upper_a) == _roles(upper_b):
-        sides = _Sides(before, after, upper_a, upper_b, base, missing_base=True)
+        sides = _Sides(before, after, upper_a, upper_b, base, indexer, missing_base=True)
     if sides is None or sides.before.needs_base or sides.after.needs_base:
         for layer, index in zip(before.layers[:base], indexer.indexes(before, before.layers[:base]), strict=True):
             before_indexes[layer.number] = after_indexes[layer.number] = index
         sides = _Sides(
             before, after, [before_indexes[n] for n in range(len(before.layers))],
-            [after_indexes[n] for n in range(len(after.layers))], 0, missing_base=False,
+            [after_indexes[n] for n in range(len(after.layers))], 0, indexer, missing_base=False,
         )  # fmt: skip
-    sides.complete(indexer, keep)
+    sides.complete(keep)
     heirs = {p.before.number: p.after for p in pairs if p.status in ("equivalent", "changed") and p.before and p.after}
     files = tuple(sides.changes(known, heirs, ignore, keep))
     return Compared(pairs, files, tuple(sides.shipped()), sides.size(sides.before) if whole else None)
@@ -104,13 +104,15 @@ class _Sides:
     """Two trees and what their layers are."""
 
     def __init__(
-        self, before: Image, after: Image, a: list[LayerIndex], b: list[LayerIndex], base: int, *, missing_base: bool
-    ) -> None:
+        self, before: Image, after: Image, a: list[LayerIndex], b: list[LayerIndex], base: int, indexer: Indexer, *,
+        missing_base: bool,
+    ) -> None:  # fmt: skip
         self.hidden: list[Hidden] = []
         self.base = base
         self.before = Tree(a, missing_base=missing_base)
         self.after = Tree(b, missing_base=missing_base, hidden=self.hidden.append)
         self._images = (before, after)
+        self._indexer = indexer
         self._a, self._b = list(a), list(b)
         self._linked = self.before.has_links or self.after.has_links
 
@@ -145,7 +147,7 @@ class _Sides:
                 total += index.sizes[row]
         return total
 
-    def complete(self, indexer: Indexer, keep: Callable[[bytes], bool]) -> None:
+    def complete(self, keep: Callable[[bytes], bool]) -> None:
         """Hashes the contents that only contents can decide: files of one path and one size on both sides."""
         if all(index.hashed == "all" for index in (*self._a, *self._b)):
             return
@@ -157,7 +159,8 @@ class _Sides:
             if rows
         ]
         for (held, number, _, _), index in zip(
-            work, indexer.task.map(lambda item: indexer.contents(item[2], item[0][item[1]], item[3]), work), strict=True
+            work, self._indexer.task.map(lambda item: self._indexer.contents(item[2], item[0][item[1]], item[3]), work),
+            strict=True,
         ):
             held[number] = index
 
@@ -174,7 +177,7 @@ class _Sides:
                 continue
             if x is None or y is None:
                 kind: ChangeKind = "added" if x is None else "removed"
-                yield FileChange(path, kind, (), self._side(0, x), self._side(1, y), self._cause(path, x, y, known, heirs))
+                yield FileChange(path, kind, (), *self._both(x, y), self._cause(path, x, y, known, heirs))
                 continue
             fields = self._fields(x, y, ignore)
             if not fields:
@@ -184,7 +187,7 @@ class _Sides:
                 kind, fields = "type", ()
             elif not {"content", "linkTarget", "device"}.isdisjoint(fields):
                 kind = "modified"
-            yield FileChange(path, kind, fields, self._side(0, x), self._side(1, y), self._cause(path, x, y, known, heirs))
+            yield FileChange(path, kind, fields, *self._both(x, y), self._cause(path, x, y, known, heirs))
 
     def _cause(
         self, path: bytes, x: Node | None, y: Node | None, known: Collection[str | None], heirs: Mapping[int, Layer]
@@ -225,7 +228,21 @@ class _Sides:
     def _entry(self, which: int, ref: int) -> Entry:
         return (self.before, self.after)[which].entry(ref)
 
-    def _side(self, which: int, node: Node | None) -> Side | None:
+    def _both(self, x: Node | None, y: Node | None) -> tuple[Side | None, Side | None]:
+        return self._side(0, x, y), self._side(1, y, x)
+
+    def _size_of(self, which: int, node: Node | None) -> int | None:
+        """The size of a node that is a file."""
+        if node is None or isinstance(node, Directory):
+            return None
+        tree = (self.before, self.after)[which]
+        inode = tree.inode(node)
+        if inode == IMPLIED:
+            return None
+        index, row = (self._a, self._b)[which][tree.layer(inode)], tree.row(inode)
+        return index.sizes[row] if index.kinds[row] == _FILE else None
+
+    def _side(self, which: int, node: Node | None, other: Node | None) -> Side | None:
         if node is None:
             return None
         tree = (self.before, self.after)[which]
@@ -237,6 +254,7 @@ class _Sides:
             holder = self._images[which].layers[self.base + tree.layer(inode)]
             index, row = (self._a, self._b)[which][tree.layer(inode)], tree.row(inode)
             if index.kinds[row] == _FILE and not index.is_holey(row):
-                content = index.content(row)
+                needed = not self._indexer.skims(holder, index) or self._size_of(1 - which, other) == index.sizes[row]
+                content = index.content(row) if needed else None
         links = () if isinstance(node, Directory) else tuple(tree.links(ref))
         return Side(tree.entry(ref), content, links, holder)

@@ -289,13 +289,10 @@ class _Making:
         """The layer's verified index; where its directory is missing, its files are staged in the same pass."""
         image, number = self.image, layer.number
         if there:
-            index = self.indexer.indexes(image, [layer])[0]
-            if index.diff_id is not None:  # computed, now or before from these bytes
-                return index
+            return self.indexer.computed([(image, layer)])[0]
 
         def keep(row: int, entry: Entry, tar: TarInput) -> None:
-            if not there:
-                self.rootfs.stage(number << _SHIFT | row, entry, tar.pieces)
+            self.rootfs.stage(number << _SHIFT | row, entry, tar.pieces)
 
         try:
             blob, algorithm = readable(layer)
@@ -305,8 +302,7 @@ class _Making:
         except OcitoolError as error:
             raise error.at(f"{image.where}: layer {number}") from None
         self.read += layer.size
-        if not there:
-            self._staged.add(number)
+        self._staged.add(number)
         return index
 
     def _borrow(self, wanted: Sequence[Form], indexes: Sequence[LayerIndex]) -> None:

@@ -40,7 +40,7 @@ RULES: dict[str, str] = {
     # Layers
     "layer-count": "the number of layers is not the number of diff_ids",
     "layer-limit": "more layers than engines accept (125)",
-    "layer-type": "a layer's media type is not known",
+    "layer-type": "a layer's media type is not known, or is not that of a tar: its content is not looked at",
     "layer-damaged": "a layer cannot be decompressed or is no tar",
     "diff-id": "a layer unpacks to other bytes than the configuration states",
     "media-type": "a layer's media type states another compression than its bytes have",
@@ -185,8 +185,13 @@ class Findings:
         if is_attestation(manifest):
             return
         for number, layer in enumerate(manifest.layers):
-            if layer.media_type and mediatypes.layer_codec(layer.media_type) is None:
-                self.warn("layer-type", f"layer {number} {layer.digest}", f"the media type {layer.media_type} is not known")
+            content = mediatypes.layer_type(layer.media_type).content
+            if layer.media_type and content != "tar":
+                what = mediatypes.CONTENTS[content]
+                said = f"the layer is {what}: no tar, and its content was not looked at"
+                if content == "unknown":
+                    said = f"the media type {layer.media_type} is not known"
+                self.warn("layer-type", f"layer {number} {layer.digest}", said)
 
     def attestations(self, index: Index, subject: str) -> None:
         listed = {str(one.digest) for one in index.manifests}

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ocitool import limits
+from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
+from ocitool.images.indexing import unpacked_head
 from ocitool.images.select import roots, tags_of
+from ocitool.layers import magic
 from ocitool.operations.validate.archives import hybrid
 from ocitool.operations.validate.documents import Image, Layer, Reader, layer_key
 from ocitool.operations.validate.findings import DAMAGE, MAX_LAYERS, ambiguous, is_attestation
@@ -208,7 +211,7 @@ class Images:
             if blob is None:
                 if not layer.urls:
                     mine.missing[name] = f"the blob {layer.digest} is not here"
-            elif not is_image or statement or not _is_tar(layer.media_type):
+            elif not is_image or statement or not _is_tar(layer.media_type, blob):
                 self.reader.hash(blob, layer, name)
                 blob = None
             diff_id = diff_ids[number] if diff_ids else None
@@ -225,7 +228,12 @@ class Images:
             self.found.warn("platform", subject, f"listed for {stated}, the configuration says {said}")
 
 
-def _is_tar(media_type: str) -> bool:
-    if mediatypes.layer_codec(media_type) is not None or not media_type:
-        return True
-    return ("layer" in media_type or "diff" in media_type) and "+encrypted" not in media_type
+def _is_tar(media_type: str, blob: Blob) -> bool:
+    """Whether a layer is to be read as a tar: its type says so, or nothing knows its type and its bytes begin as one."""
+    kind = mediatypes.layer_type(media_type)
+    if kind.content != "unknown" or not media_type:
+        return kind.tar or not media_type
+    try:
+        return magic.is_tar(unpacked_head(blob))
+    except DAMAGE:
+        return False

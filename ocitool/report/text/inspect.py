@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ocitool import masking
-from ocitool.images.image import Image
+from ocitool.images.image import Image, Layer
 from ocitool.operations.inspect import Entry, Inspected, Inspection
 from ocitool.report.escape import human, shown
 from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path, value_text
@@ -75,7 +75,7 @@ def _image(result: Inspection, item: Inspected, paint: Paint) -> Iterator[str]:
         known = layer.digest or layer.diff_id
         rows.append([
             str(layer.number), human(layer.size), human(fact.uncompressed_size) if fact.uncompressed_size is not None else "?",
-            fact.compression or "?" if layer.blob is not None else "missing", known.short if known else "-",
+            _codec(layer, fact.compression), known.short if known else "-",
             instruction(layer.created_by),
         ])  # fmt: skip
     yield from columns(rows, right=(0, 1, 2))
@@ -84,6 +84,15 @@ def _image(result: Inspection, item: Inspected, paint: Paint) -> Iterator[str]:
     if item.waste is not None:
         yield from _waste(item.waste, image, paint)
     yield ""
+
+
+def _codec(layer: Layer, compression: str | None) -> str:
+    """The compression, and what the layer is if it is no tar."""
+    if layer.blob is None:
+        return "missing"
+    content = layer.type.content
+    words = (compression, content) if content != "tar" else (compression,)
+    return " ".join(word for word in words if word) or "?"
 
 
 def _settings(image: Image) -> Iterator[list[str]]:
