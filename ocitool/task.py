@@ -3,7 +3,12 @@
 A `Task` is passed explicitly to whatever may take long. Pools are made on first use, so that quick commands never pay for
 them. Layers run on the I/O pool, blocks (read, hash, inflate, deflate) on the CPU pool: a block never waits for a layer's
 result, only for its consumer, so the two never deadlock. A producer of `ahead` may hold a CPU thread for as long as its
-consumer takes; so nobody waits for a block of `spread` that no thread has begun: it is computed by the one who wants it.
+consumer takes; so nobody waits for a block of `spread` that no thread has begun: it is computed by the one who wants it. For
+the same reason `map` within `map` asks no other thread.
+
+All waiting of the program is in this module: in steps, with `check` after each, so that it ends with the task. A mutex is held
+for a few assignments and never for as long as a read, a request or another thread takes; what several threads want and one of
+them is to do has `Turns`.
 """
 
 from __future__ import annotations
@@ -11,9 +16,10 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from threading import Event, Lock, Semaphore, current_thread, main_thread
+from functools import partial
+from threading import Event, Lock, Semaphore, current_thread, local, main_thread
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 from weakref import WeakSet
 
@@ -22,6 +28,7 @@ from ocitool.errors import CancelledError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+    from queue import SimpleQueue
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,8 +37,8 @@ R = TypeVar("R")
 _PATIENCE = 0.02
 """Seconds that a free thread may need to begin a producer."""
 
-_GONE = 0.1
-"""Seconds after which a producer that nobody takes from looks whether the task has ended."""
+_STEP = 0.1
+"""Seconds after which whatever waits looks whether the task has ended."""
 
 _GRACE = 0.5
 """Seconds that blocks and layers have, once Ctrl-C or SIGTERM came, to end and to clean up after themselves."""
@@ -91,6 +98,8 @@ class Task:
         self._making = Lock()
         self._cpu: ThreadPoolExecutor | None = None
         self._io: ThreadPoolExecutor | None = None
+        self._this = local()
+        """`mapping`: this thread is one of the I/O pool's."""
 
     def __enter__(self) -> Task:
         return self
@@ -161,21 +170,41 @@ class Task:
         if self._stopped.is_set():
             raise CancelledError("interrupted")
 
+    def flock(self, descriptor: int, *, exclusive: bool, waiting: Callable[[], None] | None = None) -> None:
+        """Takes a lock of flock(2). `waiting` is called once if another process has it. Raises `OSError`, `CancelledError`."""
+        import fcntl
+
+        how = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
+        while True:
+            try:
+                fcntl.flock(descriptor, how)
+                return
+            except BlockingIOError:
+                if waiting is not None:
+                    waiting()
+                    waiting = None
+            self._stopped.wait(_STEP / 2)
+            self.check()
+
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """The results in order, computed on the I/O pool; the first error stops the others and is raised, when none of
-        them runs any more."""
-        if len(items) < 2:
+        them runs any more. A thread of that pool computes all of them itself: those that it would wait for may be waiting
+        for it."""
+        if len(items) < 2 or getattr(self._this, "mapping", False):
             return [function(item) for item in items]
-        from concurrent.futures import as_completed
+        from queue import SimpleQueue
 
         with self._making:
-            self._io = pool = self._io or _pool(self.jobs)
+            self._io = pool = self._io or _pool(self.jobs, partial(setattr, self._this, "mapping", True))
         futures: list[Future[R]] = []
+        done: SimpleQueue[Future[R]] = SimpleQueue()
         try:
             with undisturbed():  # what is begun is known, and waited for
                 futures += [pool.submit(function, item) for item in items]
-            for future in as_completed(futures):
-                future.result()
+            for future in futures:
+                future.add_done_callback(done.put)
+            for _ in futures:
+                self._next(done).result()
             return [future.result() for future in futures]
         except BaseException:
             for future in futures:
@@ -184,6 +213,16 @@ class Task:
             for future in futures:
                 _settled(future)
             raise
+
+    def _next(self, queue: SimpleQueue[T]) -> T:
+        """What comes next. Raises `CancelledError`."""
+        from queue import Empty
+
+        while True:
+            try:
+                return queue.get(timeout=_STEP)
+            except Empty:
+                self.check()
 
     @contextmanager
     def ahead(self, chunks: Iterable[T], depth: int = 4) -> Iterator[Iterator[T]]:
@@ -201,7 +240,7 @@ class Task:
         def produce() -> None:
             try:
                 for chunk in chunks:
-                    while not slots.acquire(timeout=_GONE):
+                    while not slots.acquire(timeout=_STEP):
                         self.check()  # whoever took the chunks may never come back: an error holds its generator
                     if gone.is_set():
                         return
@@ -214,8 +253,9 @@ class Task:
             assert future is not None
             while True:
                 try:
-                    more, value = queue.get(timeout=None if future.running() else _PATIENCE)
+                    more, value = queue.get(timeout=_STEP if future.running() else _PATIENCE)
                 except Empty:
+                    self.check()
                     if future.cancel():
                         yield from chunks
                         return
@@ -232,6 +272,9 @@ class Task:
             with undisturbed():
                 future = self._cpu_pool().submit(produce)
             yield consume()
+        except BaseException as error:
+            self._interrupted(error)
+            raise
         finally:
             gone.set()
             slots.release()
@@ -288,7 +331,16 @@ class Task:
                         break
                     block = unbegun.popleft()  # pending until it is done: cut short, it is waited for by nobody
                 compute(*block)
-            return untaken.popleft().result()
+            while True:
+                try:
+                    result = untaken[0].result(_STEP)
+                except TimeoutError:
+                    if untaken[0].done():  # the block's own
+                        raise
+                    self.check()
+                else:
+                    untaken.popleft()
+                    return result
 
         try:
             for item in items:
@@ -335,7 +387,7 @@ class Task:
             while True:
                 self.check()
                 with suppress(Empty):
-                    result, error = done.get(timeout=_GONE)
+                    result, error = done.get(timeout=_STEP)
                     break
             if error is not None:
                 raise error
@@ -361,8 +413,15 @@ class Task:
         """Layers that are worked on at a time, each by a process of its own."""
         return min(self.cores, self.jobs)
 
-    def within(self, seconds: float, function: Callable[[], R]) -> R:
-        """The result of a function that may never end. `TimeoutError` after that many seconds; it is then left to itself."""
+    def _interrupted(self, error: BaseException) -> None:
+        """Ends the task for Ctrl-C and termination, before what runs beside is waited for: it may wait for a network."""
+        if not isinstance(error, Exception | GeneratorExit):
+            self.cancel()
+
+    def within(self, seconds: float | None, function: Callable[[], R]) -> R:
+        """The result of a function that may never end, and that nothing can cut short. `TimeoutError` after that many seconds,
+        `CancelledError` as `check` raises it; it is then left to itself."""
+        import time
         from queue import Empty, SimpleQueue
         from threading import Thread
 
@@ -375,10 +434,15 @@ class Task:
                 answer.put((None, error))
 
         Thread(target=run, daemon=True).start()
-        try:
-            result, error = answer.get(timeout=seconds)
-        except Empty:
-            raise TimeoutError(f"no answer in {seconds:.0f} s") from None
+        until = None if seconds is None else time.monotonic() + seconds
+        while True:
+            try:
+                result, error = answer.get(timeout=_STEP)
+                break
+            except Empty:
+                self.check()
+                if until is not None and time.monotonic() >= until:
+                    raise TimeoutError(f"no answer in {seconds:.0f} s") from None
         if error is not None:
             raise error
         return result  # type: ignore[return-value]
@@ -416,6 +480,38 @@ class Task:
             return self._cpu
 
 
+class Turns:
+    """Work that several threads want at a time and one of them does: the others wait for it, holding nothing."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._lock = Lock()
+        self._under_way: dict[Hashable, Event] = {}
+
+    @contextmanager
+    def of(self, key: Hashable) -> Iterator[bool]:
+        """A block that one thread at a time is in, for each key. It is told whether another one was in it before: what that did
+        need not be done again. Raises `CancelledError` instead of waiting when the task is over.
+
+        The block may read and ask networks. It takes no other turn, so whatever waits for one waits for one thread only."""
+        waited = False
+        while True:
+            with self._lock:
+                other = self._under_way.get(key)
+                if other is None:
+                    mine = self._under_way[key] = Event()
+                    break
+            waited = True
+            while not other.wait(_STEP):
+                self._task.check()
+        try:
+            yield waited
+        finally:
+            with self._lock:
+                del self._under_way[key]
+            mine.set()
+
+
 class Counted:
     """Progress by numbers, from several threads; of one thing alone nothing is told."""
 
@@ -439,7 +535,7 @@ def _settled(future: Future[Any]) -> None:
     """Waits until it does not run any more; once a signal came, as long as `_GRACE` lasts."""
     while not future.done() and signals.since() < _GRACE:
         with suppress(TimeoutError):
-            future.exception(timeout=_GONE)
+            future.exception(timeout=_STEP)
 
 
 @contextmanager
@@ -465,7 +561,7 @@ def answering(task: Task) -> Iterator[None]:
 
     def watch() -> None:
         first = 0
-        while (number := came(_GONE if first and not signals.came() else None)) >= 0:
+        while (number := came(_STEP if first and not signals.came() else None)) >= 0:
             if number in signals.WORDS:
                 if not first:
                     signals.seen(number)
@@ -544,7 +640,8 @@ def _cores() -> int:
         return os.cpu_count() or 1
 
 
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, begin: Callable[[], None] | None = None) -> ThreadPoolExecutor:
+    """`begin` is called by each of its threads first."""
     from concurrent.futures import ThreadPoolExecutor
 
-    return ThreadPoolExecutor(threads)
+    return ThreadPoolExecutor(threads, initializer=begin)

@@ -27,6 +27,7 @@ Take = Callable[[int], Iterable[bytes | memoryview]]
 """The next bytes of a content, in pieces."""
 
 _STAGING = b"staging"
+_STEP = 0.1
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEVER_SET = frozenset({b"security.selinux"})
 _MAJORS, _MINORS = 1 << 12, 1 << 20
@@ -121,7 +122,9 @@ class Rootfs:
         """Lets go of all descriptors, once no thread stages any more; those that would are cancelled."""
         with undisturbed(), self._lock:
             self._closed = True
-            self._lock.wait_for(lambda: not self._staging_now)
+            while self._staging_now:  # only where an error came between: what they wait for ends with the task
+                self._task.cancel()
+                self._lock.wait(_STEP)
         if self._chain is not None:
             self._chain.close()
             os.close(self._chain.current)

@@ -100,7 +100,8 @@ class _Found(NamedTuple):
 
 
 class _Look:
-    """A look at a document, taken once however many entries lead to it."""
+    """A look at a document, taken once however many entries lead to it. No lock is held meanwhile: it may take a request. Two
+    threads that look at the same moment both read it, and find the same."""
 
     def __init__(self, source: Source, descriptor: Descriptor) -> None:
         self._source = source

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 from ocitool.blob import Blob
 from ocitool.digest import Digest
@@ -20,14 +19,17 @@ class Stack:
     def __init__(self, image: Image, indexes: Sequence[LayerIndex]) -> None:
         self.image = image
         self.indexes = tuple(indexes)
+        self._tree: Tree | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         return self.image.layers
 
-    @cached_property
+    @property
     def tree(self) -> Tree:
-        return Tree(self.indexes)
+        if self._tree is None:
+            self._tree = Tree(self.indexes)
+        return self._tree
 
 
 def stacks(images: Sequence[Image], indexer: Indexer) -> list[Stack]:

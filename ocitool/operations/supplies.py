@@ -7,7 +7,6 @@ compressed. What an image states of itself is a claim: whoever writes such a blo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 
 from ocitool.blob import Blob, BytesBlob, FileBlob
 from ocitool.digest import Digest, verified
@@ -17,7 +16,7 @@ from ocitool.images.image import Image, Layer, from_manifest
 from ocitool.layers import codec
 from ocitool.operations.reading import Reading
 from ocitool.spec.manifest import Descriptor, Manifest
-from ocitool.task import Task
+from ocitool.task import Task, Turns
 from ocitool.transports.opening import Opened
 from ocitool.transports.whole import SpooledBlob, Temporary
 
@@ -30,6 +29,8 @@ class Supplies:
         self._opened = sorted(opened, key=lambda one: one.source.remote)
         self._task: Task = reading.task
         self._spool = spool
+        self._by_diff_id: dict[Digest, tuple[Layer, str]] | None = None
+        self._turns = Turns(reading.task)
 
     def stored(self, digest: Digest) -> Blob | None:
         """A blob of a place on this machine that says it is the one."""
@@ -40,7 +41,7 @@ class Supplies:
         found = self._by_digest(digest, size, remote=False)
         if found is not None:
             return found
-        layer, where = self._by_diff_id.get(digest, (None, ""))
+        layer, where = self._layers().get(digest, (None, ""))
         if layer is None or layer.blob is None or layer.blob.remote:
             return None
         if codec.of(layer.blob) == "none":
@@ -61,7 +62,7 @@ class Supplies:
 
     def same(self, diff_id: Digest) -> tuple[Layer, Digest, Blob] | None:
         """A layer on this machine, its digest and its blob, that unpacks to this, as its bytes say: both were hashed."""
-        layer, _ = self._by_diff_id.get(diff_id, (None, ""))
+        layer, _ = self._layers().get(diff_id, (None, ""))
         if layer is None or layer.blob is None or layer.digest is None or layer.blob.remote or not diff_id.checkable:
             return None
         stored, plain = layer.digest.hasher(), diff_id.hasher()
@@ -82,8 +83,15 @@ class Supplies:
             return None
         return layer, layer.digest, layer.blob
 
-    @cached_property
-    def _by_diff_id(self) -> dict[Digest, tuple[Layer, str]]:
+    def _layers(self) -> dict[Digest, tuple[Layer, str]]:
+        """Layers by diff_id, with what names them, as images state them: these are read when one is first asked for."""
+        if self._by_diff_id is None:
+            with self._turns.of("layers"):  # layers that lack something ask from several threads
+                if self._by_diff_id is None:
+                    self._by_diff_id = self._read()
+        return self._by_diff_id
+
+    def _read(self) -> dict[Digest, tuple[Layer, str]]:
         found: dict[Digest, tuple[Layer, str]] = {}
         for opened in self._opened:
             for image in images_of(opened):

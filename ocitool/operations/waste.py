@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal, NamedTuple
 
 from ocitool.images.tree import Directory, Hidden, Tree
@@ -47,19 +46,21 @@ class Waste:
     largest: tuple[Largest, ...]
     paths: tuple[Path, ...]
     top: int
-
-    @cached_property
-    def _sums(self) -> Mapping[tuple[HiddenKind, int], tuple[int, int]]:
-        sums: dict[tuple[HiddenKind, int], tuple[int, int]] = {}
-        for wasted in self.hidden:
-            files, size = sums.get((wasted.kind, wasted.by), (0, 0))
-            sums[wasted.kind, wasted.by] = (files + 1, size + wasted.size)
-        return sums
+    sums: Mapping[tuple[HiddenKind, int], tuple[int, int]]
+    """(files, bytes) of each kind that each layer hides."""
 
     def total(self, kind: HiddenKind | None = None, by: int | None = None) -> tuple[int, int]:
         """(files, bytes) of a kind, hidden by a layer."""
-        found = [sums for (k, b), sums in self._sums.items() if kind in (None, k) and by in (None, b)]
+        found = [sums for (k, b), sums in self.sums.items() if kind in (None, k) and by in (None, b)]
         return sum(files for files, _ in found), sum(size for _, size in found)
+
+
+def _sums(hidden: Iterable[Wasted]) -> Mapping[tuple[HiddenKind, int], tuple[int, int]]:
+    sums: dict[tuple[HiddenKind, int], tuple[int, int]] = {}
+    for wasted in hidden:
+        files, size = sums.get((wasted.kind, wasted.by), (0, 0))
+        sums[wasted.kind, wasted.by] = (files + 1, size + wasted.size)
+    return sums
 
 
 Known = Callable[[int, LayerIndex, Sequence[int]], LayerIndex]
@@ -103,7 +104,7 @@ def waste(indexes: list[LayerIndex], known: Known, top: int) -> Waste:
         old = paths.get((wasted.path, wasted.kind), Path(wasted.path, 0, 0, wasted.kind))
         paths[wasted.path, wasted.kind] = old._replace(bytes=old.bytes + wasted.size, versions=old.versions + 1)
     ranked = sorted(paths.values(), key=lambda path: (-path.bytes, path.path))[:top]
-    return Waste(tuple(hidden), tuple(_largest(tree, top)), tuple(ranked), top)
+    return Waste(tuple(hidden), tuple(_largest(tree, top)), tuple(ranked), top, _sums(hidden))
 
 
 def _sizes(tree: Tree, ref: int) -> int | None:

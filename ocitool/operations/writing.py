@@ -13,7 +13,6 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ocitool.blob import Blob, BytesBlob
@@ -41,7 +40,7 @@ from ocitool.operations.supplies import Supplies
 from ocitool.reference import distinct, full, is_bare
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Platform
-from ocitool.task import Notice, Task
+from ocitool.task import Notice, Task, Turns
 from ocitool.transports import destination as destinations
 from ocitool.transports.destination import Destination
 from ocitool.transports.sink import Bundle, DockerImage, Root, Sink
@@ -146,10 +145,16 @@ class Writer:
         self._lent: dict[Digest, int] = {}
         self._referrers: dict[int, tuple[Source, Mapping[Digest, Sequence[Referrer]]]] = {}
         self._spools: list[Temporary] = []
+        self._opened: Supplies | None = None
+        self._turns = Turns(self.task)
 
-    @cached_property
+    @property
     def _supplies(self) -> Supplies:
-        return Supplies(self.writing.supplies, self._reading, self._sink.spool)
+        """What `--with` names, opened when it is first asked for."""
+        if self._opened is None:
+            with self._turns.of("supplies"):  # layers ask from several threads
+                self._opened = self._opened or Supplies(self.writing.supplies, self._reading, self._sink.spool)
+        return self._opened
 
     def __enter__(self) -> Writer:
         return self

@@ -8,7 +8,6 @@ Writers that are not ours take no locks and are not protected.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -27,32 +26,22 @@ class LayoutLock:
             self._descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise unwritable(directory, error) from None
-        how = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-        try:
-            fcntl.flock(self._descriptor, how | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
-                raise DestinationError(f"the layout cannot be locked: {error.strerror}", directory) from None
+        self._task = task
+
+        def waiting() -> None:
             task.notice("waiting", f"waited for another ocitool that works on {directory}")
-            self._wait(how, task)
 
-    def _wait(self, how: int, task: Task) -> None:
-        import time
-
-        while True:
-            task.check()
-            try:
-                fcntl.flock(self._descriptor, how | fcntl.LOCK_NB)
-                return
-            except OSError:
-                time.sleep(0.05)
+        try:
+            task.flock(self._descriptor, exclusive=exclusive, waiting=waiting)
+        except OSError as error:
+            raise DestinationError(f"the layout cannot be locked: {error.strerror}", directory) from None
 
     @contextlib.contextmanager
     def index(self) -> Iterator[None]:
         """The second lock: around reading, changing and renaming `index.json`."""
         descriptor = os.open(os.path.join(self.directory, "blobs"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self._task.flock(descriptor, exclusive=True)
             yield
         finally:
             os.close(descriptor)

@@ -1,4 +1,5 @@
-"""The house rules, read from every module with `ast`: who may import whom, and who may print, exit or start threads.
+"""The house rules, read from every module with `ast`: who may import whom, who may print, exit or start threads, and who may
+wait: for what, and holding what.
 
 Each rule is a checker: modules in, breaches out. `test_the_code_keeps` runs it on ocitool, `test_it_can_fail` shows
 it a made-up breach.
@@ -229,7 +230,89 @@ def circles(modules: Modules) -> list[str]:
     return found
 
 
-CHECKERS: tuple[Checker, ...] = (upward, strangers, heavy, speaking, threads, circles)
+WAITS = frozenset({"wait", "wait_for", "acquire", "result", "as_completed", "lockf", "sleep"})
+"""What a thread may stand still in, for longer than anybody has patience; `get` and `join` are told by what they take."""
+
+LONG = WAITS | frozenset(
+    {"open", "read", "pread", "chunks", "request", "fetched", "document", "send", "recv", "connect", "urlopen", "blob", "map",
+     "spread", "submit", "pause", "notice", "within", "flock", "stat", "listdir", "scandir", "of"}
+)  # fmt: skip
+"""What may take as long as a disk, a network or another thread does."""
+
+BRIEF = frozenset({"ocitool.cli.progress", "ocitool.images.rootfs"})
+"""Modules that may print a line, or count what runs, under their lock."""
+
+
+def calls(node: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    """Every call in it, by the last part of what is called."""
+    for one in ast.walk(node):
+        if isinstance(one, ast.Call) and isinstance(one.func, ast.Name | ast.Attribute):
+            yield one.func.id if isinstance(one.func, ast.Name) else one.func.attr, one
+
+
+def lazy(modules: Modules) -> list[str]:
+    """A `cached_property` that may read or wait: until Python 3.12 all threads wait for it, whatever object they ask. Only
+    documents have them, of what is in memory."""
+    found = []
+    for module, tree in modules.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and any("cached_property" in ast.unparse(one) for one in node.decorator_list):
+                if not within(module, "ocitool.spec"):
+                    found.append(f"{module}:{node.lineno} {node.name} is a cached_property, and no document's")
+                long = (call for name, call in calls(node) if name in LONG and ast.unparse(call.func) != "Digest.of")
+                found += [f"{module}:{call.lineno} {node.name} calls {ast.unparse(call.func)}" for call in long]
+    return found
+
+
+def waits(modules: Modules) -> list[str]:
+    """Waiting without end outside task.py, where all of it looks in steps whether the task is over."""
+    found = []
+    for module, tree in modules.items():
+        if module == "ocitool.task":
+            continue
+        waited = [call for name, call in calls(tree) if name in WAITS and not _bounded(name, call)]
+        for name, call in calls(tree):
+            if name == "flock" and "LOCK_NB" not in ast.unparse(call) and "fcntl" in ast.unparse(call.func):
+                waited.append(call)
+            elif name in ("get", "join") and isinstance(call.func, ast.Attribute) and not call.args and not call.keywords:
+                waited.append(call)  # of a queue, of a thread
+            elif name == "run" and "subprocess" in ast.unparse(call.func) and not _bounded(name, call):
+                waited.append(call)
+        found += [f"{module}:{call.lineno} waits in {ast.unparse(call.func)}" for call in waited]
+    return found + [f"{one.module}:{one.line} imports a queue" for one in imports(modules)
+                    if one.module != "ocitool.task" and one.target in ("queue", "multiprocessing.queues")]  # fmt: skip
+
+
+def _bounded(name: str, call: ast.Call) -> bool:
+    """Whether it says how long it waits, as a step of a loop does."""
+    if any(one.arg == "timeout" for one in call.keywords):
+        return True
+    if name == "sleep":
+        return bool(call.args)
+    return name in ("wait", "result") and bool(call.args) and isinstance(call.func, ast.Attribute)
+
+
+def locked(modules: Modules) -> list[str]:
+    """Something that may take long, done while a mutex is held: what wants it can neither wait in steps nor end."""
+    found = []
+    for module, tree in modules.items():
+        names = {
+            ast.unparse(target)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
+            for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+            if re.search(r"\b(Lock|RLock|Condition|Semaphore)\(", ast.unparse(node.value))
+        }
+        for node in ast.walk(tree):
+            if module in BRIEF or not isinstance(node, ast.With):
+                continue
+            if names.intersection(ast.unparse(item.context_expr) for item in node.items):
+                body = ast.Module(node.body, [])
+                found += [f"{module}:{call.lineno} calls {name} under a lock" for name, call in calls(body) if name in LONG]
+    return found
+
+
+CHECKERS: tuple[Checker, ...] = (upward, strangers, heavy, speaking, threads, circles, lazy, waits, locked)
 
 BREACHES: tuple[tuple[Checker, dict[str, str]], ...] = (
     (upward, {"spec__manifest": "from ocitool.layers import tar", "layers": ""}),
@@ -264,6 +347,26 @@ BREACHES: tuple[tuple[Checker, dict[str, str]], ...] = (
     (threads, {"layers__scan": "import multiprocessing.pool"}),
     (circles, {"spec__a": "from ocitool.spec import b", "spec__b": "def f():\n  from ocitool.spec.a import x"}),
     (circles, {"spec": "from ocitool.spec.a import x", "spec__a": "from ocitool.spec import y"}),
+    (lazy, {"images__select": "class A:\n  @cached_property\n  def found(self):\n    return 1"}),
+    (lazy, {"images__select": "class A:\n  @functools.cached_property\n  def found(self):\n    return self._known"}),
+    (lazy, {"spec__manifest": "class A:\n  @cached_property\n  def size(self):\n    return self.source.blob(self)"}),
+    (lazy, {"spec__manifest": "class A:\n  @cached_property\n  def first(self):\n    return open(self.path)"}),
+    (waits, {"operations__ls": "def f(event):\n  event.wait()"}),
+    (waits, {"operations__ls": "def f(lock):\n  lock.acquire()"}),
+    (waits, {"operations__ls": "def f(future):\n  return future.result()"}),
+    (waits, {"operations__ls": "def f(queue):\n  return queue.get()"}),
+    (waits, {"operations__ls": "from queue import Queue"}),
+    (waits, {"operations__ls": "def f(thread):\n  thread.join()"}),
+    (waits, {"operations__ls": "def f(condition, g):\n  condition.wait_for(g)"}),
+    (waits, {"operations__ls": "def f(many):\n  wait(many, return_when=FIRST_COMPLETED)"}),
+    (waits, {"operations__ls": "def f(many):\n  for one in as_completed(many):\n    pass"}),
+    (waits, {"transports__layout": "def f(number):\n  fcntl.flock(number, fcntl.LOCK_EX)"}),
+    (waits, {"transports__layout": "def f(words):\n  subprocess.run(words)"}),
+    (locked, {"transports__a": "class A:\n  def __init__(self):\n    self._mine = Lock()\n"
+                               "  def f(self):\n    with self._mine:\n      return self.client.request(1)"}),
+    (locked, {"transports__a": "guard: Lock = threading.Lock()\ndef f():\n  with guard:\n    open('x')"}),
+    (locked, {"transports__a": "class A:\n  def __init__(self):\n    self._mine = RLock()\n"
+                               "  def f(self):\n    with self._mine, x:\n      if 1:\n        self.task.map(g, [])"}),
 )
 
 ALLOWED: tuple[dict[str, str], ...] = (
@@ -282,6 +385,11 @@ ALLOWED: tuple[dict[str, str], ...] = (
     {
         "layers__a": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n  from concurrent.futures import Executor, Future"
     },
+    {"spec__a": "class A:\n  @cached_property\n  def digest(self):\n    return Digest.of(self.raw)"},
+    {"task": "def f(event, future):\n  event.wait()\n  future.result()"},
+    {"layers__a": "def f(event, names, known, process):\n  event.wait(0.1)\n  ', '.join(names)\n  known.get('x')\n"
+                  "  process.communicate(timeout=1)\n  fcntl.flock(1, fcntl.LOCK_EX | fcntl.LOCK_NB)"},
+    {"layers__a": "lock = Lock()\ndef f(known):\n  with lock:\n    known.add(1)\n  return open('x')"},
     {"layers__a": "import typing\nif typing.TYPE_CHECKING:\n  import zstandard\nelse:\n  import zlib"},
 )
 

@@ -132,7 +132,7 @@ class Server:
 def begun(server: Server, credentials: Credentials | None = ME, prefix: str = "https") -> Authorization:
     made = Authorization()
     made.prefix = prefix
-    made.begin(HOST, lambda path: credentials, server)
+    made.begin(HOST, lambda path: credentials, server, Task())
     return made
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import TypeVar
 from weakref import WeakSet
@@ -13,7 +15,7 @@ from weakref import WeakSet
 import pytest
 
 from ocitool.errors import CancelledError, FormatError
-from ocitool.task import Task
+from ocitool.task import Task, Turns
 
 R = TypeVar("R")
 
@@ -336,3 +338,163 @@ def test_what_was_asked_for_ahead_is_not_begun_once_the_taker_is_gone() -> None:
         going.set()
         assert ended.wait(10)
     assert begun in ([0], [0, 1])
+
+
+# Waiting
+
+
+def test_map_within_map_waits_for_no_thread_that_waits_for_it() -> None:
+    with Task(jobs=2) as task:
+
+        def outer(number: int) -> int:
+            return sum(task.map(double, range(number, number + 5)))
+
+        expected = [sum(double(n) for n in range(one, one + 5)) for one in range(6)]
+        assert expected == within(30, lambda: task.map(outer, range(6)))
+
+
+def cancelled_soon(task: Task, wait: Callable[[], object]) -> float:
+    """Seconds until what waits is told that the task is over."""
+    Thread(target=lambda: (time.sleep(0.05), task.cancel()), daemon=True).start()
+    before = time.monotonic()
+    with pytest.raises(CancelledError):
+        within(30, wait)
+    return time.monotonic() - before
+
+
+def test_a_function_that_never_ends_is_left_to_itself_when_the_task_is_over() -> None:
+    never = Event()
+    with Task() as task:
+        assert cancelled_soon(task, lambda: task.within(None, never.wait)) < 1
+    never.set()
+
+
+def test_within_gives_the_result_or_raises_the_error() -> None:
+    with Task() as task:
+        assert 4 == task.within(None, lambda: double(2))
+        with pytest.raises(ZeroDivisionError):
+            task.within(5, lambda: 1 / 0)
+        never = Event()
+        with pytest.raises(TimeoutError):
+            within(30, lambda: task.within(0.05, never.wait))
+        never.set()
+
+
+def test_what_comes_ahead_is_not_waited_for_when_the_task_is_over() -> None:
+    never = Event()
+
+    def stuck() -> Iterator[int]:
+        yield 1
+        never.wait()
+
+    def work(task: Task) -> None:
+        with task.ahead(stuck()) as chunks:
+            try:
+                list(chunks)
+            finally:
+                never.set()
+
+    with Task() as task:
+        assert cancelled_soon(task, lambda: work(task)) < 1
+
+
+def test_an_interruption_ends_the_task_before_what_runs_ahead_is_waited_for() -> None:
+    """It may wait for a network, which only the end of the task cuts."""
+    cut = Event()
+
+    def stuck() -> Iterator[int]:
+        yield 1
+        cut.wait()
+
+    def work() -> None:
+        with Task() as task:
+            task.when_cancelled(cut.set)
+            with task.ahead(stuck()) as chunks:
+                next(chunks)
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        within(30, work)
+
+
+def test_an_error_of_one_layer_does_not_end_the_task() -> None:
+    with Task() as task:
+        with pytest.raises(FormatError), task.ahead(iter(range(50)), 1):
+            raise FormatError("this one layer")
+        task.check()
+
+
+def test_turns_let_one_in_at_a_time_and_tell_the_others_that_it_was_done() -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work(turns: Turns, number: int) -> bool:
+        with turns.of("key") as waited:
+            inside.append(number)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.remove(number)
+            return waited
+
+    with Task(jobs=8) as task:
+        turns = Turns(task)
+        found = within(30, lambda: task.map(lambda number: work(turns, number), range(8)))
+        assert 1 == max(most)
+        assert 7 == sum(found)
+
+
+def test_turns_of_other_keys_do_not_wait() -> None:
+    with Task() as task:
+        turns = Turns(task)
+        with turns.of(1), turns.of(2) as waited:
+            assert not waited
+
+
+def test_a_turn_is_over_when_it_ended_with_an_error() -> None:
+    with Task() as task:
+        turns = Turns(task)
+        with pytest.raises(FormatError), turns.of(1):
+            raise FormatError("bad")
+        with turns.of(1) as waited:
+            assert not waited
+
+
+def test_a_turn_that_another_thread_has_is_not_waited_for_when_the_task_is_over() -> None:
+    never, begun = Event(), Event()
+    with Task() as task:
+        turns = Turns(task)
+
+        def keep() -> None:
+            with turns.of(1):
+                begun.set()
+                never.wait()
+
+        def want() -> None:
+            with turns.of(1):
+                pass
+
+        Thread(target=keep, daemon=True).start()
+        begun.wait(5)
+        assert cancelled_soon(task, want) < 1
+    never.set()
+
+
+def test_a_lock_of_another_process_is_not_waited_for_when_the_task_is_over(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with open(tmp_path / "file") as mine, open(tmp_path / "file") as other, Task() as task:
+        told: list[int] = []
+        task.flock(mine.fileno(), exclusive=True, waiting=lambda: told.append(1))
+        assert [] == told
+        assert cancelled_soon(task, lambda: task.flock(other.fileno(), exclusive=True, waiting=lambda: told.append(2))) < 1
+        assert [2] == told
+
+
+def test_a_lock_that_becomes_free_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with open(tmp_path / "file") as other, Task() as task:
+        with open(tmp_path / "file") as mine:
+            task.flock(mine.fileno(), exclusive=False)
+            task.flock(other.fileno(), exclusive=False)
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        within(30, lambda: task.flock(other.fileno(), exclusive=True))

@@ -4,7 +4,6 @@
     finding.py     words -> where images are
     naming.py      what names an image to any command
     gathering.py   ... -> sources -> images, reduced to facts
-    lending.py     configurations that a registry's images have in common
     problems.py    what could not be read
     collection.py  every blob once, and who needs it
     bases.py       groups of images on common bases

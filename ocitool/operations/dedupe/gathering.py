@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 
 from ocitool import reference
@@ -22,7 +22,6 @@ from ocitool.operations.bases import identified
 from ocitool.operations.dedupe import finding
 from ocitool.operations.dedupe.collection import Collection, Kind, Member, Named, Place, Site, Stack, Stored
 from ocitool.operations.dedupe.finding import Choice
-from ocitool.operations.dedupe.lending import Configs, Loan
 from ocitool.operations.dedupe.naming import Names
 from ocitool.operations.dedupe.problems import Problem, Tolerant
 from ocitool.operations.reading import Reading
@@ -31,7 +30,7 @@ from ocitool.task import Counted
 from ocitool.transports import layout
 from ocitool.transports.archive import Want
 from ocitool.transports.opening import Opened
-from ocitool.transports.source import Online, Source
+from ocitool.transports.source import Source
 
 
 def gather(
@@ -61,7 +60,6 @@ class _Gathering:
         self._told = 0
         self._order = 0
         self._again: list[str] = []
-        self._configs = Configs()
         self._access = reading.asked().access.absolute()
 
     def finish(self) -> tuple[Collection, list[Problem]]:
@@ -74,8 +72,7 @@ class _Gathering:
         for where, keys in lacking.items():
             more = f" and {len(keys) - 1:,} more" if len(keys) > 1 else ""
             self._problem(Problem(where, NotFoundError(f"the layer {keys[0]}{more} is not here", where)))
-        if self._collection.members or len(self._problems) > 1:
-            self._tell()
+        self._tell()
         again = list(self._twice())
         for text in again[:_NAMED]:
             self._reading.task.notice("twice", f"{text}, and counted once")
@@ -101,14 +98,17 @@ class _Gathering:
             raise problem.error
         with self._adding:
             self._problems.append(problem)
-            if self._collection.members or len(self._problems) > 1:
-                self._tell()
+        self._tell()
 
     def _tell(self) -> None:
         """Says what is wrong as it comes up; but of the only thing that there is to say, an error will."""
-        for problem in self._problems[self._told :]:
+        with self._adding:
+            told = self._told
+            if self._collection.members or len(self._problems) > 1:
+                self._told = len(self._problems)
+            new = self._problems[told : self._told]
+        for problem in new:  # to a terminal that may be slow
             self._reading.task.notice("unreadable", str(problem.error))
-        self._told = len(self._problems)
 
     # Where images are
 
@@ -136,11 +136,8 @@ class _Gathering:
 
         def look(numbered: tuple[int, str]) -> None:
             order, text = numbered
-            with self.tolerant(text), Loan(self._configs) as loan:
-                opened = self._reading.open(text, "documents")
-                assert isinstance(opened.source, Online)
-                opened.source.borrow(loan.find)
-                self._source(text, opened, Site("docker", None, None), order, loan.keep)
+            with self.tolerant(text):
+                self._source(text, self._reading.open(text, "documents"), Site("docker", None, None), order)
             progress.one_more()
 
         self._reading.task.map(look, list(enumerate(wanted, first)))
@@ -186,9 +183,7 @@ class _Gathering:
 
     # What a source holds
 
-    def _source(
-        self, name: str, opened: Opened, site: Site, order: int, seen: Callable[[Image], None] | None = None
-    ) -> bool:
+    def _source(self, name: str, opened: Opened, site: Site, order: int) -> bool:
         names = Names(name, opened)
         progress = Counted("images", names.expected if names.expected >= _MANY else 0, self._reading.task)
         count = 0
@@ -199,7 +194,7 @@ class _Gathering:
             named = Named((order, position), names.of(group, position), group.tags, site, names.alone)
             problems = len(self._problems)
             with self.tolerant(named.reference):
-                self._group(named, opened.source, group, seen)
+                self._group(named, opened.source, group)
             if len(self._problems) > problems:
                 self._collection.partial.add(site.path)
         for invalid in select.unreadable(opened):
@@ -213,22 +208,18 @@ class _Gathering:
             self._collection.sites[site] = None
         return count > 0
 
-    def _group(self, named: Named, source: Source, group: Group, seen: Callable[[Image], None] | None) -> None:
+    def _group(self, named: Named, source: Source, group: Group) -> None:
         label = named.reference
         found = select.target(source, group)
         if found.image is None and found.document is source.index and not any(one.present for one in found.entries):
             raise NotFoundError(f"the manifest {found.entries[0].descriptor.digest} is not here", label)
-        images = []
         failed: list[OcitoolError] = []
-        for image in self._images(source, found, label, failed):
-            images.append(image)
-            if seen is not None:
-                seen(image)
-        parts = _Parts(source, found, group)
+        images = list(self._images(source, found, label, failed))
+        parts = _Parts(source, found, group, images)
         for error in parts.damaged or failed:
             with self.tolerant(label):
                 raise error
-        with self._adding:
+        with self._adding:  # all that may take a request or a read of a document is done
             key = parts.key(images)
             known = self._collection.known(key)
             if known is None:
@@ -282,7 +273,7 @@ class _Gathering:
             manifest = image.manifest
             if manifest is not None and image.digest is not None:
                 named.append(collection.blob(str(image.digest), image.digest, len(manifest.raw), len(manifest.raw)))
-                kept = manifest.config.size if "data" not in manifest.config.fields else parts.stored(manifest.config)
+                kept = parts.kept[manifest.config.digest]
                 named.append(collection.blob(str(manifest.config.digest), manifest.config.digest, manifest.config.size, kept))
             else:
                 size = len(image.config.raw)
@@ -294,7 +285,7 @@ class _Gathering:
                 stacks.append(_stack(image, stored, collection))
         named += [self._blob(one, blob) for one, blob in parts.rest(images)]
         own = {blob.key for blob in named}
-        held = [self._blob(one, blob) for one, blob in parts.held()]
+        held = [self._blob(one, blob) for one, blob in parts.held]
         kind: Kind = "index" if found.document is not None else "image"
         if not stacks and (images or all(entry.opaque for entry in found.entries)):
             kind = "artifact"
@@ -378,9 +369,10 @@ def _embedded(descriptor: Descriptor, blob: Blob) -> bool:
 
 
 class _Parts:
-    """What a group is made of beside its images: indexes, attestations, and what it keeps by speaking of it."""
+    """What a group is made of beside its images: indexes, attestations, and what it keeps by speaking of it (`held`). `kept`:
+    bytes that are stored of each configuration."""
 
-    def __init__(self, source: Source, found: Target, group: Group) -> None:
+    def __init__(self, source: Source, found: Target, group: Group, images: Sequence[Image]) -> None:
         self._found = found
         self._group = group
         self._source = source
@@ -391,14 +383,20 @@ class _Parts:
             roots = [entry.descriptor for entry in group.entries if entry.present]
             self._closures = tuple(closure(source, root, self.damaged) for root in roots)
             self.damaged += [one.error(source.where) for part in self._closures for one in part.invalid]
+        self.kept = {
+            image.manifest.config.digest: self._stored(image.manifest.config) for image in images if image.manifest is not None
+        }
+        self.held = self._held()
 
     def key(self, images: Sequence[Image]) -> str:
         if self._group.record is None:
             return " ".join(str(entry.descriptor.digest) for entry in self._group.entries)
         return " ".join([images[0].image_id, *(layer_key(layer, "") for layer in images[0].layers)])
 
-    def stored(self, descriptor: Descriptor) -> int:
-        """Bytes that are stored of what its descriptor embeds."""
+    def _stored(self, descriptor: Descriptor) -> int:
+        """Bytes that are stored of what its descriptor may embed."""
+        if "data" not in descriptor.fields:
+            return descriptor.size
         blob = self._source.blob(descriptor)
         return 0 if blob is None or _embedded(descriptor, blob) else descriptor.size
 
@@ -414,7 +412,7 @@ class _Parts:
                 if named.digest not in layers and named.digest not in configs:
                     yield named, blob
 
-    def held(self) -> list[tuple[Descriptor, Blob | None]]:
+    def _held(self) -> list[tuple[Descriptor, Blob | None]]:
         """What stays as long as an artifact speaks of it (`layout gc` keeps it)."""
         manifest = self._found.entries[0].document if len(self._found.entries) == 1 else None
         subject = manifest.fields.get("subject") if isinstance(manifest, Manifest) else None

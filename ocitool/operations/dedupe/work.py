@@ -36,6 +36,12 @@ _AHEAD = 3
 _PATIENCE = 10.0
 """Seconds for a cluster to answer."""
 
+_HASTE = 0.5
+"""Seconds for a cluster to let go of a run that is told to end."""
+
+_STEP = 0.1
+"""Seconds after which one who waits for results looks whether they are still wanted."""
+
 _ALONE = 16 * MiB
 """Bytes of layers below which processes would take longer to start than the work takes."""
 
@@ -151,10 +157,10 @@ def fold(
     if duties:
         task.counted("layers", 0, len(duties), 0, whole)
 
-    def finished(number: int, result: Callable[[], T]) -> None:
+    def finished(number: int, outcome: Callable[[], T]) -> None:
         nonlocal done, size
         try:
-            take(number, result())
+            take(number, outcome())
         except CancelledError:
             raise
         except OcitoolError as error:
@@ -184,7 +190,8 @@ def fold(
                 job, function = duties[number]
                 with undisturbed():
                     under_way[executor.submit(function, job)] = number
-            ready, _ = wait(under_way, return_when=FIRST_COMPLETED)
+            ready, _ = wait(under_way, timeout=_STEP, return_when=FIRST_COMPLETED)
+            task.check()
             for future in ready:
                 finished(under_way.pop(future), future.result)
     except BrokenExecutor as error:
@@ -226,6 +233,12 @@ def _cluster(address: str, task: Task) -> Iterator[tuple[Executor, int]]:
         if not workers:
             raise TransportError("the cluster has no workers", address)
         yield client.get_executor(), workers
-    finally:
-        with suppress(Exception):  # it may be gone
-            task.within(_PATIENCE, lambda: client.close(timeout="3s"))
+    except BaseException as error:
+        _close(client, task, _PATIENCE if isinstance(error, Exception) else _HASTE)
+        raise
+    _close(client, task, _PATIENCE)
+
+
+def _close(client: Any, task: Task, seconds: float) -> None:
+    with suppress(Exception):  # it may be gone
+        task.within(seconds, lambda: client.close(timeout="3s"))

@@ -7,7 +7,6 @@ found before a byte is written. An image in which nothing changed is delivered a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from ocitool.errors import NotFoundError, OcitoolError, UsageError
@@ -171,18 +170,24 @@ class _Layers:
     def __init__(self, image: Image, reading: Reading) -> None:
         self._image = image
         self._reading = reading
+        self._read: tuple[Indexer, list[LayerIndex]] | None = None
+        self._tree: Tree | None = None
 
-    @cached_property
-    def _indexer(self) -> Indexer:
-        return self._reading.indexer()
+    def _all(self) -> tuple[Indexer, list[LayerIndex]]:
+        if self._read is None:
+            indexer = self._reading.indexer()
+            self._read = indexer, indexer.indexes(self._image)
+        return self._read
 
-    @cached_property
+    @property
     def indexes(self) -> list[LayerIndex]:
-        return self._indexer.indexes(self._image)
+        return self._all()[1]
 
-    @cached_property
+    @property
     def tree(self) -> Tree:
-        return Tree(self.indexes)
+        if self._tree is None:
+            self._tree = Tree(self.indexes)
+        return self._tree
 
     def form_of(self, path: bytes) -> Entry | None:
         """A file's entry as its layer stores it."""
@@ -198,7 +203,8 @@ class _Layers:
         index = self.indexes[number]
         if index.content(row) is None:
             files = [row for row, kind in enumerate(index.kinds) if kind == Kind.FILE]
-            index = self.indexes[number] = self._indexer.contents(self._image.layers[number], index, files)
+            indexer, indexes = self._all()
+            index = indexes[number] = indexer.contents(self._image.layers[number], index, files)
         return index.content(row)
 
     def _file(self, path: bytes) -> int | None:

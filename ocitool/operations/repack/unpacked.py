@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from ocitool import limits
@@ -129,6 +128,7 @@ class Blobs:
         self._references = references
         self._writer = writer
         self._reading = reading
+        self._opened: list[_Lender] | None = None
 
     def look_around(self) -> None:
         """Finds the index in which others may speak of the image: that of the first reference that has one."""
@@ -174,9 +174,12 @@ class Blobs:
     def _missing(self, what: str) -> NotFoundError:
         return NotFoundError(what, self.where, hint="--source REF names an archive or layout that has the image's layers")
 
-    @cached_property
+    @property
     def _lenders(self) -> list[_Lender]:
-        return list(self._open())
+        """What blobs may be taken from, opened when the first one is missing."""
+        if self._opened is None:
+            self._opened = list(self._open())
+        return self._opened
 
     def _open(self) -> Iterator[_Lender]:
         for reference in self._references:

@@ -92,7 +92,7 @@ def unpack(
     Raises `DestinationError` where `dest` is something else, or a store whose files are owned otherwise.
     """
     task = reading.task
-    with _opened(dest, owners) as store:
+    with _opened(dest, owners, task) as store:
         images = list(_images(reference, reading, platform, all_platforms))
         for image in images:
             check(image)
@@ -135,7 +135,7 @@ def _images(reference: str, reading: Reading, platform: str | None, all_platform
 
 
 @contextmanager
-def _opened(dest: str, owners: Owners) -> Iterator[_Store]:
+def _opened(dest: str, owners: Owners, task: Task) -> Iterator[_Store]:
     """The store, held against its removal. One that this run began is removed where it stays without a layer."""
     if dest == "-":
         raise UsageError("a store of layers is a directory", hint="name one, new or made by unpack --as layers")
@@ -145,7 +145,7 @@ def _opened(dest: str, owners: Owners) -> Iterator[_Store]:
         descriptor = os.open(dest, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise _unusable(error, dest) from None
-    store = _Store(dest, descriptor)
+    store = _Store(dest, descriptor, task)
     try:
         store.begin(owners)
         yield store
@@ -159,9 +159,10 @@ def _opened(dest: str, owners: Owners) -> Iterator[_Store]:
 class _Store:
     """The directory `dest`. All that use it hold a shared lock; who begins or removes it holds it alone."""
 
-    def __init__(self, dest: str, descriptor: int) -> None:
+    def __init__(self, dest: str, descriptor: int, task: Task) -> None:
         self.dest = dest
         self.descriptor = descriptor
+        self._task = task
 
     def begin(self, owners: Owners) -> None:
         settings = {
@@ -171,7 +172,7 @@ class _Store:
         path = os.path.join(self.dest, "store.json")
         try:
             while True:
-                fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+                self._task.flock(self.descriptor, exclusive=True)
                 if not os.path.lexists(path):
                     if any(".ocitool-" not in name for name in os.listdir(self.dest)):
                         raise DestinationError(
@@ -183,7 +184,7 @@ class _Store:
                         os.mkdir(os.path.join(self.dest, name))
                 with open(path, "rb") as file:
                     found = json.loads(file.read(1 << 20))
-                fcntl.flock(self.descriptor, fcntl.LOCK_SH)
+                self._task.flock(self.descriptor, exclusive=False)
                 if os.path.lexists(path):  # between two locks somebody may have removed it
                     break
         except OSError as error:
@@ -227,7 +228,7 @@ class _Store:
         try:
             descriptor = os.open(folder, OPEN_DIRECTORY)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                self._task.flock(descriptor, exclusive=True)
                 known = {os.readlink(name, dir_fd=descriptor): name for name in os.listdir(descriptor) if name.isdigit()}
                 last = max((int(name) for name in known.values()), default=0)
                 for name in names:

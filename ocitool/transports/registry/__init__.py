@@ -10,6 +10,7 @@
     blobs.py        transfers: a blob read and sent in pieces, resumed where it was cut
     source.py       a repository as a source of images
     sink.py         repositories as destinations
+    documents.py    documents that several sources have in common, fetched once
     origins.py      where blobs were seen before, for mounts
     unneeded.py     what oras need not import
 
@@ -19,11 +20,11 @@ first asked.
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import TYPE_CHECKING
 
-from ocitool.task import Task
+from ocitool.task import Task, Turns
 from ocitool.transports.registry.access import Access
+from ocitool.transports.registry.documents import Documents
 
 if TYPE_CHECKING:
     from ocitool.transports.registry.client import Client
@@ -39,15 +40,16 @@ class Registries:
         self.access = access
         self._task = task
         self._cached = cached
+        self.documents = Documents(task)
         self._clients: dict[str, Client] = {}
-        self._making = Lock()
+        self._making = Turns(task)
 
     def client(self, host: str) -> Client:
         """Raises `UsageError` and `NotFoundError` for files of `access` that are none. Nothing is sent yet."""
         from ocitool.layers.cache import default_directory
         from ocitool.transports.registry.client import Client
 
-        with self._making:
+        with self._making.of(host):
             if host not in self._clients:
                 directory = default_directory() if self._cached else None
                 self._clients[host] = Client(host, self.access, self._task, directory)

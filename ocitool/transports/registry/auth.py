@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from threading import Lock
 from typing import Any, NamedTuple
 
 import oras.auth
 
 from ocitool.errors import TransportError
+from ocitool.task import Task, Turns
 from ocitool.transports.registry.addresses import origin
 from ocitool.transports.registry.keychain import Credentials
 from ocitool.transports.registry.problems import Denied
@@ -88,12 +88,13 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         host: str,
         find: Callable[[str | None], Credentials | None],
         ask: Callable[[str, str, Mapping[str, str], str | None], Mapping[str, Any]],
+        task: Task,
     ) -> None:
         """`find`: the credentials for a repository; `ask(method, url, fields, authorization)`: a token server's answer."""
         self._host = host
         self._find = find
         self._ask = ask
-        self._lock = Lock()
+        self._turns = Turns(task)
         self._challenge: Challenge | None = None
         self._tokens: dict[Scope, _Token] = {}
         self._wanted: dict[Scope, tuple[str, ...]] = {}  # beside a scope's own claims: what the registry asked for then
@@ -101,7 +102,7 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
 
     def header(self, scope: Scope) -> str | None:
         """The value of `Authorization` for a request; None before there was a challenge, and where nothing is needed."""
-        with self._lock:
+        with self._turns.of(self._host):
             if self._challenge is None:
                 return None
             if self._challenge.scheme == "basic":
@@ -119,7 +120,7 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         challenge = offered.get("bearer") or offered.get("basic")
         if challenge is None:
             return False
-        with self._lock:
+        with self._turns.of(self._host):
             changed = self._challenge is None or self._challenge.scheme != challenge.scheme
             self._challenge = challenge
             if challenge.scheme == "basic":

@@ -102,7 +102,7 @@ def _fetch(
             if position > began:
                 client.go_on(problem)
             elif failures > 1 or not whole:
-                client.wait(failures, problem)
+                client.back_off(failures, problem)
 
 
 class _Otherwise(Exception):
@@ -246,7 +246,7 @@ class _Upload:
             if counts and further and seconds is None:
                 self._client.go_on(problem)
             elif counts:
-                self._client.wait(failures, problem, seconds)
+                self._client.back_off(failures, problem, seconds)
 
     def _begin(self) -> None:
         url = self._client.url(f"{self._path}/blobs/uploads/")

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from logging import CRITICAL, getLogger
-from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -29,7 +28,7 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, TransportError
 from ocitool.reference import DEFAULT_HOST
 from ocitool.spec import mediatypes
-from ocitool.task import Task
+from ocitool.task import Task, Turns
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import joined, origin
 from ocitool.transports.registry.auth import BACKEND, CATALOG, NOTHING, Authorization, Scope, pulling, pushing
@@ -88,16 +87,16 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         super().__init__(
             _HUB if host == DEFAULT_HOST else host, tls_verify=not self._insecure, auth_backend=BACKEND
         )
-        self._settling = Lock()
+        self._settling = Turns(task)
         self._settled = not self._insecure
         if self._insecure and ":" in str(self.hostname).rpartition("]")[2]:
             self.prefix = self.auth.prefix = "http"  # to begin with: at a port both are spoken, and this one answers sooner
-        adapter = Adapter(task.jobs, access, insecure=self._insecure)
+        adapter = Adapter(task, access, insecure=self._insecure)
         self.session.mount("https://", adapter)
         self.session.mount("http://", adapter)
         self.session.headers.update({"User-Agent": f"ocitool/{__version__}", "Accept-Encoding": "identity"})
-        self.keychain = Keychain(access.authfile, lambda text: task.notice("credentials", text))
-        self.auth.begin(host, lambda path: self.keychain.find(host, path), self._token)
+        self.keychain = Keychain(access.authfile, lambda text: task.notice("credentials", text), task.check)
+        self.auth.begin(host, lambda path: self.keychain.find(host, path), self._token, task)
         task.when_cancelled(adapter.abort)
 
     # Requests
@@ -181,7 +180,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             failures += 1
             if failures >= most:
                 raise problem from None
-            self.wait(failures, problem, seconds)
+            self.back_off(failures, problem, seconds)
 
     def _failed(self, error: BaseException) -> str:
         """The host that an error is about: redirects and URLs of layers lead elsewhere."""
@@ -189,7 +188,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         _, hostname, port = origin(asked) if isinstance(asked, str) else ("", None, None)
         return self.host if hostname is None or self.owns(str(asked)) else f"{hostname}:{port}"
 
-    def wait(self, failures: int, problem: OcitoolError, seconds: float | None = None) -> None:
+    def back_off(self, failures: int, problem: OcitoolError, seconds: float | None = None) -> None:
         """Before the next attempt: as long as the registry asks for, else longer each time, never in step with others."""
         if seconds is None:
             seconds = 0.5 * 2 ** (failures - 1) * random.uniform(0.75, 1.25)
@@ -287,7 +286,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
     ) -> requests.Response:
         """As `_followed`. Where there may be no TLS, the first answer of all says whether there is."""
         if not self._settled:
-            with self._settling:
+            with self._settling.of(self.host):
                 if not self._settled:
                     return self._first(method, url, headers, body, patience)
         return self._followed(method, self._spoken(url), headers, authorization, body, patience)
@@ -344,7 +343,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
 
     def login(self, credentials: Credentials) -> None:
         """Whether the registry takes these. Raises `Denied` where it does not; a notice where it asks nobody."""
-        self.auth.begin(self.host, lambda path: credentials, self._token)
+        self.auth.begin(self.host, lambda path: credentials, self._token, self.task)
         response = self.request("GET", self.url(""), NOTHING, "login")
         if response.status_code != 200:
             raise self.problem(response, "login", self.host)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any
@@ -16,18 +16,22 @@ from requests.adapters import HTTPAdapter
 
 from ocitool.blob import unopened
 from ocitool.errors import FormatError, UsageError
+from ocitool.task import Task
 from ocitool.transports.registry.access import Access
 
 
 class Adapter(HTTPAdapter):
     """As many connections as there are threads, none tried again by itself, and all of them cut when the task ends."""
 
-    def __init__(self, jobs: int, access: Access, *, insecure: bool) -> None:
+    def __init__(self, task: Task, access: Access, *, insecure: bool) -> None:
+        self._task = task
         self._sockets: WeakSet[Any] = WeakSet()
         self._opening = Lock()
         self._aborted = False
         self._context = _context(access, insecure=insecure)
-        super().__init__(pool_connections=8, pool_maxsize=jobs + 4, max_retries=urllib3.Retry(0, read=False), pool_block=False)
+        super().__init__(
+            pool_connections=8, pool_maxsize=task.jobs + 4, max_retries=urllib3.Retry(0, read=False), pool_block=False
+        )
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         if self._context is not None:
@@ -41,6 +45,13 @@ class Adapter(HTTPAdapter):
         manager = super().proxy_manager_for(proxy, **kwargs)
         manager.pool_classes_by_scheme = _pools(self)
         return manager
+
+    def connected(self, connect: Callable[[], socket.socket]) -> socket.socket:
+        """A new connection. Neither the look for an address nor one that does not answer could be cut short, so both go on by
+        themselves when the task ends. Raises what `connect` raises, `CancelledError`."""
+        sock = self._task.within(None, connect)
+        self.opened(sock)
+        return sock
 
     def opened(self, sock: Any) -> None:
         """Raises `ConnectionAbortedError` where all are cut already."""
@@ -67,15 +78,11 @@ def _pools(adapter: Adapter) -> dict[str, Any]:
 
     class Plain(urllib3.connection.HTTPConnection):
         def _new_conn(self) -> socket.socket:
-            sock = super()._new_conn()
-            adapter.opened(sock)
-            return sock
+            return adapter.connected(super()._new_conn)
 
     class Secure(urllib3.connection.HTTPSConnection):
         def _new_conn(self) -> socket.socket:
-            sock = super()._new_conn()
-            adapter.opened(sock)
-            return sock
+            return adapter.connected(super()._new_conn)
 
         def connect(self) -> None:
             super().connect()

@@ -29,6 +29,8 @@ HUB = "https://index.docker.io/v1/"
 
 _HELPER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PATIENCE = 60
+_STEP = 0.1
+"""Seconds for a helper, and between looks whether they are still wanted."""
 _IDENTITY = "<token>"
 
 
@@ -51,9 +53,13 @@ class Credentials:
 
 
 class Keychain:
-    """`told` is told what could not be used, and why."""
+    """`told` is told what could not be used, and why. `check` is called while a helper is waited for: what it raises ends the
+    helper."""
 
-    def __init__(self, authfile: str | None, told: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(
+        self, authfile: str | None, told: Callable[[str], None] = lambda text: None, check: Callable[[], None] = lambda: None
+    ) -> None:
+        self._check = check
         self._named = authfile or os.environ.get("REGISTRY_AUTH_FILE") or None
         self._must = bool(authfile)
         self._told = told
@@ -78,9 +84,8 @@ class Keychain:
         file, fields = self._own(host)
         helper = _helper(fields, host)
         if helper is not None:
-            _run(helper, "store", json.dumps(
-                {"ServerURL": _server(host), "Username": credentials.user, "Secret": credentials.password}
-            ))  # fmt: skip
+            secret = {"ServerURL": _server(host), "Username": credentials.user, "Secret": credentials.password}
+            _run(helper, "store", json.dumps(secret), self._check)
             return f"docker-credential-{helper}"
         auths = {} if fields.get("auths") is None else fields["auths"]
         if not isinstance(auths, dict):
@@ -95,8 +100,8 @@ class Keychain:
         erased = False
         if helper is not None:
             with suppress(_NothingKept):
-                _run(helper, "get", _server(host))
-                _run(helper, "erase", _server(host))
+                _run(helper, "get", _server(host), self._check)
+                _run(helper, "erase", _server(host), self._check)
                 erased = True
         auths = fields.get("auths")
         if isinstance(auths, dict) and (kept := _without(auths, host)) != auths:
@@ -130,7 +135,7 @@ class Keychain:
 
     def _ask(self, helper: str, host: str) -> Credentials | None:
         try:
-            answer = json.loads(_run(helper, "get", _server(host)))
+            answer = json.loads(_run(helper, "get", _server(host), self._check))
             user, secret = answer["Username"], answer["Secret"]
             if not isinstance(user, str) or not isinstance(secret, str):
                 raise ValueError
@@ -274,22 +279,35 @@ class _NothingKept(TransportError):
     """The helper knows nothing of that registry."""
 
 
-def _run(helper: str, action: str, given: str) -> bytes:
+def _run(helper: str, action: str, given: str, check: Callable[[], None]) -> bytes:
     """What the helper answers. Its words are not passed on: they may hold what it keeps."""
     import subprocess
 
     command = f"docker-credential-{helper}"
+    told: bytes | None = given.encode()
     try:
-        done = subprocess.run([command, action], input=given.encode(), capture_output=True, timeout=_PATIENCE)
+        with subprocess.Popen(
+            [command, action], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                for _ in range(round(_PATIENCE / _STEP)):
+                    with suppress(subprocess.TimeoutExpired):
+                        answer, _ = process.communicate(told, timeout=_STEP)
+                        break
+                    told = None
+                    check()
+                else:
+                    raise TransportError(f"{command} does not end")
+            except BaseException:
+                process.kill()
+                raise
     except FileNotFoundError:
         raise TransportError(f"{command} is not installed") from None
-    except subprocess.TimeoutExpired:
-        raise TransportError(f"{command} does not end") from None
     except OSError as error:
         raise TransportError(f"{command} cannot be run: {error.strerror}") from None
-    if done.returncode:
-        if action == "get" and b"not found" in done.stdout.lower():
+    if process.returncode:
+        if action == "get" and b"not found" in answer.lower():
             raise _NothingKept("nothing kept")
         failed = DestinationError if action == "store" else TransportError
-        raise failed(f"{command} {action} ends with {done.returncode}")
-    return done.stdout
+        raise failed(f"{command} {action} ends with {process.returncode}")
+    return answer

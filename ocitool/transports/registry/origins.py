@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from functools import cached_property
 from threading import Lock
 
 from ocitool import reference
@@ -31,36 +30,46 @@ class Origins:
         self._path = os.path.join(directory, "origins", host.replace("/", "_")) if directory else None
         self._new: list[str] = []
         self._lock = Lock()
+        self._known: dict[str, list[str]] | None = None
 
     def find(self, digest: Digest) -> Sequence[str]:
         """Repositories in which the blob was, the latest first, a few."""
+        known = self._read()
         with self._lock:
-            return list(dict.fromkeys(reversed(self._known.get(str(digest), []))))[:_REPOSITORIES]
+            return list(dict.fromkeys(reversed(known.get(str(digest), []))))[:_REPOSITORIES]
 
     def note(self, digest: Digest, path: str) -> None:
+        known = self._read()
         with self._lock:
-            if path not in self._known.setdefault(str(digest), []):
-                self._known[str(digest)].append(path)
+            if path not in known.setdefault(str(digest), []):
+                known[str(digest)].append(path)
                 self._new.append(f"{digest} {path}\n")
 
     def save(self) -> None:
         """Writes what was noted. A directory that cannot be written costs a later mount, not this command."""
         with self._lock:
-            if self._path is None or not self._new:
-                return
-            with contextlib.suppress(OSError, OcitoolError):
-                os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
-                with open(self._path, "a", encoding="utf-8") as file:
-                    file.write("".join(self._new))
-                self._new = []
-                if os.path.getsize(self._path) > _SIZE:
-                    with open(self._path, "rb") as old:
-                        old.seek(-_SIZE // 2, os.SEEK_END)
-                        newest = old.read().partition(b"\n")[2]
-                    write_document(os.path.dirname(self._path), os.path.basename(self._path), newest)
+            new, self._new = self._new, []
+        if self._path is None or not new:
+            return
+        with contextlib.suppress(OSError, OcitoolError):
+            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write("".join(new))
+            if os.path.getsize(self._path) > _SIZE:
+                with open(self._path, "rb") as old:
+                    old.seek(-_SIZE // 2, os.SEEK_END)
+                    newest = old.read().partition(b"\n")[2]
+                write_document(os.path.dirname(self._path), os.path.basename(self._path), newest)
 
-    @cached_property
-    def _known(self) -> dict[str, list[str]]:
+    def _read(self) -> dict[str, list[str]]:
+        """What is known, read when it is first asked for: by several threads perhaps, of which the first one counts."""
+        if self._known is None:
+            found = self._file()
+            with self._lock:
+                self._known = found if self._known is None else self._known
+        return self._known
+
+    def _file(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         if self._path is None:
             return found

@@ -22,6 +22,7 @@ from ocitool.spec.document import serialised
 from ocitool.spec.manifest import REF_NAME, Descriptor, Index, descriptor, read
 from ocitool.transports.registry import Registries, blobs
 from ocitool.transports.registry.client import Client
+from ocitool.transports.registry.documents import Documents
 from ocitool.transports.source import Beside, Names, Record
 from ocitool.transports.whole import nameless
 
@@ -41,6 +42,7 @@ class RegistrySource:
         self.client: Client = registries.client(repository.host)
         self.records: tuple[Record, ...] = ()
         self.names: dict[Digest, Names] = {}
+        self._documents = registries.documents
         self._foreign = registries.access.foreign
         self._tag = repository.tag or ("latest" if repository.digest is None else None)
         self._held: dict[Digest, bytes] = {}
@@ -121,7 +123,7 @@ class RegistrySource:
         raw = self._borrowed(one)
         if raw is None:
             try:
-                raw = self.client.document(self.repository.path, one.digest).raw
+                raw = self._documents.get(one.digest, lambda: self.client.document(self.repository.path, one.digest).raw)
             except NotFoundError:
                 return None
         self._keep(one.digest, raw, one.media_type)
@@ -166,21 +168,26 @@ class RegistrySource:
                     return None
                 return RemoteBlob(digest, size, client, path, known.urls)
             size = size if there < 0 else there
-        return RemoteBlob(digest, size, client, path)
+        documents = self._documents if one.media_type in mediatypes.CONFIGS else None
+        return RemoteBlob(digest, size, client, path, documents=documents)
 
 
 class RemoteBlob:
-    """A blob in a repository; with `urls`, a layer that is only there."""
+    """A blob in a repository; with `urls`, a layer that is only there. `documents`: where others may have it from."""
 
     identity = None
 
-    def __init__(self, digest: Digest, size: int, client: Client, path: str, urls: Sequence[str] = ()) -> None:
+    def __init__(
+        self, digest: Digest, size: int, client: Client, path: str, urls: Sequence[str] = (), *,
+        documents: Documents | None = None,
+    ) -> None:  # fmt: skip
         self.digest = digest
         self.size = size
         self.host = client.host
         self.path = path
         self._client = client
         self._urls = urls
+        self._documents = documents
         self._head: bytes | None = None
         self._kept: Blob | None = None
 
@@ -234,7 +241,10 @@ class RemoteBlob:
     def _keeping(self) -> Iterator[bytes]:
         coming = verified(self._read(), self.digest, self.size)
         if self.size <= _IN_MEMORY:
-            data = b"".join(coming)
+            if self._documents is not None:
+                data = self._documents.get(self.digest, lambda: b"".join(coming))
+            else:
+                data = b"".join(coming)
             self._kept = BytesBlob(data, self.digest)
             yield from self._kept.chunks()
             return

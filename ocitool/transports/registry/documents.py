@@ -1,0 +1,53 @@
+"""Documents that several sources of one command have in common: tags of one index, images of one configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+
+from ocitool.digest import Digest
+from ocitool.limits import MiB
+from ocitool.task import Task, Turns
+
+
+class Documents:
+    """Manifests and configurations by digest, each fetched once by however many threads want it; of those that were used last
+    `MOST` bytes are held. Whatever is in it was hashed."""
+
+    MOST = 64 * MiB
+
+    def __init__(self, task: Task) -> None:
+        self._turns = Turns(task)
+        self._lock = Lock()
+        self._held: dict[Digest, bytes] = {}
+        self._size = 0
+
+    def get(self, digest: Digest, fetch: Callable[[], bytes]) -> bytes:
+        """A document, else what `fetch` gives: verified bytes. Raises what `fetch` raises."""
+        found = self._find(digest)
+        if found is None:
+            with self._turns.of(digest) as waited:
+                found = self._find(digest)
+                if found is None and not waited:
+                    found = fetch()
+                    self._keep(digest, found)
+        if found is None:  # it failed while this thread waited: now all that did try at once
+            found = fetch()
+            self._keep(digest, found)
+        return found
+
+    def _find(self, digest: Digest) -> bytes | None:
+        with self._lock:
+            found = self._held.pop(digest, None)
+            if found is not None:
+                self._held[digest] = found  # the last one again
+            return found
+
+    def _keep(self, digest: Digest, data: bytes) -> None:
+        with self._lock:
+            if digest in self._held or len(data) > self.MOST:
+                return
+            self._held[digest] = data
+            self._size += len(data)
+            while self._size > self.MOST:
+                self._size -= len(self._held.pop(next(iter(self._held))))
