@@ -231,7 +231,7 @@ def circles(modules: Modules) -> list[str]:
 
 
 WAITS = frozenset({"wait", "wait_for", "acquire", "result", "as_completed", "lockf", "sleep"})
-"""What a thread may stand still in, for longer than anybody has patience; `get` and `join` are told by what they take."""
+"""What a thread may stand still in, for longer than anybody has patience; `join` is told by what it takes."""
 
 LONG = WAITS | frozenset(
     {"open", "read", "pread", "chunks", "request", "fetched", "document", "send", "recv", "connect", "urlopen", "blob", "map",
@@ -274,8 +274,8 @@ def waits(modules: Modules) -> list[str]:
         for name, call in calls(tree):
             if name == "flock" and "LOCK_NB" not in ast.unparse(call) and "fcntl" in ast.unparse(call.func):
                 waited.append(call)
-            elif name in ("get", "join") and isinstance(call.func, ast.Attribute) and not call.args and not call.keywords:
-                waited.append(call)  # of a queue, of a thread
+            elif name == "join" and isinstance(call.func, ast.Attribute) and not call.args and not call.keywords:
+                waited.append(call)  # of a thread
             elif name == "run" and "subprocess" in ast.unparse(call.func) and not _bounded(name, call):
                 waited.append(call)
         found += [f"{module}:{call.lineno} waits in {ast.unparse(call.func)}" for call in waited]
@@ -354,7 +354,6 @@ BREACHES: tuple[tuple[Checker, dict[str, str]], ...] = (
     (waits, {"operations__ls": "def f(event):\n  event.wait()"}),
     (waits, {"operations__ls": "def f(lock):\n  lock.acquire()"}),
     (waits, {"operations__ls": "def f(future):\n  return future.result()"}),
-    (waits, {"operations__ls": "def f(queue):\n  return queue.get()"}),
     (waits, {"operations__ls": "from queue import Queue"}),
     (waits, {"operations__ls": "def f(thread):\n  thread.join()"}),
     (waits, {"operations__ls": "def f(condition, g):\n  condition.wait_for(g)"}),
