@@ -59,13 +59,12 @@ def _stored(entry: Entry) -> int:
 def header(entry: Entry, *, explicit: bool = False) -> bytes:
     """The header blocks of one entry, pax records and map of a sparse file included. explicit: pax records say everything that
     a global pax header would say otherwise."""
+    records: dict[bytes, bytes] = {}
+    table = b""
     if entry.segments is not None:
-        return _sparse_header(entry, entry.segments, explicit)
-    return _header(entry, _everything(entry) if explicit else {})
-
-
-def _header(entry: Entry, records: dict[bytes, bytes]) -> bytes:
-    """With these records, unless the entry needs others of the same names."""
+        entry, records, table = _sparse(entry, entry.segments)
+    if explicit:
+        records |= _everything(entry)
     name = member_name(entry)
     name_field, prefix = _split(name)
     if name_field is None or not name.isascii():
@@ -91,11 +90,12 @@ def _header(entry: Entry, records: dict[bytes, bytes]) -> bytes:
     if records:
         data = b"".join(_record(key, records[key]) for key in sorted(records))
         extension = _block(b"PaxHeaders/entry", b"x", len(data), mode=0o644) + data + bytes(-len(data) % _BLOCK)
-    return extension + _block(
+    block = _block(
         name_field, _FLAGS[entry.kind], size if size < 8**11 else 0, mode=entry.mode,
         uid=entry.uid if b"uid" not in records else 0, gid=entry.gid if b"gid" not in records else 0,
         mtime=seconds if 0 <= seconds < 8**11 else 0, link=link[:100], prefix=prefix, device=entry.device or (0, 0),
     )  # fmt: skip
+    return extension + block + table
 
 
 def _everything(entry: Entry) -> dict[bytes, bytes]:
@@ -108,8 +108,8 @@ def _everything(entry: Entry) -> dict[bytes, bytes]:
     }  # fmt: skip
 
 
-def _sparse_header(entry: Entry, segments: Segments, explicit: bool) -> bytes:
-    """Header and map of a sparse file as GNU's sparse format 1.0 has them.
+def _sparse(entry: Entry, segments: Segments) -> tuple[Entry, dict[bytes, bytes], bytes]:
+    """Member, records and map of a sparse file as GNU's sparse format 1.0 has them.
 
     As GNU tar does, the member is named `GNUSparseFile.0/NAME`, so that a reader without sparse files makes no file of map
     and data at the real name; and a hole at the end is marked by an empty segment.
@@ -119,14 +119,12 @@ def _sparse_header(entry: Entry, segments: Segments, explicit: bool) -> bytes:
     table = b"%d\n" % len(segments) + b"".join([b"%d\n%d\n" % segment for segment in segments])
     table += bytes(-len(table) % _BLOCK)
     parent, slash, base = entry.path.rpartition(b"/")
-    size = len(table) + entry.stored
-    member = entry._replace(path=parent + slash + b"GNUSparseFile.0/" + base, size=size, segments=None)
-    records = _everything(member) if explicit else {}
-    records |= {
+    records = {
         b"GNU.sparse.major": b"1", b"GNU.sparse.minor": b"0", b"GNU.sparse.name": entry.path,
         b"GNU.sparse.realsize": b"%d" % entry.size,
     }  # fmt: skip
-    return _header(member, records) + table
+    name = parent + slash + b"GNUSparseFile.0/" + base
+    return entry._replace(path=name, size=len(table) + entry.stored, segments=None), records, table
 
 
 def member_name(entry: Entry) -> bytes:

@@ -169,6 +169,11 @@ def test_normalize_warns_of_platforms_that_are_not_here(ocitool: Run, partial: P
     assert f"warning missing-platform: manifest {sha256(b'not here')}" in result.out
 
 
+def test_normalize_says_nothing_of_an_entry_of_unknown_type_that_is_here(ocitool: Run, store: Path) -> None:
+    set_index(store, app("b").descriptor, {"mediaType": "application/x.odd", **put(store, b'{"x":1}')})
+    assert "nothing wrong" in ocitool("layout", "normalize", store).out
+
+
 def test_link_says_which_entries_are_not_here(ocitool: Run, store: Path, tmp_path: Path) -> None:
     other = write_layout(tmp_path / "other", [app("a")])
     path_of(store, app("b").digest).unlink()

@@ -196,7 +196,7 @@ def _descriptors(source: Layout, problems: list[Finding]) -> Iterator[Descriptor
                 raise entry.problem
             if entry.problem is not None:
                 problems.append(Finding("document", "error", f"manifest {entry.descriptor.digest}", entry.problem.what))
-            elif entry.document is None:
+            elif not entry.present:
                 problems.append(_missing(entry.descriptor, entry.descriptor, partial=depth > 0))
             elif isinstance(entry.document, Manifest):
                 for one in (entry.document.config, *entry.document.layers):
