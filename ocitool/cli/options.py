@@ -40,7 +40,11 @@ FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to pri
 ReviewFormatOption = Annotated[ReviewFormat, typer.Option("--format", "-f", help="How to print the report.")]
 ReportOption = Annotated[str | None, typer.Option("--report", metavar="FILE", help="Write the report there instead.")]
 PlatformOption = Annotated[
-    str | None, typer.Option("--platform", metavar="OS/ARCH[/VARIANT]", help="Which image of an index. Default: the host's.")
+    str | None,
+    typer.Option(
+        "--platform", metavar="OS/ARCH[/VARIANT]",
+        help="Which image of an index; an os.version as in 'windows(10.0.17763.1)/amd64'. Default: the host's.",
+    ),
 ]
 AllPlatforms = Annotated[bool, typer.Option("--all-platforms", help="Every image of an index.")]
 Verify = Annotated[bool, typer.Option("--verify", help="Read and hash every layer; believe nothing that is stated.")]

@@ -12,6 +12,7 @@ from ocitool import limits
 from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, LimitError, NotFoundError, OcitoolError
+from ocitool.images.platforms import completed
 from ocitool.layers import codec, magic
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object
@@ -166,13 +167,10 @@ def from_manifest(source: Source, descriptor: Descriptor, manifest: Manifest, ta
     else:
         config = Config(b"{}", {})  # an artifact's is not ours to read
     rows = [_stored(source, layer) for layer in manifest.layers]
-    platform = config.platform
-    if platform == Platform(None, None, None) and descriptor.platform:
-        platform = descriptor.platform
     layers, aligned, history_aligned = _zip(config, rows)
     return Image(
         source.where, source.transport, tags, descriptor.digest, manifest, config, str(manifest.config.digest),
-        layers, platform, aligned or not manifest.is_image, history_aligned,
+        layers, completed(config.platform, descriptor.platform), aligned or not manifest.is_image, history_aligned,
     )  # fmt: skip
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from ocitool import limits, reference
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, LimitError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images.image import Image, from_manifest, from_record, platform_of_config, read_entry
+from ocitool.images.platforms import Rank, completed, normal, pick_platform, rank
 from ocitool.reference import Selector
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import (
@@ -293,7 +292,8 @@ def targets(opened: Opened) -> tuple[Target, ...]:
 def _split(named: dict[tuple[str, ...] | Digest, dict[Digest, Listed]]) -> Iterator[list[Listed]]:
     """The groups; nameless manifests of which two are for one platform are images of their own, not one image's."""
     for key, group in named.items():
-        offered = [entry.descriptor.platform for entry in group.values() if entry.said != "attestation"]
+        stated = [entry.descriptor.platform for entry in group.values() if entry.said != "attestation"]
+        offered = [one and normal(one) for one in stated]
         if key == () and len(set(offered)) < len(offered):
             yield from ([entry] for entry in group.values())
         else:
@@ -406,40 +406,19 @@ def _names_hint(tags: list[tuple[str, ...]]) -> str:
     return "it holds " + "; ".join(shown) if shown else "it holds no image"
 
 
-def pick_platform(platform: str | None) -> Platform:
-    """`os/arch[/variant]`, or the host's (containers run on Linux, so a macOS host counts as one)."""
-    if platform is None:
-        machine = os.uname().machine
-        names = {"x86_64": ("amd64", None), "aarch64": ("arm64", None), "armv7l": ("arm", "v7"), "armv6l": ("arm", "v6"),
-                 "i686": ("386", None)}  # fmt: skip
-        architecture, variant = names.get(machine, (machine, None))
-        return Platform("linux" if sys.platform == "darwin" else sys.platform, architecture, variant)
-    parts = platform.split("/")
-    if not 2 <= len(parts) <= 3 or not all(parts):
-        raise UsageError(f"{platform} is no platform", hint="os/architecture[/variant], as in linux/arm64")
-    return Platform(parts[0], parts[1], parts[2] if len(parts) == 3 else None)
-
-
-def suits(wanted: Platform, offered: Platform | None) -> bool:
-    """Whether an image for `offered` is what one asks for with `wanted`; arm64 and arm64/v8 are one."""
-    if offered is None or (wanted.os, wanted.architecture) != (offered.os, offered.architecture):
-        return False
-
-    def variant(platform: Platform) -> str | None:
-        return None if (platform.architecture, platform.variant) == ("arm64", "v8") else platform.variant
-
-    return variant(wanted) is None or variant(wanted) == variant(offered)
-
-
 def one(opened: Opened, platform: str | None, *, like: Platform | None = None) -> Image:
-    """The single image a reference means. `NotFoundError` (with the names) when it means several or none; `UsageError`
-    when it means an artifact or attestation. `like`: takes the host's place in the choice from an index."""
-    target = sole(opened)
+    """The single image a reference means. Raises what `sole` and `image_of` raise."""
+    return image_of(opened, sole(opened), platform, like=like)
+
+
+def image_of(opened: Opened, target: Target, platform: str | None, *, like: Platform | None = None) -> Image:
+    """The image of a target. `NotFoundError` if none is for the platform, `UsageError` if it is an artifact or attestation.
+    `like`: takes the host's place in the choice from an index."""
     image = target.image if target.image is not None else for_platform(opened, target, platform, like)
     if not image.is_image:
         raise UsageError("an artifact, where an image is needed", opened.source.where)
-    if target.document is None and platform is not None and not suits(pick_platform(platform), image.platform):
-        raise NotFoundError(f"the image is for {image.platform}, not {platform}", opened.source.where)
+    if target.document is None:
+        check_platform(opened, image, platform)
     if any(entry.said == "attestation" for entry in target.entries if target.image is not None):
         raise UsageError("an attestation, where an image is needed", opened.source.where)
     return image
@@ -489,35 +468,98 @@ def platforms(source: Source, target: Target) -> Iterator[tuple[Platform, Listed
     """The images of an index with their platforms, in its order. A platform the descriptor leaves out is the config's."""
     for entry in target.entries:
         if entry.kind == "image":
-            yield _platform(source, entry), entry
+            yield platform_of(source, entry), entry
 
 
 def for_platform(opened: Opened, target: Target, platform: str | None, like: Platform | None = None) -> Image:
     """The image of an index for a platform: the one asked for, else the one for `like` (the host's), else the only one that is
-    here, which is told where the index names others."""
+    here. What else would do as well, and in what the image is not quite what is wanted, is told."""
     source = opened.source
     wanted = like if platform is None and like is not None and like.os and like.architecture else pick_platform(platform)
-    chosen = _first(source, target, wanted)
+    chosen = _nearest(opened, target, wanted, strict=platform is not None)
     if chosen is None or not (source.remote or chosen.present):
         chosen = _only(opened, target, wanted, chosen, asked=platform is not None)
     return resolve(source, chosen, _tags_of_target(target))
 
 
-def _first(source: Source, target: Target, wanted: Platform) -> Listed | None:
-    """The first image that suits, those that are here before those that are not. Entries whose descriptor names another
-    platform are not looked at."""
-    absent: Listed | None = None
+def check_platform(opened: Opened, image: Image, platform: str | None) -> None:
+    """`NotFoundError` if the only image that a reference names is for another platform than the one asked for."""
+    if platform is None:
+        return
+    wanted = pick_platform(platform)
+    found = rank(wanted, image.platform, strict=True)
+    if found is None:
+        raise NotFoundError(f"the image is for {image.platform}, not {platform}", opened.source.where)
+    if not found.exact:
+        opened.tell("platform", f"{opened.source.where}: the image is for {image.platform}, not quite {wanted}")
+
+
+class _Candidate(NamedTuple):
+    rank: Rank
+    entry: Listed
+    platform: Platform
+
+    def __str__(self) -> str:
+        return f"{self.platform} {self.entry.descriptor.digest}"
+
+
+def _nearest(opened: Opened, target: Target, wanted: Platform, *, strict: bool) -> Listed | None:
+    """The image that comes nearest, of equals the first; those come last whose layers cannot be worked on, and of these those
+    that are not here. Entries whose descriptor names another platform are not looked at."""
+    found = []
     for entry in target.entries:
-        if entry.said not in ("image", "artifact"):
-            continue
-        stated = entry.descriptor.platform
-        if stated is not None and not suits(wanted, stated):
-            continue
-        if entry.kind == "image" and (stated is not None or suits(wanted, _platform(source, entry))):
-            if source.remote or entry.present:
-                return entry
-            absent = absent or entry
-    return absent
+        offered = _offered(opened.source, entry, wanted)
+        near = rank(wanted, offered, strict=strict)
+        if offered is not None and near is not None:
+            found.append(_Candidate(near, entry, offered))
+    found.sort(key=lambda one: one.rank)
+    chosen = next((one for one in found if _is_workable(one.entry)), None)
+    if chosen is None:
+        images = [one for one in found if one.entry.kind == "image"]
+        chosen = next((one for one in images if one.entry.present), images[0] if images else None)
+    if chosen is not None and chosen.entry.present:
+        _tell(opened, wanted, chosen, found)
+    return chosen and chosen.entry
+
+
+def _tell(opened: Opened, wanted: Platform, chosen: _Candidate, found: Sequence[_Candidate]) -> None:
+    """What a reader of the answer could not know of the choice."""
+    others = {one.entry.descriptor.digest: one for one in found if one.rank <= chosen.rank}
+    others.pop(chosen.entry.descriptor.digest)
+    listed = [str(one) for one in others.values()]
+    if len(listed) > _NAMED:
+        listed[_NAMED:] = [f"{len(listed) - _NAMED} more"]
+    if listed:
+        text = f"several images are for {wanted}: taken is {chosen}, and not {', '.join(listed)}"
+        opened.tell("platform", f"{opened.source.where}: {text}; --platform or @DIGEST picks another")
+    if not chosen.rank.exact:
+        opened.tell("platform", f"{opened.source.where}: the image is for {chosen.platform}, not quite {wanted}")
+
+
+_NAMED = 10
+"""Images that are named beside the one that was taken."""
+
+
+def _is_workable(entry: Listed) -> bool:
+    """Whether an image is here whose layers are of types that are known."""
+    if entry.kind != "image" or not isinstance(entry.document, Manifest):
+        return False
+    return all(not one.media_type or mediatypes.layer_codec(one.media_type) for one in entry.document.layers)
+
+
+def _offered(source: Source, entry: Listed, wanted: Platform) -> Platform | None:
+    """The platform of an image, None for what is none. A configuration is looked at only for what its descriptor leaves out."""
+    if entry.said not in ("image", "artifact"):
+        return None
+    stated = entry.descriptor.platform
+    if stated is None:
+        return platform_of(source, entry) if entry.kind == "image" else None
+    if rank(wanted, stated) is None or stated.os_version or stated.os_features:
+        return stated
+    lacks = wanted.os_version is not None or wanted.os_features
+    if not lacks or entry.kind != "image" or not isinstance(entry.document, Manifest):
+        return stated
+    return completed(stated, platform_of_config(source, entry.document))
 
 
 _KINDS = {
@@ -548,7 +590,7 @@ def _only(opened: Opened, target: Target, wanted: Platform, absent: Listed | Non
     raise NotFoundError(what, opened.source.where, hint=hint)
 
 
-def _platform(source: Source, entry: Listed) -> Platform:
+def platform_of(source: Source, entry: Listed) -> Platform:
     """What the descriptor says, else the configuration."""
     platform = entry.descriptor.platform
     if platform is None and isinstance(entry.document, Manifest):

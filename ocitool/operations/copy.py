@@ -160,8 +160,8 @@ def _output(opened: Opened, target: Target, writer: Writer, platform: str | None
     else:
         assert target.image is not None
         image = target.image
-        if platform is not None and image.is_image and not select.suits(select.pick_platform(platform), image.platform):
-            raise NotFoundError(f"the image is for {image.platform}, not {platform}", source.where)
+        if image.is_image:
+            select.check_platform(opened, image, platform)
         entry = target.entries[0] if target.entries else None
     convertible = image.is_image and (entry is None or entry.kind == "image")
     if entry is None or (writer.writing.compression is not None and convertible):

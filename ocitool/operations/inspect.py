@@ -11,6 +11,7 @@ from ocitool.digest import Digest
 from ocitool.errors import CancelledError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import select
 from ocitool.images.image import Image, Layer, document_bytes
+from ocitool.images.platforms import pick_platform, suits
 from ocitool.images.select import Listed, Target
 from ocitool.layers.entry import Kind
 from ocitool.operations.reading import Reading
@@ -191,10 +192,9 @@ class _Asked(NamedTuple):
     def images(self, target: Target) -> Iterator[Image]:
         source, platform = self.opened.source, self.platform
         if target.image is not None:
-            if platform is not None and not select.suits(select.pick_platform(platform), target.image.platform):
-                if not self.several:
-                    raise NotFoundError(f"the image is for {target.image.platform}, not {platform}", source.where)
+            if self.several and platform is not None and not suits(pick_platform(platform), target.image.platform):
                 return
+            select.check_platform(self.opened, target.image, platform)
             yield target.image
         elif self.all_platforms:
             for have, entry in select.platforms(source, target):

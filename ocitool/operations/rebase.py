@@ -20,6 +20,7 @@ from ocitool.images.dirscan import shown, some
 from ocitool.images.draft import Documents, Draft, Piece
 from ocitool.images.image import Image
 from ocitool.images.inherited import Below, attributes, differing, inherited
+from ocitool.images.platforms import normal
 from ocitool.images.tree import Directory, Node, Tree, both, node_at, ref_of
 from ocitool.layers.rewrite import LayerEdit, edited, has_globals, rewrite
 from ocitool.operations import revising
@@ -92,9 +93,12 @@ class _Rebaser:
         new = self._new(image, annotations)
         old = self._old(image, annotations)
         for base in (old, new):
-            mine, other = image.platform, base.image.platform
+            mine, other = normal(image.platform), normal(base.image.platform)
+            text = f"a base for {base.image.platform}, and the image is for {image.platform}"
             if (other.os, other.architecture) != (mine.os, mine.architecture):
-                raise UsageError(f"a base for {other}, and the image is for {mine}", base.name)
+                raise UsageError(text, base.name)
+            if mine != other:
+                self._task.notice("platform", f"{base.name}: {text}, which it still says")
         count = base_layers(image, old.image, self._task)
         meeting = _Meeting(stacks([image, new.image], self._indexer), count)
         conflicts = self._conflicts(image, meeting)

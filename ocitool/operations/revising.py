@@ -19,6 +19,7 @@ from ocitool.images import select
 from ocitool.images.closure import Closure, closure
 from ocitool.images.draft import Documents
 from ocitool.images.image import Image, from_manifest
+from ocitool.images.platforms import pick_platform, rank
 from ocitool.images.select import Target
 from ocitool.limits import INDEX_DEPTH
 from ocitool.operations.writing import Output, Writer, WrittenImage, WrittenLayer, draft_output
@@ -221,11 +222,12 @@ def _kept(source: Source, descriptor: Descriptor, manifest: Manifest, names: Seq
 
 
 def docker_image(images: Sequence[WrittenImage]) -> DockerImage | None:
-    """The image that `manifest.json` can name: the host's, else the first."""
+    """The image that `manifest.json` can name: the one that comes nearest to the host's platform, else the first."""
     if not images:
         return None
-    wanted = select.pick_platform(None)
-    chosen = next((image for image in images if select.suits(wanted, image.platform)), images[0])
+    wanted = pick_platform(None)
+    near = [(found, n) for n, image in enumerate(images) if (found := rank(wanted, image.platform)) is not None]
+    chosen = images[min(near)[1]] if near else images[0]
     return DockerImage(chosen.image_id, tuple(layer.digest for layer in chosen.layers))
 
 

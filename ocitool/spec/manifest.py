@@ -27,16 +27,19 @@ ATTESTATION_SUBJECT = "vnd.docker.reference.digest"
 
 
 class Platform(NamedTuple):
-    """`os/architecture[/variant]`; None where a document does not say."""
+    """image-index.md, "platform"; None where a document does not say. Two of them are compared by `platforms.normal`."""
 
     os: str | None
     architecture: str | None
     variant: str | None
+    os_version: str | None = None
+    os_features: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "/".join(
-            part for part in (self.os or "unknown", self.architecture or "unknown", self.variant) if part
-        )
+        """As containerd writes it: `linux/arm64/v8`, `windows(10.0.17763.1)/amd64`, `linux(+erofs)/amd64`."""
+        only = "".join((self.os_version or "", *(f"+{feature}" for feature in self.os_features)))
+        name = (self.os or "unknown") + (f"({only})" if only else "")
+        return "/".join(part for part in (name, self.architecture or "unknown", self.variant) if part)
 
 
 class Descriptor(NamedTuple):
@@ -143,9 +146,12 @@ def string(value: object) -> str | None:
 
 
 def platform_of(fields: Mapping[str, Any]) -> Platform:
+    features = fields.get("os.features")
     return Platform(
-        string(fields.get("os")), string(fields.get("architecture")), string(fields.get("variant"))
-    )
+        string(fields.get("os")), string(fields.get("architecture")), string(fields.get("variant")),
+        string(fields.get("os.version")),
+        tuple(one for one in features if isinstance(one, str) and one) if isinstance(features, list) else (),
+    )  # fmt: skip
 
 
 def descriptor(value: object, where: str) -> Descriptor:

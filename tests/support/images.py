@@ -104,7 +104,7 @@ class Image:
     layers: list[bytes]
     """As stored."""
     tag: str | None = None
-    platform: dict[str, str] | None = None
+    platform: dict[str, Any] | None = None
     annotations: dict[str, str] = field(default_factory=dict)
     extra: dict[str, bytes] = field(default_factory=dict)
     """Further blobs by digest."""
@@ -138,7 +138,7 @@ class Image:
 
 def image(
     tars: Sequence[bytes] = (), *, tag: str | None = None, codec: str = "gzip", config: Mapping[str, Any] | bytes | None = None,
-    platform: dict[str, str] | None = None, annotations: dict[str, str] | None = None, **changes: Any,
+    platform: dict[str, Any] | None = None, annotations: dict[str, str] | None = None, **changes: Any,
 ) -> Image:  # fmt: skip
     """An OCI image of these uncompressed layers. `changes`: fields of the configuration."""
     stored = [compress(tar, codec) for tar in tars]

@@ -15,7 +15,8 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, UsageError
 from ocitool.images import select
 from ocitool.images.image import Image
-from ocitool.images.select import everything, for_platform, one, pick_platform, suits, targets
+from ocitool.images.platforms import pick_platform, suits
+from ocitool.images.select import everything, for_platform, one, targets
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Descriptor, Index, Platform
 from ocitool.task import Task

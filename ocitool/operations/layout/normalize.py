@@ -18,6 +18,7 @@ from ocitool import limits
 from ocitool.digest import Digest
 from ocitool.errors import LimitError, TransportError
 from ocitool.images import select
+from ocitool.images.platforms import normal
 from ocitool.operations.validate.findings import Finding
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, strings
@@ -147,7 +148,7 @@ def _names(fields: Mapping[str, Any]) -> Iterator[Finding]:
         full = {one.annotations.get(CONTAINERD_NAME) for one in entries} - {None}
         platforms: dict[object, set[Digest]] = {}
         for one in entries:
-            platforms.setdefault(one.platform, set()).add(one.digest)
+            platforms.setdefault(one.platform and normal(one.platform), set()).add(one.digest)
         # A bare tag is not the name where every entry has a full one of its own.
         if len(full) < 2 and any(len(digests) > 1 for digests in platforms.values()):
             listed = ", ".join(dict.fromkeys(str(one.digest) for one in entries))

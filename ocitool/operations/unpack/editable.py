@@ -123,6 +123,8 @@ def provenance(reference: str, image: Image, owners: Owners) -> dict[str, Any]:
             "os": image.platform.os,
             "architecture": image.platform.architecture,
             "variant": image.platform.variant,
+            "osVersion": image.platform.os_version,
+            "osFeatures": list(image.platform.os_features),
         },
         "tags": list(image.tags),
         "rootless": owners.rootless,

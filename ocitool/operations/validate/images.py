@@ -9,6 +9,7 @@ from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
 from ocitool.images.indexing import unpacked_head
+from ocitool.images.platforms import normal
 from ocitool.images.select import roots, tags_of
 from ocitool.layers import magic
 from ocitool.operations.validate.archives import hybrid
@@ -91,16 +92,16 @@ class Images:
     def _duplicate_tags(self, index: Index) -> None:
         names: dict[str, set[tuple[Digest, Platform | None]]] = {}
         for one in index.manifests:
-            name = one.annotations.get(REF_NAME)
+            name, mine = one.annotations.get(REF_NAME), one.platform and normal(one.platform)
             if name and not one.is_attestation:
                 known = names.setdefault(name, set())
                 for other, platform in known:
                     full = tags_of(self.reader.source, one)
-                    if other != one.digest and (platform is None or platform == one.platform) and name in full:
+                    if other != one.digest and (platform is None or platform == mine) and name in full:
                         self.found.warn("duplicate-tag", "index.json", f"{name} names {other} and {one.digest}")
                         break
                 if len(known) < 2 * MAX_LAYERS:
-                    known.add((one.digest, one.platform))
+                    known.add((one.digest, mine))
 
     def _node(self, one: Descriptor, parent: str, path: tuple[Digest, ...]) -> _Below:
         """One entry of an index, and all below it."""
@@ -223,8 +224,11 @@ class Images:
 
     def _platform(self, config: Config, stated: Platform, subject: str) -> None:
         said = config.platform
-        pairs = ((stated.os, said.os), (stated.architecture, said.architecture))
-        if any(one and other and one != other for one, other in pairs):
+        one, other = normal(stated), normal(said)
+        pairs = [(one.os, other.os), (one.architecture, other.architecture), (stated.os_version, said.os_version)]
+        if stated.variant and said.variant:
+            pairs.append((one.variant, other.variant))
+        if any(here and there and here != there for here, there in pairs):
             self.found.warn("platform", subject, f"listed for {stated}, the configuration says {said}")
 
 

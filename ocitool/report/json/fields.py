@@ -96,7 +96,13 @@ def created_by(instruction: str | None) -> str | None:
 
 
 def platform_fields(platform: Platform) -> dict[str, Any]:
-    return {"os": clean(platform.os), "architecture": clean(platform.architecture), "variant": clean(platform.variant)}
+    """`osVersion` and `osFeatures` only where they are stated."""
+    fields = {"os": clean(platform.os), "architecture": clean(platform.architecture), "variant": clean(platform.variant)}
+    if platform.os_version is not None:
+        fields["osVersion"] = clean(platform.os_version)
+    if platform.os_features:
+        fields["osFeatures"] = clean(platform.os_features)
+    return fields
 
 
 def notice_list(notices: Iterable[Notice]) -> list[dict[str, str]]:

@@ -35,6 +35,6 @@ def store(result: Stored) -> Iterator[str]:
         image = stored.image
         name = shown(image.tags[0] if image.tags else image.image_id)
         fresh = sum(layer.fresh for layer in stored.layers)
-        yield f"{name} ({image.platform}): {count_of(len(stored.layers), 'layer')}, {fresh} of them new{rootless}"
+        yield f"{name} ({shown(str(image.platform))}): {count_of(len(stored.layers), 'layer')}, {fresh} of them new{rootless}"
         if stored.command:
             yield shown(stored.command)

@@ -1,0 +1,145 @@
+"""What a platform is called, which spellings mean one, and which of several offered ones comes nearest to what is wanted.
+
+Sources: image-spec image-index.md ("platform"), and the normalisation and order of containerd's package `platforms`, by which
+engines choose. An image for `arm/v7` may be one for `arm/v6`; one for `amd64` is never silently one for `amd64/v3`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import NamedTuple
+
+from ocitool.errors import UsageError
+from ocitool.spec.manifest import Platform
+
+_ARCHITECTURES = {"i386": ("386", None), "x86_64": ("amd64", None), "x86-64": ("amd64", None), "aarch64": ("arm64", None),
+                  "armhf": ("arm", "v7"), "armel": ("arm", "v6")}  # fmt: skip
+_BASELINE = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
+"""The variant that is meant if none is stated."""
+
+_TEXT = re.compile(r"(?P<os>[^/()]+)(?:\((?P<version>[^()+]*)(?P<features>(?:\+[^()+]+)*)\))?/(?P<rest>[^/()]+(?:/[^/()]+)?)")
+_NUMBERED = re.compile(r"v(\d{1,4})(?:\.(\d{1,4}))?")
+_BUILD = 3
+"""Parts of a Windows version that a host must have in common with an image: 10.0.17763 of 10.0.17763.1."""
+
+
+def pick_platform(platform: str | None) -> Platform:
+    """`os/arch[/variant]`, with os.version and os.features as containerd writes them: `windows(10.0.17763.1)/amd64`,
+    `linux(+erofs)/amd64`. None is the host's platform (containers run on Linux, so a macOS host counts as one)."""
+    if platform is None:
+        machine = os.uname().machine
+        names = {"x86_64": ("amd64", None), "aarch64": ("arm64", None), "armv7l": ("arm", "v7"), "armv6l": ("arm", "v6"),
+                 "i686": ("386", None)}  # fmt: skip
+        architecture, variant = names.get(machine, (machine, None))
+        return Platform("linux" if sys.platform == "darwin" else sys.platform, architecture, variant)
+    match = _TEXT.fullmatch(platform)
+    if match is None:
+        hint = "os/architecture[/variant], as in linux/arm64 or 'windows(10.0.17763.1)/amd64'"
+        raise UsageError(f"invalid platform {platform}", hint=hint)
+    architecture, _, variant = match["rest"].partition("/")
+    features = tuple(part for part in (match["features"] or "").split("+") if part)
+    return Platform(match["os"], architecture, variant or None, match["version"] or None, features)
+
+
+def normal(platform: Platform) -> Platform:
+    """The one spelling of a platform, by which two are compared: arm64/v8 is arm64, x86_64 is amd64, arm is arm/v7."""
+    name = platform.os.lower() if platform.os else platform.os
+    architecture = platform.architecture.lower() if platform.architecture else platform.architecture
+    variant = platform.variant.lower() if platform.variant else platform.variant
+    if architecture in _ARCHITECTURES:
+        architecture, implied = _ARCHITECTURES[architecture]
+        variant = implied or variant
+    if variant is not None and variant.isdigit():
+        variant = f"v{variant}"
+    if architecture == "arm":
+        variant = variant or _BASELINE["arm"]
+    elif architecture is not None and variant == _BASELINE.get(architecture):
+        variant = None
+    features = tuple(sorted(set(platform.os_features)))
+    return Platform("darwin" if name == "macos" else name, architecture, variant, platform.os_version, features)
+
+
+def completed(said: Platform, by: Platform | None) -> Platform:
+    """What a configuration says, with what it leaves out as the descriptor has it; of another platform nothing is taken."""
+    if by is None:
+        return said
+    if said.os is None and said.architecture is None:
+        return by
+    one, other = normal(said), normal(by)
+    variants = said.variant and by.variant and one.variant != other.variant
+    if variants or (one.os, one.architecture) != (other.os, other.architecture):
+        return said
+    return Platform(
+        said.os, said.architecture, said.variant or by.variant, said.os_version or by.os_version,
+        said.os_features or by.os_features,
+    )  # fmt: skip
+
+
+def build(version: str | None) -> str | None:
+    """The part of an os.version that stays the same when an operating system is updated."""
+    return None if version is None else ".".join(version.split(".")[:_BUILD])
+
+
+class Rank(NamedTuple):
+    """How far an offered platform is from a wanted one, the nearest first; all 0 is the very one."""
+
+    features: int
+    """os.features that are needed and not asked for, or that are asked for and lacking."""
+    variant: tuple[int, int, int]
+    """0 the same, 1 a lower one (the highest first), 2 a higher one (the lowest first)."""
+    version: int
+
+    @property
+    def exact(self) -> bool:
+        return self == EXACT
+
+
+EXACT = Rank(0, (0, 0, 0), 0)
+
+
+def rank(wanted: Platform, offered: Platform | None, *, strict: bool = False) -> Rank | None:
+    """How near an image for `offered` comes to `wanted`; None if it cannot stand for it. `strict`: what is stated of `wanted`
+    is asked for, and nothing else will do; otherwise it is only looked for, as a host looks for what it can run."""
+    if offered is None:
+        return None
+    mine, theirs = normal(wanted), normal(offered)
+    if (mine.os, mine.architecture) != (theirs.os, theirs.architecture):
+        return None
+    variant = _variant(wanted, mine, theirs, strict)
+    version = _version(mine.os_version, theirs.os_version)
+    asked, needed = set(mine.os_features), set(theirs.os_features)
+    if variant is None or (strict and (version or asked - needed)):
+        return None
+    return Rank(len(asked ^ needed), variant, version)
+
+
+def suits(wanted: Platform, offered: Platform | None) -> bool:
+    """Whether an image for `offered` is what one asks for with `wanted`."""
+    return rank(wanted, offered, strict=True) is not None
+
+
+def _variant(wanted: Platform, mine: Platform, theirs: Platform, strict: bool) -> tuple[int, int, int] | None:
+    if mine.variant == theirs.variant:
+        return 0, 0, 0
+    stated = wanted.variant is not None or wanted.architecture in ("armhf", "armel")
+    own, other = _number(mine), _number(theirs)
+    if stated and (strict or own is None or other is None):
+        return None
+    if own is None or other is None:
+        return 3, 0, 0
+    if other < own:
+        return 1, -other[0], -other[1]
+    return None if stated else (2, *other)
+
+
+def _number(platform: Platform) -> tuple[int, int] | None:
+    match = _NUMBERED.fullmatch(platform.variant or _BASELINE.get(platform.architecture or "", "v0"))
+    return (int(match[1]), int(match[2] or 0)) if match is not None else None
+
+
+def _version(wanted: str | None, offered: str | None) -> int:
+    if wanted is None or wanted == offered or (offered or "").startswith(f"{wanted}."):
+        return 0
+    return 1 if build(wanted) == build(offered) else 2
