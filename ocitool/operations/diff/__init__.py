@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.globs import matcher
 from ocitool.images import select
 from ocitool.images.compare import FIELDS
 from ocitool.images.image import Image
 from ocitool.images.indexing import Indexer
+from ocitool.images.platforms import normal, pick_platform, rank
 from ocitool.images.select import Target
 from ocitool.operations.bases import identified, key
 from ocitool.operations.diff import config as config_diff
-from ocitool.operations.diff import rules
+from ocitool.operations.diff import indexes, rules
 from ocitool.operations.diff.files import Compared, compare_images
+from ocitool.operations.diff.indexes import Offer
 from ocitool.operations.diff.patches import patches
 from ocitool.operations.diff.result import (
     ConfigChange,
     Diff,
-    Failure,
     FileChange,
     IndexDiff,
+    Notable,
     PlatformDiff,
     Summary,
     file_size,
 )
 from ocitool.operations.reading import Reading
-from ocitool.spec.manifest import Platform
+from ocitool.spec.manifest import Config, Platform
 from ocitool.transports.opening import Opened
 
 __all__ = ["Diff", "IndexDiff", "Question", "diff", "diff_platforms"]
@@ -62,63 +63,107 @@ def diff(before: str, after: str, question: Question, reading: Reading, *, platf
     """Raises whatever reading raises; an image that cannot be read is never a difference."""
     if before == "-" and after == "-":
         raise UsageError("standard input can be one of the two images, not both")
-    old = reading.image(before, platform)
-    new = select.one(reading.open(after, "layers"), platform, like=old.platform)
-    return _images(before, after, old, new, question, reading)
+    old_side = _side(before, reading)
+    old = select.image_of(*old_side, platform)
+    new_side = _side(after, reading)
+    new = select.image_of(*new_side, platform, like=old.platform)
+    offered = [indexes.offers(*side, read=False) for side in (old_side, new_side)]
+    others = tuple(indexes.not_compared(offered[0], offered[1], old, new))
+    wrapped = [side[1].document is not None for side in (old_side, new_side)]
+    if any(wrapped) and not all(wrapped) and platform is None:
+        index, alone = (before, after) if wrapped[0] else (after, before)
+        where = f"{index} is an index of {len(offered[not wrapped[0]])}, {alone} a single image"
+        reading.task.notice("index", f"{where}: what was compared is {old.platform}")
+    changes: tuple[ConfigChange, ...] = ()
+    if platform is None and all(wrapped):
+        changes = tuple(
+            indexes.changes(old_side, new_side, indexes.counterparts(*offered), semantic=question.semantic)
+        )
+    found = _images(before, after, old, new, question, reading, changes)
+    owed = [one for one in others if _is_asked_for(one.platform, platform)] if all(wrapped) else []
+    return replace(
+        found, identical=found.identical and not owed, images_identical=found.identical, not_compared=others,
+        failures=(*found.failures, *rules.not_compared(question.rules, owed)),
+    )  # fmt: skip
+
+
+def _is_asked_for(offered: Platform, asked: str | None) -> bool:
+    """Whether an answer owes this image too: every one, unless a platform was asked for that it is not exactly for."""
+    if asked is None:
+        return True
+    near = rank(pick_platform(asked), offered, strict=True)
+    return near is not None and near.exact
+
+
+def _side(reference: str, reading: Reading) -> tuple[Opened, Target]:
+    opened = reading.open(reference, "layers")
+    return opened, select.sole(opened)
 
 
 def diff_platforms(before: str, after: str, question: Question, reading: Reading) -> IndexDiff:
-    """Each platform of either index with its counterpart."""
-    sides = [_platforms(reference, reading) for reference in (before, after)]
-    (old, old_target), (new, new_target) = sides
-    entries = []
-    same = True
-    for platform in dict.fromkeys((*old, *new)):
-        if platform not in new:
-            entries.append(PlatformDiff(platform, "removed", None))
-        elif platform not in old:
-            entries.append(PlatformDiff(platform, "added", None))
-        else:
-            (old_digest, a), (new_digest, b) = old[platform], new[platform]
-            found = _images(before, after, a, b, question, reading) if a is not None and b is not None else None
-            entries.append(PlatformDiff(platform, "both", found))
-            same = same and (found.identical if found is not None else old_digest == new_digest)
-    changes: tuple[ConfigChange, ...] = ()
-    if old_target.document is not None and new_target.document is not None:
-        changes = config_diff.index_changes(old_target.document, new_target.document)
-    identical = same and not changes and all(entry.status == "both" for entry in entries)
-    notices = tuple(reading.task.notices)
-    moved = sum(entry.status != "both" for entry in entries)
-    counts = {"files": moved, "config": moved + len(changes)}
-    failures = tuple(Failure(r.text, 0, counts[r.what]) for r in question.rules if counts.get(r.what))
-    return IndexDiff(before, after, identical, reading.verify, tuple(entries), changes, notices, failures)
+    """Each image of either index with its counterpart. One that came is looked at by the rules of what is notable."""
+    old, new = _side(before, reading), _side(after, reading)
+    pairs = indexes.counterparts(indexes.offers(*old, read=True), indexes.offers(*new, read=True))
+    entries = [_platform(before, after, (old[0], a), (new[0], b), question, reading) for a, b in pairs]
+    changes = tuple(indexes.changes(old, new, pairs, semantic=question.semantic))
+    identical = not changes and all(_is_same(entry) for entry in entries)
+    failures = tuple(rules.of_indexes(question.rules, entries, changes))
+    return IndexDiff(
+        before, after, identical, reading.verify, tuple(entries), changes, tuple(reading.task.notices), failures
+    )  # fmt: skip
 
 
-def _platforms(
-    reference: str, reading: Reading
-) -> tuple[dict[Platform, tuple[Digest | None, Image | None]], Target]:
-    """Per platform the manifest's digest and the image; None, with a notice, where the manifest is not here."""
-    opened: Opened = reading.open(reference, "layers")
-    target = select.sole(opened)
-    if target.image is not None:
-        return {target.image.platform: (target.image.digest, target.image)}, target
-    images: dict[Platform, tuple[Digest | None, Image | None]] = {}
-    for platform, entry in select.platforms(opened.source, target):
-        image = select.resolve(opened.source, entry) if entry.present else None
-        images[platform] = (entry.descriptor.digest, image)
-        if image is None:
-            reading.task.notice("missing", f"{reference}: the manifest for {platform} is not here")
-    return images, target
+def _is_same(entry: PlatformDiff) -> bool:
+    if entry.status != "both":
+        return False
+    return entry.diff.identical if entry.diff is not None else entry.before == entry.after
 
 
-def _images(before: str, after: str, old: Image, new: Image, question: Question, reading: Reading) -> Diff:
+def _platform(
+    before: str, after: str, old: tuple[Opened, Offer | None], new: tuple[Opened, Offer | None], question: Question,
+    reading: Reading,
+) -> PlatformDiff:  # fmt: skip
+    a, b = (_resolved(*side, reference, reading) for side, reference in ((old, before), (new, after)))
+    one, other = old[1], new[1]
+    if other is None:
+        assert one is not None
+        return PlatformDiff(one.platform, "removed", None, (), one.digest, None)
+    if one is None:
+        return PlatformDiff(other.platform, "added", None, _new(b, reading) if b is not None else (), None, other.digest)
+    if normal(one.platform) != normal(other.platform):
+        reading.task.notice("platform", f"{one.platform} of {before} is compared with {other.platform} of {after}")
+    found = _images(before, after, a, b, question, reading) if a is not None and b is not None else None
+    return PlatformDiff(other.platform, "both", found, (), one.digest, other.digest)
+
+
+def _resolved(opened: Opened, offer: Offer | None, reference: str, reading: Reading) -> Image | None:
+    """The image; None, with a notice, if its manifest is not here."""
+    if offer is None or offer.entry is None:
+        return offer and offer.image
+    if offer.entry.present:
+        return select.resolve(opened.source, offer.entry)
+    reading.task.notice("missing", f"{reference}: the manifest for {offer.platform} is not here")
+    return None
+
+
+def _new(image: Image, reading: Reading) -> tuple[Notable, ...]:
+    """What a reviewer must see first of an image that nothing was before."""
+    nothing = image._replace(tags=(), digest=None, manifest=None, config=Config(b"{}", {}), image_id="", layers=())
+    compared = compare_images(nothing, image, reading.indexer(), ignore=(), keep=matcher(()), whole=False)
+    return tuple(rules.notable(nothing, image, compared.files, compared.shipped, compared.pairs))
+
+
+def _images(
+    before: str, after: str, old: Image, new: Image, question: Question, reading: Reading, index: Sequence[ConfigChange] = ()
+) -> Diff:
+    """`index`: changes of the documents that name the two."""
     indexer = reading.indexer()
     old, new = identified((old, new), indexer)
     _warn_of_claims(old, new, indexer)
     whole = any(rule.percent for rule in question.rules)
     keep = matcher(question.paths)
     compared = compare_images(old, new, indexer, ignore=question.ignored, keep=keep, whole=whole)
-    changes = config_diff.changes(old, new, semantic=question.semantic)
+    changes = (*index, *config_diff.changes(old, new, semantic=question.semantic))
     notable = tuple(rules.notable(old, new, compared.files, compared.shipped, compared.pairs))
     summary = _summary(old, new, compared.files)
     failures = tuple(rules.failures(question.rules, compared.files, changes, notable, summary, compared.before_size))

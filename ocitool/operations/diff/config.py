@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from ocitool.images.image import Image
 from ocitool.operations.diff.result import ConfigChange
-from ocitool.spec.manifest import Index
 
 DocumentName = Literal["config", "manifest", "index"]
 BOOKKEEPING = ("/container", "/config/Image", "/docker_version", "/moby.")
@@ -30,7 +29,7 @@ def changes(before: Image, after: Image, *, semantic: bool) -> tuple[ConfigChang
     found = list(_config(before.config.fields, after.config.fields, semantic))
     if before.manifest is not None and after.manifest is not None:
         skip = {"layers", "config", "schemaVersion"} | ({"mediaType"} if semantic else set())
-        found += _objects("manifest", "", before.manifest.fields, after.manifest.fields, skip)
+        found += objects("manifest", "", before.manifest.fields, after.manifest.fields, skip)
     if semantic:
         found = [c for c in found if not (_empty(c.before) and _empty(c.after)) and not c.pointer.startswith(BOOKKEEPING)]
     return tuple(found)
@@ -57,19 +56,16 @@ def _input(entry: Any) -> str | None:
     return _INPUT_HASH.sub("", text) if isinstance(text, str) else None
 
 
-def index_changes(before: Index, after: Index) -> tuple[ConfigChange, ...]:
-    return tuple(_objects("index", "", before.fields, after.fields, {"manifests", "schemaVersion"}))
-
-
 def _config(a: Mapping[str, Any], b: Mapping[str, Any], semantic: bool) -> Iterator[ConfigChange]:
     skip = {"rootfs", "history"} | ({"created"} if semantic else set())
-    yield from _objects("config", "", a, b, skip)
+    yield from objects("config", "", a, b, skip)
     yield from _history(a.get("history"), b.get("history"), semantic)
 
 
-def _objects(
+def objects(
     document: DocumentName, at: str, a: Mapping[str, Any], b: Mapping[str, Any], skip: Collection[str] = ()
 ) -> Iterator[ConfigChange]:
+    """How two objects differ, member by member; `at` is where they stand, members in `skip` do not count."""
     for name in sorted(a.keys() | b.keys()):
         if name not in skip:
             yield from _values(document, f"{at}/{escaped(name)}", a, b, name)
@@ -91,7 +87,7 @@ def _values(
     if name == "Env" and parts:
         yield from _env(document, pointer, before or [], after or [])
     elif parts:
-        yield from _objects(document, pointer, before or {}, after or {})
+        yield from objects(document, pointer, before or {}, after or {})
     else:
         yield ConfigChange(document, pointer, None, "modified", before, after)
 
@@ -152,7 +148,7 @@ def _history(a: Any, b: Any, semantic: bool) -> Iterator[ConfigChange]:
         if tag == "equal":
             for x, y in zip(range(i, to_i), range(j, to_j), strict=True):
                 if isinstance(before[x], dict) and isinstance(after[y], dict):
-                    yield from _objects("config", f"/history/{y}", before[x], after[y], ignored)
+                    yield from objects("config", f"/history/{y}", before[x], after[y], ignored)
             continue
         paired = min(to_i - i, to_j - j)
         for n in range(paired):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind
 from ocitool.spec.manifest import Platform
@@ -89,9 +90,21 @@ class Notable(NamedTuple):
 
 
 class Failure(NamedTuple):
+    """A rule that is met. `platform`: of which image of an index; `actual` is None if that one was not compared."""
+
     rule: str
     limit: int | float | str | None
     actual: int | float | str | None
+    platform: str | None = None
+
+
+class NotCompared(NamedTuple):
+    """An image of an index that was not compared with its counterpart, and is not the same one by the digests of both."""
+
+    platform: Platform
+    status: Literal["changed", "added", "removed"]
+    before: Digest | None
+    after: Digest | None
 
 
 class Patch(NamedTuple):
@@ -130,6 +143,15 @@ class Diff:
     summary: Summary
     patches: tuple[Patch, ...] | None
     notices: tuple[Notice, ...]
+    not_compared: tuple[NotCompared, ...] = ()
+    """Of two indexes whose images for one platform were compared."""
+    images_identical: bool | None = None
+    """Whether the two images are, if more was to be identical than these."""
+
+    @property
+    def same(self) -> bool:
+        """Whether the two images are identical, whatever else the references name."""
+        return self.identical if self.images_identical is None else self.images_identical
 
     @property
     def shared(self) -> tuple[int, int]:
@@ -139,15 +161,21 @@ class Diff:
 
 
 class PlatformDiff(NamedTuple):
+    """`diff`: None if the image is on one side only, or its manifest is not here on both. `notable`: of an image that came, all
+    of it being new. `before`, `after`: digests of the manifests."""
+
     platform: Platform
     status: Literal["both", "added", "removed"]
     diff: Diff | None
+    notable: tuple[Notable, ...] = ()
+    before: Digest | None = None
+    after: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class IndexDiff:
     """Two indexes, platform by platform. `config`: what else of the index documents differs. `index_failures`: rules that
-    the indexes themselves meet, by a platform that came or went."""
+    the indexes themselves meet, and those of platforms that came, went, or could not be compared."""
 
     before_reference: str
     after_reference: str
@@ -160,4 +188,6 @@ class IndexDiff:
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        return self.index_failures + tuple(f for entry in self.platforms if entry.diff for f in entry.diff.failures)
+        """Each rule that is met, with the platform by which."""
+        found = ((entry.platform, failure) for entry in self.platforms if entry.diff for failure in entry.diff.failures)
+        return self.index_failures + tuple(failure._replace(platform=str(platform)) for platform, failure in found)

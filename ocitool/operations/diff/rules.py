@@ -11,7 +11,17 @@ from ocitool.images.image import Image
 from ocitool.layers.entry import Kind
 from ocitool.operations.diff.config import escaped
 from ocitool.operations.diff.files import Shipped
-from ocitool.operations.diff.result import ConfigChange, Failure, FileChange, LayerPair, Notable, Side, Summary
+from ocitool.operations.diff.result import (
+    ConfigChange,
+    Failure,
+    FileChange,
+    LayerPair,
+    Notable,
+    NotCompared,
+    PlatformDiff,
+    Side,
+    Summary,
+)
 
 _SIZE = re.compile(r"(size|transfer):\+(\d{1,15}(?:\.\d{1,6})?)([kKMGT]?i?B|%)?")
 _UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -40,6 +50,10 @@ def rule(text: str) -> Rule:
     return Rule(text, match.group(1), number if unit == "%" else number * _UNITS[unit], unit == "%")
 
 
+def _limit(rule: Rule) -> int | float:
+    return rule.limit if rule.percent else int(rule.limit)
+
+
 def failures(
     rules: Sequence[Rule], files: Sequence[FileChange], config: Sequence[ConfigChange], notable: Sequence[Notable],
     summary: Summary, before_size: int | None,
@@ -57,7 +71,40 @@ def failures(
         elif entry.what in ("size", "transfer"):
             actual = summary.size_delta if entry.what == "size" else summary.transfer_bytes
             if actual > entry.limit:
-                yield Failure(entry.text, int(entry.limit), actual)
+                yield Failure(entry.text, _limit(entry), actual)
+
+
+def not_compared(rules: Sequence[Rule], others: Sequence[NotCompared]) -> Iterator[Failure]:
+    """The rules that images meet which were not compared: what cannot be ruled out. One that came has no size to grow from,
+    one that is gone holds nothing new."""
+    for entry in rules:
+        for other in others:
+            if entry.what in _MET_BY[other.status]:
+                yield Failure(entry.text, _limit(entry), None, str(other.platform))
+
+
+_MET_BY = {
+    "changed": frozenset({"files", "config", "notable", "size", "transfer"}),
+    "added": frozenset({"files", "config", "notable"}),
+    "removed": frozenset({"files", "config"}),
+}
+
+
+def of_indexes(
+    rules: Sequence[Rule], entries: Sequence[PlatformDiff], changes: Sequence[ConfigChange]
+) -> Iterator[Failure]:
+    """The rules that two indexes meet, but for those of images that are on both sides: by what changed in the documents, by
+    images that came or went, by images that are not here."""
+    for entry in rules:
+        if entry.what == "config" and changes:
+            yield Failure(entry.text, 0, len(changes))
+        for one in entries:
+            if one.status != "both" and entry.what in ("files", "config"):
+                yield Failure(entry.text, 0, 1, str(one.platform))
+            elif one.status == "added" and entry.what == "notable" and one.notable:
+                yield Failure(entry.text, 0, len(one.notable), str(one.platform))
+            elif one.status == "both" and one.diff is None and one.before != one.after:
+                yield from not_compared((entry,), (NotCompared(one.platform, "changed", one.before, one.after),))
 
 
 def notable(

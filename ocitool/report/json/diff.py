@@ -7,7 +7,7 @@ from typing import Any
 from ocitool import masking
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
-from ocitool.operations.diff.result import ConfigChange, Diff, FileChange, IndexDiff, LayerPair, Side
+from ocitool.operations.diff.result import ConfigChange, Diff, Failure, FileChange, IndexDiff, LayerPair, Notable, Side
 from ocitool.report.json.fields import (
     TYPES,
     attributes,
@@ -33,11 +33,15 @@ def diff(result: Diff | IndexDiff) -> dict[str, Any]:
             {
                 "platform": platform_fields(entry.platform),
                 "status": entry.status,
+                "before": str(entry.before) if entry.before else None,
+                "after": str(entry.after) if entry.after else None,
+                "notable": [_notable(item) for item in entry.notable],
                 "diff": _diff(entry.diff) if entry.diff is not None else None,
             }
             for entry in result.platforms
         ],
         "config": [_config(change) for change in result.config],
+        "failures": [_failure(item) for item in result.failures],
         "notices": notice_list(result.notices),
     }
 
@@ -55,16 +59,8 @@ def _diff(result: Diff) -> dict[str, Any]:
         "config": [_config(change) for change in result.config],
         "files": [_change(change) for change in result.files],
         "packages": None,
-        "notable": [
-            {
-                "rule": item.rule,
-                **(path_fields(item.path) if item.path is not None else {"path": None}),
-                "pointer": clean(item.pointer),
-                "layer": layer_fields(item.layer),
-            }
-            for item in result.notable
-        ],
-        "failures": [{"rule": item.rule, "limit": item.limit, "actual": item.actual} for item in result.failures],
+        "notable": [_notable(item) for item in result.notable],
+        "failures": [_failure(item) for item in result.failures],
         "summary": {
             "added": summary.added,
             "removed": summary.removed,
@@ -81,8 +77,30 @@ def _diff(result: Diff) -> dict[str, Any]:
         else [
             {**path_fields(patch.path), "text": clean(patch.text), "withheld": patch.withheld} for patch in result.patches
         ],
+        "notCompared": [
+            {
+                "platform": platform_fields(one.platform),
+                "status": one.status,
+                "before": str(one.before) if one.before else None,
+                "after": str(one.after) if one.after else None,
+            }
+            for one in result.not_compared
+        ],
         "notices": notice_list(result.notices),
     }
+
+
+def _notable(item: Notable) -> dict[str, Any]:
+    return {
+        "rule": item.rule,
+        **(path_fields(item.path) if item.path is not None else {"path": None}),
+        "pointer": clean(item.pointer),
+        "layer": layer_fields(item.layer),
+    }
+
+
+def _failure(item: Failure) -> dict[str, Any]:
+    return {"rule": item.rule, "limit": item.limit, "actual": item.actual, "platform": clean(item.platform)}
 
 
 def _image(reference: str, image: Image) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ocitool.images.image import Layer
 from ocitool.layers.entry import Kind
@@ -16,6 +17,7 @@ from ocitool.operations.diff.result import (
     IndexDiff,
     LayerPair,
     Notable,
+    NotCompared,
     Patch,
     PlatformDiff,
     file_size,
@@ -89,14 +91,27 @@ def _verdict(result: Diff) -> str:
     shared, _ = result.shared
     about = " (estimated)" if summary.transfer_estimated else ""
     facts = [
-        ("Images are identical" if result.identical else "Images differ") + (": " + ", ".join(parts) if parts else ""),
+        _same(result) + (": " + ", ".join(parts) if parts else ""),
         f"file system {signed(summary.size_delta)}",
         f"{human(summary.transfer_bytes)} to transfer{about}, {shared} of {len(result.after.layers)} layers shared",
     ]
     return "; ".join(facts)
 
 
+def _same(result: Diff) -> str:
+    if result.same and result.not_compared:
+        return f"Images for {platform_text(result.after.platform)} are identical"
+    return "Images are identical" if result.same else "Images differ"
+
+
+def _not_compared(page: Page, others: Sequence[NotCompared]) -> None:
+    rows = ([f"- {platform_text(one.platform)}: {one.status}"] for one in others)
+    head = ["", "**Not compared, and other images by their digests** (`--all-platforms` compares them)", ""]
+    page.section(head, rows, len(others), "platforms", cap=3_000, hint=_DIFF_HINT)
+
+
 def _diff(page: Page, result: Diff, stat: bool) -> None:
+    _not_compared(page, result.not_compared)
     _notable(page, result.notable)
     _failures(page, result.failures)
     _causes(page, result)
@@ -144,9 +159,16 @@ def _notable_line(item: Notable) -> str:
 
 def _failures(page: Page, failures: Sequence[Failure]) -> None:
     rows = (
-        [f"- {code(short(f.rule))}: {_amount(f.rule, f.actual)}, the limit is {_amount(f.rule, f.limit)}"] for f in failures
+        [f"- {code(short(f.rule))}: {code(short(f.platform)) + ': ' if f.platform is not None else ''}{_met(f)}"]
+        for f in failures
     )
     page.section(["", "**Rules that are met (`--fail-on`)**", ""], rows, len(failures), "rules", cap=3_000)
+
+
+def _met(failure: Failure) -> str:
+    if failure.actual is None and failure.platform is not None:
+        return "not compared"
+    return f"{_amount(failure.rule, failure.actual)}, the limit is {_amount(failure.rule, failure.limit)}"
 
 
 def _amount(rule: str, value: int | float | str | None) -> str:
@@ -360,28 +382,32 @@ def _platforms(page: Page, result: IndexDiff, stat: bool) -> None:
         verdict = f"Indexes differ: {plural(len(differing), 'platform')} changed, {lone} on one side only, {same} identical"
     page.say(f"### {verdict}", "")
     _sides(page, result)
-    words = {"added": "added", "removed": "removed"}
-    rows = (
-        [table_row(platform_text(e.platform, cell), words.get(e.status) or (_verdict(e.diff) if e.diff else ""))]
-        for e in result.platforms
-    )
+    rows = ([table_row(platform_text(e.platform, cell), _of_platform(e))] for e in result.platforms)
     head = ["", "| platform | result |", "| --- | --- |"]
     page.section(head, rows, len(result.platforms), "platforms", cap=12_000, hint=_DIFF_HINT)
+    _failures(page, result.failures)
     if not stat:
         _config(page, result.config)
-    _share(page, differing, stat)
+    _share(page, [entry for entry in result.platforms if entry.notable or entry in differing], stat)
+
+
+def _of_platform(entry: PlatformDiff) -> str:
+    if entry.status != "both":
+        return f"{entry.status}, {plural(len(entry.notable), 'notable change')}" if entry.notable else entry.status
+    return _verdict(entry.diff) if entry.diff is not None else "not compared: its manifest is not here on both sides"
 
 
 def _share(page: Page, entries: Sequence[PlatformDiff], stat: bool) -> None:
     """Each platform gets an equal part of what the ones before it left."""
     for position, entry in enumerate(entries):
-        assert entry.diff is not None
         part = Page(page.part(len(entries) - position))
         if part.left < SMALLEST:
             page.say(*cut(len(entries) - position, "more platforms", _DIFF_HINT))
             return
-        part.say("", f"#### {platform_text(entry.platform)}", "", f"**{_verdict(entry.diff)}**")
-        _diff(part, entry.diff, stat)
+        part.say("", f"#### {platform_text(entry.platform)}", "", f"**{_of_platform(entry)}**")
+        _notable(part, entry.notable)
+        if entry.diff is not None:
+            _diff(part, replace(entry.diff, failures=()), stat)
         page.say(*part.lines)
 
 

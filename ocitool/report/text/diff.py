@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ocitool import masking
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
 from ocitool.operations.diff.config import incidental
-from ocitool.operations.diff.result import ConfigChange, Diff, FileChange, IndexDiff, PlatformDiff, Side
+from ocitool.operations.diff.result import (
+    ConfigChange,
+    Diff,
+    Failure,
+    FileChange,
+    IndexDiff,
+    Notable,
+    PlatformDiff,
+    Side,
+)
 from ocitool.report.escape import apart, clip, human, shown, signed
 from ocitool.report.sides import CHANGED, sides, withheld
 from ocitool.report.text.parts import (
@@ -23,6 +33,7 @@ from ocitool.report.text.parts import (
 )
 
 _SHOWN_FILES = 200
+_SHOWN_PLATFORMS = 20
 _MARKS = {"added": "A", "removed": "D", "modified": "M", "type": "T", "metadata": "m"}
 _COLOURS = {"A": "32", "D": "31", "M": "33", "T": "33", "m": "36"}
 
@@ -32,12 +43,16 @@ def diff(result: Diff | IndexDiff, paint: Paint, *, stat: bool = False) -> Itera
         yield from _diff(result, paint, stat)
         return
     yield paint.bold(f"{shown(result.before_reference)} -> {shown(result.after_reference)}")
+    if result.identical:
+        yield f"  no difference in {count_of(len(result.platforms), 'platform')}"
+    yield from _failures(result.failures, paint)
     yield from _config(result.config, paint)
     for entry in result.platforms:
         yield ""
         yield paint.bold(f"{shown(str(entry.platform))}: {_side_of(entry)}")
+        yield from _notable(entry.notable, paint)
         if entry.diff is not None:
-            yield from _diff(entry.diff, paint, stat)
+            yield from _diff(replace(entry.diff, failures=()), paint, stat)
 
 
 def _side_of(entry: PlatformDiff) -> str:
@@ -50,16 +65,10 @@ def _diff(result: Diff, paint: Paint, stat: bool) -> Iterator[str]:
     yield paint.bold(f"{_named(result.before, result.before_reference)} -> {_named(result.after, result.after_reference)}")
     yield "  " + verdict(result)
     yield "  " + totals(result)
-    for failure in result.failures:
-        yield paint(f"  --fail-on {failure.rule}: {failure.actual} (limit {failure.limit})", "31")
-    if result.notable:
-        yield ""
-        yield paint.bold("notable")
-        yield from columns([
-            [item.rule, shown_path(item.path) if item.path is not None else shown(item.pointer or ""),
-             f"layer {item.layer.number}" if item.layer else "", shown(item.text)]
-            for item in result.notable
-        ])  # fmt: skip
+    if result.not_compared:
+        yield paint(f"  {not_compared(result)}", "33")
+    yield from _failures(result.failures, paint)
+    yield from _notable(result.notable, paint)
     yield ""
     yield paint.bold("layers")
     rows = []
@@ -91,10 +100,36 @@ def _named(image: Image, reference: str) -> str:
     return f"{shown(reference)} ({shown(image.tags[0])})" if image.tags else shown(reference)
 
 
+def _failures(failures: Sequence[Failure], paint: Paint) -> Iterator[str]:
+    for failure in failures:
+        of = f"{shown(failure.platform)}: " if failure.platform is not None else ""
+        why = f"{failure.actual} (limit {failure.limit})" if failure.actual is not None else "not compared"
+        yield paint(f"  --fail-on {failure.rule}: {of}{why}", "31")
+
+
+def _notable(notable: Sequence[Notable], paint: Paint) -> Iterator[str]:
+    if not notable:
+        return
+    yield ""
+    yield paint.bold("notable")
+    yield from columns([
+        [item.rule, shown_path(item.path) if item.path is not None else shown(item.pointer or ""),
+         f"layer {item.layer.number}" if item.layer else "", shown(item.text)]
+        for item in notable
+    ])  # fmt: skip
+
+
+def not_compared(result: Diff) -> str:
+    """Which images of two indexes were not compared, and differ by their digests."""
+    listed = [f"{shown(str(one.platform))} ({one.status})" for one in result.not_compared[:_SHOWN_PLATFORMS]]
+    more = len(result.not_compared) - len(listed)
+    return f"not compared: {', '.join(listed)}{f' and {more:,} more' if more else ''}; --all-platforms compares them"
+
+
 def verdict(result: Diff) -> str:
     """The first line: what changed in the file system."""
-    if result.identical:
-        return "no difference"
+    if result.same:
+        return "no difference" + (f" in {shown(str(result.after.platform))}" if result.not_compared else "")
     s = result.summary
     counts = [f"{number:,} {name}" for number, name in (
         (s.added, "added"), (s.removed, "removed"), (s.modified, "modified"), (s.type, "of another type"),

@@ -1,0 +1,173 @@
+"""Two indexes side by side: which of their images are counterparts, and in what else the documents differ.
+
+An image is known by its whole platform. Entries of one platform are told apart by digest, annotations and place, so that each
+has one counterpart at most, and what has none is on one side only.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Container, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from ocitool.digest import Digest
+from ocitool.images import select
+from ocitool.images.image import Image
+from ocitool.images.platforms import build, normal
+from ocitool.images.select import Listed, Target
+from ocitool.operations.diff.config import objects
+from ocitool.operations.diff.result import ConfigChange, NotCompared
+from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Platform, named
+from ocitool.transports.opening import Opened
+
+_OF_CONTENT = {"digest", "size", "mediaType", "data", "urls"}
+"""Members of a descriptor that say what the manifest is, which is compared itself."""
+
+
+class Offer(NamedTuple):
+    """An image of one side: `entry` of an index, or the only one."""
+
+    platform: Platform
+    digest: Digest | None
+    entry: Listed | None
+    image: Image | None
+
+
+Counterparts = Sequence[tuple[Offer | None, Offer | None]]
+
+
+def offers(opened: Opened, target: Target, *, read: bool) -> list[Offer]:
+    """The images of a target, in its order. Without `read`, nothing is asked of a registry that its index does not say."""
+    source = opened.source
+    if target.image is not None:
+        return [Offer(target.image.platform, target.image.digest, None, target.image)]
+    if read or not source.remote:
+        return [Offer(platform, one.descriptor.digest, one, None) for platform, one in select.platforms(source, target)]
+    said = [(one, one.descriptor) for one in target.entries if one.said == "image"]
+    return [Offer(at.platform or Platform(None, None, None), at.digest, one, None) for one, at in said]
+
+
+def counterparts(before: Sequence[Offer], after: Sequence[Offer]) -> list[tuple[Offer | None, Offer | None]]:
+    """Each image of either side once, with its counterpart: those of the before side in their order, then what came."""
+    partner: dict[int, int] = {}
+    free = dict(enumerate(after))
+    for key in _KEYS:
+        places: dict[Hashable, deque[int]] = {}
+        for place, offer in free.items():
+            places.setdefault(key(offer), deque()).append(place)
+        for number, offer in enumerate(before):
+            found = places.get(key(offer)) if number not in partner else None
+            if found:
+                partner[number] = found.popleft()
+                del free[partner[number]]
+    pairs: list[tuple[Offer | None, Offer | None]] = [
+        (offer, after[partner[number]] if number in partner else None) for number, offer in enumerate(before)
+    ]
+    return [*pairs, *((None, offer) for offer in free.values())]
+
+
+def _annotations(offer: Offer) -> frozenset[tuple[str, str]]:
+    return frozenset() if offer.entry is None else frozenset(offer.entry.descriptor.annotations.items())
+
+
+def _of_build(offer: Offer) -> Platform:
+    platform = normal(offer.platform)
+    return platform._replace(os_version=build(platform.os_version))
+
+
+_KEYS: tuple[Callable[[Offer], Hashable], ...] = (
+    lambda offer: (normal(offer.platform), offer.digest),
+    lambda offer: (normal(offer.platform), _annotations(offer)),
+    lambda offer: normal(offer.platform),
+    _of_build,
+)
+"""What makes two images counterparts, the surest first. Of Windows also that they are of one build: each month has another."""
+
+
+def not_compared(before: Sequence[Offer], after: Sequence[Offer], old: Image, new: Image) -> Iterator[NotCompared]:
+    """What differs beside the two images that are compared, by the digests that the indexes state."""
+    for a, b in counterparts(_without(before, old), _without(after, new)):
+        one, other = a and a.digest, b and b.digest
+        if a is None and b is not None:
+            yield NotCompared(b.platform, "added", None, other)
+        elif a is not None and b is None:
+            yield NotCompared(a.platform, "removed", one, None)
+        elif b is not None and one != other:
+            yield NotCompared(b.platform, "changed", one, other)
+
+
+def _without(offered: Sequence[Offer], image: Image) -> list[Offer]:
+    place = next((n for n, offer in enumerate(offered) if offer.digest == image.digest), None)
+    return [offer for n, offer in enumerate(offered) if n != place]
+
+
+def changes(
+    before: tuple[Opened, Target], after: tuple[Opened, Target], pairs: Counterparts, *, semantic: bool
+) -> Iterator[ConfigChange]:
+    """In what two index documents differ, the manifests that they name aside. Places are those of the entries, nested indexes
+    replaced by theirs. Names are left out, and so are attestations of what is not the same image any more."""
+    (old_opened, old), (new_opened, new) = before, after
+    if old.document is None or new.document is None:
+        return
+    if old.document is not old_opened.source.index and new.document is not new_opened.source.index:
+        skip = {"manifests", "schemaVersion"} | ({"mediaType"} if semantic else set())
+        yield from objects("index", "", old.document.fields, new.document.fields, skip)
+    places = {id(entry): place for place, entry in enumerate(new.entries)}
+    both = [(a.entry, b.entry) for a, b in pairs if a is not None and b is not None and a.entry and b.entry]
+    for one, other in both:
+        fields = (named(one.descriptor.fields, {}), named(other.descriptor.fields, {}))
+        yield from objects("index", f"/manifests/{places[id(other)]}", *fields, _OF_CONTENT)
+    was = {id(entry): place for place, entry in enumerate(old.entries)}
+    order = [places[id(other)] for _, other in sorted(both, key=lambda pair: was[id(pair[0])])]
+    if order != sorted(order) and not semantic:
+        sides = ([str(entry.descriptor.digest) for entry in target.entries if entry.said == "image"] for target in (old, new))
+        yield ConfigChange("index", "/manifests", None, "modified", *sides)
+    yield from _rest(old, new, pairs)
+
+
+def _rest(old: Target, new: Target, pairs: Counterparts) -> Iterator[ConfigChange]:
+    """What the indexes name beside images: attestations and artifacts."""
+    of: list[dict[str, int]] = [{}, {}]
+    lone = set()
+    for number, pair in enumerate(pairs):
+        if None in pair:
+            lone.add(number)
+        for subjects, offer in zip(of, pair, strict=True):
+            if offer is not None:
+                subjects.setdefault(str(offer.digest), number)
+    images = {id(offer.entry) for pair in pairs for offer in pair if offer is not None}
+    a, b = (_grouped(target, images, subjects) for target, subjects in zip((old, new), of, strict=True))
+    for key in dict.fromkeys((*a, *b)):
+        if key in lone:
+            continue  # it came or went with its image
+        mine, theirs = a.get(key, []), b.get(key, [])
+        for (_, one), (place, other) in zip(mine, theirs, strict=False):
+            if one.digest != other.digest and _subject(one) == _subject(other):
+                yield ConfigChange("index", f"/manifests/{place}/digest", None, "modified", str(one.digest), str(other.digest))
+        for place, one in mine[len(theirs) :]:
+            yield ConfigChange("index", f"/manifests/{place}", None, "removed", _plain(one), None)
+        for place, one in theirs[len(mine) :]:
+            yield ConfigChange("index", f"/manifests/{place}", None, "added", None, _plain(one))
+
+
+def _grouped(target: Target, images: Container[int], subjects: dict[str, int]) -> dict[object, list[tuple[int, Descriptor]]]:
+    """The entries that are no images, with their places: attestations by the image that they speak of, others by what they
+    say that they are."""
+    found: dict[object, list[tuple[int, Descriptor]]] = {}
+    for place, entry in enumerate(target.entries):
+        one = entry.descriptor
+        if entry.said == "attestation":
+            subject = _subject(one) or ""
+            found.setdefault(subjects.get(subject, subject), []).append((place, one))
+        elif entry.said != "index" and id(entry) not in images:
+            platform = one.platform and normal(one.platform)
+            found.setdefault((one.media_type, str(one.fields.get("artifactType")), platform), []).append((place, one))
+    return found
+
+
+def _subject(one: Descriptor) -> str | None:
+    return one.annotations.get(ATTESTATION_SUBJECT)
+
+
+def _plain(one: Descriptor) -> dict[str, Any]:
+    return dict(one.fields)
