@@ -20,6 +20,8 @@ Examples:
   ocitool edit store:app store/ --user 1000 --cmd '["/app", "--serve"]' --entrypoint '[]'
   ocitool edit --all-platforms store:app store/ --label org.opencontainers.image.version=1.2
   ocitool edit image.tar clean.tar --rm /root/.npmrc           out of every layer, not hidden
+  ocitool edit image.tar clean.tar --redact API_TOKEN          its value out of history, configuration, annotations
+  ocitool edit image.tar clean.tar --redact API_TOKEN --search and the files named that hold it
   ocitool edit image.tar fixed.tar --add ca.crt:/etc/ssl/certs/ca.crt --layer 0
   ocitool edit image.tar small.tar --drop-layer -1
 
@@ -28,6 +30,9 @@ Layers that no --rm, --add or --compression is about keep their very bytes.
 """
 
 Words = list[str] | None
+
+_NAMED = 20
+"""Paths that a hint names."""
 
 
 @app.command(epilog=_EXAMPLES, short_help="Change configuration and contents of an image.")
@@ -69,6 +74,13 @@ def edit(
     add: Annotated[
         Words, typer.Option("--add", metavar="SRC:PATH", help="A file or directory of the host into a layer, as root's.")
     ] = None,
+    redact: Annotated[
+        Words,
+        typer.Option("--redact", metavar="NAME|TEXT", help="Take the value of NAME, or TEXT, out of all documents."),
+    ] = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="With --redact, --unset-env: name files of the layers that hold it, for --rm.")
+    ] = False,
     layer: Annotated[
         int | None, typer.Option("--layer", metavar="N", help="The layer for --add; 0 is the lowest. Default: the top.")
     ] = None,
@@ -93,10 +105,14 @@ def edit(
     access: Access,
 ) -> None:
     """Write SRC to DEST with another configuration, or with other files in the layers that it has. An option may be given
-    several times. Exit code 1: what --rm took out still stands elsewhere in the image."""
+    several times. --redact puts *** in the place of a secret: that is the value of a variable or build argument by its name,
+    or the text itself, in history, configuration and annotations. Exit code 1: what --rm took out still stands elsewhere in
+    the image, or --search found files; 3: --redact found nothing."""
     o.one_or_all(platform, all_platforms)
     if layer is not None and not add:
         raise UsageError("--layer is for --add")
+    if "--search" in (rm or ()):
+        rm, search = [path for path in rm or () if path != "--search"], True  # `--rm --search`, without a path
     if rm_content and not rm:
         raise UsageError("--rm-content is for --rm")
     from ocitool.images import settings
@@ -117,7 +133,10 @@ def edit(
     content = operation.Content(paths, rm_content, tuple(map(operation.addition, add or ())), layer, tuple(drop_layer or ()))
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply)
-        result = operation.edit(src, asked, content, reading, writing, platform=platform, all_platforms=all_platforms)
+        result = operation.edit(
+            src, asked, content, reading, writing, redaction=operation.Redaction(tuple(redact or ()), search),
+            platform=platform, all_platforms=all_platforms,
+        )  # fmt: skip
     o.write_written(result, format, report, quiet=quiet)
     if result.findings:
         _warn(result.details)
@@ -129,7 +148,19 @@ def _warn(details: object) -> None:
     from ocitool.report.escape import shown
 
     assert isinstance(details, dict)
-    for place in details["sameContent"]:
+    same, embedded = details.get("sameContent") or [], details.get("embedded") or []
+    for place in same:
         text = f"what --rm took out still stands in layer {place['layer']} ({shown(place['path'])})"
         print(f"ocitool: error: {text}", file=sys.stderr)
-    print("hint: --rm-content takes out every file of that content", file=sys.stderr)
+    if same:
+        print("hint: --rm-content takes out every file of that content", file=sys.stderr)
+    for place in embedded:
+        text = f"what is redacted still stands in layer {place['layer']} ({shown(place['path'])})"
+        print(f"ocitool: error: {text}", file=sys.stderr)
+    if embedded:
+        import shlex
+
+        paths = dict.fromkeys(place["path"] for place in embedded)
+        words = " ".join(f"--rm {shlex.quote(path)}" for path in list(paths)[:_NAMED])
+        more = f" (and {len(paths) - _NAMED} more)" if len(paths) > _NAMED else ""
+        print(f"hint: {shown(words)}{more} takes these files out of every layer", file=sys.stderr)

@@ -252,9 +252,9 @@ class _Words:
             self._next = how or "secret"
         elif _SCRIPT_FLAG.fullmatch(bare) or (kind == "script" and bare == "--"):
             self._next = "script"
-        elif masker.named(bare.rstrip(":")) and (
+        elif (
             _OPTION.fullmatch(bare) or (bare.endswith(":") and len(bare) > 1) or self._last[-1:] == ["set"]
-        ):
+        ) and masker.named(bare.lstrip("-").rstrip(":")):
             self._next = "secret"
         self._last = [*self._last[-1:], bare]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest
@@ -33,12 +33,24 @@ from ocitool.transports.source import Source
 Change = Callable[[Image], Documents]
 
 
-def output(opened: Opened, writer: Writer, change: Change, platform: str | None, all_platforms: bool) -> Output:
+class Around(Protocol):
+    """What becomes of what stands around the images of an index."""
+
+    def index(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The fields of an index, or of a descriptor of one, as they are to be."""
+
+    def carried(self, descriptor: Descriptor, found: Closure) -> None:
+        """Told of everything that is no image and is taken over as it is."""
+
+
+def output(
+    opened: Opened, writer: Writer, change: Change, platform: str | None, all_platforms: bool, around: Around | None = None
+) -> Output:
     """What a reference names, changed: one image, or with `all_platforms` an index with all of its images. Raises what
     `select.one` raises."""
     target = select.sole(opened) if all_platforms else None
     if target is not None and target.document is not None and target.may_be_image:
-        return every(opened, target, writer, change)
+        return every(opened, target, writer, change, around)
     return changed(opened.source, select.one(opened, platform), writer, change)
 
 
@@ -50,11 +62,11 @@ def changed(source: Source, image: Image, writer: Writer, change: Change) -> Out
     return draft_output(documents, image.tags, image)
 
 
-def every(opened: Opened, target: Target, writer: Writer, change: Change) -> Output:
+def every(opened: Opened, target: Target, writer: Writer, change: Change, around: Around | None = None) -> Output:
     """An index with every image changed."""
     source = opened.source
     document, descriptor = index_of(opened, target)
-    parts = _Parts(source, writer, change)
+    parts = _Parts(source, writer, change, around)
     revised = parts.revised(document, 0)
     digest = descriptor.digest
     if revised.raw != document.raw:
@@ -63,7 +75,8 @@ def every(opened: Opened, target: Target, writer: Writer, change: Change) -> Out
         parts.made.add(digest)
     _name_lost(source, list(dict.fromkeys(parts.gone)), writer)
     size = len(revised.raw)
-    fields = {**descriptor.fields, "mediaType": revised.media_type, "digest": str(digest), "size": size}
+    stated = around.index(descriptor.fields) if around is not None else descriptor.fields
+    fields = {**stated, "mediaType": revised.media_type, "digest": str(digest), "size": size}
     names = names_of(target)
     blobs = {digest: (digest, size, BytesBlob(revised.raw, digest)), **parts.blobs}
     return Output(
@@ -82,7 +95,7 @@ def described(made: Output, old: Descriptor) -> Output:
 class _Parts:
     """What an index is put together from, gathered while it is walked."""
 
-    def __init__(self, source: Source, writer: Writer, change: Change) -> None:
+    def __init__(self, source: Source, writer: Writer, change: Change, around: Around | None) -> None:
         self.blobs: dict[Digest, tuple[Digest, int, Blob | None]] = {}
         self.images: list[WrittenImage] = []
         self.made: set[Digest] = set()
@@ -91,6 +104,7 @@ class _Parts:
         self._source = source
         self._writer = writer
         self._change = change
+        self._around = around
         self._changed: dict[Digest, Documents] = {}
         self._revised: dict[Digest, Index] = {}
         """What came of each manifest and index: an index may name one often, and nest such indexes."""
@@ -127,6 +141,9 @@ class _Parts:
         kinds = {new["mediaType"] for new in replaced.values() if new is not None}
         if document.media_type == mediatypes.DOCKER_LIST and kinds & {mediatypes.OCI_MANIFEST, mediatypes.OCI_INDEX}:
             fields["mediaType"] = mediatypes.OCI_INDEX  # Docker's lists hold Docker's manifests only
+        if self._around is not None:
+            fields = dict(self._around.index(fields))
+        if fields != parse_object(edited.raw, source.where):
             return Index(serialised(fields), fields, source.where)
         return Index(edited.raw, fields, source.where)
 
@@ -155,6 +172,8 @@ class _Parts:
         except NotFoundError:
             _tell_absent(self._source, [descriptor], self._writer)
             return
+        if self._around is not None:
+            self._around.carried(descriptor, found)
         self._add(as_it_is(self._source, descriptor, (), found, self._writer))
 
     def _add(self, part: Output) -> None:

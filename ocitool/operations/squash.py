@@ -30,9 +30,6 @@ from ocitool.operations.writing import Writer, Writing, Written
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
 from ocitool.task import Task
 
-_SAID = 60
-"""Characters of an instruction that the history repeats."""
-
 
 class Extent(NamedTuple):
     """What is squashed: from a layer on, or so many at the top, or what stands above a base; nothing said: all."""
@@ -182,17 +179,11 @@ def _refuse_foreign(image: Image, layer: Layer) -> None:
 
 
 def _entry(merged: Sequence[Layer], image: Image) -> dict[str, Any]:
-    """What the history says: which layers, and what made them. Its time is that of the newest, so that the same image gives the
-    same bytes."""
-    said = "; ".join(f"{layer.number}: {_short(layer.created_by)}" for layer in merged if layer.created_by)
+    """What the history says: which layers, by their numbers alone. Instructions are not repeated: they may hold secrets, and
+    would outlive their entries here. Its time is that of the newest, so that the same image gives the same bytes."""
     times = [layer.created for layer in merged if layer.created]
     created = made_at(times[-1] if times else image.config.created)
     entry: dict[str, Any] = {"created": created} if created else {}
     entry["created_by"] = f"ocitool squash --from {merged[0].number}"
-    entry["comment"] = f"layers {merged[0].number} to {merged[-1].number} in one" + (f": {said}" if said else "")
+    entry["comment"] = f"layers {merged[0].number} to {merged[-1].number} in one"
     return entry
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SAID else line[: _SAID - 3] + "..."

@@ -6,6 +6,7 @@ Layers are opened only where content is asked for: an edit of the configuration 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 
 from ocitool.errors import UsageError
@@ -18,25 +19,32 @@ from ocitool.images.settings import Settings
 from ocitool.operations import revising
 from ocitool.operations.dates import source_date, timestamp
 from ocitool.operations.edit.adding import parse as addition
-from ocitool.operations.edit.content import Content, Editor
+from ocitool.operations.edit.content import Content, Editor, Place, shown_path
+from ocitool.operations.edit.redact import Redaction, Redactor
 from ocitool.operations.reading import Reading
+from ocitool.operations.stacks import refuse_unreadable
 from ocitool.operations.writing import Writer, Writing, Written, refuse_inside
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import Opened
 
-__all__ = ["Content", "addition", "edit"]
+__all__ = ["Content", "Redaction", "addition", "edit"]
+
+NOTHING = Redaction()
 
 
 def edit(
-    reference: str, settings: Settings, content: Content, reading: Reading, writing: Writing, *, platform: str | None = None,
-    all_platforms: bool = False,
+    reference: str, settings: Settings, content: Content, reading: Reading, writing: Writing, *,
+    redaction: Redaction = NOTHING, platform: str | None = None, all_platforms: bool = False,
 ) -> Written:  # fmt: skip
     """The image that the reference means, or with `all_platforms` every image of an index, edited and written.
 
-    `findings` of the result: contents that were to be removed and still stand elsewhere in the image.
+    `findings` of the result: contents that were to be removed and still stand elsewhere in the image, and files that hold
+    what is redacted. `NotFoundError` for what is to be redacted and stands nowhere.
     """
-    if not settings and not content and writing.compression is None:
+    if redaction.search and not redaction.words and not settings.unset_env:
+        raise UsageError("--search is for --redact and --unset-env", hint="it names files that hold what they take out")
+    if not settings and not content and not redaction and writing.compression is None:
         raise UsageError("nothing to edit", hint="ocitool edit --help lists what can be; ocitool copy writes it as it is")
     for one in content.add:
         if os.path.isdir(one.source):
@@ -44,24 +52,69 @@ def edit(
     opened = reading.open(reference, "layers")
     with Writer(writing, reading) as writer:
         editor = Editor(content, reading, writer)
+        redactor = Redactor(redaction, settings.unset_env, reading.task)
+        if redaction or settings.unset_env:
+            for image in _all(opened, platform, all_platforms):
+                redactor.learn(image)
+        embedded: list[Place] = []
 
         def change(image: Image) -> Documents:
-            draft = drafts.start(image, writer.pieces(image))
+            if redaction.search:
+                embedded.extend(one for one in _holders(image, editor, redactor, reading, writer) if one not in embedded)
+            draft = redactor.redacted(drafts.start(image, writer.pieces(image)))
             draft = editor.edited(image, draft)
             draft = draft._replace(pieces=writer.converted(image, draft.pieces))
             for number in reversed(editor.dropped(image)):
                 draft = drafts.dropped(draft, number)
             draft = _configured(draft, settings, reading.task)
             editor.tell_mentions(draft)
-            return drafts.finish(draft)
+            documents = drafts.finish(draft)
+            told = [*redactor.tell_leftovers(documents, image), *(("", name) for name in redaction.words)]
+            for text in configuration.leftovers(draft.config, settings):
+                if not any(text.startswith(place.partition(" ")[0]) and text.endswith(name) for place, name in told):
+                    reading.task.notice("leftover", f"{image.where}: {text}")
+            return documents
 
         if not all_platforms:
             _tell_others(opened, platform, reading.task)
-        output = revising.output(opened, writer, change, platform, all_platforms)
+        output = revising.output(opened, writer, change, platform, all_platforms, redactor)
         editor.settle()
-        written = writer.deliver("edit", [output], details=editor.details, findings=len(editor.elsewhere))
+        redactor.settle(redaction.search, bool(embedded))
+        details = dict(editor.details or {})
+        if redaction.words:
+            details["redacted"] = redactor.details
+        if redaction.search:
+            details["embedded"] = [{"layer": one.layer, "path": shown_path(one.path)} for one in embedded]
+        written = writer.deliver("edit", [output], details=details or None, findings=len(editor.elsewhere) + len(embedded))
         editor.tell_remains(written)
         return replace(written, notices=tuple(reading.task.notices))
+
+
+def _all(opened: Opened, platform: str | None, all_platforms: bool) -> Iterator[Image]:
+    """The images that are edited, as far as they are here."""
+    target = select.sole(opened) if all_platforms else None
+    if target is not None and target.document is not None and target.may_be_image:
+        for _, entry in select.platforms(opened.source, target):
+            if entry.present:
+                yield select.resolve(opened.source, entry)
+    else:
+        yield select.one(opened, platform)
+
+
+def _holders(image: Image, editor: Editor, redactor: Redactor, reading: Reading, writer: Writer) -> list[Place]:
+    """What stays in the layers of an image and holds what is redacted."""
+    from ocitool.operations.edit.search import holders
+
+    if not redactor.texts:
+        return []
+    gone = editor.dropped(image)
+    image = writer.completed(image)
+    numbers = [layer.number for layer in image.layers if layer.number not in gone]
+    for number in numbers:
+        refuse_unreadable(image, image.layers[number])
+    found = holders(image, numbers, redactor.texts, reading.indexer(), reading.task)
+    removed = editor.content.remove
+    return [one for one in found if not any(one.path == path or one.path.startswith(path + b"/") for path in removed)]
 
 
 def _tell_others(opened: Opened, platform: str | None, task: Task) -> None:
@@ -81,8 +134,6 @@ def _configured(draft: Draft, settings: Settings, task: Task) -> Draft:
     noted = configuration.annotate(manifest, settings)
     for text in configuration.missing(draft.config, manifest, settings):
         task.notice("unset", f"{draft.image.where}: {text}")
-    for text in configuration.leftovers(fields, settings):
-        task.notice("leftover", f"{draft.image.where}: {text}")
     if fields != draft.config:
         # A date that was asked for makes the edit repeatable; SOURCE_DATE_EPOCH goes before it, as everywhere.
         created = settings.created if settings.created and source_date() is None else timestamp()

@@ -127,7 +127,7 @@ class Editor:
         for path in self.content.remove:
             if path not in self._found:
                 hint = "--rm takes one path, no GLOB; ocitool ls --recursive lists them" if b"*" in path else None
-                raise NotFoundError("no layer carries this path", _shown(path), hint=hint)
+                raise NotFoundError("no layer carries this path", shown_path(path), hint=hint)
 
     @property
     def details(self) -> Mapping[str, Any] | None:
@@ -135,8 +135,8 @@ class Editor:
         if not self.content.remove:
             return None
         return {
-            "removed": [_shown(path) for path in self.content.remove],
-            "sameContent": [{"layer": place.layer, "path": _shown(place.path)} for place in self.elsewhere],
+            "removed": [shown_path(path) for path in self.content.remove],
+            "sameContent": [{"layer": place.layer, "path": shown_path(place.path)} for place in self.elsewhere],
         }
 
     def _into(self, image: Image, live: Sequence[Layer]) -> Layer:
@@ -234,7 +234,7 @@ class Editor:
                 self._task.notice("removed", f"{work.image.where}: and {len(layers) - number} more")
                 return
             below = f" with {counts[root]} entries below" if counts[root] else ""
-            text = f"{work.image.where}: {_shown(root)}{below} is out of {_layers(sorted(layers[root]))}"
+            text = f"{work.image.where}: {shown_path(root)}{below} is out of {_layers(sorted(layers[root]))}"
             self._task.notice("removed", text)
 
     def _tell_broken(self, work: Work) -> None:
@@ -245,7 +245,7 @@ class Editor:
             before = {path for path, _ in Tree(self._indexer.indexes(work.image)).broken}
             for path in broken:
                 if path not in before:
-                    text = f"{work.image.where}: the hard link {_shown(path)} has no target any more"
+                    text = f"{work.image.where}: the hard link {shown_path(path)} has no target any more"
                     self._task.notice("broken-link", text)
 
     def tell_mentions(self, draft: Draft) -> None:
@@ -305,7 +305,7 @@ def mentions(fields: Mapping[str, Any], paths: Iterable[bytes]) -> list[str]:
     for path in paths:
         name = re.escape(path.rpartition(b"/")[2].decode("utf-8", "replace"))
         spoken = re.compile(rf"(?<![\w.-]){name}(?![\w-]|\.\w)")
-        found += [f"{place} speaks of {_shown(path)}" for place, line in lines if spoken.search(line)]
+        found += [f"{place} speaks of {shown_path(path)}" for place, line in lines if spoken.search(line)]
     return list(dict.fromkeys(found))
 
 
@@ -344,5 +344,5 @@ def _layers(numbers: Sequence[int]) -> str:
     return f"layer {numbers[0]}" if len(numbers) == 1 else f"layers {', '.join(map(str, numbers))}"
 
 
-def _shown(path: bytes) -> str:
+def shown_path(path: bytes) -> str:
     return "/" + path.decode("utf-8", "replace")

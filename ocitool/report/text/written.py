@@ -136,7 +136,19 @@ def _some(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 _ROWS = 20
+def _edited(details: Mapping[str, Any]) -> Iterator[str]:
+    """What was redacted, by the number of the option: what it names may be the secret."""
+    redacted = details.get("redacted") or []
+    for one in redacted:
+        of = f" for --redact number {one['option']}" if len(redacted) > 1 else ""
+        places = one["places"]
+        more = f" and {len(places) - _ROWS} more" if len(places) > _ROWS else ""
+        named = f": {', '.join(map(shown, places[:_ROWS]))}{more}" if places else ""
+        yield f"redacted {count_of(len(places), 'place')}{of}{named}"
+
+
 _DETAILS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
+    "edit": _edited,
     "repack": _repacked,
     "squash": _squashed,
     "rebuild": _rebuilt,
