@@ -38,7 +38,9 @@ def inspect(
     files: Annotated[bool, typer.Option("--files", help="Read the layers: counts, waste, largest files.")] = False,
     top: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many of the largest to list.")] = 10,
     raw: Annotated[Raw | None, typer.Option("--raw", help="Print this document's exact bytes.")] = None,
-    digest: Annotated[bool, typer.Option("--digest", help="Print the digest alone (of the manifest, or of --raw).")] = False,
+    digest: Annotated[
+        bool, typer.Option("--digest", help="Print the digest alone of what REF names, of --platform's manifest or of --raw.")
+    ] = False,
     show_secrets: o.ShowSecrets = False,
     platform: o.PlatformOption = None,
     all_platforms: o.AllPlatforms = False,
@@ -58,18 +60,20 @@ def inspect(
     Of a store everything is listed; exit code 1 where something of it could not be read."""
     o.one_or_all(platform, all_platforms)
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        plain = digest or raw is not None
-        if plain:
-            data, known = operation.raw(ref, raw.value if raw else "manifest", reading, platform)
+        data: bytes | None = None
+        if raw is not None:
+            data, known = operation.raw(ref, raw.value, reading, platform)
+        elif digest:
+            known = operation.digest(ref, reading, platform)
         else:
             result = operation.inspect(
                 ref, reading, files=files, top=top, platform=platform, all_platforms=all_platforms
             )
-    if plain:
-        if digest:
-            print(known)
-        else:
-            sys.stdout.buffer.write(data)
+    if digest:
+        print(known)
+        return
+    if data is not None:
+        sys.stdout.buffer.write(data)
         return
     from ocitool import masking
 

@@ -73,7 +73,7 @@ With = Annotated[
 ShowSecrets = Annotated[
     bool, typer.Option("--show-secrets", help="Show what looks like a secret instead of ***, and files that look secret.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace an archive that exists.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an archive that exists, and an index under a tag by one image.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Write nothing; say what would be.")]
 
 

@@ -38,6 +38,7 @@ def push(
     referrers: c.Referrers = False,
     platform: o.PlatformOption = None,
     all_platforms: o.AllPlatforms = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an index under the tag by one image.")] = False,
     dry_run: o.DryRun = False,
     format: o.FormatOption = o.Format.text,
     report: o.ReportOption = None,
@@ -55,7 +56,7 @@ def push(
         from ocitool.operations import copy as operation
 
         writing = o.writing(
-            ref, tag=tag, compression=compression, dry_run=dry_run, supplies=supply
+            ref, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply
         )
         result = operation.copy(
             [src], reading, writing, command="push", platform=platform, all_platforms=all_platforms,

@@ -40,21 +40,24 @@ def copy(
     tags: Sequence[str] = (),
     referrers: bool = False,
 ) -> Written:
-    """All images that the references name. Of an index one platform, or with `all_platforms` the index and all of it. `tags`:
-    globs of tags, of every repository that is named without one. `referrers`: what speaks of the images comes along.
+    """All images that the references name. Of an index one platform, or with `all_platforms` the index and all of it: so too
+    from a registry to a registry, unless `platform` is given. `tags`: globs of tags, of every repository that is named without
+    one. `referrers`: what speaks of the images comes along.
 
     Nothing is made anew but the manifest of an image that has none, and what `writing.compression` asks for.
     """
-    destination.parse(writing.destination)  # before anything is read: wrong words cost nothing
+    remote = destination.parse(writing.destination).remote  # before anything is read: wrong words cost nothing
     if tags and all(_repository(word) is None for word in references):
         raise UsageError("--tags is for a repository that is named without a tag", ", ".join(references))
     opened = _opened([one for word in references for one in _expanded(word, tags, reading)], reading)
-    with Writer(writing, reading) as writer:
+    with Writer(writing, reading, platform=platform) as writer:
         outputs: list[Output] = []
         for one in opened:
             if isinstance(one.source, Online):
                 one.source.borrow(writer.lends)
-            images = [_output(one, target, writer, platform, all_platforms) for target in _targets(one)]
+            # Between registries a tag comes to name what it named: a promotion that drops platforms is found out too late.
+            whole = all_platforms or (remote and one.source.remote and platform is None)
+            images = [_output(one, target, writer, platform, whole) for target in _targets(one)]
             outputs += _with_referrers(one.source, images, writer) if referrers else images
         written = writer.deliver(command, outputs)
         for one in opened:

@@ -255,6 +255,24 @@ def _first_look(layer: Layer) -> LayerFacts:
     return LayerFacts(codec, plain, None)
 
 
+def digest(reference: str, reading: Reading, platform: str | None = None) -> Digest:
+    """The digest of what the reference names, of an index its own; with `platform` that of the platform's manifest. At a
+    registry that costs the one document that the tag names."""
+    if platform is not None:
+        return raw(reference, "manifest", reading, platform)[1]
+    opened = reading.open(reference, "documents")
+    target = select.sole(opened)
+    if target.top is not None:
+        return target.top.digest
+    if target.image is None:
+        platforms = ", ".join(str(have) for have, _ in select.platforms(opened.source, target))
+        raise NotFoundError(
+            "the name stands for manifests of several platforms, and for no index of them", opened.source.where,
+            hint=f"it holds {platforms}; --platform picks one",
+        )  # fmt: skip
+    return raw(reference, "manifest", reading)[1]
+
+
 def raw(reference: str, part: Part, reading: Reading, platform: str | None = None) -> tuple[bytes, Digest]:
     """A document's exact bytes, and its digest."""
     opened = reading.open(reference, "documents")

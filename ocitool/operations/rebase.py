@@ -60,7 +60,7 @@ def rebase(
     """The image, or with `all_platforms` every image of an index, on another base. `UsageError` where the old base is not what
     it begins with. `findings` of the result: conflicts, where they are to fail."""
     opened = reading.open(reference, "layers")
-    with Writer(writing, reading) as writer:
+    with Writer(writing, reading, platform=platform) as writer:
         rebaser = _Rebaser(bases, opened, reading, writer)
         output = revising.output(opened, writer, rebaser.rebased, platform, all_platforms)
         findings = rebaser.conflicts if fail_on_conflict else 0

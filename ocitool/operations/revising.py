@@ -82,7 +82,7 @@ def every(opened: Opened, target: Target, writer: Writer, change: Change, around
     return Output(
         {key: value for key, value in fields.items() if key != "data"}, names, tuple(blobs.values()),
         tuple(image._replace(names=names) for image in parts.images), docker_image(parts.images), frozenset(parts.made),
-        frozenset(parts.foreign), source.where,
+        frozenset(parts.foreign), source.where, is_index=True,
     )  # fmt: skip
 
 
@@ -201,6 +201,7 @@ def as_it_is(source: Source, descriptor: Descriptor, names: Sequence[str], found
     return Output(
         dict(descriptor.fields), tuple(names), tuple(blobs), (), None,
         foreign=frozenset(d.digest for d, _ in found.blobs if d.urls), where=source.where,
+        is_index=all(one.digest != descriptor.digest for one, _ in found.manifests),
     )  # fmt: skip
 
 

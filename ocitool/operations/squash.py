@@ -48,7 +48,7 @@ def squash(
     if sum(one is not None for one in extent) > 1:
         raise UsageError("--from, --last and --keep-base exclude each other")
     opened = reading.open(reference, "layers")
-    with Writer(writing, reading) as writer:
+    with Writer(writing, reading, platform=platform) as writer:
         squasher = _Squasher(extent, reading, writer)
         output = revising.output(opened, writer, squasher.squashed, platform, all_platforms)
         return writer.deliver("squash", [output], details={"squashed": squasher.told})

@@ -84,6 +84,19 @@ class WrittenImage(NamedTuple):
     layers: tuple[WrittenLayer, ...]
 
 
+class WrittenRoot(NamedTuple):
+    """What names point to at the destination: an image, an index, or what speaks of one (`subject`). `platforms`: of an index,
+    those of the images that came with it; None for what is no index. `references`: how it is asked for by its digest, which
+    keeps an index whole; none on standard output."""
+
+    digest: Digest
+    media_type: str
+    names: tuple[str, ...]
+    platforms: tuple[Platform, ...] | None
+    references: tuple[str, ...]
+    subject: Digest | None
+
+
 class Output(NamedTuple):
     """One root of the destination with all it needs. `blobs`: documents first; None where the bytes are not at the source.
     `foreign`: digests that may be absent, because their descriptors say where else they are (`urls`)."""
@@ -101,6 +114,7 @@ class Output(NamedTuple):
     """For what is no image by itself: the digest that it speaks of."""
     repositories: tuple[str, ...] = ()
     """For the same: where the image that it speaks of goes, once that is known."""
+    is_index: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +127,7 @@ class Written:
     destination: str
     dry_run: bool
     verified: bool
+    roots: tuple[WrittenRoot, ...]
     images: tuple[WrittenImage, ...]
     kept: int
     written: int
@@ -131,15 +146,17 @@ class Written:
 class Writer:
     """An open destination, and the layers made for it. A context manager: leaving it lets go of locks and spools."""
 
-    def __init__(self, writing: Writing, reading: Reading) -> None:
+    def __init__(self, writing: Writing, reading: Reading, *, platform: str | None = None) -> None:
+        """`platform`: the one that was asked for. Then one image may take the place of an index, as with `force`."""
         self.writing = writing
         self.task: Task = reading.task
         self._reading = reading
         self.target = target = destinations.parse(writing.destination)
         self._names = target.names(writing.names)
         self._sink: Sink = destinations.open_sink(
-            target, self.task, reading.registries, force=writing.force, dry_run=writing.dry_run
-        )
+            target, self.task, reading.registries, force=writing.force, dry_run=writing.dry_run,
+            replaces_index=writing.force or platform is not None,
+        )  # fmt: skip
         self._engines: list[str] = []
         self._rewritten: dict[Digest, Piece] = {}
         self._lent: dict[Digest, int] = {}
@@ -367,9 +384,12 @@ class Writer:
         named = _named(outputs, self._names, self.target)
         blobs, omitted = self._gathered(named)
         roots = tuple(
-            Root(output.descriptor, output.names, self._docker(output, blobs), output.subject, output.repositories)
+            Root(
+                output.descriptor, output.names, self._docker(output, blobs), output.subject, output.repositories,
+                output.is_index,
+            )
             for output in named
-        )
+        )  # fmt: skip
         self._warn(named)
         verify = self._reading.verify or bool(self._lent)
         stored = self._sink.write(Bundle(roots, tuple(blobs.values()), tuple(omitted)), self.task, verify=verify)
@@ -378,7 +398,7 @@ class Writer:
         made = sum(size for digest, size in sizes.items() if digest in fresh)
         skipped = sum(sizes[digest] for digest in stored.skipped)
         return Written(
-            command, self.writing.destination, self.writing.dry_run, stored.verified,
+            command, self.writing.destination, self.writing.dry_run, stored.verified, _roots(named, self.target),
             tuple(image for output in named for image in output.images),
             sum(sizes[digest] for digest in blobs) - made - skipped, made, skipped, sum(omitted.values()),
             self.task.transferred, sum(size for digest, size in self._lent.items() if digest not in stored.skipped),
@@ -489,6 +509,23 @@ def _named(outputs: Sequence[Output], names: tuple[str, ...], target: Destinatio
             tags = tuple(f"{repository}:{tag}" for repository in at for tag in output.names) or output.names
             named.append(output._replace(names=tags, repositories=at))
     return named
+
+
+def _roots(outputs: Sequence[Output], target: Destination) -> tuple[WrittenRoot, ...]:
+    """What was written at the top, each digest once, with all of its names."""
+    found: dict[Digest, WrittenRoot] = {}
+    for output in outputs:
+        digest = Digest.parse(output.descriptor["digest"])
+        platforms = dict.fromkeys(image.platform for image in output.images if image.platform is not None)
+        one = WrittenRoot(
+            digest, output.descriptor.get("mediaType") or "", output.names, tuple(platforms) if output.is_index else None,
+            target.pinned(digest, output.repositories), output.subject,
+        )  # fmt: skip
+        if (known := found.get(digest)) is not None:
+            references = dict.fromkeys((*known.references, *one.references))
+            one = known._replace(names=distinct((*known.names, *one.names)), references=tuple(references))
+        found[digest] = one
+    return tuple(found.values())
 
 
 def _repositories(names: Iterable[str]) -> tuple[str, ...]:

@@ -7,14 +7,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ocitool import reference
-from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.reference import Repository
 from ocitool.task import Task
-from ocitool.transports.layout import stored
 from ocitool.transports.registry import Access, Registries
-from ocitool.transports.sink import Bundle, Sink, Stored, Unheld
+from ocitool.transports.sink import Rehearsal, Sink
 
 _ENDINGS = {".tar": "none", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd"}
 
@@ -45,6 +43,12 @@ class Destination(NamedTuple):
     def nameless(self) -> bool:
         """Whether an image gets no name here: the destination is a digest, without a tag."""
         return self.repository is not None and self.repository.digest is not None and self.repository.tag is None
+
+    def pinned(self, digest: Digest, repositories: Iterable[str]) -> tuple[str, ...]:
+        """How to refer to what was written here by its digest; `repositories`: where a registry has it."""
+        if self.kind == "registry":
+            return tuple(f"{reference.PREFIX}{name}@{digest}" for name in repositories)
+        return () if self.kind == "stdout" else (f"{self.path}:@{digest}",)
 
     def given(self, text: str) -> str:
         """The name that a user gives an image, as this destination is to have it: layouts take bare tags, and so does a
@@ -131,25 +135,27 @@ def _ending(path: str) -> str | None:
 
 
 def open_sink(
-    destination: Destination, task: Task, registries: Registries | None = None, *, force: bool = False, dry_run: bool = False
-) -> Sink:
+    destination: Destination, task: Task, registries: Registries | None = None, *, force: bool = False, dry_run: bool = False,
+    replaces_index: bool = False,
+) -> Sink:  # fmt: skip
     """Raises `DestinationError` where something stands in the way, `UsageError` where standard output is a terminal. The
-    caller closes it. `dry_run`: nothing is written, and what is there already is still known."""
+    caller closes it. `dry_run`: nothing is written, and what is there already is still known. `replaces_index`: a tag that
+    holds an index may come to name one image; else that is refused."""
     kind, path = destination.kind, destination.path
     if kind == "registry":
         from ocitool.transports.registry.sink import RegistrySink
 
         host = destination.repository.host if destination.repository else str(destination.prefix).partition("/")[0]
         client = (registries or Registries(Access(), task)).client(host)
-        return RegistrySink(client, destination.repository, rehearsing=dry_run)
+        return RegistrySink(client, destination.repository, rehearsing=dry_run, replaces_index=replaces_index)
     if kind == "layout":
         from ocitool.transports import layout_sink
 
         if not dry_run:
-            return layout_sink.LayoutSink(path, task)
+            return layout_sink.LayoutSink(path, task, replaces_index=replaces_index)
         if (problem := layout_sink.refused(path)) is not None:
             raise problem
-        return RehearsedLayout(path)
+        return layout_sink.RehearsedLayout(path, replaces_index=replaces_index)
     from ocitool.transports import archive_sink
 
     if kind == "stdout":
@@ -160,25 +166,3 @@ def open_sink(
     if (problem := archive_sink.refused(path, force=force)) is not None:
         raise problem
     return Rehearsal(path)
-
-
-class Rehearsal(Unheld):
-    """A destination that only says what writing to it would come to. It holds nothing yet."""
-
-    def __init__(self, where: str) -> None:
-        self.where = where
-
-    def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
-        skipped = set()
-        for blob in bundle.blobs:
-            there = self.blob(blob.digest) if blob.digest else None
-            if there is not None and there.digest is not None and there.size == blob.size:
-                skipped.add(there.digest)
-        return Stored(frozenset(skipped), False)
-
-
-class RehearsedLayout(Rehearsal):
-    """A layout, which keeps the blobs that it has."""
-
-    def blob(self, digest: Digest) -> Blob | None:
-        return stored(self.where, digest)

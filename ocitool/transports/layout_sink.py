@@ -20,20 +20,22 @@ from ocitool.errors import DestinationError, IntegrityError, OcitoolError
 from ocitool.reference import full
 from ocitool.spec import mediatypes
 from ocitool.spec.document import serialised
-from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, named, strings
+from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, named, read, strings
 from ocitool.task import Task, undisturbed
 from ocitool.transports import layout
 from ocitool.transports.layout_lock import LayoutLock
-from ocitool.transports.sink import Bundle, Root, Stored
+from ocitool.transports.sink import Bundle, Rehearsal, Root, Stored, index_in_the_way
 from ocitool.transports.whole import Partial, SpooledBlob, Temporary, sweep, sync_directory, unwritable, write_document
 
 _ATTEMPTS = 20
 
 
 class LayoutSink:
-    def __init__(self, directory: str, task: Task) -> None:
-        """Opens a layout to write to, or makes one in a directory that is absent or empty."""
+    def __init__(self, directory: str, task: Task, *, replaces_index: bool = False) -> None:
+        """Opens a layout to write to, or makes one in a directory that is absent or empty. `replaces_index`: whether one image
+        may take the place of an index under a name."""
         self.where = directory
+        self._replaces_index = replaces_index
         self._made: tuple[str, ...] = ()
         self._lock: LayoutLock | None = None
         self._fetched = False
@@ -78,7 +80,7 @@ class LayoutSink:
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         skipped: set[Digest] = set()
         hashed: list[bool] = []
-        merged(self._index, bundle.roots)  # one that will be too large is refused before anything is written
+        self._merged(self._index, bundle.roots)  # what is refused is so before anything is written
         _directories(self.where, {digest.algorithm for blob in bundle.blobs if (digest := blob.digest)})
 
         def put(blob: Blob) -> None:
@@ -147,11 +149,14 @@ class LayoutSink:
 
     def _publish(self, roots: Sequence[Root]) -> None:
         old = layout.Layout(self.where).index if self._has("index.json") else None
-        raw = merged(old, roots)
+        raw = self._merged(old, roots)
         if old is None or raw != old.raw:
             write_document(self.where, "index.json", raw)
         if not self._has("oci-layout"):
             write_document(self.where, "oci-layout", layout.LAYOUT_FILE)
+
+    def _merged(self, old: Index | None, roots: Sequence[Root]) -> bytes:
+        return checked(self.where, old, roots, replaces_index=self._replaces_index)
 
     def close(self) -> None:
         """Where a layout was made for a write that did not happen, takes it away again, unless another writer is in it."""
@@ -171,6 +176,62 @@ class LayoutSink:
     def __del__(self) -> None:
         if hasattr(self, "_lock"):
             self.close()
+
+
+class RehearsedLayout(Rehearsal):
+    """A layout that only says what writing to it would come to: it keeps the blobs that it has."""
+
+    def __init__(self, where: str, *, replaces_index: bool = False) -> None:
+        super().__init__(where)
+        self._replaces_index = replaces_index
+
+    def blob(self, digest: Digest) -> Blob | None:
+        return layout.stored(self.where, digest)
+
+    def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+        there = os.path.exists(os.path.join(self.where, "index.json"))
+        old = layout.Layout(self.where).index if there else None
+        checked(self.where, old, bundle.roots, replaces_index=self._replaces_index)
+        return super().write(bundle, task, verify=verify)
+
+
+def checked(where: str, old: Index | None, roots: Sequence[Root], *, replaces_index: bool) -> bytes:
+    """`merged`, unless an index would lose its name to one image: `DestinationError`, if `replaces_index` does not allow it."""
+    if old is not None and not replaces_index:
+        _spare_indexes(where, old, roots)
+    return merged(old, roots)
+
+
+def _spare_indexes(where: str, old: Index, roots: Sequence[Root]) -> None:
+    """Manifests of several platforms under one name are one image, as if an index stood between."""
+    wanted = {full(name): name for root in roots if root.is_one_image for name in root.names}
+    if not wanted:
+        return
+    having: dict[str, dict[Digest, Descriptor]] = {}
+    for one in old.manifests:
+        for name in _names(one.fields):
+            if full(name) in wanted:
+                having.setdefault(full(name), {})[one.digest] = one
+    for name, found in having.items():
+        platforms = [str(one.platform) for one in found.values() if one.platform is not None and not one.is_attestation]
+        if any(one.media_type in mediatypes.INDEXES for one in found.values()):
+            listed: list[str] = []
+            for one in found.values():
+                listed += _platforms(where, one)
+            raise index_in_the_way(f"{where}:{wanted[name]}", dict.fromkeys(listed))
+        if len(set(platforms)) > 1:
+            raise index_in_the_way(f"{where}:{wanted[name]}", dict.fromkeys(platforms))
+
+
+def _platforms(where: str, one: Descriptor) -> list[str]:
+    """Of an index of the layout, as far as they can be read."""
+    try:
+        blob = layout.stored(where, one.digest)
+        document = read(b"".join(verified(blob.chunks(), one.digest, one.size)), where) if blob is not None else None
+    except OcitoolError:
+        return []
+    manifests = document.manifests if isinstance(document, Index) else ()
+    return [str(entry.platform) for entry in manifests if entry.platform is not None and not entry.is_attestation]
 
 
 def merged(old: Index | None, roots: Sequence[Root]) -> bytes:

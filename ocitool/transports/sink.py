@@ -6,11 +6,12 @@ is written, and shows nothing before the last one is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from ocitool.blob import Blob
 from ocitool.digest import Digest
+from ocitool.errors import DestinationError
 from ocitool.task import Task
 from ocitool.transports.whole import Temporary, nameless
 
@@ -32,6 +33,12 @@ class Root(NamedTuple):
     docker: DockerImage | None
     subject: Digest | None = None
     repositories: tuple[str, ...] = ()
+    is_index: bool = False
+
+    @property
+    def is_one_image(self) -> bool:
+        """Whether a tag that comes to name it leads to one image, where an index leads to those of several platforms."""
+        return not self.is_index and self.subject is None
 
 
 class Bundle(NamedTuple):
@@ -82,3 +89,27 @@ class Unheld:
 
     def close(self) -> None:
         pass
+
+
+class Rehearsal(Unheld):
+    """A destination that only says what writing to it would come to. It holds nothing yet."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+        skipped = set()
+        for blob in bundle.blobs:
+            there = self.blob(blob.digest) if blob.digest else None
+            if there is not None and there.digest is not None and there.size == blob.size:
+                skipped.add(there.digest)
+        return Stored(frozenset(skipped), False)
+
+
+def index_in_the_way(place: str, platforms: Iterable[str]) -> DestinationError:
+    """One image where an index stands under the tag: a mistake unless it was asked for."""
+    named = ", ".join(platforms) or "none"
+    return DestinationError(
+        f"the tag holds an index (platforms: {named}), and one image would take its place", place,
+        hint="--force puts the one image there; --all-platforms, if the source is an index, writes all of it",
+    )  # fmt: skip

@@ -114,7 +114,8 @@ def test_manifests_of_one_name_without_an_index_get_one(ocitool: Run, tmp_path: 
 def test_images_of_one_name_are_told_by_their_platforms(ocitool: Run, tmp_path: Path) -> None:
     files, _ = multiarch()
     result = ocitool("copy", "--all-platforms", write_files(tmp_path / "in", files), tmp_path / "a.tar")
-    assert ["app:1 (linux/amd64)", "app:1 (linux/arm64)"] == [line.split("  ")[0] for line in result.out.splitlines()[:2]]
+    full = "docker.io/library/app:1"
+    assert [f"{full} (linux/amd64)", f"{full} (linux/arm64)"] == [line.split("  ")[0] for line in result.out.splitlines()[:2]]
 
 
 # Compression

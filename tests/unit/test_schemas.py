@@ -604,6 +604,11 @@ LS = {
 }
 WRITTEN = {
     "report": "copy", "version": 1, "destination": "layout/", "dryRun": False, "verified": True,
+    "roots": [
+        {"digest": A, "mediaType": "x/index", "names": ["app:1"], "references": [f"out:@{A}"], "subject": None,
+         "platforms": [{"os": "linux", "architecture": "arm64", "variant": "v8"}]},
+        {"digest": B, "mediaType": "", "names": [], "references": [], "platforms": None, "subject": A},
+    ],
     "images": [{
         "digest": "sha256:" + "a" * 64, "imageId": "sha256:" + "b" * 64, "tags": ["app:1"],
         "platform": {"os": "linux", "architecture": "arm64", "variant": None},

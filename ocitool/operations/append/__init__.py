@@ -68,7 +68,7 @@ def append(
         if os.path.isdir(addition.path):
             refuse_inside(writing.destination, addition.path)
     opened = reading.open(reference, "layers")
-    with Writer(writing, reading) as writer:
+    with Writer(writing, reading, platform=platform) as writer:
         maker = _Maker(additions, writer, reading, message)
         output = revising.output(opened, writer, maker.appended, platform, all_platforms)
         return writer.deliver("append", [output])

@@ -50,7 +50,7 @@ def edit(
         if os.path.isdir(one.source):
             refuse_inside(writing.destination, one.source)
     opened = reading.open(reference, "layers")
-    with Writer(writing, reading) as writer:
+    with Writer(writing, reading, platform=platform) as writer:
         editor = Editor(content, reading, writer)
         redactor = Redactor(redaction, settings.unset_env, reading.task)
         if redaction or settings.unset_env:

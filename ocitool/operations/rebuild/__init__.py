@@ -57,7 +57,7 @@ def rebuild(
     if not question.against:
         raise UsageError("nothing to take layers from", hint="--against REF names an older build of the image")
     opened = reading.open(reference, "layers")
-    with Writer(writing, reading) as writer:
+    with Writer(writing, reading, platform=platform) as writer:
         rebuilder = _Rebuilder(question, reading, writer)
         output = revising.output(opened, writer, rebuilder.rebuilt, platform, all_platforms)
         return writer.deliver("rebuild", [output], details={"rebuilt": rebuilder.told})

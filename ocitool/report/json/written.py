@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ocitool.operations.writing import Written, WrittenImage
+from ocitool.operations.writing import Written, WrittenImage, WrittenRoot
 from ocitool.report.json.fields import clean, notice_list, path_fields, platform_fields, text
 
 
@@ -17,6 +17,7 @@ def written(result: Written) -> Iterator[str]:
             "destination": clean(result.destination),
             "dryRun": result.dry_run,
             "verified": result.verified,
+            "roots": [_root(root) for root in result.roots],
             "images": [_image(image) for image in result.images],
             "bytes": {
                 "kept": result.kept,
@@ -40,6 +41,17 @@ def _details(value: Any) -> Any:
         fields = path_fields(path) if isinstance(path, bytes) else {}
         return {**fields, **{key: _details(item) for key, item in value.items() if key not in fields}}
     return [_details(item) for item in value] if isinstance(value, list | tuple) else clean(value)
+
+
+def _root(root: WrittenRoot) -> dict[str, Any]:
+    return {
+        "digest": str(root.digest),
+        "mediaType": clean(root.media_type),
+        "names": clean(list(root.names)),
+        "references": clean(list(root.references)),
+        "platforms": [platform_fields(one) for one in root.platforms] if root.platforms is not None else None,
+        "subject": str(root.subject) if root.subject is not None else None,
+    }
 
 
 def _image(image: WrittenImage) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from ocitool.operations.writing import Written, WrittenImage
+from ocitool.operations.writing import Written, WrittenImage, WrittenRoot
+from ocitool.reference import PREFIX
 from ocitool.report.escape import human, shown
 from ocitool.report.text.parts import columns, count_of, shown_path
 
@@ -14,7 +15,8 @@ _ORDER = ("kept", "reused", "rewritten", "squashed", "new")
 
 
 def written(result: Written) -> Iterator[str]:
-    """An image a line, then what became of its bytes."""
+    """An image a line, then what became of its bytes; last what names point to, to be copied: whoever goes on with that
+    reference goes on with all of it."""
     shared = {name for name, count in Counter(name for image in result.images for name in image.names).items() if count > 1}
     yield from columns([_image(image, shared) for image in result.images], indent="")
     verb = "would write" if result.dry_run else "wrote"
@@ -32,6 +34,12 @@ def written(result: Written) -> Iterator[str]:
     tell = _DETAILS.get(result.command)
     if tell is not None and result.details:
         yield from tell(result.details)
+    yield from _some([_root(root, one) for root in result.roots if root.subject is None for one in root.references], indent="")
+
+
+def _root(root: WrittenRoot, reference: str) -> tuple[str, str]:
+    of = ", ".join(shown(str(platform)) for platform in root.platforms or ())
+    return shown(reference.removeprefix(PREFIX)), "" if root.platforms is None else f"index of {of or 'no image'}"
 
 
 def _crossed(result: Written) -> str:
@@ -128,11 +136,11 @@ def _directories(count: int) -> str:
     return "1 directory takes" if count == 1 else f"{count:,} directories take"
 
 
-def _some(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def _some(rows: Sequence[Sequence[str]], indent: str = "  ") -> Iterator[str]:
     """The first of these rows, and how many more there are."""
-    yield from columns(rows[:_ROWS])
+    yield from columns(rows[:_ROWS], indent=indent)
     if len(rows) > _ROWS:
-        yield f"  and {len(rows) - _ROWS} more; --format json lists all"
+        yield f"{indent}and {len(rows) - _ROWS} more; --format json lists all"
 
 
 _ROWS = 20

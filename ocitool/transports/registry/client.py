@@ -378,6 +378,16 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             return None
         return _digest(response.headers.get("Docker-Content-Digest")) or self.document(path, tag).digest
 
+    def media_type(self, path: str, tag: str, scope: Scope) -> str | None:
+        """What a tag names, by a HEAD; None if there is no such tag."""
+        response = self.request("HEAD", self.url(f"{path}/manifests/{tag}"), scope, "tag", headers={"Accept": _ACCEPT})
+        finished(response)
+        if response.status_code == 200:
+            return response.headers.get("Content-Type", "").partition(";")[0].strip()
+        if response.status_code in (401, 403):
+            raise self.problem(response, "tag", f"{self.host}/{path}:{tag}")
+        return None
+
     def put_document(self, path: str, name: str | Digest, media_type: str, raw: bytes, digest: Digest) -> bool:
         """Stores a manifest or index under a tag or its digest. Whether the registry keeps lists of referrers itself, for
         one that has a subject. Raises `IntegrityError` where it says that it stored something else."""

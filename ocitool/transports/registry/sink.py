@@ -24,7 +24,7 @@ from ocitool.transports.registry.auth import pulling, pushing
 from ocitool.transports.registry.blobs import Target
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.source import RemoteBlob
-from ocitool.transports.sink import Bundle, Root, Stored, Unheld
+from ocitool.transports.sink import Bundle, Root, Stored, Unheld, index_in_the_way
 
 
 class _Document(NamedTuple):
@@ -47,12 +47,16 @@ class _Push(NamedTuple):
 
 class RegistrySink(Unheld):
     """`repository`: where images go, and with a digest the one that they must have; None: each goes to the one that its names
-    say. `rehearsing`: nothing is sent, and what is there is still looked for."""
+    say. `rehearsing`: nothing is sent, and what is there is still looked for. `replaces_index`: whether one image may take the
+    place of an index under a tag; unless it may, each tag that an image is to get is looked at first."""
 
-    def __init__(self, client: Client, repository: Repository | None, *, rehearsing: bool = False) -> None:
+    def __init__(
+        self, client: Client, repository: Repository | None, *, rehearsing: bool = False, replaces_index: bool = False
+    ) -> None:
         self._repository = repository
         self._client = client
         self._rehearsing = rehearsing
+        self._replaces_index = replaces_index
         self._there: dict[tuple[str, Digest], int | None] = {}
         self.where = str(repository or f"docker://{client.host}/")
 
@@ -67,6 +71,8 @@ class RegistrySink(Unheld):
         if bundle.omitted:
             raise UsageError("a registry takes whole images: nothing can be left out", self.where)
         pushes = self._plan(bundle)
+        if not self._replaces_index:
+            self._spare_indexes(bundle, task)
         skipped: set[Digest] = set()
         sent: set[Digest] = set()
         places: dict[Digest, str] = {}
@@ -88,6 +94,23 @@ class RegistrySink(Unheld):
         if not self._rehearsing:
             self._publish(pushes, task)
         return Stored(frozenset(skipped - sent), not self._rehearsing)
+
+    def _spare_indexes(self, bundle: Bundle, task: Task) -> None:
+        """Raises `DestinationError` where one image is to get a tag that holds an index. Costs a HEAD for each such tag."""
+        images = [root for root in bundle.roots if root.is_one_image]
+        wanted = [(path, tag) for root in images for path, tags in self._places(root).items() for tag in tags]
+
+        def look(place: tuple[str, str]) -> None:
+            path, tag = place
+            scope = pulling(path) if self._rehearsing else pushing(path)
+            if self._client.media_type(path, tag, scope) in mediatypes.INDEXES:
+                where = f"{self._client.host}/{path}:{tag}"
+                document = read(self._client.document(path, tag).raw, where)
+                manifests = document.manifests if isinstance(document, Index) else ()
+                found = (str(one.platform) for one in manifests if one.platform is not None and not one.is_attestation)
+                raise index_in_the_way(where, dict.fromkeys(found))
+
+        task.map(look, wanted)
 
     # Blobs
 
