@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, UsageError
 
-LOCAL = ("docker-archive", "oci-archive", "oci")
+LOCAL = ("docker-archive", "oci-archive", "oci", "dir")
 REGISTRY = "docker"
 PREFIX = "docker://"
 DEFAULT_HOST = "docker.io"

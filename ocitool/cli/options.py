@@ -34,7 +34,7 @@ class ReviewFormat(Enum):
 
 
 Ref = Annotated[
-    str, typer.Argument(metavar="REF", help="An image: archive, layout, docker://HOST/REPO:TAG, or - for standard input.")
+    str, typer.Argument(metavar="REF", help="An image: archive, layout, dir:DIR, docker://HOST/REPO:TAG, - for standard input.")
 ]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to print the report.")]
 ReviewFormatOption = Annotated[ReviewFormat, typer.Option("--format", "-f", help="How to print the report.")]

@@ -162,6 +162,11 @@ def _zstd_frame(source: _Window, frame: Any) -> Iterator[bytes]:
         raise FormatError("zstd stream ends too soon")
     flags = descriptor[0]
     single, size_flag = flags >> 5 & 1, flags >> 6
+    if (window := _window(source.peek(18), single, size_flag, flags & 3)) > limits.ZSTD_WINDOW:
+        raise LimitError(
+            f"a zstd frame with a window of {window} bytes, more than {limits.ZSTD_WINDOW}",
+            hint="zstd -dc --long=31 FILE | ocitool COMMAND - reads an archive",
+        )
     header = 5 + (not single) + (0, 1, 2, 4)[flags & 3] + ((1 if single else 0), 2, 4, 8)[size_flag]
     batch = [source.take(header)]
     blocks, last = 0, 0
@@ -180,6 +185,15 @@ def _zstd_frame(source: _Window, frame: Any) -> Iterator[bytes]:
         yield piece
     if not frame.eof:
         raise FormatError("zstd stream ends too soon")
+
+
+def _window(head: bytes, single: int, size_flag: int, id_flag: int) -> int:
+    """The window of the frame that begins so (RFC 8878, 3.1.1.1): stated, or of a single segment its content's size."""
+    if not single:
+        value = head[5] if len(head) > 5 else 0
+        return (1 << 10 + (value >> 3)) // 8 * (8 + (value & 7))
+    at, length = 5 + (0, 1, 2, 4)[id_flag], (1, 2, 4, 8)[size_flag]
+    return int.from_bytes(head[at : at + length], "little") + (256 if length == 2 else 0)
 
 
 class _Window:

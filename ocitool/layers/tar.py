@@ -56,12 +56,15 @@ class Notes:
             self.dropped += 1
 
 
-def entries(tar: TarInput, notes: Notes) -> Iterator[Entry]:
+def entries(tar: TarInput, notes: Notes, *, incremental: bool = False) -> Iterator[Entry]:
     """The entries of an archive, in order.
 
     Between two steps the caller may read the data of the entry just given with `tar.pieces(entry.stored)`; what it leaves
     is skipped. When the iterator ends, everything to the last byte has been read: bytes after the end-of-archive blocks
-    count in a layer's digest. Raises `FormatError`, `LimitError`, and `UnsafeError` for a link that would be the root.
+    count in a layer's digest. `incremental`: the directories of `tar -g`, which have their names as data, are read too;
+    engines refuse layers of them.
+
+    Raises `FormatError`, `LimitError`, and `UnsafeError` for a link that would be the root.
     """
     numbers: dict[bytes, int] = {}
     global_records: dict[bytes, bytes] = {}
@@ -130,6 +133,9 @@ def entries(tar: TarInput, notes: Notes) -> Iterator[Entry]:
             break
 
         kind = _KINDS.get(flag)
+        listing = 0
+        if incremental and flag == b"D":
+            kind, listing = Kind.DIRECTORY, max(size, 0)
         if kind is None:
             if flag == b"V":  # GNU volume label: a name for the archive, not an entry
                 if size < 0:
@@ -199,7 +205,7 @@ def entries(tar: TarInput, notes: Notes) -> Iterator[Entry]:
             if size and kind != Kind.DIRECTORY:
                 notes.add("tar-size-without-data", normalise(name), "an entry that has no data states a size")
             size = stored = 0
-            end = tar.offset
+            end = tar.offset + listing + -listing % BLOCK
         if (
             uid >= NUMBERS or uid < -NUMBERS or gid >= NUMBERS or gid < -NUMBERS
             or mtime >= NUMBERS or mtime < -NUMBERS or size >= NUMBERS

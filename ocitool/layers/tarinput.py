@@ -126,6 +126,8 @@ class SeekInput:
         self._start = 0
         self._last = 0
         self._run = 0
+        self.end: int | None = None
+        """Where the archive ended, and what was left unread begins."""
 
     def read(self, size: int) -> bytes:
         offset = self.offset
@@ -159,5 +161,5 @@ class SeekInput:
 
     def rest(self) -> Iterator[bytes | memoryview]:
         """Left unread: a seeking reader checks no digest, so what stands behind the end does not matter to it."""
-        self.offset = self._size
+        self.end, self.offset = self.offset, self._size
         return iter(())

@@ -12,25 +12,33 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Literal
 
 from ocitool import limits, reference
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError
+from ocitool.errors import FormatError, IntegrityError, LimitError, NotAnImageError, OcitoolError
 from ocitool.layers import codec
-from ocitool.layers.entry import Entry, Kind, normalise
-from ocitool.layers.tar import Notes, entries
+from ocitool.layers.entry import Entry, Kind, Segments, normalise
+from ocitool.layers.tar import Note, Notes, entries
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
 from ocitool.spec.document import parse, parse_object
 from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index
 from ocitool.task import Task
+from ocitool.transports import recognition
 from ocitool.transports.source import Names, Record
 
 Want = Literal["documents", "layers"]
 """What will be read: documents and first bytes of layers, or layers too."""
 
 _LINK_HOPS = 8
+
+_TAIL = 1 << 16
+"""Bytes behind the end of an archive that are looked at: tars are filled up with zeros."""
+
+_CANDIDATES = 1000
+"""Directories in an archive that are looked at for an image."""
 
 
 class Members:
@@ -41,10 +49,20 @@ class Members:
         self._blobs: dict[bytes, Blob] = {}
         self._links: dict[bytes, bytes] = {}
         self.duplicates: list[bytes] = []
+        self.notes: tuple[Note, ...] = ()
+        self.tops: set[bytes] = set()
+        """What stands at the top, directories too."""
+        self.is_layer = False
+        """Whether there is a whiteout among them."""
+        self.tail: Blob | None = None
+        """What stands behind the end-of-archive blocks, if the archive was read by seeking; else `notes` tell of it."""
 
     def add(self, entry: Entry, blob: Blob | None) -> None:
         if entry.path in self._blobs or entry.path in self._links:
             self.duplicates.append(entry.path)
+        if len(self.tops) < _CANDIDATES:
+            self.tops.add(entry.path.split(b"/", 1)[0])
+        self.is_layer = self.is_layer or entry.kind >= Kind.WHITEOUT
         self._blobs.pop(entry.path, None)
         self._links.pop(entry.path, None)
         if blob is not None:
@@ -55,6 +73,10 @@ class Members:
             self._links[entry.path] = normalise(entry.path.rpartition(b"/")[0] + b"/" + entry.link)
         if len(self._blobs) + len(self._links) > limits.ARCHIVE_MEMBERS:
             raise LimitError(f"more than {limits.ARCHIVE_MEMBERS} members", self.where)
+
+    def put(self, path: bytes, blob: Blob) -> None:
+        """A member under its normalised name."""
+        self._blobs[path] = blob
 
     def __contains__(self, name: str) -> bool:
         return self.get(name) is not None
@@ -86,6 +108,20 @@ class Members:
         yield from self._blobs
         yield from self._links
 
+    def below(self, directory: str) -> Members:
+        """The members below a directory, as if it were the top."""
+        prefix = directory.encode("utf-8", "surrogateescape") + b"/"
+        inner = Members(self.where)
+        inner._blobs = {name[len(prefix) :]: blob for name, blob in self._blobs.items() if name.startswith(prefix)}
+        inner._links = {
+            name[len(prefix) :]: target[len(prefix) :]
+            for name, target in self._links.items()
+            if name.startswith(prefix) and target.startswith(prefix)
+        }
+        inner.duplicates = [name[len(prefix) :] for name in self.duplicates if name.startswith(prefix)]
+        inner.notes, inner.tail = self.notes, self.tail
+        return inner
+
 
 _LISTS = ("index.json", "manifest.json", "repositories")
 """Members that list all that an archive holds."""
@@ -110,57 +146,112 @@ class _Head(BytesBlob):
 def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
     """The members of the archive in `file`. Anything that is no archive is a `FormatError`."""
     members = Members(where)
+    notes = Notes()
+    spool = _Spool(where, want)
     seekable = stat.S_ISREG(file.mode)
+    head: Blob
     if seekable:
-        whole = FileBlob(file, 0, file.size)
-        compression = codec.sniff(whole.pread(codec.SNIFF, 0))
+        head = whole = FileBlob(file, 0, file.size)
         chunks = whole.chunks()
     else:
-        head, chunks = _peek(_stream(file))
-        compression = codec.sniff(head)
+        first, chunks = _peek(_stream(file))
+        head = BytesBlob(first)
+    compression = codec.of(head)
     try:
         if seekable and compression == "none":
-            for entry in entries(SeekInput(whole), Notes()):
-                blob = FileBlob(file, entry.offset, entry.size) if _is_data(entry) else None
+            source = SeekInput(whole)
+            for entry in entries(source, notes, incremental=True):
+                blob: Blob | None = None
+                if entry.kind == Kind.FILE:
+                    in_place = entry.segments is None
+                    blob = FileBlob(file, entry.offset, entry.size) if in_place else spool.take(source, entry)
                 members.add(entry, blob)
+            if source.end is not None:
+                members.tail = FileBlob(file, source.end, file.size - source.end)
         else:
-            _spool(members, codec.decode(_told(chunks, where, task, file.size), compression), want)
+            pieces = codec.decode(_told(chunks, where, task, file.size), compression)
+            if compression != "none":
+                head = BytesBlob(next(pieces, b""))
+                if (inner := codec.of(head)) != "none":
+                    raise recognition.compressed_twice(where, compression, inner)
+                pieces = chain([head.pread(head.size, 0)], pieces)
+            tar = ChunkInput(pieces)
+            for entry in entries(tar, notes, incremental=True):
+                members.add(entry, spool.take(tar, entry) if entry.kind == Kind.FILE else None)
     except IntegrityError as error:  # a file that shrank below its own size while it was read
         raise FormatError(error.what, where) from None
+    except NotAnImageError:
+        raise
     except FormatError as error:
         if not any(members.names()):
-            raise FormatError(f"not an image archive: {error.what}", where) from None
+            raise recognition.no_archive(where, head, error) from None
         raise error.at(where) from None
     except OcitoolError as error:
         raise error.at(where) from None
+    if not members.tops:  # zeros, or nothing at all
+        raise recognition.no_archive(where, head, FormatError("an empty tar"))
+    members.notes = tuple(notes.kept)
     return members
 
 
-def _is_data(entry: Entry) -> bool:
-    if entry.segments is not None:
-        raise FormatError("a sparse member in an image archive")
-    return entry.kind == Kind.FILE
+class _Spool:
+    """Members that cannot be read where they lie, in one unnamed temporary file; made when the first comes."""
+
+    def __init__(self, where: str, want: Want) -> None:
+        self._where = where
+        self._want = want
+        self._file: OpenFile | None = None
+        self._written = 0
+
+    def take(self, tar: TarInput, entry: Entry) -> Blob:
+        """The member whose data is next in the tar. If documents alone are wanted, of what is too large to be one no more
+        than the first bytes are kept."""
+        segments = ((0, entry.size),) if entry.segments is None else entry.segments
+        if entry.segments is not None:
+            _refuse_bomb(entry)
+        if self._want == "documents" and entry.size > _most(os.fsdecode(entry.path).rpartition("/")[2]):
+            return _Head(_first_bytes(tar, segments), entry.size)
+        file = self._file = self._file or _nameless(self._where)
+        start = self._written
+        for offset, length in segments:
+            if entry.segments is not None:
+                os.lseek(file.descriptor, start + offset, os.SEEK_SET)
+            for piece in tar.pieces(length):
+                _write(file, piece)
+        self._written += entry.size
+        if entry.segments is not None:  # a hole at the end is written by nothing else
+            os.ftruncate(file.descriptor, self._written)
+            os.lseek(file.descriptor, self._written, os.SEEK_SET)
+        return FileBlob(file, start, entry.size)
 
 
-def _spool(members: Members, chunks: Iterator[bytes], want: Want) -> None:
+def _nameless(where: str) -> OpenFile:
     from ocitool.transports.whole import nameless
 
     spool = nameless()
-    kept = OpenFile(members.where, descriptor=os.dup(spool.descriptor))
+    kept = OpenFile(where, descriptor=os.dup(spool.descriptor))
     spool.discard()
-    written = 0
-    tar: TarInput = ChunkInput(chunks)
-    for entry in entries(tar, Notes()):
-        blob: Blob | None = None
-        if _is_data(entry):
-            if want == "documents" and entry.size > limits.DOCUMENT_SIZE and entry.size > _most(os.fsdecode(entry.path)):
-                blob = _Head(tar.read(codec.SNIFF), entry.size)
-            else:
-                blob = FileBlob(kept, written, entry.size)
-                for piece in tar.pieces(entry.size):
-                    _write(kept, piece)
-                written += entry.size
-        members.add(entry, blob)
+    return kept
+
+
+def _first_bytes(tar: TarInput, segments: Segments) -> bytes:
+    head = bytearray(codec.SNIFF)
+    for offset, length in segments:
+        if offset >= codec.SNIFF:
+            break
+        data = tar.read(min(length, codec.SNIFF - offset))
+        head[offset : offset + len(data)] = data
+        if len(data) < length:
+            break
+    return bytes(head)
+
+
+def _refuse_bomb(entry: Entry) -> None:
+    """`LimitError` for a sparse member that stands for more bytes than a compressed one might."""
+    if entry.size > limits.unpacked_size():
+        raise LimitError(f"a member of {entry.size} bytes", hint="raise OCITOOL_MAX_UNPACKED_SIZE")
+    if entry.size > limits.RATIO_FREE and entry.size > limits.unpacked_ratio() * max(entry.stored, 512):
+        raise LimitError(f"a sparse member of {entry.size} bytes out of {entry.stored}", hint="raise OCITOOL_MAX_RATIO")
 
 
 def _write(file: OpenFile, data: bytes | memoryview) -> None:
@@ -216,6 +307,53 @@ def _told(chunks: Iterator[bytes], where: str, task: Task, size: int) -> Iterato
 
 def is_oci(members: Members) -> bool:
     return "index.json" in members
+
+
+def is_docker_save(members: Members) -> bool:
+    """Whether these are the files of a `docker save`: manifest.json is a list of images, or there is `repositories`."""
+    try:
+        raw = members.document("manifest.json")
+        if raw is not None:
+            value = parse(raw, members.where)
+            return isinstance(value, list) and all(isinstance(one, dict) for one in value)
+        raw = members.document("repositories")
+        tags = parse_object(raw, members.where) if raw is not None else {}
+        return bool(tags) and all(isinstance(one, dict) for one in tags.values())
+    except OcitoolError:
+        return False
+
+
+def image_directories(members: Members) -> list[str]:
+    """Directories of an archive that hold a layout or a `docker save`."""
+    found: set[str] = set()
+    for name in members.names():
+        directory, slash, base = name.rpartition(b"/")
+        if slash and base in (b"oci-layout", b"manifest.json", b"repositories") and len(found) < _CANDIDATES:
+            found.add(directory.decode("utf-8", "surrogateescape"))
+    return sorted(one for one in found if _holds_image(members, one))
+
+
+def _holds_image(members: Members, directory: str) -> bool:
+    if f"{directory}/oci-layout" in members and f"{directory}/index.json" in members:
+        return True
+    some = Members(members.where)
+    for name in ("manifest.json", "repositories"):
+        if (blob := members.get(f"{directory}/{name}")) is not None:
+            some.put(name.encode(), blob)
+    return is_docker_save(some)
+
+
+def top_level(members: Members, task: Task) -> Members:
+    """The members from where the image stands: an archive of a directory has all of them below its name."""
+    if members.tail is not None and members.tail.pread(_TAIL, 0).strip(b"\0"):
+        task.notice("archive", f"data behind the end of the archive {members.where} is not read, as of a second archive")
+    if is_oci(members) or is_docker(members):
+        return members
+    found = image_directories(members)
+    if len(found) != 1:
+        return members
+    task.notice("archive", f"the image stands in the directory {found[0]} of {members.where}")
+    return members.below(found[0])
 
 
 def is_docker(members: Members) -> bool:

@@ -85,6 +85,8 @@ def parse(text: str) -> Destination:
     ref = reference.parse(text)
     if ref.transport == reference.REGISTRY:
         return _registry(text, ref.details)
+    if ref.transport == "dir":
+        raise UsageError("dir: is read, and not written", text, hint=f"oci:{ref.details} is a layout")
     if ref.transport is not None:
         path, _, name = ref.details.partition(":")
         if name.startswith("@") or not path:

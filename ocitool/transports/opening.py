@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool import reference
-from ocitool.blob import OpenFile
-from ocitool.errors import NotAnImageError, NotFoundError, UsageError
+from ocitool.blob import OpenFile, unreadable
+from ocitool.errors import NotFoundError, OcitoolError, UsageError
 from ocitool.reference import Reference, Selector
 from ocitool.task import Task
 from ocitool.transports.registry import Access, Registries
@@ -40,21 +40,16 @@ def open_source(text: str, want: Want, task: Task, registries: Registries | None
 
         where = reference.repository(ref.details)
         return Opened(RegistrySource(where, registries or Registries(Access(), task)), None, task.notice)
-    from ocitool.transports import archive, layout
+    from ocitool.transports import archive
 
     path, rest = _existing(ref)
     selector = reference.selector(rest) if rest is not None else None
     if path != "-" and os.path.isdir(path):
-        if ref.transport not in (None, "oci"):
-            raise UsageError(f"{ref.transport}: wants a file, this is a directory", path)
-        if not layout.looks_like(path):
-            raise NotAnImageError(
-                "not an OCI layout: the directory has no index.json", path, hint="an unpacked root file system is no image"
-            )
-        return Opened(layout.Layout(path), selector, task.notice)
-    if ref.transport == "oci":
-        raise UsageError("oci: wants a directory, this is a file", path, hint=f"oci-archive:{path}")
-    members = archive.read(path, _file(path), want, task)
+        return Opened(_directory(ref.transport, path), selector, task.notice)
+    if ref.transport in ("oci", "dir"):
+        hint = f"oci-archive:{path}" if ref.transport == "oci" else None
+        raise UsageError(f"{ref.transport}: wants a directory, this is a file", path, hint=hint)
+    members = archive.top_level(archive.read(path, _file(path), want, task), task)
     if ref.transport == "oci-archive":
         return Opened(archive.OciArchive(members), selector, task.notice)
     source = archive.DockerArchive(members) if ref.transport == "docker-archive" else _recognise(members)
@@ -62,9 +57,17 @@ def open_source(text: str, want: Want, task: Task, registries: Registries | None
 
 
 def _existing(ref: Reference) -> tuple[str, str | None]:
+    closed: OcitoolError | None = None
     for path, rest in ref.splits():
-        if path == "-" or os.path.exists(path):
-            return path, rest
+        try:
+            if path == "-" or os.stat(path):
+                return path, rest
+        except PermissionError as error:
+            closed = closed or unreadable(path, error)
+        except (OSError, ValueError):
+            continue
+    if closed is not None:
+        raise closed
     first = ref.details
     hint = f"docker://{first} would name a registry" if "/" not in first[:1] else None
     raise NotFoundError("no such file or directory", first, hint=hint)
@@ -81,6 +84,38 @@ def _file(path: str) -> OpenFile:
     return OpenFile(path)
 
 
+def is_image_directory(path: str) -> bool:
+    """Whether a plain path of this directory would be an image, of whatever kind."""
+    from ocitool.transports import directory, layout
+
+    return layout.looks_like(path) or directory.is_dir_image(path) or directory.is_extracted_archive(path)
+
+
+def _directory(transport: str | None, path: str) -> Source:
+    """A layout, or an image in a directory of another kind."""
+    from ocitool.transports import directory, layout, recognition
+
+    if transport == "dir":
+        return directory.DirImage(path)
+    if transport not in (None, "oci"):
+        raise UsageError(f"{transport}: wants a file, this is a directory", path)
+    try:
+        os.lstat(os.path.join(path, "index.json"))
+    except PermissionError as error:
+        raise unreadable(path, error) from None
+    except OSError:
+        pass
+    if layout.looks_like(path):
+        return layout.Layout(path)
+    if transport is None and directory.is_dir_image(path):
+        return directory.DirImage(path)
+    if transport is None and directory.is_extracted_archive(path):
+        from ocitool.transports import archive
+
+        return archive.DockerArchive(directory.DirectoryMembers(path))
+    raise recognition.no_directory(path)
+
+
 def _recognise(members: Members) -> Source:
     """OCI where an index names manifests, since that carries digests; else docker; else an empty OCI index."""
     from ocitool.transports import archive
@@ -91,6 +126,6 @@ def _recognise(members: Members) -> Source:
             return source
     if archive.is_docker(members):
         return archive.DockerArchive(members)
-    raise NotAnImageError(
-        "not an image archive: it has neither index.json nor manifest.json nor repositories", members.where
-    )
+    from ocitool.transports import recognition
+
+    raise recognition.no_image(members, archive.image_directories(members))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Sequence
 
@@ -77,7 +78,7 @@ def removed(member: Member) -> list[str] | None:
             # By its digest: that is this image alone, with all of its names.
             commands.append(f"ocitool layout rm {word(named.site.path)} @{member.digest}")
         elif named.alone:
-            commands.append(f"rm {word(named.site.path)}")
+            commands.append(f"rm {'-r ' if os.path.isdir(named.site.path) else ''}{word(named.site.path)}")
         else:
             return None
     return commands

@@ -16,7 +16,7 @@ from ocitool.layers import codec
 from ocitool.operations import tags
 from ocitool.operations.reading import Reading
 from ocitool.reference import Repository
-from ocitool.transports import layout
+from ocitool.transports.opening import is_image_directory
 
 Tolerant = Callable[[str], AbstractContextManager[None]]
 """A context in which an error is a problem of the place named, and not raised."""
@@ -82,7 +82,7 @@ def below(top: str, tolerant: Tolerant) -> tuple[list[tuple[str, bool]], int]:
             raise unreadable(where, error)
 
     for path, directories, names in os.walk(top, onerror=refused):
-        if layout.looks_like(path):
+        if is_image_directory(path):
             directories.clear()
             found.append((path, True))
             continue

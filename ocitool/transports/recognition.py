@@ -1,0 +1,147 @@
+"""What a file or directory is that is no image, and what can be done with it: the hints of `opening`.
+
+Each hint is true: what it names was looked at, and its commands work as they stand.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from ocitool.blob import unreadable
+from ocitool.errors import FormatError, NotAnImageError, OcitoolError
+from ocitool.layers import codec, magic
+from ocitool.layers.magic import Head
+
+_STREAMED = {"gzip": "gzip -dc", "zstd": "zstd -dc --long=31", "xz": "xz -dc", "bzip2": "bzip2 -dc"}
+_SYSTEM = ("bin", "etc", "usr", "var", "lib", "sbin", "proc", "dev", "root", "opt", "tmp")
+"""Directories at the top of a root file system; three of them are one."""
+
+_SHOWN = 5
+_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")
+
+
+def no_directory(path: str) -> OcitoolError:
+    """Why a directory is no image."""
+    try:
+        names = sorted(os.listdir(path))
+    except OSError as error:
+        return unreadable(path, error)
+    what, hint = _directory(path, names)
+    return NotAnImageError(f"not an OCI layout: {what}", path, hint=hint)
+
+
+def _directory(path: str, names: list[str]) -> tuple[str, str | None]:
+    quoted = shlex.quote(path)
+    if not names:
+        return "the directory is empty", None
+    if "ocitool.json" in names or ("rootfs" in names and os.path.isdir(os.path.join(path, "rootfs"))):
+        return (
+            "an unpacked image, and no image itself",
+            f"ocitool repack {quoted} DEST makes an image of what ocitool unpacked here; the files are in {quoted}/rootfs",
+        )
+    above = _layout_above(path)
+    if above is not None:
+        return "it is a part of a layout", f"the layout is {shlex.quote(above)}"
+    if len(set(names) & set(_SYSTEM)) >= 3:
+        return (
+            "it has no index.json; it is an unpacked root file system",
+            f"an unpacked root file system is no image; tar -C {quoted} -c . | docker import - NAME makes one of it, and "
+            f"ocitool append SRC DEST --layer {quoted} puts its files on an image",
+        )
+    inside = [name for name in names if name.endswith(_ENDINGS) or os.path.isfile(os.path.join(path, name, "index.json"))]
+    if inside:
+        shown = ", ".join(shlex.quote(os.path.join(path, name)) for name in inside[:_SHOWN])
+        more = f" and {len(inside) - _SHOWN} more" if len(inside) > _SHOWN else ""
+        return "the directory has no index.json", f"in it may be images: {shown}{more}"
+    return "the directory has no index.json", None
+
+
+def _layout_above(path: str) -> str | None:
+    """The layout that a path is within, at most three steps up: DIR/blobs/ALGORITHM/BLOB."""
+    at = os.path.abspath(path)
+    for _ in range(3):
+        at = os.path.dirname(at)
+        if os.path.isfile(os.path.join(at, "index.json")) and os.path.isdir(os.path.join(at, "blobs")):
+            return at
+    return None
+
+
+def no_archive(path: str, head: Head, error: FormatError) -> FormatError:
+    """What a file is of which no tar could be read. `error`: what the tar reader says; it stands if nothing is known."""
+    what, hint = _file(path, head)
+    if what is None:
+        return NotAnImageError(f"not an image archive: {error.what}", path, hint=error.hint or hint)
+    return NotAnImageError(f"not an image archive: {what}", path, hint=hint)
+
+
+def _file(path: str, head: Head) -> tuple[str | None, str | None]:
+    first = head.pread(codec.SNIFF, 0)
+    quoted = shlex.quote(path)
+    if not first:
+        return "the file is empty", None
+    if first.lstrip()[:1] in (b"{", b"["):
+        return _document(path)
+    known = magic.known(head)
+    if known is None:
+        return None, None
+    if known.unpack is None:
+        return f"it is {known.name}", None
+    return f"it is {known.name}", "unpack it first: " + known.unpack.replace("FILE", quoted)
+
+
+def _document(path: str) -> tuple[str, str]:
+    above = _layout_above(path)
+    name = os.path.basename(path)
+    directory = os.path.dirname(path) or "."
+    if above is not None and name == "index.json":
+        return "it is the index of a layout", f"the layout is {shlex.quote(directory)}"
+    if above is not None:
+        return (
+            "it is a document of a layout",
+            f"{shlex.quote(above)} is the layout; {shlex.quote(f'{above}:@sha256:{name}')} names a manifest of it",
+        )
+    if name == "manifest.json":
+        return "it is a JSON document", f"{shlex.quote(directory)} is the directory that it describes"
+    return "it is a JSON document", f"ocitool validate --as manifest {shlex.quote(path)} checks one that stands alone"
+
+
+def compressed_twice(path: str, outer: str, inner: str) -> NotAnImageError:
+    """A compressed file in a compressed file."""
+    source = "" if path == "-" else f" {shlex.quote(path)}"
+    return NotAnImageError(
+        f"not an image archive: compressed twice ({inner} in {outer})", path,
+        hint=f"{_STREAMED[outer]}{source} | ocitool COMMAND -",
+    )  # fmt: skip
+
+
+class Listed(Protocol):
+    """The members of a tar (`archive.Members`)."""
+
+    where: str
+    tops: set[bytes]
+    is_layer: bool
+
+    def names(self) -> Iterator[bytes]: ...
+
+
+def no_image(members: Listed, images: Sequence[str]) -> NotAnImageError:
+    """What a tar holds that is no image archive. `images`: directories in it in which images stand."""
+    where, quoted, names = members.where, shlex.quote(members.where), list(members.names())
+    missing = "it has neither index.json nor manifest.json nor repositories"
+    inside = sorted(name.decode("utf-8", "replace") for name in names if name.endswith(tuple(map(str.encode, _ENDINGS))))
+    if images:
+        what = f"it holds images in several directories: {', '.join(images[:_SHOWN])}"
+        hint = f"unpack it first: tar -xf {quoted}; then name one of them"
+    elif len({os.fsencode(name) for name in _SYSTEM} & members.tops) >= 3 or members.is_layer:
+        what = "a tar of files, as of a root file system (docker export) or a layer"
+        hint = f"docker import {quoted} NAME makes an image of it; ocitool append SRC DEST --layer {quoted} puts it on one"
+    elif inside and len(names) <= 64:
+        what = f"it holds {', '.join(inside[:_SHOWN])}"
+        hint = f"unpack it first: tar -xf {quoted}" if where != "-" else "unpack it first"
+    else:
+        what, hint = missing, f"a tar of files becomes a layer with ocitool append SRC DEST --layer {quoted}"
+    text = what if what == missing else f"{what}; {missing}"
+    return NotAnImageError(f"not an image archive: {text}", where, hint=hint)
