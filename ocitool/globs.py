@@ -1,11 +1,15 @@
-"""GLOBs over paths: they match whole paths, with or without the leading slash; `**` crosses directories, `*` does not."""
+"""GLOBs over paths: they match whole paths, with or without the leading slash; `**` crosses directories, `*` does not. A path
+without any of `*?[`, or with a slash at its end, means what it names and all below it.
+
+A glob that matches nothing is most likely misspelt, and an answer about nothing would be a wrong one: `refuse_unmatched`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from ocitool.errors import UsageError
+from ocitool.task import Task
 
 
 def matcher(globs: Sequence[str]) -> Callable[[bytes], bool]:
@@ -19,8 +23,47 @@ def matcher(globs: Sequence[str]) -> Callable[[bytes], bool]:
     return lambda path: pattern.fullmatch(path) is not None
 
 
+def unmatched(globs: Iterable[str], paths: Iterable[bytes]) -> list[str]:
+    """The globs that match none of these paths (no leading slash), nor a directory that one of them is in."""
+    left = {glob: matcher([glob]) for glob in globs}
+    seen: set[bytes] = set()
+    for path in paths:
+        while left and path not in seen:
+            seen.add(path)
+            for glob in [glob for glob, matches in left.items() if matches(path)]:
+                del left[glob]
+            path = path.rpartition(b"/")[0]
+        if not left:
+            break
+    return list(left)
+
+
+class NothingMatches(UsageError):
+    """What a glob is to pick from has nothing of that name."""
+
+    def __init__(self, what: str, where: str | None = None) -> None:
+        super().__init__(what, where, hint="correct it, or let --allow-no-match go on with a note")
+
+
+def refuse_unmatched(globs: Collection[str], option: str, what: str, task: Task, *, allowed: bool) -> None:
+    """`NothingMatches` for globs that match none of `what`; with `allowed` a notice."""
+    if not globs:
+        return
+    text = f"{option} {' '.join(globs)} matches no {what}"
+    if allowed:
+        task.notice("no-match", text)
+        return
+    if any(glob.startswith("!") for glob in globs) and "path" in option:
+        raise UsageError(text, hint="! is part of the name: it does not negate; --ignore-path GLOB leaves paths out")
+    raise NothingMatches(text)
+
+
 def _pattern(glob: str) -> bytes:
-    text = glob.encode("utf-8", "surrogateescape").lstrip(b"/")
+    text = glob.encode("utf-8", "surrogateescape")
+    while text[:1] == b"/" or text[:2] == b"./" or text == b".":
+        text = text[1:]
+    below = not text or text.endswith(b"/") or not any(char in text for char in b"*?[")
+    text = text.rstrip(b"/")
     out = b""
     at = 0
     while at < len(text):
@@ -46,4 +89,6 @@ def _pattern(glob: str) -> bytes:
         else:
             out += re.escape(char)
             at += 1
+    if below:
+        out = out + b"(?:/.*)?" if out else b".*"
     return out

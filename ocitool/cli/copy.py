@@ -54,6 +54,7 @@ def copy(
         typer.Option("--omit", metavar="REF|@FILE", help="Leave out layers that the other side has: an image, or a list."),
     ] = None,
     tags: Tags = None,
+    allow_no_match: o.AllowNoMatch = False,
     from_file: FromFile = None,
     referrers: Referrers = False,
     platform: o.PlatformOption = None,
@@ -80,11 +81,13 @@ def copy(
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         from ocitool.operations import copy as operation
 
+        omitted = operation.omitted(omit or (), reading)
         writing = o.writing(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply,
-            omit=operation.omitted(omit or (), reading),
+            omit=frozenset().union(*omitted.values()),
         )  # fmt: skip
         result = operation.copy(
-            sources, reading, writing, platform=platform, all_platforms=all_platforms, tags=tags or (), referrers=referrers
+            sources, reading, writing, platform=platform, all_platforms=all_platforms, tags=tags or (), referrers=referrers,
+            omit=omitted, allow_no_match=allow_no_match,
         )
     o.write_written(result, format, report, quiet=quiet)

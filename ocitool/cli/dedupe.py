@@ -40,6 +40,7 @@ def dedupe(
     tags: Annotated[
         list[str] | None, typer.Option("--tags", metavar="GLOB", help="Of a repository named without a tag: these tags.")
     ] = None,
+    allow_no_match: o.AllowNoMatch = False,
     zstd: Annotated[
         int | None,
         typer.Option("--zstd", metavar="LEVEL", min=1, max=19, help="Compress gzip layers to learn what zstd would save."),
@@ -73,7 +74,7 @@ def dedupe(
         from ocitool.operations.dedupe import Choice, Question
         from ocitool.operations.dedupe import dedupe as operation
 
-        choice = Choice(tuple(repos or ()), tuple(tags or ()))
+        choice = Choice(tuple(repos or ()), tuple(tags or ()), allow_no_match)
         result = operation(refs, Question(choice, files, export, zstd, cluster, strict, top), reading)
     if format is o.ReviewFormat.json:
         from ocitool.report.json.dedupe import dedupe as lines

@@ -34,8 +34,12 @@ def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="The image before.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The image after.")],
     path: Annotated[
-        list[str] | None, typer.Option("--path", metavar="GLOB", help="Only files that match; ** crosses directories.")
+        list[str] | None, typer.Option("--path", metavar="GLOB", help="Only files that match: a directory, or a glob.")
     ] = None,
+    ignore_path: Annotated[
+        list[str] | None, typer.Option("--ignore-path", metavar="GLOB", help="All files but those that match.")
+    ] = None,
+    allow_no_match: o.AllowNoMatch = False,
     stat: Annotated[bool, typer.Option("--stat", help="Totals and layers, no lists.")] = False,
     patch: Annotated[bool, typer.Option("--patch", "-p", help="Unified diffs of changed text files.")] = False,
     semantic: Annotated[
@@ -66,6 +70,7 @@ def diff(
     o.one_or_all(platform, all_platforms)
     question = operation.Question(
         ignore=tuple(ignore or ()), semantic=semantic, paths=tuple(path or ()), patch=patch, secrets=show_secrets,
+        ignored_paths=tuple(ignore_path or ()), allow_no_match=allow_no_match,
         rules=tuple(rule(text) for text in fail_on or ()),
     )  # fmt: skip
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:

@@ -73,6 +73,9 @@ With = Annotated[
 ShowSecrets = Annotated[
     bool, typer.Option("--show-secrets", help="Show what looks like a secret instead of ***, and files that look secret.")
 ]
+AllowNoMatch = Annotated[
+    bool, typer.Option("--allow-no-match", help="A glob or list that matches nothing is a note, no error.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an archive that exists, and an index under a tag by one image.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Write nothing; say what would be.")]
 

@@ -37,6 +37,7 @@ def pull(
     compression: o.CompressionOption = None,
     supply: o.With = None,
     tags: c.Tags = None,
+    allow_no_match: o.AllowNoMatch = False,
     referrers: c.Referrers = False,
     platform: o.PlatformOption = None,
     all_platforms: o.AllPlatforms = False,
@@ -62,6 +63,6 @@ def pull(
         )
         result = operation.copy(
             [ref], reading, writing, command="pull", platform=platform, all_platforms=all_platforms,
-            tags=tags or (), referrers=referrers,
+            tags=tags or (), referrers=referrers, allow_no_match=allow_no_match,
         )  # fmt: skip
     o.write_written(result, format, report, quiet=quiet)

@@ -49,6 +49,7 @@ def rebuild(
     ignore_path: Annotated[
         list[str] | None, typer.Option("--ignore-path", metavar="GLOB", help="These paths may be OLD's.")
     ] = None,
+    allow_no_match: o.AllowNoMatch = False,
     tag: o.Tag = None,
     compression: o.CompressionOption = None,
     supply: o.With = None,
@@ -74,7 +75,7 @@ def rebuild(
     from ocitool.operations.rebuild import Question
     from ocitool.operations.rebuild import rebuild as operation
 
-    question = Question(tuple(against or ()), plan.value, strict_times, tuple(ignore_path or ()))
+    question = Question(tuple(against or ()), plan.value, strict_times, tuple(ignore_path or ()), allow_no_match)
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply)
         result = operation(new, question, reading, writing, platform=platform, all_platforms=all_platforms)

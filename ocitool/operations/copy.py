@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ocitool import reference
 from ocitool.blob import unopened
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, FormatError, NotFoundError, OcitoolError, UsageError
+from ocitool.globs import NothingMatches, refuse_unmatched
 from ocitool.images import draft as drafts
 from ocitool.images import index as indexes
 from ocitool.images import select
@@ -20,7 +21,7 @@ from ocitool.images.select import Target
 from ocitool.operations import revising
 from ocitool.operations.pieces import claimed, kept
 from ocitool.operations.reading import Reading
-from ocitool.operations.tags import matching
+from ocitool.operations.tags import matching, unpicked
 from ocitool.operations.writing import Output, Writer, Writing, Written
 from ocitool.reference import Repository
 from ocitool.spec.manifest import named
@@ -39,17 +40,20 @@ def copy(
     all_platforms: bool = False,
     tags: Sequence[str] = (),
     referrers: bool = False,
+    omit: Mapping[str, frozenset[Digest]] | None = None,
+    allow_no_match: bool = False,
 ) -> Written:
     """All images that the references name. Of an index one platform, or with `all_platforms` the index and all of it: so too
     from a registry to a registry, unless `platform` is given. `tags`: globs of tags, of every repository that is named without
     one. `referrers`: what speaks of the images comes along.
+    `omit`: what `writing.omit` is made of, by the words that said it. `allow_no_match`: of both, some may match nothing.
 
     Nothing is made anew but the manifest of an image that has none, and what `writing.compression` asks for.
     """
     remote = destination.parse(writing.destination).remote  # before anything is read: wrong words cost nothing
     if tags and all(_repository(word) is None for word in references):
         raise UsageError("--tags is for a repository that is named without a tag", ", ".join(references))
-    opened = _opened([one for word in references for one in _expanded(word, tags, reading)], reading)
+    opened = _opened(_expanded(references, tags, reading, allow_no_match), reading)
     with Writer(writing, reading, platform=platform) as writer:
         outputs: list[Output] = []
         for one in opened:
@@ -59,21 +63,41 @@ def copy(
             whole = all_platforms or (remote and one.source.remote and platform is None)
             images = [_output(one, target, writer, platform, whole) for target in _targets(one)]
             outputs += _with_referrers(one.source, images, writer) if referrers else images
+        if omit is not None:
+            _refuse_needless(omit, outputs, reading, allow_no_match)
         written = writer.deliver(command, outputs)
         for one in opened:
             _tell_moved(one.source, reading)
     return replace(written, notices=tuple(reading.task.notices))
 
 
-def _expanded(word: str, tags: Sequence[str], reading: Reading) -> list[str]:
-    """A repository without a tag, as one reference for each of its tags that is asked for."""
-    where = _repository(word)
-    if not tags or where is None:
-        return [word]
-    chosen = matching(where, tags, reading)
-    if not chosen:
-        raise NotFoundError(f"no tag matches {' or '.join(tags)}", str(where))
-    return [str(where._replace(tag=tag)) for tag in chosen]
+def _expanded(words: Sequence[str], globs: Sequence[str], reading: Reading, allowed: bool) -> list[str]:
+    """The references, a repository without a tag as one for each of its tags that is asked for."""
+    found: list[str] = []
+    picked: list[str] = []
+    for word in words:
+        where = _repository(word)
+        if not globs or where is None:
+            found.append(word)
+            continue
+        chosen = matching(where, globs, reading)
+        if not chosen and not allowed:
+            raise NothingMatches(f"no tag matches {' or '.join(globs)}", str(where))
+        found += [str(where._replace(tag=tag)) for tag in chosen]
+        picked += chosen
+    refuse_unmatched(unpicked(globs, picked), "--tags", "tag", reading.task, allowed=allowed)
+    if not found:
+        raise NotFoundError("no image is left to copy", ", ".join(words))
+    return found
+
+
+def _refuse_needless(
+    omit: Mapping[str, frozenset[Digest]], outputs: Sequence[Output], reading: Reading, allowed: bool
+) -> None:
+    """An empty list is the right one for a side that has nothing yet."""
+    layers = {layer.digest for output in outputs for image in output.images for layer in image.layers}
+    needless = [word for word, digests in omit.items() if digests and layers.isdisjoint(digests)]
+    refuse_unmatched(needless, "--omit", "layer of what is copied", reading.task, allowed=allowed)
 
 
 def _repository(word: str) -> Repository | None:
@@ -187,15 +211,10 @@ def _converted(image: Image, writer: Writer) -> Documents:
     return drafts.finish(drafts.start(image, writer.pieces_as_asked(image)))
 
 
-def omitted(words: Sequence[str], reading: Reading) -> frozenset[Digest]:
-    """The digests that the other side has: of the blobs of references, and of `@FILE`: a digest a line, or a report of ours."""
-    found: set[Digest] = set()
-    for word in words:
-        if word.startswith("@"):
-            found.update(_listed(word[1:]))
-        else:
-            found.update(_of_reference(word, reading))
-    return frozenset(found)
+def omitted(words: Sequence[str], reading: Reading) -> dict[str, frozenset[Digest]]:
+    """By word, the digests that the other side has: of the blobs of references, and of `@FILE`: a digest a line, or a report of
+    ours."""
+    return {word: frozenset(_listed(word[1:]) if word.startswith("@") else _of_reference(word, reading)) for word in words}
 
 
 def _of_reference(word: str, reading: Reading) -> Iterator[Digest]:

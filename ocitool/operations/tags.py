@@ -51,6 +51,11 @@ def matching(where: Repository, globs: Sequence[str], reading: Reading) -> list[
     return [tag for tag in known if any(fnmatchcase(tag, glob) for glob in globs)]
 
 
+def unpicked(globs: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The globs that match none of these tags or repositories."""
+    return [glob for glob in globs if not any(fnmatchcase(name, glob) for name in names)]
+
+
 def catalog(host: str, reading: Reading) -> Catalog:
     """Raises `NotFoundError` where the registry has no catalogue, `TransportError`."""
     return Catalog(host, tuple(reading.asked().client(host).repositories()), tuple(reading.task.notices))

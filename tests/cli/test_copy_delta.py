@@ -207,3 +207,20 @@ def test_a_layer_that_is_elsewhere_stays_named_and_is_not_fetched(words: tuple[s
     assert made.manifest["layers"][0]["digest"] not in places.blobs(tmp_path / "a.tar")
     assert "foreign" in notes(found)
     assert "manifest.json" not in places.files(tmp_path / "a.tar")  # or engines would look for the layer in vain
+
+
+def test_an_omit_that_leaves_nothing_out_is_2_or_noted(ocitool: Run, tmp_path: Path) -> None:
+    delta(ocitool, tmp_path)
+    other = write_oci_archive(tmp_path / "other.tar", [image([TWO, TWO])])
+    words = ("copy", tmp_path / "old.tar", tmp_path / "x.tar", "--omit", tmp_path / "new.tar", "--omit", other)
+    result = ocitool(*words)
+    refused(2, result, f"--omit {other} matches no layer of what is copied")
+    assert not (tmp_path / "x.tar").exists()
+    result = ocitool(*words, "--allow-no-match")
+    assert (0, True) == (result.code, f"note: --omit {other} matches no layer" in result.err), str(result)
+
+
+def test_an_empty_list_of_what_the_other_side_has_is_no_mistake(ocitool: Run, tmp_path: Path) -> None:
+    delta(ocitool, tmp_path)
+    (tmp_path / "list").write_bytes(b"")
+    copied(ocitool, tmp_path / "new.tar", tmp_path / "x.tar", "--omit", f"@{tmp_path}/list")

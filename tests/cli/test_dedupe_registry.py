@@ -121,7 +121,7 @@ def refused(result: Any, code: int, *words: str) -> None:
     [
         (("v1.*",), {"v1.0", "v1.1"}), (("v1.*", "l?test"), {"v1.0", "v1.1", "latest"}),
         (("*",), {"v1.0", "v1.1", "v2.0", "latest"}),
-        (("v[2-9].0", "v2.*"), {"v2.0"}), (("v1.0",), {"v1.0"}), (("V1.*", "latest"), {"latest"}),
+        (("v[2-9].0", "v2.*"), {"v2.0"}), (("v1.0",), {"v1.0"}), (("v1.0", "latest"), {"v1.0", "latest"}),
     ],
 )  # fmt: skip
 def test_tags_are_chosen_by_globs(globs: tuple[str, ...], wanted: set[str], run: Run, registry: ScriptedRegistry) -> None:
@@ -197,10 +197,19 @@ def test_globs_leave_a_repository_with_a_tag_or_digest_alone(run: Run, registry:
     ],
     ids=["tags", "repositories", "tags of repositories"],
 )
-def test_globs_that_nothing_matches_are_3(
+def test_globs_that_nothing_matches_are_2(
     name: str, words: tuple[str, ...], said: str, run: Run, registry: ScriptedRegistry
 ) -> None:
-    refused(run("dedupe", at(filled(registry), name), *words), 3, said, registry.host)
+    refused(run("dedupe", at(filled(registry), name), *words), 2, said, registry.host)
+
+
+def test_one_glob_of_several_that_nothing_matches_is_2_or_noted(run: Run, registry: ScriptedRegistry) -> None:
+    host, app = at(filled(registry), ""), at(registry, "team/app")
+    for name, words in ((app, ("--tags", "latest", "--tags", "V1.*")), (host, ("--repos", "team/*", "--repos", "taem/*"))):
+        result = run("dedupe", name, *words)
+        assert (2, True) == (result.code, f"{words[0]} {words[3]} matches no" in result.err), str(result)
+        result = run("dedupe", name, *words, "--allow-no-match")
+        assert (0, True) == (result.code, f"note: {words[0]} {words[3]} matches no" in result.err), str(result)
 
 
 def test_globs_are_2_where_no_registry_is_named(run: Run, tmp_path: Path) -> None:

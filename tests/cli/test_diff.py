@@ -11,6 +11,7 @@ import pytest
 from support.images import (
     AnyEntry,
     Image,
+    config_of,
     entry,
     image,
     index_of,
@@ -131,7 +132,7 @@ def test_path_picks_and_decides(ocitool: Run, pair: Any) -> None:
     a, b = pair([[("etc/", None), ("etc/a", b"1"), ("usr/b", b"1")]], [[("etc/", None), ("etc/a", b"2"), ("usr/b", b"2")]])
     for glob in ("etc/**", "/etc/*", "etc/a"):
         assert [c[0] for c in changes(report_of(ocitool("diff", "--format", "json", "--path", glob, a, b), 1))] == ["/etc/a"]
-    report = report_of(ocitool("diff", "--format", "json", "--path", "var/**", a, b))
+    report = report_of(ocitool("diff", "--format", "json", "--path", "etc", "--ignore-path", "etc/a", a, b))
     assert report["identical"] and report["files"] == []
     assert len(report_of(ocitool("diff", "--format", "json", "--path", "etc/*", "--path", "usr/*", a, b), 1)["files"]) == 2
 
@@ -512,3 +513,79 @@ def test_variables_are_told_one_by_one_if_a_side_has_none(ocitool: Run, pair: An
         assert [("/config/Env/0", "A", kind), ("/config/Env/1", "B", kind)] == [
             (c["pointer"], c["key"], c["kind"]) for c in report["config"]
         ]
+
+
+# Globs
+
+
+@pytest.mark.parametrize("spelling", ["etc", "/etc", "etc/", "/etc/", "./etc", "./etc/"])
+def test_a_directory_means_all_below_it(ocitool: Run, pair: Any, spelling: str) -> None:
+    below = [("etc/a", b"1"), ("etc/x/b", b"1"), ("etcetera", b"1")]
+    a, b = pair([below], [[(name, b"22") for name, _ in below]])
+    report = report_of(ocitool("diff", "--format", "json", "--path", spelling, a, b), 1)
+    assert ["/etc/a", "/etc/x/b"] == [path for path, _, _ in changes(report)]
+    report = report_of(ocitool("diff", "--format", "json", "--ignore-path", spelling, a, b), 1)
+    assert ["/etcetera"] == [path for path, _, _ in changes(report)]
+
+
+@pytest.mark.parametrize("option", ["--path", "--ignore-path"])
+@pytest.mark.parametrize("glob", ["usr/locl/**", "!etc/**", "etc/b", "ETC"])
+def test_a_glob_that_matches_nothing_is_2(ocitool: Run, pair: Any, option: str, glob: str) -> None:
+    a, b = pair([[("etc/a", b"1")]], [[("etc/a", b"22")]])
+    words = ("diff", option, "etc/*", option, glob, a, b)
+    result = ocitool(*words)
+    assert (2, "", True) == (result.code, result.out, f"{option} {glob} matches no path of either image" in result.err)
+    assert "hint: " in result.err
+    result = ocitool(*words, "--allow-no-match")
+    assert f"ocitool: note: {option} {glob} matches no path of either image" in result.err
+    assert result.code == (1 if option == "--path" else 0)
+
+
+def test_a_glob_may_match_in_one_image_or_in_layers_that_both_have(ocitool: Run, pair: Any) -> None:
+    base = [("base/x/f", b"")]
+    a, b = pair([base, [("gone", b"")]], [base, [("come", b"")]])
+    for glob in ("base", "base/x", "base/*", "base/x/f"):
+        assert ocitool("diff", "--path", glob, a, b).code == 0
+    for glob in ("gone", "come"):
+        assert ocitool("diff", "--path", glob, a, b).code == 1
+
+
+def of_user(name: str, content: bytes) -> Image:
+    tars = [layer_tar([("etc/a", content)])]
+    return image(tars, config=config_of(tars, config={"User": name}))
+
+
+@pytest.mark.parametrize("form", ["text", "markdown"])
+def test_no_difference_never_stands_above_one_of_the_configuration(ocitool: Run, pair: Any, form: str) -> None:
+    a, b = pair(of_user("app", b"1"), of_user("0", b"1"))
+    words = ("diff", "--format", form, "--path", "etc", a, b)
+    result = ocitool(*words)
+    assert (0, True) == (result.code, "the configuration was not compared" in result.out)
+    assert "no difference" not in result.out and "/config/User" not in result.out and "user-root" not in result.out
+    report = report_of(ocitool("diff", "--format", "json", "--path", "etc", a, b), 0)
+    assert ([], [], True) == (report["config"], report["notable"], report["identical"])
+    assert {"paths": ["etc"], "ignoredPaths": [], "config": False} == report["compared"]
+
+
+def test_a_rule_about_the_configuration_has_it_compared_beside_paths(ocitool: Run, pair: Any) -> None:
+    a, b = pair(of_user("app", b"1"), of_user("0", b"1"))
+    result = ocitool("diff", "--path", "etc", "--fail-on", "config", a, b)
+    assert (1, True) == (result.code, "/config/User" in result.out)
+    assert "no difference" not in result.out and "not compared" not in result.out
+
+
+def test_paths_that_are_ignored_leave_the_configuration_compared(ocitool: Run, pair: Any) -> None:
+    a, b = pair([[("etc/a", b"1")]], [[("etc/a", b"22")]])
+    assert ocitool("diff", "--ignore-path", "etc", a, b).code == 0
+    a, b = pair(of_user("app", b"1"), of_user("0", b"22"))
+    result = ocitool("diff", "--ignore-path", "etc", a, b)
+    assert (1, True) == (result.code, "/config/User" in result.out)
+
+
+def test_a_glob_of_many_platforms_matches_if_it_does_in_one(ocitool: Run, tmp_path: Path) -> None:
+    def of(platform: dict[str, str], name: str) -> Image:
+        return image([layer_tar([entry(name, b"1")])], platform=platform, **platform)
+
+    a = multi(tmp_path / "a", of(AMD, "x"), of(ARM, "y"))
+    assert ocitool("diff", "--all-platforms", "--path", "y", a, a).code == 0
+    assert ocitool("diff", "--all-platforms", "--path", "z", a, a).code == 2

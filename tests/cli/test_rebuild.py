@@ -437,9 +437,9 @@ def test_ignored_paths_are_reported_one_by_one_where_the_new_image_has_nothing_i
 
 @pytest.mark.parametrize("plan", ["reuse", "delta"])
 def test_what_is_in_an_ignored_directory_is_not_ignored_with_it(ocitool: Run, tmp_path: Path, plan: str) -> None:
-    """The glob is of the directory alone: what NEW has in it must be there."""
+    """This glob is of the directory alone, as `d` would not be: what NEW has in it must be there."""
     pair = noted(tmp_path, [("x", b"")], [("x", b""), ("d/", None), ("d/a", b"wanted")])
-    made = rebuilt(ocitool, *pair, "--plan", plan, "--ignore-path", "d")
+    made = rebuilt(ocitool, *pair, "--plan", plan, "--ignore-path", "[d]")
     assert seen(pair[0])[b"d/a"] == untimed(made.tree).get(b"d/a")
 
 
@@ -448,6 +448,15 @@ def test_what_old_has_in_an_ignored_directory_is_gone_with_new(ocitool: Run, tmp
     pair = noted(tmp_path, [("x", b""), ("d/", None), ("d/a", b"gone")], [("x", b"")])
     made = rebuilt(ocitool, *pair, "--plan", plan, "--ignore-path", "d")
     assert b"d/a" not in made.tree
+
+
+def test_an_ignored_glob_that_matches_nothing_is_2_or_noted(ocitool: Run, new: Path, old: Path, tmp_path: Path) -> None:
+    words = ("rebuild", new, tmp_path / "out.tar", "--against", old, "--ignore-path", "**", "--ignore-path", "vra/log/**")
+    result = ocitool(*words)
+    assert (2, False) == (result.code, (tmp_path / "out.tar").exists()), str(result)
+    assert "--ignore-path vra/log/** matches no path of NEW or OLD" in result.err and "hint: " in result.err
+    result = ocitool(*words, "--allow-no-match")
+    assert (0, True) == (result.code, "note: --ignore-path vra/log/** matches no path" in result.err), str(result)
 
 
 def test_nothing_is_reported_as_ignored_where_nothing_differs(ocitool: Run, new: Path) -> None:

@@ -517,6 +517,7 @@ DIFF_BODY = {
         }
     ],
     "shared": {"layers": 0, "bytes": 0},
+    "compared": {"paths": [], "ignoredPaths": [], "config": True},
     "config": [
         {
             "document": "config",

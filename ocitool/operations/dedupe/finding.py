@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from ocitool import reference
 from ocitool.blob import unreadable
-from ocitool.errors import NotFoundError, UsageError
+from ocitool.errors import UsageError
+from ocitool.globs import NothingMatches
 from ocitool.layers import codec
 from ocitool.operations import tags
 from ocitool.operations.reading import Reading
@@ -27,6 +28,7 @@ class Choice(NamedTuple):
 
     repositories: Sequence[str] = ()
     tags: Sequence[str] = ()
+    allow_no_match: bool = False
 
 
 def is_registry(word: str) -> bool:
@@ -44,7 +46,7 @@ def is_fanned_out(word: str) -> bool:
 
 
 def repositories(word: str, choice: Choice, reading: Reading) -> list[Repository]:
-    """Those that a reference to a registry means. Raises `UsageError`, `NotFoundError`, `TransportError`."""
+    """Those that a reference to a registry means. Raises `UsageError`, `TransportError`."""
     details = word[len(reference.PREFIX) :].rstrip("/")
     if not is_registry(word):
         return [reference.repository(details)]
@@ -54,8 +56,8 @@ def repositories(word: str, choice: Choice, reading: Reading) -> list[Repository
     host = reference.host_name(details)
     known = reading.asked().client(host).repositories()
     chosen = [path for path in known if any(fnmatchcase(path, glob) for glob in choice.repositories)]
-    if not chosen:
-        raise NotFoundError(f"no repository matches {' or '.join(choice.repositories)}", word)
+    if not chosen and not choice.allow_no_match:
+        raise NothingMatches(f"no repository matches {' or '.join(choice.repositories)}", word)
     return [Repository(host, path) for path in chosen if reference.is_path(path)]
 
 
@@ -65,8 +67,8 @@ def images_of(where: Repository, choice: Choice, listed: bool, reading: Reading)
     if where.tag or where.digest or not (choice.tags or listed):
         return [str(where)]
     found = tags.matching(where, choice.tags or ("*",), reading)
-    if not found and not listed:
-        raise NotFoundError(f"no tag matches {' or '.join(choice.tags)}", str(where))
+    if not found and not listed and not choice.allow_no_match:
+        raise NothingMatches(f"no tag matches {' or '.join(choice.tags)}", str(where))
     return [str(where._replace(tag=tag)) for tag in found]
 
 

@@ -13,11 +13,13 @@ from threading import Lock
 from ocitool import reference
 from ocitool.blob import Blob, BytesBlob, FileBlob
 from ocitool.errors import CancelledError, FormatError, NotAnImageError, NotFoundError, OcitoolError, UsageError
+from ocitool.globs import NothingMatches, refuse_unmatched
 from ocitool.images import select
 from ocitool.images.closure import Closure, closure
 from ocitool.images.image import Image, Layer, from_manifest, from_record
 from ocitool.images.indexing import readable, refuse_other_than_tar
 from ocitool.images.select import Group, Target
+from ocitool.operations import tags
 from ocitool.operations.bases import identified
 from ocitool.operations.dedupe import finding
 from ocitool.operations.dedupe.collection import Collection, Kind, Member, Named, Place, Site, Stack, Stored
@@ -45,6 +47,7 @@ def gather(
     for word in words:
         with gathering.tolerant(word):
             gathering.word(word, choice)
+    gathering.settle(choice)
     return gathering.finish()
 
 
@@ -60,7 +63,19 @@ class _Gathering:
         self._told = 0
         self._order = 0
         self._again: list[str] = []
+        self._repositories: set[str] = set()
+        self._tags: set[str] = set()
         self._access = reading.asked().access.absolute()
+
+    def settle(self, choice: Choice) -> None:
+        """`NothingMatches` for globs that picked nothing, unless that may be for what could not be read."""
+        if self._problems:
+            return
+        for option, globs, names in (
+            ("--repos", choice.repositories, self._repositories), ("--tags", choice.tags, self._tags),
+        ):  # fmt: skip
+            missed, task = tags.unpicked(globs, sorted(names)), self._reading.task
+            refuse_unmatched(missed, option, {"--repos": "repository"}.get(option, "tag"), task, allowed=choice.allow_no_match)
 
     def finish(self) -> tuple[Collection, list[Problem]]:
         self._collection = self._collection.ordered()
@@ -126,10 +141,13 @@ class _Gathering:
         wanted: dict[str, None] = {}
         before = len(self._problems)
         for where in finding.repositories(word, choice, self._reading):
+            self._repositories.add(where.path)
             with self.tolerant(str(where)):
-                wanted.update(dict.fromkeys(finding.images_of(where, choice, finding.is_registry(word), self._reading)))
-        if not wanted and choice.tags and len(self._problems) == before:
-            raise NotFoundError(f"no tag matches {' or '.join(choice.tags)}", word)
+                found = finding.images_of(where, choice, finding.is_registry(word), self._reading)
+                wanted.update(dict.fromkeys(found))
+                self._tags.update(text.rpartition(":")[2] for text in found)
+        if not wanted and choice.tags and len(self._problems) == before and not choice.allow_no_match:
+            raise NothingMatches(f"no tag matches {' or '.join(choice.tags)}", word)
         progress = Counted("images", len(wanted), self._reading.task)
         first = self._order
         self._order += len(wanted)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ocitool.errors import UsageError
-from ocitool.globs import matcher
 from ocitool.images import select
-from ocitool.images.compare import FIELDS
 from ocitool.images.image import Image
 from ocitool.images.indexing import Indexer
 from ocitool.images.platforms import normal, pick_platform, rank
@@ -19,6 +17,7 @@ from ocitool.operations.diff import indexes, rules
 from ocitool.operations.diff.files import Compared, compare_images
 from ocitool.operations.diff.indexes import Offer
 from ocitool.operations.diff.patches import patches
+from ocitool.operations.diff.question import Question
 from ocitool.operations.diff.result import (
     ConfigChange,
     Diff,
@@ -29,34 +28,12 @@ from ocitool.operations.diff.result import (
     Summary,
     file_size,
 )
+from ocitool.operations.diff.scope import Scope
 from ocitool.operations.reading import Reading
 from ocitool.spec.manifest import Config, Platform
 from ocitool.transports.opening import Opened
 
 __all__ = ["Diff", "IndexDiff", "Question", "diff", "diff_platforms"]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked. `paths`: globs; with them, only files that match count as a difference. `semantic`: times, layer
-    boundaries and compression count for nothing."""
-
-    ignore: tuple[str, ...] = ()
-    semantic: bool = False
-    paths: tuple[str, ...] = ()
-    patch: bool = False
-    secrets: bool = False
-    """Whether patches show files that look secret."""
-    rules: tuple[rules.Rule, ...] = ()
-
-    def __post_init__(self) -> None:
-        for field in self.ignore:
-            if field not in FIELDS:
-                raise UsageError(f"{field} is no field", hint=", ".join(FIELDS))
-
-    @property
-    def ignored(self) -> frozenset[str]:
-        return frozenset(self.ignore) | ({"mtime"} if self.semantic else frozenset())
 
 
 def diff(before: str, after: str, question: Question, reading: Reading, *, platform: str | None = None) -> Diff:
@@ -79,11 +56,13 @@ def diff(before: str, after: str, question: Question, reading: Reading, *, platf
         changes = tuple(
             indexes.changes(old_side, new_side, indexes.counterparts(*offered), semantic=question.semantic)
         )
-    found = _images(before, after, old, new, question, reading, changes)
+    scope = Scope(question)
+    found = _images(before, after, old, new, question, scope, reading, changes)
+    scope.settle(reading.task)
     owed = [one for one in others if _is_asked_for(one.platform, platform)] if all(wrapped) else []
     return replace(
         found, identical=found.identical and not owed, images_identical=found.identical, not_compared=others,
-        failures=(*found.failures, *rules.not_compared(question.rules, owed)),
+        notices=tuple(reading.task.notices), failures=(*found.failures, *rules.not_compared(question.rules, owed)),
     )  # fmt: skip
 
 
@@ -104,8 +83,10 @@ def diff_platforms(before: str, after: str, question: Question, reading: Reading
     """Each image of either index with its counterpart. One that came is looked at by the rules of what is notable."""
     old, new = _side(before, reading), _side(after, reading)
     pairs = indexes.counterparts(indexes.offers(*old, read=True), indexes.offers(*new, read=True))
-    entries = [_platform(before, after, (old[0], a), (new[0], b), question, reading) for a, b in pairs]
-    changes = tuple(indexes.changes(old, new, pairs, semantic=question.semantic))
+    scope = Scope(question)
+    entries = [_platform(before, after, (old[0], a), (new[0], b), question, scope, reading) for a, b in pairs]
+    scope.settle(reading.task)
+    changes = tuple(indexes.changes(old, new, pairs, semantic=question.semantic)) if question.settings else ()
     identical = not changes and all(_is_same(entry) for entry in entries)
     failures = tuple(rules.of_indexes(question.rules, entries, changes))
     return IndexDiff(
@@ -121,7 +102,7 @@ def _is_same(entry: PlatformDiff) -> bool:
 
 def _platform(
     before: str, after: str, old: tuple[Opened, Offer | None], new: tuple[Opened, Offer | None], question: Question,
-    reading: Reading,
+    scope: Scope, reading: Reading,
 ) -> PlatformDiff:  # fmt: skip
     a, b = (_resolved(*side, reference, reading) for side, reference in ((old, before), (new, after)))
     one, other = old[1], new[1]
@@ -129,10 +110,11 @@ def _platform(
         assert one is not None
         return PlatformDiff(one.platform, "removed", None, (), one.digest, None)
     if one is None:
-        return PlatformDiff(other.platform, "added", None, _new(b, reading) if b is not None else (), None, other.digest)
+        came = _new(b, question, scope, reading) if b is not None else ()
+        return PlatformDiff(other.platform, "added", None, came, None, other.digest)
     if normal(one.platform) != normal(other.platform):
         reading.task.notice("platform", f"{one.platform} of {before} is compared with {other.platform} of {after}")
-    found = _images(before, after, a, b, question, reading) if a is not None and b is not None else None
+    found = _images(before, after, a, b, question, scope, reading) if a is not None and b is not None else None
     return PlatformDiff(other.platform, "both", found, (), one.digest, other.digest)
 
 
@@ -146,25 +128,32 @@ def _resolved(opened: Opened, offer: Offer | None, reference: str, reading: Read
     return None
 
 
-def _new(image: Image, reading: Reading) -> tuple[Notable, ...]:
+def _new(image: Image, question: Question, scope: Scope, reading: Reading) -> tuple[Notable, ...]:
     """What a reviewer must see first of an image that nothing was before."""
     nothing = image._replace(tags=(), digest=None, manifest=None, config=Config(b"{}", {}), image_id="", layers=())
-    compared = compare_images(nothing, image, reading.indexer(), ignore=(), keep=matcher(()), whole=False)
-    return tuple(rules.notable(nothing, image, compared.files, compared.shipped, compared.pairs))
+    indexer = reading.indexer()
+    compared = compare_images(nothing, image, indexer, ignore=(), keep=scope.keep, whole=False)
+    scope.look(nothing, image, compared.files, indexer)
+    found = rules.notable(nothing, image, compared.files, compared.shipped, compared.pairs)
+    return tuple(one for one in found if _asked(one, question, scope))
 
 
 def _images(
-    before: str, after: str, old: Image, new: Image, question: Question, reading: Reading, index: Sequence[ConfigChange] = ()
-) -> Diff:
+    before: str, after: str, old: Image, new: Image, question: Question, scope: Scope, reading: Reading,
+    index: Sequence[ConfigChange] = (),
+) -> Diff:  # fmt: skip
     """`index`: changes of the documents that name the two."""
     indexer = reading.indexer()
     old, new = identified((old, new), indexer)
     _warn_of_claims(old, new, indexer)
     whole = any(rule.percent for rule in question.rules)
-    keep = matcher(question.paths)
-    compared = compare_images(old, new, indexer, ignore=question.ignored, keep=keep, whole=whole)
-    changes = (*index, *config_diff.changes(old, new, semantic=question.semantic))
-    notable = tuple(rules.notable(old, new, compared.files, compared.shipped, compared.pairs))
+    compared = compare_images(old, new, indexer, ignore=question.ignored, keep=scope.keep, whole=whole)
+    scope.look(old, new, compared.files, indexer)
+    settings = (*index, *config_diff.changes(old, new, semantic=question.semantic))
+    changes = settings if question.settings else ()
+    notable = tuple(
+        one for one in rules.notable(old, new, compared.files, compared.shipped, compared.pairs) if _asked(one, question, scope)
+    )
     summary = _summary(old, new, compared.files)
     failures = tuple(rules.failures(question.rules, compared.files, changes, notable, summary, compared.before_size))
     return Diff(
@@ -179,17 +168,23 @@ def _images(
         summary=summary,
         patches=patches(compared.files, reading.task, secrets=question.secrets) if question.patch else None,
         notices=tuple(reading.task.notices),
+        paths=question.paths,
+        ignored_paths=question.ignored_paths,
+        settings=question.settings,
     )  # fmt: skip
 
 
+def _asked(notable: Notable, question: Question, scope: Scope) -> bool:
+    """Whether it is about what was compared."""
+    if notable.path is not None:
+        return scope.keep(notable.path)
+    return question.settings if notable.pointer is not None else not question.paths and not question.ignored_paths
+
+
 def _identical(compared: Compared, changes: Sequence[ConfigChange], question: Question) -> bool:
-    if compared.files:
+    if compared.files or changes:
         return False
-    if question.paths:
-        return True
-    if changes:
-        return False
-    return question.semantic or all(pair.same for pair in compared.pairs)
+    return question.semantic or bool(question.paths or question.ignored_paths) or all(pair.same for pair in compared.pairs)
 
 
 def _summary(old: Image, new: Image, files: Sequence[FileChange]) -> Summary:

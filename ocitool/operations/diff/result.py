@@ -143,6 +143,11 @@ class Diff:
     summary: Summary
     patches: tuple[Patch, ...] | None
     notices: tuple[Notice, ...]
+    paths: tuple[str, ...] = ()
+    """Globs: only what matches was compared of the files. `ignored_paths`: what matches was not."""
+    ignored_paths: tuple[str, ...] = ()
+    settings: bool = True
+    """Whether the configuration was compared."""
     not_compared: tuple[NotCompared, ...] = ()
     """Of two indexes whose images for one platform were compared."""
     images_identical: bool | None = None

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from ocitool.digest import Digest
 from ocitool.errors import LimitError, NotFoundError, OcitoolError, UnsafeError, UsageError
-from ocitool.globs import matcher
+from ocitool.globs import matcher, refuse_unmatched, unmatched
 from ocitool.images import draft as drafts
 from ocitool.images import layertar, select
 from ocitool.images.changeset import Changeset, Ignored, changeset
@@ -47,6 +47,7 @@ class Question(NamedTuple):
     plan: Plan = "auto"
     times: bool = False
     ignore: tuple[str, ...] = ()
+    allow_no_match: bool = False
 
 
 def rebuild(
@@ -60,6 +61,7 @@ def rebuild(
     with Writer(writing, reading, platform=platform) as writer:
         rebuilder = _Rebuilder(question, reading, writer)
         output = revising.output(opened, writer, rebuilder.rebuilt, platform, all_platforms)
+        rebuilder.settle()
         return writer.deliver("rebuild", [output], details={"rebuilt": rebuilder.told})
 
 
@@ -72,11 +74,16 @@ class _Rebuilder:
         self._writer = writer
         self._indexer = reading.indexer()
         self._ignored: Ignored | None = matcher(question.ignore) if question.ignore else None
+        self._left = list(question.ignore)
+        """Globs that matched nothing yet."""
         self._opened = [(one, reading.open(one, "layers")) for one in question.against]
 
     def rebuilt(self, image: Image) -> Documents:
         names, images = self._olds(image)
         new, *stacked = stacks([self._writer.completed(image), *images], self._indexer)
+        for stack in (new, *stacked):
+            for index in stack.indexes:
+                self._left = unmatched(self._left, index.paths)
         olds = [self._beside(new, old) for old in stacked]
         have = _Have(stacked)
         as_is = have.marked(drafts.start(new.image, self._writer.pieces(new.image)))
@@ -107,6 +114,11 @@ class _Rebuilder:
         told |= self._differences(made, new, olds)
         self.told.append({**told, "delta": delta})
         return drafts.finish(draft)
+
+    def settle(self) -> None:
+        """`UsageError` for globs that match nothing in any of the images."""
+        what, allowed = "path of NEW or OLD", self._question.allow_no_match
+        refuse_unmatched(self._left, "--ignore-path", what, self._task, allowed=allowed)
 
     def _beside(self, new: Stack, old: Stack) -> Old:
         """What counts as equal between the two. Nothing may be the old image's that was taken out of the new one since."""

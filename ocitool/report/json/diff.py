@@ -57,6 +57,11 @@ def _diff(result: Diff) -> dict[str, Any]:
         "layers": [_pair(pair) for pair in result.layers],
         "shared": {"layers": layers, "bytes": size},
         "config": [_config(change) for change in result.config],
+        "compared": {
+            "paths": [clean(glob) for glob in result.paths],
+            "ignoredPaths": [clean(glob) for glob in result.ignored_paths],
+            "config": result.settings,
+        },
         "files": [_change(change) for change in result.files],
         "packages": None,
         "notable": [_notable(item) for item in result.notable],

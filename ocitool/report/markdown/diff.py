@@ -36,6 +36,7 @@ from ocitool.report.markdown.words import (
     sentence,
     short,
 )
+from ocitool.report.scope import beside, compared
 from ocitool.report.sides import CHANGED, sides, withheld
 
 _PER_RULE = 15
@@ -90,8 +91,13 @@ def _verdict(result: Diff) -> str:
         parts.append(plural(settings, "configuration change"))
     shared, _ = result.shared
     about = " (estimated)" if summary.transfer_estimated else ""
+    scope = compared(result)
+    if scope:
+        verdict = f"{'No' if result.same else 'A'} file {code(scope)} differs{beside(result)}"
+    else:
+        verdict = _same(result)
     facts = [
-        _same(result) + (": " + ", ".join(parts) if parts else ""),
+        verdict + (": " + ", ".join(parts) if parts else ""),
         f"file system {signed(summary.size_delta)}",
         f"{human(summary.transfer_bytes)} to transfer{about}, {shared} of {len(result.after.layers)} layers shared",
     ]

@@ -20,6 +20,7 @@ from ocitool.operations.diff.result import (
     Side,
 )
 from ocitool.report.escape import apart, clip, human, shown, signed
+from ocitool.report.scope import beside, compared
 from ocitool.report.sides import CHANGED, sides, withheld
 from ocitool.report.text.parts import (
     INSTRUCTION,
@@ -128,20 +129,23 @@ def not_compared(result: Diff) -> str:
 
 def verdict(result: Diff) -> str:
     """The first line: what changed in the file system."""
+    scope = shown(compared(result))
     if result.same:
-        return "no difference" + (f" in {shown(str(result.after.platform))}" if result.not_compared else "")
+        inside = f" in {shown(str(result.after.platform))}" if result.not_compared else ""
+        return (f"no file {scope} differs{inside}" + beside(result)) if scope else "no difference" + inside
     s = result.summary
     counts = [f"{number:,} {name}" for number, name in (
         (s.added, "added"), (s.removed, "removed"), (s.modified, "modified"), (s.type, "of another type"),
         (s.metadata, "with other metadata"),
     ) if number]  # fmt: skip
-    files = "files: " + ", ".join(counts) if counts else "no file differs"
+    where = f" {scope}" if scope else ""
+    files = f"files{where.replace('matches', 'match')}: " + ", ".join(counts) if counts else f"no file{where} differs"
     stored = sum(not pair.same for pair in result.layers)
     if not counts and not result.config and stored:
         return f"no file and no setting differs; {count_of(stored, 'layer')} cut or stored otherwise (--semantic ignores that)"
     if s.mtime_only:
         files += f" ({s.mtime_only:,} by modification time alone)"
-    return f"{files}; {count_of(len(result.config), 'configuration change')}"
+    return files + (beside(result) or f"; {count_of(len(result.config), 'configuration change')}")
 
 
 def totals(result: Diff) -> str:

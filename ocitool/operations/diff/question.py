@@ -1,0 +1,39 @@
+"""What is asked of a comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ocitool.errors import UsageError
+from ocitool.images.compare import FIELDS
+from ocitool.operations.diff import rules
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`paths`: globs; with them, only files that match are compared. `ignored_paths`: globs of files that are not. `semantic`:
+    times, layer boundaries and compression count for nothing. `allow_no_match`: a glob may match nothing."""
+
+    ignore: tuple[str, ...] = ()
+    semantic: bool = False
+    paths: tuple[str, ...] = ()
+    patch: bool = False
+    secrets: bool = False
+    """Whether patches show files that look secret."""
+    rules: tuple[rules.Rule, ...] = ()
+    ignored_paths: tuple[str, ...] = ()
+    allow_no_match: bool = False
+
+    def __post_init__(self) -> None:
+        for field in self.ignore:
+            if field not in FIELDS:
+                raise UsageError(f"{field} is no field", hint=", ".join(FIELDS))
+
+    @property
+    def ignored(self) -> frozenset[str]:
+        return frozenset(self.ignore) | ({"mtime"} if self.semantic else frozenset())
+
+    @property
+    def settings(self) -> bool:
+        """Whether the configuration is compared: who asks for some files asks for nothing else, unless a rule is about it."""
+        return not self.paths or any(rule.what == "config" for rule in self.rules)

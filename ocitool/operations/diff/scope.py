@@ -1,0 +1,60 @@
+"""Which files a comparison is about, and whether each glob that says so matches any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ocitool.globs import matcher, refuse_unmatched, unmatched
+from ocitool.images.image import Image, Layer
+from ocitool.images.indexing import Indexer
+from ocitool.operations.bases import common_base
+from ocitool.operations.diff.question import Question
+from ocitool.operations.diff.result import FileChange
+from ocitool.task import Task
+
+
+class Scope:
+    """`keep` says which paths are compared."""
+
+    def __init__(self, question: Question) -> None:
+        self.keep: Callable[[bytes], bool] = matcher(question.paths)
+        if question.ignored_paths:
+            only, but = self.keep, matcher(question.ignored_paths)
+            self.keep = lambda path: only(path) and not but(path)
+        self._question = question
+        self._left = [*question.paths, *question.ignored_paths]
+        self._looked = self._blind = False
+
+    def look(self, old: Image, new: Image, files: Iterable[FileChange], indexer: Indexer) -> None:
+        """Looks for what the globs match: in what differs, in the other layers, and last in those that both images have, as far
+        as they are on this machine: none is fetched for it."""
+        self._left = unmatched(self._left, (change.path for change in files))
+        base = common_base(old, new)
+        own = [(image, layer) for image in (old, new) for layer in image.layers[base:]]
+        shared = [(new, layer) for layer in new.layers[:base]]
+        self._looked = True
+        for image, layer in (*own, *shared):
+            if not self._left:
+                return
+            if layer.number < base and not _is_here(layer):
+                self._blind = True
+                continue
+            for index in indexer.pairs([(image, layer)]):
+                self._left = unmatched(self._left, index.paths)
+
+    def settle(self, task: Task) -> None:
+        """`UsageError` for globs that match nothing in any image that was compared."""
+        if not self._looked:
+            return
+        question = self._question
+        for option, globs in (("--path", question.paths), ("--ignore-path", question.ignored_paths)):
+            missed = [glob for glob in self._left if glob in globs]
+            if missed and self._blind:
+                text = f"whether {option} {' '.join(missed)} matches anything is not known"
+                task.notice("no-match", f"{text}: layers that both images have were not fetched")
+            else:
+                refuse_unmatched(missed, option, "path of either image", task, allowed=question.allow_no_match)
+
+
+def _is_here(layer: Layer) -> bool:
+    return layer.blob is not None and not layer.blob.remote

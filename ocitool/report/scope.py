@@ -1,0 +1,18 @@
+"""What a comparison was about, in words."""
+
+from __future__ import annotations
+
+from ocitool.operations.diff.result import Diff
+
+
+def compared(result: Diff) -> str:
+    """Which files were compared, empty for all of them. Unescaped."""
+    parts = [f"that matches {' or '.join(result.paths)}"] if result.paths else []
+    if result.ignored_paths:
+        parts.append(f"outside {' and '.join(result.ignored_paths)}")
+    return " ".join(parts)
+
+
+def beside(result: Diff) -> str:
+    """What was not compared, though it may differ."""
+    return "" if result.settings else "; the configuration was not compared (--path)"
