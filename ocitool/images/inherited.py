@@ -7,11 +7,11 @@ stands below now; one which the layer itself set stays. A time follows only wher
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ocitool.images.tree import Directory, Tree, node_at
-from ocitool.layers.entry import Entry, Xattrs
+from ocitool.layers.entry import Entry, Kind, Xattrs
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import LayerEdit
 
@@ -86,3 +86,28 @@ def _xattrs(said: dict[bytes, bytes], was: Mapping[bytes, bytes], now: Mapping[b
             if key in now:
                 said[key] = now[key]
     return tuple(sorted(said.items())) or None
+
+
+def outlived(indexes: Sequence[LayerIndex], dropped: Collection[int]) -> Iterator[tuple[bytes, int, int]]:
+    """Directories that keep the attributes of a layer that is dropped, because an upper layer repeats them: path, the number of
+    the dropped layer and of the one above. `indexes`: of all layers."""
+    tree = Tree(())
+    given: dict[bytes, tuple[int, Entry]] = {}
+    for number, index in enumerate(indexes):
+        before = {}
+        if number in dropped:
+            paths = [index.paths[row] for row in index.rows_of(Kind.DIRECTORY)]
+            stood = ((path, node_at(tree, path)) for path in paths)
+            before = {path: tree.entry(node.ref) for path, node in stood if isinstance(node, Directory)}
+        tree.add(index)
+        for path, entry in before.items():
+            node = node_at(tree, path)
+            if isinstance(node, Directory) and differing(attributes(entry), attributes(tree.entry(node.ref))):
+                given[path] = number, tree.entry(node.ref)
+    for path, (number, entry) in given.items():
+        node = node_at(tree, path)
+        if not isinstance(node, Directory) or differing(attributes(entry), attributes(tree.entry(node.ref))):
+            continue
+        upper = tree.layer(node.ref)
+        if upper > number and upper not in dropped:
+            yield path, number, upper

@@ -151,3 +151,17 @@ def test_a_file_that_is_listed_as_the_old_base_had_it_is_a_conflict(rebase: Reba
     file = ("etc/conf", b"1")
     made = rebase([file], [("etc/conf", b"2")], [file])
     assert [("/etc/conf", "changed", "changed", 1)] == made.conflicts
+
+
+def test_a_dropped_layer_whose_directories_an_upper_one_lists_is_told(ocitool: Run, tmp_path: Path) -> None:
+    tars = [layer_tar([srv(mode=0o700), ("srv/x", b"")]), layer_tar([srv()]), layer_tar([srv(), FILE])]
+    words = (write_layout(tmp_path / "src", [image(tars)]), f"oci:{tmp_path / 'out'}", "--drop-layer", "1", "--format", "json")
+    told = [one["text"] for one in report_of(ocitool("edit", *words))["notices"] if one["code"] == "directories"]
+    assert ["of layer 1, because layer 2 lists them too: /srv" in text for text in told] == [True]
+
+
+@pytest.mark.parametrize("own", [[entry("srv/", None, mode=0o711), FILE], [FILE], [("app", b"")]])
+def test_a_dropped_layer_of_whose_directories_nothing_stays_is_not(own: Layer, ocitool: Run, tmp_path: Path) -> None:
+    tars = [layer_tar([srv(mode=0o700), ("srv/x", b"")]), layer_tar([srv()]), layer_tar(own)]
+    words = (write_layout(tmp_path / "src", [image(tars)]), f"oci:{tmp_path / 'out'}", "--drop-layer", "1", "--format", "json")
+    assert [] == [one for one in report_of(ocitool("edit", *words))["notices"] if one["code"] == "directories"]

@@ -11,11 +11,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ocitool.errors import NotFoundError, UsageError
+from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, UnsafeError, UsageError
 from ocitool.images import draft as drafts
+from ocitool.images.dirscan import some
 from ocitool.images.draft import Draft
 from ocitool.images.image import Image, Layer
 from ocitool.images.indexing import Indexer
+from ocitool.images.inherited import outlived
 from ocitool.images.plan import NotCarriedError, Plan, removal
 from ocitool.images.tree import Tree
 from ocitool.layers.entry import Kind
@@ -91,6 +93,7 @@ class Editor:
         work = Work(image, live, self._indexer.indexes(image, live))
         if gone:
             self._tell_broken(work)
+            self._tell_outlived(image, gone)
         if content.remove:
             self._remove(work)
             if work.edits:
@@ -247,6 +250,20 @@ class Editor:
                 if path not in before:
                     text = f"{work.image.where}: the hard link {shown_path(path)} has no target any more"
                     self._task.notice("broken-link", text)
+
+    def _tell_outlived(self, image: Image, gone: Sequence[int]) -> None:
+        """Directories that stay as a dropped layer made them. It is looked into if it is here and can be read."""
+        assert self._indexer is not None
+        try:
+            if any(layer.blob is None or layer.blob.remote for layer in image.layers):
+                return
+            found = list(outlived(self._indexer.indexes(image), gone))
+        except (FormatError, IntegrityError, LimitError, UnsafeError):
+            return
+        for number, upper in dict.fromkeys((number, upper) for _, number, upper in found):
+            paths = some([path for path, *layers in found if layers == [number, upper]])
+            kept = f"directories keep mode, owner or extended attributes of layer {number}"
+            self._task.notice("directories", f"{image.where}: {kept}, because layer {upper} lists them too: {paths}")
 
     def tell_mentions(self, draft: Draft) -> None:
         """Where the configuration as it will be still speaks of what was removed."""
