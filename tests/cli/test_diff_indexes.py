@@ -195,6 +195,10 @@ def test_the_index_documents_are_compared(ocitool: Run, tmp_path: Path, words: t
     note = image(config=b"{}", annotations={"n": "1"})
     note.manifest["config"]["mediaType"] = note.manifest["artifactType"] = "application/vnd.example.note"
     assert [("/manifests/2", "added")] == changed("e", of(AMD), of(ARM), note)
+    odd = [*(one.descriptor for one in (of(AMD), of(ARM))), {"mediaType": "odd"}]
+    assert [("/manifests", "modified")] == changed("f", of(AMD), of(ARM), manifests=odd)
+    page = ocitool("diff", "--format", "markdown", "--all-platforms", a, tmp_path / "c").out
+    assert "Indexes differ: 0 platforms changed, 0 on one side only, 2 identical, 1 change in the documents" in page
 
 
 @pytest.mark.parametrize("words", [(), ("--all-platforms",)])

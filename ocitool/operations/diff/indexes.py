@@ -122,6 +122,9 @@ def changes(
     if order != sorted(order) and not semantic:
         sides = ([str(entry.descriptor.digest) for entry in target.entries if entry.said == "image"] for target in (old, new))
         yield ConfigChange("index", "/manifests", None, "modified", *sides)
+    unreadable = [[one.value for one in document.invalid] for document in (old.document, new.document)]
+    if unreadable[0] != unreadable[1]:
+        yield ConfigChange("index", "/manifests", None, "modified", *unreadable)
     yield from _rest(old, new, pairs)
 
 

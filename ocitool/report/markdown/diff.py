@@ -380,12 +380,17 @@ def _patches(page: Page, patches: Sequence[Patch]) -> None:
 
 def _platforms(page: Page, result: IndexDiff, stat: bool) -> None:
     differing = [entry for entry in result.platforms if entry.diff is not None and not entry.diff.identical]
-    lone = sum(entry.diff is None for entry in result.platforms)
-    same = len(result.platforms) - len(differing) - lone
+    lone = sum(entry.status != "both" for entry in result.platforms)
+    absent = sum(entry.status == "both" and entry.diff is None for entry in result.platforms)
+    same = len(result.platforms) - len(differing) - lone - absent
+    parts = [f"{same} identical"] + ([f"{absent} not here"] if absent else [])
+    if result.config:
+        parts.append(plural(len(result.config), "change") + " in the documents")
     if result.identical:
-        verdict = f"Indexes are identical: {plural(same, 'platform')}"
+        verdict = f"Indexes are identical: {plural(same, 'platform')}" + (f", {absent} not here" if absent else "")
     else:
-        verdict = f"Indexes differ: {plural(len(differing), 'platform')} changed, {lone} on one side only, {same} identical"
+        counts = f"{plural(len(differing), 'platform')} changed, {lone} on one side only"
+        verdict = f"Indexes differ: {counts}, {', '.join(parts)}"
     page.say(f"### {verdict}", "")
     _sides(page, result)
     rows = ([table_row(platform_text(e.platform, cell), _of_platform(e))] for e in result.platforms)
