@@ -187,6 +187,9 @@ def _stored(source: Source, layer: Descriptor) -> tuple[Blob | None, Digest, int
 
 
 def from_record(source: Source, record: Record) -> Image:
+    """Raises the record's problem, and what reading its configuration raises."""
+    if record.problem is not None:
+        raise record.problem
     config = Config(record.config, parse_object(record.config, f"{source.where}: config"))
     rows = [
         (blob, blob.digest if blob else None, blob.size if blob else 0, _record_type(blob)) for blob in record.layers

@@ -199,12 +199,13 @@ class Target(NamedTuple):
 
 class Group(NamedTuple):
     """What stands under one name of a source: the entries of an index, or the record of a docker archive; not read yet.
-    `alone`: nothing else was named, so it must be here."""
+    `alone`: nothing else was named, so it must be here. `position`: of a record, by which `@N` picks it."""
 
     entries: tuple[Listed, ...]
     tags: tuple[str, ...]
     record: Record | None
     alone: bool
+    position: int | None = None
 
 
 def groups(opened: Opened) -> Iterator[Group]:
@@ -213,13 +214,10 @@ def groups(opened: Opened) -> Iterator[Group]:
 
     Raises `NotFoundError` when the selector matches nothing.
     """
-    source, selector = opened.source, opened.selector
-    if source.index is None:
-        for record in source.records if selector is None else (_picked_record(source, selector),):
-            yield Group((), record.tags, record, False)
-        return
-    parted, tags = _parted(roots(source, source.index, selector))
-    alone = selector is not None or len(parted) + len(source.index.invalid) == 1
+    source = opened.source
+    entries, records = meant(source, opened.selector)
+    parted, tags = _parted(entries)
+    alone = opened.selector is not None or len(parted) + len(records) + len(unreadable(opened)) == 1
     seen: set[Digest] = set()
     while parted:
         group = parted.popleft()
@@ -231,6 +229,8 @@ def groups(opened: Opened) -> Iterator[Group]:
         names = dict.fromkeys(tag for one in group for tag in one.tags) if len(group) > 1 else tags[digest]
         yield Group(tuple(group), tuple(names), None, alone)
         del group
+    for position, record in records:
+        yield Group((), record.tags, record, alone, position)
 
 
 def _parted(entries: Iterable[Listed]) -> tuple[deque[list[Listed]], dict[Digest, dict[str, None]]]:
@@ -308,21 +308,63 @@ def _flat(source: Source, index: Index, tags: tuple[str, ...]) -> Iterator[Liste
         yield entry._replace(tags=tuple(tag for tag in own_tags(entry.descriptor) if tag not in outside.spellings) or tags)
 
 
-def _picked_record(source: Source, selector: Selector) -> Record:
+def meant(source: Source, selector: Selector | None) -> tuple[list[Listed], list[tuple[int, Record]]]:
+    """The entries of the index and the records that a selector means, all without one. A record that is read instead of a
+    manifest has the place of that manifest's entry; all others stand behind the index.
+
+    Raises `NotFoundError` where it means nothing."""
+    records = _records_meant(source, selector)
+    entries: tuple[Listed, ...] = ()
+    if source.index is not None:
+        try:
+            entries = roots(source, source.index, selector)
+        except NotFoundError:
+            if not records:
+                raise
+    elif selector is not None and not records:
+        raise _not_found(source, selector)
+    instead = {record.instead_of: record for record in source.records if record.instead_of is not None}
+    if not instead:
+        return list(entries), records
+    kept: list[Listed] = []
+    for entry in entries:
+        digest = entry.descriptor.digest
+        if digest not in instead:
+            kept.append(entry)
+        elif not any(record.instead_of == digest for _, record in records):
+            tags = dict.fromkeys([*instead[digest].tags, *entry.tags])
+            records.append((_position(source, digest), instead[digest]._replace(tags=tuple(tags))))
+    return kept, sorted(records, key=lambda one: one[0])
+
+
+def _position(source: Source, digest: Digest) -> int:
+    assert source.index is not None
+    return next(n for n, one in enumerate(source.index.entries) if one.digest == digest)
+
+
+def _records_meant(source: Source, selector: Selector | None) -> list[tuple[int, Record]]:
+    """The records that a selector means, with their positions: these go on behind those of the index."""
+    first = len(source.index.entries) if source.index is not None else 0
+    plain = list(enumerate((one for one in source.records if one.instead_of is None), first))
+    if selector is None:
+        return plain
     if selector.position is not None:
-        if selector.position >= len(source.records):
-            raise NotFoundError(f"no image {selector.text}: the archive holds {len(source.records)}", source.where)
-        return source.records[selector.position]
-    for record in source.records:
-        if selector.name is not None:
-            if reference.matches(selector.name, record.tags):
-                return record
-        elif from_record(source, record).image_id == str(selector.digest):
-            return record
-    raise NotFoundError(
-        f"no image {selector.text}", source.where,
-        hint=_names_hint([record.tags for record in source.records]),
-    )  # fmt: skip
+        return [one for one in plain if one[0] == selector.position]
+    if selector.name is not None:
+        return [one for one in plain if reference.matches(selector.name, one[1].tags)][:1]
+    return [one for one in plain if one[1].problem is None and _image_id(one[1]) == str(selector.digest)][:1]
+
+
+def _image_id(record: Record) -> str:
+    return record.image_id or str(Digest.of(record.config))
+
+
+def _not_found(source: Source, selector: Selector) -> NotFoundError:
+    names = _all_tags(source)
+    if selector.position is not None:
+        what = f"the {'archive' if source.index is None else 'index'} holds {len(names)}"
+        return NotFoundError(f"no image {selector.text}: {what}", source.where)
+    return NotFoundError(f"no image {selector.text}", source.where, hint=_names_hint(names))
 
 
 def roots(source: Source, index: Index, selector: Selector | None) -> tuple[Listed, ...]:
@@ -330,7 +372,7 @@ def roots(source: Source, index: Index, selector: Selector | None) -> tuple[List
         return tuple(entry for entry in listed(source, index) if entry.said != "attestation")
     if selector.position is not None:
         if selector.position >= len(index.entries):
-            raise NotFoundError(f"no image {selector.text}: the index holds {len(index.entries)}", source.where)
+            raise _not_found(source, selector)
         at = index.entries[selector.position]
         if isinstance(at, InvalidDescriptor):
             raise at.error(source.where)
@@ -355,10 +397,7 @@ def roots(source: Source, index: Index, selector: Selector | None) -> tuple[List
         ]  # fmt: skip
     if meant:
         raise meant[0].error(source.where)
-    raise NotFoundError(
-        f"no image {selector.text}", source.where,
-        hint=_names_hint([tags_of(source, one) for one in index.entries]),
-    )  # fmt: skip
+    raise _not_found(source, selector)
 
 
 def by_name(source: Source, index: Index) -> Callable[[str], tuple[Descriptor, ...]]:
@@ -459,9 +498,9 @@ def sole(opened: Opened) -> Target:
 
 
 def _all_tags(source: Source) -> list[tuple[str, ...]]:
-    if source.index is None:
-        return [record.tags for record in source.records]
-    return [tags_of(source, one) for one in source.index.entries]
+    """The names of everything that a source holds, by position."""
+    entries = [tags_of(source, one) for one in source.index.entries] if source.index is not None else []
+    return entries + [record.tags for record in source.records if record.instead_of is None]
 
 
 def platforms(source: Source, target: Target) -> Iterator[tuple[Platform, Listed]]:

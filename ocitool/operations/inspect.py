@@ -115,6 +115,8 @@ def inspect(
     unreadable = select.unreadable(opened)
     several = len(groups) + len(unreadable) > 1
     problems = _Problems(reading.task)
+    for error in opened.problems:
+        problems.add(error)
     for one in unreadable:
         with problems.tolerant(several):
             raise one.error(source.where)

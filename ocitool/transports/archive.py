@@ -4,7 +4,7 @@ An uncompressed archive is indexed by seeking from header to header and its memb
 and standard input, is read in one pass; members go to one unnamed temporary file, and where the caller asked for
 documents only, whatever is too large to be one leaves no more than its first bytes.
 
-Flavours: OCI archives; `docker save` v1 (`repositories`), v1.2 (`manifest.json`), and the hybrid of Docker 25 and later.
+Flavours: OCI archives; `docker save` v1 (`repositories`), v1.2 (`manifest.json`), and the hybrid of Docker 25 and later (both).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import os
 import stat
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
-from ocitool import limits, reference
+from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotAnImageError, OcitoolError
@@ -24,9 +24,11 @@ from ocitool.layers.entry import Entry, Kind, Segments, normalise
 from ocitool.layers.tar import Note, Notes, entries
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
 from ocitool.spec.document import parse, parse_object
-from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index
+from ocitool.spec.manifest import Descriptor, Index
 from ocitool.task import Task
 from ocitool.transports import recognition
+from ocitool.transports.hybrid import only_there, united
+from ocitool.transports.records import records
 from ocitool.transports.source import Names, Record
 
 Want = Literal["documents", "layers"]
@@ -366,25 +368,35 @@ def _member(members: Members, digest: Digest) -> Blob | None:
 
 
 class OciArchive:
+    """`records`: the images that `manifest.json` or `repositories` have and the index has not, unless the index alone is asked
+    for (`alone`). `notices`, `problems`: how the two differ, and what of them cannot be read."""
+
     transport = "oci-archive"
     remote = False
 
-    def __init__(self, members: Members) -> None:
+    def __init__(self, members: Members, *, alone: bool = False) -> None:
         self.members = members
         self.where = members.where
-        self.records: tuple[Record, ...] = ()
         raw = members.document("index.json")
         if raw is None:
             raise FormatError("not an OCI archive: it has no index.json", self.where)
         where = f"{self.where}: index.json"
-        self.index: Index | None = Index(raw, parse_object(raw, where, limits.STORE), where)
-        self.names = _names(members, self.index) if is_docker(members) else {}
+        index = Index(raw, parse_object(raw, where, limits.STORE), where)
+        self.index: Index | None = index
+        self.names: dict[Digest, Names] = {}
+        self.records: tuple[Record, ...] = ()
+        self.notices: tuple[str, ...] = ()
+        self.problems: tuple[OcitoolError, ...] = ()
+        if is_docker(members):
+            self.names, self.records, self.notices, self.problems = united(members, index, alone=alone)
 
     def blob(self, descriptor: Descriptor) -> Blob | None:
         return _member(self.members, descriptor.digest)
 
 
 class DockerArchive:
+    """The images of `manifest.json` or `repositories`. `notices`: what an index beside them has more."""
+
     transport = "docker-archive"
     remote = False
 
@@ -393,138 +405,25 @@ class DockerArchive:
         self.where = members.where
         self.index: Index | None = None
         self.names: dict[Digest, Names] = {}
-        raw = members.document("manifest.json")
-        if raw is not None:
-            self.records = tuple(_record(members, image, n) for n, image in enumerate(images_of(raw, self.where)))
-        else:
-            raw = members.document("repositories")
-            if raw is None:
-                raise FormatError("not a docker archive: it has neither manifest.json nor repositories", self.where)
-            self.records = tuple(_v1_records(members, raw))
+        self.records = records(members)
+        self.notices = _beside(members, self.records)
+        self.problems: tuple[OcitoolError, ...] = ()
 
     def blob(self, descriptor: Descriptor) -> Blob | None:
         return _member(self.members, descriptor.digest)
 
 
-def images_of(raw: bytes, where: str) -> list[dict[str, Any]]:
-    """The images of a `manifest.json`, their keys in lower case: jib writes them so."""
-    where = f"{where}: manifest.json"
-    value = parse(raw, where, limits.STORE)
-    if not isinstance(value, list) or not all(isinstance(image, dict) for image in value):
-        raise FormatError("manifest.json is not a list of images", where)
-    return [{key.lower(): item for key, item in image.items()} for image in value]
-
-
-def _tags(image: dict[str, Any], where: str) -> tuple[str, ...]:
-    tags = image.get("repotags") or []
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise FormatError("RepoTags is not a list of names", where)
-    return tuple(tags)
-
-
-def _record(members: Members, image: dict[str, Any], position: int) -> Record:
-    where = f"{members.where}: manifest.json, image @{position}"
-    config, layers = image.get("config"), image.get("layers")
-    if layers is None:
-        layers = []
-    if not isinstance(config, str) or not isinstance(layers, list) or not all(isinstance(p, str) for p in layers):
-        raise FormatError("an image without Config and Layers", where)
-    raw = members.document(config)
-    if raw is None:
-        raise FormatError(f"the configuration {config} is missing", where)
-    return Record(_tags(image, where), raw, tuple(_layer(members, path) for path in layers))
-
-
-def _layer(members: Members, path: str) -> Blob | None:
-    blob = members.get(path)
-    if not isinstance(blob, FileBlob):
-        return blob
-    parts = path.removeprefix("./").split("/")
-    if len(parts) == 3 and parts[0] == "blobs":
-        try:
-            return blob.named(Digest.parse(f"{parts[1]}:{parts[2]}"))
-        except FormatError:
-            return blob
-    return blob
-
-
-def _v1_records(members: Members, raw: bytes) -> Iterator[Record]:
-    """Docker's image format before 1.10: one directory a layer, each with a `json` that names its parent."""
-    import json
-
-    where = f"{members.where}: repositories"
-    tags: dict[str, list[str]] = {}
-    for repository, versions in parse_object(raw, where, limits.STORE).items():
-        if not isinstance(versions, dict):
-            raise FormatError("a repository without tags", where)
-        for tag, image in versions.items():
-            if not isinstance(image, str):
-                raise FormatError("a tag without an image", where)
-            tags.setdefault(image, []).append(f"{repository}:{tag}")
-    for top, names in tags.items():
-        chain: list[tuple[str, dict[str, Any]]] = []
-        current: object = top
-        while isinstance(current, str) and current:
-            raw_json = members.document(f"{current}/json")
-            if raw_json is None:
-                raise FormatError(f"the image {current} is missing", members.where)
-            if len(chain) > 1024 or any(name == current for name, _ in chain):
-                raise FormatError("the parents of an image form a circle", members.where)
-            fields = parse_object(raw_json, f"{members.where}: {current}/json")
-            chain.append((current, fields))
-            current = fields.get("parent")
-        chain.reverse()
-        last = chain[-1][1]
-        kept = ("architecture", "os", "created", "author", "config")
-        config: dict[str, Any] = {key: last[key] for key in kept if key in last}
-        config["history"] = [_v1_history(fields) for _, fields in chain]
-        layers = tuple(members.get(f"{name}/layer.tar") for name, _ in chain)
-        yield Record(tuple(names), json.dumps(config, sort_keys=True).encode(), layers, image_id=f"sha256:{top}")
-
-
-def _v1_history(fields: dict[str, Any]) -> dict[str, Any]:
-    container = fields.get("container_config")
-    command = container.get("Cmd") if isinstance(container, dict) else None
-    words = [word for word in command if isinstance(word, str)] if isinstance(command, list) else []
-    entry = {"created": fields.get("created"), "created_by": " ".join(words)}
-    return {key: value for key, value in entry.items() if value}
-
-
-def _names(members: Members, index: Index) -> dict[Digest, Names]:
-    """The RepoTags of a hybrid archive by manifest digest, matched through the configuration that both name, and what the
-    entries of the index call such a manifest beside."""
-    raw = members.document("manifest.json")
-    if raw is None:
-        return {}
-    by_config: dict[str, tuple[str, ...]] = {}
-    for image in images_of(raw, members.where):
-        config = image.get("config")
-        if isinstance(config, str):
-            by_config[config.removeprefix("./")] = _tags(image, f"{members.where}: manifest.json")
-    stated: dict[Digest, list[str]] = {}
-    own: dict[Digest, set[str]] = {}
-    for manifest in index.manifests:
-        annotations = manifest.annotations
-        called = [name for key in (CONTAINERD_NAME, REF_NAME) if (name := annotations.get(key))]
-        stated.setdefault(manifest.digest, []).extend(called)
-        if name := annotations.get(CONTAINERD_NAME):
-            own.setdefault(manifest.digest, set()).add(reference.qualified(name))
-    names: dict[Digest, Names] = {}
-    alike: dict[tuple[str, ...], Names] = {}
-    for one, others in stated.items():  # each manifest once, however many names it has
-        document = members.document(f"blobs/{one.algorithm}/{one.encoded}")
-        try:
-            fields = parse_object(document, members.where) if document else {}
-        except OcitoolError:
-            continue  # reported where the manifest itself is read
-        config = fields.get("config")
-        digest = config.get("digest") if isinstance(config, dict) else None
-        if isinstance(digest, str):
-            tags = by_config.get("blobs/" + digest.replace(":", "/"), ())
-            # manifest.json merges manifests of one configuration: of the names, those of another manifest are not this one's.
-            full = own.get(one)
-            tags = tuple(tag for tag in tags if full is None or reference.qualified(tag) in full)
-            if tags:
-                found = Names.of([*tags, *others])
-                names[one] = alike.setdefault(tuple(found), found)
-    return names
+def _beside(members: Members, found: tuple[Record, ...]) -> tuple[str, ...]:
+    """What is to be said of an `index.json` beside a docker archive's own list of images."""
+    try:
+        raw = members.document("index.json")
+        where = f"{members.where}: index.json"
+        index = Index(raw, parse_object(raw, where, limits.STORE), where) if raw is not None else None
+    except (FormatError, LimitError):
+        return ()  # not asked for
+    more = len(only_there(members, index, found)) if index is not None else 0
+    if not more:
+        return ()
+    count, them = ("1 image that is", "it") if more == 1 else (f"{more} images that are", "them")
+    where = members.where
+    return (f"{where}: index.json names {count} not in manifest.json; oci-archive:{where} reads {them}",)

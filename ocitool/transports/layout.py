@@ -8,7 +8,7 @@ import stat
 from ocitool import limits
 from ocitool.blob import Blob, FileBlob, OpenFile, unreadable
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, LimitError
+from ocitool.errors import FormatError, LimitError, OcitoolError
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor, Index
 from ocitool.transports.source import Names, Record
@@ -29,6 +29,8 @@ class Layout:
         self.where = directory
         self.records: tuple[Record, ...] = ()
         self.names: dict[Digest, Names] = {}
+        self.notices: tuple[str, ...] = ()
+        self.problems: tuple[OcitoolError, ...] = ()
         path = os.path.join(directory, "index.json")
         raw = self.document("index.json")
         if raw is None:

@@ -17,7 +17,8 @@ from ocitool.transports.registry import Access, Registries
 from ocitool.transports.source import Source
 
 if TYPE_CHECKING:
-    from ocitool.transports.archive import Members, Want
+    from ocitool.transports.archive import DockerArchive, Members, OciArchive, Want
+    from ocitool.transports.layout import Layout
 
 
 def _untold(code: str, text: str) -> None:
@@ -30,6 +31,8 @@ class Opened(NamedTuple):
     source: Source
     selector: Selector | None
     tell: Callable[[str, str], None] = _untold
+    problems: tuple[OcitoolError, ...] = ()
+    """What of the source could not be read, while other parts of it say what it holds."""
 
 
 def open_source(text: str, want: Want, task: Task, registries: Registries | None = None) -> Opened:
@@ -40,20 +43,40 @@ def open_source(text: str, want: Want, task: Task, registries: Registries | None
 
         where = reference.repository(ref.details)
         return Opened(RegistrySource(where, registries or Registries(Access(), task)), None, task.notice)
-    from ocitool.transports import archive
+    from ocitool.transports import archive, layout
 
     path, rest = _existing(ref)
     selector = reference.selector(rest) if rest is not None else None
     if path != "-" and os.path.isdir(path):
-        return Opened(_directory(ref.transport, path), selector, task.notice)
+        source = _directory(ref.transport, path)
+        if isinstance(source, layout.Layout):
+            return _told(_with_archive(source, alone=ref.transport is not None), selector, task)
+        return Opened(source, selector, task.notice)
     if ref.transport in ("oci", "dir"):
         hint = f"oci-archive:{path}" if ref.transport == "oci" else None
         raise UsageError(f"{ref.transport}: wants a directory, this is a file", path, hint=hint)
     members = archive.top_level(archive.read(path, _file(path), want, task), task)
-    if ref.transport == "oci-archive":
-        return Opened(archive.OciArchive(members), selector, task.notice)
-    source = archive.DockerArchive(members) if ref.transport == "docker-archive" else _recognise(members)
-    return Opened(source, selector, task.notice)
+    return _told(_archive(ref.transport, members), selector, task)
+
+
+def _told(source: OciArchive | DockerArchive | Layout, selector: Selector | None, task: Task) -> Opened:
+    """An opened source, and what is to be said of its halves."""
+    for text in source.notices:
+        task.notice("hybrid", text)
+    for error in source.problems:
+        task.notice("unreadable", str(error))
+    return Opened(source, selector, task.notice, source.problems)
+
+
+def _with_archive(source: Layout, *, alone: bool) -> Layout:
+    """The layout, with the images that only its manifest.json has if it is a hybrid archive that was extracted."""
+    from ocitool.transports import archive, directory, hybrid
+
+    members = directory.DirectoryMembers(source.where)
+    if archive.is_docker_save(members):
+        assert source.index is not None
+        source.names, source.records, source.notices, source.problems = hybrid.united(members, source.index, alone=alone)
+    return source
 
 
 def _existing(ref: Reference) -> tuple[str, str | None]:
@@ -116,16 +139,33 @@ def _directory(transport: str | None, path: str) -> Source:
     raise recognition.no_directory(path)
 
 
-def _recognise(members: Members) -> Source:
-    """OCI where an index names manifests, since that carries digests; else docker; else an empty OCI index."""
+def _archive(transport: str | None, members: Members) -> OciArchive | DockerArchive:
+    """The archive as its transport reads it. A plain path is an OCI archive and a docker archive at once if it can be; of two
+    lists of images of which one cannot be read the other counts."""
     from ocitool.transports import archive
 
-    if archive.is_oci(members):
-        source = archive.OciArchive(members)
-        if (source.index and source.index.manifests) or not archive.is_docker(members):
-            return source
-    if archive.is_docker(members):
+    if transport == "oci-archive":
+        return archive.OciArchive(members, alone=True)
+    if transport == "docker-archive":
         return archive.DockerArchive(members)
-    from ocitool.transports import recognition
+    oci, docker = archive.is_oci(members), archive.is_docker(members)
+    if not oci and not docker:
+        from ocitool.transports import recognition
 
-    raise recognition.no_image(members, archive.image_directories(members))
+        raise recognition.no_image(members, archive.image_directories(members))
+    if not oci:
+        return archive.DockerArchive(members)
+    try:
+        source = archive.OciArchive(members)
+    except OcitoolError as error:
+        if not docker:
+            raise
+        try:
+            other = archive.DockerArchive(members)
+        except OcitoolError:
+            raise error from None
+        other.problems = (error,)
+        return other
+    if docker and source.index is not None and not source.index.entries and not source.problems:
+        return archive.DockerArchive(members)  # its index names nothing, as some savers write it
+    return source

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from ocitool import reference
 from ocitool.blob import Blob
 from ocitool.digest import Digest
+from ocitool.errors import OcitoolError
 from ocitool.spec.manifest import Descriptor, Index
 
 
@@ -15,13 +16,17 @@ class Record(NamedTuple):
     """An image of a docker archive, which has no manifest: its configuration, and its layers lowest first.
 
     A layer that the archive names but does not hold is None. `image_id` is stated only where it is not the digest of
-    `config` (the v1 format).
+    `config` (the v1 format). `problem`: why the image cannot be read. `number`: its position in `manifest.json`.
+    `instead_of`: the manifest of an index beside it that contradicts it, and is not read.
     """
 
     tags: tuple[str, ...]
     config: bytes
     layers: tuple[Blob | None, ...]
     image_id: str | None = None
+    problem: OcitoolError | None = None
+    number: int | None = None
+    instead_of: Digest | None = None
 
 
 class Names(tuple[str, ...]):
@@ -60,7 +65,8 @@ NO_NAMES = Names()
 
 
 class Source(Protocol):
-    """Images at one place. Either `index` is set (OCI), or `records` are the images (docker archives).
+    """Images at one place: those that `index` names (OCI), then `records` (docker archives). A hybrid archive has both: then
+    `records` are the images that its index does not name.
 
     Blobs are valid as long as they are referenced. `remote`: each look costs a request. `names`: tags that stand outside of the
     index, by manifest digest.

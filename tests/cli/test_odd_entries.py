@@ -282,6 +282,12 @@ def test_layout_rm_drops_what_is_no_descriptor_by_its_position(kind: str, ocitoo
     assert [GOOD.descriptor] == entries(path)
 
 
+@pytest.mark.parametrize("kind", INVALID)
+def test_layout_link_shares_blobs_beside_what_is_no_descriptor(kind: str, ocitool: Run, tmp_path: Path) -> None:
+    a, b = (store(tmp_path / name, INVALID[kind]) for name in "ab")
+    assert len(GOOD.blobs) == report_of(ocitool("layout", "link", a, b, "--format", "json"))["blobs"]["linked"]
+
+
 @pytest.mark.parametrize("kind", ["no digest", "upper case", "null"])
 def test_gc_frees_nothing_while_it_is_not_known_what_an_entry_needs(kind: str, ocitool: Run, tmp_path: Path) -> None:
     path = store(tmp_path / "l", INVALID[kind], UNKNOWN["xml"][1])

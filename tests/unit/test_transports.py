@@ -406,7 +406,7 @@ def docker(tmp_path: Path, manifest: object, **files: bytes) -> str:
 )  # fmt: skip
 def test_manifest_json_that_is_none_is_refused(manifest: object, task: Task, tmp_path: Path) -> None:
     with pytest.raises(FormatError):
-        open_source(docker(tmp_path, manifest, c=b"{}"), "documents", task)
+        one(open_source(docker(tmp_path, manifest, c=b"{}"), "documents", task), None)
 
 
 def test_keys_in_lower_case_and_null_tags_are_read(task: Task, tmp_path: Path) -> None:
@@ -443,7 +443,7 @@ def test_v1_archive_with_parents_in_a_circle_or_missing_is_refused(
     parents: dict[str, str | None], top: object, task: Task, tmp_path: Path
 ) -> None:
     with pytest.raises(FormatError):
-        open_source(v1(tmp_path, parents, top), "documents", task)
+        one(open_source(v1(tmp_path, parents, top), "documents", task), None)
 
 
 # Layouts

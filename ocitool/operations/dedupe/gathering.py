@@ -209,12 +209,16 @@ class _Gathering:
             self._reading.task.check()
             count += 1
             progress.one_more()
-            named = Named((order, position), names.of(group, position), group.tags, site, names.alone)
+            named = Named((order, position), names.of(group), group.tags, site, names.alone)
             problems = len(self._problems)
             with self.tolerant(named.reference):
                 self._group(named, opened.source, group)
             if len(self._problems) > problems:
                 self._collection.partial.add(site.path)
+        for error in opened.problems:
+            with self.tolerant(name):
+                raise error
+            self._collection.partial.add(site.path)
         for invalid in select.unreadable(opened):
             count += 1
             with self.tolerant(f"{name}:@{invalid.position}"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ocitool import reference
+from ocitool.digest import Digest
 from ocitool.images.select import Group, tags_of
+from ocitool.spec.manifest import Descriptor
 from ocitool.transports.opening import Opened
 
 
@@ -16,24 +18,25 @@ class Names:
         self._name = name.rstrip("/") or name
         self._opened = opened
         self._owners: dict[str, set[object]] = {}
+        manifests: list[Descriptor] = []
+        digests: set[Digest] = set()
         if source.index is not None:
             manifests = [one for one in source.index.manifests if not one.is_attestation]
-            self.expected = len(manifests)
-            self.alone = len({one.digest for one in manifests}) == 1
+            digests = {one.digest for one in manifests}
             # A manifest that has names in an archive has one entry for each of them, all with the same names.
             for tags, digest in {(tags_of(source, one), one.digest) for one in manifests} if not source.remote else ():
                 self._note(tags, digest)
-        else:
-            self.expected = len(source.records)
-            self.alone = self.expected == 1
-            for number, record in enumerate(source.records):
-                self._note(record.tags, number)
+        records = [record for record in source.records if record.instead_of is None]
+        for number, record in enumerate(records):
+            self._note(record.tags, number)
+        self.expected = len(manifests) + len(records)
+        self.alone = len(digests) + len(records) == 1
 
     def _note(self, tags: tuple[str, ...], owner: object) -> None:
         for tag in tags:
             self._owners.setdefault(reference.qualified(tag), set()).add(owner)
 
-    def of(self, group: Group, position: int) -> str:
+    def of(self, group: Group) -> str:
         source, selector = self._opened.source, self._opened.selector
         if selector is not None or source.remote:
             return self._given
@@ -46,4 +49,4 @@ class Names:
                 return f"{self._name}:{tag}"
         if self.alone:
             return self._name
-        return f"{self._name}:@{group.entries[0].descriptor.digest}" if group.entries else f"{self._name}:@{position}"
+        return f"{self._name}:@{group.entries[0].descriptor.digest}" if group.entries else f"{self._name}:@{group.position}"

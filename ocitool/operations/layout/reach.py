@@ -66,8 +66,8 @@ def reached(source: Layout, files: Iterable[StoredFile], task: Task) -> Reached:
 def absent_entries(source: Layout) -> tuple[Digest, ...]:
     """The entries of `index.json` whose blob is not here, each once. None of them is read."""
     assert source.index is not None
-    entries = _entries(source.index.fields, source.where, optional=True)
-    return tuple(dict.fromkeys(digest for digest, fields in entries if _blob(source, digest, fields) is None))
+    listed = source.index.manifests
+    return tuple(dict.fromkeys(one.digest for one in listed if _blob(source, one.digest, one.fields) is None))
 
 
 def _saved(source: Layout) -> bytes | None:

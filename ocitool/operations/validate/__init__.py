@@ -7,6 +7,7 @@ source of which nothing can be read is an error. Findings are bounded: one for e
 
 from __future__ import annotations
 
+from ocitool.images import select
 from ocitool.operations.validate import archives
 from ocitool.operations.validate.bare import DOCUMENTS, validate_document
 from ocitool.operations.validate.documents import Reader
@@ -14,6 +15,7 @@ from ocitool.operations.validate.findings import LIMIT, RULES, Checked, Finding,
 from ocitool.operations.validate.images import Images
 from ocitool.operations.validate.layers import Layers
 from ocitool.task import Task
+from ocitool.transports.archive import DockerArchive
 from ocitool.transports.opening import open_source
 from ocitool.transports.registry import Registries
 
@@ -35,13 +37,15 @@ def validate(reference: str, task: Task, registries: Registries | None = None) -
 
     Raises what opening raises (`UsageError`, `NotFoundError`, `FormatError`, `LimitError`, `TransportError`).
     """
-    source, selector, _ = open_source(reference, "layers", task, registries)
+    source, selector, *_ = open_source(reference, "layers", task, registries)
     reader = Reader(source, task)
     archives.container(reader)
-    if source.index is None:
-        archives.records(reader, selector)
-    else:
-        Images(reader).index(source.index, selector)
+    entries, records = select.meant(source, selector) if selector is not None else ((), list(enumerate(source.records)))
+    if source.index is not None:
+        Images(reader).index(source.index, selector, entries)
+    elif isinstance(source, DockerArchive):
+        archives.listed_images(reader, source)
+    archives.records(reader, records)
     Layers(reader).read()
     checked = Checked(reader.documents, reader.blobs, reader.layers, reader.entries, reader.bytes)
     return reader.found.result(reference, checked)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ocitool import reference
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, LimitError, NotFoundError
+from ocitool.errors import FormatError, LimitError
 from ocitool.operations.validate.documents import Image, Layer, Reader, layer_key
 from ocitool.operations.validate.findings import MAX_LAYERS, Findings, counted
 from ocitool.reference import Selector
 from ocitool.spec.manifest import Config
-from ocitool.transports.archive import DockerArchive, OciArchive, images_of
+from ocitool.transports.archive import DockerArchive, OciArchive
 from ocitool.transports.layout import Layout
+from ocitool.transports.records import images_of
+from ocitool.transports.source import Record
 
 _KEYS = {"config": "Config", "repotags": "RepoTags", "layers": "Layers", "parent": "Parent", "layersources": "LayerSources"}
 
@@ -34,20 +36,33 @@ def container(reader: Reader) -> None:
             reader.parsed("layout", raw, "oci-layout")
 
 
-def records(reader: Reader, selector: Selector | None) -> None:
-    source = reader.source
-    assert isinstance(source, DockerArchive)
+def listed_images(reader: Reader, source: DockerArchive) -> None:
+    """The `manifest.json` of a docker archive, against its schema."""
     raw = source.members.document("manifest.json")
-    listed = images_of(raw, source.where) if raw is not None else []
     if raw is not None:
         reader.documents += 1
-        spelt = [{_KEYS.get(key, key): value for key, value in image.items()} for image in listed]
-        reader.found.schema("docker-archive-manifest", spelt, "manifest.json")
+        _schema(reader, images_of(raw, source.where))
+
+
+def _schema(reader: Reader, listed: Sequence[Mapping[str, Any]]) -> None:
+    spelt = [{_KEYS.get(key, key): value for key, value in image.items()} for image in listed]
+    reader.found.schema("docker-archive-manifest", spelt, "manifest.json")
+
+
+def records(reader: Reader, found: Sequence[tuple[int, Record]]) -> None:
+    """These images of a docker archive, or of the docker half of a hybrid, with their positions."""
+    source = reader.source
+    if not found or not isinstance(source, DockerArchive | OciArchive):
+        return
+    raw = source.members.document("manifest.json")
+    listed = images_of(raw, source.where) if raw is not None else []
     tags: dict[str, str] = {}
-    for position in _positions(source, selector):
-        record = source.records[position]
-        names = listed[position] if raw is not None else {}
-        subject = f"image @{position}"
+    for position, record in found:
+        names = listed[record.number] if record.number is not None else {}
+        subject = f"image @{position}" if source.index is None else f"manifest.json, image @{record.number}"
+        if record.problem is not None:
+            reader.found.damage(record.problem, subject, "document")
+            continue
         legacy = record.image_id is not None
         digest = Digest.of(record.config)
         for tag in record.tags:
@@ -80,22 +95,6 @@ def records(reader: Reader, selector: Selector | None) -> None:
         reader.images.append(Image(subject, tuple(layers)))
 
 
-def _positions(source: DockerArchive, selector: Selector | None) -> Iterator[int]:
-    if selector is None:
-        yield from range(len(source.records))
-        return
-    for position, record in enumerate(source.records):
-        if (
-            position == selector.position
-            or (selector.name is not None and reference.matches(selector.name, record.tags))
-            or (selector.digest is not None
-                and str(selector.digest) == (record.image_id or str(Digest.of(record.config))))
-        ):  # fmt: skip
-            yield position
-            return
-    raise NotFoundError(f"no image {selector.text}", source.where)
-
-
 def _config_name(found: Findings, name: object, digest: Digest, subject: str) -> None:
     """Docker names a configuration by its digest: `<hex>.json`, `sha256:<hex>`, `blobs/sha256/<hex>`."""
     if not isinstance(name, str):
@@ -123,8 +122,7 @@ def hybrid(reader: Reader, configs: Mapping[Digest, tuple[Digest, ...]], selecto
     if raw is None:
         return
     reader.documents += 1
-    spelt = [{_KEYS.get(key, key): value for key, value in image.items()} for image in listed]
-    reader.found.schema("docker-archive-manifest", spelt, "manifest.json")
+    _schema(reader, listed)
     for position, image in enumerate(listed):
         subject = f"manifest.json, image @{position}"
         name, paths = image.get("config"), image.get("layers") or []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ocitool import limits
@@ -10,7 +11,7 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
 from ocitool.images.indexing import unpacked_head
 from ocitool.images.platforms import normal
-from ocitool.images.select import roots, tags_of
+from ocitool.images.select import Listed, tags_of
 from ocitool.layers import magic
 from ocitool.operations.validate.archives import hybrid
 from ocitool.operations.validate.documents import Image, Layer, Reader, layer_key
@@ -49,7 +50,8 @@ class Images:
         self._unclean: set[Digest] = set()
         """Documents that do not match their schemas."""
 
-    def index(self, index: Index, selector: Selector | None) -> None:
+    def index(self, index: Index, selector: Selector | None, entries: Sequence[Listed]) -> None:
+        """`entries`: those that the selector means."""
         self._invalid(index, "index.json", self.reader.parsed("index", index.raw, "index.json") is not None)
         if "layers" in index.fields or "config" in index.fields:
             self.found.error("ambiguous", "index.json", "it has both manifests and layers or config")
@@ -61,7 +63,7 @@ class Images:
             self.found.attestations(index, "index.json")
             self._duplicate_tags(index)
         else:
-            chosen = [entry.descriptor for entry in roots(self.reader.source, index, selector)]
+            chosen = [entry.descriptor for entry in entries]
         # Several platforms under one name are one image, as if an index stood between.
         groups: dict[object, _Below] = {}
         for position, one in enumerate(chosen):

@@ -1,0 +1,201 @@
+"""Archives that are an OCI layout and a `docker save` at once (Docker 25 and later, and our own).
+
+Both halves should name the same images. Where they do not, nothing is lost: images are one where their configurations are one,
+and what only `manifest.json` or `repositories` has is an image of its own, behind those of the index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from ocitool import limits, reference
+from ocitool.digest import Digest
+from ocitool.errors import OcitoolError
+from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, read
+from ocitool.transports.records import Archive, diff_ids, images_of, record_of, tags_of, v1_records
+from ocitool.transports.source import Names, Record
+
+
+class United(NamedTuple):
+    """`names`: of entries of the index, those that `manifest.json` has for them. `records`: images that the index lacks."""
+
+    names: dict[Digest, Names]
+    records: tuple[Record, ...]
+    notices: tuple[str, ...]
+    problems: tuple[OcitoolError, ...]
+
+
+class _Listed(NamedTuple):
+    """A manifest that the index leads to, by way of the entry `top`."""
+
+    top: Digest
+    digest: Digest
+    manifest: Manifest
+
+
+def united(members: Archive, index: Index, *, alone: bool) -> United:
+    """What `manifest.json` and `repositories` add to an index. `alone`: their images are told and left out.
+
+    Costs a look at each manifest, and at the configurations of the images that are not found among them."""
+    by_config: dict[Digest, list[_Listed]] = {}
+    for one in _manifests(members, index):
+        by_config.setdefault(one.manifest.config.digest, []).append(one)
+    records: list[Record] = []
+    notices: list[str] = []
+    problems: list[OcitoolError] = []
+    named: dict[Digest, list[str]] = {}
+    seen: set[str] = set()
+    try:
+        raw = members.document("manifest.json")
+        listed = images_of(raw, members.where) if raw is not None else []
+    except OcitoolError as error:
+        raw, listed = None, []
+        problems.append(error)
+    for position, image in enumerate(listed):
+        seen.update(map(reference.qualified, tags_of(image)))
+        config = _config(members, image, by_config)
+        found = by_config.get(config, []) if config is not None else []
+        if not found:
+            records.append(record_of(members, image, position))
+            continue
+        for top in dict.fromkeys(one.top for one in found):
+            named.setdefault(top, []).extend(tags_of(image))
+        record, notice = _judged(members, image, position, found)
+        if record is not None:
+            records.append(record)
+        if notice is not None:
+            how = f"; docker-archive:{members.where} reads the former" if alone and record is not None else ""
+            notices.append(f"{members.where}: {notice}{how}")
+    stated = _stated(index)
+    for names in (*stated.values(), *named.values()):
+        seen.update(map(reference.qualified, names))
+    records += _v1(members, seen, problems)
+    for file, own in (
+        ("manifest.json", sum(record.image_id is None and record.instead_of is None for record in records)),
+        ("repositories", sum(record.image_id is not None for record in records)),
+    ):
+        count, them, read = ("1 image", "it", "it is read too") if own == 1 else (f"{own} images", "them", "they are read too")
+        how = f"docker-archive:{members.where} reads {them}" if alone else read
+        if own:
+            notices.append(f"{members.where}: {file} names {count} that index.json does not; {how}")
+    return United(_names(index, named, stated), () if alone else tuple(records), tuple(notices), tuple(problems))
+
+
+def only_there(members: Archive, index: Index, records: Sequence[Record]) -> tuple[Digest, ...]:
+    """The manifests of an index whose configurations no record has."""
+    known = {Digest.of(record.config) for record in records if record.problem is None}
+    found = (one for one in _manifests(members, index) if one.manifest.is_image)
+    return tuple(dict.fromkeys(one.digest for one in found if one.manifest.config.digest not in known))
+
+
+def _manifests(members: Archive, index: Index) -> Iterator[_Listed]:
+    """The image manifests that an index leads to and that are what their digests say; others are told where they are read."""
+    stack = [(one, one.digest, 0) for one in reversed(index.manifests)]
+    seen: set[tuple[Digest, Digest]] = set()
+    while stack:
+        one, top, depth = stack.pop()
+        if (top, one.digest) in seen or depth > limits.INDEX_DEPTH or len(seen) > limits.INDEX_MANIFESTS:
+            continue
+        seen.add((top, one.digest))
+        document = _read(members, one)
+        if isinstance(document, Index):
+            stack += [(child, top, depth + 1) for child in reversed(document.manifests)]
+        elif document is not None and not one.is_attestation:
+            yield _Listed(top, one.digest, document)
+
+
+def _read(members: Archive, one: Descriptor) -> Manifest | Index | None:
+    try:
+        raw = members.document(f"blobs/{one.digest.algorithm}/{one.digest.encoded}")
+        if raw is None or Digest.of(raw, one.digest.algorithm) != one.digest:
+            return None
+        return read(raw, members.where, one.media_type)
+    except OcitoolError:
+        return None
+
+
+def _config(members: Archive, image: dict[str, Any], known: dict[Digest, list[_Listed]]) -> Digest | None:
+    """The digest of an image's configuration: as its path states it if a manifest states the same, else of its bytes."""
+    path = image.get("config")
+    if not isinstance(path, str):
+        return None
+    parts = path.removeprefix("./").split("/")
+    if len(parts) == 3 and parts[0] == "blobs":
+        stated = Digest(parts[1], parts[2])
+        if stated in known:
+            return stated
+    try:
+        raw = members.document(path)
+    except OcitoolError:
+        return None
+    return Digest.of(raw) if raw is not None else None
+
+
+def _judged(
+    members: Archive, image: dict[str, Any], position: int, found: Sequence[_Listed]
+) -> tuple[Record | None, str | None]:
+    """Of an image that both halves name: the record, if it is right and the manifest is not, and what is to be said."""
+    paths = image.get("layers")
+    layers = [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []
+    digests = [_stated_by(path) for path in layers]
+    for one in found:
+        named = [layer.digest for layer in one.manifest.layers]
+        if len(named) == len(digests) and all(mine in (None, other) for mine, other in zip(digests, named, strict=True)):
+            return None, None
+    one = found[0]
+    theirs = f"the manifest {one.digest} of the same configuration"
+    if len(one.manifest.layers) == len(layers):
+        return None, f"manifest.json, image @{position} names other layers than {theirs}, whose layers are read"
+    record = record_of(members, image, position)
+    states = diff_ids(record.config, members.where) if record.problem is None else -1
+    counts = f"manifest.json, image @{position} names {len(layers)} layers, {theirs} {len(one.manifest.layers)}"
+    if states != len(layers):
+        return None, f"{counts}; the manifest is read"
+    top = one.top == one.digest
+    record = record._replace(instead_of=one.digest if top else None)
+    return record, f"{counts}, and the configuration states {states}, as manifest.json does"
+
+
+def _stated_by(path: str) -> Digest | None:
+    parts = path.removeprefix("./").split("/")
+    return Digest(parts[1], parts[2]) if len(parts) == 3 and parts[0] == "blobs" else None
+
+
+def _v1(members: Archive, known: set[str], problems: list[OcitoolError]) -> list[Record]:
+    """The images of `repositories` of which no name is known. One that is not here is left to whatever format names it."""
+    try:
+        raw = members.document("repositories")
+        return [one for one in v1_records(members, raw, known) if one.problem is None] if raw is not None else []
+    except OcitoolError as error:
+        problems.append(error)
+        return []
+
+
+def _stated(index: Index) -> dict[Digest, list[str]]:
+    """What the entries of an index call each manifest."""
+    stated: dict[Digest, list[str]] = {}
+    for one in index.manifests:
+        annotations = one.annotations
+        called = [name for key in (CONTAINERD_NAME, REF_NAME) if (name := annotations.get(key))]
+        stated.setdefault(one.digest, []).extend(called)
+    return stated
+
+
+def _names(index: Index, named: dict[Digest, list[str]], stated: dict[Digest, list[str]]) -> dict[Digest, Names]:
+    """The RepoTags by the digest of the entry whose configuration has them, and what the index calls such an entry beside."""
+    own: dict[Digest, set[str]] = {}
+    for one in index.manifests:
+        if name := one.annotations.get(CONTAINERD_NAME):
+            own.setdefault(one.digest, set()).add(reference.qualified(name))
+    claimed = set[str]().union(*own.values())
+    names: dict[Digest, Names] = {}
+    alike: dict[tuple[str, ...], Names] = {}
+    for digest, tags in named.items():
+        # manifest.json merges manifests of one configuration: of the names, those that another entry claims are not this one's.
+        full = own.get(digest, set())
+        mine = [tag for tag in tags if not full or (name := reference.qualified(tag)) in full or name not in claimed]
+        if mine:
+            found = Names.of([*mine, *stated.get(digest, ())])
+            names[digest] = alike.setdefault(tuple(found), found)
+    return names

@@ -1,0 +1,149 @@
+"""The images of a `docker save` archive: those of its `manifest.json` (v1.2), or of its `repositories` (before Docker 1.10).
+
+One image that cannot be read hides no other: its record says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from ocitool import limits, reference
+from ocitool.blob import Blob, FileBlob
+from ocitool.digest import Digest
+from ocitool.errors import FormatError, OcitoolError
+from ocitool.spec.document import parse, parse_object
+from ocitool.spec.manifest import Config
+from ocitool.transports.source import Record
+
+
+class Archive(Protocol):
+    """Members by name, as `archive.Members` has them."""
+
+    where: str
+
+    def get(self, name: str) -> Blob | None: ...
+
+    def document(self, name: str) -> bytes | None: ...
+
+
+def records(members: Archive) -> tuple[Record, ...]:
+    """The images of `manifest.json`, then those whose names `repositories` alone has. Raises `FormatError` and `LimitError` for
+    a list that cannot be read at all."""
+    raw = members.document("manifest.json")
+    found = [record_of(members, image, n) for n, image in enumerate(images_of(raw, members.where))] if raw is not None else []
+    beside = members.document("repositories")
+    if raw is None and beside is None:
+        raise FormatError("not a docker archive: it has neither manifest.json nor repositories", members.where)
+    if beside is not None and (raw is None or not any(record.problem for record in found)):
+        known = {reference.qualified(tag) for record in found for tag in record.tags}
+        found += v1_records(members, beside, known)
+    return tuple(found)
+
+
+def images_of(raw: bytes, where: str) -> list[dict[str, Any]]:
+    """The images of a `manifest.json`, their keys in lower case: jib writes them so."""
+    where = f"{where}: manifest.json"
+    value = parse(raw, where, limits.STORE)
+    if not isinstance(value, list):
+        raise FormatError("manifest.json is not a list of images", where)
+    return [{key.lower(): item for key, item in image.items()} if isinstance(image, dict) else {} for image in value]
+
+
+def tags_of(image: dict[str, Any]) -> tuple[str, ...]:
+    """The RepoTags that are names; a list that holds other things is the image's problem (`record_of`)."""
+    tags = image.get("repotags")
+    return tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
+
+
+def record_of(members: Archive, image: dict[str, Any], position: int) -> Record:
+    """An image of `manifest.json`, read."""
+    try:
+        return _record(members, image, f"{members.where}: manifest.json, image @{position}")._replace(number=position)
+    except OcitoolError as error:
+        return Record(tags_of(image), b"{}", (), problem=error, number=position)
+
+
+def _record(members: Archive, image: dict[str, Any], where: str) -> Record:
+    config, layers, tags = image.get("config"), image.get("layers"), image.get("repotags")
+    if layers is None:
+        layers = []
+    if not isinstance(config, str) or not isinstance(layers, list) or not all(isinstance(p, str) for p in layers):
+        raise FormatError("an image without Config and Layers", where)
+    if tags is not None and (not isinstance(tags, list) or len(tags_of(image)) != len(tags)):
+        raise FormatError("RepoTags is not a list of names", where)
+    raw = members.document(config)
+    if raw is None:
+        raise FormatError(f"the configuration {config} is missing", where)
+    stated = 0 if layers else diff_ids(raw, where)
+    if stated:
+        raise FormatError(f"it names no layers, its configuration states {stated}", where)
+    return Record(tags_of(image), raw, tuple(_layer(members, path) for path in layers))
+
+
+def diff_ids(config: bytes, where: str) -> int:
+    """How many layers a configuration states."""
+    return len(Config(config, parse_object(config, where)).diff_ids)
+
+
+def _layer(members: Archive, path: str) -> Blob | None:
+    blob = members.get(path)
+    if not isinstance(blob, FileBlob):
+        return blob
+    parts = path.removeprefix("./").split("/")
+    if len(parts) == 3 and parts[0] == "blobs":
+        try:
+            return blob.named(Digest.parse(f"{parts[1]}:{parts[2]}"))
+        except FormatError:
+            return blob
+    return blob
+
+
+def v1_records(members: Archive, raw: bytes, known: set[str]) -> Iterator[Record]:
+    """Docker's image format before 1.10: one directory a layer, each with a `json` that names its parent. Names that are
+    `known` (in full) are left out: later formats keep the file for old readers."""
+    where = f"{members.where}: repositories"
+    tags: dict[str, list[str]] = {}
+    for repository, versions in parse_object(raw, where, limits.STORE).items():
+        if not isinstance(versions, dict):
+            raise FormatError("a repository without tags", where)
+        for tag, image in versions.items():
+            if not isinstance(image, str):
+                raise FormatError("a tag without an image", where)
+            if reference.qualified(f"{repository}:{tag}") not in known:
+                tags.setdefault(image, []).append(f"{repository}:{tag}")
+    for top, names in tags.items():
+        try:
+            yield _v1_record(members, top, tuple(names))
+        except OcitoolError as error:
+            yield Record(tuple(names), b"{}", (), image_id=f"sha256:{top}", problem=error)
+
+
+def _v1_record(members: Archive, top: str, names: tuple[str, ...]) -> Record:
+    chain: list[tuple[str, dict[str, Any]]] = []
+    current: object = top
+    while isinstance(current, str) and current:
+        raw_json = members.document(f"{current}/json")
+        if raw_json is None:
+            raise FormatError(f"the image {current} is missing", members.where)
+        if len(chain) > 1024 or any(name == current for name, _ in chain):
+            raise FormatError("the parents of an image form a circle", members.where)
+        fields = parse_object(raw_json, f"{members.where}: {current}/json")
+        chain.append((current, fields))
+        current = fields.get("parent")
+    chain.reverse()
+    last = chain[-1][1]
+    kept = ("architecture", "os", "created", "author", "config")
+    config: dict[str, Any] = {key: last[key] for key in kept if key in last}
+    config["history"] = [_v1_history(fields) for _, fields in chain]
+    layers = tuple(members.get(f"{name}/layer.tar") for name, _ in chain)
+    return Record(names, json.dumps(config, sort_keys=True).encode(), layers, image_id=f"sha256:{top}")
+
+
+def _v1_history(fields: dict[str, Any]) -> dict[str, Any]:
+    container = fields.get("container_config")
+    command = container.get("Cmd") if isinstance(container, dict) else None
+    words = [word for word in command if isinstance(word, str)] if isinstance(command, list) else []
+    entry = {"created": fields.get("created"), "created_by": " ".join(words)}
+    return {key: value for key, value in entry.items() if value}
