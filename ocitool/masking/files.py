@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ocitool.masking.patterns import byte_pattern
 from ocitool.masking.text import known_token
 
 _NAMES = frozenset(
@@ -17,19 +18,19 @@ _NAMES = frozenset(
 )
 _ENDS = (b".pem", b".key", b".p12", b".pfx", b".jks", b".keystore", b".kdbx", b".ppk", b".pkcs12", b".keytab", b".ovpn",
          b"_rsa", b"_ed25519", b"_ecdsa", b"_dsa", b".tfstate", b".htpasswd", b".kubeconfig", b".credentials")  # fmt: skip
-_PLACES = re.compile(
+_PLACES = byte_pattern(
     rb"(?:^|/)(?:\.docker/config\.json|\.aws/(?:credentials|config)|\.kube/config|\.config/gcloud/.*|\.azure/.*"
     rb"|\.cargo/credentials(?:\.toml)?|\.config/gh/hosts\.yml|\.gem/credentials|\.m2/settings(?:-security)?\.xml"
     rb"|\.gnupg/(?:private-keys-v1\.d/.*|secring\.gpg)|\.ssh/(?:id_[^/.]+|[^/]*_key)|containers/auth\.json"
     rb"|\.composer/auth\.json|\.gradle/gradle\.properties|run/secrets/.*|(?:secrets|serviceaccount)/token)$",
     re.DOTALL,
 )
-_ENV = re.compile(rb"(?:.*\.)?env|\.env(?:\..*)?|\.envrc", re.DOTALL)
+_ENV = byte_pattern(rb"(?:.*\.)?env|\.env(?:\..*)?|\.envrc", re.DOTALL)
 _SAMPLES = (b".example", b".sample", b".template", b".dist", b".pub")
-_PUBLIC = re.compile(
+_PUBLIC = byte_pattern(
     rb"(?:^|/)(?:certs?|ca-certificates|certifi|pki/ca-trust)/|(?:^|/)(?:cacert|ca-bundle|chain|fullchain|cert)\.pem$"
 )
-_KEY = re.compile(rb"PRIVATE KEY")
+_KEY = byte_pattern(rb"PRIVATE KEY")
 
 
 def secret_path(path: bytes) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from ocitool.masking import text as texts
 from ocitool.masking.names import secret_name, secret_parameter
+from ocitool.masking.patterns import pattern
 from ocitool.masking.text import Named
 
 MASK = "***"
@@ -19,17 +20,18 @@ _DEPTH = 12
 """Commands in words in commands that are followed; what is deeper is searched as plain text."""
 _OPEN, _SHUT = "\ufdd0", "\ufdd1"
 """Characters that Unicode keeps for programs: they stand around the number of what is kept of a word."""
-_KEPT = re.compile(f"{_OPEN}([0-9]+){_SHUT}")
-_ONLY_KEPT = re.compile(f"{_OPEN}([0-9]+){_SHUT}")
+_KEPT = pattern(f"{_OPEN}([0-9]+){_SHUT}")
+_ONLY_KEPT = pattern(f"{_OPEN}([0-9]+){_SHUT}")
 
-_PLAIN = re.compile(r"[^\s;&|<>()'\"\\$`]++")
-_BLANK = re.compile(r"[^\S\n]++")
-_OPERATOR = re.compile(r"[;&|)\n][;&|\s]*+|\(")
-_QUOTED = re.compile(r"[^\"\\$`]++")
-_ANSI = re.compile(r"(?:[^'\\]++|\\.)*+", re.DOTALL)
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*+|[0-9@*#?$!-]")
-_DEFAULT = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*+):?[-=+?]")
-_WORTH = re.compile(
+_PLAIN = pattern(r"[^\s;&|<>()'\"\\$`]++")
+_BLANK = pattern(r"[^\S\n]++")
+_OPERATOR = pattern(r"[;&|)\n][;&|\s]*+|\(")
+_QUOTED = pattern(r"[^\"\\$`]++")
+_IN_BRACES = pattern(r"[^}$`]++")
+_ANSI = pattern(r"(?:[^'\\]++|\\.)*+", re.DOTALL)
+_VARIABLE = pattern(r"[A-Za-z_][A-Za-z0-9_]*+|[0-9@*#?$!-]")
+_DEFAULT = pattern(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*+):?[-=+?]")
+_WORTH = pattern(
     r"pass|pwd|pw|secret|tok|cred|key|auth|jwt|salt|dsn|pin|psk|sas|otp|cookie|webhook|conn|netrc|bearer|identified|://|private"
     r"|gh[oprsu]_|_pat_|[rs]k_|sk|hf_|npm_|akia|asia|abia|acca|gl|xo|xapp|xkeysib|nrak|pypi|aiza|sq0|hv|sg\.|ya29|eyj|age|shp"
     r"|do[opr]_v1|lin_api|atatt|sntry|rubygems|curl|http|mysql|mariadb|login|mongo|redis|ldap|sqlcmd|zip|lftp|smbclient|7z",
@@ -37,18 +39,18 @@ _WORTH = re.compile(
 )
 """Without any of it there is nothing to hide, and the text is left as it is at once."""
 
-_ASSIGNMENT = re.compile(r"(?P<head>[\[{(,&@]*+-{0,2}(?P<name>[^\s=\"'<>|\\]{1,400}?)\+?=)")
-_HEADER = re.compile(
+_ASSIGNMENT = pattern(r"(?P<head>[\[{(,&@]*+-{0,2}(?P<name>[^\s=\"'<>|\\]{1,400}?)\+?=)")
+_HEADER = pattern(
     r"(?P<head>[\[{(]?(?P<name>[A-Za-z][A-Za-z0-9_-]{0,100}):\s++(?:(?i:basic|bearer|token|digest|apikey)\s++)?)"
 )
 _SCHEME = frozenset({"basic", "bearer", "token", "digest", "apikey"})
-_OPTION = re.compile(r"--?[A-Za-z][A-Za-z0-9_.-]*+")
-_SCRIPT_FLAG = re.compile(r"-[A-Za-z]*c|/[cC]|-(?i:command|e|E|S)|--(?:command|eval|exec|split-string|init-command)|CMD-SHELL")
+_OPTION = pattern(r"--?[A-Za-z][A-Za-z0-9_.-]*+")
+_SCRIPT_FLAG = pattern(r"-[A-Za-z]*c|/[cC]|-(?i:command|e|E|S)|--(?:command|eval|exec|split-string|init-command)|CMD-SHELL")
 _SCRIPT_WORDS = frozenset({"eval", "ssh", "watch"})
 _WATCHED = _SCRIPT_WORDS | {"set"}
-_NO_VALUE = re.compile(r"--[a-z][a-z0-9-]*+(?:=|\Z)")
+_NO_VALUE = pattern(r"--[a-z][a-z0-9-]*+(?:=|\Z)")
 
-_ORDINARY = re.compile(r"[A-Za-z0-9_./@%+,=][A-Za-z0-9_./@%+,=-]*+")
+_ORDINARY = pattern(r"[A-Za-z0-9_./@%+,=][A-Za-z0-9_./@%+,=-]*+")
 """Words that are no option and hold no other word."""
 
 _OF_USER = "user"
@@ -404,7 +406,7 @@ class _Line:
                 _, other, at = self._expansion(at, "", depth + 1)
                 cooked.append(other)
             else:
-                step = re.compile(r"[^}$`]++").match(text, at)
+                step = _IN_BRACES.match(text, at)
                 assert step is not None
                 cooked.append(step[0])
                 at = step.end()

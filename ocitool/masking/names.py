@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
+
+from ocitool.masking.patterns import pattern
 
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_PART = pattern(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _PARTS = ("passw", "passphrase", "secret", "credential", "apikey")
 """Parts of words that make a name secret."""
 _ENDS = ("token", "pass", "apitoken", "accesskey", "privatekey", "masterkey", "encryptionkey", "sshkey", "deploykey", "authkey")

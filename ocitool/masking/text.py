@@ -9,15 +9,16 @@ import re
 from collections.abc import Callable
 
 from ocitool.masking.names import secret_name, secret_parameter
+from ocitool.masking.patterns import pattern
 
 Hide = Callable[[str], str]
 """What stands in the place of a secret."""
 Named = Callable[[str], bool]
 
-_OPENING = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
-_CLOSING = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_OPENING = pattern(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_CLOSING = pattern(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _W, _D = "[A-Za-z0-9_]", "[A-Za-z0-9_-]"
-_TOKEN = re.compile(
+_TOKEN = pattern(
     r"(?<![A-Za-z0-9_])(?:"
     rf"(?:gh[oprsu]_|github_pat_|[rs]k_(?:live|test)_|sk_org_|shp(?:at|ss|ca|pa)_|do[opr]_v1_|lin_api_|pscale_tkn_"
     rf"|whsec_|glsa_|ATATT3x|sntrys_|rubygems_){_W}{{4,}}+"
@@ -32,21 +33,21 @@ _TOKEN = re.compile(
     r"|(?i:AGE-SECRET-KEY-1[a-z0-9]{4,}+)"
     r")"
 )
-_MEMBER = re.compile(
+_MEMBER = pattern(
     r"""(?P<head>(?P<quote>["'])(?P<name>[^"'\\\n]{1,120})(?P=quote)[ \t]*+:\s*+)"""
     r"""(?P<value>"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|'(?:[^'\\]++|\\.)*+(?:'|\\?\Z)|[^\s,{}\[\]"']++)""",
     re.DOTALL,
 )
-_URL = re.compile(r"://(?P<rest>[^\s\"'<>]++)")
-_PARAMETER = re.compile(r"(?P<head>[?&;#](?P<name>[A-Za-z0-9_.%\[\]-]{1,120})=)(?P<value>[^&#;]++)")
-_ASSIGNED = re.compile(
+_URL = pattern(r"://(?P<rest>[^\s\"'<>]++)")
+_PARAMETER = pattern(r"(?P<head>[?&;#](?P<name>[A-Za-z0-9_.%\[\]-]{1,120})=)(?P<value>[^&#;]++)")
+_ASSIGNED = pattern(
     r"(?P<head>(?<![A-Za-z0-9_.-])(?P<name>[A-Za-z0-9_.-]{1,400}+)[ \t]?+=[ \t]?+)"
     r"""(?P<value>"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|'[^']*+(?:'|\Z)|[^\s&;,"'<>|)}\]]++)""",
     re.DOTALL,
 )
-_BEARER = re.compile(r"(?P<head>\b[Bb]earer\s++)(?P<value>[A-Za-z0-9._~+/=-]{6,}+)")
-_NETRC = re.compile(r"(?P<head>\blogin\s++\S++\s++password\s++)(?P<value>\S++)")
-_SQL = re.compile(r"(?P<head>(?i:\bpassword|\bidentified\s++by)\s++(?P<quote>['\"]))(?P<value>[^'\"]++)(?P<tail>(?P=quote)|\Z)")
+_BEARER = pattern(r"(?P<head>\b[Bb]earer\s++)(?P<value>[A-Za-z0-9._~+/=-]{6,}+)")
+_NETRC = pattern(r"(?P<head>\blogin\s++\S++\s++password\s++)(?P<value>\S++)")
+_SQL = pattern(r"(?P<head>(?i:\bpassword|\bidentified\s++by)\s++(?P<quote>['\"]))(?P<value>[^'\"]++)(?P<tail>(?P=quote)|\Z)")
 
 
 def known_token(text: str) -> bool:

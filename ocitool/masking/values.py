@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ocitool.masking.lines import Masker
+from ocitool.masking.patterns import pattern
 
 _REVEALED: ContextVar[bool] = ContextVar("revealed", default=False)
 
@@ -107,24 +108,24 @@ def _pair(masker: Masker, item: Any) -> Any:
     return f"{name}={_variable(masker, name, rest)}" if equals else masker.text(item)
 
 
-_ASSIGNING = re.compile(
+_ASSIGNING = pattern(
     r"(?P<head>\s*+(?:/bin/sh -c )?(?:#\(nop\)\s++)?(?:ONBUILD\s++)?(?P<what>ENV|ARG|LABEL)\s++)", re.IGNORECASE
 )
-_ARGUMENTS = re.compile(r"(?P<head>\s*+(?:RUN\s++)?\|(?P<count>[0-9]{1,4})\s++)")
-_RUN = re.compile(
+_ARGUMENTS = pattern(r"(?P<head>\s*+(?:RUN\s++)?\|(?P<count>[0-9]{1,4})\s++)")
+_RUN = pattern(
     r"(?P<head>\s*+(?:RUN\s++)?(?:/\S*+\s++)(?:-\S+\s++|pipefail\s++){0,5}?-[A-Za-z]*c\s++)(?![\"'])", re.IGNORECASE
 )
-_WORDS = re.compile(
+_WORDS = pattern(
     r"(?P<head>\s*+(?:/bin/sh -c )?(?:#\(nop\)\s++)?(?:ONBUILD\s++)?(?:CMD|ENTRYPOINT|SHELL|RUN|HEALTHCHECK)\s[^\[\"']*+)"
     r"(?P<words>\[(?:\s*+\"(?:[^\"\\]++|\\.)*+\"\s*+,?+)*+\s*+\])",
     re.IGNORECASE | re.DOTALL,
 )
 """The list of an instruction, as JSON or, as builders write it, without commas."""
-_STRING = re.compile(r"\"(?:[^\"\\]++|\\.)*+\"", re.DOTALL)
-_PAIR = re.compile(r"(?:(?<=\s)|\A)(?P<name>\"?[A-Za-z_][A-Za-z0-9_.-]*+\"?)=")
-_SURE = re.compile(r"[A-Z_][A-Z0-9_]+")
+_STRING = pattern(r"\"(?:[^\"\\]++|\\.)*+\"", re.DOTALL)
+_PAIR = pattern(r"(?:(?<=\s)|\A)(?P<name>\"?[A-Za-z_][A-Za-z0-9_.-]*+\"?)=")
+_SURE = pattern(r"[A-Z_][A-Z0-9_]+")
 """A name that begins another variable even behind a secret, whose value may have blanks and `=` in it."""
-_SHELL = re.compile(
+_SHELL = pattern(
     r"\s(?=(?:/\S*/)?(?:ba|da|a|z|k)?sh(?:\s+-\S+|\s+pipefail)*\s+-[A-Za-z]*c\s|(?:\S*\\)?(?:cmd|powershell|pwsh)(?:\.exe)?\s"
     r"|/bin/sh\s|RUN\s)",
     re.IGNORECASE,
