@@ -14,7 +14,7 @@ _NAMES = frozenset(
     b"terraform.tfvars terraform.tfstate secrets.yml secrets.yaml secrets.json secret.yml secret.yaml master.key "
     b"application_default_credentials.json service-account.json auth.json wp-config.php .cargo-credentials "
     b"ssh_host_rsa_key ssh_host_dsa_key ssh_host_ecdsa_key ssh_host_ed25519_key .token .secret .secrets .password "
-    b"krb5.keytab".split()
+    b".bash_history krb5.keytab".split()
 )
 _ENDS = (b".pem", b".key", b".p12", b".pfx", b".jks", b".keystore", b".kdbx", b".ppk", b".pkcs12", b".keytab", b".ovpn",
          b"_rsa", b"_ed25519", b"_ecdsa", b"_dsa", b".tfstate", b".htpasswd", b".kubeconfig", b".credentials")  # fmt: skip
@@ -22,15 +22,13 @@ _PLACES = byte_pattern(
     rb"(?:^|/)(?:\.docker/config\.json|\.aws/(?:credentials|config)|\.kube/config|\.config/gcloud/.*|\.azure/.*"
     rb"|\.cargo/credentials(?:\.toml)?|\.config/gh/hosts\.yml|\.gem/credentials|\.m2/settings(?:-security)?\.xml"
     rb"|\.gnupg/(?:private-keys-v1\.d/.*|secring\.gpg)|\.ssh/(?:id_[^/.]+|[^/]*_key)|containers/auth\.json"
-    rb"|\.composer/auth\.json|\.gradle/gradle\.properties|run/secrets/.*|(?:secrets|serviceaccount)/token)$",
+    rb"|etc/kubernetes/[^/]+\.conf|\.composer/auth\.json|\.gradle/gradle\.properties|run/secrets/.*|(?:secrets|serviceaccount)/token)$",
     re.DOTALL,
 )
 _ENV = byte_pattern(rb"(?:.*\.)?env|\.env(?:\..*)?|\.envrc", re.DOTALL)
 _SAMPLES = (b".example", b".sample", b".template", b".dist", b".pub")
-_PUBLIC = byte_pattern(
-    rb"(?:^|/)(?:certs?|ca-certificates|certifi|pki/ca-trust)/|(?:^|/)(?:cacert|ca-bundle|chain|fullchain|cert)\.pem$"
-)
-_KEY = byte_pattern(rb"PRIVATE KEY")
+_PUBLIC = byte_pattern(rb"(?:^|/)(?:ssl/certs|ca-certificates|certifi|pki/ca-trust)/")
+"""Where certificates of authorities stand."""
 
 
 def secret_path(path: bytes) -> bool:
@@ -48,6 +46,4 @@ def secret_path(path: bytes) -> bool:
 
 def secret_content(data: bytes) -> bool:
     """Whether a file holds a private key, or a token of a known prefix."""
-    if _KEY.search(data) is not None:
-        return True
     return known_token(data.decode("utf-8", "replace"))

@@ -16,7 +16,7 @@ from ocitool import masking
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.operations.diff import config as config_diff
-from ocitool.operations.diff.result import Diff, LayerPair, Summary
+from ocitool.operations.diff.result import Diff, LayerPair, Notable, Summary
 from ocitool.operations.inspect import Inspected, Inspection, LayerFacts
 from ocitool.report import markdown
 from ocitool.report.json.diff import diff as diff_json
@@ -101,6 +101,7 @@ def reports(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
     """What every report says of two images. The configuration of JSON's `inspect` is verbatim by contract."""
     a, b = image(before), image(after)
     pair = LayerPair("changed", a.layers[0], b.layers[0], f"built again after the instruction {b.layers[0].created_by}")
+    notable = Notable("unshared-layer", None, None, b.layers[0], f"cannot be shared any more: {pair.reason}")
     found = Diff(
         "a",
         "b",
@@ -111,7 +112,7 @@ def reports(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
         (pair,),
         config_diff.changes(a, b, semantic=False),
         (),
-        (),
+        (notable,),
         (),
         Summary(0, 0, 0, 0, 0, 0, 0, 0, False),
         None,

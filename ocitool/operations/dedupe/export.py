@@ -15,8 +15,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from typing import Any
 
+from ocitool import masking
 from ocitool.errors import DestinationError, UsageError
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
@@ -43,6 +45,11 @@ def export(directory: str | None, collection: Collection) -> Iterator[Rows | Non
             rows.finish(collection)
     except (OSError, pyarrow.ArrowException) as error:
         raise DestinationError(f"the rows cannot be written: {error}", directory) from None
+
+
+@lru_cache(1 << 12)
+def _told(instruction: str | None) -> str | None:
+    return masking.instruction(instruction) if instruction is not None else None
 
 
 class Rows:
@@ -94,7 +101,7 @@ class Rows:
         self._write(
             "stacks", [("reference", text), ("platform", text), ("position", number), ("layer", text), ("created_by", text)],
             [
-                (one.reference, stack.platform, position, layer.key, stack.instructions[position])
+                (one.reference, stack.platform, position, layer.key, _told(stack.instructions[position]))
                 for one in collection.members for stack in one.stacks for position, layer in enumerate(stack.layers)
             ],
         )  # fmt: skip

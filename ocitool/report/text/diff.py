@@ -115,7 +115,7 @@ def _notable(notable: Sequence[Notable], paint: Paint) -> Iterator[str]:
     yield paint.bold("notable")
     yield from columns([
         [item.rule, shown_path(item.path) if item.path is not None else shown(item.pointer or ""),
-         f"layer {item.layer.number}" if item.layer else "", shown(item.text)]
+         f"layer {item.layer.number}" if item.layer else "", shown(masking.reason(item.text))]
         for item in notable
     ])  # fmt: skip
 
