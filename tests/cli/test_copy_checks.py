@@ -175,7 +175,7 @@ def test_hybrid_archives_pass_with_the_names_of_both_halves(ocitool: Run, tmp_pa
 def test_quiet_says_nothing_and_text_is_one_line_an_image(ocitool: Run, tmp_path: Path) -> None:
     source = write_oci_archive(tmp_path / "in.tar", [rooted()])
     said = ocitool("copy", source, tmp_path / "a.tar")
-    assert [rooted().digest in line for line in said.out.splitlines()] == [True, False, True]
+    assert [rooted().digest in line for line in said.out.splitlines()] == [True, False]
     assert "2 layers: 2 kept" in said.out
     shutil.rmtree(tmp_path / "out", ignore_errors=True)
     assert ("", "") == ((quiet := ocitool("copy", "--quiet", source, f"{tmp_path}/out/")).out, quiet.err)

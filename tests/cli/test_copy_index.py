@@ -13,7 +13,7 @@ from support.copying import AMD, ARM, ONE, TWO, copied, multiarch, refused
 from support.images import image, index_of, pretty, sha256, write_files, write_layout
 from support.registries import hold, hold_index, paths
 from support.registry import Fault, ScriptedRegistry
-from support.report import done, report_of
+from support.report import done
 
 from ocitool.spec import mediatypes
 
@@ -116,6 +116,18 @@ def test_nothing_refers_to_what_went_to_standard_output(ocitool: Run, tmp_path: 
     result = ocitool("copy", tmp_path / "in", "-", "--report", tmp_path / "report", "--format", "json")
     assert 0 == result.code
     assert [[]] == [root["references"] for root in json.loads((tmp_path / "report").read_text())["roots"]]
+
+
+def test_one_image_in_a_file_has_its_digest_once(run: Run, tmp_path: Path) -> None:
+    one = image([ONE], tag="app:1")
+    write_layout(tmp_path / "in", [one])
+    assert 1 == run("copy", "in", "out/").out.count(one.digest)
+
+
+def test_an_index_in_a_file_can_be_copied_from_the_last_line(source: Path, run: Run, tmp_path: Path) -> None:
+    line = run("copy", "in", "out/", "--all-platforms").out.splitlines()[-1]
+    (digest,) = places.names(tmp_path / "out").values()
+    assert [f"out:@{digest}", "index of linux/amd64, linux/arm64"] == line.split("  ")
 
 
 def test_the_last_line_can_be_copied(source: Path, run: Run, registry: ScriptedRegistry) -> None:
@@ -270,8 +282,8 @@ def test_a_tag_that_may_not_be_looked_at_is_not_replaced(run: Run, registry: Scr
     assert {} == registry.tags
 
 
-def test_a_text_report_ends_with_twenty_references_at_most(ocitool: Run, tmp_path: Path) -> None:
-    images = [image([ONE], tag=f"app:{number}", author=str(number)) for number in range(22)]
-    result = ocitool("copy", write_layout(tmp_path / "in", images), f"{tmp_path}/out/")
+def test_a_text_report_ends_with_twenty_references_at_most(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
+    write_layout(tmp_path / "in", [image([ONE], tag=f"app:{number}", author=str(number)) for number in range(22)])
+    result = run("copy", "in", f"docker://{registry.host}/")
     assert "and 2 more; --format json lists all" == result.out.splitlines()[-1]
-    assert 22 == len(report_of(ocitool("copy", tmp_path / "in", f"{tmp_path}/out/", "--format", "json"))["roots"])
+    assert 22 == len(done(run, "copy", "in", f"docker://{registry.host}/")["roots"])

@@ -15,8 +15,8 @@ _ORDER = ("kept", "reused", "rewritten", "squashed", "new")
 
 
 def written(result: Written) -> Iterator[str]:
-    """An image a line, then what became of its bytes; last what names point to, to be copied: whoever goes on with that
-    reference goes on with all of it."""
+    """An image a line, then what became of its bytes; last, as words to copy, what went to a registry and indexes: to go
+    on with these is to go on with all of it, where the digest of an image of an index leaves the others behind."""
     shared = {name for name, count in Counter(name for image in result.images for name in image.names).items() if count > 1}
     yield from columns([_image(image, shared) for image in result.images], indent="")
     verb = "would write" if result.dry_run else "wrote"
@@ -34,7 +34,13 @@ def written(result: Written) -> Iterator[str]:
     tell = _DETAILS.get(result.command)
     if tell is not None and result.details:
         yield from tell(result.details)
-    yield from _some([_root(root, one) for root in result.roots if root.subject is None for one in root.references], indent="")
+    told = [root for root in result.roots if root.subject is None]
+    yield from _some([_root(root, one) for root in told for one in root.references if _is_told(root, one)], indent="")
+
+
+def _is_told(root: WrittenRoot, reference: str) -> bool:
+    """Whether the digest says more than the line of the image does: in a file that is the same one."""
+    return root.platforms is not None or reference.startswith(PREFIX)
 
 
 def _root(root: WrittenRoot, reference: str) -> tuple[str, str]:
