@@ -12,6 +12,7 @@ from ocitool.layers import codec, magic
 from ocitool.layers.cache import IndexCache, within_limits
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import complete, listing, outline, scan
+from ocitool.layers.tar import ODD_TIME
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 
@@ -71,6 +72,7 @@ class Indexer:
                 held = self._known(layer, blob, algorithm, read)
                 if held is None:
                     held = read(blob, algorithm)
+                tell_odd_times(held, where, self.task)
             except OcitoolError as error:
                 raise error.at(where) from None
             self._held[_key(layer, self.verify)] = held
@@ -138,6 +140,20 @@ class Indexer:
 
     def _outlined(self, blob: Blob, algorithm: str) -> LayerIndex:
         return self._scanned(blob, algorithm) if self.verify or blob.remote else outline(blob, self.task)
+
+
+_NAMED = 3
+
+
+def tell_odd_times(index: LayerIndex, where: str, task: Task) -> None:
+    """Notices about the times that the index holds in place of those that the layer states: two of them may differ and compare
+    equal, and what is made of an entry has the one of the index."""
+    odd = [note for note in index.notes if note.rule == ODD_TIME]
+    for note in odd[:_NAMED]:
+        task.notice("time", f"{where}: /{note.path.decode('utf-8', 'backslashreplace')}: {note.text}")
+    if len(odd) > _NAMED:
+        more = len(odd) - _NAMED + index.notes_dropped
+        task.notice("time", f"{where}: {more:,} more entries have such modification times: validate lists them")
 
 
 def readable(layer: Layer) -> tuple[Blob, str]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, UnsafeError
 from ocitool.images.image import Image, Layer
-from ocitool.images.indexing import readable
+from ocitool.images.indexing import readable, tell_odd_times
 from ocitool.images.rootfs import Rootfs
 from ocitool.images.tree import Directory, Tree
 from ocitool.layers.entry import Entry, Kind
@@ -108,6 +108,7 @@ def _read(
     try:
         blob, algorithm = readable(layer)
         index = scan(blob, task, algorithm=algorithm, keep=keep)
+        tell_odd_times(index, where, task)
     except OcitoolError as error:
         raise error.at(where) from None
     _match(image, layer, index)

@@ -178,7 +178,12 @@ def entries(tar: TarInput, notes: Notes, *, incremental: bool = False) -> Iterat
             if value := records.get(b"gid"):
                 gid = _decimal(value, start)
             if value := records.get(b"mtime"):
-                mtime = _pax_time(value, start)
+                stated_time = _pax_time(value)
+                if stated_time is None:
+                    text = f"its modification time {_cut(value)} is not a number: the one of the tar header counts"
+                    notes.add("tar-time", normalise(long_name or name), text)
+                else:
+                    mtime = stated_time
             xattrs = tuple(sorted((k[13:], v) for k, v in records.items() if k.startswith(b"SCHILY.xattr."))) or None
         if long_name:
             name = long_name
@@ -210,7 +215,12 @@ def entries(tar: TarInput, notes: Notes, *, incremental: bool = False) -> Iterat
             uid >= NUMBERS or uid < -NUMBERS or gid >= NUMBERS or gid < -NUMBERS
             or mtime >= NUMBERS or mtime < -NUMBERS or size >= NUMBERS
         ):  # fmt: skip
-            raise FormatError(f"a number out of range at offset {start}")
+            if -NUMBERS <= uid < NUMBERS and -NUMBERS <= gid < NUMBERS and size < NUMBERS:
+                stated_text = (records or {}).get(b"mtime") or b"%d" % seconds
+                notes.add("tar-time", normalise(name), _out_of_range(stated_text, mtime))
+                mtime = max(-NUMBERS, min(NUMBERS - 1, mtime))
+            else:
+                raise FormatError(f"a number out of range at offset {start}")
         if len(name) > longest or len(link) > longest:
             raise LimitError(f"a path of {max(len(name), len(link))} bytes at offset {start}")
 
@@ -326,13 +336,27 @@ def _decimal(text: bytes, start: int) -> int:
     return int(text)
 
 
-def _pax_time(text: bytes, start: int) -> int:
-    """Seconds with any number of decimals, as nanoseconds; digits beyond the ninth are dropped (POSIX pax, "mtime")."""
+ODD_TIME = "tar-time"
+"""The rule of times that an entry cannot have: nanoseconds in 64 bits are the years 1677 to 2262."""
+
+
+def _out_of_range(stated: bytes, mtime: int) -> str:
+    bound = "2262-04-11T23:47:16Z" if mtime > 0 else "1677-09-21T00:12:43Z"
+    return f"its modification time of {_cut(stated)} seconds is not within the years 1677 to 2262: {bound} stands for it"
+
+
+def _cut(text: bytes) -> str:
+    return (text[:40] + (b"..." if len(text) > 40 else b"")).decode("ascii", "backslashreplace")
+
+
+def _pax_time(text: bytes) -> int | None:
+    """Seconds with any number of decimals, as nanoseconds; digits beyond the ninth are dropped (POSIX pax, "mtime"). None for
+    what is not a number."""
     sign, digits = (-1, text[1:]) if text[:1] == b"-" else (1, text)
     whole, _, fraction = digits.partition(b".")
-    if not whole.isdigit() or (fraction and not fraction.isdigit()) or len(whole) > 20:
-        raise FormatError(f"a pax time at offset {start} is not a number")
-    return sign * (int(whole) * 1_000_000_000 + int(fraction[:9].ljust(9, b"0")))
+    if not whole.isdigit() or (fraction and not fraction.isdigit()):
+        return None
+    return sign * (int(whole.lstrip(b"0")[:30] or b"0") * 1_000_000_000 + int(fraction[:9].ljust(9, b"0")))
 
 
 def _pax(data: bytes, start: int) -> tuple[dict[bytes, bytes], list[int]]:

@@ -144,7 +144,7 @@ def test_a_negative_size_is_refused(flag: bytes) -> None:
 
 def test_a_number_beyond_64_bits_is_refused() -> None:
     with pytest.raises(FormatError, match="range"):
-        listed(head(mtime=base256(1 << 80, 12), magic=GNU) + END)
+        listed(head(size=base256(1 << 80, 12), magic=GNU) + END)
 
 
 def test_a_gnu_long_name_replaces_the_name() -> None:
@@ -206,12 +206,6 @@ def test_pax_owners_may_be_large() -> None:
 )  # fmt: skip
 def test_a_pax_time_has_decimals_and_a_sign(text: bytes, expected: int) -> None:
     assert only(pax((b"mtime", text)) + member(mtime=77) + END).mtime == expected
-
-
-@pytest.mark.parametrize("text", [b"x", b"1.x", b"-", b".5", b"1e3", b"+1", b" 1", b"1" * 30, b"9" * 20])
-def test_a_pax_time_that_is_no_number_is_refused(text: bytes) -> None:
-    with pytest.raises(FormatError):
-        listed(pax((b"mtime", text)) + member() + END)
 
 
 @pytest.mark.parametrize("key", [b"uid", b"gid", b"size"])

@@ -391,6 +391,7 @@ TAR_RULES: dict[str, tuple[str, bytes]] = {
     "tar-trailing-data": ("warning", layer_tar([("a", b"x")]) + b"more"),
     "tar-global-pax": ("warning", raw_tar.pax((b"mtime", b"1"), flag=b"g") + layer_tar([("a", b"x")])),
     "tar-size-without-data": ("warning", raw_tar.head(b"l", b"2", 5, link=b"x") + raw_tar.END),
+    "tar-time": ("warning", raw_tar.pax((b"mtime", b"99999999999")) + layer_tar([("a", b"x")])),
     "tar-absolute-name": ("warning", layer_tar([("/a", b"x")])),
     "unsafe-path": ("error", layer_tar([("../a", b"x")])),
     "duplicate-path": ("warning", layer_tar([("a", b"x"), ("./a", b"y")])),

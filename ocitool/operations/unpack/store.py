@@ -29,7 +29,7 @@ from ocitool.errors import DestinationError, FormatError, IntegrityError, NotFou
 from ocitool.images import overlay, select
 from ocitool.images.contents import content
 from ocitool.images.image import Image, Layer
-from ocitool.images.indexing import Indexer, readable
+from ocitool.images.indexing import Indexer, readable, tell_odd_times
 from ocitool.images.overlay import WHITEOUT, Form, Over
 from ocitool.images.rootfs import Owners, Rootfs
 from ocitool.images.staging import check
@@ -298,6 +298,7 @@ class _Making:
         try:
             blob, algorithm = readable(layer)
             index = scan(blob, self.task, algorithm=algorithm, keep=keep)
+            tell_odd_times(index, f"{image.where}: layer {number}", self.task)
             if index.diff_id != layer.diff_id:
                 raise IntegrityError(f"unpacks to {index.diff_id}, the configuration states {layer.diff_id}")
         except OcitoolError as error:

@@ -50,6 +50,7 @@ RULES: dict[str, str] = {
     "tar-trailing-data": "data stands after the end-of-archive blocks",
     "tar-global-pax": "a global pax header, which many readers ignore",
     "tar-size-without-data": "an entry that has no data states a size",
+    "tar-time": "a modification time that is not a number, or not within the years 1677 to 2262",
     "tar-absolute-name": "a name begins with a slash",
     "unsafe-path": "a path or hard link leads out of the root file system",
     "duplicate-path": "a layer lists one path twice: the later counts",
