@@ -179,6 +179,25 @@ def is_image_name(text: str) -> bool:
     return _IMAGE_NAME.fullmatch(text) is not None
 
 
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_LOADED = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*(?::[0-9]+)?/)?{_PART}(?:/{_PART})*:\w[\w.-]{{0,127}}", re.ASCII)
+
+
+def is_loadable(name: str) -> bool:
+    """Whether `docker load` takes it among an image's RepoTags (tried with 20.10): a name with a tag. For one that it does not
+    take it refuses the whole archive."""
+    stem, at, digest = name.partition("@")
+    if ":" not in stem.rpartition("/")[2]:
+        return False
+    if at:
+        try:
+            Digest.parse(digest)
+        except FormatError:
+            return False
+    full = qualified(stem)
+    return _LOADED.fullmatch(full) is not None and len(full.rpartition(":")[0]) <= _LONGEST_PATH
+
+
 def is_layout_name(text: str) -> bool:
     """Whether it may stand as a `ref.name` (image-spec annotations.md, a little wider)."""
     return _LAYOUT_NAME.fullmatch(text) is not None

@@ -19,7 +19,7 @@ from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotAnImageError, OcitoolError
-from ocitool.layers import codec
+from ocitool.layers import codec, magic
 from ocitool.layers.entry import Entry, Kind, Segments, normalise
 from ocitool.layers.tar import Note, Notes, entries
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
@@ -57,7 +57,7 @@ class Members:
         self.is_layer = False
         """Whether there is a whiteout among them."""
         self.tail: Blob | None = None
-        """What stands behind the end-of-archive blocks, if the archive was read by seeking; else `notes` tell of it."""
+        """What stands behind the end-of-archive blocks; of an archive that was read as a stream only the beginning of it."""
 
     def add(self, entry: Entry, blob: Blob | None) -> None:
         if entry.path in self._blobs or entry.path in self._links:
@@ -109,6 +109,25 @@ class Members:
     def names(self) -> Iterator[bytes]:
         yield from self._blobs
         yield from self._links
+
+    def behind(self) -> Literal["archive", "data"] | None:
+        """What stands behind the end of the archive, beside zeros: another archive (`cat a.tar b.tar`), or other data."""
+        at = 0
+        for chunk in self.tail.chunks() if self.tail is not None else ():
+            if zeros := len(chunk) - len(chunk.lstrip(b"\0")):
+                at += zeros
+            if zeros < len(chunk):
+                assert self.tail is not None
+                block = self.tail.pread(512, at - at % 512)
+                return "archive" if magic.is_tar(BytesBlob(block)) else "data"
+        return "data" if any(note.rule == "tar-trailing-data" for note in self.notes) else None
+
+    def path_of(self, name: str) -> bytes:
+        """The normalised name of the member that a name leads to, through links."""
+        path = normalise(name.encode("utf-8", "surrogateescape"))
+        for _ in range(_LINK_HOPS):
+            path = self._links.get(path, path)
+        return path
 
     def below(self, directory: str) -> Members:
         """The members below a directory, as if it were the top."""
@@ -177,9 +196,10 @@ def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
                 if (inner := codec.of(head)) != "none":
                     raise recognition.compressed_twice(where, compression, inner)
                 pieces = chain([head.pread(head.size, 0)], pieces)
-            tar = ChunkInput(pieces)
+            tar = _ArchiveInput(pieces)
             for entry in entries(tar, notes, incremental=True):
                 members.add(entry, spool.take(tar, entry) if entry.kind == Kind.FILE else None)
+            members.tail = BytesBlob(tar.tail)
     except IntegrityError as error:  # a file that shrank below its own size while it was read
         raise FormatError(error.what, where) from None
     except NotAnImageError:
@@ -194,6 +214,18 @@ def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
         raise recognition.no_archive(where, head, FormatError("an empty tar"))
     members.notes = tuple(notes.kept)
     return members
+
+
+class _ArchiveInput(ChunkInput):
+    """Keeps the first bytes of what stands behind the end of the archive."""
+
+    tail = b""
+
+    def rest(self) -> Iterator[bytes | memoryview]:
+        for piece in super().rest():
+            if len(self.tail) < _TAIL:
+                self.tail += bytes(piece[: _TAIL - len(self.tail)])
+            yield piece
 
 
 class _Spool:

@@ -48,6 +48,7 @@ class ArchiveSink(Unheld):
             raise problem
 
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+        _tell_unloadable(bundle, task)
         temporary = Temporary(self._directory)
         try:
             if self._compression == "none":
@@ -88,6 +89,7 @@ class StandardOutput(Unheld):
             raise UsageError("standard output is a terminal", hint="redirect the archive: ocitool ... - > image.tar")
 
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+        _tell_unloadable(bundle, task)
         for piece in _pieces(bundle, task):
             write_all(1, piece, "standard output")
         return Stored(frozenset(), True)
@@ -182,6 +184,15 @@ def _names(name: str) -> dict[str, str]:
     return {REF_NAME: full} if reference.is_bare(name) else {REF_NAME: full, CONTAINERD_NAME: full}
 
 
+def _tell_unloadable(bundle: Bundle, task: Task) -> None:
+    """Of names that manifest.json cannot have; a bare tag, which names no repository, is left out of it as ever."""
+    names = [reference.full(name) for root in bundle.roots if root.docker is not None for name in root.names]
+    for name in dict.fromkeys(names):
+        if not reference.is_bare(name) and not reference.is_loadable(name):
+            text = f"{name} stands in index.json alone: docker load would refuse an archive with this name"
+            task.notice("name", text)
+
+
 def _docker_manifest(roots: tuple[Root, ...]) -> bytes:
     images: dict[Digest, dict[str, Any]] = {}
     for root in roots:
@@ -191,7 +202,7 @@ def _docker_manifest(roots: tuple[Root, ...]) -> bytes:
             root.docker.config,
             {"Config": _path(root.docker.config), "RepoTags": [], "Layers": [_path(layer) for layer in root.docker.layers]},
         )
-        image["RepoTags"] += [reference.full(name) for name in root.names if not reference.is_bare(name)]
+        image["RepoTags"] += [full for full in map(reference.full, root.names) if reference.is_loadable(full)]
     listed = [{**image, "RepoTags": list(dict.fromkeys(image["RepoTags"])) or None} for image in images.values()]
     return serialised(listed, limits.STORE)
 

@@ -46,6 +46,8 @@ def validate(reference: str, task: Task, registries: Registries | None = None) -
     elif isinstance(source, DockerArchive):
         archives.listed_images(reader, source)
     archives.records(reader, records)
+    if selector is None:
+        archives.unnamed(reader)
     Layers(reader).read()
     checked = Checked(reader.documents, reader.blobs, reader.layers, reader.entries, reader.bytes)
-    return reader.found.result(reference, checked)
+    return reader.found.result(reference, checked, reader.unnamed)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from ocitool import reference
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
+from ocitool.layers.entry import normalise
 from ocitool.operations.validate.documents import Image, Layer, Reader, layer_key
 from ocitool.operations.validate.findings import MAX_LAYERS, Findings, counted
 from ocitool.reference import Selector
@@ -15,6 +18,7 @@ from ocitool.transports.archive import DockerArchive, OciArchive
 from ocitool.transports.layout import Layout
 from ocitool.transports.records import images_of
 from ocitool.transports.source import Record
+from ocitool.transports.store import blob_files
 
 _KEYS = {"config": "Config", "repotags": "RepoTags", "layers": "Layers", "parent": "Parent", "layersources": "LayerSources"}
 
@@ -25,6 +29,11 @@ def container(reader: Reader) -> None:
         repeated = source.members.duplicates
         if repeated:
             reader.found.warn("duplicate-member", "archive", counted("stand twice", len(repeated), repeated[0]))
+        behind = source.members.behind()
+        if behind == "archive":
+            reader.found.error("archive-trailing", "archive", "another archive stands behind its end; nothing of that is read")
+        elif behind is not None:
+            reader.found.warn("archive-trailing", "archive", "data stands behind its end")
     if isinstance(source, DockerArchive):
         return
     if isinstance(source, (OciArchive, Layout)):
@@ -34,6 +43,63 @@ def container(reader: Reader) -> None:
             reader.found.error("layout-file", "oci-layout", "the file is missing")
         else:
             reader.parsed("layout", raw, "oci-layout")
+
+
+def unnamed(reader: Reader) -> None:
+    """What of the place belongs to no image, and whether there is an image at all."""
+    source = reader.source
+    if not source.records and not (source.index is not None and source.index.fields.get("manifests")) and not source.remote:
+        # An empty layout is one that waits for images; an empty archive was made in vain.
+        say = reader.found.warn if isinstance(source, Layout) else reader.found.error
+        say("no-image", "index.json" if source.index is not None else "manifest.json", "it holds no image")
+    if isinstance(source, Layout):
+        files = blob_files(source.where).blobs
+        lost = [os.path.relpath(one.path, source.where) for one in files if one.digest not in reader.named]
+    elif isinstance(source, (OciArchive, DockerArchive)):
+        lost = [os.fsdecode(name) for name in _unnamed_members(source, reader.named)]
+    else:
+        return
+    if reader.unread:
+        return  # what could not be read may name them, and that is told
+    reader.unnamed = len(lost)
+    if lost and not isinstance(source, Layout):  # what no image of a layout names waits for another, or for gc
+        count = f"{len(lost)} members" if len(lost) > 1 else "1 member"
+        reader.found.warn("unnamed-member", "archive", f"{count} that no image names; the first: {lost[0]}")
+
+
+_TOP = (b"oci-layout", b"index.json", b"manifest.json", b"repositories")
+_LEGACY = (b"json", b"VERSION", b"layer.tar")
+"""What archives have in a directory a layer for engines before 1.10; layer.tar there may be a link to the layer."""
+
+
+def _unnamed_members(source: OciArchive | DockerArchive, digests: Collection[Digest]) -> list[bytes]:
+    members = source.members
+    names = [f"blobs/{digest.algorithm}/{digest.encoded}" for digest in digests]
+    try:
+        raw = members.document("manifest.json")
+        listed = images_of(raw, source.where) if raw is not None else []
+    except (FormatError, LimitError):
+        return []
+    if raw is None and isinstance(source, DockerArchive):
+        return []  # the first format: all that its directories hold is said by their names
+    for image in listed:
+        layers = image.get("layers")
+        for name in (image.get("config"), *(layers if isinstance(layers, list) else ())):
+            if isinstance(name, str):
+                names.append(name)
+    known = {*_TOP, *(normalise(name.encode("utf-8", "surrogateescape")) for name in names), *map(members.path_of, names)}
+
+    def is_legacy(name: bytes) -> bool:
+        directory, _, base = name.rpartition(b"/")
+        return base in _LEGACY and members.path_of(os.fsdecode(directory) + "/layer.tar") in known
+
+    return [name for name in members.names() if name not in known and not is_legacy(name)]
+
+
+def _docker_names(found: Findings, tags: Sequence[str], subject: str) -> None:
+    for tag in tags:
+        if not reference.is_loadable(tag):
+            found.error("docker-name", subject, f"docker load refuses the archive for the name {tag or 'that is empty'}")
 
 
 def listed_images(reader: Reader, source: DockerArchive) -> None:
@@ -64,6 +130,7 @@ def records(reader: Reader, found: Sequence[tuple[int, Record]]) -> None:
             reader.found.damage(record.problem, subject, "document")
             continue
         legacy = record.image_id is not None
+        _docker_names(reader.found, record.tags, subject)
         digest = Digest.of(record.config)
         for tag in record.tags:
             if tags.setdefault(tag, str(digest)) != str(digest):
@@ -123,9 +190,15 @@ def hybrid(reader: Reader, configs: Mapping[Digest, tuple[Digest, ...]], selecto
         return
     reader.documents += 1
     _schema(reader, listed)
+    named: dict[str, object] = {}
     for position, image in enumerate(listed):
         subject = f"manifest.json, image @{position}"
-        name, paths = image.get("config"), image.get("layers") or []
+        name, paths, tags = image.get("config"), image.get("layers") or [], image.get("repotags")
+        tags = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+        _docker_names(reader.found, tags, subject)
+        for tag in tags:
+            if named.setdefault(tag, name) != name:
+                reader.found.warn("duplicate-tag", "manifest.json", f"{tag} names {named[tag]} and {name}")
         if not isinstance(name, str) or not isinstance(paths, list):
             continue  # the schema's
         try:
@@ -139,6 +212,7 @@ def hybrid(reader: Reader, configs: Mapping[Digest, tuple[Digest, ...]], selecto
             continue
         layers = configs.get(Digest.of(config))
         if layers is None:
+            reader.unread = True  # it names what the index does not
             if selector is None and not _unread(configs, Digest.of(config)):
                 reader.found.error("hybrid", subject, f"no manifest of index.json has its configuration {name}")
             continue
@@ -146,6 +220,7 @@ def hybrid(reader: Reader, configs: Mapping[Digest, tuple[Digest, ...]], selecto
         if len(digests) != len(layers) or any(
             stated is not None and stated != layer for stated, layer in zip(digests, layers, strict=True)
         ):
+            reader.unread = True
             reader.found.error("hybrid", subject, "its layers are not those of the manifest in index.json")
 
 

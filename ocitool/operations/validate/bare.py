@@ -33,6 +33,7 @@ def validate_document(kind: str, raw: bytes, where: str) -> Validation:
         made = [entry for entry in config.history if not entry.empty_layer]
         if config.history and len(made) != len(config.diff_ids):
             found.warn("history", kind, f"{len(made)} layers in the history, {len(config.diff_ids)} diff_ids")
+        found.config(config, kind)
         for digest in config.diff_ids:
             found.checkable(digest, kind)
     elif clean and not twofold:

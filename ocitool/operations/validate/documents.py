@@ -43,6 +43,11 @@ class Reader:
         self.images: list[Image] = []
         self.documents = self.blobs = self.layers = self.entries = self.bytes = 0
         self.hashed: set[Digest] = set()
+        self.named: set[Digest] = set()
+        """What descriptors name."""
+        self.unnamed = 0
+        self.unread = False
+        """Whether a document could not be read, so that it may name more."""
 
     def parsed(self, kind: str, raw: bytes, subject: str) -> Any:
         """The value of a document of the container itself that matches its schema, else None."""
@@ -62,7 +67,9 @@ class Reader:
             self.found.damage(error, subject, "document")
             return None
         self.found.schema("config", fields, subject)
-        return Config(raw, fields)
+        config = Config(raw, fields)
+        self.found.config(config, subject)
+        return config
 
     def aligned(self, config: Config, layers: int, subject: str) -> tuple[Digest | None, ...]:
         """The diff_ids, where there is one for each layer."""
@@ -75,6 +82,7 @@ class Reader:
         return config.diff_ids
 
     def blob(self, one: Descriptor, subject: str) -> Blob | None:
+        self.named.add(one.digest)
         blob = self.source.blob(one)
         if blob is None:
             try:
@@ -93,6 +101,7 @@ class Reader:
             blob = self.blob(one, subject)
             if blob is None:
                 missing[subject] = f"the blob {one.digest} is not here"
+                self.unread = True
                 return None
             if blob.size > limits.DOCUMENT_SIZE:
                 raise LimitError(f"a document of {blob.size} bytes, more than {limits.DOCUMENT_SIZE}")
@@ -100,6 +109,7 @@ class Reader:
             raw = b"".join(verified(blob.chunks(), digest, blob.size))
         except DAMAGE as error:
             self.found.damage(error, subject, "document")
+            self.unread = True
             return None
         if one.digest not in self.hashed:
             self.hashed.add(one.digest)

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, UnsafeError
 from ocitool.spec import mediatypes
-from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Index, Manifest
+from ocitool.spec.manifest import ATTESTATION_SUBJECT, Config, Descriptor, Index, Manifest
 from ocitool.spec.schema import problems
 
 RULES: dict[str, str] = {
@@ -22,22 +22,28 @@ RULES: dict[str, str] = {
     "limit": "something is larger, deeper or more than the limits allow",
     "cycle": "an index leads back to itself",
     "duplicate-tag": "one tag names several manifests",
+    "no-image": "an archive or layout holds no image at all",
+    "unnamed-member": "members of an archive that no image names: nothing of them is checked",
+    "archive-trailing": "data stands behind the end of an archive: a second one, say, whose images no reader sees",
+    "docker-name": "a name in manifest.json for which docker load refuses the archive",
     "duplicate-member": "an archive holds two members of one name: readers disagree which counts",
     "config-name": "the configuration's file name in a docker archive is not its digest",
     "hybrid": "index.json and manifest.json of one archive describe different images",
     "legacy-format": "a docker archive from before 1.10: it states nothing that layers could be checked against",
     "entry-type": "an index lists something that is neither a manifest nor an index: only its digest is checked",
     "dangling-attestation": "an attestation speaks of a manifest that its index does not list",
+    "env": "an entry of Env without `=`: engines disagree, and some take the value from their own environment",
     "platform": "index and configuration state different platforms",
     # Blobs
     "digest": "content is not what its digest says",
-    "digest-algorithm": "a digest of an algorithm that cannot be checked",
+    "digest-algorithm": "a digest of an algorithm that is not registered: valid, and it cannot be checked",
     "size": "content is not as long as its descriptor says",
     "embedded-data": "a descriptor's embedded data is not what its digest says",
     "missing-blob": "a blob that the image needs is not here",
     "missing-platform": "blobs of one entry of an index are not here, while another image of it is complete",
-    "foreign-layer": "a layer is to be fetched from elsewhere (urls); that is not done here",
+    "foreign-layer": "a layer is to be fetched from elsewhere (urls), which is done with `--foreign` only",
     # Layers
+    "no-layers": "a manifest without layers, which not every registry and engine takes",
     "layer-count": "the number of layers is not the number of diff_ids",
     "layer-limit": "more layers than engines accept (125)",
     "layer-type": "a layer's media type is not known, or is not that of a tar: its content is not looked at",
@@ -101,12 +107,14 @@ class Checked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """`truncated`: there was more than the findings listed; errors are kept before warnings."""
+    """`truncated`: there was more than the findings listed; errors are kept before warnings. `unnamed`: how many members of the
+    archive, or blobs of the layout, no image names, so that they were not looked at."""
 
     reference: str | None
     findings: tuple[Finding, ...]
     checked: Checked
     truncated: bool
+    unnamed: int = 0
 
     @property
     def valid(self) -> bool:
@@ -162,7 +170,7 @@ class Findings:
         try:
             digest.hasher()
         except FormatError as error:
-            self.error("digest-algorithm", subject, error.what)
+            self.warn("digest-algorithm", subject, error.what)
             return False
         return True
 
@@ -174,8 +182,10 @@ class Findings:
                 except FormatError as error:
                     self.error("embedded-data", subject, error.what)
 
-    def manifest(self, manifest: Manifest, subject: str) -> None:
-        """What a manifest alone shows."""
+    def manifest(self, manifest: Manifest, subject: str, *, attests: bool = False) -> None:
+        """What a manifest alone shows. `attests`: it is a buildx attestation, as its descriptor says."""
+        if not manifest.layers and not attests:
+            self.warn("no-layers", subject, "it has no layers")
         if not manifest.is_image:
             return
         if len(manifest.layers) > MAX_LAYERS:
@@ -194,6 +204,13 @@ class Findings:
                     said = f"the media type {layer.media_type} is not known"
                 self.warn("layer-type", f"layer {number} {layer.digest}", said)
 
+    def config(self, config: Config, subject: str) -> None:
+        """What a configuration alone shows, beside its schema."""
+        env = config.settings.get("Env")
+        loose = [one for one in env if isinstance(one, str) and "=" not in one[1:]] if isinstance(env, list) else []
+        if loose:
+            self.warn("env", subject, counted("entries of Env that are no NAME=VALUE", len(loose), b"") + f": {loose[0]}")
+
     def attestations(self, index: Index, subject: str) -> None:
         listed = {str(one.digest) for one in index.manifests}
         for one in index.manifests:
@@ -204,7 +221,7 @@ class Findings:
                     f"the attestation {one.digest} is about {about or 'nothing'}, which is not listed",
                 )  # fmt: skip
 
-    def result(self, reference: str | None, checked: Checked) -> Validation:
+    def result(self, reference: str | None, checked: Checked, unnamed: int = 0) -> Validation:
         errors = min(self._counts["error"], LIMIT)
         room = LIMIT - errors
         kept: list[Finding] = []
@@ -214,7 +231,7 @@ class Findings:
                     continue
                 room -= 1
             kept.append(finding)
-        return Validation(reference, tuple(kept), checked, self._counts.total() > len(kept))
+        return Validation(reference, tuple(kept), checked, self._counts.total() > len(kept), unnamed)
 
 
 def ambiguous(fields: dict[str, Any]) -> bool:

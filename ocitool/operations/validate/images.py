@@ -19,7 +19,18 @@ from ocitool.operations.validate.findings import DAMAGE, MAX_LAYERS, ambiguous, 
 from ocitool.reference import Selector
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object
-from ocitool.spec.manifest import REF_NAME, Config, Descriptor, Index, Manifest, Platform, platform_of, read, read_unknown
+from ocitool.spec.manifest import (
+    REF_NAME,
+    Config,
+    Descriptor,
+    Index,
+    Manifest,
+    Platform,
+    named_by,
+    platform_of,
+    read,
+    read_unknown,
+)
 
 _MISSING = 300
 
@@ -151,6 +162,7 @@ class Images:
             if blob is None:
                 below.missing[subject] = f"the blob {one.digest} is not here"
                 return True
+            self._named_by(blob, one, subject)
             may_be = blob.size <= limits.DOCUMENT_SIZE and blob.pread(64, 0).lstrip()[:1] == b"{"
             if may_be and read_unknown(b"".join(blob.chunks()), subject, one.media_type) is not None:
                 return False
@@ -160,15 +172,25 @@ class Images:
         self.reader.hash(blob, one, subject)
         return True
 
+    def _named_by(self, blob: Blob, one: Descriptor, subject: str) -> None:
+        """Notes what a document of another kind names: an artifact manifest, a record of BuildKit's cache."""
+        if blob.size <= limits.DOCUMENT_SIZE and blob.pread(64, 0).lstrip()[:1] == b"{":
+            try:
+                self.reader.named.update(child.digest for child in named_by(b"".join(blob.chunks()), subject, one.media_type))
+            except DAMAGE:
+                self.reader.unread = True
+
     def _manifest_or_index(self, raw: bytes, one: Descriptor, subject: str) -> Manifest | Index | None:
         self.reader.documents += 1
         try:
             fields = parse_object(raw, subject)
         except (FormatError, LimitError) as error:
             self.found.damage(error, subject, "document")
+            self.reader.unread = True
             return None
         if ambiguous(fields):
             self.found.error("ambiguous", subject, "it has both manifests and layers or config")
+            self.reader.unread = True
             return None
         says = fields.get("mediaType") or one.media_type
         docker = says in (mediatypes.DOCKER_LIST, mediatypes.DOCKER_MANIFEST)
@@ -184,11 +206,12 @@ class Images:
         except FormatError as error:
             if clean:
                 self.found.error("document", subject, error.what)
+            self.reader.unread = True
             return None
 
     def _image(self, manifest: Manifest, one: Descriptor, subject: str, below: _Below) -> None:
         self.found.descriptors([manifest.config, *manifest.layers], subject)
-        self.found.manifest(manifest, subject)
+        self.found.manifest(manifest, subject, attests=one.is_attestation)
         mine = _Below()
         raw = self.reader.document(manifest.config, f"config {manifest.config.digest}", mine.missing)
         self.configs[manifest.config.digest] = tuple(layer.digest for layer in manifest.layers)

@@ -24,6 +24,6 @@ def _validation(result: Validation) -> dict[str, Any]:
         "reference": clean(result.reference),
         "valid": result.valid,
         "findings": [clean(finding._asdict()) for finding in result.findings],
-        "checked": result.checked._asdict(),
+        "checked": {**result.checked._asdict(), "unnamed": result.unnamed},
         "truncated": result.truncated,
     }

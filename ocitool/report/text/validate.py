@@ -20,6 +20,8 @@ def validation(results: Sequence[Validation], paint: Paint) -> Iterator[str]:
             f"{paint.bold(shown(result.reference or '-'))}: {word}, {found} "
             f"({count_of(checked.documents, 'document')}, {count_of(checked.layers, 'layer')}, {human(checked.bytes)} read)"
         )
+        if result.unnamed:
+            yield f"  not looked at: {result.unnamed:,} that no image names"
         for finding in result.findings:
             colour = "31" if finding.severity == "error" else "33"
             yield f"  {paint(finding.severity, colour)} {finding.rule}: {shown(finding.subject)}: {shown(finding.message)}"
