@@ -46,13 +46,14 @@ _HEADER = pattern(
 _SCHEME = frozenset({"basic", "bearer", "token", "digest", "apikey"})
 _OPTION = pattern(r"--?[A-Za-z][A-Za-z0-9_.-]*+")
 _SCRIPT_FLAG = pattern(r"-[A-Za-z]*c|/[cC]|-(?i:command|e|E|S)|--(?:command|eval|exec|split-string|init-command)|CMD-SHELL")
-_SCRIPT_WORDS = frozenset({"eval", "ssh", "watch"})
-_WATCHED = _SCRIPT_WORDS | {"set"}
+_SCRIPT_WORDS = frozenset({"eval", "ssh", "watch", "trap", "su", "runuser"})
+_WATCHED = _SCRIPT_WORDS | {"set", "echo", "printf", "=", ":="}
 _NO_VALUE = pattern(r"--[a-z][a-z0-9-]*+(?:=|\Z)")
 
 _ORDINARY = pattern(r"[A-Za-z0-9_./@%+,=][A-Za-z0-9_./@%+,=-]*+")
 """Words that are no option and hold no other word."""
 
+_USER = pattern(r"[A-Za-z_\ufdd0-\ufdd1][\w.\ufdd0-\ufdd1-]*+")
 _OF_USER = "user"
 _COMMANDS: dict[str, dict[str, str]] = {
     "curl": {"-u": _OF_USER, "--user": _OF_USER, "-U": _OF_USER, "--proxy-user": _OF_USER},
@@ -193,9 +194,11 @@ def _foreign(text: str) -> str:
 class _Words:
     """The words of one command, one after the other: what each is depends on those before it."""
 
-    def __init__(self, masker: Masker, depth: int) -> None:
+    def __init__(self, masker: Masker, depth: int, *, pairs: bool = False) -> None:
         self._masker = masker
         self._depth = depth
+        self._chpasswd = pairs
+        """Whether `user:password` goes to chpasswd: what echo and printf say is taken for that."""
         self.restart()
 
     def restart(self) -> None:
@@ -204,12 +207,12 @@ class _Words:
         self._next = ""
         """What the next word is: `secret`, `user`, `script`, or like any other."""
         self._last: list[str] = []
-        self._remote = False
+        self._remote = self._pairs = False
 
     def next(self, word: str, *, first: bool = False, quoted: bool = True) -> str:
         """The word as it is shown. `first`: of a list that a shell may be put before; `quoted`: one that may hold a line."""
         masker, kind = self._masker, self._next
-        special = kind or first or self._options or self._remote or not masker.everywhere
+        special = kind or first or self._options or self._remote or not masker.everywhere or self._says_password()
         if not special and _ORDINARY.fullmatch(word) and _WORTH.search(word) is None and word not in _WATCHED:
             self._last = [*self._last[-1:], word]
             return word
@@ -224,6 +227,11 @@ class _Words:
             user, colon, password = word.partition("%" if "%" in word and ":" not in word else ":" if ":" in word else ",")
             return f"{user}{colon}{masker._hide(password)}" if colon else masker._anywhere(word)
         shown = self._attached(word)
+        if shown is None and self._pairs and self._last and not bare.startswith("-"):
+            user, colon, password = word.partition(":")
+            shown = f"{user}:{masker._hide(password)}" if colon and password and _USER.fullmatch(user) else None
+        if shown is None and quoted and self._says_password():
+            shown = masker._hide(word)
         if shown is None:
             if quoted and (kind == "script" or first or self._remote) and re.search(r"[\s;&|<>()]", word):
                 shown = masker.line(word, self._depth + 1)
@@ -231,6 +239,11 @@ class _Words:
                 shown = masker.word(word, self._depth)
         self._look_ahead(bare, kind)
         return shown
+
+    def _says_password(self) -> bool:
+        """`PASSWORD '...'` and `IDENTIFIED BY '...'`, as SQL has it."""
+        last = self._last[-1].lower() if self._last else ""
+        return last == "password" or (last == "by" and self._last[0].lower() == "identified")
 
     def _attached(self, word: str) -> str | None:
         """An option with its value in one word, `-pPASSWORD`."""
@@ -249,15 +262,20 @@ class _Words:
             self._options = {**self._options, **_COMMANDS[command]}
         if command in _SCRIPT_WORDS:
             self._remote = True
+        if self._chpasswd and command in ("echo", "printf"):
+            self._pairs = True
         how = self._options.get(bare)
         if how is not None:
             self._next = how or "secret"
         elif _SCRIPT_FLAG.fullmatch(bare) or (kind == "script" and bare == "--"):
             self._next = "script"
-        elif (
-            _OPTION.fullmatch(bare) or (bare.endswith(":") and len(bare) > 1) or self._last[-1:] == ["set"]
-        ) and masker.named(bare.lstrip("-").rstrip(":")):
-            self._next = "secret"
+        else:
+            name = bare.lstrip("-").rstrip(":")
+            if bare in ("=", ":=", "=>"):
+                name = self._last[-1] if self._last else ""
+            elif not (_OPTION.fullmatch(bare) or (bare.endswith(":") and len(bare) > 1) or self._last[-1:] == ["set"]):
+                name = ""
+            self._next = "secret" if name and masker.named(name) else ""
         self._last = [*self._last[-1:], bare]
 
 
@@ -268,11 +286,12 @@ class _Line:
         self._masker = masker
         self._text = text
         self._depth = depth
+        self._chpasswd = masker.everywhere and "chpasswd" in text
 
     def read(self, at: int, stop: str, depth: int = 0) -> tuple[str, int]:
         """The line from a position to the character that ends it, as it is shown, and where that is (or the text's end)."""
         text, end = self._text, len(self._text)
-        words = _Words(self._masker, self._depth + depth)
+        words = _Words(self._masker, self._depth + depth, pairs=self._chpasswd)
         shown: list[str] = []
         while at < end:
             character = text[at]

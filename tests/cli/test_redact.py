@@ -170,6 +170,15 @@ def test_a_squash_repeats_no_instruction_in_its_history(ocitool: Run, tmp_path: 
     assert "secret" not in text and "layers 0 to 1 in one" in text
 
 
+def test_a_secret_is_gone_in_every_spelling(ocitool: Run, tmp_path: Path) -> None:
+    secret = "it's \"p@ss/w"
+    spelt = ["it'\"'\"'s \"p@ss/w", json.dumps(secret)[1:-1], "it%27s%20%22p%40ss%2Fw"]
+    fields = config_of([TAR], config={"Env": [f"A_TOKEN={secret}"], "Labels": {str(n): text for n, text in enumerate(spelt)}})
+    source = write_layout(tmp_path / "src", [image([TAR], config=fields)])
+    redacted(ocitool, source, tmp_path / "d", "--redact", "A_TOKEN")
+    assert '"Labels": {"0": "***", "1": "***", "2": "***"}' in documents(tmp_path / "d")
+
+
 # Layers
 
 HOLDING = layer_tar(

