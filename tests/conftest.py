@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from support.inside import run_inside
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
@@ -95,9 +95,7 @@ def ocitool(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
 
 
 @pytest.fixture
-def inside(
-    ocitool: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Result]:
+def inside(ocitool: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
     """As `ocitool`, in this process: for tests that ask hundreds of questions, each of which would cost the start of a Python.
     What reads or writes an archive as a stream is a process after all."""
     cache = tmp_path_factory.mktemp("cache")
@@ -105,23 +103,9 @@ def inside(
     def run(*args: str | os.PathLike[str], **how: Any) -> Result:
         if how.get("stdin") or "-" in args:
             return ocitool(*args, **how)
-        from ocitool import cli
-
         words = tuple(os.fspath(arg) for arg in args)
-        out, err = io.BytesIO(), io.BytesIO()
-        with monkeypatch.context() as patch:
-            for name, value in {"OCITOOL_CACHE_DIR": str(cache), **(how.get("env") or {})}.items():
-                patch.setenv(name, value) if value is not None else patch.delenv(name, raising=False)
-            if how.get("cwd"):
-                patch.chdir(how["cwd"])
-            patch.setattr(sys, "argv", ["ocitool", *words])
-            streams = [io.TextIOWrapper(one, "utf-8", "backslashreplace", write_through=True) for one in (out, err)]
-            patch.setattr(sys, "stdout", streams[0])
-            patch.setattr(sys, "stderr", streams[1])
-            code = cli.run()
-        for stream in streams:
-            stream.detach()
-        return Result(words, code, out.getvalue(), err.getvalue())
+        env = {"OCITOOL_CACHE_DIR": str(cache), **(how.get("env") or {})}
+        return Result(words, *run_inside(words, env, how.get("cwd")))
 
     return run
 
