@@ -178,5 +178,5 @@ def _lost(held: Census | None, copied: Census | None, said: str, name: str) -> I
             yield f"{name}: {layers} layers of {config} became {found}"
     bare = {one.rpartition(":")[2] for one in copied.names} | copied.names
     for one in held.names:
-        if one not in bare and one.rpartition(":")[2] not in bare and shown(one) not in said:
+        if one.rpartition(":")[2] not in bare and not any(one in found for found in bare) and shown(one) not in said:
             yield f"{name}: the name {one!r} is not in the copy, unsaid"
