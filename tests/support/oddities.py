@@ -1,0 +1,264 @@
+"""Image files that are odd but real, as other tools or a hand leave them. `tests/campaign/run oddities` prints a table of what
+real tools and ocitool say of each."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from support.images import (
+    Image,
+    docker_files,
+    hybrid_files,
+    image,
+    index_of,
+    layer_tar,
+    layout_files,
+    pretty,
+    sha256,
+    write_docker_archive,
+    write_files,
+    write_layout,
+    write_tar,
+)
+
+ONE, TWO = (layer_tar([("etc/", None), (f"etc/{name}", name.encode() * 300)]) for name in ("one", "two"))
+APP, LIB = image([ONE], tag="example.com/app:1"), image([ONE, TWO], tag="example.com/lib:1")
+INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+class Oddity(NamedTuple):
+    """`item`: of which kind. `make`: writes it into a folder and gives its path. `pick`: the name of one sound image in it."""
+
+    item: int
+    name: str
+    make: Callable[[Path], Path]
+    pick: str | None = "example.com/app:1"
+
+
+def _layout(*images: Image, entries: list[Any] | None = None, blobs: dict[str, bytes] | None = None) -> Callable[[Path], Path]:
+    """A layout of images, more index entries and more blobs."""
+
+    def make(folder: Path) -> Path:
+        holder = images[0]
+        index = index_of([*(one.descriptor for one in images), *(entries or ())])
+        path = write_layout(folder / "layout", list(images), index=index)
+        for digest, data in (blobs or {}).items():
+            write_files(path, {"blobs/" + digest.replace(":", "/"): data})
+        assert holder.tag
+        return path
+
+    return make
+
+
+def _entry(media_type: str, data: bytes, **more: Any) -> dict[str, Any]:
+    return {"mediaType": media_type, "digest": sha256(data), "size": len(data), **more}
+
+
+def _named(name: str) -> dict[str, Any]:
+    return {"annotations": {"org.opencontainers.image.ref.name": name}}
+
+
+def _with(media_type: str, data: bytes, **more: Any) -> Callable[[Path], Path]:
+    """A layout with one more entry, of which the blob is there."""
+    return _layout(APP, entries=[_entry(media_type, data, **more)], blobs={sha256(data): data})
+
+
+def _index(entries: list[tuple[Image, dict[str, Any]]], absent: tuple[int, ...] = ()) -> Callable[[Path], Path]:
+    """A layout of one index of platforms named app:1, some of its manifests not here."""
+
+    def make(folder: Path) -> Path:
+        document = index_of([{**one.descriptor, "platform": platform} for one, platform in entries])
+        raw = pretty(document)
+        held = [one for n, (one, _) in enumerate(entries) if n not in absent]
+        path = write_layout(folder / "layout", held, index=index_of([_entry(INDEX, raw, **_named("example.com/app:1"))]))
+        return write_files(path, {"blobs/" + sha256(raw).replace(":", "/"): raw})
+
+    return make
+
+
+def _hybrid(change: Callable[[dict[str, bytes]], None]) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        files = hybrid_files([image([ONE], tag=APP.tag, codec="none"), image([ONE, TWO], tag=LIB.tag, codec="none")])
+        change(files)
+        return write_tar(folder / "hybrid.tar", files)
+
+    return make
+
+
+def _forget_in_index(files: dict[str, bytes]) -> None:
+    index = json.loads(files["index.json"])
+    index["manifests"] = index["manifests"][:1]
+    files["index.json"] = pretty(index)
+
+
+def _null_layers(files: dict[str, bytes]) -> None:
+    index = json.loads(files["index.json"])
+    entry = index["manifests"][0]
+    manifest = json.loads(files.pop("blobs/" + entry["digest"].replace(":", "/")))
+    raw = pretty({**manifest, "layers": None})
+    entry.update(digest=sha256(raw), size=len(raw))
+    files["blobs/" + sha256(raw).replace(":", "/")] = raw
+    files["index.json"] = pretty(index)
+
+
+def _twins(folder: Path) -> Path:
+    return write_layout(folder / "layout", [image([tar], tag="example.com/app:1", platform=AMD64) for tar in (ONE, TWO)])
+
+
+def _damaged(folder: Path) -> Path:
+    path = write_layout(folder / "layout", [APP, LIB])
+    (path / "blobs" / LIB.digest.replace(":", "/")).write_bytes(b"x" * len(LIB.raw))
+    return path
+
+
+def _of_layer_type(media_type: str, data: bytes) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        odd = image([ONE], tag="example.com/app:1")
+        odd.layers.append(data)
+        odd.manifest["layers"].append({"mediaType": media_type, "digest": sha256(data), "size": len(data)})
+        config = json.loads(odd.config)
+        config["rootfs"]["diff_ids"].append(sha256(b"unpacked" + data))
+        odd.config = pretty(config)
+        odd.manifest["config"].update(digest=sha256(odd.config), size=len(odd.config))
+        return write_layout(folder / "layout", [odd])
+
+    return make
+
+
+def _archive(folder: Path, name: str = "app.tar", tag: str | None = "example.com/app:1") -> Path:
+    return write_docker_archive(folder / name, [image([ONE, TWO], tag=tag, codec="none")])
+
+
+def _behind(more: Callable[[Path], bytes]) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        path = _archive(folder)
+        path.write_bytes(path.read_bytes() + more(folder))
+        return path
+
+    return make
+
+
+def _second(folder: Path) -> bytes:
+    return write_docker_archive(folder / "second.tar", [image([TWO], tag="example.com/lib:1", codec="none")]).read_bytes()
+
+
+def _many_names(entries: int) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        index = index_of([{**APP.descriptor, **_named(f"t{n}")} for n in range(entries)])
+        return write_layout(folder / "layout", [APP], index=index)
+
+    return make
+
+
+def _repacked(*how: str) -> Callable[[Path], Path]:
+    """A `docker save` archive unpacked and packed again with GNU tar."""
+
+    def make(folder: Path) -> Path:
+        sparse = layer_tar([("big", b"\0" * 3_000_000 + b"end")])
+        source = docker_files([image([sparse], tag="example.com/app:1", codec="none")])
+        write_files(folder / "files", source)
+        subprocess.run(["cp", "-r", "--sparse=always", folder / "files", folder / "holes"], check=True)
+        words = [word.replace("SNAPSHOT", str(folder / "snapshot")) for word in how]
+        subprocess.run(["tar", *words, "-cf", folder / "app.tar", "-C", folder / "holes", *sorted(source)], check=True)
+        return folder / "app.tar"
+
+    return make
+
+
+def _parent(folder: Path) -> Path:
+    write_layout(folder / "parent" / "layout", [APP])
+    with tarfile.open(folder / "parent.tar.gz", "w:gz") as archive:
+        archive.add(folder / "parent" / "layout", "layout")
+    return folder / "parent.tar.gz"
+
+
+def _dir(folder: Path) -> Path:
+    """What skopeo writes for `dir:`."""
+    files = {"version": b"Directory Transport Version: 1.1\n", "manifest.json": APP.raw}
+    return write_files(folder / "dir", files | {digest[7:]: data for digest, data in APP.blobs.items() if digest != APP.digest})
+
+
+def _extracted(folder: Path) -> Path:
+    return write_files(folder / "extracted", docker_files([image([ONE, TWO], tag="example.com/app:1", codec="none")]))
+
+
+def _wrapped(packed: Callable[[bytes], bytes], name: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        path = folder / name
+        path.write_bytes(packed(_archive(folder, "plain.tar").read_bytes()))
+        return path
+
+    return make
+
+
+def _lz4(data: bytes) -> bytes:
+    return subprocess.run(["lz4", "-c"], input=data, capture_output=True, check=True).stdout if shutil.which("lz4") else (
+        b"\x04\x22\x4d\x18" + data
+    )
+
+
+def _exported(folder: Path) -> Path:
+    (folder / "export.tar").write_bytes(layer_tar([("bin/", None), ("bin/sh", b"#!"), ("etc/", None), ("etc/passwd", b"root")]))
+    return folder / "export.tar"
+
+
+def _no_image(folder: Path) -> Path:
+    return write_tar(folder / "none.tar", layout_files([], index=index_of([])))
+
+
+
+
+SCHEMA1 = pretty({"schemaVersion": 1, "name": "old", "tag": "1", "architecture": "amd64", "fsLayers": [], "history": []})
+ARTIFACT = pretty({"mediaType": "application/vnd.oci.artifact.manifest.v1+json", "artifactType": "x/y", "blobs": []})
+CACHE = pretty({"schemaVersion": 2, "mediaType": INDEX, "manifests": [
+    {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": sha256(ONE), "size": len(ONE)},
+    {"mediaType": "application/vnd.buildkit.cacheconfig.v0", "digest": sha256(b"{}"), "size": 2}]})  # fmt: skip
+WINDOWS = {"os": "windows", "architecture": "amd64"}
+AMD64 = {"os": "linux", "architecture": "amd64"}
+ARM64 = {"os": "linux", "architecture": "arm64"}
+A, B = (image([tar], architecture="amd64") for tar in (ONE, TWO))
+C = image([ONE, TWO], architecture="arm64")
+
+ODDITIES = (
+    Oddity(1, "hybrid: index.json lacks an image", _hybrid(_forget_in_index), "example.com/lib:1"),
+    Oddity(1, 'hybrid: `"layers": null`', _hybrid(_null_layers)),
+    Oddity(2, "entry of an unknown media type", _with("application/xml", b"<a/>")),
+    Oddity(2, "schema 1 beside", _with("application/vnd.docker.distribution.manifest.v1+json", SCHEMA1)),
+    Oddity(2, "artifact manifest beside", _with("application/vnd.oci.artifact.manifest.v1+json", ARTIFACT)),
+    Oddity(2, "BuildKit cache index beside", _layout(APP, entries=[_entry(INDEX, CACHE)], blobs={
+        sha256(CACHE): CACHE, sha256(ONE): ONE, sha256(b"{}"): b"{}"})),
+    Oddity(2, "empty nested index beside", _with(INDEX, pretty(index_of([])))),
+    Oddity(2, "damaged manifest beside", _damaged),
+    Oddity(2, "missing manifest beside", _layout(APP, entries=[LIB.descriptor])),
+    Oddity(2, "bad descriptor beside", _layout(APP, entries=[{"mediaType": INDEX, "digest": "sha256:zz", "size": -1}])),
+    Oddity(3, "two windows/amd64, by os.version", _index([
+        (A, {**WINDOWS, "os.version": "10.0.17763.1"}), (B, {**WINDOWS, "os.version": "10.0.20348.1"})])),
+    Oddity(3, "a twin that needs os.features", _index([(A, {**AMD64, "os.features": ["erofs"]}), (B, AMD64)])),
+    Oddity(3, "two manifests of one platform, one tag", _twins),
+    Oddity(4, "one of three platforms present", _index([(A, AMD64), (C, ARM64), (B, {"os": "linux", "architecture": "s390x"})],
+                                                       (0, 2))),
+    Oddity(5, "encrypted layer", _of_layer_type("application/vnd.oci.image.layer.v1.tar+gzip+encrypted", b"\x93cipher" * 90)),
+    Oddity(5, "nydus bootstrap layer", _of_layer_type("application/vnd.oci.image.layer.nydus.blob.v1", b"nydus" * 90)),
+    Oddity(6, "two archives, one behind the other", _behind(_second)),
+    Oddity(6, "bytes behind the end", _behind(lambda folder: b"surplus" * 100)),
+    Oddity(6, "an archive without an image", _no_image, None),
+    Oddity(6, "a name that docker refuses", lambda folder: _archive(folder, tag="Example.com/App:1"), None),
+    Oddity(6, "a manifest without layers", _layout(image([], tag="example.com/app:1"))),
+    Oddity(7, "10,001 entries", _many_names(10_001), "t7"),
+    Oddity(8, "repacked with tar -S", _repacked("-S")),
+    Oddity(8, "repacked with tar -S --format=posix", _repacked("-S", "--format=posix")),
+    Oddity(8, "repacked with tar -g", _repacked("-g", "SNAPSHOT")),
+    Oddity(8, "tar -czf of a layout's parent", _parent),
+    Oddity(8, "dir: of skopeo", _dir, None),
+    Oddity(8, "an extracted docker save", _extracted),
+    Oddity(8, "gzip in gzip", _wrapped(lambda data: gzip.compress(gzip.compress(data)), "app.tar.gz")),
+    Oddity(8, "lz4", _wrapped(_lz4, "app.tar.lz4")),
+    Oddity(8, "docker export", _exported, None),
+)  # fmt: skip
