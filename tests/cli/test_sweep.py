@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from support.images import hybrid_files, image, index_of, layer_tar, sha256, write_docker_archive, write_layout, write_tar
 from support.inside import Outcome, run_inside
+from support.oddities import ODDITIES, Oddity
 from support.sweep import census, sweep
 
 TESTDATA = Path(__file__).resolve().parents[2] / "testdata"
 REAL = sorted([*TESTDATA.glob("*.tar"), *(TESTDATA / "encodings").iterdir(), TESTDATA / "multiarch"])
+SMALL = [oddity for oddity in ODDITIES if oddity.item != 7]
 ONE, TWO = (layer_tar([("etc/", None), (f"etc/{name}", name.encode())]) for name in ("one", "two"))
 
 
@@ -27,6 +29,13 @@ def swept(place: Path, work: Path) -> list[str]:
 @pytest.mark.parametrize("place", REAL, ids=[str(place.relative_to(TESTDATA)) for place in REAL])
 def test_no_command_fails_on_testdata_and_copies_lose_nothing(place: Path, tmp_path: Path) -> None:
     assert [] == swept(place, tmp_path)
+
+
+@pytest.mark.parametrize("oddity", SMALL, ids=[oddity.name for oddity in SMALL])
+def test_odd_files_are_read_or_refused_and_copies_lose_nothing(oddity: Oddity, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "work").mkdir()
+    assert [] == swept(oddity.make(tmp_path / "in"), tmp_path / "work")
 
 
 def made(folder: Path, shape: str) -> Path:
