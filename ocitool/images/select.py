@@ -301,11 +301,10 @@ def _split(named: dict[tuple[str, ...] | Digest, dict[Digest, Listed]]) -> Itera
 
 
 def _flat(source: Source, index: Index, tags: tuple[str, ...]) -> Iterator[Listed]:
-    """An index's entries, those of nested indexes in their place; what has no tag of its own has the index's. Names that
-    stand outside of the index are for what stands at the top: the same manifest may, under another name."""
+    """An index's entries, those of nested indexes in their place, under the names of the index. What its entries state as names
+    counts only if the index has none: a name is valid at the top of a layout alone (annotations.md, "ref.name")."""
     for entry, _ in everything(source, index):
-        outside = source.names.get(entry.descriptor.digest, NO_NAMES)
-        yield entry._replace(tags=tuple(tag for tag in own_tags(entry.descriptor) if tag not in outside.spellings) or tags)
+        yield entry._replace(tags=tags or own_tags(entry.descriptor))
 
 
 def meant(source: Source, selector: Selector | None) -> tuple[list[Listed], list[tuple[int, Record]]]:

@@ -63,6 +63,7 @@ def copy(
             whole = all_platforms or (remote and one.source.remote and platform is None)
             images = [_output(one, target, writer, platform, whole) for target in _targets(one)]
             outputs += _with_referrers(one.source, images, writer) if referrers else images
+        _tell_left_out(opened, outputs, reading)
         if omit is not None:
             _refuse_needless(omit, outputs, reading, allow_no_match)
         written = writer.deliver(command, outputs)
@@ -130,6 +131,16 @@ def _with_referrers(source: Source, outputs: Sequence[Output], writer: Writer) -
         output = revising.as_it_is(source, descriptor, names, closure(source, descriptor), writer)
         found.append(output._replace(subject=one.subject))
     return found
+
+
+def _tell_left_out(opened: Sequence[Opened], outputs: Sequence[Output], reading: Reading) -> None:
+    """Attestations that stand beside the images of a source instead of in the index of one are no images to copy."""
+    held = {digest for output in outputs for digest, _, _ in output.blobs}
+    for source in (one.source for one in opened if one.selector is None and one.source.index is not None):
+        for entry in source.index.manifests if source.index is not None else ():
+            if entry.is_attestation and entry.digest not in held:
+                text = f"{source.where}: the attestation {entry.digest} is not copied; --referrers takes those of the images"
+                reading.task.notice("attestation", text)
 
 
 def _tell_moved(source: Source, reading: Reading) -> None:

@@ -411,3 +411,26 @@ def test_usage_is_said_before_anything_is_read(ocitool: Run, tmp_path: Path) -> 
     refused(2, ocitool("copy", tmp_path / "absent.tar"), "a source and a destination")
     refused(3, ocitool("copy", tmp_path / "absent.tar", tmp_path / "a.tar"), "no such file")
     refused(3, ocitool("copy", write_layout(tmp_path / "empty", []), tmp_path / "a.tar"), "no image")
+
+
+def test_an_index_keeps_its_name_whatever_names_its_entries_state(ocitool: Run, tmp_path: Path) -> None:
+    children = [image([ONE], tag="a", platform={"os": "linux", "architecture": "amd64"}),
+                image([TWO], tag="b", platform={"os": "linux", "architecture": "arm64"})]  # fmt: skip
+    raw = pretty(index_of([one.descriptor for one in children]))
+    entry = {"mediaType": "application/vnd.oci.image.index.v1+json", "digest": sha256(raw), "size": len(raw)}
+    children[0].extra[sha256(raw)] = raw
+    top = {**entry, "annotations": {"org.opencontainers.image.ref.name": "multi"}}
+    write_layout(tmp_path / "in", children, index=index_of([top]))
+    for words in (("--all-platforms",), ("--platform", "linux/arm64")):
+        assert 0 == ocitool("copy", *words, tmp_path / "in", f"{tmp_path / words[0]}/").code
+        assert ["multi"] == list(places.names(tmp_path / words[0]))
+
+
+def test_an_attestation_beside_the_images_is_named_if_it_is_not_copied(ocitool: Run, tmp_path: Path) -> None:
+    app, about = image([ONE], tag="a"), image([TWO])
+    spoken = {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": app.digest}
+    loose = {**about.descriptor, "annotations": spoken, "platform": {"os": "unknown", "architecture": "unknown"}}
+    write_layout(tmp_path / "in", [app, about], index=index_of([app.descriptor, loose]))
+    assert f"the attestation {about.digest} is not copied" in ocitool("copy", tmp_path / "in", f"{tmp_path / 'out'}/").err
+    whole = ocitool("copy", "--referrers", tmp_path / "in", f"{tmp_path / 'all'}/")
+    assert "is not copied" not in whole.err and about.digest in places.blobs(tmp_path / "all"), str(whole)

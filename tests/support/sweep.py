@@ -28,9 +28,11 @@ Run = Callable[..., Outcome]
 
 
 class Census(NamedTuple):
-    """What a place holds: the number of layers by the digest of the configuration, and the names. `whole`: all was found."""
+    """What a place holds: the number of layers by the digest of the configuration, the names, and the digests of manifests by
+    that of their configuration. `whole`: all was found."""
 
     images: dict[str, int]
+    manifests: dict[str, str]
     names: frozenset[str]
     whole: bool
 
@@ -46,12 +48,13 @@ def census(place: Path) -> Census | None:
     if not isinstance(index, dict):
         index = None
     images: dict[str, int] = {}
+    manifests: dict[str, str] = {}
     names: set[str] = set()
     whole = index is not None or isinstance(listed, list)
     try:
-        for config, layers, name in _of_index(files, index or {}, 0):
+        for config, layers, name, manifest in _of_index(files, index or {}, 0):
             if config:
-                images[config] = layers
+                images[config], manifests[config] = layers, manifest
             whole = whole and bool(config)
             names |= {name} if name else set()
         for image in listed if isinstance(listed, list) else ():
@@ -65,22 +68,22 @@ def census(place: Path) -> Census | None:
         return None
     if not all(isinstance(name, str) for name in names):
         return None
-    return Census(images, frozenset(names), whole)
+    return Census(images, manifests, frozenset(names), whole)
 
 
-def _of_index(files: dict[str, bytes], index: dict[str, Any], depth: int) -> Iterator[tuple[str, int, str]]:
-    """(configuration, layers, name) of each image; without a configuration for what is absent or not an image."""
+def _of_index(files: dict[str, bytes], index: dict[str, Any], depth: int) -> Iterator[tuple[str, int, str, str]]:
+    """(configuration, layers, name, manifest) of each image; without a configuration for what is absent or not an image."""
     for entry in (index.get("manifests") or ()) if depth < 9 else ():
         annotations = entry.get("annotations") or {}
         name = (annotations.get(CONTAINERD_NAME) or annotations.get(REF_NAME) or "") if depth == 0 else ""
         data = files.get("blobs/" + entry["digest"].replace(":", "/"))
         document = json.loads(data) if data is not None else {}
         if "manifests" in document:
-            yield from ((config, layers, name) for config, layers, _ in _of_index(files, document, depth + 1))
+            yield from ((one[0], one[1], name, one[3]) for one in _of_index(files, document, depth + 1))
         elif str(document.get("config", {}).get("mediaType", "")).endswith(("image.config.v1+json", "container.image.v1+json")):
-            yield document["config"]["digest"], len(document.get("layers") or ()), name
+            yield document["config"]["digest"], len(document.get("layers") or ()), name, entry["digest"]
         elif data is None:
-            yield "", 0, ""
+            yield "", 0, "", ""
 
 
 def _normal(name: str) -> str:
@@ -172,7 +175,7 @@ def _lost(held: Census | None, copied: Census | None, said: str, name: str) -> I
         return
     for config, layers in held.images.items():
         found = copied.images.get(config)
-        if found is None and config not in said:
+        if found is None and config not in said and held.manifests.get(config, config) not in said:
             yield f"{name}: the image with the configuration {config} is not in the copy, unsaid"
         elif found is not None and found != layers:
             yield f"{name}: {layers} layers of {config} became {found}"
