@@ -62,7 +62,8 @@ def census(place: Path) -> Census | None:
             data = files.get(_normal(fields["config"]))
             whole = whole and data is not None
             if data is not None:
-                images.setdefault("sha256:" + hashlib.sha256(data).hexdigest(), len(fields.get("layers") or ()))
+                config = "sha256:" + hashlib.sha256(data).hexdigest()
+                images[config] = max(images.get(config, 0), len(fields.get("layers") or ()))
                 names |= set(fields.get("repotags") or ())
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
