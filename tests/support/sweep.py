@@ -155,7 +155,8 @@ def sweep(place: Path, work: Path, run: Run) -> list[str]:
             copied = digest if digest in copies else copies[position] if digest is None else None
             if copied is None:
                 continue
-            before = f"{place}:@{digest or position}"
+            named = image["tags"][0] if digest is None and image["tags"] else f"@{digest or position}"
+            before = f"{place}:{named}"
             same = ask("diff", before, f"{target}:@{copied}")
             if same.code not in {0, 2, *UNREADABLE}:
                 findings.append(f"image {position} differs from its copy {name}: exit {same.code}: "
