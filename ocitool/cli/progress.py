@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 _PATIENCE = 0.7
 """Seconds before bars appear."""
 
-_TOTAL = "total"
+_BLOBS = "layers"
+
+_DOCUMENT = 10 << 10
+"""Blobs of fewer bytes count by their bytes alone: they are mostly manifests and configurations."""
 
 _STEP = 10.0
 """Seconds between two lines about how far a long run is."""
@@ -27,38 +30,95 @@ class Pace:
     def __init__(self) -> None:
         self._begun: dict[str, float] = {}
 
+    def begin(self, what: str, now: float) -> None:
+        self._begun.setdefault(what, now)
+
     def line(self, what: str, done: int, total: int, size: int, whole: int, now: float) -> str:
         """`layers: 37 of 120, 1.2 GB of 4.0 GB, 85.0 MB/s, 33 s left`; by bytes where they are known."""
         from ocitool.report.escape import human
 
-        if not done:
+        if not done and not size:
             self._begun[what] = now
         seconds = now - self._begun.setdefault(what, now)
         parts = [f"{what}: {done:,} of {total:,}"]
         part, all_of_it = (size, whole) if whole else (done, total)
         if whole:
             parts.append(f"{human(size)} of {human(whole)}")
+        elif size:  # of how many is not known, as of standard input
+            parts.append(human(size))
+            part, all_of_it, whole = size, size, size
         if seconds > 0 and part:
             rate = part / seconds
             parts.append(f"{human(round(rate))}/s" if whole else f"{rate:,.1f}/s")
-            parts.append(f"{(all_of_it - part) / rate:,.0f} s left")
+            if left := all_of_it - part:
+                parts.append(f"{max(1, left / rate):,.0f} s left")
         return ", ".join(parts)
+
+
+class Moved:
+    """Bytes of blobs that were read or written, of those that are known to come. What goes by one name and size more than once
+    counts each time, so that no total is ever passed; bytes that are taken back count no more."""
+
+    def __init__(self) -> None:
+        self._done: dict[tuple[str, int | None], int] = {}
+        self._expected = 0
+
+    def add(self, label: str, count: int, total: int | None) -> None:
+        key = (label, total)
+        self._done[key] = self._done.get(key, 0) + count
+
+    def expect(self, count: int) -> None:
+        self._expected += count
+
+    @property
+    def numbers(self) -> tuple[int, int, int, int]:
+        """Blobs that are through, blobs, their bytes that are done, and all of them: 0 if that is not known."""
+        through = blobs = done = whole = 0
+        known = self._expected > 0
+        for (_, total), count in self._done.items():
+            done += count
+            if total:
+                times = max(1, -(-count // total))
+                whole, known = whole + times * total, True
+                if total >= _DOCUMENT:
+                    through, blobs = through + count // total, blobs + times
+            else:
+                blobs, whole = blobs + 1, whole + count
+        return through, blobs, done, max(self._expected, whole) if known else 0
 
 
 class Lines:
     """A line a notice, one for each blob that crossed a network, and one now and then of a run that takes long."""
 
-    advance = expect = None
-
     def __init__(self) -> None:
         self._lock = Lock()
         self._pace = Pace()
+        self._moved = Moved()
+        self._counting = False
         self._last = time.monotonic()
+
+    def advance(self, label: str, done: int, total: int | None) -> None:
+        """A line now and then, unless the run counts something itself."""
+        now = time.monotonic()
+        with self._lock:
+            self._moved.add(label, done, total)
+            self._pace.begin(_BLOBS, now)
+            due = now - self._last >= _STEP and not self._counting
+            if due:
+                self._last = now
+                line = self._pace.line(_BLOBS, *self._moved.numbers, now)
+        if due:
+            self._say(line)
+
+    def expect(self, count: int) -> None:
+        with self._lock:
+            self._moved.expect(count)
 
     def counted(self, what: str, done: int, total: int, size: int, whole: int) -> None:
         """A line now and then."""
         now = time.monotonic()
         with self._lock:
+            self._counting = True
             line = self._pace.line(what, done, total, size, whole, now)
             due = now - self._last >= _STEP
             if due:
@@ -85,56 +145,37 @@ class Lines:
 
 
 class Bars:
-    """Told from several threads what was read. A bar for each label that is under way, and one for all: of what is expected,
-    where that is known, else of what has begun."""
+    """Told from several threads what was read and written. One line for all of it; another for each thing that a run counts."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._started = time.monotonic()
-        self._seen: dict[str, tuple[int, int | None]] = {}
-        self._bars: dict[str, TaskID] = {}
-        self._expected = 0
+        self._moved = Moved()
         self._pace = Pace()
         self._counts: dict[str, TaskID] = {}
         self._progress: Progress | None = None
 
     def advance(self, label: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
         with self._lock:
-            before, _ = self._seen.get(label, (0, None))
-            self._seen[label] = (before + done, total)
-            if time.monotonic() - self._started < _PATIENCE:
+            self._moved.add(label, done, total)
+            self._pace.begin(_BLOBS, now)
+            if now - self._started < _PATIENCE or self._counts.keys() - {_BLOBS}:
                 return
-            if self._progress is None:
-                self._progress = self._start()
-            for name, (count, size) in self._seen.items():
-                self._bar(name, size)
-                if name == label or count == size:
-                    self._progress.update(self._bars[name], completed=count, visible=count != size)
-            if len(self._seen) > 1 and all(size is not None for _, size in self._seen.values()):
-                done = sum(count for count, _ in self._seen.values())
-                whole = max(self._expected, sum(size or 0 for _, size in self._seen.values()))
-                self._bar(_TOTAL, whole)
-                self._progress.update(self._bars[_TOTAL], total=whole, completed=done)
+            through, blobs, size, whole = self._moved.numbers
+            self._show(_BLOBS, self._pace.line(_BLOBS, through, blobs, size, whole, now), size, whole or None)
 
     def counted(self, what: str, done: int, total: int, size: int, whole: int) -> None:
         """The bar of a long run: its words say all, so the columns of bytes stay empty."""
         now = time.monotonic()
         with self._lock:
             line = self._pace.line(what, done, total, size, whole, now)
-            if now - self._started < _PATIENCE:
-                return
-            if self._progress is None:
-                self._progress = self._start()
-            if what not in self._counts:
-                self._counts[what] = self._progress.add_task(line, total=whole or total, counted=True)
-            self._progress.update(
-                self._counts[what], description=line, completed=size if whole else done, total=whole or total,
-                visible=done != total,
-            )  # fmt: skip
+            if now - self._started >= _PATIENCE:
+                self._show(what, line, size if whole else done, whole or total, visible=done != total)
 
     def expect(self, count: int) -> None:
         with self._lock:
-            self._expected += count
+            self._moved.expect(count)
 
     def tell(self, notice: Notice) -> None:
         from ocitool.report.escape import shown
@@ -155,40 +196,19 @@ class Bars:
                 self._progress.stop()
                 self._progress = None
 
-    def _bar(self, name: str, size: int | None) -> None:
-        from ocitool.report.escape import shown
-
-        assert self._progress is not None
-        if name not in self._bars:
-            self._bars[name] = self._progress.add_task(shown(name), total=size)
+    def _show(self, what: str, line: str, done: int, total: int | None, *, visible: bool = True) -> None:
+        if self._progress is None:
+            self._progress = self._start()
+        if what not in self._counts:
+            self._counts[what] = self._progress.add_task(line, total=total)
+        self._progress.update(self._counts[what], description=line, completed=done, total=total, visible=visible)
 
     def _start(self) -> Progress:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            ProgressColumn,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-        from rich.progress import Task as Bar
-        from rich.text import Text
-
-        class OfBytes(ProgressColumn):
-            """A column of the bars that count bytes."""
-
-            def __init__(self, column: ProgressColumn) -> None:
-                super().__init__()
-                self._column = column
-
-            def render(self, task: Bar) -> Text:
-                return Text() if task.fields.get("counted") else Text.assemble(self._column.render(task))  # type: ignore[arg-type]
+        from rich.progress import BarColumn, Progress, TextColumn
 
         progress = Progress(
             TextColumn("{task.description}", markup=False), BarColumn(),
-            *map(OfBytes, (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())),
             console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False,
         )  # fmt: skip
         progress.start()

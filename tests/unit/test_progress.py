@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ocitool.cli import progress
-from ocitool.cli.progress import Lines, Pace
+from ocitool.cli.progress import Lines, Moved, Pace
 from ocitool.task import Counted, Task
 
 
@@ -50,3 +50,61 @@ def test_things_are_counted_where_there_are_several(total: int, told: list[int])
         for _ in range(total):
             counted.one_more()
     assert told == seen
+
+
+# Bytes that move
+
+MB = 10**6
+
+
+def moved(*told: tuple[str, int, int | None], expected: int = 0) -> tuple[int, int, int, int]:
+    one = Moved()
+    one.expect(expected)
+    for label, count, total in told:
+        one.add(label, count, total)
+    return one.numbers
+
+
+def test_layers_of_one_name_each_have_their_own_total() -> None:
+    assert (1, 2, 456 * MB, 571 * MB) == moved(("layer", 171 * MB, 171 * MB), ("layer", 285 * MB, 400 * MB))
+    assert (2, 3, 25 * MB, 30 * MB) == moved(*[("layer", 5 * MB, 10 * MB)] * 5)
+
+
+def test_what_is_expected_is_the_total_until_more_comes() -> None:
+    assert (0, 1, MB, 50 * MB) == moved(("a", MB, 10 * MB), expected=50 * MB)
+    assert (6, 6, 60 * MB, 60 * MB) == moved(*[("a", 10 * MB, 10 * MB)] * 6, expected=50 * MB)
+
+
+def test_bytes_that_are_taken_back_count_no_more() -> None:
+    assert (0, 1, 2 * MB, 10 * MB) == moved(("a", 9 * MB, 10 * MB), ("a", -9 * MB, 10 * MB), ("a", 2 * MB, 10 * MB))
+
+
+def test_a_total_that_is_not_known_is_not_made_up() -> None:
+    assert (0, 1, 7 * MB, 0) == moved(("-", 7 * MB, None))
+    assert "layers: 0 of 1, 7.0 MB, 7.0 MB/s" == after_a_second("layers", 0, 1, 7 * MB, 0)
+
+
+def test_no_time_is_left_only_at_the_end() -> None:
+    assert after_a_second("layers", 1, 2, 999 * MB, 1000 * MB).endswith(", 1 s left")
+    assert "left" not in after_a_second("layers", 2, 2, 1000 * MB, 1000 * MB)
+
+
+def after_a_second(what: str, done: int, total: int, size: int, whole: int) -> str:
+    pace = Pace()
+    pace.begin(what, 0.0)
+    return pace.line(what, done, total, size, whole, 1.0)
+
+
+def test_a_log_says_how_far_bytes_are_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    lines = Lines()
+    for _ in range(25):
+        lines.advance("a", MB, 25 * MB)
+        now[0] += 1
+    assert [
+        "ocitool: layers: 0 of 1, 11.0 MB of 25.0 MB, 1.1 MB/s, 13 s left",
+        "ocitool: layers: 0 of 1, 21.0 MB of 25.0 MB, 1.1 MB/s, 4 s left",
+    ] == capsys.readouterr().err.splitlines()
