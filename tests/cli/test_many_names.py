@@ -107,19 +107,19 @@ def test_the_work_grows_with_the_indexes_of_a_store(ocitool: Run, tmp_path: Path
     assert growth(work, 10) < LINEAR
 
 
-def test_three_hundred_images_of_forty_names_are_a_store_as_any_other(ocitool: Run, tmp_path: Path) -> None:
-    images = [image([ONE], tag=f"x/y{number}:0", codec="none", author=str(number)) for number in range(300)]
+def test_twelve_thousand_names_are_a_store_as_any_other(ocitool: Run, tmp_path: Path) -> None:
+    images = [image([ONE], tag=f"x/y{number}:0", codec="none", author=str(number)) for number in range(60)]
     tags = [{**one.descriptor, "annotations": {REF: f"x/y{number}:{tag}"}}
-            for number, one in enumerate(images) for tag in range(40)]  # fmt: skip
+            for number, one in enumerate(images) for tag in range(200)]  # fmt: skip
     source = write_layout(tmp_path / "in", images, index=index_of(tags))
     for words in (
         ("copy", source, tmp_path / "out.tar.gz"),
         ("copy", tmp_path / "out.tar.gz", f"{tmp_path}/out/"),
         ("inspect", tmp_path / "out.tar.gz"),
-        ("layout", "rm", tmp_path / "out", "x/y7:0", "x/y299:39"),
+        ("layout", "rm", tmp_path / "out", "x/y7:0", "x/y59:199"),
         ("layout", "gc", tmp_path / "out"),
     ):
         assert 0 == ocitool(*words).code
     left = json.loads((tmp_path / "out" / "index.json").read_bytes())["manifests"]
-    assert 300 * 40 - 2 == len(left)
+    assert 60 * 200 - 2 == len(left)
     assert {one.digest for one in images} == {entry["digest"] for entry in left}
