@@ -201,7 +201,7 @@ def as_it_is(source: Source, descriptor: Descriptor, names: Sequence[str], found
     return Output(
         dict(descriptor.fields), tuple(names), tuple(blobs), (), None,
         foreign=frozenset(d.digest for d, _ in found.blobs if d.urls), where=source.where,
-        is_index=all(one.digest != descriptor.digest for one, _ in found.manifests),
+        is_index=all(one.digest != descriptor.digest for one in (*(top for top, _ in found.manifests), *found.others)),
     )  # fmt: skip
 
 

@@ -869,13 +869,16 @@ def test_other_images_of_the_same_layout_are_counted(ocitool: Run, tmp_path: Pat
 
 
 @pytest.mark.parametrize("platform", [AMD, ARM])
-def test_an_index_of_which_one_manifest_is_corrupt_is_a_problem(
+def test_an_index_of_which_one_manifest_is_corrupt_is_a_problem_and_its_other_images_count(
     ocitool: Run, good: Path, tmp_path: Path, platform: dict[str, str]
 ) -> None:
     inner = [image([TOP["a"]], platform=AMD), image([TOP["b"]], platform=ARM, architecture="arm64")]
     bad = with_index(tmp_path / "bad", inner, "multi")
     spoiled(blob_of(bad, next(one.digest for one in inner if one.platform == platform)))
-    assert without(told(ocitool, good)) == without(only_problem(ocitool, [good, bad], 5, str(bad)))
+    report = only_problem(ocitool, [good, bad], 5, str(bad))
+    assert told(ocitool, good)["images"] == report["images"][:2]
+    assert [f"{bad}:multi"] == [one["reference"] for one in report["images"][2:]]
+    assert told(ocitool, good)["layers"]["references"] + 1 == report["layers"]["references"]
 
 
 def test_a_missing_layer_is_a_problem_and_its_image_counts_without_it(ocitool: Run, good: Path, tmp_path: Path) -> None:
