@@ -67,8 +67,8 @@ def dedupe(
 ) -> None:
     """Show what many images share and what that saves: by layer, by common base, by image, and what deleting an image would
     really free; then what more could be saved, each with the command that does it. Bytes count as in one layout that holds
-    all of the images. Reads no layer unless --files, --zstd, --export or --verify asks. A source that cannot be read is named,
-    and the exit code is 1."""
+    all of the images; of archives, what lies on disk is said beside. Reads no layer unless --files, --zstd, --export or
+    --verify asks. A source that cannot be read is named, and the exit code is 1."""
     o.once(*refs)
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         from ocitool.operations.dedupe import Choice, Question

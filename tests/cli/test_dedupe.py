@@ -256,11 +256,16 @@ def regular(tar: bytes) -> Iterator[bytes]:
                 yield file.read()
 
 
+def as_one_layout(report: Any) -> Any:
+    """The bytes that do not depend on where the images are."""
+    return {name: report["bytes"][name] for name in ("referenced", "unique", "saved")}
+
+
 def sums(report: Any) -> dict[str, Any]:
     """The same of a report."""
     files = report["files"] and {key: value for key, value in report["files"].items() if key != "top"}
     images = [(one["own"], one["shared"]) for one in report["images"]]
-    return {"layers": report["layers"], "bytes": report["bytes"], "images": images, "files": files}
+    return {"layers": report["layers"], "bytes": as_one_layout(report), "images": images, "files": files}
 
 
 @st.composite
@@ -544,7 +549,8 @@ def test_directories_are_walked_to_the_bottom(ocitool: Run, tmp_path: Path) -> N
     paths = [write_layout(top / "one/store", [app("a")]), write_oci_archive(top / "one/two/three/b.tar", [app("b")]),
              write_docker_archive(top / "odd name", [app("c", codec="none")])]  # fmt: skip
     report = told(ocitool, top, "--files")
-    assert sums(told(ocitool, *sorted(paths, key=lambda path: path.name != "store"), "--files"))["bytes"] == report["bytes"]
+    turned = told(ocitool, *sorted(paths, key=lambda path: path.name != "store"), "--files")
+    assert as_one_layout(turned) == as_one_layout(report)
     assert {f"{paths[0]}:a", str(paths[1]), str(paths[2])} == {one["reference"] for one in report["images"]}
 
 

@@ -117,6 +117,10 @@ class Yard:
         found = {((status := path.stat()).st_dev, status.st_ino): status.st_size for path in self.top.rglob("blobs/*/*")}
         return sum(found.values())
 
+    def disk(self) -> int:
+        """Bytes of those, and of archives."""
+        return self.blobs() + sum(path.stat().st_size for path in self.top.glob("*.tar*"))
+
     def unique(self) -> int:
         return int(self.report(".")["bytes"]["unique"])
 
@@ -135,7 +139,7 @@ class Yard:
 
     def follow(self, kind: str, *words: str, archives: bool = False, within: float = 0.05) -> Any:
         """Follows the one advice of a kind: it saves what it said and is not given again."""
-        measure = self.unique if archives else self.blobs
+        measure = self.disk if kind == "contained" else self.unique if archives else self.blobs
         told, before = self.only(kind, *words), measure()
         self.keep()
         self.sh(told["command"])
@@ -412,6 +416,38 @@ def test_rebuild_never_takes_platforms_away(yard: Yard) -> None:
     old = build(1_600_000_000, tag="app:1")
     top, both = several({"amd64": build_tars(1_710_000_000), "arm64": [OWN["a"]]}, "app:2")
     yard.layout([old, *both], index=index_of([old.descriptor, top]))
+    assert [] == yard.advice("rebuild", ".", "--files")
+
+
+def install(time: int, *more: tuple[str, bytes]) -> bytes:
+    """What a build leaves of one instruction: the same files at another time, its logs, its caches, its compiled Python."""
+    left = [
+        ("var/log/apt/history.log", b"began %d" % time), ("var/cache/ldconfig/aux-cache", text(f"aux{time}", 30_000)),
+        ("var/cache/apt/pkgcache.bin", text(f"apt{time}", 30_000)), ("usr/lib/m/__pycache__/a.cpython-311.pyc", b"\0%d" % time),
+    ]  # fmt: skip
+    found = [*files("installed", "usr/lib/one", "usr/lib/two", mtime=time * 10**9), *left, *more]
+    return layer_tar(found)
+
+
+@pytest.mark.parametrize("how", ["layout", "oci"])
+def test_two_builds_that_differ_in_logs_and_caches_get_the_advice_to_rebuild_with_the_whole_layer(yard: Yard, how: str) -> None:
+    old = image([LOW, install(1_700_000_000)], tag="app:1")
+    new = image([LOW, install(1_710_000_000), OWN["a"]], tag="app:2")
+    if how == "layout":
+        yard.layout([old, new])
+    else:
+        write_oci_archive(yard.top / "old.tar", [old])
+        write_oci_archive(yard.top / "new.tar", [new])
+    told = yard.follow("rebuild", ".", "--files", archives=how == "oci")
+    assert told["saves"] in (len(old.layers[1]), len(new.layers[1]))
+    for glob in ("'/var/log/**'", "'/var/cache/**'", "'**/__pycache__/**'"):
+        assert f"--ignore-path {glob}" in told["command"]
+
+
+def test_builds_that_differ_in_a_file_besides_logs_are_not_taken_for_one_another(yard: Yard) -> None:
+    yard.layout([
+        image([LOW, install(1_700_000_000)], tag="app:1"), image([LOW, install(1_710_000_000, ("z", b"other"))], tag="app:2")
+    ])  # fmt: skip
     assert [] == yard.advice("rebuild", ".", "--files")
 
 
@@ -851,13 +887,13 @@ def test_contained_takes_an_image_away_wherever_it_is(yard: Yard) -> None:
     yard.layout([whole("base:1")], "one")
     yard.layout([whole("base:1"), tight()], "two")
     write_oci_archive(yard.top / "three.tar", [whole("base:1")])
-    yard.follow("contained", archives=True)
+    yard.follow("contained")
 
 
 def test_contained_works_for_archives(yard: Yard) -> None:
     write_oci_archive(yard.top / "it's the base.tar", [whole("base:1")])
     write_oci_archive(yard.top / "app.tar", [tight()])
-    yard.follow("contained", archives=True)
+    yard.follow("contained")
     assert ["app.tar"] == [path.name for path in yard.top.iterdir()]
 
 

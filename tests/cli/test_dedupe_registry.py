@@ -58,7 +58,8 @@ def numbers(report: Any) -> Any:
 
     return {
         "images": sorted_by_content({name: one[name] for name in own} for one in report["images"]),
-        **{name: report[name] for name in ("layers", "bytes", "files")},
+        **{name: report[name] for name in ("layers", "files")},
+        "bytes": {name: report["bytes"][name] for name in ("referenced", "unique", "saved")},
         **{
             name: sorted_by_content(
                 {**one, **unlike, "images": sorted(map(digests.get, one["images"]))} for one in report[name]

@@ -681,8 +681,11 @@ DEDUPE = {
     "images": [{
         "reference": "store:a", "also": [], "kind": "image", "transport": "oci", "digest": A, "imageId": B,
         "platforms": ["linux/amd64"], "layers": 2, "base": 0, "own": 1, "shared": 2, "marginal": 1,
+        "tags": ["a"], "onDisk": 3, "frees": 1,
     }],
-    "layers": {"references": 4, "unique": 3}, "bytes": {"referenced": 10, "unique": 8, "saved": 2},
+    "layers": {"references": 4, "unique": 3}, "bytes": {
+        "referenced": 10, "unique": 8, "saved": 2, "onDisk": 8, "atRegistries": None,
+    },
     "sharedLayers": [{"digest": A, "diffId": B, "size": 2, "saved": 2, "createdBy": "RUN x", "images": ["store:a", "store:b"]}],
     "bases": [{"name": None, "chainId": B, "layers": 1, "size": 2, "saved": 2, "on": None, "images": ["store:a", "store:b"]}],
     "equalUncompressed": [{"diffId": B, "digests": [A, B], "sizes": [1, 2], "images": ["store:a"]}],
@@ -690,7 +693,10 @@ DEDUPE = {
         "digest": A, "size": 3, "count": 2, "saves": 3,
         "places": [{"layer": A, "path": "/\ufffd", "pathBase64": "L/8="}, {"layer": A, "path": "/b"}],
     }]},
-    "advice": [{"kind": "zstd", "saves": 1, "estimated": True, "images": ["store:a"], "text": "x", "command": "ocitool copy"}],
+    "advice": [{
+        "kind": "zstd", "saves": 1, "onDisk": 1, "estimated": True, "images": ["store:a"], "text": "x",
+        "command": "ocitool copy", "insteadOf": [],
+    }],
     "problems": [{"where": "x.tar", "text": "not an image (x.tar)", "exitCode": 4}], "verified": False, "notices": NOTICES,
 }  # fmt: skip
 SAMPLES = [

@@ -6,6 +6,7 @@
     gathering.py   ... -> sources -> images, reduced to facts
     problems.py    what could not be read
     collection.py  every blob once, and who needs it
+    disk.py        what it takes where it lies, and what deleting an image frees there
     bases.py       groups of images on common bases
     advice.py      what could be saved, told from documents
     commands.py    ... and what to run for it
@@ -23,10 +24,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ocitool.errors import UsageError
-from ocitool.operations.dedupe.advice import Advice, Equal, advise, equal_uncompressed
+from ocitool.operations.dedupe.advice import Advice, Equal, advise, equal_uncompressed, in_order
 from ocitool.operations.dedupe.bases import Base, bases
 from ocitool.operations.dedupe.collection import Collection, Member, Shares, Stored
 from ocitool.operations.dedupe.contents import Totals
+from ocitool.operations.dedupe.disk import Disk
 from ocitool.operations.dedupe.finding import Choice
 from ocitool.operations.dedupe.gathering import gather
 from ocitool.operations.dedupe.layers import Layers
@@ -42,12 +44,15 @@ __all__ = ["Choice", "Deduped", "Problem", "Question", "dedupe"]
 
 @dataclass(frozen=True, slots=True)
 class Deduped:
-    """`shares`: of each member, by its number. `references`, `referenced`: layers and bytes as often as images name them.
-    `shared`: layers that several images have, those that save most first. `advice`: what saves most first."""
+    """`shares`: of each member, by its number, as in one layout of all; `lies`: bytes of what holds it on this machine (None:
+    it is elsewhere), and those that deleting it frees. `references`, `referenced`: layers and bytes as often as images name
+    them. `shared`: layers that several images have, those that save most first. `advice`: what saves most first."""
 
     given: tuple[str, ...]
     collection: Collection
     shares: tuple[Shares, ...]
+    disk: Disk
+    lies: tuple[tuple[int | None, int], ...]
     references: int
     layers: int
     referenced: int
@@ -83,16 +88,17 @@ def dedupe(words: Sequence[str], question: Question, reading: Reading) -> Dedupe
     collection, problems = gather(words, question.choice, reading, want, question.strict)
     if not collection.members and len(problems) == 1:
         raise problems[0].error
+    disk = Disk(collection)
     found = bases(collection)
     equal = equal_uncompressed(collection)
-    advice = list(advise(collection, found, equal))
+    advice = list(advise(collection, found, equal, disk))
     totals = None
     if deep:
-        layers = Layers(collection, question, reading, problems)
+        layers = Layers(collection, question, reading, problems, disk)
         if question.wants_files(reading):
             contents = layers.contents()
             totals = contents.totals(question.top, layers.again)
-            advice += remedies(collection, contents, layers.recall, layers.measure)
+            advice += remedies(collection, contents, layers.recall, layers.measure, disk)
         if question.zstd is not None:
             advice += layers.zstd(question.zstd)
         problems.sort(key=lambda problem: problem.where)  # layers end in any order
@@ -101,10 +107,12 @@ def dedupe(words: Sequence[str], question: Question, reading: Reading) -> Dedupe
         (layer for layer in collection.layers() if len(layer.users) > 1),
         key=lambda layer: (-layer.saved, layer.key),
     )
+    shares = tuple(collection.shares(member) for member in collection.members)
     return Deduped(
-        tuple(words), collection, tuple(collection.shares(member) for member in collection.members), references,
+        tuple(words), collection, shares, disk, tuple(disk.of(*one) for one in zip(collection.members, shares, strict=True)),
+        references,
         sum(1 for _ in collection.layers()), referenced, collection.unique(), tuple(shared), tuple(found), tuple(equal), totals,
-        tuple(sorted((one for one in advice if one.saves > 0), key=lambda one: (-one.saves, one.kind, one.images))),
+        tuple(in_order(advice)),
         tuple(problems), question.top, reading.verify, _in_order(reading.task.notices),
     )  # fmt: skip
 

@@ -1,7 +1,8 @@
 """What a collection could save beyond what it shares: each piece of advice with its bytes and the command that does it.
 
 Bytes are those by which the collection shrinks when the command was run and what it replaces is gone: in a layout, after
-`layout gc`. What is here is told from documents alone; what takes the contents of layers is in `remedies`.
+`layout gc`. Archives share nothing on disk: what is saved there by sharing counts once all is in one layout, and `on_disk` says
+what the command saves at once. What is here is told from documents alone; what takes the contents of layers is in `remedies`.
 """
 
 from __future__ import annotations
@@ -30,13 +31,16 @@ from ocitool.operations.dedupe.commands import (
     single,
     word,
 )
+from ocitool.operations.dedupe.disk import Disk
 from ocitool.transports.store import StoredFile, blob_files
 
 AdviceKind = Literal["rebase", "rebuild", "recompress", "squash", "repeated", "zstd", "contained", "link", "store"]
 
 
 class Advice(NamedTuple):
-    """`images`: references of those it is about. `estimated`: the bytes are no sum of what is stored."""
+    """`images`: references of those it is about. `estimated`: the bytes are no sum of what is stored. `on_disk`: what is
+    saved at once, if that is not all of it. By number, the images that it `deletes`, `changes`, and `needs` as they are;
+    `instead`: the places in the report of what cannot be done as well, because it deletes or changes what this one is about."""
 
     kind: AdviceKind
     saves: int
@@ -44,6 +48,11 @@ class Advice(NamedTuple):
     text: str
     command: str
     estimated: bool = False
+    on_disk: int | None = None
+    deletes: frozenset[int] = frozenset()
+    changes: frozenset[int] = frozenset()
+    needs: frozenset[int] = frozenset()
+    instead: tuple[int, ...] = ()
 
 
 class Equal(NamedTuple):
@@ -54,13 +63,36 @@ class Equal(NamedTuple):
     users: tuple[int, ...]
 
 
-def advise(collection: Collection, bases: Sequence[Base], equal: Sequence[Equal]) -> Iterator[Advice]:
+def advise(collection: Collection, bases: Sequence[Base], equal: Sequence[Equal], disk: Disk) -> Iterator[Advice]:
     """What documents alone tell."""
-    yield from _recompressed(collection, equal)
-    yield from _rebased(collection, bases)
-    yield from _contained(collection, bases)
+    yield from _recompressed(collection, equal, disk)
+    yield from _rebased(collection, bases, disk)
+    yield from _contained(collection, bases, disk)
     yield from _linked(collection)
     yield from _stored(collection)
+
+
+def in_order(advice: Iterable[Advice]) -> list[Advice]:
+    """What saves most first, and each with what came before it that it cannot be followed with: of two that delete or change an
+    image only one saves what it says, and what is deleted nothing can be made of."""
+    ordered = []
+    deleted: dict[int, list[int]] = {}
+    changed: dict[int, list[int]] = {}
+    needed: dict[int, list[int]] = {}
+    found = sorted((one for one in advice if one.saves > 0), key=lambda one: (-one.saves, one.kind, one.images))
+    for at, one in enumerate(found):
+        other: dict[int, None] = {}
+        for numbers, before in (
+            (one.deletes, (deleted, changed, needed)), (one.changes, (deleted, changed)), (one.needs, (deleted,)),
+        ):  # fmt: skip
+            for number in numbers:
+                for table in before:
+                    other.update(dict.fromkeys(table.get(number, ())))
+        for numbers, table in ((one.deletes, deleted), (one.changes, changed), (one.needs, needed)):
+            for number in numbers:
+                table.setdefault(number, []).append(at)
+        ordered.append(one._replace(instead=tuple(sorted(other))))
+    return ordered
 
 
 def freed(blobs: Iterable[Stored], going: set[int]) -> int:
@@ -69,24 +101,36 @@ def freed(blobs: Iterable[Stored], going: set[int]) -> int:
 
 
 def rebuilt(
-    collection: Collection, kind: AdviceKind, dropped: Iterable[tuple[Stored, Stored]], why: str
+    collection: Collection, kind: AdviceKind, dropped: Iterable[tuple[Stored, Stored]], why: str, disk: Disk,
+    ignored: Mapping[Stored, Sequence[str]] = {},
 ) -> Iterator[Advice]:
     """Layers of which another one may take the place (dropped, kept), those of the same images together: to rebuild these
-    against an image that has the other ones. `why`: a sentence about these images, with a place for `{keeper}`."""
-    groups: dict[tuple[tuple[int, ...], int], int] = {}
+    against an image that has the other ones. `why`: a sentence about these images, with a place for `{keeper}`.
+    `ignored`: globs of paths in which a dropped layer differs, and need not."""
+    groups: dict[tuple[tuple[int, ...], int], tuple[int, int]] = {}
+    globs: dict[tuple[tuple[int, ...], int], dict[str, None]] = {}
     for gone, kept in dropped:
         mine = set(gone.users)
         others = (number for number in kept.users if number not in mine)
         keeper = next((number for number in others if single(collection.members[number])), None)
         if keeper is not None and not gone.held and all(rewritable(collection.members[number]) for number in gone.users):
             place = tuple(gone.users), keeper
-            groups[place] = groups.get(place, 0) + gone.size
-    for (users, number), size in groups.items():
+            size, less = groups.get(place, (0, 0))
+            globs.setdefault(place, {}).update(dict.fromkeys(ignored.get(gone, ())))
+            groups[place] = size + gone.size, less + (gone.size - kept.size) * sum(map(disk.archives_of, gone.users))
+    for (users, number), (size, less) in groups.items():
         members, keeping = [collection.members[one] for one in users], collection.members[number].reference
         references = tuple(one.reference for one in members)
-        commands = rewritten("rebuild", members, f"--against {word(keeping)}")
+        options = "".join(f" --ignore-path {word(glob)}" for glob in globs[users, number])
+        commands = rewritten("rebuild", members, f"--against {word(keeping)}{options}")
         text = f"{names(references)}: {why.format(keeper=keeping)}"
-        yield Advice(kind, size, references, text, line(commands, members))
+        if globs[users, number]:
+            text += f", but for {', '.join(globs[users, number])}, which stay as they are there"
+        at_once = None if disk.together((*users, number)) else max(0, less)
+        yield Advice(
+            kind, size, references, text, line(commands, members), False, at_once, changes=frozenset(users),
+            needs=frozenset((number,)),
+        )  # fmt: skip
 
 
 # The kinds
@@ -111,7 +155,7 @@ def digest_of(layer: Stored) -> Digest | None:
     return layer.digest or (layer.diff_id if layer.codec == "none" else None)
 
 
-def _recompressed(collection: Collection, equal: Sequence[Equal]) -> Iterator[Advice]:
+def _recompressed(collection: Collection, equal: Sequence[Equal], disk: Disk) -> Iterator[Advice]:
     """Where the same images store several layers differently, the blobs of those stay that take the least in all."""
     groups: dict[tuple[tuple[int, ...], ...], list[Equal]] = {}
     for one in equal:
@@ -126,10 +170,10 @@ def _recompressed(collection: Collection, equal: Sequence[Equal]) -> Iterator[Ad
             kept = next(blob for blob in one.blobs if tuple(blob.users) == least)
             pairs += ((blob, kept) for blob in one.blobs if blob is not kept)
     why = "layers that {keeper} stores in another compression; its blobs serve for both"
-    yield from rebuilt(collection, "recompress", pairs, why)
+    yield from rebuilt(collection, "recompress", pairs, why, disk)
 
 
-def _rebased(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice]:
+def _rebased(collection: Collection, bases: Sequence[Base], disk: Disk) -> Iterator[Advice]:
     """Images on an older build of a base of which a newer one is here."""
     families: dict[object, list[tuple[Member, Base]]] = {}
     for base in bases:
@@ -153,10 +197,10 @@ def _rebased(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice]:
             if not moving:
                 continue
             done.add((old.number, new.number))
-            yield _rebase(old, new, base, moving)
+            yield _rebase(old, new, base, moving, disk)
 
 
-def _rebase(old: Member, new: Member, base: Base, moving: Sequence[Member]) -> Advice:
+def _rebase(old: Member, new: Member, base: Base, moving: Sequence[Member], disk: Disk) -> Advice:
     references = tuple(one.reference for one in moving)
     option = f"--old-base {word(old.reference)} --new-base {word(new.reference)}"
     commands = rewritten("rebase", moving, option)
@@ -167,7 +211,15 @@ def _rebase(old: Member, new: Member, base: Base, moving: Sequence[Member]) -> A
     text = f"{names(references)}: on {old.reference}, an older build of {new.reference}, "
     text += "which then can go" if removal is not None else "to be deleted at the registry then"
     commands += removal or ()
-    return Advice("rebase", freed(gone, going), references, text, line(commands, [old, *moving]))
+    at_once = None
+    if not disk.together((*going, new.number)):
+        less = base.size - sum(layer.size for layer in dict.fromkeys(new.stacks[0].layers))
+        goes = disk.frees({old.number}) if removal is not None else 0
+        at_once = max(0, goes + less * sum(disk.archives_of(one.number) for one in moving))
+    return Advice(
+        "rebase", freed(gone, going), references, text, line(commands, [old, *moving]), False, at_once,
+        deletes=frozenset((old.number,)), changes=frozenset(one.number for one in moving), needs=frozenset((new.number,)),
+    )  # fmt: skip
 
 
 def _families(member: Member, stack: Stack) -> Iterator[object]:
@@ -219,19 +271,22 @@ def _is_newer(member: Member, other: Member) -> bool:
     return made is not None and before is not None and made > before
 
 
-def _contained(collection: Collection, bases: Sequence[Base]) -> Iterator[Advice]:
+def _contained(collection: Collection, bases: Sequence[Base], disk: Disk) -> Iterator[Advice]:
     for base in bases:
         if len(base.whole) == len(base.users):
             continue
         holder = collection.members[next(number for number in base.users if number not in base.whole)]
         members = [collection.members[number] for number in base.whole]
         members = [one for one in members if one.kind == "image" and removed(one) is not None]
-        saves = freed({blob: None for one in members for blob in one.named}, {one.number for one in members})
+        going = frozenset(one.number for one in members)
+        saves = disk.frees(going) if members else 0
         if saves:
             commands = [command for one in members for command in removed(one) or ()]
             references = tuple(one.reference for one in members)
             text = f"{names(references)}: every layer is in {holder.reference} as well; where nobody runs it, it can go"
-            yield Advice("contained", saves, references, text, line(commands, members))
+            yield Advice(
+                "contained", saves, references, text, line(commands, members), deletes=going, needs=frozenset((holder.number,))
+            )
 
 
 def _linked(collection: Collection) -> Iterator[Advice]:
@@ -284,8 +339,13 @@ def _converted(named: Named, option: str, *, whole: bool) -> str:
 
 
 def _stored(collection: Collection) -> Iterator[Advice]:
-    """Archives that hold the same blobs: one layout keeps each of them once. Two images of one name it cannot keep."""
-    sizes = {site.path: site.size for site in collection.sites if site.size is not None and site.path not in collection.partial}
+    """Archives that hold the same blobs: one layout keeps each of them once. Two images of one name it cannot keep. An
+    archive that has another name stays on disk when this one is deleted."""
+    sizes = {
+        site.path: site.size for site in collection.sites
+        if site.size is not None and site.path not in collection.partial and not site.linked
+    }  # fmt: skip
+    moved: dict[int, None] = {}
     inside: dict[Stored, None] = {}
     references: dict[str, None] = {}
     names_of: dict[str, int] = {}
@@ -296,12 +356,13 @@ def _stored(collection: Collection) -> Iterator[Advice]:
                     return
                 inside.update(dict.fromkeys(member.named))
                 references[named.reference] = None
+                moved[member.number] = None
     saves = sum(size or 0 for size in sizes.values()) - sum(blob.size for blob in inside)
     if len(sizes) > 1 and saves > 0 and all(blob.there for blob in inside):
         quoted = " ".join(word(str(path)) for path in sizes)
         text = f"{len(sizes):,} archives: a layout keeps each of their blobs once"
         command = f"ocitool copy --all-platforms {quoted} {_new('store')}/ && rm {quoted}"
-        yield Advice("store", saves, tuple(references), text, command)
+        yield Advice("store", saves, tuple(references), text, command, needs=frozenset(moved))
 
 
 def _new(name: str) -> str:
@@ -310,7 +371,9 @@ def _new(name: str) -> str:
     return next(one for one in itertools.chain((name,), others) if not os.path.lexists(one))
 
 
-def as_zstd(collection: Collection, layers: Sequence[Stored], sizes: Mapping[Stored, int], level: int) -> Iterator[Advice]:
+def as_zstd(
+    collection: Collection, layers: Sequence[Stored], sizes: Mapping[Stored, int], level: int, disk: Disk
+) -> Iterator[Advice]:
     """What gzip layers would save as zstd, from the sizes that some of them (or all) have so. Those count that no image keeps
     which cannot be converted."""
     members = _convertible(collection, layers)
@@ -334,4 +397,8 @@ def as_zstd(collection: Collection, layers: Sequence[Stored], sizes: Mapping[Sto
         text += f"estimated from {len(sizes):,} of {len(layers):,}, which are {known:,} bytes"
     text += ". Engines and registries older than 2021 refuse zstd"
     references = tuple(one.reference for one in images)
-    yield Advice("zstd", saves, references, text, line(commands, images), len(sizes) < len(layers))
+    at_once = None
+    if not disk.one:  # each archive has its own copy of what they have in common
+        at_once = round(saves * sum(layer.size * disk.copies(layer) for layer in layers) / gzip)
+    changes = frozenset(one.number for one in images)
+    yield Advice("zstd", saves, references, text, line(commands, images), len(sizes) < len(layers), at_once, changes=changes)

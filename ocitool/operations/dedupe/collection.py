@@ -91,11 +91,13 @@ class Stack(NamedTuple):
 
 
 class Site(NamedTuple):
-    """A source of the collection. `path`: of a layout or an archive. `size`: of an archive's file."""
+    """A source of the collection. `path`: of a layout or an archive. `size`: of an archive's file; `linked`: which has other
+    names."""
 
     transport: str
     path: str | None
     size: int | None
+    linked: bool = False
 
 
 class Named(NamedTuple):
@@ -137,6 +139,21 @@ class Member(NamedTuple):
     def also(self) -> list[str]:
         """Other references to the same."""
         return list(self.places)[1:]
+
+    @property
+    def tags(self) -> list[str]:
+        """All its names, wherever it is."""
+        return list(dict.fromkeys(tag for place in self.places.values() for tag in place.tags))
+
+    @property
+    def names(self) -> list[str]:
+        """What it is called: the first place, and then each name that this does not say; other places, and theirs."""
+        found = [self.reference]
+        for where, place in self.places.items():
+            if where != self.reference:
+                found.append(where)
+            found += (tag for tag in place.tags if not any(one == tag or one.endswith((f":{tag}", f"/{tag}")) for one in found))
+        return found
 
     @property
     def blobs(self) -> AbstractSet[Stored]:

@@ -8,7 +8,7 @@ that has it, and 300 a file of 4 kB and more.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ocitool.layers.entry import Kind
@@ -58,6 +58,8 @@ class Contents:
         self.layers: list[Stored] = []
         self.alike: dict[int, list[Stored]] = {}
         """Layers that seem to have equal entries but for their times."""
+        self.sums: dict[Stored, int] = {}
+        """Of each layer, what its entries come to but for their times."""
         self.marks: dict[Stored, dict[tuple[int, int], int]] = {}
         """Of each layer, sizes of its larger files by path with content, and by content alone: what is written twice."""
         self._counts: dict[bytes, list[int]] = {}
@@ -68,7 +70,8 @@ class Contents:
         number = len(self.layers)
         self.layers.append(layer)
         if len(index):
-            self.alike.setdefault(_timeless(index), []).append(layer)
+            self.sums[layer] = _timeless(index)
+            self.alike.setdefault(self.sums[layer], []).append(layer)
         contents, sizes, paths, counts = bytes(index.contents), index.sizes, index.paths, self._counts
         marks = self.marks[layer] = {}
         for row in index.rows_of(Kind.FILE):
@@ -119,6 +122,19 @@ def _timeless(index: LayerIndex) -> int:
     texts = (contents[at : at + 32] for at in range(0, len(contents), 32))
     rare = ((index.paths[row], value) for table in (index.xattrs, index.devices) for row, value in table.items())
     return sum(map(hash, zip(*columns, texts, strict=True))) + sum(map(hash, rare))
+
+
+def without(index: LayerIndex, rows: Iterable[int]) -> int:
+    """What these entries add to the number of their layer."""
+    total = 0
+    for row in rows:
+        text = bytes(index.contents[32 * row : 32 * row + 32])
+        columns = (index.paths, index.kinds, index.modes, index.uids, index.gids, index.sizes, index.links)
+        total += hash((*(column[row] for column in columns), text))
+        for table in (index.xattrs, index.devices):
+            if row in table:
+                total += hash((index.paths[row], table[row]))
+    return total
 
 
 def _paths(index: LayerIndex, content: bytes) -> Iterator[bytes]:

@@ -98,7 +98,7 @@ class _Gathering:
 
     def _twice(self) -> Iterator[str]:
         """What is listed more than once, but for tags of a registry: of those one manifest has many."""
-        yield from (f"{label} is listed twice" for label in self._again)
+        yield from self._again
         for member in self._collection.members:
             for named in list(member.places.values())[1:]:
                 if named.site.path is not None:
@@ -193,11 +193,14 @@ class _Gathering:
         status = os.stat(path)
         if opened.selector is None:
             if (status.st_dev, status.st_ino) in self._seen:
-                self._again.append(path)
+                linked = status.st_nlink > 1 and stat.S_ISREG(status.st_mode) and not os.path.islink(path)
+                self._again.append(f"{path} is another name of a file that is listed already (a hard link)" if linked else
+                                   f"{path} is listed twice")  # fmt: skip
                 return True
             self._seen.add((status.st_dev, status.st_ino))
-        size = None if stat.S_ISDIR(status.st_mode) else status.st_size
-        return self._source(name, opened, Site(opened.source.transport, path, size), self._order)
+        is_file = not stat.S_ISDIR(status.st_mode)
+        site = Site(opened.source.transport, path, status.st_size if is_file else None, is_file and status.st_nlink > 1)
+        return self._source(name, opened, site, self._order)
 
     # What a source holds
 
@@ -250,7 +253,7 @@ class _Gathering:
             if known.kind == "index":  # of which every place may hold another part
                 self._collection.extend(key, self._member(named, group, found, images, parts))
             if known.places.setdefault(label, named) is not named:
-                self._again.append(label)
+                self._again.append(f"{label} is listed twice")
             for image in images:  # this source may have what the other one lacks
                 for _ in self._layers(image, label):
                     pass

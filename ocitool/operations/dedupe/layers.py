@@ -15,6 +15,7 @@ from ocitool.operations.dedupe import work
 from ocitool.operations.dedupe.advice import Advice, as_zstd
 from ocitool.operations.dedupe.collection import Collection, Stored
 from ocitool.operations.dedupe.contents import Contents
+from ocitool.operations.dedupe.disk import Disk
 from ocitool.operations.dedupe.export import export
 from ocitool.operations.dedupe.problems import Problem, plain
 from ocitool.operations.dedupe.question import Question
@@ -33,8 +34,11 @@ class Layers:
     SAMPLES = 4 * GiB
     """Stored bytes of layers that are compressed to learn what zstd would save; of more than that, some are."""
 
-    def __init__(self, collection: Collection, question: Question, reading: Reading, problems: list[Problem]) -> None:
+    def __init__(
+        self, collection: Collection, question: Question, reading: Reading, problems: list[Problem], disk: Disk
+    ) -> None:
         self._collection = collection
+        self._disk = disk
         self._question = question
         self._task = reading.task
         self._verify = reading.verify
@@ -108,7 +112,7 @@ class Layers:
                 left -= layer.size
         sizes: dict[Stored, int] = {}
         self._work([(job(layer), partial(work.as_zstd, level=level)) for layer in chosen], chosen, sizes.__setitem__)
-        yield from as_zstd(self._collection, layers, sizes, level)
+        yield from as_zstd(self._collection, layers, sizes, level, self._disk)
 
     def measure(self, files: Sequence[tuple[Stored, tuple[Entry, ...]]]) -> list[int]:
         """What files of layers take in them; 0 where a layer cannot be read any more."""

@@ -9,15 +9,17 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from ocitool.globs import matcher
 from ocitool.images.compare import Key, compare, rows
 from ocitool.images.tree import Directory, Tree, node_at
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import KiB, MiB
-from ocitool.operations.dedupe.advice import Advice, rebuilt
+from ocitool.operations.dedupe.advice import Advice, AdviceKind, rebuilt
 from ocitool.operations.dedupe.collection import Collection, Member, Stack, Stored
 from ocitool.operations.dedupe.commands import line, repacked, rewritable, rewritten, word
-from ocitool.operations.dedupe.contents import Contents
+from ocitool.operations.dedupe.contents import Contents, without
+from ocitool.operations.dedupe.disk import Disk
 from ocitool.operations.waste import waste
 
 Recall = Callable[[Stored], LayerIndex | None]
@@ -41,15 +43,18 @@ _LEAST, _SHARE = 64 * KiB, 0.02
 _WINDOW = {"gzip": 32 * KiB, "zstd": 8 * MiB}
 """What a codec has in sight: a repeated file that is smaller it may not need to write again."""
 
+_LEFT = ("/var/log/**", "/var/cache/**", "/var/lib/apt/lists/**", "**/__pycache__/**", "**/*.pyc")
+"""What a build leaves that no image is made for, and that differs each time."""
+
 _LINKS = 20
 """Files that one command links."""
 
 
 def remedies(
-    collection: Collection, contents: Contents, recall: Recall, measure: Callable[[Files], Sequence[int]]
+    collection: Collection, contents: Contents, recall: Recall, measure: Callable[[Files], Sequence[int]], disk: Disk
 ) -> Iterator[Advice]:
     """`measure`: what files take in their layers."""
-    yield from _rebuilt(collection, contents, recall)
+    yield from _rebuilt(collection, contents, recall, disk)
     guesses = [
         guess for member in collection.members if rewritable(member)
         for guess in _of_image(member, member.stacks[0], contents, recall)
@@ -61,7 +66,7 @@ def remedies(
             yield guess.advice(saves)
 
 
-def _rebuilt(collection: Collection, contents: Contents, recall: Recall) -> Iterator[Advice]:
+def _rebuilt(collection: Collection, contents: Contents, recall: Recall, disk: Disk) -> Iterator[Advice]:
     """Layers of equal entries but for their times."""
     pairs: list[tuple[Stored, Stored]] = []
     for alike in contents.alike.values():
@@ -72,7 +77,52 @@ def _rebuilt(collection: Collection, contents: Contents, recall: Recall) -> Iter
                 kept.append(layer)
             elif other.diff_id != layer.diff_id:
                 pairs.append((layer, other))
-    yield from rebuilt(collection, "rebuild", pairs, "layers that differ from those of {keeper} in times alone")
+    ignored: dict[Stored, Sequence[str]] = {}
+    dropped = {gone for gone, _ in pairs}
+    for gone, stays, globs in _nearly(contents, recall):
+        if gone not in dropped and stays not in dropped:
+            pairs.append((gone, stays))
+            ignored[gone] = globs
+    yield from rebuilt(collection, "rebuild", pairs, "layers that differ from those of {keeper} in times alone", disk, ignored)
+
+
+def _nearly(contents: Contents, recall: Recall) -> Iterator[tuple[Stored, Stored, Sequence[str]]]:
+    """Layers of one instruction whose entries are equal but for their times and for logs, caches and compiled Python: the one
+    that can go, the one that stays, and globs of what differs. A layer of an instruction of its own is not looked at."""
+    made: dict[str, list[Stored]] = {}
+    for layer in contents.sums:
+        if layer.created_by and layer.size >= _LEAST:
+            made.setdefault(layer.created_by, []).append(layer)
+    leaves = matcher(_LEFT)
+    for layers in made.values():
+        if len(layers) < 2 or len({contents.sums[layer] for layer in layers}) < 2:
+            continue
+        alike: dict[int, list[Stored]] = {}
+        for layer in sorted(layers, key=lambda layer: (layer.users[:1], layer.key)):
+            index = recall(layer)
+            if index is not None:
+                rows = [row for row, path in enumerate(index.paths) if leaves(path)]
+                alike.setdefault(contents.sums[layer] - without(index, rows), []).append(layer)
+        for kept, *others in alike.values():
+            for gone in others:
+                globs = _differing(gone, kept, recall) if contents.sums[gone] != contents.sums[kept] else None
+                if globs:
+                    yield gone, kept, globs
+
+
+def _differing(one: Stored, other: Stored, recall: Recall) -> Sequence[str] | None:
+    """Globs of the paths in which two layers differ; None where these are not all."""
+    a, b = recall(one), recall(other)
+    if a is None or b is None:
+        return None
+    kinds = [(glob, matcher([glob])) for glob in _LEFT]
+    found: dict[str, None] = {}
+    for change in compare(a, b, ("mtime",)):
+        glob = next((glob for glob, matches in kinds if matches(change.path)), None)
+        if glob is None:
+            return None
+        found[glob] = None
+    return tuple(found)
 
 
 def _equal(one: Stored, other: Stored, recall: Recall) -> bool:
@@ -150,7 +200,12 @@ def _copied(suspect: _Suspect, least: int) -> Iterator[_Guess]:
     else:
         text += "; a squash would cost what its lower layers share: fix the instruction (COPY --chmod, --chown)"
         command = f"ocitool inspect --files {word(member.reference)}"
-    yield _Guess(files, least, lambda saves: Advice("squash", saves, (member.reference,), text, command, True))
+    yield _Guess(files, least, lambda saves: _inside("squash", saves, member, text, command))
+
+
+def _inside(kind: AdviceKind, saves: int, member: Member, text: str, command: str) -> Advice:
+    """What an image saves by itself, wherever it lies."""
+    return Advice(kind, saves, (member.reference,), text, command, True, changes=frozenset((member.number,)))
 
 
 def _about(suspect: _Suspect, files: Mapping[int, Sequence[Entry]]) -> float:
@@ -195,7 +250,7 @@ def _repeated(suspect: _Suspect, least: int) -> Iterator[_Guess]:
     options = _compression([stack.layers[number] for number in by_layer])
     command = line(repacked(member, links, options), [member])
     places = [(stack.layers[number], entries) for number, entries in by_layer.items()]
-    yield _Guess(places, least, lambda saves: Advice("repeated", saves, (member.reference,), text, command, True))
+    yield _Guess(places, least, lambda saves: _inside("repeated", saves, member, text, command))
 
 
 def _again(suspect: _Suspect, tree: Tree) -> Iterator[_Again]:

@@ -46,13 +46,15 @@ def _parts(result: Deduped) -> Iterator[tuple[str, Any]]:
             "digest": str(one.digest) if one.digest else None, "imageId": clean(one.image_id),
             "platforms": clean([stack.platform for stack in one.stacks]),
             "layers": sum(len(stack.layers) for stack in one.stacks), "base": under.get(one.number),
-            **result.shares[one.number]._asdict(),
+            **result.shares[one.number]._asdict(), "tags": clean(one.tags),
+            "onDisk": result.lies[one.number][0], "frees": result.lies[one.number][1],
         }
         for one in members
     )  # fmt: skip
     yield "layers", {"references": result.references, "unique": result.layers}
     yield "bytes", {
         "referenced": result.referenced, "unique": result.unique, "saved": result.saved,
+        "onDisk": result.disk.on_disk, "atRegistries": result.disk.at_registries,
     }  # fmt: skip
     yield "sharedLayers", (
         {
@@ -79,7 +81,8 @@ def _parts(result: Deduped) -> Iterator[tuple[str, Any]]:
     yield "advice", (
         {
             "kind": one.kind, "saves": one.saves, "estimated": one.estimated, "images": clean(list(one.images)),
-            "text": clean(one.text), "command": clean(one.command),
+            "text": clean(one.text), "command": clean(one.command), "onDisk": one.saves if one.on_disk is None else one.on_disk,
+            "insteadOf": list(one.instead),
         }
         for one in result.advice
     )  # fmt: skip

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ocitool.operations.dedupe import Deduped
+from ocitool.operations.dedupe.collection import Member, Shares
 from ocitool.report.escape import cell, code, human, shown
 from ocitool.report.markdown.page import END, LIMIT, Page, say_notices, table_row
 from ocitool.report.markdown.words import clipped, instruction, path_text, plural, short
-from ocitool.report.text.dedupe import bar
+from ocitool.report.text.dedupe import bar, called, lying, remarks
 
 _HINT = " (`ocitool dedupe --format json` has all)"
 
@@ -14,12 +15,16 @@ _HINT = " (`ocitool dedupe --format json` has all)"
 def dedupe(result: Deduped) -> str:
     page = Page(LIMIT)
     page.say("<!-- ocitool dedupe -->", f"### {plural(len(result.collection.members), 'image')}")
-    saved = result.saved
-    percent = f" ({100 * saved / result.referenced:.0f} %)" if result.referenced else ""
-    page.say(
-        "", f"{plural(result.references, 'layer')}, {result.layers:,} distinct · {human(result.referenced)} referenced · "
-        f"{human(result.unique)} unique · **{human(saved)} saved**{percent} {code(bar(saved, result.referenced))}",
-    )  # fmt: skip
+    layers = f"{plural(result.references, 'layer')}, {result.layers:,} distinct · "
+    if result.disk.one:
+        saved = result.saved
+        percent = f" ({100 * saved / result.referenced:.0f} %)" if result.referenced else ""
+        page.say(
+            "", f"{layers}{human(result.referenced)} referenced · "
+            f"{human(result.unique)} unique · **{human(saved)} saved**{percent} {code(bar(saved, result.referenced))}",
+        )  # fmt: skip
+    else:
+        page.say("", layers + " · ".join(f"{human(size)} {name} ({text})" for name, size, _, text in lying(result)))
     _advice(page, result)
     _images(page, result)
     _shared(page, result)
@@ -36,19 +41,32 @@ def dedupe(result: Deduped) -> str:
 def _advice(page: Page, result: Deduped) -> None:
     rows = (
         [
-            "", f"- {'about ' if one.estimated else ''}**{human(one.saves)}**, {one.kind}: {code(clipped(one.text, 400))}", "",
-            f"  {code(one.command)}" if len(one.command) <= 2_000 else f"  {code(clipped(one.command, 300))}",
+            "",
+            f"{number}. {'about ' if one.estimated else ''}**{human(one.saves)}**, {one.kind}: {code(clipped(one.text, 400))}"
+            f"{remarks(one)}",
+            "",
+            f"   {code(one.command)}" if len(one.command) <= 2_000 else f"   {code(clipped(one.command, 300))}",
         ]
-        for one in result.advice[: result.top]
+        for number, one in enumerate(result.advice[: result.top], 1)
     )  # fmt: skip
     page.section(["", "**What more could be saved**"], rows, len(result.advice), "pieces of advice", cap=15_000, hint=_HINT)
 
 
 def _images(page: Page, result: Deduped) -> None:
     images = result.largest()
-    rows = ([table_row(cell(short(one.reference)), *map(human, share))] for one, share in images[: result.top])
-    head = ["", "**Images**", "", "| image | own | shared | deleting frees |", "| --- | ---: | ---: | ---: |"]
+    lies = not result.disk.one
+    rows = ([_image(result, one, share, lies)] for one, share in images[: result.top])
+    where, right = (" on disk |", " ---: |") if lies else ("", "")
+    head = ["", "**Images**" + (", own and shared as in one layout" if lies else ""), "",
+            f"| image | own | shared |{where} deleting frees |", f"| --- | ---: | ---: |{right} ---: |"]  # fmt: skip
     page.section(head, rows, len(images), "images", cap=10_000, hint=_HINT)
+
+
+def _image(result: Deduped, one: Member, share: Shares, lies: bool) -> str:
+    held, frees = result.lies[one.number]
+    disk = [human(held) if held is not None else "-"] if lies else []
+    name = called(one.names, lambda name: cell(short(name)))
+    return table_row(name, human(share.own), human(share.shared), *disk, human(frees))
 
 
 def _shared(page: Page, result: Deduped) -> None:
@@ -60,7 +78,8 @@ def _shared(page: Page, result: Deduped) -> None:
         )]
         for layer in result.shared[: result.top]
     )  # fmt: skip
-    head = ["", "**Layers that are shared most**", "", "| saved | size | images | layer | instruction | in |",
+    saved = "" if result.disk.one else ", and what one layout of all saves"
+    head = ["", f"**Layers that are shared most**{saved}", "", "| saved | size | images | layer | instruction | in |",
             "| ---: | ---: | ---: | --- | --- | --- |"]  # fmt: skip
     page.section(head, rows, len(result.shared), "shared layers", cap=10_000, hint=_HINT)
 

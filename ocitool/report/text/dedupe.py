@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ocitool.operations.dedupe import Deduped
+from ocitool.operations.dedupe.advice import Advice
 from ocitool.operations.dedupe.collection import Shares
 from ocitool.report.escape import human, shown
 from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path
@@ -43,6 +44,10 @@ def _sums(result: Deduped, paint: Paint) -> Iterator[str]:
     saved = result.saved
     images = count_of(len(result.collection.members), "image")
     yield paint.bold(f"{images}, {count_of(result.references, 'layer')}, {result.layers:,} distinct")
+    if not result.disk.one:
+        rows = [[name, human(size), bar(size, whole), text] for name, size, whole, text in lying(result)]
+        yield from columns(rows, right=(1,))
+        return
     yield from columns(
         [
             ["referenced", human(result.referenced), bar(result.referenced, result.referenced), ""],
@@ -51,6 +56,25 @@ def _sums(result: Deduped, paint: Paint) -> Iterator[str]:
         ],
         right=(1,),
     )  # fmt: skip
+
+
+def lying(result: Deduped) -> list[tuple[str, int, int, str]]:
+    """Of what is not one layout: its bytes where it lies, and those of one layout of all, which is to be made yet. A name, the
+    bytes, those of the longest bar, and a remark."""
+    disk, unique = result.disk, result.unique
+    parts = [(disk.archives, "archive"), (disk.layouts, "layout")]
+    what = ", ".join(count_of(number, name) for number, name in parts if number)
+    sizes = [("on disk", disk.on_disk, what), ("at registries", disk.at_registries, "each blob once a registry")]
+    rows = [(name, size, text) for name, size, text in sizes if size is not None]
+    whole = max([unique, *(size for _, size, _ in rows)])
+    left = (disk.on_disk or 0) - unique
+    if disk.elsewhere:
+        text = "of all images"
+    elif left > 0:
+        text = f"of all images: it would save {human(left)}, {_percent(left, whole)}"
+    else:
+        text = "of all images: it would save nothing"
+    return [(name, size, whole, remark) for name, size, remark in (*rows, ("one layout", unique, text))]
 
 
 def _rest(count: int, shown_: int) -> Iterator[str]:
@@ -63,12 +87,30 @@ def _images(result: Deduped, paint: Paint) -> Iterator[str]:
     if not images or not result.top:
         return
     yield ""
-    yield paint.bold("images: █ bytes of their own, ░ shared with others; what deleting one frees")
-    rows = [["", "own", "shared", "frees", ""]]
+    lies = not result.disk.one
+    where, there = (" in one layout; what holds them on disk", " there") if lies else ("", "")
+    yield paint.bold(f"images: █ bytes of their own, ░ shared with others{where}; what deleting one frees{there}")
+    rows = [["", "own", "shared", *(["on disk"] if lies else []), "frees", ""]]
     for one, share in images[: result.top]:
-        rows.append([_own_bar(share, images[0][1].size), *map(human, share), shown(one.reference)])
-    yield from columns(rows, right=(1, 2, 3))
+        held, frees = result.lies[one.number]
+        disk = [human(held) if held is not None else "-"] if lies else []
+        rows.append([
+            _own_bar(share, images[0][1].size), human(share.own), human(share.shared), *disk, human(frees), called(one.names),
+        ])  # fmt: skip
+    yield from columns(rows, right=tuple(range(1, 5 if lies else 4)))
     yield from _rest(len(images), result.top)
+
+
+_NAMES = 20
+"""Names of an image that its row has; a registry may have hundreds."""
+
+
+def called(names: Sequence[str], quote: Callable[[str], str] = shown) -> str:
+    """What an image is called: the name for commands, and all others."""
+    first, *others = map(quote, names[:_NAMES])
+    if len(names) > _NAMES:
+        others.append(f"{len(names) - _NAMES:,} more")
+    return f"{first} ({', '.join(others)})" if others else first
 
 
 def _own_bar(share: Shares, largest: int) -> str:
@@ -82,7 +124,7 @@ def _shared(result: Deduped, paint: Paint) -> Iterator[str]:
     if not result.shared or not result.top:
         return
     yield ""
-    yield paint.bold("layers that are shared most")
+    yield paint.bold("layers that are shared most" + ("" if result.disk.one else ", and what one layout of all saves"))
     rows = [["saved", "size", "images", "layer", "instruction", ""]]
     for layer in result.shared[: result.top]:
         rows.append([
@@ -152,6 +194,22 @@ def _files(result: Deduped, paint: Paint) -> Iterator[str]:
             yield f"    {spot.layer.short}  {shown_path(spot.path)}"
 
 
+def remarks(one: Advice) -> str:
+    """When what is saved is saved, and what it cannot be followed with."""
+    text = ""
+    if one.on_disk is not None and one.on_disk != one.saves:
+        at_once = f"on disk {human(one.on_disk)} at once" if one.on_disk else "on disk nothing before"
+        text += f"; once all is in one layout, {at_once}"
+    if one.instead:
+        numbers = [str(at + 1) for at in one.instead[:_OTHERS]]
+        more = f" and {len(one.instead) - _OTHERS:,} more" if len(one.instead) > _OTHERS else ""
+        text += f"; either this or {', '.join(numbers)}{more}, not both"
+    return text
+
+
+_OTHERS = 5
+
+
 def _advice(result: Deduped, paint: Paint) -> Iterator[str]:
     yield ""
     if not result.advice:
@@ -159,9 +217,9 @@ def _advice(result: Deduped, paint: Paint) -> Iterator[str]:
         yield paint.bold(f"nothing more to save is known{deeper}")
         return
     yield paint.bold("what more could be saved")
-    for one in result.advice[: result.top] if result.top else ():
+    for number, one in enumerate(result.advice[: result.top] if result.top else (), 1):
         about = "about " if one.estimated else ""
-        yield f"  {about}{human(one.saves)}  {one.kind}: {shown(one.text)}"
+        yield f"  {number}. {about}{human(one.saves)}  {one.kind}: {shown(one.text)}{remarks(one)}"
         command = shown(one.command[:_COMMAND])
         yield f"    {command}" if command == one.command else f"    {command}… (all of it, as it is: --format json)"
     yield from _rest(len(result.advice), result.top)

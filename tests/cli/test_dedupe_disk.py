@@ -1,0 +1,180 @@
+"""`dedupe` says what lies on disk: archives are files of their own, and what deleting one frees is what `rm` frees."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.copying import ONE, TWO
+from support.images import Image, image, layer_tar, write_docker_archive, write_layout, write_oci_archive
+from support.registries import hold, noise
+from support.registry import ScriptedRegistry
+from support.report import report_of
+
+Run = Callable[..., Any]
+BASE = layer_tar([("base", noise(200_000))])
+
+
+def app(name: str, tag: str | None = None, **how: Any) -> Image:
+    return image([BASE, layer_tar([(name, noise(20_000, len(name)))])], tag=tag or f"{name}:1", **how)
+
+
+def report(run: Run, *words: Any, code: int = 0) -> Any:
+    return report_of(run("dedupe", *words, "--format", "json"), code)
+
+
+def by_name(found: Any) -> dict[str, Any]:
+    return {Path(one["reference"]).name: one for one in found["images"]}
+
+
+@pytest.mark.parametrize("write", [write_oci_archive, write_docker_archive])
+def test_archives_take_their_files_and_deleting_one_frees_all_of_it(write: Any, ocitool: Run, tmp_path: Path) -> None:
+    sizes = {name: write(tmp_path / f"{name}.tar", [app(name)]).stat().st_size for name in ("a", "bb")}
+    found = report(ocitool, tmp_path)
+    assert sum(sizes.values()) == found["bytes"]["onDisk"] > found["bytes"]["unique"]
+    assert {f"{name}.tar": (size, size) for name, size in sizes.items()} == {
+        name: (one["onDisk"], one["frees"]) for name, one in by_name(found).items()
+    }
+    assert all(one["marginal"] < 40_000 for one in found["images"])
+
+
+def test_a_layout_takes_what_its_images_need_and_frees_what_gc_frees(ocitool: Run, tmp_path: Path) -> None:
+    found = report(ocitool, write_layout(tmp_path / "store", [app("a"), app("bb")]))
+    assert found["bytes"]["unique"] == found["bytes"]["onDisk"]
+    assert [(one["own"] + one["shared"], one["marginal"]) for one in found["images"]] == [
+        (one["onDisk"], one["frees"]) for one in found["images"]
+    ]
+
+
+def test_a_layout_beside_an_archive_counts_by_itself(ocitool: Run, tmp_path: Path) -> None:
+    """The layout's blobs are freed although the archive has them too."""
+    size = write_oci_archive(tmp_path / "a.tar", [app("a")]).stat().st_size
+    alone = report(ocitool, write_layout(tmp_path / "store", [app("bb")]))
+    found = report(ocitool, tmp_path)
+    assert size + alone["bytes"]["unique"] == found["bytes"]["onDisk"]
+    inside = next(one for one in found["images"] if "store" in one["reference"])
+    assert (alone["bytes"]["unique"],) * 2 == (inside["onDisk"], inside["frees"])
+
+
+def test_an_image_in_an_archive_and_a_layout_frees_both(ocitool: Run, tmp_path: Path) -> None:
+    size = write_oci_archive(tmp_path / "a.tar", [app("a")]).stat().st_size
+    write_layout(tmp_path / "store", [app("a")])
+    (only,) = report(ocitool, tmp_path)["images"]
+    assert size + only["own"] == only["onDisk"] == only["frees"]
+
+
+def test_two_layouts_that_share_files_take_them_once_and_free_none_of_them(ocitool: Run, tmp_path: Path) -> None:
+    one, two = (write_layout(tmp_path / name, [app("a")]) for name in ("one", "two"))
+    apart = report(ocitool, one, two)
+    assert 2 * apart["bytes"]["unique"] == apart["bytes"]["onDisk"] == apart["images"][0]["frees"]
+    for path in one.rglob("blobs/*/*"):
+        other = two / path.relative_to(one)
+        other.unlink()
+        os.link(path, other)
+    joined = report(ocitool, one, two)
+    assert (joined["bytes"]["unique"], 0) == (joined["bytes"]["onDisk"], joined["images"][0]["frees"])
+
+
+def test_one_of_several_images_in_an_archive_frees_nothing(ocitool: Run, tmp_path: Path) -> None:
+    size = write_oci_archive(tmp_path / "all.tar", [app("a"), app("bb")]).stat().st_size
+    found = report(ocitool, tmp_path)
+    assert size == found["bytes"]["onDisk"]
+    assert [(size, 0)] * 2 == [(one["onDisk"], one["frees"]) for one in found["images"]]
+
+
+def test_the_same_archive_twice_takes_and_frees_both_files_and_is_one_row(ocitool: Run, tmp_path: Path) -> None:
+    size = sum(write_oci_archive(tmp_path / name, [app("a")]).stat().st_size for name in ("a.tar", "b.tar"))
+    found = report(ocitool, tmp_path)
+    (only,) = found["images"]
+    assert (size, size, size) == (found["bytes"]["onDisk"], only["onDisk"], only["frees"])
+
+
+def test_a_hard_link_takes_nothing_and_deleting_one_name_frees_nothing(ocitool: Run, tmp_path: Path) -> None:
+    path = write_oci_archive(tmp_path / "a.tar", [app("a")])
+    os.link(path, tmp_path / "b.tar")
+    found = report(ocitool, tmp_path)
+    assert path.stat().st_size == found["bytes"]["onDisk"]
+    assert [0] == [one["frees"] for one in found["images"]]
+    assert any("hard link" in one["text"] for one in found["notices"])
+    assert [] == [one for one in found["advice"] if one["kind"] == "store"]
+
+
+def test_a_compressed_archive_takes_what_its_file_takes(ocitool: Run, tmp_path: Path) -> None:
+    for name in ("a", "bb"):
+        plain = write_docker_archive(tmp_path / f"{name}.tar", [app(name, codec="none")])
+        (tmp_path / f"{name}.tar.gz").write_bytes(gzip.compress(plain.read_bytes()))
+        plain.unlink()
+    found = report(ocitool, tmp_path)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == found["bytes"]["onDisk"]
+
+
+def test_what_is_at_a_registry_is_not_on_disk(registry: ScriptedRegistry, run: Run, tmp_path: Path) -> None:
+    hold(registry, "app", image([ONE, TWO]), tag="1")
+    there = report(run, f"docker://{registry.host}/app:1")
+    assert (None, there["bytes"]["unique"]) == (there["bytes"]["onDisk"], there["bytes"]["atRegistries"])
+    size = write_oci_archive(tmp_path / "a.tar", [app("a")]).stat().st_size
+    both = report(run, f"docker://{registry.host}/app:1", "a.tar")
+    assert (size, there["bytes"]["unique"]) == (both["bytes"]["onDisk"], both["bytes"]["atRegistries"])
+    assert [None, size] == [one["onDisk"] for one in both["images"]]
+
+
+def test_text_of_archives_says_no_word_of_a_layout_that_is_not(ocitool: Run, tmp_path: Path) -> None:
+    sizes = [write_oci_archive(tmp_path / f"{name}.tar", [app(name)]).stat().st_size for name in ("a", "bb")]
+    for form in ("text", "markdown"):
+        out = ocitool("dedupe", tmp_path, "--format", form).out
+        assert "by sharing" not in out and " saved**" not in out
+        assert "would save" in out
+        assert f"{sum(sizes) / 1000:.1f} kB" in out
+        assert f"{sizes[0] / 1000:.1f} kB" in out
+
+
+def test_text_of_one_layout_says_what_sharing_saves(ocitool: Run, tmp_path: Path) -> None:
+    out = ocitool("dedupe", write_layout(tmp_path / "store", [app("a"), app("bb")])).out
+    assert "by sharing" in out and "would save" not in out
+
+
+@pytest.mark.parametrize("form", ["text", "markdown"])
+def test_a_row_names_all_tags(form: str, registry: ScriptedRegistry, run: Run, tmp_path: Path) -> None:
+    for tag in ("1", "2", "latest"):
+        hold(registry, "app", image([ONE]), tag=tag)
+    layout = write_layout(tmp_path / "store", [app("a", "x:1"), app("a", "x:2")])
+    write_docker_archive(tmp_path / "a.tar", [app("bb", "named:7")])
+    words = (f"docker://{registry.host}/app", "--tags", "*", layout, "a.tar")
+    found = report(run, *words)
+    assert {("x:1", "x:2"), ("named:7",)} <= {tuple(one["tags"]) for one in found["images"]}
+    out = run("dedupe", *words, "--format", form, "--quiet").out
+    for name in ("app:1", "app:2", "app:latest", "x:1", "x:2", "named:7"):
+        assert name in out
+
+
+# Advice
+
+
+def test_removing_an_archive_saves_its_file(ocitool: Run, tmp_path: Path) -> None:
+    size = write_oci_archive(tmp_path / "base.tar", [image([BASE], tag="base:1")]).stat().st_size
+    write_oci_archive(tmp_path / "a.tar", [app("a")])
+    (told,) = [one for one in report(ocitool, tmp_path)["advice"] if one["kind"] == "contained"]
+    assert (size, size) == (told["saves"], told["onDisk"])
+
+
+def test_advice_that_deletes_what_other_advice_moves_is_an_alternative(ocitool: Run, tmp_path: Path) -> None:
+    write_oci_archive(tmp_path / "base.tar", [image([BASE], tag="base:1")])
+    write_oci_archive(tmp_path / "a.tar", [app("a")])
+    write_oci_archive(tmp_path / "b.tar", [app("bb")])
+    advice = report(ocitool, tmp_path)["advice"]
+    assert {"contained", "store"} <= {one["kind"] for one in advice}
+    second = next(at for at, one in enumerate(advice) if one["kind"] in ("contained", "store") and at)
+    assert second in (1, 2) and advice[second]["insteadOf"]
+    assert "not both" in ocitool("dedupe", tmp_path).out
+
+
+def test_what_sharing_saves_of_archives_is_said_to_need_one_layout(ocitool: Run, tmp_path: Path) -> None:
+    write_oci_archive(tmp_path / "a.tar", [app("a")])
+    write_oci_archive(tmp_path / "b.tar", [image([BASE, ONE], tag="b:1", codec="none")])
+    (told,) = [one for one in report(ocitool, tmp_path)["advice"] if one["kind"] == "recompress"]
+    assert 200_000 < told["saves"] and told["onDisk"] < 10_000
+    assert "once all is in one layout" in ocitool("dedupe", tmp_path).out
