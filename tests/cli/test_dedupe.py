@@ -1039,6 +1039,17 @@ def test_what_may_not_be_read_is_a_problem(need: Callable[..., str], tmp_path: P
     assert without(told(run, good)) == without(report)
 
 
+def test_of_a_directory_that_may_not_be_entered_nothing_else_is_said(need: Callable[..., str], tmp_path: Path) -> None:
+    run = unprivileged(need)
+    (tmp_path / "closed").mkdir()
+    write_oci_archive(tmp_path / "closed/bad.tar", [BAD])
+    (tmp_path / "closed").chmod(0)
+    result = run("dedupe", tmp_path / "closed")
+    (tmp_path / "closed").chmod(0o755)
+    assert (8, "") == (result.code, result.out)
+    assert "Permission denied" in result.err and "no image" not in result.err
+
+
 @pytest.mark.parametrize("words", [("--repos", "*"), ("--tags", "*"), ("--top", "-1"), ("--cluster", "tcp://127.0.0.1:1")])
 def test_words_that_mean_nothing_here_are_2(ocitool: Run, good: Path, words: tuple[str, ...]) -> None:
     ended(2, ocitool("dedupe", good, *words))

@@ -162,7 +162,9 @@ class _Gathering:
         self._problems[before:] = sorted(self._problems[before:], key=lambda problem: problem.where)
 
     def _directory(self, top: str) -> None:
+        before = len(self._problems)
         found, passed = finding.below(top, self.tolerant)
+        closed = len(self._problems) > before
         images = len(found)
         progress = Counted("archives", len(found), self._reading.task)
         for path, sure in found:
@@ -178,7 +180,7 @@ class _Gathering:
         if passed:
             text = f"{top}: {passed:,} {'file that is' if passed == 1 else 'files that are'} no image, passed over"
             self._reading.task.notice("passed-over", text)
-        if not images:
+        if not images and not closed:  # else it may hold some
             raise NotFoundError("the directory holds no image", top)
 
     def _local(self, name: str) -> bool:
