@@ -11,6 +11,9 @@ import pytest
 from support.desk import Run
 from support.images import config_of, image, layer_tar, sha256, write_docker_archive, write_layout
 
+from ocitool.blob import FileBlob
+from ocitool.layers.codec import SNIFF
+
 LOWER = layer_tar([("etc/", None), ("etc/motd", b"hello\n" * 40), ("bin/", None), ("bin/sh", b"#!" * 700)])
 UPPER = layer_tar([("etc/", None), ("etc/.wh.motd", b""), ("srv/", None), ("srv/app", bytes(range(256)) * 40)])
 OTHER = layer_tar([("etc/", None), ("etc/motd", b"other\n")])
@@ -130,6 +133,23 @@ def test_a_copy_of_a_known_layer_is_hashed_and_not_unpacked(
 
     monkeypatch.setattr("ocitool.layers.codec.decode", never)
     assert 0 == ocitool("ls", "-R", tmp_path / "copy").code
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip"])
+def test_the_second_run_reads_no_layer(codec: str, ocitool: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = sound(tmp_path / "one", codec)
+    first = ocitool("ls", "-R", one)
+    layers = {len(data) for data in image(TARS, codec=codec).layers}
+    read = FileBlob.pread
+
+    def documents_only(blob: FileBlob, size: int, offset: int) -> bytes:
+        assert blob.size not in layers or (offset == 0 and size <= SNIFF), "a layer was read"
+        return read(blob, size, offset)
+
+    monkeypatch.setattr(FileBlob, "pread", documents_only)
+    assert first.stdout == ocitool("ls", "-R", one).stdout
+    with pytest.raises(AssertionError, match="a layer was read"):
+        ocitool("ls", "-R", "--no-cache", one)
 
 
 def test_a_docker_archive_that_changed_is_read_again(ocitool: Run, tmp_path: Path) -> None:

@@ -370,17 +370,6 @@ def test_what_an_error_repeats_is_escaped(ocitool: Run, tmp_path: Path) -> None:
 # The cache
 
 
-def test_the_second_run_reads_no_layer(ocitool: Run, layout: Path) -> None:
-    first = ocitool("ls", "-R", layout)
-    path = blob(layout, 0)
-    path.write_bytes(bytes(path.stat().st_size))
-    again = ocitool("ls", "-R", layout)
-    assert (again.code, again.stdout) == (0, first.stdout), str(again)
-    for words in (("--no-cache",), ("--verify",)):
-        assert ocitool("ls", *words, layout).code in (4, 5)
-    assert ocitool("ls", layout, env={"OCITOOL_CACHE_DIR": str(layout / "other")}).code in (4, 5)
-
-
 def test_no_cache_keeps_nothing(ocitool: Run, layout: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     ocitool("ls", "--no-cache", layout, env={"OCITOOL_CACHE_DIR": str(cache)})
