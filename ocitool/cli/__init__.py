@@ -128,7 +128,7 @@ def _ran() -> int:
     except (KeyboardInterrupt, Terminated):  # in the last lines of `run`
         return _ended()
     # What Python dropped, or a worker was told first, is the same interruption.
-    return 128 + signals.came() if signals.came() else code
+    return _ended() if signals.came() and code != 128 + signals.came() else code
 
 
 def _ended() -> int:
