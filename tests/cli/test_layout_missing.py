@@ -180,3 +180,59 @@ def test_link_says_which_entries_are_not_here(ocitool: Run, store: Path, tmp_pat
     report = report_of(ocitool("layout", "link", store, other, "--format", "json"))
     assert ["missing"] == notices(report)
     assert app("b").digest in report["notices"][0]["text"]
+
+
+def listed_in_an_index(store: Path, *children: Any) -> None:
+    set_index(store, {"mediaType": mediatypes.OCI_INDEX, **put(store, pretty(index_of([app("a").descriptor, *children])))})
+
+
+@pytest.mark.parametrize("media_type", [mediatypes.OCI_MANIFEST, "application/x.unknown", None])
+def test_gc_says_which_manifests_of_any_type_an_index_lists_and_are_not_here(
+    media_type: str | None, ocitool: Run, store: Path
+) -> None:
+    child = {**descriptor(b"not here"), "mediaType": media_type}
+    listed_in_an_index(store, {key: value for key, value in child.items() if value is not None})
+    report = report_of(ocitool("layout", "gc", store, "--format", "json"))
+    assert ["absent"] == notices(report)
+
+
+@pytest.mark.parametrize("damage", [b"", bytes(100), b"garbage"])
+@pytest.mark.parametrize("media_type", ["application/x.unknown", None])
+def test_gc_refuses_if_what_an_index_lists_is_damaged_whatever_its_type(
+    media_type: str | None, damage: bytes, ocitool: Run, store: Path
+) -> None:
+    child = {**app("b").descriptor, "mediaType": media_type}
+    listed_in_an_index(store, {key: value for key, value in child.items() if value is not None})
+    path_of(store, app("b").digest).write_bytes(damage)
+    before = blobs(store)
+    assert (5, before) == (ocitool("layout", "gc", store).code, blobs(store))
+
+
+@pytest.mark.parametrize("digest", [None, "sha256:", "SHA256:" + "0" * 64, 7])
+def test_gc_refuses_a_nested_index_of_which_an_entry_has_no_sound_digest(digest: Any, ocitool: Run, store: Path) -> None:
+    listed_in_an_index(store, {**app("b").descriptor, "digest": digest})
+    before = blobs(store)
+    result = ocitool("layout", "gc", store)
+    assert (4, before) == (result.code, blobs(store))
+    assert "manifests[1].digest" in result.err
+
+
+def test_gc_refuses_a_manifest_of_which_a_layer_has_no_sound_digest(ocitool: Run, store: Path) -> None:
+    manifest = app("b").manifest
+    manifest["layers"][1] = {**manifest["layers"][1], "digest": manifest["layers"][1]["digest"].upper()}
+    set_index(store, {"mediaType": mediatypes.OCI_MANIFEST, **put(store, pretty(manifest))})
+    before = blobs(store)
+    result = ocitool("layout", "gc", store)
+    assert (4, before) == (result.code, blobs(store))
+    assert "layers[1].digest" in result.err
+
+
+def test_normalize_names_an_entry_of_a_nested_index_without_a_sound_digest(ocitool: Run, store: Path) -> None:
+    listed_in_an_index(store, {**app("b").descriptor, "digest": "sha256:"})
+    report = report_of(ocitool("layout", "normalize", store, "--format", "json"), 1)
+    assert ["document"] == [one["rule"] for one in report["findings"]]
+
+
+@pytest.mark.parametrize(("words", "said"), [((), True), (("--verify",), False)])
+def test_normalize_says_that_blobs_were_not_hashed(words: tuple[str, ...], said: bool, ocitool: Run, store: Path) -> None:
+    assert said == ("not hashed" in ocitool("layout", "normalize", store, *words).out)

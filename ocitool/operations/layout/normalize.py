@@ -199,6 +199,10 @@ def _descriptors(source: Layout, problems: list[Finding]) -> Iterator[Descriptor
                 problems.append(Finding("document", "error", f"manifest {entry.descriptor.digest}", entry.problem.what))
             elif not entry.present:
                 problems.append(_missing(entry.descriptor, entry.descriptor, partial=depth > 0))
+            elif isinstance(entry.document, Index):
+                for bad in entry.document.invalid:
+                    where = f"index {entry.descriptor.digest}, entry {bad.position}"
+                    problems.append(Finding("document", "error", where, bad.what))
             elif isinstance(entry.document, Manifest):
                 for one in (entry.document.config, *entry.document.layers):
                     yield one

@@ -30,8 +30,8 @@ from ocitool.transports.store import StoredFile
 _STRICT = mediatypes.MANIFESTS | mediatypes.INDEXES
 _DIGEST = re.compile(rb"sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})(?![0-9a-f])")
 _SAVED = re.compile(rb"(?<![0-9a-f])(?:(sha256|sha512)[:/])?([0-9a-f]{128}|[0-9a-f]{64})(?![0-9a-f])")
-
-
+_LISTS = {"manifests": "digest", "layers": "digest", "blobs": "digest", "fsLayers": "blobSum"}
+"""Lists of manifests and indexes, and what each of their entries names a blob by."""
 _FREED_NOTHING = "nothing was freed, since what it names cannot be known"
 
 
@@ -131,29 +131,21 @@ def _subject(file: StoredFile) -> Digest | None:
 class _Marked:
     def __init__(self, source: Layout, task: Task) -> None:
         self.seen: dict[Digest, bool] = {}
-        """Whether it was read as a manifest or index must be."""
+        """Whether it was read as what an index lists must be: whole, and verified."""
         self.absent: dict[Digest, Mapping[str, Any]] = {}
         self._source = source
         self._task = task
         self._waiting: list[_Named] = []
 
     def root(self, digest: Digest, fields: Mapping[str, Any]) -> None:
-        """An entry of `index.json`: of any type, it must be here and be what its digest says."""
-        blob = _blob(self._source, digest, fields)
-        where = f"{self._source.where}: blob {digest}"
-        if blob is None:
+        """An entry of `index.json`: of any type, it must be here."""
+        if _blob(self._source, digest, fields) is None:
+            where = f"{self._source.where}: blob {digest}"
             raise NotFoundError(
                 "an entry of index.json is not here, so what it needs cannot be known", where,
                 hint="nothing was freed; copy the image into the layout again, or drop the entry: "
                 f"ocitool layout rm {shlex.quote(self._source.where)} @{digest}",
             )  # fmt: skip
-        if not _strict(fields) and digest.checkable and blob.size <= limits.DOCUMENT_SIZE:
-            try:
-                for _ in verified(blob.chunks(), digest, blob.size):
-                    self._task.check()
-            except OcitoolError as error:
-                error.hint = error.hint or _FREED_NOTHING
-                raise error.at(where) from None
 
     def document(self, value: Any) -> None:
         self._waiting += _named(value)
@@ -165,25 +157,32 @@ class _Marked:
         while self._waiting:
             self._task.check()
             digest, fields, member = self._waiting.pop()
-            strict = _strict(fields)
-            if self.seen.get(digest, False) or (digest in self.seen and not strict):
+            strict, listed = _strict(fields), member == "manifests"
+            if self.seen.get(digest, False) or (digest in self.seen and not strict and not listed):
                 continue
             blob = _blob(self._source, digest, fields)
             # A subject that is elsewhere leaves its referrer to be read again, if an index lists it too.
-            self.seen[digest] = strict and (blob is not None or member == "manifests")
+            self.seen[digest] = listed or (strict and blob is not None)
             if blob is not None:
-                self._look(blob, digest, strict)
-            elif strict and member == "manifests":
+                self._look(blob, digest, strict, listed)
+            elif listed:
                 self.absent[digest] = fields
 
-    def _look(self, blob: Blob, digest: Digest, strict: bool) -> None:
+    def _look(self, blob: Blob, digest: Digest, strict: bool, listed: bool) -> None:
         where = f"{self._source.where}: blob {digest}"
         try:
             raw = _json_like(blob, strict=strict)
             if raw is None:
+                if listed and digest.checkable and blob.size <= limits.DOCUMENT_SIZE:
+                    # A damaged document may begin with anything: only its digest says that it names nothing.
+                    for _ in verified(blob.chunks(), digest, blob.size):
+                        self._task.check()
                 return
             try:
-                self.document(parse(raw, where))
+                value = parse(raw, where)
+                if strict:
+                    _all_named(value)
+                self.document(value)
             except (FormatError, LimitError):
                 if strict:
                     raise
@@ -204,6 +203,19 @@ class _Named(NamedTuple):
 def _strict(fields: Mapping[str, Any]) -> bool:
     media_type = fields.get("mediaType")
     return isinstance(media_type, str) and media_type in _STRICT
+
+
+def _all_named(document: Any) -> None:
+    """Raises `FormatError` for an entry of a manifest or index that should name a blob and states no digest."""
+    if not isinstance(document, dict):
+        return
+    for member, key in _LISTS.items():
+        entries = document.get(member)
+        for number, entry in enumerate(entries if isinstance(entries, list) else ()):
+            try:
+                Digest.parse(entry.get(key) if isinstance(entry, dict) else None)
+            except FormatError as error:
+                raise FormatError(f"{member}[{number}].{key}: {error.what}") from None
 
 
 def _named(value: Any, member: str = "") -> Iterator[_Named]:

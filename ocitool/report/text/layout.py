@@ -73,7 +73,7 @@ def normalize(result: Normalized) -> Iterator[str]:
     errors = sum(finding.severity == "error" for finding in result.findings)
     changes = count_of(len(result.changes), "change") if result.changes else "nothing to mend"
     found = f"{count_of(errors, 'error')}, {count_of(len(result.findings) - errors, 'warning')}" if result.findings else (
-        "nothing wrong"
+        "nothing wrong" if result.verified else "nothing wrong (blobs were not hashed: --verify does)"
     )  # fmt: skip
     yield f"{shown(result.directory)}: {changes}; {found}"
 
