@@ -168,10 +168,20 @@ def from_manifest(source: Source, descriptor: Descriptor, manifest: Manifest, ta
         config = Config(b"{}", {})  # an artifact's is not ours to read
     rows = [_stored(source, layer) for layer in manifest.layers]
     layers, aligned, history_aligned = _zip(config, rows)
+    if manifest.is_image and not aligned:
+        _tell_counts(source, f"the manifest {descriptor.digest}", len(rows), config)
     return Image(
         source.where, source.transport, tags, descriptor.digest, manifest, config, str(manifest.config.digest),
         layers, completed(config.platform, descriptor.platform), aligned or not manifest.is_image, history_aligned,
     )  # fmt: skip
+
+
+def _tell_counts(source: Source, what: str, named: int, config: Config) -> None:
+    """Says that an image may have lost layers: its documents count them differently. A configuration may state none at all."""
+    stated = len(config.diff_ids)
+    if stated:
+        layers = "1 layer" if named == 1 else f"{named} layers"
+        source.tell("layers", f"{source.where}: {what} names {layers}, its configuration {config.digest} states {stated}")
 
 
 def _stored(source: Source, layer: Descriptor) -> tuple[Blob | None, Digest, int, str]:
@@ -195,6 +205,8 @@ def from_record(source: Source, record: Record) -> Image:
         (blob, blob.digest if blob else None, blob.size if blob else 0, _record_type(blob)) for blob in record.layers
     ]
     layers, aligned, history_aligned = _zip(config, rows)
+    if not aligned:
+        _tell_counts(source, f"manifest.json, image @{record.number},", len(rows), config)
     return Image(
         source.where, source.transport, record.tags, None, None, config, record.image_id or str(config.digest), layers,
         config.platform, aligned, history_aligned,

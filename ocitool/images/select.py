@@ -492,7 +492,7 @@ def sole(opened: Opened) -> Target:
         raise NotFoundError("it holds no image", source.where)
     if found and others:
         text = f"{source.where}: the only image is taken; beside it stand {len(others)} entries that are none"
-        opened.tell("other", text.replace("stand 1 entries that are", "stands 1 entry that is"))
+        opened.source.tell("other", text.replace("stand 1 entries that are", "stands 1 entry that is"))
     return (found or others)[0]
 
 
@@ -529,7 +529,7 @@ def check_platform(opened: Opened, image: Image, platform: str | None) -> None:
     if found is None:
         raise NotFoundError(f"the image is for {image.platform}, not {platform}", opened.source.where)
     if not found.exact:
-        opened.tell("platform", f"{opened.source.where}: the image is for {image.platform}, not quite {wanted}")
+        opened.source.tell("platform", f"{opened.source.where}: the image is for {image.platform}, not quite {wanted}")
 
 
 class _Candidate(NamedTuple):
@@ -569,9 +569,9 @@ def _tell(opened: Opened, wanted: Platform, chosen: _Candidate, found: Sequence[
         listed[_NAMED:] = [f"{len(listed) - _NAMED} more"]
     if listed:
         text = f"several images are for {wanted}: taken is {chosen}, and not {', '.join(listed)}"
-        opened.tell("platform", f"{opened.source.where}: {text}; --platform or @DIGEST picks another")
+        opened.source.tell("platform", f"{opened.source.where}: {text}; --platform or @DIGEST picks another")
     if not chosen.rank.exact:
-        opened.tell("platform", f"{opened.source.where}: the image is for {chosen.platform}, not quite {wanted}")
+        opened.source.tell("platform", f"{opened.source.where}: the image is for {chosen.platform}, not quite {wanted}")
 
 
 _NAMED = 10
@@ -615,7 +615,8 @@ def _only(opened: Opened, target: Target, wanted: Platform, absent: Listed | Non
     if len(here) == 1 and not asked:
         have, entry = here[0]
         if others:
-            opened.tell("platform", f"{opened.source.where}: {have} is taken, the only image that is here; not here: {others}")
+            text = f"{have} is taken, the only image that is here; not here: {others}"
+            opened.source.tell("platform", f"{opened.source.where}: {text}")
         return entry
     if target.opaque:
         what = target.entries[0].descriptor.media_type

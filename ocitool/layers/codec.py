@@ -7,6 +7,7 @@ input, notices a stream that ends too soon, and stops at the limits of `ocitool.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ocitool import limits
@@ -47,7 +48,31 @@ def decode(chunks: Iterable[bytes], codec: str) -> Iterator[bytes]:
     `LimitError` beyond the limits. Every chunk is taken from `chunks`, to the end."""
     if codec == "none":
         return _bounded_plain(chunks)
-    return _bounded(chunks, _DECODERS[codec])
+    fed = _Fed(chunks)
+    return _bounded(iter(fed), codec, fed)
+
+
+def unwrap(chunks: Iterable[bytes], codec: str, most: int) -> tuple[list[str], bytes, Iterator[bytes]]:
+    """The codecs of what is compressed, and was compressed again at most `most` times in all, outermost first; the first bytes
+    of what is in it; and all of its bytes. Raises as `decode` does: the ratio is that of the innermost bytes to `chunks`."""
+    fed = _Fed(chunks)
+    pieces, found, head = iter(fed), list[str](), b""
+    while codec != "none" and len(found) < most:
+        found.append(codec)
+        head, pieces = peek(_bounded(pieces, codec, fed))
+        codec = sniff(head)
+    return found, head, pieces
+
+
+def peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """At least as many first bytes as `sniff` wants to see, if there are as many, and all the bytes."""
+    head = b""
+    while len(head) < SNIFF:
+        chunk = next(chunks, None)
+        if chunk is None:
+            break
+        head += chunk
+    return head, chain((head,), chunks)
 
 
 class _Fed:
@@ -72,10 +97,10 @@ def _bounded_plain(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _bounded(chunks: Iterable[bytes], decoder: Callable[[Iterator[bytes]], Iterator[bytes]]) -> Iterator[bytes]:
-    fed = _Fed(chunks)
+def _bounded(chunks: Iterator[bytes], codec: str, fed: _Fed) -> Iterator[bytes]:
+    """`fed`: what all is unpacked from, which `chunks` are or come from."""
     most, ratio, out = limits.unpacked_size(), limits.unpacked_ratio(), 0
-    for piece in decoder(iter(fed)):
+    for piece in _DECODERS[codec](chunks):
         out += len(piece)
         if out > most:
             raise LimitError(f"unpacks to more than {most} bytes", hint="raise OCITOOL_MAX_UNPACKED_SIZE")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from itertools import chain
 from typing import Literal
 
 from ocitool import limits
@@ -29,12 +28,15 @@ from ocitool.task import Task
 from ocitool.transports import recognition
 from ocitool.transports.hybrid import only_there, united
 from ocitool.transports.records import records
-from ocitool.transports.source import Names, Record
+from ocitool.transports.source import Names, Record, Telling
 
 Want = Literal["documents", "layers"]
 """What will be read: documents and first bytes of layers, or layers too."""
 
 _LINK_HOPS = 8
+
+_LEVELS = 2
+"""How often an archive may be compressed: twice, if what compressed it took it for something else."""
 
 _TAIL = 1 << 16
 """Bytes behind the end of an archive that are looked at: tars are filled up with zeros."""
@@ -175,7 +177,7 @@ def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
         head = whole = FileBlob(file, 0, file.size)
         chunks = whole.chunks()
     else:
-        first, chunks = _peek(_stream(file))
+        first, chunks = codec.peek(_stream(file))
         head = BytesBlob(first)
     compression = codec.of(head)
     try:
@@ -190,12 +192,17 @@ def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
             if source.end is not None:
                 members.tail = FileBlob(file, source.end, file.size - source.end)
         else:
-            pieces = codec.decode(_told(chunks, where, task, file.size), compression)
-            if compression != "none":
-                head = BytesBlob(next(pieces, b""))
-                if (inner := codec.of(head)) != "none":
-                    raise recognition.compressed_twice(where, compression, inner)
-                pieces = chain([head.pread(head.size, 0)], pieces)
+            pieces = _told(chunks, where, task, file.size)
+            if compression == "none":
+                pieces = codec.decode(pieces, compression)
+            else:
+                codecs, first, pieces = codec.unwrap(pieces, compression, _LEVELS)
+                head = BytesBlob(first)
+                how = " in ".join(reversed(codecs))
+                if codec.of(head) != "none":
+                    raise recognition.compressed_too_often(where, f"{codec.of(head)} in {how}", codecs[0])
+                if len(codecs) > 1:
+                    task.notice("archive", f"the archive {where} is compressed twice ({how})")
             tar = _ArchiveInput(pieces)
             for entry in entries(tar, notes, incremental=True):
                 members.add(entry, spool.take(tar, entry) if entry.kind == Kind.FILE else None)
@@ -211,7 +218,7 @@ def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
     except OcitoolError as error:
         raise error.at(where) from None
     if not members.tops:  # zeros, or nothing at all
-        raise recognition.no_archive(where, head, FormatError("an empty tar"))
+        raise recognition.no_archive(where, head, NotAnImageError("an empty tar"))
     members.notes = tuple(notes.kept)
     return members
 
@@ -317,21 +324,6 @@ def _stream(file: OpenFile) -> Iterator[bytes]:
         yield chunk
 
 
-def _peek(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    head = b""
-    while len(head) < codec.SNIFF:
-        chunk = next(chunks, None)
-        if chunk is None:
-            break
-        head += chunk
-
-    def again() -> Iterator[bytes]:
-        yield head
-        yield from chunks
-
-    return head, again()
-
-
 def _told(chunks: Iterator[bytes], where: str, task: Task, size: int) -> Iterator[bytes]:
     for chunk in chunks:
         task.check()
@@ -399,7 +391,7 @@ def _member(members: Members, digest: Digest) -> Blob | None:
     return blob.named(digest) if isinstance(blob, FileBlob) else blob
 
 
-class OciArchive:
+class OciArchive(Telling):
     """`records`: the images that `manifest.json` or `repositories` have and the index has not, unless the index alone is asked
     for (`alone`). `notices`, `problems`: how the two differ, and what of them cannot be read."""
 
@@ -426,7 +418,7 @@ class OciArchive:
         return _member(self.members, descriptor.digest)
 
 
-class DockerArchive:
+class DockerArchive(Telling):
     """The images of `manifest.json` or `repositories`. `notices`: what an index beside them has more."""
 
     transport = "docker-archive"

@@ -18,7 +18,7 @@ from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object, serialised
 from ocitool.spec.manifest import Descriptor, Index, read
 from ocitool.transports.archive import Members
-from ocitool.transports.source import Names, Record
+from ocitool.transports.source import Names, Record, Telling
 
 VERSION = "version"
 """The file by which `dir:` is known beside its manifest.json."""
@@ -60,7 +60,7 @@ class DirectoryMembers(Members):
                 yield os.fsencode(os.path.normpath(os.path.join(below, name)))
 
 
-class DirImage:
+class DirImage(Telling):
     """What skopeo writes to `dir:`: manifest.json, and each blob under the digits of its digest; of an index (`copy --all`)
     manifest.json is the index, and its manifests are DIGITS.manifest.json."""
 

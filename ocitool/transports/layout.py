@@ -11,7 +11,7 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError, OcitoolError
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor, Index
-from ocitool.transports.source import Names, Record
+from ocitool.transports.source import Names, Record, Telling
 
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 """The content of `oci-layout`."""
@@ -21,7 +21,7 @@ def looks_like(directory: str) -> bool:
     return any(os.path.lexists(os.path.join(directory, name)) for name in ("index.json", "oci-layout"))
 
 
-class Layout:
+class Layout(Telling):
     transport = "oci"
     remote = False
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool import reference
@@ -21,28 +20,29 @@ if TYPE_CHECKING:
     from ocitool.transports.layout import Layout
 
 
-def _untold(code: str, text: str) -> None:
-    """For a source that is opened by itself."""
-
-
 class Opened(NamedTuple):
-    """A source and what the reference picks of it. `tell`: takes notices of what is chosen there."""
+    """A source and what the reference picks of it."""
 
     source: Source
     selector: Selector | None
-    tell: Callable[[str, str], None] = _untold
     problems: tuple[OcitoolError, ...] = ()
     """What of the source could not be read, while other parts of it say what it holds."""
 
 
 def open_source(text: str, want: Want, task: Task, registries: Registries | None = None) -> Opened:
     """Raises `UsageError`, `NotFoundError`, `FormatError`, `TransportError`, `LimitError`."""
+    opened = _opened(text, want, task, registries)
+    opened.source.tell = task.notice
+    return opened
+
+
+def _opened(text: str, want: Want, task: Task, registries: Registries | None) -> Opened:
     ref = reference.parse(text)
     if ref.transport == reference.REGISTRY:
         from ocitool.transports.registry.source import RegistrySource
 
         where = reference.repository(ref.details)
-        return Opened(RegistrySource(where, registries or Registries(Access(), task)), None, task.notice)
+        return Opened(RegistrySource(where, registries or Registries(Access(), task)), None)
     from ocitool.transports import archive, layout
 
     path, rest = _existing(ref)
@@ -51,7 +51,7 @@ def open_source(text: str, want: Want, task: Task, registries: Registries | None
         source = _directory(ref.transport, path)
         if isinstance(source, layout.Layout):
             return _told(_with_archive(source, alone=ref.transport is not None), selector, task)
-        return Opened(source, selector, task.notice)
+        return Opened(source, selector)
     if ref.transport in ("oci", "dir"):
         hint = f"oci-archive:{path}" if ref.transport == "oci" else None
         raise UsageError(f"{ref.transport}: wants a directory, this is a file", path, hint=hint)
@@ -65,7 +65,7 @@ def _told(source: OciArchive | DockerArchive | Layout, selector: Selector | None
         task.notice("hybrid", text)
     for error in source.problems:
         task.notice("unreadable", str(error))
-    return Opened(source, selector, task.notice, source.problems)
+    return Opened(source, selector, source.problems)
 
 
 def _with_archive(source: Layout, *, alone: bool) -> Layout:

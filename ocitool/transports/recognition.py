@@ -20,6 +20,7 @@ _SYSTEM = ("bin", "etc", "usr", "var", "lib", "sbin", "proc", "dev", "root", "op
 """Directories at the top of a root file system; three of them are one."""
 
 _SHOWN = 5
+_EMPTY = "the file is empty"
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")
 
 
@@ -73,7 +74,9 @@ def no_archive(path: str, head: Head, error: FormatError) -> FormatError:
     """What a file is of which no tar could be read. `error`: what the tar reader says; it stands if nothing is known."""
     what, hint = _file(path, head)
     if what is None:
-        return NotAnImageError(f"not an image archive: {error.what}", path, hint=error.hint or hint)
+        return type(error)(f"not an image archive: {error.what}", path, hint=error.hint or hint)
+    if what == _EMPTY:
+        return FormatError(f"not an image archive: {what}", path)
     return NotAnImageError(f"not an image archive: {what}", path, hint=hint)
 
 
@@ -81,7 +84,7 @@ def _file(path: str, head: Head) -> tuple[str | None, str | None]:
     first = head.pread(codec.SNIFF, 0)
     quoted = shlex.quote(path)
     if not first:
-        return "the file is empty", None
+        return _EMPTY, None
     if first.lstrip()[:1] in (b"{", b"["):
         return _document(path)
     known = magic.known(head)
@@ -108,11 +111,11 @@ def _document(path: str) -> tuple[str, str]:
     return "it is a JSON document", f"ocitool validate --as manifest {shlex.quote(path)} checks one that stands alone"
 
 
-def compressed_twice(path: str, outer: str, inner: str) -> NotAnImageError:
-    """A compressed file in a compressed file."""
+def compressed_too_often(path: str, how: str, outer: str) -> NotAnImageError:
+    """What is compressed, and compressed again, more often than is read. `how`: all codecs, innermost first."""
     source = "" if path == "-" else f" {shlex.quote(path)}"
     return NotAnImageError(
-        f"not an image archive: compressed twice ({inner} in {outer})", path,
+        f"not an image archive: compressed more than twice ({how})", path,
         hint=f"{_STREAMED[outer]}{source} | ocitool COMMAND -",
     )  # fmt: skip
 

@@ -64,12 +64,22 @@ class Names(tuple[str, ...]):
 NO_NAMES = Names()
 
 
+def _untold(code: str, text: str) -> None:
+    """For a source that is opened by itself."""
+
+
+class Telling:
+    """A source whose notices are dropped until whatever opened it gives `tell` a taker."""
+
+    tell: Callable[[str, str], None] = staticmethod(_untold)
+
+
 class Source(Protocol):
     """Images at one place: those that `index` names (OCI), then `records` (docker archives). A hybrid archive has both: then
     `records` are the images that its index does not name.
 
     Blobs are valid as long as they are referenced. `remote`: each look costs a request. `names`: tags that stand outside of the
-    index, by manifest digest.
+    index, by manifest digest. `tell`: takes notices (code, text) of what is read or chosen here.
     """
 
     transport: str
@@ -78,6 +88,7 @@ class Source(Protocol):
     index: Index | None
     records: tuple[Record, ...]
     names: dict[Digest, Names]
+    tell: Callable[[str, str], None]
 
     def blob(self, descriptor: Descriptor) -> Blob | None:
         """The blob that stands under the descriptor's digest, unverified; None when it is not here. A place that keeps

@@ -1165,12 +1165,15 @@ def test_the_same_question_has_the_same_answer(ocitool: Run, testdata: Path) -> 
 # The cache
 
 
-def test_a_layer_that_is_known_by_its_digest_is_not_read_again(ocitool: Run, tmp_path: Path) -> None:
+def test_a_layer_that_was_known_and_is_damaged_since_is_a_problem_as_without_the_cache(ocitool: Run, tmp_path: Path) -> None:
     store = write_layout(tmp_path / "s", [app("a"), app("b")])
-    before = told(ocitool, store, "--files")
-    for digest in {sha256(data) for one in (app("a"), app("b")) for data in one.layers}:
+    told(ocitool, store, "--files")
+    digests = {sha256(data) for one in (app("a"), app("b")) for data in one.layers}
+    for digest in digests:
         spoiled(blob_of(store, digest))
-    assert before == told(ocitool, store, "--files")
+    report = told(ocitool, store, "--files", code=1)
+    assert digests == {one["where"].rpartition(" ")[2] for one in report["problems"]}
+    assert told(ocitool, store, "--files", "--no-cache", code=1)["problems"] == report["problems"]
 
 
 def test_a_layer_of_a_docker_archive_is_not_read_again(ocitool: Run, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from support.desk import Run
 from support.images import (
     Image,
@@ -262,9 +263,9 @@ FILES: dict[str, tuple[bytes, str, str]] = {
     "qcow2": (b"QFI\xfb\0\0\0\3" + bytes(999), "a qcow2 disk image", ""),
     "iso": (bytes(32768) + b"\1CD001\1" + bytes(999), "an ISO image", ""),
     "elf": (b"\x7fELF" + bytes(999), "a program", ""),
-    "gzip in gzip": (gzip.compress(gzip.compress(UPPER)), "compressed twice (gzip in gzip)", "gzip -dc"),
-    "xz in gzip": (gzip.compress(lzma.compress(UPPER)), "compressed twice (xz in gzip)", "gzip -dc"),
-    "gzip in bzip2": (bz2.compress(gzip.compress(UPPER)), "compressed twice (gzip in bzip2)", "bzip2 -dc"),
+    "gzip thrice": (gzip.compress(gzip.compress(gzip.compress(UPPER))), "more than twice (gzip in gzip in gzip)", "gzip -dc"),
+    "gzip in xz in bzip2": (bz2.compress(lzma.compress(gzip.compress(UPPER))), "(gzip in xz in bzip2)", "bzip2 -dc"),
+    "lz4 in gzip": (gzip.compress(lz4(UPPER)), "an lz4 file", ""),
     "export": (layer_tar([*SYSTEM, ("etc/passwd", b"")]), "a root file system", "docker import"),
     "layer": (layer_tar([("etc/", None), ("etc/.wh.motd", b"")]), "a layer", "append"),
     "archive in a tar": (layer_tar([("app.tar", DOCKER.layers[0])]), "it holds app.tar", "tar -xf"),
@@ -283,9 +284,39 @@ def test_a_file_that_is_no_image_is_called_what_it_is(kind: str, ocitool: Run, t
     assert not [word for word in ("checksum", "damaged", "Traceback") if word in result.err]
 
 
-def test_the_hint_for_what_is_compressed_twice_works(ocitool: Run, tmp_path: Path) -> None:
+TWICE: dict[str, Callable[[bytes], bytes]] = {
+    "gzip in gzip": lambda data: gzip.compress(gzip.compress(data)),
+    "zstd in gzip": lambda data: gzip.compress(zstandard.compress(data)),
+    "gzip in zstd": lambda data: zstandard.compress(gzip.compress(data)),
+    "xz in gzip": lambda data: gzip.compress(lzma.compress(data)),
+    "gzip in bzip2": lambda data: bz2.compress(gzip.compress(data)),
+}
+
+
+@pytest.mark.parametrize("how", TWICE)
+def test_what_is_compressed_twice_is_read_and_that_is_said(how: str, ocitool: Run, tmp_path: Path) -> None:
     path = write_docker_archive(tmp_path / "a.tar", [DOCKER])
-    (tmp_path / "it").write_bytes(gzip.compress(gzip.compress(path.read_bytes())))
+    (tmp_path / "it").write_bytes(TWICE[how](path.read_bytes()))
+    for result in (ocitool("ls", "-R", tmp_path / "it"), ocitool("ls", "-R", "-", stdin=(tmp_path / "it").read_bytes())):
+        assert (0, ocitool("ls", "-R", path).out) == (result.code, result.out), str(result)
+        assert f"is compressed twice ({how})" in result.err
+
+
+def test_the_ratio_of_what_is_compressed_twice_counts_as_a_whole(
+    ocitool: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = gzip.compress(layer_tar([("zeros", bytes(12 << 20))]))
+    (tmp_path / "once").write_bytes(data)
+    (tmp_path / "twice").write_bytes(gzip.compress(data))
+    monkeypatch.setattr("ocitool.limits.RATIO_FREE", 1 << 20)
+    monkeypatch.setenv("OCITOOL_MAX_RATIO", "1500")  # each step alone is below it
+    assert 4 == ocitool("inspect", tmp_path / "once").code
+    assert 7 == ocitool("inspect", tmp_path / "twice").code
+
+
+def test_the_hint_for_what_is_compressed_too_often_works(ocitool: Run, tmp_path: Path) -> None:
+    path = write_docker_archive(tmp_path / "a.tar", [DOCKER])
+    (tmp_path / "it").write_bytes(gzip.compress(gzip.compress(gzip.compress(path.read_bytes()))))
     hint = ocitool("ls", tmp_path / "it").err.partition("hint: ")[2].partition(" | ocitool")[0]
     piped = subprocess.run(hint, shell=True, capture_output=True, check=True).stdout
     assert ocitool("ls", "-R", path).out == ocitool("ls", "-R", "-", stdin=piped).out

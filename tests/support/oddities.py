@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import zstandard
+
 from support.images import (
     Image,
     docker_files,
@@ -259,6 +261,9 @@ ODDITIES = (
     Oddity(8, "dir: of skopeo", _dir, None),
     Oddity(8, "an extracted docker save", _extracted),
     Oddity(8, "gzip in gzip", _wrapped(lambda data: gzip.compress(gzip.compress(data)), "app.tar.gz")),
+    Oddity(8, "zstd in gzip", _wrapped(lambda data: gzip.compress(zstandard.compress(data)), "app.tar.gz")),
+    Oddity(8, "gzip in gzip in gzip", _wrapped(
+        lambda data: gzip.compress(gzip.compress(gzip.compress(data))), "app.tar.gz"), None),
     Oddity(8, "lz4", _wrapped(_lz4, "app.tar.lz4")),
     Oddity(8, "docker export", _exported, None),
 )  # fmt: skip

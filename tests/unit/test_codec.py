@@ -159,7 +159,7 @@ def test_a_zstd_window_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(limits, "ZSTD_WINDOW", 1 << 20)
     parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=24)
     stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
-    with pytest.raises(FormatError):
+    with pytest.raises(LimitError):
         decoded(stream.compress(text(100_000)) + stream.flush())
 
 

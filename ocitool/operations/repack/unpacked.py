@@ -22,7 +22,7 @@ from ocitool.operations.unpack.editable import SCHEMA, VERSION
 from ocitool.operations.writing import Writer
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor, Index, Manifest, read
-from ocitool.transports.source import Names, Record
+from ocitool.transports.source import Names, Record, Telling
 from ocitool.transports.whole import nameless
 
 _AGAIN = "unpack the image again"
@@ -111,7 +111,7 @@ def _document(path: str) -> bytes:
     return b"".join(FileBlob(file, 0, file.size).chunks())
 
 
-class Blobs:
+class Blobs(Telling):
     """The blobs of an unpacked image, as a source: of the destination, else of `references`, in that order.
 
     What another place lends is hashed by whoever writes it.
@@ -125,6 +125,7 @@ class Blobs:
         self.index: Index | None = None
         self.records: tuple[Record, ...] = ()
         self.names: dict[Digest, Names] = {}
+        self.tell = reading.task.notice
         self._references = references
         self._writer = writer
         self._reading = reading
