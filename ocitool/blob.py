@@ -7,7 +7,7 @@ What a blob claims to be (`digest`) is a claim until its bytes were hashed. `ide
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
 from ocitool.digest import Digest
@@ -45,6 +45,16 @@ class Passing(Protocol):
 def passing(blob: Blob, offset: int = 0) -> Iterator[bytes]:
     """The bytes from `offset` for one who reads them once."""
     return blob.passing(offset) if isinstance(blob, Passing) else blob.chunks(offset)
+
+
+def label(blob: Blob) -> str:
+    """What it is called where progress is told."""
+    return blob.digest.short if blob.digest is not None else "layer"
+
+
+def expected(blobs: Iterable[Blob | None]) -> list[tuple[str, int]]:
+    """What `Task.expect` is told of blobs that are to be read or written, those that are not here left out."""
+    return [(label(blob), blob.size) for blob in blobs if blob is not None]
 
 
 class OpenFile:

@@ -66,16 +66,17 @@ class Notice(NamedTuple):
 
 
 class Task:
-    """`advance` is told (label, bytes done now, total or None), `expect` how many bytes are to come, `tell` each notice as it
-    comes up, `arrived` (what was done, label, bytes) each blob that crossed a network, `counted` (of what, how many are done,
-    of how many, their bytes, of how many) how far a long run is: all of them from several threads."""
+    """`advance` is told (label, bytes done now, total or None), `expect` (labels and totals of what is to come, 1, or -1 if it
+    need not come after all, whether it is counted anew), `tell` each notice as it comes up, `arrived` (what was done, label,
+    bytes) each blob that crossed a network, `counted` (of what, how many are done, of how many, their bytes, of how many) how
+    far a long run is: all of them from several threads."""
 
     def __init__(
         self,
         *,
         jobs: int = 4,
         advance: Callable[[str, int, int | None], None] | None = None,
-        expect: Callable[[int], None] | None = None,
+        expect: Callable[[Sequence[tuple[str, int]], int, bool], None] | None = None,
         tell: Callable[[Notice], None] | None = None,
         arrived: Callable[[str, str, int], None] | None = None,
         counted: Callable[[str, int, int, int, int], None] | None = None,
@@ -146,10 +147,16 @@ class Task:
         if self._advance is not None:
             self._advance(label, done, total)
 
-    def expect(self, count: int) -> None:
-        """Tells how many bytes `advance` will be told of, as far as is known; less than 0 for what need not be done."""
+    def expect(self, blobs: Iterable[tuple[str, int]], *, anew: bool = False) -> None:
+        """Tells what `advance` will be told of, each blob by its label and its size, as early as it is known. It is counted
+        together with what is under way, and `anew` without that, as what is written once all was read."""
         if self._expect is not None:
-            self._expect(count)
+            self._expect(list(blobs), 1, anew)
+
+    def spare(self, label: str, size: int) -> None:
+        """Tells that a blob that was expected need not be read or written."""
+        if self._expect is not None:
+            self._expect([(label, size)], -1, False)
 
     def cancel(self) -> None:
         self._stopped.set()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from ocitool.task import Notice
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.progress import Progress, TaskID
 
 _PATIENCE = 0.7
@@ -33,6 +35,9 @@ class Pace:
     def begin(self, what: str, now: float) -> None:
         self._begun.setdefault(what, now)
 
+    def begin_anew(self, what: str, now: float) -> None:
+        self._begun[what] = now
+
     def line(self, what: str, done: int, total: int, size: int, whole: int, now: float) -> str:
         """`layers: 37 of 120, 1.2 GB of 4.0 GB, 85.0 MB/s, 33 s left`; by bytes where they are known."""
         from ocitool.report.escape import human
@@ -55,36 +60,65 @@ class Pace:
         return ", ".join(parts)
 
 
+class _Part:
+    """What goes by one name and size: bytes that are done, and how many times it is expected."""
+
+    __slots__ = ("done", "times", "total")
+
+    def __init__(self, total: int | None) -> None:
+        self.total = total
+        self.done = self.times = 0
+
+    def numbers(self) -> tuple[int, int, int, int, int]:
+        """Blobs that are through, blobs, bytes that are done, all of them, and bytes of which no total is known."""
+        if not self.total:
+            return 0, 0, 0, 0, self.done
+        times = max(self.times, -(-self.done // self.total))
+        if self.total < _DOCUMENT:
+            return 0, 0, self.done, times * self.total, 0
+        return self.done // self.total, times, self.done, times * self.total, 0
+
+
 class Moved:
     """Bytes of blobs that were read or written, of those that are known to come. What goes by one name and size more than once
-    counts each time, so that no total is ever passed; bytes that are taken back count no more."""
+    counts each time, so that no total is ever passed; bytes that are taken back count no more. What is expected once all is
+    through that came before is counted from zero."""
 
     def __init__(self) -> None:
-        self._done: dict[tuple[str, int | None], int] = {}
-        self._expected = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._parts: dict[tuple[str, int | None], _Part] = {}
+        self._sum = [0] * 5
 
     def add(self, label: str, count: int, total: int | None) -> None:
-        key = (label, total)
-        self._done[key] = self._done.get(key, 0) + count
+        self._change(label, total, count, 0)
 
-    def expect(self, count: int) -> None:
-        self._expected += count
+    def expect(self, blobs: Sequence[tuple[str, int]], times: int = 1, anew: bool = False) -> bool:
+        """Whether it is counted from zero."""
+        anew = anew or (times > 0 and self._sum[2] == self._sum[3])
+        if anew:
+            self._forget()
+        for label, size in blobs:
+            self._change(label, size, 0, times)
+        return anew
+
+    def _change(self, label: str, total: int | None, count: int, times: int) -> None:
+        part = self._parts.get((label, total))
+        if part is None:
+            part = self._parts[label, total] = _Part(total)
+        before = part.numbers()
+        part.done = max(0, part.done + count)
+        part.times = max(0, part.times + times)
+        self._sum = [old + new - was for old, new, was in zip(self._sum, part.numbers(), before, strict=True)]
 
     @property
     def numbers(self) -> tuple[int, int, int, int]:
         """Blobs that are through, blobs, their bytes that are done, and all of them: 0 if that is not known."""
-        through = blobs = done = whole = 0
-        known = self._expected > 0
-        for (_, total), count in self._done.items():
-            done += count
-            if total:
-                times = max(1, -(-count // total))
-                whole, known = whole + times * total, True
-                if total >= _DOCUMENT:
-                    through, blobs = through + count // total, blobs + times
-            else:
-                blobs, whole = blobs + 1, whole + count
-        return through, blobs, done, max(self._expected, whole) if known else 0
+        through, blobs, done, whole, unknown = self._sum
+        if whole:
+            return through, blobs, done, whole
+        return 0, sum(part.done > 0 for part in self._parts.values()), unknown, 0
 
 
 class Lines:
@@ -110,9 +144,10 @@ class Lines:
         if due:
             self._say(line)
 
-    def expect(self, count: int) -> None:
+    def expect(self, blobs: Sequence[tuple[str, int]], times: int, anew: bool) -> None:
         with self._lock:
-            self._moved.expect(count)
+            if self._moved.expect(blobs, times, anew):
+                self._pace.begin_anew(_BLOBS, time.monotonic())
 
     def counted(self, what: str, done: int, total: int, size: int, whole: int) -> None:
         """A line now and then."""
@@ -173,9 +208,10 @@ class Bars:
             if now - self._started >= _PATIENCE:
                 self._show(what, line, size if whole else done, whole or total, visible=done != total)
 
-    def expect(self, count: int) -> None:
+    def expect(self, blobs: Sequence[tuple[str, int]], times: int, anew: bool) -> None:
         with self._lock:
-            self._moved.expect(count)
+            if self._moved.expect(blobs, times, anew):
+                self._pace.begin_anew(_BLOBS, time.monotonic())
 
     def tell(self, notice: Notice) -> None:
         from ocitool.report.escape import shown

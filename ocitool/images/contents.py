@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from ocitool.blob import label
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codec
@@ -28,7 +29,7 @@ def content(image: Image, layer: Layer, index: LayerIndex, task: Task) -> Iterat
     if blob is None:
         raise NotFoundError(f"the layer {layer.digest or layer.number} is not here", image.where)
     compression = codec.of(blob)
-    label = layer.digest.short if layer.digest else f"layer {layer.number}"
+    name = label(blob)
     # Bytes that unpack to what those of this digest unpacked to are as good as those.
     known = index.diff_id is not None and index.digest == layer.digest
     stored: Any = layer.digest.hasher() if layer.digest is not None and not known else None
@@ -40,7 +41,7 @@ def content(image: Image, layer: Layer, index: LayerIndex, task: Task) -> Iterat
             task.check()
             if stored is not None:
                 stored.update(chunk)
-            task.advance(label, len(chunk), blob.size)
+            task.advance(name, len(chunk), blob.size)
             yield chunk
 
     def hashed(pieces: Iterator[bytes]) -> Iterator[bytes]:

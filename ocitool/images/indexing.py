@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ocitool.blob import Blob, BytesBlob
+from ocitool.blob import Blob, BytesBlob, expected, label
 from ocitool.digest import Digest, verified
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, UnsupportedError
 from ocitool.images.image import Image, Layer
@@ -59,6 +59,8 @@ class Indexer:
         return found
 
     def _all(self, wanted: Sequence[tuple[Image, Layer]], read: Read) -> list[LayerIndex]:
+        coming = {_key(layer, self.verify): layer.blob for _, layer in wanted if layer.blob is not None}
+        self.task.expect(expected(blob for key, blob in coming.items() if self._passes(key, blob, read)))
         return self.task.map(lambda pair: self._index(*pair, read), list(wanted))
 
     def _index(self, image: Image, layer: Layer, read: Read) -> LayerIndex:
@@ -91,14 +93,24 @@ class Indexer:
         """
         if self.verify:
             return None
+        hashed = False
         found = self._cache.find_bytes(layer.digest, blob.identity, algorithm)
         if found is None and layer.digest is not None and (blob.remote or not self._by_headers(blob, read)):
             found = self._cache.find(layer.digest, None, algorithm)
-            if found is not None and not blob.remote:
+            hashed = found is not None and not blob.remote
+            if found is not None and hashed:
                 if not self._is(blob, layer.digest):
                     return None
                 self._cache.know(found, blob.identity)
-        return found if found is not None and within_limits(found, blob.size) else None
+        if found is None or not within_limits(found, blob.size):
+            return None
+        if not hashed:
+            self.task.spare(label(blob), blob.size)
+        return found
+
+    def _passes(self, key: str, blob: Blob, read: Read) -> bool:
+        """Whether all bytes of the blob will be read, unless a cache knows it."""
+        return key not in self._held and not self._by_headers(blob, read)
 
     def _is(self, blob: Blob, digest: Digest) -> bool:
         """Whether the blob's bytes are what its digest says."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
+from ocitool.blob import expected
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, UnsafeError
 from ocitool.images.image import Image, Layer
 from ocitool.images.indexing import readable, tell_odd_times
@@ -68,6 +69,7 @@ def stage(image: Image, rootfs: Rootfs, task: Task) -> Staged:
             hiding[layer.number] = _hides(index)
         indexes[layer.number] = index
 
+    task.expect(expected(layer.blob for layer in _distinct(image)))
     task.map(first_pass, _distinct(image)[::-1])
     read = sum(layer.size for layer in _distinct(image))
     for layer, same in _repeated(image):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
-from ocitool.blob import Blob
+from ocitool.blob import Blob, label
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, LimitError, UnsupportedError
 from ocitool.layers import codec, tarwriter
@@ -173,12 +173,12 @@ def _end(index: LayerIndex, row: int) -> int:
 @contextmanager
 def _unpacked(blob: Blob, task: Task, diff_id: Digest | None) -> Iterator[ChunkInput]:
     """The layer's uncompressed bytes as a tar input, produced ahead where that pays."""
-    label = blob.digest.short if blob.digest else "layer"
+    name = label(blob)
 
     def stored() -> Iterator[bytes]:
         for chunk in verified(blob.chunks(), blob.digest, blob.size):
             task.check()
-            task.advance(label, len(chunk), blob.size)
+            task.advance(name, len(chunk), blob.size)
             yield chunk
 
     compression = codec.of(blob)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from ocitool.blob import Blob
+from ocitool.blob import Blob, label
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsafeError, UnsupportedError
 from ocitool.layers import codec, magic
@@ -142,10 +142,10 @@ def _listed(tar: TarInput) -> LayerIndex:
 
 def _chunks(blob: Blob, task: Task) -> Iterator[bytes]:
     """A blob's bytes, told as they pass."""
-    label = blob.digest.short if blob.digest else "layer"
+    name = label(blob)
     for chunk in blob.chunks():
         task.check()
-        task.advance(label, len(chunk), blob.size)
+        task.advance(name, len(chunk), blob.size)
         yield chunk
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 
-from ocitool.blob import Blob, FileBlob, passing
+from ocitool.blob import Blob, FileBlob, label, passing
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
 from ocitool.images import draft as drafts
@@ -58,12 +58,13 @@ def claimed(image: Image, layer: Layer) -> Piece | None:
 def _measured(blob: Blob, task: Task) -> tuple[Digest, Digest]:
     """The digests of a blob's stored and unpacked bytes."""
     stored, plain = hashlib.sha256(), hashlib.sha256()
+    name = label(blob)
 
     def chunks() -> Iterable[bytes]:
         for chunk in blob.chunks():
             task.check()
             stored.update(chunk)
-            task.advance("hashing", len(chunk))
+            task.advance(name, len(chunk), blob.size)
             yield chunk
 
     compression = codecs.of(blob)
@@ -93,12 +94,12 @@ def diff_id(image: Image, layer: Layer, task: Task) -> Digest:
 
 def unpacked(blob: Blob, task: Task) -> Iterator[bytes]:
     """A layer's tar, unpacked ahead of the one who takes it, its stored bytes verified while they pass."""
-    label = blob.digest.short if blob.digest else "layer"
+    name = label(blob)
 
     def told() -> Iterator[bytes]:
         for chunk in verified(passing(blob), blob.digest, blob.size):
             task.check()
-            task.advance(label, len(chunk), blob.size)
+            task.advance(name, len(chunk), blob.size)
             yield chunk
 
     def decoded() -> Iterator[bytes]:

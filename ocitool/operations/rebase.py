@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ocitool import reference as references
+from ocitool.blob import expected
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import draft as drafts
@@ -170,10 +171,14 @@ class _Rebaser:
 
     def _own(self, image: Image, pieces: Sequence[Piece], meeting: _Meeting) -> Iterator[Piece]:
         """The image's own layers as they are written."""
-        for piece, number in zip(pieces, range(meeting.count, len(image.layers)), strict=True):
+        numbered = dict(zip(range(meeting.count, len(image.layers)), pieces, strict=True))
+        self._task.expect(expected(meeting.mine.layers[number].blob for number in numbered if meeting.edits.get(number)))
+        unchanged = [piece for number, piece in numbered.items() if meeting.edits.get(number) is None]
+        converted = iter(self._writer.converted(image, unchanged))
+        for number in numbered:
             edit = meeting.edits.get(number)
             if edit is None:
-                yield from self._writer.converted(image, [piece])
+                yield next(converted)
                 continue
             layer = meeting.mine.layers[number]
             assert layer.blob is not None

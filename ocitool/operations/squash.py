@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ocitool.blob import expected
 from ocitool.errors import OcitoolError, UnsupportedError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import layertar, select
@@ -90,6 +91,7 @@ class _Squasher:
     def _layer(self, image: Image, kept: int, changes: Changeset, upper: Tree) -> Piece | None:
         """The new layer; None where the kept ones are all that is visible. The old ones are read in any case: what their
         indexes say may never have been hashed."""
+        self._task.expect(expected(layer.blob for layer in image.layers[kept:]), anew=True)
         tar = layertar.tar(changes, image, upper, self._task, lowest=kept)
         try:
             if changes or not kept:

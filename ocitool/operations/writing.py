@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ocitool.blob import Blob, BytesBlob
+from ocitool.blob import Blob, BytesBlob, expected
 from ocitool.digest import Digest, verified
 from ocitool.errors import (
     FormatError,
@@ -334,11 +334,22 @@ class Writer:
         asked = self._asked(image)
         if asked is None:
             return tuple(pieces)
+        made = {piece.digest: piece.blob for piece in pieces if self._differs(piece, asked.codec)}
+        self.task.expect(expected(blob for digest, blob in made.items() if digest not in self._rewritten))
         return tuple(self._converted(image, piece, asked.codec) for piece in pieces)
 
+    def _stays(self, piece: Piece) -> bool:
+        urls = piece.descriptor is not None and piece.descriptor.get("urls")
+        return bool(urls) or piece.digest in self.writing.omit or piece.origin != "kept"
+
+    def _differs(self, piece: Piece, codec: str) -> bool:
+        """Whether it is to be made again, by what its type states."""
+        stated = mediatypes.layer_codec(piece.media_type) if piece.media_type else None
+        keeps = stated == codec or (self.writing.compression is None and stated != "none")
+        return not self._stays(piece) and not keeps
+
     def _converted(self, image: Image, piece: Piece, codec: str) -> Piece:
-        stays = piece.digest in self.writing.omit or (piece.descriptor is not None and piece.descriptor.get("urls"))
-        if stays or piece.origin != "kept":
+        if self._stays(piece):
             return piece
         where = f"{image.where}: layer {piece.digest}"
         if piece.descriptor is not None and piece.media_type and mediatypes.layer_codec(piece.media_type) is None:

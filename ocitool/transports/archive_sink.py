@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ocitool import limits, reference
-from ocitool.blob import Blob, BytesBlob, passing
+from ocitool.blob import Blob, BytesBlob, expected, label, passing
 from ocitool.digest import Digest, verified
 from ocitool.errors import DestinationError, LimitError, UsageError
 from ocitool.layers import tarwriter
@@ -105,9 +105,10 @@ def _copy(bundle: Bundle, temporary: Temporary, task: Task, verify: bool) -> boo
     """With the kernel copying what it can, and what comes over a network coming several at a time: where each member stands
     is known before its bytes are. Whether all was hashed."""
     hashed = True
-    task.expect(sum(blob.size for blob in bundle.blobs))
+    members = list(_members(bundle))
+    task.expect(expected(blob for _, blob in members), anew=True)
     coming: list[tuple[int, Blob]] = []
-    for header, blob in _members(bundle):
+    for header, blob in members:
         temporary.write(header)
         if blob is None:
             continue
@@ -123,13 +124,15 @@ def _copy(bundle: Bundle, temporary: Temporary, task: Task, verify: bool) -> boo
 
 
 def _pieces(bundle: Bundle, task: Task) -> Iterator[bytes]:
-    for header, blob in _members(bundle):
+    members = list(_members(bundle))
+    task.expect(expected(blob for _, blob in members), anew=True)
+    for header, blob in members:
         yield header
         if blob is not None:
-            label = blob.digest.short if blob.digest else "archive"
+            name = label(blob)
             for chunk in verified(passing(blob), blob.digest, blob.size):
                 task.check()
-                task.advance(label, len(chunk), blob.size)
+                task.advance(name, len(chunk), blob.size)
                 yield chunk
             yield bytes(-blob.size % _BLOCK)
     yield tarwriter.END

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ocitool import limits
-from ocitool.blob import Blob
+from ocitool.blob import Blob, expected, label
 from ocitool.digest import Digest, verified
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
 from ocitool.reference import full
@@ -80,6 +80,7 @@ class LayoutSink:
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         skipped: set[Digest] = set()
         hashed: list[bool] = []
+        coming = [blob for blob in bundle.blobs if verify or not self._stands(blob)]
         self._merged(self._index, bundle.roots)  # what is refused is so before anything is written
         _directories(self.where, {digest.algorithm for blob in bundle.blobs if (digest := blob.digest)})
 
@@ -88,11 +89,12 @@ class LayoutSink:
             if done is None:
                 assert blob.digest is not None
                 skipped.add(blob.digest)
-                task.expect(-blob.size)
+                if not verify:  # which reads it
+                    task.spare(label(blob), blob.size)
             else:
                 hashed.append(done)
 
-        task.expect(sum(blob.size for blob in bundle.blobs))
+        task.expect(expected(coming), anew=True)
         task.map(put, sorted(bundle.blobs, key=lambda blob: -blob.size))
         for algorithm in {blob.digest.algorithm for blob in bundle.blobs if blob.digest}:
             sync_directory(os.path.join(self.where, "blobs", algorithm))
@@ -101,6 +103,14 @@ class LayoutSink:
             self._publish(bundle.roots)
         self._made = ()
         return Stored(frozenset(skipped), all(hashed) and (verify or not skipped))
+
+    def _stands(self, blob: Blob) -> bool:
+        """Whether a blob of its name and size is there, as far as a look at the directory tells."""
+        assert blob.digest is not None
+        try:
+            return os.stat(layout.blob_path(self.where, blob.digest)).st_size == blob.size
+        except OSError:
+            return False
 
     def _put(self, blob: Blob, task: Task, verify: bool) -> bool | None:
         """Whether the blob was hashed on its way; None where it was there."""
@@ -112,6 +122,7 @@ class LayoutSink:
             return None
         if isinstance(blob, SpooledBlob) and blob.temporary.directory == self.where:
             blob.temporary.replace(path)
+            task.advance(label(blob), blob.size, blob.size)
             return True
         try:
             if blob.remote and self._fetch(blob, path, task):
@@ -324,8 +335,9 @@ def _names(entry: Mapping[str, Any]) -> list[str]:
 
 def _damaged(blob: Blob, task: Task) -> bool:
     try:
-        for _ in verified(blob.chunks(), blob.digest, blob.size):
+        for chunk in verified(blob.chunks(), blob.digest, blob.size):
             task.check()
+            task.advance(label(blob), len(chunk), blob.size)
     except IntegrityError:
         return True
     return False

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from itertools import chain
 
-from ocitool.blob import Blob, FileBlob, OpenFile, passing
+from ocitool.blob import Blob, FileBlob, OpenFile, label, passing
 from ocitool.digest import Digest, verified
 from ocitool.errors import DestinationError, IntegrityError
 from ocitool.task import Task, undisturbed, unfinished
@@ -172,7 +172,7 @@ class Partial(Temporary):
         return there if there <= blob.size else 0
 
     def _fetch(self, blob: Blob, began: int, task: Task) -> None:
-        label = self._digest.short
+        name, done = self._digest.short, 0
         try:
             os.ftruncate(self.descriptor, began)
             os.lseek(self.descriptor, began, os.SEEK_SET)
@@ -191,8 +191,10 @@ class Partial(Temporary):
         try:
             for chunk in verified(chain(there(), coming()), self._digest, blob.size):
                 task.check()
-                task.advance(label, len(chunk), blob.size)
+                task.advance(name, len(chunk), blob.size)
+                done += len(chunk)
         except IntegrityError:
+            task.advance(name, -done, blob.size)
             os.ftruncate(self.descriptor, 0)
             raise
 
@@ -280,19 +282,19 @@ def _sweep(path: str) -> bool:
 def transfer(blob: Blob, descriptor: int, task: Task, *, verify: bool, where: str) -> bool:
     """The blob's bytes at the descriptor's position. Whether they were hashed: bytes of a local file are copied by the
     kernel, unread, unless `verify`. Raises `IntegrityError`, `DestinationError`, `TransportError`."""
-    label, remote = blob.digest.short if blob.digest else "blob", blob.remote
-    if isinstance(blob, FileBlob) and not verify and _kernel_copy(blob, descriptor, task, label, where):
+    name, remote = label(blob), blob.remote
+    if isinstance(blob, FileBlob) and not verify and _kernel_copy(blob, descriptor, task, name, where):
         return isinstance(blob, SpooledBlob)  # which was hashed when it was made
     for chunk in verified(passing(blob), blob.digest, blob.size):
         task.check()
         write_all(descriptor, chunk, where)
-        task.advance(label, len(chunk), blob.size)
+        task.advance(name, len(chunk), blob.size)
     if remote:
-        task.arrived("fetched", label, blob.size)
+        task.arrived("fetched", name, blob.size)
     return True
 
 
-def _kernel_copy(blob: FileBlob, descriptor: int, task: Task, label: str, where: str) -> bool:
+def _kernel_copy(blob: FileBlob, descriptor: int, task: Task, name: str, where: str) -> bool:
     """False where the file systems cannot, and nothing was copied."""
     if not hasattr(os, "copy_file_range") or not blob.size:
         return False
@@ -303,7 +305,7 @@ def _kernel_copy(blob: FileBlob, descriptor: int, task: Task, label: str, where:
             fcntl.ioctl(descriptor, FICLONE, source)
             if os.lseek(descriptor, 0, os.SEEK_END) != blob.size:  # it was cut off a moment ago
                 raise IntegrityError(f"{blob.size} bytes are stated, and there are others now")
-            task.advance(label, blob.size, blob.size)
+            task.advance(name, blob.size, blob.size)
             return True
     done = 0
     while done < blob.size:
@@ -320,7 +322,7 @@ def _kernel_copy(blob: FileBlob, descriptor: int, task: Task, label: str, where:
                 return False
             raise IntegrityError(f"{done} bytes where {blob.size} are stated")
         done += count
-        task.advance(label, count, blob.size)
+        task.advance(name, count, blob.size)
     return True
 
 

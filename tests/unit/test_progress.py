@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from ocitool.cli import progress
@@ -57,7 +59,7 @@ def test_things_are_counted_where_there_are_several(total: int, told: list[int])
 MB = 10**6
 
 
-def moved(*told: tuple[str, int, int | None], expected: int = 0) -> tuple[int, int, int, int]:
+def moved(*told: tuple[str, int, int | None], expected: Sequence[tuple[str, int]] = ()) -> tuple[int, int, int, int]:
     one = Moved()
     one.expect(expected)
     for label, count, total in told:
@@ -70,9 +72,46 @@ def test_layers_of_one_name_each_have_their_own_total() -> None:
     assert (2, 3, 25 * MB, 30 * MB) == moved(*[("layer", 5 * MB, 10 * MB)] * 5)
 
 
-def test_what_is_expected_is_the_total_until_more_comes() -> None:
-    assert (0, 1, MB, 50 * MB) == moved(("a", MB, 10 * MB), expected=50 * MB)
-    assert (6, 6, 60 * MB, 60 * MB) == moved(*[("a", 10 * MB, 10 * MB)] * 6, expected=50 * MB)
+def test_what_is_expected_is_the_total_from_the_first_byte() -> None:
+    expected = [(name, 10 * MB) for name in "abcde"]
+    assert (0, 5, MB, 50 * MB) == moved(("a", MB, 10 * MB), expected=expected)
+    assert (5, 5, 50 * MB, 50 * MB) == moved(*[(name, 10 * MB, 10 * MB) for name in "edcba"], expected=expected)
+
+
+def test_what_comes_unexpected_is_added() -> None:
+    assert (1, 2, 10 * MB, 30 * MB) == moved(("a", 10 * MB, 10 * MB), expected=[("b", 20 * MB)])
+
+
+def test_documents_count_by_their_bytes_alone() -> None:
+    assert (0, 1, 500, MB + 500) == moved(("config", 500, 500), expected=[("config", 500), ("layer", MB)])
+
+
+def test_what_need_not_come_is_taken_off() -> None:
+    one = Moved()
+    one.expect([("a", 10 * MB), ("b", 20 * MB)])
+    one.add("a", MB, 10 * MB)
+    one.expect([("b", 20 * MB)], -1)
+    assert (0, 1, MB, 10 * MB) == one.numbers
+
+
+def test_what_is_expected_once_all_is_through_is_counted_from_zero() -> None:
+    one = Moved()
+    one.expect([("a", 10 * MB)])
+    one.add("a", 10 * MB, 10 * MB)
+    assert one.expect([("b", 20 * MB)])
+    assert (0, 1, 0, 20 * MB) == one.numbers
+
+
+def test_what_is_expected_while_something_is_under_way_is_counted_with_it() -> None:
+    one = Moved()
+    one.expect([("a", 10 * MB)])
+    one.add("a", MB, 10 * MB)
+    assert not one.expect([("b", 20 * MB)])
+    assert (0, 2, MB, 30 * MB) == one.numbers
+
+
+def test_content_without_a_total_changes_no_total() -> None:
+    assert (1, 1, MB, MB) == moved(("compare", 7 * MB, None), ("a", MB, MB))
 
 
 def test_bytes_that_are_taken_back_count_no_more() -> None:

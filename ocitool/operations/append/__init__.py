@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from ocitool.blob import FileBlob, OpenFile
+from ocitool.blob import FileBlob, OpenFile, expected
 from ocitool.errors import (
     DestinationError,
     FormatError,
@@ -186,6 +186,7 @@ class _Maker:
 
     def _of_tar(self, addition: Addition, blob: FileBlob, codec: str, image: Image) -> Piece:
         """Read twice: to see that it is a layer at all, then to store it."""
+        self._task.expect(expected([blob]))
         index = self._indexes[addition.path] = scan(blob, self._task)
         if not index.size:
             raise FormatError("an empty file is no layer", addition.path, hint="tar -cf FILE -T /dev/null makes an empty layer")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ocitool.blob import expected
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, UnsafeError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images.dirscan import some
@@ -104,6 +105,7 @@ class Editor:
             numbers = [*(layer.number for layer in live), *new]
             plan, openers = addition(work.indexes, position, content.add, self._task, numbers)
             work.step(plan, Tree(work.indexes[: position + 1]), openers)
+        self._task.expect(expected(live[position].blob for position in work.edits if position < len(live)))
         for position, edit in sorted(work.edits.items()):
             if position >= len(live):
                 tar = write_new(edit.add, work.contents(position, self._task))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from ocitool.blob import expected
 from ocitool.digest import Digest
 from ocitool.errors import LimitError, NotFoundError, OcitoolError, UnsafeError, UsageError
 from ocitool.globs import matcher, refuse_unmatched, unmatched
@@ -226,6 +227,7 @@ class _Rebuilder:
             piece = self._layer(image, new, delta.changes)
             made.append(piece)
             assert piece.blob is not None
+            self._task.expect(expected([piece.blob]))
             layer = Layer(len(old.layers), piece.blob, piece.digest, piece.diff_id, piece.size, piece.media_type, None, None)
             layers = (*old.layers, layer)
             stack = Stack(old.image._replace(layers=layers), [*old.indexes, scan(piece.blob, self._task)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
+from ocitool.blob import expected
 from ocitool.errors import NotFoundError, OcitoolError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import edited, select, snapshot
@@ -146,6 +147,7 @@ class _Work:
                 size += len(piece)
                 yield piece
 
+        self._task.expect(expected(image.layers[number].blob for number in plan.edits), anew=True)
         for number, edit in sorted(plan.edits.items()):
             layer, index = image.layers[number], self._layers.indexes[number]
             where = f"{image.where}: layer {number}"

@@ -11,6 +11,7 @@ import os
 import sys
 from dataclasses import dataclass
 
+from ocitool.blob import expected
 from ocitool.errors import DestinationError, UsageError
 from ocitool.images import layertar
 from ocitool.images.changeset import changeset
@@ -55,6 +56,7 @@ def unpack(reference: str, dest: str, reading: Reading, *, platform: str | None 
     tree = Tree(reading.indexer().indexes(image))
     changes = changeset(None, tree)
     size = 0
+    task.expect(expected(layer.blob for layer in image.layers), anew=True)
     if dest == "-":
         for piece in layertar.tar(changes, image, tree, task):
             sys.stdout.buffer.write(piece)

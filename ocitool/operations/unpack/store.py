@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ocitool.blob import expected
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, FormatError, IntegrityError, NotFoundError, OcitoolError, UsageError
 from ocitool.images import overlay, select
@@ -269,6 +270,7 @@ class _Making:
             raise FormatError("a diff_id that is none", image.where)
         chains = overlay.chain_ids(diff_ids)
         there = {n for n in range(len(diff_ids)) if any(map(self.store.has, overlay.names(diff_ids[n], chains[n])))}
+        self.task.expect(expected(layer.blob for layer in image.layers if layer.number not in there))
         indexes = self.task.map(lambda layer: self._index(layer, layer.number in there), image.layers)
         made = overlay.forms(indexes, diff_ids)
         wanted = list({form.name: form for form in reversed(made) if not self.store.has(form.name)}.values())

@@ -5,17 +5,18 @@ Nothing is held but a piece. What is read is verified by whoever reads it (`veri
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import requests
 
-from ocitool.blob import STEP, Blob, passing
+from ocitool.blob import STEP, Blob, label, passing
 from ocitool.digest import Digest, verified
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, TransportError
 from ocitool.limits import MiB
+from ocitool.task import Task
 from ocitool.transports.registry.addresses import origin
 from ocitool.transports.registry.auth import NOTHING, Scope, pulling, pushing
 from ocitool.transports.registry.client import BROKEN, RETRIES, Client, finished, retry_after
@@ -214,6 +215,7 @@ class _Upload:
         self._chunk: int | None = None
         self._refused = False
         self._ended = False
+        self._sent = 0
         assert blob.digest is not None
         self._digest: Digest = blob.digest
 
@@ -266,7 +268,8 @@ class _Upload:
     def _send(self) -> None:
         """All that is left, in one request or in chunks. The bytes are verified on their way, from the first."""
         size = self._blob.size
-        source = _Bytes(self._blob, self._digest, self._offset, self._client)
+        self._told(self._offset)
+        source = _Bytes(self._blob, self._digest, self._offset, self._client.task, self._told)
         while self._offset < size:
             count = min(self._chunk or size, size - self._offset)
             headers = {"Content-Type": "application/octet-stream"}
@@ -289,7 +292,7 @@ class _Upload:
         if whole:
             body = b"".join(verified(passing(self._blob), self._digest, self._blob.size))
             self._client.task.crossed(len(body))
-            self._client.task.advance(self._digest.short, len(body), len(body))
+            self._told(len(body))
         headers = {"Content-Type": "application/octet-stream"}
         self._ended = True
         response = self._request("PUT", _with_digest(self._address, self._digest), headers, body)
@@ -299,6 +302,11 @@ class _Upload:
         if response.status_code not in (200, 201, 204):
             raise self._client.problem(response, f"blob {self._digest}", self._where)
         finished(response)
+
+    def _told(self, sent: int) -> None:
+        """Tells how many bytes are sent; after a break fewer than before, where the registry has not got them."""
+        self._client.task.advance(label(self._blob), sent - self._sent, self._blob.size)
+        self._sent = sent
 
     def _request(self, method: str, url: str, headers: dict[str, str], body: Any) -> requests.Response:
         """Once: what is to be done after a break depends on how far it came."""
@@ -367,11 +375,12 @@ class _Broken(Exception):
 class _Bytes:
     """A blob's bytes from `offset`, cut into the parts that requests send. What stands before is hashed too."""
 
-    def __init__(self, blob: Blob, digest: Digest, offset: int, client: Client) -> None:
+    def __init__(self, blob: Blob, digest: Digest, offset: int, task: Task, told: Callable[[int], None]) -> None:
         self._pieces = verified(passing(blob), digest, blob.size)
         self._left = b""
-        self._client = client
-        self._label = digest.short
+        self._task = task
+        self._told = told
+        self._sent = offset
         self._size = blob.size
         while offset > 0:
             piece = next(self._pieces)
@@ -382,15 +391,15 @@ class _Bytes:
         return _Part(self, count)
 
     def take(self, count: int) -> Iterator[bytes]:
-        task = self._client.task
         while count > 0:
             piece = self._left or next(self._pieces)
             self._left = piece[count:]
             piece = piece[:count]
             count -= len(piece)
-            task.check()
-            task.crossed(len(piece))
-            task.advance(self._label, len(piece), self._size)
+            self._task.check()
+            self._task.crossed(len(piece))
+            self._sent += len(piece)
+            self._told(self._sent)
             yield piece
 
     def finished(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ocitool import reference
-from ocitool.blob import Blob
+from ocitool.blob import Blob, expected, label
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, NotFoundError, UnsupportedError, UsageError
 from ocitool.limits import DOCUMENT_SIZE
@@ -76,6 +76,7 @@ class RegistrySink(Unheld):
         skipped: set[Digest] = set()
         sent: set[Digest] = set()
         places: dict[Digest, str] = {}
+        task.expect(expected(blob for push in pushes for blob in push.blobs.values()), anew=True)
         for push in pushes:
 
             def put(blob: Blob, push: _Push = push) -> None:
@@ -86,10 +87,9 @@ class RegistrySink(Unheld):
                     sent.add(digest)
                 else:
                     skipped.add(digest)
-                    task.expect(-blob.size)
+                    task.spare(label(blob), blob.size)
                 places[digest] = path
 
-            task.expect(sum(blob.size for blob in push.blobs.values()))
             task.map(put, sorted(push.blobs.values(), key=lambda blob: -blob.size))
         if not self._rehearsing:
             self._publish(pushes, task)
