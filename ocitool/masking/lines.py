@@ -10,9 +10,11 @@ import re
 from collections.abc import Sequence
 
 from ocitool.masking import text as texts
+from ocitool.masking.commands import WORTH
 from ocitool.masking.names import secret_name, secret_parameter
 from ocitool.masking.patterns import pattern
 from ocitool.masking.text import Named
+from ocitool.masking.words import Words
 
 MASK = "***"
 
@@ -31,43 +33,23 @@ _IN_BRACES = pattern(r"[^}$`]++")
 _ANSI = pattern(r"(?:[^'\\]++|\\.)*+", re.DOTALL)
 _VARIABLE = pattern(r"[A-Za-z_][A-Za-z0-9_]*+|[0-9@*#?$!-]")
 _DEFAULT = pattern(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*+):?[-=+?]")
-_WORTH = pattern(
-    r"pass|pwd|pw|secret|tok|cred|key|auth|jwt|salt|dsn|pin|psk|sas|otp|cookie|webhook|conn|netrc|bearer|identified|://|private"
-    r"|gh[oprsu]_|_pat_|[rs]k_|sk|hf_|npm_|akia|asia|abia|acca|gl|xo|xapp|xkeysib|nrak|pypi|aiza|sq0|hv|sg\.|ya29|eyj|age|shp"
-    r"|do[opr]_v1|lin_api|atatt|sntry|rubygems|curl|http|mysql|mariadb|login|mongo|redis|ldap|sqlcmd|zip|lftp|smbclient|7z",
-    re.IGNORECASE,
-)
-"""Without any of it there is nothing to hide, and the text is left as it is at once."""
-
 _ASSIGNMENT = pattern(r"(?P<head>[\[{(,&@]*+-{0,2}(?P<name>[^\s=\"'<>|\\]{1,400}?)\+?=)")
 _HEADER = pattern(
     r"(?P<head>[\[{(]?(?P<name>[A-Za-z][A-Za-z0-9_-]{0,100}):\s++(?:(?i:basic|bearer|token|digest|apikey)\s++)?)"
 )
-_SCHEME = frozenset({"basic", "bearer", "token", "digest", "apikey"})
-_OPTION = pattern(r"--?[A-Za-z][A-Za-z0-9_.-]*+")
-_SCRIPT_FLAG = pattern(r"-[A-Za-z]*c|/[cC]|-(?i:command|e|E|S)|--(?:command|eval|exec|split-string|init-command)|CMD-SHELL")
-_SCRIPT_WORDS = frozenset({"eval", "ssh", "watch", "trap", "su", "runuser"})
-_WATCHED = _SCRIPT_WORDS | {"set", "echo", "printf", "=", ":="}
-_NO_VALUE = pattern(r"--[a-z][a-z0-9-]*+(?:=|\Z)")
 
-_ORDINARY = pattern(r"[A-Za-z0-9_./@%+,=][A-Za-z0-9_./@%+,=-]*+")
-"""Words that are no option and hold no other word."""
-
-_USER = pattern(r"[A-Za-z_\ufdd0-\ufdd1][\w.\ufdd0-\ufdd1-]*+")
-_OF_USER = "user"
-_COMMANDS: dict[str, dict[str, str]] = {
-    "curl": {"-u": _OF_USER, "--user": _OF_USER, "-U": _OF_USER, "--proxy-user": _OF_USER},
-    "http": {"-a": _OF_USER, "--auth": _OF_USER},
-    "https": {"-a": _OF_USER, "--auth": _OF_USER},
-    "lftp": {"-u": _OF_USER},
-    "smbclient": {"-U": _OF_USER},
-    "sshpass": {"-p": ""}, "login": {"-p": ""}, "redis-cli": {"-a": ""}, "sqlcmd": {"-P": ""},
-    "unzip": {"-P": ""}, "zip": {"-P": ""}, "7z": {"-p": ""}, "7za": {"-p": ""},
-    **{name: {"-p": ""} for name in ("mysql", "mysqldump", "mysqladmin", "mysqlimport", "mariadb", "mariadb-dump")},
-    **{name: {"-p": ""} for name in ("mongo", "mongosh", "mongodump", "mongorestore", "mongoimport", "mongoexport")},
-    **{name: {"-w": ""} for name in ("ldapsearch", "ldapadd", "ldapmodify", "ldappasswd")},
-}  # fmt: skip
-"""Commands whose short options take a password, or `user:password`. `login`: of docker, podman, skopeo, helm and others."""
+_DATA = pattern(
+    r"(?P<head>[ \t]*+(?:-[ \t]++)?(?P<name>[A-Za-z_][A-Za-z0-9_.-]*+):[ \t]++|<(?P<element>[A-Za-z_][A-Za-z0-9_.:-]*+)>)"
+    r"(?P<value>[^;&|<>()'\"$`\\\n]++)(?=</|\n|\Z)"
+)
+"""A line of YAML, or an element of XML, as documents in scripts (`<<EOF`) hold them; nothing that a shell would run."""
+_INNOCENT = pattern(
+    r"(?:file:/{0,2}+)?~?/?(?:[A-Za-z0-9._@-]{1,200}/){0,30}+[A-Za-z0-9._@-]{1,200}"
+    r"\.(?:pem|key|crt|cer|der|p12|pfx|jks|keystore|json|ya?ml|txt|pub|asc|gpg|conf|cfg|ini|env|toml|properties)"
+    r"|/(?:var/)?run/secrets/[A-Za-z0-9._@/-]+|/dev/(?:stdin|null|fd/[0-9]+)"
+    r"|(?i:true|false|yes|no|on|off|none|null|enabled|disabled)"
+)
+"""What is no secret in the place of one: a path at which it stands, a switch."""
 
 
 class Masker:
@@ -88,7 +70,7 @@ class Masker:
 
     def line(self, line: str, depth: int = 0) -> str:
         """A shell's line, or any text in which one may stand."""
-        if self.everywhere and _WORTH.search(line) is None:
+        if self.everywhere and WORTH.search(line) is None:
             return line
         line = _foreign(line) if not depth else line
         if depth > _DEPTH:
@@ -102,15 +84,20 @@ class Masker:
 
     def text(self, text: str) -> str:
         """A text of any kind: JSON, form data, prose, a command line."""
-        if self.everywhere and _WORTH.search(text) is None:
+        if self.everywhere and WORTH.search(text) is None:
             return text
-        if text.lstrip()[:1] in ("{", "["):
-            return self._anywhere(text)
+        if text.lstrip()[:1] in ("{", "[", "<"):
+            return self._anywhere(texts.hide_flow(text, self._hide, self.named) if self.everywhere else text)
+        if self.everywhere:
+            text = texts.hide_keys(_foreign(text), self._hide)
+            text = texts.hide_urls(texts.hide_lines(text, self._hide, self.named), self._hide)
+        if self.everywhere and ";" in text and texts.is_connection(text):
+            return texts.hide_connection(text, self._hide, self.named)
         return self.line(text)
 
     def words(self, words: Sequence[str]) -> list[str]:
         """The words of a command as a list holds them: what a shell is given as its script is read as one."""
-        state = _Words(self, 0)
+        state = Words(self, 0)
         return [self._restored(state.next(_foreign(word), first=not at)) for at, word in enumerate(words)]
 
     # For the parts
@@ -124,7 +111,7 @@ class Masker:
         return _KEPT.sub(lambda found: self._restored(self._kept[int(found[1])][0]), text) if _OPEN in text else text
 
     def _hide(self, value: str) -> str:
-        if not value or value.strip(" ,]}\"'") == MASK:
+        if not value or value.strip(" ,]}\"'") == MASK or (self.everywhere and _INNOCENT.fullmatch(value) is not None):
             return value
         if _OPEN not in value:
             self.hidden.append(value)
@@ -166,12 +153,16 @@ class Masker:
 
     def word(self, word: str, depth: int) -> str:
         """A word that is data: what is assigned in it goes to its end."""
+        if self.everywhere and ";" in word and texts.is_connection(word):
+            return texts.hide_connection(word, self._hide, self.named)
         for _ in range(4):
             found = _ASSIGNMENT.match(word)
             if found is None or "://" in found["name"]:
                 break
-            name = re.split(r"[/:]", found["name"])[-1]
+            name = re.split(r"[/:,]", found["name"])[-1]
             rest = word[found.end() :]
+            if ",id=" in found["head"]:
+                return word  # of a mount: the name of a secret
             if self.named(name):
                 return found["head"] + self._hide(rest)
             return found["head"] + (self.word(rest, depth + 1) if depth < _DEPTH else self._anywhere(rest))
@@ -182,101 +173,14 @@ class Masker:
             return "\n".join(self.word(line, depth + 1) if line else line for line in word.split("\n"))
         if re.search(r"\s", word) is not None:
             # What a shell would have run in this word is kept already, so that a member's value is nothing but a value.
-            return self._anywhere(self.line(texts.hide_members(word, self._hide, self.named), depth + 1))
+            inner = texts.hide_members(word, self._hide, self.named)
+            return self._anywhere(self.line(texts.hide_spoken(inner, self._hide) if self.everywhere else inner, depth + 1))
         return self._anywhere(word)
 
 
 def _foreign(text: str) -> str:
     """The text without the characters that are used for what is kept."""
     return text.replace(_OPEN, "\ufffd").replace(_SHUT, "\ufffd") if _OPEN in text or _SHUT in text else text
-
-
-class _Words:
-    """The words of one command, one after the other: what each is depends on those before it."""
-
-    def __init__(self, masker: Masker, depth: int, *, pairs: bool = False) -> None:
-        self._masker = masker
-        self._depth = depth
-        self._chpasswd = pairs
-        """Whether `user:password` goes to chpasswd: what echo and printf say is taken for that."""
-        self.restart()
-
-    def restart(self) -> None:
-        """Another command begins."""
-        self._options: dict[str, str] = {}
-        self._next = ""
-        """What the next word is: `secret`, `user`, `script`, or like any other."""
-        self._last: list[str] = []
-        self._remote = self._pairs = False
-
-    def next(self, word: str, *, first: bool = False, quoted: bool = True) -> str:
-        """The word as it is shown. `first`: of a list that a shell may be put before; `quoted`: one that may hold a line."""
-        masker, kind = self._masker, self._next
-        special = kind or first or self._options or self._remote or not masker.everywhere or self._says_password()
-        if not special and _ORDINARY.fullmatch(word) and _WORTH.search(word) is None and word not in _WATCHED:
-            self._last = [*self._last[-1:], word]
-            return word
-        bare = word.strip("[]{}(),&")
-        self._next = ""
-        if kind == "secret" and _NO_VALUE.match(word) is None:
-            if bare.lower() in _SCHEME:
-                self._next = "secret"
-                return word
-            return masker._hide(word)
-        if kind == "user":
-            user, colon, password = word.partition("%" if "%" in word and ":" not in word else ":" if ":" in word else ",")
-            return f"{user}{colon}{masker._hide(password)}" if colon else masker._anywhere(word)
-        shown = self._attached(word)
-        if shown is None and self._pairs and self._last and not bare.startswith("-"):
-            user, colon, password = word.partition(":")
-            shown = f"{user}:{masker._hide(password)}" if colon and password and _USER.fullmatch(user) else None
-        if shown is None and quoted and self._says_password():
-            shown = masker._hide(word)
-        if shown is None:
-            if quoted and (kind == "script" or first or self._remote) and re.search(r"[\s;&|<>()]", word):
-                shown = masker.line(word, self._depth + 1)
-            else:
-                shown = masker.word(word, self._depth)
-        self._look_ahead(bare, kind)
-        return shown
-
-    def _says_password(self) -> bool:
-        """`PASSWORD '...'` and `IDENTIFIED BY '...'`, as SQL has it."""
-        last = self._last[-1].lower() if self._last else ""
-        return last == "password" or (last == "by" and self._last[0].lower() == "identified")
-
-    def _attached(self, word: str) -> str | None:
-        """An option with its value in one word, `-pPASSWORD`."""
-        flag = word[:2]
-        if len(word) <= 2 or flag not in self._options or word[2:3] == "=":
-            return None
-        if self._options[flag] == _OF_USER:
-            user, colon, password = word.partition(":")
-            return f"{user}{colon}{self._masker._hide(password)}"
-        return flag + self._masker._hide(word[2:])
-
-    def _look_ahead(self, bare: str, kind: str) -> None:
-        masker = self._masker
-        command = bare.rpartition("/")[2]
-        if masker.everywhere and command in _COMMANDS:
-            self._options = {**self._options, **_COMMANDS[command]}
-        if command in _SCRIPT_WORDS:
-            self._remote = True
-        if self._chpasswd and command in ("echo", "printf"):
-            self._pairs = True
-        how = self._options.get(bare)
-        if how is not None:
-            self._next = how or "secret"
-        elif _SCRIPT_FLAG.fullmatch(bare) or (kind == "script" and bare == "--"):
-            self._next = "script"
-        else:
-            name = bare.lstrip("-").rstrip(":")
-            if bare in ("=", ":=", "=>"):
-                name = self._last[-1] if self._last else ""
-            elif not (_OPTION.fullmatch(bare) or (bare.endswith(":") and len(bare) > 1) or self._last[-1:] == ["set"]):
-                name = ""
-            self._next = "secret" if name and masker.named(name) else ""
-        self._last = [*self._last[-1:], bare]
 
 
 class _Line:
@@ -288,25 +192,48 @@ class _Line:
         self._depth = depth
         self._chpasswd = masker.everywhere and "chpasswd" in text
 
-    def read(self, at: int, stop: str, depth: int = 0) -> tuple[str, int]:
-        """The line from a position to the character that ends it, as it is shown, and where that is (or the text's end)."""
+    def read(self, at: int, stop: str, depth: int = 0, *, secret: bool = False) -> tuple[str, int]:
+        """The line from a position to the character that ends it, as it is shown, and where that is (or the text's end).
+        `secret`: its words are the values of an array that is one."""
         text, end = self._text, len(self._text)
-        words = _Words(self._masker, self._depth + depth, pairs=self._chpasswd)
+        words = Words(self._masker, self._depth + depth, pairs=self._chpasswd, document=self._chpasswd and "<<" in text)
         shown: list[str] = []
+        said: list[tuple[int, str]] = []
+        """Where words of echo and printf stand in what is shown."""
+        piped: list[tuple[int, str]] = []
+        """The same, of the commands whose output this one reads."""
+        here, document = False, self._masker.everywhere and "<<" in text
         while at < end:
             character = text[at]
             if stop and character == stop:
-                return "".join(shown), at
+                break
+            if document and (character == "<" or text[at - 1] == "\n"):
+                data = _DATA.match(text, at)
+                if data is not None and self._masker.named(data["name"] or data["element"]):
+                    shown += [data["head"], self._masker._hide(data["value"])]
+                    at = data.end()
+                    continue
             operator = _OPERATOR.match(text, at)
             if operator is not None:
+                self._hide_piped(shown, piped, words)
+                if operator[0].strip() != "|":
+                    piped = []
+                else:
+                    piped, said = said, []
+                if character != "(":
+                    said = []
                 if character == "(" and depth + self._depth < _DEPTH:
-                    inner, at = self.read(at + 1, ")", depth + 1)
+                    array = _ASSIGNMENT.fullmatch(shown[-1]) if shown else None
+                    secret_array = array is not None and self._masker.named(array["name"])
+                    secret_array = secret_array or (words.says_password() and text[at + 1 : at + 2] in ("'", '"'))
+                    inner, at = self.read(at + 1, ")", depth + 1, secret=secret_array)
                     shown += ["(", inner, text[at : at + 1]]
                     at += 1
                 else:
                     shown.append(operator[0])
                     at = operator.end()
                 words.restart()
+                secret = False
                 continue
             blank = _BLANK.match(text, at)
             if blank is not None:
@@ -314,13 +241,37 @@ class _Line:
                 at = blank.end()
                 continue
             if character in "<>":
-                shown.append(character)
-                at += 1
+                here = text.startswith("<<<", at)
+                shown.append("<<<" if here else character)
+                at += 3 if here else 1
                 continue
             raw, cooked, quoted, at = self._word(at, stop, depth)
-            masked = words.next(cooked, quoted=quoted)
+            if here:
+                here = False
+                masked = self._here(cooked, words)
+            else:
+                if words.says and not cooked.startswith("-"):
+                    said.append((len(shown), cooked))
+                masked = self._masker._hide(cooked) if secret else words.next(cooked, quoted=quoted)
             shown.append(raw if masked == cooked else _quoted(masked))
+        self._hide_piped(shown, piped, words)
         return "".join(shown), at
+
+    def _hide_piped(self, shown: list[str], piped: list[tuple[int, str]], words: Words) -> None:
+        """Hides what a command before said to this one, if it reads a password."""
+        if words.reads:
+            for at, word in piped:
+                if not (self._chpasswd and ":" in word) and word != "%s":
+                    shown[at] = _quoted(self._masker._hide(word))
+
+    def _here(self, word: str, words: Words) -> str:
+        """A word that goes to a command's standard input."""
+        user, colon, password = word.partition(":")
+        if self._chpasswd and colon:
+            return f"{user}:{self._masker._hide(password)}"
+        if words.reads:
+            return self._masker._hide(word)
+        return self._masker.word(word, self._depth)
 
     def _word(self, at: int, stop: str, depth: int) -> tuple[str, str, bool, int]:
         """A word as it is written, as the shell takes it, whether any of it was quoted, and where it ends."""

@@ -14,15 +14,16 @@ def _words(text: str) -> frozenset[str]:
 _PART = pattern(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _PARTS = ("passw", "passphrase", "secret", "credential", "apikey")
 """Parts of words that make a name secret."""
-_ENDS = ("token", "pass", "apitoken", "accesskey", "privatekey", "masterkey", "encryptionkey", "sshkey", "deploykey", "authkey")
+_ENDS = ("token", "pass", "pw", "accesskey", "privatekey", "masterkey", "encryptionkey", "sshkey", "deploykey", "authkey",
+         "passkey", "sharedkey", "appkey", "signingkey", "clientkey", "accountkey", "storagekey", "licensekey")  # fmt: skip
 """Ends of words that make a name secret."""
 _WORDS = _words("""
     pw pwd pass passin passout passcode passwd token tokens tok cred creds auth oauth authorization bearer jwt salt dsn
-    pin psk sas otp totp cookie webhook connstr connectionstring netrc
+    pin psk sas otp totp cookie pat webhook connstr connectionstring netrc
 """)
 _KEYS = frozenset({"key", "keys"})
 _INNOCENT = _words("""
-    compass bypass trespass encompass surpass overpass underpass secretary secretariat
+    compass bypass trespass encompass surpass overpass underpass secretary secretariat askpass passwordless
 """)
 _PUBLIC = _words("""
     public pub gpg pgp recv receive fingerprint keyboard primary foreign sort hot
@@ -34,13 +35,16 @@ _ABOUT = _words("""
     enabled disabled required expiry expires expiration ttl timeout max min alg algo algorithm format header prefix
     suffix policy mode provider issuer audience scheme count limit store keyring keystore user username sock socket
     stdin method realm service backend driver servers server interval attempts retries location rotation through
+    fd checking algorithms exchange agent mapping strategy plugin command cmd script helper expired
     id_file
 """)
 """Last words of names that say something about a secret and do not hold it."""
 _ALLOW = _words("""
-    allow enable disable require skip max min num empty without
+    allow enable disable require skip max min num empty without with clear use no dont random
 """)
 """Words of names that are switches or limits: `ALLOW_EMPTY_PASSWORD` must be seen."""
+_SIGNATURES = frozenset({"sig", "x-amz-signature", "x-goog-signature"})
+"""Of URLs that open what they name; a shell parts them from the URL where their `&` is not quoted."""
 _LONGEST = 200
 
 
@@ -49,6 +53,8 @@ def secret_name(name: str) -> bool:
     """Whether the value that goes by this name is taken for a secret. `PWD`, paths (`..._FILE`), switches and public keys are
     not. A long name is judged by its end."""
     words = [word.lower() for word in _PART.findall(name[-_LONGEST:])]
+    if name.lower() in _SIGNATURES or ("webhook" in words and words[-1] in ("url", "uri")):
+        return True
     if not words or words in (["pwd"], ["oldpwd"]) or words[-1] in _ABOUT or not _ALLOW.isdisjoint(words):
         return False
     if any(map(_secret_word, words)) or ("connection" in words and words[-1] in ("string", "str")):
@@ -61,6 +67,12 @@ def _secret_word(word: str) -> bool:
     if word in _INNOCENT:
         return False
     return word in _WORDS or any(part in word for part in _PARTS) or word.endswith(_ENDS)
+
+
+def tells_about(name: str) -> bool:
+    """Whether a name inside of something secret says something about it and does not hold it: `type`, `url`."""
+    words = [word.lower() for word in _PART.findall(name[-_LONGEST:])]
+    return bool(words) and words[-1] in _ABOUT
 
 
 def secret_parameter(name: str) -> bool:

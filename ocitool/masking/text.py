@@ -45,9 +45,39 @@ _ASSIGNED = pattern(
     r"""(?P<value>"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|'[^']*+(?:'|\Z)|[^\s&;,"'<>|)}\]]++)""",
     re.DOTALL,
 )
+_ELEMENT = pattern(r"(?P<head><(?P<name>[A-Za-z_][A-Za-z0-9_.:-]*+)(?:\s[^<>]*+)?>)(?P<value>[^<]++)(?=</)")
+_NAMED_VALUE = pattern(
+    r"(?P<head>\b(?i:key|name)\s*+=\s*+(?P<q>[\"'])(?P<name>[^\"']{1,120})(?P=q)\s++(?i:value)\s*+=\s*+(?P<quote>[\"']))"
+    r"(?P<value>[^\"']++)"
+)
+_FLOW = pattern(r"(?P<head>[{,\n]\s*+(?P<name>[A-Za-z_][A-Za-z0-9_.-]*+)\s*+:[ \t]*+)(?P<value>[^,{}\[\]\n]++)")
+_HOOK = pattern(
+    r"(?P<head>(?:hooks\.slack\.com/(?:services|workflows)|discord(?:app)?\.com/api/webhooks|webhook\.office\.com)/)"
+    r"(?P<value>[^\s\"'<>?#]++)"
+)
+_LINE = pattern(
+    r"(?P<head>(?P<indent>[ \t]*+)(?:-[ \t]++)?(?P<quote>[\"']?)(?P<name>[A-Za-z_][A-Za-z0-9_.-]*+)(?P=quote)"
+    r"(?:[ \t]*+=[ \t]*+|:(?:[ \t]++|\Z)))"
+    r"(?P<value>.*+)"
+)
+_BLOCK = pattern(r"[|>][+-]?[0-9]?\s*")
+_RUNS = pattern(r"[;&|<>$`()\\]|\s[-/.]|://")
 _BEARER = pattern(r"(?P<head>\b[Bb]earer\s++)(?P<value>[A-Za-z0-9._~+/=-]{6,}+)")
-_NETRC = pattern(r"(?P<head>\blogin\s++\S++\s++password\s++)(?P<value>\S++)")
-_SQL = pattern(r"(?P<head>(?i:\bpassword|\bidentified\s++by)\s++(?P<quote>['\"]))(?P<value>[^'\"]++)(?P<tail>(?P=quote)|\Z)")
+_NETRC = pattern(
+    r"(?P<head>(?:\b|\\n)(?:login|machine)(?:\s|\\[nrt])++[^\s\\]++(?:\s|\\[nrt])++password(?:\s|\\[nrt])++)"
+    r"(?P<value>[^\s\\'\"]++)"
+)
+_SQL = pattern(
+    r"(?P<head>(?i:\bpassword|\bidentified\s++(?:with\s++\S++\s++)?by)(?:\s*+\(\s*+|\s++)(?P<quote>['\"]))(?P<value>[^'\"]++)"
+    r"(?P<tail>(?P=quote)|\Z)"
+)
+_ORACLE = pattern(r"(?P<head>\bjdbc:oracle:[a-z]{1,10}+:[^\s/@'\"]{1,200}+/)(?P<value>[^\s@'\"]++)")
+_CONNECTION = pattern(
+    r"\s*+(?:server|data source|host|endpoint|defaultendpointsprotocol|accountname|driver|provider|user ?id|uid|user|database"
+    r"|initial catalog|addr|address|network address|blobendpoint)\s*+=[^;\n]*+(?:;[^;=\n]*+=[^;\n]*+)++;?\s*+",
+    re.IGNORECASE,
+)
+"""`Server=...;Password=...;`, of drivers of databases and clouds."""
 
 
 def known_token(text: str) -> bool:
@@ -88,7 +118,9 @@ def hide_members(text: str, hide: Hide, named: Named = secret_name) -> str:
 
 def hide_urls(text: str, hide: Hide, named: Named = secret_parameter) -> str:
     """Without passwords before an `@` in URLs, and without tokens and signatures in their parameters."""
-    return _URL.sub(lambda found: "://" + _url(found["rest"], hide, named), text) if "://" in text else text
+    if "://" not in text:
+        return text
+    return _HOOK.sub(_without(hide), _URL.sub(lambda found: "://" + _url(found["rest"], hide, named), text))
 
 
 def _url(rest: str, hide: Hide, named: Named) -> str:
@@ -114,9 +146,6 @@ def _url(rest: str, hide: Hide, named: Named) -> str:
 def hide_anywhere(text: str, hide: Hide, named: Named = secret_name) -> str:
     """Without whatever of the above stands anywhere in the text, nor the values that it assigns to secret names."""
 
-    def value(found: re.Match[str]) -> str:
-        return found["head"] + hide(found["value"]) + (found.groupdict().get("tail") or "")
-
     def assigned(found: re.Match[str]) -> str:
         word = found["value"]
         if not named(found["name"]):
@@ -126,13 +155,93 @@ def hide_anywhere(text: str, hide: Hide, named: Named = secret_name) -> str:
 
     text = hide_keys(text, hide)
     text = hide_members(text, hide, named)
+    text = hide_elements(text, hide, named)
     text = hide_urls(text, hide)
-    text = _BEARER.sub(value, text)
-    if "password" in text or "PASSWORD" in text or "BY" in text.upper():
-        text = _SQL.sub(value, _NETRC.sub(value, text))
+    text = _BEARER.sub(_without(hide), text)
+    text = hide_spoken(text, hide)
     if "=" in text:
         text = _ASSIGNED.sub(assigned, text)
     return hide_tokens(text, hide)
+
+
+def _without(hide: Hide) -> Callable[[re.Match[str]], str]:
+    return lambda found: found["head"] + hide(found["value"]) + (found.groupdict().get("tail") or "")
+
+
+def hide_spoken(text: str, hide: Hide) -> str:
+    """Without passwords in SQL, in `.netrc`, in addresses of Oracle."""
+    lower = text.lower()
+    if "password" in lower or "identified" in lower:
+        text = _SQL.sub(_without(hide), _NETRC.sub(_without(hide), text))
+    return _ORACLE.sub(_without(hide), text) if "jdbc:oracle" in text else text
+
+
+def is_connection(text: str) -> bool:
+    """Whether a text is a string by which a driver connects to a database or a cloud."""
+    return _CONNECTION.fullmatch(text) is not None
+
+
+def hide_connection(text: str, hide: Hide, named: Named = secret_name) -> str:
+    """Without the secrets in such a string; a value goes to the next semicolon."""
+    shown = []
+    for part in text.split(";"):
+        name, _, value = part.partition("=")
+        secret = named(name.strip()) or name.strip().lower() == "pwd"
+        shown.append(f"{name}={hide(value)}" if secret and value else hide_anywhere(part, hide, named))
+    return ";".join(shown)
+
+
+def hide_lines(text: str, hide: Hide, named: Named = secret_name) -> str:
+    """Without the values of secret names at the start of lines, as YAML, properties and headers have them: to the line's end,
+    and on over what is indented below. A line that would run something is left to those who read it."""
+    if "\n" not in text and ":" not in text:
+        return text
+    shown: list[str] = []
+    inside: int | None = None
+    for line in text.split("\n"):
+        if inside is not None:
+            indent = len(line) - len(line.lstrip(" \t"))
+            if line.strip() and (indent > inside or (indent == inside and line.lstrip().startswith("- "))):
+                shown.append(line[:indent] + ("- " if line[indent:].startswith("- ") else ""))
+                shown[-1] += hide(line[len(shown[-1]) :])
+                continue
+            inside = None if line.strip() else inside
+        found = _LINE.fullmatch(line)
+        if found is None or not named(found["name"]):
+            shown.append(line)
+        elif not found["value"].strip() or _BLOCK.fullmatch(found["value"]):
+            inside = len(found["indent"])
+            shown.append(line)
+        elif "=" in found["head"] and ("\n" not in text or _RUNS.search(found["value"])):
+            shown.append(line)
+        else:
+            value = found["value"].rstrip()
+            quote = value[0] if len(value) > 1 and value[0] in "\"'" and value.endswith(value[0]) else ""
+            shown.append(found["head"] + quote + hide(value[len(quote) : len(value) - len(quote)]) + quote)
+    return "\n".join(shown)
+
+
+def hide_flow(text: str, hide: Hide, named: Named = secret_name) -> str:
+    """Without the values of secret names in what is nearly JSON: names without quotes."""
+
+    def member(found: re.Match[str]) -> str:
+        value = found["value"].strip()
+        quote = value[0] if len(value) > 1 and value[0] in "\"'" and value.endswith(value[0]) else ""
+        inner = value[len(quote) : len(value) - len(quote)]
+        return found["head"] + quote + hide(inner) + quote if named(found["name"]) and inner else found[0]
+
+    return _FLOW.sub(member, text)
+
+
+def hide_elements(text: str, hide: Hide, named: Named = secret_name) -> str:
+    """Without what stands in XML under secret names."""
+    if "<" not in text:
+        return text
+
+    def value(found: re.Match[str]) -> str:
+        return found["head"] + hide(found["value"]) if named(found["name"]) else found[0]
+
+    return _NAMED_VALUE.sub(value, _ELEMENT.sub(value, text))
 
 
 def hide_tokens(text: str, hide: Hide) -> str:

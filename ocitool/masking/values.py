@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ocitool.masking.lines import Masker
+from ocitool.masking.names import tells_about
 from ocitool.masking.patterns import pattern
 
 _REVEALED: ContextVar[bool] = ContextVar("revealed", default=False)
@@ -31,7 +32,7 @@ def variable(name: str, value: str) -> str:
 
 def text(text: str) -> str:
     """A text of any kind."""
-    return text if _REVEALED.get() else Masker().text(text)
+    return text if _REVEALED.get() else _text(Masker(), text)
 
 
 def instruction(line: str) -> str:
@@ -54,13 +55,12 @@ def value(value: Any, name: str = "") -> Any:
 
 
 def changed_secret(before: Any, after: Any, name: str = "") -> bool:
-    """Whether of two values that are shown something differs in what is hidden of both."""
+    """Whether of two values that are shown something differs in what is hidden of both, or they differ and look the same."""
     if _REVEALED.get():
         return False
     one, other = Masker(), Masker()
-    _value(one, before, name)
-    _value(other, after, name)
-    return any(a != b for a, b in zip(one.hidden, other.hidden, strict=False))
+    same = _value(one, before, name) == _value(other, after, name) and before != after
+    return same or any(a != b for a, b in zip(one.hidden, other.hidden, strict=False))
 
 
 # With a masker: what is hidden is a matter of names, and of redaction too
@@ -72,7 +72,32 @@ def masked(masker: Masker, fields: Any, name: str = "") -> Any:
 
 
 def _variable(masker: Masker, name: str, value: str) -> str:
-    return masker.value(value) if masker.named(name) else masker.text(value)
+    return masker.value(value) if masker.named(name) else _text(masker, value)
+
+
+def _text(masker: Masker, text: str) -> str:
+    """A text of any kind: JSON, `NAME=value NAME=value` without quotes, or what `Masker.text` reads."""
+    if masker.everywhere:
+        if text.lstrip()[:1] in ("{", "["):
+            return _json(masker, text)
+        found = _PAIR.match(text)
+        if found is not None and masker.named(found["name"].strip('"')) and _RUNS.search(text) is None:
+            return _pairs(masker, text)
+    return masker.text(text)
+
+
+def _json(masker: Masker, text: str) -> str:
+    """JSON in a text: masked member by member, and written anew only if something in it is hidden."""
+    import json
+
+    before = len(masker.hidden)
+    try:
+        value = json.loads(text)
+        shown = _value(masker, value, "")
+        return text if shown == value else json.dumps(shown, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        del masker.hidden[before:]
+        return masker.text(text)
 
 
 def _value(masker: Masker, value: Any, name: str) -> Any:
@@ -81,7 +106,7 @@ def _value(masker: Masker, value: Any, name: str) -> Any:
             return _instruction(masker, value)
         return _variable(masker, name, value)
     if isinstance(value, list):
-        if name == "Env":
+        if name.lower() == "env":
             return [_pair(masker, item) for item in value]
         if name == "OnBuild":
             return [_value(masker, item, name) for item in value]
@@ -90,11 +115,24 @@ def _value(masker: Masker, value: Any, name: str) -> Any:
                 return [*value[:-1], _instruction(masker, value[-1])]
             return masker.words(value)
         return [_value(masker, item, name) for item in value]
+    if isinstance(value, dict) and masker.everywhere:
+        called = value.get("name", value.get("key"))
+        called = called if isinstance(called, str) and "value" in value else ""
+        return {_key(masker, key): _value(masker, item, _under(masker, name, called, key)) for key, item in value.items()}
     if isinstance(value, dict):
         return {_key(masker, key): _value(masker, item, key if isinstance(key, str) else name) for key, item in value.items()}
     if masker.named(name) and isinstance(value, int | float) and not isinstance(value, bool):
         return masker.value(str(value))
     return value
+
+
+def _under(masker: Masker, name: str, called: str, key: Any) -> str:
+    """The name by which a member is judged: its own, that which the member beside it says, or that of the whole."""
+    if key == "value" and called and masker.named(called):
+        return called
+    if not isinstance(key, str):
+        return name
+    return name if masker.named(name) and not masker.named(key) and not tells_about(key) and key != "Env" else key
 
 
 def _key(masker: Masker, key: Any) -> Any:
@@ -124,10 +162,11 @@ _WORDS = pattern(
 """The list of an instruction, as JSON or, as builders write it, without commas."""
 _STRING = pattern(r"\"(?:[^\"\\]++|\\.)*+\"", re.DOTALL)
 _PAIR = pattern(r"(?:(?<=\s)|\A)(?P<name>\"?[A-Za-z_][A-Za-z0-9_.-]*+\"?)=")
-_SURE = pattern(r"[A-Z_][A-Z0-9_]+")
+_SURE = pattern(r"[A-Z_][A-Z0-9_]*+|[A-Za-z][A-Za-z0-9_-]*+(?:\.[A-Za-z0-9_-]++)++")
+_RUNS = pattern(r"[;&|<>$`()'\"\\\n]|\s[-/.]|=\s|://")
 """A name that begins another variable even behind a secret, whose value may have blanks and `=` in it."""
 _SHELL = pattern(
-    r"\s(?=(?:/\S*/)?(?:ba|da|a|z|k)?sh(?:\s+-\S+|\s+pipefail)*\s+-[A-Za-z]*c\s|(?:\S*\\)?(?:cmd|powershell|pwsh)(?:\.exe)?\s"
+    r"\s(?=/\S++(?:\s++-\S+){0,5}?\s++-[A-Za-z]*c\s|(?:/\S*/)?(?:ba|da|a|z|k)?sh(?:\s+-\S+|\s+pipefail)*\s+-[A-Za-z]*c\s|(?:\S*\\)?(?:cmd|powershell|pwsh)(?:\.exe)?\s"
     r"|/bin/sh\s|RUN\s)",
     re.IGNORECASE,
 )

@@ -26,13 +26,26 @@ def sides(change: ConfigChange) -> Sides:
     return Sides(before, after, masking.changed_secret(*both, name))
 
 
+def pointer_text(pointer: str) -> str:
+    """A pointer as it is shown: a label's own name may hold a secret."""
+    return "/".join(_escaped(masking.text(_unescaped(part))) for part in pointer.split("/"))
+
+
+def _unescaped(part: str) -> str:
+    return part.replace("~1", "/").replace("~0", "~")
+
+
+def _escaped(part: str) -> str:
+    return part.replace("~", "~0").replace("/", "~1")
+
+
 def _name(change: ConfigChange) -> str:
     """What a value goes by: the variable, else the last part of the pointer that is a name."""
     if change.key is not None:
         return change.key
     parts = change.pointer.split("/")
     last = parts[-2] if parts[-1].isdigit() and len(parts) > 2 else parts[-1]
-    return last.replace("~1", "/").replace("~0", "~")
+    return _unescaped(last)
 
 
 def withheld(patch: Patch) -> str:

@@ -18,7 +18,7 @@ from ocitool.report.json.fields import (
     path_fields,
     platform_fields,
 )
-from ocitool.report.sides import sides
+from ocitool.report.sides import pointer_text, sides
 
 
 def diff(result: Diff | IndexDiff) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _notable(item: Notable) -> dict[str, Any]:
     return {
         "rule": item.rule,
         **(path_fields(item.path) if item.path is not None else {"path": None}),
-        "pointer": clean(item.pointer),
+        "pointer": clean(pointer_text(item.pointer)) if item.pointer is not None else None,
         "layer": layer_fields(item.layer),
     }
 
@@ -150,7 +150,7 @@ def _config(change: ConfigChange) -> dict[str, Any]:
     found = sides(change)
     return {
         "document": change.document,
-        "pointer": clean(change.pointer),
+        "pointer": clean(pointer_text(change.pointer)),
         "key": clean(change.key),
         "kind": change.kind,
         "before": clean(found.before),

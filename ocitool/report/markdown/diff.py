@@ -37,7 +37,7 @@ from ocitool.report.markdown.words import (
     short,
 )
 from ocitool.report.scope import beside, compared
-from ocitool.report.sides import CHANGED, sides, withheld
+from ocitool.report.sides import CHANGED, pointer_text, sides, withheld
 
 _PER_RULE = 15
 _LARGEST = 10
@@ -154,7 +154,7 @@ def _notable_line(item: Notable) -> str:
     if item.path is not None:
         parts.append(code(path_text(item.path)))
     elif item.pointer is not None:
-        parts.append(code(short(item.pointer)))
+        parts.append(code(short(pointer_text(item.pointer))))
     parts.append(item.text if item.rule in _OWN_WORDS else sentence(item.text))
     if item.layer is not None:
         parts.append(f"· layer {item.layer.number}")
@@ -294,7 +294,7 @@ def _config(page: Page, config: Sequence[ConfigChange]) -> None:
 
     def rows() -> Iterator[list[str]]:
         for change in listed:
-            where = f"{change.document} {cell(short(change.pointer))}"
+            where = f"{change.document} {cell(short(pointer_text(change.pointer)))}"
             if change.key is not None:
                 where += f" {cell(short(change.key))}"
             yield [table_row(where, *_settings(change))]

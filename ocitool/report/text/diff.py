@@ -21,7 +21,7 @@ from ocitool.operations.diff.result import (
 )
 from ocitool.report.escape import apart, clip, human, shown, signed
 from ocitool.report.scope import beside, compared
-from ocitool.report.sides import CHANGED, sides, withheld
+from ocitool.report.sides import CHANGED, pointer_text, sides, withheld
 from ocitool.report.text.parts import (
     INSTRUCTION,
     Paint,
@@ -114,7 +114,7 @@ def _notable(notable: Sequence[Notable], paint: Paint) -> Iterator[str]:
     yield ""
     yield paint.bold("notable")
     yield from columns([
-        [item.rule, shown_path(item.path) if item.path is not None else shown(item.pointer or ""),
+        [item.rule, shown_path(item.path) if item.path is not None else shown(pointer_text(item.pointer or "")),
          f"layer {item.layer.number}" if item.layer else "", shown(masking.reason(item.text))]
         for item in notable
     ])  # fmt: skip
@@ -186,7 +186,7 @@ def _config(changes: Sequence[ConfigChange], paint: Paint) -> Iterator[str]:
 
 def _config_line(change: ConfigChange) -> str:
     found = sides(change)
-    where = ("" if change.document == "config" else f"{change.document} ") + shown(change.pointer)
+    where = ("" if change.document == "config" else f"{change.document} ") + shown(pointer_text(change.pointer))
     label = f"{where} {shown(change.key)}" if change.key else where
     if change.pointer.startswith("/history/"):
         texts = [full_instruction(_created_by(side)) for side in (change.before, change.after) if side is not None]

@@ -1,0 +1,98 @@
+"""Commands that take a password where no name tells it: in a short option, in a place among the words, on standard input."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from ocitool.masking.patterns import pattern
+
+SECRET, APART, USER, LOGIN, HEADER, COOKIE, PROXY, LIST, SCRIPT = (
+    "secret", "apart", "user", "login", "header", "cookie", "proxy", "list", "script",
+)  # fmt: skip
+"""What a word is. `APART`: a secret that never stands in one word with its option. `USER`: `user:password`. `LOGIN`:
+`user/password@place`. `PROXY`: a URL whose scheme may be left out. `LIST`: `a=b,c=d`. `SCRIPT`: a line of its own."""
+
+
+class Position(NamedTuple):
+    """The word that is a secret: the `number`th behind the command, or behind the subcommand if there is one, options not
+    counted. 0: all of them."""
+
+    subcommand: re.Pattern[str] | None
+    number: int
+    kind: str = SECRET
+
+
+def _options(*names: str, **kinds: str) -> dict[str, dict[str, str]]:
+    return {name: {"-" + option: kind for option, kind in kinds.items()} for name in names}
+
+
+OPTIONS: dict[str, dict[str, str]] = {
+    "curl": {"-u": USER, "--user": USER, "-U": USER, "--proxy-user": USER, "-H": HEADER, "-b": COOKIE, "--cookie": COOKIE,
+             "-x": PROXY, "--proxy": PROXY, "-E": USER, "--cert": USER},
+    "http": {"-a": USER, "--auth": USER},
+    "https": {"-a": USER, "--auth": USER},
+    "lftp": {"-u": USER},
+    "smbclient": {"-U": USER},
+    "mount": {"-o": LIST},
+    "mount.cifs": {"-o": LIST},
+    "helm": {"--set": LIST, "--set-string": LIST},
+    "ansible-playbook": {"-e": SCRIPT, "--extra-vars": SCRIPT},
+    "ansible": {"-e": SCRIPT, "--extra-vars": SCRIPT},
+    "openssl": {"-k": APART, "-K": APART},
+    **_options("useradd", "usermod", "twine", "ncftpput", "ncftpget", p=APART),
+    "nuget": {"-p": APART, "-Password": APART}, "ssh-keygen": {"-N": SECRET, "-P": SECRET},
+    **_options("sshpass", "login", "7z", "7za", "7zr", "rar", "unrar", p=SECRET),
+    **_options("mysql", "mysqldump", "mysqladmin", "mysqlimport", "mariadb", "mariadb-dump", "mariadb-admin", p=SECRET),
+    **_options("mongo", "mongosh", "mongodump", "mongorestore", "mongoimport", "mongoexport", p=SECRET),
+    **_options("ldapsearch", "ldapadd", "ldapmodify", "ldappasswd", "ldapdelete", w=SECRET),
+    **_options("ab", "hey", "wrk", "xh", H=HEADER),
+    **_options("redis-cli", a=SECRET),
+    **_options("sqlcmd", "bcp", "unzip", "zip", P=SECRET),
+    **_options("convertto-securestring", String=APART),
+}  # fmt: skip
+"""Options by command. `login`: of docker, podman, skopeo, helm and others."""
+
+ANYWHERE = {"--header": HEADER}
+"""Options of any command."""
+
+POSITIONS: dict[str, tuple[Position, ...]] = {
+    "htpasswd": (Position(None, 3),),
+    "rabbitmqctl": (Position(pattern(r"add_user|change_password|authenticate_user"), 2),),
+    "vault": (Position(pattern("login"), 1),),
+    "mysqladmin": (Position(pattern("password"), 1),),
+    "mariadb-admin": (Position(pattern("password"), 1),),
+    "openssl": (Position(pattern("passwd"), 1),),
+    "net": (Position(pattern("user"), 2),),
+    "composer": (
+        Position(pattern(r"http-basic\..*"), 2),
+        Position(pattern(r"(?:github|gitlab|bitbucket)-(?:oauth|token)\..*|bearer\..*"), 1),
+    ),
+    "bundle": (Position(pattern("config"), 0, USER),),
+    "sqlplus": (Position(None, 1, LOGIN),),
+    "sqlldr": (Position(None, 1, LOGIN),),
+    "expdp": (Position(None, 1, LOGIN),),
+    "impdp": (Position(None, 1, LOGIN),),
+    "ngrok": (Position(pattern("authtoken|add-authtoken"), 1),),
+    "snyk": (Position(pattern("auth"), 1),),
+    "mc": (Position(pattern("set|add"), 4),),
+    "convertto-securestring": (Position(None, 1),),
+}
+
+STDIN = frozenset(
+    ["--password-stdin", "--with-token", "--stdin", "--passphrase-fd", "passwd", "chpasswd", "smbpasswd", "kinit"]
+)
+"""Words of a command that reads a password, and nothing else, from standard input."""
+
+CLUSTER = pattern(r"-(?:[0-9#fgiIjJklLnNOqRsSvZ]*+)(?=[uUHbxE])")
+"""Options of curl without a value, in one word with one that has a value."""
+
+WORTH = pattern(
+    r"pass|pwd|pw|secret|tok|cred|key|auth|jwt|salt|dsn|pin|psk|sas|otp|cookie|webhook|conn|netrc|bearer|identified|://|private"
+    r"|gh[oprsu]_|_pat_|[rs]k_|sk|hf_|npm_|akia|asia|abia|acca|gl|xo|xapp|xkeysib|nrak|pypi|aiza|sq0|hv|sg\.|ya29|eyj|age|shp"
+    r"|do[opr]_v1|lin_api|atatt|sntry|rubygems|curl|http|mysql|mariadb|login|mongo|redis|ldap|sqlcmd|zip|lftp|smbclient|7z"
+    r"|mount|helm|ansible|openssl|useradd|usermod|twine|ncftp|nuget|rar|rabbitmqctl|vault|net\b|composer|bundle|sqlplus|sqlldr"
+    r"|securestring|expdp|impdp|ngrok|snyk|mc\b|kinit|sudo|bcp|jdbc",
+    re.IGNORECASE,
+)
+"""Without any of it there is nothing to hide, and the text is left as it is at once."""
