@@ -246,7 +246,10 @@ def test_an_index_holds_what_all_of_its_places_hold(ocitool: Run, tmp_path: Path
         (store / "index.json").write_bytes(pretty(index_of([listed])))
         stores.append(store)
     sums = [report_of(ocitool("dedupe", *words, "--format", "json"), 0) for words in (stores, stores[::-1], stores[1:])]
+    held_on_disk = [one["bytes"].pop("onDisk") for one in sums]  # what each layout has lies there, also what both have
     assert 1 == len({json.dumps([one["bytes"], one["layers"]]) for one in sums})
+    on_disk = [sum(path.stat().st_size for path in store.glob("blobs/*/*")) for store in stores]
+    assert [sum(on_disk), sum(on_disk), on_disk[1]] == held_on_disk
 
 
 @pytest.mark.parametrize("words", [("docker://h.example/app:1", "--tags", "*"), ("docker://h.example/app", "--repos", "*")])

@@ -119,7 +119,7 @@ def made(kind: type[OcitoolError]) -> OcitoolError:
     """An error of this class; those that want more than a sentence and a place get it."""
     more: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
         "Refused": (("what", "where", 500), {}), "Unreachable": (("what", "where"), {"transient": True, "hint": "hint"}),
-        "NotCarriedError": (([b"path"],), {}),
+        "NotCarriedError": (([b"path"],), {}), "NothingMatches": (("what", "where"), {}),
     }  # fmt: skip
     words, named = more.get(kind.__name__, (("what", "where"), {"hint": "hint"}))
     return kind(*words, **named)
