@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool import reference
 from ocitool.blob import OpenFile, unreadable
-from ocitool.errors import NotFoundError, OcitoolError, UsageError
+from ocitool.errors import FormatError, LimitError, NotFoundError, OcitoolError, UsageError
 from ocitool.reference import Reference, Selector
 from ocitool.task import Task
 from ocitool.transports.registry import Access, Registries
@@ -49,8 +49,8 @@ def _opened(text: str, want: Want, task: Task, registries: Registries | None) ->
     selector = reference.selector(rest) if rest is not None else None
     if path != "-" and os.path.isdir(path):
         source = _directory(ref.transport, path)
-        if isinstance(source, layout.Layout):
-            return _told(_with_archive(source, alone=ref.transport is not None), selector, task)
+        if isinstance(source, layout.Layout | archive.DockerArchive):
+            return _told(source, selector, task)
         return Opened(source, selector)
     if ref.transport in ("oci", "dir"):
         hint = f"oci-archive:{path}" if ref.transport == "oci" else None
@@ -68,12 +68,22 @@ def _told(source: OciArchive | DockerArchive | Layout, selector: Selector | None
     return Opened(source, selector, source.problems)
 
 
-def _with_archive(source: Layout, *, alone: bool) -> Layout:
-    """The layout, with the images that only its manifest.json has if it is a hybrid archive that was extracted."""
-    from ocitool.transports import archive, directory, hybrid
+def _layout(path: str, *, alone: bool) -> Layout | DockerArchive:
+    """The layout, with the images that only its manifest.json has if it is a hybrid archive that was extracted. If its
+    index.json cannot be read these are all that is known, unless the layout alone is asked for."""
+    from ocitool.transports import archive, directory, hybrid, layout
 
-    members = directory.DirectoryMembers(source.where)
-    if archive.is_docker_save(members):
+    members = directory.DirectoryMembers(path)
+    docker = archive.is_docker_save(members)
+    try:
+        source = layout.Layout(path)
+    except (FormatError, LimitError) as error:
+        if alone or not docker:
+            raise
+        other = archive.DockerArchive(members)
+        other.problems = (error,)
+        return other
+    if docker:
         assert source.index is not None
         source.names, source.records, source.notices, source.problems = hybrid.united(members, source.index, alone=alone)
     return source
@@ -129,7 +139,7 @@ def _directory(transport: str | None, path: str) -> Source:
     except OSError:
         pass
     if layout.looks_like(path):
-        return layout.Layout(path)
+        return _layout(path, alone=transport is not None)
     if transport is None and directory.is_dir_image(path):
         return directory.DirImage(path)
     if transport is None and directory.is_extracted_archive(path):

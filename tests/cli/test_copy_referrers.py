@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -200,3 +201,28 @@ def test_twice_the_same_adds_nothing(place: str, run: Run, tmp_path: Path) -> No
             done(run, "copy", "--referrers", "--all-platforms", place, f"docker://{registry.host}/mirror/")
             arrived(registry, "mirror/app", all_of, "1")
     assert sha256(ONE) not in places.blobs(tmp_path / place)
+
+
+@pytest.mark.parametrize("odd", [{"mediaType": "a/b", "digest": "sha256:zz", "size": 3}, {"size": -1}, 3], ids=str)
+def test_an_entry_of_a_list_that_is_no_descriptor_is_told_and_refuses_nothing(
+    source: ScriptedRegistry, run: Run, tmp_path: Path, odd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_of = spoken(source)
+    if source.referrers:
+        given = source._get_referrers
+
+        def more(call: Any) -> Any:
+            reply = given(call)
+            document = json.loads(reply.body)
+            body = pretty({**document, "manifests": [odd, *document["manifests"]]})
+            return replace(reply, body=body)
+
+        monkeypatch.setattr(source, "_get_referrers", more)
+    else:
+        raw = pretty(index_of([odd, *(listing(one) for one in all_of.referrers[all_of.index])]))
+        source.put_manifest("app", mediatypes.OCI_INDEX, raw, tag_of(all_of.index))
+    result = run("copy", "--referrers", "--all-platforms", f"docker://{source.host}/app:1", tmp_path / "out.tar")
+    assert (0, True) == (result.code, f"what speaks of {all_of.index}, entry @0: a descriptor" in result.err), str(result)
+    with tarfile.open(tmp_path / "out.tar") as archive:
+        names = archive.getnames()
+    assert all("blobs/" + one.digest.replace(":", "/") in names for one in all_of.artifacts)

@@ -199,6 +199,22 @@ def test_a_damaged_index_json_does_not_hide_manifest_json(index: bytes, ocitool:
     assert 1 == len(report_of(ocitool("dedupe", path, "--format", "json"), 1)["problems"])
 
 
+@pytest.mark.parametrize("index", [b"{", b"[]", b'{"manifests": 3}', None])
+def test_a_damaged_index_json_of_an_extracted_archive_does_not_hide_manifest_json(
+    index: bytes | None, ocitool: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "extracted"
+    with tarfile.open(archive(tmp_path / "a.tar", [line(BOTH), line(ONLY)], BOTH, ONLY, index=index or b"{")) as packed:
+        packed.extractall(path, filter="data")
+    if index is None:
+        (path / "index.json").unlink()  # oci-layout is left
+    found = report_of(ocitool("inspect", path, "--format", "json"), 1)
+    assert ALL == ids(found) and "index.json" in str(found["problems"][0])
+    result = ocitool("ls", f"{path}:only:1")
+    assert 0 == result.code and "index.json" in result.err, str(result)
+    assert 4 == ocitool("ls", f"oci:{path}:only:1").code
+
+
 @pytest.mark.parametrize("lines", [b"[", b"{}", b"3"])
 def test_a_damaged_manifest_json_does_not_hide_index_json(lines: bytes, ocitool: Run, tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar", lines, BOTH)

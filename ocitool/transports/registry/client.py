@@ -413,8 +413,8 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         """Raises `NotFoundError` where the registry has no catalogue."""
         return self._listed("_catalog", "repositories", CATALOG, "catalogue", self.host)
 
-    def referrers(self, path: str, digest: Digest) -> list[dict[str, Any]] | None:
-        """The descriptors of what says that it speaks of a manifest; None where the registry keeps no such list
+    def referrers(self, path: str, digest: Digest) -> list[Any] | None:
+        """The descriptors, unchecked, of what says that it speaks of a manifest; None where the registry keeps no such list
         (distribution-spec, "Listing Referrers")."""
         where = f"{self.host}/{path}"
         try:
@@ -425,7 +425,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             if error.status not in (400, 405, 406, 501):
                 raise
             return None  # an API that it does not know
-        return [one for one in found if isinstance(one, dict)]
+        return found
 
     def _listed(self, path: str, member: str, scope: Scope, what: str, where: str) -> list[str]:
         found = self._paged(path, member, scope, what, where)

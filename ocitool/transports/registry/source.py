@@ -85,12 +85,18 @@ class RegistrySource(Telling):
 
     def beside(self, digest: Digest) -> list[Beside]:
         """What speaks of a manifest: the registry's list of referrers, or the tag that stands for it where the registry keeps
-        none; and cosign's tags."""
+        none; and cosign's tags. An entry of a list that is no descriptor is told and left out."""
         path = self.repository.path
         fields = self.client.referrers(path, digest)
         if fields is None:
             fields = self._tagged_list(digest)
-        found = [Beside(digest, descriptor(one, self.where), None) for one in fields]
+        found = []
+        for position, one in enumerate(fields):
+            try:
+                found.append(Beside(digest, descriptor(one, self.where), None))
+            except FormatError as error:
+                text = f"{self.where}: the list of what speaks of {digest}, entry @{position}: {error.what}; it is left out"
+                self.tell("unreadable", text)
         for kind in _COSIGN:
             tag = f"{digest.algorithm}-{digest.encoded}.{kind}"
             try:
@@ -100,13 +106,13 @@ class RegistrySource(Telling):
         self._manifests.update(one.descriptor.digest for one in found)
         return found
 
-    def _tagged_list(self, digest: Digest) -> list[dict[str, Any]]:
+    def _tagged_list(self, digest: Digest) -> list[Any]:
         try:
             raw = self.client.document(self.repository.path, f"{digest.algorithm}-{digest.encoded}").raw
             document = read(raw, self.where)
         except NotFoundError:
             return []
-        return [dict(one.fields) for one in document.entries] if isinstance(document, Index) else []
+        return list(document.fields.get("manifests") or ()) if isinstance(document, Index) else []
 
     def _fetched(self, name: str | Digest, *, named: bool = True) -> Descriptor:
         """A manifest by tag or digest, as a descriptor under its full name."""
