@@ -24,7 +24,9 @@ Examples:
 
 \b
 Exit: 0 no difference, 1 differences. With --fail-on: 1 only when a rule is met.
-Rules: files, config, notable, none, size:+10MB, size:+5%, transfer:+20MiB.
+Rules: files, config, notable, notable:RULE,RULE, none, size:+10MB, size:+5%, transfer:+20MiB.
+notable is met by dangers. What only costs bytes (unshared-layer), or what ordinary updates bring,
+is shown and meets notable:RULE alone.
 """
 
 
@@ -43,7 +45,7 @@ def diff(
     stat: Annotated[bool, typer.Option("--stat", help="Totals and layers, no lists.")] = False,
     patch: Annotated[bool, typer.Option("--patch", "-p", help="Unified diffs of changed text files.")] = False,
     semantic: Annotated[
-        bool, typer.Option("--semantic", help="Ignore times, layer boundaries and compression.")
+        bool, typer.Option("--semantic", help="Ignore times, layer boundaries, the history and compression.")
     ] = False,
     ignore: Annotated[
         list[str] | None,

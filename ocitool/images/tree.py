@@ -34,6 +34,16 @@ class Directory:
         self.children: dict[bytes, Directory | int] = {}
 
 
+class Implied(Directory):
+    """A directory that is only a parent of what `layer` lists; `ref` is `IMPLIED` until a layer lists it too."""
+
+    __slots__ = ("layer",)
+
+    def __init__(self, layer: int) -> None:
+        super().__init__(IMPLIED)
+        self.layer = layer
+
+
 Node = Directory | int
 """What stands at a name. A ref is layer and row in one number: see `Tree.layer` and `Tree.row`."""
 
@@ -49,6 +59,14 @@ class Hidden(NamedTuple):
 
 def ref_of(node: Node) -> int:
     return node.ref if isinstance(node, Directory) else node
+
+
+def maker(node: Node) -> int | None:
+    """The number of the layer that a node comes from; None for a root that no layer lists."""
+    ref = ref_of(node)
+    if ref != IMPLIED:
+        return ref >> _SHIFT
+    return node.layer if isinstance(node, Implied) else None
 
 
 class Tree:
@@ -171,6 +189,15 @@ class Tree:
             if found is not None or not path:
                 return found
             path = path.rpartition(b"/")[0]
+
+    def removed_with(self, path: bytes, layer: int) -> bytes:
+        """The highest directory that this layer removed and that a path was in; the path itself where it went alone."""
+        top = path
+        while path:
+            if self.removed.get(path) == layer:
+                top = path
+            path = path.rpartition(b"/")[0]
+        return top
 
     # Building
 
@@ -389,7 +416,7 @@ class Tree:
             if isinstance(child, Directory):
                 current = child
                 continue
-            made = Directory(IMPLIED)
+            made = Implied(layer)
             self._implied += 1
             if self._implied > limits.IMPLIED_DIRECTORIES:
                 raise LimitError(f"more than {limits.IMPLIED_DIRECTORIES} directories that no layer lists")

@@ -20,7 +20,7 @@ class Sides(NamedTuple):
 
 
 def sides(change: ConfigChange) -> Sides:
-    name = _name(change)
+    name = change.name
     both = (change.before, change.after)
     before, after = (masking.value(side, name) for side in both)
     return Sides(before, after, masking.changed_secret(*both, name))
@@ -37,15 +37,6 @@ def _unescaped(part: str) -> str:
 
 def _escaped(part: str) -> str:
     return part.replace("~", "~0").replace("/", "~1")
-
-
-def _name(change: ConfigChange) -> str:
-    """What a value goes by: the variable, else the last part of the pointer that is a name."""
-    if change.key is not None:
-        return change.key
-    parts = change.pointer.split("/")
-    last = parts[-2] if parts[-1].isdigit() and len(parts) > 2 else parts[-1]
-    return _unescaped(last)
 
 
 def withheld(patch: Patch) -> str:

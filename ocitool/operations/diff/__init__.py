@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.images import select
 from ocitool.images.image import Image
@@ -16,6 +17,7 @@ from ocitool.operations.diff import config as config_diff
 from ocitool.operations.diff import indexes, rules
 from ocitool.operations.diff.files import Compared, compare_images
 from ocitool.operations.diff.indexes import Offer
+from ocitool.operations.diff.notable import notable
 from ocitool.operations.diff.patches import patches
 from ocitool.operations.diff.question import Question
 from ocitool.operations.diff.result import (
@@ -90,7 +92,8 @@ def diff_platforms(before: str, after: str, question: Question, reading: Reading
     identical = not changes and all(_is_same(entry) for entry in entries)
     failures = tuple(rules.of_indexes(question.rules, entries, changes))
     return IndexDiff(
-        before, after, identical, reading.verify, tuple(entries), changes, tuple(reading.task.notices), failures
+        before, after, identical, reading.verify, tuple(entries), changes, tuple(reading.task.notices), failures,
+        *(Digest.of(side[1].document.raw) if side[1].document is not None else None for side in (old, new)),
     )  # fmt: skip
 
 
@@ -134,7 +137,8 @@ def _new(image: Image, question: Question, scope: Scope, reading: Reading) -> tu
     indexer = reading.indexer()
     compared = compare_images(nothing, image, indexer, ignore=(), keep=scope.keep, whole=False)
     scope.look(nothing, image, compared.files, indexer)
-    found = rules.notable(nothing, image, compared.files, compared.shipped, compared.pairs)
+    settings = config_diff.changes(nothing, image, semantic=False)
+    found = notable(nothing, image, compared.files, compared.shipped, compared.pairs, settings)
     return tuple(one for one in found if _asked(one, question, scope))
 
 
@@ -149,21 +153,22 @@ def _images(
     whole = any(rule.percent for rule in question.rules)
     compared = compare_images(old, new, indexer, ignore=question.ignored, keep=scope.keep, whole=whole)
     scope.look(old, new, compared.files, indexer)
-    settings = (*index, *config_diff.changes(old, new, semantic=question.semantic))
-    changes = settings if question.settings else ()
-    notable = tuple(
-        one for one in rules.notable(old, new, compared.files, compared.shipped, compared.pairs) if _asked(one, question, scope)
-    )
+    settings = (*index, *config_diff.changes(old, new, semantic=False))
+    changes: Sequence[ConfigChange] = ()
+    if question.settings:
+        changes = (*index, *config_diff.changes(old, new, semantic=True)) if question.semantic else settings
+    found = notable(old, new, compared.files, compared.shipped, compared.pairs, settings)
+    asked = tuple(one for one in found if _asked(one, question, scope))
     summary = _summary(old, new, compared.files)
-    failures = tuple(rules.failures(question.rules, compared.files, changes, notable, summary, compared.before_size))
+    failures = tuple(rules.failures(question.rules, compared.files, changes, asked, summary, compared.before_size))
     return Diff(
         before, after, old, new,
         identical=_identical(compared, changes, question),
         verified=reading.verify,
         layers=compared.pairs,
-        config=changes,
+        config=tuple(changes),
         files=compared.files,
-        notable=notable,
+        notable=asked,
         failures=failures,
         summary=summary,
         patches=patches(compared.files, reading.task, secrets=question.secrets) if question.patch else None,

@@ -24,8 +24,9 @@ takes the square of its length."""
 
 
 def changes(before: Image, after: Image, *, semantic: bool) -> tuple[ConfigChange, ...]:
-    """`semantic` leaves out times of creation, layer boundaries in the history, what a builder notes for itself, and whether
-    an empty value is written or left out: docker writes them, OCI tools do not."""
+    """`semantic` leaves out times of creation, the history (its steps are the layers' boundaries, and what they did shows in
+    files and settings), what a builder notes for itself, and whether an empty value is written or left out: docker writes
+    them, OCI tools do not."""
     found = list(_config(before.config.fields, after.config.fields, semantic))
     if before.manifest is not None and after.manifest is not None:
         skip = {"layers", "config", "schemaVersion"} | ({"mediaType"} if semantic else set())
@@ -59,7 +60,8 @@ def _input(entry: Any) -> str | None:
 def _config(a: Mapping[str, Any], b: Mapping[str, Any], semantic: bool) -> Iterator[ConfigChange]:
     skip = {"rootfs", "history"} | ({"created"} if semantic else set())
     yield from objects("config", "", a, b, skip)
-    yield from _history(a.get("history"), b.get("history"), semantic)
+    if not semantic:
+        yield from _history(a.get("history"), b.get("history"))
 
 
 def objects(
@@ -128,16 +130,13 @@ def _env(document: DocumentName, pointer: str, a: list[str], b: list[str]) -> It
             yield ConfigChange(document, f"{pointer}/{after[name][0]}", name, "modified", before[name][1], after[name][1])
 
 
-def _history(a: Any, b: Any, semantic: bool) -> Iterator[ConfigChange]:
+def _history(a: Any, b: Any) -> Iterator[ConfigChange]:
     """History entries paired by instruction; what is new, gone, or paired with other fields."""
     from difflib import SequenceMatcher
 
     before = a if isinstance(a, list) else []
     after = b if isinstance(b, list) else []
-    ignored = {"created", "empty_layer"} if semantic else set()
-    names_a, names_b = [_line(item, semantic) for item in before], [_line(item, semantic) for item in after]
-    if semantic and names_a == names_b:
-        return
+    names_a, names_b = [_line(item) for item in before], [_line(item) for item in after]
     aligned: list[tuple[str, int, int, int, int]]
     if max(len(before), len(after)) > _ALIGNED:
         common = min(len(before), len(after))
@@ -148,7 +147,7 @@ def _history(a: Any, b: Any, semantic: bool) -> Iterator[ConfigChange]:
         if tag == "equal":
             for x, y in zip(range(i, to_i), range(j, to_j), strict=True):
                 if isinstance(before[x], dict) and isinstance(after[y], dict):
-                    yield from objects("config", f"/history/{y}", before[x], after[y], ignored)
+                    yield from objects("config", f"/history/{y}", before[x], after[y])
             continue
         paired = min(to_i - i, to_j - j)
         for n in range(paired):
@@ -159,10 +158,10 @@ def _history(a: Any, b: Any, semantic: bool) -> Iterator[ConfigChange]:
             yield ConfigChange("config", f"/history/{y}", None, "added", None, after[y])
 
 
-def _line(item: Any, semantic: bool) -> str:
+def _line(item: Any) -> str:
     if not isinstance(item, dict):
         return repr(item)
-    return repr((item.get("created_by"), None if semantic else item.get("empty_layer") is True))
+    return repr((item.get("created_by"), item.get("empty_layer") is True))
 
 
 def escaped(name: str) -> str:

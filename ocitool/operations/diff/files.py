@@ -14,9 +14,10 @@ from ocitool.images.changeset import undecided
 from ocitool.images.compare import alike, differing
 from ocitool.images.image import Image, Layer
 from ocitool.images.indexing import Indexer
-from ocitool.images.tree import IMPLIED, Directory, Hidden, Node, Tree, both, ref_of
+from ocitool.images.tree import IMPLIED, Directory, Hidden, Node, Tree, both, maker, ref_of
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
+from ocitool.masking import secret_path
 from ocitool.operations.bases import common_base, key
 from ocitool.operations.diff.layers import pair
 from ocitool.operations.diff.result import ChangeKind, FileChange, LayerPair, Side
@@ -25,16 +26,20 @@ _FILE, _DIRECTORY, _METADATA = int(Kind.FILE), int(Kind.DIRECTORY), int(Kind.MET
 
 
 class Shipped(NamedTuple):
-    """A file that `layer` of the after image deletes, and that a lower layer still carries."""
+    """A file that `layer` of the after image deletes or overwrites, and that a lower layer, `holder`, still carries. `top`: the
+    highest path that went with it; `size`: bytes of its content."""
 
     path: bytes
     size: int
     layer: Layer
+    holder: Layer
+    top: bytes
+    overwritten: bool
 
 
 class Compared(NamedTuple):
-    """`shipped`: what is deleted now, and was not in the before image. `before_size`: bytes of all its visible
-    files, where asked for."""
+    """`shipped`: what is deleted now, or overwritten to be rid of it, and was not in the before image. `before_size`: bytes of
+    all its visible files, where asked for."""
 
     pairs: tuple[LayerPair, ...]
     files: tuple[FileChange, ...]
@@ -109,27 +114,41 @@ class _Sides:
     ) -> None:  # fmt: skip
         self.hidden: list[Hidden] = []
         self.base = base
-        self.before = Tree(a, missing_base=missing_base)
+        self._overwritten: set[bytes] = set()
+        self.before = Tree(a, missing_base=missing_base, hidden=self._note)
         self.after = Tree(b, missing_base=missing_base, hidden=self.hidden.append)
         self._images = (before, after)
         self._indexer = indexer
         self._a, self._b = list(a), list(b)
         self._linked = self.before.has_links or self.after.has_links
 
-    def layer(self, ref: int) -> Layer:
-        """The after image's layer behind a ref of its tree."""
-        return self._images[1].layers[self.base + self.after.layer(ref)]
+    def _note(self, event: Hidden) -> None:
+        if event.replaced is not None:
+            self._overwritten.add(event.path)
 
     def shipped(self) -> Iterator[Shipped]:
         known = {key(layer) for layer in self._images[0].layers}
+        layers = self._images[1].layers[self.base :]
         for event in self.hidden:
-            layer = self._images[1].layers[self.base + event.by]
             inode = self.after.inode(event.ref)
             index, row = self._b[self.after.layer(inode)], self.after.row(inode)
-            if event.replaced is not None or key(layer) in known or index.kinds[row] != _FILE or not index.sizes[row]:
+            if index.kinds[row] != _FILE or not index.sizes[row] or key(layers[event.by]) in known:
                 continue
-            if self.before.remover(event.path) is None:
-                yield Shipped(event.path, index.sizes[row], layer)
+            if event.replaced is None:
+                was = self.before.remover(event.path) is not None
+            else:
+                was = event.path in self._overwritten or not self._blanks(event)
+            if not was:
+                holder = layers[self.after.layer(inode)]
+                top = self.after.removed_with(event.path, event.by) if event.replaced is None else event.path
+                yield Shipped(event.path, index.sizes[row], layers[event.by], holder, top, event.replaced is not None)
+
+    def _blanks(self, event: Hidden) -> bool:
+        """Whether a file is overwritten to be rid of what it held: a secret, or any file that is empty now."""
+        assert event.replaced is not None
+        inode = self.after.inode(event.replaced)
+        index, row = self._b[self.after.layer(inode)], self.after.row(inode)
+        return (index.kinds[row] == _FILE and not index.sizes[row]) or secret_path(event.path)
 
     def size(self, tree: Tree) -> int:
         seen: set[int] = set()
@@ -192,20 +211,16 @@ class _Sides:
     def _cause(
         self, path: bytes, x: Node | None, y: Node | None, known: Collection[str | None], heirs: Mapping[int, Layer]
     ) -> Layer | None:
-        """The layer that brought what is there now, or took away what was; where a shared layer shows through, or nothing
-        is left to blame, the one that stands for the layer of the before image, if any does."""
-        layer: Layer | None = None
-        if y is not None:
-            ref = ref_of(y)
-            layer = None if ref == IMPLIED else self.layer(ref)
-        else:
-            number = self.after.remover(path)
-            layer = None if number is None else self._images[1].layers[self.base + number]
+        """The layer that brought what is there now (of a directory that no layer lists: the first that has something in it),
+        or took away what was; where a shared layer shows through, or nothing is left to blame, the one that stands for the
+        layer of the before image, if any does."""
+        images, base = self._images, self.base
+        number = self.after.remover(path) if y is None else maker(y)
+        layer = None if number is None else images[1].layers[base + number]
         if layer is not None and key(layer) not in known:
             return layer
-        if x is None or ref_of(x) == IMPLIED:
-            return None
-        return heirs.get(self.base + self.before.layer(ref_of(x)))
+        was = None if x is None else maker(x)
+        return None if was is None else heirs.get(base + was)
 
     def _fields(self, x: Node, y: Node, ignore: Collection[str]) -> tuple[str, ...]:
         r, s = ref_of(x), ref_of(y)

@@ -42,6 +42,15 @@ class ConfigChange(NamedTuple):
     before: Any
     after: Any
 
+    @property
+    def name(self) -> str:
+        """What the value goes by: the variable, else the last part of the pointer that is a name."""
+        if self.key is not None:
+            return self.key
+        parts = self.pointer.split("/")
+        last = parts[-2] if parts[-1].isdigit() and len(parts) > 2 else parts[-1]
+        return last.replace("~1", "/").replace("~0", "~")
+
 
 class Side(NamedTuple):
     """One side of a path. `content`: SHA-256 of a file, None where it was not needed; `links`: all its names, if several;
@@ -68,6 +77,13 @@ class FileChange(NamedTuple):
         return file_size(self.after) - file_size(self.before)
 
     @property
+    def stored(self) -> int:
+        """Bytes of content that came, went, or are stored anew: where a file only got other metadata, all of it again."""
+        if self.fields in (("mtime",), ("links",)):
+            return 0
+        return file_size(self.after) or file_size(self.before)
+
+    @property
     def only_mtime(self) -> bool:
         return self.fields == ("mtime",)
 
@@ -79,14 +95,23 @@ def file_size(side: Side | None) -> int:
     return side.entry.size
 
 
+Severity = Literal["danger", "change", "cost"]
+"""`danger`: what `--fail-on notable` is about. `change`: what an ordinary update brings too. `cost`: bytes and time alone."""
+
+
 class Notable(NamedTuple):
-    """What a reviewer must see first. `text` is a sentence without the path."""
+    """What a reviewer must see first. `text` is a sentence without the path. Of a file that still ships: `holder`, the layer
+    that has the content, `size` in bytes, and `top`, the highest path that went with it."""
 
     rule: str
     path: bytes | None
     pointer: str | None
     layer: Layer | None
     text: str
+    severity: Severity = "danger"
+    holder: Layer | None = None
+    size: int = 0
+    top: bytes | None = None
 
 
 class Failure(NamedTuple):
@@ -190,6 +215,9 @@ class IndexDiff:
     config: tuple[ConfigChange, ...]
     notices: tuple[Notice, ...]
     index_failures: tuple[Failure, ...] = ()
+    before_digest: Digest | None = None
+    """Of the index document; None if the reference names no index of one digest."""
+    after_digest: Digest | None = None
 
     @property
     def failures(self) -> tuple[Failure, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ocitool import masking
+from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
 from ocitool.operations.diff.result import ConfigChange, Diff, Failure, FileChange, IndexDiff, LayerPair, Notable, Side
@@ -29,6 +30,8 @@ def diff(result: Diff | IndexDiff) -> dict[str, Any]:
         "version": 1,
         "identical": result.identical,
         "verified": result.verified,
+        "before": {"reference": clean(result.before_reference), "digest": _digest(result.before_digest)},
+        "after": {"reference": clean(result.after_reference), "digest": _digest(result.after_digest)},
         "platforms": [
             {
                 "platform": platform_fields(entry.platform),
@@ -95,12 +98,19 @@ def _diff(result: Diff) -> dict[str, Any]:
     }
 
 
+def _digest(digest: Digest | None) -> str | None:
+    return str(digest) if digest is not None else None
+
+
 def _notable(item: Notable) -> dict[str, Any]:
     return {
         "rule": item.rule,
         **(path_fields(item.path) if item.path is not None else {"path": None}),
         "pointer": clean(pointer_text(item.pointer)) if item.pointer is not None else None,
         "layer": layer_fields(item.layer),
+        "severity": item.severity,
+        "message": clean(masking.reason(item.text)),
+        "shippedBy": layer_fields(item.holder),
     }
 
 

@@ -36,22 +36,15 @@ from ocitool.report.markdown.words import (
     sentence,
     short,
 )
+from ocitool.report.notable import Row, rows
 from ocitool.report.scope import beside, compared
 from ocitool.report.sides import CHANGED, pointer_text, sides, withheld
 
-_PER_RULE = 15
 _LARGEST = 10
 _FOLDS = 20
 _PATCH_LINES, _PATCH_LINE = 200, 500
 
 _KINDS = ("added", "removed", "modified", "type", "metadata")
-_SEVERITY = (
-    "setuid", "setgid", "setuid-content", "capability", "device", "user-root", "world-writable", "port", "volume",
-    "unshared-layer", "deleted-still-ships",
-)  # fmt: skip
-_OWN_WORDS = frozenset(_SEVERITY) - {"user-root", "port", "volume", "unshared-layer"}
-"""Rules whose sentences quote nothing of an image."""
-
 _DIFF_HINT = " (`ocitool diff --format json` has all)"
 
 
@@ -131,35 +124,24 @@ def _diff(page: Page, result: Diff, stat: bool) -> None:
 
 
 def _notable(page: Page, notable: Sequence[Notable]) -> None:
-    by_rule: dict[str, list[Notable]] = {}
-    for item in notable:
-        by_rule.setdefault(item.rule, []).append(item)
-    order = {rule: position for position, rule in enumerate(_SEVERITY)}
-
-    def rows() -> Iterator[list[str]]:
-        for rule in ranked:
-            found = by_rule[rule]
-            for item in found[:_PER_RULE]:
-                yield [_notable_line(item)]
-            if len(found) > _PER_RULE:
-                yield [f"- **{rule}**: {len(found) - _PER_RULE:,} more"]
-
-    ranked = sorted(by_rule, key=lambda rule: order.get(rule, len(order)))
-    total = sum(min(len(found), _PER_RULE + 1) for found in by_rule.values())
-    page.section(["", "**Look at this first**", ""], rows(), total, "notable changes", cap=14_000, hint=_DIFF_HINT)
+    found = list(rows(notable))
+    lines = ([_notable_line(row)] for row in found)
+    page.section(["", "**Look at this first**", ""], lines, len(found), "notable changes", cap=14_000, hint=_DIFF_HINT)
 
 
-def _notable_line(item: Notable) -> str:
-    parts = [f"- **{item.rule}**"]
-    if item.path is not None:
-        parts.append(code(path_text(item.path)))
-    elif item.pointer is not None:
-        parts.append(code(short(pointer_text(item.pointer))))
-    parts.append(item.text if item.rule in _OWN_WORDS else sentence(item.text))
-    if item.layer is not None:
-        parts.append(f"· layer {item.layer.number}")
-        if item.layer.created_by is not None:
-            parts.append(code(instruction(item.layer.created_by)))
+def _notable_line(row: Row) -> str:
+    if row.more:
+        return f"- **{row.rule}**: {row.text}"
+    parts = [f"- **{row.rule}**"]
+    if row.path is not None:
+        parts.append(code(path_text(row.path)))
+    elif row.pointer is not None:
+        parts.append(code(short(pointer_text(row.pointer))))
+    parts.append(row.text if row.own else sentence(row.text))
+    if row.layer is not None:
+        parts.append(f"· layer {row.layer.number}")
+        if row.layer.created_by is not None:
+            parts.append(code(instruction(row.layer.created_by)))
     return " ".join(parts)
 
 
@@ -268,10 +250,24 @@ def _counts(counts: Counter[str] | None) -> str:
 def _largest(page: Page, files: Sequence[FileChange]) -> None:
     import heapq
 
-    found = heapq.nsmallest(_LARGEST, (f for f in files if f.size_delta), key=lambda f: (-abs(f.size_delta), f.path))
-    rows = ([table_row(signed(f.size_delta), cell(path_text(f.path)), f.kind, _layer(f.layer))] for f in found)
+    found = heapq.nsmallest(_LARGEST, (f for f in files if _weight(f)), key=lambda f: (-_weight(f), f.path))
+    lines = ([table_row(_bytes(f), cell(path_text(f.path)), f.kind, _layer(f.layer))] for f in found)
     head = ["", "**Largest changes**", "", "| size | path | change | layer |", "| ---: | --- | --- | ---: |"]
-    page.section(head, rows, len(found), "large changes", cap=8_000, hint=_DIFF_HINT)
+    page.section(head, lines, len(found), "large changes", cap=8_000, hint=_DIFF_HINT)
+
+
+def _weight(change: FileChange) -> int:
+    return max(change.stored, abs(change.size_delta))
+
+
+def _bytes(change: FileChange) -> str:
+    """How much larger or smaller a file is, and how many bytes of it are stored anew."""
+    grown = signed(change.size_delta) if change.size_delta else ""
+    if change.kind in ("added", "removed") or not change.stored or change.stored == abs(change.size_delta):
+        return grown
+    if change.kind == "metadata":
+        return f"{human(change.stored)} stored again"
+    return f"{grown} ({human(change.stored)} stored anew)" if grown else f"{human(change.stored)} replaced"
 
 
 def _config(page: Page, config: Sequence[ConfigChange]) -> None:
@@ -330,7 +326,7 @@ def _files(page: Page, files: Sequence[FileChange]) -> None:
         head += [*said, ""]
     head += ["| change | path | what | size | layer |", "| --- | --- | --- | ---: | ---: |"]
     rows = (
-        [table_row(c.kind, cell(path_text(c.path)), _what(c), signed(c.size_delta) if c.size_delta else "", _layer(c.layer))]
+        [table_row(c.kind, cell(path_text(c.path)), _what(c), _bytes(c), _layer(c.layer))]
         for c in listed
     )
     page.section(head, rows, len(listed), "changes", tail=END, hint=_DIFF_HINT)

@@ -20,6 +20,7 @@ from ocitool.operations.diff.result import (
     Side,
 )
 from ocitool.report.escape import apart, clip, human, shown, signed
+from ocitool.report.notable import rows
 from ocitool.report.scope import beside, compared
 from ocitool.report.sides import CHANGED, pointer_text, sides, withheld
 from ocitool.report.text.parts import (
@@ -72,17 +73,17 @@ def _diff(result: Diff, paint: Paint, stat: bool) -> Iterator[str]:
     yield from _notable(result.notable, paint)
     yield ""
     yield paint.bold("layers")
-    rows = []
+    table = []
     for pair in result.layers:
         layer = pair.after or pair.before
         assert layer is not None
         number = str(layer.number) if pair.after else f"({layer.number})"
         changes = "" if pair.after is None else _tally(result, pair.after)
-        rows.append([
+        table.append([
             number, pair.status, human(layer.size), changes, instruction(layer.created_by, 60),
             f"({shown(masking.reason(pair.reason))})" if pair.reason else "",
         ])  # fmt: skip
-    yield from columns(rows, right=(0, 2))
+    yield from columns(table, right=(0, 2))
     if stat:
         return
     yield from _config(result.config, paint)
@@ -113,11 +114,15 @@ def _notable(notable: Sequence[Notable], paint: Paint) -> Iterator[str]:
         return
     yield ""
     yield paint.bold("notable")
-    yield from columns([
-        [item.rule, shown_path(item.path) if item.path is not None else shown(pointer_text(item.pointer or "")),
-         f"layer {item.layer.number}" if item.layer else "", shown(masking.reason(item.text))]
-        for item in notable
-    ])  # fmt: skip
+    listed, more = [], []
+    for row in rows(notable):
+        if row.more:
+            more.append(f"  {row.rule}: {row.text} (--format json lists all)")
+            continue
+        where = shown_path(row.path) if row.path is not None else shown(pointer_text(row.pointer or ""))
+        listed.append([row.rule, where, f"layer {row.layer.number}" if row.layer else "", shown(masking.reason(row.text))])
+    yield from columns(listed)
+    yield from more
 
 
 def not_compared(result: Diff) -> str:
@@ -209,7 +214,7 @@ def _files(result: Diff, paint: Paint) -> Iterator[str]:
     yield ""
     yield paint.bold("files")
     untimely: dict[int | None, int] = {}
-    rows: list[list[str]] = []
+    table: list[list[str]] = []
     marks: list[str] = []
     more = 0
     for change in result.files:
@@ -217,14 +222,14 @@ def _files(result: Diff, paint: Paint) -> Iterator[str]:
             number = change.layer.number if change.layer else None
             untimely[number] = untimely.get(number, 0) + 1
             continue
-        if len(rows) >= _SHOWN_FILES:
+        if len(table) >= _SHOWN_FILES:
             more += 1
             continue
         mark = _MARKS[change.kind]
         marks.append(mark)
         layer = f"layer {change.layer.number}" if change.layer else "layer gone"
-        rows.append([mark, shown_path(change.path), layer, _what(change)])
-    for mark, line in zip(marks, columns(rows), strict=True):
+        table.append([mark, shown_path(change.path), layer, _what(change)])
+    for mark, line in zip(marks, columns(table), strict=True):
         yield line.replace(mark, paint(mark, _COLOURS[mark]), 1)
     if more:
         yield f"  and {count_of(more, 'more change')}: --format json lists all"

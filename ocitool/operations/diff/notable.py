@@ -1,0 +1,185 @@
+"""What a reviewer must see first (`notable`): rules about files, settings and layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from ocitool import masking
+from ocitool.images.image import Image
+from ocitool.layers.entry import Entry, Kind
+from ocitool.operations.diff import places
+from ocitool.operations.diff.config import BOOKKEEPING, escaped
+from ocitool.operations.diff.files import Shipped
+from ocitool.operations.diff.result import ConfigChange, FileChange, LayerPair, Notable, Side
+
+RULES = (
+    "secret", "setuid", "setgid", "setuid-content", "capability", "device", "user-root", "loader", "interpreter", "command",
+    "accounts", "cron", "trust", "acl", "world-writable", "port", "volume", "deleted-still-ships", "unshared-layer",
+)  # fmt: skip
+"""The gravest first."""
+
+_COMMANDS = ("Entrypoint", "Cmd", "Shell", "Healthcheck", "OnBuild")
+
+
+def notable(
+    before: Image, after: Image, files: Sequence[FileChange], shipped: Sequence[Shipped], pairs: Sequence[LayerPair],
+    settings: Sequence[ConfigChange],
+) -> Iterator[Notable]:  # fmt: skip
+    """`settings`: all changes of the documents, the history's too."""
+    for change in files:
+        if change.after is not None and not change.only_mtime:
+            yield from _of_file(change, change.after)
+    yield from _of_config(before, after)
+    for setting in settings:
+        yield from _of_setting(setting)
+    for gone in shipped:
+        verb = "overwritten" if gone.overwritten else "deleted"
+        text = f"{verb}, but its {gone.size} bytes still ship in layer {gone.holder.number}"
+        yield Notable("deleted-still-ships", gone.path, None, gone.layer, text, "danger", gone.holder, gone.size, gone.top)
+    for pair in pairs:
+        if pair.after is None or pair.before is None:
+            continue
+        if pair.status == "equivalent" or (pair.status == "changed" and pair.cause is not None):
+            why = pair.reason or "its files changed"
+            yield Notable("unshared-layer", None, None, pair.after, f"cannot be shared any more: {why}", "cost")
+
+
+# Files
+
+
+def _of_file(change: FileChange, after: Side) -> Iterator[Notable]:
+    """A rule is met by what is new, and by what was there already if it means something else now."""
+    entry = after.entry
+    before = change.before.entry if change.before is not None and change.before.entry.kind == entry.kind else None
+    path, layer = change.path, change.layer
+    for rule, text in _of_entry(before, entry, "content" in change.fields):
+        yield Notable(rule, path, None, layer, text)
+    if change.kind == "metadata" and {"mtime", "links"}.issuperset(change.fields):
+        return
+    place = places.rule(path, after.links)
+    if place is not None and entry.kind != Kind.DIRECTORY and (entry.kind != Kind.FILE or entry.size):
+        what = "new: " if change.before is None else "changed: "
+        yield Notable(place.rule, path, None, layer, what + place.text, place.severity)
+    if change.before is not None and places.interpreter(path):
+        old = change.before.entry
+        if Kind.SYMLINK in (entry.kind, old.kind) and (entry.kind, entry.link) != (old.kind, old.link):
+            another = places.version(path, old.link) and places.version(path, entry.link)
+            text = f"is {_led(entry)} now, was {_led(old)}"
+            yield Notable("interpreter", path, None, layer, text, "change" if another else "danger")
+
+
+def _led(entry: Entry) -> str:
+    if entry.kind != Kind.SYMLINK:
+        return f"a {entry.kind.name.lower()}"
+    return "a link to " + entry.link.decode("utf-8", "backslashreplace")
+
+
+def _of_entry(before: Entry | None, entry: Entry, content: bool) -> Iterator[tuple[str, str]]:
+    """Rules and sentences. `before`: what was at the path, if it was of the same kind."""
+    opened = 0 if before is None else entry.mode & ~before.mode & 0o777
+    if entry.kind == Kind.FILE:
+        yield from _of_bits(before, entry, content, opened)
+        if entry.mode & 0o002 and not (before and before.mode & 0o002):
+            yield "world-writable", "new file that everybody may write"
+    if entry.kind == Kind.DIRECTORY:
+        if entry.mode & 0o1002 == 0o002 and not (before and before.mode & 0o1002 == 0o002):
+            lost = before is not None and before.mode & 0o1002 == 0o1002
+            what = "directory that everybody may write lost its sticky bit" if lost else (
+                "new directory that everybody may write, without sticky bit"
+            )
+            yield "world-writable", what
+        if entry.mode & 0o2000 and not (before and before.mode & 0o2000 and before.gid == entry.gid):
+            yield "setgid", f"new setgid directory: what is made in it belongs to group {entry.gid}"
+    if entry.kind in (Kind.CHAR, Kind.BLOCK):
+        major, minor = entry.device or (0, 0)
+        name = f"{'character' if entry.kind == Kind.CHAR else 'block'} device {major}:{minor}"
+        if before is None or before.device != entry.device:
+            yield "device", f"new {name}"
+        elif opened:
+            yield "device", f"{name} whose mode changed from {before.mode:04o} to {entry.mode:04o}"
+        elif (before.uid, before.gid) != (entry.uid, entry.gid):
+            yield "device", f"{name} whose owner changed from {before.uid}:{before.gid} to {entry.uid}:{entry.gid}"
+    old, new = (dict(one.xattrs or ()) if one is not None else {} for one in (before, entry))
+    for acl in (b"system.posix_acl_access", b"system.posix_acl_default"):
+        if acl in new and old.get(acl) != new[acl]:
+            yield "acl", "access control list changed" if acl in old else "new access control list"
+    yield from _of_capability(old.get(b"security.capability"), new.get(b"security.capability"), content, opened & 0o111)
+
+
+def _of_bits(before: Entry | None, entry: Entry, content: bool, opened: int) -> Iterator[tuple[str, str]]:
+    kept = 0 if before is None else before.mode & entry.mode & 0o6000
+    for rule, bit, field in (("setuid", 0o4000, "uid"), ("setgid", 0o2000, "gid")):
+        if not entry.mode & bit:
+            continue
+        if before is None or not kept & bit:
+            yield rule, f"new {rule} file, owner {entry.uid}:{entry.gid}"
+        elif getattr(before, field) != getattr(entry, field):
+            owners = f"{before.uid}:{before.gid} to {entry.uid}:{entry.gid}"
+            yield rule, f"{rule} file whose owner changed from {owners}"
+        elif opened:
+            yield rule, f"{rule} file whose mode changed from {before.mode:04o} to {entry.mode:04o}"
+    if kept and content and kept == entry.mode & 0o6000:
+        yield "setuid-content", "the content of a setuid or setgid file changed"
+
+
+def _of_capability(old: bytes | None, new: bytes | None, content: bool, opened: int) -> Iterator[tuple[str, str]]:
+    if new is None:
+        return
+    if old is None:
+        yield "capability", "new file capability"
+    elif old != new:
+        yield "capability", "file capability changed"
+    elif content:
+        yield "capability", "the content of a file with capabilities changed"
+    elif opened:
+        yield "capability", "more may run a file with capabilities"
+
+
+# Settings
+
+
+def _of_config(before: Image, after: Image) -> Iterator[Notable]:
+    old, new = (str(image.config.settings.get("User") or "") for image in (before, after))
+    if _is_root(new) and not _is_root(old):
+        yield Notable("user-root", None, "/config/User", None, f"USER was {old} and is root now")
+    for port in sorted(set(after.config.keys("ExposedPorts")) - set(before.config.keys("ExposedPorts"))):
+        yield Notable("port", None, f"/config/ExposedPorts/{escaped(port)}", None, f"new port {port}")
+    for volume in sorted(set(after.config.keys("Volumes")) - set(before.config.keys("Volumes"))):
+        yield Notable("volume", None, f"/config/Volumes/{escaped(volume)}", None, f"new volume {volume}")
+    if before.layers or before.config.fields:  # else all of it is new, and so are its commands
+        for name in _COMMANDS:
+            one, other = (_command(image.config.settings, name) for image in (before, after))
+            if one != other:
+                what = "changed" if one and other else "is new" if other else "is gone"
+                yield Notable("command", None, f"/config/{name}", None, f"{name} {what}")
+
+
+def _command(settings: Mapping[str, object], name: str) -> object:
+    found = settings.get(name) or None
+    return found.get("Test") or None if isinstance(found, dict) else found
+
+
+def _is_root(user: str) -> bool:
+    """Whatever the group: `0`, `root:app` and nothing at all are root."""
+    name = user.partition(":")[0]
+    return name == "root" or not name.strip("0")
+
+
+def _of_setting(change: ConfigChange) -> Iterator[Notable]:
+    if change.kind == "removed" or change.pointer.startswith(BOOKKEEPING):
+        return
+    new = _secrets(change.after, change.name) - _secrets(change.before, change.name)
+    if new:
+        what = "a value that looks secret" if new.total() == 1 else f"{new.total()} values that look secret"
+        verb = "is new" if new.total() == 1 else "are new"
+        yield Notable("secret", None, change.pointer, None, f"{what} {verb}")
+    severity = places.LOADER_VARIABLES.get(change.key or "")
+    if severity is not None and change.document == "config" and (severity == "danger" or change.kind == "modified"):
+        yield Notable("loader", None, change.pointer, None, f"{change.key} decides which code programs load", severity)
+
+
+def _secrets(value: object, name: str) -> Counter[str]:
+    masker = masking.Masker()
+    masking.masked(masker, value, name)
+    return Counter(masker.hidden)

@@ -1,0 +1,97 @@
+"""Which paths and variables decide who may do what, and which code runs: the tables behind the rules of `notable`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ocitool.masking import secret_path
+from ocitool.masking.patterns import byte_pattern
+from ocitool.operations.diff.result import Severity
+
+
+class Place(NamedTuple):
+    """What a file of this path is, for a rule."""
+
+    rule: str
+    text: str
+    severity: Severity = "danger"
+
+
+_PLACES: tuple[tuple[Any, Place], ...] = (
+    (byte_pattern(rb"etc/(?:g?shadow|sub[ug]id)-?"), Place("accounts", "who may log in", "change")),
+    (byte_pattern(rb"etc/(?:passwd|group|doas\.conf|sudoers|sudoers\.d/.+|polkit-1/.+|pam\.d/.+|pam\.conf|security/.+\.conf"
+                rb"|ssh/sshd_config(?:\.d/.+)?|login\.defs|nsswitch\.conf)"),
+     Place("accounts", "who may log in, or act as others")),
+    (byte_pattern(rb"(?:.*/)?\.ssh/(?:authorized_keys2?|rc|environment)|(?:.*/)?\.(?:rhosts|shosts)|etc/hosts\.equiv"),
+     Place("accounts", "who may log in")),
+    (byte_pattern(rb"etc/ld\.so\.preload|etc/ld-musl-[^/]*\.path|etc/environment|(?:.*/)?(?:site|user)customize\.py"),
+     Place("loader", "decides which code programs load")),
+    (byte_pattern(rb"etc/ld\.so\.conf(?:\.d/.+)?"), Place("loader", "decides which code programs load", "change")),
+    (byte_pattern(rb"etc/(?:crontab|anacrontab|cron\.(?:d|hourly|daily|weekly|monthly)/.+)|var/spool/(?:cron|at)/.+"
+                rb"|(?:etc|usr/lib)/systemd/(?:system|user)/.+\.timer"), Place("cron", "commands that are run by time")),
+    (byte_pattern(rb"usr/local/share/ca-certificates/.+|etc/pki/ca-trust/source/.+|etc/ca-certificates/trust-source/.+"
+                rb"|etc/apt/(?:trusted\.gpg(?:\.d/.+)?|keyrings/.+)|etc/pki/rpm-gpg/.+|etc/apk/keys/.+|etc/containers/policy\.json"),
+     Place("trust", "which signatures and certificates count")),
+    (byte_pattern(rb"etc/(?:ssl/(?:cert\.pem|certs/ca-(?:certificates|bundle)\.crt|ca-bundle\.pem)|pki/tls/(?:cert\.pem|certs/ca-bundle.*)"
+                rb"|pki/ca-trust/extracted/.+|ca-certificates\.conf)|(?:.*/)?(?:cacerts|certifi/cacert\.pem)"
+                rb"|(?:usr/)?lib/ssl/cert\.pem|usr/share/ca-certificates/.*/?ca-bundle.*"),
+     Place("trust", "which certificates count", "change")),
+    (byte_pattern(rb"(?:.*/)?\.git/config|(?:.*/)?\.hg/hgrc|(?:.*/)?\.svn/wc\.db"),
+     Place("secret", "a repository's own files, with its addresses and maybe its credentials")),
+)  # fmt: skip
+_SECRET = Place("secret", "a file whose path looks secret")
+
+
+_BELOW = (b"etc/", b"usr/l", b"usr/share/ca-", b"var/spool/", b"lib/ssl/")
+_CALLED = byte_pattern(
+    rb"(?:.*/)?(?:authorized_keys2?|rc|environment|\.[rs]hosts|(?:site|user)customize\.py|cacerts|cacert\.pem|config|hgrc|wc\.db)"
+)
+"""All that `_PLACES` can match: most paths are told by one look at them."""
+
+
+def rule(path: bytes, names: Sequence[bytes] = ()) -> Place | None:
+    """What stands at a path, whichever of its names says so."""
+    for name in (path, *names):
+        if name.startswith(_BELOW) or _CALLED.fullmatch(name):
+            for pattern, place in _PLACES:
+                if pattern.fullmatch(name):
+                    return place
+        if secret_path(name):
+            return _SECRET
+    return None
+
+
+_VARIABLES = """
+    LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT LD_ORIGIN_PATH GCONV_PATH GLIBC_TUNABLES PYTHONPATH PYTHONHOME PYTHONSTARTUP
+    PYTHONINSPECT PYTHONBREAKPOINT NODE_OPTIONS NODE_PATH RUBYOPT RUBYLIB PERL5OPT PERL5LIB PERL5DB JAVA_TOOL_OPTIONS
+    _JAVA_OPTIONS JDK_JAVA_OPTIONS CLASSPATH BASH_ENV SHELLOPTS PROMPT_COMMAND PHPRC PHP_INI_SCAN_DIR DOTNET_STARTUP_HOOKS
+    DOTNET_ADDITIONAL_DEPS CORECLR_PROFILER CORECLR_PROFILER_PATH LUA_INIT LUA_PATH LUA_CPATH OPENSSL_CONF OPENSSL_ENGINES
+    GIT_SSH_COMMAND GIT_EXEC_PATH SSL_CERT_FILE SSL_CERT_DIR NODE_EXTRA_CA_CERTS NODE_TLS_REJECT_UNAUTHORIZED
+    REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
+"""
+LOADER_VARIABLES: dict[str, Severity] = {
+    **dict.fromkeys(_VARIABLES.split(), "danger"),
+    "PATH": "change",
+}
+"""Variables that decide which code programs load, or whom they trust."""
+
+_NAMES = frozenset(
+    b"sh bash dash ash ksh zsh busybox env sudo su login python python2 python3 perl ruby node nodejs php java tini dumb-init "
+    b"awk cc ld".split()
+)
+_DIRECTORIES = frozenset((b"bin", b"sbin", b"usr/bin", b"usr/sbin", b"usr/local/bin", b"usr/local/sbin"))
+_ROOTS = _DIRECTORIES | {b"lib", b"lib32", b"lib64", b"libx32", b"usr/lib", b"usr/lib64", b"usr/local/lib"}
+_LINKER = byte_pattern(rb"(?:usr/)?lib(?:32|64|x32)?/(?:[^/]+/)?(?:ld-linux[^/]*|ld-musl-[^/]*|ld64?)\.so(?:\.[0-9]+)*")
+
+
+def interpreter(path: bytes) -> bool:
+    """Whether a link of this path decides what runs scripts or programs."""
+    directory, _, name = path.rpartition(b"/")
+    return (directory in _DIRECTORIES and name in _NAMES) or path in _ROOTS or _LINKER.fullmatch(path) is not None
+
+
+def version(path: bytes, target: bytes) -> bool:
+    """Whether a link leads to another version of its own beside it, as python3 to python3.12 does."""
+    name = path.rpartition(b"/")[2]
+    return target.startswith(name) and b"/" not in target and not target[len(name) :].strip(b"0123456789.-")

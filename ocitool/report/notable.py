@@ -1,0 +1,85 @@
+"""What is notable, as rows: what one step did to many files is one row, and what is too much to read is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ocitool.images.image import Layer
+from ocitool.masking import secret_path
+from ocitool.operations.diff.notable import RULES
+from ocitool.operations.diff.result import Notable
+from ocitool.report.escape import human
+
+_PER_RULE = 15
+
+
+class Row(NamedTuple):
+    """`path`: with a slash at its end it stands for all that was in a directory. `more`: a row that only counts others. `own`:
+    the sentence quotes nothing of an image."""
+
+    rule: str
+    path: bytes | None
+    pointer: str | None
+    layer: Layer | None
+    text: str
+    own: bool
+    more: bool = False
+
+
+_OWN_WORDS = frozenset(RULES) - {"user-root", "port", "volume", "unshared-layer", "interpreter"}
+"""Rules whose sentences quote nothing of an image."""
+
+
+def rows(notable: Sequence[Notable]) -> Iterator[Row]:
+    """The gravest rule first, each with a few rows."""
+    by_rule: dict[str, list[Notable]] = {}
+    for item in notable:
+        by_rule.setdefault(item.rule, []).append(item)
+    order = {rule: position for position, rule in enumerate(RULES)}
+    for rule in sorted(by_rule, key=lambda rule: order.get(rule, len(order))):
+        groups = _groups(by_rule[rule])
+        for group in groups[:_PER_RULE]:
+            yield _row(group)
+        rest = groups[_PER_RULE:]
+        if rest:
+            yield Row(rule, None, None, None, _counted(sum(map(len, rest)), rest), True, True)
+
+
+def _groups(items: Sequence[Notable]) -> list[list[Notable]]:
+    """What went with one directory, or out of one, in one layer: secrets first, then the most bytes. What looks secret, and
+    what other rules found, is each by itself."""
+    together: dict[object, list[Notable]] = {}
+    for number, item in enumerate(items):
+        if item.path is None or item.layer is None or item.holder is None or secret_path(item.path):
+            key: object = number
+        else:
+            key = (item.layer.number, item.holder.number, _place(item), item.text.partition(",")[0])
+        together.setdefault(key, []).append(item)
+    return sorted(together.values(), key=lambda group: (not _secret(group), -sum(item.size for item in group)))
+
+
+def _secret(group: Sequence[Notable]) -> bool:
+    return group[0].path is not None and secret_path(group[0].path)
+
+
+def _place(item: Notable) -> bytes:
+    """The directory that a file went with, or that it was in."""
+    path = item.path or b""
+    return path.rpartition(b"/")[0] if item.top in (None, path) else item.top or b""
+
+
+def _row(group: Sequence[Notable]) -> Row:
+    item = group[0]
+    if len(group) == 1 or item.holder is None:
+        return Row(item.rule, item.path, item.pointer, item.layer, item.text, item.rule in _OWN_WORDS)
+    place = _place(item)
+    size = sum(one.size for one in group)
+    verb = item.text.partition(",")[0]
+    text = f"{len(group):,} files {verb}, but their {human(size)} still ship in layer {item.holder.number}"
+    return Row(item.rule, place + b"/" if place else b"", None, item.layer, text, True)
+
+
+def _counted(count: int, groups: Sequence[Sequence[Notable]]) -> str:
+    size = sum(item.size for group in groups for item in group)
+    return f"{count:,} more" + (f", {human(size)}" if size else "")
