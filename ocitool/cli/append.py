@@ -104,7 +104,7 @@ def _owner(text: str | None) -> tuple[int, int]:
 def _path(text: str | None) -> bytes:
     from ocitool.layers.entry import WHITEOUT_PREFIX, escapes, normalise
 
-    path = normalise(os.fsencode(text or ""))
-    if escapes(path) or any(part.startswith(WHITEOUT_PREFIX) for part in path.split(b"/")):
+    given = os.fsencode(text or "")
+    if escapes(normalise(given)) or any(part.startswith(WHITEOUT_PREFIX) for part in given.split(b"/")):
         raise UsageError(f"--to {text}: no path that an image can hold")
-    return path
+    return b"/".join(part for part in given.split(b"/") if part not in (b"", b"."))

@@ -116,6 +116,11 @@ def test_to_follows_links_of_the_image(append: Callable[..., Appended], director
     assert ["symlink", "file"] == [*made.facts("/bin", "type"), *made.facts("/usr/bin/x/srv/file", "type")]
 
 
+@pytest.mark.parametrize("to", ["/bin/../lib/x", "bin/.././lib/x/", "/usr/none/../lib/x", "/tmp/../usr/lib/x"])
+def test_two_dots_in_to_lead_up_from_where_links_led_to(to: str, append: Callable[..., Appended], directory: Path) -> None:
+    assert ["file"] == append("--layer", directory, "--to", to).facts("/usr/lib/x/srv/file", "type")
+
+
 def test_links_lead_to_where_their_target_is_put(append: Callable[..., Appended], directory: Path) -> None:
     os.link(directory / "srv/file", directory / "srv/link")
     made = append("--layer", directory, "--to", "/data")

@@ -179,3 +179,31 @@ def test_what_sharing_saves_of_archives_is_said_to_need_one_layout(ocitool: Run,
     (told,) = [one for one in report(ocitool, tmp_path)["advice"] if one["kind"] == "recompress"]
     assert 200_000 < told["saves"] and told["onDisk"] < 10_000
     assert "once all is in one layout" in ocitool("dedupe", tmp_path).out
+
+
+def assert_frees_as_gc(ocitool: Run, store: Path, one: Any) -> None:
+    """What a row says that deleting its image frees is what `layout rm` and `layout gc` free."""
+    before = sum(path.stat().st_size for path in store.glob("blobs/*/*"))
+    ocitool("layout", "rm", store, f"@{one['digest']}")
+    ocitool("layout", "gc", store)
+    assert before - sum(path.stat().st_size for path in store.glob("blobs/*/*")) == one["frees"]
+
+
+@pytest.mark.parametrize("picked", [["a:1"], ["a:1", "bb:1"], ["a:1", "a:2"], ["ccc:1", "bb:1", "a:1"]])
+def test_images_picked_from_a_layout_free_what_gc_frees_beside_those_that_stay(
+    picked: list[str], ocitool: Run, tmp_path: Path
+) -> None:
+    images = [app("a"), app("a", "a:2"), app("bb"), app("ccc")]
+    for number in range(len({name.partition(":")[0] for name in picked})):
+        store = write_layout(tmp_path / f"store{number}", images)
+        found = report(ocitool, *(f"{store}:{name}" for name in picked))
+        assert_frees_as_gc(ocitool, store, found["images"][number])
+
+
+def test_an_image_picked_from_a_layout_that_gc_would_refuse_frees_nothing(ocitool: Run, tmp_path: Path) -> None:
+    other = app("bb")
+    store = write_layout(tmp_path / "store", [app("a"), other])
+    (store / "blobs" / other.digest.replace(":", "/")).unlink()
+    (one,) = report(ocitool, f"{store}:a:1")["images"]
+    assert 0 == one["frees"]
+    assert_frees_as_gc(ocitool, store, one)

@@ -74,6 +74,9 @@ def _target(to: bytes, tree: Tree) -> bytes:
     """Where a path of the image leads to. `UsageError` if something else than a directory is in the way."""
     at = b""
     for name in to.split(b"/") if to else ():
+        if name == b"..":  # of where links led to, as a process in the image would find it
+            at = at.rpartition(b"/")[0]
+            continue
         at = at + b"/" + name if at else name
         node = tree.find(at, follow=True)
         if isinstance(node, Directory):

@@ -88,7 +88,7 @@ def dedupe(words: Sequence[str], question: Question, reading: Reading) -> Dedupe
     collection, problems = gather(words, question.choice, reading, want, question.strict)
     if not collection.members and len(problems) == 1:
         raise problems[0].error
-    disk = Disk(collection)
+    disk = Disk(collection, reading.task)
     found = bases(collection)
     equal = equal_uncompressed(collection)
     advice = list(advise(collection, found, equal, disk))

@@ -2,7 +2,8 @@
 
 A layout, and a registry, keeps each blob once: what its images share lies there once. An archive is a file of its own: it is
 deleted whole, and holds whatever others hold as well. So the bytes of one layout of all (`collection`) are those on disk
-only if the collection is one layout. Cost: one step a blob of an image; of several layouts, one look at each blob's file.
+only if the collection is one layout. Cost: one step a blob of an image; of several layouts, one look at each blob's file; of a
+layout of which only some images were asked for, a reading of the others' documents.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ocitool import reference
+from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
 from ocitool.operations.dedupe.collection import Collection, Member, Named, Shares, Stored
+from ocitool.operations.layout.reach import beside
+from ocitool.task import Task
 from ocitool.transports.store import StoredFile, blob_files
 
 
 @dataclass(slots=True)
 class Store:
     """Where images lie together. `path`: of an archive or a layout; `size`: of an archive's file; `linked`: it has other names,
-    so deleting this one frees nothing. `files`: of a layout's blobs, if they were looked at. `whole`: all in it was read."""
+    so deleting this one frees nothing. `files`: of a layout's blobs, if they were looked at. `whole`: all in it was read.
+    `beside`: what images of a layout need that were not asked for."""
 
     path: str | None
     size: int | None
@@ -29,6 +34,7 @@ class Store:
     whole: bool = True
     members: dict[int, None] = field(default_factory=dict)
     files: dict[str, StoredFile] = field(default_factory=dict)
+    beside: frozenset[str] = frozenset()
     _owners: dict[Stored, int] = field(default_factory=dict)
 
     @property
@@ -48,7 +54,7 @@ class Store:
         if not self._owners:
             for number in self.members:
                 for blob in (*members[number].blobs, *members[number].held):
-                    if self._owners.setdefault(blob, number) != number:
+                    if self._owners.setdefault(blob, number) != number or blob.key in self.beside:
                         self._owners[blob] = -1
         return self._owners
 
@@ -57,7 +63,7 @@ class Disk:
     """`on_disk`: bytes of the files on this machine, each once however many names it has: of archives whole, of layouts what
     images need; None where none is here. `at_registries`: bytes that registries keep, each once a registry."""
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: Collection, task: Task) -> None:
         self._members = collection.members
         self._collection = collection
         self._stores: dict[tuple[str, str], Store] = {}
@@ -78,6 +84,10 @@ class Disk:
             for store in layouts:
                 with suppress(OcitoolError):  # what of it is needed was read, or named as a problem
                     store.files = {str(file.digest): file for file in blob_files(str(store.path)).blobs}
+        for store in layouts:
+            if not store.whole:
+                with suppress(OcitoolError):
+                    store.beside = frozenset(map(str, beside(str(store.path), self._tops(store), task)))
         local = [store for store in stores if store.path is not None]
         self.archives = len(local) - len(layouts)
         self.layouts = len(layouts)
@@ -97,6 +107,12 @@ class Disk:
             return None  # standard input
         whole = site.path not in self._collection.partial
         return self._stores.setdefault(("disk", site.path), Store(site.path, site.size, site.linked, whole))
+
+    def _tops(self, store: Store) -> set[Digest]:
+        """The entries of a layout's index that stand for the images in it."""
+        members = [self._members[number] for number in store.members]
+        several = {blob.digest for one in members if one.digest is None for blob in one.named}
+        return {one.digest for one in members if one.digest is not None} | {one for one in several if one is not None}
 
     def _needed(self, store: Store) -> Iterable[Stored]:
         return {blob: None for number in store.members for blob in self._members[number].named}
@@ -132,7 +148,7 @@ class Disk:
     def of(self, member: Member, share: Shares) -> tuple[int | None, int]:
         """The bytes of what holds an image on this machine (None where nothing does), and those that deleting it frees wherever
         it is. `share`: what it has in one layout of all."""
-        if self.one:
+        if self.one and not any(store.beside for store in self._of[member.number]):
             return (share.size if self.on_disk is not None else None), share.marginal
         local = [store for store in self._of[member.number] if store.path is not None]
         held = sum(
@@ -160,7 +176,8 @@ class Disk:
         else:
             there = store.members.keys()
             gone_, blobs = set(mine), {blob: None for number in mine for blob in self._members[number].named}
-            needed = (blob for blob in blobs if not blob.held and all(one in gone_ or one not in there for one in blob.users))
+            alone = (blob for blob in blobs if not blob.held and blob.key not in store.beside)
+            needed = (blob for blob in alone if all(one in gone_ or one not in there for one in blob.users))
         for blob in needed:
             file = store.files.get(blob.key)
             if file is None or file.links == 1:

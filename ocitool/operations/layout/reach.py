@@ -14,7 +14,7 @@ import binascii
 import contextlib
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ocitool import limits
@@ -23,9 +23,10 @@ from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse
+from ocitool.spec.manifest import Index, InvalidDescriptor
 from ocitool.task import Task
 from ocitool.transports.layout import Layout, stored
-from ocitool.transports.store import StoredFile
+from ocitool.transports.store import StoredFile, blob_files
 
 _STRICT = mediatypes.MANIFESTS | mediatypes.INDEXES
 _DIGEST = re.compile(rb"sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})(?![0-9a-f])")
@@ -61,6 +62,20 @@ def reached(source: Layout, files: Iterable[StoredFile], task: Task) -> Reached:
     marked.run()
     _referrers(marked, files)
     return Reached(frozenset(marked.seen), tuple(marked.absent.values()))
+
+
+def beside(directory: str, gone: Collection[Digest], task: Task) -> frozenset[Digest]:
+    """What a layout keeps once these entries of its index are dropped; all that it has if `layout gc` would free nothing."""
+    files = blob_files(directory).blobs
+    source = Layout(directory)
+    assert source.index is not None
+    entries = [one for one in source.index.entries if isinstance(one, InvalidDescriptor) or one.digest not in gone]
+    kept = [one.value if isinstance(one, InvalidDescriptor) else one.fields for one in entries]
+    source.index = Index(b"", {**source.index.fields, "manifests": kept}, source.where)
+    try:
+        return reached(source, files, task).digests
+    except OcitoolError:
+        return frozenset(file.digest for file in files)
 
 
 def absent_entries(source: Layout) -> tuple[Digest, ...]:
