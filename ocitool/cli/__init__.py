@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from ocitool import __version__, signals
-from ocitool.errors import OcitoolError
+from ocitool.errors import DestinationError, OcitoolError, UsageError
 from ocitool.signals import Terminated
 
 COMMANDS = (
@@ -25,6 +25,9 @@ COMMANDS = (
     "unpack", "repack", "edit", "squash", "rebuild", "rebase", "dedupe", "layout",
 )  # fmt: skip
 
+
+SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
+"""Shells that typer completes for."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -51,6 +54,10 @@ class _Lazy(TyperGroup):
         except (KeyboardInterrupt, BrokenPipeError) as error:
             raise _Ended(error) from None
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _complete(ctx, args)
+        return super().parse_args(ctx, args)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         self.commands = dict.fromkeys(COMMANDS, self)  # typer compares a misspelt name with these keys, and nothing else
         return super().resolve_command(ctx, args)
@@ -64,6 +71,26 @@ class _Lazy(TyperGroup):
         command = typer.main.get_command(import_module(f"ocitool.cli.{cmd_name}").app)
         command.name = cmd_name
         return command
+
+
+def _complete(ctx: Any, args: list[str]) -> None:
+    """Shows or installs completion for the shell named after the option, and exits; typer's options are flags, and go by the
+    shell that runs. Returns if none is named. Raises `UsageError`, `DestinationError`."""
+    option, _, shell = args[0].partition("=") if args else ("", "", "")
+    if option not in ("--show-completion", "--install-completion"):
+        return
+    shell = os.path.basename(shell or next((word for word in args[1:2] if not word.startswith("-")), ""))
+    if not shell:
+        return
+    if shell not in SHELLS:
+        raise UsageError("no completion for this shell", shell, hint=f"{option} {'|'.join(SHELLS)}")
+    from typer.completion import install_callback, show_callback
+
+    done = show_callback if option == "--show-completion" else install_callback
+    try:
+        done(ctx, ctx.command.params[0], shell)
+    except OSError as error:
+        raise DestinationError(f"completion cannot be installed: {error.strerror}", error.filename) from None
 
 
 app = typer.Typer(
@@ -139,7 +166,7 @@ def _ended() -> int:
 def run() -> int:
     """Runs the command line. The exit code, where it is no bug."""
     try:
-        result = app(standalone_mode=False)
+        result = app(prog_name="ocitool", standalone_mode=False)
     except OcitoolError as error:
         if signals.came():  # what a worker said of it
             return _ended()

@@ -85,7 +85,9 @@ def append(
     additions = [operation.Addition("layer", path, placing) for path in layer or ()]
     additions += [operation.Addition("upperdir", path) for path in upperdir or ()]
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply)
+        writing = o.writing(
+            dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
+        )
         result = operation.append(
             src, additions, reading, writing, message=message, platform=platform, all_platforms=all_platforms
         )

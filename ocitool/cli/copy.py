@@ -84,7 +84,7 @@ def copy(
         omitted = operation.omitted(omit or (), reading)
         writing = o.writing(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply,
-            omit=frozenset().union(*omitted.values()),
+            omit=frozenset().union(*omitted.values()), report=report,
         )  # fmt: skip
         result = operation.copy(
             sources, reading, writing, platform=platform, all_platforms=all_platforms, tags=tags or (), referrers=referrers,

@@ -132,7 +132,9 @@ def edit(
             raise UsageError(f"--rm {word}: no path below the root")
     content = operation.Content(paths, rm_content, tuple(map(operation.addition, add or ())), layer, tuple(drop_layer or ()))
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply)
+        writing = o.writing(
+            dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
+        )
         result = operation.edit(
             src, asked, content, reading, writing, redaction=operation.Redaction(tuple(redact or ()), search),
             platform=platform, all_platforms=all_platforms,

@@ -15,6 +15,7 @@ from ocitool.errors import DestinationError, UsageError
 from ocitool.operations.reading import Reading
 from ocitool.task import Task, answering
 from ocitool.transports.registry import Access, Registries
+from ocitool.transports.whole import is_replaced, output_file
 
 if TYPE_CHECKING:
     from ocitool.cli.progress import Bars, Lines
@@ -38,7 +39,29 @@ Ref = Annotated[
 ]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to print the report.")]
 ReviewFormatOption = Annotated[ReviewFormat, typer.Option("--format", "-f", help="How to print the report.")]
-ReportOption = Annotated[str | None, typer.Option("--report", metavar="FILE", help="Write the report there instead.")]
+
+
+def _report(path: str | None) -> str | None:
+    """The place of the report, before any work is done for it. Raises `UsageError`, `DestinationError`."""
+    if path not in (None, "-"):
+        from ocitool.transports.recognition import image_file
+
+        assert path is not None
+        if os.path.isdir(path):
+            raise UsageError("the report needs a file, this is a directory", path)
+        if not os.path.isdir(os.path.dirname(os.path.realpath(path))):
+            raise DestinationError("the report cannot be written: its directory does not exist", path)
+        if is_replaced(path) and (found := image_file(path)) is not None:
+            raise DestinationError(
+                f"the report would replace {found}", path, hint="name another file, or remove this one first"
+            )
+    return path
+
+
+ReportOption = Annotated[
+    str | None,
+    typer.Option("--report", metavar="FILE", callback=_report, help="Write the report there instead; - is standard output."),
+]
 PlatformOption = Annotated[
     str | None,
     typer.Option(
@@ -131,13 +154,20 @@ def once(*references: str | None) -> None:
         raise UsageError("standard input can be read once")
 
 
+def apart(destination: str, report: str | None) -> None:
+    """`UsageError` if standard output is to take both the image and the report."""
+    if destination == report == "-":
+        raise UsageError("standard output takes the image, so the report needs another file", hint="--report FILE")
+
+
 def writing(
     destination: str, *, tag: list[str] | None = None, compression: str | None = None, force: bool = False,
-    dry_run: bool = False, supplies: list[str] | None = None, omit: frozenset[Digest] = frozenset(),
+    dry_run: bool = False, supplies: list[str] | None = None, omit: frozenset[Digest] = frozenset(), report: str | None = None,
 ) -> Writing:  # fmt: skip
-    """The options of a writing command as its operation wants them."""
+    """The options of a writing command as its operation wants them. `UsageError` if image and report go to standard output."""
     from ocitool.operations.writing import Writing
 
+    apart(destination, report)
     asked = None
     if compression is not None:
         from ocitool.layers import compress
@@ -210,28 +240,17 @@ def _allow_files() -> None:
 
 def colour(no_color: bool, report: str | None) -> bool:
     """Whether to colour: a terminal that nobody asked to keep plain (no-color.org)."""
-    return not (no_color or report or os.environ.get("NO_COLOR")) and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    plain = no_color or report not in (None, "-") or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return not plain and sys.stdout.isatty()
 
 
 def write(lines: Iterable[str], report: str | None) -> None:
-    """The report's lines to standard output, or whole into a file that replaces the old one only when complete."""
-    if report is None:
+    """The report's lines to standard output, or to where `output_file` puts them: an old file is replaced when all is there."""
+    if report in (None, "-"):
         out = sys.stdout
         for line in lines:
             out.write(line + "\n")
         return
-    temporary = f"{report}.{os.getpid()}.part"
-    if os.path.isdir(report):
-        raise UsageError("the report needs a file, this is a directory", report)
-    try:
-        with open(temporary, "x", encoding="utf-8", errors="backslashreplace") as file:
-            for line in lines:
-                file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, report)
-    except OSError as error:
-        raise DestinationError(f"the report cannot be written: {error.strerror}", report) from None
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    with output_file(report) as file:
+        for line in lines:
+            file.write(line.encode("utf-8", "backslashreplace") + b"\n")

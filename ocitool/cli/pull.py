@@ -59,7 +59,7 @@ def pull(
         from ocitool.operations import copy as operation
 
         writing = o.writing(
-            dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply
+            dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
         )
         result = operation.copy(
             [ref], reading, writing, command="pull", platform=platform, all_platforms=all_platforms,

@@ -56,7 +56,7 @@ def push(
         from ocitool.operations import copy as operation
 
         writing = o.writing(
-            ref, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply
+            ref, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
         )
         result = operation.copy(
             [src], reading, writing, command="push", platform=platform, all_platforms=all_platforms,

@@ -73,7 +73,9 @@ def rebase(
     from ocitool.operations.rebase import rebase as operation
 
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply)
+        writing = o.writing(
+            dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
+        )
         result = operation(
             src, Bases(old_base, new_base), reading, writing, platform=platform, all_platforms=all_platforms,
             fail_on_conflict=fail_on is Rule.conflict,

@@ -77,6 +77,8 @@ def rebuild(
 
     question = Question(tuple(against or ()), plan.value, strict_times, tuple(ignore_path or ()), allow_no_match)
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply)
+        writing = o.writing(
+            dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
+        )
         result = operation(new, question, reading, writing, platform=platform, all_platforms=all_platforms)
     o.write_written(result, format, report, quiet=quiet)

@@ -65,6 +65,6 @@ def repack(
 
     question = Question(source, mode.value, keep_base, checksum, dir_times)
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run)
+        writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, report=report)
         result = operation(directory, question, reading, writing)
     o.write_written(result, format, report, quiet=quiet)

@@ -62,7 +62,9 @@ def squash(
     from ocitool.operations.squash import squash as operation
 
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply)
+        writing = o.writing(
+            dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
+        )
         extent = Extent(first, last, keep_base)
         result = operation(src, extent, reading, writing, platform=platform, all_platforms=all_platforms)
     o.write_written(result, format, report, quiet=quiet)

@@ -89,6 +89,7 @@ def unpack(
         elif form is As.tar:
             from ocitool.operations.unpack import flat
 
+            o.apart(dest, report)
             what = "flat"
             result = flat.unpack(ref, dest, reading, platform=platform, force=force)
         else:

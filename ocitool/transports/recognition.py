@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from ocitool.blob import unreadable
+from ocitool.blob import FileBlob, OpenFile, unreadable
 from ocitool.errors import FormatError, NotAnImageError, OcitoolError
 from ocitool.layers import codec, magic
 from ocitool.layers.magic import Head
@@ -68,6 +68,26 @@ def _layout_above(path: str) -> str | None:
         if os.path.isfile(os.path.join(at, "index.json")) and os.path.isdir(os.path.join(at, "blobs")):
             return at
     return None
+
+
+def image_file(path: str) -> str | None:
+    """What a regular file is if it is an archive, another binary file that is known, or a document or blob of a layout. None
+    for any other, and for one that is empty or cannot be read."""
+    try:
+        opened = OpenFile(path)
+    except OcitoolError:
+        return None
+    head = FileBlob(opened, 0, opened.size)
+    compression = codec.of(head)
+    if compression != "none":
+        return f"a file compressed with {compression}"
+    if opened.size and magic.is_tar(head):
+        return "an archive"
+    if (found := magic.known(head)) is not None:
+        return found.name
+    layout = _layout_above(path)
+    first = os.path.relpath(os.path.abspath(path), layout).split(os.sep)[0] if layout is not None else None
+    return "a part of an OCI layout" if first in ("index.json", "oci-layout", "blobs") else None
 
 
 def no_archive(path: str, head: Head, error: FormatError) -> FormatError:

@@ -2,6 +2,8 @@
 
 A temporary is locked (flock) by the process that makes it, for as long as that process lives. `sweep` removes those whose
 lock is free: their owner is dead. A live neighbour's is never touched.
+
+`output_file` is for the files that a user names beside the image: reports, credentials, rows. What stands there may be no file.
 """
 
 from __future__ import annotations
@@ -9,16 +11,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import re
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
+from typing import Any
 
 from ocitool.blob import Blob, FileBlob, OpenFile, label, passing
 from ocitool.digest import Digest, verified
-from ocitool.errors import DestinationError, IntegrityError
+from ocitool.errors import DestinationError, IntegrityError, UsageError
 from ocitool.task import Task, undisturbed, unfinished
 
 _NAME = re.compile(r"\.ocitool-[0-9a-f]{16}\.part")
@@ -26,6 +32,12 @@ _PARTIAL = re.compile(r"\.ocitool-sha(?:256|512)-[0-9a-f]{64,128}\.partial")
 _COPY_STEP = 1 << 26
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EIO)
 FICLONE = 0x40049409
+
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/([^/]+))/fd/(\d{1,9})")
+_LINKS = 40
+"""Symbolic links that are followed, as many as the kernel follows."""
+_READER_PATIENCE = 10
+"""Seconds that a pipe may take to find its reader."""
 
 
 class Temporary:
@@ -346,6 +358,103 @@ def write_document(directory: str, name: str, data: bytes) -> None:
         temporary.replace(os.path.join(directory, name))
     finally:
         temporary.discard()
+
+
+@contextmanager
+def output_file(path: str, *, private: bool = False) -> Iterator[io.RawIOBase]:
+    """A file to write what belongs at `path` into, for as long as the block runs.
+
+    A regular file, and one that does not exist yet, appears whole when the block ends well, and not at all when it fails. A
+    symbolic link is followed: what it leads to is replaced in its own directory, with the permissions it had. A device, a pipe
+    and an open descriptor of this process (`/dev/stdout`, `/dev/fd/3`) are written to as the bytes come, and never replaced.
+    `private`: the file is for its owner alone. Raises `UsageError` for a directory, `DestinationError`."""
+    try:
+        descriptor = _stream(path)
+    except OSError as error:
+        raise unwritable(path, error) from None
+    if descriptor is not None:
+        try:
+            yield _Written(descriptor, path)
+        finally:
+            os.close(descriptor)
+        return
+    target = os.path.realpath(path)
+    sweep(os.path.dirname(target))
+    temporary = Temporary(os.path.dirname(target))
+    try:
+        keep_mode(temporary, target)
+        if private:  # whatever the old one was
+            os.fchmod(temporary.descriptor, 0o600)
+        yield _Written(temporary.descriptor, path)
+        temporary.replace(target)
+    finally:
+        temporary.discard()
+
+
+def is_replaced(path: str) -> bool:
+    """Whether `output_file` would replace a file that stands there now."""
+    return os.path.isfile(path) and _own_descriptor(path) is None
+
+
+class _Written(io.RawIOBase):
+    """The bytes go to a descriptor, all of them. Raises `DestinationError`. Closing it leaves the descriptor open."""
+
+    def __init__(self, descriptor: int, where: str) -> None:
+        self._descriptor, self._where, self._count = descriptor, where, 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        view = memoryview(data).cast("B")
+        write_all(self._descriptor, view, self._where)
+        self._count += len(view)
+        return len(view)
+
+    def tell(self) -> int:
+        return self._count
+
+
+def _stream(path: str) -> int | None:
+    """A descriptor to write to, if a path leads to a device, a pipe or an open descriptor of this process; None if to a file or
+    to nothing. A pipe waits for its reader, `_READER_PATIENCE` seconds at most. Raises `OSError`, and as `output_file`."""
+    number = _own_descriptor(path)
+    if number is not None:
+        return os.dup(number)  # opened again by name, a file would be written from its start
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise UsageError("a directory, where a file is to be written", path)
+    if stat.S_ISREG(mode):
+        return None
+    deadline = time.monotonic() + _READER_PATIENCE
+    while True:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != errno.ENXIO or not stat.S_ISFIFO(mode):
+                raise
+            if time.monotonic() > deadline:
+                raise DestinationError("a pipe that is not read", path, hint="start its reader first") from None
+            time.sleep(0.02)
+            continue
+        os.set_blocking(descriptor, True)
+        return descriptor
+
+
+def _own_descriptor(path: str) -> int | None:
+    """The number of the descriptor that a path names, through links or not: `/dev/stdout` leads to `/proc/self/fd/1`."""
+    path = os.path.abspath(path)
+    for _ in range(_LINKS):
+        if (named := _DESCRIPTOR.fullmatch(path)) and named[1] in ("self", "thread-self", str(os.getpid()), None):
+            return int(named[2])
+        try:
+            path = os.path.abspath(os.path.join(os.path.dirname(path), os.readlink(path)))
+        except OSError:
+            return None
+    return None
 
 
 def keep_mode(temporary: Temporary, path: str) -> None:

@@ -16,7 +16,7 @@ from support.images import write_layout
 from support.registries import ALONE
 from support.registry import Certificates, ScriptedRegistry, certificates
 
-PROCESSES = {"test_contract", "test_dedupe_ends", "test_dedupe_work", "test_faults", "test_signals"}
+PROCESSES = {"test_contract", "test_dedupe_ends", "test_dedupe_work", "test_faults", "test_report_file", "test_signals"}
 """Modules about the process itself: its exit codes, streams and signals."""
 
 

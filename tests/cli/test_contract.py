@@ -408,3 +408,26 @@ def test_a_stated_diff_id_poisons_nothing(ocitool: Run, tmp_path: Path) -> None:
     assert ocitool("ls", good).out == "/good\n"
     report = report_of(ocitool("diff", "--format", "json", good, other), 1)
     assert [(item["path"], item["kind"]) for item in report["files"]] == [("/more", "added")]
+
+
+BEGINS = {"bash": "_ocitool_completion()", "zsh": "#compdef ocitool", "fish": "complete --command ocitool"}
+
+
+@pytest.mark.parametrize(("shell", "begin"), BEGINS.items(), ids=BEGINS)
+def test_completion_is_for_the_shell_that_is_named(shell: str, begin: str, ocitool: Run, tmp_path: Path) -> None:
+    for words in (("--show-completion", shell), (f"--show-completion={shell}",), ("--show-completion", f"/usr/bin/{shell}")):
+        result = ocitool(*words)
+        assert result.code == 0, str(result)
+        assert result.out.startswith(begin), str(result)
+    assert ocitool("--install-completion", shell, env={"HOME": str(tmp_path)}).code == 0
+    made = "\n".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file() and "ocitool" in path.name)
+    assert made.startswith(begin)
+
+
+def test_a_shell_without_completion_is_2(ocitool: Run) -> None:
+    assert "bash|zsh|fish" in failed(ocitool("--show-completion", "klingon"), 2)
+
+
+def test_completion_that_cannot_be_installed_is_9(ocitool: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    failed(ocitool("--install-completion", "zsh", env={"HOME": str(tmp_path / "file")}), 9)

@@ -891,6 +891,15 @@ def test_an_export_replaces_the_old_rows(run: Run, tmp_path: Path) -> None:
     assert {f"{name}.parquet" for name in TABLES} == set(files_in(tmp_path / "rows"))
 
 
+def test_an_export_keeps_links_and_replaces_what_they_lead_to(run: Run, tmp_path: Path) -> None:
+    write_layout(tmp_path / "store", [image([ONE], tag="a")])
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "files.parquet").symlink_to("../real")
+    report_of(run(*EXPORT))
+    assert (tmp_path / "rows" / "files.parquet").is_symlink()
+    assert {"etc", "etc/motd"} == {row["path"] for row in rows_in(tmp_path / "real")}
+
+
 @pytest.mark.parametrize(
     ("package", "words", "extra"),
     [("pyarrow", ("--export", "rows"), "ocitool[export]"),

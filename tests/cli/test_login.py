@@ -104,6 +104,16 @@ def test_a_file_that_is_named_keeps_the_login_alone(named: str, desk: Desk) -> N
         desk("logout", registry.host, *words, code=3, **env)
 
 
+def test_a_link_to_the_file_of_logins_is_kept(desk: Desk) -> None:
+    (desk.folder / "real").mkdir()
+    link, target = desk.folder / "auth.json", desk.folder / "real" / "auth.json"
+    link.symlink_to("real/auth.json")
+    with having(tokens()) as registry:
+        desk("login", "-u", USER, registry.host, "--insecure", "--authfile", str(link), stdin=PASSWORD)
+        desk("pull", f"{registry.host}/app:1", "out/", "--insecure", "--authfile", str(target))
+    assert (True, 0o600) == (link.is_symlink(), target.stat().st_mode & 0o777)
+
+
 HELPER = """#!/bin/sh
 cd "$(dirname "$0")"
 { echo "$0 $@"; tr '\\0' ' ' < /proc/$PPID/cmdline; tr '\\0' '\\n' < /proc/$PPID/environ; } >> seen

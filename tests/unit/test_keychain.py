@@ -534,3 +534,13 @@ def test_a_login_goes_where_the_one_that_is_believed_stands(tmp_path: Path, monk
     assert Credentials("new", "new") == Keychain(None).find("reg.example", None)
     assert str(tmp_path / "docker" / "config.json") == Keychain(None).store("other.example", Credentials("a", "b"))
     assert Keychain(None).erase("reg.example") and Keychain(None).find("reg.example", None) is None
+
+
+def test_a_device_named_for_the_logins_is_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    leader, terminal = os.openpty()
+    monkeypatch.setattr("ocitool.transports.registry.keychain._read", lambda file, *, must: {})
+    Keychain(os.ttyname(terminal)).store("localhost:5000", Credentials("user", "password"))
+    kept = {"auths": {"localhost:5000": {"auth": Credentials("user", "password").basic}}}
+    assert kept == json.loads(os.read(leader, 1 << 12))
+    os.close(terminal)
+    os.close(leader)

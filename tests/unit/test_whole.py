@@ -14,7 +14,7 @@ from ocitool.digest import Digest
 from ocitool.errors import CancelledError, DestinationError, IntegrityError
 from ocitool.task import Task
 from ocitool.transports import whole
-from ocitool.transports.whole import SpooledBlob, Temporary, sweep, write_document
+from ocitool.transports.whole import SpooledBlob, Temporary, output_file, sweep, write_document
 
 DATA = bytes(range(256)) * 5000
 
@@ -199,3 +199,34 @@ def test_a_directory_that_cannot_be_written_is_a_destination_error(tmp_path: Pat
             end(str(tmp_path / "missing/a"))
     temporary.discard()
     assert [] == list(tmp_path.iterdir())
+
+
+def test_a_pipe_that_is_not_read_ends_with_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole, "_READER_PATIENCE", 0.05)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DestinationError, match="a pipe that is not read") as raised, output_file(str(tmp_path / "pipe")):
+        pass
+    assert "start its reader first" == raised.value.hint
+
+
+def test_an_output_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    with pytest.raises(ZeroDivisionError), output_file(str(tmp_path / "old")) as file:
+        file.write(b"new")
+        raise ZeroDivisionError
+    assert (["old"], "old") == (os.listdir(tmp_path), (tmp_path / "old").read_text())
+
+
+def test_links_in_a_circle_are_no_output(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(DestinationError, match="cannot be written"), output_file(str(tmp_path / "a")):
+        pass
+
+
+def test_a_private_output_is_for_its_owner_alone(tmp_path: Path) -> None:
+    (tmp_path / "old").touch(0o644)
+    for name in ("old", "new"):
+        with output_file(str(tmp_path / name), private=True) as file:
+            file.write(b"password")
+        assert 0o600 == stat.S_IMODE((tmp_path / name).stat().st_mode)

@@ -23,6 +23,7 @@ from ocitool.errors import DestinationError, UsageError
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.dedupe.collection import Collection, Stored
+from ocitool.transports.whole import output_file
 
 _KINDS = [kind.name.lower() for kind in Kind]
 
@@ -59,9 +60,7 @@ class Rows:
         text, number = pa.string(), pa.int64()
         self._stack = stack
         self._directory = directory
-        self._temporary: dict[str, str] = {}
         self._layers: list[tuple[Any, ...]] = []
-        stack.callback(self._discard)
         self._files = self._writer(
             "files", [("layer", text), ("row", number), ("path", text), ("path_bytes", pa.binary()), ("kind", text),
                       ("size", number), ("mode", pa.int32()), ("uid", number), ("gid", number), ("mtime", number),
@@ -106,16 +105,13 @@ class Rows:
             ],
         )  # fmt: skip
         self._files.close()
-        for name, temporary in self._temporary.items():
-            os.replace(temporary, os.path.join(self._directory, f"{name}.parquet"))
 
     def _writer(self, name: str, columns: list[tuple[str, Any]]) -> Any:
         import pyarrow as pa
         from pyarrow import parquet
 
-        temporary = os.path.join(self._directory, f".{name}.{os.getpid()}.part")
-        self._temporary[name] = temporary
-        writer = parquet.ParquetWriter(temporary, pa.schema(columns), compression="zstd")
+        file = self._stack.enter_context(output_file(os.path.join(self._directory, f"{name}.parquet")))
+        writer = parquet.ParquetWriter(file, pa.schema(columns), compression="zstd")
         self._stack.callback(writer.close)
         return writer
 
@@ -127,11 +123,6 @@ class Rows:
         arrays = [pa.array(map(_clean, column), one.type) for column, one in zip(values, writer.schema, strict=True)]
         writer.write_table(pa.table(arrays, schema=writer.schema))
         writer.close()
-
-    def _discard(self) -> None:
-        for temporary in self._temporary.values():
-            if os.path.exists(temporary):
-                os.unlink(temporary)
 
 
 def _text(name: bytes) -> str:

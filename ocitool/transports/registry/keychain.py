@@ -22,7 +22,7 @@ from ocitool import limits
 from ocitool.blob import unopened, unreadable
 from ocitool.errors import DestinationError, FormatError, OcitoolError, TransportError
 from ocitool.reference import DEFAULT_HOST
-from ocitool.transports.whole import Temporary, keep_mode, sweep, unwritable
+from ocitool.transports.whole import output_file, unwritable
 
 HUB = "https://index.docker.io/v1/"
 """What Docker Hub is called in files and by helpers."""
@@ -178,22 +178,13 @@ def _read(file: str, *, must: bool) -> dict[str, Any]:
 
 
 def _write(file: str, fields: dict[str, Any]) -> None:
-    target = os.path.realpath(file)
-    directory = os.path.dirname(target)
+    directory = os.path.dirname(os.path.realpath(file))
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
     except OSError as error:
         raise unwritable(directory, error) from None
-    sweep(directory)
-    temporary = Temporary(directory)
-    try:
-        os.fchmod(temporary.descriptor, 0o600)
-        keep_mode(temporary, target)
-        os.fchmod(temporary.descriptor, 0o600)  # whatever it was: it holds passwords
-        temporary.write(json.dumps(fields, indent="\t").encode() + b"\n")
-        temporary.replace(target)
-    finally:
-        temporary.discard()
+    with output_file(file, private=True) as written:
+        written.write(json.dumps(fields, indent="\t").encode() + b"\n")
 
 
 def _place(key: str) -> tuple[str, str]:
