@@ -79,7 +79,7 @@ def edit(
         typer.Option("--redact", metavar="NAME|TEXT", help="Take the value of NAME, or TEXT, out of all documents."),
     ] = None,
     search: Annotated[
-        bool, typer.Option("--search", help="With --redact, --unset-env: name files of the layers that hold it, for --rm.")
+        bool, typer.Option("--search", help="With --redact, --unset-env: name files holding it, for --rm. Also: --rm --search.")
     ] = False,
     layer: Annotated[
         int | None, typer.Option("--layer", metavar="N", help="The layer for --add; 0 is the lowest. Default: the top.")

@@ -224,3 +224,11 @@ def test_a_text_across_the_borders_of_chunks_is_found(size: int) -> None:
             set(Needles([SECRET, "another, longer than the first one"]).spots(chunks, task))
         )
         assert [] == list(Needles(["nothing"]).spots(chunks, task))
+
+
+def test_a_value_in_base64_is_redacted_too() -> None:
+    from base64 import b64encode
+
+    from ocitool.operations.edit.redact import _spellings
+
+    assert b64encode(b"s3cr-value").decode() in _spellings("s3cr-value")

@@ -214,13 +214,16 @@ class Redactor:
 
 
 def _spellings(text: str) -> set[str]:
-    """A text as it stands by itself, in JSON, in a URL, and in a shell's single quotes."""
+    """A text as it stands by itself, in JSON, in a URL, in a shell's single quotes, and in base64 if it is not too short."""
     import json
+    from base64 import b64encode
     from urllib.parse import quote
 
     in_json = {json.dumps(text, ensure_ascii=ascii)[1:-1] for ascii in (False, True)}
     in_url = {quote(text, safe=safe, errors="replace") for safe in ("", "/")}
-    return {text, *in_json, *in_url, text.replace("'", "'\"'\"'"), text.replace("'", "'\\''")}
+    raw = text.encode("utf-8", "replace")
+    in_base64 = {b64encode(raw, altchars).decode() for altchars in (None, b"-_")} if len(raw) >= 6 else set()
+    return {text, *in_json, *in_url, *in_base64, text.replace("'", "'\"'\"'"), text.replace("'", "'\\''")}
 
 
 def _spoken(config: Mapping[str, Any]) -> dict[str, Any]:

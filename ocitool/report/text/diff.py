@@ -198,7 +198,8 @@ def _config_line(change: ConfigChange) -> str:
         texts = list(apart(texts[0], texts[1], INSTRUCTION)) if len(texts) == 2 else [clip(text, INSTRUCTION) for text in texts]
     else:
         texts = [value_text(side) for side in (found.before, found.after) if side is not None]
-    return f"{label}: {' -> '.join(texts)}" + (f" {CHANGED}" if found.changed else "")
+    alike = len(texts) == 2 and texts[0] == texts[1]
+    return f"{label}: {' -> '.join(texts)}" + (f" {CHANGED}" if found.changed or alike else "")
 
 
 def _created_by(entry: object) -> str | None:

@@ -112,7 +112,7 @@ def _settings(image: Image) -> Iterator[list[str]]:
     labels = settings.get("Labels")
     if isinstance(labels, dict):
         for name, value in sorted(labels.items()):
-            yield ["label", f"{shown(name)}={value_text(masking.value(value, name))}"]
+            yield ["label", f"{shown(masking.text(name))}={value_text(masking.value(value, name))}"]
 
 
 def _waste(waste: Waste, image: Image, paint: Paint) -> Iterator[str]:
