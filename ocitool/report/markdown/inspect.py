@@ -95,10 +95,10 @@ def _settings(page: Page, item: Inspected) -> None:
     env = config.settings.get("Env")
     names = [item for item in env if isinstance(item, str)] if isinstance(env, list) else []
     labels = config.settings.get("Labels")
-    pairs = [(name, value) for name, value in labels.items()] if isinstance(labels, dict) else []
+    pairs = [(masking.text(name), value) for name, value in labels.items()] if isinstance(labels, dict) else []
     for word, total, found in (
         ("environment variable", len(names), (_variable(item) for item in names)),
-        ("label", len(pairs), (table_row(cell(short(masking.text(name))), cell(short(value_text(value, name)))) for name, value in pairs)),
+        ("label", len(pairs), (table_row(cell(short(name)), cell(short(value_text(value, name)))) for name, value in pairs)),
     ):
         head = ["", f"<details><summary>{plural(total, word)}</summary>", "", "| name | value |", "| --- | --- |"]
         page.section(head, ([row] for row in found), total, f"{word}s", tail=END, cap=10_000, hint=_INSPECT_HINT)
