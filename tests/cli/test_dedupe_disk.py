@@ -207,3 +207,14 @@ def test_an_image_picked_from_a_layout_that_gc_would_refuse_frees_nothing(ocitoo
     (one,) = report(ocitool, f"{store}:a:1")["images"]
     assert 0 == one["frees"]
     assert_frees_as_gc(ocitool, store, one)
+
+
+@pytest.mark.parametrize(("write", "about"), [(write_oci_archive, False), (write_docker_archive, True)])
+def test_what_gets_a_manifest_only_when_it_is_written_is_estimated(
+    write: Any, about: bool, ocitool: Run, tmp_path: Path
+) -> None:
+    for name in ("a", "bb"):
+        write(tmp_path / f"{name}.tar", [app(name, codec="none")])
+    (store,) = [one for one in report(ocitool, tmp_path)["advice"] if one["kind"] == "store"]
+    assert about == store["estimated"]
+    assert about == ("about " in ocitool("dedupe", tmp_path).out)

@@ -128,7 +128,8 @@ def rebuilt(
             text += f", but for {', '.join(globs[users, number])}, which stay as they are there"
         at_once = None if disk.together((*users, number)) else max(0, less)
         yield Advice(
-            kind, size, references, text, line(commands, members), False, at_once, changes=frozenset(users),
+            kind, size, references, text, line(commands, members), any(map(_gets_manifest, members)), at_once,
+            changes=frozenset(users),
             needs=frozenset((number,)),
         )  # fmt: skip
 
@@ -362,7 +363,13 @@ def _stored(collection: Collection) -> Iterator[Advice]:
         quoted = " ".join(word(str(path)) for path in sizes)
         text = f"{len(sizes):,} archives: a layout keeps each of their blobs once"
         command = f"ocitool copy --all-platforms {quoted} {_new('store')}/ && rm {quoted}"
-        yield Advice("store", saves, tuple(references), text, command, needs=frozenset(moved))
+        about = any(_gets_manifest(collection.members[number]) for number in moved)
+        yield Advice("store", saves, tuple(references), text, command, about, needs=frozenset(moved))
+
+
+def _gets_manifest(member: Member) -> bool:
+    """Whether an image has a manifest only once it is written: `docker save` archives have none, so its size is not known."""
+    return any(named.site.transport == "docker-archive" for named in member.places.values())
 
 
 def _new(name: str) -> str:

@@ -198,7 +198,7 @@ def remarks(one: Advice) -> str:
     """When what is saved is saved, and what it cannot be followed with."""
     text = ""
     if one.on_disk is not None and one.on_disk != one.saves:
-        at_once = f"on disk {human(one.on_disk)} at once" if one.on_disk else "on disk nothing before"
+        at_once = f"on disk about {human(one.on_disk)} at once" if one.on_disk else "on disk nothing before"
         text += f"; once all is in one layout, {at_once}"
     if one.instead:
         numbers = [str(at + 1) for at in one.instead[:_OTHERS]]
