@@ -13,6 +13,7 @@ import re
 import stat
 from types import TracebackType
 
+from ocitool import signals
 from ocitool.errors import DestinationError
 from ocitool.task import undisturbed
 from ocitool.transports.whole import claimed, unwritable, write_all
@@ -20,6 +21,8 @@ from ocitool.transports.whole import claimed, unwritable, write_all
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATTERN = re.compile(rb"\..+\.ocitool-[0-9a-f]{16}", re.DOTALL)
 _NAME_LENGTH = 200
+_LAST = 0.6
+"""Seconds after Ctrl-C or SIGTERM until which what was not finished is removed: the command is to end within one."""
 DEEPEST_OPEN = 64
 """Directories held open at once on the way down a tree."""
 
@@ -178,7 +181,8 @@ def _sweep_one(parent: int, name: bytes) -> None:
 def remove(parent: int, name: bytes, directory: int) -> None:
     """Removes the directory `name` in `parent`, open as `directory`, and everything below it; follows no link.
 
-    However deep and whatever the modes. A name that meanwhile means another directory (or none) is left alone.
+    However deep and whatever the modes. A name that meanwhile means another directory (or none) is left alone. After Ctrl-C or
+    SIGTERM only as much is removed as time is left; `sweep` removes the rest once the process has ended.
     """
     status = os.fstat(directory)
     try:
@@ -191,6 +195,8 @@ def remove(parent: int, name: bytes, directory: int) -> None:
     todo: list[list[bytes]] = [_emptied(directory)]
     try:
         while True:
+            if signals.since() > _LAST:
+                return
             if todo[-1]:
                 chain.enter(todo[-1].pop())
                 todo.append(_emptied(chain.current))
@@ -211,7 +217,9 @@ def _emptied(directory: int) -> list[bytes]:
         os.fchmod(directory, 0o700)
     below = []
     with os.scandir(directory) as found:
-        for item in found:
+        for count, item in enumerate(found):
+            if not count & 255 and signals.since() > _LAST:
+                break
             if item.is_dir(follow_symlinks=False):
                 below.append(os.fsencode(item.name))
             else:

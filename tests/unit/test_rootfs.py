@@ -497,3 +497,17 @@ def test_a_full_disk_is_the_destinations_error(tmp_path: Path, monkeypatch: pyte
         unpack(tmp_path / "root", tar(("a", b"1")), owners=ROOTLESS)
     monkeypatch.undo()
     assert [] == left(tmp_path)
+
+
+def test_a_signal_leaves_what_takes_too_long_to_remove_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as late, Workplace(str(tmp_path / "a")) as work:
+        for number in range(600):
+            os.close(os.open(f"f{number}", os.O_CREAT | os.O_WRONLY, dir_fd=work.descriptor))
+        seconds = iter([0.0, 0.0])
+        late.setattr("ocitool.signals.since", lambda: next(seconds, 5.0))
+        work._end()
+    (rest,) = tmp_path.iterdir()
+    assert 0 < len(list(rest.iterdir())) < 600
+    with Workplace(str(tmp_path / "b")):
+        assert not rest.exists()
+    assert [] == list(tmp_path.iterdir())
