@@ -16,6 +16,8 @@ def matcher(globs: Sequence[str]) -> Callable[[bytes], bool]:
     """Whether a path (no leading slash) matches one of the globs; no globs match everything."""
     if not globs:
         return lambda path: True
+    if "" in globs:  # most likely a variable that is not set
+        raise UsageError("an empty path", hint="/ is the whole image")
     try:
         pattern = re.compile(b"|".join(b"(?:%s)" % _pattern(glob) for glob in globs), re.DOTALL)
     except re.error as error:

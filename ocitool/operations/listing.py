@@ -56,8 +56,8 @@ def ls(
     platform: str | None = None,
 ) -> Listing:
     """What stands at a path. `NotFoundError` when nothing does."""
+    wanted = _wanted(path)
     image = reading.image(reference, platform)
-    wanted = normalise(path.encode("utf-8", "surrogateescape"))
     indexer = reading.indexer()
     if layer is not None:
         one = layer_of(image, layer)
@@ -126,8 +126,8 @@ def cat(
 
     The content is hashed while it passes where its hash is known; `IntegrityError` comes after the last piece.
     """
+    wanted = _wanted(path)
     image = reading.image(reference, platform)
-    wanted = normalise(path.encode("utf-8", "surrogateescape"))
     indexer = reading.indexer()
     if layer is not None:
         one = layer_of(image, layer)
@@ -175,6 +175,13 @@ def _checked(pieces: Iterator[bytes], known: bytes | None, where: str) -> Iterat
         raise error.at(where) from None
     if known is not None and hasher.digest() != known:
         raise IntegrityError("the content is not what it was when the layer was indexed", where)
+
+
+def _wanted(path: str) -> bytes:
+    """`UsageError` for an empty path, which is most likely a variable that is not set."""
+    if not path:
+        raise UsageError("an empty path", hint="/ is the whole image")
+    return normalise(path.encode("utf-8", "surrogateescape"))
 
 
 def _shown(path: bytes) -> str:

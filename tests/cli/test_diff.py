@@ -528,6 +528,13 @@ def test_a_directory_means_all_below_it(ocitool: Run, pair: Any, spelling: str) 
     assert ["/etcetera"] == [path for path, _, _ in changes(report)]
 
 
+@pytest.mark.parametrize("words", [("--path", ""), ("--ignore-path", ""), ("--path", "etc/*", "--ignore-path", "")])
+def test_an_empty_glob_is_2(ocitool: Run, pair: Any, words: tuple[str, ...]) -> None:
+    """As of a variable that is not set: it would mean everything."""
+    result = ocitool("diff", *words, *pair([[("etc/a", b"1")]], [[("etc/a", b"22")]]))
+    assert (2, "", True) == (result.code, result.out, "an empty path" in result.err)
+
+
 @pytest.mark.parametrize("option", ["--path", "--ignore-path"])
 @pytest.mark.parametrize("glob", ["usr/locl/**", "!etc/**", "etc/b", "ETC"])
 def test_a_glob_that_matches_nothing_is_2(ocitool: Run, pair: Any, option: str, glob: str) -> None:

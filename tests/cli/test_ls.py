@@ -126,3 +126,9 @@ def test_every_portable_image_of_testdata_lists(ocitool: Run, testdata: Path) ->
     for name in (testdata / "portable.txt").read_text().split():
         if (testdata / name).is_file():
             report_of(ocitool("ls", "-R", "--format", "json", testdata / name))
+
+
+@pytest.mark.parametrize("command", ["ls", "cat"])
+def test_an_empty_path_is_2(ocitool: Run, testdata: Path, command: str) -> None:
+    result = ocitool(command, testdata / "app-v1.tar", "")
+    assert (2, "", True) == (result.code, result.out, "an empty path" in result.err)
