@@ -51,7 +51,8 @@ def parse(raw: bytes, where: str, bounds: Bounds = DOCUMENT) -> Any:
     except FormatError as error:
         raise error.at(where) from None
     except json.JSONDecodeError as error:
-        raise FormatError(f"not JSON: {error.msg} at byte {error.pos}", where) from None
+        what = "it begins with a byte order mark" if error.doc.startswith("\ufeff") else f"{error.msg} at byte {error.pos}"
+        raise FormatError(f"not JSON: {what}", where) from None
     except (ValueError, RecursionError):  # an integer of thousands of digits
         raise FormatError("the document holds a number that is too long", where) from None
 

@@ -146,13 +146,13 @@ class Members:
         return inner
 
 
-_LISTS = ("index.json", "manifest.json", "repositories")
+LISTS = ("index.json", "manifest.json", "repositories")
 """Members that list all that an archive holds."""
 
 
 def _most(name: str) -> int:
     """How large a document of this name may be."""
-    return limits.STORE.size if name in _LISTS else limits.DOCUMENT_SIZE
+    return limits.STORE.size if name in LISTS else limits.DOCUMENT_SIZE
 
 
 class _Head(BytesBlob):

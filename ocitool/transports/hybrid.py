@@ -163,10 +163,10 @@ def _stated_by(path: str) -> Digest | None:
 
 
 def _v1(members: Archive, known: set[str], problems: list[OcitoolError]) -> list[Record]:
-    """The images of `repositories` of which no name is known. One that is not here is left to whatever format names it."""
+    """The images of `repositories` of which no name is known."""
     try:
         raw = members.document("repositories")
-        return [one for one in v1_records(members, raw, known) if one.problem is None] if raw is not None else []
+        return list(v1_records(members, raw, known)) if raw is not None else []
     except OcitoolError as error:
         problems.append(error)
         return []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from typing import TYPE_CHECKING
 
 from ocitool import limits
 from ocitool.blob import Blob, FileBlob, OpenFile, unreadable
@@ -12,6 +14,9 @@ from ocitool.errors import FormatError, LimitError, OcitoolError
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor, Index
 from ocitool.transports.source import Names, Record, Telling
+
+if TYPE_CHECKING:
+    from ocitool.transports.archive import Members
 
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 """The content of `oci-layout`."""
@@ -22,8 +27,11 @@ def looks_like(directory: str) -> bool:
 
 
 class Layout(Telling):
+    """`members`: the files of the directory, if it is a hybrid archive that was extracted."""
+
     transport = "oci"
     remote = False
+    members: Members | None = None
 
     def __init__(self, directory: str) -> None:
         self.where = directory
@@ -69,6 +77,8 @@ def stored(directory: str, digest: Digest) -> Blob | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
+        if error.errno == errno.ELOOP:  # damage, which closed files are not
+            raise FormatError("a symbolic link that leads to itself", path) from None
         raise unreadable(path, error) from None
     file = OpenFile(path)
     return FileBlob(file, 0, file.size, digest)

@@ -84,6 +84,7 @@ def _layout(path: str, *, alone: bool) -> Layout | DockerArchive:
         other.problems = (error,)
         return other
     if docker:
+        source.members = members
         assert source.index is not None
         source.names, source.records, source.notices, source.problems = hybrid.united(members, source.index, alone=alone)
     return source

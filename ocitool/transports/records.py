@@ -46,6 +46,9 @@ def images_of(raw: bytes, where: str) -> list[dict[str, Any]]:
     """The images of a `manifest.json`, their keys in lower case: jib writes them so."""
     where = f"{where}: manifest.json"
     value = parse(raw, where, limits.STORE)
+    if isinstance(value, dict) and ("layers" in value or "manifests" in value):
+        what = "manifest.json is a manifest, as in a directory of skopeo (dir:), and not a list of images"
+        raise FormatError(what, where, hint="unpacked into a directory of its own it can be read")
     if not isinstance(value, list):
         raise FormatError("manifest.json is not a list of images", where)
     return [{key.lower(): item for key, item in image.items()} if isinstance(image, dict) else {} for image in value]
@@ -126,7 +129,8 @@ def _v1_record(members: Archive, top: str, names: tuple[str, ...]) -> Record:
     while isinstance(current, str) and current:
         raw_json = members.document(f"{current}/json")
         if raw_json is None:
-            raise FormatError(f"the image {current} is missing", members.where)
+            what = f"the image {current} of {names[0]} is missing"
+            raise FormatError(what, f"{members.where}: repositories")
         if len(chain) > 1024 or any(name == current for name, _ in chain):
             raise FormatError("the parents of an image form a circle", members.where)
         fields = parse_object(raw_json, f"{members.where}: {current}/json")

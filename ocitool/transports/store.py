@@ -144,7 +144,7 @@ def _children(directory: str) -> Iterator[tuple[str, str, os.stat_result]]:
     try:
         with os.scandir(directory) as found:
             children = sorted(found, key=lambda child: child.name)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise unreadable(directory, error) from None

@@ -189,6 +189,19 @@ def test_other_layers_of_the_same_configuration_are_told(ocitool: Run, tmp_path:
 # Halves that cannot be read
 
 
+def test_an_image_of_repositories_whose_parts_are_missing_is_a_problem_and_hides_no_other(ocitool: Run, tmp_path: Path) -> None:
+    top, gone = "b" * 64, "d" * 64
+    files = {
+        "repositories": pretty({"old": {"broken": top, "absent": gone}}),
+        f"{top}__json": pretty({"id": top, "parent": gone}), f"{top}__layer.tar": ONE,
+    }  # fmt: skip
+    path = archive(tmp_path / "a.tar", [line(BOTH)], BOTH, **files)
+    found = report_of(ocitool("inspect", path, "--format", "json"), 1)
+    assert ALL[:1] == ids(found)
+    assert [True, True] == [gone in one["text"] for one in found["problems"]]
+    assert 1 == ocitool("validate", path).code
+
+
 @pytest.mark.parametrize("index", [b"{", b"[]", b'{"manifests": 3}'])
 def test_a_damaged_index_json_does_not_hide_manifest_json(index: bytes, ocitool: Run, tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar", [line(BOTH), line(ONLY)], BOTH, ONLY, index=index)

@@ -87,6 +87,16 @@ def test_the_sweep_finds_an_image_that_a_copy_drops_unsaid(tmp_path: Path) -> No
     assert any("the name 'app:2' is not in the copy" in finding for finding in findings), findings
 
 
+def test_the_sweep_finds_what_is_said_to_be_valid_and_cannot_be_read(tmp_path: Path) -> None:
+    def believing(words: tuple[str, ...]) -> Outcome:
+        return Outcome(0, b"{}", b"") if words[0] == "validate" else command(tmp_path, words)
+
+    (tmp_path / "work").mkdir()
+    (damaged,) = [one for one in ODDITIES if one.name == "hybrid: index.json with a byte order mark"]
+    findings = sweep(damaged.make(tmp_path), tmp_path / "work", believing)
+    assert any("inspect could not read a part of what is valid" in finding for finding in findings), findings
+
+
 def test_the_sweep_finds_a_bug_and_a_difference_of_a_copy(tmp_path: Path) -> None:
     def failing(words: tuple[str, ...]) -> Outcome:
         if words[0] == "validate":

@@ -196,3 +196,68 @@ def test_an_entry_of_env_without_a_value_is_a_warning(env: list[str], ocitool: R
     assert (0, {"env": "warning"}) == found(ocitool, layout)[:2]
     good = write_layout(tmp_path / "good", [image([TAR], tag="app", config=config_of([TAR], config={"Env": ["A=", "B=1=2"]}))])
     assert (0, {}) == found(ocitool, good)[:2]
+
+
+# Lists of images that cannot be read, or contradict themselves
+
+
+@pytest.mark.parametrize("index", [b"{", b"\xef\xbb\xbf{}", b"[]", "{}".encode("utf-16")], ids=["cut", "BOM", "list", "UTF-16"])
+@pytest.mark.parametrize("extracted", [False, True], ids=["archive", "directory"])
+def test_a_hybrid_whose_index_json_cannot_be_read_is_not_valid(
+    ocitool: Run, tmp_path: Path, extracted: bool, index: bytes
+) -> None:
+    files = hybrid_files([ONE, OTHER]) | {"index.json": index}
+    place = write_files(tmp_path / "it", files) if extracted else write_tar(tmp_path / "it", files)
+    code, rules, report = found(ocitool, place)
+    assert (1, "error", False) == (code, rules.get("document"), report["valid"])
+    assert ["index.json"] == [one["subject"] for one in report["findings"] if one["rule"] == "document"]
+
+
+def test_images_that_only_manifest_json_of_an_extracted_archive_has_are_validated(ocitool: Run, tmp_path: Path) -> None:
+    files = hybrid_files([ONE, OTHER])
+    index = json.loads(files["index.json"])
+    del index["manifests"][1]
+    layer = "blobs/" + sha256(OTHER.layers[0]).replace(":", "/")
+    files |= {"index.json": pretty(index), layer: bytes(len(files[layer]))}
+    for place in (write_tar(tmp_path / "it.tar", files), write_files(tmp_path / "it", files)):
+        code, rules, _ = found(ocitool, place)
+        assert (1, "error", "error") == (code, rules.get("hybrid"), rules.get("digest"))
+
+
+def test_an_entry_that_states_another_size_of_a_manifest_listed_before_is_an_error(ocitool: Run, tmp_path: Path) -> None:
+    index = json.loads(layout_files([ONE])["index.json"])
+    index["manifests"].append({**index["manifests"][0], "size": 3})
+    code, rules, _ = found(ocitool, write_layout(tmp_path / "it", [ONE], index=index))
+    assert (1, "error") == (code, rules.get("size"))
+
+
+def test_an_entry_that_states_another_kind_of_a_manifest_listed_before_is_an_error(ocitool: Run, tmp_path: Path) -> None:
+    index = json.loads(layout_files([ONE])["index.json"])
+    index["manifests"].append({**index["manifests"][0], "mediaType": "application/vnd.oci.image.index.v1+json"})
+    code, rules, _ = found(ocitool, write_layout(tmp_path / "it", [ONE], index=index))
+    assert (1, "error") == (code, rules.get("document"))
+
+
+def test_a_blob_that_is_a_link_to_itself_is_a_finding_and_hides_no_other_image(ocitool: Run, tmp_path: Path) -> None:
+    layout = write_layout(tmp_path / "it", [ONE, OTHER])
+    blob = layout / "blobs" / OTHER.digest.replace(":", "/")
+    blob.unlink()
+    blob.symlink_to(blob.name)
+    code, rules, report = found(ocitool, layout)
+    assert (1, "error", 1) == (code, rules.get("document"), report["checked"]["layers"])
+
+
+def test_blobs_that_is_a_file_is_reported_as_blobs_that_are_missing(ocitool: Run, tmp_path: Path) -> None:
+    layout = write_layout(tmp_path / "it", [ONE])
+    (layout / "blobs").rename(tmp_path / "away")
+    (layout / "blobs").write_bytes(b"")
+    code, rules, _ = found(ocitool, layout)
+    assert (1, "error") == (code, rules.get("missing-blob"))
+
+
+def test_a_tar_of_a_dir_image_is_called_what_it_is_and_the_hint_is_true(ocitool: Run, tmp_path: Path) -> None:
+    blobs = {digest[7:]: data for digest, data in ONE.blobs.items() if digest != ONE.digest}
+    files = {"version": b"Directory Transport Version: 1.1\n", "manifest.json": ONE.raw} | blobs
+    result = ocitool("inspect", write_tar(tmp_path / "it.tar", files))
+    assert (4, True) == (result.code, "skopeo (dir:)" in result.err and "a directory of its own" in result.err), str(result)
+    assert 0 == ocitool("inspect", write_files(tmp_path / "it", files)).code

@@ -4,6 +4,8 @@ real tools and ocitool say of each."""
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import json
 import shutil
 import subprocess
@@ -108,6 +110,82 @@ def _null_layers(files: dict[str, bytes]) -> None:
     entry.update(digest=sha256(raw), size=len(raw))
     files["blobs/" + sha256(raw).replace(":", "/")] = raw
     files["index.json"] = pretty(index)
+
+
+def _replaced(name: str, change: Callable[[Any], Any]) -> Callable[[dict[str, bytes]], None]:
+    """A change of the JSON document `name`, or of its bytes if `change` gives bytes."""
+
+    def replace(files: dict[str, bytes]) -> None:
+        found = change(json.loads(files[name]))
+        files[name] = found if isinstance(found, bytes) else pretty(found)
+
+    return replace
+
+
+def _damaged_index(folder: Path) -> Path:
+    files = hybrid_files([image([ONE], tag=APP.tag, codec="none")])
+    return write_files(folder / "extracted", files | {"index.json": b"{"})
+
+
+def _v1_beside(files: dict[str, bytes]) -> None:
+    """Images in the first format beside the other two, of one a parent is missing."""
+    files["repositories"] = pretty({"old": {"v1": "b" * 64, "v2": "c" * 64}})
+    for top, more in (("b" * 64, {"parent": "d" * 64}), ("c" * 64, {})):
+        files[f"{top}/json"] = pretty({"id": top, "os": "linux", "architecture": "amd64", **more})
+        files[f"{top}/layer.tar"] = TWO
+
+
+def _fewer(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], Path]:
+    """A layout of an image whose manifest names fewer layers than its configuration states."""
+
+    def make(folder: Path) -> Path:
+        one = image([ONE, TWO], tag="example.com/app:1")
+        change(one.manifest)
+        return write_layout(folder / "layout", [one])
+
+    return make
+
+
+def _nested(depth: int) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        entry, blobs = {**C.descriptor, "platform": ARM64}, dict(C.blobs)
+        for level in range(depth):
+            raw = pretty(index_of([entry, *ODD_ENTRIES]))
+            blobs[sha256(raw)] = raw
+            entry = _entry(INDEX, raw, **(_named("example.com/deep:1") if level == depth - 1 else {}))
+        return _layout(APP, entries=[entry], blobs=blobs)(folder)
+
+    return make
+
+
+def _linked_blobs(folder: Path) -> Path:
+    path = write_layout(folder / "layout", [APP, LIB])
+    (path / "blobs").rename(folder / "elsewhere")
+    (path / "blobs").symlink_to(folder / "elsewhere")
+    return path
+
+
+def _linked_to_itself(folder: Path) -> Path:
+    path = write_layout(folder / "layout", [APP, LIB])
+    blob = path / "blobs" / LIB.digest.replace(":", "/")
+    blob.unlink()
+    blob.symlink_to(blob.name)
+    return path
+
+
+def _members(prefix: str, times: int = 1) -> Callable[[Path], Path]:
+    """A layout packed with names that begin so, some times one after the other."""
+
+    def make(folder: Path) -> Path:
+        files = layout_files([APP], index=index_of([APP.descriptor]))
+        with tarfile.open(folder / "app.tar", "w") as packed:
+            for name, data in [*files.items()] * times:
+                member = tarfile.TarInfo(prefix + name)
+                member.size = len(data)
+                packed.addfile(member, io.BytesIO(data))
+        return folder / "app.tar"
+
+    return make
 
 
 def _twins(folder: Path) -> Path:
@@ -227,10 +305,37 @@ AMD64 = {"os": "linux", "architecture": "amd64"}
 ARM64 = {"os": "linux", "architecture": "arm64"}
 A, B = (image([tar], architecture="amd64") for tar in (ONE, TWO))
 C = image([ONE, TWO], architecture="arm64")
+ODD_ENTRIES = [3, None, {"digest": "sha256:zz"}, {"mediaType": "application/xml", "digest": sha256(b"q"), "size": 1}]
+ODD_PLATFORM = {"os": 5, "architecture": None, "variant": [], "os.features": "x", "os.version": {}}
+SHA512 = "sha512:" + hashlib.sha512(LIB.raw).hexdigest()
 
 ODDITIES = (
     Oddity(1, "hybrid: index.json lacks an image", _hybrid(_forget_in_index), "example.com/lib:1"),
     Oddity(1, 'hybrid: `"layers": null`', _hybrid(_null_layers)),
+    Oddity(1, "hybrid: index.json with a byte order mark", _hybrid(_replaced(
+        "index.json", lambda index: b"\xef\xbb\xbf" + pretty(index)))),
+    Oddity(1, "hybrid: bytes behind manifest.json", _hybrid(_replaced("manifest.json", lambda listed: pretty(listed) + b"}"))),
+    Oddity(1, "hybrid: names that are empty or numbers", _hybrid(_replaced(
+        "manifest.json", lambda listed: [{**listed[0], "RepoTags": ["", 5]}, listed[1]]))),
+    Oddity(1, "hybrid: manifest.json with fewer layers", _hybrid(_replaced(
+        "manifest.json", lambda listed: [listed[0], {**listed[1], "Layers": listed[1]["Layers"][:1]}]))),
+    Oddity(1, "hybrid: a configuration outside", _hybrid(_replaced(
+        "manifest.json", lambda listed: [{**listed[0], "Config": "../../etc/passwd"}, listed[1]])), None),
+    Oddity(1, "hybrid: repositories beside, a parent missing", _hybrid(_v1_beside)),
+    Oddity(1, "hybrid extracted, index.json damaged", _damaged_index),
+    Oddity(1, "a layout, `\"layers\": null`", _fewer(lambda manifest: manifest.update(layers=None))),
+    Oddity(1, "a layout, fewer layers than diff_ids", _fewer(lambda manifest: manifest["layers"].pop())),
+    Oddity(2, "three levels of indexes with odd entries", _nested(3)),
+    Oddity(2, "an entry twice, of other sizes", _layout(APP, entries=[{**APP.descriptor, "size": 3}])),
+    Oddity(2, "an entry of another kind than its document", _layout(
+        APP, LIB, entries=[{**LIB.descriptor, "mediaType": INDEX}])),
+    Oddity(2, "a manifest by sha512", _layout(
+        APP, LIB, entries=[{**LIB.descriptor, "digest": SHA512}], blobs={SHA512: LIB.raw})),
+    Oddity(2, "annotations and a platform of odd types", _layout(APP, LIB, entries=[
+        {**LIB.descriptor, "annotations": ["a"], "platform": "linux/amd64"},
+        {**LIB.descriptor, "annotations": {"org.opencontainers.image.ref.name": 5}, "platform": ODD_PLATFORM}])),
+    Oddity(2, "blobs is a link", _linked_blobs),
+    Oddity(2, "a manifest is a link to itself", _linked_to_itself),
     Oddity(2, "entry of an unknown media type", _with("application/xml", b"<a/>")),
     Oddity(2, "schema 1 beside", _with("application/vnd.docker.distribution.manifest.v1+json", SCHEMA1)),
     Oddity(2, "artifact manifest beside", _with("application/vnd.oci.artifact.manifest.v1+json", ARTIFACT)),
@@ -265,5 +370,8 @@ ODDITIES = (
     Oddity(8, "gzip in gzip in gzip", _wrapped(
         lambda data: gzip.compress(gzip.compress(gzip.compress(data))), "app.tar.gz"), None),
     Oddity(8, "lz4", _wrapped(_lz4, "app.tar.lz4")),
+    Oddity(8, "absolute names of members", _members("/")),
+    Oddity(8, "every member twice", _members("./", 2)),
+    Oddity(8, "three directories deep", _members("a/b/c/")),
     Oddity(8, "docker export", _exported, None),
 )  # fmt: skip

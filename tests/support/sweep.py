@@ -131,6 +131,8 @@ def sweep(place: Path, work: Path, run: Run) -> list[str]:
     valid = ask("validate", place, "--format", "json")
     if seen.code not in (0, 1):
         return findings
+    if seen.code == 1 and valid.code == 0:
+        findings.append(f"inspect could not read a part of what is valid: {seen.stderr.decode('utf-8', 'replace')[-300:]}")
     images = json.loads(seen.stdout)["images"]
     held = census(place)
     for name in ("copy/", "copy.tar"):

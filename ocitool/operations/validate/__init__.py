@@ -37,9 +37,10 @@ def validate(reference: str, task: Task, registries: Registries | None = None) -
 
     Raises what opening raises (`UsageError`, `NotFoundError`, `FormatError`, `LimitError`, `TransportError`).
     """
-    source, selector, *_ = open_source(reference, "layers", task, registries)
+    opened = open_source(reference, "layers", task, registries)
+    source, selector = opened.source, opened.selector
     reader = Reader(source, task)
-    archives.container(reader)
+    archives.container(reader, opened.problems)
     entries, records = select.meant(source, selector) if selector is not None else ((), list(enumerate(source.records)))
     if source.index is not None:
         Images(reader).index(source.index, selector, entries)

@@ -8,23 +8,32 @@ from typing import Any
 
 from ocitool import reference
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, LimitError
+from ocitool.errors import FormatError, LimitError, OcitoolError
 from ocitool.layers.entry import normalise
 from ocitool.operations.validate.documents import Image, Layer, Reader, layer_key
 from ocitool.operations.validate.findings import MAX_LAYERS, Findings, counted
 from ocitool.reference import Selector
 from ocitool.spec.manifest import Config
-from ocitool.transports.archive import DockerArchive, OciArchive
+from ocitool.transports.archive import LISTS, DockerArchive, Members, OciArchive
 from ocitool.transports.layout import Layout
 from ocitool.transports.records import images_of
-from ocitool.transports.source import Record
+from ocitool.transports.source import Record, Source
 from ocitool.transports.store import blob_files
 
 _KEYS = {"config": "Config", "repotags": "RepoTags", "layers": "Layers", "parent": "Parent", "layersources": "LayerSources"}
 
 
-def container(reader: Reader) -> None:
+def _members(source: Source) -> Members | None:
+    """The members of an archive, or of one that was extracted."""
+    return source.members if isinstance(source, OciArchive | DockerArchive | Layout) else None
+
+
+def container(reader: Reader, problems: Sequence[OcitoolError]) -> None:
+    """`problems`: lists of images that cannot be read, while another one says what is there."""
     source = reader.source
+    for error in problems:
+        reader.found.damage(error, next((name for name in LISTS if name in (error.where or "")), "archive"), "document")
+        reader.unread = True
     if isinstance(source, (OciArchive, DockerArchive)):
         repeated = source.members.duplicates
         if repeated:
@@ -118,9 +127,10 @@ def _schema(reader: Reader, listed: Sequence[Mapping[str, Any]]) -> None:
 def records(reader: Reader, found: Sequence[tuple[int, Record]]) -> None:
     """These images of a docker archive, or of the docker half of a hybrid, with their positions."""
     source = reader.source
-    if not found or not isinstance(source, DockerArchive | OciArchive):
+    members = _members(source)
+    if not found or members is None:
         return
-    raw = source.members.document("manifest.json")
+    raw = members.document("manifest.json")
     listed = images_of(raw, source.where) if raw is not None else []
     tags: dict[str, str] = {}
     for position, record in found:
@@ -151,6 +161,8 @@ def records(reader: Reader, found: Sequence[tuple[int, Record]]) -> None:
             diff_ids = reader.aligned(config, len(record.layers), subject)
         paths = names.get("layers") or []
         layers = []
+        reader.named.add(digest)
+        reader.named.update(blob.digest for blob in record.layers if blob is not None and blob.digest is not None)
         for number, blob in enumerate(record.layers):
             diff_id = diff_ids[number] if diff_ids else None
             stated = (blob.digest if blob is not None else None) or diff_id
@@ -178,10 +190,11 @@ def _config_name(found: Findings, name: object, digest: Digest, subject: str) ->
 def hybrid(reader: Reader, configs: Mapping[Digest, tuple[Digest, ...]], selector: Selector | None) -> None:
     """Whether the manifest.json of an OCI archive names the same images as its index."""
     source = reader.source
-    if not isinstance(source, OciArchive):
+    members = _members(source)
+    if members is None:
         return
     try:
-        raw = source.members.document("manifest.json")
+        raw = members.document("manifest.json")
         listed = images_of(raw, source.where) if raw is not None else []
     except (FormatError, LimitError) as error:
         reader.found.damage(error, "manifest.json", "document")
@@ -202,7 +215,7 @@ def hybrid(reader: Reader, configs: Mapping[Digest, tuple[Digest, ...]], selecto
         if not isinstance(name, str) or not isinstance(paths, list):
             continue  # the schema's
         try:
-            config = source.members.document(name)
+            config = members.document(name)
         except (FormatError, LimitError) as error:
             reader.found.damage(error, subject, "document")
             continue

@@ -56,7 +56,8 @@ class Images:
         self.reader = reader
         self.found = reader.found
         self.configs: dict[Digest, tuple[Digest, ...]] = {}
-        self._below: dict[Digest, _Below] = {}
+        self._below: dict[tuple[Digest, str], _Below] = {}
+        self._sizes: dict[Digest, int] = {}
         self._visited = 0
         self._unclean: set[Digest] = set()
         """Documents that do not match their schemas."""
@@ -121,10 +122,14 @@ class Images:
         if one.digest in path:
             self.found.error("cycle", f"index {one.digest}", "the index leads back to itself")
             return _Below()
-        known = self._below.get(one.digest)
+        stated = one.media_type if one.media_type in mediatypes.DOCUMENTS else ""
+        known = self._below.get((one.digest, stated))
+        size = self._sizes.setdefault(one.digest, one.size)
+        if size != one.size:
+            self.found.error("size", parent, f"it lists {one.digest} with {size} bytes and with {one.size}")
         if known is not None:
             return known
-        below = self._below[one.digest] = _Below()
+        below = self._below[one.digest, stated] = _Below()
         self._visited += 1
         if len(path) > limits.INDEX_DEPTH:
             self.found.error("limit", parent, f"indexes nested more than {limits.INDEX_DEPTH} deep")
