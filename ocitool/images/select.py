@@ -377,6 +377,9 @@ def roots(source: Source, index: Index, selector: Selector | None) -> tuple[List
             raise at.error(source.where)
         return (_look(source, at),)
     if selector.digest is not None:
+        for entry in listed(source, index):  # what else stands here cannot be in its way
+            if entry.descriptor.digest == selector.digest:
+                return (entry,)
         for entry, _ in everything(source, index):
             if entry.descriptor.digest == selector.digest:
                 return (entry,)

@@ -154,8 +154,9 @@ def _index(
         index, listed = found[0].document, found[0].entries
     if index is None:
         return None, ()
-    for bad in select.unreadable_below(source, index):
-        problems.add(bad.error(source.where))
+    with problems.tolerant(several):  # indexes that are nested too deep
+        for bad in select.unreadable_below(source, index):
+            problems.add(bad.error(source.where))
     others = Counter(one.descriptor.media_type for one in listed if not source.remote and one.opaque)
     for media_type, count in others.items():
         entries = "1 entry is" if count == 1 else f"{count} entries are"

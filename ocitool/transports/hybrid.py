@@ -6,7 +6,7 @@ and what only `manifest.json` or `repositories` has is an image of its own, behi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ocitool import limits, reference
@@ -84,8 +84,9 @@ def united(members: Archive, index: Index, *, alone: bool) -> United:
 
 def only_there(members: Archive, index: Index, records: Sequence[Record]) -> tuple[Digest, ...]:
     """The manifests of an index whose configurations no record has."""
-    known = {Digest.of(record.config) for record in records if record.problem is None}
-    found = (one for one in _manifests(members, index) if one.manifest.is_image)
+    found = [one for one in _manifests(members, index) if one.manifest.is_image]
+    configs = {one.manifest.config.digest for one in found}
+    known = {_known_as(record.config, configs) for record in records if record.problem is None}
     return tuple(dict.fromkeys(one.digest for one in found if one.manifest.config.digest not in known))
 
 
@@ -129,7 +130,15 @@ def _config(members: Archive, image: dict[str, Any], known: dict[Digest, list[_L
         raw = members.document(path)
     except OcitoolError:
         return None
-    return Digest.of(raw) if raw is not None else None
+    return _known_as(raw, known) if raw is not None else None
+
+
+def _known_as(raw: bytes, known: Collection[Digest]) -> Digest:
+    """The digest of a configuration, by the algorithm by which it is known if it is."""
+    for algorithm in {one.algorithm for one in known if one.algorithm in ("sha384", "sha512")}:
+        if (digest := Digest.of(raw, algorithm)) in known:
+            return digest
+    return Digest.of(raw)
 
 
 def _judged(

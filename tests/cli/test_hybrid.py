@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tarfile
 from collections.abc import Callable
@@ -265,6 +266,18 @@ def test_one_odd_image_of_manifest_json_hides_no_other(half: bool, odd: Any, oci
     assert 1 == ocitool("validate", path).code
     found = report_of(ocitool("dedupe", path, "--format", "json"), 1)
     assert 1 == len(found["images"]) == len(found["problems"])
+
+
+def test_a_configuration_that_the_index_names_by_sha512_is_that_of_manifest_json(ocitool: Run, tmp_path: Path) -> None:
+    one = image([ONE, TWO], codec="none", tag="both:1")
+    one.manifest["config"]["digest"] = "sha512:" + hashlib.sha512(one.config).hexdigest()
+    path = archive(tmp_path / "a.tar", [line(BOTH)], one, **{
+        "blobs/" + one.manifest["config"]["digest"].replace(":", "/"): one.config,
+        "blobs/" + sha256(one.config).replace(":", "/"): one.config,
+    })  # fmt: skip
+    for transport in ("", "docker-archive:"):
+        found = report_of(ocitool("inspect", f"{transport}{path}", "--format", "json"))
+        assert (1, []) == (len(found["images"]), [one["text"] for one in found["notices"]])
 
 
 # `repositories` beside

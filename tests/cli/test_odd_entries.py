@@ -398,3 +398,15 @@ def test_of_several_images_that_are_here_none_is_taken_for_an_absent_host(on_amd
 def test_where_no_image_is_here_that_is_said(on_amd64: None, ocitool: Run, tmp_path: Path) -> None:
     result = ocitool("ls", partial(tmp_path / "l"))
     assert 3 == result.code and "no image is here" in result.err, str(result)
+
+
+def test_indexes_that_are_nested_too_deep_hide_no_other_image(ocitool: Run, tmp_path: Path) -> None:
+    deep = (GOOD.descriptor, dict(GOOD.blobs))
+    for _ in range(12):
+        deep = nested([deep])
+    layout = store(tmp_path / "s", *deep)
+    found = report_of(ocitool("inspect", layout, "--format", "json"), 1)
+    assert [GOOD.digest] == [one["digest"] for one in found["images"]]
+    assert any("nested" in one["text"] for one in found["problems"])
+    for picked in ("good", f"@{GOOD.digest}"):
+        assert 0 == ocitool("inspect", f"{layout}:{picked}").code
