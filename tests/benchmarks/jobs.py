@@ -6,15 +6,18 @@ import json
 import shutil
 import statistics
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from measure import Program, Samples, beyond, in_turn, table
 
 HERE = Path(__file__).resolve().parent
 DIFFERENT = frozenset({0, 1})  # diff says by its exit code whether anything differs
+
+OTHER = ", other"
+"""What the name of a program of `Setting.against` ends with."""
 
 Results = Mapping[str, Samples]
 
@@ -26,6 +29,7 @@ class Setting:
     entries: int
     python: str
     ours: tuple[str, ...] | None  # how ocitool is called, None when it is not installed
+    against: tuple[str, ...] | None = None  # how another ocitool is called, to compare with
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,13 +388,40 @@ def perform(name: str, s: Setting) -> str:
         return headers(s)
     plan = PLANS[name](s)
     with plan.held:
-        results = in_turn(plan.programs, s.runs * plan.times, s.work)
+        results = in_turn([*twins(plan.programs, s)], s.runs * plan.times, s.work)
     text = table(f"{name}: {ABOUT[name]}", results, plan.entries, plan.codec, plan.columns)
+    text += "".join(compared(results))
     text += "".join(f"\n- not installed, skipped: {tool}" for tool in plan.skipped)
     if s.ours is not None:
         sound = {name: samples for name, samples in results.items() if not samples.error}
         text += "".join(f"\n- {judge(target, sound)}" for target in plan.targets)
     return text + "\n"
+
+
+def twins(programs: Sequence[Program], s: Setting) -> Iterator[Program]:
+    """The programs, each of ours followed by the same command of the other ocitool, if there is one."""
+    for program in programs:
+        ours = s.ours is not None and program.argv[: len(s.ours)] == s.ours
+        if not ours or s.ours is None or s.against is None:
+            yield program
+            continue
+        filled = (*s.against, *program.filled_by[len(s.ours) :]) if program.filled_by else ()
+        other = replace(program, name=program.name + OTHER, argv=(*s.against, *program.argv[len(s.ours) :]), filled_by=filled)
+        yield from (program, other)
+
+
+def compared(results: Results) -> Iterator[str]:
+    """Lines that hold each program against its twin: CPU, wall clock (each by median and by the best run), peak memory."""
+    for name, samples in results.items():
+        other = results.get(name + OTHER)
+        if other is None or samples.error or other.error:
+            continue
+        cpu, wall = samples.cpu_seconds / other.cpu_seconds, samples.seconds / other.seconds
+        best = min(samples.cpu) / min(other.cpu), min(samples.wall) / min(other.wall)
+        yield (
+            f"\n- {name}: CPU {cpu:.2f} x the other's (best {best[0]:.2f}), wall {wall:.2f} x (best {best[1]:.2f}), "
+            f"peak {samples.megabytes / other.megabytes:.2f} x"
+        )
 
 
 def judge(target: Target, results: Results) -> str:
