@@ -25,9 +25,6 @@ from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
 from ocitool.spec.document import parse, parse_object
 from ocitool.spec.manifest import Descriptor, Index
 from ocitool.task import Task
-from ocitool.transports import recognition
-from ocitool.transports.hybrid import only_there, united
-from ocitool.transports.records import records
 from ocitool.transports.source import Names, Record, Telling
 
 Want = Literal["documents", "layers"]
@@ -200,6 +197,8 @@ def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
                 head = BytesBlob(first)
                 how = " in ".join(reversed(codecs))
                 if codec.of(head) != "none":
+                    from ocitool.transports import recognition
+
                     raise recognition.compressed_too_often(where, f"{codec.of(head)} in {how}", codecs[0])
                 if len(codecs) > 1:
                     task.notice("archive", f"the archive {where} is compressed twice ({how})")
@@ -213,11 +212,15 @@ def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
         raise
     except FormatError as error:
         if not any(members.names()):
+            from ocitool.transports import recognition
+
             raise recognition.no_archive(where, head, error) from None
         raise error.at(where) from None
     except OcitoolError as error:
         raise error.at(where) from None
     if not members.tops:  # zeros, or nothing at all
+        from ocitool.transports import recognition
+
         raise recognition.no_archive(where, head, NotAnImageError("an empty tar"))
     members.notes = tuple(notes.kept)
     return members
@@ -412,6 +415,8 @@ class OciArchive(Telling):
         self.notices: tuple[str, ...] = ()
         self.problems: tuple[OcitoolError, ...] = ()
         if is_docker(members):
+            from ocitool.transports.hybrid import united
+
             self.names, self.records, self.notices, self.problems = united(members, index, alone=alone)
 
     def blob(self, descriptor: Descriptor) -> Blob | None:
@@ -429,6 +434,8 @@ class DockerArchive(Telling):
         self.where = members.where
         self.index: Index | None = None
         self.names: dict[Digest, Names] = {}
+        from ocitool.transports.records import records
+
         self.records = records(members)
         self.notices = _beside(members, self.records)
         self.problems: tuple[OcitoolError, ...] = ()
@@ -445,7 +452,11 @@ def _beside(members: Members, found: tuple[Record, ...]) -> tuple[str, ...]:
         index = Index(raw, parse_object(raw, where, limits.STORE), where) if raw is not None else None
     except (FormatError, LimitError):
         return ()  # not asked for
-    more = len(only_there(members, index, found)) if index is not None else 0
+    if index is None:
+        return ()
+    from ocitool.transports.hybrid import only_there
+
+    more = len(only_there(members, index, found))
     if not more:
         return ()
     count, them = ("1 image that is", "it") if more == 1 else (f"{more} images that are", "them")
