@@ -2,38 +2,75 @@
 
 One set of functions for text, Markdown and JSON. Nothing is hidden that a reviewer must see: of a command line only
 the secret's own word goes. `revealed` turns all of it off (`--show-secrets`).
+
+A value that can hold no secret (`may_hold`) is given back at once: reading command lines is loaded when there is one to read.
 """
 
 from __future__ import annotations
 
-from ocitool.masking.files import secret_content, secret_path
-from ocitool.masking.lines import MASK, Masker
-from ocitool.masking.names import secret_name
-from ocitool.masking.values import (
-    AFTER,
-    changed_secret,
-    instruction,
-    masked,
-    reason,
-    revealed,
-    text,
-    value,
-    variable,
-)
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
-__all__ = [
-    "AFTER",
-    "MASK",
-    "Masker",
-    "changed_secret",
-    "instruction",
-    "masked",
-    "reason",
-    "revealed",
-    "secret_content",
-    "secret_name",
-    "secret_path",
-    "text",
-    "value",
-    "variable",
-]
+from ocitool.masking.worth import AFTER, may_hold
+
+__all__ = ["AFTER", "changed_secret", "instruction", "reason", "revealed", "text", "value", "variable"]
+
+
+def revealed(on: bool = True) -> AbstractContextManager[None]:
+    """Reports that are drawn inside show secrets as they are."""
+    if not on:
+        return nullcontext()
+    from ocitool.masking import values
+
+    return values.revealed()
+
+
+def variable(name: str, value: str) -> str:
+    """The value of a variable, label or the like."""
+    if not may_hold(value, name):
+        return value
+    from ocitool.masking import values
+
+    return values.variable(name, value)
+
+
+def text(text: str) -> str:
+    """A text of any kind."""
+    if not may_hold(text):
+        return text
+    from ocitool.masking import values
+
+    return values.text(text)
+
+
+def instruction(line: str) -> str:
+    """An instruction of a history, as builders write it."""
+    if not may_hold(line):
+        return line
+    from ocitool.masking import values
+
+    return values.instruction(line)
+
+
+def reason(sentence: str) -> str:
+    """A sentence of ours that may end in an instruction."""
+    head, after, rest = sentence.partition(AFTER)
+    return f"{head}{after}{instruction(rest)}" if after else text(sentence)
+
+
+def value(value: Any, name: str = "") -> Any:
+    """A value of a document, by the name that it stands under: the JSON value that is shown in its place."""
+    if not may_hold(value, name):
+        return value
+    from ocitool.masking import values
+
+    return values.value(value, name)
+
+
+def changed_secret(before: Any, after: Any, name: str = "") -> bool:
+    """Whether of two values that are shown something differs in what is hidden of both, or they differ and look the same."""
+    if not (may_hold(before, name) or may_hold(after)):
+        return False
+    from ocitool.masking import values
+
+    return values.changed_secret(before, after, name)

@@ -86,13 +86,3 @@ STDIN = frozenset(
 
 CLUSTER = pattern(r"-(?:[0-9#fgiIjJklLnNOqRsSvZ]*+)(?=[uUHbxE])")
 """Options of curl without a value, in one word with one that has a value."""
-
-WORTH = pattern(
-    r"pass|pwd|pw|secret|tok|cred|key|auth|jwt|salt|dsn|pin|psk|sas|otp|cookie|webhook|conn|netrc|bearer|identified|://|private"
-    r"|gh[oprsu]_|_pat_|[rs]k_|sk|hf_|npm_|akia|asia|abia|acca|gl|xo|xapp|xkeysib|nrak|pypi|aiza|sq0|hv|sg\.|ya29|eyj|age|shp"
-    r"|do[opr]_v1|lin_api|atatt|sntry|rubygems|curl|http|mysql|mariadb|login|mongo|redis|ldap|sqlcmd|zip|lftp|smbclient|7z"
-    r"|mount|helm|ansible|openssl|useradd|usermod|twine|ncftp|nuget|rar|rabbitmqctl|vault|net\b|composer|bundle|sqlplus|sqlldr"
-    r"|securestring|expdp|impdp|ngrok|snyk|mc\b|kinit|sudo|bcp|jdbc",
-    re.IGNORECASE,
-)
-"""Without any of it there is nothing to hide, and the text is left as it is at once."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ocitool.masking import text as texts
-from ocitool.masking.commands import WORTH
+from ocitool.masking import search
 from ocitool.masking.names import secret_name, secret_parameter
 from ocitool.masking.patterns import pattern
-from ocitool.masking.text import Named
+from ocitool.masking.search import Named
 from ocitool.masking.words import Words
+from ocitool.masking.worth import WORTH
 
 MASK = "***"
 
@@ -76,9 +76,9 @@ class Masker:
         if depth > _DEPTH:
             return self._anywhere(line)
         if "'" not in line and '\\"' not in line:  # else quotes in it are a shell's, and its words are looked into
-            line = texts.hide_members(line, self._hide_unless_run, self.named)
+            line = search.hide_members(line, self._hide_unless_run, self.named)
         if self.everywhere:
-            line = texts.hide_keys(line, self._hide_key_in_line)
+            line = search.hide_keys(line, self._hide_key_in_line)
         shown, _ = _Line(self, line, depth).read(0, "")
         return shown if depth else self._restored(shown)
 
@@ -87,12 +87,12 @@ class Masker:
         if self.everywhere and WORTH.search(text) is None:
             return text
         if text.lstrip()[:1] in ("{", "[", "<"):
-            return self._anywhere(texts.hide_flow(text, self._hide, self.named) if self.everywhere else text)
+            return self._anywhere(search.hide_flow(text, self._hide, self.named) if self.everywhere else text)
         if self.everywhere:
-            text = texts.hide_keys(_foreign(text), self._hide)
-            text = texts.hide_urls(texts.hide_lines(text, self._hide, self.named), self._hide)
-        if self.everywhere and ";" in text and texts.is_connection(text):
-            return texts.hide_connection(text, self._hide, self.named)
+            text = search.hide_keys(_foreign(text), self._hide)
+            text = search.hide_urls(search.hide_lines(text, self._hide, self.named), self._hide)
+        if self.everywhere and ";" in text and search.is_connection(text):
+            return search.hide_connection(text, self._hide, self.named)
         return self.line(text)
 
     def words(self, words: Sequence[str]) -> list[str]:
@@ -146,15 +146,15 @@ class Masker:
 
     def _anywhere(self, text: str) -> str:
         if not self.everywhere:
-            return texts.hide_members(text, self._hide, self.named)
-        return texts.hide_anywhere(text, self._hide, self.named)
+            return search.hide_members(text, self._hide, self.named)
+        return search.hide_anywhere(text, self._hide, self.named)
 
     # One word
 
     def word(self, word: str, depth: int) -> str:
         """A word that is data: what is assigned in it goes to its end."""
-        if self.everywhere and ";" in word and texts.is_connection(word):
-            return texts.hide_connection(word, self._hide, self.named)
+        if self.everywhere and ";" in word and search.is_connection(word):
+            return search.hide_connection(word, self._hide, self.named)
         for _ in range(4):
             found = _ASSIGNMENT.match(word)
             if found is None or "://" in found["name"]:
@@ -173,8 +173,8 @@ class Masker:
             return "\n".join(self.word(line, depth + 1) if line else line for line in word.split("\n"))
         if re.search(r"\s", word) is not None:
             # What a shell would have run in this word is kept already, so that a member's value is nothing but a value.
-            inner = texts.hide_members(word, self._hide, self.named)
-            return self._anywhere(self.line(texts.hide_spoken(inner, self._hide) if self.everywhere else inner, depth + 1))
+            inner = search.hide_members(word, self._hide, self.named)
+            return self._anywhere(self.line(search.hide_spoken(inner, self._hide) if self.everywhere else inner, depth + 1))
         return self._anywhere(word)
 
 

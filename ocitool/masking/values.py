@@ -16,9 +16,9 @@ _REVEALED: ContextVar[bool] = ContextVar("revealed", default=False)
 
 
 @contextmanager
-def revealed(on: bool = True) -> Iterator[None]:
+def revealed() -> Iterator[None]:
     """Reports that are drawn inside show secrets as they are."""
-    before = _REVEALED.set(on)
+    before = _REVEALED.set(True)
     try:
         yield
     finally:
@@ -38,15 +38,6 @@ def text(text: str) -> str:
 def instruction(line: str) -> str:
     """An instruction of a history, as builders write it."""
     return line if _REVEALED.get() else _instruction(Masker(), line)
-
-
-AFTER = "after the instruction "
-
-
-def reason(sentence: str) -> str:
-    """A sentence of ours that may end in an instruction."""
-    head, after, rest = sentence.partition(AFTER)
-    return f"{head}{after}{instruction(rest)}" if after else text(sentence)
 
 
 def value(value: Any, name: str = "") -> Any:

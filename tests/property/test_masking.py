@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 from ocitool import masking
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
+from ocitool.masking import commands, names, values
+from ocitool.masking.names import secret_name
+from ocitool.masking.worth import may_hold
 from ocitool.operations.diff import config as config_diff
 from ocitool.operations.diff.result import Diff, LayerPair, Notable, Summary
 from ocitool.operations.inspect import Inspected, Inspection, LayerFacts
@@ -252,13 +255,13 @@ def test_a_change_far_behind_in_a_line_is_seen_in_a_cell() -> None:
     ],
 )
 def test_a_name_that_only_looks_like_one_is_no_secret(name: str) -> None:
-    assert not masking.secret_name(name)
+    assert not secret_name(name)
 
 
 @settings(max_examples=25)
 @given(name=NAMES)
 def test_names_of_secrets(name: str) -> None:
-    assert masking.secret_name(name)
+    assert secret_name(name)
 
 
 HOSTILE = [
@@ -319,3 +322,21 @@ LINES = {
 def test_a_line_hides_the_secret_and_shows_the_rest(line: str) -> None:
     for shown in (masking.instruction(line), masking.value(["/bin/sh", "-c", line], "Cmd")[2]):
         assert (True, False) == (LINES[line] in shown, "hidden" in shown), shown
+
+
+@pytest.mark.parametrize("name", ["Env", "Cmd", "Entrypoint", "OnBuild", "Labels", "created_by", "", "PATH", "greeting"])
+@given(st.data())
+def test_what_can_hold_no_secret_is_left_as_it_is(name: str, data: st.DataObject) -> None:
+    ordinary = ["/bin/sh", "-c", "RUN", "ENV", "A=b", "set -ex", "&&", "apt install", "LANG=C.UTF-8", "'a b'", "-p", "x"]
+    words = st.sampled_from(ordinary)
+    line = data.draw(st.lists(words, max_size=8).map(" ".join) | st.text(max_size=40))
+    for value in (line, [line], {"a": line, "b": [line, 7]}, line.split(" ")):
+        if not may_hold(value, name):
+            assert value == values.value(value, name)
+            assert not values.changed_secret(value, "other", name)
+
+
+def test_every_name_of_a_secret_may_hold_one() -> None:
+    known = (*names._WORDS, *names._PARTS, *names._ENDS, *names._KEYS, *names._SIGNATURES)
+    assert [] == [name for name in known if names.secret_name(name) and not may_hold("x", name)]
+    assert [] == [word for word in (*commands.OPTIONS, *commands.POSITIONS, *commands.STDIN) if not may_hold(word)]

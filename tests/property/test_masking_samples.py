@@ -7,6 +7,7 @@ import json
 import pytest
 
 from ocitool import masking
+from ocitool.masking.names import secret_name
 
 SECRET = "hunter"
 LINES = {
@@ -103,7 +104,7 @@ def test_a_secret_in_a_format_is_hidden_and_the_rest_is_shown(text: str) -> None
 
 @pytest.mark.parametrize("name", ["GITHUB_PAT", "ROOTPW", "APPKEY", "SLACK_WEBHOOK_URL", "PASSKEY"])
 def test_further_names_of_secrets(name: str) -> None:
-    assert masking.secret_name(name)
+    assert secret_name(name)
 
 
 def test_an_argument_before_a_shell_of_its_own_does_not_hide_the_command() -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from difflib import unified_diff
 from itertools import islice
 
-from ocitool import masking
 from ocitool.images.image import Layer
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import open_contents
+from ocitool.masking.files import secret_content, secret_path
 from ocitool.operations.diff.result import FileChange, Patch, Side
 from ocitool.task import Task
 
@@ -36,7 +36,7 @@ def patches(files: Sequence[FileChange], task: Task, *, secrets: bool = False) -
         for change in batch:
             before, after = next(contents), next(contents)
             text = _patch(change.path, before, after)
-            if not secrets and (masking.secret_content(before) or masking.secret_content(after)):
+            if not secrets and (secret_content(before) or secret_content(after)):
                 found.append(Patch(change.path, "", "content"))
             elif text is None:
                 skipped += 1
@@ -54,7 +54,7 @@ def patches(files: Sequence[FileChange], task: Task, *, secrets: bool = False) -
 def _secret(change: FileChange) -> bool:
     """Whether any name of a file is one that secrets have."""
     sides = [side for side in (change.before, change.after) if side is not None]
-    return any(map(masking.secret_path, {change.path, *(name for side in sides for name in side.links)}))
+    return any(map(secret_path, {change.path, *(name for side in sides for name in side.links)}))
 
 
 def _changed(change: FileChange) -> bool:

@@ -16,7 +16,8 @@ from ocitool.images import draft as drafts
 from ocitool.images.closure import Closure
 from ocitool.images.draft import Documents, Draft
 from ocitool.images.image import Image
-from ocitool.masking import MASK, Masker, masked
+from ocitool.masking.lines import MASK, Masker
+from ocitool.masking.values import masked
 from ocitool.operations.dates import timestamp
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor
