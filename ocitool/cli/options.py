@@ -200,26 +200,28 @@ def running(
     """A reading whose task shows progress: bars on a terminal, else a line for each blob that crosses a network. Notices go to
     standard error as they come up. A report is printed after it: what is printed inside stands among the bars."""
     terminal = sys.stderr is not None and sys.stderr.isatty() and bars and not quiet
-    progress: Bars | Lines | None = None
-    if terminal:
-        from ocitool.cli.progress import Bars
+    made: list[Bars | Lines] = []
 
-        progress = Bars()
-    elif not quiet:
-        from ocitool.cli.progress import Lines
+    def progress() -> Bars | Lines:
+        """Loaded and made when there is something to show: most reading commands end before."""
+        if not made:
+            from ocitool.cli.progress import Bars, Lines
 
-        progress = Lines()
+            made.append(Bars() if terminal else Lines())
+        return made[0]
+
     _allow_files()
     watched: dict[str, Any] = {}
-    if progress is not None:
-        watched = {name: getattr(progress, name) for name in ("advance", "expect", "tell", "arrived", "counted")}
+    if not quiet:
+        names = ("advance", "expect", "tell", "arrived", "counted")
+        watched = {name: lambda *words, name=name: getattr(progress(), name)(*words) for name in names}
     with Task(jobs=jobs, **watched) as task, answering(task):
         known = Registries(access or Access(), task, cached=not no_cache)
         try:
             yield Reading(task, not no_cache, verify, known)
         finally:
-            if progress is not None:
-                progress.close()
+            for one in made:
+                one.close()
             known.close()
 
 

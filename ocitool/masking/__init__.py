@@ -13,7 +13,7 @@ from typing import Any
 
 from ocitool.masking.worth import AFTER, may_hold
 
-__all__ = ["AFTER", "changed_secret", "instruction", "reason", "revealed", "text", "value", "variable"]
+__all__ = ["AFTER", "changed_secret", "hidden", "instruction", "reason", "revealed", "text", "value", "variable"]
 
 
 def revealed(on: bool = True) -> AbstractContextManager[None]:
@@ -74,3 +74,15 @@ def changed_secret(before: Any, after: Any, name: str = "") -> bool:
     from ocitool.masking import values
 
     return values.changed_secret(before, after, name)
+
+
+def hidden(value: Any, name: str = "") -> list[str]:
+    """What of a value of a document is hidden, in its order."""
+    if not may_hold(value, name):
+        return []
+    from ocitool.masking.lines import Masker
+    from ocitool.masking.values import masked
+
+    masker = Masker()
+    masked(masker, value, name)
+    return masker.hidden

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ocitool.images.image import Layer
-from ocitool.masking import secret_path
+from ocitool.masking.files import secret_path
 from ocitool.operations.diff.notable import RULES
 from ocitool.operations.diff.result import Notable
 from ocitool.report.escape import human

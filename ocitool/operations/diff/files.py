@@ -17,7 +17,7 @@ from ocitool.images.indexing import Indexer
 from ocitool.images.tree import IMPLIED, Directory, Hidden, Node, Tree, both, maker, ref_of
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.masking import secret_path
+from ocitool.masking.files import secret_path
 from ocitool.operations.bases import common_base, key
 from ocitool.operations.diff.layers import pair
 from ocitool.operations.diff.result import ChangeKind, FileChange, LayerPair, Side

@@ -180,6 +180,4 @@ def _of_setting(change: ConfigChange) -> Iterator[Notable]:
 
 
 def _secrets(value: object, name: str) -> Counter[str]:
-    masker = masking.Masker()
-    masking.masked(masker, value, name)
-    return Counter(masker.hidden)
+    return Counter(masking.hidden(value, name))

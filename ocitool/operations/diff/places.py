@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ocitool.masking import secret_path
+from ocitool.masking.files import secret_path
 from ocitool.masking.patterns import byte_pattern
 from ocitool.operations.diff.result import Severity
 
