@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, UsageError
+from ocitool.patterns import pattern
 
 LOCAL = ("docker-archive", "oci-archive", "oci", "dir")
 REGISTRY = "docker"
@@ -164,14 +165,14 @@ def qualified(name: str) -> str:
 
 
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_IMAGE_NAME = re.compile(
+_IMAGE_NAME = pattern(
     rf"(?:(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?", re.ASCII
 )
-_PATH = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII)
-_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
-_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?", re.ASCII)
+_PATH = pattern(rf"{_PART}(?:/{_PART})*", re.ASCII)
+_TAG = pattern(r"\w[\w.-]{0,127}", re.ASCII)
+_HOST = pattern(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?", re.ASCII)
 _LONGEST_PATH = 255
-_LAYOUT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+/-]{0,511}")
+_LAYOUT_NAME = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.:@+/-]{0,511}")
 
 
 def is_image_name(text: str) -> bool:
@@ -180,7 +181,7 @@ def is_image_name(text: str) -> bool:
 
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_LOADED = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*(?::[0-9]+)?/)?{_PART}(?:/{_PART})*:\w[\w.-]{{0,127}}", re.ASCII)
+_LOADED = pattern(rf"(?:{_LABEL}(?:\.{_LABEL})*(?::[0-9]+)?/)?{_PART}(?:/{_PART})*:\w[\w.-]{{0,127}}", re.ASCII)
 
 
 def is_loadable(name: str) -> bool:

@@ -7,11 +7,11 @@ engines choose. An image for `arm/v7` may be one for `arm/v6`; one for `amd64` i
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import NamedTuple
 
 from ocitool.errors import UsageError
+from ocitool.patterns import pattern
 from ocitool.spec.manifest import Platform
 
 _ARCHITECTURES = {"i386": ("386", None), "x86_64": ("amd64", None), "x86-64": ("amd64", None), "aarch64": ("arm64", None),
@@ -19,8 +19,8 @@ _ARCHITECTURES = {"i386": ("386", None), "x86_64": ("amd64", None), "x86-64": ("
 _BASELINE = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
 """The variant that is meant if none is stated."""
 
-_TEXT = re.compile(r"(?P<os>[^/()]+)(?:\((?P<version>[^()+]*)(?P<features>(?:\+[^()+]+)*)\))?/(?P<rest>[^/()]+(?:/[^/()]+)?)")
-_NUMBERED = re.compile(r"v(\d{1,4})(?:\.(\d{1,4}))?")
+_TEXT = pattern(r"(?P<os>[^/()]+)(?:\((?P<version>[^()+]*)(?P<features>(?:\+[^()+]+)*)\))?/(?P<rest>[^/()]+(?:/[^/()]+)?)")
+_NUMBERED = pattern(r"v(\d{1,4})(?:\.(\d{1,4}))?")
 _BUILD = 3
 """Parts of a Windows version that a host must have in common with an image: 10.0.17763 of 10.0.17763.1."""
 

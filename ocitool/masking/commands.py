@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ocitool.masking.patterns import pattern
+from ocitool.patterns import pattern
 
 SECRET, APART, USER, LOGIN, HEADER, COOKIE, PROXY, LIST, SCRIPT = (
     "secret", "apart", "user", "login", "header", "cookie", "proxy", "list", "script",

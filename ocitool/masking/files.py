@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ocitool.masking.patterns import byte_pattern
 from ocitool.masking.search import known_token
+from ocitool.patterns import byte_pattern
 
 _NAMES = frozenset(
     b"id_rsa id_dsa id_ecdsa id_ed25519 id_ecdsa_sk id_ed25519_sk .npmrc .yarnrc .yarnrc.yml .pypirc .netrc _netrc .pgpass "

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from ocitool.masking import search
 from ocitool.masking.names import secret_name, secret_parameter
-from ocitool.masking.patterns import pattern
 from ocitool.masking.search import Named
 from ocitool.masking.words import Words
 from ocitool.masking.worth import WORTH
+from ocitool.patterns import pattern
 
 MASK = "***"
 

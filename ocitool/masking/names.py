@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ocitool.masking.patterns import pattern
+from ocitool.patterns import pattern
 
 
 def _words(text: str) -> frozenset[str]:

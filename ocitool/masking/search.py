@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 
 from ocitool.masking.names import secret_name, secret_parameter
-from ocitool.masking.patterns import pattern
+from ocitool.patterns import pattern
 
 Hide = Callable[[str], str]
 """What stands in the place of a secret."""

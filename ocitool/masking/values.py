@@ -10,7 +10,7 @@ from typing import Any
 
 from ocitool.masking.lines import Masker
 from ocitool.masking.names import tells_about
-from ocitool.masking.patterns import pattern
+from ocitool.patterns import pattern
 
 _REVEALED: ContextVar[bool] = ContextVar("revealed", default=False)
 

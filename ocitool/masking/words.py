@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from ocitool.masking import commands
 from ocitool.masking.commands import APART, COOKIE, HEADER, LIST, LOGIN, PROXY, SCRIPT, SECRET, USER
-from ocitool.masking.patterns import pattern
 from ocitool.masking.search import hide_urls
 from ocitool.masking.worth import WORTH
+from ocitool.patterns import pattern
 
 if TYPE_CHECKING:
     from ocitool.masking.lines import Masker

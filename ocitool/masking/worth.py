@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ocitool.masking.patterns import pattern
+from ocitool.patterns import pattern
 
 AFTER = "after the instruction "
 """What stands before an instruction in a sentence of ours."""

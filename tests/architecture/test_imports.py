@@ -21,7 +21,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LEVELS: tuple[frozenset[str], ...] = (
-    frozenset({"task", "signals", "blob", "digest", "reference", "limits", "globs", "errors", "masking"}),
+    frozenset({"task", "signals", "blob", "digest", "reference", "limits", "globs", "errors", "masking", "patterns"}),
     frozenset({"spec"}),
     frozenset({"layers"}),
     frozenset({"transports"}),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ocitool.masking.files import secret_path
-from ocitool.masking.patterns import byte_pattern
 from ocitool.operations.diff.result import Severity
+from ocitool.patterns import byte_pattern
 
 
 class Place(NamedTuple):
