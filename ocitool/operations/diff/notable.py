@@ -61,9 +61,9 @@ def _of_file(change: FileChange, after: Side) -> Iterator[Notable]:
     if place is not None and entry.kind != Kind.DIRECTORY and (entry.kind != Kind.FILE or entry.size):
         what = "new: " if change.before is None else "changed: "
         yield Notable(place.rule, path, None, layer, what + place.text, place.severity)
-    if change.before is not None and places.interpreter(path):
+    if change.before is not None and Kind.SYMLINK in (entry.kind, change.before.entry.kind) and places.interpreter(path):
         old = change.before.entry
-        if Kind.SYMLINK in (entry.kind, old.kind) and (entry.kind, entry.link) != (old.kind, old.link):
+        if (entry.kind, entry.link) != (old.kind, old.link):
             another = places.version(path, old.link) and places.version(path, entry.link)
             text = f"is {_led(entry)} now, was {_led(old)}"
             yield Notable("interpreter", path, None, layer, text, "change" if another else "danger")
@@ -79,7 +79,8 @@ def _of_entry(before: Entry | None, entry: Entry, content: bool) -> Iterator[tup
     """Rules and sentences. `before`: what was at the path, if it was of the same kind."""
     opened = 0 if before is None else entry.mode & ~before.mode & 0o777
     if entry.kind == Kind.FILE:
-        yield from _of_bits(before, entry, content, opened)
+        if entry.mode & 0o6000:
+            yield from _of_bits(before, entry, content, opened)
         if entry.mode & 0o002 and not (before and before.mode & 0o002):
             yield "world-writable", "new file that everybody may write"
     if entry.kind == Kind.DIRECTORY:
@@ -100,7 +101,9 @@ def _of_entry(before: Entry | None, entry: Entry, content: bool) -> Iterator[tup
             yield "device", f"{name} whose mode changed from {before.mode:04o} to {entry.mode:04o}"
         elif (before.uid, before.gid) != (entry.uid, entry.gid):
             yield "device", f"{name} whose owner changed from {before.uid}:{before.gid} to {entry.uid}:{entry.gid}"
-    old, new = (dict(one.xattrs or ()) if one is not None else {} for one in (before, entry))
+    if not entry.xattrs:
+        return
+    old, new = dict((before.xattrs if before is not None else None) or ()), dict(entry.xattrs)
     for acl in (b"system.posix_acl_access", b"system.posix_acl_default"):
         if acl in new and old.get(acl) != new[acl]:
             yield "acl", "access control list changed" if acl in old else "new access control list"

@@ -43,9 +43,10 @@ _PLACES: tuple[tuple[Any, Place], ...] = (
 _SECRET = Place("secret", "a file whose path looks secret")
 
 
-_BELOW = (b"etc/", b"usr/l", b"usr/share/ca-", b"var/spool/", b"lib/ssl/")
-_CALLED = byte_pattern(
-    rb"(?:.*/)?(?:authorized_keys2?|rc|environment|\.[rs]hosts|(?:site|user)customize\.py|cacerts|cacert\.pem|config|hgrc|wc\.db)"
+_BELOW = (b"etc/", b"usr/local/share/ca-", b"usr/lib/s", b"usr/share/ca-", b"var/spool/", b"lib/ssl/")
+_CALLED = frozenset(
+    b"authorized_keys authorized_keys2 rc environment .rhosts .shosts sitecustomize.py usercustomize.py cacerts cacert.pem "
+    b"config hgrc wc.db".split()
 )
 """All that `_PLACES` can match: most paths are told by one look at them."""
 
@@ -53,7 +54,7 @@ _CALLED = byte_pattern(
 def rule(path: bytes, names: Sequence[bytes] = ()) -> Place | None:
     """What stands at a path, whichever of its names says so."""
     for name in (path, *names):
-        if name.startswith(_BELOW) or _CALLED.fullmatch(name):
+        if name.startswith(_BELOW) or name.rpartition(b"/")[2] in _CALLED:
             for pattern, place in _PLACES:
                 if pattern.fullmatch(name):
                     return place
