@@ -78,8 +78,8 @@ def test_the_reference_is_recorded_as_it_reads_from_anywhere(ocitool: Run, tmp_p
         "manifestDescriptor": {
             "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": made.digest, "size": len(made.raw),
         },
-        "platform": {"os": "linux", "architecture": "amd64", "variant": None}, "tags": ["app"], "rootless": True,
-        "uidMap": [], "gidMap": [],
+        "platform": {"os": "linux", "architecture": "amd64", "variant": None, "osVersion": None, "osFeatures": None},
+        "tags": ["app"], "rootless": True, "uidMap": [], "gidMap": [],
     } == found  # fmt: skip
     assert [(sha(gz(tar)), sha(tar), len(gz(tar))) for tar in (LOWER, UPPER)] == [
         (layer["digest"], layer["diffId"], layer["size"]) for layer in layers
