@@ -215,6 +215,16 @@ def familiar(name: str) -> str:
     return f"{path}:{where.tag or 'latest'}"
 
 
+_LONGEST_NAME = 512
+
+
+def endings(name: str, marks: str) -> Iterator[str]:
+    """What follows each of these characters in a name; nothing longer than a name of a layout may be."""
+    for at in range(max(0, len(name) - _LONGEST_NAME), len(name)):
+        if name[at] in marks:
+            yield name[at + 1 :]
+
+
 def is_bare(name: str) -> bool:
     """Whether it is a tag alone, as layouts have them: it names no repository."""
     return "/" not in name and ":" not in name

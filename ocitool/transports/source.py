@@ -44,8 +44,7 @@ class Names(tuple[str, ...]):
         for name in names:
             if name not in spellings:
                 kept.append(name)
-                parts = name.split(":")
-                spellings |= {name, reference.qualified(name), *(":".join(parts[n:]) for n in range(1, len(parts)))}
+                spellings |= {name, reference.qualified(name), *reference.endings(name, ":")}
         made = cls(kept)
         made.spellings = frozenset(spellings)
         return made

@@ -15,7 +15,7 @@ from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
 from ocitool.operations.bases import instruction
-from ocitool.reference import Repository
+from ocitool.reference import Repository, endings
 from ocitool.transports.registry import Access
 
 Kind = Literal["image", "index", "artifact"]
@@ -148,11 +148,20 @@ class Member(NamedTuple):
     @property
     def names(self) -> list[str]:
         """What it is called: the first place, and then each name that this does not say; other places, and theirs."""
-        found = [self.reference]
+        found: list[str] = []
+        said: set[str] = set()
+
+        def add(name: str) -> None:
+            found.append(name)
+            said.update((name, *endings(name, ":/")))
+
+        add(self.reference)
         for where, place in self.places.items():
             if where != self.reference:
-                found.append(where)
-            found += (tag for tag in place.tags if not any(one == tag or one.endswith((f":{tag}", f"/{tag}")) for one in found))
+                add(where)
+            for tag in place.tags:
+                if tag not in said:
+                    add(tag)
         return found
 
     @property
