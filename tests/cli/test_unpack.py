@@ -78,7 +78,7 @@ def test_the_reference_is_recorded_as_it_reads_from_anywhere(ocitool: Run, tmp_p
         "manifestDescriptor": {
             "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": made.digest, "size": len(made.raw),
         },
-        "platform": {"os": "linux", "architecture": "amd64", "variant": None, "osVersion": None, "osFeatures": None},
+        "platform": {"os": "linux", "architecture": "amd64", "variant": None, "osVersion": None, "osFeatures": []},
         "tags": ["app"], "rootless": True, "uidMap": [], "gidMap": [],
     } == found  # fmt: skip
     assert [(sha(gz(tar)), sha(tar), len(gz(tar))) for tar in (LOWER, UPPER)] == [
