@@ -15,7 +15,6 @@ from ocitool.errors import DestinationError, UsageError
 from ocitool.operations.reading import Reading
 from ocitool.task import Task, answering
 from ocitool.transports.registry import Access, Registries
-from ocitool.transports.whole import is_replaced, output_file
 
 if TYPE_CHECKING:
     from ocitool.cli.progress import Bars, Lines
@@ -45,6 +44,7 @@ def _report(path: str | None) -> str | None:
     """The place of the report, before any work is done for it. Raises `UsageError`, `DestinationError`."""
     if path not in (None, "-"):
         from ocitool.transports.recognition import image_file
+        from ocitool.transports.whole import is_replaced
 
         assert path is not None
         if os.path.isdir(path):
@@ -253,6 +253,8 @@ def write(lines: Iterable[str], report: str | None) -> None:
         for line in lines:
             out.write(line + "\n")
         return
+    from ocitool.transports.whole import output_file
+
     with output_file(report) as file:
         for line in lines:
             file.write(line.encode("utf-8", "backslashreplace") + b"\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from ocitool.masking.search import known_token
 from ocitool.patterns import byte_pattern
 
 _NAMES = frozenset(
@@ -46,4 +45,6 @@ def secret_path(path: bytes) -> bool:
 
 def secret_content(data: bytes) -> bool:
     """Whether a file holds a private key, or a token of a known prefix."""
+    from ocitool.masking.search import known_token
+
     return known_token(data.decode("utf-8", "replace"))

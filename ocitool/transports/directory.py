@@ -66,6 +66,8 @@ class DirImage(Telling):
 
     transport = "dir"
     remote = False
+    notices: tuple[str, ...] = ()
+    problems: tuple[OcitoolError, ...] = ()
 
     def __init__(self, directory: str) -> None:
         self.where = directory

@@ -17,6 +17,7 @@ from ocitool.transports.source import Source
 
 if TYPE_CHECKING:
     from ocitool.transports.archive import DockerArchive, Members, OciArchive, Want
+    from ocitool.transports.directory import DirImage
     from ocitool.transports.layout import Layout
 
 
@@ -43,23 +44,20 @@ def _opened(text: str, want: Want, task: Task, registries: Registries | None) ->
 
         where = reference.repository(ref.details)
         return Opened(RegistrySource(where, registries or Registries(Access(), task)), None)
-    from ocitool.transports import archive, layout
-
     path, rest = _existing(ref)
     selector = reference.selector(rest) if rest is not None else None
     if path != "-" and os.path.isdir(path):
-        source = _directory(ref.transport, path)
-        if isinstance(source, layout.Layout | archive.DockerArchive):
-            return _told(source, selector, task)
-        return Opened(source, selector)
+        return _told(_directory(ref.transport, path), selector, task)
     if ref.transport in ("oci", "dir"):
         hint = f"oci-archive:{path}" if ref.transport == "oci" else None
         raise UsageError(f"{ref.transport}: wants a directory, this is a file", path, hint=hint)
+    from ocitool.transports import archive
+
     members = archive.top_level(archive.read(path, _file(path), want, task), task)
     return _told(_archive(ref.transport, members), selector, task)
 
 
-def _told(source: OciArchive | DockerArchive | Layout, selector: Selector | None, task: Task) -> Opened:
+def _told(source: OciArchive | DockerArchive | Layout | DirImage, selector: Selector | None, task: Task) -> Opened:
     """An opened source, and what is to be said of its halves."""
     for text in source.notices:
         task.notice("hybrid", text)
@@ -71,7 +69,11 @@ def _told(source: OciArchive | DockerArchive | Layout, selector: Selector | None
 def _layout(path: str, *, alone: bool) -> Layout | DockerArchive:
     """The layout, with the images that only its manifest.json has if it is a hybrid archive that was extracted. If its
     index.json cannot be read these are all that is known, unless the layout alone is asked for."""
-    from ocitool.transports import archive, directory, hybrid, layout
+    from ocitool.transports import layout
+
+    if not any(os.path.lexists(os.path.join(path, name)) for name in ("manifest.json", "repositories")):
+        return layout.Layout(path)  # at once: nearly every layout is one
+    from ocitool.transports import archive, directory, hybrid
 
     members = directory.DirectoryMembers(path)
     docker = archive.is_docker_save(members)
@@ -125,12 +127,14 @@ def is_image_directory(path: str) -> bool:
     return layout.looks_like(path) or directory.is_dir_image(path) or directory.is_extracted_archive(path)
 
 
-def _directory(transport: str | None, path: str) -> Source:
+def _directory(transport: str | None, path: str) -> Layout | DockerArchive | DirImage:
     """A layout, or an image in a directory of another kind."""
-    from ocitool.transports import directory, layout, recognition
+    from ocitool.transports import layout
 
     if transport == "dir":
-        return directory.DirImage(path)
+        from ocitool.transports.directory import DirImage
+
+        return DirImage(path)
     if transport not in (None, "oci"):
         raise UsageError(f"{transport}: wants a file, this is a directory", path)
     try:
@@ -141,6 +145,8 @@ def _directory(transport: str | None, path: str) -> Source:
         pass
     if layout.looks_like(path):
         return _layout(path, alone=transport is not None)
+    from ocitool.transports import directory, recognition
+
     if transport is None and directory.is_dir_image(path):
         return directory.DirImage(path)
     if transport is None and directory.is_extracted_archive(path):

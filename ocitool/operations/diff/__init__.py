@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ocitool.digest import Digest
 from ocitool.errors import UsageError
@@ -14,9 +15,8 @@ from ocitool.images.platforms import normal, pick_platform, rank
 from ocitool.images.select import Target
 from ocitool.operations.bases import identified, key
 from ocitool.operations.diff import config as config_diff
-from ocitool.operations.diff import indexes, rules
+from ocitool.operations.diff import rules
 from ocitool.operations.diff.files import Compared, compare_images
-from ocitool.operations.diff.indexes import Offer
 from ocitool.operations.diff.notable import notable
 from ocitool.operations.diff.patches import patches
 from ocitool.operations.diff.question import Question
@@ -26,6 +26,7 @@ from ocitool.operations.diff.result import (
     FileChange,
     IndexDiff,
     Notable,
+    NotCompared,
     PlatformDiff,
     Summary,
     file_size,
@@ -34,6 +35,9 @@ from ocitool.operations.diff.scope import Scope
 from ocitool.operations.reading import Reading
 from ocitool.spec.manifest import Config, Platform
 from ocitool.transports.opening import Opened
+
+if TYPE_CHECKING:
+    from ocitool.operations.diff.indexes import Offer
 
 __all__ = ["Diff", "IndexDiff", "Question", "diff", "diff_platforms"]
 
@@ -46,18 +50,21 @@ def diff(before: str, after: str, question: Question, reading: Reading, *, platf
     old = select.image_of(*old_side, platform)
     new_side = _side(after, reading)
     new = select.image_of(*new_side, platform, like=old.platform)
-    offered = [indexes.offers(*side, read=False) for side in (old_side, new_side)]
-    others = tuple(indexes.not_compared(offered[0], offered[1], old, new))
     wrapped = [side[1].document is not None for side in (old_side, new_side)]
-    if any(wrapped) and not all(wrapped) and platform is None:
-        index, alone = (before, after) if wrapped[0] else (after, before)
-        where = f"{index} is an index of {len(offered[not wrapped[0]])}, {alone} a single image"
-        reading.task.notice("index", f"{where}: what was compared is {old.platform}")
+    others: tuple[NotCompared, ...] = ()
     changes: tuple[ConfigChange, ...] = ()
-    if platform is None and all(wrapped):
-        changes = tuple(
-            indexes.changes(old_side, new_side, indexes.counterparts(*offered), semantic=question.semantic)
-        )
+    if any(wrapped):
+        from ocitool.operations.diff import indexes
+
+        offered = [indexes.offers(*side, read=False) for side in (old_side, new_side)]
+        others = tuple(indexes.not_compared(offered[0], offered[1], old, new))
+        if not all(wrapped) and platform is None:
+            index, alone = (before, after) if wrapped[0] else (after, before)
+            where = f"{index} is an index of {len(offered[not wrapped[0]])}, {alone} a single image"
+            reading.task.notice("index", f"{where}: what was compared is {old.platform}")
+        if platform is None and all(wrapped):
+            pairs = indexes.counterparts(*offered)
+            changes = tuple(indexes.changes(old_side, new_side, pairs, semantic=question.semantic))
     scope = Scope(question)
     found = _images(before, after, old, new, question, scope, reading, changes)
     scope.settle(reading.task)
@@ -83,6 +90,8 @@ def _side(reference: str, reading: Reading) -> tuple[Opened, Target]:
 
 def diff_platforms(before: str, after: str, question: Question, reading: Reading) -> IndexDiff:
     """Each image of either index with its counterpart. One that came is looked at by the rules of what is notable."""
+    from ocitool.operations.diff import indexes
+
     old, new = _side(before, reading), _side(after, reading)
     pairs = indexes.counterparts(indexes.offers(*old, read=True), indexes.offers(*new, read=True))
     scope = Scope(question)
