@@ -13,7 +13,7 @@ from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, LimitError, NotFoundError, OcitoolError
 from ocitool.images.platforms import completed
-from ocitool.layers import codec, magic
+from ocitool.layers import codec
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Config, Descriptor, Index, Manifest, Platform, read, read_unknown
@@ -96,6 +96,8 @@ def _type_of(blob: Blob) -> LayerType:
     found = codec.of(blob)
     if found != "none":
         return LayerType("unknown", found)
+    from ocitool.layers import magic
+
     if magic.is_tar(blob):
         return LayerType("tar", "none", tar=True, plain=True)
     known = magic.known(blob)

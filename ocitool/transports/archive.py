@@ -18,7 +18,7 @@ from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotAnImageError, OcitoolError
-from ocitool.layers import codec, magic
+from ocitool.layers import codec
 from ocitool.layers.entry import Entry, Kind, Segments, normalise
 from ocitool.layers.tar import Note, Notes, entries
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
@@ -116,6 +116,8 @@ class Members:
             if zeros := len(chunk) - len(chunk.lstrip(b"\0")):
                 at += zeros
             if zeros < len(chunk):
+                from ocitool.layers import magic
+
                 assert self.tail is not None
                 block = self.tail.pread(512, at - at % 512)
                 return "archive" if magic.is_tar(BytesBlob(block)) else "data"
