@@ -427,12 +427,14 @@ def test_an_error_of_one_layer_does_not_end_the_task() -> None:
 def test_turns_let_one_in_at_a_time_and_tell_the_others_that_it_was_done() -> None:
     inside: list[int] = []
     most: list[int] = []
+    start = threading.Barrier(8, timeout=20)  # one that came when all were through would rightly wait for none
 
     def work(turns: Turns, number: int) -> bool:
+        start.wait()
         with turns.of("key") as waited:
             inside.append(number)
             most.append(len(inside))
-            time.sleep(0.01)
+            time.sleep(0.05)
             inside.remove(number)
             return waited
 
