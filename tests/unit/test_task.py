@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Barrier, Event, Lock, Thread
 from typing import TypeVar
 from weakref import WeakSet
 
@@ -427,7 +427,7 @@ def test_an_error_of_one_layer_does_not_end_the_task() -> None:
 def test_turns_let_one_in_at_a_time_and_tell_the_others_that_it_was_done() -> None:
     inside: list[int] = []
     most: list[int] = []
-    start = threading.Barrier(8, timeout=20)  # one that came when all were through would rightly wait for none
+    start = Barrier(8, timeout=20)  # one that came when all were through would rightly wait for none
 
     def work(turns: Turns, number: int) -> bool:
         start.wait()
