@@ -108,8 +108,8 @@ class Rehearsal(Unheld):
 
 def index_in_the_way(place: str, platforms: Iterable[str]) -> DestinationError:
     """One image where an index stands under the tag: a mistake unless it was asked for."""
-    named = ", ".join(platforms) or "none"
+    named = ", ".join(platforms)
     return DestinationError(
-        f"the tag holds an index (platforms: {named}), and one image would take its place", place,
+        f"the tag holds an index{f' (platforms: {named})' if named else ''}, and one image would take its place", place,
         hint="--force puts the one image there; --all-platforms, if the source is an index, writes all of it",
     )  # fmt: skip
