@@ -202,7 +202,8 @@ class _Asked(NamedTuple):
         elif self.all_platforms:
             for have, entry in select.platforms(source, target):
                 if not entry.present:
-                    self.task.notice("missing", f"the manifest for {have} is not here")
+                    what = entry.descriptor.platform or ", ".join((*entry.tags, str(entry.descriptor.digest)))
+                    self.task.notice("missing", f"the manifest for {what} is not here")
                     continue
                 with self.problems.tolerant(True):
                     yield select.resolve(source, entry, entry.tags)
