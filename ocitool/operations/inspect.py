@@ -200,7 +200,7 @@ class _Asked(NamedTuple):
             select.check_platform(self.opened, target.image, platform)
             yield target.image
         elif self.all_platforms:
-            for have, entry in select.platforms(source, target):
+            for _, entry in select.platforms(source, target):
                 if not entry.present:
                     what = entry.descriptor.platform or ", ".join((*entry.tags, str(entry.descriptor.digest)))
                     self.task.notice("missing", f"the manifest for {what} is not here")
