@@ -306,7 +306,7 @@ def test_apart_raises_an_error_in_its_turn() -> None:
 
 
 def test_nothing_waits_for_what_is_done_apart_once_the_task_is_cancelled() -> None:
-    going, ended = Event(), Event()
+    begun, going, ended = Event(), Event(), Event()
     with Task() as task:
 
         def work() -> None:
@@ -315,6 +315,7 @@ def test_nothing_waits_for_what_is_done_apart_once_the_task_is_cancelled() -> No
 
         thread = Thread(target=work)
         thread.start()
+        assert begun.wait(10)
         task.cancel()
         thread.join(10)
         assert not thread.is_alive() and not ended.is_set()
