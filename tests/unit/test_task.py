@@ -311,7 +311,7 @@ def test_nothing_waits_for_what_is_done_apart_once_the_task_is_cancelled() -> No
 
         def work() -> None:
             with pytest.raises(CancelledError):
-                list(task.apart(lambda _: going.wait(60), range(3), last=ended.set))
+                list(task.apart(lambda _: (begun.set(), going.wait(60)), range(3), last=ended.set))
 
         thread = Thread(target=work)
         thread.start()
