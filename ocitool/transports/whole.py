@@ -24,7 +24,7 @@ from typing import Any
 
 from ocitool.blob import Blob, FileBlob, OpenFile, label, passing
 from ocitool.digest import Digest, verified
-from ocitool.errors import DestinationError, IntegrityError, UsageError
+from ocitool.errors import DestinationError, IntegrityError
 from ocitool.task import Task, undisturbed, unfinished
 
 _NAME = re.compile(r"\.ocitool-[0-9a-f]{16}\.part")
@@ -367,7 +367,7 @@ def output_file(path: str, *, private: bool = False) -> Iterator[io.RawIOBase]:
     A regular file, and one that does not exist yet, appears whole when the block ends well, and not at all when it fails. A
     symbolic link is followed: what it leads to is replaced in its own directory, with the permissions it had. A device, a pipe
     and an open descriptor of this process (`/dev/stdout`, `/dev/fd/3`) are written to as the bytes come, and never replaced.
-    `private`: the file is for its owner alone. Raises `UsageError` for a directory, `DestinationError`."""
+    `private`: the file is for its owner alone. Raises `DestinationError`, also for a directory."""
     try:
         descriptor = _stream(path)
     except OSError as error:
@@ -426,7 +426,7 @@ def _stream(path: str) -> int | None:
     except FileNotFoundError:
         return None
     if stat.S_ISDIR(mode):
-        raise UsageError("a directory, where a file is to be written", path)
+        raise DestinationError("a directory, where a file is to be written", path)
     if stat.S_ISREG(mode):
         return None
     deadline = time.monotonic() + _READER_PATIENCE

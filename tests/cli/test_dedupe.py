@@ -871,7 +871,12 @@ def test_other_images_of_the_same_layout_are_counted(ocitool: Run, tmp_path: Pat
     store = write_layout(tmp_path / "s", [GOOD[0], BAD, GOOD[1]])
     expected = without(told(ocitool, f"{store}:good", f"{store}:better"))
     spoiled(blob_of(store, digest))
-    assert expected == without(only_problem(ocitool, [store], 5, str(store)))
+    found = without(only_problem(ocitool, [store], 5, str(store)), "advice")
+    del expected["advice"]
+    for report in (expected, found):  # what deleting frees is another matter beside an image of which nothing is known
+        report["images"] = [{**one, "frees": None, "onDisk": None} for one in report["images"]]
+        report["bytes"] = {**report["bytes"], "onDisk": None}
+    assert expected == found
 
 
 @pytest.mark.parametrize("platform", [AMD, ARM])

@@ -57,8 +57,9 @@ def left(place: Path, *expected: str) -> list[str]:
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An image whose layer takes zstd:19 many seconds."""
-    data = random.Random(1).randbytes(10 << 20).hex().encode()
-    return write_docker_archive(tmp_path_factory.mktemp("slow") / "slow.tar", [image([layer_tar([entry("big", data)])])])
+    data = random.Random(1).randbytes(64 << 20).hex().encode()
+    plain = image([layer_tar([entry("big", data)])], codec="none")
+    return write_docker_archive(tmp_path_factory.mktemp("slow") / "slow.tar", [plain])
 
 
 @pytest.mark.parametrize(("number", "code"), BOTH)
@@ -69,7 +70,7 @@ def test_a_signal_ends_compression_at_once(
     slow: Path, tmp_path: Path, number: int, code: int, compression: str, destination: str
 ) -> None:
     process = program("", "copy", "--compression", compression, slow, destination, cwd=tmp_path)
-    time.sleep(0.8)
+    time.sleep(0.4)
     end = ending(process, number)
     assert (code, [SAID[code]], []) == (end.code, end.err.splitlines(), left(tmp_path))
     assert end.seconds < LOADED
@@ -106,7 +107,10 @@ def test_a_signal_at_any_call_ends_the_same(tmp_path: Path, testdata: Path) -> N
     for number, code in BOTH:
         for part in range(12):
             step = 1 + (calls - 2) * part // 11 + 37 * (0 < part < 11)
-            end, _ = sweep(tmp_path, testdata, number, step)
+            for back in (0, 100, 1000):  # threads make the number of calls differ a little: past the last one nothing is sent
+                end, _ = sweep(tmp_path, testdata, number, step - back)
+                if end.code or part < 11:
+                    break
             assert (code, [SAID[code]]) == (end.code, end.err.splitlines()[-1:]), (step, end.err)
             assert "Traceback" not in end.err and "Exception ignored" not in end.err, (step, end.err)
             assert [] == left(tmp_path, "out.tar"), step
@@ -195,7 +199,7 @@ import time, ocitool.operations.listing as listing
 old = listing.ls
 def ls(*a, **k):
     print("now", flush=True)
-    time.sleep(0.5)
+    time.sleep(0.4)
     return old(*a, **k)
 listing.ls = ls
 """

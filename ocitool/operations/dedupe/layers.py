@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
-from ocitool.errors import IntegrityError, OcitoolError
+from ocitool.errors import DestinationError, IntegrityError, OcitoolError
 from ocitool.layers.cache import IndexCache, default_directory, within_limits
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
@@ -60,7 +60,10 @@ class Layers:
                 contents.add(layer, index)
                 self._hold(layer, index)
                 if rows is not None:
-                    rows.add(layer, index)
+                    try:
+                        rows.add(layer, index)
+                    except DestinationError as error:
+                        raise OSError(error.what) from None  # no fault of the layer: `export` ends the run
 
             def keep(layer: Stored, found: Indexed) -> None:
                 if layer.digest is not None and found.found.digest != layer.digest:
