@@ -146,6 +146,7 @@ def _ran() -> int:
     try:
         signals.run()
         code = run()
+        signals.over()  # within this block: what comes up to here is raised, what comes later ends the program at once
     except Exception as error:
         code = _fail(f"a bug: {type(error).__name__}: {error}", hint="--debug shows where; please report it", code=70)
         if "--debug" in sys.argv:
@@ -155,10 +156,16 @@ def _ran() -> int:
     except (KeyboardInterrupt, Terminated):  # in the last lines of `run`
         return _ended()
     # What Python dropped, or a worker was told first, is the same interruption.
-    return _ended() if signals.came() and code != 128 + signals.came() else code
+    return _ended() if signals.came() and not _told else code
+
+
+_told = False
+"""Whether it was said that the command was interrupted."""
 
 
 def _ended() -> int:
+    global _told
+    _told = True
     number = signals.came() or signal.SIGINT
     return _fail(signals.WORDS[number], code=128 + number)
 
