@@ -85,7 +85,8 @@ class Task:
         self.jobs = max(1, jobs)
         self.cores = cores or _cores()
         self.notices: list[Notice] = []
-        self._noticed: set[Notice] = set()
+        self._kept: set[Notice] = set()
+        self._said: set[Notice] = set()
         self.transferred = 0
         """Bytes of documents and blobs that crossed a network."""
         self._advance = advance
@@ -100,7 +101,7 @@ class Task:
         self._cpu: ThreadPoolExecutor | None = None
         self._io: ThreadPoolExecutor | None = None
         self._this = local()
-        """`mapping`: this thread is one of the I/O pool's."""
+        """`mapping`: this thread is one of the I/O pool's. `heard`: where the notices of what it does for `map` are kept."""
 
     def __enter__(self) -> Task:
         return self
@@ -112,21 +113,32 @@ class Task:
                 pool.shutdown(wait=not signals.since(), cancel_futures=True)
 
     def notice(self, code: str, text: str) -> None:
-        self._say(Notice(code, text), reported=True)
+        """Tells it once, as it comes up. In `notices` those of what `map` does stand in the order of its items."""
+        notice = Notice(code, text)
+        heard: dict[Notice, None] | None = getattr(self._this, "heard", None)
+        if heard is not None:
+            heard[notice] = None
+        else:
+            self._keep([notice])
+        self._say(notice)
 
     def remark(self, code: str, text: str) -> None:
         """Tells of this run what no report says, since it is the same without it."""
-        self._say(Notice(code, text), reported=False)
+        self._say(Notice(code, text))
 
-    def _say(self, notice: Notice, *, reported: bool) -> None:
+    def _say(self, notice: Notice) -> None:
         with self._counting:
-            if notice in self._noticed:
+            if notice in self._said:
                 return
-            self._noticed.add(notice)
-            if reported:
-                self.notices.append(notice)
+            self._said.add(notice)
         if self._tell is not None:
             self._tell(notice)
+
+    def _keep(self, notices: Iterable[Notice]) -> None:
+        with self._counting:
+            new = [notice for notice in notices if notice not in self._kept]
+            self._kept.update(new)
+            self.notices += new
 
     def crossed(self, count: int) -> None:
         """Counts bytes that went over a network, either way."""
@@ -205,9 +217,15 @@ class Task:
             self._io = pool = self._io or _pool(self.jobs, partial(setattr, self._this, "mapping", True))
         futures: list[Future[R]] = []
         done: SimpleQueue[Future[R]] = SimpleQueue()
+        heard: list[dict[Notice, None]] = [{} for _ in items]
+
+        def listened(item: T, notices: dict[Notice, None]) -> R:
+            self._this.heard = notices
+            return function(item)
+
         try:
             with undisturbed():  # what is begun is known, and waited for
-                futures += [pool.submit(function, item) for item in items]
+                futures += [pool.submit(listened, *one) for one in zip(items, heard, strict=True)]
             for future in futures:
                 future.add_done_callback(done.put)
             for _ in futures:
@@ -220,6 +238,9 @@ class Task:
             for future in futures:
                 _settled(future)
             raise
+        finally:
+            for notices in heard:
+                self._keep(list(notices))  # after a signal, a layer may still be under way
 
     def _next(self, queue: SimpleQueue[T]) -> T:
         """What comes next. Raises `CancelledError`."""

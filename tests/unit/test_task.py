@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Barrier, Event, Lock, Thread
 from typing import TypeVar
@@ -15,7 +16,7 @@ from weakref import WeakSet
 import pytest
 
 from ocitool.errors import CancelledError, FormatError
-from ocitool.task import Task, Turns
+from ocitool.task import Notice, Task, Turns
 
 R = TypeVar("R")
 
@@ -361,6 +362,31 @@ def cancelled_soon(task: Task, wait: Callable[[], object]) -> float:
     with pytest.raises(CancelledError):
         within(30, wait)
     return time.monotonic() - before
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_notices_of_map_stand_in_the_order_of_its_items_however_long_each_takes(fails: bool) -> None:
+    """What is said twice stands where it is said first. They are told as they come up."""
+    told: list[Notice] = []
+    later = Event()
+
+    def say(item: int) -> None:
+        if item == 0:
+            assert later.wait(10)
+        task.map(lambda one: task.notice("n", f"{item} {one}"), range(2))
+        task.notice("n", "both")
+        later.set()
+        if fails:
+            raise OSError
+
+    with Task(jobs=2, tell=told.append) as task:
+        task.notice("n", "before")
+        with suppress(OSError):
+            task.map(say, range(2))
+        task.notice("n", "behind")
+        task.notice("n", "1 0")
+        assert ["before", "0 0", "0 1", "both", "1 0", "1 1", "behind"] == [notice.text for notice in task.notices]
+    assert ["before", "1 0", "1 1", "both", "0 0", "0 1", "behind"] == [notice.text for notice in told]
 
 
 def test_a_function_that_never_ends_is_left_to_itself_when_the_task_is_over() -> None:
