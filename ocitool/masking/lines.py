@@ -13,7 +13,7 @@ from ocitool.masking import search
 from ocitool.masking.names import secret_name, secret_parameter
 from ocitool.masking.search import Named
 from ocitool.masking.words import Words
-from ocitool.masking.worth import WORTH
+from ocitool.masking.worth import worth
 from ocitool.patterns import pattern
 
 MASK = "***"
@@ -70,7 +70,7 @@ class Masker:
 
     def line(self, line: str, depth: int = 0) -> str:
         """A shell's line, or any text in which one may stand."""
-        if self.everywhere and WORTH.search(line) is None:
+        if self.everywhere and not worth(line):
             return line
         line = _foreign(line) if not depth else line
         if depth > _DEPTH:
@@ -84,7 +84,7 @@ class Masker:
 
     def text(self, text: str) -> str:
         """A text of any kind: JSON, form data, prose, a command line."""
-        if self.everywhere and WORTH.search(text) is None:
+        if self.everywhere and not worth(text):
             return text
         if text.lstrip()[:1] in ("{", "[", "<"):
             return self._anywhere(search.hide_flow(text, self._hide, self.named) if self.everywhere else text)

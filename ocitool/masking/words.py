@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ocitool.masking import commands
 from ocitool.masking.commands import APART, COOKIE, HEADER, LIST, LOGIN, PROXY, SCRIPT, SECRET, USER
 from ocitool.masking.search import hide_urls
-from ocitool.masking.worth import WORTH
+from ocitool.masking.worth import worth
 from ocitool.patterns import pattern
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Words:
         masker, kind = self._masker, self._next
         special: object = kind or first or self._options or self._remote or not masker.everywhere or self.says_password()
         special = special or self._places or self._possible or (self._document and not self._last)
-        if not special and _ORDINARY.fullmatch(word) and WORTH.search(word) is None and word not in _WATCHED:
+        if not special and _ORDINARY.fullmatch(word) and not worth(word) and word not in _WATCHED:
             self._last = [*self._last[-3:], word]
             return word
         bare = word.strip("[]{}(),&")

@@ -340,3 +340,12 @@ def test_every_name_of_a_secret_may_hold_one() -> None:
     known = (*names._WORDS, *names._PARTS, *names._ENDS, *names._KEYS, *names._SIGNATURES)
     assert [] == [name for name in known if names.secret_name(name) and not may_hold("x", name)]
     assert [] == [word for word in (*commands.OPTIONS, *commands.POSITIONS, *commands.STDIN) if not may_hold(word)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["org.opencontainers.image.authors", "https://example.org/a/b:c", "The OCI authors <a@b.org>", "/usr/share/library",
+     "PATH=/usr/local/bin:/usr/bin", "apt-get install -y libglib2.0 disk-tools python3-flask", "http://example.org"],
+)  # fmt: skip
+def test_what_images_say_of_themselves_loads_no_reader_of_command_lines(value: str) -> None:
+    assert not may_hold(value)
