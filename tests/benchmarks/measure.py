@@ -76,6 +76,8 @@ def once(program: Program, cache: Path, samples: Samples | None) -> str:
 
 def _once(program: Program, cache: Path, samples: Samples | None, new: str) -> str:
     env = dict(os.environ, OCITOOL_CACHE_DIR=str(cache), NO_COLOR="1", **program.env)
+    # What pip installs is compiled: to compile every module in each run, a third of a small command, is nobody's cost.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryFile() as errors:
         began = time.perf_counter()
         child = subprocess.Popen(
