@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ocitool.patterns import pattern
@@ -10,27 +9,49 @@ from ocitool.patterns import pattern
 AFTER = "after the instruction "
 """What stands before an instruction in a sentence of ours."""
 
-_WORDS = pattern(
-    r"pass|pwd|pw|secret|tok|cred|key|auth(?!ors?\b)|jwt|salt|dsn|pin|psk|sas|otp|cookie|webhook|conn|netrc|bearer|identified|private"
-    r"|hooks\.|gh[oprsu]_|_pat_|[rs]k_|(?<![a-z0-9])sk-|hf_|npm_|akia|asia|abia|acca"
-    r"|gl[a-z]{2,4}-|glsa_|xox|xapp|xkeysib|nrak|pypi|aiza|sq0|hv[sbr]\.|sg\.|ya29|eyj|shp"
-    r"|do[opr]_v1|lin_api|atatt|sntry|rubygems|curl|(?<![a-z])http(?!s?:)|mysql|mariadb|login|mongo|redis|ldap|sqlcmd|zip|lftp"
-    r"|smbclient|mount|helm|ansible|openssl|useradd|usermod|twine|ncftp|nuget|(?<![a-z])(?:un)?rar(?![a-z])|rabbitmqctl|vault|net\b"
-    r"|composer|bundle|sqlplus|sqlldr"
-    r"|(?<![0-9])7z|pat(?![a-z])|sig(?![a-z])|signature|--stdin|(?<![a-z])(?:ab|hey|wrk|xh)(?![a-z])"
-    r"|securestring|expdp|impdp|ngrok|snyk|mc\b|kinit|sudo|bcp|jdbc",
-    re.IGNORECASE,
-)
-"""Without any of it there is nothing to hide, unless there is a URL with more than a path."""
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_WORDS = _words("""
+    pass pwd pw secret tok cred key jwt salt dsn pin psk sas otp cookie webhook conn netrc bearer identified private
+    hooks. gho_ ghp_ ghr_ ghs_ ghu_ _pat_ rk_ sk_ hf_ npm_ akia asia abia acca glsa_ xox xapp xkeysib nrak pypi aiza sq0 hvs.
+    hvb. hvr. sg. ya29 eyj shp doo_v1 dop_v1 dor_v1 lin_api atatt sntry rubygems curl mysql mariadb login mongo redis ldap
+    sqlcmd zip lftp smbclient mount helm ansible openssl useradd usermod twine ncftp nuget rabbitmqctl vault composer bundle
+    sqlplus sqlldr signature --stdin securestring expdp impdp ngrok snyk kinit sudo bcp jdbc
+""")
+"""Without any of it there is nothing to hide, but for what `_PLACED` and URLs may hold."""
+_PLACED = {
+    "auth": pattern(r"auth(?!ors?\b)"),
+    "http": pattern(r"(?<![a-z])http(?!s?:)"),
+    "pat": pattern(r"pat(?![a-z])"),
+    "sig": pattern(r"sig(?![a-z])"),
+    "net": pattern(r"net\b"),
+    "mc": pattern(r"mc\b"),
+    "7z": pattern(r"(?<![0-9])7z"),
+    "rar": pattern(r"(?<![a-z])(?:un)?rar(?![a-z])"),
+    "sk-": pattern(r"(?<![a-z0-9])sk-"),
+    "ab": pattern(r"(?<![a-z])ab(?![a-z])"),
+    "hey": pattern(r"(?<![a-z])hey(?![a-z])"),
+    "wrk": pattern(r"(?<![a-z])wrk(?![a-z])"),
+    "xh": pattern(r"(?<![a-z])xh(?![a-z])"),
+    "gl": pattern(r"gl[a-z]{2,4}-"),
+}
+"""What tells of a secret in some places only. Words in the text are looked for first: to compile all this takes as long as to
+read an image."""
 _IN_A_URL = pattern(r"[@?&;#]")
 
 
 def worth(text: str) -> bool:
     """Whether a text may hold a secret by what stands in it. Else it is left as it is at once."""
-    if _WORDS.search(text) is not None:
+    folded = text.casefold()
+    if any(map(folded.__contains__, _WORDS)):
         return True
-    url = text.find("://")
-    return url >= 0 and _IN_A_URL.search(text, url) is not None
+    if any(word in folded and placed.search(folded) for word, placed in _PLACED.items()):
+        return True
+    url = folded.find("://")
+    return url >= 0 and _IN_A_URL.search(folded, url) is not None
 
 
 def may_hold(value: Any, name: str = "") -> bool:
