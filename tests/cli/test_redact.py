@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,3 +233,40 @@ def test_a_value_in_base64_is_redacted_too() -> None:
     from ocitool.operations.edit.redact import _spellings
 
     assert b64encode(b"s3cr-value").decode() in _spellings("s3cr-value")
+
+
+@pytest.mark.parametrize("user", ["", "u", "us", "user"])
+def test_a_value_in_the_base64_of_more_than_it_is_redacted(ocitool: Run, tmp_path: Path, user: str) -> None:
+    from base64 import b64encode
+
+    login = b64encode(f"{user}:{SECRET}:x".encode()).decode()
+    source = write_layout(tmp_path / "src", [leaky({"config": {"Labels": {"auth": f"Basic {login}"}}})])
+    redacted(ocitool, source, tmp_path / "d", "--redact", "API_TOKEN")
+    labels = re.search(r'"auth": "Basic ([^"]*)"', documents(tmp_path / "d"))
+    assert labels is not None and len(labels[1]) < 4 * (len(user) + 6) / 3 + 6, labels
+
+
+@pytest.mark.parametrize(
+    ("told", "value"),
+    [
+        ("ARG API_TOKEN='two words'", "two words"),
+        ('ENV API_TOKEN="four$five"', "four$five"),
+        ('LABEL API_TOKEN="say \\"hi\\" to \\$all"', 'say "hi" to $all'),
+        ("ARG API_TOKEN=two\\ words", "two words"),
+        ("ENV API_TOKEN='it'\"'\"'s mine'", "it's mine"),
+    ],
+)
+def test_a_value_that_only_an_instruction_tells_is_known_without_its_quotes(
+    ocitool: Run, tmp_path: Path, told: str, value: str
+) -> None:
+    config = config_of([TAR], author=f"by {value}", history=[{"created_by": told}])
+    redacted(ocitool, write_layout(tmp_path / "src", [image([TAR], config=config)]), tmp_path / "d", "--redact", "API_TOKEN")
+    assert '"author": "by ***"' in documents(tmp_path / "d")
+
+
+def test_a_value_that_only_json_tells_is_known_without_its_escapes(ocitool: Run, tmp_path: Path) -> None:
+    value = 'a\\b "c"'
+    label = {"meta": json.dumps({"API_TOKEN": value})}
+    config = config_of([TAR], author=f"by {value}", config={"Labels": label})
+    redacted(ocitool, write_layout(tmp_path / "src", [image([TAR], config=config)]), tmp_path / "d", "--redact", "API_TOKEN")
+    assert '"author": "by ***"' in documents(tmp_path / "d")

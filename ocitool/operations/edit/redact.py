@@ -7,7 +7,8 @@ searched, if that is asked for. No message and no history entry repeats what is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ocitool.blob import Blob
@@ -70,7 +71,7 @@ class _Secret:
         masker = self.masker(image.platform.os == "windows")
         masked(masker, _spoken(image.config.fields))
         masked(masker, dict(image.manifest.annotations) if image.manifest else {})
-        self.values.update(dict.fromkeys(masker.hidden))
+        self.values.update(dict.fromkeys(way for text in masker.hidden for way in _readings(text)))
 
     @property
     def texts(self) -> list[str]:
@@ -214,17 +215,43 @@ class Redactor:
             )  # fmt: skip
 
 
+def _readings(text: str) -> Iterator[str]:
+    """A value as it stands behind its name, and what it is if a shell's quotes or JSON's escapes stand there."""
+    import json
+    import shlex
+
+    yield text
+    # In double quotes a shell takes a backslash before these away, shlex does not.
+    for way in dict.fromkeys((text, re.sub(r"\\([$`])", r"\1", text))):
+        with suppress(ValueError):
+            words = shlex.split(way)
+            if len(words) == 1:
+                yield words[0]
+    with suppress(ValueError):
+        yield json.loads(f'"{text}"', strict=False)
+
+
 def _spellings(text: str) -> set[str]:
     """A text as it stands by itself, in JSON, in a URL, in a shell's single quotes, and in base64 if it is not too short."""
     import json
-    from base64 import b64encode
     from urllib.parse import quote
 
     in_json = {json.dumps(text, ensure_ascii=ascii)[1:-1] for ascii in (False, True)}
     in_url = {quote(text, safe=safe, errors="replace") for safe in ("", "/")}
     raw = text.encode("utf-8", "replace")
-    in_base64 = {b64encode(raw, altchars).decode() for altchars in (None, b"-_")} if len(raw) >= 6 else set()
+    in_base64 = {way for altchars in (None, b"-_") for way in _encoded(raw, altchars)} if len(raw) >= 6 else set()
     return {text, *in_json, *in_url, *in_base64, text.replace("'", "'\"'\"'"), text.replace("'", "'\\''")}
+
+
+def _encoded(raw: bytes, altchars: bytes | None) -> Iterator[str]:
+    """Bytes in base64: by themselves, and within a longer text (`user:password`) as the characters that no neighbour shares,
+    for each of the three offsets at which they can begin."""
+    from base64 import b64encode
+
+    yield b64encode(raw, altchars).decode()
+    for before in range(3):
+        whole = b64encode(bytes(before) + raw, altchars).decode()
+        yield whole[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
 
 
 def _spoken(config: Mapping[str, Any]) -> dict[str, Any]:
