@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from ocitool import reference
 from ocitool.blob import unopened
@@ -69,7 +68,7 @@ def copy(
         written = writer.deliver(command, outputs)
         for one in opened:
             _tell_moved(one.source, reading)
-    return replace(written, notices=tuple(reading.task.notices))
+    return written._replace(notices=tuple(reading.task.notices))
 
 
 def _expanded(words: Sequence[str], globs: Sequence[str], reading: Reading, allowed: bool) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, UsageError
@@ -26,8 +25,7 @@ class Item(NamedTuple):
     layer: Layer | None
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(NamedTuple):
     """`items` are made as they are taken: a million of them need no memory of their own. Take them once."""
 
     reference: str

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from ocitool import reference
 from ocitool.errors import UsageError
@@ -14,8 +14,7 @@ from ocitool.reference import Repository
 from ocitool.task import Notice
 
 
-@dataclass(frozen=True, slots=True)
-class Tags:
+class Tags(NamedTuple):
     """In the registry's order."""
 
     repository: str
@@ -23,8 +22,7 @@ class Tags:
     notices: tuple[Notice, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Catalog:
+class Catalog(NamedTuple):
     """In the registry's order: names without the host."""
 
     host: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from ocitool.images.tree import Directory, Hidden, Tree
@@ -38,8 +37,7 @@ class Path(NamedTuple):
     kind: HiddenKind
 
 
-@dataclass(frozen=True)
-class Waste:
+class Waste(NamedTuple):
     """`hidden`: all, largest first; `largest` and `paths`: the first of their kind."""
 
     hidden: tuple[Wasted, ...]

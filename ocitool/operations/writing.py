@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ocitool.blob import Blob, BytesBlob, expected
@@ -117,8 +116,7 @@ class Output(NamedTuple):
     is_index: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """What a writing command did. Sizes are bytes of blobs: `kept` taken over as they were, `written` made, `skipped` at the
     destination already, `omitted` left out; `lent`, of what was kept, came from what `--with` names. `transferred` went over a
     network, documents and what was repeated with it. `verified`: every byte that was written was hashed."""

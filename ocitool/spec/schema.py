@@ -23,9 +23,8 @@ import json
 import re
 from calendar import isleap
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -52,8 +51,7 @@ _SHARED = ("descriptor",)  # the schemas that others refer to
 _MESSAGE_LIMIT = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One breach of a schema: where (an RFC 6901 JSON pointer, "" for the whole document) and what."""
 
     pointer: str

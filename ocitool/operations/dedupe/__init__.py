@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ocitool.errors import UsageError
 from ocitool.operations.dedupe.advice import Advice, Equal, advise, equal_uncompressed, in_order
@@ -42,8 +42,7 @@ from ocitool.transports.archive import Want
 __all__ = ["Choice", "Deduped", "Problem", "Question", "dedupe"]
 
 
-@dataclass(frozen=True, slots=True)
-class Deduped:
+class Deduped(NamedTuple):
     """`shares`: of each member, by its number, as in one layout of all; `lies`: bytes of what holds it on this machine (None:
     it is elsewhere), and those that deleting it frees. `references`, `referenced`: layers and bytes as often as images name
     them. `shared`: layers that several images have, those that save most first. `advice`: what saves most first."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ocitool.operations.dedupe.finding import Choice
 from ocitool.operations.reading import Reading
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """choice: what of registries. files: read every distinct layer. export: the directory for its rows. zstd: the level to
     estimate. cluster: the address of a Dask scheduler. strict: the first problem ends it. top: how many of each kind are
     listed, where not all are."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ocitool.digest import Digest
@@ -46,6 +45,7 @@ def diff(before: str, after: str, question: Question, reading: Reading, *, platf
     """Raises whatever reading raises; an image that cannot be read is never a difference."""
     if before == "-" and after == "-":
         raise UsageError("standard input can be one of the two images, not both")
+    question.check()
     old_side = _side(before, reading)
     old = select.image_of(*old_side, platform)
     new_side = _side(after, reading)
@@ -69,8 +69,8 @@ def diff(before: str, after: str, question: Question, reading: Reading, *, platf
     found = _images(before, after, old, new, question, scope, reading, changes)
     scope.settle(reading.task)
     owed = [one for one in others if _is_asked_for(one.platform, platform)] if all(wrapped) else []
-    return replace(
-        found, identical=found.identical and not owed, images_identical=found.identical, not_compared=others,
+    return found._replace(
+        identical=found.identical and not owed, images_identical=found.identical, not_compared=others,
         notices=tuple(reading.task.notices), failures=(*found.failures, *rules.not_compared(question.rules, owed)),
     )  # fmt: skip
 
@@ -92,6 +92,7 @@ def diff_platforms(before: str, after: str, question: Question, reading: Reading
     """Each image of either index with its counterpart. One that came is looked at by the rules of what is notable."""
     from ocitool.operations.diff import indexes
 
+    question.check()
     old, new = _side(before, reading), _side(after, reading)
     pairs = indexes.counterparts(indexes.offers(*old, read=True), indexes.offers(*new, read=True))
     scope = Scope(question)

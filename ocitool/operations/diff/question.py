@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ocitool.errors import UsageError
 from ocitool.images.compare import FIELDS
 from ocitool.operations.diff import rules
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """`paths`: globs; with them, only files that match are compared. `ignored_paths`: globs of files that are not. `semantic`:
     times, layer boundaries and compression count for nothing. `allow_no_match`: a glob may match nothing."""
 
@@ -24,10 +23,11 @@ class Question:
     ignored_paths: tuple[str, ...] = ()
     allow_no_match: bool = False
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises `UsageError` for a field that files do not have."""
         for field in self.ignore:
             if field not in FIELDS:
-                raise UsageError(f"{field} is no field", hint=", ".join(FIELDS))
+                raise UsageError(f"files have no field {field}", hint=", ".join(FIELDS))
 
     @property
     def ignored(self) -> frozenset[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from ocitool.digest import Digest
@@ -152,8 +151,7 @@ class Summary(NamedTuple):
     transfer_estimated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Diff:
+class Diff(NamedTuple):
     before_reference: str
     after_reference: str
     before: Image
@@ -202,8 +200,7 @@ class PlatformDiff(NamedTuple):
     after: Digest | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class IndexDiff:
+class IndexDiff(NamedTuple):
     """Two indexes, platform by platform. `config`: what else of the index documents differs. `index_failures`: rules that
     the indexes themselves meet, and those of platforms that came, went, or could not be compared."""
 

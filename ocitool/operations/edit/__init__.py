@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ocitool.errors import UsageError
 from ocitool.images import draft as drafts
@@ -87,7 +86,7 @@ def edit(
             details["embedded"] = [{"layer": one.layer, "path": shown_path(one.path)} for one in embedded]
         written = writer.deliver("edit", [output], details=details or None, findings=len(editor.elsewhere) + len(embedded))
         editor.tell_remains(written)
-        return replace(written, notices=tuple(reading.task.notices))
+        return written._replace(notices=tuple(reading.task.notices))
 
 
 def _all(opened: Opened, platform: str | None, all_platforms: bool) -> Iterator[Image]:

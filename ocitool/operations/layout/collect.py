@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ocitool.operations.layout.reach import Reached, reached
 from ocitool.spec.manifest import platform_of
@@ -12,8 +12,7 @@ from ocitool.transports.store import Store, StoredFile
 _NAMED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
+class Collected(NamedTuple):
     """`linked`: bytes of freed blobs that stay on disk, because another name (of `layout link`) holds them."""
 
     directory: str

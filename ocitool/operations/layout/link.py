@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ocitool.digest import Digest
@@ -24,8 +23,7 @@ class Refused(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Linked:
+class Linked(NamedTuple):
     """`linked` and `cloned`: blobs that now share their bytes, as hard links or by reflink. `already`: those that did.
     `damaged`: paths whose bytes are not what their digest says; they are left alone."""
 

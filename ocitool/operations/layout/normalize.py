@@ -11,8 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ocitool import limits
 from ocitool.digest import Digest
@@ -31,8 +30,7 @@ _COMPARED = 1_000
 """Entries of one manifest with one annotation that are compared with each other; of more, only equal ones are dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Normalized:
+class Normalized(NamedTuple):
     """`changes`: what was done (or, in a dry run, would be), a sentence each. `findings`: what was not mended; rules are named
     as those of `validate` where both find the same. `verified`: every blob was hashed."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ocitool import limits, reference
@@ -30,8 +29,7 @@ class Entry(NamedTuple):
     referrer: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
+class Removed(NamedTuple):
     """`referrers`: entries that stay although they speak of what is gone. `freeable`: bytes that `layout gc` will now free
     beyond what it would have freed before; None if gc would refuse, because a document is damaged or an entry is not here."""
 

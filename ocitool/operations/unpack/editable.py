@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ocitool import reference as references
 from ocitool.errors import DestinationError, OcitoolError
@@ -33,8 +32,7 @@ SCHEMA = "ocitool/unpacked"
 VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Unpacked:
+class Unpacked(NamedTuple):
     """`entries`: paths in the file system, without its root. `read`: stored bytes of layers; `written`: bytes of contents."""
 
     reference: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ocitool.blob import expected
 from ocitool.errors import DestinationError, UsageError
@@ -23,8 +23,7 @@ from ocitool.task import Notice
 from ocitool.transports.whole import Temporary, exists, keep_mode, sweep
 
 
-@dataclass(frozen=True, slots=True)
-class Flat:
+class Flat(NamedTuple):
     """`entries`: members written; `size`: bytes of the tar."""
 
     reference: str

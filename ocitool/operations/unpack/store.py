@@ -21,7 +21,6 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ocitool.blob import expected
@@ -71,8 +70,7 @@ class StoredImage(NamedTuple):
     command: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """`read`: stored bytes of layers; `written`: bytes of contents."""
 
     reference: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from ocitool.digest import Digest
@@ -105,8 +104,7 @@ class Checked(NamedTuple):
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Validation:
+class Validation(NamedTuple):
     """`truncated`: there was more than the findings listed; errors are kept before warnings. `unnamed`: how many members of the
     archive, or blobs of the layout, no image names, so that they were not looked at."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from ocitool.images.image import Layer
 from ocitool.layers.entry import Kind
@@ -414,7 +413,7 @@ def _share(page: Page, entries: Sequence[PlatformDiff], stat: bool) -> None:
         part.say("", f"#### {platform_text(entry.platform)}", "", f"**{_of_platform(entry)}**")
         _notable(part, entry.notable)
         if entry.diff is not None:
-            _diff(part, replace(entry.diff, failures=()), stat)
+            _diff(part, entry.diff._replace(failures=()), stat)
         page.say(*part.lines)
 
 

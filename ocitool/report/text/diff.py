@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from ocitool import masking
 from ocitool.images.image import Image, Layer
@@ -54,7 +53,7 @@ def diff(result: Diff | IndexDiff, paint: Paint, *, stat: bool = False) -> Itera
         yield paint.bold(f"{shown(str(entry.platform))}: {_side_of(entry)}")
         yield from _notable(entry.notable, paint)
         if entry.diff is not None:
-            yield from _diff(replace(entry.diff, failures=()), paint, stat)
+            yield from _diff(entry.diff._replace(failures=()), paint, stat)
 
 
 def _side_of(entry: PlatformDiff) -> str:

@@ -15,8 +15,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ocitool import limits
 from ocitool.blob import unopened, unreadable
@@ -34,8 +33,7 @@ _STEP = 0.1
 _IDENTITY = "<token>"
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     """A name and password, or a token that stands for both (`identity`, to be changed for others; `bearer`, as it is)."""
 
     user: str = ""
