@@ -156,16 +156,11 @@ def _ran() -> int:
     except (KeyboardInterrupt, Terminated):  # in the last lines of `run`
         return _ended()
     # What Python dropped, or a worker was told first, is the same interruption.
-    return _ended() if signals.came() and not _told else code
-
-
-_told = False
-"""Whether it was said that the command was interrupted."""
+    return code if signals.came() in (0, code - 128) else _ended()
 
 
 def _ended() -> int:
-    global _told
-    _told = True
+    """Says that the command was interrupted. The exit code, which is that of nothing else."""
     number = signals.came() or signal.SIGINT
     return _fail(signals.WORDS[number], code=128 + number)
 
@@ -201,6 +196,8 @@ def run() -> int:
                 return 2
             return _fail(error.format_message(), hint=f"{context.command_path} --help" if context else None, code=2)
         raise
+    if signals.came():  # typer has answered it with the code alone
+        return _ended()
     return result if isinstance(result, int) else 0
 
 

@@ -197,7 +197,7 @@ def refuse_other_than_tar(layer: Layer, *, stated: bool = False) -> None:
             if magic.is_tar(head):
                 return
             found = magic.known(head)
-            what, why = found.name if found is not None else what, "it is no tar of files"
+            what, why = found.name if found is not None else what, "it is not a tar archive of files"
     type_text = f" ({layer.media_type})" if layer.media_type else ""
     raise UnsupportedError(f"layer {layer.number} is {what}{type_text}: {why}")
 

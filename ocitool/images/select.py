@@ -494,8 +494,8 @@ def sole(opened: Opened) -> Target:
     if not found and not others:
         raise NotFoundError("it holds no image", source.where)
     if found and others:
-        text = f"{source.where}: the only image is taken; beside it stand {len(others)} entries that are none"
-        opened.source.tell("other", text.replace("stand 1 entries that are", "stands 1 entry that is"))
+        beside = "1 other entry is not an image" if len(others) == 1 else f"{len(others)} other entries are not images"
+        source.tell("other", f"{source.where}: the only image is taken; {beside}")
     return (found or others)[0]
 
 

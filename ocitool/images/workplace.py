@@ -143,7 +143,7 @@ def _check(path: bytes, shown: str) -> None:
     except OSError as error:
         raise unwritable(shown, error) from None
     if not stat.S_ISDIR(status.st_mode):
-        raise DestinationError("exists, and is no directory", shown)
+        raise DestinationError("exists, and is not a directory", shown)
     try:
         with os.scandir(path) as found:
             if next(found, None) is not None:

@@ -101,7 +101,7 @@ def _explain(blob: Blob, error: OcitoolError) -> OcitoolError:
         return error
     found = magic.known(blob) if isinstance(error, FormatError) and codec.of(blob) == "none" else None
     if found is not None and not magic.is_tar(blob):
-        error = UnsupportedError(f"it is {found.name}, no tar of files")
+        error = UnsupportedError(f"it is {found.name}, not a tar archive")
     if blob.digest is None:
         return error
     hasher = blob.digest.hasher()

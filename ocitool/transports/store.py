@@ -50,7 +50,7 @@ class Store:
     def __init__(self, directory: str, task: Task, *, alone: bool = False, look: bool = False) -> None:
         if not os.path.isdir(directory):
             if os.path.lexists(directory):
-                raise FormatError("not an OCI layout: it is no directory", directory)
+                raise FormatError("not an OCI layout: it is not a directory", directory)
             raise NotFoundError("no such directory", directory)
         if not os.path.lexists(os.path.join(directory, "index.json")):
             raise FormatError(

@@ -112,7 +112,7 @@ def test_the_only_image_needs_no_name_beside_what_is_none(kind: str, ocitool: Ru
     path = store(tmp_path / "l", *UNKNOWN[kind])
     for words in (("ls", path), ("cat", path, "/etc/motd"), ("diff", path, path), ("diff", "--all-platforms", path, path)):
         result = ocitool(*words)
-        assert 0 == result.code and "beside it stands 1 entry" in result.err, str(result)
+        assert 0 == result.code and "the only image is taken; 1 other entry is not an image" in result.err, str(result)
 
 
 @pytest.mark.parametrize("kind", UNKNOWN)

@@ -37,13 +37,13 @@ def rule(text: str) -> Rule:
         names = tuple(text.removeprefix("notable:").split(","))
         for name in names:
             if name not in RULES:
-                raise UsageError(f"{name or 'nothing'} is no rule of notable", hint=", ".join(sorted(RULES)))
+                raise UsageError(f"{name or 'nothing'} is not a rule of notable", hint=", ".join(sorted(RULES)))
         return Rule(text, "notable", 0, False, names)
     match = _SIZE.fullmatch(text)
     unit = (match.group(3) or "B") if match else ""
     if match is None or (unit != "%" and unit not in _UNITS) or (unit == "%" and match.group(1) == "transfer"):
         raise UsageError(
-            f"{text} is no rule", hint="files, config, notable, notable:RULE, none, size:+10MB, size:+5%, transfer:+20MiB"
+            f"{text} is not a rule", hint="files, config, notable, notable:RULE, none, size:+10MB, size:+5%, transfer:+20MiB"
         )
     number = float(match.group(2))
     return Rule(text, match.group(1), number if unit == "%" else number * _UNITS[unit], unit == "%")
