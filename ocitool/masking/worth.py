@@ -16,6 +16,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 _WORDS = _words("""
     pass pwd pw secret tok cred key jwt salt dsn pin psk sas otp cookie webhook conn netrc bearer identified private
+    whsec_ _oat_ pscale_tkn_
     hooks. gho_ ghp_ ghr_ ghs_ ghu_ _pat_ rk_ sk_ hf_ npm_ akia asia abia acca glsa_ xox xapp xkeysib nrak pypi aiza sq0 hvs.
     hvb. hvr. sg. ya29 eyj shp doo_v1 dop_v1 dor_v1 lin_api atatt sntry rubygems curl mysql mariadb login mongo redis ldap
     sqlcmd zip lftp smbclient mount helm ansible openssl useradd usermod twine ncftp nuget rabbitmqctl vault composer bundle
@@ -25,7 +26,7 @@ _WORDS = _words("""
 _PLACED = {
     "auth": pattern(r"auth(?!ors?\b)"),
     "http": pattern(r"(?<![a-z])http(?!s?:)"),
-    "pat": pattern(r"pat(?![a-z])"),
+    "pat": pattern(r"[Pp]at(?![a-z])|PAT(?![A-Z](?![a-z]))"),
     "sig": pattern(r"sig(?![a-z])"),
     "net": pattern(r"net\b"),
     "mc": pattern(r"mc\b"),
@@ -38,8 +39,8 @@ _PLACED = {
     "xh": pattern(r"(?<![a-z])xh(?![a-z])"),
     "gl": pattern(r"gl[a-z]{2,4}-"),
 }
-"""What tells of a secret in some places only. Words in the text are looked for first: to compile all this takes as long as to
-read an image."""
+"""What tells of a secret in some places only, in small letters or as it is written (`githubPatOld`). Words in the text are
+looked for first: to compile all this takes as long as to read an image."""
 _IN_A_URL = pattern(r"[@?&;#]")
 
 
@@ -48,7 +49,7 @@ def worth(text: str) -> bool:
     folded = text.casefold()
     if any(map(folded.__contains__, _WORDS)):
         return True
-    if any(word in folded and placed.search(folded) for word, placed in _PLACED.items()):
+    if any(word in folded and (placed.search(folded) or placed.search(text)) for word, placed in _PLACED.items()):
         return True
     url = folded.find("://")
     return url >= 0 and _IN_A_URL.search(folded, url) is not None

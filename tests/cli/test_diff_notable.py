@@ -48,6 +48,13 @@ def su(content: bytes = b"1", *, mode: int = 0o4755, **fields: Any) -> AnyEntry:
 
 STILL_THERE: dict[str, tuple[str, AnyEntry, AnyEntry, str]] = {
     "owner of setuid": ("setuid", su(uid=1000), su(), "setuid file whose owner changed from 1000:0 to 0:0"),
+    "group of setuid": ("setuid", su(gid=5), su(gid=7), "setuid file whose owner changed from 0:5 to 0:7"),
+    "user of setgid": ("setgid", su(mode=0o2755, uid=5), su(mode=0o2755), "setgid file whose owner changed from 5:0 to 0:0"),
+    "user of both": ("setuid", su(mode=0o6755, uid=5), su(mode=0o6755), "setuid file whose owner changed from 5:0 to 0:0"),
+    "owner of a capability": (
+        "capability", su(mode=0o750, gid=5, xattrs=CAP), su(mode=0o750, gid=7, xattrs=CAP),
+        "file with capabilities whose owner changed from 0:5 to 0:7",
+    ),
     "group of setgid": ("setgid", su(mode=0o2755, gid=5), su(mode=0o2755), "setgid file whose owner changed from 0:5 to 0:0"),
     "mode of setuid": ("setuid", su(mode=0o4700), su(), "setuid file whose mode changed from 4700 to 4755"),
     "kind of setuid": ("setuid", entry("x", "link:y"), su(), "new setuid file, owner 0:0"),
@@ -178,6 +185,51 @@ def test_settings_that_open_doors_are_notable(
 def test_settings_that_open_none_are_not(ocitool: Run, pair: Pair, before: Any, after: Any) -> None:
     a, b = pair(configured(before), configured(after))
     assert [] == found(ocitool, a, b)
+
+
+BY_NAME: dict[str, tuple[Any, Any, list[str]]] = {
+    "a port": ({}, {"ExposedPorts": {"80/tcp": {}}}, ["/config/ExposedPorts/80~1tcp"]),
+    "another port": (
+        {"ExposedPorts": {"80/tcp": {}}}, {"ExposedPorts": {"81/tcp": {}}},
+        ["/config/ExposedPorts/80~1tcp", "/config/ExposedPorts/81~1tcp"],
+    ),
+    "a volume": ({"Volumes": {"/a": {}}}, {}, ["/config/Volumes/~1a"]),
+    "an empty label": ({}, {"Labels": {"x": ""}}, ["/config/Labels/x"]),
+    "an empty variable": ({}, {"Env": ["DEBUG="]}, ["/config/Env/0"]),
+    "a variable without a value": ({"Env": ["DEBUG"]}, {"Env": ["DEBUG="]}, ["/config/Env/0"]),
+    "a variable before its namesake": ({"Env": ["A=1"]}, {"Env": ["A=2", "A=1"]}, ["/config/Env/1"]),
+    "one namesake of several": ({"Env": ["A=1", "A=2", "A=3"]}, {"Env": ["A=2", "A=1", "A=3"]}, ["/config/Env/2"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BY_NAME)
+@pytest.mark.parametrize("words", [(), ("--semantic",)])
+def test_what_is_there_by_its_name_differs(ocitool: Run, pair: Pair, case: str, words: tuple[str, ...]) -> None:
+    before, after, pointers = BY_NAME[case]
+    a, b = pair(configured(before), configured(after))
+    report = report_of(ocitool("diff", "--format", "json", *words, a, b), 1)
+    assert (False, pointers) == (report["identical"], [one["pointer"] for one in report["config"]])
+    assert "no difference" not in ocitool("diff", *words, a, b).out
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [({}, {"ExposedPorts": {}}), ({}, {"Volumes": None}), ({}, {"StopSignal": ""}), ({}, {"Tty": False}), ({}, {"Env": []})],
+)
+def test_an_empty_field_is_semantically_the_same_as_none(ocitool: Run, pair: Pair, before: Any, after: Any) -> None:
+    assert 0 == ocitool("diff", "--semantic", *pair(configured(before), configured(after))).code
+
+
+@pytest.mark.parametrize("form", ["text", "json", "markdown"])
+def test_a_token_in_the_name_of_a_setting_stands_in_no_report(ocitool: Run, pair: Pair, form: str) -> None:
+    token = "ghp_" + "a1" * 18
+    settings = {"Env": [token, token + "=1"], "ExposedPorts": {token: {}}, "Volumes": {f"/x?token={token}": {}}}
+    a, b = pair(configured({}), configured(settings))
+    words = ("--format", form)
+    texts = [ocitool("diff", *words, a, b).out, ocitool("diff", *words, b, a).out]
+    if form != "json":
+        texts.append(ocitool("inspect", *words, b).out)  # its JSON is the document itself
+    assert [False] * len(texts) == [token in text for text in texts]
 
 
 def rebuilt(first: bytes, mtime: int) -> Image:

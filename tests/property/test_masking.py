@@ -336,6 +336,21 @@ def test_what_can_hold_no_secret_is_left_as_it_is(name: str, data: st.DataObject
             assert not values.changed_secret(value, "other", name)
 
 
+def test_a_token_of_every_known_prefix_may_be_one() -> None:
+    tokens = [
+        *TOKENS, "whsec_abcd1", "dckr_oat_abcd1", "pscale_tkn_abcd1", "sk_org_abcd1", "tskey-abcd1", "shpat_abcd1",
+        "doo_v1_abcd1", "lin_api_abcd1", "glsa_abcd1", "ATATT3xabcd1", "sntrys_abcd1", "sntryu-abcd1", "rubygems_abcd1",
+        "glrt-abcd1", "glcbt-abcd1", "glsoat-abcd1", "xapp-abcd1", "xkeysib-abcd1", "NRAK-abcd1", "hvb.abcdefghijkl",
+        "ya29.abcdefghijkl", "age-secret-key-1abcd",
+    ]  # fmt: skip
+    assert [] == [token for token in tokens if masking.text(f"see {token}") != "see ***"]
+
+
+def test_a_name_of_several_words_may_hold_a_secret() -> None:
+    assert {"githubPatOld": "***", "GITHUBPat2": "***"} == masking.value({"githubPatOld": "x1", "GITHUBPat2": "x2"})
+    assert not may_hold("/usr/bin", "PATH") and not may_hold("x", "githubPatch")
+
+
 def test_every_name_of_a_secret_may_hold_one() -> None:
     known = (*names._WORDS, *names._PARTS, *names._ENDS, *names._KEYS, *names._SIGNATURES)
     assert [] == [name for name in known if names.secret_name(name) and not may_hold("x", name)]

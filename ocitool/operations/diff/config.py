@@ -17,6 +17,9 @@ DocumentName = Literal["config", "manifest", "index"]
 BOOKKEEPING = ("/container", "/config/Image", "/docker_version", "/moby.")
 """Pointers into what docker's classic builder writes for itself; no container is started by it."""
 
+_NAMED = ("/config/Labels/", "/config/ExposedPorts/", "/config/Volumes/", "/annotations/")
+"""Pointers to what is told apart by names of the image's own."""
+
 _INPUT_HASH = re.compile(r"\b[0-9a-f]{64}\b")
 _ALIGNED = 1_000
 """History entries that are aligned by instruction; a longer history, which no builder makes, goes by position: aligning
@@ -32,8 +35,15 @@ def changes(before: Image, after: Image, *, semantic: bool) -> tuple[ConfigChang
         skip = {"layers", "config", "schemaVersion"} | ({"mediaType"} if semantic else set())
         found += objects("manifest", "", before.manifest.fields, after.manifest.fields, skip)
     if semantic:
-        found = [c for c in found if not (_empty(c.before) and _empty(c.after)) and not c.pointer.startswith(BOOKKEEPING)]
+        found = [c for c in found if not _unwritten(c) and not c.pointer.startswith(BOOKKEEPING)]
     return tuple(found)
+
+
+def _unwritten(change: ConfigChange) -> bool:
+    """Whether a field only is written empty on one side and left out on the other. What has a name of its own is there by
+    that name alone: a port's value is always `{}`."""
+    own = change.key is not None or change.pointer.startswith(_NAMED)
+    return not own and _empty(change.before) and _empty(change.after)
 
 
 def _empty(value: Any) -> bool:
@@ -116,9 +126,9 @@ def _is_env(value: Any) -> bool:
 
 
 def _env(document: DocumentName, pointer: str, a: list[str], b: list[str]) -> Iterator[ConfigChange]:
-    """The last of equal names counts, as for the kernel's readers."""
-    before = {item.partition("=")[0]: (n, item.partition("=")[2]) for n, item in enumerate(a)}
-    after = {item.partition("=")[0]: (n, item.partition("=")[2]) for n, item in enumerate(b)}
+    """By name. A name that stands several times has several values, since readers disagree which counts: glibc takes the
+    first, most shells and runtimes the last. The pointer is that of the last."""
+    before, after = _variables(a), _variables(b)
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
             position, value = before[name]
@@ -128,6 +138,17 @@ def _env(document: DocumentName, pointer: str, a: list[str], b: list[str]) -> It
             yield ConfigChange(document, f"{pointer}/{position}", name, "added", None, value)
         elif before[name][1] != after[name][1]:
             yield ConfigChange(document, f"{pointer}/{after[name][0]}", name, "modified", before[name][1], after[name][1])
+
+
+def _variables(items: list[str]) -> dict[str, tuple[int, Any]]:
+    """By name the place of the last and its value: None without `=`, a list if there are several."""
+    found: dict[str, list[tuple[int, str | None]]] = {}
+    for place, item in enumerate(items):
+        name, equals, value = item.partition("=")
+        found.setdefault(name, []).append((place, value if equals else None))
+    return {
+        name: (of[-1][0], [value for _, value in of] if len(of) > 1 else of[0][1]) for name, of in found.items()
+    }
 
 
 def _history(a: Any, b: Any) -> Iterator[ConfigChange]:

@@ -99,34 +99,45 @@ def _of_entry(before: Entry | None, entry: Entry, content: bool) -> Iterator[tup
             yield "device", f"new {name}"
         elif opened:
             yield "device", f"{name} whose mode changed from {before.mode:04o} to {entry.mode:04o}"
-        elif (before.uid, before.gid) != (entry.uid, entry.gid):
-            yield "device", f"{name} whose owner changed from {before.uid}:{before.gid} to {entry.uid}:{entry.gid}"
+        elif owners := _owners(before, entry):
+            yield "device", f"{name} whose owner changed from {owners}"
     if not entry.xattrs:
         return
     old, new = dict((before.xattrs if before is not None else None) or ()), dict(entry.xattrs)
     for acl in (b"system.posix_acl_access", b"system.posix_acl_default"):
         if acl in new and old.get(acl) != new[acl]:
             yield "acl", "access control list changed" if acl in old else "new access control list"
-    yield from _of_capability(old.get(b"security.capability"), new.get(b"security.capability"), content, opened & 0o111)
+    capabilities = (old.get(b"security.capability"), new.get(b"security.capability"))
+    owners = _owners(before, entry) if before is not None else ""
+    yield from _of_capability(*capabilities, content, opened & 0o111, owners)
 
 
 def _of_bits(before: Entry | None, entry: Entry, content: bool, opened: int) -> Iterator[tuple[str, str]]:
     kept = 0 if before is None else before.mode & entry.mode & 0o6000
+    both = kept == 0o6000
     for rule, bit, field in (("setuid", 0o4000, "uid"), ("setgid", 0o2000, "gid")):
         if not entry.mode & bit:
             continue
         if before is None or not kept & bit:
             yield rule, f"new {rule} file, owner {entry.uid}:{entry.gid}"
-        elif getattr(before, field) != getattr(entry, field):
-            owners = f"{before.uid}:{before.gid} to {entry.uid}:{entry.gid}"
-            yield rule, f"{rule} file whose owner changed from {owners}"
+        elif _owners(before, entry) and (not both or getattr(before, field) != getattr(entry, field)):
+            yield rule, f"{rule} file whose owner changed from {_owners(before, entry)}"
         elif opened:
             yield rule, f"{rule} file whose mode changed from {before.mode:04o} to {entry.mode:04o}"
     if kept and content and kept == entry.mode & 0o6000:
         yield "setuid-content", "the content of a setuid or setgid file changed"
 
 
-def _of_capability(old: bytes | None, new: bytes | None, content: bool, opened: int) -> Iterator[tuple[str, str]]:
+def _owners(before: Entry, entry: Entry) -> str:
+    """The owners of both sides, user and group, if they differ: the group of a file decides who may run it, too."""
+    if (before.uid, before.gid) == (entry.uid, entry.gid):
+        return ""
+    return f"{before.uid}:{before.gid} to {entry.uid}:{entry.gid}"
+
+
+def _of_capability(
+    old: bytes | None, new: bytes | None, content: bool, opened: int, owners: str
+) -> Iterator[tuple[str, str]]:
     if new is None:
         return
     if old is None:
@@ -137,6 +148,8 @@ def _of_capability(old: bytes | None, new: bytes | None, content: bool, opened: 
         yield "capability", "the content of a file with capabilities changed"
     elif opened:
         yield "capability", "more may run a file with capabilities"
+    elif owners:
+        yield "capability", f"file with capabilities whose owner changed from {owners}"
 
 
 # Settings

@@ -161,7 +161,7 @@ def _config(change: ConfigChange) -> dict[str, Any]:
     return {
         "document": change.document,
         "pointer": clean(pointer_text(change.pointer)),
-        "key": clean(change.key),
+        "key": clean(change.key and masking.text(change.key)),
         "kind": change.kind,
         "before": clean(found.before),
         "after": clean(found.after),

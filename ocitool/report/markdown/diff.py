@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from ocitool import masking
 from ocitool.images.image import Layer
 from ocitool.layers.entry import Kind
 from ocitool.operations.diff.config import incidental
@@ -291,7 +292,7 @@ def _config(page: Page, config: Sequence[ConfigChange]) -> None:
         for change in listed:
             where = f"{change.document} {cell(short(pointer_text(change.pointer)))}"
             if change.key is not None:
-                where += f" {cell(short(change.key))}"
+                where += f" {cell(short(masking.text(change.key)))}"
             yield [table_row(where, *_settings(change))]
 
     page.section(head, rows(), len(listed), "configuration changes", tail=END, cap=16_000, hint=_DIFF_HINT)

@@ -89,7 +89,7 @@ def _settings(page: Page, item: Inspected) -> None:
         keys = config.keys(setting)
         more = f" and {len(keys) - 20:,} more" if len(keys) > 20 else ""
         if keys:
-            rows.append([table_row(title, " ".join(cell(short(key)) for key in keys[:20]) + more)])
+            rows.append([table_row(title, " ".join(cell(short(masking.text(key))) for key in keys[:20]) + more)])
     page.section(["", "**Configuration**", "", "| | |", "| --- | --- |"], rows, len(rows), "settings", cap=12_000,
                  hint=_INSPECT_HINT)  # fmt: skip
     env = config.settings.get("Env")
@@ -106,7 +106,7 @@ def _settings(page: Page, item: Inspected) -> None:
 
 def _variable(item: str) -> str:
     name, _, value = item.partition("=")
-    return table_row(cell(short(name)), cell(short(masking.variable(name, value))))
+    return table_row(cell(short(masking.text(name))), cell(short(masking.variable(name, value))))
 
 
 def _waste(page: Page, waste: Waste, layers: Sequence[Layer]) -> None:

@@ -191,12 +191,13 @@ def _config(changes: Sequence[ConfigChange], paint: Paint) -> Iterator[str]:
 def _config_line(change: ConfigChange) -> str:
     found = sides(change)
     where = ("" if change.document == "config" else f"{change.document} ") + shown(pointer_text(change.pointer))
-    label = f"{where} {shown(change.key)}" if change.key else where
+    label = f"{where} {shown(masking.text(change.key))}" if change.key else where
     if change.pointer.startswith("/history/"):
         texts = [full_instruction(_created_by(side)) for side in (change.before, change.after) if side is not None]
         texts = list(apart(texts[0], texts[1], INSTRUCTION)) if len(texts) == 2 else [clip(text, INSTRUCTION) for text in texts]
     else:
-        texts = [value_text(side) for side in (found.before, found.after) if side is not None]
+        both = change.kind == "modified"
+        texts = [value_text(side) for side in (found.before, found.after) if both or side is not None]
     alike = len(texts) == 2 and texts[0] == texts[1]
     return f"{label}: {' -> '.join(texts)}" + (f" {CHANGED}" if found.changed or alike else "")
 

@@ -104,11 +104,14 @@ def _settings(image: Image) -> Iterator[list[str]]:
     env = settings.get("Env")
     if isinstance(env, list) and env:
         for item in env:
-            name, _, value = item.partition("=") if isinstance(item, str) else (str(item), "", "")
-            yield ["env", f"{shown(name)}={shown(masking.variable(name, value))}"]
+            if not isinstance(item, str):
+                yield ["env", value_text(masking.value(item, "Env"))]
+                continue
+            name, _, value = item.partition("=")
+            yield ["env", f"{shown(masking.text(name))}={shown(masking.variable(name, value))}"]
     for key, keys in (("ports", image.config.keys("ExposedPorts")), ("volumes", image.config.keys("Volumes"))):
         if keys:
-            yield [key, ", ".join(map(shown, keys))]
+            yield [key, ", ".join(shown(masking.text(key)) for key in keys)]
     labels = settings.get("Labels")
     if isinstance(labels, dict):
         for name, value in sorted(labels.items()):
