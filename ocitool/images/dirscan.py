@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from ocitool import limits
-from ocitool.errors import FormatError, LimitError, TransportError, UnsupportedError
+from ocitool.errors import FormatError, LimitError, TransportError
 from ocitool.images import holes
 from ocitool.layers.entry import NUMBERS, WHITEOUT_PREFIX, Entry, Kind, Segments, Xattrs
 from ocitool.task import Task
@@ -101,9 +101,10 @@ class Found(NamedTuple):
 
 
 def walk(root: Root, task: Task) -> Iterator[Seen]:
-    """Everything in a directory, the root first, in the order of `Tree.walk`. Sockets are left out, with a notice."""
-    sockets = 0
-    socket = mount = path = b""
+    """Everything in a directory, the root first, in the order of `Tree.walk`. Sockets are left out, with a notice; times
+    that no entry can have are told."""
+    sockets = odd = 0
+    socket = mount = path = odd_path = b""
     try:
         with Below(root) as below:
             top = os.fstat(below.root)
@@ -120,6 +121,8 @@ def walk(root: Root, task: Task) -> Iterator[Seen]:
                     continue
                 if len(path) > limits.PATH_LENGTH or path.count(b"/") > limits.PATH_DEPTH:
                     raise LimitError("a path longer or deeper than a layer may hold", shown(path))
+                if not -NUMBERS <= status.st_mtime_ns < NUMBERS:
+                    odd_path, odd = odd_path or path, odd + 1
                 yield Seen(path, status, at, name)
                 if kind == stat.S_IFDIR:
                     task.check()
@@ -131,8 +134,17 @@ def walk(root: Root, task: Task) -> Iterator[Seen]:
     if sockets:
         more = f" and {sockets - 1} more" if sockets > 1 else ""
         task.notice("socket", f"left out: an image cannot hold the socket {shown(socket)}{more}")
+    if odd:
+        tell_odd_time(odd_path, odd - 1, task)
     if mount:
         task.notice("mount", f"another file system is mounted at {shown(mount)}: what it holds counts")
+
+
+def tell_odd_time(path: bytes, others: int, task: Task) -> None:
+    """A notice about a file whose time on disk no entry can have, and about so many others."""
+    more = f", and of {others:,} more" if others else ""
+    text = f"its modification time{more} is not within the years 1677 to 2262: the nearest stands for it"
+    task.notice("time", f"{shown(path)}: {text}")
 
 
 def _names(descriptor: int) -> list[bytes]:
@@ -179,7 +191,7 @@ def refuse_whiteout(seen: Seen) -> None:
 
 
 def entry_of(seen: Seen) -> Entry:
-    """What stands on disk, as it stands there."""
+    """What stands on disk, as it stands there; a time out of range as the nearest one that is in it."""
     path, status, at, name = seen
     mode = status.st_mode
     kind = _KINDS[stat.S_IFMT(mode)]
@@ -188,8 +200,6 @@ def entry_of(seen: Seen) -> Entry:
     if kind is Kind.CHAR or kind is Kind.BLOCK:
         device = (os.major(status.st_rdev), os.minor(status.st_rdev))
     size = status.st_size if kind is Kind.FILE else 0
-    if not -NUMBERS <= status.st_mtime_ns < NUMBERS:
-        raise UnsupportedError("a modification time that no layer of ours can hold", shown(path), hint="touch it")
     try:
         if kind is Kind.SYMLINK:
             link = os.readlink(name, dir_fd=at)
@@ -197,9 +207,13 @@ def entry_of(seen: Seen) -> Entry:
     except OSError as error:
         raise _gone(path, error) from None
     return Entry(
-        path, kind, stat.S_IMODE(mode), status.st_uid, status.st_gid, status.st_mtime_ns, size, link, 0, size, device,
-        xattrs or None, None,
+        path, kind, stat.S_IMODE(mode), status.st_uid, status.st_gid, _nearest(status.st_mtime_ns), size, link, 0, size,
+        device, xattrs or None, None,
     )  # fmt: skip
+
+
+def _nearest(mtime: int) -> int:
+    return max(-NUMBERS, min(NUMBERS - 1, mtime))
 
 
 def xattrs_at(at: int, name: bytes, mode: int) -> Xattrs:

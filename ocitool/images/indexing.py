@@ -158,14 +158,19 @@ _NAMED = 3
 
 
 def tell_odd_times(index: LayerIndex, where: str, task: Task) -> None:
+    for text in odd_times(index, where):
+        task.notice("time", text)
+
+
+def odd_times(index: LayerIndex, where: str) -> list[str]:
     """Notices about the times that the index holds in place of those that the layer states: two of them may differ and compare
     equal, and what is made of an entry has the one of the index."""
     odd = [note for note in index.notes if note.rule == ODD_TIME]
-    for note in odd[:_NAMED]:
-        task.notice("time", f"{where}: /{note.path.decode('utf-8', 'backslashreplace')}: {note.text}")
+    texts = [f"{where}: /{note.path.decode('utf-8', 'backslashreplace')}: {note.text}" for note in odd[:_NAMED]]
     if len(odd) > _NAMED:
         more = len(odd) - _NAMED + index.notes_dropped
-        task.notice("time", f"{where}: {more:,} more entries have such modification times: validate lists them")
+        texts.append(f"{where}: {more:,} more entries have such modification times: validate lists them")
+    return texts
 
 
 def readable(layer: Layer) -> tuple[Blob, str]:

@@ -272,8 +272,7 @@ def _conflicts(meeting: _Meeting) -> Iterator[Conflict]:
     lowest = len(meeting.other.indexes)
     for path, was, base in meeting.differences:
         node = node_at(made, path)
-        stays = base is None and isinstance(was, Directory) and isinstance(node, Directory)
-        if stays or _agree(new, base, made, node):  # a directory that only the base gave up is still needed
+        if _agree(new, base, made, node) or (base is None and _needed(meeting, was, node)):
             continue
         if isinstance(base, Directory) and isinstance(node, Directory):
             if not _clash(meeting, was, base, node):
@@ -284,6 +283,13 @@ def _conflicts(meeting: _Meeting) -> Iterator[Conflict]:
         theirs = "removed" if base is None else "added" if was is None else "changed"
         ours = "removed" if node is None else "added" if was is None else "changed"
         yield Conflict(path, theirs, ours, layer - meeting.shift)
+
+
+def _needed(meeting: _Meeting, was: Node | None, node: Node | None) -> bool:
+    """Whether a directory that only the base gave up is there for what is in it, and otherwise as it was."""
+    if not isinstance(was, Directory) or not isinstance(node, Directory) or not node.children:
+        return False
+    return not differing(attributes(meeting.old.entry(was.ref)), attributes(meeting.made.entry(node.ref)))
 
 
 def _clash(meeting: _Meeting, was: Node | None, base: Directory, node: Directory) -> bool:

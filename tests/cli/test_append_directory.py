@@ -185,6 +185,18 @@ def test_a_tar_is_kept_as_it_is_and_what_it_changes_is_said(append: Callable[...
     assert ["2 directories of the image: /tmp, /etc" in text for text in made.told("directories")] == [True]
 
 
+def test_a_tar_that_gives_the_root_other_attributes_is_said(append: Callable[..., Appended], tmp_path: Path) -> None:
+    """As `tar -C $(mktemp -d) -cf layer.tar .` does: an image whose root only its owner may enter."""
+    (tmp_path / "layer.tar").write_bytes(layer_tar([entry("./", None, mode=0o700, uid=9), ("./file", b"")]))
+    told = append("--layer", tmp_path / "layer.tar").told("directories")
+    assert [True] == [text.endswith("1 directory of the image: /") for text in told]
+
+
+def test_a_tar_that_lists_the_root_as_it_is_changes_nothing(append: Callable[..., Appended], tmp_path: Path) -> None:
+    (tmp_path / "layer.tar").write_bytes(layer_tar([entry("./", None, mode=0o755), ("./file", b"")]))
+    assert [] == append("--layer", tmp_path / "layer.tar").told("directories")
+
+
 def test_a_later_layer_finds_what_an_earlier_one_put_there(
     append: Callable[..., Appended], tmp_path: Path, directory: Path
 ) -> None:

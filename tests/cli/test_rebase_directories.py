@@ -139,6 +139,21 @@ def test_a_directory_that_both_added_with_other_attributes_is_a_conflict(rebase:
     assert [("/srv", "added", "added", 1)] == made.conflicts
 
 
+def test_a_directory_that_the_new_base_removed_and_the_image_changed_is_a_conflict(rebase: Rebase) -> None:
+    made = rebase([srv()], [], [srv(mode=0o750), FILE])
+    assert (1, [("/srv", "removed", "changed", 1)]) == (made.code, made.conflicts)
+
+
+def test_a_directory_that_the_new_base_removed_and_that_comes_back_empty_is_a_conflict(rebase: Rebase) -> None:
+    made = rebase([srv()], [], [srv()])
+    assert (1, [("/srv", "removed", "changed", 1)]) == (made.code, made.conflicts)
+
+
+def test_a_directory_that_the_new_base_removed_is_there_for_the_images_files(rebase: Rebase) -> None:
+    made = rebase([srv()], [], [srv(), FILE])
+    assert (0, [], "0777") == (made.code, made.conflicts, made.at["/srv"]["mode"])
+
+
 def test_a_layer_that_cannot_be_made_again_is_kept_and_a_conflict(rebase: Rebase) -> None:
     lasting = tarwriter.header(Entry(b"x", Kind.FILE, 0o644, 0, 0, 0, 0, xattrs=((b"user.a", b"1"),)))[:1024]
     own = lasting[:156] + b"g" + lasting[157:]

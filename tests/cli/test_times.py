@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from support.images import image, layer_tar, write_layout
 from support.layers import only
 from support.report import report_of
 
+LATE = 13_569_465_600  # 2400
 Run = Callable[..., Any]
 
 LATEST, EARLIEST = (1 << 63) - 1, -(1 << 63)
@@ -54,16 +56,18 @@ def of(seconds: bytes) -> Any:
     "words",
     [("ls", "SRC"), ("inspect", "--files", "SRC"), ("cat", "SRC", "/far"), ("diff", "SRC", "OTHER"), ("unpack", "SRC", "out"),
      ("unpack", "--as", "rootfs", "SRC", "out"), ("unpack", "--as", "layers", "SRC", "out"),
-     ("unpack", "--as", "tar", "SRC", "out.tar"), ("squash", "SRC", "out.tar"), ("edit", "SRC", "out.tar", "--rm", "far")],
+     ("unpack", "--as", "tar", "SRC", "out.tar"), ("squash", "SRC", "out.tar"), ("edit", "SRC", "out.tar", "--rm", "far"),
+     ("dedupe", "--files", "SRC"), ("append", "OTHER", "out.tar", "--layer", "far.tar")],
 )  # fmt: skip
 def test_every_command_reads_it_and_names_the_path(ocitool: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
     """Cached or not."""
     write_layout(tmp_path / "SRC", [of(b"99999999999")])
     write_layout(tmp_path / "OTHER", [of(b"99999999998")])
+    (tmp_path / "far.tar").write_bytes(of(b"99999999999").layers[0])
     for more in ((), ("--force",) if "out.tar" in words else ()):
         result = ocitool(*words, *more, cwd=tmp_path)
         assert result.code in (0, 1), str(result)
-        assert "layer 0: /far: its modification time of 99999999999 seconds is not within the years 1677 to 2262" in result.err
+        assert ": /far: its modification time of 99999999999 seconds is not within the years 1677 to 2262" in result.err
         if "out" in words:
             break
 
@@ -82,3 +86,40 @@ def test_a_copy_keeps_the_layers_bytes(ocitool: Run, tmp_path: Path) -> None:
     assert made.layers[0] == (tmp_path / "b/blobs" / digest).read_bytes()
     assert 0 == ocitool("validate", f"{tmp_path}/b").code
     assert "tar-time" in ocitool("validate", f"{tmp_path}/b").out
+
+
+@pytest.fixture
+def late(tmp_path: Path) -> Path:
+    """A directory with a file of the year 2400, if the file system can hold one."""
+    (tmp_path / "late").mkdir()
+    (tmp_path / "late/f").write_bytes(b"1")
+    os.utime(tmp_path / "late/f", (LATE, LATE))
+    if int(os.stat(tmp_path / "late/f").st_mtime) != LATE:
+        os.utime(tmp_path / "late/f")
+    return tmp_path / "late"
+
+
+@pytest.mark.parametrize("words", [("append", "--layer", "late"), ("append", "--upperdir", "late"), ("edit", "--add", "late:/"),
+                                   ("edit", "--add", "late/f:/f")])  # fmt: skip
+def test_a_time_on_disk_that_is_out_of_range_is_the_nearest_and_told(
+    ocitool: Run, tmp_path: Path, late: Path, words: tuple[str, ...]
+) -> None:
+    write_layout(tmp_path / "SRC", [image([layer_tar([("b", b"")])])])
+    command, *more = words
+    result = ocitool(command, "SRC", "out/", *more, cwd=tmp_path)
+    assert 0 == result.code, str(result)
+    listed = report_of(ocitool("ls", "out", "--recursive", "--format", "json", cwd=tmp_path))
+    (mtime,) = [one["mtime"] for one in listed["entries"] if one["path"].endswith("/f")]
+    if os.stat(late / "f").st_mtime_ns >= 1 << 63:
+        assert mtime.startswith("2262-04-11T23:47:16")
+        assert "f: its modification time is not within the years 1677 to 2262: the nearest stands for it" in result.err
+
+
+def test_a_time_on_disk_that_is_out_of_range_is_repacked(ocitool: Run, tmp_path: Path, late: Path) -> None:
+    write_layout(tmp_path / "SRC", [image([layer_tar([("b", b"")])])])
+    assert 0 == ocitool("unpack", "SRC", "work", cwd=tmp_path).code
+    os.rename(late / "f", tmp_path / "work/rootfs/f")
+    result = ocitool("repack", "work", "out/", cwd=tmp_path)
+    assert 0 == result.code, str(result)
+    late_ns = os.stat(tmp_path / "work/rootfs/f").st_mtime_ns
+    assert (late_ns >= 1 << 63) == ("/f: its modification time is not within the years 1677 to 2262" in result.err)

@@ -26,6 +26,7 @@ from ocitool.images import draft as drafts
 from ocitool.images.dirscan import shown
 from ocitool.images.draft import Documents, Piece
 from ocitool.images.image import Image
+from ocitool.images.indexing import tell_odd_times
 from ocitool.images.overlay import self_contained
 from ocitool.images.tree import Tree
 from ocitool.images.upper import Member, members
@@ -190,6 +191,7 @@ class _Maker:
         index = self._indexes[addition.path] = scan(blob, self._task)
         if not index.size:
             raise FormatError("an empty file is no layer", addition.path, hint="tar -cf FILE -T /dev/null makes an empty layer")
+        tell_odd_times(index, addition.path, self._task)
         Tree([index], missing_base=True)  # says what is unsafe
         if not self_contained(index):
             self._task.notice(

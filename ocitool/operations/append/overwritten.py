@@ -49,9 +49,9 @@ def overwritten(index: LayerIndex, tree: Tree) -> Overwritten:
     listed = {index.paths[row] for row in index.rows_of(Kind.DIRECTORY)} | {b""}
     for row, path in enumerate(index.paths):
         kind = Kind(index.kinds[row])
-        if kind >= Kind.WHITEOUT or not path:
+        if kind >= Kind.WHITEOUT:
             continue
-        node = node_at(tree, path) if path.rpartition(b"/")[0] in listed else tree.find(path)
+        node = tree.find(path) if path and path.rpartition(b"/")[0] not in listed else node_at(tree, path)
         if node is None:
             continue
         was, now = _kind(tree, node), Kind.FILE if kind == Kind.HARDLINK else kind

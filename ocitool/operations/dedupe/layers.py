@@ -7,6 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
+from ocitool.images.indexing import odd_times
 from ocitool.layers.cache import IndexCache, default_directory, within_limits
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
@@ -53,10 +54,13 @@ class Layers:
     def contents(self) -> Contents:
         """Every layer that can be read, folded; what cannot be is a problem."""
         contents = Contents()
+        odd: dict[Stored, list[str]] = {}
         with export(self._question.export, self._collection) as rows:
 
             def take(layer: Stored, index: LayerIndex) -> None:
                 self._judge(layer, index)
+                if texts := odd_times(index, self._named(layer)):
+                    odd[layer] = texts
                 contents.add(layer, index)
                 self._hold(layer, index)
                 if rows is not None:
@@ -84,6 +88,9 @@ class Layers:
                     except OcitoolError as error:
                         self._failed(layer, error)
             self._work([(job(layer), work.index) for layer in unknown], unknown, keep)
+        for layer in self._collection.layers():  # in their order, however their work went
+            for text in odd.get(layer, ()):
+                self._task.notice("time", text)
         return contents
 
     def _judge(self, layer: Stored, index: LayerIndex) -> None:
@@ -173,8 +180,10 @@ class Layers:
 
     def _failed(self, layer: Stored, error: OcitoolError) -> None:
         self._bad.add(layer)
-        user = self._collection.members[layer.users[0]]
-        self._problem(f"{user.reference}: layer {layer.key}", error)
+        self._problem(self._named(layer), error)
+
+    def _named(self, layer: Stored) -> str:
+        return f"{self._collection.members[layer.users[0]].reference}: layer {layer.key}"
 
     def _problem(self, where: str, error: OcitoolError) -> None:
         error.where = where

@@ -14,7 +14,7 @@ from ocitool.images.changes import Change
 from ocitool.images.plan import Plan, rewrite
 from ocitool.images.plan.judge import differences
 from ocitool.images.tree import Directory, Tree, node_at, ref_of
-from ocitool.layers.entry import WHITEOUT_PREFIX, Entry, Kind, escapes, normalise
+from ocitool.layers.entry import NUMBERS, WHITEOUT_PREFIX, Entry, Kind, escapes, normalise
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.dates import clamped
 from ocitool.task import Task
@@ -86,6 +86,8 @@ def _entries(one: Addition, task: Task) -> Iterator[tuple[Entry, Opener | None]]
     if stat.S_ISREG(status.st_mode):
         parent, name = os.path.split(os.path.realpath(one.source))
         found = _alone(parent, name)
+        if not -NUMBERS <= status.st_mtime_ns < NUMBERS:
+            dirscan.tell_odd_time(os.fsencode(one.source), 0, task)
         yield _owned(found, one.path), _opener(parent, found.path)
         return
     if not stat.S_ISDIR(status.st_mode):
