@@ -61,7 +61,12 @@ class Indexer:
     def _all(self, wanted: Sequence[tuple[Image, Layer]], read: Read) -> list[LayerIndex]:
         coming = {_key(layer, self.verify): layer.blob for _, layer in wanted if layer.blob is not None}
         self.task.expect(expected(blob for key, blob in coming.items() if self._passes(key, blob, read)))
-        return self.task.map(lambda pair: self._index(*pair, read), list(wanted))
+        first: dict[str, int] = {}  # a layer that is listed twice is read once
+        for number, (_, layer) in enumerate(wanted):
+            first.setdefault(_key(layer, self.verify), number)
+        numbers = list(first.values())
+        found = dict(zip(numbers, self.task.map(lambda number: self._index(*wanted[number], read), numbers), strict=True))
+        return [found[n] if n in found else self._index(*pair, read) for n, pair in enumerate(wanted)]
 
     def _index(self, image: Image, layer: Layer, read: Read) -> LayerIndex:
         where = f"{image.where}: layer {layer.number}"

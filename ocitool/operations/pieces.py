@@ -15,6 +15,11 @@ from ocitool.layers import codec as codecs
 from ocitool.task import Task
 
 
+def is_hashed(image: Image, layer: Layer) -> bool:
+    """Whether `kept` reads the layer to know its digests."""
+    return image.manifest is None and layer.blob is not None and (layer.digest is None or layer.diff_id is None)
+
+
 def kept(image: Image, layer: Layer, task: Task) -> Piece:
     """The layer as it is. One of a docker archive that names no digests is hashed, and `IntegrityError` is raised where the
     archive's configuration states another diff_id, `NotFoundError` where its bytes are not here."""
@@ -22,7 +27,7 @@ def kept(image: Image, layer: Layer, task: Task) -> Piece:
         return drafts.kept(image, layer)
     if layer.blob is None:
         raise NotFoundError(f"layer {layer.number} is not here", image.where)
-    if layer.digest is not None and layer.diff_id is not None:
+    if not is_hashed(image, layer):
         return drafts.kept(image, layer)
     digest, diff_id = _measured(layer.blob, task)
     if layer.diff_id is not None and layer.diff_id.algorithm == "sha256" and diff_id != layer.diff_id:

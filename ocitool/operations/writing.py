@@ -33,7 +33,7 @@ from ocitool.images.draft import Documents, Origin, Piece
 from ocitool.images.image import Image, Layer
 from ocitool.images.index import Referrer
 from ocitool.layers import codec as codecs
-from ocitool.operations.pieces import claimed, kept, lent, unpacked
+from ocitool.operations.pieces import claimed, is_hashed, kept, lent, unpacked
 from ocitool.operations.reading import Reading
 from ocitool.operations.supplies import Supplies
 from ocitool.reference import distinct, full, is_bare
@@ -232,6 +232,7 @@ class Writer:
     def pieces(self, image: Image) -> tuple[Piece, ...]:
         """The image's layers as they are; those of docker archives without digests are hashed, and what the archive states
         of them is checked."""
+        self.task.expect(expected(layer.blob for layer in image.layers if is_hashed(image, layer)))
         return tuple(self.task.map(lambda layer: kept(image, layer, self.task), image.layers))
 
     def pieces_as_asked(self, image: Image) -> tuple[Piece, ...]:
@@ -239,14 +240,19 @@ class Writer:
 
         asked = self._asked(image)
 
+        def converted_as_stated(layer: Layer) -> Piece | None:
+            if asked is None or asked.codec == "none" or self.writing.supplies:
+                return None
+            stated = claimed(image, layer)
+            return stated if stated is not None and stated.digest not in self.writing.omit else None
+
         def piece(layer: Layer) -> Piece:
             if image.manifest is None and self.writing.supplies:
                 return self._supplied(image, kept(image, layer, self.task))
-            stated = claimed(image, layer)
-            if stated is not None and asked is not None and asked.codec != "none" and stated.digest not in self.writing.omit:
-                return stated
-            return kept(image, layer, self.task)
+            return converted_as_stated(layer) or kept(image, layer, self.task)
 
+        hashed = [one.blob for one in image.layers if is_hashed(image, one) and converted_as_stated(one) is None]
+        self.task.expect(expected(hashed))
         return self.converted(image, self.task.map(piece, image.layers))
 
     def _supplied(self, image: Image, piece: Piece) -> Piece:

@@ -881,6 +881,15 @@ def test_an_interrupted_export_leaves_the_old_rows(slow: Path, tmp_path: Path) -
     assert before == files_in(place)
 
 
+def test_an_interrupted_export_leaves_no_directory(slow: Path, tmp_path: Path) -> None:
+    with begun(slow, tmp_path / "cache", words=("dedupe", "store", "--export", str(tmp_path / "rows"))) as process:
+        until(lambda: cached(tmp_path / "cache"), process)
+        assert (tmp_path / "rows").is_dir()
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=20)
+    assert (130, False) == (process.returncode, (tmp_path / "rows").exists())
+
+
 def test_an_export_replaces_the_old_rows(run: Run, tmp_path: Path) -> None:
     write_layout(tmp_path / "store", [image([ONE], tag="a")])
     report_of(run(*EXPORT))

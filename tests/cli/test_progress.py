@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from support.images import image, layer_tar, sha256, write_layout
+from support.images import image, layer_tar, sha256, write_docker_archive, write_layout
 from support.registries import hold, noise
 from support.registry import Fault, ScriptedRegistry
 
@@ -87,6 +87,8 @@ COMMANDS = (
     ("edit", "app:app:1", "held/", "--rm", "/file1", "--rm", "/file2"), ("edit", "app:app:1", "new/", "--env", "A=1"),
     ("append", "app:app:1", "new.tar", "--layer", "more.tar"), ("repack", "there", "new.tar"),
     ("copy", "plain", "new/", "--compression", "gzip"), ("squash", "plain", "new/"),
+    ("copy", "saved.tar", "new/"), ("copy", "saved.tar", "new.tar", "--compression", "gzip"),
+    ("edit", "saved.tar", "new/", "--env", "A=1"), ("validate", "saved.tar"), ("validate", "app"), ("squash", "twice", "new/"),
 )  # fmt: skip
 
 
@@ -95,6 +97,8 @@ def test_totals_stand_from_the_first_byte_and_are_reached(run: Run, told: Told, 
     write_layout(tmp_path / "app", [APP, NEXT])
     write_layout(tmp_path / "plain", [PLAIN])
     write_layout(tmp_path / "held", [image(LAYERS[1:3], tag="old:1")])
+    write_layout(tmp_path / "twice", [image([LAYERS[0], LAYERS[1], LAYERS[0]])])
+    write_docker_archive(tmp_path / "saved.tar", [image(LAYERS, tag="app:1", codec="none")])
     (tmp_path / "more.tar").write_bytes(layer_tar([("extra", noise(MiB // 4, 77))]))
     if words[0] == "repack":
         assert 0 == run("unpack", "app:app:1", "there").code

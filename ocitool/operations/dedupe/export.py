@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -38,14 +38,20 @@ def export(directory: str | None, collection: Collection) -> Iterator[Rows | Non
         import pyarrow
     except ImportError:
         raise UsageError("--export needs the package pyarrow", hint="pip install 'ocitool[export]'") from None
+    made = not os.path.isdir(directory)
     try:
         os.makedirs(directory, exist_ok=True)
         with ExitStack() as stack:
             rows = Rows(directory, stack)
             yield rows
             rows.finish(collection)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DestinationError(f"the rows cannot be written: {error}", directory) from None
+    except BaseException as error:
+        if made:
+            with suppress(OSError):
+                os.rmdir(directory)
+        if isinstance(error, OSError | pyarrow.ArrowException):
+            raise DestinationError(f"the rows cannot be written: {error}", directory) from None
+        raise
 
 
 @lru_cache(1 << 12)

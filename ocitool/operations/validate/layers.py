@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ocitool.blob import BytesBlob, FileBlob
+from ocitool.blob import BytesBlob, FileBlob, expected
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError, UnsafeError
 from ocitool.images.tree import Tree
@@ -38,6 +38,8 @@ class Layers:
         last = {layer.key: n for n, image in enumerate(self.reader.images) for layer in image.layers if layer.blob is not None}
         held: dict[str, _Scanned] = {}
         reported: set[str] = set()
+        distinct = {layer.key: layer.blob for image in self.reader.images for layer in image.layers if layer.blob is not None}
+        self.task.expect(expected(distinct.values()))
         batch: list[tuple[int, Image]] = []
         wanted: dict[str, Layer] = {}
         for number, image in enumerate(self.reader.images):
