@@ -7,6 +7,7 @@ is what a value would run (`$(...)`, backquotes). One pass over the text; comman
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from ocitool.masking import search
@@ -27,6 +28,9 @@ _ONLY_KEPT = pattern(f"{_OPEN}([0-9]+){_SHUT}")
 
 _PLAIN = pattern(r"[^\s;&|<>()'\"\\$`]++")
 _BLANK = pattern(r"[^\S\n]++")
+_DOCUMENT = pattern(r"<<-?[ \t]*+(?P<quote>['\"]?)\\?(?P<word>[A-Za-z_][A-Za-z0-9_]*+)(?P=quote)")
+_OPENS, _CLOSES = frozenset({"{", "do", "then"}), frozenset({"}", "done", "fi"})
+"""Words that a group of commands stands between."""
 _OPERATOR = pattern(r"[;&|)\n][;&|\s]*+|\(")
 _QUOTED = pattern(r"[^\"\\$`]++")
 _IN_BRACES = pattern(r"[^}$`]++")
@@ -191,17 +195,30 @@ class _Line:
         self._text = text
         self._depth = depth
         self._chpasswd = masker.everywhere and "chpasswd" in text
+        self._starts: dict[str, list[int]] | None = None
+        """Where lines begin, by what they hold."""
 
     def read(self, at: int, stop: str, depth: int = 0, *, secret: bool = False) -> tuple[str, int]:
         """The line from a position to the character that ends it, as it is shown, and where that is (or the text's end).
         `secret`: its words are the values of an array that is one."""
+        shown: list[str] = []
+        _, at = self._read(shown, at, stop, depth, secret)
+        return "".join(shown), at
+
+    def _read(
+        self, shown: list[str], at: int, stop: str, depth: int, secret: bool = False
+    ) -> tuple[list[tuple[int, str]], int]:
+        """As `read`, with the parts added to `shown`: gives the words that its commands say, with their places in `shown`."""
         text, end = self._text, len(self._text)
         words = Words(self._masker, self._depth + depth, pairs=self._chpasswd, document=self._chpasswd and "<<" in text)
-        shown: list[str] = []
         said: list[tuple[int, str]] = []
-        """Where words of echo and printf stand in what is shown."""
+        """Where words of echo and printf stand in what is shown, of this command or of all in a group."""
         piped: list[tuple[int, str]] = []
         """The same, of the commands whose output this one reads."""
+        whole: list[tuple[int, str]] = []
+        groups, until, read_from = 0, "", False
+        """How many groups are open; the word that ends a document which begins with the next line, and whether a password is
+        read from it."""
         here, document = False, self._masker.everywhere and "<<" in text
         while at < end:
             character = text[at]
@@ -216,22 +233,31 @@ class _Line:
             operator = _OPERATOR.match(text, at)
             if operator is not None:
                 self._hide_piped(shown, piped, words)
-                if operator[0].strip() != "|":
-                    piped = []
-                else:
-                    piped, said = said, []
-                if character != "(":
+                if character == "(":
+                    pass
+                elif operator[0].strip() == "|":
+                    piped = piped if words.passes else []
+                    piped += said
                     said = []
+                elif not groups:
+                    whole += said
+                    piped, said = [], []
                 if character == "(" and depth + self._depth < _DEPTH:
                     array = _ASSIGNMENT.fullmatch(shown[-1]) if shown else None
                     secret_array = array is not None and self._masker.named(array["name"])
                     secret_array = secret_array or (words.says_password() and text[at + 1 : at + 2] in ("'", '"'))
-                    inner, at = self.read(at + 1, ")", depth + 1, secret=secret_array)
-                    shown += ["(", inner, text[at : at + 1]]
+                    shown.append("(")
+                    inner, at = self._read(shown, at + 1, ")", depth + 1, secret_array)
+                    said += inner
+                    shown.append(text[at : at + 1])
                     at += 1
                 else:
                     shown.append(operator[0])
                     at = operator.end()
+                    read_from |= bool(until) and words.reads
+                    if until and "\n" in operator[0]:
+                        at = self._hide_document(shown, at, until) if read_from and not self._chpasswd else at
+                        until, read_from = "", False
                 words.restart()
                 secret = False
                 continue
@@ -242,12 +268,16 @@ class _Line:
                 continue
             if character in "<>":
                 here = text.startswith("<<<", at)
+                begins = _DOCUMENT.match(text, at) if document and not here else None
+                until = begins["word"] if begins is not None else until
                 shown.append("<<<" if here else character)
                 at += 3 if here else 1
                 continue
             raw, cooked, quoted, at = self._word(at, stop, depth)
+            groups = max(0, groups + (raw in _OPENS) - (raw in _CLOSES))
             if here:
                 here = False
+                said.append((len(shown), cooked))
                 masked = self._here(cooked, words)
             else:
                 if words.says and not cooked.startswith("-"):
@@ -255,7 +285,21 @@ class _Line:
                 masked = self._masker._hide(cooked) if secret else words.next(cooked, quoted=quoted)
             shown.append(raw if masked == cooked else _quoted(masked))
         self._hide_piped(shown, piped, words)
-        return "".join(shown), at
+        return [*whole, *said, *(piped if words.passes else ())], at
+
+    def _hide_document(self, shown: list[str], at: int, until: str) -> int:
+        """Hides the lines of a document to the one that ends it."""
+        if self._starts is None:
+            self._starts, start = {}, 0
+            for line in self._text.split("\n"):
+                self._starts.setdefault(line.strip(), []).append(start)
+                start += len(line) + 1
+        starts = self._starts.get(until, [])
+        place = bisect_right(starts, at)
+        if place == len(starts):
+            return at
+        shown += [self._masker._hide(self._text[at : starts[place] - 1]), "\n"]
+        return starts[place]
 
     def _hide_piped(self, shown: list[str], piped: list[tuple[int, str]], words: Words) -> None:
         """Hides what a command before said to this one, if it reads a password."""
@@ -263,6 +307,7 @@ class _Line:
             for at, word in piped:
                 if not (self._chpasswd and ":" in word) and word != "%s":
                     shown[at] = _quoted(self._masker._hide(word))
+            piped.clear()
 
     def _here(self, word: str, words: Words) -> str:
         """A word that goes to a command's standard input."""

@@ -23,7 +23,7 @@ _WORDS = _words("""
 """)
 _KEYS = frozenset({"key", "keys"})
 _INNOCENT = _words("""
-    compass bypass trespass encompass surpass overpass underpass secretary secretariat askpass passwordless
+    compass bypass trespass encompass surpass overpass underpass nopasswd secretary secretariat askpass passwordless
 """)
 _PUBLIC = _words("""
     public pub gpg pgp recv receive fingerprint keyboard primary foreign sort hot

@@ -19,7 +19,11 @@ _OPTION = pattern(r"--?[A-Za-z][A-Za-z0-9_.-]*+")
 _SCRIPT_FLAG = pattern(r"-[A-Za-z]*c|/[cC]|-(?i:command|e|E|S)|--(?:command|eval|exec|split-string|init-command)|CMD-SHELL")
 _SCRIPT_WORDS = frozenset({"eval", "ssh", "watch", "trap", "su", "runuser"})
 _EQUALS = frozenset({"=", ":=", "=>", "==", "!=", "=~"})
-_WATCHED = _SCRIPT_WORDS | _EQUALS | {"set", "echo", "printf"}
+_SAYS = frozenset({"echo", "printf", "yes"})
+_PASSES = frozenset({"cat", "tee", "tr", "sed", "head", "tail", "base64"})
+"""Commands that give on what they read."""
+_SETS = frozenset({"set", "setx"})
+_WATCHED = _SCRIPT_WORDS | _EQUALS | _SAYS | _PASSES | _SETS
 _NO_VALUE = pattern(r"--[a-z][a-z0-9-]*+(?:=|\Z)|#\Z")
 _MOUNT = pattern(r"(?:id|type|source|src|env|target|dst)=")
 """What a build is told of a secret; the secret itself is elsewhere."""
@@ -57,6 +61,8 @@ class Words:
         self._remote = self._pairs = self._curl = self._sudo = False
         self.says: bool = False
         """Whether the command says its words."""
+        self.passes: bool = False
+        """Whether it says what it reads."""
         self.reads: bool = False
         """Whether it reads a password from its standard input."""
 
@@ -121,6 +127,8 @@ class Words:
         if bare[:1] in ("-", "/") and len(bare) > 1 and not (bare[0] == "/" and self._places.keys() - {0}):
             if 3 in self._places and "n" in bare and not bare.startswith("--"):
                 self._places = {2: SECRET}  # htpasswd without a file
+            if bare.endswith("C") and any(word.endswith("htpasswd") for word in self._last):
+                self._count -= 1  # the next word is this option's value
             return None
         for possible in self._possible:
             if possible.subcommand is not None and possible.subcommand.fullmatch(bare):
@@ -165,7 +173,8 @@ class Words:
             self._command(command if command in commands.OPTIONS or command in commands.POSITIONS else command.lower(), bare)
         if command in _SCRIPT_WORDS:
             self._remote = True
-        if command in ("echo", "printf"):
+        self.passes = self.passes or command in _PASSES
+        if command in _SAYS:
             self.says = True
             self._pairs = self._chpasswd
         how = self._options.get(bare) or (commands.ANYWHERE.get(bare) if masker.everywhere else None)
@@ -180,7 +189,7 @@ class Words:
             name = bare.lstrip("-").rstrip(":")
             if bare in _EQUALS:
                 name = masker._restored(self._last[-1]).strip('"${}') if self._last else ""
-            elif not (_OPTION.fullmatch(bare) or (bare.endswith(":") and len(bare) > 1) or self._last[-1:] == ["set"]):
+            elif _SETS.isdisjoint(self._last[-1:]) and not (_OPTION.fullmatch(bare) or (bare.endswith(":") and len(bare) > 1)):
                 name = ""
             self._next = SECRET if name and masker.named(name) else ""
         self._last = [*self._last[-3:], bare]

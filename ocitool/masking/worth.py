@@ -20,6 +20,7 @@ _WORDS = _words("""
     hooks. gho_ ghp_ ghr_ ghs_ ghu_ _pat_ rk_ sk_ hf_ npm_ akia asia abia acca glsa_ xox xapp xkeysib nrak pypi aiza sq0 hvs.
     hvb. hvr. sg. ya29 eyj shp doo_v1 dop_v1 dor_v1 lin_api atatt sntry rubygems curl mysql mariadb login mongo redis ldap
     sqlcmd zip lftp smbclient mount helm ansible openssl useradd usermod twine ncftp nuget rabbitmqctl vault composer bundle
+    cargo poetry nmcli rclone grafana neo4j cqlsh ipmitool snmp doctl
     sqlplus sqlldr signature --stdin securestring expdp impdp ngrok snyk kinit sudo bcp jdbc
 """)
 """Without any of it there is nothing to hide, but for what `_PLACED` and URLs may hold."""
