@@ -79,7 +79,8 @@ def edit(
         typer.Option("--redact", metavar="NAME|TEXT", help="Take the value of NAME, or TEXT, out of all documents."),
     ] = None,
     search: Annotated[
-        bool, typer.Option("--search", help="With --redact, --unset-env: name files holding it, for --rm. Also: --rm --search.")
+        bool,
+        typer.Option("--search", help="Name files holding what --redact, --unset-env or --rm takes out. Also: --rm --search."),
     ] = False,
     layer: Annotated[
         int | None, typer.Option("--layer", metavar="N", help="The layer for --add; 0 is the lowest. Default: the top.")
@@ -157,7 +158,8 @@ def _warn(details: object) -> None:
     if same:
         print("hint: --rm-content takes out every file of that content", file=sys.stderr)
     for place in embedded:
-        text = f"what is redacted still stands in layer {place['layer']} ({shown(place['path'])})"
+        what = "taken out" if details.get("removed") else "redacted"
+        text = f"what is {what} still stands in layer {place['layer']} ({shown(place['path'])})"
         print(f"ocitool: error: {text}", file=sys.stderr)
     if embedded:
         import shlex

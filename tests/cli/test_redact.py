@@ -216,6 +216,35 @@ def test_search_alone_is_wrong_usage(ocitool: Run, tmp_path: Path) -> None:
     assert 2 == ocitool("edit", source, tmp_path / "d/", "--search").code
 
 
+KEY = b"-----BEGIN KEY-----\nabcdefghijklm\n-----END KEY-----\n"
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip"])
+@pytest.mark.parametrize("asked", ["root/key", "root", "root/link"])
+def test_files_that_embed_a_removed_file_are_named(ocitool: Run, tmp_path: Path, codec: str, asked: str) -> None:
+    lower = layer_tar([("root/", None), ("root/key", KEY), ("root/link", "hard:root/key"), ("etc/", None),
+                       ("etc/all", b"key: " + KEY.strip() + b" end")])  # fmt: skip
+    upper = layer_tar([("etc/", None), ("etc/copy", KEY), ("etc/b", b"plain"), ("etc/c", b"x" + KEY), ("root/", None),
+                       ("root/.wh.key", b"")])  # fmt: skip
+    source = write_layout(tmp_path / "src", [image([lower, upper], codec=codec)])
+    result = ocitool("edit", source, f"oci:{tmp_path / 'd'}", "--rm", f"/{asked}", "--search", "--format", "json")
+    details = report_of(result, 1)["details"]
+    assert [{"layer": 0, "path": "/etc/all"}, {"layer": 1, "path": "/etc/c"}] == details["embedded"]
+    assert [{"layer": 1, "path": "/etc/copy"}] == details["sameContent"]
+    assert "what is taken out still stands in layer 0 (/etc/all)" in result.err
+    words = ("--rm", f"/{asked}", "--rm", "/etc/all", "--rm", "/etc/c", "--rm-content", "--search", "--format", "json")
+    clean = report_of(ocitool("edit", source, f"oci:{tmp_path / 'e'}", *words), 0)["details"]
+    assert ([], []) == (clean["embedded"], clean["sameContent"])
+
+
+def test_removed_files_that_are_too_large_to_be_looked_for_are_counted(ocitool: Run, tmp_path: Path) -> None:
+    tar = layer_tar([("a", bytes(70_000)), ("b", b"no secret"), ("c", b"1\n"), ("d", b"what 1 is")])
+    source = write_layout(tmp_path / "src", [image([tar])])
+    result = ocitool("edit", source, f"oci:{tmp_path / 'd'}", "--rm", "/a", "--rm", "/c", "--search")
+    assert 0 == result.code, result
+    assert "1 file that goes is not looked for in others: too large, or too many" in result.err
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 23, 24, 25, 1000])
 def test_a_text_across_the_borders_of_chunks_is_found(size: int) -> None:
     data = b"-" * 40 + SECRET.encode() + b"-" * 40 + SECRET.encode()

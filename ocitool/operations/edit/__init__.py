@@ -19,7 +19,7 @@ from ocitool.operations import revising
 from ocitool.operations.dates import source_date, timestamp
 from ocitool.operations.edit.adding import parse as addition
 from ocitool.operations.edit.content import Content, Editor, Place, shown_path
-from ocitool.operations.edit.redact import Redaction, Redactor
+from ocitool.operations.edit.redact import SHORTEST, Redaction, Redactor
 from ocitool.operations.reading import Reading
 from ocitool.operations.stacks import refuse_unreadable
 from ocitool.operations.writing import Writer, Writing, Written, refuse_inside
@@ -41,8 +41,8 @@ def edit(
     `findings` of the result: contents that were to be removed and still stand elsewhere in the image, and files that hold
     what is redacted. `NotFoundError` for what is to be redacted and stands nowhere.
     """
-    if redaction.search and not redaction.words and not settings.unset_env:
-        raise UsageError("--search is for --redact and --unset-env", hint="it names files that hold what they take out")
+    if redaction.search and not redaction.words and not settings.unset_env and not content.remove:
+        raise UsageError("--search is for --redact, --unset-env and --rm", hint="it names files that hold what they take out")
     if not settings and not content and not redaction and writing.compression is None:
         raise UsageError("nothing to edit", hint="ocitool edit --help lists what can be; ocitool copy writes it as it is")
     for one in content.add:
@@ -58,10 +58,10 @@ def edit(
         embedded: list[Place] = []
 
         def change(image: Image) -> Documents:
-            if redaction.search:
-                embedded.extend(one for one in _holders(image, editor, redactor, reading, writer) if one not in embedded)
             draft = redactor.redacted(drafts.start(image, writer.pieces(image)))
             draft = editor.edited(image, draft)
+            if redaction.search:
+                embedded.extend(one for one in _holders(image, editor, redactor, reading, writer) if one not in embedded)
             draft = draft._replace(pieces=writer.converted(image, draft.pieces))
             for number in reversed(editor.dropped(image)):
                 draft = drafts.dropped(draft, number)
@@ -101,19 +101,29 @@ def _all(opened: Opened, platform: str | None, all_platforms: bool) -> Iterator[
 
 
 def _holders(image: Image, editor: Editor, redactor: Redactor, reading: Reading, writer: Writer) -> list[Place]:
-    """What stays in the layers of an image and holds what is redacted."""
-    from ocitool.operations.edit.search import holders
+    """What stays in the layers of an image and holds what is redacted, or the content of a file that is removed. What is
+    equal to that file as a whole is told by the editor."""
+    from ocitool.operations.edit.search import contents, holders
 
-    if not redactor.texts:
-        return []
     gone = editor.dropped(image)
     image = writer.completed(image)
+    indexer = reading.indexer()
+    texts: list[str | bytes] = [*redactor.texts, *contents(image, editor.lost, SHORTEST, indexer, reading.task)]
+    if not texts:
+        return []
     numbers = [layer.number for layer in image.layers if layer.number not in gone]
     for number in numbers:
         refuse_unreadable(image, image.layers[number])
-    found = holders(image, numbers, redactor.texts, reading.indexer(), reading.task)
+    found = holders(image, numbers, texts, indexer, reading.task)
+    lost = {
+        Place(number, indexer.indexes(image, [image.layers[number]])[0].paths[row])
+        for number, rows in editor.lost.items() for row in rows
+    }  # fmt: skip
     removed = editor.content.remove
-    return [one for one in found if not any(one.path == path or one.path.startswith(path + b"/") for path in removed)]
+    return [
+        one for one in found if one not in lost | editor.same
+        and not any(one.path == path or one.path.startswith(path + b"/") for path in removed)
+    ]  # fmt: skip
 
 
 def _tell_others(opened: Opened, platform: str | None, task: Task) -> None:

@@ -67,6 +67,10 @@ class Editor:
         self.content = content
         self.elsewhere: list[Place] = []
         """Contents that were to be removed and still stand somewhere."""
+        self.lost: dict[int, set[int]] = {}
+        """Of the image that was edited last, the files that go: rows of layers, by number."""
+        self.same: set[Place] = set()
+        """Of that image, the other files that have the content of one that goes."""
         self._task: Task = reading.task
         self._writer = writer
         self._indexer: Indexer | None = None
@@ -82,6 +86,7 @@ class Editor:
     def edited(self, image: Image, draft: Draft) -> Draft:
         """The draft with layers made again where content asks for it; all layers are still there."""
         content = self.content
+        self.lost, self.same = {}, set()
         if not content:
             return draft
         gone = self.dropped(image)
@@ -167,6 +172,7 @@ class Editor:
         if plan is None:
             return
         same = self._same(work, tree, plan)
+        self.same = set(same.values())
         if same and self.content.same_content:
             plan = self._removal(work, tree, list(same))
             assert plan is not None
@@ -201,6 +207,8 @@ class Editor:
             for row in edit.drop | edit.replace.keys()
             if work.indexes[position].kinds[row] == Kind.FILE and (position, row) not in moved
         }
+        for position, row in lost:
+            self.lost.setdefault(work.live[position].number, set()).add(row)
         sizes = {work.indexes[position].sizes[row] for position, row in lost} - {0}
         rows: dict[int, list[int]] = {}
         for position, index in enumerate(work.indexes):

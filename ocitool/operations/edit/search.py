@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 
 from ocitool.blob import Blob
 from ocitool.images.image import Image
@@ -11,15 +11,19 @@ from ocitool.images.indexing import Indexer
 from ocitool.layers import codec
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
+from ocitool.layers.scan import open_contents
 from ocitool.operations.edit.content import Place
 from ocitool.task import Task
 
+_LARGEST = 64 << 10
+_MOST = 100
+
 
 class Needles:
-    """Texts to be found in UTF-8."""
+    """Texts to be found in UTF-8, or bytes as they are."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        self._needles = [text.encode("utf-8", "surrogatepass") for text in texts]
+    def __init__(self, texts: Sequence[str | bytes]) -> None:
+        self._needles = [text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass") for text in texts]
         self._overlap = max((len(needle) for needle in self._needles), default=1) - 1
 
     def spots(self, chunks: Iterable[bytes], task: Task) -> Generator[int, int | None, None]:
@@ -43,7 +47,28 @@ class Needles:
         return next(self.spots(blob.chunks(), task), None) is not None
 
 
-def holders(image: Image, numbers: Iterable[int], texts: Sequence[str], indexer: Indexer, task: Task) -> list[Place]:
+def contents(image: Image, rows: Mapping[int, Iterable[int]], shortest: int, indexer: Indexer, task: Task) -> list[bytes]:
+    """What stands in these files of layers, without the blanks around it; what is shorter is found everywhere. Files of more
+    than `_LARGEST` bytes, and more than `_MOST`, are no secrets: it is told that they are left out."""
+    found: dict[bytes, None] = {}
+    left = 0
+    for number, asked in rows.items():
+        layer = image.layers[number]
+        index = indexer.indexes(image, [layer])[0]
+        small = sorted((index.entry(row) for row in asked if index.sizes[row] <= _LARGEST), key=lambda entry: entry.offset)
+        taken = small[: max(0, _MOST - len(found))]
+        left += len(set(asked)) - len(taken)
+        assert layer.blob is not None
+        for content in open_contents(layer.blob, taken):
+            task.check()
+            found[content.strip()] = None
+    if left:
+        files = "file that goes is" if left == 1 else "files that go are"
+        task.notice("search", f"{image.where}: {left} {files} not looked for in others: too large, or too many")
+    return [content for content in found if len(content) >= shortest]
+
+
+def holders(image: Image, numbers: Iterable[int], texts: Sequence[str | bytes], indexer: Indexer, task: Task) -> list[Place]:
     """The entries of these layers whose content, name or attributes hold one of the texts. Each layer is read whole."""
     needles = Needles(texts)
     found: list[Place] = []
