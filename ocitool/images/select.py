@@ -194,7 +194,12 @@ class Target(NamedTuple):
         """Whether an image is in it, or is said to be; costs a look at the entries of an index up to the first image."""
         if self.image is not None:
             return self.image.is_image
-        return any(entry.kind == "image" for entry in self.entries)
+        return self.unread is not None or any(entry.kind == "image" for entry in self.entries)
+
+    @property
+    def unread(self) -> OcitoolError | None:
+        """Why an index nested in it cannot be read, so that it is not known what it holds."""
+        return next((entry.problem for entry in self.entries if entry.said == "index" and entry.problem is not None), None)
 
 
 class Group(NamedTuple):
@@ -267,12 +272,17 @@ def target(source: Source, group: Group) -> Target:
     return Target(source.index, (entry,), None, entry.descriptor)
 
 
-def unreadable_below(source: Source, index: Index) -> Iterator[InvalidDescriptor]:
-    """The entries that are no descriptors, of an index and of those nested in it."""
-    yield from index.invalid
+def unreadable_below(source: Source, index: Index) -> Iterator[OcitoolError]:
+    """What cannot be read of an index and of those nested in it: entries that are no descriptors, and documents, these at a
+    registry only where they were looked at anyway."""
+    yield from (one.error(source.where) for one in index.invalid)
     for entry, _ in everything(source, index):
-        if entry.nested is not None:
-            yield from entry.nested.invalid
+        nested = entry.nested
+        if nested is not None:
+            where = f"{source.where}: index {entry.descriptor.digest}"
+            yield from (one.error(where) for one in nested.invalid)
+        elif (not source.remote or entry.said == "index") and entry.problem is not None:
+            yield entry.problem
 
 
 def unreadable(opened: Opened) -> tuple[InvalidDescriptor, ...]:
@@ -350,7 +360,8 @@ def _records_meant(source: Source, selector: Selector | None) -> list[tuple[int,
     if selector.position is not None:
         return [one for one in plain if one[0] == selector.position]
     if selector.name is not None:
-        return [one for one in plain if reference.matches(selector.name, one[1].tags)][:1]
+        found = [one for one in plain if reference.matches(selector.name, one[1].tags)]
+        return found[:1] if len({one.image_id or one.config for _, one in found}) == 1 else found
     return [one for one in plain if one[1].problem is None and _image_id(one[1]) == str(selector.digest)][:1]
 
 
@@ -363,7 +374,7 @@ def _not_found(source: Source, selector: Selector) -> NotFoundError:
     if selector.position is not None:
         what = f"the {'archive' if source.index is None else 'index'} holds {len(names)}"
         return NotFoundError(f"no image {selector.text}: {what}", source.where)
-    return NotFoundError(f"no image {selector.text}", source.where, hint=_names_hint(names))
+    return NotFoundError(f"no image {selector.text}", source.where, hint=_names_hint(source))
 
 
 def roots(source: Source, index: Index, selector: Selector | None) -> tuple[Listed, ...]:
@@ -436,14 +447,17 @@ _HINTED = 20
 """Images, and names of one, that a hint lists."""
 
 
-def _names_hint(tags: list[tuple[str, ...]]) -> str:
+def _names_hint(source: Source) -> str:
     shown: dict[str, None] = {}
     seen: set[int] = set()
-    for n, names in enumerate(tags):
+    entries = len(source.index.entries) if source.index is not None else 0
+    for n, names in enumerate(_all_tags(source)):
         if id(names) not in seen and len(shown) < _HINTED:
             seen.add(id(names))
             more = ", ..." if len(names) > _HINTED else ""
-            shown[", ".join(names[:_HINTED]) + more if names else f"@{n}"] = None
+            text = ", ".join(names[:_HINTED]) + more
+            # Entries of one name may be one image for several platforms; a record is an image of its own.
+            shown[text if text and not (n >= entries and text in shown) else f"@{n}"] = None
     return "it holds " + "; ".join(shown) if shown else "it holds no image"
 
 
@@ -487,7 +501,7 @@ def sole(opened: Opened) -> Target:
     if count > 1 or (not count and len(others) > 1):
         raise NotFoundError(
             f"it holds {count or len(others)} images and none was picked", source.where,
-            hint=f"append :NAME or :@N; {_names_hint(_all_tags(source))}",
+            hint=f"append :NAME or :@N; {_names_hint(source)}",
         )  # fmt: skip
     if problems:
         raise problems[0]
@@ -624,6 +638,8 @@ def _only(opened: Opened, target: Target, wanted: Platform, absent: Listed | Non
     if target.opaque:
         what = target.entries[0].descriptor.media_type
         raise UnsupportedError(f"{_KINDS.get(what, what)}, where an image is needed", opened.source.where)
+    if not offered and target.unread is not None:
+        raise target.unread
     names = ", ".join(str(have) for have, _ in here)
     hint = f"it holds {names}; --platform picks one" if names else "it holds no image"
     if others:

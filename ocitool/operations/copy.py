@@ -60,7 +60,13 @@ def copy(
                 one.source.borrow(writer.lends)
             # Between registries a tag comes to name what it named: a promotion that drops platforms is found out too late.
             whole = all_platforms or (remote and one.source.remote and platform is None)
-            images = [_output(one, target, writer, platform, whole) for target in _targets(one)]
+            targets = _targets(one)
+            try:
+                images = [_output(one, target, writer, platform, whole) for target in targets]
+            except CancelledError:
+                raise
+            except OcitoolError as error:
+                raise _others_hinted(error, one) if len(targets) > 1 else error from None
             outputs += _with_referrers(one.source, images, writer) if referrers else images
         _tell_left_out(opened, outputs, reading)
         if omit is not None:
@@ -127,7 +133,13 @@ def _with_referrers(source: Source, outputs: Sequence[Output], writer: Writer) -
             continue
         names = (one.tag,) if one.tag is not None else ()
         descriptor = one.descriptor._replace(fields=named(one.descriptor.fields, {}))
-        output = revising.as_it_is(source, descriptor, names, closure(source, descriptor), writer)
+        try:
+            below = closure(source, descriptor)
+        except NotFoundError:  # listed, and never stored or deleted since: there is nothing that could be copied
+            text = f"{source.where}: {descriptor.digest}, listed as speaking of {one.subject}, is not here and is not copied"
+            writer.task.notice("missing", text)
+            continue
+        output = revising.as_it_is(source, descriptor, names, below, writer)
         found.append(output._replace(subject=one.subject))
     return found
 
@@ -165,7 +177,8 @@ def _targets(opened: Opened) -> tuple[Target, ...]:
 def _others_hinted(error: OcitoolError, opened: Opened) -> OcitoolError:
     """An error that one entry of many is the reason of: a copy of all is whole, or is refused."""
     index = opened.source.index
-    if error.hint is None and opened.selector is None and index is not None and len(index.entries) > 1:
+    count = (len(index.entries) if index is not None else 0) + sum(one.instead_of is None for one in opened.source.records)
+    if error.hint is None and opened.selector is None and count > 1:
         error.hint = f"the others can be picked: {opened.source.where}:NAME or :@N"
     return error
 

@@ -155,8 +155,8 @@ def _index(
     if index is None:
         return None, ()
     with problems.tolerant(several):  # indexes that are nested too deep
-        for bad in select.unreadable_below(source, index):
-            problems.add(bad.error(source.where))
+        for error in select.unreadable_below(source, index):
+            problems.add(error)
     others = Counter(one.descriptor.media_type for one in listed if not source.remote and one.opaque)
     for media_type, count in others.items():
         entries = "1 entry is" if count == 1 else f"{count} entries are"
@@ -214,7 +214,11 @@ class _Asked(NamedTuple):
     def _one(self, target: Target) -> Iterator[Image]:
         try:
             yield select.for_platform(self.opened, target, self.platform)
-        except (NotFoundError, UnsupportedError) as error:
+        except OcitoolError as error:
+            if error is target.unread:
+                return  # one of the problems already
+            if not isinstance(error, NotFoundError | UnsupportedError):
+                raise
             # The index itself can be shown; only a platform that was asked for has to be there, unless others are shown.
             if not self.several and (self.platform is not None or not target.entries or target.opaque):
                 raise

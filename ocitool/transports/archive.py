@@ -50,6 +50,8 @@ class Members:
         self._blobs: dict[bytes, Blob] = {}
         self._links: dict[bytes, bytes] = {}
         self.duplicates: list[bytes] = []
+        self.replaced: list[tuple[bytes, Blob]] = []
+        """Lists of images in whose place a later member stands."""
         self.notes: tuple[Note, ...] = ()
         self.tops: set[bytes] = set()
         """What stands at the top, directories too."""
@@ -61,6 +63,8 @@ class Members:
     def add(self, entry: Entry, blob: Blob | None) -> None:
         if entry.path in self._blobs or entry.path in self._links:
             self.duplicates.append(entry.path)
+            if entry.path in self._blobs and entry.path.rpartition(b"/")[2] in _LISTS:
+                self.replaced.append((entry.path, self._blobs[entry.path]))
         if len(self.tops) < _CANDIDATES:
             self.tops.add(entry.path.split(b"/", 1)[0])
         self.is_layer = self.is_layer or entry.kind >= Kind.WHITEOUT
@@ -71,7 +75,8 @@ class Members:
         elif entry.kind == Kind.HARDLINK:
             self._links[entry.path] = entry.link
         elif entry.kind == Kind.SYMLINK:
-            self._links[entry.path] = normalise(entry.path.rpartition(b"/")[0] + b"/" + entry.link)
+            above = b"" if entry.link.startswith(b"/") else entry.path.rpartition(b"/")[0]  # the archive is the root
+            self._links[entry.path] = normalise(above + b"/" + entry.link)
         if len(self._blobs) + len(self._links) > limits.ARCHIVE_MEMBERS:
             raise LimitError(f"more than {limits.ARCHIVE_MEMBERS} members", self.where)
 
@@ -88,10 +93,25 @@ class Members:
         for _ in range(_LINK_HOPS):
             if path in self._blobs:
                 return self._blobs[path]
-            if path not in self._links:
+            link = self._link_of(path)
+            if link is None:
                 return None
-            path = self._links[path]
+            path = self._behind_link(path, link)
         raise FormatError("archive members link in a circle", f"{self.where}: {name}")
+
+    def _link_of(self, path: bytes) -> bytes | None:
+        """The link that a path is, or that the first of its directories is that is one."""
+        if path in self._links:
+            return path
+        end = path.find(b"/") if self._links else -1
+        while end >= 0:
+            if path[:end] in self._links:
+                return path[:end]
+            end = path.find(b"/", end + 1)
+        return None
+
+    def _behind_link(self, path: bytes, link: bytes) -> bytes:
+        return normalise(self._links[link] + path[len(link) :])
 
     def document(self, name: str) -> bytes | None:
         blob = self.get(name)
@@ -123,12 +143,14 @@ class Members:
                 return "archive" if magic.is_tar(BytesBlob(block)) else "data"
         return "data" if any(note.rule == "tar-trailing-data" for note in self.notes) else None
 
-    def path_of(self, name: str) -> bytes:
-        """The normalised name of the member that a name leads to, through links."""
+    def way(self, name: str) -> list[bytes]:
+        """The normalised names of the members that a name leads through, links, and at last where it leads to."""
         path = normalise(name.encode("utf-8", "surrogateescape"))
-        for _ in range(_LINK_HOPS):
-            path = self._links.get(path, path)
-        return path
+        passed: list[bytes] = []
+        while len(passed) < _LINK_HOPS and (link := self._link_of(path)) is not None:
+            passed.append(link)
+            path = self._behind_link(path, link)
+        return [*passed, path]
 
     def below(self, directory: str) -> Members:
         """The members below a directory, as if it were the top."""
@@ -141,12 +163,25 @@ class Members:
             if name.startswith(prefix) and target.startswith(prefix)
         }
         inner.duplicates = [name[len(prefix) :] for name in self.duplicates if name.startswith(prefix)]
+        inner.replaced = [(name[len(prefix) :], blob) for name, blob in self.replaced if name.startswith(prefix)]
         inner.notes, inner.tail = self.notes, self.tail
         return inner
 
 
+    def contradicted(self) -> list[str]:
+        """The lists at the top that stand here twice with other content, as `tar -A` and `tar -r` leave them."""
+        other = [name for name, blob in self.replaced if name in _LISTS and not _alike(blob, self._blobs.get(name))]
+        return [name.decode() for name in dict.fromkeys(other)]
+
+
+def _alike(one: Blob, other: Blob | None) -> bool:
+    return other is not None and one.size == other.size and one.pread(one.size, 0) == other.pread(other.size, 0)
+
+
 LISTS = ("index.json", "manifest.json", "repositories")
 """Members that list all that an archive holds."""
+
+_LISTS = frozenset(name.encode() for name in LISTS)
 
 
 def _most(name: str) -> int:
@@ -378,13 +413,16 @@ def top_level(members: Members, task: Task) -> Members:
     """The members from where the image stands: an archive of a directory has all of them below its name."""
     if members.tail is not None and members.tail.pread(_TAIL, 0).strip(b"\0"):
         task.notice("archive", f"data behind the end of the archive {members.where} is not read, as of a second archive")
-    if is_oci(members) or is_docker(members):
-        return members
-    found = image_directories(members)
-    if len(found) != 1:
-        return members
-    task.notice("archive", f"the image stands in the directory {found[0]} of {members.where}")
-    return members.below(found[0])
+    if not is_oci(members) and not is_docker(members):
+        found = image_directories(members)
+        if len(found) != 1:
+            return members
+        task.notice("archive", f"the image stands in the directory {found[0]} of {members.where}")
+        members = members.below(found[0])
+    for name in members.contradicted():
+        text = "stands twice, as in archives that were joined: what only an earlier one lists is not read"
+        task.notice("archive", f"{members.where}: {name} {text}")
+    return members
 
 
 def is_docker(members: Members) -> bool:

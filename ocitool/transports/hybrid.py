@@ -148,6 +148,15 @@ def _judged(
     paths = image.get("layers")
     layers = [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []
     digests = [_stated_by(path) for path in layers]
+    held = [one for one in found if not _lacks(members, one.manifest)]
+    if not held:
+        record = record_of(members, image, position)
+        if record.problem is None and record.layers and None not in record.layers:
+            one = found[0]
+            record = record._replace(instead_of=one.digest if one.top == one.digest else None)
+            what = f"manifest.json, image @{position} has all its layers"
+            lacks = _lacks(members, one.manifest)
+            return record, f"{what}, the manifest {one.digest} of the same configuration lacks {lacks} of its blobs"
     for one in found:
         named = [layer.digest for layer in one.manifest.layers]
         if len(named) == len(digests) and all(mine in (None, other) for mine, other in zip(digests, named, strict=True)):
@@ -164,6 +173,12 @@ def _judged(
     top = one.top == one.digest
     record = record._replace(instead_of=one.digest if top else None)
     return record, f"{counts}, and the configuration states {states}, as manifest.json does"
+
+
+def _lacks(members: Archive, manifest: Manifest) -> int:
+    """How many blobs of an image are not in the archive, and nowhere else to be had."""
+    blobs = [one for one in (manifest.config, *manifest.layers) if not one.urls and "data" not in one.fields]
+    return sum(members.get(f"blobs/{one.digest.algorithm}/{one.digest.encoded}") is None for one in blobs)
 
 
 def _stated_by(path: str) -> Digest | None:

@@ -52,12 +52,20 @@ def _directory(path: str, names: list[str]) -> tuple[str, str | None]:
             f"an unpacked root file system is no image; tar -C {quoted} -c . | docker import - NAME makes one of it, and "
             f"ocitool append SRC DEST --layer {quoted} puts its files on an image",
         )
-    inside = [name for name in names if name.endswith(_ENDINGS) or os.path.isfile(os.path.join(path, name, "index.json"))]
+    inside = [name for name in names if name.endswith(_ENDINGS) or _is_image(os.path.join(path, name))]
     if inside:
         shown = ", ".join(shlex.quote(os.path.join(path, name)) for name in inside[:_SHOWN])
         more = f" and {len(inside) - _SHOWN} more" if len(inside) > _SHOWN else ""
         return "the directory has no index.json", f"in it may be images: {shown}{more}"
     return "the directory has no index.json", None
+
+
+def _is_image(path: str) -> bool:
+    from ocitool.transports import directory
+
+    if os.path.isfile(os.path.join(path, "index.json")):
+        return True
+    return directory.is_dir_image(path) or directory.is_extracted_archive(path)
 
 
 def _layout_above(path: str) -> str | None:

@@ -123,20 +123,26 @@ def v1_records(members: Archive, raw: bytes, known: set[str]) -> Iterator[Record
             yield Record(tuple(names), b"{}", (), image_id=f"sha256:{top}", problem=error)
 
 
-def _v1_record(members: Archive, top: str, names: tuple[str, ...]) -> Record:
+def v1_chain(members: Archive, top: str, name: str) -> list[tuple[str, dict[str, Any]]]:
+    """The directories of an image's layers with what their `json` says, lowest first. `name`: of the image, for errors."""
     chain: list[tuple[str, dict[str, Any]]] = []
     current: object = top
     while isinstance(current, str) and current:
         raw_json = members.document(f"{current}/json")
         if raw_json is None:
-            what = f"the image {current} of {names[0]} is missing"
+            what = f"the image {current} of {name} is missing"
             raise FormatError(what, f"{members.where}: repositories")
-        if len(chain) > 1024 or any(name == current for name, _ in chain):
+        if len(chain) > 1024 or any(directory == current for directory, _ in chain):
             raise FormatError("the parents of an image form a circle", members.where)
         fields = parse_object(raw_json, f"{members.where}: {current}/json")
         chain.append((current, fields))
         current = fields.get("parent")
     chain.reverse()
+    return chain
+
+
+def _v1_record(members: Archive, top: str, names: tuple[str, ...]) -> Record:
+    chain = v1_chain(members, top, names[0])
     last = chain[-1][1]
     kept = ("architecture", "os", "created", "author", "config")
     config: dict[str, Any] = {key: last[key] for key in kept if key in last}

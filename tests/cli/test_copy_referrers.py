@@ -226,3 +226,36 @@ def test_an_entry_of_a_list_that_is_no_descriptor_is_told_and_refuses_nothing(
     with tarfile.open(tmp_path / "out.tar") as archive:
         names = archive.getnames()
     assert all("blobs/" + one.digest.replace(":", "/") in names for one in all_of.artifacts)
+
+
+# Referrers that are listed and not here
+
+
+def test_a_referrer_that_a_registry_lists_and_has_not_is_told_and_refuses_nothing(run: Run, tmp_path: Path) -> None:
+    with ScriptedRegistry(referrers=False) as registry:
+        one, (here, gone) = image([ONE]), (about(image([ONE]).descriptor, kind) for kind in ("a/here", "a/gone"))
+        hold(registry, "app", one, tag="1")
+        hold(registry, "app", here)
+        raw = pretty(index_of([listing(here), listing(gone)]))
+        registry.put_manifest("app", mediatypes.OCI_INDEX, raw, tag_of(one.digest))
+        result = run("copy", "--referrers", f"docker://{registry.host}/app:1", f"{tmp_path}/out/")
+    assert 0 == result.code and f"{gone.digest}, listed as speaking of {one.digest}, is not here" in result.err, str(result)
+    assert here.raw in places.blobs(tmp_path / "out").values()
+
+
+@pytest.mark.parametrize("words", [(), ("--all-platforms",)], ids=["", "all platforms"])
+@pytest.mark.parametrize("place", ["out/", "out.tar"])
+def test_an_attestation_that_an_index_lists_and_is_not_here_is_told_and_refuses_nothing(
+    place: str, words: tuple[str, ...], run: Run, tmp_path: Path
+) -> None:
+    one, gone = image([ONE], platform=AMD), image([TWO], platform={"os": "unknown", "architecture": "unknown"})
+    gone.annotations = {
+        "vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": one.digest,
+    }  # fmt: skip
+    raw = pretty(index_of([one.descriptor, gone.descriptor]))
+    one.extra[sha256(raw)] = raw
+    top = {"mediaType": mediatypes.OCI_INDEX, "digest": sha256(raw), "size": len(raw)}
+    path = write_layout(tmp_path / "in", [one], index=index_of([top]))
+    result = run("copy", "--referrers", *words, path, f"{tmp_path}/{place}")
+    assert 0 == result.code and f"{gone.digest}, listed as speaking of" in result.err, str(result)
+    assert one.raw in places.blobs(tmp_path / place).values()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.images import Image, image, index_of, layer_tar, layout_files, pretty, sha256, write_tar
+from support.images import Image, docker_files, image, index_of, layer_tar, layout_files, pretty, sha256, write_tar
 from support.report import report_of
 
 from ocitool.spec import mediatypes
@@ -303,3 +303,38 @@ def test_repositories_that_repeat_the_names_of_manifest_json_add_nothing(ocitool
     for text in (path, f"docker-archive:{path}"):
         found = report_of(ocitool("inspect", text, "--format", "json"))
         assert ALL[:1] == ids(found) and not found["notices"]
+
+
+# Parts that only one half has
+
+
+@pytest.mark.parametrize("lost", ["configuration", "layer"])
+def test_an_image_whose_blobs_the_layout_lacks_is_read_from_manifest_json_if_that_has_all(
+    lost: str, ocitool: Run, tmp_path: Path
+) -> None:
+    own = ["own/0.tar", "own/1.tar"]
+    files = dict(zip(own, BOTH.layers, strict=True)) | {"own.json": BOTH.config}
+    half = layout_files([BOTH])
+    del half["blobs/" + (sha256(BOTH.config) if lost == "configuration" else sha256(TWO)).replace(":", "/")]
+    listed = pretty([line(BOTH, Config="own.json", Layers=own)])
+    path = write_tar(tmp_path / "a.tar", {**half, **files, "manifest.json": listed})
+    result = ocitool("ls", f"{path}:both:1")
+    assert b"/srv/" in result.stdout and "lacks 1 of its blobs" in result.err, str(result)
+    assert 0 == ocitool("copy", path, f"{tmp_path}/to/").code and 0 == ocitool("validate", tmp_path / "to").code
+    assert 1 == ocitool("validate", path).code
+    assert f"docker-archive:{path} reads the former" in ocitool("inspect", f"oci-archive:{path}").err
+
+
+@pytest.mark.parametrize("half", [True, False], ids=["hybrid", "docker save"])
+def test_of_two_images_of_one_name_none_is_taken_unsaid_and_the_hint_picks_each(
+    half: bool, ocitool: Run, tmp_path: Path
+) -> None:
+    named = [Image(one.config, one.manifest, one.layers, "one:1") for one in (BOTH, ONLY)]
+    if half:
+        path = archive(tmp_path / "a.tar", [line(named[1])], *named)
+    else:
+        path = write_tar(tmp_path / "a.tar", docker_files(named))
+    for selector in ("", ":one:1"):
+        result = ocitool("ls", f"{path}{selector}")
+        assert 3 == result.code and "it holds one:1; @1" in result.err, str(result)
+    assert [ALL[1]] == ids(report_of(ocitool("inspect", f"{path}:@1", "--format", "json")))

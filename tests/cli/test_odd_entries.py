@@ -410,3 +410,46 @@ def test_indexes_that_are_nested_too_deep_hide_no_other_image(ocitool: Run, tmp_
     assert any("nested" in one["text"] for one in found["problems"])
     for picked in ("good", f"@{GOOD.digest}"):
         assert 0 == ocitool("inspect", f"{layout}:{picked}").code
+
+
+# Indexes nested in indexes
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_what_cannot_be_read_below_one_of_several_indexes_is_told(depth: int, ocitool: Run, tmp_path: Path) -> None:
+    entry, held = UNREAD["rotten manifest"]
+    inner = image([ONE], platform=AMD)
+    parts = [({**entry, "annotations": {}}, held), (inner.descriptor, inner.blobs)]
+    for _ in range(depth):
+        parts = [nested(parts)]
+    found = said(ocitool, store(tmp_path / "l", *parts[0]), 1)
+    assert 1 == len(found["problems"]) and 2 == len(found["images"])
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_index_of_an_index_that_cannot_be_read_is_not_said_to_hold_no_image(
+    alone: bool, ocitool: Run, tmp_path: Path
+) -> None:
+    rotten = {"mediaType": mediatypes.OCI_INDEX, "digest": sha256(b"x"), "size": 1}
+    top, held = nested([(rotten, {sha256(b"x"): b"y"})])
+    path = store(tmp_path / "l", {**top, "annotations": {NAME: "top"}}, held)
+    found = said(ocitool, Path(f"{path}:top") if alone else path, 1)
+    assert 1 == len(found["problems"]) and not found["notices"][1:]
+    for words in (("ls", f"{path}:top"), ("copy", path, f"{tmp_path}/to/")):
+        assert 5 == ocitool(*words).code
+    result = ocitool("ls", path)
+    assert 3 == result.code and "none was picked" in result.err, str(result)
+
+
+def test_an_entry_of_a_nested_index_that_is_no_descriptor_is_told_with_the_index_that_lists_it(
+    ocitool: Run, tmp_path: Path
+) -> None:
+    inner, held = blob(pretty(index_of([None])), mediatypes.OCI_INDEX)
+    found = said(ocitool, store(tmp_path / "l", *nested([(inner, held)])), 1)
+    assert [f"index {inner['digest']}" in found["problems"][0]["where"]] == [True]
+
+
+def test_a_copy_that_is_refused_by_an_entry_that_is_not_here_says_what_can_be_done(ocitool: Run, tmp_path: Path) -> None:
+    gone = {"mediaType": mediatypes.OCI_MANIFEST, "artifactType": "a/b", "digest": sha256(b"gone"), "size": 4}
+    result = ocitool("copy", store(tmp_path / "l", gone), f"{tmp_path}/to/")
+    assert 3 == result.code and "the others can be picked" in result.err, str(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import tarfile
@@ -15,6 +16,7 @@ from support.images import (
     docker_files,
     hybrid_files,
     image,
+    index_of,
     layer_tar,
     layout_files,
     pretty,
@@ -261,3 +263,26 @@ def test_a_tar_of_a_dir_image_is_called_what_it_is_and_the_hint_is_true(ocitool:
     result = ocitool("inspect", write_tar(tmp_path / "it.tar", files))
     assert (4, True) == (result.code, "skopeo (dir:)" in result.err and "a directory of its own" in result.err), str(result)
     assert 0 == ocitool("inspect", write_files(tmp_path / "it", files)).code
+
+
+@pytest.mark.parametrize("part", ["manifest", "config", "layer"])
+def test_embedded_data_that_is_not_what_the_digest_says_is_an_error_though_the_blob_is_right(
+    part: str, ocitool: Run, tmp_path: Path
+) -> None:
+    one = image([TAR], tag="app:1")
+    wrong = {"data": base64.b64encode(b"other").decode()}
+    if part == "config":
+        one.manifest["config"] |= wrong
+    elif part == "layer":
+        one.manifest["layers"][0] |= wrong
+    index = index_of([one.descriptor | (wrong if part == "manifest" else {})])
+    code, rules, _ = found(ocitool, write_layout(tmp_path / "l", [one], index=index))
+    assert (1, {"embedded-data": "error"}) == (code, rules)
+
+
+def test_an_image_of_repositories_beside_an_index_is_called_so(ocitool: Run, tmp_path: Path) -> None:
+    top = "b" * 64
+    old = {"repositories": pretty({"old": {"1": top}}), f"{top}/json": pretty({"id": top}), f"{top}/layer.tar": TAR}
+    result = ocitool("validate", write_tar(tmp_path / "a.tar", {**hybrid_files([ONE]), **old}))
+    assert "legacy-format: repositories, old:1:" in result.out, str(result)
+    assert "no image names" not in result.out, str(result)

@@ -9,14 +9,13 @@ from typing import Any
 from ocitool import reference
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError, OcitoolError
-from ocitool.layers.entry import normalise
 from ocitool.operations.validate.documents import Image, Layer, Reader, layer_key
 from ocitool.operations.validate.findings import MAX_LAYERS, Findings, counted
 from ocitool.reference import Selector
 from ocitool.spec.manifest import Config
 from ocitool.transports.archive import LISTS, DockerArchive, Members, OciArchive
 from ocitool.transports.layout import Layout
-from ocitool.transports.records import images_of
+from ocitool.transports.records import images_of, v1_chain
 from ocitool.transports.source import Record, Source
 from ocitool.transports.store import blob_files
 
@@ -76,7 +75,7 @@ def unnamed(reader: Reader) -> None:
         reader.found.warn("unnamed-member", "archive", f"{count} that no image names; the first: {lost[0]}")
 
 
-_TOP = (b"oci-layout", b"index.json", b"manifest.json", b"repositories")
+_TOP = ("oci-layout", *LISTS)
 _LEGACY = (b"json", b"VERSION", b"layer.tar")
 """What archives have in a directory a layer for engines before 1.10; layer.tar there may be a link to the layer."""
 
@@ -96,11 +95,15 @@ def _unnamed_members(source: OciArchive | DockerArchive, digests: Collection[Dig
         for name in (image.get("config"), *(layers if isinstance(layers, list) else ())):
             if isinstance(name, str):
                 names.append(name)
-    known = {*_TOP, *(normalise(name.encode("utf-8", "surrogateescape")) for name in names), *map(members.path_of, names)}
+    for record in source.records:
+        if record.image_id is not None and record.problem is None:
+            chain = v1_chain(members, record.image_id.partition(":")[2], record.tags[0])
+            names += [f"{directory}/{base.decode()}" for directory, _ in chain for base in _LEGACY]
+    known = {member for name in (*_TOP, *names) for member in members.way(name)}
 
     def is_legacy(name: bytes) -> bool:
         directory, _, base = name.rpartition(b"/")
-        return base in _LEGACY and members.path_of(os.fsdecode(directory) + "/layer.tar") in known
+        return base in _LEGACY and members.way(os.fsdecode(directory) + "/layer.tar")[-1] in known
 
     return [name for name in members.names() if name not in known and not is_legacy(name)]
 
@@ -135,7 +138,9 @@ def records(reader: Reader, found: Sequence[tuple[int, Record]]) -> None:
     tags: dict[str, str] = {}
     for position, record in found:
         names = listed[record.number] if record.number is not None else {}
-        subject = f"image @{position}" if source.index is None else f"manifest.json, image @{record.number}"
+        subject = f"image @{position}"
+        if source.index is not None:
+            subject = f"manifest.json, image @{record.number}" if record.image_id is None else f"repositories, {record.tags[0]}"
         if record.problem is not None:
             reader.found.damage(record.problem, subject, "document")
             continue

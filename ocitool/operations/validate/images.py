@@ -76,6 +76,7 @@ class Images:
             self._duplicate_tags(index)
         else:
             chosen = [entry.descriptor for entry in entries]
+        self.found.descriptors(chosen, "index.json")
         # Several platforms under one name are one image, as if an index stood between.
         groups: dict[object, _Below] = {}
         for position, one in enumerate(chosen):
