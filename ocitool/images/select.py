@@ -177,12 +177,14 @@ def everything(source: Source, index: Index) -> Iterator[tuple[Listed, int]]:
 
 class Target(NamedTuple):
     """What a reference names: an index of platforms (`document`, `entries`), or one image. `top`: the entry of the source that
-    leads to it, None for a record of a docker archive and if several entries together are meant."""
+    leads to it, None for a record of a docker archive and if several entries together are meant; `direct`: how many entries
+    these are, with those of the indexes among them behind."""
 
     document: Index | None
     entries: tuple[Listed, ...]
     image: Image | None
     top: Descriptor | None = None
+    direct: int | None = None
 
     @property
     def opaque(self) -> bool:
@@ -258,7 +260,11 @@ def target(source: Source, group: Group) -> Target:
     if group.record is not None:
         return Target(None, (), from_record(source, group.record))
     if len(group.entries) > 1:
-        return Target(source.index, group.entries, None)
+        direct = {one.descriptor.digest for one in group.entries}
+        nested = (one.nested for one in group.entries)
+        below = (entry for index in nested if index is not None for entry in _flat(source, index, group.tags))
+        more = {one.descriptor.digest: one for one in below if one.descriptor.digest not in direct}
+        return Target(source.index, (*group.entries, *more.values()), None, direct=len(group.entries))
     entry = group.entries[0]
     if isinstance(entry.document, Index):
         return Target(entry.document, tuple(_flat(source, entry.document, group.tags)), None, entry.descriptor)
@@ -508,8 +514,13 @@ def sole(opened: Opened) -> Target:
     if not found and not others:
         raise NotFoundError("it holds no image", source.where)
     if found and others:
-        beside = "1 other entry is not an image" if len(others) == 1 else f"{len(others)} other entries are not images"
-        source.tell("other", f"{source.where}: the only image is taken; {beside}")
+        gone = sum(any(entry.said == "index" and not entry.present for entry in one.entries) for one in others)
+        sides = [(len(others) - gone, "not an image", "not images"), (gone, "not here", "not here")]
+        told = [
+            f"1 other entry is {one}" if count == 1 else f"{count} other entries are {many}" for count, one, many in sides
+            if count
+        ]  # fmt: skip
+        source.tell("other", f"{source.where}: the only image is taken; {', '.join(told)}")
     return (found or others)[0]
 
 

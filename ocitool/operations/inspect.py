@@ -225,7 +225,9 @@ class _Asked(NamedTuple):
             text = error.what
             if not any(entry.kind == "image" for entry in target.entries):
                 if target.document is not None and target.document is not self.opened.source.index:
-                    self.task.notice("other", f"{self.opened.source.where}: index {target.document.digest} holds no image")
+                    gone = any(entry.said == "index" and not entry.present for entry in target.entries)
+                    what = "lists no image that is here" if gone else "holds no image"
+                    self.task.notice("other", f"{self.opened.source.where}: index {target.document.digest} {what}")
                 return
             if target.document is not self.opened.source.index:
                 text += "; --platform picks another, --all-platforms shows all"

@@ -264,7 +264,7 @@ def index_of(opened: Opened, target: Target) -> tuple[Index, Descriptor]:
     document = target.document
     assert document is not None and source.index is not None
     if document is source.index:
-        manifests = [named(entry.descriptor.fields, {}) for entry in target.entries]
+        manifests = [named(entry.descriptor.fields, {}) for entry in target.entries[: target.direct]]
         fields = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": manifests}
         made = Index(serialised(fields), fields, source.where)
         own = {"mediaType": mediatypes.OCI_INDEX, "digest": str(made.digest), "size": len(made.raw)}

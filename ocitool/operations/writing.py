@@ -462,7 +462,7 @@ class Writer:
             if not output.names:
                 self.task.notice("untagged", "the archive holds an image without a name; --tag NAME:TAG gives one")
             for name in output.names:
-                if "/" not in name and ":" not in name:
+                if name and "/" not in name and ":" not in name:
                     self.task.notice(
                         "untagged", f"{name} is a tag without a repository: docker load will not name the image; "
                         f"--tag NAME:{name} does",

@@ -42,6 +42,7 @@ def united(members: Archive, index: Index, *, alone: bool) -> United:
     for one in _manifests(members, index):
         by_config.setdefault(one.manifest.config.digest, []).append(one)
     records: list[Record] = []
+    more = 0
     notices: list[str] = []
     problems: list[OcitoolError] = []
     named: dict[Digest, list[str]] = {}
@@ -58,6 +59,7 @@ def united(members: Archive, index: Index, *, alone: bool) -> United:
         found = by_config.get(config, []) if config is not None else []
         if not found:
             records.append(record_of(members, image, position))
+            more += 1
             continue
         for top in dict.fromkeys(one.top for one in found):
             named.setdefault(top, []).extend(tags_of(image))
@@ -72,7 +74,7 @@ def united(members: Archive, index: Index, *, alone: bool) -> United:
         seen.update(map(reference.qualified, names))
     records += _v1(members, seen, problems)
     for file, own in (
-        ("manifest.json", sum(record.image_id is None and record.instead_of is None for record in records)),
+        ("manifest.json", more),
         ("repositories", sum(record.image_id is not None for record in records)),
     ):
         count, them, read = ("1 image", "it", "it is read too") if own == 1 else (f"{own} images", "them", "they are read too")

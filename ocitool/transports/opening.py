@@ -153,7 +153,7 @@ def _directory(transport: str | None, path: str) -> Layout | DockerArchive | Dir
         from ocitool.transports import archive
 
         return archive.DockerArchive(directory.DirectoryMembers(path))
-    raise recognition.no_directory(path)
+    raise recognition.no_directory(path, is_image_directory)
 
 
 def _archive(transport: str | None, members: Members) -> OciArchive | DockerArchive:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from ocitool.blob import FileBlob, OpenFile, unreadable
@@ -24,17 +24,17 @@ _EMPTY = "the file is empty"
 _ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")
 
 
-def no_directory(path: str) -> OcitoolError:
-    """Why a directory is no image."""
+def no_directory(path: str, is_image: Callable[[str], bool]) -> OcitoolError:
+    """Why a directory is no image. `is_image`: whether one that stands in it is."""
     try:
         names = sorted(os.listdir(path))
     except OSError as error:
         return unreadable(path, error)
-    what, hint = _directory(path, names)
+    what, hint = _directory(path, names, is_image)
     return NotAnImageError(f"not an OCI layout: {what}", path, hint=hint)
 
 
-def _directory(path: str, names: list[str]) -> tuple[str, str | None]:
+def _directory(path: str, names: list[str], is_image: Callable[[str], bool]) -> tuple[str, str | None]:
     quoted = shlex.quote(path)
     if not names:
         return "the directory is empty", None
@@ -52,20 +52,12 @@ def _directory(path: str, names: list[str]) -> tuple[str, str | None]:
             f"an unpacked root file system is no image; tar -C {quoted} -c . | docker import - NAME makes one of it, and "
             f"ocitool append SRC DEST --layer {quoted} puts its files on an image",
         )
-    inside = [name for name in names if name.endswith(_ENDINGS) or _is_image(os.path.join(path, name))]
+    inside = [name for name in names if name.endswith(_ENDINGS) or is_image(os.path.join(path, name))]
     if inside:
         shown = ", ".join(shlex.quote(os.path.join(path, name)) for name in inside[:_SHOWN])
         more = f" and {len(inside) - _SHOWN} more" if len(inside) > _SHOWN else ""
         return "the directory has no index.json", f"in it may be images: {shown}{more}"
     return "the directory has no index.json", None
-
-
-def _is_image(path: str) -> bool:
-    from ocitool.transports import directory
-
-    if os.path.isfile(os.path.join(path, "index.json")):
-        return True
-    return directory.is_dir_image(path) or directory.is_extracted_archive(path)
 
 
 def _layout_above(path: str) -> str | None:

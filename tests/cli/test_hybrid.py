@@ -338,3 +338,19 @@ def test_of_two_images_of_one_name_none_is_taken_unsaid_and_the_hint_picks_each(
         result = ocitool("ls", f"{path}{selector}")
         assert 3 == result.code and "it holds one:1; @1" in result.err, str(result)
     assert [ALL[1]] == ids(report_of(ocitool("inspect", f"{path}:@1", "--format", "json")))
+
+
+def test_an_image_below_an_index_that_lacks_its_blobs_is_not_said_to_be_missing_from_the_index(
+    ocitool: Run, tmp_path: Path
+) -> None:
+    raw = pretty(index_of([BOTH.descriptor]))
+    holder = Image(BOTH.config, BOTH.manifest, BOTH.layers, extra={sha256(raw): raw, sha256(b""): b""})
+    top = {"mediaType": mediatypes.OCI_INDEX, "digest": sha256(raw), "size": len(raw)}
+    own = ["own/0.tar", "own/1.tar"]
+    half = layout_files([holder], index=index_of([top]))
+    del half["blobs/" + sha256(TWO).replace(":", "/")]
+    files = half | dict(zip(own, BOTH.layers, strict=True)) | {"manifest.json": pretty([line(BOTH, Layers=own)])}
+    path = write_tar(tmp_path / "a.tar", files)
+    result = ocitool("inspect", path)
+    assert "lacks 1 of its blobs" in result.err and "that index.json does not" not in result.err, str(result)
+    assert b"/srv/" in ocitool("ls", f"{path}:@1").stdout

@@ -453,3 +453,14 @@ def test_a_copy_that_is_refused_by_an_entry_that_is_not_here_says_what_can_be_do
     gone = {"mediaType": mediatypes.OCI_MANIFEST, "artifactType": "a/b", "digest": sha256(b"gone"), "size": 4}
     result = ocitool("copy", store(tmp_path / "l", gone), f"{tmp_path}/to/")
     assert 3 == result.code and "the others can be picked" in result.err, str(result)
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_an_index_that_is_not_here_is_not_said_to_be_no_image(depth: int, ocitool: Run, tmp_path: Path) -> None:
+    part: Any = ({"mediaType": mediatypes.OCI_INDEX, "digest": sha256(b"gone"), "size": 4}, {})
+    for _ in range(depth):
+        part = nested([part])
+    path = store(tmp_path / "l", *part)
+    result = ocitool("ls", path)
+    assert 0 == result.code and "1 other entry is not here" in result.err, str(result)
+    assert not depth or f"index {part[0]['digest']} lists no image that is here" in ocitool("inspect", path).err

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.images import docker_files, image, layer_tar, pretty, sha256, write_layout, write_tar
-from support.indexes import ARM, S390, linux, multi, of, windows
+from support.images import docker_files, image, index_of, layer_tar, pretty, sha256, write_layout, write_tar
+from support.indexes import AMD, ARM, INDEX, S390, linux, multi, of, windows
 from support.report import done, report_of
 
 Run = Callable[..., Any]
@@ -243,3 +243,18 @@ def as_on_amd64(monkeypatch: pytest.MonkeyPatch) -> None:
 
     machine = os.uname()
     monkeypatch.setattr(os, "uname", lambda: os.uname_result((*machine[:4], "x86_64")))
+
+
+def test_an_image_and_an_index_under_one_name_are_all_their_platforms(ocitool: Run, tmp_path: Path) -> None:
+    mine, other = of(AMD, "one"), of(ARM, "two")
+    raw = pretty(index_of([mine.descriptor, other.descriptor]))
+    named = {"annotations": {"org.opencontainers.image.ref.name": "m"}}
+    top = {"mediaType": INDEX, "digest": sha256(raw), "size": len(raw), **named}
+    mine.extra |= {sha256(raw): raw, **other.blobs}
+    path = write_layout(tmp_path / "l", [mine], index=index_of([mine.descriptor | named, top]))
+    assert b"two" == ocitool("cat", f"{path}:m", "/f", "--platform", "linux/arm64").stdout
+    assert 2 == len(report_of(ocitool("inspect", path, "--all-platforms", "--format", "json"))["images"])
+    for to in ("to/", "to.tar"):
+        assert 0 == ocitool("copy", "--all-platforms", path, f"{tmp_path}/{to}").code
+        result = ocitool("diff", "--all-platforms", path, f"{tmp_path}/{to}")
+        assert 0 == result.code and "no difference in 2 platforms" in result.out, str(result)
