@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import os
+import random
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,6 +181,75 @@ def test_what_sharing_saves_of_archives_is_said_to_need_one_layout(ocitool: Run,
     (told,) = [one for one in report(ocitool, tmp_path)["advice"] if one["kind"] == "recompress"]
     assert 200_000 < told["saves"] and told["onDisk"] < 10_000
     assert "once all is in one layout" in ocitool("dedupe", tmp_path).out
+
+
+def followed(ocitool: Run, told: Any, place: Path) -> int:
+    """Bytes that an advice saves on disk: of all files here, each once however many names it has."""
+
+    def size() -> int:
+        return sum({one.stat().st_ino: one.stat().st_size for one in place.rglob("*") if one.is_file()}.values())
+
+    before = size()
+    for part in told["command"].split(" && "):
+        words = shlex.split(part)
+        if words[0] == "rm":
+            for word in words[1:]:
+                (place / word).unlink()
+        else:
+            result = ocitool(*words[1:], cwd=place)
+            assert 0 == result.code, str(result)
+    return before - size()
+
+
+def saying(size: int, seed: int) -> bytes:
+    """Bytes that gzip makes about half of."""
+    dice = random.Random(seed)
+    return b" ".join(b"%d" % dice.randrange(10**6) for _ in range(size // 7))
+
+
+PROSE = [layer_tar([("a", saying(300_000, 7))]), layer_tar([("b", saying(200_000, 11))])]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["archive beside archive", "layout beside layout", "layout beside archive", "compressed archive beside archive"],
+)
+def test_what_a_recompression_saves_at_once_is_what_the_disk_shows(kind: str, ocitool: Run, tmp_path: Path) -> None:
+    """An archive has whole blocks; in a compressed one plain layers take little; a layout frees them, and is no archive."""
+    plain, packed = image(PROSE, tag="p:1", codec="none"), image([*PROSE, BASE], tag="q:1", codec="gzip")
+    place = tmp_path / "place"
+    place.mkdir()
+    first, _, second = kind.partition(" beside ")
+    for name, how, one in (("a", first, plain), ("b", second, packed)):
+        store = write_layout(tmp_path / name, [one])
+        ending = {"layout": "/", "compressed archive": ".tar.gz", "archive": ".tar"}[how]
+        assert 0 == ocitool("copy", store, f"{place / name}{ending}").code
+    found = report_of(ocitool("dedupe", ".", "--format", "json", cwd=place))
+    (told,) = [one for one in found["advice"] if one["kind"] == "recompress"]
+    saved = followed(ocitool, told, place)
+    near = 0.02 * sum(map(len, PROSE)) if first == "compressed archive" else 100
+    assert abs(saved - told["onDisk"]) <= near, f"saved {saved}, said {told}"
+
+
+def test_one_image_is_named_that_has_all_the_layers_to_be_taken(ocitool: Run, tmp_path: Path) -> None:
+    """Not for each layer the first one that has it: two commands, of which only one could be followed."""
+    write_layout(tmp_path / "a", [image([PROSE[0]], tag="a:1", codec="gzip")])
+    write_layout(tmp_path / "b", [image([*PROSE, BASE], tag="b:1", codec="gzip")])
+    write_layout(tmp_path / "c", [image(PROSE, tag="c:1", codec="none")])
+    told = [one for one in report(ocitool, tmp_path)["advice"] if one["kind"] == "recompress"]
+    assert [(sum(map(len, PROSE)), "b:b:1")] == [(one["saves"], one["command"].split()[5][-5:]) for one in told]
+
+
+@pytest.mark.parametrize("write", [write_oci_archive, write_docker_archive])
+def test_what_one_layout_takes_counts_its_own_documents(write: Any, ocitool: Run, tmp_path: Path) -> None:
+    """Of small archives they are much: an index, and manifests that `docker save` does not write."""
+    for number in range(12):
+        own = layer_tar([(f"f{number}", b"x")])
+        write(tmp_path / f"{number}.tar", [image([PROSE[1], own], tag=f"n{number}:1", codec="none")])
+    found = report_of(ocitool("dedupe", ".", "--format", "json", cwd=tmp_path))
+    (told,) = [one for one in found["advice"] if one["kind"] == "store"]
+    saved = followed(ocitool, told, tmp_path)
+    assert abs(saved - told["saves"]) <= 200, f"saved {saved}, said {told}"
 
 
 def assert_frees_as_gc(ocitool: Run, store: Path, one: Any) -> None:

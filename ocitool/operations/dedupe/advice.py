@@ -31,7 +31,7 @@ from ocitool.operations.dedupe.commands import (
     single,
     word,
 )
-from ocitool.operations.dedupe.disk import Disk
+from ocitool.operations.dedupe.disk import Disk, documents
 from ocitool.transports.store import StoredFile, blob_files
 
 AdviceKind = Literal["rebase", "rebuild", "recompress", "squash", "repeated", "zstd", "contained", "link", "store"]
@@ -107,18 +107,17 @@ def rebuilt(
     """Layers of which another one may take the place (dropped, kept), those of the same images together: to rebuild these
     against an image that has the other ones. `why`: a sentence about these images, with a place for `{keeper}`.
     `ignored`: globs of paths in which a dropped layer differs, and need not."""
-    groups: dict[tuple[tuple[int, ...], int], tuple[int, int]] = {}
+    pairs = [one for one in dropped if not one[0].held and all(rewritable(collection.members[at]) for at in one[0].users)]
+    keepers = _keepers(collection, pairs)
+    groups: dict[tuple[tuple[int, ...], int], list[tuple[Stored, Stored]]] = {}
     globs: dict[tuple[tuple[int, ...], int], dict[str, None]] = {}
-    for gone, kept in dropped:
-        mine = set(gone.users)
-        others = (number for number in kept.users if number not in mine)
-        keeper = next((number for number in others if single(collection.members[number])), None)
-        if keeper is not None and not gone.held and all(rewritable(collection.members[number]) for number in gone.users):
-            place = tuple(gone.users), keeper
-            size, less = groups.get(place, (0, 0))
+    for gone, kept in pairs:
+        if (gone, kept) in keepers:
+            place = tuple(gone.users), keepers[gone, kept]
             globs.setdefault(place, {}).update(dict.fromkeys(ignored.get(gone, ())))
-            groups[place] = size + gone.size, less + (gone.size - kept.size) * sum(map(disk.archives_of, gone.users))
-    for (users, number), (size, less) in groups.items():
+            groups.setdefault(place, []).append((gone, kept))
+    for (users, number), found in groups.items():
+        size = sum(gone.size for gone, _ in found)
         members, keeping = [collection.members[one] for one in users], collection.members[number].reference
         references = tuple(one.reference for one in members)
         options = "".join(f" --ignore-path {word(glob)}" for glob in globs[users, number])
@@ -126,12 +125,36 @@ def rebuilt(
         text = f"{names(references)}: {why.format(keeper=keeping)}"
         if globs[users, number]:
             text += f", but for {', '.join(globs[users, number])}, which stay as they are there"
-        at_once = None if disk.together((*users, number)) else max(0, less)
+        at_once = None
+        if not disk.together((*users, number)):
+            changing = set(users)
+            at_once = max(0, disk.replaced(changing, changing, *map(dict.fromkeys, zip(*found, strict=True))))
         yield Advice(
             kind, size, references, text, line(commands, members), any(map(_gets_manifest, members)), at_once,
             changes=frozenset(users),
             needs=frozenset((number,)),
         )  # fmt: skip
+
+
+def _keepers(collection: Collection, pairs: Sequence[tuple[Stored, Stored]]) -> dict[tuple[Stored, Stored], int]:
+    """For each pair of layers the image that the one which stays is taken from: of those that have it the one that has most of
+    what else the same images need, so that one command does it."""
+    wanted: dict[tuple[int, ...], list[tuple[Stored, Stored]]] = {}
+    for gone, kept in pairs:
+        wanted.setdefault(tuple(gone.users), []).append((gone, kept))
+    found: dict[tuple[Stored, Stored], int] = {}
+    for users, together in wanted.items():
+        mine, most = set(users), Counter[int]()
+        having = {
+            kept: [number for number in kept.users if number not in mine and single(collection.members[number])]
+            for _, kept in together
+        }
+        for gone, kept in together:
+            most.update(dict.fromkeys(having[kept], gone.size))
+        for gone, kept in together:
+            if having[kept]:
+                found[gone, kept] = max(having[kept], key=lambda number: (most[number], -number))
+    return found
 
 
 # The kinds
@@ -214,9 +237,11 @@ def _rebase(old: Member, new: Member, base: Base, moving: Sequence[Member], disk
     commands += removal or ()
     at_once = None
     if not disk.together((*going, new.number)):
-        less = base.size - sum(layer.size for layer in dict.fromkeys(new.stacks[0].layers))
         goes = disk.frees({old.number}) if removal is not None else 0
-        at_once = max(0, goes + less * sum(disk.archives_of(one.number) for one in moving))
+        changing = {one.number for one in moving}
+        without = going if removal is not None else changing
+        layers = dict.fromkeys(base.layers), dict.fromkeys(new.stacks[0].layers)
+        at_once = max(0, goes + disk.replaced(changing, without, *layers))
     return Advice(
         "rebase", freed(gone, going), references, text, line(commands, [old, *moving]), False, at_once,
         deletes=frozenset((old.number,)), changes=frozenset(one.number for one in moving), needs=frozenset((new.number,)),
@@ -358,12 +383,13 @@ def _stored(collection: Collection) -> Iterator[Advice]:
                 inside.update(dict.fromkeys(member.named))
                 references[named.reference] = None
                 moved[member.number] = None
-    saves = sum(size or 0 for size in sizes.values()) - sum(blob.size for blob in inside)
+    members = [collection.members[number] for number in moved]
+    saves = sum(size or 0 for size in sizes.values()) - sum(blob.size for blob in inside) - documents(members)
     if len(sizes) > 1 and saves > 0 and all(blob.there for blob in inside):
         quoted = " ".join(word(str(path)) for path in sizes)
         text = f"{len(sizes):,} archives: a layout keeps each of their blobs once"
         command = f"ocitool copy --all-platforms {quoted} {_new('store')}/ && rm {quoted}"
-        about = any(_gets_manifest(collection.members[number]) for number in moved)
+        about = any(map(_gets_manifest, members))
         yield Advice("store", saves, tuple(references), text, command, about, needs=frozenset(moved))
 
 

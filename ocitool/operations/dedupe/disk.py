@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from ocitool import reference
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
+from ocitool.layers.tar import BLOCK
 from ocitool.operations.dedupe.collection import Collection, Member, Named, Shares, Stored
 from ocitool.operations.layout.reach import beside
 from ocitool.task import Task
@@ -94,6 +95,8 @@ class Disk:
         self.elsewhere = len(local) < len(stores) or not all(self._of.values())
         """Whether some of it is not on this machine's disks: at a registry, or came by standard input."""
         self.on_disk = self._local(local) if local else None
+        self.documents = 0 if self.one else documents(collection.members)
+        """Bytes that one layout of all takes beside blobs that are there already."""
         remote = [store for store in stores if store.path is None]
         self.at_registries = sum(blob.size for store in remote for blob in self._needed(store)) if remote else None
 
@@ -132,9 +135,24 @@ class Disk:
                     seen.add(file.key)
         return total
 
-    def archives_of(self, number: int) -> int:
-        """How many archives an image is in."""
-        return sum(not store.shares for store in self._of[number])
+    def replaced(self, changing: Several[int], going: Several[int], gone: Several[Stored], kept: Several[Stored]) -> int:
+        """Bytes that are saved on this machine at once if images are made of the layers `kept` in place of `gone`, each one
+        alone in its archives. `going`: those that then need `gone` no more."""
+        stores = {id(store): store for number in changing for store in self._of[number] if store.path is not None}
+        return sum(self._less(store, going, gone, kept) for store in stores.values())
+
+    def _less(self, store: Store, going: Several[int], gone: Several[Stored], kept: Several[Stored]) -> int:
+        if not store.shares:
+            # What an archive's own compression makes of layers is not known, but of all that is in it.
+            whole = sum(blob.size for blob in self._needed(store))
+            ratio = min(1.0, (store.size or 0) / whole) if whole else 1.0
+            sizes = [sum(_room(blob, ratio) for blob in blobs) for blobs in (gone, kept)]
+            return 0 if store.linked else sizes[0] - sizes[1]
+        there = store.members.keys()
+        left = {blob.key for blob in gone if all(one in going or one not in there for one in blob.users)} - store.beside
+        had = {blob.key for blob in kept if blob.key in store.beside or not there.isdisjoint(blob.users)}
+        freed = sum(self._freed_file(store, blob) for blob in gone if blob.key in left and blob not in kept)
+        return freed - sum(blob.size for blob in kept if blob.key not in had)
 
     def copies(self, layer: Stored) -> int:
         """In how many places a layer lies."""
@@ -167,7 +185,6 @@ class Disk:
         if not store.shares:
             gone = store.whole and not store.linked and len(mine) == len(store.members)
             return store.size or 0 if gone else 0
-        freed = 0
         if len(mine) == 1:
             member, owners = self._members[mine[0]], store.owners(self._members)
             if any(owners[blob] != member.number for blob in member.held[:1]):
@@ -178,8 +195,35 @@ class Disk:
             gone_, blobs = set(mine), {blob: None for number in mine for blob in self._members[number].named}
             alone = (blob for blob in blobs if not blob.held and blob.key not in store.beside)
             needed = (blob for blob in alone if all(one in gone_ or one not in there for one in blob.users))
-        for blob in needed:
-            file = store.files.get(blob.key)
-            if file is None or file.links == 1:
-                freed += store.bytes_of(blob)
-        return freed
+        return sum(self._freed_file(store, blob) for blob in needed)
+
+    @staticmethod
+    def _freed_file(store: Store, blob: Stored) -> int:
+        """What deleting a blob frees: nothing if its file has another name."""
+        file = store.files.get(blob.key)
+        return store.bytes_of(blob) if file is None or file.links == 1 else 0
+
+
+def documents(members: Iterable[Member]) -> int:
+    """About the bytes that a new layout takes beside the blobs of these images: its two files, and manifests of images that
+    have none yet."""
+    size = len(b'{"imageLayoutVersion":"1.0.0"}') + len(b'{"schemaVersion":2,"mediaType":"","manifests":[]}') + _TYPE
+    for member in members:
+        names = member.tags or [""]
+        size += sum(_ENTRY + (_NAME + len(name.encode()) if name else 0) for name in names)
+        if member.digest is None:
+            size += _MANIFEST + _LAYER * member.layers
+    return size
+
+
+_TYPE = len("application/vnd.oci.image.index.v1+json")
+_ENTRY, _NAME = 153, 55
+_MANIFEST, _LAYER = 249, 150
+"""Bytes of an entry of `index.json`, and of a name in it; of a manifest, and for each layer in it."""
+
+
+def _room(blob: Stored, ratio: float) -> int:
+    """What a layer takes in an archive which is smaller than what is in it by this ratio: in a plain one whole blocks."""
+    if ratio < 1:
+        return round(blob.size * ratio) if blob.codec == "none" else blob.size
+    return blob.size + -blob.size % BLOCK

@@ -61,7 +61,7 @@ def _sums(result: Deduped, paint: Paint) -> Iterator[str]:
 def lying(result: Deduped) -> list[tuple[str, int, int, str]]:
     """Of what is not one layout: its bytes where it lies, and those of one layout of all, which is to be made yet. A name, the
     bytes, those of the longest bar, and a remark."""
-    disk, unique = result.disk, result.unique
+    disk, unique = result.disk, result.unique + result.disk.documents
     parts = [(disk.archives, "archive"), (disk.layouts, "layout")]
     what = ", ".join(count_of(number, name) for number, name in parts if number)
     sizes = [("on disk", disk.on_disk, what), ("at registries", disk.at_registries, "each blob once a registry")]
