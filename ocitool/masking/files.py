@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ocitool.masking.names import secret_name
 from ocitool.patterns import byte_pattern
 
 _NAMES = frozenset(
@@ -13,19 +14,32 @@ _NAMES = frozenset(
     b"terraform.tfvars terraform.tfstate secrets.yml secrets.yaml secrets.json secret.yml secret.yaml master.key "
     b"application_default_credentials.json service-account.json auth.json wp-config.php .cargo-credentials "
     b"ssh_host_rsa_key ssh_host_dsa_key ssh_host_ecdsa_key ssh_host_ed25519_key .token .secret .secrets .password "
-    b".bash_history krb5.keytab".split()
+    b".bash_history .zsh_history .python_history .mysql_history .psql_history .node_repl_history .rediscli_history krb5.keytab "
+    b".flaskenv .renviron .mylogin.cnf debian.cnf wpa_supplicant.conf chap-secrets pap-secrets .erlang.cookie wallet.dat "
+    b"kubeconfig.yaml kubeconfig.yml rootkey.csv local.settings.json".split()
 )
 _ENDS = (b".pem", b".key", b".p12", b".pfx", b".jks", b".keystore", b".kdbx", b".ppk", b".pkcs12", b".keytab", b".ovpn",
-         b"_rsa", b"_ed25519", b"_ecdsa", b"_dsa", b".tfstate", b".htpasswd", b".kubeconfig", b".credentials")  # fmt: skip
+         b"_rsa", b"_ed25519", b"_ecdsa", b"_dsa", b".tfstate", b".tfvars", b".p8", b".htpasswd",
+         b".kubeconfig", b".credentials")  # fmt: skip
 _PLACES = byte_pattern(
     rb"(?:^|/)(?:\.docker/config\.json|\.aws/(?:credentials|config)|\.kube/config|\.config/gcloud/.*|\.azure/.*"
-    rb"|\.cargo/credentials(?:\.toml)?|\.config/gh/hosts\.yml|\.gem/credentials|\.m2/settings(?:-security)?\.xml"
+    rb"|\.terraform\.d/credentials\..*|etc/ssl/private/.*|\.cargo/credentials(?:\.toml)?|\.config/gh/hosts\.yml|\.gem/credentials|\.m2/settings(?:-security)?\.xml"
     rb"|\.gnupg/(?:private-keys-v1\.d/.*|secring\.gpg)|\.ssh/(?:id_[^/.]+|[^/]*_key)|containers/auth\.json"
     rb"|etc/kubernetes/[^/]+\.conf|\.composer/auth\.json|\.gradle/gradle\.properties|run/secrets/.*|(?:secrets|serviceaccount)/token)$",
     re.DOTALL,
 )
 _ENV = byte_pattern(rb"(?:.*\.)?env|\.env(?:\..*)?|\.envrc", re.DOTALL)
 _SAMPLES = (b".example", b".sample", b".template", b".dist", b".pub")
+_COPIES = (b"~", b".bak", b".backup", b".old", b".orig", b".save", b".enc")
+_TELLING = byte_pattern(rb"passw|passphrase|pwd|secret|cred|token|key|auth|jwt")
+"""Without any of it no name is one of `_called_secret`."""
+_DATA = byte_pattern(rb"(?:\.(?:txt|json|ya?ml|toml|ini|cfg|conf|cnf|csv|properties|xml|asc|enc))?$")
+"""Ends of names of files that are data, or none."""
+_OF_PROGRAMS = byte_pattern(
+    rb"(?:^|/)(?:s?bin|lib(?:32|64|exec)?|share|include|node_modules|[a-z]+-packages|pam\.d|init\.d|default|cron\.[a-z]+|man\d?"
+    rb"|docs?|tests?|dpkg|locale|bash_completion\.d)/"
+)
+"""Where names tell of the program and not of a secret of the image's own."""
 _PUBLIC = byte_pattern(rb"(?:^|/)(?:ssl/certs|ca-certificates|certifi|pki/ca-trust)/")
 """Where certificates of authorities stand."""
 
@@ -34,13 +48,25 @@ def secret_path(path: bytes) -> bool:
     """Whether a file of this path is taken for secret whatever it holds: keys, credentials, `.env`. Samples, public keys and
     certificates of authorities are not; `secret_content` judges those."""
     name = path.rpartition(b"/")[2].lower()
+    for _ in range(3):
+        if name.endswith(_COPIES):
+            end = 1 if name.endswith(b"~") else len(name) - name.rindex(b".")
+            path, name = path[:-end], name[:-end]
     if name.endswith(_SAMPLES):
         return False
     if name in _NAMES or _PLACES.search(path) is not None or (name.startswith(b".env") and _ENV.fullmatch(name)):
         return True
-    if name.endswith(b".env"):
+    if name.endswith(b".env") or (_TELLING.search(name) is not None and _called_secret(path, name)):
         return True
     return name.endswith(_ENDS) and not (name.endswith(b".pem") and _PUBLIC.search(path) is not None)
+
+
+def _called_secret(path: bytes, name: bytes) -> bool:
+    """Whether a file of data has a name by which a variable would be secret: `db_password`, `api-key.json`."""
+    stem = _DATA.sub(b"", name).lstrip(b".")
+    if b"." in stem or len(stem) > 60 or stem == b"passwd" or _OF_PROGRAMS.search(path) is not None:
+        return False
+    return secret_name(stem.decode("utf-8", "replace"))
 
 
 def secret_content(data: bytes) -> bool:

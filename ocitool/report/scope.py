@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from ocitool.operations.diff.result import Diff
+from ocitool.operations.diff.result import Diff, IndexDiff
+
+
+def one_of(result: IndexDiff) -> Diff | None:
+    """A comparison of two images, which says what all of them were about."""
+    return next((entry.diff for entry in result.platforms if entry.diff is not None), None)
 
 
 def compared(result: Diff) -> str:

@@ -596,3 +596,26 @@ def test_a_glob_of_many_platforms_matches_if_it_does_in_one(ocitool: Run, tmp_pa
     a = multi(tmp_path / "a", of(AMD, "x"), of(ARM, "y"))
     assert ocitool("diff", "--all-platforms", "--path", "y", a, a).code == 0
     assert ocitool("diff", "--all-platforms", "--path", "z", a, a).code == 2
+
+
+def test_indexes_of_which_only_paths_were_compared_are_not_said_to_be_identical(ocitool: Run, tmp_path: Path) -> None:
+    for name, content in (("a", "1"), ("b", "2")):
+        multi(tmp_path / name, *(two_files(platform, content) for platform in (AMD, ARM)))
+    words = ("--all-platforms", "--path", "same", tmp_path / "a", tmp_path / "b")
+    text, page = (ocitool("diff", "--format", form, *words) for form in ("text", "markdown"))
+    assert (0, 0) == (text.code, page.code)
+    said = "no file that matches same differs in 2 platforms; the configuration was not compared (--path)"
+    assert (True, False) == (said in text.out, "no difference" in text.out)
+    said = "No file `that matches same` differs: 2 platforms; the configuration was not compared (--path)"
+    assert (True, False) == (said in page.out, "Indexes are identical" in page.out)
+
+
+def two_files(platform: dict[str, str], content: str) -> Image:
+    tar = layer_tar([("same", b"x"), ("other", content.encode())])
+    return image([tar], platform=platform, **platform)
+
+
+def test_a_page_says_no_file_differs_if_only_settings_do(ocitool: Run, pair: Any) -> None:
+    a, b = pair(image([BASE]), image([BASE], author="me"))
+    page = ocitool("diff", "--format", "markdown", "--ignore-path", "bin", a, b)
+    assert (1, True) == (page.code, "No file `outside bin` differs: 1 configuration change" in page.out)

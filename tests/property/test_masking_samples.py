@@ -7,6 +7,7 @@ import json
 import pytest
 
 from ocitool import masking
+from ocitool.masking.files import secret_path
 from ocitool.masking.names import secret_name
 
 SECRET = "hunter"
@@ -129,6 +130,29 @@ def test_what_is_no_secret_is_shown_as_it_is(line: str) -> None:
 def test_a_secret_in_a_format_is_hidden_and_the_rest_is_shown(text: str) -> None:
     for shown in (masking.variable("x", text), masking.value([f"X={text}"], "Env")[0]):
         assert (True, False) == (TEXTS[text] in shown, SECRET in shown), shown
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["app/db_password", "secrets/db_password", "credentials.csv", "app/passwords.txt", "api_key.txt", "gcp-key.json", "x.p8",
+     "root/.ssh/id_rsa.bak", "app/.env~", "server.key.old", "config/secrets.toml", "jwt_secret", "prod.tfvars",
+     "terraform.tfstate.backup", "etc/ssl/private/server", "etc/ppp/chap-secrets", "root/.mysql_history", "etc/shadow.bak~",
+     "application-secrets.yml", "oauth_token", ".terraform.d/credentials.tfrc.json", "usr/src/app/secret.txt"],
+)  # fmt: skip
+def test_files_that_are_called_as_secrets_are(path: str) -> None:
+    assert secret_path(path.encode())
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["usr/bin/passwd", "etc/passwd", "etc/pam.d/passwd", "usr/lib/apt/apt-key", "usr/share/doc/x/secret.txt", "src/token.py",
+     "usr/share/bash-completion/completions/passwd", "app/node_modules/x/token.json", "app/api_key.txt.example",
+     "a/tokenizer.json",
+     "app/auth.md", "app/keyboard.txt", "app/public-key.txt", "app/id_rsa.pub.bak", "app/author.txt", "a/password_policy.yml",
+     "~"],
+)  # fmt: skip
+def test_files_of_programs_and_about_secrets_are_none(path: str) -> None:
+    assert not secret_path(path.encode())
 
 
 @pytest.mark.parametrize("name", ["GITHUB_PAT", "ROOTPW", "APPKEY", "SLACK_WEBHOOK_URL", "PASSKEY"])

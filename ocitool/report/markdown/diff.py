@@ -37,7 +37,7 @@ from ocitool.report.markdown.words import (
     short,
 )
 from ocitool.report.notable import Row, rows
-from ocitool.report.scope import beside, compared
+from ocitool.report.scope import beside, compared, one_of
 from ocitool.report.sides import CHANGED, pointer_text, sides, withheld
 
 _LARGEST = 10
@@ -86,7 +86,7 @@ def _verdict(result: Diff) -> str:
     about = " (estimated)" if summary.transfer_estimated else ""
     scope = compared(result)
     if scope:
-        verdict = f"{'No' if result.same else 'A'} file {code(scope)} differs{beside(result)}"
+        verdict = f"{'A' if result.files else 'No'} file {code(scope)} differs{beside(result)}"
     else:
         verdict = _same(result)
     facts = [
@@ -383,7 +383,11 @@ def _platforms(page: Page, result: IndexDiff, stat: bool) -> None:
     if result.config:
         parts.append(plural(len(result.config), "change") + " in the documents")
     if result.identical:
-        verdict = f"Indexes are identical: {plural(same, 'platform')}" + (f", {absent} not here" if absent else "")
+        one = one_of(result)
+        scope = compared(one) if one is not None else ""
+        said = f"No file {code(scope)} differs" if scope else "Indexes are identical"
+        verdict = f"{said}: {plural(same, 'platform')}" + (f", {absent} not here" if absent else "")
+        verdict += beside(one) if one is not None else ""
     else:
         counts = f"{plural(len(differing), 'platform')} changed, {lone} on one side only"
         verdict = f"Indexes differ: {counts}, {', '.join(parts)}"

@@ -20,7 +20,7 @@ from ocitool.operations.diff.result import (
 )
 from ocitool.report.escape import apart, clip, human, shown, signed
 from ocitool.report.notable import rows
-from ocitool.report.scope import beside, compared
+from ocitool.report.scope import beside, compared, one_of
 from ocitool.report.sides import CHANGED, pointer_text, sides, withheld
 from ocitool.report.text.parts import (
     INSTRUCTION,
@@ -45,7 +45,10 @@ def diff(result: Diff | IndexDiff, paint: Paint, *, stat: bool = False) -> Itera
         return
     yield paint.bold(f"{shown(result.before_reference)} -> {shown(result.after_reference)}")
     if result.identical:
-        yield f"  no difference in {count_of(len(result.platforms), 'platform')}"
+        one = one_of(result)
+        scope = shown(compared(one)) if one is not None else ""
+        said = f"no file {scope} differs" if scope else "no difference"
+        yield f"  {said} in {count_of(len(result.platforms), 'platform')}" + (beside(one) if one is not None else "")
     yield from _failures(result.failures, paint)
     yield from _config(result.config, paint)
     for entry in result.platforms:
