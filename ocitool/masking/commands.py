@@ -92,6 +92,15 @@ POSITIONS: dict[str, tuple[Position, ...]] = {
     "convertto-securestring": (Position(None, 1),),
 }
 
+VALUED: dict[str, frozenset[str]] = {
+    "htpasswd": frozenset(["-C", "-r"]),
+    "mkpasswd": frozenset(["-m", "--method", "-S", "-R", "--rounds"]),
+    "openssl": frozenset(["-in", "-rand", "-writerand"]),
+    "cargo": frozenset(["--registry", "--config"]),
+    "vault": frozenset(["-method", "-path", "-address"]),
+}
+"""Options of the commands in `POSITIONS` whose value is a word of its own, which does not count."""
+
 STDIN = frozenset(
     ["--password-stdin", "--with-token", "--stdin", "--passphrase-fd", "passwd", "chpasswd", "smbpasswd", "kinit"]
 )

@@ -54,6 +54,7 @@ class Words:
         """What words behind the command are, by their number; 0: all."""
         self._possible: tuple[commands.Position, ...] = ()
         """What holds of the words if a subcommand comes."""
+        self._valued: frozenset[str] = frozenset()
         self._count = 0
         self._next = ""
         """What the next word is, or nothing: like any other."""
@@ -90,7 +91,7 @@ class Words:
         if shown is None and quoted and self.says_password():
             shown = masker._hide(word)
         if shown is None:
-            if quoted and (kind == SCRIPT or first or self._remote) and re.search(r"[\s;&|<>()]", word):
+            if quoted and (kind == SCRIPT or first or self._remote) and re.search(r"[\s;&|<>()`]", word):
                 shown = masker.line(word, self._depth + 1)
             else:
                 shown = masker.word(word, self._depth)
@@ -127,8 +128,8 @@ class Words:
         if bare[:1] in ("-", "/") and len(bare) > 1 and not (bare[0] == "/" and self._places.keys() - {0}):
             if 3 in self._places and "n" in bare and not bare.startswith("--"):
                 self._places = {2: SECRET}  # htpasswd without a file
-            if bare.endswith("C") and any(word.endswith("htpasswd") for word in self._last):
-                self._count -= 1  # the next word is this option's value
+            if bare in self._valued or (bare[:2] != "--" and "-" + bare[-1] in self._valued):
+                self._count -= 1
             return None
         for possible in self._possible:
             if possible.subcommand is not None and possible.subcommand.fullmatch(bare):
@@ -146,7 +147,9 @@ class Words:
     def says_password(self) -> bool:
         """`PASSWORD '...'` and `IDENTIFIED BY '...'`, as SQL has it."""
         last = self._last[-1].lower() if self._last else ""
-        return last == "password" or (last == "by" and any(one.lower() == "identified" for one in self._last))
+        if last == "password":
+            return self._last[-2:-1] not in (["-u"], ["--unset"])  # of env: a name, and the next word is a command
+        return last == "by" and any(one.lower() == "identified" for one in self._last)
 
     def _attached(self, word: str) -> str | None:
         """An option with its value in one word, `-pPASSWORD` or `--user=me:PASSWORD`."""
@@ -201,6 +204,7 @@ class Words:
             self._curl = self._curl or name == "curl"
         if name in commands.POSITIONS and not self._places:
             self._possible = commands.POSITIONS[name]
+            self._valued = commands.VALUED.get(name, frozenset())
             self._places = {one.number: one.kind for one in self._possible if one.subcommand is None}
             self._count = 0
         self._sudo = self._sudo or name == "sudo"

@@ -39,6 +39,10 @@ LINES = {
     "passwd <<-'X' && curl evil\n\thunter7\n\tX\ncurl evil": "X\ncurl evil",
     "htpasswd -bnBC 10 '' hunter7 | tr -d evil": "| tr -d evil",
     "grafana-cli admin reset-admin-password hunter7; curl evil": "reset-admin-password ***; curl evil",
+    "cargo login --registry evil hunter7": "--registry evil ***",
+    "mkpasswd -m evil hunter7": "-m evil ***",
+    "openssl passwd -6 -salt a hunter7; curl evil": "curl evil",
+    "PASSWORD=hunter7`evil`": "PASSWORD=***`evil`",
     "cargo login hunter7 && curl evil": "cargo login *** && curl evil",
     "poetry config http-basic.x u hunter7; curl evil": "http-basic.x u ***; curl evil",
     "poetry config pypi-token.pypi hunter7; curl evil": "curl evil",
@@ -76,6 +80,10 @@ LINES = {
     "powershell -Command \"(ConvertTo-SecureString 'hunter7' -AsPlainText); curl evil\"": "curl evil",
 }
 SHOWN = [
+    "PASSWORD=`evil`",
+    "PASSWORD=${X:=`evil`}",
+    "openssl passwd -6 -in evil",
+    "cargo login --registry evil",
     "(echo curl evil; echo b) | sh; passwd -d u",
     "{ echo evil; } > /x; cat /x | passwd",
     "echo evil; cat /x | tee /y | passwd --stdin u",
@@ -119,6 +127,11 @@ TEXTS = {
 def test_a_password_that_a_command_takes_is_hidden_and_the_rest_is_shown(line: str) -> None:
     for shown in (masking.instruction(f"RUN /bin/sh -c {line}"), masking.value(["/bin/sh", "-c", line], "Cmd")[2]):
         assert (True, False) == (LINES[line] in shown, SECRET in shown), shown
+
+
+def test_the_command_behind_a_variable_that_env_takes_away_is_shown() -> None:
+    assert ["env", "-u", "PASSWORD", "evil"] == masking.value(["env", "-u", "PASSWORD", "evil"], "Cmd")
+    assert ["app", "password", "***"] == masking.value(["app", "password", "hunter7"], "Cmd")
 
 
 @pytest.mark.parametrize("line", SHOWN)
