@@ -196,6 +196,17 @@ def test_gc_says_which_manifests_of_any_type_an_index_lists_and_are_not_here(
     assert ["absent"] == notices(report)
 
 
+@pytest.mark.parametrize("media_type", [mediatypes.OCI_MANIFEST, mediatypes.OCI_INDEX, mediatypes.DOCKER_MANIFEST])
+def test_gc_says_which_manifests_a_document_of_unknown_type_names_and_are_not_here(
+    media_type: str, ocitool: Run, store: Path
+) -> None:
+    named = pretty({"bundle": [{"image": {**descriptor(b"not here"), "mediaType": media_type}}]})
+    set_index(store, {"mediaType": "application/x.bundle", **put(store, named)})
+    report = report_of(ocitool("layout", "gc", store, "--format", "json"))
+    assert ["absent"] == notices(report)
+    assert descriptor(b"not here")["digest"] in report["notices"][0]["text"]
+
+
 @pytest.mark.parametrize("damage", [b"", bytes(100), b"garbage"])
 @pytest.mark.parametrize("media_type", ["application/x.unknown", None])
 def test_gc_refuses_if_what_an_index_lists_is_damaged_whatever_its_type(

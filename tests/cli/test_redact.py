@@ -83,6 +83,20 @@ def test_the_history_entry_of_a_redaction_names_no_secret(ocitool: Run, tmp_path
     assert ["API_TOKEN=***"] == [line for line in config["config"]["Env"] if line.startswith("API_TOKEN")]
 
 
+@pytest.mark.parametrize("asked", [("--redact", "API_TOKEN"), ("--unset-env", "API_TOKEN")])
+@pytest.mark.parametrize(("tag", "freed"), [("app", "frees them now"), ("clean", "frees them after ocitool layout rm {} app")])
+def test_a_layout_that_still_holds_the_old_documents_is_named(
+    ocitool: Run, tmp_path: Path, asked: tuple[str, ...], tag: str, freed: str
+) -> None:
+    store = write_layout(tmp_path / "src", [leaky({})])
+    report = report_of(ocitool("edit", f"{store}:app", f"oci:{store}:{tag}", *asked, "--format", "json"))
+    (text,) = [notice["text"] for notice in report["notices"] if notice["code"] == "remains"]
+    assert (True, True) == ("still holds 2 of the old blobs" in text, text.endswith(freed.format(store))), text
+    assert 0 == ocitool("layout", "rm", store, "app").code if tag == "clean" else True
+    assert 0 == ocitool("layout", "gc", store).code
+    assert SECRET not in documents(store)
+
+
 def test_annotations_of_manifest_and_layers_are_redacted(ocitool: Run, tmp_path: Path) -> None:
     one = leaky({})
     one.manifest["annotations"] = {"build": f"--token {SECRET}", "API_TOKEN": SECRET, "other": "x"}

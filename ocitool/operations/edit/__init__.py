@@ -68,6 +68,8 @@ def edit(
             draft = _configured(draft, settings, reading.task)
             editor.tell_mentions(draft)
             documents = drafts.finish(draft)
+            if redaction.words or settings.unset_env:
+                editor.replace_documents(image, documents)
             told = [*redactor.tell_leftovers(documents, image), *(("", name) for name in redaction.words)]
             for text in configuration.leftovers(draft.config, settings):
                 if not any(text.startswith(place.partition(" ")[0]) and text.endswith(name) for place, name in told):

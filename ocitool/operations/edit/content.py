@@ -15,7 +15,7 @@ from ocitool.blob import expected
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, UnsafeError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images.dirscan import some
-from ocitool.images.draft import Draft
+from ocitool.images.draft import Documents, Draft
 from ocitool.images.image import Image, Layer
 from ocitool.images.indexing import Indexer
 from ocitool.images.inherited import outlived
@@ -160,6 +160,13 @@ class Editor:
             raise UsageError(f"layer {layer.number} is dropped, and can take no files", image.where)
         return layer
 
+    def replace_documents(self, image: Image, documents: Documents) -> None:
+        """Notes that the image's own documents hold what others no longer do."""
+        if image.manifest is not None and image.digest is not None and image.digest != documents.digest:
+            self._replaced[image.digest] = len(image.manifest.raw)
+        if image.config.digest != documents.config_digest:
+            self._replaced[image.config.digest] = len(image.config.raw)
+
     def _replace(self, draft: Draft, number: int) -> None:
         piece = draft.pieces[number]
         self._replaced[piece.digest] = piece.size
@@ -281,13 +288,14 @@ class Editor:
             self._task.notice("mention", f"{draft.image.where}: {text}")
 
     def tell_remains(self, written: Written) -> None:
-        """What a destination layout still holds of layers that the result no longer has, and how it is freed."""
+        """What a destination layout still holds of blobs that the result no longer has, and how it is freed."""
         from ocitool.transports.layout import Layout
 
         target = self._writer.target
-        if target.kind != "layout" or not self.content or written.dry_run:
+        if target.kind != "layout" or not self._replaced or written.dry_run:
             return
         kept = {layer.digest for image in written.images for layer in image.layers}
+        kept |= {digest for image in written.images for digest in (image.digest, image.image_id)}
         old = {digest for digest in self._replaced if digest not in kept and self._writer.blob(digest) is not None}
         if not old:
             return
@@ -295,7 +303,7 @@ class Editor:
         first = f"after ocitool layout rm {target.path} {' '.join(names)}" if names else "now"
         size = sum(self._replaced[digest] for digest in old)
         self._task.notice(
-            "remains", f"{target.path} still holds {len(old)} of the old layers ({size} bytes) with what was taken out: "
+            "remains", f"{target.path} still holds {len(old)} of the old blobs ({size} bytes) with what was taken out: "
             f"ocitool layout gc {target.path} frees them {first}",
         )  # fmt: skip
 
@@ -353,7 +361,7 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _naming(source: Any, digests: set[str]) -> Iterator[str]:
-    """The names in a layout whose images have any of these layers."""
+    """The names in a layout whose images have any of these blobs."""
     from ocitool.images import select
     from ocitool.spec.manifest import Index, Manifest
 
@@ -362,7 +370,10 @@ def _naming(source: Any, digests: set[str]) -> Iterator[str]:
         if isinstance(entry.document, Index):
             below = [child for child, _ in select.everything(source, entry.document)]
         for child in below:
-            if isinstance(child.document, Manifest) and any(str(layer.digest) in digests for layer in child.document.layers):
+            manifest = child.document
+            if isinstance(manifest, Manifest) and not digests.isdisjoint(
+                map(str, (child.descriptor.digest, manifest.config.digest, *(layer.digest for layer in manifest.layers)))
+            ):
                 yield from entry.tags or (f"@{entry.descriptor.digest}",)
                 break
 

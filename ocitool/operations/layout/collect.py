@@ -52,11 +52,11 @@ def collect(directory: str, task: Task, *, dry_run: bool = False) -> Collected:
 
 
 def _absent(needed: Reached) -> str:
-    """Says which manifests that an index lists are not here."""
+    """Says which manifests that an index lists, or another document names, are not here."""
     names = []
     for fields in needed.absent[:_NAMED]:
         platform = platform_of(fields["platform"]) if isinstance(fields.get("platform"), dict) else None
         names.append(f"{platform} {fields['digest']}" if platform else fields["digest"])
     more = f" and {len(needed.absent) - _NAMED} more" if len(needed.absent) > _NAMED else ""
-    what = "a manifest that an index lists is" if len(needed.absent) == 1 else "manifests that an index lists are"
+    what = "a manifest that a document lists is" if len(needed.absent) == 1 else "manifests that documents list are"
     return f"{what} not here: {', '.join(names)}{more}; blobs that nothing else names are not kept for them"

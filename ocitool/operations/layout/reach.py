@@ -38,7 +38,7 @@ _FREED_NOTHING = "nothing was freed, since what it names cannot be known"
 
 class Reached(NamedTuple):
     """`digests`: all that must stay, also of blobs that are not here. `absent`: descriptors of manifests and indexes that an
-    index in `blobs/` lists and that are not here."""
+    index in `blobs/` lists, or a document of another type names, and that are not here; a subject is none of them."""
 
     digests: frozenset[Digest]
     absent: tuple[Mapping[str, Any], ...]
@@ -180,7 +180,7 @@ class _Marked:
             self.seen[digest] = listed or (strict and blob is not None)
             if blob is not None:
                 self._look(blob, digest, strict, listed)
-            elif listed:
+            elif listed or (strict and member != "subject"):
                 self.absent[digest] = fields
 
     def _look(self, blob: Blob, digest: Digest, strict: bool, listed: bool) -> None:
