@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from ocitool.blob import Blob, label
+from ocitool.blob import Blob, BytesBlob, label
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsafeError, UnsupportedError
 from ocitool.layers import codec, magic
@@ -94,14 +94,25 @@ def _explained(blob: Blob) -> Iterator[None]:
         raise _explain(blob, error) from None
 
 
+def _unpacked_head(blob: Blob, compression: str) -> BytesBlob:
+    """The first bytes of what a blob unpacks to, none if not even these can be unpacked."""
+    try:
+        return BytesBlob(bytes(next(codec.decode(blob.chunks(), compression), b"")))
+    except OcitoolError:
+        return BytesBlob(b"")
+
+
 def _explain(blob: Blob, error: OcitoolError) -> OcitoolError:
     """A damaged layer whose bytes are not what its digest says is an integrity error; else the parser's own word stands, or
     what the bytes are instead of a tar."""
     if isinstance(error, IntegrityError):
         return error
-    found = magic.known(blob) if isinstance(error, FormatError) and codec.of(blob) == "none" else None
-    if found is not None and not magic.is_tar(blob):
-        error = UnsupportedError(f"it is {found.name}, not a tar archive")
+    compression = codec.of(blob)
+    head = blob if compression == "none" else _unpacked_head(blob, compression)
+    found = magic.known(head) if isinstance(error, FormatError) else None
+    if found is not None and not magic.is_tar(head):
+        inside = "" if compression == "none" else f" in {compression}"
+        error = UnsupportedError(f"it is {found.name}{inside}, not a tar archive")
     if blob.digest is None:
         return error
     hasher = blob.digest.hasher()

@@ -214,6 +214,7 @@ def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
         first, chunks = codec.peek(_stream(file))
         head = BytesBlob(first)
     compression = codec.of(head)
+    codecs: list[str] = []
     try:
         if seekable and compression == "none":
             source = SeekInput(whole)
@@ -251,14 +252,14 @@ def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
         if not any(members.names()):
             from ocitool.transports import recognition
 
-            raise recognition.no_archive(where, head, error) from None
+            raise recognition.no_archive(where, head, error, codecs) from None
         raise error.at(where) from None
     except OcitoolError as error:
         raise error.at(where) from None
     if not members.tops:  # zeros, or nothing at all
         from ocitool.transports import recognition
 
-        raise recognition.no_archive(where, head, NotAnImageError("an empty tar"))
+        raise recognition.no_archive(where, head, NotAnImageError("an empty tar"), codecs)
     members.notes = tuple(notes.kept)
     return members
 

@@ -23,6 +23,8 @@ from ocitool.transports.source import Names, Record, Telling
 VERSION = "version"
 """The file by which `dir:` is known beside its manifest.json."""
 
+_STATED = b"Directory Transport Version: "
+
 
 def file_below(directory: str, name: str) -> OpenFile | None:
     """A regular file of a directory, through links that stay in it. None for what is not there or leads out.
@@ -93,9 +95,16 @@ class DirImage(Telling):
 
 
 def is_dir_image(directory: str) -> bool:
-    """Whether a directory is what skopeo writes to `dir:`: its manifest.json is a manifest or index of its own."""
+    """Whether a directory is what skopeo writes to `dir:`: its manifest.json is a manifest or index of its own, or its version
+    file says so, which leaves what is wrong with its manifest.json to be told."""
     fields = _object(directory, "manifest.json")
-    return fields is not None and ("layers" in fields or "manifests" in fields or "fsLayers" in fields)
+    if fields is not None:
+        return "layers" in fields or "manifests" in fields or "fsLayers" in fields
+    try:
+        stated = DirectoryMembers(directory).get(VERSION)
+    except OcitoolError:
+        return False
+    return stated is not None and stated.pread(len(_STATED), 0) == _STATED and not is_extracted_archive(directory)
 
 
 def is_extracted_archive(directory: str) -> bool:

@@ -90,9 +90,13 @@ def image_file(path: str) -> str | None:
     return "a part of an OCI layout" if first in ("index.json", "oci-layout", "blobs") else None
 
 
-def no_archive(path: str, head: Head, error: FormatError) -> FormatError:
-    """What a file is of which no tar could be read. `error`: what the tar reader says; it stands if nothing is known."""
+def no_archive(path: str, head: Head, error: FormatError, codecs: Sequence[str] = ()) -> FormatError:
+    """What a file is of which no tar could be read. `error`: what the tar reader says; it stands if nothing is known.
+    `codecs`: by which it is compressed, outermost first; `head` is of what it unpacks to."""
     what, hint = _file(path, head)
+    if codecs and what is not None and what != _EMPTY:
+        what = " in ".join((what, *reversed(codecs)))
+        hint = f"unpack it first: {_STREAMED[codecs[0]]} {shlex.quote(path)} > FILE; then look at FILE"
     if what is None:
         return type(error)(f"not an image archive: {error.what}", path, hint=error.hint or hint)
     if what == _EMPTY:

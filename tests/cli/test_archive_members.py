@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import lzma
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -96,3 +98,21 @@ def test_a_directory_names_the_images_in_directories_below_it(files: Any, ocitoo
     write_files(tmp_path / "above/page", {"manifest.json": b'{"name": "a page"}'})
     result = ocitool("inspect", tmp_path / "above")
     assert 4 == result.code and result.err.endswith(f"in it may be images: {tmp_path}/above/image\n"), str(result)
+
+
+@pytest.mark.parametrize(("packed", "codec", "unpack"), [(gzip.compress, "gzip", "gzip -dc"), (lzma.compress, "xz", "xz -dc")])
+def test_a_compressed_file_that_is_no_tar_is_called_what_is_in_it_with_a_hint_that_begins_outside(
+    packed: Callable[[bytes], bytes], codec: str, unpack: str, ocitool: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "a.tar").write_bytes(packed(b"\x04\x22\x4d\x18" + b"x" * 999))
+    result = ocitool("inspect", tmp_path / "a.tar")
+    assert 4 == result.code and f"an lz4 file in {codec}" in result.err and f"{unpack} {tmp_path}/a.tar >" in result.err
+
+
+@pytest.mark.parametrize("manifest", [b"{", b"", b"\xff", None], ids=str)
+def test_a_dir_image_whose_manifest_json_cannot_be_read_is_told_so(
+    manifest: bytes | None, ocitool: Run, tmp_path: Path
+) -> None:
+    files = {"version": b"Directory Transport Version: 1.1\n"} | ({} if manifest is None else {"manifest.json": manifest})
+    result = ocitool("inspect", write_files(tmp_path / "d", files))
+    assert 4 == result.code and "manifest.json" in result.err and "layout" not in result.err, str(result)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support import places
 from support.desk import Run
-from support.images import gz, image, layer_tar, sha256, write_layout
+from support.images import gz, image, layer_tar, sha256, write_layout, zst
 
 from ocitool.spec import mediatypes
 
@@ -114,7 +114,10 @@ def test_a_layer_of_an_unknown_type_that_is_a_tar_is_read(data: bytes, ocitool: 
     assert "no tar" not in found.err and "unknown type" not in found.err, str(found)
 
 
-@pytest.mark.parametrize(("data", "name"), [(SQUASHFS, "a squashfs file system"), (b"PK\3\4" + bytes(999), "a zip archive")])
+@pytest.mark.parametrize(("data", "name"), [
+    (SQUASHFS, "a squashfs file system"), (b"PK\3\4" + bytes(999), "a zip archive"),
+    (gz(SQUASHFS), "a squashfs file system in gzip"), (zst(SQUASHFS), "a squashfs file system in zstd"),
+])  # fmt: skip
 def test_bytes_that_are_no_tar_though_their_type_says_so_are_named(
     data: bytes, name: str, ocitool: Run, tmp_path: Path
 ) -> None:
