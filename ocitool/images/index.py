@@ -156,6 +156,10 @@ def referrers(source: Source, subjects: Collection[Digest]) -> tuple[Referrer, .
             about = Digest(name["algorithm"], name["encoded"]) if name is not None else None
             if name is not None and about in wanted:
                 add(_KINDS.get(name["kind"] or "", name["kind"] or LISTING), about, listed)
+                if listed.nested is not None and not name["kind"]:
+                    for child in select.listed(source, listed.nested):
+                        if child.document is None and not child.opaque:  # else it says itself of what it speaks
+                            add(_kind(child.descriptor.fields), about, child)
         spoken = by_text.get(listed.descriptor.annotations.get(ATTESTATION_SUBJECT, ""))
         if spoken is not None:
             add("attestation", spoken, listed)

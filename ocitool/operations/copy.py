@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ocitool import reference
 from ocitool.blob import unopened
@@ -126,6 +126,7 @@ def _with_referrers(source: Source, outputs: Sequence[Output], writer: Writer) -
     subjects = dict.fromkeys([*tops, *(image.digest for output in outputs for image in output.images)])
     spoken = indexes.beside(source, subjects)
     about = {one.descriptor.digest for one in spoken}
+    _tell_unread(source, {*about, *subjects}, writer)
     found = [output for digest, output in tops.items() if digest not in about]
     held = {digest for output in found for digest, _, _ in output.blobs}
     for one in spoken:
@@ -142,6 +143,18 @@ def _with_referrers(source: Source, outputs: Sequence[Output], writer: Writer) -
         output = revising.as_it_is(source, descriptor, names, below, writer)
         found.append(output._replace(subject=one.subject))
     return found
+
+
+def _tell_unread(source: Source, known: Collection[Digest], writer: Writer) -> None:
+    """Entries of a source of which it cannot be known whether they speak of an image."""
+    if source.index is None or isinstance(source, Online):
+        return
+    for entry, _ in select.everything(source, source.index):
+        one = entry.descriptor
+        if entry.document is None and not entry.opaque and one.platform is None and one.digest not in known:
+            why = "cannot be read" if entry.present else "is not here"
+            text = f"{source.where}: {one.digest} {why}: whether it speaks of an image is not known"
+            writer.task.notice("missing", text)
 
 
 def _tell_left_out(opened: Sequence[Opened], outputs: Sequence[Output], reading: Reading) -> None:

@@ -85,7 +85,10 @@ class Members:
         self._blobs[path] = blob
 
     def __contains__(self, name: str) -> bool:
-        return self.get(name) is not None
+        try:
+            return self.get(name) is not None
+        except FormatError:
+            return True  # it stands here, and reading it tells what is wrong
 
     def get(self, name: str) -> Blob | None:
         """The member, through links to other members."""

@@ -43,6 +43,7 @@ def united(members: Archive, index: Index, *, alone: bool) -> United:
         by_config.setdefault(one.manifest.config.digest, []).append(one)
     records: list[Record] = []
     more = 0
+    absent: dict[str, Digest] | None = None
     notices: list[str] = []
     problems: list[OcitoolError] = []
     named: dict[Digest, list[str]] = {}
@@ -58,8 +59,17 @@ def united(members: Archive, index: Index, *, alone: bool) -> United:
         config = _config(members, image, by_config)
         found = by_config.get(config, []) if config is not None else []
         if not found:
-            records.append(record_of(members, image, position))
-            more += 1
+            lone = record_of(members, image, position)
+            absent = _absent(members, index) if absent is None else absent
+            instead = next((absent[name] for name in map(reference.qualified, lone.tags) if name in absent), None)
+            if instead is None:
+                records.append(lone)
+                more += 1
+            elif lone.problem is None:  # else neither half has it, as the index tells
+                records.append(lone._replace(instead_of=instead))
+                how = f"; docker-archive:{members.where} reads the former" if alone else ""
+                what = f"manifest.json, image @{position} has the name of the manifest {instead}, which is not here{how}"
+                notices.append(f"{members.where}: {what}")
             continue
         for top in dict.fromkeys(one.top for one in found):
             named.setdefault(top, []).extend(tags_of(image))
@@ -82,6 +92,18 @@ def united(members: Archive, index: Index, *, alone: bool) -> United:
         if own:
             notices.append(f"{members.where}: {file} names {count} that index.json does not; {how}")
     return United(_names(index, named, stated), () if alone else tuple(records), tuple(notices), tuple(problems))
+
+
+def _absent(members: Archive, index: Index) -> dict[str, Digest]:
+    """The entries of an index that are not here, by their full names; none for a name of several."""
+    found: dict[str, set[Digest]] = {}
+    here: dict[str, bool] = {}
+    for digest, names in _stated(index).items():
+        present = members.get(f"blobs/{digest.algorithm}/{digest.encoded}") is not None
+        for name in map(reference.qualified, names):
+            found.setdefault(name, set()).add(digest)
+            here[name] = here.get(name, False) or present
+    return {name: next(iter(digests)) for name, digests in found.items() if len(digests) == 1 and not here[name]}
 
 
 def only_there(members: Archive, index: Index, records: Sequence[Record]) -> tuple[Digest, ...]:

@@ -259,3 +259,26 @@ def test_an_attestation_that_an_index_lists_and_is_not_here_is_told_and_refuses_
     result = run("copy", "--referrers", *words, path, f"{tmp_path}/{place}")
     assert 0 == result.code and f"{gone.digest}, listed as speaking of" in result.err, str(result)
     assert one.raw in places.blobs(tmp_path / place).values()
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["listed by tag", "beside"])
+def test_a_referrer_of_a_layout_that_is_not_here_is_told(kept: bool, run: Run, tmp_path: Path) -> None:
+    one = image([ONE], tag="1")
+    gone = about(one.descriptor, "a/gone")
+    raw = pretty(index_of([listing(gone)]))
+    one.extra[sha256(raw)] = raw
+    named = {"annotations": {"org.opencontainers.image.ref.name": tag_of(one.digest)}}
+    by_tag = {"mediaType": mediatypes.OCI_INDEX, "digest": sha256(raw), "size": len(raw), **named}
+    path = write_layout(tmp_path / "in", [one], index=index_of([one.descriptor, by_tag if kept else listing(gone)]))
+    result = run("copy", "--referrers", f"{path}:1", f"{tmp_path}/out/")
+    said = f"{gone.digest}, listed as speaking of {one.digest}, is not here" if kept else f"{gone.digest} is not here: whether"
+    assert 0 == result.code and said in result.err, str(result)
+
+
+def test_what_cannot_be_read_and_may_speak_of_an_image_is_told(run: Run, tmp_path: Path) -> None:
+    one = image([ONE], tag="1")
+    rotten = about(one.descriptor, "a/rotten")
+    one.extra[rotten.digest] = b"x" * len(rotten.raw)
+    path = write_layout(tmp_path / "in", [one], index=index_of([one.descriptor, rotten.descriptor]))
+    result = run("copy", "--referrers", f"{path}:1", f"{tmp_path}/out/")
+    assert 0 == result.code and f"{rotten.digest} cannot be read: whether it speaks" in result.err, str(result)

@@ -354,3 +354,33 @@ def test_an_image_below_an_index_that_lacks_its_blobs_is_not_said_to_be_missing_
     result = ocitool("inspect", path)
     assert "lacks 1 of its blobs" in result.err and "that index.json does not" not in result.err, str(result)
     assert b"/srv/" in ocitool("ls", f"{path}:@1").stdout
+
+
+@pytest.mark.parametrize("more", [[], ["blobs/" + sha256(BOTH.config).replace(":", "/")]], ids=["manifest", "all"])
+def test_an_image_whose_manifest_is_not_here_is_read_from_manifest_json_by_its_name(
+    more: list[str], ocitool: Run, tmp_path: Path
+) -> None:
+    files = layout_files([BOTH, ONLY]) | {"manifest.json": pretty([line(ONLY), line(BOTH)])}
+    for name in ("blobs/" + BOTH.digest.replace(":", "/"), *more):
+        del files[name]
+    path = write_tar(tmp_path / "a.tar", files)
+    result = ocitool("inspect", path, "--format", "json")
+    found = report_of(result)
+    assert sorted(ALL[1:] if more else ALL) == sorted(ids(found)) and "that index.json does not" not in result.err, str(result)
+    result = ocitool("ls", f"{path}:both:1")
+    assert (3 if more else 0) == result.code and f"{BOTH.digest}" in result.err, str(result)
+    assert (3 if more else 0) == ocitool("copy", path, f"{tmp_path}/to/").code
+    assert 1 == ocitool("validate", path).code
+
+
+@pytest.mark.parametrize("half", ["index.json", "manifest.json"])
+def test_a_list_that_is_a_link_to_itself_does_not_hide_the_other_half(half: str, ocitool: Run, tmp_path: Path) -> None:
+    files = layout_files([BOTH]) | {"manifest.json": pretty([line(BOTH)])}
+    del files[half]
+    with tarfile.open(write_tar(tmp_path / "a.tar", files), "a") as packed:
+        link = tarfile.TarInfo(half)
+        link.type, link.linkname = tarfile.SYMTYPE, half
+        packed.addfile(link)
+    found = report_of(ocitool("inspect", tmp_path / "a.tar", "--format", "json"), 1)
+    assert ALL[:1] == ids(found) and half in found["problems"][0]["where"]
+    assert 0 == ocitool("ls", tmp_path / "a.tar").code
