@@ -252,6 +252,24 @@ def test_what_one_layout_takes_counts_its_own_documents(write: Any, ocitool: Run
     assert abs(saved - told["saves"]) <= 200, f"saved {saved}, said {told}"
 
 
+def test_an_archive_beside_a_layout_that_has_its_layers_may_go_into_it(ocitool: Run, tmp_path: Path) -> None:
+    """What one layout of all would save is said, so how is said too."""
+    write_layout(tmp_path / "store", [app("a")])
+    write_oci_archive(tmp_path / "a.tar", [app("a")])
+    write_oci_archive(tmp_path / "b.tar", [app("bb")])
+    found = report_of(ocitool("dedupe", ".", "--format", "json", cwd=tmp_path))
+    (told,) = [one for one in found["advice"] if one["kind"] == "store"]
+    saved = followed(ocitool, told, tmp_path)
+    assert abs(saved - told["saves"]) <= 200, f"saved {saved}, said {told}"
+    assert 400_000 < saved and ["store"] == [path.name for path in tmp_path.iterdir() if path.name != "cache"]
+
+
+def test_an_archive_beside_a_layout_of_other_images_stays(ocitool: Run, tmp_path: Path) -> None:
+    write_layout(tmp_path / "store", [image([ONE], tag="one:1")])
+    write_oci_archive(tmp_path / "a.tar", [app("a")])
+    assert [] == report(ocitool, tmp_path)["advice"]
+
+
 def assert_frees_as_gc(ocitool: Run, store: Path, one: Any) -> None:
     """What a row says that deleting its image frees is what `layout rm` and `layout gc` free."""
     before = sum(path.stat().st_size for path in store.glob("blobs/*/*"))

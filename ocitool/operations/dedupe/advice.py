@@ -365,30 +365,42 @@ def _converted(named: Named, option: str, *, whole: bool) -> str:
 
 
 def _stored(collection: Collection) -> Iterator[Advice]:
-    """Archives that hold the same blobs: one layout keeps each of them once. Two images of one name it cannot keep. An
-    archive that has another name stays on disk when this one is deleted."""
+    """Archives that hold the same blobs as each other, or as the only layout: one layout keeps each of them once. Two images of
+    one name it cannot keep. An archive that has another name stays on disk when this one is deleted."""
     sizes = {
         site.path: site.size for site in collection.sites
         if site.size is not None and site.path not in collection.partial and not site.linked
     }  # fmt: skip
+    layouts = {site.path for site in collection.sites if site.transport == "oci" and site.path is not None}
+    into = next(iter(layouts)) if len(layouts) == 1 and layouts.isdisjoint(collection.partial) else None
     moved: dict[int, None] = {}
-    inside: dict[Stored, None] = {}
+    there: set[int] = set()
     references: dict[str, None] = {}
     names_of: dict[str, int] = {}
     for member in collection.members:
         for named in member.places.values():
-            if named.site.path in sizes:
-                if any(names_of.setdefault(reference.full(tag), member.number) != member.number for tag in named.tags):
-                    return
-                inside.update(dict.fromkeys(member.named))
+            if named.site.path not in sizes and (into is None or named.site.path != into):
+                continue
+            if any(names_of.setdefault(reference.full(tag), member.number) != member.number for tag in named.tags):
+                return
+            if named.site.path == into:
+                there.add(member.number)
+            else:
                 references[named.reference] = None
                 moved[member.number] = None
-    members = [collection.members[number] for number in moved]
-    saves = sum(size or 0 for size in sizes.values()) - sum(blob.size for blob in inside) - documents(members)
-    if len(sizes) > 1 and saves > 0 and all(blob.there for blob in inside):
+    if there.isdisjoint(one for number in moved for blob in collection.members[number].named for one in blob.users):
+        into = None  # it holds nothing of theirs
+    members = [collection.members[number] for number in moved if number not in there]
+    inside = dict.fromkeys(blob for one in members for blob in one.named if there.isdisjoint(blob.users))
+    saves = sum(size or 0 for size in sizes.values()) - sum(blob.size for blob in inside)
+    saves -= documents(members) if members else 0
+    if (into is not None or len(sizes) > 1) and saves > 0 and all(blob.there for blob in inside):
         quoted = " ".join(word(str(path)) for path in sizes)
-        text = f"{len(sizes):,} archives: a layout keeps each of their blobs once"
-        command = f"ocitool copy --all-platforms {quoted} {_new('store')}/ && rm {quoted}"
+        what = f"{len(sizes):,} archives" if len(sizes) > 1 else "1 archive"
+        where = "a layout" if into is None else f"the layout {into}"
+        text = f"{what}: {where} keeps each of their blobs once"
+        target = _new("store") if into is None else word(into.rstrip("/"))
+        command = f"ocitool copy --all-platforms {quoted} {target}/ && rm {quoted}"
         about = any(map(_gets_manifest, members))
         yield Advice("store", saves, tuple(references), text, command, about, needs=frozenset(moved))
 
