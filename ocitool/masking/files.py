@@ -74,3 +74,24 @@ def secret_content(data: bytes) -> bool:
     from ocitool.masking.search import known_token
 
     return known_token(data.decode("utf-8", "replace"))
+
+
+_SETTINGS = (b".yml", b".yaml", b".ini", b".conf", b".cfg", b".cnf", b".toml", b".properties")
+"""Ends of names of files whose lines are names and values, and nothing that runs."""
+
+
+def masked_patch(path: bytes, patch: str) -> str:
+    """A patch without passwords in URLs and, in files of settings, without the values of secret names. Its lines stay, so
+    that a value that changed is seen to."""
+    from ocitool import masking
+    from ocitool.masking.lines import MASK
+    from ocitool.masking.search import hide_urls
+
+    settings = path.lower().endswith(_SETTINGS)
+    lines = []
+    for line in patch.split("\n"):
+        if line[:1] in ("+", "-", " ") and not line.startswith(("+++ ", "--- ")):
+            masked = masking.text(line[1:]) if settings else hide_urls(line[1:], lambda _: MASK)
+            line = line[0] + masked if MASK in masked else line
+        lines.append(line)
+    return "\n".join(lines)

@@ -619,3 +619,41 @@ def test_a_page_says_no_file_differs_if_only_settings_do(ocitool: Run, pair: Any
     a, b = pair(image([BASE]), image([BASE], author="me"))
     page = ocitool("diff", "--format", "markdown", "--ignore-path", "bin", a, b)
     assert (1, True) == (page.code, "No file `outside bin` differs: 1 configuration change" in page.out)
+
+
+@pytest.mark.parametrize("form", ["text", "json", "markdown"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([("id_rsa", b"hunter7\n")], [("plain", b"hunter7\n")]),
+        ([("plain", b"hunter7\n")], [("app/.env", b"hunter7\n")]),
+        ([("app/.env", b"hunter7\n"), ("x", b"hunter7\n")], []),
+        ([("x.py", b"u = 'https://me:hunter7@h/x'\n")], [("x.py", b"u = 'https://me:hunter8@h/x'\n")]),
+        ([], [("x.yml", b"db:\n  password: hunter7\n")]),
+        ([("x.ini", b"[db]\npassword = hunter7\n")], [("x.ini", b"[db]\npassword = hunter8\n")]),
+        ([], [("x.toml", b'api_token = "hunter7"\n')]),
+        ([], [("x.properties", b"spring.datasource.password=hunter7\n")]),
+    ],
+)
+def test_a_patch_shows_no_secret_under_another_name_or_in_settings(
+    ocitool: Run, pair: Any, form: str, before: Any, after: Any
+) -> None:
+    a, b = pair([[("k", b""), *before]], [[("k", b""), *after]])
+    for words in ((a, b), (b, a)):
+        result = ocitool("diff", "-p", "--format", form, *words)
+        assert (1, False) == (result.code, "hunter" in result.out + result.err)
+    assert "hunter7" in ocitool("diff", "-p", "--show-secrets", "--format", form, a, b).out
+
+
+def test_a_patch_of_settings_shows_what_is_no_secret_and_that_one_changed(ocitool: Run, pair: Any) -> None:
+    old, new = (f"host: {name}\ntoken: {name}7\ntls_key: /etc/{name}.key\n# it's {name}\n".encode() for name in ("old", "evil"))
+    a, b = pair([[("x.yml", old)]], [[("x.yml", new)]])
+    shown = ocitool("diff", "-p", a, b).out.splitlines()
+    lines = ["-host: old", "-token: ***", "-tls_key: /etc/old.key", "-# it's old"]
+    lines += [line.replace("-", "+", 1).replace("old", "evil") for line in lines]
+    assert lines == [line for line in shown if line in lines]
+
+
+def test_a_program_in_a_patch_is_shown_as_it_is(ocitool: Run, pair: Any) -> None:
+    a, b = pair([[("x.py", b"token = load('a')\n")]], [[("x.py", b"token = load('evil')\n")]])
+    assert "+token = load('evil')" in ocitool("diff", "-p", a, b).out

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from difflib import unified_diff
+from hashlib import sha256
 from itertools import islice
 
 from ocitool.images.image import Layer
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import open_contents
-from ocitool.masking.files import secret_content, secret_path
+from ocitool.masking.files import masked_patch, secret_content, secret_path
 from ocitool.operations.diff.result import FileChange, Patch, Side
 from ocitool.task import Task
 
@@ -19,6 +20,9 @@ LARGEST = 256 << 10
 _LINES = 4_000
 """Lines of one side; comparing takes their square at worst."""
 
+_TELLING = 8
+"""Bytes from which on equal contents are no accident."""
+
 _BATCH = 256
 """Files whose contents are held at a time."""
 
@@ -27,7 +31,9 @@ def patches(files: Sequence[FileChange], task: Task, *, secrets: bool = False) -
     """Patches of the regular files whose content changed, came or went. Files that are too large or not text have none,
     and a notice counts them; those that look secret are withheld but for `secrets`."""
     changed = [change for change in files if _changed(change)]
-    found = [] if secrets else [Patch(change.path, "", "path") for change in changed if _secret(change)]
+    called = [] if secrets else [change for change in changed if _secret(change)]
+    found = [Patch(change.path, "", "path") for change in called]
+    known = set(_hashes([change for change in called if _small(change)], task))
     hidden = {patch.path for patch in found}
     wanted = iter([change for change in changed if _small(change) and change.path not in hidden])
     skipped = sum(not _small(change) and change.path not in hidden for change in changed)
@@ -38,10 +44,12 @@ def patches(files: Sequence[FileChange], task: Task, *, secrets: bool = False) -
             text = _patch(change.path, before, after)
             if not secrets and (secret_content(before) or secret_content(after)):
                 found.append(Patch(change.path, "", "content"))
+            elif known and not known.isdisjoint((_hash(before), _hash(after))):  # under another name than that which tells
+                found.append(Patch(change.path, "", "path"))
             elif text is None:
                 skipped += 1
             elif text:
-                found.append(Patch(change.path, text))
+                found.append(Patch(change.path, text if secrets else masked_patch(change.path, text)))
     if skipped:
         task.notice("patch", f"{skipped} changed files have no patch: not text, or too large")
     withheld = sum(patch.withheld is not None for patch in found)
@@ -49,6 +57,17 @@ def patches(files: Sequence[FileChange], task: Task, *, secrets: bool = False) -
         what = "1 changed file looks" if withheld == 1 else f"{withheld} changed files look"
         task.notice("withheld", f"{what} secret: no patch shows the content (--show-secrets does)")
     return tuple(sorted(found, key=lambda patch: patch.path))
+
+
+def _hashes(changes: Sequence[FileChange], task: Task) -> Iterator[bytes]:
+    """Of the contents of both sides, but for those so short that another file may have them too."""
+    for start in range(0, len(changes), _BATCH):
+        sides = [side for change in changes[start : start + _BATCH] for side in (change.before, change.after)]
+        yield from (_hash(content) for content in _read(sides, task) if len(content) >= _TELLING)
+
+
+def _hash(content: bytes) -> bytes:
+    return sha256(content).digest()
 
 
 def _secret(change: FileChange) -> bool:
