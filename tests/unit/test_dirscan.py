@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import stat
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ocitool.errors import UnsupportedError
 from ocitool.images.dirscan import Seen, entry_of
 
 
-@pytest.mark.parametrize("nanoseconds", [1 << 63, -(1 << 63) - 1])
-def test_a_time_that_no_index_of_a_layer_holds_is_refused(nanoseconds: int) -> None:
-    status: Any = SimpleNamespace(st_mode=stat.S_IFREG | 0o644, st_size=1, st_mtime_ns=nanoseconds, st_uid=0, st_gid=0)
-    with pytest.raises(UnsupportedError, match="modification time"):
-        entry_of(Seen(b"f", status, -1, b"f"))
+@pytest.mark.parametrize(("nanoseconds", "nearest"), [(1 << 63, (1 << 63) - 1), (-(1 << 63) - 1, -(1 << 63)), (-7, -7)])
+def test_a_time_that_no_index_of_a_layer_holds_is_the_nearest_that_it_does(
+    nanoseconds: int, nearest: int, tmp_path: Path
+) -> None:
+    made = tmp_path / "f"
+    made.write_bytes(b"1")
+    real = made.stat()
+    status: Any = SimpleNamespace(
+        st_mode=stat.S_IFREG | 0o644, st_size=1, st_mtime_ns=nanoseconds, st_uid=real.st_uid, st_gid=real.st_gid
+    )
+    at = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert nearest == entry_of(Seen(b"f", status, at, b"f")).mtime
+    finally:
+        os.close(at)
