@@ -545,7 +545,13 @@ def for_platform(opened: Opened, target: Target, platform: str | None, like: Pla
     chosen = _nearest(opened, target, wanted, strict=platform is not None)
     if chosen is None or not (source.remote or chosen.present):
         chosen = _only(opened, target, wanted, chosen, asked=platform is not None)
-    return resolve(source, chosen, _tags_of_target(target))
+    try:
+        return resolve(source, chosen, _tags_of_target(target))
+    except NotFoundError as error:  # its configuration
+        others = [str(have) for have, entry in platforms(source, target) if entry is not chosen and entry.document is not None]
+        if error.hint is None and others:
+            error.hint = f"it holds {', '.join(others[:_NAMED])} beside it; --platform picks one"
+        raise
 
 
 def check_platform(opened: Opened, image: Image, platform: str | None) -> None:

@@ -258,3 +258,12 @@ def test_an_image_and_an_index_under_one_name_are_all_their_platforms(ocitool: R
         assert 0 == ocitool("copy", "--all-platforms", path, f"{tmp_path}/{to}").code
         result = ocitool("diff", "--all-platforms", path, f"{tmp_path}/{to}")
         assert 0 == result.code and "no difference in 2 platforms" in result.out, str(result)
+
+
+def test_of_an_image_whose_configuration_is_not_here_the_hint_names_the_other_platforms(ocitool: Run, tmp_path: Path) -> None:
+    mine, other = of(AMD, "one"), of(ARM, "two")
+    path = multi(tmp_path / "l", mine, other)
+    (path / "blobs" / sha256(mine.config).replace(":", "/")).unlink()
+    result = ocitool("ls", path, "--platform", "linux/amd64")
+    assert 3 == result.code and "it holds linux/arm64 beside it; --platform picks one" in result.err, str(result)
+    assert 0 == ocitool("ls", path, "--platform", "linux/arm64").code
