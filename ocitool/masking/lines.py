@@ -93,7 +93,7 @@ class Masker:
         if text.lstrip()[:1] in ("{", "[", "<"):
             return self._anywhere(search.hide_flow(text, self._hide, self.named) if self.everywhere else text)
         if self.everywhere:
-            text = search.hide_keys(_foreign(text), self._hide)
+            text = search.hide_whole(search.hide_keys(_foreign(text), self._hide), self._hide)
             text = search.hide_urls(search.hide_lines(text, self._hide, self.named), self._hide)
         if self.everywhere and ";" in text and search.is_connection(text):
             return search.hide_connection(text, self._hide, self.named)

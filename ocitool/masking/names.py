@@ -19,7 +19,7 @@ _ENDS = ("token", "pass", "pw", "accesskey", "privatekey", "masterkey", "encrypt
 """Ends of words that make a name secret."""
 _WORDS = _words("""
     pw pwd pass passin passout passcode passwd token tokens tok cred creds auth oauth authorization bearer jwt salt dsn
-    pin psk sas otp totp cookie pat webhook connstr connectionstring netrc
+    pin psk sas otp totp cookie pat basicauth webhook connstr connectionstring netrc
 """)
 _KEYS = frozenset({"key", "keys"})
 _INNOCENT = _words("""

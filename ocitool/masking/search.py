@@ -63,6 +63,11 @@ _LINE = pattern(
 _BLOCK = pattern(r"[|>][+-]?[0-9]?\s*")
 _RUNS = pattern(r"[;&|<>$`()\\]|\s[-/.]|://")
 _BEARER = pattern(r"(?P<head>\b[Bb]earer\s++)(?P<value>[A-Za-z0-9._~+/=-]{6,}+)")
+_WHOLE = pattern(
+    r"(?P<head>\s*+(?:[Bb]earer\s++|[^\s:/@=]{1,100}+:(?=\S++\Z)))(?P<value>[^\s@(]++)(?P<tail>\s*+|@(?:tcp|unix)\(.*+)",
+    re.DOTALL,
+)
+"""A text that is nothing else: `Bearer TOKEN`, or the address of a database, `user:password@tcp(host)/name`."""
 _NETRC = pattern(
     r"(?P<head>(?:\b|\\n)(?:login|machine)(?:\s|\\[nrt])++[^\s\\]++(?:\s|\\[nrt])++password(?:\s|\\[nrt])++)"
     r"(?P<value>[^\s\\'\"]++)"
@@ -166,6 +171,14 @@ def hide_anywhere(text: str, hide: Hide, named: Named = secret_name) -> str:
 
 def _without(hide: Hide) -> Callable[[re.Match[str]], str]:
     return lambda found: found["head"] + hide(found["value"]) + (found.groupdict().get("tail") or "")
+
+
+def hide_whole(text: str, hide: Hide) -> str:
+    """Without the secret of a text that is a token with its scheme, or a database's address, and nothing else."""
+    found = _WHOLE.fullmatch(text)
+    if found is None or (not found["tail"].startswith("@") and found["head"].strip().lower() != "bearer"):
+        return text
+    return found["head"] + hide(found["value"]) + found["tail"]
 
 
 def hide_spoken(text: str, hide: Hide) -> str:

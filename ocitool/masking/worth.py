@@ -16,7 +16,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 _WORDS = _words("""
     pass pwd pw secret tok cred key jwt salt dsn pin psk sas otp cookie webhook conn netrc bearer identified private
-    whsec_ _oat_ pscale_tkn_
+    @tcp( @unix( whsec_ _oat_ pscale_tkn_
     hooks. gho_ ghp_ ghr_ ghs_ ghu_ _pat_ rk_ sk_ hf_ npm_ akia asia abia acca glsa_ xox xapp xkeysib nrak pypi aiza sq0 hvs.
     hvb. hvr. sg. ya29 eyj shp doo_v1 dop_v1 dor_v1 lin_api atatt sntry rubygems curl mysql mariadb login mongo redis ldap
     sqlcmd zip lftp smbclient mount helm ansible openssl useradd usermod twine ncftp nuget rabbitmqctl vault composer bundle

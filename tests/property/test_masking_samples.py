@@ -116,6 +116,8 @@ TEXTS = {
     '<add key="Password" value="hunter7 hunter8"/><b>shown</b>': "<b>shown</b>",
     "<password>hunter7</password><b>shown</b>": "<b>shown</b>",
     "Server=shown;Pwd=hunter7 hunter8;Encrypt=no": "Encrypt=no",
+    "Bearer hunter7": "Bearer ***",
+    "shown:hunter7@tcp(h:3306)/db": "shown:***@tcp(h:3306)/db",
     "DB_PASSWORD=hunter7 hunter8": "DB_PASSWORD=***",
     "-----BEGIN PRIVATE KEY-----\nhunter7\nhunter8\n-----END PRIVATE KEY-----": "END PRIVATE KEY",
     "https://h/x?a=shown&X-Amz-Signature=hunter7": "a=shown",
@@ -168,7 +170,7 @@ def test_files_of_programs_and_about_secrets_are_none(path: str) -> None:
     assert not secret_path(path.encode())
 
 
-@pytest.mark.parametrize("name", ["GITHUB_PAT", "ROOTPW", "APPKEY", "SLACK_WEBHOOK_URL", "PASSKEY"])
+@pytest.mark.parametrize("name", ["GITHUB_PAT", "ROOTPW", "APPKEY", "SLACK_WEBHOOK_URL", "PASSKEY", "a.basicauth.users"])
 def test_further_names_of_secrets(name: str) -> None:
     assert secret_name(name)
 
