@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ocitool.errors import FormatError, IntegrityError, UnsupportedError
+from ocitool.patterns import pattern
 
-_GRAMMAR = re.compile(r"([a-z0-9]+(?:[+._-][a-z0-9]+)*):([a-zA-Z0-9=_-]+)", re.ASCII)
+_GRAMMAR = pattern(r"([a-z0-9]+(?:[+._-][a-z0-9]+)*):([a-zA-Z0-9=_-]+)", re.ASCII)
 _HEX_LENGTH = {"sha256": 64, "sha512": 128}
-_HEX = re.compile(r"[0-9a-f]+", re.ASCII)
+_HEX = pattern(r"[0-9a-f]+", re.ASCII)
 
 
 class Digest(NamedTuple):

@@ -14,6 +14,7 @@ from ocitool.digest import Digest
 from ocitool.errors import LimitError
 from ocitool.images import select
 from ocitool.limits import INDEX_MANIFESTS
+from ocitool.patterns import pattern
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Index, InvalidDescriptor
 from ocitool.transports.source import Beside, Online, Source
@@ -21,7 +22,7 @@ from ocitool.transports.source import Beside, Online, Source
 _OWN = ("mediaType", "digest", "size")
 _OF_CONTENT = ("data", "urls")
 """Members of a descriptor that hold or lead to the content itself, so they go with it."""
-_BESIDE = re.compile(r"(?:.*:)?(?P<algorithm>[a-z0-9]+)-(?P<encoded>[0-9a-f]{64,128})(?:\.(?P<kind>[a-z]+))?", re.DOTALL)
+_BESIDE = pattern(r"(?:.*:)?(?P<algorithm>[a-z0-9]+)-(?P<encoded>[0-9a-f]{64,128})(?:\.(?P<kind>[a-z]+))?", re.DOTALL)
 """Tags that name a digest: cosign's `sha256-<hex>.sig`, `.att` and `.sbom`, and the referrers tag schema (no suffix)."""
 
 

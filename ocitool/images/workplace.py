@@ -15,11 +15,12 @@ from types import TracebackType
 
 from ocitool import signals
 from ocitool.errors import DestinationError
+from ocitool.patterns import byte_pattern
 from ocitool.task import undisturbed
 from ocitool.transports.whole import claimed, unwritable, write_all
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_PATTERN = re.compile(rb"\..+\.ocitool-[0-9a-f]{16}", re.DOTALL)
+_PATTERN = byte_pattern(rb"\..+\.ocitool-[0-9a-f]{16}", re.DOTALL)
 _NAME_LENGTH = 200
 _LAST = 0.6
 """Seconds after Ctrl-C or SIGTERM until which what was not finished is removed: the command is to end within one."""

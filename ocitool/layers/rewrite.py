@@ -11,7 +11,6 @@ them only when members are added, because readers need not agree on what stands 
 
 from __future__ import annotations
 
-import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,11 +25,12 @@ from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.tar import BLOCK
 from ocitool.layers.tarinput import ChunkInput
+from ocitool.patterns import byte_pattern
 from ocitool.task import Task
 
 _HEADERS = 64 << 20
 """Bytes in front of one member's data: sparse maps at their limit are below it."""
-_LASTING = re.compile(rb" (?:SCHILY\.xattr\.|GNU\.sparse\.)[^=]*=")
+_LASTING = byte_pattern(rb" (?:SCHILY\.xattr\.|GNU\.sparse\.)[^=]*=")
 """Global records that a later entry's own records cannot take back."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Sequence
 
 from ocitool.digest import Digest
@@ -11,6 +10,7 @@ from ocitool.errors import UsageError
 from ocitool.images.image import Image, Layer
 from ocitool.images.indexing import Indexer
 from ocitool.operations import pieces
+from ocitool.patterns import pattern
 from ocitool.task import Task
 
 
@@ -76,7 +76,7 @@ def _place(one: tuple[Image, Layer]) -> tuple[int, int]:
     return id(image), layer.number
 
 
-_INPUT_HASH = re.compile(r"\b(file|dir|multi):[0-9a-f]{64}\b")
+_INPUT_HASH = pattern(r"\b(file|dir|multi):[0-9a-f]{64}\b")
 
 
 def instruction(created_by: str | None) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ocitool import reference
@@ -22,6 +21,7 @@ from ocitool.operations.pieces import claimed, kept
 from ocitool.operations.reading import Reading
 from ocitool.operations.tags import matching, unpicked
 from ocitool.operations.writing import Output, Writer, Writing, Written
+from ocitool.patterns import pattern
 from ocitool.reference import Repository
 from ocitool.spec.manifest import named
 from ocitool.transports import destination
@@ -267,7 +267,7 @@ def _of_reference(word: str, reading: Reading) -> Iterator[Digest]:
                 yield from (descriptor.digest for descriptor, _ in closure(opened.source, entry.descriptor).blobs)
 
 
-_DIGEST = re.compile(r"(?<![0-9a-z])sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})(?![0-9a-zA-Z])")
+_DIGEST = pattern(r"(?<![0-9a-z])sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})(?![0-9a-zA-Z])")
 
 
 def _of_before(text: str) -> str:

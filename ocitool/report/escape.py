@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from ocitool.patterns import pattern
+
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 _UNSAFE = (
     "\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
@@ -12,11 +14,11 @@ _UNSAFE = (
     "\ud800-\udfff"
     "\U000e0000-\U000e0fff"
 )
-_HAZARD = re.compile(f"[{_UNSAFE}]")
-_HAZARD_OR_BACKSLASH = re.compile(f"[{_UNSAFE}\\\\]")
-_HAZARD_BUT_NEWLINE = re.compile(f"(?!\n)[{_UNSAFE}]")
-_AFTER_BACKSLASH = re.compile(r"(\\+)\|")
-_BACKTICKS = re.compile("`+")
+_HAZARD = pattern(f"[{_UNSAFE}]")
+_HAZARD_OR_BACKSLASH = pattern(f"[{_UNSAFE}\\\\]")
+_HAZARD_BUT_NEWLINE = pattern(f"(?!\n)[{_UNSAFE}]")
+_AFTER_BACKSLASH = pattern(r"(\\+)\|")
+_BACKTICKS = pattern("`+")
 
 
 def shown(text: str | bytes) -> str:

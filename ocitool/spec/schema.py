@@ -26,6 +26,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ocitool.patterns import pattern
+
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
@@ -242,7 +244,7 @@ def _validator(name: str) -> Any:
 
 # ----------------------------------------------------------------------------------------------- date-time
 
-_DATE_TIME = re.compile(
+_DATE_TIME = pattern(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]+)?"
     r"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
 )

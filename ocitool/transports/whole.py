@@ -13,7 +13,6 @@ import errno
 import fcntl
 import io
 import os
-import re
 import stat
 import tempfile
 import time
@@ -25,15 +24,16 @@ from typing import Any
 from ocitool.blob import Blob, FileBlob, OpenFile, label, passing
 from ocitool.digest import Digest, verified
 from ocitool.errors import DestinationError, IntegrityError
+from ocitool.patterns import pattern
 from ocitool.task import Task, undisturbed, unfinished
 
-_NAME = re.compile(r"\.ocitool-[0-9a-f]{16}\.part")
-_PARTIAL = re.compile(r"\.ocitool-sha(?:256|512)-[0-9a-f]{64,128}\.partial")
+_NAME = pattern(r"\.ocitool-[0-9a-f]{16}\.part")
+_PARTIAL = pattern(r"\.ocitool-sha(?:256|512)-[0-9a-f]{64,128}\.partial")
 _COPY_STEP = 1 << 26
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EIO)
 FICLONE = 0x40049409
 
-_DESCRIPTOR = re.compile(r"/(?:dev|proc/([^/]+))/fd/(\d{1,9})")
+_DESCRIPTOR = pattern(r"/(?:dev|proc/([^/]+))/fd/(\d{1,9})")
 _LINKS = 40
 """Symbolic links that are followed, as many as the kernel follows."""
 _READER_PATIENCE = 10

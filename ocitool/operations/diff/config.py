@@ -6,12 +6,12 @@ digests that follow from them are left to the layer report.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from ocitool.images.image import Image
 from ocitool.operations.diff.result import ConfigChange
+from ocitool.patterns import pattern
 
 DocumentName = Literal["config", "manifest", "index"]
 BOOKKEEPING = ("/container", "/config/Image", "/docker_version", "/moby.")
@@ -20,7 +20,7 @@ BOOKKEEPING = ("/container", "/config/Image", "/docker_version", "/moby.")
 _NAMED = ("/config/Labels/", "/config/ExposedPorts/", "/config/Volumes/", "/annotations/")
 """Pointers to what is told apart by names of the image's own."""
 
-_INPUT_HASH = re.compile(r"\b[0-9a-f]{64}\b")
+_INPUT_HASH = pattern(r"\b[0-9a-f]{64}\b")
 _ALIGNED = 1_000
 """History entries that are aligned by instruction; a longer history, which no builder makes, goes by position: aligning
 takes the square of its length."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ocitool.errors import UsageError
 from ocitool.operations.diff.notable import RULES
 from ocitool.operations.diff.result import ConfigChange, Failure, FileChange, Notable, NotCompared, PlatformDiff, Summary
+from ocitool.patterns import pattern
 
-_SIZE = re.compile(r"(size|transfer):\+(\d{1,15}(?:\.\d{1,6})?)([kKMGT]?i?B|%)?")
+_SIZE = pattern(r"(size|transfer):\+(\d{1,15}(?:\.\d{1,6})?)([kKMGT]?i?B|%)?")
 _UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
           "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}  # fmt: skip
 

@@ -20,6 +20,7 @@ from ocitool.images.image import Image
 from ocitool.masking.lines import MASK, Masker
 from ocitool.masking.values import masked
 from ocitool.operations.dates import timestamp
+from ocitool.patterns import pattern
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor
 from ocitool.task import Task
@@ -29,7 +30,7 @@ CREATED_BY = "ocitool edit --redact"
 SHORTEST = 4
 """Characters of a text that is looked for everywhere; a shorter value goes only where its name stands beside it."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_NAME = pattern(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _KEPT = frozenset({"rootfs", "os", "architecture", "variant", "os.version", "os.features", "created", "empty_layer"})
 """Members of a configuration and of its history that say what an image is; no secret stands there."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import re
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError
+from ocitool.patterns import byte_pattern
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse
 from ocitool.spec.manifest import Index, InvalidDescriptor
@@ -29,8 +29,8 @@ from ocitool.transports.layout import Layout, stored
 from ocitool.transports.store import StoredFile, blob_files
 
 _STRICT = mediatypes.MANIFESTS | mediatypes.INDEXES
-_DIGEST = re.compile(rb"sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})(?![0-9a-f])")
-_SAVED = re.compile(rb"(?<![0-9a-f])(?:(sha256|sha512)[:/])?([0-9a-f]{128}|[0-9a-f]{64})(?![0-9a-f])")
+_DIGEST = byte_pattern(rb"sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})(?![0-9a-f])")
+_SAVED = byte_pattern(rb"(?<![0-9a-f])(?:(sha256|sha512)[:/])?([0-9a-f]{128}|[0-9a-f]{64})(?![0-9a-f])")
 _LISTS = {"manifests": "digest", "layers": "digest", "blobs": "digest", "fsLayers": "blobSum"}
 """Lists of manifests and indexes, and what each of their entries names a blob by."""
 _FREED_NOTHING = "nothing was freed, since what it names cannot be known"

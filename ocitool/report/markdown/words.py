@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from ocitool import masking
 from ocitool.images.image import Layer
+from ocitool.patterns import pattern
 from ocitool.report import escape
 from ocitool.report.escape import cell, clip, code, shown
 from ocitool.spec.manifest import Platform
 
 _PATH, _INSTRUCTION, _VALUE = 300, 100, 200
 
-_NOP = re.compile(r"^/bin/sh -c #\(nop\) +")
-_INPUT = re.compile(r"\b((?:file|dir|multi):[0-9a-f]{12})[0-9a-f]{52}\b")
-_HEAD = re.compile(r"(cannot be shared any more: )?built again ")
+_NOP = pattern(r"^/bin/sh -c #\(nop\) +")
+_INPUT = pattern(r"\b((?:file|dir|multi):[0-9a-f]{12})[0-9a-f]{52}\b")
+_HEAD = pattern(r"(cannot be shared any more: )?built again ")
 
 
 def plural(count: int, word: str) -> str:
@@ -65,7 +65,7 @@ _SENTENCES = frozenset(
         "the layer is gone",
     )
 )  # fmt: skip
-_REASON = re.compile(
+_REASON = pattern(
     r"(cannot be shared any more: )?built again because layer [0-9]+ changed"
     r"(; (its files changed|its input changed|the instruction is new|built again with equal files))?"
 )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ocitool import masking
+from ocitool.patterns import pattern
 from ocitool.report.escape import clip, shown
 
 INSTRUCTION = 100
 """Characters of an instruction that a line shows."""
-_HASH = re.compile(r"\b((?:file|dir|multi):[0-9a-f]{12})[0-9a-f]{52}\b")
-_NOISE = re.compile(r"^(?:/bin/sh -c #\(nop\) +|/bin/sh -c )|\s+# buildkit$")
+_HASH = pattern(r"\b((?:file|dir|multi):[0-9a-f]{12})[0-9a-f]{52}\b")
+_NOISE = pattern(r"^(?:/bin/sh -c #\(nop\) +|/bin/sh -c )|\s+# buildkit$")
 
 
 class Paint:

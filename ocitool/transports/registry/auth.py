@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import oras.auth
 
 from ocitool.errors import TransportError
+from ocitool.patterns import pattern
 from ocitool.task import Task, Turns
 from ocitool.transports.registry.addresses import origin
 from ocitool.transports.registry.keychain import Credentials
@@ -53,7 +54,7 @@ class Challenge(NamedTuple):
     values: Mapping[str, str]
 
 
-_PIECE = re.compile(
+_PIECE = pattern(
     r"""\s*(?:,\s*)*(?:(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s,"=]+))"""
     r"""|(?P<scheme>[!#$%&'*+.^_`|~0-9A-Za-z-]+)(?=\s|,|$)(?:\s+[A-Za-z0-9._~+/-]+=+(?=\s*(?:,|$)))?)"""
 )

@@ -20,13 +20,14 @@ from typing import Any, NamedTuple
 from ocitool import limits
 from ocitool.blob import unopened, unreadable
 from ocitool.errors import DestinationError, FormatError, OcitoolError, TransportError
+from ocitool.patterns import pattern
 from ocitool.reference import DEFAULT_HOST
 from ocitool.transports.whole import output_file, unwritable
 
 HUB = "https://index.docker.io/v1/"
 """What Docker Hub is called in files and by helpers."""
 
-_HELPER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HELPER = pattern(r"[A-Za-z0-9._-]{1,64}")
 _PATIENCE = 60
 _STEP = 0.1
 """Seconds for a helper, and between looks whether they are still wanted."""
