@@ -226,6 +226,12 @@ def test_images_that_only_manifest_json_of_an_extracted_archive_has_are_validate
         assert (1, "error", "error") == (code, rules.get("hybrid"), rules.get("digest"))
 
 
+def test_images_of_one_configuration_with_layers_compressed_differently_are_each_right(ocitool: Run, tmp_path: Path) -> None:
+    images = [image([TAR], tag=f"app:{codec}", codec=codec) for codec in ("none", "gzip", "zstd")]
+    assert 0 == ocitool("copy", write_layout(tmp_path / "it", images), tmp_path / "copy.tar").code
+    assert (0, True) == ((made := found(ocitool, tmp_path / "copy.tar"))[0], made[2]["valid"])
+
+
 def test_an_entry_that_states_another_size_of_a_manifest_listed_before_is_an_error(ocitool: Run, tmp_path: Path) -> None:
     index = json.loads(layout_files([ONE])["index.json"])
     index["manifests"].append({**index["manifests"][0], "size": 3})

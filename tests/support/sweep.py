@@ -13,6 +13,7 @@ import json
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,7 +104,9 @@ def _files(place: Path) -> dict[str, bytes]:
     found = {}
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         for member in archive:
-            stream = archive.extractfile(member) if member.isfile() or member.islnk() or member.issym() else None
+            stream = None
+            with suppress(KeyError, RecursionError):  # links through links, or in a circle: `tarfile` does not follow them
+                stream = archive.extractfile(member) if member.isfile() or member.islnk() or member.issym() else None
             if stream is not None:
                 found[_normal(member.name)] = stream.read()
     return found

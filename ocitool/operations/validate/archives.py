@@ -192,7 +192,7 @@ def _config_name(found: Findings, name: object, digest: Digest, subject: str) ->
         found.error("config-name", subject, f"the configuration {name} is {digest}")
 
 
-def hybrid(reader: Reader, configs: Mapping[Digest, tuple[Digest, ...]], selector: Selector | None) -> None:
+def hybrid(reader: Reader, configs: Mapping[Digest, Sequence[tuple[Digest, ...]]], selector: Selector | None) -> None:
     """Whether the manifest.json of an OCI archive names the same images as its index."""
     source = reader.source
     members = _members(source)
@@ -228,21 +228,24 @@ def hybrid(reader: Reader, configs: Mapping[Digest, tuple[Digest, ...]], selecto
             if selector is None:
                 reader.found.error("missing-blob", subject, f"the configuration {name} is not in the archive")
             continue
-        layers = configs.get(Digest.of(config))
-        if layers is None:
+        manifests = configs.get(Digest.of(config))
+        if manifests is None:
             reader.unread = True  # it names what the index does not
             if selector is None and not _unread(configs, Digest.of(config)):
                 reader.found.error("hybrid", subject, f"no manifest of index.json has its configuration {name}")
             continue
         digests = [_digest_of_path(path) for path in paths]
-        if len(digests) != len(layers) or any(
-            stated is not None and stated != layer for stated, layer in zip(digests, layers, strict=True)
-        ):
+        if not any(_agree(digests, layers) for layers in manifests):
             reader.unread = True
             reader.found.error("hybrid", subject, "its layers are not those of the manifest in index.json")
 
 
-def _unread(configs: Mapping[Digest, tuple[Digest, ...]], digest: Digest) -> bool:
+def _agree(stated: Sequence[Digest | None], layers: Sequence[Digest]) -> bool:
+    """Whether paths lead to these layers, as far as they state digests."""
+    return len(stated) == len(layers) and all(one in (None, layer) for one, layer in zip(stated, layers, strict=True))
+
+
+def _unread(configs: Mapping[Digest, object], digest: Digest) -> bool:
     """Whether a manifest that could tell was not readable with another algorithm's digest."""
     return any(one.algorithm != digest.algorithm for one in configs)
 

@@ -55,7 +55,7 @@ class Images:
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self.found = reader.found
-        self.configs: dict[Digest, tuple[Digest, ...]] = {}
+        self.configs: dict[Digest, list[tuple[Digest, ...]]] = {}
         self._below: dict[tuple[Digest, str], _Below] = {}
         self._sizes: dict[Digest, int] = {}
         self._visited = 0
@@ -220,7 +220,7 @@ class Images:
         self.found.manifest(manifest, subject, attests=one.is_attestation)
         mine = _Below()
         raw = self.reader.document(manifest.config, f"config {manifest.config.digest}", mine.missing)
-        self.configs[manifest.config.digest] = tuple(layer.digest for layer in manifest.layers)
+        self.configs.setdefault(manifest.config.digest, []).append(tuple(layer.digest for layer in manifest.layers))
         is_image = manifest.is_image
         statement = one.is_attestation or is_attestation(manifest)
         config: Config | None = None
