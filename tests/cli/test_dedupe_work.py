@@ -23,6 +23,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from decimal import Decimal
 from io import BytesIO
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -658,6 +659,14 @@ def test_an_interrupted_run_leaves_a_cluster_to_others(cluster: Cluster, slow: P
     words = ("dedupe", str(tmp_path / "other"), "--files", "--format", "json", "--cluster", cluster.address)
     with begun(tmp_path, tmp_path, words=words) as process:
         assert 1 == json.loads(process.communicate(timeout=60)[0])["files"]["references"]
+
+
+def test_what_talks_to_a_cluster_logs_nothing_of_its_own() -> None:
+    """What goes wrong there is told by ours, once."""
+    with Task() as task, pytest.raises(TransportError), work.executor("tcp://127.0.0.1:9", [], task):
+        pass
+    names = ("distributed", "distributed.client", "distributed.comm.tcp", "tornado", "tornado.application", "asyncio")
+    assert [] == [name for name in names if getLogger(name).isEnabledFor(ERROR)]
 
 
 def test_a_scheduler_that_dies_is_8_or_named_and_nothing_hangs(slow: Path, tmp_path: Path) -> None:

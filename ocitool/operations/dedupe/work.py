@@ -218,7 +218,7 @@ def _cluster(address: str, task: Task) -> Iterator[tuple[Executor, int]]:
         import distributed
     except ImportError:
         raise UsageError("--cluster needs the package distributed", hint="pip install 'ocitool[cluster]'") from None
-    for name in ("distributed", "distributed.client"):  # they log what is raised here
+    for name in ("distributed", "distributed.client", "tornado.application", "asyncio"):  # they log what is raised here
         getLogger(name).setLevel(CRITICAL)
     connect: Any = distributed.Client
     try:
