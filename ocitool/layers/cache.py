@@ -85,8 +85,8 @@ class IndexCache:
         """Keeps an index that has both computed digests and all contents."""
         if self._directory is None or index.diff_id is None or index.digest is None or index.hashed != "all":
             return
+        self.know(index, identity)  # first: an index that is there can be found, wherever the process is killed
         self._write("indexes", _name(str(index.diff_id)), dump(index))
-        self.know(index, identity)
         self._trim()
 
     def know(self, index: LayerIndex, identity: str | None) -> None:
