@@ -224,6 +224,7 @@ def groups(opened: Opened) -> Iterator[Group]:
     source = opened.source
     entries, records = meant(source, opened.selector)
     parted, tags = _parted(entries)
+    del entries  # they keep what was read of them
     alone = opened.selector is not None or len(parted) + len(records) + len(unreadable(opened)) == 1
     seen: set[Digest] = set()
     while parted:

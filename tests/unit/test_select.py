@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -343,3 +344,17 @@ def test_for_platform_prefers_the_first_that_suits() -> None:
     found = opened(f"{MULTIARCH}:latest")
     (target,) = targets(found)
     assert str(for_platform(found, target, None).platform) == "linux/amd64"
+
+
+def test_whoever_lets_go_of_a_group_lets_go_of_what_was_read_of_it(tmp_path: Path) -> None:
+    """A layout of thousands of images is gone through without all their manifests in memory."""
+    layers = [layer_tar([(f"{n}", b"")]) for n in range(3)]
+    place = write_layout(tmp_path / "it", [image([one], tag=f"app:{n}") for n, one in enumerate(layers)])
+    names = opened(place)
+    looks = []
+    for group in select.groups(names):
+        assert select.target(names.source, group).image is not None
+        looks.append(weakref.ref(group.entries[0].look))
+        del group
+        assert [None] * (len(looks) - 1) == [look() for look in looks[:-1]]
+    assert 3 == len(looks)
