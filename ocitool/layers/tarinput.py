@@ -109,8 +109,8 @@ class RandomReader(Protocol):
 class SeekInput:
     """A `TarInput` over a reader that seeks: headers are read, data only when `pieces` asks for it.
 
-    Where several headers in a row stand close together, as in a layer of small files, a window is read at once instead of
-    a header at a time; past a large file nothing but the next header is.
+    If all fits in a window, or several headers in a row stand close together, as in a layer of small files, a window is read
+    at once instead of a header at a time; past a large file nothing but the next header is.
     """
 
     STEP = 1 << 19
@@ -135,7 +135,7 @@ class SeekInput:
         data = self._window[at : at + size] if at >= 0 else b""
         if len(data) < size:
             self._run = self._run + 1 if 0 <= offset - self._last < self.NEAR else 0
-            if self._run >= self.RUN and size < self.NEAR:
+            if size < self.NEAR and (self._run >= self.RUN or self._size <= self.WINDOW):
                 self._window, self._start = self._reader.pread(self.WINDOW, offset), offset
                 data = self._window[:size]
             else:

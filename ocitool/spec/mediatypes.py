@@ -77,6 +77,7 @@ _TARS = {
     "application/vnd.docker.image.rootfs.foreign.diff.tar": "none",
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": "gzip",
 }
+_TAR_TYPES = {text: LayerType("tar", codec, tar=True, plain=codec == "none") for text, codec in _TARS.items()}
 
 _ENCRYPTED = ("+encrypted", "+enc")
 """What ocicrypt puts behind a layer's type; imgcrypt's older releases wrote the short one."""
@@ -113,9 +114,9 @@ def is_media_type(text: str) -> bool:
 
 def layer_type(media_type: str) -> LayerType:
     """What a layer's media type says; `content` is `unknown` for one that no specification we know has."""
-    codec = _TARS.get(media_type)
-    if codec is not None:
-        return LayerType("tar", codec, tar=True, plain=codec == "none")
+    tar = _TAR_TYPES.get(media_type)
+    if tar is not None:
+        return tar
     if media_type.endswith(_ENCRYPTED):
         # The compression is that of the plaintext: nothing but the key can check it.
         return LayerType("encrypted", _TARS.get(media_type.rpartition("+enc")[0]))

@@ -63,13 +63,13 @@ class Members:
     def add(self, entry: Entry, blob: Blob | None) -> None:
         if entry.path in self._blobs or entry.path in self._links:
             self.duplicates.append(entry.path)
-            if entry.path in self._blobs and entry.path.rpartition(b"/")[2] in _LISTS:
-                self.replaced.append((entry.path, self._blobs[entry.path]))
+            before = self._blobs.pop(entry.path, None)
+            if before is not None and entry.path.rpartition(b"/")[2] in _LISTS:
+                self.replaced.append((entry.path, before))
+            self._links.pop(entry.path, None)
         if len(self.tops) < _CANDIDATES:
             self.tops.add(entry.path.split(b"/", 1)[0])
         self.is_layer = self.is_layer or entry.kind >= Kind.WHITEOUT
-        self._blobs.pop(entry.path, None)
-        self._links.pop(entry.path, None)
         if blob is not None:
             self._blobs[entry.path] = blob
         elif entry.kind == Kind.HARDLINK:
@@ -415,7 +415,8 @@ def _holds_image(members: Members, directory: str) -> bool:
 
 def top_level(members: Members, task: Task) -> Members:
     """The members from where the image stands: an archive of a directory has all of them below its name."""
-    if members.tail is not None and members.tail.pread(_TAIL, 0).strip(b"\0"):
+    tail = members.tail.pread(_TAIL, 0) if members.tail is not None else b""
+    if tail != bytes(len(tail)):
         task.notice("archive", f"data behind the end of the archive {members.where} is not read, as of a second archive")
     if not is_oci(members) and not is_docker(members):
         found = image_directories(members)

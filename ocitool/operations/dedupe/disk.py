@@ -18,7 +18,6 @@ from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
 from ocitool.layers.tar import BLOCK
 from ocitool.operations.dedupe.collection import Collection, Member, Named, Shares, Stored
-from ocitool.operations.layout.reach import beside
 from ocitool.task import Task
 from ocitool.transports.store import StoredFile, blob_files
 
@@ -87,6 +86,8 @@ class Disk:
                     store.files = {str(file.digest): file for file in blob_files(str(store.path)).blobs}
         for store in layouts:
             if not store.whole:
+                from ocitool.operations.layout.reach import beside  # with it come all commands of layouts
+
                 with suppress(OcitoolError):
                     store.beside = frozenset(map(str, beside(str(store.path), self._tops(store), task)))
         local = [store for store in stores if store.path is not None]
