@@ -71,6 +71,20 @@ def test_the_census_counts_what_an_archive_and_its_layout_hold(tmp_path: Path) -
     assert archive.images == layout.images
 
 
+def test_the_census_looks_once_at_an_index_that_is_listed_thousands_of_times(tmp_path: Path) -> None:
+    made = image([layer_tar([("a", b"")])])
+    place = write_layout(tmp_path / "it", [made])
+    index = json.loads((place / "index.json").read_bytes())
+    for _ in range(7):
+        raw = json.dumps(index).encode()
+        (place / "blobs/sha256" / sha256(raw)[7:]).write_bytes(raw)
+        entry = {"mediaType": "application/vnd.oci.image.index.v1+json", "digest": sha256(raw), "size": len(raw)}
+        index = {"schemaVersion": 2, "manifests": [entry] * 20}
+    (place / "index.json").write_text(json.dumps(index))
+    found = census(place)
+    assert found is not None and {sha256(made.config): 1} == found.images
+
+
 def test_the_sweep_finds_an_image_that_a_copy_drops_unsaid(tmp_path: Path) -> None:
     place = made(tmp_path, "layout")
     less = write_layout(tmp_path / "less", [image([ONE], tag="app:1")])

@@ -53,7 +53,7 @@ def census(place: Path) -> Census | None:
     names: set[str] = set()
     whole = index is not None or isinstance(listed, list)
     try:
-        for config, layers, name, manifest in _of_index(files, index or {}, 0):
+        for config, layers, name, manifest in _of_index(files, index or {}, 0, {}):
             if config:
                 images[config], manifests[config] = layers, manifest
             whole = whole and bool(config)
@@ -73,15 +73,23 @@ def census(place: Path) -> Census | None:
     return Census(images, manifests, frozenset(names), whole)
 
 
-def _of_index(files: dict[str, bytes], index: dict[str, Any], depth: int) -> Iterator[tuple[str, int, str, str]]:
-    """(configuration, layers, name, manifest) of each image; without a configuration for what is absent or not an image."""
+_Found = tuple[str, int, str, str]
+_Known = dict[str, tuple[_Found, ...]]
+
+
+def _of_index(files: dict[str, bytes], index: dict[str, Any], depth: int, known: _Known) -> Iterator[_Found]:
+    """(configuration, layers, name, manifest) of each image; without a configuration for what is absent or not an image.
+    `known`: what nested indexes hold: one may be listed twenty times at each of eight depths."""
     for entry in (index.get("manifests") or ()) if depth < 9 else ():
         annotations = entry.get("annotations") or {}
         name = (annotations.get(CONTAINERD_NAME) or annotations.get(REF_NAME) or "") if depth == 0 else ""
         data = files.get("blobs/" + entry["digest"].replace(":", "/"))
         document = json.loads(data) if data is not None else {}
         if "manifests" in document:
-            yield from ((one[0], one[1], name, one[3]) for one in _of_index(files, document, depth + 1))
+            if entry["digest"] not in known:
+                known[entry["digest"]] = ()  # as long as it is looked at
+                known[entry["digest"]] = tuple(dict.fromkeys(_of_index(files, document, depth + 1, known)))
+            yield from ((one[0], one[1], name, one[3]) for one in known[entry["digest"]])
         elif str(document.get("config", {}).get("mediaType", "")).endswith(("image.config.v1+json", "container.image.v1+json")):
             yield document["config"]["digest"], len(document.get("layers") or ()), name, entry["digest"]
         elif data is None:
