@@ -244,7 +244,12 @@ def _tell_what_stays(where: str, image: Image, target: Target, writer: Writer, p
 
 def _converted(image: Image, writer: Writer) -> Documents:
     """The image with its layers in the compression asked for; without one, as it is, a manifest made where it has none."""
-    return drafts.finish(drafts.start(image, writer.pieces_as_asked(image)))
+    documents = drafts.finish(drafts.start(image, writer.pieces_as_asked(image)))
+    if documents.config != image.config.raw and image.image_id == str(image.config.digest):
+        what = "other diff_ids than its layers have" if image.config.diff_ids else "no diff_ids"
+        text = f"the configuration {image.image_id} states {what}: those of its layers are written into it, it becomes"
+        writer.task.notice("config", f"{image.where}: {text} {documents.config_digest}")
+    return documents
 
 
 def omitted(words: Sequence[str], reading: Reading) -> dict[str, frozenset[Digest]]:

@@ -106,6 +106,18 @@ def test_a_layout_that_states_too_many_is_compared_by_digest(ocitool: Run, tmp_p
     assert ["shared", "shared"] == [row["status"] for row in report["layers"]]
 
 
+def test_a_copy_names_the_configuration_that_it_completes(ocitool: Run, tmp_path: Path) -> None:
+    """The image goes by another id then."""
+    place = unstated(tmp_path / "it.tar", [BASE])
+    before = report_of(ocitool("inspect", "--format", "json", place), 0)["images"][0]["imageId"]
+    result = ocitool("copy", "--format", "json", place, tmp_path / "copy.tar")
+    after = report_of(result, 0)["images"][0]["imageId"]
+    told = [one["text"] for one in result.json()["notices"] if one["code"] == "config"]
+    assert before != after and 1 == len(told) and before in told[0] and after in told[0], told
+    again = report_of(ocitool("copy", "--format", "json", tmp_path / "copy.tar", tmp_path / "again.tar"), 0)
+    assert (after, []) == (again["images"][0]["imageId"], [one for one in again["notices"] if one["code"] == "config"])
+
+
 def test_rebuild_takes_the_layers_of_a_copy(ocitool: Run, tmp_path: Path) -> None:
     a, b = v1(tmp_path / "a.tar", [BASE, OTHER]), v1(tmp_path / "b.tar", [BASE, TOP])
     report = done(ocitool, "rebuild", str(b), f"{tmp_path}/out.tar", "--against", str(a))
