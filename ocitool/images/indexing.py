@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ocitool.blob import Blob, BytesBlob, expected, label
 from ocitool.digest import Digest, verified
-from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, UnsupportedError
+from ocitool.errors import CancelledError, IntegrityError, NotFoundError, OcitoolError, UnsupportedError
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codec, magic
 from ocitool.layers.cache import IndexCache, within_limits
@@ -65,7 +65,24 @@ class Indexer:
         for number, (_, layer) in enumerate(wanted):
             first.setdefault(_key(layer, self.verify), number)
         numbers = list(first.values())
-        found = dict(zip(numbers, self.task.map(lambda number: self._index(*wanted[number], read), numbers), strict=True))
+        failed: list[OcitoolError] = []
+
+        def attempt(number: int) -> LayerIndex | None:
+            """An error is no end of the task, as raising it in `map` would be: other images can still be read."""
+            if failed:
+                return None
+            try:
+                return self._index(*wanted[number], read)
+            except CancelledError:
+                raise
+            except OcitoolError as error:
+                failed.append(error)
+                return None
+
+        indexes = zip(numbers, self.task.map(attempt, numbers), strict=True)
+        found = {number: index for number, index in indexes if index is not None}
+        if failed:
+            raise failed[0]
         return [found[n] if n in found else self._index(*pair, read) for n, pair in enumerate(wanted)]
 
     def _index(self, image: Image, layer: Layer, read: Read) -> LayerIndex:

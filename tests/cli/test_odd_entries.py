@@ -464,3 +464,18 @@ def test_an_index_that_is_not_here_is_not_said_to_be_no_image(depth: int, ocitoo
     result = ocitool("ls", path)
     assert 0 == result.code and "1 other entry is not here" in result.err, str(result)
     assert not depth or f"index {part[0]['digest']} lists no image that is here" in ocitool("inspect", path).err
+
+
+@pytest.mark.parametrize("command", [("inspect", "--files"), ("inspect", "--verify"), ("inspect", "--files", "--verify")])
+def test_a_damaged_layer_of_one_image_hides_no_other_image(ocitool: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Several layers are read at a time: what ends their reading does not end the command."""
+    tars = [layer_tar([(f"{n}", bytes(n))]) for n in range(6)]
+    images = [image(tars[:3], tag="app:1"), image(tars[3:], tag="app:2")]
+    place = write_layout(tmp_path / "it", images)
+    blob = place / "blobs" / sha256(images[0].layers[1]).replace(":", "/")
+    data = blob.read_bytes()
+    blob.write_bytes(data[:-8] + bytes([data[-8] ^ 1]) + data[-7:])
+    result = ocitool(*command, "--format", "json", place)
+    report = result.json()
+    assert (1, [["app:2"]]) == (result.code, [one["tags"] for one in report["images"]]), str(result)
+    assert "interrupted" not in result.err
