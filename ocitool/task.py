@@ -113,7 +113,7 @@ class Task:
                 pool.shutdown(wait=not signals.since(), cancel_futures=True)
 
     def notice(self, code: str, text: str) -> None:
-        """Tells it once, as it comes up. In `notices` those of what `map` does stand in the order of its items."""
+        """Reports a notice once, when it is raised. In `notices`, those raised within `map` are in the order of its items."""
         notice = Notice(code, text)
         heard: dict[Notice, None] | None = getattr(self._this, "heard", None)
         if heard is not None:

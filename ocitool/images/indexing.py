@@ -68,7 +68,7 @@ class Indexer:
         failed: list[OcitoolError] = []
 
         def attempt(number: int) -> LayerIndex | None:
-            """An error is no end of the task, as raising it in `map` would be: other images can still be read."""
+            """Keeps an error instead of raising it, which in `map` would cancel the task: other images can still be read."""
             if failed:
                 return None
             try:

@@ -46,7 +46,7 @@ _IN_A_URL = pattern(r"[@?&;#]")
 
 
 def worth(text: str) -> bool:
-    """Whether a text may hold a secret by what stands in it. Else it is left as it is at once."""
+    """Whether a text contains a word or a URL that may go with a secret. Any other text is returned unchanged at once."""
     folded = text.casefold()
     if any(map(folded.__contains__, _WORDS)):
         return True
