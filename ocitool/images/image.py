@@ -49,6 +49,8 @@ class Layer(NamedTuple):
         stated = mediatypes.layer_type(self.media_type)
         if self.blob is None or self.blob.remote or not (stated.tar or stated.content == "unknown"):
             return stated.codec
+        if self.digest is None and stated.tar:
+            return stated.codec  # a docker archive states no media type: `_record_type` found it in the first bytes
         return codec.of(self.blob)
 
 
@@ -124,6 +126,9 @@ def document_bytes(source: Source, descriptor: Descriptor, what: str) -> bytes:
 
 
 def read_manifest(source: Source, descriptor: Descriptor) -> Manifest | Index:
+    known = source.manifests.get(descriptor.stated)
+    if known is not None:
+        return known
     where = f"{source.where}: manifest {descriptor.digest.algorithm}:{descriptor.digest.short}"
     return read(document_bytes(source, descriptor, "manifest"), where, descriptor.media_type)
 

@@ -42,6 +42,10 @@ class Platform(NamedTuple):
         return "/".join(part for part in (name, self.architecture or "unknown", self.variant) if part)
 
 
+Stated = tuple[str, Digest, int]
+"""What a descriptor must say (descriptor.md): media type, digest and size. They decide how its document is read."""
+
+
 class Descriptor(NamedTuple):
     """image-spec descriptor.md. `fields` is the whole object, unknown members included."""
 
@@ -63,6 +67,10 @@ class Descriptor(NamedTuple):
     def urls(self) -> tuple[str, ...]:
         urls = self.fields.get("urls")
         return tuple(url for url in urls if isinstance(url, str)) if isinstance(urls, list) else ()
+
+    @property
+    def stated(self) -> Stated:
+        return self[:3]
 
     @property
     def is_attestation(self) -> bool:

@@ -12,18 +12,24 @@ from typing import Any, NamedTuple
 from ocitool import limits, reference
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
-from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, read
+from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, Stated, read
 from ocitool.transports.records import Archive, diff_ids, images_of, record_of, tags_of, v1_records
 from ocitool.transports.source import Names, Record
 
 
 class United(NamedTuple):
-    """`names`: of entries of the index, those that `manifest.json` has for them. `records`: images that the index lacks."""
+    """`names`: of entries of the index, those that `manifest.json` has for them. `records`: images that the index lacks.
+    `manifests`: what was read to know it, up to `_KEPT` bytes."""
 
     names: dict[Digest, Names]
     records: tuple[Record, ...]
     notices: tuple[str, ...]
     problems: tuple[OcitoolError, ...]
+    manifests: dict[Stated, Manifest | Index]
+
+
+_KEPT = 1 << 20
+"""Bytes of manifests that are kept for whoever asks next: those of a small archive are read once, of a large one the first."""
 
 
 class _Listed(NamedTuple):
@@ -39,7 +45,8 @@ def united(members: Archive, index: Index, *, alone: bool) -> United:
 
     Costs a look at each manifest, and at the configurations of the images that are not found among them."""
     by_config: dict[Digest, list[_Listed]] = {}
-    for one in _manifests(members, index):
+    kept: dict[Stated, Manifest | Index] = {}
+    for one in _manifests(members, index, kept):
         by_config.setdefault(one.manifest.config.digest, []).append(one)
     records: list[Record] = []
     more = 0
@@ -91,7 +98,7 @@ def united(members: Archive, index: Index, *, alone: bool) -> United:
         how = f"docker-archive:{members.where} reads {them}" if alone else read
         if own:
             notices.append(f"{members.where}: {file} names {count} that index.json does not; {how}")
-    return United(_names(index, named, stated), () if alone else tuple(records), tuple(notices), tuple(problems))
+    return United(_names(index, named, stated), () if alone else tuple(records), tuple(notices), tuple(problems), kept)
 
 
 def _absent(members: Archive, index: Index) -> dict[str, Digest]:
@@ -108,14 +115,16 @@ def _absent(members: Archive, index: Index) -> dict[str, Digest]:
 
 def only_there(members: Archive, index: Index, records: Sequence[Record]) -> tuple[Digest, ...]:
     """The manifests of an index whose configurations no record has."""
-    found = [one for one in _manifests(members, index) if one.manifest.is_image]
+    found = [one for one in _manifests(members, index, {}) if one.manifest.is_image]
     configs = {one.manifest.config.digest for one in found}
     known = {_known_as(record.config, configs) for record in records if record.problem is None}
     return tuple(dict.fromkeys(one.digest for one in found if one.manifest.config.digest not in known))
 
 
-def _manifests(members: Archive, index: Index) -> Iterator[_Listed]:
-    """The image manifests that an index leads to and that are what their digests say; others are told where they are read."""
+def _manifests(members: Archive, index: Index, kept: dict[Stated, Manifest | Index]) -> Iterator[_Listed]:
+    """The image manifests that an index leads to and that are what their digests say; others are told where they are read.
+    `kept` is given the first of the documents that are also of the size which their entries state."""
+    left = _KEPT
     stack = [(one, one.digest, 0) for one in reversed(index.manifests)]
     seen: set[tuple[Digest, Digest]] = set()
     while stack:
@@ -124,6 +133,9 @@ def _manifests(members: Archive, index: Index) -> Iterator[_Listed]:
             continue
         seen.add((top, one.digest))
         document = _read(members, one)
+        if document is not None and len(document.raw) == one.size <= left:
+            kept[one.stated] = document
+            left -= one.size
         if isinstance(document, Index):
             stack += [(child, top, depth + 1) for child in reversed(document.manifests)]
         elif document is not None and not one.is_attestation:

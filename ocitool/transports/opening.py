@@ -44,9 +44,9 @@ def _opened(text: str, want: Want, task: Task, registries: Registries | None) ->
 
         where = reference.repository(ref.details)
         return Opened(RegistrySource(where, registries or Registries(Access(), task)), None)
-    path, rest = _existing(ref)
+    path, rest, is_directory = _existing(ref)
     selector = reference.selector(rest) if rest is not None else None
-    if path != "-" and os.path.isdir(path):
+    if is_directory:
         return _told(_directory(ref.transport, path), selector, task)
     if ref.transport in ("oci", "dir"):
         hint = f"oci-archive:{path}" if ref.transport == "oci" else None
@@ -88,16 +88,17 @@ def _layout(path: str, *, alone: bool) -> Layout | DockerArchive:
     if docker:
         source.members = members
         assert source.index is not None
-        source.names, source.records, source.notices, source.problems = hybrid.united(members, source.index, alone=alone)
+        both = hybrid.united(members, source.index, alone=alone)
+        source.names, source.records, source.notices, source.problems, source.manifests = both
     return source
 
 
-def _existing(ref: Reference) -> tuple[str, str | None]:
+def _existing(ref: Reference) -> tuple[str, str | None, bool]:
+    """The path that a reference begins with, what follows it, and whether a directory is there."""
     closed: OcitoolError | None = None
     for path, rest in ref.splits():
         try:
-            if path == "-" or os.stat(path):
-                return path, rest
+            return path, rest, path != "-" and stat.S_ISDIR(os.stat(path).st_mode)
         except PermissionError as error:
             closed = closed or unreadable(path, error)
         except (OSError, ValueError):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from ocitool import reference
 from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
-from ocitool.spec.manifest import Descriptor, Index
+from ocitool.spec.manifest import Descriptor, Index, Manifest, Stated
 
 
 class Record(NamedTuple):
@@ -68,9 +68,10 @@ def _untold(code: str, text: str) -> None:
 
 
 class Telling:
-    """A source whose notices are dropped until whatever opened it gives `tell` a taker."""
+    """A source whose notices are dropped until whatever opened it gives `tell` a taker, and that has read no manifest yet."""
 
     tell: Callable[[str, str], None] = staticmethod(_untold)
+    manifests: Mapping[Stated, Manifest | Index] = {}
 
 
 class Source(Protocol):
@@ -78,7 +79,8 @@ class Source(Protocol):
     `records` are the images that its index does not name.
 
     Blobs are valid as long as they are referenced. `remote`: each look costs a request. `names`: tags that stand outside of the
-    index, by manifest digest. `tell`: takes notices (code, text) of what is read or chosen here.
+    index, by manifest digest. `tell`: takes notices (code, text) of what is read or chosen here. `manifests`: some of the
+    documents that its index leads to, by what their entries state, which opening it had to read and verify.
     """
 
     transport: str
@@ -88,6 +90,7 @@ class Source(Protocol):
     records: tuple[Record, ...]
     names: dict[Digest, Names]
     tell: Callable[[str, str], None]
+    manifests: Mapping[Stated, Manifest | Index]
 
     def blob(self, descriptor: Descriptor) -> Blob | None:
         """The blob that stands under the descriptor's digest, unverified; None when it is not here. A place that keeps

@@ -8,10 +8,20 @@ from typing import Any
 
 import pytest
 from support.images import Image as Made
-from support.images import image, layer_tar, sha256, write_docker_archive, write_layout
+from support.images import (
+    image,
+    index_of,
+    layer_tar,
+    layout_files,
+    pretty,
+    sha256,
+    write_docker_archive,
+    write_layout,
+    write_tar,
+)
 
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, UnsupportedError
-from ocitool.images.image import Image
+from ocitool.images.image import Image, read_manifest
 from ocitool.images.indexing import Indexer
 from ocitool.images.select import one
 from ocitool.layers.cache import IndexCache
@@ -162,3 +172,30 @@ def test_foreign_urls_are_kept_and_never_fetched(tmp_path: Path) -> None:
     made.manifest["layers"][0]["urls"] = ["https://host.invalid/layer"]
     found = read(made, tmp_path)
     assert found.manifest is not None and found.manifest.layers[0].urls == ("https://host.invalid/layer",)
+
+
+# A hybrid archive, of which opening it has read the manifests
+
+
+def hybrid(tmp_path: Path, **changes: Any) -> Any:
+    made = image(TARS, tag="one:1")
+    descriptor = {**made.descriptor, **changes}
+    line = {"Config": "blobs/" + sha256(made.config).replace(":", "/"), "RepoTags": ["one:1"], "Layers": []}
+    files = {**layout_files([made], index=index_of([descriptor])), "manifest.json": pretty([line])}
+    with Task() as task:
+        source = open_source(str(write_tar(tmp_path / "hybrid.tar", files)), "documents", task).source
+    assert source.index is not None
+    return source
+
+
+def test_a_manifest_that_opening_an_archive_has_read_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = hybrid(tmp_path)
+    monkeypatch.setattr(source, "blob", lambda descriptor: pytest.fail("it is read again"))
+    found = read_manifest(source, source.index.manifests[0])
+    assert source.index.manifests[0].digest == found.digest
+
+
+def test_a_manifest_of_another_size_than_its_entry_states_is_refused_though_its_digest_is_right(tmp_path: Path) -> None:
+    source = hybrid(tmp_path, size=1)
+    with pytest.raises(IntegrityError, match="1 are stated"):
+        read_manifest(source, source.index.manifests[0])

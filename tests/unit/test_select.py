@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from support.images import Image as Made
@@ -214,6 +214,7 @@ class Fake:
     transport = where = "fake"
     remote = False
     records = ()
+    manifests: ClassVar[dict[Any, Any]] = {}
 
     def __init__(self, index: dict[str, Any], blobs: dict[str, bytes]) -> None:
         raw = pretty(index)
