@@ -312,17 +312,19 @@ def _remember(numbers: dict[bytes, int], field: bytes, what: str, start: int) ->
 
 def _number(field: bytes, what: str, start: int) -> int:
     """A numeric header field: octal text, or base-256 when the top bit is set (GNU)."""
-    lead = field[0]
-    if lead & 0x80:
-        bits = 8 * len(field) - 1  # the first bit only says base-256; the rest is a two's complement number
-        value = int.from_bytes(field, "big") & ((1 << bits) - 1)
-        return value - (1 << bits) if lead & 0x40 else value
-    text = field.strip(b" \0")
-    if not text:
-        return 0
-    text = text.split(b"\0", 1)[0].rstrip(b" ")
-    if not text.isdigit():
-        raise FormatError(f"the {what} of the tar header at offset {start} is not a number")
+    text = field[:-1]
+    if field[-1] or not text.isdigit():  # nearly all are digits and a zero byte
+        lead = field[0]
+        if lead & 0x80:
+            bits = 8 * len(field) - 1  # the first bit only says base-256; the rest is a two's complement number
+            value = int.from_bytes(field, "big") & ((1 << bits) - 1)
+            return value - (1 << bits) if lead & 0x40 else value
+        text = field.strip(b" \0")
+        if not text:
+            return 0
+        text = text.split(b"\0", 1)[0].rstrip(b" ")
+        if not text.isdigit():
+            raise FormatError(f"the {what} of the tar header at offset {start} is not a number")
     try:
         return int(text, 8)
     except ValueError:

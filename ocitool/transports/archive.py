@@ -61,22 +61,24 @@ class Members:
         """What stands behind the end-of-archive blocks; of an archive that was read as a stream only the beginning of it."""
 
     def add(self, entry: Entry, blob: Blob | None) -> None:
-        if entry.path in self._blobs or entry.path in self._links:
-            self.duplicates.append(entry.path)
-            before = self._blobs.pop(entry.path, None)
-            if before is not None and entry.path.rpartition(b"/")[2] in _LISTS:
-                self.replaced.append((entry.path, before))
-            self._links.pop(entry.path, None)
+        path, kind = entry.path, entry.kind
+        if path in self._blobs or path in self._links:
+            self.duplicates.append(path)
+            before = self._blobs.pop(path, None)
+            if before is not None and path.rpartition(b"/")[2] in _LISTS:
+                self.replaced.append((path, before))
+            self._links.pop(path, None)
         if len(self.tops) < _CANDIDATES:
-            self.tops.add(entry.path.split(b"/", 1)[0])
-        self.is_layer = self.is_layer or entry.kind >= Kind.WHITEOUT
+            self.tops.add(path.split(b"/", 1)[0])
+        if kind >= Kind.WHITEOUT:
+            self.is_layer = True
         if blob is not None:
-            self._blobs[entry.path] = blob
-        elif entry.kind == Kind.HARDLINK:
-            self._links[entry.path] = entry.link
-        elif entry.kind == Kind.SYMLINK:
-            above = b"" if entry.link.startswith(b"/") else entry.path.rpartition(b"/")[0]  # the archive is the root
-            self._links[entry.path] = normalise(above + b"/" + entry.link)
+            self._blobs[path] = blob
+        elif kind == Kind.HARDLINK:
+            self._links[path] = entry.link
+        elif kind == Kind.SYMLINK:
+            above = b"" if entry.link.startswith(b"/") else path.rpartition(b"/")[0]  # the archive is the root
+            self._links[path] = normalise(above + b"/" + entry.link)
         if len(self._blobs) + len(self._links) > limits.ARCHIVE_MEMBERS:
             raise LimitError(f"more than {limits.ARCHIVE_MEMBERS} members", self.where)
 
@@ -92,7 +94,10 @@ class Members:
 
     def get(self, name: str) -> Blob | None:
         """The member, through links to other members."""
-        path = normalise(name.encode("utf-8", "surrogateescape"))
+        path = name.encode("utf-8", "surrogateescape")
+        if (blob := self._blobs.get(path)) is not None:
+            return blob  # what is found here is a normalised name
+        path = normalise(path)
         for _ in range(_LINK_HOPS):
             if path in self._blobs:
                 return self._blobs[path]
@@ -464,7 +469,8 @@ class OciArchive(Telling):
         if is_docker(members):
             from ocitool.transports.hybrid import united
 
-            self.names, self.records, self.notices, self.problems = united(members, index, alone=alone)
+            both = united(members, index, alone=alone)
+            self.names, self.records, self.notices, self.problems, self.manifests = both
 
     def blob(self, descriptor: Descriptor) -> Blob | None:
         return _member(self.members, descriptor.digest)

@@ -388,10 +388,13 @@ def _stored(collection: Collection) -> Iterator[Advice]:
             else:
                 references[named.reference] = None
                 moved[member.number] = None
-    if there.isdisjoint(one for number in moved for blob in collection.members[number].named for one in blob.users):
-        into = None  # it holds nothing of theirs
     members = [collection.members[number] for number in moved if number not in there]
-    inside = dict.fromkeys(blob for one in members for blob in one.named if there.isdisjoint(blob.users))
+    inside = dict.fromkeys(blob for one in members for blob in one.named)
+    if there:
+        inside = {blob: None for blob in inside if there.isdisjoint(blob.users)}
+    every = (blob for number in moved for blob in collection.members[number].named)
+    if not there or there.isdisjoint(one for blob in every for one in blob.users):
+        into = None  # it holds nothing of theirs
     saves = sum(size or 0 for size in sizes.values()) - sum(blob.size for blob in inside)
     saves -= documents(members) if members else 0
     if (into is not None or len(sizes) > 1) and saves > 0 and all(blob.there for blob in inside):
