@@ -83,10 +83,10 @@ def undecided(a: LayerIndex, b: LayerIndex) -> tuple[list[int], list[int]]:
     return found
 
 
-def alike(a: LayerIndex, i: int, b: LayerIndex, j: int) -> bool:
-    """Equal in everything, told from the columns: most rows are, and none of them is worth an `Entry`."""
+def alike(a: LayerIndex, i: int, b: LayerIndex, j: int, *, times: bool = True) -> bool:
+    """Equal in everything, with `times` in these too, told from the columns: most rows are, and none is worth an `Entry`."""
     return (
-        a.mtimes[i] == b.mtimes[j]
+        (not times or a.mtimes[i] == b.mtimes[j])
         and a.kinds[i] == b.kinds[j]
         and a.modes[i] == b.modes[j]
         and a.sizes[i] == b.sizes[j]
@@ -105,6 +105,7 @@ def compare(a: LayerIndex, b: LayerIndex, ignore: Collection[str] = ()) -> list[
     Contents must be known where `undecided` asks. Hard links compare by their target's name, whiteouts by their path.
     """
     found = []
+    times = "mtime" not in ignore
     others = rows(b)
     for key, row in rows(a).items():
         other = others.pop(key, None)
@@ -112,7 +113,7 @@ def compare(a: LayerIndex, b: LayerIndex, ignore: Collection[str] = ()) -> list[
         if other is None:
             found.append(LayerChange(path, row, None, ()))
             continue
-        if not isinstance(key, bytes) or alike(a, row, b, other):
+        if not isinstance(key, bytes) or alike(a, row, b, other, times=times):
             continue  # a whiteout has nothing but its path
         same = a.sizes[row] == b.sizes[other] and a.content(row) == b.content(other)
         fields = differing(a.entry(row), b.entry(other), same, ignore)
