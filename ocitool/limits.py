@@ -62,6 +62,20 @@ ARCHIVE_MEMBERS = 1_000_000
 TAR_HEADER_DATA = 1 * MiB
 """PAX records or a GNU long name of one entry."""
 
+TAR_HEADERS = 1_000
+"""Extension headers before one entry."""
+
+GLOBAL_RECORDS = 512 * MiB
+"""Names and xattrs that global pax headers give to the entries of one layer, counted for each of them: held once, and written
+as often."""
+
+LAYER_HEADERS = 64 * MiB
+"""What is held of all entries of one layer beside the columns of its index: extension headers (pax records, long names), and
+segments of sparse files and xattrs with 128 bytes each."""
+
+ENTRY_HEADERS = 1 * KiB
+"""So much more of it for each entry."""
+
 SPARSE_SEGMENTS = 1_000_000
 """Data segments of one sparse file."""
 
@@ -74,16 +88,37 @@ PATH_DEPTH = 1_024
 IMPLIED_DIRECTORIES = 500_000
 """Directories that a merged tree may have to make because no layer lists them: a name of 2 kB can ask for a thousand."""
 
+IMPLIED_PATHS = 256 * MiB
+"""The paths of these directories, together."""
+
 SYMLINK_HOPS = 40
 """Symbolic links followed for one path, as the Linux kernel."""
+
+LINK_STEPS = 5_000_000
+"""Names in the targets of the symbolic links that are followed while the layers of an image are merged and looked up in, and
+`ENTRY_LINK_STEPS` more for each of their entries."""
+
+ENTRY_LINK_STEPS = 64
+"""Names in targets of symbolic links for each entry."""
 
 ZSTD_WINDOW = 128 * MiB
 """The window a zstd frame may ask for (what the reference decoder accepts by default)."""
 
 
-def layer_entries() -> int:
-    """Entries of one layer (`OCITOOL_MAX_LAYER_ENTRIES`)."""
-    return _from_environment("OCITOOL_MAX_LAYER_ENTRIES", 20_000_000)
+def layer_entries(stored: int | None = None) -> int:
+    """Entries of one layer (`OCITOOL_MAX_LAYER_ENTRIES`). Unless that is set, a layer that is unpacked from `stored` bytes has
+    no more than one for each of them, beyond `ENTRIES_FREE`."""
+    most = _from_environment("OCITOOL_MAX_LAYER_ENTRIES", LAYER_ENTRIES)
+    if stored is None or "OCITOOL_MAX_LAYER_ENTRIES" in os.environ:
+        return most
+    return min(most, max(ENTRIES_FREE, stored))
+
+
+LAYER_ENTRIES = 20_000_000
+
+ENTRIES_FREE = 500_000
+"""Below this entries are not set against stored bytes: a header of a tar may take less than a byte in a compressed layer, and
+hundreds in memory."""
 
 
 def unpacked_size() -> int:
@@ -98,6 +133,11 @@ def unpacked_ratio() -> int:
 
 RATIO_FREE = 1 * GiB
 """Below this the ratio is not asked: a layer with one large file of zeros is honest, and costs a second."""
+
+
+EXPANSION = 8 * GiB
+"""Bytes that the layers of one command may unpack to beyond the ratio, all together: each has its free GiB, and a manifest can
+name thousands."""
 
 
 def cache_size() -> int:

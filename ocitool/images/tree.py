@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ocitool import limits
 from ocitool.errors import LimitError, UnsafeError
+from ocitool.images.way import Way
 from ocitool.layers.entry import Entry, Kind, escapes
 from ocitool.layers.index import LayerIndex
 
@@ -87,7 +88,8 @@ class Tree:
         """Hard links whose target does not exist: path and ref."""
         self._inodes: dict[int, int] = {}
         self._missing_base = missing_base
-        self._implied = 0
+        self._implied = self._implied_size = 0
+        self._steps, self._most_steps = 0, limits.LINK_STEPS
         self._hidden = hidden
         self._parents: dict[bytes, Directory] = {b"": self.root}
         self._aliases: dict[bytes, bytes] = {}  # of parents reached through a link: where they really are
@@ -169,18 +171,19 @@ class Tree:
         return frozenset(self._inodes.values())
 
     def links(self, ref: int) -> list[bytes]:
-        """All names of the file behind a ref, sorted, where it has more than one; else nothing."""
+        """All names of the file behind a ref, sorted, where it has more than one; else nothing. All of them share one
+        list: it is only read."""
         if self._links is None:
-            self._links = {}
+            found: dict[int, list[bytes]] = {}
             if self._inodes:
                 shared = set(self._inodes.values())
                 for path, node in self.walk():
                     if not isinstance(node, Directory):
                         inode = self._inodes.get(node, node)
                         if inode in shared:
-                            self._links.setdefault(inode, []).append(path)
-        found = self._links.get(self.inode(ref), [])
-        return found if len(found) > 1 else []
+                            found.setdefault(inode, []).append(path)
+            self._links = {inode: names for inode, names in found.items() if len(names) > 1}
+        return self._links.get(self.inode(ref), [])
 
     def remover(self, path: bytes) -> int | None:
         """The layer that removed this path or a directory above it."""
@@ -204,6 +207,7 @@ class Tree:
     def _apply(self, layer: int, index: LayerIndex) -> None:
         base = layer << _SHIFT
         kinds, paths = index.kinds, index.paths
+        self._most_steps += limits.ENTRY_LINK_STEPS * len(paths)
         before: dict[int, int] = {}
         if _WHITEOUT in kinds or _OPAQUE in kinds or _INVALID in kinds:
             if _HARDLINK in kinds:
@@ -293,26 +297,42 @@ class Tree:
         return found
 
     def _settle(self, pending: list[tuple[int, bytes, bytes]], before: dict[int, int]) -> None:
-        """Links that stand before their target, also in chains; then links to what their own layer deleted."""
+        """Links that stand before their target, also in chains; then links to what their own layer deleted. A pass settles
+        every chain; one that leads through a link to a symbolic link needs another, and there are no more than
+        `SYMLINK_HOPS`."""
         if pending and self._missing_base:
             self.needs_base = True  # the base may have the target
-        while pending:
-            left = []
-            for ref, path, link in pending:
-                inode = self._target(link) if link != path else None
-                if inode is None:
-                    left.append((ref, path, link))
-                else:
-                    self._inodes[ref] = inode
+        for _ in range(limits.SYMLINK_HOPS):
+            left = self._unsettled(pending)
             if len(left) == len(pending):
-                deleted = [(ref, path, link) for ref, path, link in left if ref & _MASK in before]
+                deleted = {ref: before[ref & _MASK] for ref, _, _ in left if ref & _MASK in before}
                 if not deleted:
                     break
-                for ref, _, _ in deleted:
-                    self._inodes[ref] = before[ref & _MASK]
-                left = [item for item in left if item not in deleted]
+                self._inodes.update(deleted)
+                left = [item for item in left if item[0] not in deleted]
             pending = left
         self.broken += [(path, ref) for ref, path, _ in pending if self._resolve(path, False)[0] == ref]
+
+    def _unsettled(self, pending: list[tuple[int, bytes, bytes]]) -> list[tuple[int, bytes, bytes]]:
+        """Gives links their files, those that lead to other links with them; what is left has no target yet."""
+        waiting: dict[int, list[int]] = {}
+        ready: list[int] = []
+        for ref, path, link in pending:
+            target = self._resolve(link, False)[0] if link != path else None
+            if target is None or isinstance(target, Directory):
+                continue
+            inode = self._inodes.get(target, target)
+            if self._kind(inode) == _HARDLINK:
+                waiting.setdefault(target, []).append(ref)
+            else:
+                self._inodes[ref] = inode
+                ready.append(ref)
+        while ready:
+            target = ready.pop()
+            for ref in waiting.pop(target, ()):
+                self._inodes[ref] = self._inodes[target]
+                ready.append(ref)
+        return [item for item in pending if item[0] not in self._inodes]
 
     def _hide(self, layer: int, index: LayerIndex) -> None:
         """Applies a layer's whiteouts and opaque markers to what is below it.
@@ -349,25 +369,24 @@ class Tree:
         """The lower directory that a whiteout or opaque marker speaks of, and where it is. A link to a directory is
         followed unless the layer itself has a directory there: that one takes the link's place, and hides nothing
         of what the link led to."""
-        current, at, place = self.root, b"", b""
-        missing = False
-        for name in path.split(b"/") if path else ():
-            at = at + b"/" + name if at else name
-            child = None if missing else current.children.get(name)
+        way = Way(self.root)
+        names = path.split(b"/") if path else []
+        for depth, name in enumerate(names, 1):
+            child = way.directory.children.get(name)
             if isinstance(child, Directory):
-                current = child
-                place = place + b"/" + name if place else name
+                way.enter(child, name)
                 continue
-            if at not in listed:
+            link = child is not None and self._is_symlink(child)
+            if (link or self._missing_base) and b"/".join(names[:depth]) not in listed:
                 if self._missing_base:
                     self.needs_base = True  # only the base knows whether this is a directory or a link to one
-                if child is not None and self._is_symlink(child):
-                    target, place = self._resolve(at, True)
-                    if isinstance(target, Directory):
-                        current = target
-                        continue
-            missing = True
-        return (None if missing else current), place
+                if link and (led := self._led(way, name, path)) is not None:
+                    way = led
+                    continue
+            if self._missing_base and not self.needs_base:
+                self.needs_base = any(b"/".join(names[:n]) not in listed for n in range(depth + 1, len(names) + 1))
+            return None, b""
+        return way.directory, way.place
 
     def _empty(self, directory: Directory) -> None:
         """Takes everything out of a directory that is gone, so that nothing in it is hidden a second time."""
@@ -401,32 +420,50 @@ class Tree:
     def _directory(self, path: bytes, layer: int) -> tuple[Directory, bytes]:
         """The directory that a path's entries go to, and where it is: links to directories are followed, anything
         else in the way becomes a directory, and what is missing is made."""
-        current, at, place = self.root, b"", b""
-        for name in path.split(b"/"):
+        names = path.split(b"/")
+        current = self.root
+        for name in names:
+            child = current.children.get(name)
+            if not isinstance(child, Directory):
+                break
+            current = child
+        else:
+            return current, path
+        way = Way(self.root)
+        for name in names:
             if name == b"..":
                 raise UnsafeError(f"an entry leaves the root: {path[:200]!r}")
-            at = at + b"/" + name if at else name
-            child = current.children.get(name)
-            if child is not None and not isinstance(child, Directory) and self._is_symlink(child):
-                target, led = self._resolve(at, True)
-                if isinstance(target, Directory):
-                    current, place = target, led
-                    continue
-            place = place + b"/" + name if place else name
+            child = way.directory.children.get(name)
             if isinstance(child, Directory):
-                current = child
+                way.enter(child, name)
+                continue
+            if child is not None and self._is_symlink(child) and (led := self._led(way, name, path)) is not None:
+                way = led
                 continue
             made = Implied(layer)
-            self._implied += 1
-            if self._implied > limits.IMPLIED_DIRECTORIES:
-                raise LimitError(f"more than {limits.IMPLIED_DIRECTORIES} directories that no layer lists")
             if self._missing_base:
                 self.needs_base = True  # only the base knows whether this is a directory or a link to one
+            parent = way.directory
+            way.enter(made, name)
             if child is not None:
-                self._drop(child, place, layer, None)
-            current.children[name] = made
-            current = made
-        return current, place
+                self._drop(child, way.place, layer, None)
+            parent.children[name] = made
+            self._implied += 1
+            self._implied_size += way.size
+            if self._implied > limits.IMPLIED_DIRECTORIES:
+                raise LimitError(f"more than {limits.IMPLIED_DIRECTORIES} directories that no layer lists")
+            if self._implied_size > limits.IMPLIED_PATHS:
+                raise LimitError(f"directories that no layer lists with paths of more than {limits.IMPLIED_PATHS} bytes")
+        return way.directory, way.place
+
+    def _led(self, way: Way[Directory], name: bytes, path: bytes) -> Way[Directory] | None:
+        """Where a symbolic link leads that stands on the way to `path`; None where that is no directory."""
+        led = way.copy()
+        if not isinstance(self._walk(led, name, True, path), Directory):
+            return None
+        if led.size > limits.PATH_LENGTH or len(led.names) > limits.PATH_DEPTH:
+            raise LimitError(f"symbolic links lead to a path of {led.size} bytes, {len(led.names)} levels deep", _shown(path))
+        return led
 
     def _kind(self, ref: int) -> int:
         return self.indexes[ref >> _SHIFT].kinds[ref & _MASK]
@@ -435,42 +472,69 @@ class Tree:
         return self._kind(self._inodes.get(ref, ref)) == _SYMLINK
 
     def _resolve(self, path: bytes, follow: bool) -> tuple[Node | None, bytes]:
-        """What stands at a path, and where it really is, as the kernel walks a path in a changed root: `..` at the root
-        stays there."""
-        trail: list[Directory] = [self.root]
-        names: list[bytes] = []
+        """What stands at a path, and where it really is."""
+        current = self.root
+        names = path.split(b"/")
+        for depth, name in enumerate(names, 1):
+            child = current.children.get(name)
+            if isinstance(child, Directory):
+                current = child
+            elif child is None or depth < len(names) or (follow and self._is_symlink(child)):
+                break
+            else:
+                return child, path
+        else:
+            return current, path
+        way = Way(self.root)
+        node = self._walk(way, path, follow, path)
+        return node, way.place if node is not None else b""
+
+    def _walk(self, way: Way[Directory], path: bytes, follow: bool, whole: bytes) -> Node | None:
+        """What stands at a path that begins where `way` is, which goes there, as the kernel walks a path in a changed root:
+        `..` at the root stays there. `whole`: the path that is asked for.
+
+        Names of link targets count, so that neither long ways round nor links to links cost more than `LINK_STEPS` and
+        `ENTRY_LINK_STEPS` allow for the tree.
+        """
         parts = path.split(b"/")
         parts.reverse()
-        hops = 0
         while parts:
             name = parts.pop()
             if not name or name == b".":
                 continue
             if name == b"..":
-                if names:
-                    trail.pop()
-                    names.pop()
+                way.leave()
                 continue
-            child = trail[-1].children.get(name)
+            child = way.directory.children.get(name)
             if child is None:
-                return None, b""
+                return None
             if isinstance(child, Directory):
-                trail.append(child)
-                names.append(name)
+                way.enter(child, name)
             elif self._is_symlink(child) and (parts or follow):
-                hops += 1
-                if hops > limits.SYMLINK_HOPS:
-                    return None, b""
+                way.hops += 1
+                if way.hops > limits.SYMLINK_HOPS:
+                    return None
                 inode = self._inodes.get(child, child)
                 target = self.indexes[inode >> _SHIFT].links[inode & _MASK]
                 if target.startswith(b"/"):
-                    del trail[1:], names[:]
-                parts += reversed(target.split(b"/"))
+                    way.to_root()
+                more = target.split(b"/")
+                more.reverse()
+                parts += more
+                self._steps += len(more)
+                if self._steps > self._most_steps:
+                    text = f"symbolic links with more than {self._most_steps} names in their targets were followed"
+                    raise LimitError(text, _shown(whole))
             elif parts:
-                return None, b""
+                return None
             else:
-                return child, b"/".join((*names, name))
-        return trail[-1], b"/".join(names)
+                way.last = name
+                return child
+        return way.directory
+
+
+def _shown(path: bytes) -> str:
+    return "/" + path[:200].decode("utf-8", "backslashreplace")
 
 
 def node_at(tree: Tree, path: bytes) -> Node | None:
