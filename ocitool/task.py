@@ -89,6 +89,7 @@ class Task:
         self._said: set[Notice] = set()
         self.transferred = 0
         """Bytes of documents and blobs that crossed a network."""
+        self._expansion = 0
         self._advance = advance
         self._expect = expect
         self._tell = tell
@@ -144,6 +145,12 @@ class Task:
         """Counts bytes that went over a network, either way."""
         with self._counting:
             self.transferred += count
+
+    def expanded(self, count: int) -> int:
+        """Counts bytes that were unpacked beyond what is ordinary; how many they are by now."""
+        with self._counting:
+            self._expansion += count
+            return self._expansion
 
     def arrived(self, done: str, label: str, size: int) -> None:
         """Tells that a blob went over a network, whole: it was `fetched` or `sent`; or that it need not, being `mounted`."""

@@ -27,7 +27,7 @@ from ocitool.layers.entry import Xattrs
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.tar import Note
 
-PARSER = 1
+PARSER = 2
 """Raise whenever the reader or the index would give something else for the same bytes."""
 
 _COLUMNS = ("modes", "uids", "gids", "mtimes", "sizes", "offsets")
@@ -176,7 +176,7 @@ def within_limits(index: LayerIndex, stored: int) -> bool:
     and refused."""
     size = index.size or 0
     bomb = index.codec != "none" and size > limits.RATIO_FREE and size > limits.unpacked_ratio() * stored
-    return len(index) <= limits.layer_entries() and size <= limits.unpacked_size() and not bomb
+    return len(index) <= limits.layer_entries(stored) and size <= limits.unpacked_size() and not bomb
 
 
 def dump(index: LayerIndex) -> bytes:
@@ -187,12 +187,15 @@ def dump(index: LayerIndex) -> bytes:
         b"\0".join(index.paths), b"\0".join(index.links), bytes(index.kinds), bytes(index.contents),
         *(getattr(index, name).tobytes() for name in _COLUMNS),
     ]  # fmt: skip
+    shared = {id(pairs): pairs for pairs in index.xattrs.values()}  # what a global header gives is one object for all entries
+    at = {key: number for number, key in enumerate(shared)}
     head = {
         "diffId": str(index.diff_id),
         "rows": len(index),
         "size": index.size,
         "devices": sorted(index.devices.items()),
-        "xattrs": [[row, [[_text(k), _text(v)] for k, v in pairs]] for row, pairs in sorted(index.xattrs.items())],
+        "xattrs": [[[_text(k), _text(v)] for k, v in pairs] for pairs in shared.values()],
+        "xattrsOf": [[row, at[id(pairs)]] for row, pairs in sorted(index.xattrs.items())],
         "sparse": sorted(index.sparse.items()),
         "notes": [[note.rule, _text(note.path), note.text] for note in index.notes],
         "notesDropped": index.notes_dropped,
@@ -233,7 +236,8 @@ def load(data: bytes) -> LayerIndex:
     if not len(index.paths) == len(index.links) == len(index.kinds) == len(index.contents) // 32 == rows:
         raise ValueError("columns of unequal length")
     index.devices = {row: (major, minor) for row, (major, minor) in head["devices"]}
-    index.xattrs = {row: _xattrs(pairs) for row, pairs in head["xattrs"]}
+    shared = [_xattrs(pairs) for pairs in head["xattrs"]]
+    index.xattrs = {row: shared[number] for row, number in head["xattrsOf"]}
     index.sparse = {row: (tuple((o, n) for o, n in segments), stored) for row, (segments, stored) in head["sparse"]}
     index.notes = tuple(Note(rule, _bytes(path), text) for rule, path, text in head["notes"])
     index.notes_dropped = head["notesDropped"]

@@ -15,6 +15,7 @@ from ocitool.errors import FormatError, LimitError
 
 if TYPE_CHECKING:
     from ocitool.blob import Blob
+    from ocitool.task import Task
 
 STEP = 1 << 19
 """Bytes read, and bytes decoded, at a time."""
@@ -43,13 +44,14 @@ def of(blob: Blob) -> str:
     return sniff(blob.pread(SNIFF, 0))
 
 
-def decode(chunks: Iterable[bytes], codec: str) -> Iterator[bytes]:
+def decode(chunks: Iterable[bytes], codec: str, task: Task | None = None) -> Iterator[bytes]:
     """The uncompressed bytes, in pieces of about `STEP`. Raises `FormatError` on a damaged or truncated stream,
-    `LimitError` beyond the limits. Every chunk is taken from `chunks`, to the end."""
+    `LimitError` beyond the limits. Every chunk is taken from `chunks`, to the end. `task`: all that it unpacks together is
+    bounded too (`limits.EXPANSION`)."""
     if codec == "none":
         return _bounded_plain(chunks)
     fed = _Fed(chunks)
-    return _bounded(iter(fed), codec, fed)
+    return _bounded(iter(fed), codec, fed, task)
 
 
 def unwrap(chunks: Iterable[bytes], codec: str, most: int) -> tuple[list[str], bytes, Iterator[bytes]]:
@@ -97,9 +99,9 @@ def _bounded_plain(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _bounded(chunks: Iterator[bytes], codec: str, fed: _Fed) -> Iterator[bytes]:
+def _bounded(chunks: Iterator[bytes], codec: str, fed: _Fed, task: Task | None = None) -> Iterator[bytes]:
     """`fed`: what all is unpacked from, which `chunks` are or come from."""
-    most, ratio, out = limits.unpacked_size(), limits.unpacked_ratio(), 0
+    most, ratio, out, told = limits.unpacked_size(), limits.unpacked_ratio(), 0, 0
     for piece in _DECODERS[codec](chunks):
         out += len(piece)
         if out > most:
@@ -108,6 +110,14 @@ def _bounded(chunks: Iterator[bytes], codec: str, fed: _Fed) -> Iterator[bytes]:
             raise LimitError(
                 f"a compression bomb: {fed.count} bytes unpacked to more than {out}", hint="raise OCITOOL_MAX_RATIO"
             )
+        if task is not None and out > ratio * fed.count + told:
+            more = out - ratio * fed.count - told
+            told += more
+            if task.expanded(more) > limits.EXPANSION:
+                raise LimitError(
+                    f"compression bombs: together they unpack to {limits.EXPANSION} bytes more than {ratio} for each of theirs",
+                    hint="raise OCITOOL_MAX_RATIO",
+                )
         yield piece
 
 

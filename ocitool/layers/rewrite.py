@@ -182,7 +182,7 @@ def _unpacked(blob: Blob, task: Task, diff_id: Digest | None) -> Iterator[ChunkI
             yield chunk
 
     compression = codec.of(blob)
-    pieces = codec.decode(stored(), compression)
+    pieces = codec.decode(stored(), compression, task)
     if diff_id is not None and not (compression == "none" and diff_id == blob.digest):
         pieces = verified(pieces, diff_id, None)
     with task.ahead(pieces) if blob.size > 1 << 20 else nullcontext(pieces) as decoded:

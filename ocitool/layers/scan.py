@@ -61,12 +61,12 @@ def scan(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep | None
             yield chunk
 
     notes = Notes()
-    pieces = codec.decode(stored(), compression)
+    pieces = codec.decode(stored(), compression, task)
     with _explained(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
         tar = ChunkInput(unpacked(decoded))
         add = index.add
         holes = 0
-        for entry in entries(tar, notes):
+        for entry in entries(tar, notes, source=blob.size):
             if keep is not None:
                 if entry.kind == Kind.FILE:
                     keep(len(index.paths), entry, tar)
@@ -135,17 +135,17 @@ def outline(blob: Blob, task: Task) -> LayerIndex:
     compression = codec.of(blob)
     if compression == "none":
         return listing(blob)
-    pieces = codec.decode(_chunks(blob, task), compression)
+    pieces = codec.decode(_chunks(blob, task), compression, task)
     with _explained(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
-        index = _listed(ChunkInput(decoded))
+        index = _listed(ChunkInput(decoded), blob.size)
     index.codec = compression
     return index
 
 
-def _listed(tar: TarInput) -> LayerIndex:
+def _listed(tar: TarInput, source: int | None = None) -> LayerIndex:
     index = LayerIndex()
     notes = Notes()
-    for entry in entries(tar, notes):
+    for entry in entries(tar, notes, source=source):
         index.add(entry)
     index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
     return index

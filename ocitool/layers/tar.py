@@ -4,7 +4,8 @@ Reads v7, ustar, GNU (long names, base-256 numbers, old sparse) and pax (local a
 0.0, 0.1 and 1.0). Strict: a header that does not check is an error wherever it stands, never the end of the archive;
 what readers commonly disagree on is read as the Go library reads it, since that is what engines use, and is noted.
 
-Memory: one header with its extension records (`limits.TAR_HEADER_DATA`) and one sparse map, whatever the archive.
+Memory: one header with its extension records (`limits.TAR_HEADER_DATA`) and one sparse map, whatever the archive. What an index
+holds of all entries beside its columns (long names, xattrs, sparse maps) is bounded by `limits.LAYER_HEADERS`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ _KINDS = {
 _POSIX_MAGIC = b"ustar\x0000"
 _GNU_MAGIC = b"ustar  \0"
 _GLOBAL_RECORDS = 128
-"""Global pax records in force: they apply to every entry that follows, so each costs time and memory an entry."""
+"""Global pax records in force: they apply to every entry that follows, so each costs time an entry."""
+_HELD = 128
+"""Bytes of memory that an xattr or a segment of a sparse file takes beside its own bytes."""
 
 
 class Note(NamedTuple):
@@ -56,22 +59,23 @@ class Notes:
             self.dropped += 1
 
 
-def entries(tar: TarInput, notes: Notes, *, incremental: bool = False) -> Iterator[Entry]:
+def entries(tar: TarInput, notes: Notes, *, incremental: bool = False, source: int | None = None) -> Iterator[Entry]:
     """The entries of an archive, in order.
 
     Between two steps the caller may read the data of the entry just given with `tar.pieces(entry.stored)`; what it leaves
     is skipped. When the iterator ends, everything to the last byte has been read: bytes after the end-of-archive blocks
     count in a layer's digest. `incremental`: the directories of `tar -g`, which have their names as data, are read too;
-    engines refuse layers of them.
+    engines refuse layers of them. `source`: bytes that the archive is unpacked from, if it is.
 
     Raises `FormatError`, `LimitError`, and `UnsafeError` for a link that would be the root.
     """
     numbers: dict[bytes, int] = {}
     global_records: dict[bytes, bytes] = {}
-    global_size = 0
+    global_xattrs: Xattrs = ()
+    global_size = global_cost = given = held = 0
     longest = limits.PATH_LENGTH
     unpack = _FIELDS.unpack
-    remaining = limits.layer_entries()
+    most = remaining = limits.layer_entries(source)
     while True:
         start = tar.offset
         header = tar.read(BLOCK)
@@ -86,7 +90,7 @@ def entries(tar: TarInput, notes: Notes, *, incremental: bool = False) -> Iterat
         records: dict[bytes, bytes] | None = None
         sparse_pairs: list[int] | None = None
         long_name = long_link = b""
-        extended = 0
+        extended = headers = 0
         # An entry is a header, with any number of extension headers before it.
         while True:
             fields = unpack(header)
@@ -102,6 +106,9 @@ def entries(tar: TarInput, notes: Notes, *, incremental: bool = False) -> Iterat
                 size = _remember(numbers, size_b, "size", start)
             if flag in b"xgLKX":
                 extended += size
+                headers += 1
+                if headers > limits.TAR_HEADERS:
+                    raise LimitError(f"more than {limits.TAR_HEADERS} extension headers of one entry, at offset {start}")
                 if extended > limits.TAR_HEADER_DATA or size < 0:
                     raise LimitError(f"extension headers of {max(size, extended)} bytes at offset {start}")
                 data = tar.read(size)
@@ -119,12 +126,20 @@ def entries(tar: TarInput, notes: Notes, *, incremental: bool = False) -> Iterat
                     global_size += size
                     if len(global_records) + len(found) > _GLOBAL_RECORDS or global_size > limits.TAR_HEADER_DATA:
                         raise LimitError(f"too many global pax records at offset {start}")
+                    if any(key.startswith(b"GNU.sparse.") for key in found):
+                        raise FormatError(f"a global pax header with a sparse map, which is one file's, at offset {start}")
                     global_records.update(found)
+                    global_xattrs = _xattrs(global_records)
+                    global_cost = sum(len(key) + len(value) for key, value in global_records.items() if key in _GIVEN)
+                    global_cost += sum(len(key) + len(value) for key, value in global_xattrs)
                 else:
                     found, pairs = _pax(data, start)
-                    records = {**records, **found} if records else found
-                    if pairs:
-                        sparse_pairs = (sparse_pairs or []) + pairs
+                    if records is None:
+                        records, sparse_pairs = found, pairs
+                    else:
+                        records.update(found)
+                        assert sparse_pairs is not None
+                        sparse_pairs += pairs
                 start = tar.offset
                 header = tar.read(BLOCK)
                 if len(header) < BLOCK or header == _ZEROS:
@@ -163,8 +178,15 @@ def entries(tar: TarInput, notes: Notes, *, incremental: bool = False) -> Iterat
         xattrs: Xattrs | None = None
         segments: Segments | None = None
         real_size: int | None = None
+        if records:
+            xattrs = _xattrs(records) or None
         if global_records:
-            records = {**global_records, **(records or {})}
+            records = {**global_records, **records} if records else global_records
+            if global_xattrs:
+                xattrs = _with_globals(global_xattrs, xattrs)
+            given += global_cost
+            if given > limits.GLOBAL_RECORDS:
+                raise LimitError(f"global pax records give {given} bytes to the entries up to offset {start}")
         if records:
             name = records.get(b"path") or name
             link = records.get(b"linkpath") or link
@@ -184,7 +206,6 @@ def entries(tar: TarInput, notes: Notes, *, incremental: bool = False) -> Iterat
                     notes.add("tar-time", normalise(long_name or name), text)
                 else:
                     mtime = stated_time
-            xattrs = tuple(sorted((k[13:], v) for k, v in records.items() if k.startswith(b"SCHILY.xattr."))) or None
         if long_name:
             name = long_name
         if long_link:
@@ -206,6 +227,7 @@ def entries(tar: TarInput, notes: Notes, *, incremental: bool = False) -> Iterat
                 assert real_size is not None
                 _check_segments(segments, real_size, stored, start)
                 size = real_size
+                held += _HELD * len(segments)
         else:
             if size and kind != Kind.DIRECTORY:
                 notes.add("tar-size-without-data", normalise(name), "an entry that has no data states a size")
@@ -255,9 +277,16 @@ def entries(tar: TarInput, notes: Notes, *, incremental: bool = False) -> Iterat
             link = b""
         remaining -= 1
         if remaining < 0:
-            raise LimitError(
-                f"more than {limits.layer_entries()} entries in one layer", hint="raise OCITOOL_MAX_LAYER_ENTRIES"
-            )
+            text = f"more than {most} entries in one layer"
+            if source is not None and most < limits.layer_entries():
+                text += f" of {source} bytes"
+            raise LimitError(text, hint="raise OCITOOL_MAX_LAYER_ENTRIES")
+        if extended or held:
+            held += extended
+            if xattrs is not None and xattrs is not global_xattrs:
+                held += _HELD * len(xattrs)
+            if held > limits.LAYER_HEADERS + limits.ENTRY_HEADERS * (most - remaining):
+                raise LimitError(f"long names, attributes and sparse maps of {held} bytes in one layer, at offset {start}")
         yield Entry(
             path, kind, mode & 0o7777, uid, gid, mtime, size, link, tar.offset, stored, device, xattrs, segments
         )
@@ -387,6 +416,22 @@ def _pax(data: bytes, start: int) -> tuple[dict[bytes, bytes], list[int]]:
         records[key] = value
         position = stop
     return records, pairs
+
+
+_GIVEN = (b"path", b"linkpath")
+"""Global records that each entry may have a copy of."""
+
+
+def _xattrs(records: dict[bytes, bytes]) -> Xattrs:
+    return tuple(sorted((key[13:], value) for key, value in records.items() if key.startswith(b"SCHILY.xattr.")))
+
+
+def _with_globals(given: Xattrs, own: Xattrs | None) -> Xattrs:
+    """An entry's own xattrs, and those that global records give to all, which stay one object for all entries."""
+    if not own:
+        return given
+    names = {name for name, _ in own}
+    return tuple(sorted((*own, *(pair for pair in given if pair[0] not in names))))
 
 
 def _pairs(numbers: list[int], start: int) -> Segments:
