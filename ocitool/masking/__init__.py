@@ -9,9 +9,10 @@ A value that can hold no secret (`may_hold`) is given back at once: reading comm
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any
 
-from ocitool.masking.worth import AFTER, may_hold
+from ocitool.masking.worth import AFTER, may_hold, worth
 
 __all__ = ["AFTER", "changed_secret", "hidden", "instruction", "reason", "revealed", "text", "value", "variable"]
 
@@ -44,12 +45,15 @@ def text(text: str) -> str:
 
 
 def instruction(line: str) -> str:
-    """An instruction of a history, as builders write it."""
-    if not may_hold(line):
+    """An instruction of a history, as builders write it. The last few are remembered: reports show one with each file."""
+    if not _worth(line):
         return line
     from ocitool.masking import values
 
     return values.instruction(line)
+
+
+_worth = lru_cache(64)(worth)
 
 
 def reason(sentence: str) -> str:

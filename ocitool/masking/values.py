@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 from ocitool.masking.lines import Masker
@@ -37,7 +38,12 @@ def text(text: str) -> str:
 
 def instruction(line: str) -> str:
     """An instruction of a history, as builders write it."""
-    return line if _REVEALED.get() else _instruction(Masker(), line)
+    return line if _REVEALED.get() else _remembered(line)
+
+
+@lru_cache(64)
+def _remembered(line: str) -> str:
+    return _instruction(Masker(), line)
 
 
 def value(value: Any, name: str = "") -> Any:

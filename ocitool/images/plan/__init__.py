@@ -125,9 +125,11 @@ def _completed(tree: Tree, changes: Iterable[Change]) -> dict[bytes, Change]:
             _refuse(path)
             after[path] = change._replace(entry=clean(change.entry))
     if tree.has_links:
+        done: set[int] = set()
         for path in list(after):
             node = node_at(tree, path)
-            if node is not None and not isinstance(node, Directory):
+            if node is not None and not isinstance(node, Directory) and (inode := tree.inode(node)) not in done:
+                done.add(inode)
                 _keep(tree, after, node, [name for name in tree.links(node) if name not in after])
     return after
 

@@ -147,7 +147,7 @@ def _new(image: Image, question: Question, scope: Scope, reading: Reading) -> tu
     indexer = reading.indexer()
     compared = compare_images(nothing, image, indexer, ignore=(), keep=scope.keep, whole=False)
     scope.look(nothing, image, compared.files, indexer)
-    settings = config_diff.changes(nothing, image, semantic=False)
+    settings = config_diff.changes(nothing, image, reading.task, semantic=False)
     found = notable(nothing, image, compared.files, compared.shipped, compared.pairs, settings)
     return tuple(one for one in found if _asked(one, question, scope))
 
@@ -163,10 +163,10 @@ def _images(
     whole = any(rule.percent for rule in question.rules)
     compared = compare_images(old, new, indexer, ignore=question.ignored, keep=scope.keep, whole=whole)
     scope.look(old, new, compared.files, indexer)
-    settings = (*index, *config_diff.changes(old, new, semantic=False))
+    settings = (*index, *config_diff.changes(old, new, reading.task, semantic=False))
     changes: Sequence[ConfigChange] = ()
     if question.settings:
-        changes = (*index, *config_diff.changes(old, new, semantic=True)) if question.semantic else settings
+        changes = (*index, *config_diff.changes(old, new, reading.task, semantic=True)) if question.semantic else settings
     found = notable(old, new, compared.files, compared.shipped, compared.pairs, settings)
     asked = tuple(one for one in found if _asked(one, question, scope))
     summary = _summary(old, new, compared.files)

@@ -6,12 +6,13 @@ digests that follow from them are left to the layer report.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from ocitool.images.image import Image
 from ocitool.operations.diff.result import ConfigChange
 from ocitool.patterns import pattern
+from ocitool.task import Task
 
 DocumentName = Literal["config", "manifest", "index"]
 BOOKKEEPING = ("/container", "/config/Image", "/docker_version", "/moby.")
@@ -21,16 +22,17 @@ _NAMED = ("/config/Labels/", "/config/ExposedPorts/", "/config/Volumes/", "/anno
 """Pointers to what is told apart by names of the image's own."""
 
 _INPUT_HASH = pattern(r"\b[0-9a-f]{64}\b")
-_ALIGNED = 1_000
-"""History entries that are aligned by instruction; a longer history, which no builder makes, goes by position: aligning
-takes the square of its length."""
 
 
-def changes(before: Image, after: Image, *, semantic: bool) -> tuple[ConfigChange, ...]:
+def changes(before: Image, after: Image, task: Task, *, semantic: bool) -> tuple[ConfigChange, ...]:
     """`semantic` leaves out times of creation, the history (its steps are the layers' boundaries, and what they did shows in
     files and settings), what a builder notes for itself, and whether an empty value is written or left out: docker writes
     them, OCI tools do not."""
-    found = list(_config(before.config.fields, after.config.fields, semantic))
+    def coarse() -> None:
+        text = "the history has so many equal instructions that some entries may show as changed that did not"
+        task.notice("history", text)
+
+    found = list(_config(before.config.fields, after.config.fields, semantic, coarse))
     if before.manifest is not None and after.manifest is not None:
         skip = {"layers", "config", "schemaVersion"} | ({"mediaType"} if semantic else set())
         found += objects("manifest", "", before.manifest.fields, after.manifest.fields, skip)
@@ -67,11 +69,13 @@ def _input(entry: Any) -> str | None:
     return _INPUT_HASH.sub("", text) if isinstance(text, str) else None
 
 
-def _config(a: Mapping[str, Any], b: Mapping[str, Any], semantic: bool) -> Iterator[ConfigChange]:
+def _config(
+    a: Mapping[str, Any], b: Mapping[str, Any], semantic: bool, coarse: Callable[[], None]
+) -> Iterator[ConfigChange]:
     skip = {"rootfs", "history"} | ({"created"} if semantic else set())
     yield from objects("config", "", a, b, skip)
     if not semantic:
-        yield from _history(a.get("history"), b.get("history"))
+        yield from _history(a.get("history"), b.get("history"), coarse)
 
 
 def objects(
@@ -151,19 +155,18 @@ def _variables(items: list[str]) -> dict[str, tuple[int, Any]]:
     }
 
 
-def _history(a: Any, b: Any) -> Iterator[ConfigChange]:
-    """History entries paired by instruction; what is new, gone, or paired with other fields."""
-    from difflib import SequenceMatcher
+def _history(a: Any, b: Any, coarse: Callable[[], None]) -> Iterator[ConfigChange]:
+    """History entries paired by instruction; what is new, gone, or paired with other fields. `coarse` is called if some may
+    stand as changed that others of the list are equal to."""
+    from ocitool.operations.diff.alignment import Alignment
 
     before = a if isinstance(a, list) else []
     after = b if isinstance(b, list) else []
     names_a, names_b = [_line(item) for item in before], [_line(item) for item in after]
-    aligned: list[tuple[str, int, int, int, int]]
-    if max(len(before), len(after)) > _ALIGNED:
-        common = min(len(before), len(after))
-        aligned = [("equal", 0, common, 0, common), ("replace", common, len(before), common, len(after))]
-    else:
-        aligned = list(SequenceMatcher(None, names_a, names_b, autojunk=False).get_opcodes())
+    alignment = Alignment(names_a, names_b, autojunk=False)
+    aligned = alignment.get_opcodes()
+    if alignment.coarse:
+        coarse()
     for tag, i, to_i, j, to_j in aligned:
         if tag == "equal":
             for x, y in zip(range(i, to_i), range(j, to_j), strict=True):

@@ -121,6 +121,8 @@ class _Sides:
         self._indexer = indexer
         self._a, self._b = list(a), list(b)
         self._linked = self.before.has_links or self.after.has_links
+        self._all_names: dict[tuple[int, int], tuple[bytes, ...]] = {}
+        self._same_names: dict[tuple[int, int], bool] = {}  # of two files, which all of their names ask for
 
     def _note(self, event: Hidden) -> None:
         if event.replaced is not None:
@@ -238,7 +240,9 @@ class _Sides:
             return found
         if found[:1] == ("type",):
             return found
-        return found if self.before.links(r) == self.after.links(s) else (*found, "links")
+        if (p, q) not in self._same_names:
+            self._same_names[p, q] = self.before.links(r) == self.after.links(s)
+        return found if self._same_names[p, q] else (*found, "links")
 
     def _entry(self, which: int, ref: int) -> Entry:
         return (self.before, self.after)[which].entry(ref)
@@ -257,6 +261,17 @@ class _Sides:
         index, row = (self._a, self._b)[which][tree.layer(inode)], tree.row(inode)
         return index.sizes[row] if index.kinds[row] == _FILE else None
 
+    def _names(self, which: int, ref: int) -> tuple[bytes, ...]:
+        """All names of a file with several: one object for all of them."""
+        tree = (self.before, self.after)[which]
+        found = tree.links(ref)
+        if not found:
+            return ()
+        key = which, tree.inode(ref)
+        if key not in self._all_names:
+            self._all_names[key] = tuple(found)
+        return self._all_names[key]
+
     def _side(self, which: int, node: Node | None, other: Node | None) -> Side | None:
         if node is None:
             return None
@@ -271,5 +286,5 @@ class _Sides:
             if index.kinds[row] == _FILE and not index.is_holey(row):
                 needed = not self._indexer.skims(holder, index) or self._size_of(1 - which, other) == index.sizes[row]
                 content = index.content(row) if needed else None
-        links = () if isinstance(node, Directory) else tuple(tree.links(ref))
+        links = () if isinstance(node, Directory) else self._names(which, ref)
         return Side(tree.entry(ref), content, links, holder)

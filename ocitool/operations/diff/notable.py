@@ -27,9 +27,10 @@ def notable(
     settings: Sequence[ConfigChange],
 ) -> Iterator[Notable]:  # fmt: skip
     """`settings`: all changes of the documents, the history's too."""
+    named: dict[int, places.Place | None] = {}
     for change in files:
         if change.after is not None and not change.only_mtime:
-            yield from _of_file(change, change.after)
+            yield from _of_file(change, change.after, named)
     yield from _of_config(before, after)
     for setting in settings:
         yield from _of_setting(setting)
@@ -48,8 +49,9 @@ def notable(
 # Files
 
 
-def _of_file(change: FileChange, after: Side) -> Iterator[Notable]:
-    """A rule is met by what is new, and by what was there already if it means something else now."""
+def _of_file(change: FileChange, after: Side, named: dict[int, places.Place | None]) -> Iterator[Notable]:
+    """A rule is met by what is new, and by what was there already if it means something else now. `named`: what was found of
+    the names of files with several, which all of them share."""
     entry = after.entry
     before = change.before.entry if change.before is not None and change.before.entry.kind == entry.kind else None
     path, layer = change.path, change.layer
@@ -57,7 +59,11 @@ def _of_file(change: FileChange, after: Side) -> Iterator[Notable]:
         yield Notable(rule, path, None, layer, text)
     if change.kind == "metadata" and {"mtime", "links"}.issuperset(change.fields):
         return
-    place = places.rule(path, after.links)
+    place = places.rule(path)
+    if place is None and after.links:
+        if id(after.links) not in named:
+            named[id(after.links)] = next(filter(None, map(places.rule, after.links)), None)
+        place = named[id(after.links)]
     if place is not None and entry.kind != Kind.DIRECTORY and (entry.kind != Kind.FILE or entry.size):
         what = "new: " if change.before is None else "changed: "
         yield Notable(place.rule, path, None, layer, what + place.text, place.severity)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from difflib import unified_diff
 from hashlib import sha256
 from itertools import islice
 
@@ -11,6 +10,7 @@ from ocitool.images.image import Layer
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import open_contents
 from ocitool.masking.files import masked_patch, secret_content, secret_path
+from ocitool.operations.diff.alignment import unified
 from ocitool.operations.diff.result import FileChange, Patch, Side
 from ocitool.task import Task
 
@@ -18,7 +18,7 @@ LARGEST = 256 << 10
 """Bytes of a file that is still worth a patch."""
 
 _LINES = 4_000
-"""Lines of one side; comparing takes their square at worst."""
+"""Lines of one side."""
 
 _TELLING = 8
 """Bytes from which on equal contents are no accident."""
@@ -31,17 +31,19 @@ def patches(files: Sequence[FileChange], task: Task, *, secrets: bool = False) -
     """Patches of the regular files whose content changed, came or went. Files that are too large or not text have none,
     and a notice counts them; those that look secret are withheld but for `secrets`."""
     changed = [change for change in files if _changed(change)]
-    called = [] if secrets else [change for change in changed if _secret(change)]
+    looked: dict[int, bool] = {}
+    called = [] if secrets else [change for change in changed if _secret(change, looked)]
     found = [Patch(change.path, "", "path") for change in called]
     known = set(_hashes([change for change in called if _small(change)], task))
     hidden = {patch.path for patch in found}
     wanted = iter([change for change in changed if _small(change) and change.path not in hidden])
     skipped = sum(not _small(change) and change.path not in hidden for change in changed)
+    coarse = 0
     while batch := list(islice(wanted, _BATCH)):
         contents = _read([side for change in batch for side in (change.before, change.after)], task)
         for change in batch:
             before, after = next(contents), next(contents)
-            text = _patch(change.path, before, after)
+            text, rough = _patch(change.path, before, after)
             if not secrets and (secret_content(before) or secret_content(after)):
                 found.append(Patch(change.path, "", "content"))
             elif known and not known.isdisjoint((_hash(before), _hash(after))):  # under another name than that which tells
@@ -50,8 +52,11 @@ def patches(files: Sequence[FileChange], task: Task, *, secrets: bool = False) -
                 skipped += 1
             elif text:
                 found.append(Patch(change.path, text if secrets else masked_patch(change.path, text)))
+                coarse += rough
     if skipped:
         task.notice("patch", f"{skipped} changed files have no patch: not text, or too large")
+    if coarse:
+        task.notice("patch", f"{coarse} patches are coarse: with so many equal lines, some that did not change show as changed")
     withheld = sum(patch.withheld is not None for patch in found)
     if withheld:
         what = "1 changed file looks" if withheld == 1 else f"{withheld} changed files look"
@@ -70,10 +75,17 @@ def _hash(content: bytes) -> bytes:
     return sha256(content).digest()
 
 
-def _secret(change: FileChange) -> bool:
-    """Whether any name of a file is one that secrets have."""
-    sides = [side for side in (change.before, change.after) if side is not None]
-    return any(map(secret_path, {change.path, *(name for side in sides for name in side.links)}))
+def _secret(change: FileChange, looked: dict[int, bool]) -> bool:
+    """Whether any name of a file is one that secrets have. `looked`: what was found of the names that several files share."""
+    if secret_path(change.path):
+        return True
+    for side in (change.before, change.after):
+        if side is not None and side.links:
+            if id(side.links) not in looked:
+                looked[id(side.links)] = any(map(secret_path, side.links))
+            if looked[id(side.links)]:
+                return True
+    return False
 
 
 def _changed(change: FileChange) -> bool:
@@ -107,17 +119,17 @@ def _read(sides: Sequence[Side | None], task: Task) -> Iterator[bytes]:
     return iter(contents)
 
 
-def _patch(path: bytes, before: bytes, after: bytes) -> str | None:
-    """None where a side is not text or has too many lines."""
+def _patch(path: bytes, before: bytes, after: bytes) -> tuple[str | None, bool]:
+    """None where a side is not text or has too many lines; and whether lines that did not change may show as changed."""
     if b"\0" in before or b"\0" in after or max(before.count(b"\n"), after.count(b"\n")) > _LINES:
-        return None
+        return None, False
     try:
         old, new = before.decode("utf-8"), after.decode("utf-8")
     except UnicodeDecodeError:
-        return None
+        return None, False
     name = path.decode("utf-8", "replace")
-    lines = unified_diff(_lines(old), _lines(new), f"a/{name}", f"b/{name}", lineterm="")
-    return "".join(f"{line}\n" for line in lines)
+    lines, alignment = unified(name, _lines(old), _lines(new))
+    return "".join(f"{line}\n" for line in lines), alignment.coarse
 
 
 def _lines(text: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ocitool.masking.files import secret_path
@@ -51,16 +50,13 @@ _CALLED = frozenset(
 """All that `_PLACES` can match: most paths are told by one look at them."""
 
 
-def rule(path: bytes, names: Sequence[bytes] = ()) -> Place | None:
-    """What stands at a path, whichever of its names says so."""
-    for name in (path, *names):
-        if name.startswith(_BELOW) or name.rpartition(b"/")[2] in _CALLED:
-            for pattern, place in _PLACES:
-                if pattern.fullmatch(name):
-                    return place
-        if secret_path(name):
-            return _SECRET
-    return None
+def rule(path: bytes) -> Place | None:
+    """What stands at a path."""
+    if path.startswith(_BELOW) or path.rpartition(b"/")[2] in _CALLED:
+        for pattern, place in _PLACES:
+            if pattern.fullmatch(path):
+                return place
+    return _SECRET if secret_path(path) else None
 
 
 _VARIABLES = """

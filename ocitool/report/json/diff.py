@@ -15,6 +15,7 @@ from ocitool.report.json.fields import (
     clean,
     created_by,
     layer_fields,
+    link_fields,
     notice_list,
     path_fields,
     platform_fields,
@@ -189,5 +190,5 @@ def _side(side: Side | None) -> dict[str, Any] | None:
         "type": TYPES[kind],
         **attributes(side.entry),
         "digest": f"sha256:{side.content.hex()}" if side.content else None,
-        "links": [path_fields(link)["path"] for link in side.links],
+        **link_fields(side.links),
     }

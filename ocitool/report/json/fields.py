@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ocitool import masking
@@ -82,11 +82,29 @@ def time(nanoseconds: int) -> str | None:
     return f"{moment:%Y-%m-%dT%H:%M:%S}{digits}Z" if moment.year > 999 else None
 
 
+NAMES = 100
+"""Names of one file that are listed with each of them: all would be as many as their square."""
+
+
+def link_fields(names: Sequence[bytes]) -> dict[str, Any]:
+    found: dict[str, Any] = {"links": [path_fields(name)["path"] for name in names[:NAMES]]}
+    if len(names) > NAMES:
+        found["linksMore"] = len(names) - NAMES
+    return found
+
+
+INSTRUCTION = 4096
+"""Characters of an instruction that stand with every file that it made; `inspect` has all of it."""
+
+
 def layer_fields(layer: Layer | None) -> dict[str, Any] | None:
     if layer is None:
         return None
     diff_id = str(layer.diff_id) if layer.diff_id else None
-    return {"index": layer.number, "diffId": diff_id, "createdBy": created_by(layer.created_by)}
+    made_by = created_by(layer.created_by)
+    if made_by is not None and len(made_by) > INSTRUCTION:
+        made_by = made_by[:INSTRUCTION] + "..."
+    return {"index": layer.number, "diffId": diff_id, "createdBy": made_by}
 
 
 def created_by(instruction: str | None) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ocitool.operations.listing import Item, Listing
-from ocitool.report.json.fields import TYPES, attributes, clean, dumped, layer_fields, notice_list, path_fields
+from ocitool.report.json.fields import TYPES, attributes, clean, dumped, layer_fields, link_fields, notice_list, path_fields
 
 
 def ls(result: Listing) -> Iterator[str]:
@@ -35,6 +35,6 @@ def _item(item: Item) -> dict[str, Any]:
         **path_fields(item.path),
         "type": TYPES[item.entry.kind],
         **attributes(item.entry),
-        "links": [path_fields(link)["path"] for link in item.links],
+        **link_fields(item.links),
         "layer": layer_fields(item.layer),
     }

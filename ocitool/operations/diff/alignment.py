@@ -1,0 +1,163 @@
+"""Two lists of lines, aligned: as difflib does it if that is quick, else by the lines that stand in both just once.
+
+difflib looks at every pair of equal lines, for each run that it finds again. Its steps are counted, and there are no more than
+`STEPS` for each line: then lines that are unique on both sides are the anchors (as in `git diff --patience`), and what is
+between them is aligned by itself. Time: in proportion to the lines. Memory too.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from difflib import Match, SequenceMatcher
+from itertools import accumulate
+
+STEPS = 200
+"""Pairs of equal lines that may be looked at for each line of two lists."""
+
+FREE = 100_000
+"""So many more, whatever the lists."""
+
+_LEVELS = 8
+"""Anchors are looked for between anchors, and so on: at most so often."""
+
+
+class Alignment(SequenceMatcher[str]):
+    """`coarse`: somewhere lines stand as removed and added although a longer comparison might have found them equal."""
+
+    def __init__(self, a: Sequence[str], b: Sequence[str], *, autojunk: bool = True) -> None:
+        self.a, self.b = a, b
+        super().__init__(None, a, b, autojunk)
+        self.coarse = False
+        self.steps = 0
+        self._most = FREE + STEPS * (len(a) + len(b))
+        self._pairs: list[int] | None = None
+        self._blocks: list[Match] | None = None
+
+    def find_longest_match(self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None) -> Match:
+        """As difflib's. Raises `_TooMany` once it would take too many steps."""
+        ahi = len(self.a) if ahi is None else ahi
+        if self._pairs is None:
+            found: dict[str, list[int]] = self.b2j  # type: ignore[attr-defined]
+            self._pairs = list(accumulate((1 + len(found.get(line, ())) for line in self.a), initial=0))
+        self.steps += self._pairs[ahi] - self._pairs[alo]
+        if self.steps > self._most:
+            raise _TooMany
+        return super().find_longest_match(alo, ahi, blo, bhi)
+
+    def get_matching_blocks(self) -> list[Match]:
+        if self._blocks is None:
+            try:
+                self._blocks = super().get_matching_blocks()
+            except _TooMany:
+                self._blocks = self._by_anchors()
+        return self._blocks
+
+    def _by_anchors(self) -> list[Match]:
+        a, b = self.a, self.b
+        found: list[Match] = []
+        todo = [(0, len(a), 0, len(b), _LEVELS)]
+        while todo:
+            i, to_i, j, to_j, levels = todo.pop()
+            same = 0
+            while i + same < to_i and j + same < to_j and a[i + same] == b[j + same]:
+                same += 1
+            found.append(Match(i, j, same))
+            i, j = i + same, j + same
+            same = 0
+            while to_i - same > i and to_j - same > j and a[to_i - same - 1] == b[to_j - same - 1]:
+                same += 1
+            to_i, to_j = to_i - same, to_j - same
+            found.append(Match(to_i, to_j, same))
+            if i == to_i or j == to_j:
+                continue
+            anchors = _anchors(a[i:to_i], b[j:to_j]) if levels else []
+            if not anchors:
+                self._coarsely(i, to_i, j, to_j, found)
+                continue
+            starts = [(i, j), *((i + x + 1, j + y + 1) for x, y in anchors)]
+            ends = [*((i + x, j + y) for x, y in anchors), (to_i, to_j)]
+            found += [Match(i + x, j + y, 1) for x, y in anchors]
+            for (x, y), (to_x, to_y) in zip(starts, ends, strict=True):
+                todo.append((x, to_x, y, to_y, levels - 1))
+        return list(_joined(sorted(one for one in found if one.size), len(a), len(b)))
+
+    def _coarsely(self, i: int, to_i: int, j: int, to_j: int, found: list[Match]) -> None:
+        """What stands between anchors: aligned as difflib does it while that is quick, else one stands for the other."""
+        between = Alignment(self.a[i:to_i], self.b[j:to_j], autojunk=False)
+        try:
+            found += [Match(i + x, j + y, size) for x, y, size in SequenceMatcher.get_matching_blocks(between)]
+        except _TooMany:
+            self.coarse = True
+
+
+class _TooMany(Exception):
+    """difflib would take too many steps."""
+
+
+def _anchors(a: Sequence[str], b: Sequence[str]) -> list[tuple[int, int]]:
+    """Places of lines that stand once in each, the most that have the same order in both."""
+    once = Counter(b)
+    place = {line: j for j, line in enumerate(b) if once[line] == 1}
+    counted = Counter(a)
+    pairs = [(i, place[line]) for i, line in enumerate(a) if counted[line] == 1 and line in place]
+    tails: list[int] = []
+    ends: list[int] = []
+    before: list[int] = []
+    for number, (_, j) in enumerate(pairs):
+        at = bisect_left(tails, j)
+        before.append(ends[at - 1] if at else -1)
+        tails[at : at + 1] = [j]
+        ends[at : at + 1] = [number]
+    chosen: list[tuple[int, int]] = []
+    number = ends[-1] if ends else -1
+    while number >= 0:
+        chosen.append(pairs[number])
+        number = before[number]
+    return chosen[::-1]
+
+
+def _joined(found: Sequence[Match], a: int, b: int) -> Iterator[Match]:
+    """Matches that follow each other as one; the last is empty, as difflib has it."""
+    i = j = size = 0
+    for one in found:
+        if (i + size, j + size) == (one.a, one.b):
+            size += one.size
+            continue
+        if size:
+            yield Match(i, j, size)
+        i, j, size = one
+    if size:
+        yield Match(i, j, size)
+    yield Match(a, b, 0)
+
+
+def unified(path: str, a: Sequence[str], b: Sequence[str]) -> tuple[Iterator[str], Alignment]:
+    """The lines of a unified diff, as `difflib.unified_diff` writes it, and the alignment that it is of."""
+    alignment = Alignment(a, b)
+    return _unified(path, alignment), alignment
+
+
+def _unified(path: str, alignment: Alignment) -> Iterator[str]:
+    a, b = alignment.a, alignment.b
+    for number, group in enumerate(alignment.get_grouped_opcodes(3)):
+        if not number:
+            yield f"--- a/{path}"
+            yield f"+++ b/{path}"
+        first, last = group[0], group[-1]
+        yield f"@@ -{_range(first[1], last[2])} +{_range(first[3], last[4])} @@"
+        for tag, i, to_i, j, to_j in group:
+            if tag == "equal":
+                yield from (f" {line}" for line in a[i:to_i])
+                continue
+            yield from (f"-{line}" for line in a[i:to_i])
+            yield from (f"+{line}" for line in b[j:to_j])
+
+
+def _range(start: int, stop: int) -> str:
+    """Lines of a hunk's header, as diff(1) counts them."""
+    length = stop - start
+    if length == 1:
+        return str(start + 1)
+    return f"{start + 1 if length else start},{length}"
