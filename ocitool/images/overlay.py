@@ -11,6 +11,7 @@ chain: what must be added to the merged layers below to get the merged tree.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -77,7 +78,7 @@ def forms(indexes: Sequence[LayerIndex], diff_ids: Sequence[Digest]) -> list[For
     found: list[Form] = []
     lower, upper = Tree([]), Tree([])  # of the layers below this one, and with it (where that was asked for)
     chains = chain_ids(diff_ids)
-    repeated = {diff_id for n, diff_id in enumerate(diff_ids) if diff_id in diff_ids[:n]}
+    counts = Counter(diff_ids)
     for number, index in enumerate(indexes):
         refuse(index)
         own, chain, lowest = names(diff_ids[number], chains[number])
@@ -85,7 +86,7 @@ def forms(indexes: Sequence[LayerIndex], diff_ids: Sequence[Digest]) -> list[For
         name = own
         if root is None:
             name = chain
-        elif not _effective(root, lower) or (diff_ids[number] in repeated and _has_marks(root)):
+        elif not _effective(root, lower) or (counts[diff_ids[number]] > 1 and _has_marks(root)):
             root, name = None, chain if number else lowest
         if root is None:
             for missing in indexes[len(upper.indexes) : number + 1]:
@@ -100,13 +101,12 @@ def forms(indexes: Sequence[LayerIndex], diff_ids: Sequence[Digest]) -> list[For
 def stack(made: Sequence[Form]) -> list[str]:
     """The names to be stacked, top-most first: none twice, none below an opaque root. What a layer adds and hides, its
     upper occurrence adds and hides too."""
-    found: list[str] = []
+    found: dict[str, None] = {}
     for form in reversed(made):
-        if form.name not in found:
-            found.append(form.name)
+        found[form.name] = None
         if form.root.opaque:
             break
-    return found
+    return list(found)
 
 
 def refs(root: Over) -> Iterator[int]:

@@ -28,6 +28,7 @@ Take = Callable[[int], Iterable[bytes | memoryview]]
 
 _STAGING = b"staging"
 _STEP = 0.1
+_PIECE = 1 << 20
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEVER_SET = frozenset({b"security.selinux"})
 _MAJORS, _MINORS = 1 << 12, 1 << 20
@@ -149,6 +150,25 @@ class Rootfs:
                 self.written += entry.stored
                 if self._closed:
                     self._lock.notify_all()
+
+    def copy(self, ref: int, other: int, entry: Entry) -> None:
+        """One more staged file, `other`, with the content of one that is staged as `ref`."""
+        try:
+            descriptor = os.open(b"%x" % ref, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._staging)
+        except OSError as error:
+            raise self._refused(error, entry.path) from None
+        offsets = iter([offset for offset, length in entry.segments or ((0, entry.stored),) if length])
+
+        def take(size: int) -> Iterator[bytes]:
+            at = next(offsets)
+            while size and (piece := os.pread(descriptor, min(size, _PIECE), at)):
+                at, size = at + len(piece), size - len(piece)
+                yield piece
+
+        try:
+            self.stage(other, entry, take)
+        finally:
+            os.close(descriptor)
 
     def _stage(self, ref: int, entry: Entry, take: Take) -> None:
         mode = self._file_mode(entry.mode)

@@ -10,6 +10,7 @@ from ocitool.task import Notice, Task
 from ocitool.transports.store import Store, StoredFile
 
 _NAMED = 5
+_NAMED_STRANGERS = 20
 
 
 class Collected(NamedTuple):
@@ -39,8 +40,10 @@ def collect(directory: str, task: Task, *, dry_run: bool = False) -> Collected:
         freed = tuple(file for file in files.blobs if file.digest not in needed.digests)
         if not dry_run:
             store.remove(freed, task)
-        for path in files.strangers:
+        for path in files.strangers[:_NAMED_STRANGERS]:
             task.notice("unknown", f"{path} is no blob; it is left alone")
+        if len(files.strangers) > _NAMED_STRANGERS:
+            task.notice("unknown", f"{len(files.strangers) - _NAMED_STRANGERS:,} more files are no blobs; they are left alone")
         if needed.absent:
             task.notice("absent", _absent(needed))
         kept = [file for file in files.blobs if file.digest in needed.digests]

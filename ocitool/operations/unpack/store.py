@@ -23,9 +23,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from ocitool import limits
 from ocitool.blob import expected
 from ocitool.digest import Digest
-from ocitool.errors import DestinationError, FormatError, IntegrityError, NotFoundError, OcitoolError, UsageError
+from ocitool.errors import (
+    DestinationError,
+    FormatError,
+    IntegrityError,
+    LimitError,
+    NotFoundError,
+    OcitoolError,
+    UsageError,
+)
 from ocitool.images import overlay, select
 from ocitool.images.contents import content
 from ocitool.images.image import Image, Layer
@@ -260,6 +269,8 @@ class _Making:
         self.task = task
         self.read = 0
         self._staged: set[int] = set()
+        self._first: list[int] = []
+        """For each layer the number of its first occurrence: it is read once, and its files are staged there."""
 
     def run(self) -> StoredImage:
         image = self.image
@@ -269,7 +280,14 @@ class _Making:
         chains = overlay.chain_ids(diff_ids)
         there = {n for n in range(len(diff_ids)) if any(map(self.store.has, overlay.names(diff_ids[n], chains[n])))}
         self.task.expect(expected(layer.blob for layer in image.layers if layer.number not in there))
-        indexes = self.task.map(lambda layer: self._index(layer, layer.number in there), image.layers)
+        first: dict[tuple[object, ...], int] = {}
+        for layer in image.layers:
+            bytes_of = layer.digest or (layer.blob.identity if layer.blob is not None else None) or layer.number
+            self._first.append(first.setdefault((bytes_of, layer.diff_id), layer.number))
+        distinct = [layer for layer in image.layers if self._first[layer.number] == layer.number]
+        read = self.task.map(lambda layer: self._index(layer, layer.number in there), distinct)
+        found = {layer.number: index for layer, index in zip(distinct, read, strict=True)}
+        indexes = [found[number] for number in self._first]
         made = overlay.forms(indexes, diff_ids)
         wanted = list({form.name: form for form in reversed(made) if not self.store.has(form.name)}.values())
         self._borrow(wanted, indexes)
@@ -309,9 +327,11 @@ class _Making:
 
     def _borrow(self, wanted: Sequence[Form], indexes: Sequence[LayerIndex]) -> None:
         """Stages what these forms show and nobody staged: files of lower layers that a hard link names, and those of a layer
-        whose directory is there in its other form. Each layer is read once more for it, for a file twice again."""
+        whose directory is there in its other form, or that occurs again. A layer is read for it once more at most.
+
+        Raises `LimitError` if copies of files that are staged take more than `limits.EXPANSION`."""
         copies = 0
-        waiting: dict[int, list[tuple[int, int]]] = {}
+        waiting: dict[int, dict[int, list[int]]] = {}
         for form in wanted:
             keys: set[int] = set()
             for ref in overlay.refs(form.root):
@@ -321,17 +341,17 @@ class _Making:
                 if (layer == form.number and layer in self._staged) or key in keys or indexes[layer].kinds[row] != Kind.FILE:
                     continue
                 keys.add(key)
-                waiting.setdefault(layer, []).append((row, key))
+                waiting.setdefault(self._first[layer], {}).setdefault(row, []).append(key)
         if copies:
             plural = "s" if copies > 1 else ""
             self.task.notice(
                 "copies", f"{copies} hard link{plural} to files of lower layers became copies: an overlay has no others"
             )
         for number, rows in waiting.items():
-            while rows:
-                self._stage(number, dict(rows), indexes)
-                done = set(dict(rows).items())
-                rows = [row for row in rows if row not in done]
+            if number not in self._staged:
+                self._stage(number, {row: keys[0] for row, keys in rows.items()}, indexes)
+            for row, staged in rows.items():
+                self._copy(staged, Tree.ref(number, row), indexes[number].entry(row))
 
     def _stage(self, number: int, rows: dict[int, int], indexes: Sequence[LayerIndex]) -> None:
         layer, index = self.image.layers[number], indexes[number]
@@ -341,6 +361,15 @@ class _Making:
                 tar.skip(entry.offset - tar.offset)
                 self.rootfs.stage(rows[row], entry, tar.pieces)
         self.read += layer.size
+
+    def _copy(self, keys: Sequence[int], staged: int, entry: Entry) -> None:
+        """Stages under all of these keys a file that is staged under its own, or else under the first of them."""
+        source, others = (keys[0], keys[1:]) if Tree.layer(staged) not in self._staged else (staged, keys)
+        for key in others:
+            self.task.check()
+            if self.task.expanded(entry.stored) > limits.EXPANSION:
+                raise LimitError(f"copies of files that layers share take more than {limits.EXPANSION} bytes", self.image.where)
+            self.rootfs.copy(source, key, entry)
 
     def _build(self, form: Form, indexes: Sequence[LayerIndex]) -> None:
         """The form as a directory of the workplace, named by its number."""

@@ -1,0 +1,352 @@
+"""Small images that would cost much: what they may cost is counted in steps, objects and bytes, never in time."""
+
+from __future__ import annotations
+
+import difflib
+import random
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.images import entry, gz, layer_tar, zst
+from support.layers import END, head, listed, member, pax, scanned
+
+from ocitool import limits
+from ocitool.blob import BytesBlob
+from ocitool.errors import FormatError, LimitError
+from ocitool.globs import Automaton, Matcher, unmatched
+from ocitool.images.tree import Directory, Tree
+from ocitool.layers import cache, codec
+from ocitool.layers.index import LayerIndex
+from ocitool.layers.scan import scan
+from ocitool.operations.diff.alignment import Alignment, unified
+from ocitool.task import Task
+
+Item = tuple[str, bytes | str | None]
+
+
+def layer(*items: Item) -> LayerIndex:
+    return scanned(layer_tar([entry(*item) for item in items]))
+
+
+# Symbolic links
+
+
+def detours(length: int, files: int) -> list[Item]:
+    way = "/" + "d/../" * length + "d"
+    deep = "/".join(["L"] * 30)
+    return [("d/", None), ("L", f"link:{way}"), ("d/L", f"link:{way}"), *((f"{deep}/u{n}/f", b"") for n in range(files))]
+
+
+def test_names_in_targets_of_links_are_counted_and_the_path_beyond_the_bound_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LINK_STEPS", 10_000)
+    with pytest.raises(LimitError, match="symbolic links") as caught:
+        Tree([layer(*detours(500, 3))])
+    assert caught.value.where is not None
+    assert caught.value.where.startswith("/L/L/L")
+
+
+def test_a_way_round_below_the_bound_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LINK_STEPS", 100_000)
+    tree = Tree([layer(*detours(500, 3))])
+    assert isinstance(tree.find(b"d/u2"), Directory)
+
+
+def test_the_bound_on_links_grows_with_the_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LINK_STEPS", 0)
+    links: list[Item] = [("d/", None), ("l", "link:d"), *((f"l/{n}/f", b"") for n in range(500))]
+    assert len(list(Tree([layer(*links)]).walk())) == 1002
+
+
+def test_looking_up_paths_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = Tree([layer(*detours(500, 0))])
+    monkeypatch.setattr(tree, "_most_steps", tree._steps + 2000)
+    assert tree.find(b"L", follow=True) is not None
+    with pytest.raises(LimitError):
+        tree.find(b"L", follow=True)
+        tree.find(b"L", follow=True)
+
+
+def test_links_do_not_lead_to_paths_longer_than_a_path_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PATH_LENGTH", 100)
+    items: list[Item] = [("a" * 60 + "/", None), ("L", "link:" + "a" * 60), ("L/" + "b" * 60 + "/", None)]
+    deeper: list[Item] = [("M", "link:L/" + "b" * 60), ("M/c/f", b"")]
+    assert len(list(Tree([layer(*items)]).walk())) == 3
+    with pytest.raises(LimitError):
+        Tree([layer(*items, *deeper)])
+
+
+def test_paths_of_directories_that_no_layer_lists_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "IMPLIED_PATHS", 1000)
+    with pytest.raises(LimitError, match="no layer lists"):
+        Tree([layer(*((f"{n}/" + "x" * 100 + "/f", b"") for n in range(20)))])
+
+
+# Hard links
+
+
+@pytest.mark.parametrize("count", [100, 400])
+def test_links_before_their_targets_are_looked_up_a_few_times_each(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+    resolve = Tree._resolve
+
+    def counted(self: Tree, path: bytes, follow: bool) -> Any:
+        nonlocal calls
+        calls += 1
+        return resolve(self, path, follow)
+
+    monkeypatch.setattr(Tree, "_resolve", counted)
+    items: list[Item] = [*((f"l{n}", f"hard:l{n + 1}") for n in range(count)), (f"l{count}", b"")]
+    tree = Tree([layer(*items)])
+    assert calls <= 4 * count
+    assert (tree.links(0), tree.broken) == (sorted(name.encode() for name, _ in items), [])
+
+
+def test_a_ring_of_hard_links_is_broken_and_what_leads_to_it_too() -> None:
+    tree = Tree([layer(("a", "hard:b"), ("b", "hard:c"), ("c", "hard:b"), ("f", b""), ("g", "hard:f"))])
+    assert [b"a", b"b", b"c"] == sorted(path for path, _ in tree.broken)
+
+
+def test_a_late_link_through_a_late_link_to_a_symbolic_link_is_settled() -> None:
+    tree = Tree([layer(("h", "hard:k/f"), ("k", "hard:s"), ("d/", None), ("d/f", b""), ("s", "link:d"))])
+    node = tree.find(b"h")
+    assert isinstance(node, int)
+    assert (tree.entry(node).path, tree.broken) == (b"d/f", [])
+
+
+# Headers of a tar
+
+
+def test_the_headers_before_one_entry_are_bounded_in_number() -> None:
+    one = pax((b"a", b"b"))
+    assert len(listed(one * limits.TAR_HEADERS + member() + END)) == 1
+    with pytest.raises(LimitError, match="extension headers"):
+        listed(one * (limits.TAR_HEADERS + 1) + member() + END)
+
+
+def test_records_of_several_headers_count_together() -> None:
+    found = listed(pax((b"uid", b"7"), (b"gid", b"8")) + pax((b"gid", b"9")) + member() + END)
+    assert [(7, 9)] == [(one.uid, one.gid) for one in found]
+
+
+def test_xattrs_that_a_global_header_gives_are_one_object_for_all_entries() -> None:
+    given = pax(*((b"SCHILY.xattr.user.%d" % n, b"v") for n in range(100)), flag=b"g")
+    data = given + member(b"a") + member(b"b") + pax((b"mtime", b"1")) + member(b"c") + END
+    index = scanned(data)
+    assert len({id(found) for found in index.xattrs.values()}) == 1
+    again = cache.load(cache.dump(index))
+    assert again.xattrs == index.xattrs
+    assert len({id(found) for found in again.xattrs.values()}) == 1
+
+
+def test_pairs_that_a_global_header_gives_are_shared_by_entries_with_xattrs_of_their_own() -> None:
+    given = pax((b"SCHILY.xattr.user.a", b"1"), (b"SCHILY.xattr.user.b", b"1"), flag=b"g")
+    own = pax((b"SCHILY.xattr.user.a", b"2"))
+    first, second = listed(given + member(b"a") + own + member(b"b") + END)
+    assert ((b"user.a", b"2"), (b"user.b", b"1")) == second.xattrs
+    assert first.xattrs is not None
+    assert second.xattrs is not None
+    assert first.xattrs[1] is second.xattrs[1]
+
+
+def test_what_global_headers_give_to_all_entries_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "GLOBAL_RECORDS", 5_000)
+    given = pax((b"SCHILY.xattr.user.a", b"x" * 93), flag=b"g")
+    assert len(listed(given + member() * 50 + END)) == 50
+    with pytest.raises(LimitError, match="global"):
+        listed(given + member() * 51 + END)
+
+
+@pytest.mark.parametrize("key", [b"path", b"linkpath"])
+def test_a_name_that_a_global_header_gives_counts_for_each_entry(key: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "GLOBAL_RECORDS", 50_000)
+    with pytest.raises(LimitError, match="global"):
+        listed(pax((key, b"./" + b"a" * 1000), flag=b"g") + member() * 100 + END)
+
+
+def test_a_sparse_map_for_all_entries_is_refused() -> None:
+    with pytest.raises(FormatError, match="sparse"):
+        listed(pax((b"GNU.sparse.map", b"0,1"), (b"GNU.sparse.size", b"1"), flag=b"g") + member(b"a", b"x") + END)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pax((b"path", b"a" * 3000)),
+        pax(*((b"SCHILY.xattr.%d" % n, b"") for n in range(50))),
+        pax((b"GNU.sparse.map", b",".join(b"%d,1" % (2 * n) for n in range(50))), (b"GNU.sparse.size", b"100")),
+    ],
+    ids=["names", "xattrs", "segments"],
+)
+def test_what_headers_hold_of_all_entries_is_bounded(headers: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LAYER_HEADERS", 20_000)
+    one = headers + member(b"f", b"x" * 50)
+    assert len(listed(one * 2 + END)) == 2
+    with pytest.raises(LimitError, match="in one layer"):
+        listed(one * 20 + END)
+
+
+def test_ordinary_headers_are_not_bounded_by_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LAYER_HEADERS", 0)
+    one = pax((b"mtime", b"1.5"), (b"path", b"p" * 200), (b"SCHILY.xattr.security.selinux", b"s" * 60)) + member()
+    assert len(listed(one * 100 + END)) == 100
+
+
+def test_a_compressed_layer_has_no_more_entries_than_stored_bytes_beyond_the_free_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ENTRIES_FREE", 10)
+    data = zst(member() * 5_000 + END)
+    assert len(data) < 5_000
+    with Task(jobs=1) as task, pytest.raises(LimitError, match=f"{len(data)} entries in one layer of {len(data)} bytes"):
+        scan(BytesBlob(data), task)
+
+
+def test_the_variable_alone_bounds_entries_if_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ENTRIES_FREE", 10)
+    monkeypatch.setenv("OCITOOL_MAX_LAYER_ENTRIES", "6000")
+    with Task(jobs=1) as task:
+        assert len(scan(BytesBlob(zst(member() * 5_000 + END)), task)) == 5_000
+
+
+# Bombs
+
+
+def test_what_layers_unpack_to_beyond_the_ratio_counts_for_the_whole_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "EXPANSION", 5 << 20)
+    bomb = zst(head(b"z", size=2 << 20) + bytes(2 << 20) + END)
+    with Task(jobs=1) as task:
+        for _ in range(2):
+            scan(BytesBlob(bomb), task)
+        with pytest.raises(LimitError, match="together"):
+            scan(BytesBlob(bomb), task)
+
+
+def test_what_is_below_the_ratio_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "EXPANSION", 0)
+    data = gz(member(b"r", random.Random(1).randbytes(1 << 20)) + END)
+    with Task(jobs=1) as task:
+        list(codec.decode(iter([data]), "gzip", task))
+
+
+# Globs
+
+
+PARTS = ["*", "**", "**/", "/", "a", "b", "?", "[ab]", "[!a]", "."]
+GLOBS = st.lists(st.sampled_from(PARTS), min_size=1, max_size=8).map("".join)
+PATHS = st.lists(st.text("ab.", min_size=1, max_size=4), min_size=1, max_size=4).map("/".join).map(str.encode)
+
+
+@given(GLOBS, PATHS)
+def test_the_automaton_matches_what_the_expression_matches(glob: str, path: bytes) -> None:
+    matcher = Matcher([glob])
+    assert (matcher._fullmatch(path) is not None) is matcher._automaton.matches(path)
+
+
+@given(GLOBS, PATHS)
+def test_a_path_is_reached_if_it_or_a_directory_above_it_matches(glob: str, path: bytes) -> None:
+    matcher = Matcher([glob])
+    parts = path.split(b"/")
+    above = any(matcher._fullmatch(b"/".join(parts[:n])) is not None for n in range(1, len(parts) + 1))
+    assert above is matcher.reaches(path)
+
+
+@pytest.mark.parametrize("glob", ["*a*a*a*b", "**a*a*b", "**/*a*a*b", "a*[ab]*?*b", "**/a**/a**/b"])
+def test_a_glob_of_many_stars_goes_over_a_long_path_once(glob: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    over = Automaton._over
+    monkeypatch.setattr(Automaton, "_over", lambda self, path: seen.append(len(path)) or over(self, path))
+    matcher = Matcher([glob])
+    matcher._fullmatch = None  # type: ignore[assignment]
+    path = b"a" * 4000
+    assert not matcher.matches(path)
+    assert seen == [4000]
+    assert matcher._late is not None
+    assert len(matcher._late._known) < 100
+
+
+def test_what_an_automaton_keeps_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Automaton, "KEPT", 8)
+    matcher = Matcher(["*a?????????b"])
+    for seed in range(50):
+        text = bytes(random.Random(seed).choices(b"ab", k=200))
+        assert matcher._automaton.matches(text) is (matcher._fullmatch(text) is not None)
+        assert len(matcher._automaton._known) <= 8
+
+
+def test_globs_of_deep_paths_are_looked_for_without_holding_every_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[bytes] = []
+    reaches = Matcher.reaches
+    monkeypatch.setattr(Matcher, "reaches", lambda self, path: calls.append(path) or reaches(self, path))
+    deep = b"a/" * 500 + b"f"
+    assert ["b"] == unmatched(["b", "a/a"], [deep])
+    assert len(calls) == 2
+
+
+# Texts
+
+
+def applied(alignment: Alignment) -> list[str]:
+    made: list[str] = []
+    for tag, i, to_i, j, to_j in alignment.get_opcodes():
+        made += alignment.a[i:to_i] if tag == "equal" else alignment.b[j:to_j]
+        if tag == "equal":
+            assert alignment.a[i:to_i] == alignment.b[j:to_j]
+    return made
+
+
+def shuffled(lines: int, different: int, seed: int) -> list[str]:
+    made = [str(n % different) for n in range(lines)]
+    random.Random(seed).shuffle(made)
+    return made
+
+
+@pytest.mark.parametrize("lines", [2000, 4000])
+def test_texts_of_equal_lines_are_aligned_in_steps_that_grow_with_the_lines(
+    lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ocitool.operations.diff.alignment.FREE", 0)
+    total = 0
+    find = Alignment.find_longest_match
+
+    def counted(self: Alignment, *args: Any) -> Any:
+        nonlocal total
+        before = self.steps
+        found = find(self, *args)
+        total += self.steps - before
+        return found
+
+    monkeypatch.setattr(Alignment, "find_longest_match", counted)
+    a, b = shuffled(lines, 20, 1), shuffled(lines, 20, 2)
+    alignment = Alignment(a, b, autojunk=False)
+    assert applied(alignment) == b
+    assert alignment.coarse
+    assert total <= 2 * 200 * 2 * lines
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), max_size=30), st.lists(st.sampled_from("abcdefgh"), max_size=30))
+def test_short_texts_are_aligned_as_difflib_does_it(a: list[str], b: list[str]) -> None:
+    expected = list(difflib.unified_diff(a, b, "a/f", "b/f", lineterm=""))
+    lines, alignment = unified("f", a, b)
+    assert expected == list(lines)
+    assert not alignment.coarse
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), max_size=30), st.lists(st.sampled_from("abcdefgh"), max_size=30))
+def test_any_two_texts_are_aligned_by_anchors(a: list[str], b: list[str]) -> None:
+    alignment = Alignment(a, b)
+    alignment._most = -1
+    assert applied(alignment) == b
+    blocks = alignment.get_matching_blocks()
+    assert all(one.a + one.size <= other.a and one.b + one.size <= other.b for one, other in pairwise(blocks))
+    assert (len(a), len(b), 0) == blocks[-1]
+
+
+def test_lines_that_stand_once_are_anchors_where_difflib_would_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ocitool.operations.diff.alignment.FREE", 0)
+    monkeypatch.setattr("ocitool.operations.diff.alignment.STEPS", 20)
+    common = [line for n in range(300) for line in (f"unique {n}", "", "}", "")]
+    changed = [line if n != 602 else "changed" for n, line in enumerate(common)]
+    lines, alignment = unified("f", common, changed)
+    assert ["-}", "+changed"] == [line for line in list(lines)[3:] if line[0] in "+-"]
+    assert not alignment.coarse
