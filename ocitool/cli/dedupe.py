@@ -33,7 +33,7 @@ def dedupe(
             metavar="REF...", help="Images: archives, layouts, directories of them, docker://HOST/REPO:TAG.", show_default=False
         ),
     ],
-    files: Annotated[bool, typer.Option("--files", help="Read each distinct layer: files that repeat, more advice.")] = False,
+    files: Annotated[bool, typer.Option("--files", help="Read each layer, and its copies: what repeats, more advice.")] = False,
     repos: Annotated[
         list[str] | None, typer.Option("--repos", metavar="GLOB", help="Of docker://HOST: these repositories.")
     ] = None,

@@ -70,7 +70,7 @@ PlatformOption = Annotated[
     ),
 ]
 AllPlatforms = Annotated[bool, typer.Option("--all-platforms", help="Every image of an index.")]
-Verify = Annotated[bool, typer.Option("--verify", help="Read and hash every layer; believe nothing that is stated.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Read and hash every layer; believe nothing stated or on record.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep indexes of layers.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, max=64, help="Layers read, fetched or sent at a time.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on standard error.")]

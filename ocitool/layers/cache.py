@@ -42,18 +42,8 @@ class IndexCache:
         self._directory = self._open(directory) if directory else None
 
     def _open(self, directory: str) -> str | None:
-        try:
-            os.makedirs(directory, mode=0o700, exist_ok=True)
-            status = os.stat(directory)
-            if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                self.refused = f"the cache directory {directory} is open to others and is not used"
-                return None
-            for table in ("ids", "indexes"):
-                os.makedirs(os.path.join(directory, table), mode=0o700, exist_ok=True)
-        except OSError as error:
-            self.refused = f"the cache directory {directory} cannot be used: {error.strerror}"
-            return None
-        return directory
+        self.refused = refused(directory, "ids", "indexes")
+        return directory if self.refused is None else None
 
     def find(self, digest: Digest | None, identity: str | None, algorithm: str = "sha256") -> LayerIndex | None:
         """The index of the layer with this stored digest, or of the bytes with this identity. What is found by the digest
@@ -96,6 +86,19 @@ class IndexCache:
         known = f"{index.diff_id} {index.digest} {index.codec}".encode()
         for key in _keys(index.digest, identity):
             self._write("ids", _name(f"{index.diff_id.algorithm} {key}"), known)
+
+    def knows(self, digest: Digest | None, diff_id: Digest | None, identity: str | None, algorithm: str = "sha256") -> bool:
+        """Whether the bytes with this identity are known to have this digest or, without one, to unpack to this diff_id."""
+        if self._directory is None or identity is None:
+            return False
+        found = self._read("ids", _name(f"{algorithm} file {identity}"))
+        unpacked, _, stored = (found or b"").decode("ascii").rpartition(" ")[0].partition(" ")
+        return stored == str(digest) if digest is not None else unpacked == str(diff_id)
+
+    def same(self, digest: Digest, identity: str, algorithm: str = "sha256") -> None:
+        """Notes that the bytes with this identity have this digest, if an index of such bytes is kept."""
+        if self._directory is not None and (found := self._read("ids", _name(f"{algorithm} digest {digest}"))) is not None:
+            self._write("ids", _name(f"{algorithm} file {identity}"), found)
 
     def _index(self, diff_id: Digest) -> LayerIndex | None:
         data = self._read("indexes", _name(str(diff_id)))
@@ -153,6 +156,20 @@ class IndexCache:
             with contextlib.suppress(OSError):
                 os.unlink(path)
             total -= size
+
+
+def refused(directory: str, *tables: str) -> str | None:
+    """Makes a cache directory with these tables; why it is not used, if it cannot be trusted or written."""
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        status = os.stat(directory)
+        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return f"the cache directory {directory} is open to others and is not used"
+        for table in tables:
+            os.makedirs(os.path.join(directory, table), mode=0o700, exist_ok=True)
+    except OSError as error:
+        return f"the cache directory {directory} cannot be used: {error.strerror}"
+    return None
 
 
 def _keys(digest: Digest | None, identity: str | None) -> list[str]:

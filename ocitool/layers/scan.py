@@ -235,7 +235,7 @@ def _sparse_hash(tar: TarInput, size: int, segments: Segments, stored: int) -> b
 
 def open_content(blob: Blob, entry: Entry) -> Iterator[bytes]:
     """A file's content in pieces, holes as zeros; reads the layer only up to the content's end."""
-    return _content(_at_start(blob), entry)
+    return content_at(_at_start(blob), entry)
 
 
 def open_contents(blob: Blob, files: Sequence[Entry]) -> Iterator[bytes]:
@@ -244,7 +244,7 @@ def open_contents(blob: Blob, files: Sequence[Entry]) -> Iterator[bytes]:
     last, content = -1, b""
     for entry in files:
         if entry.offset != last or not entry.stored:
-            content = b"".join(_content(tar, entry))
+            content = b"".join(content_at(tar, entry))
         last = entry.offset
         yield content
 
@@ -253,7 +253,7 @@ def each_content(blob: Blob, files: Iterable[Entry]) -> Iterator[Iterator[bytes]
     """The contents of several files in the order of their offsets, each in pieces to be taken before the next; one pass."""
     tar = _at_start(blob)
     for entry in files:
-        yield _content(tar, entry)
+        yield content_at(tar, entry)
 
 
 def _at_start(blob: Blob) -> TarInput:
@@ -261,7 +261,8 @@ def _at_start(blob: Blob) -> TarInput:
     return SeekInput(blob) if compression == "none" else ChunkInput(codec.decode(blob.chunks(), compression))
 
 
-def _content(tar: TarInput, entry: Entry) -> Iterator[bytes]:
+def content_at(tar: TarInput, entry: Entry) -> Iterator[bytes]:
+    """A file's content in pieces, holes as zeros, from a layer that is read forward."""
     tar.skip(entry.offset - tar.offset)
     position = 0
     for offset, length in (*(entry.segments or ((0, entry.stored),)), (entry.size, 0)):

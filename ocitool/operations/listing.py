@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, UsageError
+from ocitool.images.contents import content
 from ocitool.images.image import Image, Layer
 from ocitool.images.tree import IMPLIED, Directory, Node, Tree, ref_of
 from ocitool.layers.entry import Entry, Kind, normalise
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.scan import open_content
+from ocitool.layers.scan import content_at, open_content
 from ocitool.operations.reading import Reading
-from ocitool.task import Notice
+from ocitool.task import Notice, Task
 
 
 class Item(NamedTuple):
@@ -122,7 +123,8 @@ def cat(
 ) -> Iterator[bytes]:
     """A file's content in pieces. `NotFoundError` when there is no such file, `UsageError` when it is none.
 
-    The content is hashed while it passes where its hash is known; `IntegrityError` comes after the last piece.
+    Nothing says whether what is printed was verified, so it is: the layer that has the file is read in full, unless the cache
+    knows its very bytes, and the content is hashed while it passes. `IntegrityError` may come after the last piece.
     """
     wanted = _wanted(path)
     image = reading.image(reference, platform)
@@ -150,8 +152,12 @@ def cat(
     entry = index.entry(row)
     if entry.kind != Kind.FILE:
         raise UsageError("not a regular file", _shown(wanted))
+    if indexer.skims(one, index):
+        index = reading.indexer().computed([(image, one)])[0]
     assert one.blob is not None
     known = None if index.is_holey(row) else index.content(row)
+    if known is None:
+        return _with_layer(image, one, index, entry, reading.task)
     return _checked(open_content(one.blob, entry), known, f"{image.where}: {_shown(wanted)}")
 
 
@@ -163,7 +169,13 @@ def _row(index: LayerIndex, path: bytes) -> int | None:
     return None
 
 
-def _checked(pieces: Iterator[bytes], known: bytes | None, where: str) -> Iterator[bytes]:
+def _with_layer(image: Image, layer: Layer, index: LayerIndex, entry: Entry, task: Task) -> Iterator[bytes]:
+    """A file's content; then the rest of its layer is read too, and verified."""
+    with content(image, layer, index, task) as tar:
+        yield from content_at(tar, entry)
+
+
+def _checked(pieces: Iterator[bytes], known: bytes, where: str) -> Iterator[bytes]:
     hasher = hashlib.sha256()
     try:
         for piece in pieces:
@@ -171,7 +183,7 @@ def _checked(pieces: Iterator[bytes], known: bytes | None, where: str) -> Iterat
             yield piece
     except FormatError as error:
         raise error.at(where) from None
-    if known is not None and hasher.digest() != known:
+    if hasher.digest() != known:
         raise IntegrityError("the content is not what it was when the layer was indexed", where)
 
 

@@ -119,7 +119,7 @@ class Output(NamedTuple):
 class Written(NamedTuple):
     """What a writing command did. Sizes are bytes of blobs: `kept` taken over as they were, `written` made, `skipped` at the
     destination already, `omitted` left out; `lent`, of what was kept, came from what `--with` names. `transferred` went over a
-    network, documents and what was repeated with it. `verified`: every byte that was written was hashed."""
+    network, documents and what was repeated with it. `verified`: as `sink.Stored` has it."""
 
     command: str
     destination: str
@@ -153,7 +153,7 @@ class Writer:
         self._names = target.names(writing.names)
         self._sink: Sink = destinations.open_sink(
             target, self.task, reading.registries, force=writing.force, dry_run=writing.dry_run,
-            replaces_index=writing.force or platform is not None,
+            replaces_index=writing.force or platform is not None, cached=reading.cached,
         )  # fmt: skip
         self._engines: list[str] = []
         self._rewritten: dict[Digest, Piece] = {}
@@ -180,8 +180,12 @@ class Writer:
         self._sink.close()
 
     def blob(self, digest: Digest) -> Blob | None:
-        """A blob that the destination has."""
+        """A blob that the destination has, unverified."""
         return self._sink.blob(digest)
+
+    def sound(self, digest: Digest, size: int) -> Blob | None:
+        """A blob of this size that the destination has, to be relied on."""
+        return self._sink.sound(digest, size, verify=self._reading.verify)
 
     def lends(self, digest: Digest) -> Blob | None:
         """A blob that is said to be on this machine: at the destination, or in what `--with` names."""
@@ -378,15 +382,17 @@ class Writer:
 
     def _found(self, digest: Digest, size: int, blob: Blob | None) -> Blob | None:
         """The source's blob, else the destination's, else a lent one, which then is hashed when it is written. Before the
-        network comes what is here."""
+        network comes what is here. A damaged one of the destination comes last: what reads it says so."""
         if blob is not None and not blob.remote:
             return blob
-        there = self._sink.blob(digest) if blob is None or not self.target.remote else None
-        if there is not None and there.size == size:  # one of another size was cut off and is none
+        near = blob is None or not self.target.remote
+        there = self.sound(digest, size) if near else None
+        if there is not None:
             return there
         lent = self._supplies.near(digest, size) if blob is not None else self._supplies.blob(digest, size)
         if lent is None:
-            return blob
+            damaged = self._sink.blob(digest) if blob is None else None
+            return damaged if damaged is not None and damaged.size == size else blob
         self._lent[digest] = size
         return lent
 
@@ -406,8 +412,8 @@ class Writer:
             for output in named
         )  # fmt: skip
         self._warn(named)
-        verify = self._reading.verify or bool(self._lent)
-        stored = self._sink.write(Bundle(roots, tuple(blobs.values()), tuple(omitted)), self.task, verify=verify)
+        bundle = Bundle(roots, tuple(blobs.values()), tuple(omitted))
+        stored = self._sink.write(bundle, self.task, verify=self._reading.verify)
         sizes = {digest: size for output in named for digest, size, _ in output.blobs}
         fresh = frozenset().union(*(output.made for output in named)) - stored.skipped
         made = sum(size for digest, size in sizes.items() if digest in fresh)

@@ -52,9 +52,8 @@ class ArchiveSink(Unheld):
         temporary = Temporary(self._directory)
         try:
             if self._compression == "none":
-                hashed = _copy(bundle, temporary, task, verify)
+                _copy(bundle, temporary, task)
             else:
-                hashed = True
                 for piece in _compressed(bundle, self._compression, task):
                     temporary.write(piece)
             if self._force:
@@ -64,7 +63,7 @@ class ArchiveSink(Unheld):
                 temporary.place(self._path)
         finally:
             temporary.discard()
-        return Stored(frozenset(), hashed)
+        return Stored(frozenset(), True)
 
 
 def refused(path: str, *, force: bool) -> DestinationError | None:
@@ -101,10 +100,8 @@ def _compressed(bundle: Bundle, codec: str, task: Task) -> Iterator[bytes]:
     return compress.compress(_pieces(bundle, task), compress.parse(codec), task)
 
 
-def _copy(bundle: Bundle, temporary: Temporary, task: Task, verify: bool) -> bool:
-    """With the kernel copying what it can, and what comes over a network coming several at a time: where each member stands
-    is known before its bytes are. Whether all was hashed."""
-    hashed = True
+def _copy(bundle: Bundle, temporary: Temporary, task: Task) -> None:
+    """What comes over a network comes several at a time: where each member stands is known before its bytes are."""
     members = list(_members(bundle))
     task.expect(expected(blob for _, blob in members), anew=True)
     coming: list[tuple[int, Blob]] = []
@@ -115,12 +112,11 @@ def _copy(bundle: Bundle, temporary: Temporary, task: Task, verify: bool) -> boo
         if blob.remote:
             coming.append((temporary.skip(blob.size), blob))
         else:
-            hashed = temporary.take(blob, task, verify=verify) and hashed
+            temporary.take(blob, task)
         temporary.write(bytes(-blob.size % _BLOCK))
     temporary.write(tarwriter.END)
     coming.sort(key=lambda one: -one[1].size)
-    task.map(lambda one: temporary.take_at(*one, task, verify=True), coming)
-    return hashed
+    task.map(lambda one: temporary.take_at(*one, task), coming)
 
 
 def _pieces(bundle: Bundle, task: Task) -> Iterator[bytes]:

@@ -138,11 +138,12 @@ def _ending(path: str) -> str | None:
 
 def open_sink(
     destination: Destination, task: Task, registries: Registries | None = None, *, force: bool = False, dry_run: bool = False,
-    replaces_index: bool = False,
+    replaces_index: bool = False, cached: bool = False,
 ) -> Sink:  # fmt: skip
     """Raises `DestinationError` where something stands in the way, `UsageError` where standard output is a terminal. The
     caller closes it. `dry_run`: nothing is written, and what is there already is still known. `replaces_index`: a tag that
-    holds an index may come to name one image; else that is refused."""
+    holds an index may come to name one image; else that is refused. `cached`: what the cache directory
+    has on record of a layout's blobs may be believed, and more is recorded."""
     kind, path = destination.kind, destination.path
     if kind == "registry":
         from ocitool.transports.registry.sink import RegistrySink
@@ -154,7 +155,7 @@ def open_sink(
         from ocitool.transports import layout_sink
 
         if not dry_run:
-            return layout_sink.LayoutSink(path, task, replaces_index=replaces_index)
+            return layout_sink.LayoutSink(path, task, replaces_index=replaces_index, cached=cached)
         if (problem := layout_sink.refused(path)) is not None:
             raise problem
         return layout_sink.RehearsedLayout(path, replaces_index=replaces_index)

@@ -1,7 +1,8 @@
 """Writing into an OCI image layout, beside other writers (see `layout_lock`).
 
-A blob appears by rename from a temporary beside it, complete and synced; `index.json` is renamed last. A crash leaves at
-most blobs that nothing names (`layout gc` frees them) and temporaries (the next writer removes them).
+A blob appears by rename from a temporary beside it, complete, hashed and synced; one that is there already is hashed before it
+is relied on, unless that is on record (see `verifications`). `index.json` is renamed last. A crash leaves at most blobs that
+nothing names (`layout gc` frees them) and temporaries (the next writer removes them).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ocitool import limits
-from ocitool.blob import Blob, expected, label
+from ocitool.blob import Blob, FileBlob, expected, label
 from ocitool.digest import Digest, verified
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
 from ocitool.reference import full
@@ -25,17 +26,22 @@ from ocitool.task import Task, undisturbed
 from ocitool.transports import layout
 from ocitool.transports.layout_lock import LayoutLock
 from ocitool.transports.sink import Bundle, Rehearsal, Root, Stored, index_in_the_way
+from ocitool.transports.verifications import Verifications, now
 from ocitool.transports.whole import Partial, SpooledBlob, Temporary, sweep, sync_directory, unwritable, write_document
 
 _ATTEMPTS = 20
 
 
 class LayoutSink:
-    def __init__(self, directory: str, task: Task, *, replaces_index: bool = False) -> None:
+    def __init__(self, directory: str, task: Task, *, replaces_index: bool = False, cached: bool = False) -> None:
         """Opens a layout to write to, or makes one in a directory that is absent or empty. `replaces_index`: whether one image
-        may take the place of an index under a name."""
+        may take the place of an index under a name. `cached`: blobs that are on record in the cache directory are believed."""
         self.where = directory
+        self._task = task
         self._replaces_index = replaces_index
+        self._records = Verifications(directory, cached=cached)
+        self._sound: dict[Digest, bool] = {}
+        """Blobs that were looked at in this run, and whether their bytes are what their digests say."""
         self._made: tuple[str, ...] = ()
         self._lock: LayoutLock | None = None
         self._fetched = False
@@ -74,27 +80,24 @@ class LayoutSink:
     def blob(self, digest: Digest) -> Blob | None:
         return layout.stored(self.where, digest)
 
+    def sound(self, digest: Digest, size: int, *, verify: bool) -> Blob | None:
+        there = self.blob(digest)
+        return there if there is not None and there.size == size and self._is_sound(there, verify) else None
+
     def spool(self) -> Temporary:
         return Temporary(self.where)
 
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         skipped: set[Digest] = set()
-        hashed: list[bool] = []
-        coming = [blob for blob in bundle.blobs if verify or not self._stands(blob)]
         self._merged(self._index, bundle.roots)  # what is refused is so before anything is written
         _directories(self.where, {digest.algorithm for blob in bundle.blobs if (digest := blob.digest)})
 
         def put(blob: Blob) -> None:
-            done = self._put(blob, task, verify)
-            if done is None:
+            if not self._put(blob, task, verify):
                 assert blob.digest is not None
                 skipped.add(blob.digest)
-                if not verify:  # which reads it
-                    task.spare(label(blob), blob.size)
-            else:
-                hashed.append(done)
 
-        task.expect(expected(coming), anew=True)
+        task.expect(expected(bundle.blobs), anew=True)
         task.map(put, sorted(bundle.blobs, key=lambda blob: -blob.size))
         for algorithm in {blob.digest.algorithm for blob in bundle.blobs if blob.digest}:
             sync_directory(os.path.join(self.where, "blobs", algorithm))
@@ -102,43 +105,66 @@ class LayoutSink:
         with self._lock.index():
             self._publish(bundle.roots)
         self._made = ()
-        return Stored(frozenset(skipped), all(hashed) and (verify or not skipped))
+        return Stored(frozenset(skipped), True)
 
-    def _stands(self, blob: Blob) -> bool:
-        """Whether a blob of its name and size is there, as far as a look at the directory tells."""
-        assert blob.digest is not None
-        try:
-            return os.stat(layout.blob_path(self.where, blob.digest)).st_size == blob.size
-        except OSError:
-            return False
-
-    def _put(self, blob: Blob, task: Task, verify: bool) -> bool | None:
-        """Whether the blob was hashed on its way; None where it was there."""
+    def _put(self, blob: Blob, task: Task, verify: bool) -> bool:
+        """Whether the blob was written: it is not if it is there already, as it should be."""
         digest = blob.digest
         assert digest is not None
         path = layout.blob_path(self.where, digest)
         there = self.blob(digest)
-        if there is not None and there.size == blob.size and not (verify and _damaged(there, task)):
-            return None
+        damaged = False
+        if there is not None and there.size == blob.size:
+            if self._is_sound(there, verify, spare=True):
+                return False
+            damaged = True
         if isinstance(blob, SpooledBlob) and blob.temporary.directory == self.where:
             blob.temporary.replace(path)
             task.advance(label(blob), blob.size, blob.size)
-            return True
-        try:
-            if blob.remote and self._fetch(blob, path, task):
-                return True
-            return self._copy(blob, path, task, verify)
-        except OcitoolError as error:
-            raise error.at(f"{self.where}: blob {digest}") from None
+        else:
+            try:
+                if not blob.remote or not self._fetch(blob, path, task):
+                    self._copy(blob, path, task)
+            except OcitoolError as error:
+                raise error.at(f"{self.where}: blob {digest}") from None
+        if damaged:
+            task.notice("damaged", f"{self.where}: the blob {digest} was damaged, and is replaced by a sound one")
+        self._sound[digest] = True
+        return True
 
-    def _copy(self, blob: Blob, path: str, task: Task, verify: bool) -> bool:
+    def _is_sound(self, there: Blob, verify: bool, *, spare: bool = False) -> bool:
+        """Whether the bytes of a blob that is there are what its digest says. They are hashed unless they were in this run, or
+        that is on record and not `verify`. `spare`: progress expects them to be."""
+        digest, task = there.digest, self._task
+        assert digest is not None and isinstance(there, FileBlob)
+        known, path = self._sound.get(digest), layout.blob_path(self.where, digest)
+        if known is None and not verify and self._records.has(digest, path, there.descriptor):
+            known = self._sound[digest] = True
+        if known is not None:
+            if spare:
+                task.spare(label(there), there.size)
+            return known
+        began, before, done = now(), os.fstat(there.descriptor), 0
+        try:
+            for chunk in verified(there.chunks(), digest, there.size):
+                task.check()
+                done += len(chunk)
+                task.advance(label(there), len(chunk), there.size)
+        except IntegrityError:
+            task.advance(label(there), -done, there.size)
+            self._sound[digest] = False
+            return False
+        self._records.keep(digest, path, before, os.fstat(there.descriptor), began)
+        self._sound[digest] = True
+        return True
+
+    def _copy(self, blob: Blob, path: str, task: Task) -> None:
         temporary = self.spool()
         try:
-            hashed = temporary.take(blob, task, verify=verify)
+            temporary.take(blob, task)
             temporary.replace(path)
         finally:
             temporary.discard()
-        return hashed
 
     def _fetch(self, blob: Blob, path: str, task: Task) -> bool:
         """A blob over the network, through a partial file that the next attempt takes up. False where another process holds
@@ -173,6 +199,7 @@ class LayoutSink:
         """Where a layout was made for a write that did not happen, takes it away again, unless another writer is in it."""
         with undisturbed():
             made, self._made = self._made, ()
+            self._records.save()
             if self._lock is None:
                 _unmake(made)
                 return
@@ -331,16 +358,6 @@ class _Entries:
 def _names(entry: Mapping[str, Any]) -> list[str]:
     annotations = strings(entry.get("annotations"))
     return [name for key in (REF_NAME, CONTAINERD_NAME) if (name := annotations.get(key))]
-
-
-def _damaged(blob: Blob, task: Task) -> bool:
-    try:
-        for chunk in verified(blob.chunks(), blob.digest, blob.size):
-            task.check()
-            task.advance(label(blob), len(chunk), blob.size)
-    except IntegrityError:
-        return True
-    return False
 
 
 def refused(directory: str) -> DestinationError | None:

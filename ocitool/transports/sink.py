@@ -51,7 +51,8 @@ class Bundle(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """What writing came to. `skipped`: blobs that were there already. `verified`: every byte written was hashed."""
+    """What writing came to. `skipped`: blobs that were there already. `verified`: every byte was hashed, in this run or, of a
+    blob that was there already, in an earlier one that is on record."""
 
     skipped: frozenset[Digest]
     verified: bool
@@ -63,7 +64,11 @@ class Sink(Protocol):
     where: str
 
     def blob(self, digest: Digest) -> Blob | None:
-        """A blob that is there already."""
+        """A blob that is there already, unverified: for one who verifies what it reads of it."""
+
+    def sound(self, digest: Digest, size: int, *, verify: bool) -> Blob | None:
+        """A blob of this size that is there already, to be relied on. On this machine its bytes are what its digest says: they
+        are hashed once a run, unless that is on record and not `verify`."""
 
     def spool(self) -> Temporary:
         """Where a layer is made: on the destination's file system where that saves a copy."""
@@ -71,6 +76,8 @@ class Sink(Protocol):
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         """Writes all of it or nothing that anyone could see; at a registry, where blobs are seen at once, nothing has a tag
         before all that it leads to is there. Takes ownership of spooled blobs.
+
+        No byte has a name there before it was hashed; `verify`: nor is a record of an earlier run believed.
 
         Raises `DestinationError` (a registry: `TransportError`), and what reading the blobs raises."""
 
@@ -83,6 +90,10 @@ class Unheld:
 
     def blob(self, digest: Digest) -> Blob | None:
         return None
+
+    def sound(self, digest: Digest, size: int, *, verify: bool) -> Blob | None:
+        there = self.blob(digest)
+        return there if there is not None and there.size == size else None
 
     def spool(self) -> Temporary:
         return nameless()

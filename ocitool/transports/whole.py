@@ -16,7 +16,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -30,6 +30,8 @@ from ocitool.task import Task, undisturbed, unfinished
 _NAME = pattern(r"\.ocitool-[0-9a-f]{16}\.part")
 _PARTIAL = pattern(r"\.ocitool-sha(?:256|512)-[0-9a-f]{64,128}\.partial")
 _COPY_STEP = 1 << 26
+_APART = 4 << 20
+"""Bytes from which a blob is worth a second thread."""
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EIO)
 FICLONE = 0x40049409
 
@@ -68,14 +70,15 @@ class Temporary:
     def write(self, data: bytes | memoryview) -> None:
         write_all(self.descriptor, data, self.directory)
 
-    def take(self, blob: Blob, task: Task, *, verify: bool) -> bool:
-        return transfer(blob, self.descriptor, task, verify=verify, where=self.directory)
+    def take(self, blob: Blob, task: Task) -> None:
+        """Appends a blob, as `transfer` does."""
+        transfer(blob, self.descriptor, task, where=self.directory)
 
     def skip(self, count: int) -> int:
         """Leaves room; where it begins."""
         return os.lseek(self.descriptor, count, os.SEEK_CUR) - count
 
-    def take_at(self, offset: int, blob: Blob, task: Task, *, verify: bool) -> bool:
+    def take_at(self, offset: int, blob: Blob, task: Task) -> None:
         """As `take`, to an offset of the file: several threads may, each its own part."""
         try:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
@@ -83,7 +86,7 @@ class Temporary:
             raise unwritable(self.directory, error) from None
         try:
             os.lseek(descriptor, offset, os.SEEK_SET)
-            return transfer(blob, descriptor, task, verify=verify, where=self.directory)
+            transfer(blob, descriptor, task, where=self.directory)
         finally:
             os.close(descriptor)
 
@@ -291,34 +294,68 @@ def _sweep(path: str) -> bool:
     return False
 
 
-def transfer(blob: Blob, descriptor: int, task: Task, *, verify: bool, where: str) -> bool:
-    """The blob's bytes at the descriptor's position. Whether they were hashed: bytes of a local file are copied by the
-    kernel, unread, unless `verify`. Raises `IntegrityError`, `DestinationError`, `TransportError`."""
-    name, remote = label(blob), blob.remote
-    if isinstance(blob, FileBlob) and not verify and _kernel_copy(blob, descriptor, task, name, where):
-        return isinstance(blob, SpooledBlob)  # which was hashed when it was made
-    for chunk in verified(passing(blob), blob.digest, blob.size):
-        task.check()
-        write_all(descriptor, chunk, where)
-        task.advance(name, len(chunk), blob.size)
+def transfer(blob: Blob, descriptor: int, task: Task, *, where: str) -> None:
+    """Writes the blob's bytes at the descriptor's position, and hashes the very bytes that it writes: of a large blob on this
+    machine while another thread reads and writes on, of one that the file system cloned after that. A made blob was hashed
+    when it was made. Raises `IntegrityError`, `DestinationError`, `TransportError`."""
+    name = label(blob)
+    if isinstance(blob, SpooledBlob) and _kernel_copy(blob, descriptor, task, name, where):
+        return
+    if isinstance(blob, FileBlob) and _cloned(blob, descriptor):
+        _hash(FileBlob(OpenFile(where, descriptor=os.dup(descriptor)), 0, blob.size, blob.digest).chunks(), blob, task)
+        return
+    remote = blob.remote
+    written = _written(passing(blob), descriptor, where)
+    if remote or blob.size < _APART:
+        _hash(written, blob, task)
+    else:
+        with task.ahead(written) as chunks:
+            _hash(chunks, blob, task)
     if remote:
         task.arrived("fetched", name, blob.size)
+
+
+def _hash(chunks: Iterable[bytes], blob: Blob, task: Task) -> None:
+    """Raises `IntegrityError` unless these are the blob's bytes."""
+    for chunk in verified(chunks, blob.digest, blob.size):
+        task.check()
+        task.advance(label(blob), len(chunk), blob.size)
+
+
+def _written(chunks: Iterable[bytes], descriptor: int, where: str) -> Iterator[bytes]:
+    """The chunks, each once it is written: by a descriptor of its own, as a thread that is left to itself may still write."""
+    own = os.dup(descriptor)
+    try:
+        for chunk in chunks:
+            write_all(own, chunk, where)
+            yield chunk
+    finally:
+        os.close(own)
+
+
+def _cloned(blob: FileBlob, descriptor: int) -> bool:
+    """Whether the file system has given the file, which was empty, the bytes of a blob that is a whole file, as a reflink."""
+    if blob.offset or not blob.size or os.fstat(blob.descriptor).st_size != blob.size:
+        return False
+    if os.lseek(descriptor, 0, os.SEEK_CUR):
+        return False
+    try:
+        fcntl.ioctl(descriptor, FICLONE, blob.descriptor)
+    except OSError:
+        return False
+    if os.lseek(descriptor, 0, os.SEEK_END) != blob.size:  # it was cut off a moment ago
+        raise IntegrityError(f"{blob.size} bytes are stated, and there are others now")
     return True
 
 
 def _kernel_copy(blob: FileBlob, descriptor: int, task: Task, name: str, where: str) -> bool:
-    """False where the file systems cannot, and nothing was copied."""
+    """Whether the kernel copied the bytes, unread; if the file systems cannot, nothing was copied."""
     if not hasattr(os, "copy_file_range") or not blob.size:
         return False
     source = blob.descriptor
-    whole = blob.offset == 0 and os.fstat(source).st_size == blob.size
-    if whole and os.lseek(descriptor, 0, os.SEEK_CUR) == 0:
-        with contextlib.suppress(OSError):
-            fcntl.ioctl(descriptor, FICLONE, source)
-            if os.lseek(descriptor, 0, os.SEEK_END) != blob.size:  # it was cut off a moment ago
-                raise IntegrityError(f"{blob.size} bytes are stated, and there are others now")
-            task.advance(name, blob.size, blob.size)
-            return True
+    if _cloned(blob, descriptor):
+        task.advance(name, blob.size, blob.size)
+        return True
     done = 0
     while done < blob.size:
         task.check()

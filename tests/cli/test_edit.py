@@ -152,14 +152,13 @@ def test_every_kind_of_source_is_edited(ocitool: Run, tmp_path: Path) -> None:
     assert 1 == len(configs)
 
 
-def test_layers_are_not_read_for_a_configuration(ocitool: Run, layout: Path, tmp_path: Path) -> None:
+def test_a_damaged_layer_is_not_carried_over_for_a_configuration(ocitool: Run, layout: Path, tmp_path: Path) -> None:
     first = Written(layout).manifest["layers"][0]["digest"]
     path = layout / "blobs" / first.replace(":", "/")
     path.write_bytes(bytes(len(path.read_bytes())))
-    result = ocitool("edit", layout, tmp_path / "a.tar", "--user", "7", "--format", "json")
-    assert False is report_of(result)["verified"]
-    assert 5 == ocitool("edit", layout, tmp_path / "b.tar", "--user", "7", "--verify").code
-    assert not (tmp_path / "b.tar").exists()
+    for words in ((), ("--verify",)):
+        assert 5 == ocitool("edit", layout, tmp_path / "a.tar", "--user", "7", *words).code
+        assert not (tmp_path / "a.tar").exists()
 
 
 def test_an_archive_may_replace_itself(ocitool: Run, tmp_path: Path) -> None:

@@ -962,7 +962,7 @@ def test_a_bad_layer_is_refused_in_either_image(ocitool: Run, tmp_path: Path, ba
 
 
 @pytest.mark.parametrize("plan", ["reuse", "delta"])
-def test_a_layer_that_went_bad_after_it_was_indexed_is_refused_with_verify_and_else_not_called_verified(
+def test_a_layer_that_went_bad_after_it_was_indexed_is_refused(
     ocitool: Run, new: Path, old: Path, tmp_path: Path, plan: str
 ) -> None:
     words = ("--against", str(old), "--plan", plan)
@@ -970,9 +970,8 @@ def test_a_layer_that_went_bad_after_it_was_indexed_is_refused_with_verify_and_e
     path = old / "blobs" / digests(older(OLD))[1].replace(":", "/")
     data = path.read_bytes()
     path.write_bytes(data[:-20] + bytes([data[-20] ^ 1]) + data[-19:])
+    refuses(ocitool, 5, new, *words)
     refuses(ocitool, 5, new, *words, "--verify")
-    result = ocitool("rebuild", new, f"oci:{tmp_path / 'second'}", *words, "--format", "json")
-    assert result.code == 5 or not report_of(result)["verified"], str(result)
 
 
 def artifact() -> Image:

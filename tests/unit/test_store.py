@@ -25,7 +25,7 @@ from ocitool.transports.layout_lock import LayoutLock
 from ocitool.transports.layout_sink import LayoutSink
 from ocitool.transports.sink import Bundle, Root
 from ocitool.transports.store import Store
-from ocitool.transports.whole import Temporary, sweep
+from ocitool.transports.whole import SpooledBlob, Temporary, sweep
 
 DATA = b"content" * 100
 
@@ -118,8 +118,9 @@ def test_a_kernel_copy_whose_source_fails_half_way_is_a_transport_error(
     tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """EIO may be of either side; the source is asked."""
-    (tmp_path / "source").write_bytes(DATA)
-    blob = FileBlob(OpenFile(str(tmp_path / "source")), 100, 500, None)
+    spool = Temporary(str(tmp_path))
+    spool.write(DATA)
+    blob = SpooledBlob(spool, Digest.of(DATA))
     calls: list[int] = []
 
     def copy(source: int, target: int, count: int, offset: int) -> int:
@@ -134,12 +135,12 @@ def test_a_kernel_copy_whose_source_fails_half_way_is_a_transport_error(
     monkeypatch.setattr("os.copy_file_range", copy)
     temporary = Temporary(str(tmp_path))
     with pytest.raises(DestinationError):
-        temporary.take(blob, task, verify=False)
+        temporary.take(blob, task)
     calls.clear()
     monkeypatch.setattr("ocitool.blob.os.pread", lambda *a: pread() if len(calls) > 1 else b"x" * 200)
     with pytest.raises(TransportError):
-        temporary.take(blob, task, verify=False)
-    temporary.discard()
+        temporary.take(blob, task)
+    temporary.discard(), spool.discard()
 
 
 @pytest.mark.parametrize("verify", [False, True])
@@ -149,7 +150,6 @@ def test_a_source_that_is_cut_short_while_it_is_read_leaves_the_old(
 ) -> None:
     data = os.urandom(3_000_000)
     (tmp_path / "source").write_bytes(data)
-    monkeypatch.setattr(whole, "_COPY_STEP", 1 << 20)
     monkeypatch.setattr(whole, "FICLONE", 0)  # a reflink would be done before anything is cut
     blob = FileBlob(OpenFile(str(tmp_path / "source")), 0, len(data), Digest.of(data))
 

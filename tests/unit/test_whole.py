@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
+from ocitool.blob import STEP, Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, DestinationError, IntegrityError
 from ocitool.task import Task
@@ -104,36 +105,34 @@ def test_sweep_of_a_directory_that_is_gone_does_nothing(tmp_path: Path) -> None:
     assert 0 == sweep(str(tmp_path / "gone"))
 
 
-@pytest.mark.parametrize("kernel", [True, False])
-@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("apart", [True, False])
 @pytest.mark.parametrize(("before", "after"), [(b"", b""), (b"x" * 700, b"y")])
 def test_the_bytes_are_the_blobs_however_they_are_copied(
-    kernel: bool, verify: bool, before: bytes, after: bytes, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    apart: bool, before: bytes, after: bytes, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not kernel:
-        monkeypatch.delattr(os, "copy_file_range", raising=False)
+    monkeypatch.setattr(whole, "_APART", 0 if apart else 1 << 30)
     temporary = Temporary(str(tmp_path))
     temporary.write(b"header")
-    hashed = temporary.take(in_file(tmp_path, DATA, before=before, after=after), task, verify=verify)
+    temporary.take(in_file(tmp_path, DATA, before=before, after=after), task)
     temporary.write(b"end")
     temporary.replace(str(tmp_path / "a"))
     assert b"header" + DATA + b"end" == (tmp_path / "a").read_bytes()
-    assert hashed or (kernel and not verify)
-    assert hashed is True or hasattr(os, "copy_file_range")
 
 
 @pytest.mark.parametrize("error", sorted(whole._NO_KERNEL_COPY))
-def test_where_the_kernel_cannot_copy_the_bytes_are_read(
+def test_where_the_kernel_cannot_copy_a_made_blob_its_bytes_are_read(
     error: int, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> int:
         raise OSError(error, "no")
 
     monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
-    temporary = Temporary(str(tmp_path))
+    spool, temporary = Temporary(str(tmp_path)), Temporary(str(tmp_path))
     monkeypatch.setattr(whole, "FICLONE", 0)
-    assert temporary.take(in_file(tmp_path, DATA), task, verify=False) is True
+    spool.write(DATA)
+    temporary.take(SpooledBlob(spool, Digest.of(DATA)), task)
     temporary.replace(str(tmp_path / "a"))
+    spool.discard()
     assert DATA == (tmp_path / "a").read_bytes()
 
 
@@ -143,51 +142,116 @@ def test_a_disk_that_fills_up_is_a_destination_error(task: Task, tmp_path: Path,
 
     monkeypatch.setattr(os, "copy_file_range", full, raising=False)
     monkeypatch.setattr(whole, "FICLONE", 0)
-    temporary = Temporary(str(tmp_path))
+    spool, temporary = Temporary(str(tmp_path)), Temporary(str(tmp_path))
+    spool.write(DATA)
     with pytest.raises(DestinationError, match="No space left"):
-        temporary.take(in_file(tmp_path, DATA), task, verify=False)
+        temporary.take(SpooledBlob(spool, Digest.of(DATA)), task)
+    blob = in_file(tmp_path, DATA)
     monkeypatch.setattr(os, "write", full)
+    for least in (0, 1 << 30):
+        monkeypatch.setattr(whole, "_APART", least)
+        with pytest.raises(DestinationError, match="No space left"):
+            temporary.take(blob, task)
     with pytest.raises(DestinationError, match="No space left"):
         temporary.write(b"x")
-    temporary.discard()
+    temporary.discard(), spool.discard()
 
 
 @pytest.mark.parametrize("blob", [BytesBlob(b"x" * 9, Digest.of(b"y" * 9)), BytesBlob(b"", Digest.of(b"y"))])
 def test_bytes_that_are_not_their_digest_are_an_integrity_error(blob: Blob, task: Task, tmp_path: Path) -> None:
     temporary = Temporary(str(tmp_path))
     with pytest.raises(IntegrityError):
-        temporary.take(blob, task, verify=True)
+        temporary.take(blob, task)
     temporary.discard()
 
 
-def test_a_file_that_shrank_since_it_was_opened_is_an_integrity_error(task: Task, tmp_path: Path) -> None:
-    for verify in (False, True):
-        blob = in_file(tmp_path, DATA, after=b"more")
-        os.truncate(tmp_path / "source", 1000)
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_file_that_is_not_its_digest_is_an_integrity_error(
+    apart: bool, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whole, "_APART", 0 if apart else 1 << 30)
+    for before in (b"", b"x"):
         temporary = Temporary(str(tmp_path))
-        with pytest.raises(IntegrityError, match="bytes where"):
-            temporary.take(blob, task, verify=verify)
+        with pytest.raises(IntegrityError, match="stated is"):
+            temporary.take(in_file(tmp_path, DATA, before=before).named(Digest.of(b"other")), task)
         temporary.discard()
 
 
-def test_a_spooled_blob_counts_as_hashed(task: Task, tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", range(1, 6))
+def test_what_is_hashed_is_what_is_written_of_a_source_that_changes_meanwhile(
+    moment: int, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever moment another process picks to change the source: what has a name has the bytes of its digest."""
+    data = bytes(range(256)) * (4 * STEP // 256)
+    monkeypatch.setattr(whole, "_APART", 0)
+    real, calls = os.write, 0
+
+    def write(descriptor: int, piece: bytes) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == moment:
+            (tmp_path / "source").write_bytes(bytes(len(data) + 1))
+        return real(descriptor, piece)
+
+    monkeypatch.setattr(os, "write", write)
+    temporary = Temporary(str(tmp_path))
+    try:
+        temporary.take(in_file(tmp_path, data, before=b"x"), task)
+    except IntegrityError:
+        pass
+    else:
+        assert data == os.pread(temporary.descriptor, len(data) + 1, 0)
+    temporary.discard()
+
+
+def test_a_clone_is_hashed_too(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a file system with reflinks gives it: of a source that is damaged, or that was just before it was cloned."""
+
+    def clone(descriptor: int, request: int, source: int) -> int:
+        assert whole.FICLONE == request
+        os.pwrite(descriptor, os.pread(source, len(DATA), 0), 0)
+        return 0
+
+    monkeypatch.setattr(fcntl, "ioctl", clone)
+    for digest in (Digest.of(DATA), Digest.of(b"other")):
+        temporary = Temporary(str(tmp_path))
+        blob = in_file(tmp_path, DATA).named(digest)
+        if digest == Digest.of(DATA):
+            temporary.take(blob, task)
+            assert DATA == os.pread(temporary.descriptor, len(DATA) + 1, 0)
+        else:
+            with pytest.raises(IntegrityError, match="stated is"):
+                temporary.take(blob, task)
+        temporary.discard()
+
+
+def test_a_file_that_shrank_since_it_was_opened_is_an_integrity_error(task: Task, tmp_path: Path) -> None:
+    blob = in_file(tmp_path, DATA, after=b"more")
+    os.truncate(tmp_path / "source", 1000)
+    temporary = Temporary(str(tmp_path))
+    with pytest.raises(IntegrityError, match="bytes where"):
+        temporary.take(blob, task)
+    temporary.discard()
+
+
+def test_a_spooled_blob_was_hashed_when_it_was_made(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole, "verified", lambda *_: pytest.fail("hashed again"))
     spool = Temporary(str(tmp_path))
     spool.write(DATA)
     blob = SpooledBlob(spool, Digest.of(DATA))
     temporary = Temporary(str(tmp_path))
-    assert temporary.take(blob, task, verify=False) is True
+    temporary.take(blob, task)
+    assert DATA == os.pread(temporary.descriptor, len(DATA) + 1, 0)
     temporary.discard()
     spool.discard()
 
 
 def test_a_copy_stops_when_it_is_cancelled(task: Task, tmp_path: Path) -> None:
     task.cancel()
-    for verify in (False, True):
-        temporary = Temporary(str(tmp_path))
-        monkey = in_file(tmp_path, DATA, before=b"x")  # not whole, so that no reflink is it all at once
-        with pytest.raises(CancelledError):
-            temporary.take(monkey, task, verify=verify)
-        temporary.discard()
+    temporary = Temporary(str(tmp_path))
+    with pytest.raises(CancelledError):
+        temporary.take(in_file(tmp_path, DATA, before=b"x"), task)
+    temporary.discard()
 
 
 def test_a_directory_that_cannot_be_written_is_a_destination_error(tmp_path: Path) -> None:

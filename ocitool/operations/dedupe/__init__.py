@@ -90,7 +90,7 @@ def dedupe(words: Sequence[str], question: Question, reading: Reading) -> Dedupe
     disk = Disk(collection, reading.task)
     found = bases(collection)
     equal = equal_uncompressed(collection)
-    advice = list(advise(collection, found, equal, disk))
+    advice = list(advise(collection, found, equal, disk, read=question.wants_files(reading)))
     totals = None
     if deep:
         layers = Layers(collection, question, reading, problems, disk)
@@ -100,6 +100,8 @@ def dedupe(words: Sequence[str], question: Question, reading: Reading) -> Dedupe
             advice += remedies(collection, contents, layers.recall, layers.measure, disk)
         if question.zstd is not None:
             advice += layers.zstd(question.zstd)
+        damaged = layers.damaged()  # nothing is to be made of these, or deleted for them
+        advice = [one for one in advice if damaged.isdisjoint(one.deletes | one.changes | one.needs)]
         problems.sort(key=lambda problem: problem.where)  # layers end in any order
     references, referenced = collection.referenced()
     shared = sorted(

@@ -63,11 +63,14 @@ class Equal(NamedTuple):
     users: tuple[int, ...]
 
 
-def advise(collection: Collection, bases: Sequence[Base], equal: Sequence[Equal], disk: Disk) -> Iterator[Advice]:
-    """What documents alone tell."""
+def advise(
+    collection: Collection, bases: Sequence[Base], equal: Sequence[Equal], disk: Disk, *, read: bool = False
+) -> Iterator[Advice]:
+    """What documents alone tell. Every command verifies what it keeps before it deletes anything, what is there already too;
+    `read`: all layers, wherever they lie, are verified by now, so that no command need do it first."""
     yield from _recompressed(collection, equal, disk)
     yield from _rebased(collection, bases, disk)
-    yield from _contained(collection, bases, disk)
+    yield from _contained(collection, bases, disk, read=read)
     yield from _linked(collection)
     yield from _stored(collection)
 
@@ -297,7 +300,7 @@ def _is_newer(member: Member, other: Member) -> bool:
     return made is not None and before is not None and made > before
 
 
-def _contained(collection: Collection, bases: Sequence[Base], disk: Disk) -> Iterator[Advice]:
+def _contained(collection: Collection, bases: Sequence[Base], disk: Disk, *, read: bool) -> Iterator[Advice]:
     for base in bases:
         if len(base.whole) == len(base.users):
             continue
@@ -308,6 +311,8 @@ def _contained(collection: Collection, bases: Sequence[Base], disk: Disk) -> Ite
         saves = disk.frees(going) if members else 0
         if saves:
             commands = [command for one in members for command in removed(one) or ()]
+            if not read and not disk.together((*going, holder.number)):  # else they are the same files
+                commands.insert(0, f"ocitool validate {word(holder.reference)}")
             references = tuple(one.reference for one in members)
             text = f"{names(references)}: every layer is in {holder.reference} as well; where nobody runs it, it can go"
             yield Advice(

@@ -33,17 +33,26 @@ class Place(NamedTuple):
     urls: tuple[str, ...] = ()
 
 
+class Copy(NamedTuple):
+    """A layer's bytes in another place of this machine, of the image `reference` there: where they are, or `blob` if they have
+    no name."""
+
+    reference: str
+    place: Place | None
+    blob: Blob | None
+
+
 class Stored:
     """A blob. `digest` is None where it has none; `stated` is its size, `size` what it takes: 0 where it is nowhere here, or
     within a document. `users`: numbers of images that are made of it; `held`: of artifacts that keep it because of what they
     speak of.
 
-    Of a layer: `place`, or `blob` where its bytes have no name; `trouble`: why no image can read it; `diff_id` as the first
-    image states it."""
+    Of a layer: `place`, or `blob` where its bytes have no name, and, if layers are to be read, `copies` in other places of
+    this machine; `trouble`: why no image can read it; `diff_id` as the first image states it."""
 
     __slots__ = (
-        "blob", "codec", "created_by", "diff_id", "digest", "held", "is_layer", "key", "place", "size", "stated", "there",
-        "trouble", "users",
+        "blob", "codec", "copies", "created_by", "diff_id", "digest", "held", "is_layer", "key", "place", "size", "stated",
+        "there", "trouble", "users",
     )  # fmt: skip
 
     def __init__(self, key: str, digest: Digest | None, stated: int) -> None:
@@ -58,6 +67,7 @@ class Stored:
         self.created_by: str | None = None
         self.place: Place | None = None
         self.blob: Blob | None = None
+        self.copies: tuple[Copy, ...] = ()
         self.trouble: OcitoolError | None = None
         self.users: list[int] = []
         self.held: list[int] = []

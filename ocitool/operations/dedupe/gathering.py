@@ -22,7 +22,7 @@ from ocitool.images.select import Group, Target
 from ocitool.operations import tags
 from ocitool.operations.bases import identified
 from ocitool.operations.dedupe import finding
-from ocitool.operations.dedupe.collection import Collection, Kind, Member, Named, Place, Site, Stack, Stored
+from ocitool.operations.dedupe.collection import Collection, Copy, Kind, Member, Named, Place, Site, Stack, Stored
 from ocitool.operations.dedupe.finding import Choice
 from ocitool.operations.dedupe.naming import Names
 from ocitool.operations.dedupe.problems import Problem, Tolerant
@@ -337,6 +337,8 @@ class _Gathering:
                 stored.codec = "foreign" if layer.blob is None and image.is_foreign(layer) else layer.compression
             if layer.blob is not None and (stored.trouble is not None or (stored.place is None and stored.blob is None)):
                 self._find(stored, image, layer, layer.blob)
+            elif self._want == "layers" and layer.blob is not None:
+                _find_copy(stored, layer.blob, label)
             yield stored
 
     def _blob(self, one: Descriptor, blob: Blob | None) -> Stored:
@@ -351,14 +353,28 @@ class _Gathering:
             readable(layer)
         except OcitoolError as error:
             stored.trouble = error
-        place: Place | None = None
+        place = _place(blob)
         if blob.remote:
             urls = image.manifest.layers[layer.number].urls if image.manifest is not None else ()
             place = Place("", 0, None, reference.at_registry(image.where), self._access, urls)
-        elif isinstance(blob, FileBlob) and blob.path is not None:
-            place = Place(os.path.abspath(blob.path), blob.offset, blob.identity)
         stored.place = place
         stored.blob = blob if place is None and self._want == "layers" else None
+
+
+def _place(blob: Blob) -> Place | None:
+    """Where a blob is in a file that has a name."""
+    if not isinstance(blob, FileBlob) or blob.path is None:
+        return None
+    return Place(os.path.abspath(blob.path), blob.offset, blob.identity)
+
+
+def _find_copy(stored: Stored, blob: Blob, label: str) -> None:
+    """Notes where a layer lies once more on this machine: not another name of the same file. A registry keeps one copy."""
+    known = {stored.place.identity if stored.place is not None else None}
+    known.update(one.place.identity for one in stored.copies if one.place is not None)
+    if not blob.remote and (blob.identity is None or blob.identity not in known) and blob is not stored.blob:
+        place = _place(blob)
+        stored.copies += (Copy(label, place, blob if place is None else None),)
 
 
 def _unread(source: Source) -> bool:

@@ -13,8 +13,8 @@ from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import GiB
 from ocitool.operations.dedupe import work
-from ocitool.operations.dedupe.advice import Advice, as_zstd
-from ocitool.operations.dedupe.collection import Collection, Stored
+from ocitool.operations.dedupe.advice import Advice, as_zstd, digest_of
+from ocitool.operations.dedupe.collection import Collection, Copy, Stored
 from ocitool.operations.dedupe.contents import Contents
 from ocitool.operations.dedupe.disk import Disk
 from ocitool.operations.dedupe.export import export
@@ -48,6 +48,8 @@ class Layers:
         self._held: dict[Stored, LayerIndex] = {}
         self._entries = 0
         self._bad: set[Stored] = set()
+        self._damaged: set[str] = set()
+        """References of images of which a copy of a layer is damaged."""
         if self._cache.refused:
             reading.task.remark("cache", self._cache.refused)
 
@@ -88,10 +90,46 @@ class Layers:
                     except OcitoolError as error:
                         self._failed(layer, error)
             self._work([(job(layer), work.index) for layer in unknown], unknown, keep)
+        self._read_copies()
         for layer in self._collection.layers():  # in their order, however their work went
             for text in odd.get(layer, ()):
                 self._task.notice("time", text)
         return contents
+
+    def _read_copies(self) -> None:
+        """Verifies the layers where they lie again: of two files that are said to be the same one may be damaged, and what is
+        advised may delete the other. One whose bytes were read before is not read again, unless all is to be verified."""
+        waiting: list[tuple[Stored, Copy]] = []
+        for layer in self._collection.layers():
+            for copy in layer.copies:
+                identity = copy.place.identity if copy.place is not None else None
+                if self._verify or not self._cache.knows(digest_of(layer), layer.diff_id, identity, _algorithm(layer)):
+                    waiting.append((layer, copy))
+
+        def take(number: int, identity: str | None) -> None:
+            layer, copy = waiting[number]
+            digest = digest_of(layer)
+            if digest is not None and identity is not None and copy.place is not None and copy.place.identity == identity:
+                self._cache.same(digest, identity, _algorithm(layer))  # another machine's is not ours
+
+        def failed(number: int, error: OcitoolError) -> None:
+            layer, copy = waiting[number]
+            self._damaged.add(copy.reference)
+            self._problem(f"{copy.reference}: layer {layer.key}", error)
+
+        duties = [
+            (
+                work.Job(layer.key, copy.place, copy.blob, layer.stated, digest_of(layer), _algorithm(layer)),
+                partial(work.sound, diff_id=layer.diff_id),
+            )
+            for layer, copy in waiting
+        ]  # fmt: skip
+        work.perform(duties, self._question.cluster, self._task, take, failed)
+
+    def damaged(self) -> set[int]:
+        """The images with a layer that could not be read or is damaged, in any place."""
+        places = (one for one in self._collection.members if not self._damaged.isdisjoint(one.places))
+        return {one.number for one in places} | {number for layer in self._bad for number in layer.users}
 
     def _judge(self, layer: Stored, index: LayerIndex) -> None:
         """Names the images that state another diff_id than the layer has. Raises `IntegrityError` where all do."""

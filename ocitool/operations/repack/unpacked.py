@@ -141,15 +141,16 @@ class Blobs(Telling):
             return BytesBlob(self.unpacked.config, digest)
         size = next((layer.size for layer in manifest.layers if layer.digest == digest), None) if manifest else None
         there = self._writer.blob(digest)
-        if there is not None and size in (None, there.size):  # one of another size was cut off and is none
-            return there
         if size is None:
-            return None
+            return there
+        sound = self._writer.sound(digest, size)
+        if sound is not None:
+            return sound
         for lender in self._lenders:
             found = lender.blob(digest, size)
             if found is not None:
-                return _lent(found)
-        return None
+                return found
+        return there if there is not None and there.size == size else None  # damaged: what reads it says so
 
     def image(self) -> Image:
         """The image that was unpacked, its layers found. `NotFoundError` where one is nowhere."""
@@ -168,8 +169,7 @@ class Blobs(Telling):
             for opened in lender.opened:
                 for target in select.targets(opened._replace(selector=None)):
                     if target.image is not None and target.image.config.raw == self.unpacked.config:
-                        layers = (layer._replace(blob=_lent(layer.blob)) for layer in target.image.layers)
-                        return target.image._replace(layers=tuple(layers))
+                        return target.image
         raise self._missing("the image's layers are not here")
 
     def _missing(self, what: str) -> NotFoundError:
@@ -201,25 +201,3 @@ class _Lender(Supplies):
     @property
     def opened(self) -> list[Any]:
         return self._opened
-
-
-def _lent(blob: Blob | None) -> Blob | None:
-    """Blobs without a digest get theirs by hashing, and spooled ones were hashed."""
-    return _Lent(blob) if type(blob) is FileBlob and blob.digest is not None else blob
-
-
-class _Lent:
-    """A blob that the kernel is not to copy unread: its digest is what another place says."""
-
-    def __init__(self, blob: Blob) -> None:
-        self._blob = blob
-        self.size = blob.size
-        self.digest = blob.digest
-        self.identity = blob.identity
-        self.remote = blob.remote
-
-    def pread(self, size: int, offset: int) -> bytes:
-        return self._blob.pread(size, offset)
-
-    def chunks(self, offset: int = 0) -> Iterator[bytes]:
-        return self._blob.chunks(offset)

@@ -1,0 +1,114 @@
+"""The record of blobs that were hashed: what is kept of it, by whom it is shared, and how much of it there may be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ocitool.digest import Digest
+from ocitool.transports import verifications
+from ocitool.transports.verifications import Verifications
+
+LATER = 10_000_000_000
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OCITOOL_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def put(layout: Path, data: bytes) -> tuple[Digest, str]:
+    path = layout / "blobs/sha256" / Digest.of(data).encoded
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return Digest.of(data), str(path)
+
+
+def keep(records: Verifications, digest: Digest, path: str) -> None:
+    status = os.stat(path)
+    records.keep(digest, path, status, status, verifications.now() + LATER)
+
+
+def has(layout: Path, digest: Digest, path: str, **how: bool) -> bool:
+    """Whether another run believes a blob."""
+    with open(path, "rb") as file:
+        return Verifications(str(layout), **{"cached": True, **how}).has(digest, path, file.fileno())
+
+
+def test_two_runs_at_a_time_lose_nothing_of_each_other(cache: Path, tmp_path: Path) -> None:
+    one, two = put(tmp_path, b"one"), put(tmp_path, b"two")
+    runs = [Verifications(str(tmp_path), cached=True) for _ in range(2)]
+    for run, blob in zip(runs, (one, two), strict=True):
+        keep(run, *blob)
+    for run in runs:
+        run.save()
+    assert [True, True] == [has(tmp_path, *blob) for blob in (one, two)]
+
+
+def test_a_file_that_changed_while_it_was_hashed_is_not_recorded(cache: Path, tmp_path: Path) -> None:
+    blob, other = put(tmp_path, b"one"), put(tmp_path, b"two")
+    records = Verifications(str(tmp_path), cached=True)
+    records.keep(*blob, os.stat(other[1]), os.stat(blob[1]), verifications.now() + LATER)
+    records.save()
+    assert not has(tmp_path, *blob)
+
+
+def test_a_digest_is_not_believed_of_another_ones_file(cache: Path, tmp_path: Path) -> None:
+    one, two = put(tmp_path, b"one"), put(tmp_path, b"two")
+    records = Verifications(str(tmp_path), cached=True)
+    keep(records, *one)
+    records.save()
+    assert [True, False] == [has(tmp_path, digest, one[1]) for digest in (one[0], two[0])]
+    assert not has(tmp_path, one[0], two[1])
+
+
+def test_without_a_cache_nothing_is_known_or_kept(cache: Path, tmp_path: Path) -> None:
+    blob = put(tmp_path, b"one")
+    records = Verifications(str(tmp_path), cached=False)
+    keep(records, *blob)
+    records.save()
+    assert not cache.exists() and not has(tmp_path, *blob)
+    kept = Verifications(str(tmp_path), cached=True)
+    keep(kept, *blob)
+    kept.save()
+    assert [False, True] == [has(tmp_path, *blob, cached=cached) for cached in (False, True)]
+
+
+def test_of_many_blobs_those_that_were_used_last_stay(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifications, "_MOST", 3)
+    blobs = [put(tmp_path, bytes([n])) for n in range(4)]
+    for blob in (*blobs[:3], blobs[0], blobs[3]):
+        records = Verifications(str(tmp_path), cached=True)
+        with open(blob[1], "rb") as file:
+            records.has(*blob, file.fileno())
+        keep(records, *blob)
+        records.save()
+    assert 3 == sum(has(tmp_path, *blob) for blob in blobs) and has(tmp_path, *blobs[3])
+
+
+def test_of_many_layouts_those_that_were_used_last_stay(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifications, "_LAYOUTS", 2)
+    found = []
+    for number in range(4):
+        layout = tmp_path / str(number)
+        blob = put(layout, b"one")
+        records = Verifications(str(layout), cached=True)
+        keep(records, *blob)
+        records.save()
+        for age, path in enumerate(sorted((cache / "verified").iterdir(), key=lambda one: one.stat().st_mtime_ns)):
+            os.utime(path, (age, age))
+        found.append((layout, *blob))
+    assert 2 == len(list((cache / "verified").iterdir()))
+    assert has(*found[-1])
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing(cache: Path, tmp_path: Path) -> None:
+    cache.write_bytes(b"a file")
+    blob = put(tmp_path, b"one")
+    records = Verifications(str(tmp_path), cached=True)
+    keep(records, *blob)
+    records.save()
+    assert not has(tmp_path, *blob)
