@@ -32,15 +32,15 @@ def cat(
     verify: o.Verify = False,
     no_cache: o.NoCache = False,
     jobs: o.Jobs = 4,
+    force: Annotated[bool, typer.Option("--force", help="Print on a terminal byte for byte too, and binary content.")] = False,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
     *,
     access: Access,
 ) -> None:
-    """Print a file of the merged file system, or of one layer, byte for byte."""
+    """Print a file of the merged file system, or of one layer, byte for byte.
+
+    On a terminal control characters are written out (as \\x1b), and binary content is refused, unless --force is given."""
     terminal = sys.stdout.isatty()  # the file is printed while it is read: there it would stand among the bars
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, bars=not terminal, access=access) as reading:
-        out = sys.stdout.buffer
-        for piece in listing.cat(ref, path, reading, layer=layer, platform=platform):
-            out.write(piece)
-        out.flush()
+        o.write_exact(listing.cat(ref, path, reading, layer=layer, platform=platform), force=force)

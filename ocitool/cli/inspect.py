@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
 from typing import Annotated
 
@@ -41,6 +40,9 @@ def inspect(
     digest: Annotated[
         bool, typer.Option("--digest", help="Print the digest alone of what REF names, of --platform's manifest or of --raw.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --raw: print on a terminal byte for byte too, and binary content.")
+    ] = False,
     show_secrets: o.ShowSecrets = False,
     platform: o.PlatformOption = None,
     all_platforms: o.AllPlatforms = False,
@@ -73,7 +75,7 @@ def inspect(
         print(known)
         return
     if data is not None:
-        sys.stdout.buffer.write(data)
+        o.write_exact([data], force=force)
         return
     from ocitool import masking
 

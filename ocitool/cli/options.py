@@ -246,6 +246,21 @@ def colour(no_color: bool, report: str | None) -> bool:
     return not plain and sys.stdout.isatty()
 
 
+def write_exact(pieces: Iterable[bytes], *, force: bool) -> None:
+    """Content, byte for byte, to standard output; on a terminal, unless forced, as text in which control characters are written
+    out. Raises `UsageError` if it is binary there."""
+    if force or not sys.stdout.isatty():
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+        return
+    from ocitool.report.terminal import text
+
+    for part in text(pieces):
+        sys.stdout.write(part)
+    sys.stdout.flush()
+
+
 def write(lines: Iterable[str], report: str | None) -> None:
     """The report's lines to standard output, or to where `output_file` puts them: an old file is replaced when all is there."""
     if report in (None, "-"):

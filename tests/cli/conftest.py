@@ -16,7 +16,9 @@ from support.images import write_layout
 from support.registries import ALONE
 from support.registry import Certificates, ScriptedRegistry, certificates
 
-PROCESSES = {"test_contract", "test_dedupe_ends", "test_dedupe_work", "test_faults", "test_report_file", "test_signals"}
+PROCESSES = {
+    "test_contract", "test_dedupe_ends", "test_dedupe_work", "test_faults", "test_report_file", "test_signals", "test_terminal",
+}  # fmt: skip
 """Modules about the process itself: its exit codes, streams and signals."""
 
 
