@@ -19,7 +19,7 @@ HELPERS = {
     "bare": """printf PASSWORD""",
     "long": """head -c 3000000 /dev/zero""",
     "wild": """printf '{"Username":"a\\033[31m","Secret":"PASSWORD\\r\\nX-Injected: 1"}'""",
-    "stays": """sleep 5""",
+    "stays": """sleep 2""",
 }
 """What each helper does with the action and the registry that it is given."""
 

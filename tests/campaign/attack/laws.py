@@ -128,7 +128,7 @@ def masked(seen: Seen) -> Iterator[str]:
     streams = {"standard output": seen.ran.out, "standard error": seen.ran.err, **seen.reports}
     for secrets, what in ((seen.asked.credentials, "a credential"), (seen.asked.secrets, "a secret of the image")):
         for name, data in streams.items():
-            if name == "standard output" and seen.asked.verbatim:
+            if seen.asked.verbatim and (name == "standard output" or ("inspect" in seen.asked.words and name in seen.reports)):
                 continue
             for secret in secrets:
                 if any(one in data for one in spellings(secret)):
@@ -190,7 +190,10 @@ def true(seen: Seen) -> Iterator[str]:
 
 def _of_layout(place: Path) -> tuple[dict[str, bytes], Any]:
     found = {f"{file.parent.name}:{file.name}": file.read_bytes() for file in place.glob("blobs/*/*") if file.is_file()}
-    return found, json.loads((place / "index.json").read_bytes())
+    index = place / "index.json"
+    if not index.is_file():
+        raise ValueError("index.json is no file")
+    return found, json.loads(index.read_bytes())
 
 
 def _of_archive(place: Path) -> tuple[dict[str, bytes], Any]:
@@ -232,7 +235,7 @@ def _unsound(blobs: dict[str, bytes], index: Any) -> Iterator[str]:
             continue
         document = json.loads(blobs[digest])
         waiting += [one["digest"] for one in document.get("manifests") or ()]
-        needed = [document["config"], *document.get("layers", ())] if "config" in document else []
+        needed = [document["config"], *(document.get("layers") or ())] if "config" in document else []
         for one in needed:
             if one["digest"] not in blobs and not one.get("urls"):
                 yield f"exit 0, and {one['digest']} is not there"

@@ -325,7 +325,8 @@ def write(where: Path, files: dict[str, bytes]) -> None:
 
 def names_of(found: Place) -> list[str]:
     """References to the place and its images, right and wrong."""
-    plain = [found.name, found.name, f"{found.name}:@0", f"{found.name}:@9", f"{found.name}:nothing"]
+    plain = [found.name, found.name, found.name, f"{found.name}:@0", f"{found.name}:@0"]
+    plain += [f"{found.name}:@9", f"{found.name}:nothing"] if len(found.name) % 2 else []
     tags = [f"{found.name}:{tag}" for tag in found.tags if "\0" not in tag]
     digests = [f"{found.name}:@{one.digest}" for one in found.images]
     kind = "oci:" if found.directory else "oci-archive:"

@@ -59,7 +59,7 @@ def prepared() -> None:
         self.check()
 
     Task.pause = pause  # type: ignore[method-assign]
-    client._TIMEOUT = (2, 2)  # type: ignore[assignment]
+    client._TIMEOUT = (1, 1)  # type: ignore[assignment]
     keychain._PATIENCE = 1
     gc.collect()
     gc.freeze()

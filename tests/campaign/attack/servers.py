@@ -27,7 +27,7 @@ STATUSES = (200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 402
     500, 502, 503, 504, 599)
 PATHS = ("", "/manifests/", "/blobs/sha256", "/tags/", "_catalog", "/referrers/", "/token", "/uploads", "/v2/$", "/blobs/")
 REPOS = ("app", "team/app", "a/b/c")
-ENDLESS = 3.0
+ENDLESS = 1.0
 """Seconds for which an endless answer goes on."""
 
 
@@ -168,7 +168,7 @@ def made(chance: random.Random, wanted: Wanted, other: str) -> Hostile:
         if chance.random() < 0.3:
             tree = pretty(value(chance))
             registry.put_manifest(repo, mediatypes.OCI_MANIFEST, tree, "odd")
-    for _ in range(chance.choice((0, 1, 1, 2, 3))):
+    for _ in range(chance.choice((0, 0, 1, 1, 1, 2, 3))):
         registry.faults.append(fault(chance, other, wanted))
     return registry
 
@@ -210,7 +210,7 @@ def fault(chance: random.Random, other: str, wanted: Wanted) -> Fault:
     elif turn == 9:
         which |= {"cut_request": chance.choice((0, 10)), "times": 1}
     elif turn == 10:
-        which |= {"hang": chance.choice((0.1, 0.5, 2.5)), "times": 1}
+        which |= {"hang": chance.choice((0.1, 0.3, 1.5)), "times": 1}
     elif turn == 11:
         which |= {"ignore_range": True, "range_shift": chance.choice((0, 1, 5))}
     elif turn == 12:
@@ -280,7 +280,7 @@ class Raw:
 
     def _answer(self, connection: socket.socket) -> None:
         with suppress(OSError), connection:
-            connection.settimeout(3)
+            connection.settimeout(1)
             head = b""
             while b"\r\n\r\n" not in head and len(head) < 1 << 20:
                 piece = connection.recv(1 << 16)
@@ -306,7 +306,7 @@ class Raw:
             self._endlessly(connection, b"1\r\nx\r\n" * 3000)
         elif kind == 5:
             send(plain + b"Content-Length: 100000\r\n\r\n")
-            for _ in range(30):
+            for _ in range(15):
                 send(b" ")
                 time.sleep(0.05)
         elif kind == 6:

@@ -20,6 +20,8 @@ from support.images import layer_tar, write_docker_archive, write_layout
 
 ALLOWED = ("tmp", "cache")
 """What every command may write to, below the sandbox."""
+COMMANDS = 5
+"""For each set of inputs."""
 ROOT_LENGTH = 72
 """Of a sandbox's path: the canary's path stands in images, and a seed must give images of one length everywhere."""
 USER, PASSWORD, FOREIGN = "ci-us3r", "Pa55w0rd:/+%&\u00e9-k9", "f0reign-S3cret/+=x"
@@ -56,7 +58,7 @@ class Sandbox:
 
     def __init__(self, base: Path, number: int) -> None:
         self.root = base / f"{number:0{max(6, ROOT_LENGTH - len(str(base)) - 1)}d}"
-        for name in ("run/in/tree", "run/out/empty", "run/out/full", "home/.docker", "tmp", "cache", "bin",
+        for name in ("run/in/tree", "home/.docker", "tmp", "cache", "bin",
             "canary/directory/deep", "linked"):
             (self.root / name).mkdir(parents=True)
         (self.root / "cache").chmod(0o700)
@@ -91,7 +93,7 @@ class Sandbox:
     def observed(self, asked: Asked, env: dict[str, str], requests: int = 0, documents: int = 0, *,
         running: servers.Running | None = None) -> Seen:
         """One run of a command, and what was there before and after."""
-        but = (*ALLOWED, *(f"run/{name}" for name in asked.outputs))
+        but = (*ALLOWED, *(os.path.normpath(f"run/{name}") for name in asked.outputs))
         if "out/linked-report" in asked.outputs:
             but += ("run/out/real-report",)
         before = self._stood(but)
@@ -159,7 +161,7 @@ def kept(found: Finding, asked: Asked, box: Sandbox, keep: Path) -> None:
 
 
 def attack(chance: random.Random, box: Sandbox, label: str) -> Iterator[tuple[Asked, Seen]]:
-    """One command, and where it wrote an image, checks of that."""
+    """A few commands on the same inputs, and where one wrote an image, checks of that."""
     there = box.root / "run" / "in"
     found = [places.place(chance, there, f"p{n}", box.canary) for n in range(chance.choice((1, 1, 2, 3)))]
     beside(chance, box, found)
@@ -171,6 +173,17 @@ def attack(chance: random.Random, box: Sandbox, label: str) -> Iterator[tuple[As
         first = Asked(("unpack", f"in/{found[0].name}", unpacked, *chance.choice(((), ("--rootless",)))), outputs=(unpacked,))
         yield (first, box.observed(costs(first, found), env))
         tampered(chance, box.root / "run" / unpacked, box.canary)
+    for turn in range(COMMANDS):
+        if turn:
+            shutil.rmtree(box.root / "run" / "out")
+            outputs(chance, box, found)
+        yield from one_command(chance, box, found, env, unpacked)
+
+
+def one_command(
+    chance: random.Random, box: Sandbox, found: list[places.Place], env: dict[str, str], unpacked: str | None
+) -> Iterator[tuple[Asked, Seen]]:
+    there = box.root / "run" / "in"
     line = words.line(chance, found, unpacked)
     asked = costs(Asked(
         tuple(line.words), verbatim=line.verbatim, terminal=chance.random() < 0.12, outputs=line.outputs, copies=line.copies,
@@ -235,6 +248,8 @@ def beside(chance: random.Random, box: Sandbox, found: list[places.Place]) -> No
 def outputs(chance: random.Random, box: Sandbox, found: list[places.Place]) -> None:
     """Outputs that are there already: a layout and archives, with links and lies planted in them."""
     out = box.root / "run" / "out"
+    for name in ("empty", "full"):
+        (out / name).mkdir(parents=True)
     write_layout(out / "old", [HONEST])
     write_docker_archive(out / "old.tar", [HONEST])
     (out / "full" / "file").write_text("here\n")
@@ -258,8 +273,8 @@ def plant(chance: random.Random, box: Sandbox, layout: Path, digest: str) -> Non
                                    "/") + ".partial"))  # fmt: skip
     with suppress(OSError, ValueError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_symlink() or path.is_file():
-            if turn < 4 and path.name in ("index.json", "oci-layout"):
+        if os.path.lexists(path):
+            if path.is_file() and turn < 4 and path.name in ("index.json", "oci-layout"):
                 outside = box.root / "canary" / f"was-{path.name}-{layout.name}"
                 outside.write_bytes(path.read_bytes())
             path.unlink()
@@ -327,8 +342,8 @@ def registry(chance: random.Random, box: Sandbox, label: str) -> Iterator[tuple[
 
 
 def _registry_line(chance: random.Random, running: servers.Running, found: places.Place) -> Asked:
-    host, repo = running.host, chance.choice((*servers.REPOS, "none"))
-    tag = chance.choice((":1", ":latest", ":v2", ":index", ":odd", "", ":none", "@sha256:" + "0" * 64, "@" + HONEST.digest,
+    host, repo = running.host, chance.choice((*servers.REPOS * 3, "none"))
+    tag = chance.choice((":1", ":latest", ":v2", ":index", ":index", ":index", ":odd", "", ":none", "@sha256:" + "0" * 64, "@" + HONEST.digest,
         ":" + "x" * 128))
     ref, local = f"docker://{host}/{repo}{tag}", chance.choice([name for name in words.below(found) if words.sound(name)])
     dest = chance.choice(("out/new/", "out/new.tar", "out/old/", "out/new.tar.gz"))
