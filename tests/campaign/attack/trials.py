@@ -343,7 +343,8 @@ def registry(chance: random.Random, box: Sandbox, label: str) -> Iterator[tuple[
 
 def _registry_line(chance: random.Random, running: servers.Running, found: places.Place) -> Asked:
     host, repo = running.host, chance.choice((*servers.REPOS * 3, "none"))
-    tag = chance.choice((":1", ":latest", ":v2", ":index", ":index", ":index", ":odd", "", ":none", "@sha256:" + "0" * 64, "@" + HONEST.digest,
+    tag = chance.choice((":1", ":latest", ":v2", ":index", ":index", ":index", ":odd", "", ":none", "@sha256:" + "0" * 64,
+        "@" + HONEST.digest,
         ":" + "x" * 128))
     ref, local = f"docker://{host}/{repo}{tag}", chance.choice([name for name in words.below(found) if words.sound(name)])
     dest = chance.choice(("out/new/", "out/new.tar", "out/old/", "out/new.tar.gz"))
