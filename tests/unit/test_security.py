@@ -69,7 +69,8 @@ def unknown_commands(text: str) -> Iterator[str]:
 
 def unknown_options(text: str) -> Iterator[str]:
     known = options()[""]
-    yield from (one for span in SPAN.findall(text) for one in OPTION.findall(span) if one not in known)
+    ours = [span for span in SPAN.findall(text) if span.startswith(("--", "ocitool "))]
+    yield from (one for span in ours for one in OPTION.findall(span) if one not in known)
 
 
 def unknown_variables(text: str) -> Iterator[str]:
