@@ -1,4 +1,4 @@
-"""What is installed is known: lock files cover pyproject.toml with hashes, builds are reproducible, the bill of materials whole."""
+"""What is installed is known: lock files cover pyproject.toml with hashes, builds are reproducible, and it is written down."""
 
 from __future__ import annotations
 
