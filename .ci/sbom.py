@@ -1,8 +1,8 @@
 """`python .ci/sbom.py [WHEEL]`: the bill of materials of ocitool's wheel as CycloneDX 1.6 JSON, on standard output.
 
 Made from pyproject.toml, requirements.lock and the wheel alone, so that the same files give the same bytes: no time, no random
-number. Written by hand, in the standard library: cyclonedx-bom makes a flat list of a requirements file, without what needs what,
-nor the wheel's own hash, and it would be one more package to trust where packages are built.
+number. Written by hand, in the standard library: cyclonedx-bom makes a flat list of a requirements file, without what needs
+what, nor the wheel's own hash, and it would be one more package to trust where packages are built.
 """
 
 from __future__ import annotations
