@@ -32,6 +32,14 @@ _DOCUMENT = pattern(r"<<-?[ \t]*+(?P<quote>['\"]?)\\?(?P<word>[A-Za-z_][A-Za-z0-
 _OPENS, _CLOSES = frozenset({"{", "do", "then"}), frozenset({"}", "done", "fi"})
 """Words that a group of commands stands between."""
 _OPERATOR = pattern(r"[;&|)\n][;&|\s]*+|\(")
+_ONE = pattern(
+    r"(?P<head>\s*+(?P<name>[A-Za-z_][A-Za-z0-9_.-]*+)=)"
+    r"(?P<value>(?![\s'\"])(?:[^\s&;'\"$`]++|&&?+(?![A-Za-z_][\w.\[\]%-]*=|&)|;(?![A-Za-z_ ][\w.]*=))++)\s*+"
+)
+"""A text that assigns to one name, and not the fields of a form or the settings of a driver."""
+_GLUED = pattern(
+    r"[&>](?![&>\s]|[0-9]*-?(?:[\s;|)]|\Z)|[A-Za-z_][\w.\[\]%-]*=|/dev/)[^\s;&|<>()'\"\\$`]++(?=[&>]|\s*(?:\n|\Z))"
+)
 _QUOTED = pattern(r"[^\"\\$`]++")
 _IN_BRACES = pattern(r"[^}$`]++")
 _ANSI = pattern(r"(?:[^'\\]++|\\.)*+", re.DOTALL)
@@ -58,12 +66,14 @@ _INNOCENT = pattern(
 
 class Masker:
     """Hides what it takes for a secret, and remembers it in `hidden`, in the order of the text. `named` says which names are
-    secret; without `everywhere` secrets that no name tells (tokens, keys, passwords in URLs) stay."""
+    secret; without `everywhere` secrets that no name tells (tokens, keys, passwords in URLs) stay. While `data`, what is read
+    need be no line of a shell."""
 
     def __init__(self, named: Named = secret_name, *, everywhere: bool = True) -> None:
         self.hidden: list[str] = []
         self.named = named
         self.everywhere = everywhere
+        self.data = False
         self._kept: list[tuple[str, bool]] = []
 
     # What others ask for
@@ -82,7 +92,7 @@ class Masker:
         if "'" not in line and '\\"' not in line:  # else quotes in it are a shell's, and its words are looked into
             line = search.hide_members(line, self._hide_unless_run, self.named)
         if self.everywhere:
-            line = search.hide_keys(line, self._hide_key_in_line)
+            line = search.hide_logins(search.hide_keys(line, self._hide_key_in_line), self._hide)
         shown, _ = _Line(self, line, depth).read(0, "")
         return shown if depth else self._restored(shown)
 
@@ -97,7 +107,14 @@ class Masker:
             text = search.hide_urls(search.hide_lines(text, self._hide, self.named), self._hide)
         if self.everywhere and ";" in text and search.is_connection(text):
             return search.hide_connection(text, self._hide, self.named)
-        return self.line(text)
+        found = _ONE.fullmatch(text)
+        if found is not None and self.named(found["name"]):
+            return found["head"] + self._hide(found["value"])  # no line of a shell: `;` and the like are the value's
+        self.data = True
+        try:
+            return self.line(text)
+        finally:
+            self.data = False
 
     def words(self, words: Sequence[str]) -> list[str]:
         """The words of a command as a list holds them: what a shell is given as its script is read as one."""
@@ -163,7 +180,7 @@ class Masker:
             found = _ASSIGNMENT.match(word)
             if found is None or "://" in found["name"]:
                 break
-            name = re.split(r"[/:,]", found["name"])[-1]
+            name = re.split(r"[/:,]", found["name"].rstrip(":?!"))[-1]
             rest = word[found.end() :]
             if ",id=" in found["head"]:
                 return word  # of a mount: the name of a secret
@@ -283,6 +300,8 @@ class _Line:
                 if words.says and not cooked.startswith("-"):
                     said.append((len(shown), cooked))
                 masked = self._masker._hide(cooked) if secret else words.next(cooked, quoted=quoted)
+                if masked != cooked and masked.endswith(MASK) and self._masker.data:
+                    at = self._rest(at)
             shown.append(raw if masked == cooked else _quoted(masked))
         self._hide_piped(shown, piped, words)
         return [*whole, *said, *(piped if words.passes else ())], at
@@ -308,6 +327,14 @@ class _Line:
                 if not (self._chpasswd and ":" in word) and word != "%s":
                     shown[at] = _quoted(self._masker._hide(word))
             piped.clear()
+
+    def _rest(self, at: int) -> int:
+        """Where a secret ends in a text that need be no shell's, and goes on behind an `&` or `>`: what is glued to it there,
+        to the line's end, is not another field of a form and no command with words of its own."""
+        while (more := _GLUED.match(self._text, at)) is not None:
+            self._masker.hidden[-1] += more[0]
+            at = more.end()
+        return at
 
     def _here(self, word: str, words: Words) -> str:
         """A word that goes to a command's standard input."""

@@ -12,16 +12,24 @@ def _words(text: str) -> frozenset[str]:
 
 
 _PART = pattern(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_PARTS = ("passw", "passphrase", "secret", "credential", "apikey")
+_PARTS = ("passw", "passphrase", "secret", "credential", "apikey", "dockerconfigjson")
 """Parts of words that make a name secret."""
-_ENDS = ("token", "pass", "pw", "accesskey", "privatekey", "masterkey", "encryptionkey", "sshkey", "deploykey", "authkey",
-         "passkey", "sharedkey", "appkey", "signingkey", "clientkey", "accountkey", "storagekey", "licensekey")  # fmt: skip
+_ENDS = (
+    "token", "pass", "pw", "pwd", "privkey", "accesskey", "privatekey", "masterkey", "encryptionkey", "sshkey", "deploykey",
+    "authkey", "passkey", "sharedkey", "appkey", "signingkey", "clientkey", "accountkey", "storagekey", "licensekey",
+)  # fmt: skip
 """Ends of words that make a name secret."""
 _WORDS = _words("""
     pw pwd pass passin passout passcode passwd token tokens tok cred creds auth oauth authorization bearer jwt salt dsn
     pin psk sas otp totp cookie pat basicauth webhook connstr connectionstring netrc
+    psw pswd pincode mnemonic hmac pepper unseal pkey passe sessionid kennwort senha contrasena wachtwoord
 """)
 _KEYS = frozenset({"key", "keys"})
+_PAIRS = frozenset({
+    ("seed", "phrase"), ("recovery", "phrase"), ("session", "id"), ("sas", "url"), ("sas", "uri"), ("kubeconfig", "data"),
+    ("unlock", "code"), ("backup", "code"), ("backup", "codes"), ("recovery", "code"), ("recovery", "codes"), ("pin", "code"),
+})  # fmt: skip
+"""Last two words of names that together make one secret, though neither does."""
 _INNOCENT = _words("""
     compass bypass trespass encompass surpass overpass underpass nopasswd secretary secretariat askpass passwordless
 """)
@@ -35,7 +43,7 @@ _ABOUT = _words("""
     enabled disabled required expiry expires expiration ttl timeout max min alg algo algorithm format header prefix
     suffix policy mode provider issuer audience scheme count limit store keyring keystore user username sock socket
     stdin method realm service backend driver servers server interval attempts retries location rotation through
-    fd checking algorithms exchange agent mapping strategy plugin command cmd script helper expired
+    fd checking algorithms exchange agent mapping strategy plugin command cmd script helper expired domain
     id_file
 """)
 """Last words of names that say something about a secret and do not hold it."""
@@ -54,6 +62,8 @@ def secret_name(name: str) -> bool:
     not. A long name is judged by its end."""
     words = [word.lower() for word in _PART.findall(name[-_LONGEST:])]
     if name.lower() in _SIGNATURES or ("webhook" in words and words[-1] in ("url", "uri")):
+        return True
+    if tuple(words[-2:]) in _PAIRS:
         return True
     if not words or words in (["pwd"], ["oldpwd"]) or words[-1] in _ABOUT or not _ALLOW.isdisjoint(words):
         return False

@@ -21,12 +21,23 @@ _W, _D = "[A-Za-z0-9_]", "[A-Za-z0-9_-]"
 _TOKEN = pattern(
     r"(?<![A-Za-z0-9_])(?:"
     rf"(?:gh[oprsu]_|github_pat_|[rs]k_(?:live|test)_|sk_org_|shp(?:at|ss|ca|pa)_|do[opr]_v1_|lin_api_|pscale_tkn_"
-    rf"|whsec_|glsa_|ATATT3x|sntrys_|rubygems_){_W}{{4,}}+"
+    rf"|whsec_|glsa_|ATATT3x|sntrys_|rubygems_|glc_|ATCTT3x|CCIPAT_|bk(?:ua|ct)_|sb_secret_|pscale_(?:pw|oauth)_"
+    rf"|apify_api_|tgp_v1_|f(?:o1|m1r|m2)_){_W}{{4,}}+"
+    r"|(?:ntn|figd|sbp|sgp|gsk|r8|tfp|rdme|pnu|nfp|vercel|phx)_[A-Za-z0-9]{20,}+"
+    r"|GR1348941[A-Za-z0-9_-]{16,}+|dapi[0-9a-f]{32}(?:-[0-9]+)?|ATBB[A-Za-z0-9]{24,}+|LTAI[A-Za-z0-9]{16,}+"
+    r"|AKID[A-Za-z0-9]{28,}+|AKCp[A-Za-z0-9]{32,}+|cmVmdGtuOjA[A-Za-z0-9]{16,}+|ABSK[A-Za-z0-9+/]{60,}+={0,2}"
+    r"|pat[A-Za-z0-9]{14}\.[0-9a-f]{64}|key-[0-9a-f]{32}|[0-9a-f]{32}-us[0-9]{1,2}|[0-9]{8,10}:AA[A-Za-z0-9_-]{33}"
+    r"|secret_[A-Za-z0-9]{43}|ops_eyJ[A-Za-z0-9_-]{20,}+"
     r"|(?:hf|npm)_[A-Za-z0-9]{16,}+"
     r"|(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{12,}+"
     r")"
     r"|(?<![A-Za-z0-9_-])(?:"
-    rf"dckr_[op]at_{_D}{{4,}}+|(?:gl(?:pat|dt|rt|cbt|ptt|ft|soat)|xox[a-z]|xapp|xkeysib|tskey|sntryu|NRAK)-{_D}{{4,}}+"
+    rf"dckr_[op]at_{_D}{{4,}}+"
+    rf"|(?:gl(?:pat|dt|rt|rtr|cbt|ptt|ft|soat|imt|agent|ffct)|xox[a-z]|xapp|xkeysib|tskey|NRAK|NRII|GOCSPX|PMAK|HRKU|CFPAT)"
+    rf"-{_D}{{4,}}+"
+    rf"|(?:pul|xai|pplx|tvly|nvapi)-{_D}{{20,}}+|sntryu[_-]{_D}{{4,}}+|sl\.{_D}{{40,}}+|[A-Za-z0-9]{{3}}[0-9]Q~{_D}{{28,}}+"
+    rf"|dp\.[a-z]{{2,6}}(?:\.[a-z0-9_-]{{2,35}})?\.[A-Za-z0-9]{{40,}}+|dt0c01\.[A-Z0-9]{{24}}\.[A-Z0-9]{{32,}}+"
+    rf"|[A-Za-z0-9]{{14}}\.atlasv1\.{_D}{{40,}}+"
     rf"|sk-{_D}{{16,}}+|pypi-{_D}{{16,}}+|AIza{_D}{{16,}}+|sq0[a-z]{{3}}-{_D}{{8,}}+"
     rf"|(?:(?:SG|hv[sbr]|ya29)\.[A-Za-z0-9_.-]{{12,}}+)"
     rf"|eyJ{_D}{{5,}}+\.{_D}{{3,}}+(?:\.{_D}*+)?"
@@ -39,6 +50,10 @@ _MEMBER = pattern(
     re.DOTALL,
 )
 _URL = pattern(r"://(?P<rest>[^\s\"'<>]++)")
+_DIGEST = pattern(r"[a-z0-9+._-]+:[0-9a-fA-F]{32,}(?![0-9A-Za-z])")
+_LOGIN = pattern(
+    r"(?P<head>://[^\s:/?#@'\"<>$`&;|()]*+:)(?P<value>(?=[^\s@'\"$`/]*[&;|()<>])[^\s@'\"$`/]++)(?=@[A-Za-z0-9.\[-])"
+)
 _PARAMETER = pattern(r"(?P<head>[?&;#](?P<name>[A-Za-z0-9_.%\[\]-]{1,120})=)(?P<value>[^&#;]++)")
 _ASSIGNED = pattern(
     r"(?P<head>(?<![A-Za-z0-9_.-])(?P<name>[A-Za-z0-9_.-]{1,400}+)[ \t]?+=[ \t]?+)"
@@ -128,10 +143,17 @@ def hide_urls(text: str, hide: Hide, named: Named = secret_parameter) -> str:
     return _HOOK.sub(_without(hide), _URL.sub(lambda found: "://" + _url(found["rest"], hide, named), text))
 
 
+def hide_logins(text: str, hide: Hide) -> str:
+    """Without passwords in URLs at whose characters a shell would end the word, so that the URL would not be read as one."""
+    return _LOGIN.sub(lambda found: found["head"] + hide(found["value"]), text) if "://" in text and "@" in text else text
+
+
 def _url(rest: str, hide: Hide, named: Named) -> str:
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     at = authority.rfind("@")
-    if at < 0 and re.match(r"[^:/?#@]*+:(?![0-9]{1,5}(?:[/?#]|$))", rest):
+    if at >= 0 and _DIGEST.match(rest, at + 1) is not None:
+        at = -1  # `docker://app:1@sha256:...`
+    elif at < 0 and re.match(r"[^:/?#@]*+:(?![0-9]{1,5}(?:[/?#]|$))", rest):
         at = rest.rfind("@")  # a password with a slash in it that should have been %2F; a port is none
     head = ""
     if at >= 0:

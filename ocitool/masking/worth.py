@@ -21,13 +21,22 @@ _WORDS = _words("""
     hvb. hvr. sg. ya29 eyj shp doo_v1 dop_v1 dor_v1 lin_api atatt sntry rubygems curl mysql mariadb login mongo redis ldap
     sqlcmd zip lftp smbclient mount helm ansible openssl useradd usermod twine ncftp nuget rabbitmqctl vault composer bundle
     cargo poetry nmcli rclone grafana neo4j cqlsh ipmitool snmp doctl
+    psw mnemonic hmac pepper unseal kennwort senha contrase wachtwoord phrase session kubeconfig dockerconfig code
+    gr1348941 gocspx dapi .atlasv1. ntn_ figd_ pmak- nrii- glc_ atbb atctt hrku- fo1_ fm1 fm2_ sbp_ sb_ pscale_ ccipat
+    bkua_ bkct_ ltai akid pul- cfpat sgp_ gsk_ xai- pplx- akcp cmvmdgtuoja tfp_ rdme_ pnu_ nfp_ vercel_ phx_ absk tvly-
+    nvapi- tgp_v1_ apify_api_ dt0c01. r8_
     sqlplus sqlldr signature --stdin securestring expdp impdp ngrok snyk kinit sudo bcp jdbc
 """)
 """Without any of it there is nothing to hide, but for what `_PLACED` and URLs may hold."""
 _PLACED = {
     "auth": pattern(r"auth(?!ors?\b)"),
     "http": pattern(r"(?<![a-z])http(?!s?:)"),
-    "pat": pattern(r"[Pp]at(?![a-z])|PAT(?![A-Z](?![a-z]))"),
+    "pat": pattern(r"[Pp]at(?![a-z])|PAT(?![A-Z](?![a-z]))|pat[A-Za-z0-9]{14}\."),
+    "-us": pattern(r"[0-9a-f]{32}-us[0-9]"),
+    ":aa": pattern(r"[0-9]{8,10}:aa"),
+    "q~": pattern(r"[0-9]q~"),
+    "sl.": pattern(r"(?<![a-z0-9])sl\.[a-z0-9_-]{40}"),
+    "dp.": pattern(r"(?<![a-z0-9])dp\.[a-z.]{2,20}\."),
     "sig": pattern(r"sig(?![a-z])"),
     "net": pattern(r"net\b"),
     "mc": pattern(r"mc\b"),
@@ -38,7 +47,7 @@ _PLACED = {
     "hey": pattern(r"(?<![a-z])hey(?![a-z])"),
     "wrk": pattern(r"(?<![a-z])wrk(?![a-z])"),
     "xh": pattern(r"(?<![a-z])xh(?![a-z])"),
-    "gl": pattern(r"gl[a-z]{2,4}-"),
+    "gl": pattern(r"gl[a-z]{2,5}-"),
 }
 """What tells of a secret in some places only, in small letters or as it is written (`githubPatOld`). Words in the text are
 looked for first: to compile all this takes as long as to read an image."""
