@@ -10,13 +10,14 @@ import errno
 import os
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from ocitool import __version__, signals
+from ocitool import __version__, credentials, signals
 from ocitool.errors import DestinationError, OcitoolError, UsageError
 from ocitool.signals import Terminated
 
@@ -149,10 +150,7 @@ def _ran() -> int:
         signals.over()  # within this block: what comes up to here is raised, what comes later ends the program at once
     except Exception as error:
         code = _fail(f"a bug: {type(error).__name__}: {error}", hint="--debug shows where; please report it", code=70)
-        if "--debug" in sys.argv:
-            import traceback
-
-            traceback.print_exc()
+        _trace(error)
     except (KeyboardInterrupt, Terminated):  # in the last lines of `run`
         return _ended()
     # What Python dropped, or a worker was told first, is the same interruption.
@@ -167,15 +165,13 @@ def _ended() -> int:
 
 def run() -> int:
     """Runs the command line. The exit code, where it is no bug."""
+    credentials.forget()
     try:
         result = app(prog_name="ocitool", standalone_mode=False)
     except OcitoolError as error:
         if signals.came():  # what a worker said of it
             return _ended()
-        if "--debug" in sys.argv:
-            import traceback
-
-            traceback.print_exc()
+        _trace(error)
         return _fail(error.what, where=error.where, hint=error.hint, code=error.exit_code)
     except _Ended as ended:
         return _ended() if isinstance(ended.cause, KeyboardInterrupt) else _reader_gone()
@@ -202,16 +198,30 @@ def run() -> int:
 
 
 def _fail(what: str, *, where: str | None = None, hint: str | None = None, code: int) -> int:
-    from ocitool.report.escape import shown
+    from ocitool.report.escape import printed
 
-    place = f" ({shown(where)})" if where else ""
+    place = f" ({printed(where)})" if where else ""
     try:
-        print(f"ocitool: error: {shown(what)}{place}", file=sys.stderr)
+        print(f"ocitool: error: {printed(what)}{place}", file=sys.stderr)
         if hint:
-            print(f"hint: {shown(hint)}", file=sys.stderr)
+            print(f"hint: {printed(hint)}", file=sys.stderr)
     except (OSError, ValueError):  # nobody reads the errors either; the exit code still says it
         pass
     return code
+
+
+def _trace(error: BaseException) -> None:
+    """With `--debug`: where an error comes from. Its text may quote an image or a server, as any other."""
+    if "--debug" not in sys.argv:
+        return
+    from traceback import format_exception
+
+    from ocitool.report.escape import printed
+
+    with suppress(OSError, ValueError):
+        for part in format_exception(error):  # frames, which have lines of their own, and messages, which have not
+            lines = part.split("\n") if part.startswith(("  File ", "Traceback ", "\n")) else [part.removesuffix("\n")]
+            print("\n".join(map(printed, lines)).removesuffix("\n"), file=sys.stderr)
 
 
 def _reader_gone() -> int:

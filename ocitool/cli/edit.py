@@ -148,18 +148,18 @@ def edit(
 
 def _warn(details: object) -> None:
     """Said whatever is quiet: the image holds what was to be gone."""
-    from ocitool.report.escape import shown
+    from ocitool.report.escape import printed
 
     assert isinstance(details, dict)
     same, embedded = details.get("sameContent") or [], details.get("embedded") or []
     for place in same:
-        text = f"what --rm took out still stands in layer {place['layer']} ({shown(place['path'])})"
+        text = f"what --rm took out still stands in layer {place['layer']} ({printed(place['path'])})"
         print(f"ocitool: error: {text}", file=sys.stderr)
     if same:
         print("hint: --rm-content takes out every file of that content", file=sys.stderr)
     for place in embedded:
         what = "taken out" if details.get("removed") else "redacted"
-        text = f"what is {what} still stands in layer {place['layer']} ({shown(place['path'])})"
+        text = f"what is {what} still stands in layer {place['layer']} ({printed(place['path'])})"
         print(f"ocitool: error: {text}", file=sys.stderr)
     if embedded:
         import shlex
@@ -167,4 +167,4 @@ def _warn(details: object) -> None:
         paths = dict.fromkeys(place["path"] for place in embedded)
         words = " ".join(f"--rm {shlex.quote(path)}" for path in list(paths)[:_NAMED])
         more = f" (and {len(paths) - _NAMED} more)" if len(paths) > _NAMED else ""
-        print(f"hint: {shown(words)}{more} takes these files out of every layer", file=sys.stderr)
+        print(f"hint: {printed(words)}{more} takes these files out of every layer", file=sys.stderr)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ocitool import credentials
 from ocitool.errors import DestinationError, UsageError
 from ocitool.operations.reading import Reading
 from ocitool.task import Task, answering
@@ -187,7 +188,7 @@ def write_written(result: Written, format: Format, report: str | None, *, quiet:
         from ocitool.report.text.written import written as lines
     if result.destination == "-" and report is None:
         for line in lines(result):
-            print(line, file=sys.stderr)
+            print(credentials.replaced(line), file=sys.stderr)
     else:
         write(lines(result), report)
 
@@ -262,14 +263,15 @@ def write_exact(pieces: Iterable[bytes], *, force: bool) -> None:
 
 
 def write(lines: Iterable[str], report: str | None) -> None:
-    """The report's lines to standard output, or to where `output_file` puts them: an old file is replaced when all is there."""
+    """The report's lines, without credentials of ours, to standard output, or to where `output_file` puts them: an old file is
+    replaced when all is there."""
     if report in (None, "-"):
         out = sys.stdout
         for line in lines:
-            out.write(line + "\n")
+            out.write(credentials.replaced(line) + "\n")
         return
     from ocitool.transports.whole import output_file
 
     with output_file(report) as file:
         for line in lines:
-            file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+            file.write(credentials.replaced(line).encode("utf-8", "backslashreplace") + b"\n")

@@ -173,10 +173,10 @@ class Lines:
         pass
 
     def _say(self, text: str) -> None:
-        from ocitool.report.escape import shown
+        from ocitool.report.escape import printed
 
         with self._lock:
-            print(f"ocitool: {shown(text)}", file=sys.stderr)
+            print(f"ocitool: {printed(text)}", file=sys.stderr)
 
 
 class Bars:
@@ -214,10 +214,10 @@ class Bars:
                 self._pace.begin_anew(_BLOBS, time.monotonic())
 
     def tell(self, notice: Notice) -> None:
-        from ocitool.report.escape import shown
+        from ocitool.report.escape import printed
 
         with self._lock:
-            text = f"ocitool: note: {shown(notice.text)}"
+            text = f"ocitool: note: {printed(notice.text)}"
             if self._progress is not None:
                 self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
             else:

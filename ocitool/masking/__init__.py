@@ -14,7 +14,7 @@ from typing import Any
 
 from ocitool.masking.worth import AFTER, may_hold, worth
 
-__all__ = ["AFTER", "changed_secret", "hidden", "instruction", "reason", "revealed", "text", "value", "variable"]
+__all__ = ["AFTER", "addresses", "changed_secret", "hidden", "instruction", "reason", "revealed", "text", "value", "variable"]
 
 
 def revealed(on: bool = True) -> AbstractContextManager[None]:
@@ -60,6 +60,16 @@ def reason(sentence: str) -> str:
     """A sentence of ours that may end in an instruction."""
     head, after, rest = sentence.partition(AFTER)
     return f"{head}{after}{instruction(rest)}" if after else text(sentence)
+
+
+def addresses(text: str) -> str:
+    """A sentence of ours without the passwords and signatures of the addresses that it names, whatever is revealed."""
+    if "://" not in text:
+        return text
+    from ocitool.masking.lines import MASK
+    from ocitool.masking.search import hide_urls
+
+    return hide_urls(text, lambda _: MASK)
 
 
 def value(value: Any, name: str = "") -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ocitool import credentials, masking
 from ocitool.patterns import pattern
 
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
@@ -77,6 +78,12 @@ def shown_content(text: str) -> str:
     """For a terminal: text of a file with its lines and tabs as they are, and what `shown` calls a hazard written out. A lone
     surrogate U+DC80-U+DCFF stands for a byte that is not UTF-8."""
     return _HAZARD_IN_CONTENT.sub(_escaped_byte, text)
+
+
+def printed(text: str) -> str:
+    """As `shown`, of what is said on standard error: errors, hints, notices. They may quote servers and addresses, so no
+    credential of ours stays in it, and no password or signature of an address."""
+    return shown(masking.addresses(credentials.replaced(text)))
 
 
 def _escaped(found: re.Match[str]) -> str:

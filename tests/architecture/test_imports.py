@@ -21,7 +21,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LEVELS: tuple[frozenset[str], ...] = (
-    frozenset({"task", "signals", "blob", "digest", "reference", "limits", "globs", "errors", "masking", "patterns"}),
+    frozenset(
+        {"task", "signals", "blob", "digest", "reference", "limits", "globs", "errors", "masking", "patterns", "credentials"}
+    ),
     frozenset({"spec"}),
     frozenset({"layers"}),
     frozenset({"transports"}),

@@ -1,0 +1,275 @@
+"""The user's credentials that this process holds, and their replacement in everything that it prints.
+
+A registry, a token server or a proxy may say again what was sent to it. Whatever reads a credential, or is given one, registers
+it (`remember`); every exit of text (errors, notices, tracebacks, reports) passes what it prints through `replaced`. The bytes
+of documents and files (`cat`, `inspect --raw`) and of images are no such text and stay as they are.
+
+Found is a credential as it is, in base64 of either alphabet at any place within what was encoded, in hexadecimal, and in the
+spellings of URLs, JSON and its pointers, HTML and Python, one within another; between its characters line breaks and characters
+without width do not count; the part of it that a shortened text shows is found before the `…`.
+
+Bounds: a secret of fewer than `_SHORTEST` characters is replaced only together with its user's name, for it stands in any text
+and what is hidden would spell it; one of fewer than `_WORD`, or of digits alone, only if it is no part of a longer word. A
+password that is a word of the reports hides that word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from threading import Lock
+
+from ocitool.patterns import pattern
+
+MASK = "***"
+
+_SHORTEST, _WORD = 4, 8
+_PART = 5
+"""Characters of a credential's beginning or end that are hidden at a `…`."""
+_CORE = 4
+"""Characters of base64 that tell: fewer are no sign."""
+_ROUNDS = 4
+"""Spellings within spellings that are undone."""
+_LONG = 1 << 14
+"""Characters beyond which a text is searched line by line."""
+
+_WHOLE, _SLICE = 64, 24
+"""A token of more characters is known by so many at either end of it: there may be thousands of tokens."""
+
+_BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
+_TOKEN = _BASE64 | frozenset(".~=")
+_INVISIBLE = "\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+_INVISIBLE += "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff"
+_SPELT = pattern(
+    r"(?P<percent>(?:%[0-9A-Fa-f]{2})++)|(?P<units>(?:\\u[0-9A-Fa-f]{4})++)|\\x(?P<byte>[0-9A-Fa-f]{2})|\\[nrt]"
+    r"|\\(?P<plain>[!-/:-@\[-`{-~])|~(?P<pointer>[01])"
+    r"|&(?:#(?P<number>[0-9]{1,7})|#[xX](?P<hex>[0-9A-Fa-f]{1,6})|(?P<entity>quot|amp|lt|gt|apos));"
+    rf"|[{_INVISIBLE}]"
+)
+_SAID = {"quot": '"', "amp": "&", "lt": "<", "gt": ">", "apos": "'", "0": "~", "1": "/"}
+
+_lock = Lock()
+_texts: set[str] = set()
+_search: re.Pattern[str] | None = None
+
+
+def remember(*secrets: str) -> None:
+    """Registers passwords and tokens, whole."""
+    global _search
+    new = [one for one in secrets if one and one.strip()]
+    with _lock:
+        if not _texts.issuperset(new):
+            _texts.update(new)
+            _search = None
+
+
+def remember_login(user: str, password: str) -> None:
+    """Registers a password, and what Basic authorization makes of it."""
+    if password:
+        from base64 import b64encode
+
+        pair = f"{user}:{password}"
+        remember(password, pair, b64encode(pair.encode("utf-8", "surrogateescape")).decode("ascii"))
+
+
+def remember_address(url: str) -> None:
+    """Registers what opens an address: the login before its host, and the signatures in its query."""
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        parts = urlsplit(url)
+        user, password = parts.username, parts.password
+    except ValueError:
+        return
+    if password:
+        remember_login(user or "", password)
+        remember_login(unquote(user or ""), unquote(password))
+    if parts.query:
+        from ocitool.masking.names import secret_parameter
+
+        for pair in parts.query.split("&"):
+            name, _, value = pair.partition("=")
+            if len(value) >= _WORD and secret_parameter(unquote(name)):
+                remember(value, unquote(value))
+
+
+def forget() -> None:
+    """Forgets all: another command begins in this process."""
+    global _search
+    with _lock:
+        _texts.clear()
+        _search = None
+
+
+def replaced(text: str) -> str:
+    """The text with `***` in the place of whatever equals, contains or spells a credential of ours. Costs nothing while none is
+    registered; then time that grows with the text."""
+    if not _texts:
+        return text
+    if len(text) > _LONG and "\n" in text:
+        return "\n".join(map(_replaced, text.split("\n")))
+    return _replaced(text)
+
+
+def _replaced(text: str) -> str:
+    search = _pattern()
+    spans = [*_found(search, text), *_clipped(text)]
+    characters, places = text, None
+    for _ in range(_ROUNDS):
+        if _SPELT.search(characters) is None:
+            break
+        characters, places = _undone(characters, places)
+        at = places
+        spans += [(at[start], at[end]) for start, end in [*_found(search, characters), *_clipped(characters)]]
+    return _without(text, spans) if spans else text
+
+
+def _without(text: str, spans: list[tuple[int, int]]) -> str:
+    shown: list[str] = []
+    at = 0
+    for start, end in sorted(spans):
+        if start >= at or not shown:
+            shown += [text[at:start], MASK]
+        at = max(at, end)
+    return "".join([*shown, text[at:]])
+
+
+def _found(search: re.Pattern[str], text: str) -> Iterable[tuple[int, int]]:
+    """Where credentials stand; of base64 with the characters beside, which hold bits of it, of a long token all of it."""
+    last = 0
+    for match in search.finditer(text):
+        start, end = match.span()
+        if end <= last:
+            continue
+        if match.lastgroup == "base64":
+            start -= start > 0 and text[start - 1] in _BASE64
+            end += end < len(text) and text[end] in _BASE64
+        elif match.lastgroup == "token":
+            while start > last and text[start - 1] in _TOKEN:
+                start -= 1
+            while end < len(text) and text[end] in _TOKEN:
+                end += 1
+        if match.lastgroup != "plain":
+            while text.startswith("=", end):
+                end += 1
+        yield start, end
+        last = end
+
+
+def _clipped(text: str) -> Iterable[tuple[int, int]]:
+    """The beginnings of credentials before a `…`, and their ends behind one."""
+    at = text.find("…")
+    while at >= 0:
+        for secret in tuple(_texts):
+            first, last = max(0, at - len(secret)), at + 1 + len(secret)
+            start = text.find(secret[:_PART], first, at) if len(secret) > _PART else -1
+            while start >= 0 and not secret.startswith(text[start:at]):
+                start = text.find(secret[:_PART], start + 1, at)
+            if start >= 0:
+                yield start, at
+            end = text.rfind(secret[-_PART:], at + 1, last) if len(secret) > _PART else -1
+            while end >= 0 and not secret.endswith(text[at + 1 : end + _PART]):
+                end = text.rfind(secret[-_PART:], at + 1, end + _PART - 1)
+            if end >= 0:
+                yield at + 1, end + _PART
+        at = text.find("…", at + 1)
+
+
+def _undone(text: str, before: list[int] | None) -> tuple[str, list[int]]:
+    """The text with one layer of spelling undone, and for each of its characters, and its end, the place in the text that was
+    given first (`before`: those of `text`)."""
+    shown: list[str] = []
+    places: list[int] = []
+    at = 0
+    for match in _SPELT.finditer(text):
+        start, end = match.span()
+        shown.append(text[at:start])
+        places += range(at, start)
+        for character, place in _spelt(match):
+            shown.append(character)
+            places.append(start + place)
+        at = end
+    shown.append(text[at:])
+    places += range(at, len(text) + 1)
+    return "".join(shown), places if before is None else [before[place] for place in places]
+
+
+def _spelt(match: re.Match[str]) -> list[tuple[str, int]]:
+    """The characters that a spelling means, with their places in it."""
+    kind = match.lastgroup
+    if kind is None:
+        return []  # a break, or what has no width
+    word = match[kind]
+    if kind == "percent":
+        raw = bytes.fromhex(word.replace("%", ""))
+        return _placed(raw.decode("utf-8", "surrogateescape"), lambda one: 3 * len(one.encode("utf-8", "surrogateescape")))
+    if kind == "units":
+        raw = bytes.fromhex(word.replace("\\u", ""))
+        return _placed(raw.decode("utf-16-be", "surrogatepass"), lambda one: 6 if ord(one) < 0x10000 else 12)
+    if kind == "byte":
+        return [(chr(int(word, 16)), 0)]
+    if kind in ("number", "hex"):
+        point = int(word, 10 if kind == "number" else 16)
+        return [(chr(point), 0)] if point < 0x110000 else []
+    return [(_SAID.get(word, word) if kind in ("entity", "pointer") else word, 0)]
+
+
+def _placed(text: str, width: Callable[[str], int]) -> list[tuple[str, int]]:
+    found = []
+    at = 0
+    for character in text:
+        found.append((character, at))
+        at += width(character)
+    return found
+
+
+def _pattern() -> re.Pattern[str]:
+    """One expression for all that is registered, the longest first."""
+    global _search
+    with _lock:
+        if _search is None:
+            words: dict[str, set[str]] = {"plain": set(), "base64": set(), "token": set()}
+            for secret in _texts:
+                raw = secret.encode("utf-8", "surrogateescape")
+                if len(secret) > _WHOLE and _TOKEN.issuperset(secret):
+                    ends = (secret[:_SLICE], secret[-_SLICE:])
+                    words["token"].update(re.escape(one) for one in ends)
+                    words["token"].update(core for one in ends for core in _cores(one.encode()))
+                else:
+                    words["plain"].update(_plain(secret, raw))
+                    words["base64"].update(_cores(raw))
+            _search = re.compile("|".join(f"(?P<{kind}>{_any(found)})" for kind, found in words.items()))
+        return _search
+
+
+def _any(words: set[str]) -> str:
+    return "|".join(sorted(words, key=len, reverse=True)) or "(?!)"
+
+
+def _plain(secret: str, raw: bytes) -> Iterable[str]:
+    """The expressions of a credential as it is, as forms spell its blanks, read as Latin-1, and in hexadecimal."""
+    if len(secret) >= _SHORTEST:
+        forms = [secret, secret.replace(" ", "+"), raw.decode("latin-1")]
+        for form in forms:  # and what undoing spellings makes of one that looks like a spelling itself
+            undone = _undone(form, None)[0]
+            if undone not in forms and len(undone) >= _SHORTEST and len(forms) < 3 * _ROUNDS:
+                forms.append(undone)
+        for text in set(forms):
+            word = len(text) < _WORD or text.isdigit()
+            before = r"(?<![A-Za-z0-9])" if word and text[0].isalnum() else ""
+            after = r"(?![A-Za-z0-9])" if word and text[-1].isalnum() else ""
+            yield before + re.escape(text) + after
+    if len(raw) >= _SHORTEST:
+        yield f"(?i:{raw.hex()})"
+
+
+def _cores(raw: bytes) -> Iterable[str]:
+    """The expressions of what stands in base64 of anything that holds these bytes, wherever they begin in it: without the
+    characters that hold bits of what is beside."""
+    from base64 import b64encode
+
+    for shift, skipped in ((0, 0), (1, 2), (2, 3)):
+        encoded = b64encode(bytes(shift) + raw).decode("ascii")
+        core = encoded[skipped : (shift + len(raw)) * 8 // 6]
+        if len(core) >= _CORE and len(raw) >= _SHORTEST:
+            yield core.replace("+", "[+-]").replace("/", "[/_]")
