@@ -56,6 +56,31 @@ INDEX_MANIFESTS = 1_000_000
 """Manifests reached from one index, nested ones included: more than `STORE` lets one list, so that nothing that was written
 is too much to read. What is held for each is small; the documents themselves are bounded by `DOCUMENT`."""
 
+LIST = Bounds(32 * MiB, 4_000_000)
+"""All pages of a registry's list of tags, repositories or referrers together; each of them alone has no more."""
+
+LIST_ITEMS = 1_000_000
+"""Tags, repositories or referrers in one list."""
+
+LIST_PAGES = 10_000
+"""Pages of one list."""
+
+TOKEN = Bounds(256 * KiB, 10_000)
+"""A token server's answer."""
+
+ERROR_SIZE = 64 * KiB
+"""What is read of an answer that is not the one hoped for."""
+
+ANSWER_HEAD = 1 * MiB
+"""The lines before the body of a registry's answer, those of answers before it included."""
+
+REDIRECTS = 5
+"""Redirects that one request follows."""
+
+SLOWEST = 1 * KiB
+"""Bytes a second that an answer must bring while it is waited for, once the time-out of a request has passed: what drips
+slower ends as if the connection were cut. So no answer takes longer than its bytes allow."""
+
 ARCHIVE_MEMBERS = 1_000_000
 """Members of an image archive."""
 
@@ -129,6 +154,11 @@ def unpacked_size() -> int:
 def unpacked_ratio() -> int:
     """Unpacked bytes a stored byte may become, once `RATIO_FREE` bytes are out (`OCITOOL_MAX_RATIO`)."""
     return _from_environment("OCITOOL_MAX_RATIO", 200)
+
+
+def documents_size() -> int:
+    """Manifests, indexes and configurations that one reference to a registry may hold at once (`OCITOOL_MAX_DOCUMENTS`)."""
+    return _from_environment("OCITOOL_MAX_DOCUMENTS", 64 * MiB)
 
 
 RATIO_FREE = 1 * GiB

@@ -27,6 +27,20 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
         None,
     ),
     "ca": (Annotated[_Text, typer.Option("--ca", metavar="FILE", help="Authorities to believe too, as PEM.")], None),
+    "realm": (
+        Annotated[
+            list[str] | None,
+            typer.Option("--realm", metavar="HOST", help="Send credentials to this host only: the registry's token server."),
+        ],
+        None,
+    ),
+    "private_host": (
+        Annotated[
+            list[str] | None,
+            typer.Option("--private-host", metavar="HOST", help="A registry may send us there, at a private address too."),
+        ],
+        None,
+    ),
     "cert": (Annotated[_Text, typer.Option("--cert", metavar="FILE", help="Our certificate for the registry.")], None),
     "key": (Annotated[_Text, typer.Option("--key", metavar="FILE", help="The key of --cert, where it is not in it.")], None),
     "authfile": (
@@ -74,7 +88,10 @@ def _access(asked: dict[str, Any], given: dict[str, Any]) -> Access:
                 hint="--insecure-host HOST says which one",
             )  # fmt: skip
         insecure |= hosts
-    return Access(frozenset(insecure), asked["ca"], asked["cert"], asked["key"], asked["authfile"], asked["foreign"])
+    realms, private = (tuple(map(reference.host_name, asked[name] or ())) for name in ("realm", "private_host"))
+    return Access(
+        frozenset(insecure), asked["ca"], asked["cert"], asked["key"], asked["authfile"], asked["foreign"], realms, private
+    )
 
 
 def _words(given: dict[str, Any]) -> Iterator[str]:

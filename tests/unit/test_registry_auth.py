@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.registry import Fault, Recorder, ScriptedRegistry, TokenAuth
 
+from ocitool import limits
 from ocitool.errors import LimitError, OcitoolError, TransportError
 from ocitool.task import Task
-from ocitool.transports.registry import auth, client, keychain
+from ocitool.transports.registry import auth, keychain
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.auth import CATALOG, NOTHING, Authorization, challenges, pulling, pushing
 from ocitool.transports.registry.client import Client
@@ -390,7 +391,7 @@ def test_an_answer_without_a_token_is_an_error(name: str, registry: ScriptedRegi
 
 
 def test_a_huge_answer_is_not_read_to_its_end(registry: ScriptedRegistry, task: Task) -> None:
-    with Recorder(b"[" + b" " * client._LIST_SIZE + b" " * 4_000_000 + b"]") as huge:
+    with Recorder(b"[" + b" " * limits.TOKEN.size + b" " * 4_000_000 + b"]") as huge:
         registry.realm = f"{huge.url}/token"
         with pytest.raises(LimitError):
             connected(registry, task).document("app", "1")

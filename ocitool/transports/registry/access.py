@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 class Access(NamedTuple):
     """How registries are reached. `insecure_hosts`: these may have no TLS, or an unverified certificate. `ca`: certificates
-    of authorities to believe beside those that are known; `cert`, `key`: the client's own. `authfile`: the only file of
-    credentials. `foreign`: layers are fetched from the URLs they name."""
+    of authorities to believe beside those that are known; `cert`, `key`: the client's own; all three for registries that are
+    named, and for no host that one of them sends us to. `authfile`: the only file of credentials. `foreign`: layers are
+    fetched from the URLs they name. `realms`: credentials go to no other hosts. `private_hosts`: a registry may send us to
+    these wherever they lie."""
 
     insecure_hosts: Container[str] = ()
     ca: str | None = None
@@ -18,6 +20,8 @@ class Access(NamedTuple):
     key: str | None = None
     authfile: str | None = None
     foreign: bool = False
+    realms: tuple[str, ...] = ()
+    private_hosts: tuple[str, ...] = ()
 
     def absolute(self) -> Access:
         """The same for a process in another directory."""
@@ -27,3 +31,7 @@ class Access(NamedTuple):
     def trusts(self, host: str) -> bool:
         """Whether the user said to do without TLS or certificates there."""
         return host in self.insecure_hosts
+
+    def names(self, host: str) -> bool:
+        """Whether the user named this host, so that it may lie anywhere."""
+        return self.trusts(host) or host in self.realms or host in self.private_hosts

@@ -1,7 +1,14 @@
-"""Addresses that a registry names: taken apart and put together without trust. What is none never raises here."""
+"""Addresses that a registry names: taken apart and put together without trust. What is none never raises here.
+
+Where an address lies (`zone`) decides whether a registry may send us there: one on the internet does not reach into the network
+or the machine of its user. Judged is the numeric address that a connection goes to, however its name spells it or resolves.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import socket
+from enum import Enum
 from urllib.parse import urljoin, urlsplit
 
 _PORTS = {"https": 443, "http": 80}
@@ -23,3 +30,91 @@ def joined(base: str, location: str) -> str:
     except ValueError:
         return ""
     return url if origin(url)[1] else ""
+
+
+def named(url: str) -> str:
+    """The host of an address as users write it: with its port unless that is the scheme's own."""
+    scheme, hostname, port = origin(url)
+    return written(hostname, port, _PORTS.get(scheme)) if hostname is not None else ""
+
+
+def written(hostname: str, port: int | None, default: int | None) -> str:
+    """As `named`, from its parts."""
+    bare = f"[{hostname}]" if ":" in hostname else hostname
+    return bare if port == default else f"{bare}:{port}"
+
+
+class Zone(Enum):
+    """Where an address lies."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+    LOOPBACK = "loopback"
+    LINK_LOCAL = "link-local"
+
+
+def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    return tuple(map(ipaddress.ip_network, text.split()))
+
+
+_ZONES = (
+    (Zone.LOOPBACK, _networks("127.0.0.0/8 0.0.0.0/8 ::1/128 ::/128")),
+    (Zone.LINK_LOCAL, _networks("169.254.0.0/16 fe80::/10 168.63.129.16/32 fd00:ec2::/32 192.0.0.192/32 100.100.100.200/32")),
+    (
+        Zone.PRIVATE,
+        _networks(
+            "10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 192.0.0.0/24 224.0.0.0/3 fc00::/7 fec0::/10 ff00::/8"
+            " 64:ff9b:1::/48"
+        ),
+    ),
+)
+"""Link-local are here also the addresses at which clouds tell a machine its secrets. Multicast and reserved networks are no
+place of a server."""
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_V4_COMPATIBLE = ipaddress.ip_network("::/96")
+
+
+def zone(address: str) -> Zone:
+    """Of a numeric address, as connections have it. One of IPv6 that carries one of IPv4 lies where that does."""
+    one = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(one, ipaddress.IPv6Address):
+        inner = one.ipv4_mapped or one.sixtofour or (one.teredo[1] if one.teredo is not None else None)
+        if inner is None and (one in _NAT64 or (one in _V4_COMPATIBLE and int(one) > 1)):
+            inner = ipaddress.IPv4Address(int(one) & 0xFFFFFFFF)
+        one = inner or one
+    return next((kind for kind, networks in _ZONES if any(one in network for network in networks)), Zone.PUBLIC)
+
+
+def literal(hostname: str) -> str | None:
+    """The numeric address that a host's name spells, as the system reads it: in hexadecimal, octal or one number too."""
+    try:
+        return str(ipaddress.ip_address(hostname.partition("%")[0]))
+    except ValueError:
+        pass
+    try:
+        return socket.inet_ntoa(socket.inet_aton(hostname))
+    except (OSError, UnicodeError, ValueError):
+        return None
+
+
+def admits(own: Zone, there: Zone) -> bool:
+    """Whether a registry that lies in `own` may send us `there`: to the internet, to its like, from this machine into its
+    network."""
+    return there in (Zone.PUBLIC, own) or (own, there) == (Zone.LOOPBACK, Zone.PRIVATE)
+
+
+def same_domain(host: str, other: str) -> bool:
+    """Whether two hosts are of one owner as far as their names tell: equal, or equal in their last two parts, three below short
+    ones as in `co.uk`. Numeric addresses are of one owner only if they are equal."""
+    host, other = host.lower().rstrip("."), other.lower().rstrip(".")
+    if host == other:
+        return True
+    if literal(host) is not None or literal(other) is not None:
+        return False
+    return _domain(host) == _domain(other) != ""
+
+
+def _domain(host: str) -> str:
+    parts = host.split(".")
+    count = 3 if len(parts) > 2 and len(parts[-1]) == 2 and len(parts[-2]) <= 3 else 2
+    return ".".join(parts[-count:]) if len(parts) >= count else ""

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import oras.auth
 
+from ocitool.credentials import remember
 from ocitool.errors import TransportError
 from ocitool.patterns import pattern
 from ocitool.task import Task, Turns
-from ocitool.transports.registry.addresses import origin
+from ocitool.transports.registry.addresses import named, origin, same_domain
 from ocitool.transports.registry.keychain import Credentials
 from ocitool.transports.registry.problems import Denied
 
@@ -90,9 +91,16 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         find: Callable[[str | None], Credentials | None],
         ask: Callable[[str, str, Mapping[str, str], str | None], Mapping[str, Any]],
         task: Task,
+        hostname: str | None = None,
+        realms: Sequence[str] = (),
     ) -> None:
-        """`find`: the credentials for a repository; `ask(method, url, fields, authorization)`: a token server's answer."""
+        """`find`: the credentials for a repository; `ask(method, url, fields, authorization)`: a token server's answer.
+        `hostname`: that of the registry's address, without port, if it is not that of `host`. `realms`: credentials go to one
+        of these hosts, if there are any."""
         self._host = host
+        self._hostname = hostname or origin(f"https://{host}")[1] or host
+        self._task = task
+        self._realms = tuple(realms)
         self._find = find
         self._ask = ask
         self._turns = Turns(task)
@@ -122,6 +130,8 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         if challenge is None:
             return False
         with self._turns.of(self._host):
+            if challenge.scheme == "basic" and self._realms and self._host not in self._realms:
+                raise self._elsewhere(self._host)
             changed = self._challenge is None or self._challenge.scheme != challenge.scheme
             self._challenge = challenge
             if challenge.scheme == "basic":
@@ -148,6 +158,23 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         credentials = self._credentials(scope)
         if credentials is not None and credentials.bearer:
             return _Token(f"Bearer {credentials.bearer}", float("inf"))
+        realm = self._realm(challenge)
+        claims = dict.fromkeys((*scope.claims, *self._wanted.get(scope, ())))
+        service = challenge.values.get("service", "")
+        answer = self._answer(realm, service, " ".join(claims), tuple(claims), credentials)
+        for name in ("token", "access_token", "refresh_token"):
+            if isinstance(answer.get(name), str):
+                remember(answer[name])
+        token = answer.get("token") or answer.get("access_token")
+        if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
+            raise TransportError("the token server answers without a token", self._host)
+        life = answer.get("expires_in")
+        seconds = float(life) if isinstance(life, int | float) and 0 < life < 1 << 31 else float(_LIFE)
+        return _Token(f"Bearer {token}", time.monotonic() + seconds - min(10.0, seconds / 10))
+
+    def _realm(self, challenge: Challenge) -> str:
+        """The address of the token server. One that is not the registry's as far as its name tells is told. Raises
+        `TransportError` for one that gets no password: without TLS, or not one that the user named if any was."""
         realm = challenge.values.get("realm", "")
         scheme, hostname, _ = origin(realm)
         if not hostname or scheme not in ("http", "https"):
@@ -156,15 +183,19 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
             raise TransportError(
                 "it sends its users to a token server without TLS", self._host, hint="passwords are not sent there"
             )
-        claims = dict.fromkeys((*scope.claims, *self._wanted.get(scope, ())))
-        service = challenge.values.get("service", "")
-        answer = self._answer(realm, service, " ".join(claims), tuple(claims), credentials)
-        token = answer.get("token") or answer.get("access_token")
-        if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
-            raise TransportError("the token server answers without a token", self._host)
-        life = answer.get("expires_in")
-        seconds = float(life) if isinstance(life, int | float) and 0 < life < 1 << 31 else float(_LIFE)
-        return _Token(f"Bearer {token}", time.monotonic() + seconds - min(10.0, seconds / 10))
+        if self._realms:
+            if named(realm) not in self._realms:
+                raise self._elsewhere(named(realm))
+        elif not same_domain(self._hostname, hostname):
+            text = f"{self._host}: its token server is {named(realm)}, outside of its own domain"
+            self._task.notice("realm", f"{text}; --realm {named(realm)} allows no other one")
+        return realm
+
+    def _elsewhere(self, host: str) -> TransportError:
+        return TransportError(
+            f"it wants credentials sent to {host}, and --realm is {', '.join(self._realms)}", self._host,
+            hint="nothing was sent there",
+        )  # fmt: skip
 
     def _answer(
         self, realm: str, service: str, scope: str, claims: tuple[str, ...], credentials: Credentials | None

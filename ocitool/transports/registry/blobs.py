@@ -12,10 +12,11 @@ from urllib.parse import quote
 
 import requests
 
+from ocitool import credentials
 from ocitool.blob import STEP, Blob, label, passing
 from ocitool.digest import Digest, verified
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, TransportError
-from ocitool.limits import MiB
+from ocitool.limits import KiB, MiB
 from ocitool.task import Task
 from ocitool.transports.registry.addresses import origin
 from ocitool.transports.registry.auth import NOTHING, Scope, pulling, pushing
@@ -24,6 +25,8 @@ from ocitool.transports.registry.problems import RETRIED, Denied, Unreachable, u
 
 _CUTS = 100
 """Broken connections that one blob may have, however far each came."""
+_GAIN = 1 * KiB
+"""Bytes with which an attempt came further: fewer are as good as none."""
 _AT_ONCE = 1 * MiB
 """Up to this a blob is sent with the request that ends its upload: one round trip less."""
 _CHUNK = 16 * MiB
@@ -62,6 +65,7 @@ def fetch_foreign(
     problem: OcitoolError = TransportError("none of its URLs is an address", client.host)
     position = offset
     for url in usable:
+        credentials.remember_address(url)
         try:
             for piece in _fetch(client, url, NOTHING, "layer", size, position, most and most - (position - offset)):
                 position += len(piece)
@@ -97,10 +101,10 @@ def _fetch(
             client.task.check()
             problem = unreachable(error, client.host)
         if position < end:
-            failures, cuts = (failures + 1 if position == began else 1), cuts + 1
+            failures, cuts = (1 if position >= began + _GAIN else failures + 1), cuts + 1
             if failures > RETRIES or cuts > _CUTS:
                 raise problem from None
-            if position > began:
+            if position >= began + _GAIN:
                 client.go_on(problem)
             elif failures > 1 or not whole:
                 client.back_off(failures, problem)

@@ -23,16 +23,17 @@ import requests
 import urllib3
 from requests.structures import CaseInsensitiveDict
 
-from ocitool import __version__, limits
+from ocitool import __version__, credentials, limits
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, TransportError
+from ocitool.limits import Bounds
 from ocitool.reference import DEFAULT_HOST
-from ocitool.spec import mediatypes
+from ocitool.spec import document, mediatypes
 from ocitool.task import Task, Turns
 from ocitool.transports.registry.access import Access
-from ocitool.transports.registry.addresses import joined, origin
+from ocitool.transports.registry.addresses import joined, literal, named, origin
 from ocitool.transports.registry.auth import BACKEND, CATALOG, NOTHING, Authorization, Scope, pulling, pushing
-from ocitool.transports.registry.connections import Adapter
+from ocitool.transports.registry.connections import Adapter, Whereabouts
 from ocitool.transports.registry.keychain import Credentials, Keychain
 from ocitool.transports.registry.origins import Origins
 from ocitool.transports.registry.problems import RETRIED, Denied, Refused, answered, unreachable
@@ -43,13 +44,9 @@ with unneeded("jsonschema"):
 
 RETRIES = 4
 _LONGEST_WAIT = 60.0
-_REDIRECTS = 5
 _TIMEOUT = (10, 60)
 _LONG = 600
 """Seconds for the answer to what is sent once: some registries copy or hash a blob at the end of its upload."""
-_LIST_SIZE = 32 * limits.MiB
-_LIST_ITEMS = 1_000_000
-_ERROR_SIZE = 64 * limits.KiB
 _HUB = "registry-1.docker.io"
 _ACCEPT = ", ".join((mediatypes.OCI_INDEX, mediatypes.OCI_MANIFEST, mediatypes.DOCKER_LIST, mediatypes.DOCKER_MANIFEST))
 
@@ -83,21 +80,40 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         self.origins = Origins(cache, host)
         self._settings: dict[tuple[str, str | None, int | None], Any] = {}
         self.task = task
+        self._access = access
         self._insecure = access.trusts(host)
         super().__init__(
             _HUB if host == DEFAULT_HOST else host, tls_verify=not self._insecure, auth_backend=BACKEND
         )
         self._settling = Turns(task)
+        self._turns = Turns(task)
         self._settled = not self._insecure
         if self._insecure and ":" in str(self.hostname).rpartition("]")[2]:
             self.prefix = self.auth.prefix = "http"  # to begin with: at a port both are spoken, and this one answers sooner
-        adapter = Adapter(task, access, insecure=self._insecure)
-        self.session.mount("https://", adapter)
-        self.session.mount("http://", adapter)
+        self._whereabouts = Whereabouts(host, origin(self.base)[1] or "")
+        self._own = self._adapter(insecure=self._insecure, own=True)
+        self._others: dict[bool, Adapter] = {}
         self.session.headers.update({"User-Agent": f"ocitool/{__version__}", "Accept-Encoding": "identity"})
         self.keychain = Keychain(access.authfile, lambda text: task.notice("credentials", text), task.check)
-        self.auth.begin(host, lambda path: self.keychain.find(host, path), self._token, task)
-        task.when_cancelled(adapter.abort)
+        self._begin(lambda path: self.keychain.find(host, path))
+
+    def _begin(self, find: Callable[[str | None], Credentials | None]) -> None:
+        self.auth.begin(self.host, find, self._token, self.task, origin(self.base)[1], self._access.realms)
+
+    def _adapter(self, *, insecure: bool, own: bool) -> Adapter:
+        made = Adapter(self.task, self._access, self._whereabouts, insecure=insecure, own=own)
+        self.task.when_cancelled(made.abort)
+        return made
+
+    def _adapter_for(self, url: str) -> Adapter:
+        """The registry's own, or one for the hosts that it sends us to: to these goes nothing that the user said of it."""
+        if self.owns(url):
+            return self._own
+        insecure = self._access.trusts(named(url))
+        with self._turns.of(insecure):
+            if insecure not in self._others:
+                self._others[insecure] = self._adapter(insecure=insecure, own=False)
+            return self._others[insecure]
 
     # Requests
 
@@ -174,7 +190,8 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
                 problem, seconds = later.problem, later.seconds
             except BROKEN as error:
                 self.task.check()
-                problem = unreachable(error, self._failed(error))
+                failed = self._failed(error)
+                problem = unreachable(error, failed, own=failed == self.host)
                 if not problem.transient:
                     raise problem from None
             failures += 1
@@ -205,7 +222,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
     def problem(self, response: requests.Response, what: str, where: str) -> OcitoolError:
         """What an answer that is not the one hoped for says; closes it."""
         with suppress(*BROKEN):
-            body = response.raw.read(_ERROR_SIZE, decode_content=False) if response.raw is not None else b""
+            body = response.raw.read(limits.ERROR_SIZE, decode_content=False) if response.raw is not None else b""
             finished(response)
             return answered(response.status_code, body, what, where, self.host)
         response.close()
@@ -231,11 +248,13 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             raise
 
     def _followed(
-        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: Body, patience: int
-    ) -> requests.Response:
-        """The answer at the end of redirects. Whatever host they lead to, credentials stay with the one that was asked."""
+        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: Body, patience: int,
+        *, abroad: bool = True,
+    ) -> requests.Response:  # fmt: skip
+        """The answer at the end of redirects. Whatever host they lead to, credentials stay with the one that was asked.
+        `abroad`: whether they may lead to another host at all."""
         asked = origin(url)
-        for _ in range(_REDIRECTS + 1):
+        for _ in range(limits.REDIRECTS + 1):
             sent = dict(headers)
             if authorization is not None and origin(url) == asked:
                 sent["Authorization"] = authorization
@@ -245,7 +264,9 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
                 return response
             finished(response)
             url = self.led(url, target)
-        raise TransportError(f"more than {_REDIRECTS} redirects", self.host)
+            if not abroad and origin(url) != asked:
+                raise TransportError(f"its token server sends us on to {named(url)}", self.host, hint="it is not followed")
+        raise TransportError(f"more than {limits.REDIRECTS} redirects", self.host)
 
     def _once(self, method: str, url: str, headers: Mapping[str, str], body: Body, patience: int) -> requests.Response:
         """One attempt, by the session's adapter: the session itself reads the body of a redirect, however long it is, and
@@ -255,10 +276,14 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         prepared.headers = CaseInsensitiveDict({**self.session.headers, **headers})
         if body is not None or method in ("POST", "PUT", "PATCH"):
             prepared.headers["Content-Length"] = str(len(body) if isinstance(body, Sized) else 0)
-        place = origin(url)
+        place, adapter = origin(url), self._adapter_for(url)
         if place not in self._settings:  # of proxies and authorities in the environment
-            self._settings[place] = self.session.merge_environment_settings(url, {}, True, self._tls_verify, None)
-        adapter = self.session.get_adapter(url)
+            verify = self._tls_verify if adapter is self._own else not self._access.trusts(named(url))
+            self._settings[place] = self.session.merge_environment_settings(url, {}, True, verify, None)
+            for proxy in self._settings[place]["proxies"].values():
+                credentials.remember_address(proxy)
+        if adapter is not self._own and not self._access.names(named(url)) and (address := literal(place[1] or "")):
+            self._whereabouts.check(place[1] or "", address)  # a proxy would go there without a look
         try:
             answer: requests.Response = adapter.send(prepared, timeout=(_TIMEOUT[0], patience), **self._settings[place])
         except BROKEN:
@@ -275,6 +300,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             raise TransportError("it sends us on to what is no address", self.host)
         if origin(there)[0] not in ("https", self.prefix):
             raise TransportError("it sends us on to an address without TLS", self.host)
+        credentials.remember_address(there)
         return there
 
     def owns(self, url: str) -> bool:
@@ -298,6 +324,9 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             try:
                 response = self._followed(method, self._spoken(url), headers, None, body, patience)
             except BROKEN as error:
+                if self._failed(error) != self.host:  # the registry has answered, and sent us on to what failed
+                    self._settled = True
+                    raise
                 failures.append(error)
             else:
                 # A TLS server calls a plain request a bad one, in words for people.
@@ -317,7 +346,8 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         return parts._replace(scheme=self.prefix).geturl()
 
     def _token(self, method: str, url: str, fields: Mapping[str, str], authorization: str | None) -> Mapping[str, Any]:
-        """A token server's answer. It is no part of the registry, whose tokens do not go there."""
+        """A token server's answer. It is no part of the registry, whose tokens do not go there; what it answers goes to the
+        registry, and so must come from itself and not from where it points."""
         headers: Mapping[str, str] = {}
         given = {name: value for name, value in fields.items() if value and name != "scope"}
         words = urlencode([*given.items(), *(("scope", one) for one in fields["scope"].split() if method == "GET")])
@@ -328,9 +358,9 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             body, headers = words.encode(), {"Content-Type": "application/x-www-form-urlencoded"}
 
         def attempt() -> Mapping[str, Any]:
-            response = self._followed(method, url, headers, authorization, body, _TIMEOUT[1])
+            response = self._followed(method, url, headers, authorization, body, _TIMEOUT[1], abroad=False)
             if response.status_code == 200:
-                value = _parsed(_body_of(response, self.host, _LIST_SIZE), self.host)
+                value = _parsed(_body_of(response, self.host, limits.TOKEN.size), self.host, limits.TOKEN)
                 return value if isinstance(value, dict) else {}
             problem = self.problem(self._settled_answer(response, "token"), "token", self.host)
             if isinstance(problem, Denied):
@@ -341,9 +371,10 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
 
     # Documents and lists
 
-    def login(self, credentials: Credentials) -> None:
+    def login(self, login: Credentials) -> None:
         """Whether the registry takes these. Raises `Denied` where it does not; a notice where it asks nobody."""
-        self.auth.begin(self.host, lambda path: credentials, self._token, self.task)
+        login.remember()
+        self._begin(lambda path: login)
         response = self.request("GET", self.url(""), NOTHING, "login")
         if response.status_code != 200:
             raise self.problem(response, "login", self.host)
@@ -428,29 +459,34 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         return found
 
     def _listed(self, path: str, member: str, scope: Scope, what: str, where: str) -> list[str]:
-        found = self._paged(path, member, scope, what, where)
-        return list(dict.fromkeys(one for one in found if isinstance(one, str)))
+        return [one for one in self._paged(path, member, scope, what, where) if isinstance(one, str)]
 
     def _paged(self, path: str, member: str, scope: Scope, what: str, where: str) -> list[Any]:
-        """All pages of a list, by oras' paging, each fetched by `do_request`."""
-        found: list[Any] = []
+        """All pages of a list, by oras' paging, each fetched by `do_request`. What stands in it again is left out; a page of
+        nothing else ends in an error, for such pages may have no end. Holds no more than `limits.LIST` and `LIST_ITEMS`."""
+        found: dict[Any, Any] = {}
         pages = _Pages(self, scope, what, where)
 
         def more(response: requests.Response) -> bool:
-            value = _parsed(response.content, where)
+            value = _parsed(response.content, where, limits.LIST)
             items = value.get(member) if isinstance(value, dict) else None
             if items is not None and not isinstance(items, list):
                 raise FormatError(f"{member} is not a list", where)
-            found.extend(items or ())
-            if len(found) > _LIST_ITEMS:
-                raise LimitError(f"a list of more than {_LIST_ITEMS} {member}", where)
+            before = len(found)
+            for item in items or ():
+                key = item.get("digest") if isinstance(item, dict) else item
+                found.setdefault(key if isinstance(key, str) else len(found), item)
+            if len(found) > limits.LIST_ITEMS:
+                raise LimitError(f"a list of more than {limits.LIST_ITEMS} {member}", where)
+            if items and len(found) == before:
+                raise FormatError("the pages of a list lead back to themselves", where)
             return bool(items)
 
         try:
             pages.collect(self.url(path), more)
         except ValueError:
             raise FormatError("the next page of a list is at what is no address", where) from None
-        return found
+        return list(found.values())
 
 
 class _Pages(oras.provider.Registry):  # type: ignore[misc]
@@ -462,6 +498,7 @@ class _Pages(oras.provider.Registry):  # type: ignore[misc]
         self._what = what
         self._where = where
         self._seen: set[str] = set()
+        self._left = limits.LIST.size
         self.headers: dict[str, str] = {}
 
     def collect(self, url: str, more: Callable[[requests.Response], bool]) -> None:
@@ -473,8 +510,11 @@ class _Pages(oras.provider.Registry):  # type: ignore[misc]
             raise FormatError("the next page of a list is at another registry", self._where)
         if url in self._seen:
             raise FormatError("the pages of a list lead back to themselves", self._where)
+        if len(self._seen) >= limits.LIST_PAGES:
+            raise LimitError(f"a list of more than {limits.LIST_PAGES} pages", self._where)
         self._seen.add(url)
-        response, raw = self._client.fetched(url, self._scope, self._what, self._where, most=_LIST_SIZE)
+        response, raw = self._client.fetched(url, self._scope, self._what, self._where, most=self._left)
+        self._left -= len(raw)
         response._content = raw
         return response
 
@@ -500,12 +540,14 @@ def _body_of(response: requests.Response, where: str, most: int) -> bytes:
     finally:
         response.close()
     if len(data) > most:
-        raise LimitError(f"a document of more than {most} bytes", where)
+        raise LimitError(f"an answer of more than {most} bytes", where)
     return bytes(data)
 
 
-def _parsed(raw: bytes, where: str) -> Any:
-    """A registry's JSON, of which only what is looked for must be right. Raises `FormatError`."""
+def _parsed(raw: bytes, where: str, bounds: Bounds) -> Any:
+    """A registry's JSON, of which only what is looked for must be right. Raises `FormatError`, `LimitError`."""
+    if document.values(raw) > bounds.values:
+        raise LimitError(f"an answer of more than {bounds.values} values", where)
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):
@@ -515,7 +557,7 @@ def _parsed(raw: bytes, where: str) -> Any:
 def finished(response: requests.Response) -> None:
     """Takes what little is left of an answer, so that its connection serves the next request; a long one is cut off."""
     with suppress(*BROKEN):
-        while response.raw.read(_ERROR_SIZE, decode_content=False) and response.raw.tell() < _ERROR_SIZE:
+        while response.raw.read(limits.ERROR_SIZE, decode_content=False) and response.raw.tell() < limits.ERROR_SIZE:
             pass
     response.close()
 

@@ -1,10 +1,13 @@
-"""Connections to registries: how many there are, whom they trust, and how they end."""
+"""Connections to registries: how many there are, whom they trust, where they may lead, how slow they may be, how they end."""
 
 from __future__ import annotations
 
+import http.client
+import io
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Lock
@@ -14,21 +17,59 @@ from weakref import WeakSet
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from ocitool import limits
 from ocitool.blob import unopened
-from ocitool.errors import FormatError, UsageError
+from ocitool.errors import FormatError, TransportError, UsageError
 from ocitool.task import Task
 from ocitool.transports.registry.access import Access
+from ocitool.transports.registry.addresses import Zone, admits, literal, written, zone
+
+
+class Whereabouts:
+    """Where a registry lies, by its connections, and so where it may send us (`addresses.admits`)."""
+
+    def __init__(self, host: str, hostname: str) -> None:
+        """`hostname`: without port. Behind a proxy nothing but the name is known: then it is on the internet, unless the name
+        is a numeric address."""
+        self._host = host
+        address = literal(hostname)
+        self._zone = zone(address) if address is not None else None
+
+    def came(self, address: str) -> None:
+        """A connection of the registry's own goes there. Raises `TransportError` if it was on the internet before and is not
+        now: a name that changes what it means."""
+        found = zone(address)
+        if self._zone is None:
+            self._zone = found
+        elif found is not self._zone and self._zone is Zone.PUBLIC:
+            raise TransportError(f"its name has come to mean an address that is {found.value}, {address}", self._host)
+
+    def check(self, host: str, address: str) -> None:
+        """Raises `TransportError` if the registry may not send us to this address, the one that `host` means."""
+        own, there = self._zone or Zone.PUBLIC, zone(address)
+        if not admits(own, there):
+            what = f"{host} ({address})" if host != address else host
+            raise TransportError(
+                f"it sends us to an address that is {there.value}, {what}, and is {own.value} itself", self._host,
+                hint="nothing was sent there; --private-host HOST or, for a token server, --realm HOST allows it",
+            )  # fmt: skip
 
 
 class Adapter(HTTPAdapter):
     """As many connections as there are threads, none tried again by itself, and all of them cut when the task ends."""
 
-    def __init__(self, task: Task, access: Access, *, insecure: bool) -> None:
+    def __init__(
+        self, task: Task, access: Access, whereabouts: Whereabouts, *, insecure: bool, own: bool = True
+    ) -> None:
+        """`own`: for the registry itself; else for the hosts that it sends us to, with nothing of what the user said of it."""
+        self.whereabouts = whereabouts
+        self.own = own
         self._task = task
+        self._access = access
         self._sockets: WeakSet[Any] = WeakSet()
         self._opening = Lock()
         self._aborted = False
-        self._context = _context(access, insecure=insecure)
+        self._context = _context(access if own else Access(), insecure=insecure)
         super().__init__(
             pool_connections=8, pool_maxsize=task.jobs + 4, max_retries=urllib3.Retry(0, read=False), pool_block=False
         )
@@ -37,13 +78,13 @@ class Adapter(HTTPAdapter):
         if self._context is not None:
             kwargs["ssl_context"] = self._context
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _pools(self)
+        self.poolmanager.pool_classes_by_scheme = _pools(self, direct=True)
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
         if self._context is not None:
             kwargs["ssl_context"] = self._context
         manager = super().proxy_manager_for(proxy, **kwargs)
-        manager.pool_classes_by_scheme = _pools(self)
+        manager.pool_classes_by_scheme = _pools(self, direct=False)
         return manager
 
     def connected(self, connect: Callable[[], socket.socket]) -> socket.socket:
@@ -52,6 +93,16 @@ class Adapter(HTTPAdapter):
         sock = self._task.within(None, connect)
         self.opened(sock)
         return sock
+
+    def allowed(self, host: str, port: int, default: int) -> list[str]:
+        """The numeric addresses that a host means now, each looked at before anything connects: a connection then goes to one
+        of these. Raises `TransportError` if one of them is none that the registry may send us to and the user did not name the
+        host, `OSError`."""
+        found = socket.getaddrinfo(host, port, urllib3.util.connection.allowed_gai_family(), socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+        for address in addresses if not self._access.names(written(host, port, default)) else ():
+            self.whereabouts.check(host, address)
+        return addresses
 
     def opened(self, sock: Any) -> None:
         """Raises `ConnectionAbortedError` where all are cut already."""
@@ -73,16 +124,99 @@ class Adapter(HTTPAdapter):
         self.close()
 
 
-def _pools(adapter: Adapter) -> dict[str, Any]:
-    """Pools of connections that the adapter knows of: before TLS begins, and once it has."""
+class _Slow(io.RawIOBase):
+    """What a socket gives. Raises `TimeoutError` if that is too little for how long it was waited for (`limits.SLOWEST`), not
+    counting the time in which it was not asked; `ConnectionError` for a head without end."""
+
+    def __init__(self, raw: Any, patience: float) -> None:
+        """Owns `raw`. `patience`: seconds that an answer may take besides."""
+        self._raw = raw
+        self._patience = patience
+        self._waited = 0.0
+        self._came = 0
+        self.head = True
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        began = time.monotonic()
+        count: int | None = self._raw.readinto(buffer)
+        self._waited += time.monotonic() - began
+        self._came += count or 0
+        if self._patience and self._waited > self._patience + self._came / limits.SLOWEST:
+            raise TimeoutError("the answer comes too slowly")
+        if self.head and self._came > limits.ANSWER_HEAD:
+            raise ConnectionError("an answer whose head does not end")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer that is bounded where the library reads on by itself: its head, the lines around its chunks, its trailers."""
+
+    _LINE, _TRAILERS = 1 << 10, 100
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **more: Any) -> None:
+        super().__init__(sock, *arguments, **more)
+        self._slow = _Slow(self.fp.detach(), sock.gettimeout() or 0.0)
+        self.fp = io.BufferedReader(self._slow)
+
+    def begin(self) -> None:
+        super().begin()
+        self._slow.head = False
+
+    def _read_next_chunk_size(self) -> int:
+        line = self.fp.readline(self._LINE + 1)
+        if len(line) > self._LINE:
+            raise http.client.LineTooLong("chunk size")
+        try:
+            return int(line.partition(b";")[0], 16)
+        except ValueError:
+            self._close_conn()  # type: ignore[attr-defined]
+            raise
+
+    def _read_and_discard_trailer(self) -> None:
+        for _ in range(self._TRAILERS):
+            line = self.fp.readline(self._LINE + 1)
+            if len(line) > self._LINE:
+                raise http.client.LineTooLong("trailer line")
+            if line in (b"\r\n", b"\n", b""):
+                return
+        raise http.client.HTTPException(f"more than {self._TRAILERS} trailers")
+
+
+def _pools(adapter: Adapter, *, direct: bool) -> dict[str, Any]:
+    """Pools of connections that the adapter knows of: before TLS begins, and once it has. `direct`: without a proxy between,
+    so that the address is that of the host."""
+
+    def connected(connection: Any, connect: Callable[[], socket.socket]) -> socket.socket:
+        if not direct:
+            return adapter.connected(connect)
+        if adapter.own:
+            sock = adapter.connected(connect)
+            try:
+                adapter.whereabouts.came(str(sock.getpeername()[0]))
+            except BaseException:
+                sock.close()
+                raise
+            return sock
+        return adapter.connected(lambda: _to_allowed(connection, adapter, connect))
 
     class Plain(urllib3.connection.HTTPConnection):
+        response_class = _Answer
+
         def _new_conn(self) -> socket.socket:
-            return adapter.connected(super()._new_conn)
+            return connected(self, super()._new_conn)
 
     class Secure(urllib3.connection.HTTPSConnection):
+        response_class = _Answer
+
         def _new_conn(self) -> socket.socket:
-            return adapter.connected(super()._new_conn)
+            return connected(self, super()._new_conn)
 
         def connect(self) -> None:
             super().connect()
@@ -101,6 +235,26 @@ def _pools(adapter: Adapter) -> dict[str, Any]:
         ConnectionCls = Secure
 
     return {"http": PlainPool, "https": SecurePool}
+
+
+def _to_allowed(connection: Any, adapter: Adapter, connect: Callable[[], socket.socket]) -> socket.socket:
+    """A connection to one of the addresses that the host's name was looked up as, and not to what it means a moment later."""
+    name = connection._dns_host
+    try:
+        addresses = adapter.allowed(name.strip("[]").rstrip("."), connection.port, connection.default_port)
+    except socket.gaierror as error:
+        raise urllib3.exceptions.NameResolutionError(name, connection, error) from error
+    try:
+        for address in addresses[:-1]:
+            connection._dns_host = address
+            try:
+                return connect()
+            except urllib3.exceptions.HTTPError:
+                continue
+        connection._dns_host = addresses[-1]
+        return connect()
+    finally:
+        connection._dns_host = name  # which TLS is held against
 
 
 def _context(access: Access, *, insecure: bool) -> ssl.SSLContext | None:

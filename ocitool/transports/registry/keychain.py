@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from ocitool import limits
+from ocitool import credentials, limits
 from ocitool.blob import unopened, unreadable
 from ocitool.errors import DestinationError, FormatError, OcitoolError, TransportError
 from ocitool.patterns import pattern
@@ -46,6 +46,11 @@ class Credentials(NamedTuple):
     def basic(self) -> str:
         """What `Authorization: Basic` takes (RFC 7617)."""
         return base64.b64encode(f"{self.user}:{self.password}".encode()).decode("ascii")
+
+    def remember(self) -> None:
+        """From now on they are in nothing that is printed."""
+        credentials.remember_login(self.user, self.password)
+        credentials.remember(self.identity, self.bearer)
 
     def __repr__(self) -> str:
         return "Credentials(***)"
@@ -78,18 +83,18 @@ class Keychain:
                 return _sendable(found, file)
         return None
 
-    def store(self, host: str, credentials: Credentials) -> str:
+    def store(self, host: str, login: Credentials) -> str:
         """Keeps them: with the helper that the file names, else in the file, for its owner alone. Says where."""
         file, fields = self._own(host)
         helper = _helper(fields, host)
         if helper is not None:
-            secret = {"ServerURL": _server(host), "Username": credentials.user, "Secret": credentials.password}
+            secret = {"ServerURL": _server(host), "Username": login.user, "Secret": login.password}
             _run(helper, "store", json.dumps(secret), self._check)
             return f"docker-credential-{helper}"
         auths = {} if fields.get("auths") is None else fields["auths"]
         if not isinstance(auths, dict):
             raise FormatError("auths is not an object", file)
-        _write(file, {**fields, "auths": {**_without(auths, host), _server(host): {"auth": credentials.basic}}})
+        _write(file, {**fields, "auths": {**_without(auths, host), _server(host): {"auth": login.basic}}})
         return file
 
     def erase(self, host: str) -> bool:
@@ -222,9 +227,9 @@ def _stated(fields: dict[str, Any], host: str, path: str | None) -> Credentials 
     found: dict[str, Credentials] = {}
     for key, entry in auths.items():
         at, below = _place(key)
-        credentials = _credentials(entry) if at == host and isinstance(entry, dict) else None
-        if credentials is not None:
-            found[below] = credentials
+        stated = _credentials(entry) if at == host and isinstance(entry, dict) else None
+        if stated is not None:
+            found[below] = stated
     steps = path.split("/") if path else []
     for length in range(len(steps), -1, -1):
         above = "/".join(steps[:length])
@@ -253,16 +258,17 @@ def _credentials(entry: dict[str, Any]) -> Credentials | None:
     return Credentials(user, password) if user or password else None
 
 
-def _sendable(credentials: Credentials, where: str) -> Credentials:
-    """The credentials. Raises `FormatError`, which does not say them, for what no header or form can hold."""
-    texts = (credentials.user, credentials.password, credentials.identity)
+def _sendable(found: Credentials, where: str) -> Credentials:
+    """The credentials, registered. Raises `FormatError`, which does not say them, for what no header or form can hold."""
+    found.remember()
+    texts = (found.user, found.password, found.identity)
     try:
         "".join(texts).encode()
     except UnicodeEncodeError:
         raise FormatError("credentials that are no text", where) from None
-    if not (credentials.bearer.isascii() and credentials.bearer.isprintable()):
+    if not (found.bearer.isascii() and found.bearer.isprintable()):
         raise FormatError("a token that is none", where)
-    return credentials
+    return found
 
 
 class _NothingKept(TransportError):

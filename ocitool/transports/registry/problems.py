@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Any
 
+from ocitool.credentials import replaced
 from ocitool.errors import NotFoundError, OcitoolError, TransportError
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
@@ -40,13 +41,15 @@ class Refused(TransportError):
         self.status = status
 
 
-def unreachable(error: BaseException, host: str) -> Unreachable:
-    """For what a request raised instead of an answer."""
+def unreachable(error: BaseException, host: str, *, own: bool = True) -> Unreachable:
+    """For what a request raised instead of an answer. `own`: of the registry, not of a host that it sent us to."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             reason = cause.verify_message or "it cannot be verified"
             hint = "--ca FILE names the authority that signed it; --insecure does without"
+            if not own:
+                hint = f"REQUESTS_CA_BUNDLE names authorities for every host; --insecure-host {host} does without"
             return Unreachable(f"its certificate is refused: {reason}", host, transient=False, hint=hint)
     names = {type(cause).__name__ for cause in causes}
     if names & {"ProxyError"}:
@@ -111,4 +114,4 @@ def _said(body: bytes) -> tuple[frozenset[str], str]:
         words = "; ".join(str(error.get("message") or error.get("code") or "") for error in errors)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return frozenset(), ""
-    return codes, words[:_TEXT]
+    return codes, replaced(words)[:_TEXT]  # before it is cut: the rest of a credential would not be known again

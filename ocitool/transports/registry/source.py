@@ -46,6 +46,7 @@ class RegistrySource(Telling):
         self._foreign = registries.access.foreign
         self._tag = repository.tag or ("latest" if repository.digest is None else None)
         self._held: dict[Digest, bytes] = {}
+        self._size = 0  # of the documents that are held here, or by the images made of them
         self._manifests: set[Digest] = set()
         self._known: dict[Digest, Descriptor] = {}
         self._blobs: dict[Digest, RemoteBlob] = {}
@@ -126,6 +127,7 @@ class RegistrySource(Telling):
         return Descriptor(media_type, found.digest, len(found.raw), fields)
 
     def _document(self, one: Descriptor) -> Blob | None:
+        self._room(min(one.size, limits.DOCUMENT_SIZE))
         raw = self._borrowed(one)
         if raw is None:
             try:
@@ -136,8 +138,11 @@ class RegistrySource(Telling):
         return BytesBlob(raw, one.digest)
 
     def _keep(self, digest: Digest, raw: bytes, media_type: str) -> None:
-        """Remembers a document and what it names: of that the registry is not asked whether it is there."""
+        """Remembers a document and what it names: of that the registry is not asked whether it is there. Raises `LimitError`
+        if too much is held."""
+        self._room(len(raw))
         self._held[digest] = raw
+        self._size += len(raw)
         try:
             document = read(raw, self.where, media_type)
         except OcitoolError:
@@ -151,6 +156,16 @@ class RegistrySource(Telling):
             for one in (document.config, *document.layers):
                 self._known[one.digest] = one
                 self.client.origins.note(one.digest, self.repository.path)
+
+    def _room(self, size: int) -> None:
+        """Raises `LimitError` if another document of this size is one too many to hold: an index at a registry names any number
+        of them, and each may be as large as all others."""
+        most = limits.documents_size()
+        if self._size + size > most:
+            raise LimitError(
+                f"manifests and configurations of more than {most} bytes", self.where,
+                hint="--platform, or a digest in the reference, picks one image; OCITOOL_MAX_DOCUMENTS is the limit",
+            )  # fmt: skip
 
     def _borrowed(self, one: Descriptor) -> bytes | None:
         if one.size > limits.DOCUMENT_SIZE:
@@ -175,6 +190,9 @@ class RegistrySource(Telling):
                 return RemoteBlob(digest, size, client, path, known.urls)
             size = size if there < 0 else there
         documents = self._documents if one.media_type in mediatypes.CONFIGS else None
+        if documents is not None:
+            self._room(min(size, limits.DOCUMENT_SIZE))
+            self._size += min(size, limits.DOCUMENT_SIZE)
         return RemoteBlob(digest, size, client, path, documents=documents)
 
 
