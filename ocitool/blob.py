@@ -58,9 +58,10 @@ def expected(blobs: Iterable[Blob | None]) -> list[tuple[str, int]]:
 
 
 class OpenFile:
-    """An open file and what it is; closes its descriptor when the last user lets go of it."""
+    """An open file and what it is; closes its descriptor when the last user lets go of it. A file that is open as `descriptor`
+    has no name, unless it is `named`."""
 
-    def __init__(self, path: str, *, descriptor: int | None = None) -> None:
+    def __init__(self, path: str, *, descriptor: int | None = None, named: bool = False) -> None:
         self.path = path
         try:
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if descriptor is None else descriptor
@@ -71,7 +72,7 @@ class OpenFile:
         self.mode = status.st_mode
         self.key = (
             f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
-            if descriptor is None
+            if descriptor is None or named
             else None
         )
 

@@ -13,12 +13,12 @@ from ocitool.errors import UsageError
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 
 
-def _from_environment(name: str, default: int) -> int:
+def _from_environment(name: str, default: int, unit: str = "bytes") -> int:
     text = os.environ.get(name)
     if text is None:
         return default
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise UsageError(f"{name} must be a whole number of bytes")
+        raise UsageError(f"{name} must be a whole number of {unit}")
     return int(text)
 
 
@@ -159,6 +159,11 @@ def unpacked_ratio() -> int:
 def documents_size() -> int:
     """Manifests, indexes and configurations that one reference to a registry may hold at once (`OCITOOL_MAX_DOCUMENTS`)."""
     return _from_environment("OCITOOL_MAX_DOCUMENTS", 64 * MiB)
+
+
+def lock_wait() -> int:
+    """Seconds that the lock of a layout or store is waited for (`OCITOOL_LOCK_WAIT`)."""
+    return _from_environment("OCITOOL_LOCK_WAIT", 600, "seconds")
 
 
 RATIO_FREE = 1 * GiB

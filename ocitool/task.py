@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,8 +24,9 @@ from threading import Event, Lock, Semaphore, current_thread, local, main_thread
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 from weakref import WeakSet
 
-from ocitool import signals
-from ocitool.errors import CancelledError
+from ocitool import limits, signals
+from ocitool.directories import lock_holders
+from ocitool.errors import CancelledError, DestinationError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -196,19 +198,30 @@ class Task:
         if self._stopped.is_set():
             raise CancelledError("interrupted")
 
-    def flock(self, descriptor: int, *, exclusive: bool, waiting: Callable[[], None] | None = None) -> None:
-        """Takes a lock of flock(2). `waiting` is called once if another process has it. Raises `OSError`, `CancelledError`."""
+    def flock(self, descriptor: int, where: str, *, exclusive: bool) -> None:
+        """Takes a lock of flock(2) on `where`. Says so at once if it waits for another process, and waits no longer than
+        `limits.lock_wait`: whoever can read a directory can hold its lock. Raises `DestinationError`, `CancelledError`."""
         import fcntl
 
         how = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
+        patience, deadline = limits.lock_wait(), 0.0
         while True:
             try:
                 fcntl.flock(descriptor, how)
                 return
             except BlockingIOError:
-                if waiting is not None:
-                    waiting()
-                    waiting = None
+                pass
+            except OSError as error:
+                raise DestinationError(f"it cannot be locked: {error.strerror}", where) from None
+            now = time.monotonic()
+            if not deadline:
+                deadline = now + patience
+                self.remark("waiting", f"waiting for {lock_holders(descriptor)}, which works on {where}")
+            if now >= deadline:
+                raise DestinationError(
+                    f"locked for {patience} seconds by {lock_holders(descriptor)}", where,
+                    hint="run this when that has ended; OCITOOL_LOCK_WAIT is for how many seconds a lock is waited for",
+                )  # fmt: skip
             self._stopped.wait(_STEP / 2)
             self.check()
 

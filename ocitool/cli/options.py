@@ -44,8 +44,8 @@ ReviewFormatOption = Annotated[ReviewFormat, typer.Option("--format", "-f", help
 def _report(path: str | None) -> str | None:
     """The place of the report, before any work is done for it. Raises `UsageError`, `DestinationError`."""
     if path not in (None, "-"):
+        from ocitool.transports.outputs import is_replaced
         from ocitool.transports.recognition import image_file
-        from ocitool.transports.whole import is_replaced
 
         assert path is not None
         if os.path.isdir(path):
@@ -270,7 +270,7 @@ def write(lines: Iterable[str], report: str | None) -> None:
         for line in lines:
             out.write(credentials.replaced(line) + "\n")
         return
-    from ocitool.transports.whole import output_file
+    from ocitool.transports.outputs import output_file
 
     with output_file(report) as file:
         for line in lines:

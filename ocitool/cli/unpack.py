@@ -51,6 +51,13 @@ def unpack(
     gid_map: Annotated[
         list[str] | None, typer.Option("--gid-map", metavar="CONTAINER:HOST[:SIZE]", help="Shift group ids. Repeatable.")
     ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            "--mode", metavar="OCTAL",
+            help="Mode of DEST. Default: 0700, since others could run the image's setuid files; with rootfs as the image says.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="With tar: replace an existing file.")] = False,
     format: o.FormatOption = o.Format.text,
     report: o.ReportOption = None,
@@ -71,6 +78,8 @@ def unpack(
     )  # fmt: skip
     _only(form, all_platforms, "--all-platforms", As.layers)
     _only(form, force, "--force", As.tar)
+    _only(form, mode, "--mode", As.editable, As.rootfs, As.bundle, As.layers)
+    opened = _mode(mode)
     _only(form, rootless or rootless_xattr or uid_map or gid_map, "ownership", As.editable, As.rootfs, As.bundle, As.layers)
     o.one_or_all(platform, all_platforms)
     if dest == "-" and form is not As.tar:
@@ -85,7 +94,9 @@ def unpack(
             from ocitool.operations.unpack import store
 
             what = "store"
-            result = store.unpack(ref, dest, reading, platform=platform, all_platforms=all_platforms, owners=owners)
+            result = store.unpack(
+                ref, dest, reading, platform=platform, all_platforms=all_platforms, owners=owners, mode=opened
+            )
         elif form is As.tar:
             from ocitool.operations.unpack import flat
 
@@ -96,7 +107,7 @@ def unpack(
             from ocitool.operations.unpack import editable
 
             what = "unpack"
-            result = editable.unpack(ref, dest, reading, form=form.value, platform=platform, owners=owners)
+            result = editable.unpack(ref, dest, reading, form=form.value, platform=platform, owners=owners, mode=opened)
     if form is As.tar and dest == "-" and report is None:
         return
     if format is o.Format.json:
@@ -108,6 +119,16 @@ def unpack(
         from ocitool.report.text import unpack as text
 
         o.write(getattr(text, what)(result), report)
+
+
+def _mode(text: str | None) -> int | None:
+    from ocitool.errors import UsageError
+
+    if text is None:
+        return None
+    if not 0 < len(text) < 5 or not set(text) <= set("01234567") or int(text, 8) & 0o7700 != 0o700:
+        raise UsageError(f"--mode {text}: not a mode that its owner can use", hint="four octal digits from 0700 to 0777")
+    return int(text, 8)
 
 
 def _only(form: As, given: object, what: str, *forms: As) -> None:

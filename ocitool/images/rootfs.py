@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ocitool.errors import CancelledError, DestinationError, FormatError, OcitoolError, UsageError
 from ocitool.images.snapshot import ROOTLESS, IdRange, owner_xattr
 from ocitool.images.tree import Directory, Tree
-from ocitool.images.workplace import OPEN_DIRECTORY, Chain
+from ocitool.images.workplace import OPEN_DIRECTORY, Chain, DirectoryMode
 from ocitool.layers.entry import Entry, Kind, Segments, Xattrs
 from ocitool.task import Task, undisturbed
 
@@ -47,6 +47,14 @@ class Owners(NamedTuple):
     uid_map: tuple[IdRange, ...] = ()
     gid_map: tuple[IdRange, ...] = ()
     owner_xattr: bool = False
+
+
+def closed(owners: Owners) -> DirectoryMode:
+    """How a directory with a root file system in it is closed to other users: setuid files and devices of an image are theirs
+    to use otherwise. With id maps the container's root must pass through it, as containerd has it."""
+    ids = () if owners.rootless else owners.gid_map
+    group = next((one.outside for one in ids if one.inside == 0), None)
+    return DirectoryMode(0o700) if group is None else DirectoryMode(0o710, group)
 
 
 def parse_map(words: Sequence[str], flag: str) -> tuple[IdRange, ...]:

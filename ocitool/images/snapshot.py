@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 from ocitool import limits
 from ocitool.blob import FileBlob, OpenFile
+from ocitool.directories import located
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsupportedError
 from ocitool.images.dirscan import Below, Root, is_ours, xattrs_at
 from ocitool.images.tree import Directory, Node, Tree, ref_of
@@ -106,7 +107,8 @@ def write(target: int | str | os.PathLike[str], header: Header, rows: Iterable[R
         return _write(target, header, rows, "the snapshot")
     where = os.fspath(target)
     try:
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        at, name = located(where)
+        descriptor = at.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except OSError as error:
         raise unwritable(where, error) from None
     try:

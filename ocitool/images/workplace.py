@@ -12,8 +12,10 @@ import os
 import re
 import stat
 from types import TracebackType
+from typing import NamedTuple
 
 from ocitool import signals
+from ocitool.directories import OpenDirectory, located
 from ocitool.errors import DestinationError
 from ocitool.patterns import byte_pattern
 from ocitool.task import undisturbed
@@ -24,6 +26,7 @@ _PATTERN = byte_pattern(rb"\..+\.ocitool-[0-9a-f]{16}", re.DOTALL)
 _NAME_LENGTH = 200
 _LAST = 0.6
 """Seconds after Ctrl-C or SIGTERM until which what was not finished is removed: the command is to end within one."""
+_ATTEMPTS = 100
 DEEPEST_OPEN = 64
 """Directories held open at once on the way down a tree."""
 
@@ -31,23 +34,22 @@ DEEPEST_OPEN = 64
 class Workplace:
     """A private directory beside `destination`, which must be absent or an empty directory; `DestinationError` if not.
 
-    Use as a context: what was not published at its end is removed. `descriptor` is the directory's.
+    Use as a context: what was not published at its end is removed. `descriptor` is the directory's. `at`: the directory that
+    the destination's name is looked up in, if that is held already.
     """
 
-    def __init__(self, destination: str) -> None:
+    def __init__(self, destination: str, at: OpenDirectory | None = None) -> None:
         self.destination = destination
         self.descriptor = self._parent = -1
         self._temporary = b""
+        self._at = at
 
     def __enter__(self) -> Workplace:
-        path = os.fsencode(os.path.realpath(self.destination))
-        self._parent_path, self._name = os.path.split(path)
-        _check(path, self.destination)
         try:
-            self._parent = os.open(self._parent_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._locate()
             _sweep(self._parent)
-            while not self._made():
-                pass
+            if not any(self._made() for _ in range(_ATTEMPTS)):
+                raise DestinationError("another process locks every directory that is made here", self.destination)
         except FileNotFoundError:
             self._end()
             raise DestinationError("its directory does not exist", self.destination) from None
@@ -68,20 +70,36 @@ class Workplace:
                 with contextlib.suppress(OSError):
                     remove(self._parent, self._temporary, self.descriptor)
                 os.close(self.descriptor)
-            if self._parent >= 0:
-                os.close(self._parent)
             self.descriptor = self._parent = -1
+            self._at = None
 
-    def publish(self, name: bytes | None = None) -> None:
-        """Puts the directory (or `name` in it, in its stead) where the destination is to be, in one step."""
+    def _locate(self) -> None:
+        """Holds the directory that the destination is to stand in, and checks what is there."""
+        if self._at is not None:
+            name = os.path.basename(self.destination)
+        else:
+            self._at, name = located(self.destination)
+            if name in (".", ".."):
+                self._at, name = located(os.path.realpath(self.destination))
+        self._parent, self._name = self._at.descriptor, os.fsencode(name)
+        _check(self._at, name, self.destination)
+
+    def publish(self, name: bytes | None = None, access: DirectoryMode | None = None) -> int:
+        """Puts the directory (or `name` in it, in its stead) where the destination is to be, in one step; open as `access`
+        says, else as any new directory, and `name` as it is. Its mode."""
         try:
             if name is None:
-                os.fchmod(self.descriptor, 0o777 & ~self.umask)
+                open_to(self.descriptor, access or DirectoryMode(0o777 & ~self.umask))
+                if not self._stands():
+                    raise DestinationError("another process exchanged what was made", self.destination)
                 os.rename(self._temporary, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
             else:
+                if access is not None:
+                    os.chmod(name, access.mode, dir_fd=self.descriptor)
                 os.rename(name, self._name, src_dir_fd=self.descriptor, dst_dir_fd=self._parent)
             with contextlib.suppress(OSError):  # some file systems cannot
                 os.fsync(self._parent)
+            return stat.S_IMODE(os.stat(self._name, dir_fd=self._parent, follow_symlinks=False).st_mode)
         except OSError as error:
             raise unwritable(self.destination, error) from None
 
@@ -106,8 +124,14 @@ class Workplace:
 
     @property
     def path(self) -> str:
-        """Where it is now: for whoever can only work with paths. Nothing of an image may be part of what is appended."""
-        return os.fsdecode(os.path.join(self._parent_path, self._temporary))
+        """What it is called until it is published."""
+        assert self._at is not None
+        return self._at.name(os.fsdecode(self._temporary))
+
+    def _stands(self) -> bool:
+        """Whether the name that was made is still that of the directory that was."""
+        found = os.stat(self._temporary, dir_fd=self._parent, follow_symlinks=False)
+        return os.path.samestat(found, os.fstat(self.descriptor))
 
     def _made(self) -> bool:
         """Whether there is a directory now, and no sweeper came between its creation and its lock."""
@@ -121,6 +145,9 @@ class Workplace:
             except OSError:  # a umask that takes our own rights away
                 os.rmdir(self._temporary, dir_fd=self._parent)
                 raise
+            if os.fstat(descriptor).st_uid != os.geteuid():
+                os.close(descriptor)
+                raise DestinationError("another process exchanged what was made", self.destination)
             # A setgid parent or its default access list would have a say in everything made below.
             self.umask = 0o777 & ~os.fstat(descriptor).st_mode
             for name in ("system.posix_acl_default", "system.posix_acl_access"):
@@ -134,24 +161,28 @@ class Workplace:
             return False
 
 
-def _check(path: bytes, shown: str) -> None:
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        if path.endswith(b"/"):
-            raise DestinationError("it has no name", shown) from None
+class DirectoryMode(NamedTuple):
+    """To whom a directory is open: its mode, and the group that it is given to, if any."""
+
+    mode: int
+    group: int | None = None
+
+
+def open_to(directory: int, access: DirectoryMode) -> None:
+    if access.group is not None:
+        os.fchown(directory, -1, access.group)
+    os.fchmod(directory, access.mode)
+
+
+def _check(at: OpenDirectory, name: str, shown: str) -> None:
+    status = at.stat(name)
+    if status is None:
         return
-    except OSError as error:
-        raise unwritable(shown, error) from None
     if not stat.S_ISDIR(status.st_mode):
         raise DestinationError("exists, and is not a directory", shown)
-    try:
-        with os.scandir(path) as found:
-            if next(found, None) is not None:
-                raise DestinationError("exists, and is not empty", shown, hint="name a new directory, or empty this one")
-    except OSError as error:
-        raise unwritable(shown, error) from None
-    if os.path.ismount(path):
+    if at.below(name).names():
+        raise DestinationError("exists, and is not empty", shown, hint="name a new directory, or empty this one")
+    if status.st_dev != os.fstat(at.descriptor).st_dev:
         raise DestinationError("is a mount point, which no directory can replace", shown, hint="name a directory in it")
     here = os.stat(".")
     if (here.st_dev, here.st_ino) == (status.st_dev, status.st_ino):

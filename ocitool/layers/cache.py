@@ -6,7 +6,8 @@ second. Every file carries a checksum over its name and content: one that does n
 moved from another name) is treated as absent and made again. Writes are renames, so processes
 may share the cache; the least recently used files go when it grows beyond `OCITOOL_CACHE_SIZE` (default 1 GiB).
 
-The directory must belong to the user and be closed to others: whoever can write here could say what an image contains.
+The directory must belong to the user and be closed to others: whoever can write here could say what an image contains. So must
+those in it, and a file of another user, or with a second name, is not read. All of them are held by descriptors.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import contextlib
 import hashlib
 import json
 import os
-import stat
 import sys
 from array import array
 from typing import Any
 
 from ocitool import limits
 from ocitool.digest import Digest
+from ocitool.directories import OpenDirectory, is_own, own, own_below
 from ocitool.errors import FormatError
 from ocitool.layers.entry import Xattrs
 from ocitool.layers.index import LayerIndex
@@ -39,22 +40,24 @@ class IndexCache:
 
     def __init__(self, directory: str | None) -> None:
         self.refused: str | None = None
-        self._directory = self._open(directory) if directory else None
-
-    def _open(self, directory: str) -> str | None:
-        self.refused = refused(directory, "ids", "indexes")
-        return directory if self.refused is None else None
+        self._tables: dict[str, OpenDirectory] = {}
+        if directory:
+            try:
+                at = own(directory)
+                self._tables = {table: own_below(at, table) for table in ("ids", "indexes")}
+            except ValueError as error:
+                self.refused = str(error)
 
     def find(self, digest: Digest | None, identity: str | None, algorithm: str = "sha256") -> LayerIndex | None:
         """The index of the layer with this stored digest, or of the bytes with this identity. What is found by the digest
         alone was computed from bytes that had it: whether those at hand have it, only hashing them tells."""
-        if self._directory is None:
+        if not self._tables:
             return None
         return self._find(_keys(digest, identity), digest, algorithm)
 
     def find_bytes(self, digest: Digest | None, identity: str | None, algorithm: str = "sha256") -> LayerIndex | None:
         """The index of the bytes with this identity, if they have this digest."""
-        return self._find(_keys(None, identity), digest, algorithm) if self._directory is not None else None
+        return self._find(_keys(None, identity), digest, algorithm) if self._tables else None
 
     def _find(self, keys: list[str], digest: Digest | None, algorithm: str) -> LayerIndex | None:
         for key in keys:
@@ -73,7 +76,7 @@ class IndexCache:
 
     def keep(self, index: LayerIndex, identity: str | None) -> None:
         """Keeps an index that has both computed digests and all contents."""
-        if self._directory is None or index.diff_id is None or index.digest is None or index.hashed != "all":
+        if not self._tables or index.diff_id is None or index.digest is None or index.hashed != "all":
             return
         self.know(index, identity)  # first: an index that is there can be found, wherever the process is killed
         self._write("indexes", _name(str(index.diff_id)), dump(index))
@@ -81,7 +84,7 @@ class IndexCache:
 
     def know(self, index: LayerIndex, identity: str | None) -> None:
         """Notes that the bytes with this identity are those of an index which is kept."""
-        if self._directory is None or index.diff_id is None:
+        if not self._tables or index.diff_id is None:
             return
         known = f"{index.diff_id} {index.digest} {index.codec}".encode()
         for key in _keys(index.digest, identity):
@@ -89,7 +92,7 @@ class IndexCache:
 
     def knows(self, digest: Digest | None, diff_id: Digest | None, identity: str | None, algorithm: str = "sha256") -> bool:
         """Whether the bytes with this identity are known to have this digest or, without one, to unpack to this diff_id."""
-        if self._directory is None or identity is None:
+        if not self._tables or identity is None:
             return False
         found = self._read("ids", _name(f"{algorithm} file {identity}"))
         unpacked, _, stored = (found or b"").decode("ascii").rpartition(" ")[0].partition(" ")
@@ -97,7 +100,7 @@ class IndexCache:
 
     def same(self, digest: Digest, identity: str, algorithm: str = "sha256") -> None:
         """Notes that the bytes with this identity have this digest, if an index of such bytes is kept."""
-        if self._directory is not None and (found := self._read("ids", _name(f"{algorithm} digest {digest}"))) is not None:
+        if self._tables and (found := self._read("ids", _name(f"{algorithm} digest {digest}"))) is not None:
             self._write("ids", _name(f"{algorithm} file {identity}"), found)
 
     def _index(self, diff_id: Digest) -> LayerIndex | None:
@@ -111,65 +114,47 @@ class IndexCache:
         return index if index.diff_id == diff_id else None
 
     def _read(self, table: str, name: str) -> bytes | None:
-        assert self._directory is not None
-        path = os.path.join(self._directory, table, name)
         try:
-            with open(path, "rb") as file:
-                data = file.read()
+            with os.fdopen(self._tables[table].read(name), "rb") as file:
+                data = file.read() if is_own(os.fstat(file.fileno())) else b""
+                body, checksum = data[:-32], data[-32:]
+                if _checksum(table, name, body) != checksum:
+                    return None
+                with contextlib.suppress(OSError):
+                    os.utime(file.fileno())
+                return body
         except OSError:
             return None
-        body, checksum = data[:-32], data[-32:]
-        if _checksum(table, name, body) != checksum:
-            return None
-        with contextlib.suppress(OSError):
-            os.utime(path)
-        return body
 
     def _write(self, table: str, name: str, body: bytes) -> None:
-        assert self._directory is not None
-        path = os.path.join(self._directory, table, name)
-        temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}"
+        at = self._tables[table]
+        temporary = f"{name}.{os.getpid()}.{os.urandom(4).hex()}"
         try:
-            with open(temporary, "xb") as file:
+            with os.fdopen(at.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(body)
                 file.write(_checksum(table, name, body))
-            os.replace(temporary, path)
+            os.replace(temporary, name, src_dir_fd=at.descriptor, dst_dir_fd=at.descriptor)
         except OSError:  # a full or read-only disk costs the cache, not the command
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                at.unlink(temporary)
 
     def _trim(self) -> None:
         """Removes the least recently used files beyond the bound; abandoned temporaries age like all others."""
-        assert self._directory is not None
         bound = limits.cache_size()
         files = []
-        for table in ("ids", "indexes"):
-            with contextlib.suppress(OSError), os.scandir(os.path.join(self._directory, table)) as found:
+        for table, at in self._tables.items():
+            with contextlib.suppress(OSError), os.scandir(at.descriptor) as found:
                 for item in found:
                     with contextlib.suppress(OSError):
                         status = item.stat(follow_symlinks=False)
-                        files.append((status.st_mtime_ns, status.st_size, item.path))
-        total = sum(size for _, size, _ in files)
-        for _, size, path in sorted(files):
+                        files.append((status.st_mtime_ns, status.st_size, item.name, table))
+        total = sum(size for _, size, _, _ in files)
+        for _, size, name, table in sorted(files):
             if total <= bound:
                 break
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                self._tables[table].unlink(name)
             total -= size
-
-
-def refused(directory: str, *tables: str) -> str | None:
-    """Makes a cache directory with these tables; why it is not used, if it cannot be trusted or written."""
-    try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        status = os.stat(directory)
-        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            return f"the cache directory {directory} is open to others and is not used"
-        for table in tables:
-            os.makedirs(os.path.join(directory, table), mode=0o700, exist_ok=True)
-    except OSError as error:
-        return f"the cache directory {directory} cannot be used: {error.strerror}"
-    return None
 
 
 def _keys(digest: Digest | None, identity: str | None) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 from ocitool import limits, reference
 from ocitool.blob import Blob, BytesBlob, expected, label, passing
 from ocitool.digest import Digest, verified
+from ocitool.directories import OpenDirectory
 from ocitool.errors import DestinationError, LimitError, UsageError
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Entry, Kind
@@ -25,8 +26,9 @@ from ocitool.spec.document import serialised
 from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, named
 from ocitool.task import Task
 from ocitool.transports.layout import LAYOUT_FILE
+from ocitool.transports.outputs import keep_mode, new_file
 from ocitool.transports.sink import Bundle, Root, Stored, Unheld
-from ocitool.transports.whole import Temporary, exists, keep_mode, sweep, write_all
+from ocitool.transports.whole import Temporary, sweep, write_all
 
 OMITTED = "org.ocitool.omitted"
 """The annotation of index.json that lists the digests which an archive leaves out, comma-separated."""
@@ -41,15 +43,16 @@ class ArchiveSink(Unheld):
         self.where = path
         self._force = force
         self._compression = compression
-        self._path = os.path.realpath(path) if force else path
-        self._directory = os.path.dirname(self._path) or "."
-        sweep(self._directory)  # also where the archive is complete, and only its second name was left
-        if (problem := refused(path, force=force)) is not None:
-            raise problem
+        try:
+            self._at, self._name = _place(path, force=force)
+        except DestinationError:
+            sweep(os.path.dirname(path) or ".")  # also if the archive is complete, and only its second name was left
+            raise
+        sweep(self._at)
 
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         _tell_unloadable(bundle, task)
-        temporary = Temporary(self._directory)
+        temporary = Temporary(self._at, private=self._force and self._at.stat(self._name) is not None)
         try:
             if self._compression == "none":
                 _copy(bundle, temporary, task)
@@ -57,10 +60,10 @@ class ArchiveSink(Unheld):
                 for piece in _compressed(bundle, self._compression, task):
                     temporary.write(piece)
             if self._force:
-                keep_mode(temporary, self._path)
-                temporary.replace(self._path)
+                keep_mode(temporary, self._name)
+                temporary.replace(self._name)
             else:
-                temporary.place(self._path)
+                temporary.place(self._name)
         finally:
             temporary.discard()
         return Stored(frozenset(), True)
@@ -68,14 +71,18 @@ class ArchiveSink(Unheld):
 
 def refused(path: str, *, force: bool) -> DestinationError | None:
     """Why no archive can be written here; None where one can."""
+    try:
+        _place(path, force=force)
+    except DestinationError as error:
+        return error
+    return None
+
+
+def _place(path: str, *, force: bool) -> tuple[OpenDirectory, str]:
+    """As `new_file`."""
     if os.path.isdir(path):
-        return DestinationError("a directory, where an archive is to be written", path, hint=f"oci:{path}")
-    if os.path.lexists(path) and not force:
-        return exists(path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        return DestinationError("neither a file nor absent: a device or a pipe is not replaced", path)
-    directory = os.path.dirname(os.path.realpath(path) if force else path) or "."
-    return None if os.path.isdir(directory) else DestinationError("its directory does not exist", path)
+        raise DestinationError("a directory, where an archive is to be written", path, hint=f"oci:{path}")
+    return new_file(path, force=force)
 
 
 class StandardOutput(Unheld):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ocitool import limits
 from ocitool.blob import Blob, FileBlob, OpenFile, unreadable
 from ocitool.digest import Digest
+from ocitool.directories import OpenDirectory
 from ocitool.errors import FormatError, LimitError, OcitoolError
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor, Index
@@ -33,8 +34,10 @@ class Layout(Telling):
     remote = False
     members: Members | None = None
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, at: OpenDirectory | None = None) -> None:
+        """`at`: the directory itself, if it is held; else it is looked up each time."""
         self.where = directory
+        self._at = at
         self.records: tuple[Record, ...] = ()
         self.names: dict[Digest, Names] = {}
         self.notices: tuple[str, ...] = ()
@@ -49,19 +52,39 @@ class Layout(Telling):
         """A file at the top of the layout, whole."""
         path = os.path.join(self.where, name)
         try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise FormatError("not a regular file", path)
-        except FileNotFoundError:
-            return None
+            file = _file(path) if self._at is None else file_in(self._at, name)
         except OSError as error:
             raise unreadable(path, error) from None
-        file = OpenFile(path)
+        if file is None:
+            return None
         if file.size > limits.STORE.size:
             raise LimitError(f"a document of {file.size} bytes, more than {limits.STORE.size}", path)
         return FileBlob(file, 0, file.size).pread(file.size, 0)
 
     def blob(self, descriptor: Descriptor) -> Blob | None:
         return stored(self.where, descriptor.digest)
+
+
+def _file(path: str) -> OpenFile | None:
+    """A regular file; None if nothing is there. Raises `OSError`, `FormatError`."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise FormatError("not a regular file", path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return OpenFile(path)
+
+
+def file_in(at: OpenDirectory, name: str) -> OpenFile | None:
+    """`_file`, of a directory that is held; a link of another user is a `DestinationError`."""
+    try:
+        at, name = at.located(name)
+        file = OpenFile(at.name(name), descriptor=at.read(name), named=True)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(file.mode):
+        raise FormatError("not a regular file", file.path)
+    return file
 
 
 def blob_path(directory: str, digest: Digest) -> str:
@@ -72,13 +95,9 @@ def stored(directory: str, digest: Digest) -> Blob | None:
     """The blob that stands under this digest in a layout's directory, unverified."""
     path = blob_path(directory, digest)
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise FormatError("not a regular file", path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        file = _file(path)
     except OSError as error:
         if error.errno == errno.ELOOP:  # damage, which closed files are not
             raise FormatError("a symbolic link that leads to itself", path) from None
         raise unreadable(path, error) from None
-    file = OpenFile(path)
-    return FileBlob(file, 0, file.size, digest)
+    return FileBlob(file, 0, file.size, digest) if file is not None else None

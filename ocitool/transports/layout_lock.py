@@ -12,44 +12,36 @@ import fcntl
 import os
 from collections.abc import Iterator
 
-from ocitool.errors import DestinationError
+from ocitool.directories import OpenDirectory
 from ocitool.task import Task
 from ocitool.transports.whole import unwritable
 
 
 class LayoutLock:
-    """The lock on a layout's directory; held until `close`."""
+    """The lock on a layout's directory, which nothing else locks through this descriptor; held until `close`."""
 
-    def __init__(self, directory: str, task: Task, *, exclusive: bool) -> None:
-        self.directory = directory
-        try:
-            self._descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise unwritable(directory, error) from None
+    def __init__(self, at: OpenDirectory, task: Task, *, exclusive: bool) -> None:
+        self._at = at
         self._task = task
-
-        def waiting() -> None:
-            task.notice("waiting", f"waited for another ocitool that works on {directory}")
-
-        try:
-            task.flock(self._descriptor, exclusive=exclusive, waiting=waiting)
-        except OSError as error:
-            raise DestinationError(f"the layout cannot be locked: {error.strerror}", directory) from None
+        task.flock(at.descriptor, at.path, exclusive=exclusive)
 
     @contextlib.contextmanager
     def index(self) -> Iterator[None]:
         """The second lock: around reading, changing and renaming `index.json`."""
-        descriptor = os.open(os.path.join(self.directory, "blobs"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self._task.flock(descriptor, exclusive=True)
+            blobs = self._at.below("blobs")
+        except OSError as error:
+            raise unwritable(self._at.name("blobs"), error) from None
+        self._task.flock(blobs.descriptor, self._at.path, exclusive=True)
+        try:
             yield
         finally:
-            os.close(descriptor)
+            fcntl.flock(blobs.descriptor, fcntl.LOCK_UN)
 
     def alone(self) -> bool:
         """Takes the lock alone if nobody else has it; without waiting."""
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._at.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
         return True
@@ -57,11 +49,10 @@ class LayoutLock:
     def stands(self) -> bool:
         """Whether the directory is still the one that was locked."""
         try:
-            return os.path.samestat(os.fstat(self._descriptor), os.stat(self.directory))
+            return os.path.samestat(os.fstat(self._at.descriptor), os.stat(self._at.path))
         except OSError:
             return False
 
     def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._at.descriptor, fcntl.LOCK_UN)

@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ocitool import limits
-from ocitool.blob import Blob, FileBlob, expected, label
+from ocitool.blob import Blob, FileBlob, expected, label, unreadable
 from ocitool.digest import Digest, verified
+from ocitool.directories import OpenDirectory, located
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
 from ocitool.reference import full
 from ocitool.spec import mediatypes
@@ -27,7 +28,7 @@ from ocitool.transports import layout
 from ocitool.transports.layout_lock import LayoutLock
 from ocitool.transports.sink import Bundle, Rehearsal, Root, Stored, index_in_the_way
 from ocitool.transports.verifications import Verifications, now
-from ocitool.transports.whole import Partial, SpooledBlob, Temporary, sweep, sync_directory, unwritable, write_document
+from ocitool.transports.whole import Partial, SpooledBlob, Temporary, sweep, unwritable, write_document
 
 _ATTEMPTS = 20
 
@@ -44,12 +45,14 @@ class LayoutSink:
         """Blobs that were looked at in this run, and whether their bytes are what their digests say."""
         self._made: tuple[str, ...] = ()
         self._lock: LayoutLock | None = None
+        self._folders: dict[str, OpenDirectory] = {}
+        """The directories of blobs by algorithm: what is written goes into these, and not by a path."""
         self._fetched = False
         try:
             self._hold(task)
-            sweep(directory)
+            sweep(self._at)
             # What cannot be read now cannot be added to later.
-            self._index = layout.Layout(directory).index if self._has("index.json") else None
+            self._index = self._read_index()
         except BaseException:
             self.close()
             raise
@@ -60,10 +63,10 @@ class LayoutSink:
         for attempt in range(_ATTEMPTS):
             try:
                 with undisturbed():
-                    self._made = _prepare(self.where)
-                    if self.where in self._made:  # nobody works on it long
-                        self._lock = LayoutLock(self.where, task, exclusive=False)
-                self._lock = self._lock or LayoutLock(self.where, task, exclusive=False)
+                    self._parent, self._name, self._at, self._made = _prepare(self.where)
+                    if "" in self._made:  # no other works on it for long
+                        self._lock = LayoutLock(self._at, task, exclusive=False)
+                self._lock = self._lock or LayoutLock(self._at, task, exclusive=False)
             except DestinationError:
                 if os.path.lexists(self.where) or refused(self.where) is not None or attempt == _ATTEMPTS - 1:
                     raise
@@ -75,22 +78,38 @@ class LayoutSink:
         raise DestinationError("it goes away while it is made", self.where)
 
     def _has(self, name: str) -> bool:
-        return os.path.exists(os.path.join(self.where, name))
+        return self._at.stat(name) is not None
+
+    def _read_index(self) -> Index | None:
+        return layout.Layout(self.where, self._at).index if self._has("index.json") else None
+
+    def _folder(self, digest: Digest) -> OpenDirectory:
+        """Where a blob stands. Raises `OSError`; one that is not there is made before blobs are written: see `write`."""
+        found = self._folders.get(digest.algorithm)
+        if found is None:
+            found = self._folders[digest.algorithm] = self._at.below("blobs").below(digest.algorithm)
+        return found
 
     def blob(self, digest: Digest) -> Blob | None:
-        return layout.stored(self.where, digest)
+        try:
+            file = layout.file_in(self._folder(digest), digest.encoded)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise unreadable(layout.blob_path(self.where, digest), error) from None
+        return FileBlob(file, 0, file.size, digest) if file is not None else None
 
     def sound(self, digest: Digest, size: int, *, verify: bool) -> Blob | None:
         there = self.blob(digest)
         return there if there is not None and there.size == size and self._is_sound(there, verify) else None
 
     def spool(self) -> Temporary:
-        return Temporary(self.where)
+        return Temporary(self._at)
 
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         skipped: set[Digest] = set()
         self._merged(self._index, bundle.roots)  # what is refused is so before anything is written
-        _directories(self.where, {digest.algorithm for blob in bundle.blobs if (digest := blob.digest)})
+        self._make_folders({digest.algorithm for blob in bundle.blobs if (digest := blob.digest)})
 
         def put(blob: Blob) -> None:
             if not self._put(blob, task, verify):
@@ -99,8 +118,8 @@ class LayoutSink:
 
         task.expect(expected(bundle.blobs), anew=True)
         task.map(put, sorted(bundle.blobs, key=lambda blob: -blob.size))
-        for algorithm in {blob.digest.algorithm for blob in bundle.blobs if blob.digest}:
-            sync_directory(os.path.join(self.where, "blobs", algorithm))
+        for folder in self._folders.values():
+            folder.sync()
         assert self._lock is not None
         with self._lock.index():
             self._publish(bundle.roots)
@@ -111,20 +130,19 @@ class LayoutSink:
         """Whether the blob was written: it is not if it is there already, as it should be."""
         digest = blob.digest
         assert digest is not None
-        path = layout.blob_path(self.where, digest)
         there = self.blob(digest)
         damaged = False
         if there is not None and there.size == blob.size:
             if self._is_sound(there, verify, spare=True):
                 return False
             damaged = True
-        if isinstance(blob, SpooledBlob) and blob.temporary.directory == self.where:
-            blob.temporary.replace(path)
+        if isinstance(blob, SpooledBlob) and blob.temporary.is_in(self._at):
+            self._name_it(blob.temporary, digest)
             task.advance(label(blob), blob.size, blob.size)
         else:
             try:
-                if not blob.remote or not self._fetch(blob, path, task):
-                    self._copy(blob, path, task)
+                if not blob.remote or not self._fetch(blob, digest, task):
+                    self._copy(blob, digest, task)
             except OcitoolError as error:
                 raise error.at(f"{self.where}: blob {digest}") from None
         if damaged:
@@ -137,8 +155,8 @@ class LayoutSink:
         that is on record and not `verify`. `spare`: progress expects them to be."""
         digest, task = there.digest, self._task
         assert digest is not None and isinstance(there, FileBlob)
-        known, path = self._sound.get(digest), layout.blob_path(self.where, digest)
-        if known is None and not verify and self._records.has(digest, path, there.descriptor):
+        known, folder = self._sound.get(digest), self._folder(digest)
+        if known is None and not verify and self._records.has(digest, folder, there.descriptor):
             known = self._sound[digest] = True
         if known is not None:
             if spare:
@@ -154,43 +172,55 @@ class LayoutSink:
             task.advance(label(there), -done, there.size)
             self._sound[digest] = False
             return False
-        self._records.keep(digest, path, before, os.fstat(there.descriptor), began)
+        self._records.keep(digest, folder, there.descriptor, before, began)
         self._sound[digest] = True
         return True
 
-    def _copy(self, blob: Blob, path: str, task: Task) -> None:
+    def _copy(self, blob: Blob, digest: Digest, task: Task) -> None:
         temporary = self.spool()
         try:
             temporary.take(blob, task)
-            temporary.replace(path)
+            self._name_it(temporary, digest)
         finally:
             temporary.discard()
 
-    def _fetch(self, blob: Blob, path: str, task: Task) -> bool:
-        """A blob over the network, through a partial file that the next attempt takes up. False where another process holds
-        that: then it is fetched beside it."""
-        assert blob.digest is not None
+    def _name_it(self, temporary: Temporary, digest: Digest) -> None:
         try:
-            partial = Partial(self.where, blob.digest)
+            temporary.replace(digest.encoded, self._folder(digest))
+        except OSError as error:
+            raise unwritable(layout.blob_path(self.where, digest), error) from None
+
+    def _make_folders(self, algorithms: set[str]) -> None:
+        for algorithm in algorithms:
+            try:
+                self._folders[algorithm] = self._at.made("blobs").made(algorithm)
+            except OSError as error:
+                raise unwritable(os.path.join(self.where, "blobs", algorithm), error) from None
+
+    def _fetch(self, blob: Blob, digest: Digest, task: Task) -> bool:
+        """A blob over the network, through a partial file that the next attempt takes up. False if there is none to be had:
+        then it is fetched beside it."""
+        try:
+            partial = Partial(self._at, digest)
         except BlockingIOError:
             return False
         try:
             partial.fetch(blob, task)
-            partial.replace(path)
+            self._name_it(partial, digest)
             self._fetched = True
-            task.arrived("fetched", blob.digest.short, blob.size)
+            task.arrived("fetched", digest.short, blob.size)
         finally:
             self._fetched = self._fetched or partial.holds
             partial.discard()
         return True
 
     def _publish(self, roots: Sequence[Root]) -> None:
-        old = layout.Layout(self.where).index if self._has("index.json") else None
+        old = self._read_index()
         raw = self._merged(old, roots)
         if old is None or raw != old.raw:
-            write_document(self.where, "index.json", raw)
+            write_document(self._at, "index.json", raw)
         if not self._has("oci-layout"):
-            write_document(self.where, "oci-layout", layout.LAYOUT_FILE)
+            write_document(self._at, "oci-layout", layout.LAYOUT_FILE)
 
     def _merged(self, old: Index | None, roots: Sequence[Root]) -> bytes:
         return checked(self.where, old, roots, replaces_index=self._replaces_index)
@@ -201,14 +231,15 @@ class LayoutSink:
             made, self._made = self._made, ()
             self._records.save()
             if self._lock is None:
-                _unmake(made)
+                if made:
+                    _unmake(self._parent, self._name, self._at, made)
                 return
             # Alone first: until then another writer may finish.
             # What came over a network stays: the next attempt goes on with it.
             if made and not self._fetched and self._lock.alone() and not self._has("index.json"):
-                if os.path.join(self.where, "blobs") in made:
-                    shutil.rmtree(os.path.join(self.where, "blobs"), ignore_errors=True)
-                _unmake(made)
+                if "blobs" in made:
+                    shutil.rmtree("blobs", dir_fd=self._at.descriptor, ignore_errors=True)
+                _unmake(self._parent, self._name, self._at, made)
             self._lock.close()
 
     def __del__(self) -> None:
@@ -362,66 +393,78 @@ def _names(entry: Mapping[str, Any]) -> list[str]:
 
 def refused(directory: str) -> DestinationError | None:
     """Why a layout can neither be opened nor made here; None where it can."""
-    parent = os.path.dirname(directory.rstrip("/")) or ("/" if directory.startswith("/") else ".")
     try:
-        if not os.path.lexists(directory):
-            return None if os.path.isdir(parent) else DestinationError("its directory does not exist", directory)
-        if not os.path.isdir(directory):
-            return DestinationError("not a directory", directory)
-        if _is_layout(directory) or all(name.startswith(".ocitool-") for name in os.listdir(directory)):
-            return None
+        parent, name = _located(directory)
+        if parent.stat(name) is not None:
+            _check(directory, parent.below(name))
+    except DestinationError as error:
+        return error
+    except NotADirectoryError:
+        return DestinationError("not a directory", directory)
     except OSError as error:
         return unwritable(directory, error)
-    return DestinationError(
+    return None
+
+
+def _located(directory: str) -> tuple[OpenDirectory, str]:
+    if os.path.islink(directory.rstrip("/")) and not os.path.exists(directory):  # what it leads to is not made
+        raise DestinationError("not a directory", directory)
+    try:
+        return located(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        raise DestinationError("its directory does not exist", directory) from None
+
+
+def _check(directory: str, at: OpenDirectory) -> None:
+    """Raises `DestinationError` for a directory that is neither a layout nor empty. Stricter than for reading: an `index.json`
+    alone may be of any other program's."""
+    names = at.names()
+    if "oci-layout" in names or all(name.startswith(".ocitool-") for name in names):
+        return
+    with contextlib.suppress(OcitoolError):
+        index = layout.Layout(directory, at).index
+        if index is not None and "manifests" in index.fields:
+            return
+    raise DestinationError(
         "a directory with other things in it, not an OCI layout", directory, hint="name one that is new or empty"
     )
 
 
-def _is_layout(directory: str) -> bool:
-    """Stricter than for reading: an `index.json` alone may be of any other program's."""
-    if os.path.lexists(os.path.join(directory, "oci-layout")):
-        return True
-    try:
-        index = layout.Layout(directory).index
-    except OcitoolError:
-        return False
-    return index is not None and "manifests" in index.fields
-
-
-def _prepare(directory: str) -> tuple[str, ...]:
-    """Makes what a layout needs where it is missing; the paths that were made, in order. All or nothing."""
-    if (problem := refused(directory)) is not None:
-        raise problem
+def _prepare(directory: str) -> tuple[OpenDirectory, str, OpenDirectory, tuple[str, ...]]:
+    """Makes what a layout needs if it is missing, all or nothing: the directory above it and its name there, itself, and the
+    names in it that were made, in order ("" for itself)."""
     made: list[str] = []
+    parent, name = _located(directory)
+    at = None
     try:
         with contextlib.suppress(FileExistsError):  # another writer makes it too
-            os.mkdir(directory)
-            made.append(directory)
-        blobs = os.path.join(directory, "blobs")
-        if not os.path.lexists(os.path.join(directory, "oci-layout")):
-            write_document(directory, "oci-layout", layout.LAYOUT_FILE)
-            made.append(os.path.join(directory, "oci-layout"))
-        if not os.path.isdir(blobs):
+            os.mkdir(name, dir_fd=parent.descriptor)
+            made.append("")
+        at = parent.below(name)
+        at.path = directory
+        _check(directory, at)
+        if at.stat("oci-layout") is None:
+            write_document(at, "oci-layout", layout.LAYOUT_FILE)
+            made.append("oci-layout")
+        if at.stat("blobs") is None:
             with contextlib.suppress(FileExistsError):
-                os.mkdir(blobs)
-                made.append(blobs)
+                os.mkdir("blobs", dir_fd=at.descriptor)
+                made.append("blobs")
+        at.below("blobs")
     except BaseException as error:
-        _unmake(made)
+        _unmake(parent, name, at, made)
+        if isinstance(error, NotADirectoryError):
+            raise DestinationError("not a directory", directory) from None
         if isinstance(error, OSError):
             raise unwritable(directory, error) from None
         raise
-    return tuple(made)
+    return parent, name, at, tuple(made)
 
 
-def _unmake(made: Sequence[str]) -> None:
-    for path in reversed(made):
+def _unmake(parent: OpenDirectory, name: str, at: OpenDirectory | None, made: Sequence[str]) -> None:
+    for one in reversed(made):
         with contextlib.suppress(OSError):
-            (os.rmdir if os.path.isdir(path) else os.unlink)(path)
-
-
-def _directories(directory: str, algorithms: set[str]) -> None:
-    for algorithm in algorithms:
-        try:
-            os.makedirs(os.path.join(directory, "blobs", algorithm), exist_ok=True)
-        except OSError as error:
-            raise unwritable(directory, error) from None
+            if not one:
+                os.rmdir(name, dir_fd=parent.descriptor)
+            elif at is not None:
+                (os.rmdir if one == "blobs" else os.unlink)(one, dir_fd=at.descriptor)

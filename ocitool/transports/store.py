@@ -16,12 +16,14 @@ from typing import NamedTuple
 
 from ocitool.blob import FileBlob, OpenFile, unreadable
 from ocitool.digest import Digest, verified
+from ocitool.directories import OpenDirectory, opened
 from ocitool.errors import DestinationError, FormatError, IntegrityError, NotFoundError
 from ocitool.task import Task
 from ocitool.transports import layout, whole
 from ocitool.transports.layout_lock import LayoutLock
 
 _KNOWN = ("sha256", "sha512")
+_CHANGED = "they changed meanwhile"
 
 
 class StoredFile(NamedTuple):
@@ -57,15 +59,21 @@ class Store:
                 "not an OCI layout: it has no index.json", directory,
                 hint="without it nothing says which blobs are needed, so none is touched",
             )  # fmt: skip
-        if alone and os.path.islink(os.path.join(directory, "blobs")):
+        self.directory = directory
+        self._look = look
+        try:
+            self.at = opened(directory)
+        except OSError as error:
+            raise whole.unwritable(directory, error) from None
+        blobs = self.at.stat("blobs")
+        if alone and blobs is not None and stat.S_ISLNK(blobs.st_mode):
             raise DestinationError(
                 "its blobs are those of another directory, which other layouts may need", directory,
                 hint="collect where the blobs are, with an index of all that needs them",
             )  # fmt: skip
-        self.directory = directory
-        self._look = look
-        self._lock = LayoutLock(directory, task, exclusive=alone)
-        self.swept = 0 if look else whole.sweep(directory, partials=alone)
+        self._held: dict[str, OpenDirectory] = {}
+        self._lock = LayoutLock(self.at, task, exclusive=alone)
+        self.swept = 0 if look else whole.sweep(self.at, partials=alone)
 
     def __enter__(self) -> Store:
         return self
@@ -75,7 +83,7 @@ class Store:
 
     def source(self) -> layout.Layout:
         """The layout as it is now."""
-        return layout.Layout(self.directory)
+        return layout.Layout(self.directory, self.at)
 
     @contextlib.contextmanager
     def index(self) -> Iterator[layout.Layout]:
@@ -84,45 +92,74 @@ class Store:
             yield self.source()
             return
         try:
-            os.makedirs(os.path.join(self.directory, "blobs"), exist_ok=True)  # it carries the lock
+            self.at.made("blobs")  # it carries the lock
         except OSError as error:
             raise whole.unwritable(self.directory, error) from None
         with self._lock.index():
             yield self.source()
 
     def replace_index(self, raw: bytes) -> None:
-        whole.write_document(self.directory, "index.json", raw)
+        whole.write_document(self.at, "index.json", raw)
 
     def add_layout_file(self) -> None:
-        whole.write_document(self.directory, "oci-layout", layout.LAYOUT_FILE)
+        whole.write_document(self.at, "oci-layout", layout.LAYOUT_FILE)
 
     def files(self) -> Files:
-        return blob_files(self.directory)
+        """What stands in `blobs/` now. The directories are held: what is removed or shared later is in them."""
+        try:
+            top = self.at.below("blobs")
+        except (FileNotFoundError, NotADirectoryError):
+            return Files((), ())
+        except OSError as error:
+            raise unreadable(self.at.name("blobs"), error) from None
+        return _listed(top, self._held)
+
+    def folder(self, file: StoredFile) -> OpenDirectory:
+        """The directory of a file that `files` listed."""
+        return self._held[file.digest.algorithm]
 
     def remove(self, files: tuple[StoredFile, ...], task: Task) -> None:
         """Frees these blobs. Only for who holds the lock alone."""
         for file in files:
             task.check()
+            at, name = self.folder(file), file.digest.encoded
             try:
-                os.unlink(file.path)
+                found = at.stat(name)
+                if found is not None and (found.st_dev, found.st_ino) == file.key:  # else of somebody who takes no locks
+                    at.unlink(name)
             except FileNotFoundError:
-                continue  # somebody who takes no locks
+                continue
             except OSError as error:
                 raise DestinationError(f"cannot be removed: {error.strerror}", file.path) from None
-        for directory in {os.path.dirname(file.path) for file in files}:
-            whole.sync_directory(directory)
+        for at in {file.digest.algorithm: self.folder(file) for file in files}.values():
+            at.sync()
 
 
 def blob_files(directory: str) -> Files:
     """The files of a layout's blobs as they are now. Raises `TransportError` where a directory cannot be read."""
+    path = os.path.join(directory, "blobs")
+    try:
+        top = OpenDirectory(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return Files((), ())
+    except OSError as error:
+        raise unreadable(path, error) from None
+    return _listed(top, {})
+
+
+def _listed(top: OpenDirectory, held: dict[str, OpenDirectory]) -> Files:
+    """`held` is given the directory of each algorithm."""
     blobs: list[StoredFile] = []
     strangers: list[str] = []
-    top = os.path.join(directory, "blobs")
     for algorithm, path, status in _children(top):
         if algorithm not in _KNOWN or not stat.S_ISDIR(status.st_mode):
             strangers.append(path)
             continue
-        for name, below, inner in _children(path):
+        try:
+            folder = held[algorithm] = OpenDirectory(path, top.open(algorithm, os.O_RDONLY | os.O_DIRECTORY))
+        except OSError as error:
+            raise unreadable(path, error) from None
+        for name, below, inner in _children(folder):
             try:
                 digest = Digest.parse(f"{algorithm}:{name}")
             except FormatError:
@@ -140,26 +177,36 @@ def blob_files(directory: str) -> Files:
     return Files(tuple(blobs), tuple(strangers))
 
 
-def _children(directory: str) -> Iterator[tuple[str, str, os.stat_result]]:
+def _children(at: OpenDirectory) -> Iterator[tuple[str, str, os.stat_result]]:
     try:
-        with os.scandir(directory) as found:
-            children = sorted(found, key=lambda child: child.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return
+        with os.scandir(at.descriptor) as found:
+            names = sorted(child.name for child in found)
     except OSError as error:
-        raise unreadable(directory, error) from None
-    for child in children:
+        raise unreadable(at.path, error) from None
+    for name in names:
         try:
-            yield child.name, child.path, child.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            continue
+            status = at.stat(name)
         except OSError as error:
-            raise unreadable(child.path, error) from None
+            raise unreadable(at.name(name), error) from None
+        if status is not None:
+            yield name, at.name(name), status
 
 
-def sound(file: StoredFile, task: Task) -> bool:
-    """Whether the file's bytes are what its digest says. Reads all of them."""
-    blob = FileBlob(OpenFile(file.path), 0, file.size, file.digest)
+def sound(store: Store, file: StoredFile, task: Task) -> bool:
+    """Whether the bytes of what now has a file's name are what its digest says. Reads all of them."""
+    opened = _opened(store, file)
+    return _sound(FileBlob(opened, 0, file.size, file.digest), file, task)
+
+
+def _opened(store: Store, file: StoredFile) -> OpenFile:
+    """What has a listed file's name now, in the directory where it was listed."""
+    try:
+        return OpenFile(file.path, descriptor=store.folder(file).read(file.digest.encoded))
+    except OSError as error:
+        raise unreadable(file.path, error) from None
+
+
+def _sound(blob: FileBlob, file: StoredFile, task: Task) -> bool:
     try:
         for chunk in verified(blob.chunks(), file.digest, file.size):
             task.check()
@@ -169,73 +216,79 @@ def sound(file: StoredFile, task: Task) -> bool:
     return True
 
 
-def share(kept: StoredFile, other: StoredFile, directory: str) -> str:
-    """Makes `other`, a file of the layout `directory`, share its bytes with `kept`: `linked`, or `cloned` where it cannot be a
-    hard link and the file system has reflinks; or says why not. Both were found `sound`.
+def share(kept: tuple[Store, StoredFile], other: tuple[Store, StoredFile], task: Task) -> str:
+    """Makes `other` share its bytes with `kept`: `linked`, or `cloned` where it cannot be a hard link and the file system has
+    reflinks; or says why not. Each is a file and the layout that it was listed in, and both were found `sound`.
 
-    A hard link has one mode and one owner, so files that differ in them stay two files. At every moment `other.path` is a
-    complete blob: the new name is made aside and renamed over it.
+    A hard link has one mode and one owner, so files that differ in them stay two files. At every moment the name of `other` is
+    that of a complete blob: the new one is made aside and renamed over it.
     """
-    if kept.key[0] != other.key[0]:
+    (_, first), (store, second) = kept, other
+    if first.key[0] != second.key[0]:
         return "they are on different file systems"
-    temporary = os.path.join(directory, f".ocitool-{os.urandom(8).hex()}.part")
-    alike = stat.S_IMODE(kept.mode) == stat.S_IMODE(other.mode) and kept.owner == other.owner
+    source = _opened(*kept)
+    status = os.fstat(source.descriptor)
+    if (status.st_dev, status.st_ino, status.st_size) != (*first.key, first.size):
+        return _CHANGED
+    alike = stat.S_IMODE(first.mode) == stat.S_IMODE(second.mode) and first.owner == second.owner
     if alike:
+        temporary = f".ocitool-{os.urandom(8).hex()}.part"
         try:
-            _sync(kept.path)  # whoever wrote it may not have: `other` may be the only copy that survives a power failure
-            os.link(kept.path, temporary, follow_symlinks=False)
+            os.fsync(source.descriptor)  # its writer may not have: `other` may be the only copy that survives a power failure
+            os.link(
+                first.digest.encoded, temporary, src_dir_fd=kept[0].folder(first).descriptor,
+                dst_dir_fd=store.at.descriptor, follow_symlinks=False,
+            )  # fmt: skip
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-                raise whole.unwritable(directory, error) from None
+                raise whole.unwritable(store.directory, error) from None
         else:
-            return _swap(temporary, kept, other)
-    return _clone(kept, other, directory, "they differ in mode or owner" if not alike else "hard links are refused here")
+            return _swap(temporary, first, store, second)
+    otherwise = "they differ in mode or owner" if not alike else "hard links are refused here"
+    return _clone(source, first, store, second, otherwise, task)
 
 
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _is(at: OpenDirectory, name: str, file: StoredFile) -> bool:
+    found = at.stat(name)
+    return found is not None and (found.st_dev, found.st_ino) == file.key
+
+
+def _swap(temporary: str, kept: StoredFile, store: Store, other: StoredFile) -> str:
+    folder, name = store.folder(other), other.digest.encoded
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _swap(temporary: str, kept: StoredFile, other: StoredFile) -> str:
-    try:
-        made, old = os.lstat(temporary), os.lstat(other.path)
-        if (made.st_dev, made.st_ino) != kept.key or (old.st_dev, old.st_ino) != other.key:
-            return "they changed meanwhile"
-        os.replace(temporary, other.path)
-        whole.sync_directory(os.path.dirname(other.path))
+        if not _is(store.at, temporary, kept) or not _is(folder, name, other):
+            return _CHANGED  # by a sweeper, or a process that takes no locks
+        os.replace(temporary, name, src_dir_fd=store.at.descriptor, dst_dir_fd=folder.descriptor)
+        folder.sync()
         return "linked"
     except FileNotFoundError:
-        return "they changed meanwhile"  # a sweeper, or somebody who takes no locks
+        return _CHANGED
     except OSError as error:
         raise whole.unwritable(other.path, error) from None
     finally:
         # Also where both names were one file already: then rename does nothing.
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            store.at.unlink(temporary)
 
 
-def _clone(kept: StoredFile, other: StoredFile, directory: str, otherwise: str) -> str:
-    temporary = whole.Temporary(directory)
+def _clone(source: OpenFile, kept: StoredFile, store: Store, other: StoredFile, otherwise: str, task: Task) -> str:
+    """The copy is hashed again: until it is one, the owner of `kept` can change it."""
+    temporary = whole.Temporary(store.at)
     try:
-        source = OpenFile(kept.path)
         try:
             fcntl.ioctl(temporary.descriptor, whole.FICLONE, source.descriptor)
         except OSError:
             return otherwise
-        status = os.fstat(source.descriptor)
-        if (status.st_dev, status.st_ino) != kept.key or status.st_size != kept.size:
-            return "they changed meanwhile"
+        made = OpenFile(temporary.path, descriptor=os.dup(temporary.descriptor))
+        if made.size != kept.size or not _sound(FileBlob(made, 0, made.size, kept.digest), kept, task):
+            return _CHANGED
         try:
             if os.geteuid() == 0:
                 os.fchown(temporary.descriptor, *other.owner)
             os.fchmod(temporary.descriptor, stat.S_IMODE(other.mode))
         except OSError as error:
-            raise whole.unwritable(directory, error) from None
-        temporary.replace(other.path)
+            raise whole.unwritable(store.directory, error) from None
+        temporary.replace(other.digest.encoded, store.folder(other))
         return "cloned"
     finally:
         temporary.discard()

@@ -23,6 +23,7 @@ import stat
 import time
 
 from ocitool.digest import Digest
+from ocitool.directories import OpenDirectory, is_own, own, own_below
 
 _MOST, _LAYOUTS = 50_000, 200
 _SETTLED = 2_000_000_000
@@ -40,24 +41,25 @@ class Verifications:
         self._known: dict[str, str] | None = None
         self._new: dict[str, str] = {}
 
-    def has(self, digest: Digest, path: str, descriptor: int) -> bool:
-        """Whether the open file at this path is on record as it is now."""
+    def has(self, digest: Digest, folder: OpenDirectory, descriptor: int) -> bool:
+        """Whether the open file, a blob of this directory, is on record as it is now."""
         if not self._cached:
             return False
         if self._known is None:  # of two threads that are the first, both may read it
-            place = _place(self._layout)
-            self._known = _read(place) if place is not None else {}
+            at = _records()
+            self._known = _read(at, _name(self._layout)) if at is not None else {}
         name, status = str(digest), os.fstat(descriptor)
-        if self._known.get(name) != _identity(status) or not _is_own(path, status):
+        if self._known.get(name) != _identity(status) or not _is_own(digest, folder, status):
             return False
         self._new[name] = self._known[name]  # used, so it stays
         return True
 
-    def keep(self, digest: Digest, path: str, before: os.stat_result, after: os.stat_result, began: int) -> None:
-        """Notes that the file at a path has this digest. `before`, `after`: what it was when its hashing began, at the time
-        `began` in nanoseconds, and when it ended."""
+    def keep(self, digest: Digest, folder: OpenDirectory, descriptor: int, before: os.stat_result, began: int) -> None:
+        """Notes that the open file, a blob of this directory, has this digest. `before`: what it was when its hashing began,
+        at the time `began` in nanoseconds."""
+        after = os.fstat(descriptor)
         settled = max(before.st_mtime_ns, before.st_ctime_ns) < began - _SETTLED
-        if settled and _identity(before) == _identity(after) and _is_own(path, after):
+        if settled and _identity(before) == _identity(after) and _is_own(digest, folder, after):
             self._new[str(digest)] = _identity(after)
 
     def save(self) -> None:
@@ -66,15 +68,15 @@ class Verifications:
         before = self._known or {}
         if not self._cached or all(before.get(name) == one for name, one in self._new.items()):
             return
-        place = _place(self._layout)
-        if place is not None:
-            known = _read(place)
+        at, file = _records(), _name(self._layout)
+        if at is not None:
+            known = _read(at, file)
             for name in self._new:
                 known.pop(name, None)
             known.update(self._new)
             lines = [f"{name} {identity}\n" for name, identity in list(known.items())[-_MOST:]]
-            _write(place, "".join(lines).encode())
-            _trim(os.path.dirname(place))
+            _write(at, file, "".join(lines).encode())
+            _trim(at)
         self._new = {}
 
 
@@ -83,36 +85,43 @@ def now() -> int:
     return time.time_ns()
 
 
-def _place(layout: str) -> str | None:
-    """The file of a layout's records."""
-    from ocitool.layers.cache import default_directory, refused
+def _records() -> OpenDirectory | None:
+    """The directory of the records; None if it cannot be trusted or written."""
+    from ocitool.layers.cache import default_directory
 
-    cache = default_directory()
-    if refused(cache, "verified") is not None:
+    try:
+        return own_below(own(default_directory()), "verified")
+    except ValueError:
         return None
-    return os.path.join(cache, "verified", hashlib.sha256(os.fsencode(os.path.realpath(layout))).hexdigest())
+
+
+def _name(layout: str) -> str:
+    """The file of a layout's records."""
+    return hashlib.sha256(os.fsencode(os.path.realpath(layout))).hexdigest()
 
 
 def _identity(status: os.stat_result) -> str:
     return f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
-def _is_own(path: str, status: os.stat_result) -> bool:
+def _is_own(digest: Digest, folder: OpenDirectory, status: os.stat_result) -> bool:
     """Whether only the user can change a file, or what stands under its name."""
     with contextlib.suppress(OSError):
-        directory = os.stat(os.path.dirname(path))
-        return stat.S_ISREG(status.st_mode) and all(
+        named, directory = folder.stat(digest.encoded), os.fstat(folder.descriptor)
+        return named is not None and os.path.samestat(named, status) and stat.S_ISREG(status.st_mode) and all(
             one.st_uid == os.geteuid() and not one.st_mode & (stat.S_IWGRP | stat.S_IWOTH) for one in (status, directory)
         )
     return False
 
 
-def _read(path: str) -> dict[str, str]:
+def _read(at: OpenDirectory, name: str) -> dict[str, str]:
     """What a file says by digest, those used last at the end; nothing if it is not as it was written."""
     try:
-        with open(path, "rb") as file:
+        with os.fdopen(at.read(name), "rb") as file:
+            if not is_own(os.fstat(file.fileno())):
+                return {}
             head, body = file.readline(256), file.read(_MOST * 512)
-        os.utime(path)  # used, so it stays
+            os.utime(file.fileno())  # used, so it stays
     except OSError:
         return {}
     if head != _head(body):
@@ -124,22 +133,21 @@ def _head(body: bytes) -> bytes:
     return b"%s %s\n" % (_FORM, hashlib.sha256(body).hexdigest().encode())
 
 
-def _write(path: str, body: bytes) -> None:
-    temporary = f"{path}.{os.urandom(8).hex()}"
+def _write(at: OpenDirectory, name: str, body: bytes) -> None:
+    temporary = f"{name}.{os.urandom(8).hex()}"
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:
+        with os.fdopen(at.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(_head(body) + body)
-        os.replace(temporary, path)
+        os.replace(temporary, name, src_dir_fd=at.descriptor, dst_dir_fd=at.descriptor)
     except OSError:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            at.unlink(temporary)
 
 
-def _trim(directory: str) -> None:
+def _trim(at: OpenDirectory) -> None:
     """Removes the files of the layouts that were used longest ago, beyond the bound; left-over temporaries age like them."""
     with contextlib.suppress(OSError):
-        with os.scandir(directory) as found:
-            files = sorted((one.stat(follow_symlinks=False).st_mtime_ns, one.path) for one in found)
-        for _, path in files[:-_LAYOUTS]:
-            os.unlink(path)
+        with os.scandir(at.descriptor) as found:
+            files = sorted((one.stat(follow_symlinks=False).st_mtime_ns, one.name) for one in found)
+        for _, name in files[:-_LAYOUTS]:
+            at.unlink(name)

@@ -2,8 +2,6 @@
 
 A temporary is locked (flock) by the process that makes it, for as long as that process lives. `sweep` removes those whose
 lock is free: their owner is dead. A live neighbour's is never touched.
-
-`output_file` is for the files that a user names beside the image: reports, credentials, rows. What stands there may be no file.
 """
 
 from __future__ import annotations
@@ -11,18 +9,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import io
 import os
 import stat
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import chain
-from typing import Any
 
 from ocitool.blob import Blob, FileBlob, OpenFile, label, passing
 from ocitool.digest import Digest, verified
+from ocitool.directories import OpenDirectory, is_own
 from ocitool.errors import DestinationError, IntegrityError
 from ocitool.patterns import pattern
 from ocitool.task import Task, undisturbed, unfinished
@@ -33,39 +28,59 @@ _COPY_STEP = 1 << 26
 _APART = 4 << 20
 """Bytes from which a blob is worth a second thread."""
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EIO)
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOENT, errno.EXDEV)
+"""What a link to an open file fails with on a file system without hard links, and where there is no /proc."""
 FICLONE = 0x40049409
 
-_DESCRIPTOR = pattern(r"/(?:dev|proc/([^/]+))/fd/(\d{1,9})")
-_LINKS = 40
-"""Symbolic links that are followed, as many as the kernel follows."""
-_READER_PATIENCE = 10
-"""Seconds that a pipe may take to find its reader."""
+_ATTEMPTS = 100
+"""Files that are made before it is given up that another process takes each away."""
 
 
 class Temporary:
-    """A file in the making in `directory`. One of `place`, `replace` and `discard` ends it."""
+    """A file in the making in a directory, which is held. One of `place`, `replace` and `discard` ends it.
 
-    def __init__(self, directory: str) -> None:
-        self.directory = directory
+    `private`: closed to others until its mode is set; else it has the mode of any new file. `at` is the directory, `name` the
+    file's in it, which is not relied on: what is written, placed and removed is the file that was made, never another that came
+    to have its name."""
+
+    at: OpenDirectory
+    name: str
+
+    def __init__(self, directory: str | OpenDirectory, *, private: bool = False) -> None:
+        self.directory = directory if isinstance(directory, str) else directory.path
         self.descriptor = -1
+        self._mode = 0o600 if private else 0o666
+        try:
+            self.at = OpenDirectory(directory) if isinstance(directory, str) else directory
+        except OSError as error:
+            raise unwritable(self.directory, error) from None
         try:
             with undisturbed():  # what has a name has an owner that removes it
-                self._make(directory)
+                self._make()
         except BaseException:
             self.discard()
             raise
 
-    def _make(self, directory: str) -> None:
-        while True:
-            self.path = os.path.join(directory, f".ocitool-{os.urandom(8).hex()}.part")
+    def _make(self) -> None:
+        for _ in range(_ATTEMPTS):
+            self.name = f".ocitool-{os.urandom(8).hex()}.part"
             try:
-                self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+                self.descriptor = self.at.open(self.name, os.O_RDWR | os.O_CREAT | os.O_EXCL, self._mode)
             except OSError as error:
-                raise unwritable(directory, error) from None
+                raise unwritable(self.directory, error) from None
             if claimed(self.descriptor):
                 unfinished.add(self)
                 return
             self.close()
+        raise DestinationError("another process locks every file that is made here", self.directory)
+
+    @property
+    def path(self) -> str:
+        """Where it was made, for messages."""
+        return self.at.name(self.name)
+
+    def is_in(self, directory: OpenDirectory) -> bool:
+        return self.at is directory
 
     def write(self, data: bytes | memoryview) -> None:
         write_all(self.descriptor, data, self.directory)
@@ -79,50 +94,75 @@ class Temporary:
         return os.lseek(self.descriptor, count, os.SEEK_CUR) - count
 
     def take_at(self, offset: int, blob: Blob, task: Task) -> None:
-        """As `take`, to an offset of the file: several threads may, each its own part."""
-        try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise unwritable(self.directory, error) from None
-        try:
-            os.lseek(descriptor, offset, os.SEEK_SET)
-            transfer(blob, descriptor, task, where=self.directory)
-        finally:
-            os.close(descriptor)
+        """The blob's verified bytes at an offset of the file: several threads may, each its own part."""
+        transfer(blob, self.descriptor, task, where=self.directory, offset=offset)
 
-    def place(self, path: str) -> None:
-        """The file at a path where nothing stands. `DestinationError` where something does."""
+    def place(self, name: str, at: OpenDirectory | None = None) -> None:
+        """The file under a name where nothing stands, in its own directory or another. `DestinationError` if something does."""
+        at = at or self.at
         self._sync()
         try:
-            os.link(self.path, path)
+            linked = self._link(name, at)
         except FileExistsError:
-            raise exists(path) from None
+            raise exists(at.name(name)) from None
         except OSError as error:
-            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
-                raise unwritable(path, error) from None
-            if os.path.lexists(path):  # a file system without hard links
-                raise exists(path) from None
-            self.replace(path)
-            return
-        os.unlink(self.path)
-        self.close()
-        sync_directory(os.path.dirname(path) or ".")
+            raise unwritable(at.name(name), error) from None
+        if not linked:
+            if at.stat(name) is not None:
+                raise exists(at.name(name))
+            self._rename(name, at)
+        self._end(at)
 
-    def replace(self, path: str) -> None:
-        """The file at a path, whatever stands there."""
+    def replace(self, name: str, at: OpenDirectory | None = None) -> None:
+        """The file under a name, whatever stands there."""
         self._sync()
         try:
-            os.replace(self.path, path)
+            # In another directory, which may be closed to those who can rename things in this one, no name is trusted.
+            linked = at is not None and at is not self.at and self._link(name, at)
+        except FileExistsError:
+            linked = False
         except OSError as error:
-            raise unwritable(path, error) from None
+            raise unwritable((at or self.at).name(name), error) from None
+        if not linked:
+            self._rename(name, at or self.at)
+        self._end(at or self.at)
+
+    def _link(self, name: str, at: OpenDirectory) -> bool:
+        """Gives this very file another name; False if the file system has no hard links."""
+        try:
+            os.link(f"/proc/self/fd/{self.descriptor}", name, dst_dir_fd=at.descriptor)
+            return True
+        except FileExistsError:
+            raise
+        except OSError as error:
+            if error.errno in _NO_LINKS:
+                return False
+            raise
+
+    def _rename(self, name: str, at: OpenDirectory) -> None:
+        try:
+            if not self.at.is_named(self.name, self.descriptor):
+                raise DestinationError("another process exchanged the file that was made", self.path)
+            os.replace(self.name, name, src_dir_fd=self.at.descriptor, dst_dir_fd=at.descriptor)
+        except OSError as error:
+            raise unwritable(at.name(name), error) from None
+
+    def _end(self, at: OpenDirectory) -> None:
+        """Lets go of what has its place."""
+        self._forget()
         self.close()
-        sync_directory(os.path.dirname(path) or ".")
+        at.sync()
+
+    def _forget(self) -> None:
+        """Removes its first name, unless that meanwhile means another file."""
+        with contextlib.suppress(OSError):
+            if self.at.is_named(self.name, self.descriptor):
+                self.at.unlink(self.name)
 
     def discard(self) -> None:
         """Removes what was not placed; after that nothing happens."""
         if self.descriptor >= 0:
-            with contextlib.suppress(OSError):
-                os.unlink(self.path)
+            self._forget()
             self.close()
 
     def close(self) -> None:
@@ -143,31 +183,33 @@ class Temporary:
 
 class Partial(Temporary):
     """A blob on its way from a network into `directory`, under a name that says which: what is there when its process dies is
-    taken up by the next. Held by one process at a time. `written`: bytes that are there."""
+    taken up by the next. Held by one process at a time.
 
-    def __init__(self, directory: str, digest: Digest) -> None:
+    Raises `BlockingIOError` if it is not to be had: another process holds it, or what stands under its name may be changed by
+    another user (it is his, others may write to it, it has a second name), or is no file."""
+
+    def __init__(self, directory: str | OpenDirectory, digest: Digest) -> None:
         self._digest = digest
         super().__init__(directory)
 
-    def _make(self, directory: str) -> None:
-        """Raises `BlockingIOError` where another process holds it."""
-        self.path = os.path.join(directory, f".ocitool-{self._digest.algorithm}-{self._digest.encoded}.partial")
-        while True:
+    def _make(self) -> None:
+        self.name = f".ocitool-{self._digest.algorithm}-{self._digest.encoded}.partial"
+        for _ in range(_ATTEMPTS):
             try:
-                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-                self.descriptor = os.open(self.path, flags, 0o666)
-            except OSError as error:
-                raise unwritable(directory, error) from None
-            try:
+                self.descriptor = self.at.open(self.name, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK)
+                if not is_own(os.fstat(self.descriptor)):
+                    break
                 fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(self.descriptor), os.lstat(self.path)):
+                if self.at.is_named(self.name, self.descriptor):
                     return
-            except FileNotFoundError:
-                pass  # its owner has just finished, or given it up
+            except OSError:
+                break
             except BaseException:
                 self.close()
                 raise
-            self.close()
+            self.close()  # its owner has just finished, or given it up
+        self.close()
+        raise BlockingIOError(errno.EAGAIN, "the partial file is not to be had", self.path)
 
     def fetch(self, blob: Blob, task: Task) -> None:
         """The blob in full and verified. What was there is hashed, and only the rest is read; where the whole is not what its
@@ -223,14 +265,14 @@ class Partial(Temporary):
         if self.descriptor >= 0:
             with contextlib.suppress(OSError):
                 if not self.holds:
-                    os.unlink(self.path)
+                    self._forget()
             self.close()
 
 
 class _Nameless(Temporary):
     def __init__(self) -> None:
         try:
-            self.path = self.directory = tempfile.gettempdir()
+            self.directory = tempfile.gettempdir()
             with tempfile.TemporaryFile() as file:
                 self.descriptor = os.dup(file.fileno())
         except OSError as error:
@@ -238,9 +280,15 @@ class _Nameless(Temporary):
                 f"no temporary file can be made: {error.strerror}", hint="TMPDIR names a directory with room"
             ) from None
 
+    @property
+    def path(self) -> str:
+        return self.directory
+
+    def is_in(self, directory: OpenDirectory) -> bool:
+        return False
+
     def discard(self) -> None:
-        if self.descriptor >= 0:
-            self.close()
+        self.close()
 
 
 def nameless() -> Temporary:
@@ -270,42 +318,44 @@ def claimed(descriptor: int) -> bool:
     return os.fstat(descriptor).st_nlink > 0
 
 
-def sweep(directory: str, *, partials: bool = False) -> int:
+def sweep(directory: str | OpenDirectory, *, partials: bool = False) -> int:
     """Removes the temporaries of this directory whose owners are dead, and with `partials` what is left of blobs on their
     way; how many there were."""
     try:
-        names = os.listdir(directory)
+        at = OpenDirectory(directory) if isinstance(directory, str) else directory
+        names = at.names()
     except OSError:
         return 0
     wanted = (_NAME, _PARTIAL) if partials else (_NAME,)
-    return sum(_sweep(os.path.join(directory, name)) for name in names if any(one.fullmatch(name) for one in wanted))
+    return sum(_sweep(at, name) for name in names if any(one.fullmatch(name) for one in wanted))
 
 
-def _sweep(path: str) -> bool:
+def _sweep(at: OpenDirectory, name: str) -> bool:
     with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = at.read(name)
         try:
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(path)
-                return True
+                if at.is_named(name, descriptor):
+                    at.unlink(name)
+                    return True
         finally:
             os.close(descriptor)
     return False
 
 
-def transfer(blob: Blob, descriptor: int, task: Task, *, where: str) -> None:
-    """Writes the blob's bytes at the descriptor's position, and hashes the very bytes that it writes: of a large blob on this
-    machine while another thread reads and writes on, of one that the file system cloned after that. A made blob was hashed
-    when it was made. Raises `IntegrityError`, `DestinationError`, `TransportError`."""
+def transfer(blob: Blob, descriptor: int, task: Task, *, where: str, offset: int | None = None) -> None:
+    """Writes the blob's bytes at the descriptor's position, or at an offset, and then that stays. Hashes the very bytes that it
+    writes: of a large blob on this machine while another thread reads and writes on, of one that the file system cloned after
+    that. A made blob was hashed when it was made. Raises `IntegrityError`, `DestinationError`, `TransportError`."""
     name = label(blob)
-    if isinstance(blob, SpooledBlob) and _kernel_copy(blob, descriptor, task, name, where):
+    if offset is None and isinstance(blob, SpooledBlob) and _kernel_copy(blob, descriptor, task, name, where):
         return
-    if isinstance(blob, FileBlob) and _cloned(blob, descriptor):
+    if offset is None and isinstance(blob, FileBlob) and _cloned(blob, descriptor):
         _hash(FileBlob(OpenFile(where, descriptor=os.dup(descriptor)), 0, blob.size, blob.digest).chunks(), blob, task)
         return
     remote = blob.remote
-    written = _written(passing(blob), descriptor, where)
+    written = _written(passing(blob), descriptor, where, offset)
     if remote or blob.size < _APART:
         _hash(written, blob, task)
     else:
@@ -322,12 +372,13 @@ def _hash(chunks: Iterable[bytes], blob: Blob, task: Task) -> None:
         task.advance(label(blob), len(chunk), blob.size)
 
 
-def _written(chunks: Iterable[bytes], descriptor: int, where: str) -> Iterator[bytes]:
+def _written(chunks: Iterable[bytes], descriptor: int, where: str, offset: int | None) -> Iterator[bytes]:
     """The chunks, each once it is written: by a descriptor of its own, as a thread that is left to itself may still write."""
     own = os.dup(descriptor)
     try:
         for chunk in chunks:
-            write_all(own, chunk, where)
+            write_all(own, chunk, where, offset)
+            offset = None if offset is None else offset + len(chunk)
             yield chunk
     finally:
         os.close(own)
@@ -375,146 +426,28 @@ def _kernel_copy(blob: FileBlob, descriptor: int, task: Task, name: str, where: 
     return True
 
 
-def write_all(descriptor: int, data: bytes | memoryview, where: str) -> None:
-    """Raises `DestinationError` with `where`; `BrokenPipeError` as it is."""
+def write_all(descriptor: int, data: bytes | memoryview, where: str, offset: int | None = None) -> None:
+    """At the descriptor's position, or at an offset. Raises `DestinationError` with `where`; `BrokenPipeError` as it is."""
     view = memoryview(data)
     try:
         while view:
-            view = view[os.write(descriptor, view) :]
+            count = os.write(descriptor, view) if offset is None else os.pwrite(descriptor, view, offset)
+            offset = None if offset is None else offset + count
+            view = view[count:]
     except BrokenPipeError:
         raise
     except OSError as error:
         raise unwritable(where, error) from None
 
 
-def write_document(directory: str, name: str, data: bytes) -> None:
+def write_document(directory: str | OpenDirectory, name: str, data: bytes) -> None:
     """A small file, whole, over the old one."""
     temporary = Temporary(directory)
     try:
         temporary.write(data)
-        temporary.replace(os.path.join(directory, name))
+        temporary.replace(name)
     finally:
         temporary.discard()
-
-
-@contextmanager
-def output_file(path: str, *, private: bool = False) -> Iterator[io.RawIOBase]:
-    """A file to write what belongs at `path` into, for as long as the block runs.
-
-    A regular file, and one that does not exist yet, appears whole when the block ends well, and not at all when it fails. A
-    symbolic link is followed: what it leads to is replaced in its own directory, with the permissions it had. A device, a pipe
-    and an open descriptor of this process (`/dev/stdout`, `/dev/fd/3`) are written to as the bytes come, and never replaced.
-    `private`: the file is for its owner alone. Raises `DestinationError`, also for a directory."""
-    try:
-        descriptor = _stream(path)
-    except OSError as error:
-        raise unwritable(path, error) from None
-    if descriptor is not None:
-        try:
-            yield _Written(descriptor, path)
-        finally:
-            os.close(descriptor)
-        return
-    target = os.path.realpath(path)
-    sweep(os.path.dirname(target))
-    temporary = Temporary(os.path.dirname(target))
-    try:
-        keep_mode(temporary, target)
-        if private:  # whatever the old one was
-            os.fchmod(temporary.descriptor, 0o600)
-        yield _Written(temporary.descriptor, path)
-        temporary.replace(target)
-    finally:
-        temporary.discard()
-
-
-def is_replaced(path: str) -> bool:
-    """Whether `output_file` would replace a file that stands there now."""
-    return os.path.isfile(path) and _own_descriptor(path) is None
-
-
-class _Written(io.RawIOBase):
-    """The bytes go to a descriptor, all of them. Raises `DestinationError`. Closing it leaves the descriptor open."""
-
-    def __init__(self, descriptor: int, where: str) -> None:
-        self._descriptor, self._where, self._count = descriptor, where, 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any, /) -> int:
-        view = memoryview(data).cast("B")
-        write_all(self._descriptor, view, self._where)
-        self._count += len(view)
-        return len(view)
-
-    def tell(self) -> int:
-        return self._count
-
-
-def _stream(path: str) -> int | None:
-    """A descriptor to write to, if a path leads to a device, a pipe or an open descriptor of this process; None if to a file or
-    to nothing. A pipe waits for its reader, `_READER_PATIENCE` seconds at most. Raises `OSError`, and as `output_file`."""
-    number = _own_descriptor(path)
-    if number is not None:
-        return os.dup(number)  # opened again by name, a file would be written from its start
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        return None
-    if stat.S_ISDIR(mode):
-        raise DestinationError("a directory, where a file is to be written", path)
-    if stat.S_ISREG(mode):
-        return None
-    deadline = time.monotonic() + _READER_PATIENCE
-    while True:
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        except OSError as error:
-            if error.errno != errno.ENXIO or not stat.S_ISFIFO(mode):
-                raise
-            if time.monotonic() > deadline:
-                raise DestinationError("a pipe that is not read", path, hint="start its reader first") from None
-            time.sleep(0.02)
-            continue
-        os.set_blocking(descriptor, True)
-        return descriptor
-
-
-def _own_descriptor(path: str) -> int | None:
-    """The number of the descriptor that a path names, through links or not: `/dev/stdout` leads to `/proc/self/fd/1`."""
-    path = os.path.abspath(path)
-    for _ in range(_LINKS):
-        if (named := _DESCRIPTOR.fullmatch(path)) and named[1] in ("self", "thread-self", str(os.getpid()), None):
-            return int(named[2])
-        try:
-            path = os.path.abspath(os.path.join(os.path.dirname(path), os.readlink(path)))
-        except OSError:
-            return None
-    return None
-
-
-def keep_mode(temporary: Temporary, path: str) -> None:
-    """Gives a file that is to replace another that one's permissions, and its owner where we may: what only few might read
-    before is not for all to read now."""
-    with contextlib.suppress(FileNotFoundError):
-        old = os.stat(path)
-        mode = stat.S_IMODE(old.st_mode) & 0o777
-        with contextlib.suppress(OSError):
-            os.fchmod(temporary.descriptor, mode & 0o700)
-            if os.geteuid() == 0:
-                os.fchown(temporary.descriptor, old.st_uid, old.st_gid)
-            os.fchmod(temporary.descriptor, mode)
-
-
-def sync_directory(path: str) -> None:
-    """Makes the names in a directory durable, where its file system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def exists(path: str) -> DestinationError:

@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LEVELS: tuple[frozenset[str], ...] = (
     frozenset(
-        {"task", "signals", "blob", "digest", "reference", "limits", "globs", "errors", "masking", "patterns", "credentials"}
+        {"task", "signals", "blob", "digest", "directories", "reference", "limits", "globs", "errors", "masking", "patterns",
+         "credentials"}
     ),
     frozenset({"spec"}),
     frozenset({"layers"}),
@@ -274,7 +275,7 @@ def waits(modules: Modules) -> list[str]:
             continue
         waited = [call for name, call in calls(tree) if name in WAITS and not _bounded(name, call)]
         for name, call in calls(tree):
-            if name == "flock" and "LOCK_NB" not in ast.unparse(call) and "fcntl" in ast.unparse(call.func):
+            if name == "flock" and not re.search("LOCK_(NB|UN)", ast.unparse(call)) and "fcntl" in ast.unparse(call.func):
                 waited.append(call)
             elif name == "join" and isinstance(call.func, ast.Attribute) and not call.args and not call.keywords:
                 waited.append(call)  # of a thread
@@ -314,7 +315,46 @@ def locked(modules: Modules) -> list[str]:
     return found
 
 
-CHECKERS: tuple[Checker, ...] = (upward, strangers, heavy, speaking, threads, circles, lazy, waits, locked)
+NAMING = {
+    **dict.fromkeys(("rename", "replace"), ("src_dir_fd", "dst_dir_fd")),
+    "link": ("dst_dir_fd",), "chmod": ("dir_fd",), "chown": ("dir_fd",),
+    **dict.fromkeys(("unlink", "rmdir", "mkdir", "symlink", "mknod", "mkfifo", "rmtree"), ("dir_fd",)),
+}  # fmt: skip
+"""Calls of `os` and `shutil` that change what a name means -> the arguments that say in which directory."""
+
+BY_PATH = frozenset(
+    {"remove", "makedirs", "removedirs", "renames", "move", "copy", "copyfile", "copytree", "truncate"}
+)
+"""Those that take paths only."""
+
+PARENTS = frozenset({"ocitool.directories", "ocitool.transports.registry.keychain", "ocitool.operations.dedupe.export"})
+"""Modules that make the directories above what the user named."""
+
+
+def by_path(modules: Modules) -> list[str]:
+    """A name that is made, changed or removed by a path, which may lead elsewhere than when it was looked at: it is to be
+    looked up in a directory that is held (`ocitool.directories`)."""
+    found = []
+    for module, tree in modules.items():
+        for name, call in calls(tree):
+            owner = ast.unparse(call.func).rpartition(".")[0]
+            words = {one.arg for one in call.keywords}
+            text = ast.unparse(call)
+            if owner in ("os", "shutil"):
+                held = "/proc/self/fd/" in text and name == "chmod"
+                wrong = name in BY_PATH and not (name == "makedirs" and module in PARENTS)
+                wrong = wrong or (not held and not words >= set(NAMING.get(name, ())))
+                wrong = wrong or (name == "open" and "dir_fd" not in words and bool(re.search("O_(CREAT|WRONLY|RDWR)", text)))
+            else:
+                mode = "".join(one.value for one in (*call.args[1:2], *(k.value for k in call.keywords if k.arg == "mode"))
+                               if isinstance(one, ast.Constant) and isinstance(one.value, str))  # fmt: skip
+                wrong = not owner and name == "open" and bool(set(mode) & set("wax+"))
+            if wrong and not within(module, "ocitool.cli"):  # which opens nothing but /dev/null
+                found.append(f"{module}:{call.lineno} calls {ast.unparse(call.func)} by a path")
+    return found
+
+
+CHECKERS: tuple[Checker, ...] = (upward, strangers, heavy, speaking, threads, circles, lazy, waits, locked, by_path)
 
 BREACHES: tuple[tuple[Checker, dict[str, str]], ...] = (
     (upward, {"spec__manifest": "from ocitool.layers import tar", "layers": ""}),
@@ -363,6 +403,13 @@ BREACHES: tuple[tuple[Checker, dict[str, str]], ...] = (
     (waits, {"operations__ls": "def f(many):\n  for one in as_completed(many):\n    pass"}),
     (waits, {"transports__layout": "def f(number):\n  fcntl.flock(number, fcntl.LOCK_EX)"}),
     (waits, {"transports__layout": "def f(words):\n  subprocess.run(words)"}),
+    (by_path, {"transports__a": "os.unlink(path)"}),
+    (by_path, {"transports__a": "os.replace(made, path)"}),
+    (by_path, {"transports__a": "os.rename(made, name, src_dir_fd=at)"}),
+    (by_path, {"transports__a": "os.makedirs(path, exist_ok=True)"}),
+    (by_path, {"transports__a": "os.open(path, os.O_WRONLY | os.O_CLOEXEC)"}),
+    (by_path, {"transports__a": "with open(path, 'ab') as file:\n  pass"}),
+    (by_path, {"transports__a": "shutil.rmtree(path, ignore_errors=True)"}),
     (locked, {"transports__a": "class A:\n  def __init__(self):\n    self._mine = Lock()\n"
                                "  def f(self):\n    with self._mine:\n      return self.client.request(1)"}),
     (locked, {"transports__a": "guard: Lock = threading.Lock()\ndef f():\n  with guard:\n    open('x')"}),
@@ -391,6 +438,8 @@ ALLOWED: tuple[dict[str, str], ...] = (
     {"layers__a": "def f(event, names, known, process):\n  event.wait(0.1)\n  ', '.join(names)\n  known.get('x')\n"
                   "  process.communicate(timeout=1)\n  fcntl.flock(1, fcntl.LOCK_EX | fcntl.LOCK_NB)"},
     {"layers__a": "lock = Lock()\ndef f(known):\n  with lock:\n    known.add(1)\n  return open('x')"},
+    {"layers__a": "os.unlink(name, dir_fd=at)\nos.rename(a, b, src_dir_fd=at, dst_dir_fd=at)\n"
+                  "open(path, 'rb')\nself.replace(a, b)"},
     {"layers__a": "import typing\nif typing.TYPE_CHECKING:\n  import zstandard\nelse:\n  import zlib"},
 )
 

@@ -225,7 +225,7 @@ def test_the_least_recently_used_go_first(directory: Path, monkeypatch: pytest.M
 def test_a_full_disk_costs_the_cache_and_not_the_command(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache, index = IndexCache(str(directory)), scanned(SAMPLE)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)

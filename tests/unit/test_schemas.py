@@ -643,11 +643,13 @@ DETAILS = {
 }  # fmt: skip
 UNPACK = {
     "report": "unpack", "version": 1, "reference": "app.tar", "as": "editable", "destination": "work", "digest": None,
-    "imageId": A, "platform": {"os": "linux", "architecture": "arm64", "variant": None}, "rootless": True, "verified": True,
+    "imageId": A, "platform": {"os": "linux", "architecture": "arm64", "variant": None}, "rootless": True, "mode": "0700",
+    "verified": True,
     "entries": 3, "bytes": {"read": 7, "written": 9}, "notices": NOTICES,
 }  # fmt: skip
 UNPACK_LAYERS = {
     "report": "unpack", "version": 1, "reference": "app.tar", "as": "layers", "destination": "store", "rootless": False,
+    "mode": "0710",
     "verified": True, "bytes": {"read": 7, "written": 9}, "notices": NOTICES,
     "images": [{
         "tags": ["app:1"], "digest": None, "imageId": A, "platform": {"os": "linux", "architecture": "arm64", "variant": None},

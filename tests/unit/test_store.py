@@ -15,6 +15,7 @@ from support.images import image, layer_tar, write_layout
 
 from ocitool.blob import BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
+from ocitool.directories import OpenDirectory
 from ocitool.errors import DestinationError, IntegrityError, TransportError
 from ocitool.operations import layout as operation
 from ocitool.task import Task
@@ -24,7 +25,7 @@ from ocitool.transports.archive_sink import ArchiveSink
 from ocitool.transports.layout_lock import LayoutLock
 from ocitool.transports.layout_sink import LayoutSink
 from ocitool.transports.sink import Bundle, Root
-from ocitool.transports.store import Store
+from ocitool.transports.store import Store, StoredFile
 from ocitool.transports.whole import SpooledBlob, Temporary, sweep
 
 DATA = b"content" * 100
@@ -100,7 +101,7 @@ def test_a_temporary_that_a_sweeper_holds_is_given_up(tmp_path: Path, monkeypatc
     temporary = Temporary(str(tmp_path))
     assert temporary.path != str(tmp_path / held[0][1])
     os.unlink(tmp_path / held[0][1])
-    temporary.replace(str(tmp_path / "done"))
+    temporary.replace("done")
     assert ["done"] == os.listdir(tmp_path)
     os.close(held[0][0])
 
@@ -190,10 +191,10 @@ def test_a_layout_that_its_maker_took_away_again_is_made_again(
     first = [LayoutSink(str(place), task)]
 
     class Late(LayoutLock):
-        def __init__(self, directory: str, task: Task, *, exclusive: bool) -> None:
+        def __init__(self, at: OpenDirectory, task: Task, *, exclusive: bool) -> None:
             if first and when == "before the lock":
                 first.pop().close()
-            super().__init__(directory, task, exclusive=exclusive)
+            super().__init__(at, task, exclusive=exclusive)
             if first:
                 os.rename(place, tmp_path / "gone")
                 first.pop().close()
@@ -288,51 +289,51 @@ def test_names_change_under_the_lock_of_the_index(how: str, tmp_path: Path, monk
 
 
 @pytest.fixture
-def pair(tmp_path: Path, task: Task) -> Iterator[tuple[stores.StoredFile, stores.StoredFile]]:
+def pair(tmp_path: Path, task: Task) -> Iterator[list[tuple[Store, StoredFile]]]:
     for name in ("one", "two"):
         write(tmp_path / name, task)
     with Store(str(tmp_path / "one"), task) as one, Store(str(tmp_path / "two"), task) as two:
-        yield one.files().blobs[0], two.files().blobs[0]
+        yield [(held, held.files().blobs[0]) for held in (one, two)]
 
 
-def test_a_file_that_changed_after_it_was_hashed_is_not_linked(pair: Any, tmp_path: Path) -> None:
-    kept, other = pair
+def test_a_file_that_changed_after_it_was_hashed_is_not_linked(pair: Any, task: Task) -> None:
+    (_, kept), (_, other) = pair
     os.rename(kept.path, kept.path + "x")
     Path(kept.path).write_bytes(b"other")
-    assert "they changed meanwhile" == stores.share(kept, other, str(tmp_path / "two"))
+    assert "they changed meanwhile" == stores.share(*pair, task)
     assert DATA == Path(other.path).read_bytes()
 
 
-def test_two_names_of_one_file_leave_no_temporary(pair: Any, tmp_path: Path) -> None:
-    kept, other = pair
+def test_two_names_of_one_file_leave_no_temporary(pair: Any, task: Task, tmp_path: Path) -> None:
+    (_, kept), (two, other) = pair
     os.unlink(other.path)
     os.link(kept.path, other.path)
-    stores.share(kept, other._replace(key=kept.key), str(tmp_path / "two"))
+    stores.share(pair[0], (two, other._replace(key=kept.key)), task)
     assert ["blobs", "index.json", "oci-layout"] == sorted(os.listdir(tmp_path / "two"))
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EMLINK, errno.EXDEV])
 def test_where_hard_links_are_refused_the_blob_stays_or_is_cloned(
-    number: int, pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, pair: Any, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def link(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(stores.os, "link", link)
-    outcome = stores.share(*pair, str(tmp_path / "two"))
+    outcome = stores.share(*pair, task)
     assert outcome in ("hard links are refused here", "cloned")
-    assert DATA == Path(pair[1].path).read_bytes()
+    assert DATA == Path(pair[1][1].path).read_bytes()
     assert ["blobs", "index.json", "oci-layout"] == sorted(os.listdir(tmp_path / "two"))
 
 
-def test_a_full_disk_ends_linking_and_leaves_both(pair: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_ends_linking_and_leaves_both(pair: Any, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     def link(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(stores.os, "link", link)
     with pytest.raises(DestinationError):
-        stores.share(*pair, str(tmp_path / "two"))
-    assert DATA == Path(pair[1].path).read_bytes()
+        stores.share(*pair, task)
+    assert DATA == Path(pair[1][1].path).read_bytes()
 
 
 STEPS: dict[str, Callable[[Path, Task], object]] = {
@@ -348,7 +349,7 @@ def test_an_index_that_cannot_be_replaced_stays(how: str, tmp_path: Path, monkey
     store = write_layout(tmp_path / "s", [one], index={"schemaVersion": 2, "manifests": [one.descriptor, bare]})
     before = (store / "index.json").read_bytes()
 
-    def replace(*_: object) -> None:
+    def replace(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with Task() as task, monkeypatch.context() as patch:

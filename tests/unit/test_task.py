@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 import pytest
 
-from ocitool.errors import CancelledError, FormatError
+from ocitool.errors import CancelledError, DestinationError, FormatError
 from ocitool.task import Notice, Task, Turns
 
 R = TypeVar("R")
@@ -510,20 +510,31 @@ def test_a_turn_that_another_thread_has_is_not_waited_for_when_the_task_is_over(
 
 def test_a_lock_of_another_process_is_not_waited_for_when_the_task_is_over(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with open(tmp_path / "file") as mine, open(tmp_path / "file") as other, Task() as task:
-        told: list[int] = []
-        task.flock(mine.fileno(), exclusive=True, waiting=lambda: told.append(1))
+    told: list[Notice] = []
+    with open(tmp_path / "file") as mine, open(tmp_path / "file") as other, Task(tell=told.append) as task:
+        task.flock(mine.fileno(), "store", exclusive=True)
         assert [] == told
-        assert cancelled_soon(task, lambda: task.flock(other.fileno(), exclusive=True, waiting=lambda: told.append(2))) < 1
-        assert [2] == told
+        assert cancelled_soon(task, lambda: task.flock(other.fileno(), "store", exclusive=True)) < 1
+        assert [Notice("waiting", f"waiting for process {os.getpid()}, which works on store")] == told
+
+
+def test_a_lock_that_is_never_given_up_is_an_error_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever can read a directory can lock it."""
+    monkeypatch.setenv("OCITOOL_LOCK_WAIT", "0")
+    (tmp_path / "file").touch()
+    with open(tmp_path / "file") as mine, open(tmp_path / "file") as other, Task() as task:
+        task.flock(mine.fileno(), "store", exclusive=False)
+        with pytest.raises(DestinationError, match=f"locked for 0 seconds by process {os.getpid()}") as raised:
+            task.flock(other.fileno(), "store", exclusive=True)
+    assert "OCITOOL_LOCK_WAIT" in str(raised.value.hint)
 
 
 def test_a_lock_that_becomes_free_is_taken(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with open(tmp_path / "file") as other, Task() as task:
         with open(tmp_path / "file") as mine:
-            task.flock(mine.fileno(), exclusive=False)
-            task.flock(other.fileno(), exclusive=False)
+            task.flock(mine.fileno(), "store", exclusive=False)
+            task.flock(other.fileno(), "store", exclusive=False)
             with pytest.raises(BlockingIOError):
                 fcntl.flock(other.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        within(30, lambda: task.flock(other.fileno(), exclusive=True))
+        within(30, lambda: task.flock(other.fileno(), "store", exclusive=True))

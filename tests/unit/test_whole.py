@@ -14,8 +14,9 @@ from ocitool.blob import STEP, Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, DestinationError, IntegrityError
 from ocitool.task import Task
-from ocitool.transports import whole
-from ocitool.transports.whole import SpooledBlob, Temporary, output_file, sweep, write_document
+from ocitool.transports import outputs, whole
+from ocitool.transports.outputs import output_file
+from ocitool.transports.whole import SpooledBlob, Temporary, sweep, write_document
 
 DATA = bytes(range(256)) * 5000
 
@@ -40,7 +41,7 @@ def test_nothing_is_seen_before_place_and_nothing_is_left_after(tmp_path: Path) 
     temporary = Temporary(str(tmp_path))
     temporary.write(DATA)
     assert not (tmp_path / "a").exists()
-    temporary.place(str(tmp_path / "a"))
+    temporary.place("a")
     assert DATA == (tmp_path / "a").read_bytes()
     assert [] == hidden(tmp_path)
 
@@ -50,23 +51,23 @@ def test_place_refuses_what_stands_there_and_replace_does_not(tmp_path: Path) ->
     temporary = Temporary(str(tmp_path))
     temporary.write(b"new")
     with pytest.raises(DestinationError, match="exists already"):
-        temporary.place(str(tmp_path / "a"))
+        temporary.place("a")
     assert b"old" == (tmp_path / "a").read_bytes()
-    temporary.replace(str(tmp_path / "a"))
+    temporary.replace("a")
     assert b"new" == (tmp_path / "a").read_bytes()
     assert [] == hidden(tmp_path)
 
 
 def test_place_works_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(1, "no links here")
 
     monkeypatch.setattr(os, "link", refuse)
     temporary = Temporary(str(tmp_path))
-    temporary.place(str(tmp_path / "a"))
+    temporary.place("a")
     again = Temporary(str(tmp_path))
     with pytest.raises(DestinationError, match="exists already"):
-        again.place(str(tmp_path / "a"))
+        again.place("a")
     again.discard()
     assert ["a"] == [path.name for path in tmp_path.iterdir()]
 
@@ -115,7 +116,7 @@ def test_the_bytes_are_the_blobs_however_they_are_copied(
     temporary.write(b"header")
     temporary.take(in_file(tmp_path, DATA, before=before, after=after), task)
     temporary.write(b"end")
-    temporary.replace(str(tmp_path / "a"))
+    temporary.replace("a")
     assert b"header" + DATA + b"end" == (tmp_path / "a").read_bytes()
 
 
@@ -131,7 +132,7 @@ def test_where_the_kernel_cannot_copy_a_made_blob_its_bytes_are_read(
     monkeypatch.setattr(whole, "FICLONE", 0)
     spool.write(DATA)
     temporary.take(SpooledBlob(spool, Digest.of(DATA)), task)
-    temporary.replace(str(tmp_path / "a"))
+    temporary.replace("a")
     spool.discard()
     assert DATA == (tmp_path / "a").read_bytes()
 
@@ -260,13 +261,13 @@ def test_a_directory_that_cannot_be_written_is_a_destination_error(tmp_path: Pat
     temporary = Temporary(str(tmp_path))
     for end in (temporary.place, temporary.replace):
         with pytest.raises(DestinationError, match="cannot be written"):
-            end(str(tmp_path / "missing/a"))
+            end("missing/a")
     temporary.discard()
     assert [] == list(tmp_path.iterdir())
 
 
 def test_a_pipe_that_is_not_read_ends_with_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whole, "_READER_PATIENCE", 0.05)
+    monkeypatch.setattr(outputs, "_READER_PATIENCE", 0.05)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DestinationError, match="a pipe that is not read") as raised, output_file(str(tmp_path / "pipe")):
         pass

@@ -19,11 +19,12 @@ from functools import lru_cache
 from typing import Any
 
 from ocitool import masking
+from ocitool.directories import OpenDirectory, located
 from ocitool.errors import DestinationError, UsageError
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.dedupe.collection import Collection, Stored
-from ocitool.transports.whole import output_file
+from ocitool.transports.outputs import output_file
 
 _KINDS = [kind.name.lower() for kind in Kind]
 
@@ -38,17 +39,21 @@ def export(directory: str | None, collection: Collection) -> Iterator[Rows | Non
         import pyarrow
     except ImportError:
         raise UsageError("--export needs the package pyarrow", hint="pip install 'ocitool[export]'") from None
-    made = not os.path.isdir(directory)
+    if directory == "-":
+        raise UsageError("standard output takes no directory, and --export makes one", hint="--export ./- for that name")
+    made: tuple[OpenDirectory, str] | None = None
     try:
-        os.makedirs(directory, exist_ok=True)
+        os.makedirs(os.path.dirname(directory.rstrip("/")) or ".", exist_ok=True)
+        above, name = located(directory)
+        made = (above, name) if above.stat(name) is None else None
         with ExitStack() as stack:
-            rows = Rows(directory, stack)
+            rows = Rows(above.made(name), stack)
             yield rows
             rows.finish(collection)
     except BaseException as error:
-        if made:
+        if made is not None:
             with suppress(OSError):
-                os.rmdir(directory)
+                os.rmdir(made[1], dir_fd=made[0].descriptor)
         if isinstance(error, OSError | pyarrow.ArrowException):
             raise DestinationError(f"the rows cannot be written: {error}", directory) from None
         raise
@@ -60,7 +65,7 @@ def _told(instruction: str | None) -> str | None:
 
 
 class Rows:
-    def __init__(self, directory: str, stack: ExitStack) -> None:
+    def __init__(self, directory: OpenDirectory, stack: ExitStack) -> None:
         import pyarrow as pa
 
         text, number = pa.string(), pa.int64()
@@ -116,7 +121,7 @@ class Rows:
         import pyarrow as pa
         from pyarrow import parquet
 
-        file = self._stack.enter_context(output_file(os.path.join(self._directory, f"{name}.parquet")))
+        file = self._stack.enter_context(output_file(f"{name}.parquet", below=self._directory))
         writer = parquet.ParquetWriter(file, pa.schema(columns), compression="zstd")
         self._stack.callback(writer.close)
         return writer

@@ -89,32 +89,32 @@ def _group(group: Sequence[tuple[Store, StoredFile]], task: Task, dry_run: bool)
     """One blob, in several layouts. Files of other file systems, modes or owners than the first have a first of their own."""
     sound: dict[tuple[int, int], bool] = {}
 
-    def good(file: StoredFile) -> bool:
+    def good(store: Store, file: StoredFile) -> bool:
         if file.key not in sound:
-            sound[file.key] = stores.sound(file, task)
+            sound[file.key] = stores.sound(store, file, task)
         return sound[file.key]
 
     part = _Part()
-    firsts: list[StoredFile] = []
+    firsts: list[tuple[Store, StoredFile]] = []
     names: dict[tuple[int, int], int] = {}
     if len({file.key for _, file in group}) == 1:
         return _Part(already=len(group) - 1)
     for store, file in group:
         task.check()
-        if any(file.key == first.key for first in firsts):
+        if any(file.key == first.key for _, first in firsts):
             part = part._replace(already=part.already + 1)
             continue
-        if not good(file):
+        if not good(store, file):
             part = part._replace(damaged=(*part.damaged, file.path))
             continue
         if not firsts:
-            firsts.append(file)
+            firsts.append((store, file))
             continue
-        first = next((one for one in firsts if _alike(one, file)), firsts[0])
-        outcome = _rehearsed(first, file) if dry_run else stores.share(first, file, store.directory)
+        first = next((one for one in firsts if _alike(one[1], file)), firsts[0])
+        outcome = _rehearsed(first[1], file) if dry_run else stores.share(first, (store, file), task)
         if outcome not in ("linked", "cloned"):
             part = part._replace(refused=(*part.refused, Refused(file.path, file.size, outcome)))
-            firsts.append(file)
+            firsts.append((store, file))
             continue
         # Bytes are free only when the last name of the old file is gone.
         names[file.key] = names.get(file.key, file.links) - 1

@@ -57,7 +57,7 @@ def normalize(directory: str, task: Task, *, verify: bool = False, dry_run: bool
             if done and not dry_run:
                 store.replace_index(serialised(fields, limits.STORE))
         files = store.files()
-        findings = [*_invalid(fields), *_names(fields), *_attestations(fields), *_blobs(source, files, task, verify)]
+        findings = [*_invalid(fields), *_names(fields), *_attestations(fields), *_blobs(store, source, files, task, verify)]
         return Normalized(directory, dry_run, verify, tuple(changes), tuple(findings), tuple(task.notices))
 
 
@@ -163,7 +163,7 @@ def _attestations(fields: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("dangling-attestation", "warning", f"manifest {one.digest}", message)
 
 
-def _blobs(source: Layout, files: Files, task: Task, verify: bool) -> Iterator[Finding]:
+def _blobs(store: Store, source: Layout, files: Files, task: Task, verify: bool) -> Iterator[Finding]:
     stated: dict[Digest, set[int]] = {}
     documents: list[Finding] = []
     for one in _descriptors(source, documents):
@@ -171,7 +171,7 @@ def _blobs(source: Layout, files: Files, task: Task, verify: bool) -> Iterator[F
     yield from documents
     wrong: Sequence[bool] = [False] * len(files.blobs)
     if verify:
-        wrong = task.map(lambda file: not stores.sound(file, task), files.blobs)
+        wrong = task.map(lambda file: not stores.sound(store, file, task), files.blobs)
     for file, damaged in zip(files.blobs, wrong, strict=True):
         sizes = stated.get(file.digest, set()) - {file.size}
         if sizes:

@@ -20,10 +20,11 @@ from ocitool import reference as references
 from ocitool.errors import DestinationError, OcitoolError
 from ocitool.images import snapshot
 from ocitool.images.image import Image
-from ocitool.images.rootfs import Owners, Rootfs
+from ocitool.images.rootfs import Owners, Rootfs, closed
 from ocitool.images.staging import check, stage
 from ocitool.images.tree import Tree
-from ocitool.images.workplace import OPEN_DIRECTORY, Workplace
+from ocitool.images.workplace import OPEN_DIRECTORY, DirectoryMode, Workplace
+from ocitool.layers.entry import Kind
 from ocitool.operations.reading import Reading
 from ocitool.task import Notice, Task
 
@@ -33,13 +34,15 @@ VERSION = 1
 
 
 class Unpacked(NamedTuple):
-    """`entries`: paths in the file system, without its root. `read`: stored bytes of layers; `written`: bytes of contents."""
+    """`mode`: of the destination itself. `entries`: paths in the file system, without its root. `read`: stored bytes of layers;
+    `written`: bytes of contents."""
 
     reference: str
     form: Form
     destination: str
     image: Image
     owners: Owners
+    mode: int
     entries: int
     read: int
     written: int
@@ -47,10 +50,13 @@ class Unpacked(NamedTuple):
 
 
 def unpack(
-    reference: str, dest: str, reading: Reading, *, form: Form = "editable", platform: str | None = None, owners: Owners
-) -> Unpacked:
-    """The image in `dest`, which must be absent or an empty directory. Every layer is verified; whatever goes wrong, nothing is
-    left. Raises `DestinationError` before anything is read where the destination will not do."""
+    reference: str, dest: str, reading: Reading, *, form: Form = "editable", platform: str | None = None, owners: Owners,
+    mode: int | None = None,
+) -> Unpacked:  # fmt: skip
+    """The image in `dest`, which must be absent or an empty directory. It gets `mode`, else it is closed to other users, unless
+    it is the file system's root itself. Every layer is verified; whatever goes wrong, nothing is left.
+
+    Raises `DestinationError` before anything is read if the destination will not do."""
     task = reading.task
     with Workplace(dest) as work:
         image = reading.image(reference, platform)
@@ -60,8 +66,13 @@ def unpack(
             entries = rootfs.place(tree)
             written = rootfs.written
             _tell(rootfs, form, task)
+        access = DirectoryMode(mode) if mode is not None else None if form == "rootfs" else closed(owners)
         if form == "rootfs":
-            work.publish(b"rootfs")
+            mode = work.publish(b"rootfs", access)
+            if mode & 0o001 and _has_setuid(tree):
+                task.notice(
+                    "setuid", f"mode {mode:04o}: other users can run the image's setuid files; --mode 0700 closes the directory"
+                )
         else:
             root = os.open(b"rootfs", OPEN_DIRECTORY, dir_fd=work.descriptor)
             try:
@@ -70,8 +81,8 @@ def unpack(
                     work.write("config.json", _runtime_config(image, owners, root))
             finally:
                 os.close(root)
-            work.publish()
-    return Unpacked(reference, form, dest, image, owners, entries, read, written, tuple(task.notices))
+            mode = work.publish(access=access)
+    return Unpacked(reference, form, dest, image, owners, mode, entries, read, written, tuple(task.notices))
 
 
 def _tell(rootfs: Rootfs, form: Form, task: Task) -> None:
@@ -83,6 +94,12 @@ def _tell(rootfs: Rootfs, form: Form, task: Task) -> None:
         if form != "bundle" and (rootfs.owners.uid_map or rootfs.owners.gid_map):
             task.notice("id-maps", "rootless: the id maps are recorded and shift nothing")
     rootfs.tell()
+
+
+def _has_setuid(tree: Tree) -> bool:
+    """Whether a layer has a file that runs with the rights of its owner or group."""
+    modes = (zip(index.modes, index.kinds, strict=True) for index in tree.indexes)
+    return any(mode & 0o6000 and kind == Kind.FILE for found in modes for mode, kind in found)
 
 
 def _describe(work: Workplace, root: int, reference: str, image: Image, tree: Tree, owners: Owners) -> None:

@@ -20,7 +20,8 @@ from ocitool.images.staging import check
 from ocitool.images.tree import Tree
 from ocitool.operations.reading import Reading
 from ocitool.task import Notice
-from ocitool.transports.whole import Temporary, exists, keep_mode, sweep
+from ocitool.transports.outputs import keep_mode, new_file
+from ocitool.transports.whole import Temporary, sweep
 
 
 class Flat(NamedTuple):
@@ -45,35 +46,31 @@ def unpack(reference: str, dest: str, reading: Reading, *, platform: str | None 
         raise UsageError("a tar is not written to a terminal", hint="redirect the output, or name a file")
     if dest != "-" and os.path.isdir(dest):
         raise DestinationError("a directory, where a tar is to be written", dest)
-    if dest != "-" and not force and os.path.lexists(dest):
-        raise exists(dest)
-    place = os.path.realpath(dest)  # `force` replaces the file that a link leads to, not the link
-    if dest != "-" and os.path.exists(place) and not os.path.isfile(place):
-        raise DestinationError("neither a file nor absent: a device or a pipe is not replaced", dest)
+    place = new_file(dest, force=force) if dest != "-" else None
     image = reading.image(reference, platform)
     check(image)
     tree = Tree(reading.indexer().indexes(image))
     changes = changeset(None, tree)
     size = 0
     task.expect(expected(layer.blob for layer in image.layers), anew=True)
-    if dest == "-":
+    if place is None:
         for piece in layertar.tar(changes, image, tree, task):
             sys.stdout.buffer.write(piece)
             size += len(piece)
         sys.stdout.buffer.flush()
     else:
-        directory = os.path.dirname(place if force else dest) or "."
-        sweep(directory)
-        temporary = Temporary(directory)
+        at, name = place
+        sweep(at)
+        temporary = Temporary(at, private=force and at.stat(name) is not None)
         try:
             for piece in layertar.tar(changes, image, tree, task):
                 temporary.write(piece)
                 size += len(piece)
             if force:
-                keep_mode(temporary, place)
-                temporary.replace(place)
+                keep_mode(temporary, name)
+                temporary.replace(name)
             else:
-                temporary.place(dest)
+                temporary.place(name)
         finally:
             temporary.discard()
     return Flat(reference, image, dest, len(changes), size, tuple(task.notices))

@@ -18,6 +18,7 @@ import fcntl
 import json
 import os
 import shlex
+import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 from ocitool import limits
 from ocitool.blob import expected
 from ocitool.digest import Digest
+from ocitool.directories import OpenDirectory, located
 from ocitool.errors import (
     DestinationError,
     FormatError,
@@ -40,10 +42,10 @@ from ocitool.images.contents import content
 from ocitool.images.image import Image, Layer
 from ocitool.images.indexing import Indexer, readable, tell_odd_times
 from ocitool.images.overlay import WHITEOUT, Form, Over
-from ocitool.images.rootfs import Owners, Rootfs
+from ocitool.images.rootfs import Owners, Rootfs, closed
 from ocitool.images.staging import check
 from ocitool.images.tree import Tree
-from ocitool.images.workplace import OPEN_DIRECTORY, Workplace
+from ocitool.images.workplace import DirectoryMode, Workplace, open_to
 from ocitool.layers.entry import Entry, Kind, Xattrs
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import scan
@@ -80,27 +82,29 @@ class StoredImage(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """`read`: stored bytes of layers; `written`: bytes of contents."""
+    """`mode`: of the store's directory. `read`: stored bytes of layers; `written`: bytes of contents."""
 
     reference: str
     destination: str
     images: tuple[StoredImage, ...]
     owners: Owners
+    mode: int
     read: int
     written: int
     notices: tuple[Notice, ...]
 
 
 def unpack(
-    reference: str, dest: str, reading: Reading, *, platform: str | None = None, all_platforms: bool = False, owners: Owners
-) -> Stored:
-    """The image's layers in the store `dest`, which is made where there is none. Layers that are there are not read, unless
-    a layer above them needs their files or what they list.
+    reference: str, dest: str, reading: Reading, *, platform: str | None = None, all_platforms: bool = False, owners: Owners,
+    mode: int | None = None,
+) -> Stored:  # fmt: skip
+    """The image's layers in the store `dest`, which is made if there is none, with `mode` or closed to other users. Layers
+    that are there are not read, unless a layer above them needs their files or what they list.
 
-    Raises `DestinationError` where `dest` is something else, or a store whose files are owned otherwise.
+    Raises `DestinationError` if `dest` is something else, or a store whose files are owned otherwise.
     """
     task = reading.task
-    with _opened(dest, owners, task) as store:
+    with _opened(dest, owners, mode, task) as store:
         images = list(_images(reference, reading, platform, all_platforms))
         for image in images:
             check(image)
@@ -108,16 +112,17 @@ def unpack(
         read = written = 0
         stored = []
         for image in images:
-            with Workplace(os.path.join(dest, "layer")) as work, Rootfs(work.descriptor, owners, task) as rootfs:
+            with Workplace(os.path.join(dest, "layer"), store.at) as work, Rootfs(work.descriptor, owners, task) as rootfs:
                 made = _Making(store, image, work, rootfs, indexer, task)
                 stored.append(made.run())
                 read += made.read
                 written += rootfs.written
                 rootfs.tell()
+        mode = stat.S_IMODE(os.fstat(store.at.descriptor).st_mode)
     if owners.rootless:
         how = "mount inside a user namespace (unshare --user --map-root-user --mount)"
         task.notice("rootless", f"rootless: all files are your own; {how}")
-    return Stored(reference, dest, tuple(stored), owners, read, written, tuple(task.notices))
+    return Stored(reference, dest, tuple(stored), owners, mode, read, written, tuple(task.notices))
 
 
 def _images(reference: str, reading: Reading, platform: str | None, all_platforms: bool) -> Iterator[Image]:
@@ -143,57 +148,66 @@ def _images(reference: str, reading: Reading, platform: str | None, all_platform
 
 
 @contextmanager
-def _opened(dest: str, owners: Owners, task: Task) -> Iterator[_Store]:
+def _opened(dest: str, owners: Owners, mode: int | None, task: Task) -> Iterator[_Store]:
     """The store, held against its removal. One that this run began is removed where it stays without a layer."""
     if dest == "-":
         raise UsageError("a store of layers is a directory", hint="name one, new or made by unpack --as layers")
     try:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(dest)
-        descriptor = os.open(dest, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        store = _Store(dest, task)
     except OSError as error:
         raise _unusable(error, dest) from None
-    store = _Store(dest, descriptor, task)
     try:
-        store.begin(owners)
+        store.begin(owners, mode)
         yield store
     except BaseException:
         store.give_up()
         raise
     finally:
-        os.close(descriptor)
+        store.close()
 
 
 class _Store:
-    """The directory `dest`. All that use it hold a shared lock; who begins or removes it holds it alone."""
+    """The directory `dest`, made if it is missing. All that use it hold a shared lock; who begins or removes it holds it alone.
+    It is held by its descriptor, and what is in it is believed: so it must be the user's."""
 
-    def __init__(self, dest: str, descriptor: int, task: Task) -> None:
+    def __init__(self, dest: str, task: Task) -> None:
         self.dest = dest
-        self.descriptor = descriptor
         self._task = task
+        self._parent, self._name = located(dest)
+        self.at = self._parent.made(self._name, 0o700)
+        self.at.path = dest
+        status = os.fstat(self.at.descriptor)
+        if status.st_uid != os.geteuid() or status.st_mode & stat.S_IWOTH:
+            raise DestinationError(
+                "a directory of another user, or open to all: its layers would be believed", dest, hint="name a new directory"
+            )
 
-    def begin(self, owners: Owners) -> None:
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(self.at.descriptor, fcntl.LOCK_UN)
+
+    def begin(self, owners: Owners, mode: int | None) -> None:
         settings = {
             "schema": SCHEMA, "version": VERSION, "rootless": owners.rootless, "ownerXattr": owners.owner_xattr,
             "uidMap": [list(one) for one in owners.uid_map], "gidMap": [list(one) for one in owners.gid_map],
         }  # fmt: skip
-        path = os.path.join(self.dest, "store.json")
         try:
             while True:
-                self._task.flock(self.descriptor, exclusive=True)
-                if not os.path.lexists(path):
-                    if any(".ocitool-" not in name for name in os.listdir(self.dest)):
+                self._task.flock(self.at.descriptor, self.dest, exclusive=True)
+                if self.at.stat("store.json") is None:
+                    if any(".ocitool-" not in name for name in self.at.names()):
                         raise DestinationError(
                             "exists, and is no store of layers", self.dest, hint="name a new directory, or an empty one"
                         )
-                    write_document(self.dest, "store.json", json.dumps(settings).encode() + b"\n")
+                    open_to(self.at.descriptor, closed(owners) if mode is None else DirectoryMode(mode))
+                    write_document(self.at, "store.json", json.dumps(settings).encode() + b"\n")
                 for name in ("sha256", "l", "images"):
                     with contextlib.suppress(FileExistsError):
-                        os.mkdir(os.path.join(self.dest, name))
-                with open(path, "rb") as file:
+                        os.mkdir(name, dir_fd=self.at.descriptor)
+                with os.fdopen(self.at.read("store.json"), "rb") as file:
                     found = json.loads(file.read(1 << 20))
-                self._task.flock(self.descriptor, exclusive=False)
-                if os.path.lexists(path):  # between two locks somebody may have removed it
+                self._task.flock(self.at.descriptor, self.dest, exclusive=False)
+                if self.at.stat("store.json") is not None:  # between two locks another process may have removed it
                     break
         except OSError as error:
             raise _unusable(error, self.dest) from None
@@ -208,47 +222,55 @@ class _Store:
     def give_up(self) -> None:
         """Removes a store without any layer, unless somebody else works in it."""
         with contextlib.suppress(OSError):
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.at.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for name in ("images", "l", "sha256"):
-                os.rmdir(os.path.join(self.dest, name))
-            os.unlink(os.path.join(self.dest, "store.json"))
-            os.rmdir(self.dest)
+                os.rmdir(name, dir_fd=self.at.descriptor)
+            self.at.unlink("store.json")
+            os.rmdir(self._name, dir_fd=self._parent.descriptor)
+
+    def folder(self, name: str) -> OpenDirectory:
+        """A directory of the store, made if it is missing."""
+        try:
+            return self.at.made(name)
+        except OSError as error:
+            raise _unusable(error, self.at.name(name)) from None
 
     def has(self, name: str) -> bool:
-        return os.path.isdir(os.path.join(self.dest, name))
+        """`name`: of something in a directory of the store."""
+        folder, name = name.split("/", 1)
+        try:
+            found = self.folder(folder).stat(name)
+        except OSError as error:
+            raise _unusable(error, self.at.name(name)) from None
+        return found is not None and stat.S_ISDIR(found.st_mode)
 
     def keep(self, work: Workplace, made: bytes, name: str) -> bool:
         """Moves a finished directory from the workplace to its place; False where it is there already."""
-        place = os.path.join(self.dest, name)
+        above, last = name.split("/", 1)
+        folder = self.folder(above)
         try:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(os.path.dirname(place))
-            os.rename(made, place, src_dir_fd=work.descriptor)
+            os.rename(made, last, src_dir_fd=work.descriptor, dst_dir_fd=folder.descriptor)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 return False
-            raise _unusable(error, place) from None
+            raise _unusable(error, self.at.name(name)) from None
         return True
 
     def links(self, names: Sequence[str]) -> dict[str, str]:
         """The short name of each of these directories, made where there is none."""
-        folder = os.path.join(self.dest, "l")
         try:
-            descriptor = os.open(folder, OPEN_DIRECTORY)
-            try:
-                self._task.flock(descriptor, exclusive=True)
-                known = {os.readlink(name, dir_fd=descriptor): name for name in os.listdir(descriptor) if name.isdigit()}
-                last = max((int(name) for name in known.values()), default=0)
-                for name in names:
-                    target = f"../{name}"
-                    if target not in known:
-                        last += 1
-                        os.symlink(target, str(last), dir_fd=descriptor)
-                        known[target] = str(last)
-            finally:
-                os.close(descriptor)
+            folder = self.folder("l")
+            self._task.flock(folder.descriptor, self.dest, exclusive=True)
+            known = {os.readlink(name, dir_fd=folder.descriptor): name for name in folder.names() if name.isdigit()}
+            last = max((int(name) for name in known.values()), default=0)
+            for name in names:
+                target = f"../{name}"
+                if target not in known:
+                    last += 1
+                    os.symlink(target, str(last), dir_fd=folder.descriptor)
+                    known[target] = str(last)
         except OSError as error:
-            raise _unusable(error, folder) from None
+            raise _unusable(error, self.at.name("l")) from None
         return {name: f"l/{known[f'../{name}']}" for name in names}
 
 
@@ -410,8 +432,7 @@ class _Making:
             ],
             "options": options, "merged": f"images/{name}/merged",
         }  # fmt: skip
-        folder = os.path.join(self.store.dest, "images")
-        write_document(folder, f"{name}.json", json.dumps(record, indent=2).encode() + b"\n")
+        write_document(self.store.folder("images"), f"{name}.json", json.dumps(record, indent=2).encode() + b"\n")
         return StoredImage(image, name, layers, options, command)
 
     def _mount(self, place: str, stack: Sequence[str]) -> tuple[str | None, str | None]:
@@ -435,7 +456,7 @@ class _Making:
         the attributes of the upper directory's."""
         place = os.path.join(self.store.dest, name)
         try:
-            with Workplace(place) as work:
+            with Workplace(place, self.store.folder("images")) as work:
                 with Rootfs(work.descriptor, self.rootfs.owners, self.task) as rootfs:
                     rootfs.begin(b"upper")
                     rootfs.leave(tree.entry(tree.root.ref))

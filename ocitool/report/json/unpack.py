@@ -17,6 +17,7 @@ def unpack(result: Unpacked) -> dict[str, Any]:
     return {
         **_head(result.reference, result.form, result.destination, result.image),
         "rootless": result.owners.rootless,
+        "mode": f"{result.mode:04o}",
         "verified": True,
         "entries": result.entries,
         "bytes": {"read": result.read, "written": result.written},
@@ -28,6 +29,7 @@ def flat(result: Flat) -> dict[str, Any]:
     return {
         **_head(result.reference, "tar", result.destination, result.image),
         "rootless": False,
+        "mode": None,
         "verified": True,
         "entries": result.entries,
         "bytes": {"read": None, "written": result.size},
@@ -56,6 +58,7 @@ def store(result: Stored) -> dict[str, Any]:
         "as": "layers",
         "destination": clean(result.destination),
         "rootless": result.owners.rootless,
+        "mode": f"{result.mode:04o}",
         "verified": True,
         "images": [_stored(image) for image in result.images],
         "bytes": {"read": result.read, "written": result.written},

@@ -18,11 +18,19 @@ if TYPE_CHECKING:
 def unpack(result: Unpacked) -> Iterator[str]:
     rootless = ", rootless" if result.owners.rootless else ""
     yield f"{shown(result.destination)}: {count_of(result.entries, 'path')}, {human(result.written)}{rootless}, verified"
+    if result.form != "rootfs":
+        yield _closed(result.mode)
     destination = shown(shlex.quote(result.destination))
     if result.form == "editable":
         yield f"next: edit {destination}/rootfs, then: ocitool repack {destination} NEW"
     elif result.form == "bundle":
         yield f"next: crun run --bundle {destination} NAME"
+
+
+def _closed(mode: int) -> str:
+    if mode & 0o001:
+        return f"mode {mode:04o}: other users can run the image's setuid files"
+    return f"mode {mode:04o}: closed to other users, who could run the image's setuid files; --mode opens it"
 
 
 def flat(result: Flat) -> Iterator[str]:
@@ -38,3 +46,4 @@ def store(result: Stored) -> Iterator[str]:
         yield f"{name} ({shown(str(image.platform))}): {count_of(len(stored.layers), 'layer')}, {fresh} of them new{rootless}"
         if stored.command:
             yield shown(stored.command)
+    yield _closed(result.mode)

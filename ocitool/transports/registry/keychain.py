@@ -22,7 +22,8 @@ from ocitool.blob import unopened, unreadable
 from ocitool.errors import DestinationError, FormatError, OcitoolError, TransportError
 from ocitool.patterns import pattern
 from ocitool.reference import DEFAULT_HOST
-from ocitool.transports.whole import output_file, unwritable
+from ocitool.transports.outputs import output_file
+from ocitool.transports.whole import unwritable
 
 HUB = "https://index.docker.io/v1/"
 """What Docker Hub is called in files and by helpers."""
@@ -182,7 +183,7 @@ def _read(file: str, *, must: bool) -> dict[str, Any]:
 
 
 def _write(file: str, fields: dict[str, Any]) -> None:
-    directory = os.path.dirname(os.path.realpath(file))
+    directory = os.path.dirname(file) or "."
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
     except OSError as error:

@@ -13,9 +13,10 @@ from threading import Lock
 
 from ocitool import reference
 from ocitool.digest import Digest
+from ocitool.directories import OpenDirectory, is_own, own, own_below
 from ocitool.errors import OcitoolError
 from ocitool.limits import MiB
-from ocitool.transports.whole import write_document
+from ocitool.transports.whole import write_all, write_document
 
 _SIZE = 4 * MiB
 """A file beyond this loses its older half."""
@@ -23,11 +24,11 @@ _REPOSITORIES = 3
 
 
 class Origins:
-    """`directory` None: nothing is known and nothing kept."""
+    """`directory`: of the cache. If it is None, or not the user's alone, nothing is known and nothing kept."""
 
     def __init__(self, directory: str | None, host: str) -> None:
-        self._host = host
-        self._path = os.path.join(directory, "origins", host.replace("/", "_")) if directory else None
+        self._directory = directory
+        self._name = host.replace("/", "_")
         self._new: list[str] = []
         self._lock = Lock()
         self._known: dict[str, list[str]] | None = None
@@ -49,17 +50,27 @@ class Origins:
         """Writes what was noted. A directory that cannot be written costs a later mount, not this command."""
         with self._lock:
             new, self._new = self._new, []
-        if self._path is None or not new:
+        if not new:
             return
         with contextlib.suppress(OSError, OcitoolError):
-            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write("".join(new))
-            if os.path.getsize(self._path) > _SIZE:
-                with open(self._path, "rb") as old:
-                    old.seek(-_SIZE // 2, os.SEEK_END)
-                    newest = old.read().partition(b"\n")[2]
-                write_document(os.path.dirname(self._path), os.path.basename(self._path), newest)
+            at = self._open()
+            if at is None:
+                return
+            with os.fdopen(at.open(self._name, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600), "r+b", 0) as file:
+                if not is_own(os.fstat(file.fileno())):
+                    return
+                write_all(file.fileno(), "".join(new).encode(), self._name)
+                if file.tell() > _SIZE:
+                    file.seek(-_SIZE // 2, os.SEEK_END)
+                    write_document(at, self._name, file.readall().partition(b"\n")[2])
+
+    def _open(self) -> OpenDirectory | None:
+        if self._directory is None:
+            return None
+        try:
+            return own_below(own(self._directory), "origins")
+        except ValueError:
+            return None
 
     def _read(self) -> dict[str, list[str]]:
         """What is known, read when it is first asked for: by several threads perhaps, of which the first one counts."""
@@ -71,10 +82,12 @@ class Origins:
 
     def _file(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        if self._path is None:
+        at = self._open()
+        if at is None:
             return found
-        with contextlib.suppress(OSError), open(self._path, encoding="utf-8", errors="replace") as file:
-            for line in file.read(2 * _SIZE).splitlines():
+        with contextlib.suppress(OSError), os.fdopen(at.read(self._name), "rb") as file:
+            text = file.read(2 * _SIZE).decode("utf-8", "replace") if is_own(os.fstat(file.fileno())) else ""
+            for line in text.splitlines():
                 digest, _, path = line.partition(" ")
                 if reference.is_path(path):
                     found.setdefault(digest, []).append(path)
