@@ -172,7 +172,7 @@ class LayoutSink:
             task.advance(label(there), -done, there.size)
             self._sound[digest] = False
             return False
-        self._records.keep(digest, folder, there.descriptor, before, began)
+        self._records.keep(digest, folder, before, os.fstat(there.descriptor), began)
         self._sound[digest] = True
         return True
 

@@ -54,10 +54,11 @@ class Verifications:
         self._new[name] = self._known[name]  # used, so it stays
         return True
 
-    def keep(self, digest: Digest, folder: OpenDirectory, descriptor: int, before: os.stat_result, began: int) -> None:
-        """Notes that the open file, a blob of this directory, has this digest. `before`: what it was when its hashing began,
-        at the time `began` in nanoseconds."""
-        after = os.fstat(descriptor)
+    def keep(
+        self, digest: Digest, folder: OpenDirectory, before: os.stat_result, after: os.stat_result, began: int
+    ) -> None:
+        """Notes that the file of this blob in a directory has this digest. `before`, `after`: what it was when its hashing
+        began, at the time `began` in nanoseconds, and when it ended."""
         settled = max(before.st_mtime_ns, before.st_ctime_ns) < began - _SETTLED
         if settled and _identity(before) == _identity(after) and _is_own(digest, folder, after):
             self._new[str(digest)] = _identity(after)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ocitool.digest import Digest
+from ocitool.directories import OpenDirectory
 from ocitool.transports import verifications
 from ocitool.transports.verifications import Verifications
 
@@ -27,15 +28,19 @@ def put(layout: Path, data: bytes) -> tuple[Digest, str]:
     return Digest.of(data), str(path)
 
 
+def folder(path: str) -> OpenDirectory:
+    return OpenDirectory(os.path.dirname(path))
+
+
 def keep(records: Verifications, digest: Digest, path: str) -> None:
     status = os.stat(path)
-    records.keep(digest, path, status, status, verifications.now() + LATER)
+    records.keep(digest, folder(path), status, status, verifications.now() + LATER)
 
 
 def has(layout: Path, digest: Digest, path: str, **how: bool) -> bool:
     """Whether another run believes a blob."""
     with open(path, "rb") as file:
-        return Verifications(str(layout), **{"cached": True, **how}).has(digest, path, file.fileno())
+        return Verifications(str(layout), **{"cached": True, **how}).has(digest, folder(path), file.fileno())
 
 
 def test_two_runs_at_a_time_lose_nothing_of_each_other(cache: Path, tmp_path: Path) -> None:
@@ -51,7 +56,7 @@ def test_two_runs_at_a_time_lose_nothing_of_each_other(cache: Path, tmp_path: Pa
 def test_a_file_that_changed_while_it_was_hashed_is_not_recorded(cache: Path, tmp_path: Path) -> None:
     blob, other = put(tmp_path, b"one"), put(tmp_path, b"two")
     records = Verifications(str(tmp_path), cached=True)
-    records.keep(*blob, os.stat(other[1]), os.stat(blob[1]), verifications.now() + LATER)
+    records.keep(blob[0], folder(blob[1]), os.stat(other[1]), os.stat(blob[1]), verifications.now() + LATER)
     records.save()
     assert not has(tmp_path, *blob)
 
@@ -83,7 +88,7 @@ def test_of_many_blobs_those_that_were_used_last_stay(cache: Path, tmp_path: Pat
     for blob in (*blobs[:3], blobs[0], blobs[3]):
         records = Verifications(str(tmp_path), cached=True)
         with open(blob[1], "rb") as file:
-            records.has(*blob, file.fileno())
+            records.has(blob[0], folder(blob[1]), file.fileno())
         keep(records, *blob)
         records.save()
     assert 3 == sum(has(tmp_path, *blob) for blob in blobs) and has(tmp_path, *blobs[3])
