@@ -25,7 +25,7 @@ from ocitool.task import Task, undisturbed, unfinished
 _NAME = pattern(r"\.ocitool-[0-9a-f]{16}\.part")
 _PARTIAL = pattern(r"\.ocitool-sha(?:256|512)-[0-9a-f]{64,128}\.partial")
 _COPY_STEP = 1 << 26
-_APART = 4 << 20
+APART = 4 << 20
 """Bytes from which a blob is worth a second thread."""
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EIO)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOENT, errno.EXDEV)
@@ -356,7 +356,7 @@ def transfer(blob: Blob, descriptor: int, task: Task, *, where: str, offset: int
         return
     remote = blob.remote
     written = _written(passing(blob), descriptor, where, offset)
-    if remote or blob.size < _APART:
+    if remote or blob.size < APART:
         _hash(written, blob, task)
     else:
         with task.ahead(written) as chunks:

@@ -111,7 +111,7 @@ def test_sweep_of_a_directory_that_is_gone_does_nothing(tmp_path: Path) -> None:
 def test_the_bytes_are_the_blobs_however_they_are_copied(
     apart: bool, before: bytes, after: bytes, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole, "_APART", 0 if apart else 1 << 30)
+    monkeypatch.setattr(whole, "APART", 0 if apart else 1 << 30)
     temporary = Temporary(str(tmp_path))
     temporary.write(b"header")
     temporary.take(in_file(tmp_path, DATA, before=before, after=after), task)
@@ -150,7 +150,7 @@ def test_a_disk_that_fills_up_is_a_destination_error(task: Task, tmp_path: Path,
     blob = in_file(tmp_path, DATA)
     monkeypatch.setattr(os, "write", full)
     for least in (0, 1 << 30):
-        monkeypatch.setattr(whole, "_APART", least)
+        monkeypatch.setattr(whole, "APART", least)
         with pytest.raises(DestinationError, match="No space left"):
             temporary.take(blob, task)
     with pytest.raises(DestinationError, match="No space left"):
@@ -170,7 +170,7 @@ def test_bytes_that_are_not_their_digest_are_an_integrity_error(blob: Blob, task
 def test_a_file_that_is_not_its_digest_is_an_integrity_error(
     apart: bool, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole, "_APART", 0 if apart else 1 << 30)
+    monkeypatch.setattr(whole, "APART", 0 if apart else 1 << 30)
     for before in (b"", b"x"):
         temporary = Temporary(str(tmp_path))
         with pytest.raises(IntegrityError, match="stated is"):
@@ -184,7 +184,7 @@ def test_what_is_hashed_is_what_is_written_of_a_source_that_changes_meanwhile(
 ) -> None:
     """Whatever moment another process picks to change the source: what has a name has the bytes of its digest."""
     data = bytes(range(256)) * (4 * STEP // 256)
-    monkeypatch.setattr(whole, "_APART", 0)
+    monkeypatch.setattr(whole, "APART", 0)
     real, calls = os.write, 0
 
     def write(descriptor: int, piece: bytes) -> int:
