@@ -8,6 +8,7 @@ can set, and so has a new file under an old inode number. Nothing is recorded, a
   directory is such a one (an access list that lets others write shows as a right of the group);
 - of a file that was changed less than `_SETTLED` before its hashing began: a second change within one tick of its clock
   would not show;
+- on a file system that is not known to keep ctimes of its own (`_FILE_SYSTEMS`), as FAT and many of other machines are not;
 - in a cache directory that is not the user's own, or is open to others (see `layers.cache`).
 
 Each layout has a file of its own in the cache directory, with a checksum, which is replaced whole. Bounds: `_MOST` blobs a
@@ -28,6 +29,7 @@ from ocitool.directories import OpenDirectory, is_own, own, own_below
 _MOST, _LAYOUTS = 50_000, 200
 _SETTLED = 2_000_000_000
 """Nanoseconds: no clock of a file system has longer ticks."""
+_FILE_SYSTEMS = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
 _FORM = b"ocitool-verified-1"
 
 
@@ -46,7 +48,7 @@ class Verifications:
         if not self._cached:
             return False
         if self._known is None:  # of two threads that are the first, both may read it
-            at = _records()
+            at = _records(self._layout)
             self._known = _read(at, _name(self._layout)) if at is not None else {}
         name, status = str(digest), os.fstat(descriptor)
         if self._known.get(name) != _identity(status) or not _is_own(digest, folder, status):
@@ -69,7 +71,7 @@ class Verifications:
         before = self._known or {}
         if not self._cached or all(before.get(name) == one for name, one in self._new.items()):
             return
-        at, file = _records(), _name(self._layout)
+        at, file = _records(self._layout), _name(self._layout)
         if at is not None:
             known = _read(at, file)
             for name in self._new:
@@ -86,10 +88,12 @@ def now() -> int:
     return time.time_ns()
 
 
-def _records() -> OpenDirectory | None:
-    """The directory of the records; None if it cannot be trusted or written."""
+def _records(layout: str) -> OpenDirectory | None:
+    """The directory of the records; None if it cannot be trusted or written, or there are to be none of this layout."""
     from ocitool.layers.cache import default_directory
 
+    if _file_system(os.path.join(layout, "blobs")) not in _FILE_SYSTEMS:
+        return None
     try:
         return own_below(own(default_directory()), "verified")
     except ValueError:
@@ -101,15 +105,27 @@ def _name(layout: str) -> str:
     return hashlib.sha256(os.fsencode(os.path.realpath(layout))).hexdigest()
 
 
+def _file_system(path: str) -> str | None:
+    """The type of the file system that a directory is on, as Linux tells it."""
+    place, longest, found = os.path.realpath(path) + "/", "", None
+    with contextlib.suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+        for line in mounts:
+            mount, _, what = line.partition(" - ")
+            point = mount.split(" ")[4].replace("\\040", " ").rstrip("/") + "/"
+            if place.startswith(point) and len(point) >= len(longest):  # of two on one directory the later one shows
+                longest, found = point, what.split(" ")[0]
+    return found
+
+
 def _identity(status: os.stat_result) -> str:
     return f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _is_own(digest: Digest, folder: OpenDirectory, status: os.stat_result) -> bool:
-    """Whether only the user can change a file, or what stands under its name."""
+    """Whether only the user can change a file, or what stands under its name: the file itself, and no link."""
     with contextlib.suppress(OSError):
         named, directory = folder.stat(digest.encoded), os.fstat(folder.descriptor)
-        return named is not None and os.path.samestat(named, status) and stat.S_ISREG(status.st_mode) and all(
+        return named is not None and os.path.samestat(named, status) and status.st_dev == directory.st_dev and all(
             one.st_uid == os.geteuid() and not one.st_mode & (stat.S_IWGRP | stat.S_IWOTH) for one in (status, directory)
         )
     return False

@@ -117,3 +117,33 @@ def test_a_cache_that_cannot_be_written_costs_nothing(cache: Path, tmp_path: Pat
     keep(records, *blob)
     records.save()
     assert not has(tmp_path, *blob)
+
+
+@pytest.mark.parametrize("kind", ["vfat", "fuse.sshfs", "9p", None])
+def test_file_systems_that_may_keep_no_ctimes_have_no_records(
+    kind: str | None, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = put(tmp_path, b"one")
+    records = Verifications(str(tmp_path), cached=True)
+    keep(records, *blob)
+    with monkeypatch.context() as patched:
+        patched.setattr(verifications, "_file_system", lambda path: kind)
+        records.save()
+    assert not (cache / "verified").exists() and not has(tmp_path, *blob)
+
+
+def test_the_file_system_of_a_directory_is_the_one_that_its_path_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/proc/self")
+    assert "proc" == verifications._file_system(str(tmp_path / "link")) == verifications._file_system("/proc/self/fd")
+    assert verifications._file_system("/") not in ("proc", None)
+    assert "proc" != verifications._file_system("/procedure")
+
+
+def test_a_link_to_a_file_is_not_believed(cache: Path, tmp_path: Path) -> None:
+    digest, path = put(tmp_path, b"one")
+    os.rename(path, tmp_path / "elsewhere")
+    os.symlink(tmp_path / "elsewhere", path)
+    records = Verifications(str(tmp_path), cached=True)
+    keep(records, digest, path)
+    records.save()
+    assert not has(tmp_path, digest, path)
