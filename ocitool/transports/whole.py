@@ -366,10 +366,15 @@ def transfer(blob: Blob, descriptor: int, task: Task, *, where: str, offset: int
 
 
 def _hash(chunks: Iterable[bytes], blob: Blob, task: Task) -> None:
-    """Raises `IntegrityError` unless these are the blob's bytes."""
-    for chunk in verified(chunks, blob.digest, blob.size):
-        task.check()
-        task.advance(label(blob), len(chunk), blob.size)
+    """Raises `IntegrityError`, with the file that they are of, unless these are the blob's bytes."""
+    try:
+        for chunk in verified(chunks, blob.digest, blob.size):
+            task.check()
+            task.advance(label(blob), len(chunk), blob.size)
+    except IntegrityError as error:
+        if isinstance(blob, FileBlob) and blob.path is not None:
+            error.at(blob.path)
+        raise
 
 
 def _written(chunks: Iterable[bytes], descriptor: int, where: str, offset: int | None) -> Iterator[bytes]:

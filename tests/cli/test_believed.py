@@ -166,7 +166,7 @@ def test_a_damaged_layer_is_5_whatever_holds_it(kind: str, ocitool: Run, tmp_pat
     if kind == "stdin":
         how, source = {"stdin": (tmp_path / "in.tar").read_bytes()}, "-"
     for words in (("copy",), ("edit", "--env", "A=b")):
-        refused(5, ocitool(*words, source, tmp_path / "a.tar", **how))
+        refused(5, ocitool(*words, source, tmp_path / "a.tar", **how), "(" + str(source) if kind[:3] in ("oci", "doc") else "")
         assert not (tmp_path / "a.tar").exists()
 
 
