@@ -28,7 +28,7 @@ from ocitool.task import Task
 from ocitool.transports.layout import LAYOUT_FILE
 from ocitool.transports.outputs import keep_mode, new_file
 from ocitool.transports.sink import Bundle, Root, Stored, Unheld
-from ocitool.transports.whole import APART, Temporary, sweep, write_all
+from ocitool.transports.whole import APART, SpooledBlob, Temporary, sweep, write_all
 
 OMITTED = "org.ocitool.omitted"
 """The annotation of index.json that lists the digests which an archive leaves out, comma-separated."""
@@ -108,7 +108,8 @@ def _compressed(bundle: Bundle, codec: str, task: Task) -> Iterator[bytes]:
 
 
 def _copy(bundle: Bundle, temporary: Temporary, task: Task) -> None:
-    """Large blobs and what comes over a network several at a time: where each member stands is known before its bytes are."""
+    """Large blobs and what comes over a network several at a time: where each member stands is known before its bytes are. What
+    was made here is copied by the kernel, one after the other."""
     members = list(_members(bundle))
     task.expect(expected(blob for _, blob in members), anew=True)
     coming: list[tuple[int, Blob]] = []
@@ -116,7 +117,7 @@ def _copy(bundle: Bundle, temporary: Temporary, task: Task) -> None:
         temporary.write(header)
         if blob is None:
             continue
-        if blob.remote or blob.size >= APART:
+        if blob.remote or (blob.size >= APART and not isinstance(blob, SpooledBlob)):
             coming.append((temporary.skip(blob.size), blob))
         else:
             temporary.take(blob, task)
