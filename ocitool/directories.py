@@ -106,9 +106,11 @@ class OpenDirectory:
             os.mkdir(name, mode, dir_fd=self.descriptor)
         return self.below(name)
 
-    def is_shared(self) -> bool:
-        """Whether other users may make names in it."""
-        return bool(os.fstat(self.descriptor).st_mode & _OTHERS)
+    def is_foreign(self, status: os.stat_result) -> bool:
+        """Whether a file in it may have been put there by any other user: in a directory where others make names, as `/tmp`,
+        it is neither ours, nor root's, nor the directory's owner's. The kernel judges by that in sticky directories."""
+        here = os.fstat(self.descriptor)
+        return bool(here.st_mode & _OTHERS) and status.st_uid not in (0, os.geteuid(), here.st_uid)
 
     def sync(self) -> None:
         """Makes its names durable, where its file system can."""

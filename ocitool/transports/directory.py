@@ -5,6 +5,7 @@ Every file is opened through `file_below`: a name in a document, or a link in th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from ocitool.layers.entry import normalise
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object, serialised
 from ocitool.spec.manifest import Descriptor, Index, read
+from ocitool.transports import layout
 from ocitool.transports.archive import Members
 from ocitool.transports.source import Names, Record, Telling
 
@@ -27,7 +29,8 @@ _STATED = b"Directory Transport Version: "
 
 
 def file_below(directory: str, name: str) -> OpenFile | None:
-    """A regular file of a directory, through links that stay in it. None for what is not there or leads out.
+    """A regular file of a directory, through links that stay in it. None for what is not there or leads out: it is the file
+    that was opened which must be in the directory, wherever its name led before.
 
     Raises `FormatError` for what is no regular file, `TransportError` for what cannot be read.
     """
@@ -42,7 +45,14 @@ def file_below(directory: str, name: str) -> OpenFile | None:
         return None
     except OSError as error:
         raise unreadable(os.path.join(directory, name), error) from None
-    return OpenFile(path)
+    try:
+        file = layout.regular(path, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError as error:
+        raise unreadable(os.path.join(directory, name), error) from None
+    with contextlib.suppress(OSError):  # without /proc
+        if os.path.commonpath((top, os.readlink(f"/proc/self/fd/{file.descriptor}"))) != top:
+            return None
+    return file
 
 
 class DirectoryMembers(Members):

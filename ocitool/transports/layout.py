@@ -68,23 +68,30 @@ class Layout(Telling):
 def _file(path: str) -> OpenFile | None:
     """A regular file; None if nothing is there. Raises `OSError`, `FormatError`."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise FormatError("not a regular file", path)
+        return regular(path, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return OpenFile(path)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise FormatError("not a regular file", path) from None
+        raise
+
+
+def regular(path: str, descriptor: int) -> OpenFile:
+    """An open file that must be a regular one: `FormatError` for a pipe, which was opened without waiting, and any other."""
+    file = OpenFile(path, descriptor=descriptor, named=True)
+    if not stat.S_ISREG(file.mode):
+        raise FormatError("not a regular file", path)
+    return file
 
 
 def file_in(at: OpenDirectory, name: str) -> OpenFile | None:
     """`_file`, of a directory that is held; a link of another user is a `DestinationError`."""
     try:
         at, name = at.located(name)
-        file = OpenFile(at.name(name), descriptor=at.read(name), named=True)
+        return regular(at.name(name), at.read(name))
     except FileNotFoundError:
         return None
-    if not stat.S_ISREG(file.mode):
-        raise FormatError("not a regular file", file.path)
-    return file
 
 
 def blob_path(directory: str, digest: Digest) -> str:

@@ -110,7 +110,7 @@ def _stream(at: OpenDirectory, name: str, path: str) -> int | None:
     if stat.S_ISDIR(status.st_mode):
         raise DestinationError("a directory, where a file is to be written", path)
     pipe = stat.S_ISFIFO(status.st_mode)
-    if pipe and at.is_shared() and status.st_uid not in (0, os.geteuid()):
+    if pipe and at.is_foreign(status):
         raise DestinationError("a pipe of another user, in a directory where others make names", path)
     deadline = time.monotonic() + _READER_PATIENCE
     while True:
@@ -153,7 +153,7 @@ def keep_mode(temporary: Temporary, name: str, *, private: bool = False) -> None
     old = temporary.at.stat(name)
     if old is None or not stat.S_ISREG(old.st_mode):
         return
-    foreign = old.st_uid != os.geteuid() and temporary.at.is_shared()
+    foreign = temporary.at.is_foreign(old)
     if os.geteuid() == 0 and not foreign:
         with contextlib.suppress(OSError):
             os.fchown(temporary.descriptor, old.st_uid, old.st_gid)

@@ -20,16 +20,21 @@ from support.images import image, layer_tar, write_layout
 from ocitool import directories
 from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
-from ocitool.errors import DestinationError, OcitoolError
+from ocitool.errors import DestinationError, FormatError, OcitoolError, UnsafeError
+from ocitool.images.rootfs import Owners
 from ocitool.images.workplace import Workplace
 from ocitool.layers.cache import IndexCache
 from ocitool.operations import layout as operation
+from ocitool.operations.reading import Reading
+from ocitool.operations.repack.unpacked import open_unpacked
+from ocitool.operations.unpack import editable
 from ocitool.task import Task
-from ocitool.transports import outputs, whole
+from ocitool.transports import directory, layout, outputs, whole
 from ocitool.transports import store as stores
 from ocitool.transports.archive_sink import ArchiveSink
 from ocitool.transports.layout_sink import LayoutSink
 from ocitool.transports.outputs import output_file
+from ocitool.transports.registry import Access, Registries
 from ocitool.transports.registry.origins import Origins
 from ocitool.transports.sink import Bundle, Root
 from ocitool.transports.whole import Temporary, sweep
@@ -65,6 +70,12 @@ def theirs(path: Path) -> Path:
 def their_link(path: Path, target: str | Path) -> Path:
     path.symlink_to(target)
     return theirs(path)
+
+
+def as_tmp(path: Path) -> None:
+    """Where every user makes names and none removes another's."""
+    os.chown(path, 0, 0)
+    path.chmod(0o1777)
 
 
 class Coming(BytesBlob):
@@ -378,7 +389,7 @@ def test_an_archive_does_not_follow_a_link_of_another_user(force: bool, place: P
 
 
 def test_credentials_do_not_become_those_of_a_user_who_prepared_the_file(place: Path) -> None:
-    place.chmod(0o1777)
+    as_tmp(place)
     (place / "auth.json").touch()
     theirs(place / "auth.json")
     held = os.open(place / "auth.json", os.O_RDONLY)
@@ -387,6 +398,16 @@ def test_credentials_do_not_become_those_of_a_user_who_prepared_the_file(place: 
     status = (place / "auth.json").stat()
     assert (0, 0o600, b"") == (status.st_uid, stat.S_IMODE(status.st_mode), os.read(held, 100))
     os.close(held)
+
+
+def test_a_report_of_root_in_a_users_own_directory_stays_the_users(place: Path) -> None:
+    """As with sudo in a home whose group may write to it."""
+    place.chmod(0o775)
+    (place / "report").touch()
+    theirs(place / "report")
+    with output_file(str(place / "report")) as file:
+        file.write(b"new")
+    assert (NOBODY, b"new") == ((place / "report").stat().st_uid, (place / "report").read_bytes())
 
 
 def test_what_is_private_is_so_before_it_has_a_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -406,7 +427,7 @@ def test_what_is_private_is_so_before_it_has_a_byte(tmp_path: Path, monkeypatch:
 
 
 def test_a_pipe_of_another_user_in_a_shared_directory_gets_no_report(place: Path) -> None:
-    place.chmod(0o1777)
+    as_tmp(place)
     os.mkfifo(place / "out")
     theirs(place / "out")
     reader = os.open(place / "out", os.O_RDONLY | os.O_NONBLOCK)
@@ -588,3 +609,45 @@ def test_the_helpers_of_these_tests_can_see_a_breach(place: Path) -> None:
     (place.parent / "victim/file").write_bytes(SECRET)
 
 
+
+
+# Reading
+
+
+def test_an_extracted_archive_lends_no_file_from_outside_of_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files have no stated digest that would tell."""
+    (place / "layer").mkdir()
+    (place / "layer/file").write_bytes(b"theirs")
+    real = os.lstat
+
+    def late(path: Any, **how: Any) -> os.stat_result:
+        found = real(path, **how)
+        if str(path).endswith("layer/file") and (place / "layer").is_dir() and not (place / "layer").is_symlink():
+            os.rename(place / "layer", place / "old")
+            (place / "layer").symlink_to("../victim")
+        return found
+
+    monkeypatch.setattr(directory.os, "lstat", late)
+    assert directory.file_below(str(place), "layer/file") is None
+
+
+def test_a_pipe_in_a_blobs_place_keeps_no_reader_waiting(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "blobs/sha256").mkdir(parents=True)
+    os.mkfifo(place / "blobs/sha256" / digest_name(b"a"))
+    regular = os.stat(__file__)
+    monkeypatch.setattr(layout.os, "stat", lambda *_, **__: regular)  # it was a file a moment ago
+    with pytest.raises(FormatError, match="not a regular file"):
+        layout.stored(str(place), Digest.of(b"a"))
+
+
+def test_a_root_file_system_that_becomes_a_link_is_not_repacked(place: Path) -> None:
+    write_layout(place.parent / "app", [image([layer_tar([("a", b"a")])], tag="a")])
+    with Task() as task:
+        reading = Reading(task, False, False, Registries(Access(), task))
+        editable.unpack(str(place.parent / "app"), str(place / "work"), reading, owners=Owners())
+    found = open_unpacked(str(place / "work"))
+    os.rename(place / "work/rootfs", place / "work/old")
+    (place / "work/rootfs").symlink_to("../../victim")
+    assert ["a"] == found.root.names()
+    with pytest.raises(UnsafeError, match="a link in the place of the root"):
+        open_unpacked(str(place / "work"))

@@ -92,7 +92,7 @@ class _Work:
             changes = _clamped(changes, tree)
             aside = append(tree, changes)
             plan = aside if question.mode == "append" else rewrite(tree, changes, keep_base=keep)
-            with Below(self._rootfs) as below:
+            with Below(self._blobs.unpacked.root.descriptor) as below:
                 contents = self._contents(below, changes)
                 other = _tar_size(contents(entry)[0] for entry in aside.added or ())
                 draft, made = self._made(draft, plan, contents)
@@ -113,7 +113,7 @@ class _Work:
         try:
             return list(
                 edited.changes(
-                    header, rows, self._rootfs, self._task, content_of=self._layers.content_of,
+                    header, rows, self._blobs.unpacked.root.descriptor, self._task, content_of=self._layers.content_of,
                     form_of=self._layers.form_of, checksum=self._question.checksum, dir_times=self._question.dir_times,
                 )
             )  # fmt: skip

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ocitool import limits
-from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
+from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile, unreadable
 from ocitool.digest import Digest
+from ocitool.directories import OpenDirectory
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, UnsafeError, UnsupportedError
 from ocitool.images import select
 from ocitool.images.image import Image, from_manifest
@@ -29,9 +30,11 @@ _AGAIN = "unpack the image again"
 
 
 class Unpacked(NamedTuple):
-    """What the folder `image` says. `reference`: where the image came from, None for standard input."""
+    """What the folder `image` says. `root`: the file system's directory. `reference`: where the image came from, None for
+    standard input."""
 
     directory: str
+    root: OpenDirectory
     descriptor: Descriptor | None
     """Of the manifest; None for an image of a docker archive, which has none."""
     manifest: Manifest | None
@@ -67,16 +70,25 @@ def open_unpacked(directory: str) -> Unpacked:
     words = isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)
     if not (reference is None or isinstance(reference, str)) or not isinstance(tags, list) or not words:
         raise FormatError("it does not say where the image came from", where, hint=_AGAIN)
-    if os.path.islink(os.path.join(directory, "rootfs")):
-        raise UnsafeError(
-            "a link in the place of the root, which may lead to any directory", os.path.join(directory, "rootfs"),
-            hint="a directory moved elsewhere can be mounted there (mount --bind)",
-        )  # fmt: skip
+    root = _root(os.path.join(directory, "rootfs"))
     config = _document(os.path.join(folder, "config.json"))
     descriptor, manifest = _manifest(folder, fields.get("manifestDescriptor"))
     if manifest is not None and _digest(config, manifest.config.digest) != manifest.config.digest:
         raise IntegrityError("the configuration is not the manifest's", folder, hint="ocitool edit changes configurations")
-    return Unpacked(directory, descriptor, manifest, config, None if reference == "-" else reference, tuple(tags))
+    return Unpacked(directory, root, descriptor, manifest, config, None if reference == "-" else reference, tuple(tags))
+
+
+def _root(path: str) -> OpenDirectory:
+    """The file system's directory, which stays the same one however long it takes to read it."""
+    try:
+        return OpenDirectory(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
+    except OSError as error:
+        if os.path.islink(path):
+            raise UnsafeError(
+                "a link in the place of the root, which may lead to any directory", path,
+                hint="a directory moved elsewhere can be mounted there (mount --bind)",
+            ) from None  # fmt: skip
+        raise unreadable(path, error) from None
 
 
 def _manifest(folder: str, stated: Any) -> tuple[Descriptor | None, Manifest | None]:
