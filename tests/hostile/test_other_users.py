@@ -651,3 +651,21 @@ def test_a_root_file_system_that_becomes_a_link_is_not_repacked(place: Path) -> 
     assert ["a"] == found.root.names()
     with pytest.raises(UnsafeError, match="a link in the place of the root"):
         open_unpacked(str(place / "work"))
+
+
+def test_an_ordinary_user_writes_layouts_and_archives(need: Callable[..., str]) -> None:
+    import_module("concurrent.futures.thread")  # which that user may not be able to read
+    need("root")
+    with open_to_all() as place:
+        data = b"blob" * 1000
+
+        def act() -> None:
+            with Task(jobs=1) as task:
+                for sink in (LayoutSink(str(place / "s"), task), ArchiveSink(str(place / "a.tar"))):
+                    sink.write(bundle(Coming(data), BytesBlob(b"x", Digest.of(b"x"))), task, verify=False)
+                    sink.close()
+                ArchiveSink(str(place / "a.tar"), force=True).write(bundle(Coming(data)), task, verify=False)
+
+        as_nobody(act)
+        assert data == (place / "s/blobs/sha256" / digest_name(data)).read_bytes()
+        assert ["a.tar", "s"] == sorted(os.listdir(place))
