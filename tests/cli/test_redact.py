@@ -313,3 +313,17 @@ def test_a_value_that_only_json_tells_is_known_without_its_escapes(ocitool: Run,
     config = config_of([TAR], author=f"by {value}", config={"Labels": label})
     redacted(ocitool, write_layout(tmp_path / "src", [image([TAR], config=config)]), tmp_path / "d", "--redact", "API_TOKEN")
     assert '"author": "by ***"' in documents(tmp_path / "d")
+
+
+@pytest.mark.parametrize(("place", "history"), [
+    ("history", {"x": SECRET}), ("history", f"RUN {SECRET}"), ("history[0]", [f"RUN {SECRET}"]), ("history[1]", [None, [SECRET]]),
+])  # fmt: skip
+def test_a_history_of_another_shape_is_redacted_or_told(ocitool: Run, tmp_path: Path, place: str, history: Any) -> None:
+    source = write_layout(tmp_path / "src", [image([TAR], tag="app", config=config_of([TAR], history=history))])
+    for words in (("--env", "A=b"), ("--redact", SECRET)):
+        result = ocitool("edit", source, f"oci:{tmp_path / words[0][2:]}", *words)
+        assert result.code in (0, 4), str(result)
+        assert SECRET not in result.out + result.err
+        if result.code == 0 and words[0] == "--redact":
+            assert SECRET not in documents(tmp_path / "redact")
+            assert place in result.out

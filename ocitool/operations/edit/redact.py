@@ -270,8 +270,8 @@ def _parts(config: Mapping[str, Any]) -> Iterable[tuple[Spot, Any]]:
             continue
         if key == "history" and isinstance(value, list):
             for number, entry in enumerate(value):
-                if isinstance(entry, dict):
-                    yield ("history", number), {name: one for name, one in entry.items() if name not in _KEPT}
+                known = entry if isinstance(entry, dict) else {"": entry}
+                yield ("history", number), {name: one for name, one in known.items() if name not in _KEPT}
         elif isinstance(value, dict) and key in ("config", "container_config"):
             for name, one in value.items():
                 if name == "Env" and isinstance(one, list):
@@ -288,9 +288,10 @@ def _parts(config: Mapping[str, Any]) -> Iterable[tuple[Spot, Any]]:
 
 def _put(config: dict[str, Any], spot: Spot, part: Any) -> None:
     """Sets a part of the configuration; what holds it is copied, not changed."""
-    if spot[0] == "history":
+    if spot[0] == "history" and len(spot) == 2:
         history = list(config["history"])
-        history[int(spot[1])] = {**history[int(spot[1])], **part}
+        entry = history[int(spot[1])]
+        history[int(spot[1])] = {**entry, **part} if isinstance(entry, dict) else part[""]
         config["history"] = history
     elif len(spot) == 1:
         del config[str(spot[0])]
@@ -319,7 +320,7 @@ def _exchanged(fields: Mapping[str, Any], name: str, part: Mapping[str, Any]) ->
 
 def _named(spot: Spot, part: Any) -> str:
     """What a part is called in messages: never by its value, and by a label's name only if that is like one."""
-    if spot[0] == "history":
+    if spot[0] == "history" and len(spot) == 2:
         return f"history[{spot[1]}]"
     called = ".".join(map(str, spot[:2]))
     if len(spot) < 3:
