@@ -315,9 +315,15 @@ def test_a_value_that_only_json_tells_is_known_without_its_escapes(ocitool: Run,
     assert '"author": "by ***"' in documents(tmp_path / "d")
 
 
-@pytest.mark.parametrize(("place", "history"), [
-    ("history", {"x": SECRET}), ("history", f"RUN {SECRET}"), ("history[0]", [f"RUN {SECRET}"]), ("history[1]", [None, [SECRET]]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("place", "history"),
+    [
+        ("history", {"x": SECRET}),
+        ("history", f"RUN {SECRET}"),
+        ("history[0]", [f"RUN {SECRET}"]),
+        ("history[1]", [None, [SECRET]]),
+    ],
+)
 def test_a_history_of_another_shape_is_redacted_or_told(ocitool: Run, tmp_path: Path, place: str, history: Any) -> None:
     source = write_layout(tmp_path / "src", [image([TAR], tag="app", config=config_of([TAR], history=history))])
     for words in (("--env", "A=b"), ("--redact", SECRET)):

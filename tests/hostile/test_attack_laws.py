@@ -67,13 +67,13 @@ def test_a_traceback_that_was_asked_for_is_none() -> None:
 def test_time_is_held_against_bytes_and_entries() -> None:
     assert breaches(laws.quick, FINE._replace(cpu=5.0))
     assert breaches(laws.quick, FINE._replace(wall=60.0))
-    assert [] == breaches(laws.quick, FINE._replace(cpu=5.0), entries=5_000)
-    assert [] == breaches(laws.quick, FINE._replace(cpu=5.0), stored=1_000_000)
+    assert [] == breaches(laws.quick, FINE._replace(cpu=5.0), entries=8_000)
+    assert [] == breaches(laws.quick, FINE._replace(cpu=5.0), stored=2_000_000)
 
 
 def test_memory_is_held_against_bytes_and_entries() -> None:
     assert breaches(laws.small, FINE._replace(peak=300 << 20))
-    assert [] == breaches(laws.small, FINE._replace(peak=300 << 20), stored=4 << 20)
+    assert [] == breaches(laws.small, FINE._replace(peak=300 << 20), stored=8 << 20)
 
 
 @pytest.mark.parametrize(

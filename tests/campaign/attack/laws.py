@@ -20,12 +20,12 @@ CODES = frozenset(range(10))
 """Exit codes of a run that nothing interrupted."""
 
 # A run may take SECONDS, and so much more for each stored byte, each entry and each unpacked byte of what it was given.
-SECONDS, A_BYTE, AN_ENTRY, AN_UNPACKED_BYTE = 2.0, 8e-6, 2e-3, 40e-9
+SECONDS, A_BYTE, AN_ENTRY, AN_UNPACKED_BYTE = 1.5, 3e-6, 0.5e-3, 15e-9
 WAITED = 6.0
 """Seconds beyond that for what only waits: for a server that is slow, within the campaign's own timeouts."""
 
 # And so much memory.
-MEMORY, BYTES_A_BYTE, BYTES_AN_ENTRY = 200 << 20, 60, 6000
+MEMORY, BYTES_A_BYTE, BYTES_AN_ENTRY = 100 << 20, 30, 3000
 
 
 @dataclass(slots=True)

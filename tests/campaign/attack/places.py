@@ -22,7 +22,7 @@ from ocitool.spec import mediatypes
 TEXTS = (
     "", "a", "latest", "1.0", "\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "a\nb", "a\r\nhint: run this", "\u202etxt.exe",
     "zero\u200bwidth",
-    "\ud800", "\udc41", "\U000e0041\U000e0042", "sud\u043e", "`a`", "```", "|x|", "<b>", "$(id)", "../../x", "/etc/passwd",
+    "\U000e0041\U000e0042", "sud\u043e", "`a`", "```", "|x|", "<b>", "$(id)", "../../x", "/etc/passwd",
     "x" * 300,
     "y" * 5000, "e\u0301", "\x00", "\x7f", "\x9b31m", "-", "--help", "a:b:c", "a@sha256:0", "[link](http://x)", "**", "\ufeff",
     "a=b=c", "=",
@@ -133,7 +133,9 @@ def text_of(chance: random.Random, document: Any) -> bytes:
         return raw.replace(b'"mediaType":', b'"mediaType":"x","mediaType":', 1)
     if turn < 0.96:
         return raw[:-1]
-    if turn < 0.98:
+    if turn < 0.97:
+        return raw[:-1] + b',"x":"\\ud800"}'
+    if turn < 0.985:
         return raw[:-1] + b',"x":' + b"[" * chance.choice((60, 70, 5000, 100_000)) + b"}"
     return b" " * chance.choice((10, 3_000_000)) + raw
 
@@ -166,7 +168,7 @@ def image(chance: random.Random, canary: bytes) -> tuple[Image, list[layers.Laye
     if chance.random() < 0.03 and made:
         made = made * chance.choice((3, 40, 130))
     config = config_of([one.tar for one in made])
-    wild = chance.random() < 0.4
+    wild = chance.random() < 0.3
     if chance.random() < 0.1:
         count = chance.choice((50, 1000, 5000))
         config["history"] = [{"created_by": f"RUN step {i % 9} {'x' * (i % 50)}",
@@ -203,7 +205,7 @@ def image(chance: random.Random, canary: bytes) -> tuple[Image, list[layers.Laye
             "size": len(one.stored)} for one in made
         ],
     }  # fmt: skip
-    if chance.random() < 0.3:
+    if chance.random() < 0.15:
         manifest = changed(chance, manifest, chance.choice((1, 1, 2, 5)))
     if annotations:
         manifest["annotations"] = annotations
@@ -225,12 +227,12 @@ def files_of(chance: random.Random, images: list[Image], form: str) -> dict[str,
         files, listed = layout_files(images), "index.json"
         if chance.random() < 0.1:
             nest(chance, files, images)
-    if chance.random() < 0.35:
+    if chance.random() < 0.2:
         document = json.loads(files[listed])
         if chance.random() < 0.2 and isinstance(document, dict):
             document["manifests"] = document["manifests"] * chance.choice((2, 50, 400))
         files[listed] = text_of(chance, changed(chance, document, chance.choice((1, 1, 2, 5))))
-    for _ in range(chance.choice((0, 0, 0, 1, 2))):
+    for _ in range(chance.choice((0, 0, 0, 0, 0, 1, 2))):
         spoil(chance, files)
     return files
 
@@ -325,9 +327,10 @@ def write(where: Path, files: dict[str, bytes]) -> None:
 
 def names_of(found: Place) -> list[str]:
     """References to the place and its images, right and wrong."""
-    plain = [found.name, found.name, found.name, f"{found.name}:@0", f"{found.name}:@0"]
+    plain = [found.name, *[f"{found.name}:@0"] * 4] if len(found.images) > 1 else [found.name] * 4
     plain += [f"{found.name}:@9", f"{found.name}:nothing"] if len(found.name) % 2 else []
     tags = [f"{found.name}:{tag}" for tag in found.tags if "\0" not in tag]
     digests = [f"{found.name}:@{one.digest}" for one in found.images]
     kind = "oci:" if found.directory else "oci-archive:"
-    return [*plain, *plain, *tags, *tags, *digests, kind + found.name, f"docker-archive:{found.name}"]
+    other = [] if found.directory else [f"docker-archive:{found.name}"]
+    return [*plain, *plain, *tags, *digests, kind + found.name, *other]

@@ -366,7 +366,8 @@ def _registry_line(chance: random.Random, running: servers.Running, found: place
         (["dedupe", f"docker://{host}/{repo}", "--files"], plain), (["edit", ref, dest, "--env", "A=b"], to), (["squash", ref,
         dest], to),
         (["copy", ref, f"docker://{host}/other:1"], plain), (["unpack", ref, "out/new"], words.Line([], ("out/new",))),
-        (["login", host, "-u", USER], words.Line([], ("../home", "in/auth.json"))), (["logout", host], words.Line([],
+        (["login", host, "-u", USER], words.Line([], ("../home", "in/auth.json", "in/none.json"))), (["logout", host],
+        words.Line([],
         ("../home", "in/auth.json"))),
         (["append", ref, dest, "--layer", "in/tree"], to), (["rebase", ref, dest, "--old-base", ref, "--new-base", local], to),
     ]  # fmt: skip
