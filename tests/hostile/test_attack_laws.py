@@ -184,7 +184,7 @@ from ocitool import cli
 def odd():
     {body}
 cli.main = odd
-done = runs.run(("x",), Path("/"), {{}}, seconds=2, stdin=b"given", terminal={terminal})
+done = runs.run(("x",), Path("/"), {{}}, seconds={seconds}, stdin=b"given", terminal={terminal})
 print(done.code, done.hung, done.out, done.err[-60:], done.cpu > 0.5, done.peak > 50 << 20)
 """
 
@@ -198,18 +198,18 @@ print(done.code, done.hung, done.out, done.err[-60:], done.cpu > 0.5, done.peak 
         ("import os; print(os.isatty(1)); sys.stdout.flush(); os._exit(0)", True, "0 False b'True\\n' b'' False False"),
         ("import os, time; time.sleep(60)", False, "-9 True b'' b'' False False"),
         ("import os; x = bytearray(100 << 20); os._exit(0)", False, "0 False b'' b'' False True"),
-        ("import os, time\n    while time.process_time() < 1: pass\n    os._exit(0)", False, "0 False b'' b'' True False"),
+        ("import os, time\n    while time.process_time() < 0.6: pass\n    os._exit(0)", False, "0 False b'' b'' True False"),
         ("import os; os.kill(os.getpid(), 11)", False, "-11 False b'' b'' False False"),
     ],
 )  # fmt: skip
 def test_a_run_is_measured(body: str, terminal: bool, expected: str) -> None:
-    code = PROBE.format(body=body, terminal=terminal)
+    code = PROBE.format(body=body, terminal=terminal, seconds=1 if "sleep" in body else 60)
     words = [sys.executable, "-c", code, str(ROOT), str(ROOT / "tests")]
     assert expected == subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_an_error_that_main_raises_is_seen() -> None:
-    code = PROBE.format(body="raise KeyError('a fault of the program')", terminal=False)
+    code = PROBE.format(body="raise KeyError('a fault of the program')", terminal=False, seconds=60)
     done = subprocess.run([sys.executable, "-c", code, str(ROOT), str(ROOT / "tests")], capture_output=True, text=True,
         check=True)
     assert done.stdout.startswith(f"{runs.FAULT} False") and "a fault of the program" in done.stdout

@@ -96,6 +96,7 @@ class Sandbox:
         but = (*ALLOWED, *(os.path.normpath(f"run/{name}") for name in asked.outputs))
         if "out/linked-report" in asked.outputs:
             but += ("run/out/real-report",)
+        known = frozenset(listed(self.root / "run" / asked.copies)) if asked.copies else frozenset()
         before = self._stood(but)
         ran = run(asked.words, self.root / "run", {**env, **asked.env}, stdin=asked.stdin, terminal=asked.terminal)
         told = running.end() if running is not None else servers.Told(0, ())
@@ -105,7 +106,8 @@ class Sandbox:
         for name in ("out/report", "out/real-report"):
             with suppress(OSError):
                 reports[name] = (self.root / "run" / name).read_bytes()
-        return Seen(asked, ran, before, after, left, reports, self.root / "run", told.leaks, told.requests, documents)
+        root = self.root / "run"
+        return Seen(asked, ran, before, after, left, reports, root, known, told.leaks, told.requests, documents)
 
     def _stood(self, but: tuple[str, ...]) -> dict[str, object]:
         found = stood(self.root, but)
@@ -113,6 +115,15 @@ class Sandbox:
             path: one._replace(links=0, when=(one.when[0], 0)) if path.startswith("linked/") else one for path,
                 one in found.items()
         }  # fmt: skip
+
+
+def listed(layout: Path) -> list[str]:
+    """Digests of the entries of a layout that is there."""
+    try:
+        index = layout / "index.json"
+        return [one["digest"] for one in json.loads(index.read_bytes())["manifests"]] if index.is_file() else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def trial(
