@@ -28,6 +28,7 @@ from ocitool.report.text import diff as text_diff
 from ocitool.report.text import inspect as text_inspect
 from ocitool.report.text.parts import Paint
 from ocitool.spec.manifest import Config
+from ocitool.task import Task
 
 MARK = "hunter"
 SECRETS = st.text("ab19 /&;|=,:'\"\\$(`){}@#%+-_~é", max_size=12).map(lambda text: f"{MARK}7{text}{MARK}8")
@@ -113,7 +114,7 @@ def reports(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
         False,
         False,
         (pair,),
-        config_diff.changes(a, b, semantic=False),
+        config_diff.changes(a, b, Task(), semantic=False),
         (),
         (notable,),
         (),
