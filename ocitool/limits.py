@@ -65,6 +65,9 @@ LIST_ITEMS = 1_000_000
 LIST_PAGES = 10_000
 """Pages of one list."""
 
+LIST_SECONDS = 3600
+"""Seconds for all pages of one list, waiting as long as the registry asks for included."""
+
 TOKEN = Bounds(256 * KiB, 10_000)
 """A token server's answer."""
 

@@ -262,6 +262,9 @@ def write_exact(pieces: Iterable[bytes], *, force: bool) -> None:
     sys.stdout.flush()
 
 
+_BLOCK = 1 << 16
+
+
 def write(lines: Iterable[str], report: str | None) -> None:
     """The report's lines, without credentials of ours, to standard output, or to where `output_file` puts them: an old file is
     replaced when all is there."""
@@ -273,5 +276,10 @@ def write(lines: Iterable[str], report: str | None) -> None:
     from ocitool.transports.outputs import output_file
 
     with output_file(report) as file:
+        block = bytearray()  # each write is a call of the system, and a report may have a million lines
         for line in lines:
-            file.write(credentials.replaced(line).encode("utf-8", "backslashreplace") + b"\n")
+            block += credentials.replaced(line).encode("utf-8", "backslashreplace") + b"\n"
+            if len(block) >= _BLOCK:
+                file.write(bytes(block))
+                block.clear()
+        file.write(bytes(block))

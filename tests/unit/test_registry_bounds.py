@@ -67,6 +67,18 @@ def test_a_list_whose_pages_never_end_ends(member: str, task: Patient, monkeypat
 
 
 @LISTS
+def test_a_list_that_asks_for_patience_at_each_page_ends(
+    member: str, task: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LIST_SECONDS", 0.2)
+    with Pages(lambda n: json.dumps({member: [item(member, f"v{n}")]}).encode()) as site:
+        site.latency = 0.05
+        with pytest.raises(LimitError, match=r"more than 0.2 seconds"):
+            listed(member, task, site)
+        assert len(site.requests) < 10
+
+
+@LISTS
 def test_a_page_that_comes_again_under_another_address_ends_the_list(member: str, task: Patient) -> None:
     with Pages(lambda n: json.dumps({member: [item(member, "same")]}).encode()) as site:
         with suppress(FormatError):  # of referrers: as if there were none
@@ -83,8 +95,9 @@ def test_all_pages_of_a_list_share_their_bytes(member: str, task: Patient, monke
         assert 4 == len(site.requests)
 
 
-@LISTS
-@pytest.mark.parametrize("value", [b"0", b"[]", b"{}", b'""', b'{"a":[]}'])
+@pytest.mark.parametrize(
+    ("member", "value"), [("tags", b"0"), ("tags", b'""'), ("repositories", b"[]"), ("manifests", b'{"a":[]}')]
+)
 def test_a_page_of_very_many_values_is_not_parsed(member: str, value: bytes, task: Patient) -> None:
     body = b'{"%s":[%s]}' % (member.encode(), b",".join([value] * 4_100_000))
     with Pages(lambda n: body) as site:

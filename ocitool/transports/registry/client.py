@@ -499,6 +499,7 @@ class _Pages(oras.provider.Registry):  # type: ignore[misc]
         self._where = where
         self._seen: set[str] = set()
         self._left = limits.LIST.size
+        self._until = time.monotonic() + limits.LIST_SECONDS
         self.headers: dict[str, str] = {}
 
     def collect(self, url: str, more: Callable[[requests.Response], bool]) -> None:
@@ -512,6 +513,8 @@ class _Pages(oras.provider.Registry):  # type: ignore[misc]
             raise FormatError("the pages of a list lead back to themselves", self._where)
         if len(self._seen) >= limits.LIST_PAGES:
             raise LimitError(f"a list of more than {limits.LIST_PAGES} pages", self._where)
+        if time.monotonic() > self._until:
+            raise LimitError(f"a list whose pages take more than {limits.LIST_SECONDS} seconds", self._where)
         self._seen.add(url)
         response, raw = self._client.fetched(url, self._scope, self._what, self._where, most=self._left)
         self._left -= len(raw)
