@@ -52,7 +52,7 @@ class Layout(Telling):
         """A file at the top of the layout, whole."""
         path = os.path.join(self.where, name)
         try:
-            file = _file(path) if self._at is None else file_in(self._at, name)
+            file = plain_file(path) if self._at is None else file_in(self._at, name)
         except OSError as error:
             raise unreadable(path, error) from None
         if file is None:
@@ -65,8 +65,9 @@ class Layout(Telling):
         return stored(self.where, descriptor.digest)
 
 
-def _file(path: str) -> OpenFile | None:
-    """A regular file; None if nothing is there. Raises `OSError`, `FormatError`."""
+def plain_file(path: str) -> OpenFile | None:
+    """A regular file, of which it is asked once it is open: a pipe that takes its place meanwhile keeps no reader waiting. None
+    if nothing is there. Raises `OSError`, `FormatError`."""
     try:
         return regular(path, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
     except (FileNotFoundError, NotADirectoryError):
@@ -86,7 +87,7 @@ def regular(path: str, descriptor: int) -> OpenFile:
 
 
 def file_in(at: OpenDirectory, name: str) -> OpenFile | None:
-    """`_file`, of a directory that is held; a link of another user is a `DestinationError`."""
+    """`plain_file`, of a directory that is held; a link of another user is a `DestinationError`."""
     try:
         at, name = at.located(name)
         return regular(at.name(name), at.read(name))
@@ -102,7 +103,7 @@ def stored(directory: str, digest: Digest) -> Blob | None:
     """The blob that stands under this digest in a layout's directory, unverified."""
     path = blob_path(directory, digest)
     try:
-        file = _file(path)
+        file = plain_file(path)
     except OSError as error:
         if error.errno == errno.ELOOP:  # damage, which closed files are not
             raise FormatError("a symbolic link that leads to itself", path) from None

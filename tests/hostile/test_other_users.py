@@ -640,6 +640,24 @@ def test_a_pipe_in_a_blobs_place_keeps_no_reader_waiting(place: Path, monkeypatc
         layout.stored(str(place), Digest.of(b"a"))
 
 
+def test_a_blob_that_becomes_a_pipe_keeps_no_gc_waiting_with_its_lock(
+    place: Path, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (name, *others) = store_with_rubbish(place / "s")
+    real = stores.Store.files
+
+    def late(store: stores.Store) -> stores.Files:
+        found = real(store)
+        os.mkfifo(place / "pipe")  # of another inode than the blob's
+        os.replace(place / "pipe", place / "s/blobs/sha256" / name)
+        return found
+
+    monkeypatch.setattr(stores.Store, "files", late)
+    operation.collect(str(place / "s"), task)
+    left = os.listdir(place / "s/blobs/sha256")
+    assert name in left and not set(others) & set(left)
+
+
 def test_a_root_file_system_that_becomes_a_link_is_not_repacked(place: Path) -> None:
     write_layout(place.parent / "app", [image([layer_tar([("a", b"a")])], tag="a")])
     with Task() as task:

@@ -13,7 +13,7 @@ from functools import partial
 from logging import CRITICAL, getLogger
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ocitool.blob import Blob, FileBlob, OpenFile
+from ocitool.blob import Blob, FileBlob, unreadable
 from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, OcitoolError, TransportError, UsageError
 from ocitool.layers import codec
@@ -24,6 +24,7 @@ from ocitool.layers.scan import each_content, scan
 from ocitool.limits import MiB
 from ocitool.operations.dedupe.collection import Place
 from ocitool.task import Task, undisturbed
+from ocitool.transports.layout import plain_file
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -125,7 +126,12 @@ def opened(job: Job, task: Task) -> Blob:
         assert job.blob is not None
         return job.blob
     if place.repository is None:
-        file = OpenFile(place.path)
+        try:
+            file = plain_file(place.path)
+        except OSError as error:
+            raise unreadable(place.path, error) from None
+        if file is None:
+            raise TransportError("cannot be read: it is gone", place.path)
         if file.size < place.offset + job.size:
             raise TransportError("the file is shorter than it was", place.path)
         return FileBlob(file, place.offset, job.size, job.digest)

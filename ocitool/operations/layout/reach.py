@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ocitool import limits
-from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
+from ocitool.blob import Blob, BytesBlob, FileBlob, unreadable
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError
 from ocitool.patterns import byte_pattern
@@ -25,7 +25,7 @@ from ocitool.spec import mediatypes
 from ocitool.spec.document import parse
 from ocitool.spec.manifest import Index, InvalidDescriptor
 from ocitool.task import Task
-from ocitool.transports.layout import Layout, stored
+from ocitool.transports.layout import Layout, plain_file, stored
 from ocitool.transports.store import StoredFile, blob_files
 
 _STRICT = mediatypes.MANIFESTS | mediatypes.INDEXES
@@ -135,12 +135,15 @@ def _referrers(marked: _Marked, files: Iterable[StoredFile]) -> None:
 def _subject(file: StoredFile) -> Digest | None:
     """What a stored document says it speaks of; None for anything that is no sound document with a subject."""
     try:
-        raw = _json_like(FileBlob(OpenFile(file.path), 0, file.size, file.digest))
+        opened = plain_file(file.path)
+        raw = _json_like(FileBlob(opened, 0, file.size, file.digest)) if opened is not None else None
         value = parse(raw, file.path) if raw is not None and b'"subject"' in raw else None
         subject = value.get("subject") if isinstance(value, dict) else None
         return Digest.parse(subject.get("digest")) if isinstance(subject, dict) else None
     except (FormatError, IntegrityError, LimitError):
         return None
+    except OSError as error:
+        raise unreadable(file.path, error) from None
 
 
 class _Marked:
