@@ -18,6 +18,7 @@ from ocitool.patterns import pattern
 from ocitool.transports.whole import Temporary, exists, sweep, unwritable, write_all
 
 _DESCRIPTOR = pattern(r"/(?:dev|proc/([^/]+))/fd/(\d{1,9})")
+_SYSTEM = pattern(r"/dev/[^/]+|/proc/.*")
 _LINKS = 40
 """Symbolic links that are followed, as many as the kernel follows."""
 _READER_PATIENCE = 10
@@ -137,7 +138,8 @@ def _own_descriptor(path: str) -> int | None:
         if (named := _DESCRIPTOR.fullmatch(path)) and named[1] in ("self", "thread-self", str(os.getpid()), None):
             return int(named[2])
         try:
-            if os.lstat(path).st_uid not in (0, os.geteuid()):
+            # Those of the system are nobody's in a user namespace of its own.
+            if not _SYSTEM.fullmatch(path) and os.lstat(path).st_uid not in (0, os.geteuid()):
                 return None
             path = os.path.abspath(os.path.join(os.path.dirname(path), os.readlink(path)))
         except OSError:

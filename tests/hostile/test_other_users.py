@@ -591,6 +591,20 @@ def test_links_of_ones_own_and_of_root_are_followed(owner: int, need: Callable[.
         assert b"x" == (place / "real/out").read_bytes()
 
 
+@pytest.mark.parametrize("path", ["/dev/stdout", "/proc/self/fd/1", "/proc/thread-self/fd/1"])
+def test_the_systems_names_of_standard_output_are_known_whoever_owns_them(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root outside of a user namespace is another user inside."""
+    monkeypatch.setattr(outputs.os, "geteuid", lambda: 12345)
+    monkeypatch.setattr(outputs.os, "lstat", lambda *_: os.stat_result((0o120777, 1, 1, 1, 65534, 65534, 1, 0, 0, 0)))
+    assert 1 == outputs._own_descriptor(path)
+
+
+def test_a_link_of_another_user_to_an_open_descriptor_is_not_followed(place: Path) -> None:
+    their_link(place / "out", "/proc/self/fd/1")
+    with pytest.raises(DestinationError, match="a symbolic link of another user"), output_file(str(place / "out")):
+        pass
+
+
 def test_a_chain_of_links_that_ends_in_another_users_is_refused(place: Path) -> None:
     (place / "a").symlink_to("b")
     their_link(place / "b", "../victim/file")
