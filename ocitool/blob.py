@@ -100,6 +100,10 @@ class FileBlob:
         return f"{self._file.key}:{self.offset}:{self.size}" if self._file.key else None
 
     @property
+    def file(self) -> OpenFile:
+        return self._file
+
+    @property
     def path(self) -> str | None:
         """Where the file can be opened again; None where it has no name."""
         return self._file.path if self._file.key else None

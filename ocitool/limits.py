@@ -116,7 +116,12 @@ PATH_DEPTH = 1_024
 IMPLIED_DIRECTORIES = 500_000
 """Directories that a merged tree may have to make because no layer lists them: a name of 2 kB can ask for a thousand."""
 
-IMPLIED_PATHS = 256 * MiB
+IMPLIED_FREE = 50_000
+"""So many of them whatever the layers list, and `ENTRY_IMPLIED` for each of their entries."""
+
+ENTRY_IMPLIED = 32
+
+IMPLIED_PATHS = 64 * MiB
 """The paths of these directories, together."""
 
 SYMLINK_HOPS = 40

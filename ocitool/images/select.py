@@ -131,7 +131,9 @@ def listed(source: Source, index: Index) -> tuple[Listed, ...]:
     looks: dict[tuple[Digest, str, int], _Look] = {}
     found = []
     for descriptor in index.manifests:
-        key = (descriptor.digest, descriptor.media_type, descriptor.size)
+        stated = descriptor.media_type
+        known = not stated or stated in mediatypes.DOCUMENTS or source.remote
+        key = (descriptor.digest, stated if known else "other", descriptor.size)  # of an unknown type the content decides
         look = looks.setdefault(key, _Look(source, descriptor))  # thousands of descriptors of one document cost it once
         found.append(Listed(descriptor, tags_of(source, descriptor), look))
     return tuple(found)

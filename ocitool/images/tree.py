@@ -88,7 +88,7 @@ class Tree:
         """Hard links whose target does not exist: path and ref."""
         self._inodes: dict[int, int] = {}
         self._missing_base = missing_base
-        self._implied = self._implied_size = 0
+        self._implied = self._implied_size = self._most_implied = self._entries = 0
         self._steps, self._most_steps = 0, limits.LINK_STEPS
         self._hidden = hidden
         self._parents: dict[bytes, Directory] = {b"": self.root}
@@ -208,6 +208,9 @@ class Tree:
         base = layer << _SHIFT
         kinds, paths = index.kinds, index.paths
         self._most_steps += limits.ENTRY_LINK_STEPS * len(paths)
+        self._entries += len(paths)
+        implied = limits.IMPLIED_FREE + limits.ENTRY_IMPLIED * self._entries
+        self._most_implied = min(limits.IMPLIED_DIRECTORIES, implied)
         before: dict[int, int] = {}
         if _WHITEOUT in kinds or _OPAQUE in kinds or _INVALID in kinds:
             if _HARDLINK in kinds:
@@ -450,8 +453,8 @@ class Tree:
             parent.children[name] = made
             self._implied += 1
             self._implied_size += way.size
-            if self._implied > limits.IMPLIED_DIRECTORIES:
-                raise LimitError(f"more than {limits.IMPLIED_DIRECTORIES} directories that no layer lists")
+            if self._implied > self._most_implied:
+                raise LimitError(f"more than {self._most_implied} directories that no layer lists", _shown(path))
             if self._implied_size > limits.IMPLIED_PATHS:
                 raise LimitError(f"directories that no layer lists with paths of more than {limits.IMPLIED_PATHS} bytes")
         return way.directory, way.place

@@ -40,6 +40,8 @@ class IndexCache:
 
     def __init__(self, directory: str | None) -> None:
         self.refused: str | None = None
+        self._size: int | None = None
+        """Bytes of all files when they were looked at last, and of those written since."""
         self._tables: dict[str, OpenDirectory] = {}
         if directory:
             try:
@@ -80,7 +82,8 @@ class IndexCache:
             return
         self.know(index, identity)  # first: an index that is there can be found, wherever the process is killed
         self._write("indexes", _name(str(index.diff_id)), dump(index))
-        self._trim()
+        if self._size is None or self._size > limits.cache_size():  # to look at every file takes as long as they are many
+            self._size = self._trim()
 
     def know(self, index: LayerIndex, identity: str | None) -> None:
         """Notes that the bytes with this identity are those of an index which is kept."""
@@ -134,12 +137,15 @@ class IndexCache:
                 file.write(body)
                 file.write(_checksum(table, name, body))
             os.replace(temporary, name, src_dir_fd=at.descriptor, dst_dir_fd=at.descriptor)
+            if self._size is not None:
+                self._size += len(body) + 32
         except OSError:  # a full or read-only disk costs the cache, not the command
             with contextlib.suppress(OSError):
                 at.unlink(temporary)
 
-    def _trim(self) -> None:
-        """Removes the least recently used files beyond the bound; abandoned temporaries age like all others."""
+    def _trim(self) -> int:
+        """Removes the least recently used files if there are more than the bound takes, and some room for the next with them;
+        abandoned temporaries age like all others. The bytes that are left."""
         bound = limits.cache_size()
         files = []
         for table, at in self._tables.items():
@@ -149,12 +155,16 @@ class IndexCache:
                         status = item.stat(follow_symlinks=False)
                         files.append((status.st_mtime_ns, status.st_size, item.name, table))
         total = sum(size for _, size, _, _ in files)
+        if total <= bound:
+            return total
+        bound -= bound // 8
         for _, size, name, table in sorted(files):
             if total <= bound:
                 break
             with contextlib.suppress(OSError):
                 self._tables[table].unlink(name)
             total -= size
+        return total
 
 
 def _keys(digest: Digest | None, identity: str | None) -> list[str]:

@@ -126,5 +126,5 @@ class LayerIndex:
 HOLES = 1 << 30
 """Bytes of holes that are still hashed as the zeros they stand for."""
 
-HOLES_TOTAL = 16 << 30
+HOLES_TOTAL = 4 << 30
 """Bytes of holes hashed for one layer: a sparse entry costs a block and may claim `HOLES` of them."""

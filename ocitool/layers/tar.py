@@ -130,7 +130,7 @@ def entries(tar: TarInput, notes: Notes, *, incremental: bool = False, source: i
                         raise FormatError(f"a global pax header with a sparse map, which is one file's, at offset {start}")
                     global_records.update(found)
                     global_xattrs = _xattrs(global_records)
-                    global_cost = sum(len(key) + len(value) for key, value in global_records.items() if key in _GIVEN)
+                    global_cost = sum(_COPIES * len(value) for key, value in global_records.items() if key in _GIVEN)
                     global_cost += sum(len(key) + len(value) for key, value in global_xattrs)
                 else:
                     found, pairs = _pax(data, start)
@@ -420,6 +420,8 @@ def _pax(data: bytes, start: int) -> tuple[dict[bytes, bytes], list[int]]:
 
 _GIVEN = (b"path", b"linkpath")
 """Global records that each entry may have a copy of."""
+_COPIES = 16
+"""How many bytes each of theirs counts for."""
 
 
 def _xattrs(records: dict[bytes, bytes]) -> Xattrs:

@@ -212,6 +212,7 @@ class _Line:
         self._text = text
         self._depth = depth
         self._chpasswd = masker.everywhere and "chpasswd" in text
+        self._documents = "<<" in text
         self._starts: dict[str, list[int]] | None = None
         """Where lines begin, by what they hold."""
 
@@ -227,7 +228,7 @@ class _Line:
     ) -> tuple[list[tuple[int, str]], int]:
         """As `read`, with the parts added to `shown`: gives the words that its commands say, with their places in `shown`."""
         text, end = self._text, len(self._text)
-        words = Words(self._masker, self._depth + depth, pairs=self._chpasswd, document=self._chpasswd and "<<" in text)
+        words = Words(self._masker, self._depth + depth, pairs=self._chpasswd, document=self._chpasswd and self._documents)
         said: list[tuple[int, str]] = []
         """Where words of echo and printf stand in what is shown, of this command or of all in a group."""
         piped: list[tuple[int, str]] = []
@@ -236,7 +237,7 @@ class _Line:
         groups, until, read_from = 0, "", False
         """How many groups are open; the word that ends a document which begins with the next line, and whether a password is
         read from it."""
-        here, document = False, self._masker.everywhere and "<<" in text
+        here, document = False, self._masker.everywhere and self._documents
         while at < end:
             character = text[at]
             if stop and character == stop:

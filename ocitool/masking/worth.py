@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from ocitool.patterns import pattern
@@ -56,6 +57,14 @@ _IN_A_URL = pattern(r"[@?&;#]")
 
 def worth(text: str) -> bool:
     """Whether a text contains a word or a URL that may go with a secret. Any other text is returned unchanged at once."""
+    return _short_worth(text) if len(text) <= _SHORT else _worth(text)
+
+
+_SHORT = 200
+"""Characters of texts that are remembered: names and instructions are met again and again."""
+
+
+def _worth(text: str) -> bool:
     folded = text.casefold()
     if any(map(folded.__contains__, _WORDS)):
         return True
@@ -63,6 +72,9 @@ def worth(text: str) -> bool:
         return True
     url = folded.find("://")
     return url >= 0 and _IN_A_URL.search(folded, url) is not None
+
+
+_short_worth = lru_cache(4096)(_worth)
 
 
 def may_hold(value: Any, name: str = "") -> bool:

@@ -10,6 +10,7 @@ from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 
 HiddenKind = Literal["overwritten", "deleted", "copied-up"]
+_KINDS: tuple[HiddenKind, ...] = ("overwritten", "deleted", "copied-up")
 
 
 class Wasted(NamedTuple):
@@ -49,7 +50,10 @@ class Waste(NamedTuple):
 
     def total(self, kind: HiddenKind | None = None, by: int | None = None) -> tuple[int, int]:
         """(files, bytes) of a kind, hidden by a layer."""
-        found = [sums for (k, b), sums in self.sums.items() if kind in (None, k) and by in (None, b)]
+        if by is not None:  # asked for each of thousands of layers
+            found = [self.sums[k, by] for k in ((kind,) if kind is not None else _KINDS) if (k, by) in self.sums]
+        else:
+            found = [sums for (k, _), sums in self.sums.items() if kind in (None, k)]
         return sum(files for files, _ in found), sum(size for _, size in found)
 
 

@@ -41,7 +41,7 @@ _FOREIGN_OR_BACKSLASH = pattern(f"[{_UNSAFE}{_OTHER}\\\\]")
 _LATIN = pattern("[A-Za-z]")
 _HAZARD_IN_CONTENT = pattern(f"(?!\n|\t|\r\n)[{_UNSAFE}]")
 _HAZARD_BUT_NEWLINE = pattern(f"(?!\n)[{_UNSAFE}]")
-_AFTER_BACKSLASH = pattern(r"(\\+)\|")
+_AFTER_BACKSLASH = pattern(r"(?<!\\)(\\++)\|")
 _BACKTICKS = pattern("`+")
 
 

@@ -107,6 +107,10 @@ _UNKNOWN = LayerType("unknown", None)
 _GRAMMAR = pattern(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}", re.ASCII)
 
 
+_LONGEST = 255
+"""Characters of a media type: RFC 6838 has two names of 127 at most."""
+
+
 def is_media_type(text: str) -> bool:
     """RFC 6838, 4.2, without parameters."""
     return _GRAMMAR.fullmatch(text) is not None
@@ -120,6 +124,8 @@ def layer_type(media_type: str) -> LayerType:
     if media_type.endswith(_ENCRYPTED):
         # The compression is that of the plaintext: nothing but the key can check it.
         return LayerType("encrypted", _TARS.get(media_type.rpartition("+enc")[0]))
+    if len(media_type) > _LONGEST:
+        return _UNKNOWN
     return next((found for pattern, found in _OTHERS if re.fullmatch(pattern, media_type)), _UNKNOWN)
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from ocitool import limits
 from ocitool.blob import Blob, FileBlob, OpenFile, unreadable
@@ -42,6 +43,7 @@ class Layout(Telling):
         self.names: dict[Digest, Names] = {}
         self.notices: tuple[str, ...] = ()
         self.problems: tuple[OcitoolError, ...] = ()
+        self._files: WeakValueDictionary[Digest, OpenFile] = WeakValueDictionary()
         path = os.path.join(directory, "index.json")
         raw = self.document("index.json")
         if raw is None:
@@ -62,7 +64,14 @@ class Layout(Telling):
         return FileBlob(file, 0, file.size).pread(file.size, 0)
 
     def blob(self, descriptor: Descriptor) -> Blob | None:
-        return stored(self.where, descriptor.digest)
+        """Thousands of descriptors of one blob share its file as long as any of them is held."""
+        file = self._files.get(descriptor.digest)
+        if file is not None:
+            return FileBlob(file, 0, file.size, descriptor.digest)
+        blob = stored(self.where, descriptor.digest)
+        if isinstance(blob, FileBlob):
+            self._files[descriptor.digest] = blob.file
+        return blob
 
 
 def plain_file(path: str) -> OpenFile | None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from ocitool import limits, reference
 from ocitool.blob import Blob, FileBlob
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, OcitoolError
+from ocitool.errors import FormatError, LimitError, OcitoolError
 from ocitool.spec.document import parse, parse_object
 from ocitool.spec.manifest import Config
 from ocitool.transports.source import Record
@@ -103,6 +103,10 @@ def _layer(members: Archive, path: str) -> Blob | None:
     return blob
 
 
+_DIRECTORY = 256
+"""Bytes that a directory of a chain counts for beside its `json`."""
+
+
 def v1_records(members: Archive, raw: bytes, known: set[str]) -> Iterator[Record]:
     """Docker's image format before 1.10: one directory a layer, each with a `json` that names its parent. Names that are
     `known` (in full) are left out: later formats keep the file for old readers."""
@@ -116,15 +120,18 @@ def v1_records(members: Archive, raw: bytes, known: set[str]) -> Iterator[Record
                 raise FormatError("a tag without an image", where)
             if reference.qualified(f"{repository}:{tag}") not in known:
                 tags.setdefault(image, []).append(f"{repository}:{tag}")
+    room = _Room(limits.STORE.size)
     for top, names in tags.items():
         try:
-            yield _v1_record(members, top, tuple(names))
+            yield _v1_record(members, top, tuple(names), room)
         except OcitoolError as error:
             yield Record(tuple(names), b"{}", (), image_id=f"sha256:{top}", problem=error)
 
 
-def v1_chain(members: Archive, top: str, name: str) -> list[tuple[str, dict[str, Any]]]:
-    """The directories of an image's layers with what their `json` says, lowest first. `name`: of the image, for errors."""
+def v1_chain(members: Archive, top: str, name: str, room: _Room | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """The directories of an image's layers with what their `json` says, lowest first. `name`: of the image, for errors;
+    `room`: what is left for the documents of all chains. Raises `LimitError` beyond it."""
+    seen: set[str] = set()
     chain: list[tuple[str, dict[str, Any]]] = []
     current: object = top
     while isinstance(current, str) and current:
@@ -132,17 +139,32 @@ def v1_chain(members: Archive, top: str, name: str) -> list[tuple[str, dict[str,
         if raw_json is None:
             what = f"the image {current} of {name} is missing"
             raise FormatError(what, f"{members.where}: repositories")
-        if len(chain) > 1024 or any(directory == current for directory, _ in chain):
+        if room is not None:
+            room.take(len(raw_json) + _DIRECTORY)
+        if len(chain) > 1024 or current in seen:
             raise FormatError("the parents of an image form a circle", members.where)
         fields = parse_object(raw_json, f"{members.where}: {current}/json")
+        seen.add(current)
         chain.append((current, fields))
         current = fields.get("parent")
     chain.reverse()
     return chain
 
 
-def _v1_record(members: Archive, top: str, names: tuple[str, ...]) -> Record:
-    chain = v1_chain(members, top, names[0])
+class _Room:
+    """Bytes that are left for what all images of an archive repeat of their parents."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise LimitError(f"chains of images take more than {limits.STORE.size} bytes")
+
+
+def _v1_record(members: Archive, top: str, names: tuple[str, ...], room: _Room) -> Record:
+    chain = v1_chain(members, top, names[0], room)
     last = chain[-1][1]
     kept = ("architecture", "os", "created", "author", "config")
     config: dict[str, Any] = {key: last[key] for key in kept if key in last}

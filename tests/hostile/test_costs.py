@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import difflib
+import json
 import random
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.images import entry, gz, layer_tar, zst
+from support.images import entry, gz, image, layer_tar, write_layout, zst
 from support.layers import END, head, listed, member, pax, scanned
 
 from ocitool import limits
-from ocitool.blob import BytesBlob
+from ocitool.blob import BytesBlob, FileBlob
 from ocitool.errors import FormatError, LimitError
 from ocitool.globs import Automaton, Matcher, unmatched
+from ocitool.images import select
 from ocitool.images.tree import Directory, Tree
 from ocitool.layers import cache, codec
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import scan
 from ocitool.operations.diff.alignment import Alignment, unified
+from ocitool.operations.waste import Waste
+from ocitool.spec.manifest import Index
 from ocitool.task import Task
+from ocitool.transports import records
+from ocitool.transports.layout import Layout
 
 Item = tuple[str, bytes | str | None]
 
@@ -82,6 +89,13 @@ def test_paths_of_directories_that_no_layer_lists_are_bounded_together(monkeypat
     monkeypatch.setattr(limits, "IMPLIED_PATHS", 1000)
     with pytest.raises(LimitError, match="no layer lists"):
         Tree([layer(*((f"{n}/" + "x" * 100 + "/f", b"") for n in range(20)))])
+
+
+def test_directories_that_no_layer_lists_are_few_for_each_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "IMPLIED_FREE", 0)
+    assert len(list(Tree([layer(("a/" * 32 + "f", b""))]).walk())) == 33
+    with pytest.raises(LimitError, match="no layer lists"):
+        Tree([layer(("a/" * 33 + "f", b""))])
 
 
 # Hard links
@@ -350,3 +364,113 @@ def test_lines_that_stand_once_are_anchors_where_difflib_would_take_too_long(mon
     lines, alignment = unified("f", common, changed)
     assert ["-}", "+changed"] == [line for line in list(lines)[3:] if line[0] in "+-"]
     assert not alignment.coarse
+
+
+@pytest.mark.parametrize("pattern", ["text", "html"])
+def test_runs_of_blanks_and_backslashes_are_gone_over_once(pattern: str) -> None:
+    from ocitool.report import escape
+    from ocitool.report.text import parts
+
+    expression = parts._NOISE if pattern == "text" else escape._AFTER_BACKSLASH
+    run = " " * 50 if pattern == "text" else "\\" * 50
+    assert [found.start() for found in expression.finditer("x" + run + ("# buildkit" if pattern == "text" else "|"))] == [1]
+    assert expression.match("x" + run + ("# buildkit" if pattern == "text" else "|"), 20) is None
+
+
+def test_a_media_type_longer_than_any_is_of_no_known_kind() -> None:
+    from ocitool.spec import mediatypes
+
+    assert mediatypes.layer_type("application/x.wasm").content == "wasm"
+    assert mediatypes.layer_type("application/x" + ".wasm" * 60).content == "unknown"
+
+
+def test_a_cache_looks_at_its_files_once_a_run_unless_it_grows_beyond_its_bound(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    trim = cache.IndexCache._trim
+    monkeypatch.setattr(cache.IndexCache, "_trim", lambda self: calls.append(1) or trim(self))
+    kept = cache.IndexCache(str(tmp_path / "cache"))
+    for n in range(5):
+        kept.keep(scanned(member(b"f%d" % n) + END), None)
+    assert calls == [1]
+    monkeypatch.setenv("OCITOOL_CACHE_SIZE", "100")
+    kept.keep(scanned(member(b"g") + END), None)
+    assert calls == [1, 1]
+
+
+# Documents
+
+
+def test_descriptors_of_one_blob_share_its_open_file(tmp_path: Path) -> None:
+    source = Layout(str(write_layout(tmp_path / "layout", [image([layer_tar([("a", b"x")])], tag="t")])))
+    assert source.index is not None
+    one = source.index.manifests[0]
+    first, second = source.blob(one), source.blob(one)
+    assert isinstance(first, FileBlob)
+    assert isinstance(second, FileBlob)
+    assert first.file is second.file
+
+
+def test_a_document_that_is_listed_under_many_unknown_types_is_looked_at_once(tmp_path: Path) -> None:
+    source = Layout(str(write_layout(tmp_path / "layout", [image([layer_tar([("a", b"x")])], tag="t")])))
+    assert source.index is not None
+    fields = source.index.manifests[0].fields
+    many = [{**fields, "mediaType": f"application/x.{n}"} for n in range(20)]
+    listed = select.listed(source, Index(b"", {"manifests": many}, "x"))
+    assert len({id(entry.look) for entry in listed}) == 1
+
+
+class Chained:
+    """The `json` of directories of a v1 archive, each the parent of the next."""
+
+    where = "archive"
+
+    def __init__(self, count: int) -> None:
+        self.read = 0
+        self._count = count
+
+    def document(self, name: str) -> bytes | None:
+        self.read += 1
+        number = int(name.partition("/")[0])
+        return json.dumps({"id": str(number), **({"parent": str(number - 1)} if number else {})}).encode()
+
+    def get(self, name: str) -> None:
+        return None
+
+
+def test_what_images_of_a_v1_archive_repeat_of_their_parents_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STORE", limits.Bounds(100_000, 3_000_000))
+    members = Chained(500)
+    tags = json.dumps({"app": {f"t{n}": str(n) for n in range(400, 500)}}).encode()
+    found = list(records.v1_records(members, tags, set()))  # type: ignore[arg-type]
+    assert len(found) == 100
+    assert isinstance(found[-1].problem, LimitError)
+    assert members.read <= 100_000 // 256 + 101
+
+
+def test_layers_of_one_shape_are_compared_a_bounded_number_of_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ocitool.operations.diff import layers
+
+    calls: list[int] = []
+    equal = layers._equal
+    monkeypatch.setattr(layers, "_equal", lambda *args: calls.append(1) or equal(*args))
+    monkeypatch.setattr(layers, "_TRIES", 50)
+    tars = [[layer_tar([("a", b"%d%d" % (side, n + 10))]) for n in range(20)] for side in (1, 2)]
+    for name, made in zip("ij", tars, strict=True):
+        write_layout(tmp_path / name, [image(made, tag="t")])
+    with Task(jobs=1) as task:
+        from ocitool.operations.diff import Question, diff
+        from ocitool.operations.reading import Reading
+
+        found = diff(str(tmp_path / "i"), str(tmp_path / "j"), Question(), Reading(task, cached=False))
+    assert len(calls) <= 50
+    assert len(found.layers) >= 20
+
+
+def test_sums_of_one_layer_are_those_of_all_that_it_hides() -> None:
+    sums: dict[Any, tuple[int, int]] = {("deleted", 1): (2, 20), ("overwritten", 1): (1, 5), ("deleted", 2): (4, 40)}
+    found = Waste((), (), (), 10, sums)
+    assert [(3, 25), (2, 20), (6, 60), (7, 65)] == [
+        found.total(by=1), found.total("deleted", 1), found.total("deleted"), found.total(),
+    ]  # fmt: skip

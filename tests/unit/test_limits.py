@@ -22,6 +22,9 @@ OTHER = {
     "TAR_HEADERS": "1,000 headers",
     "ENTRY_HEADERS": "1,024 bytes for each entry",
     "ENTRY_LINK_STEPS": "64 for each entry",
+    "IMPLIED_FREE": "50,000 and 32 for each entry",
+    "ENTRY_IMPLIED": "50,000 and 32 for each entry",
+    "IMPLIED_DIRECTORIES": "never more than 500,000",
     "SYMLINK_HOPS": "40 symbolic links",
     "PATH_DEPTH": "1,024 components",
 }

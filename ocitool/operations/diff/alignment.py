@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from difflib import Match, SequenceMatcher
 from itertools import accumulate
 
-STEPS = 200
+STEPS = 100
 """Pairs of equal lines that may be looked at for each line of two lists."""
 
 FREE = 100_000
@@ -73,6 +73,9 @@ class Alignment(SequenceMatcher[str]):
             if i == to_i or j == to_j:
                 continue
             anchors = _anchors(a[i:to_i], b[j:to_j]) if levels else []
+            if not anchors and to_i - i + to_j - j > (len(a) + len(b)) * 3 // 4:
+                self.coarse = True  # most of it: difflib has tried that
+                continue
             if not anchors:
                 self._coarsely(i, to_i, j, to_j, found)
                 continue

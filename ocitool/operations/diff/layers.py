@@ -5,7 +5,9 @@ Layers pair by diff_id first, in order; what lies between such pairs by equal en
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import islice
 
 from ocitool.images.compare import compare, shape, undecided
 from ocitool.images.image import Image, Layer
@@ -26,8 +28,10 @@ def shared(before: Sequence[Layer], after: Sequence[Layer]) -> list[tuple[int, i
     last = -1
     for position, layer in enumerate(after):
         known = key(layer)
-        nearest = next((p for p in places.get(known, ()) if p > last), None) if known is not None else None
-        if nearest is not None:
+        found_at = places.get(known, ()) if known is not None else ()
+        later = bisect_right(found_at, last)
+        if later < len(found_at):
+            nearest = found_at[later]
             found.append((nearest, position))
             last = nearest
     return found
@@ -59,16 +63,26 @@ def _shared(a: Layer, b: Layer) -> LayerPair:
     return LayerPair("shared", a, b, f"stored as {codecs[1]}, was {codecs[0]}" if codecs[0] != codecs[1] else "stored anew")
 
 
+_TRIES = 20_000
+"""Pairs of layers of one shape that are compared: all of two images with as many layers as engines take."""
+
+
 def _gap(before: Sequence[Layer], after: Sequence[Layer], indexer: Indexer, before_indexes: dict[int, LayerIndex],
          after_indexes: dict[int, LayerIndex]) -> list[LayerPair]:  # fmt: skip
     partner: dict[int, tuple[int, bool]] = {}
     last = -1
     if before and after:
-        shapes = [shape(before_indexes[layer.number]) for layer in before]
+        shapes: dict[object, list[int]] = {}
+        for i, layer in enumerate(before):
+            shapes.setdefault(shape(before_indexes[layer.number]), []).append(i)
+        tries = _TRIES
         for j, layer in enumerate(after):
-            own = shape(after_indexes[layer.number])
-            for i in range(last + 1, len(before)):
-                if shapes[i] == own and _equal(before[i], layer, indexer, before_indexes, after_indexes):
+            alike = shapes.get(shape(after_indexes[layer.number]), [])
+            for i in islice(alike, bisect_right(alike, last), None):
+                tries -= 1
+                if tries < 0:
+                    break
+                if _equal(before[i], layer, indexer, before_indexes, after_indexes):
                     partner[j] = (i, True)
                     last = i
                     break
@@ -88,17 +102,23 @@ def _gap(before: Sequence[Layer], after: Sequence[Layer], indexer: Indexer, befo
 
 def _by_instruction(before: Sequence[Layer], after: Sequence[Layer], partner: dict[int, tuple[int, bool]]) -> None:
     """Pairs what is left between pairs, in order: equal instructions, and layers that both have none."""
+    said: dict[object, list[int]] = {}
+    for i, layer in enumerate(before):
+        said.setdefault(instruction(layer.created_by), []).append(i)
+    highs, high = [0] * len(after), len(before)
+    for j in range(len(after) - 1, -1, -1):
+        highs[j] = high
+        high = partner[j][0] if j in partner else high
     low = 0
     for j, layer in enumerate(after):
         if j in partner:
             low = partner[j][0] + 1
             continue
-        high = min((partner[k][0] for k in partner if k > j), default=len(before))
-        for i in range(low, high):
-            if instruction(before[i].created_by) == instruction(layer.created_by):
-                partner[j] = (i, False)
-                low = i + 1
-                break
+        same = said.get(instruction(layer.created_by), [])
+        at = bisect_left(same, low)
+        if at < len(same) and same[at] < highs[j]:
+            partner[j] = (same[at], False)
+            low = same[at] + 1
 
 
 def _equal(a: Layer, b: Layer, indexer: Indexer, before_indexes: dict[int, LayerIndex],

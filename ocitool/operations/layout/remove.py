@@ -119,10 +119,8 @@ def _without(source: Layout, index: Index, dropped: Iterable[Descriptor | Invali
 def _left(source: Layout, after: Layout, dropped: Iterable[Descriptor | InvalidDescriptor]) -> Iterable[Referrer]:
     """What still speaks of manifests that no name leads to any more."""
     assert after.index is not None
-    gone: set[Digest] = set()
-    for top in dropped:
-        document = Index(b"", {"manifests": [top.fields]}, source.where)  # empty for one that cannot be read
-        gone |= {entry.descriptor.digest for entry, _ in select.everything(source, document)}
+    document = Index(b"", {"manifests": [top.fields for top in dropped]}, source.where)  # without those that cannot be read
+    gone = {entry.descriptor.digest for entry, _ in select.everything(source, document)}
     # A referrer is no reason to count its subject as being here still.
     gone -= {entry.descriptor.digest for entry, _ in select.everything(after, after.index)}
     return indexes.referrers(after, gone)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ocitool import masking
@@ -86,8 +87,14 @@ NAMES = 100
 """Names of one file that are listed with each of them: all would be as many as their square."""
 
 
+@lru_cache(64)
+def _shown_names(names: tuple[bytes, ...]) -> list[str]:
+    """One list for all names of a file."""
+    return [path_fields(name)["path"] for name in names]
+
+
 def link_fields(names: Sequence[bytes]) -> dict[str, Any]:
-    found: dict[str, Any] = {"links": [path_fields(name)["path"] for name in names[:NAMES]]}
+    found: dict[str, Any] = {"links": _shown_names(tuple(names[:NAMES]))}
     if len(names) > NAMES:
         found["linksMore"] = len(names) - NAMES
     return found

@@ -12,7 +12,7 @@ from ocitool.report.escape import clip, shown
 INSTRUCTION = 100
 """Characters of an instruction that a line shows."""
 _HASH = pattern(r"\b((?:file|dir|multi):[0-9a-f]{12})[0-9a-f]{52}\b")
-_NOISE = pattern(r"^(?:/bin/sh -c #\(nop\) +|/bin/sh -c )|\s+# buildkit$")
+_NOISE = pattern(r"^(?:/bin/sh -c #\(nop\) +|/bin/sh -c )|(?<!\s)\s++# buildkit$")
 
 
 class Paint:
