@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
-from ocitool.errors import DestinationError, IntegrityError, OcitoolError
+from ocitool.errors import CancelledError, DestinationError, IntegrityError, OcitoolError
 from ocitool.images.indexing import odd_times
 from ocitool.layers.cache import IndexCache, default_directory, within_limits
 from ocitool.layers.entry import Entry
@@ -106,25 +106,25 @@ class Layers:
                 if self._verify or not self._cache.knows(digest_of(layer), layer.diff_id, identity, _algorithm(layer)):
                     waiting.append((layer, copy))
 
-        def take(number: int, identity: str | None) -> None:
-            layer, copy = waiting[number]
+        def look(one: tuple[Stored, Copy]) -> OcitoolError | None:
+            """Hashing needs no process of its own, and one copy that is damaged does not end the others."""
+            layer, copy = one
             digest = digest_of(layer)
+            duty = work.Job(layer.key, copy.place, copy.blob, layer.stated, digest, _algorithm(layer))
+            try:
+                identity = work.sound(duty, layer.diff_id, self._task)
+            except CancelledError:
+                raise
+            except OcitoolError as error:
+                return error
             if digest is not None and identity is not None and copy.place is not None and copy.place.identity == identity:
-                self._cache.same(digest, identity, _algorithm(layer))  # another machine's is not ours
+                self._cache.same(digest, identity, _algorithm(layer))
+            return None
 
-        def failed(number: int, error: OcitoolError) -> None:
-            layer, copy = waiting[number]
-            self._damaged.add(copy.reference)
-            self._problem(f"{copy.reference}: layer {layer.key}", error)
-
-        duties = [
-            (
-                work.Job(layer.key, copy.place, copy.blob, layer.stated, digest_of(layer), _algorithm(layer)),
-                partial(work.sound, diff_id=layer.diff_id),
-            )
-            for layer, copy in waiting
-        ]  # fmt: skip
-        work.perform(duties, self._question.cluster, self._task, take, failed)
+        for (layer, copy), error in zip(waiting, self._task.map(look, waiting), strict=True):
+            if error is not None:
+                self._damaged.add(copy.reference)
+                self._problem(f"{copy.reference}: layer {layer.key}", error)
 
     def damaged(self) -> set[int]:
         """The images with a layer that could not be read or is damaged, in any place."""

@@ -78,18 +78,17 @@ def index(job: Job) -> Indexed:
         return Indexed(scan(blob, task, algorithm=job.algorithm), blob.identity)
 
 
-def sound(job: Job, diff_id: Digest | None) -> str | None:
+def sound(job: Job, diff_id: Digest | None, task: Task) -> str | None:
     """Reads a layer, and gives the identity of the file's bytes. Raises `IntegrityError` if they are not what its digest or, of
     a layer without one, its diff_id says, and what opening and decoding it raise."""
-    with Task(jobs=1) as task:
-        blob = opened(job, task)
-        if job.digest is None:
-            found = scan(blob, task, algorithm=job.algorithm).diff_id
-            if found != diff_id:
-                raise IntegrityError(f"unpacks to {found}, the configuration states {diff_id}")
-        for _ in verified(blob.chunks(), job.digest, job.size) if job.digest is not None else ():
-            pass
-        return blob.identity
+    blob = opened(job, task)
+    if job.digest is None:
+        found = scan(blob, task, algorithm=job.algorithm).diff_id
+        if found != diff_id:
+            raise IntegrityError(f"unpacks to {found}, the configuration states {diff_id}")
+    for _ in verified(blob.chunks(), job.digest, job.size) if job.digest is not None else ():
+        task.check()
+    return blob.identity
 
 
 def as_zstd(job: Job, level: int) -> int:
