@@ -131,6 +131,11 @@ LINK_STEPS = 5_000_000
 """Names in the targets of the symbolic links that are followed while the layers of an image are merged and looked up in, and
 `ENTRY_LINK_STEPS` more for each of their entries."""
 
+LINKED_PATHS = 64 * MiB
+"""Real paths of what stands in directories that are reached through symbolic links, and `ENTRY_LINKED` more for each entry."""
+
+ENTRY_LINKED = 256
+
 ENTRY_LINK_STEPS = 64
 """Names in targets of symbolic links for each entry."""
 

@@ -17,6 +17,8 @@ from ocitool.layers.index import LayerIndex
 
 _SHIFT = 32
 _MASK = (1 << _SHIFT) - 1
+_STRETCHED = 256
+"""Bytes that a real path may be longer than the one in the tar before all of them are counted."""
 IMPLIED = -1
 """The reference of a directory that no layer lists: a missing parent."""
 
@@ -89,6 +91,7 @@ class Tree:
         self._inodes: dict[int, int] = {}
         self._missing_base = missing_base
         self._implied = self._implied_size = self._most_implied = self._entries = 0
+        self._linked, self._stretched = 0, False
         self._steps, self._most_steps = 0, limits.LINK_STEPS
         self._hidden = hidden
         self._parents: dict[bytes, Directory] = {b"": self.root}
@@ -236,7 +239,7 @@ class Tree:
                 parent, place = self._directory(parent_path, layer)
                 parents[parent_path] = parent
                 if place != parent_path or parent_path in self._aliases:
-                    self._aliases[parent_path] = place
+                    self._alias(parent_path, place)
             if not name:
                 self.root.ref = base + row
                 continue
@@ -253,7 +256,7 @@ class Tree:
                         self._drop(old, self._place(path), layer, None)
                     children[name] = parents[path] = Directory(ref)
                     if self._aliases:
-                        self._aliases[path] = self._place(path)
+                        self._alias(path, self._place(path))
                     if old is not None:
                         parents.clear()
                         parents[b""] = self.root
@@ -279,7 +282,24 @@ class Tree:
                     parents.clear()
                     parents[b""] = self.root
             children[name] = ref
+        if self._stretched:
+            for path in paths:
+                self._linked += len(self._aliases.get(path.rpartition(b"/")[0], b""))
+            self._check_linked(paths[-1])
         self._settle(pending, before)
+
+    def _alias(self, path: bytes, place: bytes) -> None:
+        """Notes where a directory that is reached through a link really is."""
+        self._aliases[path] = place
+        self._linked += len(place)
+        self._stretched = self._stretched or len(place) > len(path) + _STRETCHED
+        self._check_linked(path)
+
+    def _check_linked(self, path: bytes) -> None:
+        """Whoever walks the tree gets real paths: short names below a link to a deep directory may have long ones."""
+        most = limits.LINKED_PATHS + limits.ENTRY_LINKED * self._entries
+        if self._linked > most:
+            raise LimitError(f"paths of more than {most} bytes that symbolic links lead to", _shown(path))
 
     def _target(self, link: bytes) -> int | None:
         """The entry with the content that a hard link to this path shares; None where there is none (yet)."""

@@ -98,6 +98,23 @@ def test_directories_that_no_layer_lists_are_few_for_each_entry(monkeypatch: pyt
         Tree([layer(("a/" * 33 + "f", b""))])
 
 
+def test_real_paths_of_short_names_below_a_link_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LINKED_PATHS", 0)
+    deep = "/".join(["d" * 60] * 10)
+    items: list[Item] = [(f"{deep}/", None), ("L", f"link:{deep}"), *((f"L/{n}", b"") for n in range(50))]
+    with pytest.raises(LimitError, match="links lead to"):
+        Tree([layer(*items)])
+    below: list[Item] = [(f"L/{n}/f", b"") for n in range(50)]
+    with pytest.raises(LimitError, match="links lead to"):
+        Tree([layer(*items[:2], *below)])
+
+
+def test_ordinary_links_to_directories_are_not_bounded_by_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LINKED_PATHS", 0)
+    items: list[Item] = [("usr/", None), ("usr/lib/", None), ("lib", "link:usr/lib"), *((f"lib/{n}/f", b"") for n in range(50))]
+    assert len(list(Tree([layer(*items)]).walk())) == 103
+
+
 # Hard links
 
 
