@@ -164,13 +164,14 @@ def everything(source: Source, index: Index) -> Iterator[tuple[Listed, int]]:
     stack = [(entry, 0) for entry in reversed(listed(source, index))]
     while stack:
         entry, depth = stack.pop()
-        if entry.descriptor.digest in seen and depth:
+        again = entry.descriptor.digest in seen
+        if again and depth:
             continue
         seen.add(entry.descriptor.digest)
         if len(seen) > limits.INDEX_MANIFESTS:
             raise LimitError(f"more than {limits.INDEX_MANIFESTS} manifests", source.where)
         yield entry, depth
-        below = entry.nested
+        below = entry.nested if not again else None  # an index that is listed many times is gone through once
         if below is not None:
             if depth >= limits.INDEX_DEPTH:
                 raise LimitError(f"indexes nested more than {limits.INDEX_DEPTH} deep", source.where)

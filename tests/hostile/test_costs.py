@@ -17,6 +17,7 @@ from support.layers import END, head, listed, member, pax, scanned
 
 from ocitool import limits
 from ocitool.blob import BytesBlob, FileBlob
+from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
 from ocitool.globs import Automaton, Matcher, unmatched
 from ocitool.images import select
@@ -436,6 +437,21 @@ def test_a_document_that_is_listed_under_many_unknown_types_is_looked_at_once(tm
     many = [{**fields, "mediaType": f"application/x.{n}"} for n in range(20)]
     listed = select.listed(source, Index(b"", {"manifests": many}, "x"))
     assert len({id(entry.look) for entry in listed}) == 1
+
+
+def test_an_index_that_is_listed_many_times_is_gone_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_layout(tmp_path / "layout", [image([layer_tar([("a", b"x")])], tag="t")])
+    source = Layout(str(path))
+    assert source.index is not None
+    inner = json.dumps({"schemaVersion": 2, "manifests": [source.index.manifests[0].fields] * 30}).encode()
+    digest = Digest.of(inner)
+    (path / "blobs" / "sha256" / digest.encoded).write_bytes(inner)
+    nested = {"mediaType": "application/vnd.oci.image.index.v1+json", "digest": str(digest), "size": len(inner)}
+    calls: list[int] = []
+    listed = select.listed
+    monkeypatch.setattr(select, "listed", lambda *args: calls.append(1) or listed(*args))
+    found = list(select.everything(source, Index(b"", {"manifests": [nested] * 40}, "x")))
+    assert (len(calls), len(found)) == (2, 41)
 
 
 class Chained:
