@@ -27,6 +27,7 @@ from ocitool.operations.inspect import inspect
 from ocitool.operations.writing import Writing
 from ocitool.spec import mediatypes
 from ocitool.transports.registry import blobs
+from ocitool.transports.registry.client import _body_of
 
 
 class Pages(Site):
@@ -329,3 +330,24 @@ def test_the_whole_of_a_source_is_open_to_what_fits(task: Patient) -> None:
     with ScriptedRegistry() as registry:
         many(registry, 3, KiB)
         assert registry.tags["app", "1"] == str(opened(registry, "app:1", task).root.digest)
+
+
+def test_a_body_in_chunks_of_a_byte_is_read_in_small_steps() -> None:
+    class Raw:
+        """Gives what is asked for, and keeps how much that was at most: http.client makes an object of each chunk of one read."""
+
+        most = 0
+
+        def read(self, size: int, decode_content: bool) -> bytes:
+            self.most = max(self.most, size)
+            return b"x" * size
+
+    class Answer:
+        raw = Raw()
+
+        def close(self) -> None:
+            pass
+
+    with pytest.raises(LimitError):
+        _body_of(Answer(), "here", 32 << 20)  # type: ignore[arg-type]
+    assert Answer.raw.most <= 1 << 16

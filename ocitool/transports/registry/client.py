@@ -44,6 +44,8 @@ with unneeded("jsonschema"):
 
 RETRIES = 4
 _LONGEST_WAIT = 60.0
+_STEP = 1 << 16
+"""Bytes of a document that are asked of a connection at a time."""
 _TIMEOUT = (10, 60)
 _LONG = 600
 """Seconds for the answer to what is sent once: some registries copy or hash a blob at the end of its upload."""
@@ -538,7 +540,8 @@ def _body_of(response: requests.Response, where: str, most: int) -> bytes:
     """All of a small body as it comes: nothing compressed is asked for. Raises `LimitError`, and what a break raises."""
     try:
         data = bytearray()
-        while len(data) <= most and (piece := response.raw.read(most + 1 - len(data), decode_content=False)):
+        # In steps: of a body that comes in chunks of a byte `http.client` makes a list of as many objects, for each read.
+        while len(data) <= most and (piece := response.raw.read(min(_STEP, most + 1 - len(data)), decode_content=False)):
             data += piece
     finally:
         response.close()

@@ -38,6 +38,8 @@ class Asked:
     entries: int = 0
     unpacked: int = 0
     """Bytes of the layers, unpacked; no layer counts for more than a reader may unpack of it."""
+    held_up: float = 0
+    """Seconds for which a server may keep it busy."""
     secrets: tuple[str, ...] = ()
     """Of the images: masked in every report."""
     credentials: tuple[str, ...] = ()
@@ -99,6 +101,7 @@ def ended(seen: Seen) -> Iterator[str]:
 def quick(seen: Seen) -> Iterator[str]:
     asked, ran = seen.asked, seen.ran
     most = SECONDS + asked.stored * A_BYTE + asked.entries * AN_ENTRY + asked.unpacked * AN_UNPACKED_BYTE
+    most += asked.held_up
     size = f"{asked.stored} bytes and {asked.entries} entries, {asked.unpacked} bytes unpacked"
     if ran.cpu > most:
         yield f"took {ran.cpu:.1f} s of a processor for {size}, allowed {most:.1f}"

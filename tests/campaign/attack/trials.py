@@ -344,6 +344,8 @@ def registry(chance: random.Random, box: Sandbox, label: str) -> Iterator[tuple[
     asked = costs(_registry_line(chance, running, found), [found])
     asked.stored += 200_000  # answers that are no blobs
     asked.entries += 1_000
+    if wanted.raw:
+        asked.held_up = 6 * servers.ENDLESS  # five attempts
     asked.secrets, asked.credentials = found.secrets, (PASSWORD, FOREIGN)
     documents = sum(len(one.blobs) for one in images) * len(servers.REPOS) + 20
     seen = box.observed(asked, env, documents=documents, running=running)
