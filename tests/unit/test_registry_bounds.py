@@ -334,7 +334,7 @@ def test_the_whole_of_a_source_is_open_to_what_fits(task: Patient) -> None:
 
 def test_a_body_in_chunks_of_a_byte_is_read_in_small_steps() -> None:
     class Raw:
-        """Gives what is asked for, and keeps how much that was at most: http.client makes an object of each chunk of one read."""
+        """Gives what is asked for, and keeps how much that was: http.client makes an object of each chunk of one read."""
 
         most = 0
 
