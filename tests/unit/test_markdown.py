@@ -291,7 +291,8 @@ TEXT = st.text(st.one_of(st.sampled_from("`|\\ \n\x1b\u202e<a~"), st.characters(
 def test_no_content_closes_its_code_span(text: str | bytes) -> None:
     assert _without_spans(f"<{code(text)}>") == "<>"
     body = code(text).strip("`")
-    assert "\n" not in body and shown(body) == body
+    # One by one: beside the letters of an escape as `\\x1b` one of another script would count as a look-alike.
+    assert "\n" not in body and all(shown(one) == one for one in body)
 
 
 @given(st.lists(TEXT, min_size=1, max_size=4))
