@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from ocitool import limits
 from ocitool.blob import Blob, BytesBlob
@@ -167,10 +168,18 @@ def platform_of_config(source: Source, manifest: Manifest) -> Platform:
         return Platform(None, None, None)
 
 
+_CONFIGS: WeakValueDictionary[Digest, Config] = WeakValueDictionary()
+"""Configurations that images hold: those of thousands of images may be one of 4 MiB, parsed and held once."""
+
+
 def from_manifest(source: Source, descriptor: Descriptor, manifest: Manifest, tags: tuple[str, ...]) -> Image:
     if manifest.is_image:
         raw = document_bytes(source, manifest.config, "config")
-        config = Config(raw, parse_object(raw, f"{source.where}: config {manifest.config.digest.short}"))
+        held = _CONFIGS.get(manifest.config.digest)
+        config = held if held is not None and held.raw == raw else None
+        if config is None:
+            config = Config(raw, parse_object(raw, f"{source.where}: config {manifest.config.digest.short}"))
+            _CONFIGS[manifest.config.digest] = config
     else:
         config = Config(b"{}", {})  # an artifact's is not ours to read
     rows = [_stored(source, layer) for layer in manifest.layers]

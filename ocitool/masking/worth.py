@@ -57,7 +57,7 @@ _IN_A_URL = pattern(r"[@?&;#]")
 
 def worth(text: str) -> bool:
     """Whether a text contains a word or a URL that may go with a secret. Any other text is returned unchanged at once."""
-    return _short_worth(text) if len(text) <= _SHORT else _worth(text)
+    return _short_worth(text) if len(text) <= _SHORT else _long_worth(text)
 
 
 _SHORT = 200
@@ -75,6 +75,8 @@ def _worth(text: str) -> bool:
 
 
 _short_worth = lru_cache(4096)(_worth)
+_long_worth = lru_cache(8)(_worth)
+"""An annotation of megabytes may stand in a document that an index names thousands of times."""
 
 
 def may_hold(value: Any, name: str = "") -> bool:

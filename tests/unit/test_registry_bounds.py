@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from support.copying import ONE
-from support.images import image, pretty
+from support.images import config_of, image, pretty
 from support.registries import DATA, INSECURE, Patient, client, digest, hold, hold_index, opened, reading
 from support.registry import Fault, Recorder, Reply, Request, ScriptedRegistry, Site, TokenAuth, _Body
 
@@ -351,3 +351,21 @@ def test_a_body_in_chunks_of_a_byte_is_read_in_small_steps() -> None:
     with pytest.raises(LimitError):
         _body_of(Answer(), "here", 32 << 20)  # type: ignore[arg-type]
     assert Answer.raw.most <= 1 << 16
+
+
+def test_a_configuration_of_many_images_is_held_once(task: Patient) -> None:
+    config = pretty(config_of([ONE], author="y" * MiB))
+    with ScriptedRegistry() as registry:
+        made = []
+        for n in range(60):
+            one = image([ONE], config=config, platform={"os": "linux", "architecture": f"a{n}"})
+            one.manifest["annotations"] = {"n": str(n)}
+            made.append(one)
+        hold_index(registry, "app", made, "1")
+        tracemalloc.start()
+        try:
+            found = inspect(f"docker://{registry.host}/app:1", reading(task), all_platforms=True)
+            assert 60 == len(found.images)
+            assert tracemalloc.get_traced_memory()[1] < 20 * MiB
+        finally:
+            tracemalloc.stop()
