@@ -186,6 +186,36 @@ def test_what_a_registry_has_is_left_out_and_mounted_there(run: Run, registry: S
     assert crossed(registry) == found["bytes"]["transferred"]
 
 
+def test_a_layer_that_others_may_not_read_is_mounted_for_nobody_who_knows_its_digest_alone(
+    ocitool: Run, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
+    """An image that names the layer of a private repository, and has other bytes in its place, brings it into no other one."""
+    env = {**ALONE, "HOME": str(tmp_path), "OCITOOL_CACHE_DIR": str(tmp_path / "cache")}
+
+    def run(*words: str) -> Any:
+        return ocitool(*words, "--insecure-host", registry.host, cwd=tmp_path, env=env)
+
+    hidden = image([ONE], codec="none")
+    hold(registry, "private", hidden, tag="1")
+    assert 0 == run("pull", f"{registry.host}/private:1", "mine.tar").code  # notes where its layers are
+    evil = image([ONE], tag="app:1", codec="none")
+    layout = write_layout(tmp_path / "evil", [evil])
+    (layout / "blobs" / "sha256" / sha256(ONE).partition(":")[2]).write_bytes(b"x" * len(ONE))
+    result = run("copy", "evil", f"docker://{registry.host}/public:1")
+    mount = f"mount={sha256(ONE)}&from=private"
+    assert (5, []) == (result.code, registry.sent("POST", mount))
+    assert ("public", sha256(ONE)) not in registry.blobs
+    assert 0 == run("copy", "mine.tar", f"docker://{registry.host}/public:1").code
+    assert [201] == [one.status for one in registry.sent("POST", mount)]  # what one has is mounted
+    with ScriptedRegistry() as other:
+        other.put_manifest("evil", hidden.manifest["mediaType"], hidden.raw, "1")
+        other.put_blob("evil", hidden.config)
+        words = (f"docker://{other.host}/evil:1", f"docker://{registry.host}/shown:1", "--insecure-host", other.host)
+        result = run("copy", *words)
+    assert (3, True) == (result.code, sha256(ONE) in result.err), result.err
+    assert ("shown", sha256(ONE)) not in registry.blobs
+
+
 @pytest.mark.parametrize("kind", ["oci", "docker"])
 def test_a_pull_with_an_old_archive_fetches_what_differs(
     kind: str, run: Run, registry: ScriptedRegistry, tmp_path: Path

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ocitool import reference
 from ocitool.blob import Blob, expected, label
-from ocitool.digest import Digest
+from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, NotFoundError, UnsupportedError, UsageError
 from ocitool.limits import DOCUMENT_SIZE
 from ocitool.reference import Repository
@@ -58,6 +58,7 @@ class RegistrySink(Unheld):
         self._rehearsing = rehearsing
         self._replaces_index = replaces_index
         self._there: dict[tuple[str, Digest], int | None] = {}
+        self._proven: set[Digest] = set()
         self.where = str(repository or f"docker://{client.host}/")
 
     def blob(self, digest: Digest) -> Blob | None:
@@ -126,20 +127,30 @@ class RegistrySink(Unheld):
         if self._size(target.path, blob.digest) is not None:
             self._client.origins.note(blob.digest, target.path)
             return False
-        origins = [elsewhere] if elsewhere is not None else []
-        if isinstance(blob, RemoteBlob) and blob.host == self._client.host and blob.mountable:
-            origins.append(blob.path)
-        origins += self._client.origins.find(blob.digest)
+        named = blob.path if isinstance(blob, RemoteBlob) and blob.host == self._client.host and blob.mountable else None
+        others = [*([elsewhere] if elsewhere is not None else ()), *self._client.origins.find(blob.digest)]
+        origins = [named] if named is not None else others
         origins = [path for path in dict.fromkeys(origins) if path != target.path]
         if self._rehearsing:
             return not origins
+        if origins and named is None:
+            self._prove(blob, task)
         sent = blobs.send(target, blob, origins)
         self._client.origins.note(blob.digest, target.path)
+        self._proven.add(blob.digest)
         if not sent:
             task.arrived("mounted", blob.digest.short, blob.size)
             return False
         task.arrived("sent", blob.digest.short, blob.size)
         return True
+
+    def _prove(self, blob: Blob, task: Task) -> None:
+        """Reads a blob before it is mounted from a repository that its source is not: who made an image may know the digest of
+        a layer that only others may read, and would have it attached where everyone may. Raises `IntegrityError`."""
+        if blob.digest in self._proven:
+            return
+        for _ in verified(blob.chunks(), blob.digest, blob.size):
+            task.check()
 
     # Documents
 
