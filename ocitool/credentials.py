@@ -56,11 +56,16 @@ _search: re.Pattern[str] | None = None
 def remember(*secrets: str) -> None:
     """Registers passwords and tokens, whole."""
     global _search
-    new = [one for one in secrets if one and one.strip()]
+    new = [_ends(one) for one in secrets if one and one.strip()]
     with _lock:
         if not _texts.issuperset(new):
             _texts.update(new)
             _search = None
+
+
+def _ends(secret: str) -> str:
+    """What is kept of a secret: of a long token no more than it is known by, since a server may give any number of them."""
+    return secret if len(secret) <= 2 * _WHOLE or not _TOKEN.issuperset(secret) else secret[:_WHOLE] + secret[-_WHOLE:]
 
 
 def remember_login(user: str, password: str) -> None:
@@ -158,21 +163,37 @@ def _found(search: re.Pattern[str], text: str) -> Iterable[tuple[int, int]]:
 
 def _clipped(text: str) -> Iterable[tuple[int, int]]:
     """The beginnings of credentials before a `…`, and their ends behind one."""
-    at = text.find("…")
-    while at >= 0:
-        for secret in tuple(_texts):
-            first, last = max(0, at - len(secret)), at + 1 + len(secret)
-            start = text.find(secret[:_PART], first, at) if len(secret) > _PART else -1
-            while start >= 0 and not secret.startswith(text[start:at]):
-                start = text.find(secret[:_PART], start + 1, at)
-            if start >= 0:
-                yield start, at
-            end = text.rfind(secret[-_PART:], at + 1, last) if len(secret) > _PART else -1
-            while end >= 0 and not secret.endswith(text[at + 1 : end + _PART]):
-                end = text.rfind(secret[-_PART:], at + 1, end + _PART - 1)
-            if end >= 0:
-                yield at + 1, end + _PART
-        at = text.find("…", at + 1)
+    if "…" not in text:
+        return
+    back, size = text[::-1], len(text)
+    for secret in tuple(_texts):
+        for at, length in _begun(secret, text):
+            yield at - length, at
+        for at, length in _begun(secret[::-1], back):
+            yield size - at, size - at + length
+
+
+def _begun(secret: str, text: str) -> Iterable[tuple[int, int]]:
+    """The places of each `…` that follows a beginning of the secret, with the length of the longest one: by its borders (Knuth,
+    Morris, Pratt), since a server that chose the secret writes the text too."""
+    at = text.find(secret[:_PART]) if len(secret) > _PART else -1
+    if at < 0:
+        return
+    borders = [0, 0]
+    length = 0
+    for character in secret[1:]:
+        while length and character != secret[length]:
+            length = borders[length]
+        length += character == secret[length]
+        borders.append(length)
+    length = 0
+    for place in range(at, len(text)):
+        character = text[place]
+        if character == "…" and length >= _PART:
+            yield place, length
+        while length and (length == len(secret) or character != secret[length]):
+            length = borders[length]
+        length += character == secret[length]
 
 
 def _undone(text: str, before: list[int] | None) -> tuple[str, list[int]]:

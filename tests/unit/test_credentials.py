@@ -119,6 +119,22 @@ def test_time_grows_with_the_text_alone() -> None:
         assert time.process_time() - began < 5, text[:40]
 
 
+@pytest.mark.parametrize("alphabet", ["a", "!"])
+def test_a_server_that_chose_the_token_and_writes_the_text_costs_no_more(alphabet: str) -> None:
+    credentials.remember(alphabet * 20_000)
+    began = time.process_time()
+    assert "***" in credentials.replaced(alphabet * 4_000 + "b…" * 4_000 + alphabet * 9 + "…")
+    assert time.process_time() - began < 5
+
+
+def test_of_long_tokens_no_more_is_held_than_they_are_known_by() -> None:
+    for n in range(200):
+        credentials.remember(f"{n:03}" + "A" * 100_000 + f"{n:03}")
+    assert sum(map(len, credentials._texts)) < 200 * 1_000
+    assert "Bearer ***, next" == credentials.replaced("Bearer 007" + "A" * 100_000 + "007, next")
+    assert "Bearer ***…" == credentials.replaced("Bearer 007" + "A" * 500 + "…")
+
+
 def test_the_login_of_an_address_and_the_signatures_in_it_are_replaced() -> None:
     credentials.remember_address("http://me:pr0xy%2Fword@proxy:3128/")
     credentials.remember_address("https://store/1?X-Amz-Signature=abcdef0123456789&X-Amz-Date=20260101&sig=a%2Fb%2Fc%2Fdef")
