@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -109,7 +111,61 @@ def test_a_registry_whose_realm_is_named_gets_no_password_itself(task: Patient, 
         assert [] == [one for one in registry.requests if "authorization" in one.headers]
 
 
+def test_a_registry_whose_realm_is_named_gets_no_token_of_ours_itself(task: Patient, tmp_path: Path) -> None:
+    path = tmp_path / "auth.json"
+    with ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry:
+        path.write_text(json.dumps({"auths": {registry.host: {"registrytoken": "own-token-word"}}}))
+        with pytest.raises(TransportError, match="--realm"):
+            tags(registry, task, INSECURE._replace(authfile=str(path), realms=("auth.example",)))
+        assert [] == [one for one in registry.requests if "authorization" in one.headers]
+
+
+def test_a_layers_address_at_the_registry_itself_gets_no_credentials(task: Patient, tmp_path: Path) -> None:
+    with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry:
+        hold(registry, "app", image([ONE]), tag="1")
+        registry.put_blob("other", DATA)
+        client = Client(registry.host, insecure(registry, authfile=authfile(tmp_path, registry.host)), task)
+        assert ["1"] == client.tags("app")
+        registry.forget()
+        with pytest.raises(TransportError):
+            list(blobs.fetch_foreign(client, [f"{registry.url}/v2/other/blobs/{digest(DATA)}"], len(DATA)))
+        assert [401] == [one.status for one in registry.requests]
+        assert "authorization" not in registry.requests[0].headers
+
+
 # TLS
+
+
+@pytest.mark.parametrize("how", ["insecure", "ca"])
+def test_what_is_insecure_is_one_host_and_not_the_proxy_before_it(
+    how: str, made: Certificates, task: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*made.server)
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    sock = proxy.accept()[0]
+                    with suppress(OSError), sock, context.wrap_socket(sock, server_side=True) as one:
+                        asked.append(one.recv(1 << 16))
+
+        thread = Thread(target=serve, daemon=True)
+        thread.start()
+        monkeypatch.setenv("https_proxy", f"https://me:pr0xy-word@127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        access = Access(frozenset({"reg.example"})) if how == "insecure" else Access(ca=made.ca)
+        with pytest.raises(TransportError):
+            Client("reg.example", access, task).tags("app")
+        assert b"" == b"".join(asked)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", made.ca)
+        with pytest.raises(TransportError):
+            Client("reg.example", access, task).tags("app")
+        assert b"CONNECT reg.example" in b"".join(asked)
+        proxy.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
 
 
 def test_what_is_insecure_is_one_host_and_not_its_token_server(made: Certificates, task: Patient, tmp_path: Path) -> None:
@@ -204,7 +260,8 @@ def test_an_upload_that_is_sent_to_another_host_takes_no_authorization_along(
         ("fd12::1", Zone.PRIVATE), ("::ffff:10.0.0.1", Zone.PRIVATE), ("224.0.0.1", Zone.PRIVATE),
         ("255.255.255.255", Zone.PRIVATE), ("169.254.169.254", Zone.LINK_LOCAL), ("fe80::1%eth0", Zone.LINK_LOCAL),
         ("::ffff:169.254.169.254", Zone.LINK_LOCAL), ("fd00:ec2::254", Zone.LINK_LOCAL), ("100.100.100.200", Zone.LINK_LOCAL),
-        ("168.63.129.16", Zone.LINK_LOCAL), ("64:ff9b::a9fe:a9fe", Zone.LINK_LOCAL),
+        ("168.63.129.16", Zone.LINK_LOCAL), ("64:ff9b::a9fe:a9fe", Zone.LINK_LOCAL), ("fd20:ce::254", Zone.LINK_LOCAL),
+        ("fd00:42::42", Zone.LINK_LOCAL), ("fd00:c1::a9fe:a9fe", Zone.LINK_LOCAL), ("::ffff:0:7f00:1", Zone.LOOPBACK),
     ],
 )  # fmt: skip
 def test_an_address_lies_where_it_leads_to(address: str, expected: Zone) -> None:
@@ -212,15 +269,17 @@ def test_an_address_lies_where_it_leads_to(address: str, expected: Zone) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["127.0.0.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0x7f.1", "::1", "::ffff:7f00:1", "0"]
-)
+    "name",
+    ["127.0.0.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0x7f.1", "::1", "::ffff:7f00:1", "0", "127.0.0.1.",
+     "\uff11\uff12\uff17.0.0.1", "127\u30020\u30020\u30021", "\u2460\u2461\u2466.1", "localhost", "LOCALHOST.", "a.localhost"],
+)  # fmt: skip
 def test_a_name_that_spells_an_address_is_that_address(name: str) -> None:
     found = literal(name)
     assert found is not None and Zone.LOOPBACK is zone(found)
 
 
 def test_a_name_is_no_address() -> None:
-    assert [None] * 4 == [literal(name) for name in ("localhost", "reg.example", "1.2.3.4.example", "10.0.0.1x")]
+    assert [None] * 4 == [literal(name) for name in ("localhost.example", "reg.example", "1.2.3.4.example", "10.0.0.1x")]
 
 
 def test_who_may_send_us_where() -> None:
@@ -352,6 +411,22 @@ def test_a_registry_whose_name_comes_to_mean_an_address_inside_is_left(
             client.tags("app")
 
 
+def test_a_registry_that_was_seen_inside_and_outside_sends_us_nowhere_inside(
+    task: Patient, monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]
+) -> None:
+    """Whoever owns the name lets it mean this machine for the first connection, which needs no answer."""
+    as_if_public(monkeypatch)
+    with ScriptedRegistry() as registry, Recorder(DATA) as inside:
+        port = registry.host.partition(":")[2]
+        client = Client(f"reg.example:{port}", Access(frozenset({f"reg.example:{port}"})), task)
+        client._whereabouts.came("127.0.0.2")
+        names["reg.example"] = ["127.0.0.1"]
+        registry.put_blob("app", DATA)
+        registry.faults.append(Fault("GET", "/blobs/", redirect=f"http://127.0.0.3:{inside.host.partition(':')[2]}/1"))
+        with pytest.raises(TransportError, match="sends us to an address"):
+            list(blobs.fetch(client, "app", digest(DATA), len(DATA)))
+
+
 def test_a_registry_on_this_machine_may_send_us_on_here(task: Patient) -> None:
     with ScriptedRegistry() as registry, Recorder(DATA) as store:
         registry.faults.append(Fault("GET", "/blobs/", redirect=f"{store.url}/1"))
@@ -371,7 +446,8 @@ def test_a_proxy_is_not_asked_for_an_address_inside(task: Patient, monkeypatch: 
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.delenv("no_proxy", raising=False)
         client = Client("reg.example:5000", Access(frozenset({"reg.example:5000"})), task)
-        proxy.faults.append(Fault("GET", "/v2/", redirect="http://2852039166/latest/meta-data"))
-        with pytest.raises(TransportError, match="sends us to an address"):
-            client.tags("app")
+        for place in ("2852039166", "169.254.169.254.", "localhost:5001", "\u00b969.254.\u00b969.254"):
+            proxy.faults[:] = [Fault("GET", "/v2/", redirect=f"http://{place}/latest/meta-data")]
+            with pytest.raises(TransportError, match="sends us to an address"):
+                client.tags("app")
         assert [] == [one for one in proxy.requests if "meta-data" in one.path]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from contextlib import suppress
 from enum import Enum
 from urllib.parse import urljoin, urlsplit
 
@@ -59,7 +60,8 @@ def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network,
 
 _ZONES = (
     (Zone.LOOPBACK, _networks("127.0.0.0/8 0.0.0.0/8 ::1/128 ::/128")),
-    (Zone.LINK_LOCAL, _networks("169.254.0.0/16 fe80::/10 168.63.129.16/32 fd00:ec2::/32 192.0.0.192/32 100.100.100.200/32")),
+    (Zone.LINK_LOCAL, _networks("169.254.0.0/16 fe80::/10 168.63.129.16/32 192.0.0.192/32 100.100.100.200/32"
+                             " fd00:ec2::/32 fd20:ce::254/128 fd00:42::42/128 fd00:c1::a9fe:a9fe/128")),
     (
         Zone.PRIVATE,
         _networks(
@@ -72,6 +74,7 @@ _ZONES = (
 place of a server."""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _V4_COMPATIBLE = ipaddress.ip_network("::/96")
+_V4_TRANSLATED = ipaddress.ip_network("::ffff:0:0:0/96")
 
 
 def zone(address: str) -> Zone:
@@ -79,14 +82,21 @@ def zone(address: str) -> Zone:
     one = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(one, ipaddress.IPv6Address):
         inner = one.ipv4_mapped or one.sixtofour or (one.teredo[1] if one.teredo is not None else None)
-        if inner is None and (one in _NAT64 or (one in _V4_COMPATIBLE and int(one) > 1)):
+        if inner is None and (one in _NAT64 or one in _V4_TRANSLATED or (one in _V4_COMPATIBLE and int(one) > 1)):
             inner = ipaddress.IPv4Address(int(one) & 0xFFFFFFFF)
         one = inner or one
     return next((kind for kind, networks in _ZONES if any(one in network for network in networks)), Zone.PUBLIC)
 
 
 def literal(hostname: str) -> str | None:
-    """The numeric address that a host's name spells, as the system reads it: in hexadecimal, octal or one number too."""
+    """The numeric address that a host's name spells, as systems and proxies read it: in hexadecimal, octal or one number, with
+    characters that stand for digits and dots (IDNA), with a dot behind, as `localhost` (RFC 6761)."""
+    if not hostname.isascii():
+        with suppress(UnicodeError):
+            hostname = hostname.encode("idna").decode("ascii")
+    hostname = hostname.lower().rstrip(".")
+    if hostname == "localhost" or hostname.endswith(".localhost"):
+        return "127.0.0.1"
     try:
         return str(ipaddress.ip_address(hostname.partition("%")[0]))
     except ValueError:

@@ -157,6 +157,8 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
     def _fetched(self, challenge: Challenge, scope: Scope) -> _Token:
         credentials = self._credentials(scope)
         if credentials is not None and credentials.bearer:
+            if self._realms and self._host not in self._realms:
+                raise self._elsewhere(self._host)
             return _Token(f"Bearer {credentials.bearer}", float("inf"))
         realm = self._realm(challenge)
         claims = dict.fromkeys((*scope.claims, *self._wanted.get(scope, ())))

@@ -19,7 +19,7 @@ from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, Transpor
 from ocitool.limits import KiB, MiB
 from ocitool.task import Task
 from ocitool.transports.registry.addresses import origin
-from ocitool.transports.registry.auth import NOTHING, Scope, pulling, pushing
+from ocitool.transports.registry.auth import Scope, pulling, pushing
 from ocitool.transports.registry.client import BROKEN, RETRIES, Client, finished, retry_after
 from ocitool.transports.registry.problems import RETRIED, Denied, Unreachable, unreachable
 
@@ -60,14 +60,15 @@ def fetch(client: Client, path: str, digest: Digest, size: int, offset: int = 0,
 def fetch_foreign(
     client: Client, urls: Sequence[str], size: int, offset: int = 0, most: int | None = None
 ) -> Iterator[bytes]:
-    """As `fetch`, of a layer, from the first of the addresses that it names and that answers. No credentials go there."""
+    """As `fetch`, of a layer, from the first of the addresses that it names and that answers. No credentials go
+    there, also if that is the registry itself: who made the image wrote the address."""
     usable = [url for url in urls if origin(url)[0] in ("http", "https") and origin(url)[1]]
     problem: OcitoolError = TransportError("none of its URLs is an address", client.host)
     position = offset
     for url in usable:
         credentials.remember_address(url)
         try:
-            for piece in _fetch(client, url, NOTHING, "layer", size, position, most and most - (position - offset)):
+            for piece in _fetch(client, url, None, "layer", size, position, most and most - (position - offset)):
                 position += len(piece)
                 yield piece
             return
@@ -77,7 +78,7 @@ def fetch_foreign(
 
 
 def _fetch(
-    client: Client, url: str, scope: Scope, what: str, size: int, offset: int, most: int | None
+    client: Client, url: str, scope: Scope | None, what: str, size: int, offset: int, most: int | None
 ) -> Iterator[bytes]:
     position, end = offset, size if most is None else min(size, offset + most)
     failures = cuts = 0
@@ -119,7 +120,7 @@ class _Otherwise(Exception):
         self.whole = whole
 
 
-def _from(client: Client, url: str, scope: Scope, what: str, position: int, end: int | None) -> requests.Response:
+def _from(client: Client, url: str, scope: Scope | None, what: str, position: int, end: int | None) -> requests.Response:
     """An answer with the bytes from `position`, or with all of them."""
     headers = {"Range": f"bytes={position}-{end - 1 if end else ''}"} if position or end else {}
     response = client.request("GET", url, scope, what, headers=headers)

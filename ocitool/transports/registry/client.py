@@ -128,10 +128,10 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         return f"{self.base}/v2/{path}"
 
     def request(
-        self, method: str, url: str, scope: Scope, what: str, *, headers: Mapping[str, str] | None = None,
+        self, method: str, url: str, scope: Scope | None, what: str, *, headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> requests.Response:  # fmt: skip
-        """The answer, whatever its status, its body unread. `what` is asked for, in words.
+        """The answer, whatever its status, its body unread. `what` is asked for, in words; without a scope by nobody.
 
         Raises `Unreachable`, `Denied` (from the token server), `TransportError` after the last attempt."""
 
@@ -231,10 +231,12 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         return answered(response.status_code, b"", what, where, self.host)
 
     def _authorized(
-        self, method: str, url: str, scope: Scope, headers: Mapping[str, str], body: bytes | None
+        self, method: str, url: str, scope: Scope | None, headers: Mapping[str, str], body: bytes | None
     ) -> requests.Response:
         """With what the registry wants to see of the user; after a 401 once more, where that may help."""
         url = self._spoken(url)
+        if scope is None:
+            return self._answer(method, url, headers, None, body, _TIMEOUT[1])
         authorization = self.auth.header(scope) if self.owns(url) else None
         response = self._answer(method, url, headers, authorization, body, _TIMEOUT[1])
         if response.status_code != 401 or not self.owns(response.url) or not self._renew(response, scope, authorization):

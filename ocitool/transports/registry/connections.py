@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from ocitool import limits
 from ocitool.blob import unopened
@@ -33,21 +34,24 @@ class Whereabouts:
         is a numeric address."""
         self._host = host
         address = literal(hostname)
-        self._zone = zone(address) if address is not None else None
+        self._zones = [zone(address)] if address is not None else []  # the first one that it was seen in first
 
     def came(self, address: str) -> None:
         """A connection of the registry's own goes there. Raises `TransportError` if it was on the internet before and is not
         now: a name that changes what it means."""
         found = zone(address)
-        if self._zone is None:
-            self._zone = found
-        elif found is not self._zone and self._zone is Zone.PUBLIC:
+        if found in self._zones:
+            return
+        if self._zones[:1] == [Zone.PUBLIC]:
             raise TransportError(f"its name has come to mean an address that is {found.value}, {address}", self._host)
+        self._zones.append(found)
 
     def check(self, host: str, address: str) -> None:
-        """Raises `TransportError` if the registry may not send us to this address, the one that `host` means."""
-        own, there = self._zone or Zone.PUBLIC, zone(address)
-        if not admits(own, there):
+        """Raises `TransportError` if the registry may not send us to this address, the one that `host` means. One that was seen
+        in several places may send us where it may from each of them: a connection proves nothing of who answers it."""
+        there = zone(address)
+        own = next((one for one in self._zones or [Zone.PUBLIC] if not admits(one, there)), None)
+        if own is not None:
             what = f"{host} ({address})" if host != address else host
             raise TransportError(
                 f"it sends us to an address that is {there.value}, {what}, and is {own.value} itself", self._host,
@@ -83,6 +87,8 @@ class Adapter(HTTPAdapter):
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
         if self._context is not None:
             kwargs["ssl_context"] = self._context
+            if proxy.lower().startswith("https:") and proxy not in self.proxy_manager:
+                kwargs["proxy_ssl_context"] = _proxy_context()
         manager = super().proxy_manager_for(proxy, **kwargs)
         manager.pool_classes_by_scheme = _pools(self, direct=False)
         return manager
@@ -276,6 +282,18 @@ def _context(access: Access, *, insecure: bool) -> ssl.SSLContext | None:
     if access.cert is not None:
         with _certificates(access.cert, access.key):
             context.load_cert_chain(access.cert, access.key, password=lambda: "")
+    return context
+
+
+def _proxy_context() -> ssl.SSLContext:
+    """What TLS to a proxy goes by, which is no registry: the authorities that requests believes, and no certificate of ours."""
+    context = urllib3.util.ssl_.create_urllib3_context()
+    believed = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
+    if os.path.isdir(believed):
+        context.load_verify_locations(capath=believed)
+    else:
+        with _certificates(believed):
+            context.load_verify_locations(cafile=believed)
     return context
 
 
