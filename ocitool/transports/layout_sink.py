@@ -27,7 +27,7 @@ from ocitool.task import Task, undisturbed
 from ocitool.transports import layout
 from ocitool.transports.layout_lock import LayoutLock
 from ocitool.transports.sink import Bundle, Rehearsal, Root, Stored, index_in_the_way
-from ocitool.transports.verifications import Verifications, now
+from ocitool.transports.verifications import Verifications, is_settled, now
 from ocitool.transports.whole import Partial, SpooledBlob, Temporary, sweep, unwritable, write_document
 
 _ATTEMPTS = 20
@@ -162,6 +162,7 @@ class LayoutSink:
             if spare:
                 task.spare(label(there), there.size)
             return known
+        settled = is_settled(there.descriptor)
         began, before, done = now(), os.fstat(there.descriptor), 0
         try:
             for chunk in verified(there.chunks(), digest, there.size):
@@ -172,7 +173,8 @@ class LayoutSink:
             task.advance(label(there), -done, there.size)
             self._sound[digest] = False
             return False
-        self._records.keep(digest, folder, before, os.fstat(there.descriptor), began)
+        if settled:
+            self._records.keep(digest, folder, before, os.fstat(there.descriptor), began)
         self._sound[digest] = True
         return True
 

@@ -6,6 +6,8 @@ can set, and so has a new file under an old inode number. Nothing is recorded, a
 
 - of a file that others than the user may change: one that is not the user's own, or that group or others may write to, or whose
   directory is such a one (an access list that lets others write shows as a right of the group);
+- of a file that any process had open for writing when its hashing began: who opened it while it was another's may still map it,
+  and what is written to a mapped page gives no ctime until the page is stored;
 - of a file that was changed less than `_SETTLED` before its hashing began: a second change within one tick of its clock
   would not show;
 - on a file system that is not known to keep ctimes of its own (`_FILE_SYSTEMS`), as FAT and many of other machines are not;
@@ -18,8 +20,10 @@ layout, about 200 bytes each; `_LAYOUTS` layouts; those that were used last stay
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
+import signal
 import stat
 import time
 
@@ -88,6 +92,18 @@ def now() -> int:
     return time.time_ns()
 
 
+def is_settled(descriptor: int) -> bool:
+    """Whether no process has a file open or mapped for writing, of which the kernel gives no lease to read; False for a file of
+    another user, and if its file system has no leases. The descriptor is open for reading alone."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # ignored, should another process open it this very moment
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
 def _records(layout: str) -> OpenDirectory | None:
     """The directory of the records; None if it cannot be trusted or written, or there are to be none of this layout."""
     from ocitool.layers.cache import default_directory
@@ -106,15 +122,23 @@ def _name(layout: str) -> str:
 
 
 def _file_system(path: str) -> str | None:
-    """The type of the file system that a directory is on, as Linux tells it."""
-    place, longest, found = os.path.realpath(path) + "/", "", None
-    with contextlib.suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-        for line in mounts:
-            mount, _, what = line.partition(" - ")
-            point = mount.split(" ")[4].replace("\\040", " ").rstrip("/") + "/"
-            if place.startswith(point) and len(point) >= len(longest):  # of two on one directory the later one shows
-                longest, found = point, what.split(" ")[0]
-    return found
+    """The type of the file system that a directory is on, as Linux tells it: by the number of its mount, since other users may
+    mount under names of any characters."""
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with open(f"/proc/self/fdinfo/{directory}", "rb") as told:
+                number = next(line.split()[1] for line in told if line.startswith(b"mnt_id:"))
+        finally:
+            os.close(directory)
+        with open("/proc/self/mountinfo", "rb") as mounts:
+            for line in mounts:
+                mount, _, what = line.partition(b" - ")
+                if mount.startswith(number + b" "):
+                    return what.split(b" ")[0].decode("ascii", "replace")
+    except (OSError, StopIteration):
+        pass
+    return None
 
 
 def _identity(status: os.stat_result) -> str:

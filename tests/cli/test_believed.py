@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import shutil
 import subprocess
@@ -377,6 +378,21 @@ def test_a_file_that_changed_just_now_is_not_put_on_record(
     """Within one tick of a file system's clock a second change does not show."""
     store = write_layout(tmp_path / "store", [GOOD])
     assert [BOTH, BOTH] == [run_again(ocitool, reads, good, store) for _ in range(2)]
+
+
+def test_a_file_that_a_process_has_mapped_for_writing_is_not_put_on_record(
+    ocitool: Run, good: Path, tmp_path: Path, later: None
+) -> None:
+    """What is written to a page that waits to be stored changes no time of the file."""
+    store = write_layout(tmp_path / "store", [GOOD])
+    with open(blob(store), "r+b") as file:
+        mapped = mmap.mmap(file.fileno(), 0)
+    with mapped:
+        mapped[600] = mapped[600]
+        copied(ocitool, good, f"{store}/")
+        mapped[600] ^= 1
+        assert "damaged" in notes(copied(ocitool, good, f"{store}/"))
+    assert UPPER == blob(store).read_bytes()
 
 
 @pytest.mark.parametrize("change", [lambda raw: raw[:-5], lambda raw: b"", lambda raw: raw.replace(b"sha256:", b"sha512:", 1)])
