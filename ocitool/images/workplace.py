@@ -150,9 +150,7 @@ class Workplace:
                 raise DestinationError("another process exchanged what was made", self.destination)
             # A setgid parent or its default access list would have a say in everything made below.
             self.umask = 0o777 & ~os.fstat(descriptor).st_mode
-            for name in ("system.posix_acl_default", "system.posix_acl_access"):
-                with contextlib.suppress(OSError):
-                    os.removexattr(descriptor, name)
+            without_acls(descriptor)
             os.fchmod(descriptor, 0o700)
             if claimed(descriptor):
                 self.descriptor = descriptor
@@ -166,6 +164,13 @@ class DirectoryMode(NamedTuple):
 
     mode: int
     group: int | None = None
+
+
+def without_acls(directory: int) -> None:
+    """Takes away the access lists that a directory has from the one above it; no umask holds against a default one."""
+    for name in ("system.posix_acl_default", "system.posix_acl_access"):
+        with contextlib.suppress(OSError):
+            os.removexattr(directory, name)
 
 
 def open_to(directory: int, access: DirectoryMode) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -95,7 +96,27 @@ def test_a_tar_has_no_mode_of_its_own(archive: Path, ocitool: Run, tmp_path: Pat
     assert 2 == ocitool("unpack", archive, tmp_path / "d.tar", "--as", "tar", "--mode", "0700").code
 
 
-@pytest.mark.parametrize("how", ["theirs", "open", "link"])
+@pytest.mark.parametrize("how", ["umask", "access list"])
+def test_no_other_user_puts_layers_into_a_store_that_he_may_read(
+    how: str, archive: Path, ocitool: Run, need: Callable[..., str]
+) -> None:
+    need("root")
+    with open_to_all() as place:
+        if how == "access list":  # of the directory above, for whatever is made in it: no umask holds against it
+            pairs = ((1, 7, -1), (2, 7, NOBODY), (4, 5, -1), (16, 7, -1), (32, 5, -1))
+            value = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *one) for one in pairs)
+            os.setxattr(place, "system.posix_acl_default", value)
+        before = os.umask(0 if how == "umask" else 0o022)
+        try:
+            assert 0 == ocitool("unpack", archive, place / "store", "--as", "layers", "--mode", "0755").code
+        finally:
+            os.umask(before)
+        for name in ("", "sha256", "l", "images"):
+            with pytest.raises(PermissionError):
+                as_nobody(lambda name=name: os.mkdir(place / "store" / name / "evil"))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("how", ["theirs", "open", "link", "theirs below", "open below"])
 def test_a_store_of_layers_of_another_user_is_not_added_to(
     how: str, archive: Path, ocitool: Run, need: Callable[..., str]
 ) -> None:
@@ -107,6 +128,10 @@ def test_a_store_of_layers_of_another_user_is_not_added_to(
             os.chown(where, NOBODY, NOBODY)
         elif how == "open":
             where.chmod(0o777)
+        elif how == "theirs below":
+            os.chown(where / "sha256", NOBODY, NOBODY)
+        elif how == "open below":
+            (where / "l").chmod(0o775)
         else:
             where = place / "link"
             where.symlink_to("store")

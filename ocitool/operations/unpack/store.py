@@ -45,7 +45,7 @@ from ocitool.images.overlay import WHITEOUT, Form, Over
 from ocitool.images.rootfs import Owners, Rootfs, closed
 from ocitool.images.staging import check
 from ocitool.images.tree import Tree
-from ocitool.images.workplace import DirectoryMode, Workplace, open_to
+from ocitool.images.workplace import DirectoryMode, Workplace, open_to, without_acls
 from ocitool.layers.entry import Entry, Kind, Xattrs
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import scan
@@ -199,11 +199,11 @@ class _Store:
                         raise DestinationError(
                             "exists, and is no store of layers", self.dest, hint="name a new directory, or an empty one"
                         )
+                    without_acls(self.at.descriptor)
                     open_to(self.at.descriptor, closed(owners) if mode is None else DirectoryMode(mode))
                     write_document(self.at, "store.json", json.dumps(settings).encode() + b"\n")
                 for name in ("sha256", "l", "images"):
-                    with contextlib.suppress(FileExistsError):
-                        os.mkdir(name, dir_fd=self.at.descriptor)
+                    self.folder(name)
                 with os.fdopen(self.at.read("store.json"), "rb") as file:
                     found = json.loads(file.read(1 << 20))
                 self._task.flock(self.at.descriptor, self.dest, exclusive=False)
@@ -229,11 +229,18 @@ class _Store:
             os.rmdir(self._name, dir_fd=self._parent.descriptor)
 
     def folder(self, name: str) -> OpenDirectory:
-        """A directory of the store, made if it is missing."""
+        """A directory of the store, made if it is missing; `DestinationError` for one that others can put layers into."""
         try:
-            return self.at.made(name)
+            found = self.at.made(name, 0o755)
+            status = os.fstat(found.descriptor)
         except OSError as error:
             raise _unusable(error, self.at.name(name)) from None
+        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise DestinationError(
+                "a directory of another user, or that others may write to: its layers would be believed", self.at.name(name),
+                hint="name a new store",
+            )  # fmt: skip
+        return found
 
     def has(self, name: str) -> bool:
         """`name`: of something in a directory of the store."""
