@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import stat
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.desk import Run
 from support.disk import NOBODY, as_nobody, open_to_all
 from support.images import entry, image, layer_tar, write_layout
 from support.report import report_of
+
+from ocitool.layers.entry import Kind
 
 
 @pytest.fixture
@@ -57,6 +61,25 @@ def test_a_root_file_system_is_as_open_as_the_image_says_and_that_is_told(archiv
     assert "setuid" in {one["code"] for one in report["notices"]}
     closed = ocitool("unpack", archive, tmp_path / "e", "--as", "rootfs", "--mode", "700", "-f", "json")
     assert "setuid" not in {one["code"] for one in report_of(closed)["notices"]}
+
+
+GIVEN: dict[str, dict[str, Any]] = {
+    "files with capabilities": {"xattrs": ((b"security.capability", bytes.fromhex("0100000280" + "00" * 15)),)},
+    "devices": {"kind": Kind.BLOCK, "mode": 0o666, "device": (8, 0)},
+}
+
+
+@pytest.mark.parametrize("what", GIVEN)
+def test_a_root_file_system_that_is_open_tells_all_that_gives_other_users_rights(
+    what: str, ocitool: Run, tmp_path: Path, need: Callable[..., str]
+) -> None:
+    need("root")
+    tar = layer_tar([entry("", None, mode=0o755), entry("it", b"", **GIVEN[what])])
+    words = ("unpack", write_layout(tmp_path / "image", [image([tar])]), tmp_path / "d", "--as", "rootfs", "-f", "json")
+    (told,) = report_of(ocitool(*words))["notices"]
+    assert ("setuid", True) == (told["code"], f"the image's {what};" in told["text"])
+    shutil.rmtree(tmp_path / "d")
+    assert "setuid" not in {one["code"] for one in report_of(ocitool(*words, "--rootless"))["notices"]}
 
 
 @pytest.mark.parametrize("form", FORMS)

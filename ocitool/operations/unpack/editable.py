@@ -31,6 +31,7 @@ from ocitool.task import Notice, Task
 Form = Literal["editable", "rootfs", "bundle"]
 SCHEMA = "ocitool/unpacked"
 VERSION = 1
+_CAPABILITY = b"security.capability"
 
 
 class Unpacked(NamedTuple):
@@ -69,10 +70,9 @@ def unpack(
         access = DirectoryMode(mode) if mode is not None else None if form == "rootfs" else closed(owners)
         if form == "rootfs":
             mode = work.publish(b"rootfs", access)
-            if mode & 0o001 and _has_setuid(tree):
-                task.notice(
-                    "setuid", f"mode {mode:04o}: other users can run the image's setuid files; --mode 0700 closes the directory"
-                )
+            if mode & 0o001 and (given := _given(tree, owners)):
+                what = f"mode {mode:04o}: other users can use the image's {given}; --mode 0700 closes the directory"
+                task.notice("setuid", what)
         else:
             root = os.open(b"rootfs", OPEN_DIRECTORY, dir_fd=work.descriptor)
             try:
@@ -96,10 +96,17 @@ def _tell(rootfs: Rootfs, form: Form, task: Task) -> None:
     rootfs.tell()
 
 
-def _has_setuid(tree: Tree) -> bool:
-    """Whether a layer has a file that runs with the rights of its owner or group."""
-    modes = (zip(index.modes, index.kinds, strict=True) for index in tree.indexes)
-    return any(mode & 0o6000 and kind == Kind.FILE for found in modes for mode, kind in found)
+def _given(tree: Tree, owners: Owners) -> str:
+    """What of the layers gives rights to whoever reaches it, in words; empty if nothing does."""
+    found: dict[str, None] = {}
+    for index in tree.indexes:
+        if any(mode & 0o6000 and kind == Kind.FILE for mode, kind in zip(index.modes, index.kinds, strict=True)):
+            found["setuid files"] = None
+        if not owners.rootless and any(name == _CAPABILITY for pairs in index.xattrs.values() for name, _ in pairs):
+            found["files with capabilities"] = None
+        if not owners.rootless and index.devices:
+            found["devices"] = None
+    return ", ".join(found)
 
 
 def _describe(work: Workplace, root: int, reference: str, image: Image, tree: Tree, owners: Owners) -> None:
