@@ -28,7 +28,7 @@ from json.encoder import encode_basestring as quoted
 from typing import Any, NamedTuple
 
 from ocitool import limits
-from ocitool.blob import FileBlob, OpenFile
+from ocitool.blob import FileBlob
 from ocitool.directories import located
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsupportedError
 from ocitool.images.dirscan import Below, Root, is_ours, xattrs_at
@@ -36,6 +36,7 @@ from ocitool.images.tree import Directory, Node, Tree, ref_of
 from ocitool.layers import codec
 from ocitool.layers.entry import Entry, Kind
 from ocitool.spec.document import parse_object
+from ocitool.transports.layout import opened_file
 from ocitool.transports.whole import unwritable, write_all
 
 SCHEMA = "ocitool/snapshot"
@@ -257,9 +258,7 @@ def _varint(number: int) -> bytes:
 def read(path: str | os.PathLike[str]) -> tuple[Header, Iterator[Recorded]]:
     """The header, and the rows as they are read. The file is closed when the rows end or are dropped."""
     where = os.fspath(path)
-    if os.path.exists(where) and not os.path.isfile(where):
-        raise FormatError("not a regular file", where)  # a pipe would have us wait
-    file = OpenFile(where)
+    file = opened_file(where)
     lines = _lines(FileBlob(file, 0, file.size), where)
     first = next(lines, None)
     if first is None:

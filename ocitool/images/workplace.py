@@ -1,7 +1,8 @@
 """Directories that appear whole or not at all: made under a temporary name beside their place, renamed at the end.
 
 A temporary `.NAME.ocitool-XXXXXXXXXXXXXXXX` is locked (flock) by the process that makes it, for as long as it lives. One
-whose lock is free has a dead owner, and the next run that works beside it removes it; a live neighbour's is never touched.
+whose lock is free has a dead owner, and the next run that works beside it removes it, unless other users can rename things
+there; a live neighbour's is never touched.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Workplace:
     def __enter__(self) -> Workplace:
         try:
             self._locate()
-            _sweep(self._parent)
+            if _ours_stay(self._parent):
+                _sweep(self._parent)
             if not any(self._made() for _ in range(_ATTEMPTS)):
                 raise DestinationError("another process locks every directory that is made here", self.destination)
         except FileNotFoundError:
@@ -192,6 +194,14 @@ def _check(at: OpenDirectory, name: str, shown: str) -> None:
     here = os.stat(".")
     if (here.st_dev, here.st_ino) == (status.st_dev, status.st_ino):
         raise DestinationError("the current directory cannot be replaced", shown, hint="name a new directory")
+
+
+def _ours_stay(parent: int) -> bool:
+    """Whether no other user can rename what is ours in a directory. Else what has a temporary's name may be any directory of
+    ours that stood there, with mounts in it."""
+    status = os.fstat(parent)
+    closed = not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or bool(status.st_mode & stat.S_ISVTX)
+    return closed and status.st_uid in (0, os.geteuid())
 
 
 def _sweep(parent: int) -> None:

@@ -87,6 +87,17 @@ def plain_file(path: str) -> OpenFile | None:
         raise
 
 
+def opened_file(path: str) -> OpenFile:
+    """`plain_file`, of one that must be there. Raises `TransportError`, `FormatError`."""
+    try:
+        file = plain_file(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if file is None:
+        raise unreadable(path, OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
+    return file
+
+
 def regular(path: str, descriptor: int) -> OpenFile:
     """An open file that must be a regular one: `FormatError` for a pipe, which was opened without waiting, and any other."""
     file = OpenFile(path, descriptor=descriptor, named=True)

@@ -220,8 +220,9 @@ def share(kept: tuple[Store, StoredFile], other: tuple[Store, StoredFile], task:
     """Makes `other` share its bytes with `kept`: `linked`, or `cloned` where it cannot be a hard link and the file system has
     reflinks; or says why not. Each is a file and the layout that it was listed in, and both were found `sound`.
 
-    A hard link has one mode and one owner, so files that differ in them stay two files. At every moment the name of `other` is
-    that of a complete blob: the new one is made aside and renamed over it.
+    A hard link has one mode and one owner, so files that differ in them stay two files, and so does one with an access list, by
+    which more users might change it. At every moment the name of `other` is that of a complete blob: the new one is made aside
+    and renamed over it.
     """
     (_, first), (store, second) = kept, other
     if first.key[0] != second.key[0]:
@@ -231,7 +232,8 @@ def share(kept: tuple[Store, StoredFile], other: tuple[Store, StoredFile], task:
     if (status.st_dev, status.st_ino, status.st_size) != (*first.key, first.size):
         return _CHANGED
     alike = stat.S_IMODE(first.mode) == stat.S_IMODE(second.mode) and first.owner == second.owner
-    if alike:
+    listed = _has_acl(source)
+    if alike and not listed:
         temporary = f".ocitool-{os.urandom(8).hex()}.part"
         try:
             os.fsync(source.descriptor)  # its writer may not have: `other` may be the only copy that survives a power failure
@@ -245,7 +247,16 @@ def share(kept: tuple[Store, StoredFile], other: tuple[Store, StoredFile], task:
         else:
             return _swap(temporary, first, store, second)
     otherwise = "they differ in mode or owner" if not alike else "hard links are refused here"
+    otherwise = "an access list says who else may change it" if alike and listed else otherwise
     return _clone(source, first, store, second, otherwise, task)
+
+
+def _has_acl(file: OpenFile) -> bool:
+    """Whether an access list says who else may read or write a file: its mode does not tell of whom."""
+    try:
+        return "system.posix_acl_access" in os.listxattr(file.descriptor)
+    except OSError:
+        return False
 
 
 def _is(at: OpenDirectory, name: str, file: StoredFile) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -21,11 +22,13 @@ from ocitool import directories
 from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, FormatError, OcitoolError, UnsafeError
+from ocitool.images import snapshot
 from ocitool.images.rootfs import Owners
 from ocitool.images.workplace import Workplace
 from ocitool.layers.cache import IndexCache
 from ocitool.operations import layout as operation
 from ocitool.operations.reading import Reading
+from ocitool.operations.repack import unpacked
 from ocitool.operations.repack.unpacked import open_unpacked
 from ocitool.operations.unpack import editable
 from ocitool.task import Task
@@ -302,6 +305,19 @@ def test_linking_replaces_what_it_listed_and_nothing_in_another_layout(
     assert (before.st_ino, 1) == (after.st_ino, after.st_nlink)
 
 
+def test_a_file_that_an_access_list_lets_another_user_change_is_not_linked(place: Path, task: Task) -> None:
+    mine, name = place.parent / "mine", digest_name(b"a")
+    for at in (place / "s", mine):
+        store_with_rubbish(at, "a")
+        os.chmod(at / "blobs/sha256" / name, 0o664)
+    pairs = ((1, 6, -1), (2, 6, NOBODY), (4, 4, -1), (16, 6, -1), (32, 4, -1))
+    value = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *one) for one in pairs)
+    os.setxattr(place / "s/blobs/sha256" / name, "system.posix_acl_access", value)
+    operation.link([str(place / "s"), str(mine)], task)
+    with pytest.raises(PermissionError):
+        as_nobody(lambda: os.close(os.open(mine / "blobs/sha256" / name, os.O_WRONLY)))
+
+
 @pytest.mark.parametrize("part", SWAPS)
 def test_blobs_are_written_into_the_layout_that_was_opened(part: str, place: Path, task: Task) -> None:
     other = place.parent / "victim"
@@ -557,6 +573,17 @@ def test_a_directory_that_was_exchanged_is_not_published(place: Path) -> None:
     assert not (place / "d").exists()
 
 
+@pytest.mark.parametrize(("owner", "mode"), [(NOBODY, 0o755), (NOBODY, 0o1777), (0, 0o777), (0, 0o775)])
+def test_a_directory_that_another_gave_a_temporarys_name_is_not_removed(owner: int, mode: int, place: Path) -> None:
+    """What stands in it, and what is mounted there, is not theirs to remove."""
+    (place / ".mine.ocitool-0123456789abcdef/mounted").mkdir(parents=True)
+    os.chown(place, owner, owner)
+    place.chmod(mode)
+    with Workplace(str(place / "new")) as work:
+        work.publish()
+    assert (place / ".mine.ocitool-0123456789abcdef/mounted").is_dir()
+
+
 def test_a_directory_that_another_made_is_not_worked_in(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.mkdir
 
@@ -643,6 +670,16 @@ def test_an_extracted_archive_lends_no_file_from_outside_of_it(place: Path, monk
 
     monkeypatch.setattr(directory.os, "lstat", late)
     assert directory.file_below(str(place), "layer/file") is None
+
+
+@pytest.mark.parametrize("read", [snapshot.read, unpacked._document], ids=["snapshot", "document"])
+def test_a_file_of_an_unpacked_image_that_becomes_a_pipe_keeps_no_reader_waiting(
+    read: Callable[[str], object], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(place / "it")
+    monkeypatch.setattr(os.path, "isfile", lambda path: True)  # it was one a moment ago
+    with pytest.raises(FormatError, match="not a regular file"):
+        read(str(place / "it"))
 
 
 def test_a_pipe_in_a_blobs_place_keeps_no_reader_waiting(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from ocitool.blob import FileBlob, OpenFile, expected
+from ocitool.blob import FileBlob, expected
 from ocitool.errors import (
     DestinationError,
     FormatError,
@@ -43,6 +43,7 @@ from ocitool.operations.dates import clamped, timestamp
 from ocitool.operations.reading import Reading
 from ocitool.operations.writing import Writer, Writing, Written, refuse_inside
 from ocitool.task import Task
+from ocitool.transports.layout import opened_file
 
 
 class Addition(NamedTuple):
@@ -148,7 +149,7 @@ class _Maker:
                 tar = tarwriter.write(map(_clamped, members(addition.path, self._task)))
                 self._made[key] = self._writer.layer(tar, codec, image, "new")
         elif os.path.isfile(addition.path):
-            file = OpenFile(addition.path)
+            file = opened_file(addition.path)
             blob = FileBlob(file, 0, file.size)
             codec = self._codec(blob, image)
             key = (addition, codec)

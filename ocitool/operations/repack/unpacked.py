@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ocitool import limits
-from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile, unreadable
+from ocitool.blob import Blob, BytesBlob, FileBlob, unreadable
 from ocitool.digest import Digest
 from ocitool.directories import OpenDirectory
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, UnsafeError, UnsupportedError
@@ -23,6 +23,7 @@ from ocitool.operations.unpack.editable import SCHEMA, VERSION
 from ocitool.operations.writing import Writer
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor, Index, Manifest, read
+from ocitool.transports.layout import opened_file
 from ocitool.transports.source import Names, Record, Telling
 from ocitool.transports.whole import nameless
 
@@ -115,9 +116,7 @@ def _digest(data: bytes, like: Digest) -> Digest:
 
 
 def _document(path: str) -> bytes:
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise FormatError("not a regular file", path, hint=_AGAIN)  # a pipe would have us wait
-    file = OpenFile(path)
+    file = opened_file(path)
     if file.size > limits.DOCUMENT_SIZE:
         raise FormatError(f"a document of {file.size} bytes", path, hint=_AGAIN)
     return b"".join(FileBlob(file, 0, file.size).chunks())
