@@ -174,6 +174,10 @@ def documents_size() -> int:
     return _from_environment("OCITOOL_MAX_DOCUMENTS", 64 * MiB)
 
 
+REPEATED = 64 * MiB
+"""Bytes of configurations that a report shows again, for other images that have the same: each is printed with each of them."""
+
+
 def lock_wait() -> int:
     """Seconds that the lock of a layout or store is waited for (`OCITOOL_LOCK_WAIT`)."""
     return _from_environment("OCITOOL_LOCK_WAIT", 600, "seconds")

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from ocitool import limits
 from ocitool.digest import Digest
-from ocitool.errors import CancelledError, NotFoundError, OcitoolError, UnsupportedError, UsageError
+from ocitool.errors import CancelledError, LimitError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import select
 from ocitool.images.image import Image, Layer, document_bytes
 from ocitool.images.platforms import pick_platform, suits
@@ -67,6 +68,25 @@ class Inspection(NamedTuple):
     images: tuple[Inspected, ...]
     notices: tuple[Notice, ...]
     problems: tuple[OcitoolError, ...] = ()
+
+
+class _Repeats:
+    """Counts the bytes of configurations that images have in common. A report prints one with each of them, so that a few kB of
+    manifests could make gigabytes of it."""
+
+    def __init__(self) -> None:
+        self._seen: set[Digest] = set()
+        self._bytes = 0
+
+    def add(self, image: Image) -> None:
+        """Raises `LimitError` beyond `limits.REPEATED`."""
+        if image.config.digest not in self._seen:
+            self._seen.add(image.config.digest)
+            return
+        self._bytes += len(image.config.raw)
+        if self._bytes > limits.REPEATED:
+            what = f"images that have one configuration would print it again and again, more than {limits.REPEATED} bytes"
+            raise LimitError(what, image.where, hint="a tag or digest in the reference picks one image")
 
 
 class _Problems:
@@ -128,10 +148,12 @@ def inspect(
             found.append(select.target(source, group))
     index, entries = _index(opened, found, several, problems)
     indexer = reading.indexer() if deep else None
+    repeats = _Repeats()
     asked = _Asked(opened, platform, all_platforms, several, problems, reading.task)
     images = []
     for target in found:
         for image in asked.images(target):
+            repeats.add(image)
             with problems.tolerant(several or all_platforms):
                 images.append(_look(image, indexer, files, top))
     if platform is not None and not images and not problems.all():

@@ -507,3 +507,40 @@ def test_sums_of_one_layer_are_those_of_all_that_it_hides() -> None:
     assert [(3, 25), (2, 20), (6, 60), (7, 65)] == [
         found.total(by=1), found.total("deleted", 1), found.total("deleted"), found.total(),
     ]  # fmt: skip
+
+
+# One configuration of many images
+
+
+def of_one_configuration(path: Path, count: int) -> str:
+    """A layout of images that differ in an annotation alone."""
+    made = [image([layer_tar([("a", b"a")])], tag=f"t{n}") for n in range(count)]
+    for n, one in enumerate(made):
+        one.manifest["annotations"] = {"n": str(n)}
+    assert len({one.config for one in made}) == 1
+    return str(write_layout(path, made))
+
+
+def test_a_configuration_is_printed_again_within_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ocitool.operations.inspect import inspect
+    from ocitool.operations.reading import Reading
+
+    layout = of_one_configuration(tmp_path / "l", 6)
+    with Task(jobs=1) as task:
+        assert len(inspect(layout, Reading(task, cached=False)).images) == 6
+        one = inspect(f"{layout}:t0", Reading(task, cached=False)).images[0].image
+        monkeypatch.setattr(limits, "REPEATED", 4 * len(one.config.raw))
+        with pytest.raises(LimitError, match="one configuration"):
+            inspect(layout, Reading(task, cached=False))
+
+
+def test_a_configuration_of_many_images_is_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ocitool.operations.validate import findings, validate
+
+    checked: list[str] = []
+    problems = findings.problems
+    monkeypatch.setattr(findings, "problems", lambda kind, *rest: checked.append(kind) or problems(kind, *rest))
+    with Task(jobs=1) as task:
+        validate(of_one_configuration(tmp_path / "l", 5), task)
+    assert checked.count("config") == 1
+    assert checked.count("manifest") == 5

@@ -30,6 +30,10 @@ class Image(NamedTuple):
     layers: tuple[Layer, ...]
 
 
+_HELD = 16 * limits.MiB
+"""Bytes of configurations that are held for the next image that has the same."""
+
+
 class Reader:
     """What all parts of a validation share: the source, the findings, what was counted, and the images met on the way.
 
@@ -48,6 +52,7 @@ class Reader:
         self.unnamed = 0
         self.unread = False
         """Whether a document could not be read, so that it may name more."""
+        self._held: dict[tuple[str, bytes], Config] = {}
 
     def parsed(self, kind: str, raw: bytes, subject: str) -> Any:
         """The value of a document of the container itself that matches its schema, else None."""
@@ -60,7 +65,10 @@ class Reader:
         return value if self.found.schema(kind, value, subject) else None
 
     def config(self, raw: bytes, subject: str) -> Config | None:
+        """The configuration with these bytes, checked once: those of thousands of images may be one of some MiB."""
         self.documents += 1
+        if (held := self._held.get((subject, raw))) is not None:
+            return held
         try:
             fields = parse_object(raw, subject)
         except (FormatError, LimitError) as error:
@@ -69,6 +77,9 @@ class Reader:
         self.found.schema("config", fields, subject)
         config = Config(raw, fields)
         self.found.config(config, subject)
+        self._held[subject, raw] = config
+        while sum(len(one) for _, one in self._held) > _HELD and len(self._held) > 1:
+            del self._held[next(iter(self._held))]
         return config
 
     def aligned(self, config: Config, layers: int, subject: str) -> tuple[Digest | None, ...]:
