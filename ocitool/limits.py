@@ -188,8 +188,8 @@ RATIO_FREE = 1 * GiB
 
 
 EXPANSION = 8 * GiB
-"""Bytes that the layers of one command may unpack to beyond the ratio, all together: each has its free GiB, and a manifest can
-name thousands."""
+"""Bytes that the layers of one command may unpack to beyond the ratio, all together, with the holes of sparse files that are
+hashed: each has its free GiB, and a manifest can name thousands."""
 
 
 def cache_size() -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, label
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsafeError, UnsupportedError
@@ -65,7 +66,7 @@ def scan(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep | None
     with _explained(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
         tar = ChunkInput(unpacked(decoded))
         add = index.add
-        holes = 0
+        holes = _Holes(blob, task)
         for entry in entries(tar, notes, source=blob.size):
             if keep is not None:
                 if entry.kind == Kind.FILE:
@@ -73,7 +74,7 @@ def scan(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep | None
                 add(entry)
                 continue
             if entry.segments is not None:
-                holes = _count_holes(holes, entry)
+                holes.count(entry)
             add(entry, content_hash(tar, entry) if entry.kind == Kind.FILE else UNKNOWN)
     index.hashed = "all" if keep is None else "none"
     index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
@@ -163,12 +164,15 @@ def _chunks(blob: Blob, task: Task) -> Iterator[bytes]:
 def complete(index: LayerIndex, blob: Blob, rows: Sequence[int], task: Task) -> LayerIndex:
     """The index with these rows' contents hashed too. Ascending rows read fastest; a compressed blob is read in their order."""
     tar = _at_start(blob)
-    return index.with_contents(_hashed(index, tar, rows if isinstance(tar, SeekInput) else sorted(rows), task))
+    ordered = rows if isinstance(tar, SeekInput) else sorted(rows)
+    return index.with_contents(_hashed(index, tar, ordered, task, _Holes(blob, task)))
 
 
-def _hashed(index: LayerIndex, tar: TarInput, rows: Sequence[int], task: Task) -> Iterator[tuple[int, bytes]]:
+def _hashed(
+    index: LayerIndex, tar: TarInput, rows: Sequence[int], task: Task, holes: _Holes
+) -> Iterator[tuple[int, bytes]]:  # fmt: skip
     sha256, offsets, sizes, sparse = hashlib.sha256, index.offsets, index.sizes, index.sparse
-    done = holes = 0
+    done = 0
     for count, row in enumerate(rows):
         if not count & 1023 or done > codec.STEP:
             task.check()
@@ -179,7 +183,7 @@ def _hashed(index: LayerIndex, tar: TarInput, rows: Sequence[int], task: Task) -
         if row in sparse or size > SeekInput.NEAR:
             entry = index.entry(row)
             if entry.segments is not None:
-                holes = _count_holes(holes, entry)
+                holes.count(entry)
             yield row, content_hash(tar, entry)
         else:
             data = tar.read(size)
@@ -190,13 +194,30 @@ def _hashed(index: LayerIndex, tar: TarInput, rows: Sequence[int], task: Task) -
     task.advance("contents", done)
 
 
-def _count_holes(holes: int, entry: Entry) -> int:
-    """The layer's holes hashed so far, with this entry's."""
-    if entry.kind == Kind.FILE and entry.size - entry.stored <= HOLES:
-        holes += entry.size - entry.stored
-    if holes > HOLES_TOTAL:
-        raise LimitError(f"sparse files with more than {HOLES_TOTAL} bytes of holes in one layer")
-    return holes
+class _Holes:
+    """Holes of a layer that are hashed. What they are beyond the ratio to its stored bytes counts with all that the command
+    unpacks: a layer of a few bytes has `HOLES_TOTAL` of them, and a manifest can name thousands."""
+
+    def __init__(self, blob: Blob, task: Task) -> None:
+        self._task = task
+        self._hashed = 0
+        self._told = limits.unpacked_ratio() * blob.size
+
+    def count(self, entry: Entry) -> None:
+        """Before a file is hashed."""
+        if entry.kind != Kind.FILE or entry.size - entry.stored > HOLES:
+            return
+        self._hashed += entry.size - entry.stored
+        if self._hashed > HOLES_TOTAL:
+            raise LimitError(f"sparse files with more than {HOLES_TOTAL} bytes of holes in one layer")
+        more = self._hashed - self._told
+        if more > 0:
+            self._told += more
+            if self._task.expanded(more) > limits.EXPANSION:
+                raise LimitError(
+                    f"sparse files: with all that is unpacked, their holes are more than {limits.EXPANSION} bytes",
+                    hint="raise OCITOOL_MAX_RATIO",
+                )
 
 
 def content_hash(tar: TarInput, entry: Entry) -> bytes:

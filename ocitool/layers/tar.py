@@ -129,9 +129,10 @@ def entries(tar: TarInput, notes: Notes, *, incremental: bool = False, source: i
                     if any(key.startswith(b"GNU.sparse.") for key in found):
                         raise FormatError(f"a global pax header with a sparse map, which is one file's, at offset {start}")
                     global_records.update(found)
-                    global_xattrs = _xattrs(global_records)
-                    global_cost = sum(_COPIES * len(value) for key, value in global_records.items() if key in _GIVEN)
-                    global_cost += sum(len(key) + len(value) for key, value in global_xattrs)
+                    if any(key in _GIVEN or key.startswith(_XATTR) for key in found):
+                        global_xattrs = _xattrs(global_records)
+                        global_cost = sum(_COPIES * len(value) for key, value in global_records.items() if key in _GIVEN)
+                        global_cost += sum(len(key) + len(value) for key, value in global_xattrs)
                 else:
                     found, pairs = _pax(data, start)
                     if records is None:
@@ -217,17 +218,19 @@ def entries(tar: TarInput, notes: Notes, *, incremental: bool = False, source: i
         if kind == Kind.FILE:
             stored = size
             end = tar.offset + size + -size % BLOCK
+            sparse: list[int] | None = None
             if flag == b"S":
-                segments, real_size, extensions = _old_sparse(tar, header, start)
+                sparse, real_size, extensions = _old_sparse(tar, header, start)
                 end += extensions
             elif records and any(key.startswith(b"GNU.sparse.") for key in records):
-                name, segments, real_size = _pax_sparse(tar, records, sparse_pairs, name, size, start)
+                name, sparse, real_size = _pax_sparse(tar, records, sparse_pairs, name, size, start)
                 stored = size - (tar.offset - (end - size - -size % BLOCK))
-            if segments is not None:
+            if sparse is not None:
                 assert real_size is not None
+                segments = _pairs(sparse, start)
                 _check_segments(segments, real_size, stored, start)
                 size = real_size
-                held += _HELD * len(segments)
+                held += _HELD * len(sparse) // 2  # empty ones too: they are not held, and cost their reading
         else:
             if size and kind != Kind.DIRECTORY:
                 notes.add("tar-size-without-data", normalise(name), "an entry that has no data states a size")
@@ -422,10 +425,11 @@ _GIVEN = (b"path", b"linkpath")
 """Global records that each entry may have a copy of."""
 _COPIES = 16
 """How many bytes each of theirs counts for."""
+_XATTR = b"SCHILY.xattr."
 
 
 def _xattrs(records: dict[bytes, bytes]) -> Xattrs:
-    return tuple(sorted((key[13:], value) for key, value in records.items() if key.startswith(b"SCHILY.xattr.")))
+    return tuple(sorted((key[13:], value) for key, value in records.items() if key.startswith(_XATTR)))
 
 
 def _with_globals(given: Xattrs, own: Xattrs | None) -> Xattrs:
@@ -442,7 +446,7 @@ def _pairs(numbers: list[int], start: int) -> Segments:
     return tuple((numbers[i], numbers[i + 1]) for i in range(0, len(numbers), 2) if numbers[i + 1])
 
 
-def _old_sparse(tar: TarInput, header: bytes, start: int) -> tuple[Segments, int, int]:
+def _old_sparse(tar: TarInput, header: bytes, start: int) -> tuple[list[int], int, int]:
     """GNU's old sparse format: the map in the header and extension blocks. Returns map, real size, bytes of extensions."""
     numbers: list[int] = []
 
@@ -464,12 +468,12 @@ def _old_sparse(tar: TarInput, header: bytes, start: int) -> tuple[Segments, int
             raise LimitError(f"too many sparse segments at offset {start}")
         take(block, 0, 21)
         more = block[504]
-    return _pairs(numbers, start), _number(header[483:495], "real size", start), extensions
+    return numbers, _number(header[483:495], "real size", start), extensions
 
 
 def _pax_sparse(
     tar: TarInput, records: dict[bytes, bytes], pairs: list[int] | None, name: bytes, size: int, start: int
-) -> tuple[bytes, Segments | None, int | None]:
+) -> tuple[bytes, list[int] | None, int | None]:
     """GNU sparse 0.0, 0.1 and 1.0 (GNU tar manual, "Storing Sparse Files"). Reads the map of 1.0 from the data."""
     name = records.get(b"GNU.sparse.name") or name
     if b"\0" in name:
@@ -485,10 +489,10 @@ def _pax_sparse(
     elif b"GNU.sparse.numblocks" not in records:
         return name, None, None
     real = _decimal(records.get(b"GNU.sparse.size", b""), start)
-    return name, _pairs(pairs or [], start), real
+    return name, pairs or [], real
 
 
-def _sparse_map(tar: TarInput, size: int, start: int) -> Segments:
+def _sparse_map(tar: TarInput, size: int, start: int) -> list[int]:
     """The map at the head of the data: a count and its pairs, one decimal number a line, filled up to a block."""
     numbers: list[int] = []
     pending = b""
@@ -510,7 +514,7 @@ def _sparse_map(tar: TarInput, size: int, start: int) -> Segments:
                 numbers.append(_decimal(line, start))
         if len(pending) > 40 and (expected is None or len(numbers) < expected):
             raise FormatError(f"a broken sparse map at offset {start}")
-    return _pairs(numbers, start)
+    return numbers
 
 
 def _check_segments(segments: Segments, real_size: int, stored: int, start: int) -> None:

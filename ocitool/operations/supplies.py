@@ -75,7 +75,7 @@ class Supplies:
                 yield chunk
 
         try:
-            for piece in codec.decode(chunks(), codec.of(layer.blob)):
+            for piece in codec.decode(chunks(), codec.of(layer.blob), self._task):
                 plain.update(piece)
         except (FormatError, IntegrityError):
             return None
@@ -103,7 +103,7 @@ class Supplies:
     def _unpacked(self, blob: Blob, digest: Digest, size: int, where: str) -> Blob:
         temporary = self._spool()
         try:
-            for chunk in verified(codec.decode(blob.chunks(), codec.of(blob)), digest, size):
+            for chunk in verified(codec.decode(blob.chunks(), codec.of(blob), self._task), digest, size):
                 self._task.check()
                 temporary.write(chunk)
             return SpooledBlob(temporary, digest)

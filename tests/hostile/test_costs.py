@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.images import entry, gz, image, layer_tar, write_layout, zst
-from support.layers import END, head, listed, member, pax, scanned
+from support.layers import END, head, listed, member, old_sparse, pax, scanned, sparse_1_0, sparse_map, sparse_pairs
 
 from ocitool import limits
 from ocitool.blob import BytesBlob, FileBlob
@@ -22,10 +22,12 @@ from ocitool.errors import FormatError, LimitError
 from ocitool.globs import Automaton, Matcher, unmatched
 from ocitool.images import select
 from ocitool.images.tree import Directory, Tree
-from ocitool.layers import cache, codec
+from ocitool.layers import cache, codec, tar
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.scan import scan
+from ocitool.layers.scan import complete, listing, scan
+from ocitool.operations.dedupe import Choice, Question, dedupe, work
 from ocitool.operations.diff.alignment import Alignment, unified
+from ocitool.operations.reading import Reading
 from ocitool.operations.waste import Waste
 from ocitool.spec.manifest import Index
 from ocitool.task import Task
@@ -220,6 +222,25 @@ def test_what_headers_hold_of_all_entries_is_bounded(headers: bytes, monkeypatch
         listed(one * 20 + END)
 
 
+@pytest.mark.parametrize("form", [old_sparse, sparse_map, sparse_pairs, sparse_1_0])
+def test_empty_segments_of_all_sparse_files_count_too(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LAYER_HEADERS", 20_000)
+    data = form(b"s", [(0, b"")] * 100, 0)
+    assert len(listed(data + END)) == 1
+    with pytest.raises(LimitError, match="sparse maps"):
+        listed(data * 3 + END)
+
+
+def test_global_headers_that_give_nothing_do_not_gather_again_what_others_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    gathered: list[int] = []
+    gather = tar._xattrs
+    monkeypatch.setattr(tar, "_xattrs", lambda records: gathered.append(len(records)) or gather(records))
+    given = pax(*((b"SCHILY.xattr.user.%d" % n, b"") for n in range(100)), flag=b"g")
+    found = listed(given + (head(b"g", b"g") + pax((b"comment", b"c"), flag=b"g")) * 200 + member() + END)
+    assert len(found[0].xattrs or ()) == 100
+    assert gathered == [100]
+
+
 def test_ordinary_headers_are_not_bounded_by_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LAYER_HEADERS", 0)
     one = pax((b"mtime", b"1.5"), (b"path", b"p" * 200), (b"SCHILY.xattr.security.selinux", b"s" * 60)) + member()
@@ -252,6 +273,39 @@ def test_what_layers_unpack_to_beyond_the_ratio_counts_for_the_whole_command(mon
             scan(BytesBlob(bomb), task)
         with pytest.raises(LimitError, match="together"):
             scan(BytesBlob(bomb), task)
+
+
+def test_holes_that_are_hashed_beyond_the_ratio_count_for_the_whole_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "EXPANSION", 3 << 20)
+    holey = sparse_1_0(b"s", [], 2 << 20) + END
+    with Task(jobs=1) as task:
+        for _ in range(2):
+            scan(BytesBlob(holey), task)
+        with pytest.raises(LimitError, match="holes"):
+            scan(BytesBlob(holey), task)
+        with pytest.raises(LimitError, match="holes"):
+            complete(listing(BytesBlob(holey)), BytesBlob(holey), [0], task)
+
+
+def test_holes_below_the_ratio_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "EXPANSION", 0)
+    with Task(jobs=1) as task:
+        assert len(scan(BytesBlob(sparse_1_0(b"s", [], 100 << 10) + END), task)) == 1
+
+
+def test_dedupe_begins_no_layer_once_those_before_it_unpacked_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "EXPANSION", 5 << 20)
+    bombs = [head(b"z%d" % n, size=2 << 20) + bytes(2 << 20) + END for n in range(8)]
+    images = [image([bomb], codec="zstd", tag=f"t{n}") for n, bomb in enumerate(bombs)]
+    begun: list[str] = []
+    index = work.index
+    monkeypatch.setattr(work, "index", lambda job: begun.append(job.key) or index(job))
+    with Task(jobs=1) as task:
+        where = str(write_layout(tmp_path / "layout", images))
+        found = dedupe([where], Question(Choice(), files=True), Reading(task, cached=False))
+    assert len(begun) == 3
+    assert len(found.problems) == 5
+    assert all(isinstance(problem.error, LimitError) for problem in found.problems)
 
 
 def test_what_is_below_the_ratio_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,7 @@ class Layers:
                         raise OSError(error.what) from None  # no fault of the layer: `export` ends the run
 
             def keep(layer: Stored, found: Indexed) -> None:
+                self._task.expanded(found.expansion)
                 if layer.digest is not None and found.found.digest != layer.digest:
                     raise IntegrityError(f"content is {found.found.digest}, stated is {layer.digest}")
                 seen = layer.place.identity if layer.place is not None else None

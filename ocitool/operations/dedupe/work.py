@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from logging import CRITICAL, getLogger
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
+from ocitool import limits
 from ocitool.blob import Blob, FileBlob, unreadable
 from ocitool.digest import Digest, verified
-from ocitool.errors import CancelledError, IntegrityError, OcitoolError, TransportError, UsageError
+from ocitool.errors import CancelledError, IntegrityError, LimitError, OcitoolError, TransportError, UsageError
 from ocitool.layers import codec
 from ocitool.layers.compress import Compression, compress
 from ocitool.layers.entry import Entry
@@ -65,17 +66,20 @@ class Job(NamedTuple):
 
 
 class Indexed(NamedTuple):
-    """A layer's index with all its digests computed, and the identity of the file's bytes that were read."""
+    """A layer's index with all its digests computed, the identity of the file's bytes that were read, and how many bytes were
+    unpacked beyond what is ordinary (`Task.expanded`)."""
 
     found: LayerIndex
     identity: str | None
+    expansion: int
 
 
 def index(job: Job) -> Indexed:
     """Raises what `scan` raises, and what opening the layer raises."""
     with Task(jobs=1) as task:
         blob = opened(job, task)
-        return Indexed(scan(blob, task, algorithm=job.algorithm), blob.identity)
+        found = scan(blob, task, algorithm=job.algorithm)
+        return Indexed(found, blob.identity, task.expanded(0))
 
 
 def sound(job: Job, diff_id: Digest | None, task: Task) -> str | None:
@@ -165,7 +169,8 @@ def fold(
     failed: Callable[[int, OcitoolError], None],
 ) -> None:  # fmt: skip
     """The largest layers first, each result taken as it comes; without an executor, all is done here. A layer that fails stops
-    no other one. Raises `TransportError` where the workers themselves are gone."""
+    no other one. Once `task` has unpacked more than `limits.EXPANSION`, no further one is begun: each fails. Raises
+    `TransportError` where the workers themselves are gone."""
     from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
     from concurrent.futures import CancelledError as Forgotten
 
@@ -194,18 +199,26 @@ def fold(
         size += duties[number][0].size
         task.counted("layers", done, len(duties), size, whole)
 
+    def begun() -> int | None:
+        number = waiting.pop()
+        if task.expanded(0) <= limits.EXPANSION:
+            return number
+        finished(number, _expanded)
+        return None
+
     if executor is None:
         while waiting:
             task.check()
-            number = waiting.pop()
-            job, function = duties[number]
-            finished(number, partial(function, job))
+            if (number := begun()) is not None:
+                job, function = duties[number]
+                finished(number, partial(function, job))
         return
     under_way: dict[Future[T], int] = {}
     try:
         while waiting or under_way:
             while waiting and len(under_way) < _AHEAD * workers:
-                number = waiting.pop()
+                if (number := begun()) is None:
+                    continue
                 job, function = duties[number]
                 with undisturbed():
                     under_way[executor.submit(function, job)] = number
@@ -215,6 +228,13 @@ def fold(
                 finished(under_way.pop(future), future.result)
     except BrokenExecutor as error:
         raise TransportError(f"a process that works on layers died: {error}", hint="the same command goes on there") from None
+
+
+def _expanded() -> NoReturn:
+    raise LimitError(
+        f"not read: layers before it unpack to {limits.EXPANSION} bytes more than {limits.unpacked_ratio()} for each of theirs",
+        hint="raise OCITOOL_MAX_RATIO",
+    )
 
 
 @contextmanager
