@@ -8,9 +8,10 @@ Found is a credential as it is, in base64 of either alphabet at any place within
 spellings of URLs, JSON and its pointers, HTML and Python, one within another; between its characters line breaks and characters
 without width do not count; the part of it that a shortened text shows is found before the `…`.
 
-Bounds: a secret of fewer than `_SHORTEST` characters is replaced only together with its user's name, for it stands in any text
-and what is hidden would spell it; one of fewer than `_WORD`, or of digits alone, only if it is no part of a longer word. A
-password that is a word of the reports hides that word.
+Bounds: of what servers give the last `_GIVEN` are known, of an address the first `_PARAMETERS`. A secret of fewer than
+`_SHORTEST` characters is replaced only together with its user's name, for it stands in any text and what is hidden would spell
+it; one of fewer than `_WORD`, or of digits alone, only if it is no part of a longer word. A password that is a word of the
+reports hides that word.
 """
 
 from __future__ import annotations
@@ -48,19 +49,38 @@ _SPELT = pattern(
 )
 _SAID = {"quot": '"', "amp": "&", "lt": "<", "gt": ">", "apos": "'", "0": "~", "1": "/"}
 
+_GIVEN = 2_000
+"""Tokens and signatures of servers that are known at once, the last ones: a server may give any number of them."""
+_PARAMETERS = 100
+"""Of an address that are looked at."""
+
 _lock = Lock()
 _texts: set[str] = set()
+_given: dict[str, None] = {}
 _search: re.Pattern[str] | None = None
 
 
 def remember(*secrets: str) -> None:
-    """Registers passwords and tokens, whole."""
+    """Registers passwords and tokens of the user's."""
     global _search
     new = [_ends(one) for one in secrets if one and one.strip()]
     with _lock:
         if not _texts.issuperset(new):
             _texts.update(new)
             _search = None
+
+
+def remember_given(*secrets: str) -> None:
+    """Registers what a server gave; of that the last `_GIVEN` are known."""
+    global _search
+    with _lock:
+        for one in secrets:
+            if one.strip() and (kept := _ends(one)) not in _texts:
+                _search = _search if kept in _given else None
+                _given.pop(kept, None)
+                _given[kept] = None
+        while len(_given) > _GIVEN:
+            del _given[next(iter(_given))]
 
 
 def _ends(secret: str) -> str:
@@ -92,10 +112,10 @@ def remember_address(url: str) -> None:
     if parts.query:
         from ocitool.masking.names import secret_parameter
 
-        for pair in parts.query.split("&"):
+        for pair in parts.query.split("&", _PARAMETERS)[:_PARAMETERS]:
             name, _, value = pair.partition("=")
-            if len(value) >= _WORD and secret_parameter(unquote(name)):
-                remember(value, unquote(value))
+            if _WORD <= len(value) <= _LONG and secret_parameter(unquote(name)):
+                remember_given(value, unquote(value))
 
 
 def forget() -> None:
@@ -103,13 +123,14 @@ def forget() -> None:
     global _search
     with _lock:
         _texts.clear()
+        _given.clear()
         _search = None
 
 
 def replaced(text: str) -> str:
     """The text with `***` in the place of whatever equals, contains or spells a credential of ours. Costs nothing while none is
     registered; then time that grows with the text."""
-    if not _texts:
+    if not _texts and not _given:
         return text
     if len(text) > _LONG and "\n" in text:
         return "\n".join(map(_replaced, text.split("\n")))
@@ -166,7 +187,7 @@ def _clipped(text: str) -> Iterable[tuple[int, int]]:
     if "…" not in text:
         return
     back, size = text[::-1], len(text)
-    for secret in tuple(_texts):
+    for secret in (*tuple(_texts), *tuple(_given)):
         for at, length in _begun(secret, text):
             yield at - length, at
         for at, length in _begun(secret[::-1], back):
@@ -250,7 +271,7 @@ def _pattern() -> re.Pattern[str]:
     with _lock:
         if _search is None:
             words: dict[str, set[str]] = {"plain": set(), "base64": set(), "token": set()}
-            for secret in _texts:
+            for secret in (*_texts, *_given):
                 raw = secret.encode("utf-8", "surrogateescape")
                 if len(secret) > _WHOLE and _TOKEN.issuperset(secret):
                     ends = (secret[:_SLICE], secret[-_SLICE:])

@@ -200,6 +200,14 @@ def test_an_entry_of_env_without_a_value_is_a_warning(env: list[str], ocitool: R
     assert (0, {}) == found(ocitool, good)[:2]
 
 
+def test_an_entry_of_env_that_is_named_does_not_show_a_token(ocitool: Run, tmp_path: Path) -> None:
+    config = config_of([TAR], config={"Env": ["ghp_" + "Ab1" * 12]})
+    layout = write_layout(tmp_path / "l", [image([TAR], tag="app", config=config)])
+    for form in ("text", "json"):
+        result = ocitool("validate", layout, "--format", form)
+        assert (0, True, False) == (result.code, "NAME=VALUE: ***" in result.out, "ghp_" in result.out)
+
+
 # Lists of images that cannot be read, or contradict themselves
 
 

@@ -131,8 +131,21 @@ def test_of_long_tokens_no_more_is_held_than_they_are_known_by() -> None:
     for n in range(200):
         credentials.remember(f"{n:03}" + "A" * 100_000 + f"{n:03}")
     assert sum(map(len, credentials._texts)) < 200 * 1_000
+    credentials.forget()
+    credentials.remember("007" + "A" * 100_000 + "007")
     assert "Bearer ***, next" == credentials.replaced("Bearer 007" + "A" * 100_000 + "007, next")
     assert "Bearer ***…" == credentials.replaced("Bearer 007" + "A" * 500 + "…")
+
+
+def test_servers_that_give_any_number_of_tokens_and_signatures_cost_no_more() -> None:
+    credentials.remember_login("usr", "s3cr3tPW-and-more")
+    began = time.process_time()
+    for hop in range(50):
+        credentials.remember_address("https://store/?" + "&".join(f"sig=signature-{hop:02}-{n:06}" for n in range(5_000)))
+        credentials.remember_given(f"eyJ.{hop}." + "A" * 50)
+    assert "*** ***" == credentials.replaced(f"s3cr3tPW-and-more eyJ.49.{'A' * 50}")
+    assert time.process_time() - began < 5
+    assert len(credentials._given) <= 2_000
 
 
 def test_the_login_of_an_address_and_the_signatures_in_it_are_replaced() -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+from ocitool import masking
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, UnsafeError
 from ocitool.spec import mediatypes
@@ -207,7 +208,8 @@ class Findings:
         env = config.settings.get("Env")
         loose = [one for one in env if isinstance(one, str) and "=" not in one[1:]] if isinstance(env, list) else []
         if loose:
-            self.warn("env", subject, counted("entries of Env that are no NAME=VALUE", len(loose), b"") + f": {loose[0]}")
+            said = counted("entries of Env that are no NAME=VALUE", len(loose), b"")
+            self.warn("env", subject, f"{said}: {masking.text(loose[0])}")
 
     def attestations(self, index: Index, subject: str) -> None:
         listed = {str(one.digest) for one in index.manifests}

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import oras.auth
 
-from ocitool.credentials import remember
+from ocitool.credentials import remember_given
 from ocitool.errors import TransportError
 from ocitool.patterns import pattern
 from ocitool.task import Task, Turns
@@ -166,7 +166,7 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         answer = self._answer(realm, service, " ".join(claims), tuple(claims), credentials)
         for name in ("token", "access_token", "refresh_token"):
             if isinstance(answer.get(name), str):
-                remember(answer[name])
+                remember_given(answer[name])
         token = answer.get("token") or answer.get("access_token")
         if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
             raise TransportError("the token server answers without a token", self._host)
