@@ -22,7 +22,7 @@ from ocitool.errors import FormatError
 from ocitool.images.changes import Change
 from ocitool.images.dirscan import Root, Seen, content_at, entry_of, refuse_whiteout, shown, walk
 from ocitool.images.holes import NoHoleError
-from ocitool.images.snapshot import ROOTLESS, Header, IdRange, Recorded, disk_of, owner_of
+from ocitool.images.snapshot import ROOTLESS, Header, IdRange, Recorded, disk_of, owner_of, stated_xattrs
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.scan import content_hash
 from ocitool.layers.tarinput import ChunkInput
@@ -248,6 +248,7 @@ class _Attributes:
     """What the image is to say of a path, by what the disk says."""
 
     def __init__(self, header: Header, task: Task) -> None:
+        self._header = header
         self._rootless = header.rootless
         self._owner_xattr = header.owner_xattr
         self._uids, self._gids = header.uid_map, header.gid_map
@@ -293,6 +294,8 @@ class _Attributes:
     def _on_disk(self, seen: Seen) -> tuple[Entry, tuple[int, int] | None]:
         """The entry as it stands, and the owner that its xattr states, which is no part of it."""
         entry = entry_of(seen)
+        if entry.xattrs is not None:
+            entry = entry._replace(xattrs=tuple(stated_xattrs(entry.xattrs, self._header)))
         if not self._owner_xattr or entry.xattrs is None:
             return entry, None
         xattrs = dict(entry.xattrs)

@@ -17,7 +17,7 @@ from threading import Condition
 from typing import NamedTuple
 
 from ocitool.errors import CancelledError, DestinationError, FormatError, OcitoolError, UsageError
-from ocitool.images.snapshot import ROOTLESS, IdRange, owner_xattr
+from ocitool.images.snapshot import CAPABILITY, ROOTLESS, IdRange, capability_outside, owner_xattr
 from ocitool.images.tree import Directory, Tree
 from ocitool.images.workplace import OPEN_DIRECTORY, Chain, DirectoryMode
 from ocitool.layers.entry import Entry, Kind, Segments, Xattrs
@@ -52,7 +52,7 @@ class Owners(NamedTuple):
 def closed(owners: Owners) -> DirectoryMode:
     """How a directory with a root file system in it is closed to other users: setuid files and devices of an image are theirs
     to use otherwise. With id maps the container's root must pass through it, as containerd has it."""
-    ids = () if owners.rootless else owners.gid_map
+    ids = () if owners.rootless or not owners.uid_map else owners.gid_map  # else the image's root is the machine's
     group = next((one.outside for one in ids if one.inside == 0), None)
     return DirectoryMode(0o700) if group is None else DirectoryMode(0o710, group)
 
@@ -233,15 +233,17 @@ class Rootfs:
         if owner != self._own:
             os.fchown(descriptor, *owner)
         if entry.xattrs is not None:
-            self._set_xattrs(descriptor, entry.xattrs)
+            self._set_xattrs(descriptor, entry.xattrs, entry.path)
         if self.owners.owner_xattr and (entry.uid or entry.gid):
             self._set_owner_xattr(descriptor, entry.uid, entry.gid)
         if mode != made:
             os.fchmod(descriptor, mode)
         os.utime(descriptor, ns=(entry.mtime, entry.mtime))
 
-    def _set_xattrs(self, target: int | bytes, xattrs: Xattrs) -> None:
+    def _set_xattrs(self, target: int | bytes, xattrs: Xattrs, path: bytes) -> None:
         for name, value in xattrs:
+            if name == CAPABILITY and self.owners.uid_map and not self.owners.rootless:
+                value = capability_outside(value, lambda number: _mapped(self.owners.uid_map, number, "user", path))
             if name in _NEVER_SET:
                 self._count("selinux")
             elif self.owners.rootless and not name.startswith(b"user."):
@@ -363,7 +365,7 @@ class Rootfs:
             os.chown(name, *owner, dir_fd=where, follow_symlinks=False)
         if entry.xattrs is not None:
             # There is no call for a name in a directory; the last component is not followed.
-            self._set_xattrs(b"/proc/self/fd/%d/%s" % (where, name), entry.xattrs)
+            self._set_xattrs(b"/proc/self/fd/%d/%s" % (where, name), entry.xattrs, entry.path)
         if kind != _SYMLINK and mode != 0o600 & ~self._umask:
             os.chmod(name, mode, dir_fd=where)
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=where, follow_symlinks=False)

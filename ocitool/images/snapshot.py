@@ -23,7 +23,7 @@ import json
 import os
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from json.encoder import encode_basestring as quoted
 from typing import Any, NamedTuple
 
@@ -46,6 +46,8 @@ LINE = 8 * limits.TAR_HEADER_DATA
 
 _KINDS = {int(kind): kind for kind in (Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK, Kind.CHAR, Kind.BLOCK, Kind.FIFO)}
 _STATED, _DISK, _DEVICE = struct.Struct("<BHqqqq"), struct.Struct("<QqqqIII"), struct.Struct("<QQ")
+CAPABILITY = b"security.capability"
+_REVISION, _CAPS_1, _CAPS_2, _CAPS_3 = 0xFF000000, 0x01000000, 0x02000000, 0x03000000
 _MORE = {"link", "device", "xattrs", "leader", "unset"}
 _RANGES = 1_000
 _TICK = 20_000_000
@@ -200,7 +202,8 @@ def record(tree: Tree, root: Root, header: Header) -> Iterator[Recorded]:
                 leader = leaders.setdefault(tree.inode(ref), path)
             unset: tuple[bytes, ...] = ()
             if entry.xattrs:
-                held = {(key, value) for key, value in xattrs_at(at, name or b".", status.st_mode) if is_ours(key)}
+                found = xattrs_at(at, name or b".", status.st_mode)
+                held = {(key, value) for key, value in stated_xattrs(found, header) if is_ours(key)}
                 unset = tuple(item[0] for item in entry.xattrs if item not in held or item[0] == taken)
             yield Recorded(path, entry, leader, disk_of(status), unset)
 
@@ -214,6 +217,35 @@ def disk_of(status: os.stat_result) -> Disk:
 def _from_root(tree: Tree) -> Iterator[tuple[bytes, Node]]:
     yield b"", tree.root
     yield from tree.walk()
+
+
+def capability_outside(value: bytes, root: Callable[[int], int]) -> bytes:
+    """The value of `security.capability` for a file of a user namespace: it counts only where the id `root(number)` is root.
+    Without that a file gives its capabilities on the machine itself, also to whom it is there for a container alone."""
+    kind = struct.unpack_from("<I", value)[0] if len(value) >= 4 else 0
+    revision = kind & _REVISION
+    if (revision, len(value)) not in ((_CAPS_1, 12), (_CAPS_2, 20), (_CAPS_3, 24)):
+        return value  # the kernel says what is wrong with it
+    number = struct.unpack_from("<I", value, 20)[0] if revision == _CAPS_3 else 0
+    return struct.pack("<I", kind & ~_REVISION | _CAPS_3) + value[4:20].ljust(16, b"\0") + struct.pack("<I", root(number))
+
+
+def capability_inside(value: bytes, ranges: Sequence[IdRange]) -> bytes:
+    """What an image says in place of what `capability_outside` made."""
+    if len(value) != 24 or struct.unpack_from("<I", value)[0] & _REVISION != _CAPS_3:
+        return value
+    kind, number = struct.unpack_from("<I", value)[0], struct.unpack_from("<I", value, 20)[0]
+    inside = next((start + number - outside for start, outside, size in ranges if outside <= number < outside + size), number)
+    if inside:
+        return value[:20] + struct.pack("<I", inside)
+    return struct.pack("<I", kind & ~_REVISION | _CAPS_2) + value[4:20]
+
+
+def stated_xattrs(xattrs: Iterable[tuple[bytes, bytes]], header: Header) -> Iterator[tuple[bytes, bytes]]:
+    """Xattrs on disk as an image states them, where their ids were shifted."""
+    for name, value in xattrs:
+        shifted = name == CAPABILITY and header.uid_map and not header.rootless
+        yield name, capability_inside(value, header.uid_map) if shifted else value
 
 
 def owner_xattr(uid: int, gid: int) -> bytes:

@@ -109,6 +109,47 @@ def test_with_id_maps_the_containers_root_may_pass(
     assert (0o710, 0, 200_000) == (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
 
 
+def test_with_a_map_of_groups_alone_it_is_closed(archive: Path, ocitool: Run, tmp_path: Path, need: Callable[..., str]) -> None:
+    """Its files of root are then those of the machine's root, and setuid ones too."""
+    need("root")
+    assert 0 == ocitool("unpack", archive, tmp_path / "d", "--gid-map", "0:200000:65536").code
+    assert 0o700 == mode_of(tmp_path / "d")
+
+
+MAPS = ("--uid-map", "0:100000:65536", "--gid-map", "0:100000:65536")
+CAPABILITY, ONE = "security.capability", struct.pack("<5I", 0x02000001, 4, 0, 0, 0)
+
+
+@pytest.fixture
+def capable(tmp_path: Path) -> Path:
+    """An image of two files with a capability each."""
+    files = [entry(name, b"", mode=0o755, xattrs=((CAPABILITY.encode(), ONE),)) for name in ("it", "other")]
+    return write_layout(tmp_path / "capable", [image([layer_tar([entry("", None, mode=0o755), *files])])])
+
+
+@pytest.mark.parametrize("form", [*FORMS, "rootfs"])
+def test_capabilities_of_files_with_id_maps_count_only_where_the_containers_root_is_root(
+    form: str, capable: Path, ocitool: Run, tmp_path: Path, need: Callable[..., str]
+) -> None:
+    need("root")
+    assert 0 == ocitool("unpack", capable, tmp_path / "d", "--as", form, *MAPS).code
+    (found,) = (tmp_path / "d").rglob("it")
+    assert struct.pack("<6I", 0x03000001, 4, 0, 0, 0, 100_000) == os.getxattr(found, CAPABILITY)
+
+
+def test_capabilities_with_id_maps_are_repacked_as_the_image_states_them(
+    capable: Path, ocitool: Run, tmp_path: Path, need: Callable[..., str]
+) -> None:
+    need("root")
+    assert 0 == ocitool("unpack", capable, tmp_path / "d", *MAPS).code
+    (tmp_path / "d/rootfs/it").chmod(0o711)
+    os.removexattr(tmp_path / "d/rootfs/other", CAPABILITY)
+    assert 0 == ocitool("repack", tmp_path / "d", f"oci:{tmp_path}/new:1").code
+    assert 0 == ocitool("unpack", f"oci:{tmp_path}/new:1", tmp_path / "e").code
+    assert (0o711, ONE) == (mode_of(tmp_path / "e/rootfs/it"), os.getxattr(tmp_path / "e/rootfs/it", CAPABILITY))
+    assert CAPABILITY not in os.listxattr(tmp_path / "e/rootfs/other")
+
+
 @pytest.mark.parametrize("mode", ["", "0", "0077", "0600", "1700", "4755", "888", "00700", "rwx", "-700", "0o700"])
 def test_a_mode_that_is_none_is_refused(mode: str, archive: Path, ocitool: Run, tmp_path: Path) -> None:
     assert 2 == ocitool("unpack", archive, tmp_path / "d", f"--mode={mode}").code

@@ -31,7 +31,6 @@ from ocitool.task import Notice, Task
 Form = Literal["editable", "rootfs", "bundle"]
 SCHEMA = "ocitool/unpacked"
 VERSION = 1
-_CAPABILITY = b"security.capability"
 
 
 class Unpacked(NamedTuple):
@@ -102,7 +101,7 @@ def _given(tree: Tree, owners: Owners) -> str:
     for index in tree.indexes:
         if any(mode & 0o6000 and kind == Kind.FILE for mode, kind in zip(index.modes, index.kinds, strict=True)):
             found["setuid files"] = None
-        if not owners.rootless and any(name == _CAPABILITY for pairs in index.xattrs.values() for name, _ in pairs):
+        if not owners.rootless and any(name == snapshot.CAPABILITY for pairs in index.xattrs.values() for name, _ in pairs):
             found["files with capabilities"] = None
         if not owners.rootless and index.devices:
             found["devices"] = None
