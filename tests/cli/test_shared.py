@@ -156,6 +156,14 @@ def test_a_mode_that_is_none_is_refused(mode: str, archive: Path, ocitool: Run, 
     assert not (tmp_path / "d").exists()
 
 
+def test_labels_that_a_runtime_would_obey_are_left_out_and_that_is_told(archive: Path, ocitool: Run, tmp_path: Path) -> None:
+    labels = [word for n in range(7) for word in ("--label", f"run.oci.{n}=/x")]
+    assert 0 == ocitool("edit", archive, f"{tmp_path}/new/", *labels).code
+    report = report_of(ocitool("unpack", tmp_path / "new", tmp_path / "d", "--as", "bundle", "-f", "json"))
+    (text,) = (one["text"] for one in report["notices"] if one["code"] == "annotations")
+    assert "run.oci.4 and 2 more" in text and "run.oci" not in (tmp_path / "d/config.json").read_text()
+
+
 def test_a_tar_has_no_mode_of_its_own(archive: Path, ocitool: Run, tmp_path: Path) -> None:
     assert 2 == ocitool("unpack", archive, tmp_path / "d.tar", "--as", "tar", "--mode", "0700").code
 

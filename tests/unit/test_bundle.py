@@ -130,6 +130,17 @@ def test_a_list_of_accounts_is_bounded(rootfs: Path) -> None:
         made(config(User="app"), rootfs=rootfs)
 
 
+@pytest.mark.parametrize(
+    "label",
+    ["run.oci.hooks.stdout", "module.wasm.image/variant", "org.systemd.property.ExecStartPre", "org.criu.config",
+     "dev.gvisor.flag.debug", "io.katacontainers.config.hypervisor.path"],
+)  # fmt: skip
+def test_no_label_of_an_image_tells_a_runtime_what_to_do_on_the_machine(label: str) -> None:
+    image = config(Labels={label: "/x", "mine": "1"})
+    annotations = made(image)["annotations"]
+    assert ("1", False, [label]) == (annotations["mine"], label in annotations, bundle.obeyed(image))
+
+
 def test_annotations_say_what_the_image_says_and_labels_win() -> None:
     image = config(
         top={"author": "me", "created": "2024-01-01T00:00:00Z", "variant": "v8", "os.version": "1", "os.features": ["a", "b"]},

@@ -35,6 +35,11 @@ _MASKED = [
 ]  # fmt: skip
 _READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 _SYSTEM = ("/proc", "/dev", "/sys")
+_OBEYED = (
+    "run.oci.", "module.wasm.", "org.systemd.property.", "org.criu.", "dev.gvisor.", "io.katacontainers.",
+)  # fmt: skip
+"""Beginnings of annotations by which runtimes (crun, runc, runsc, Kata Containers) are told what to do on the machine itself:
+files to write, properties of systemd units, programs to start."""
 ACCOUNTS = 4 * limits.MiB
 """The most that is read of /etc/passwd and of /etc/group."""
 _GROUPS = 65_536
@@ -117,7 +122,7 @@ def _absolute(path: str) -> str:
 
 
 def _annotations(config: Config) -> dict[str, str]:
-    """conversion.md, "Annotation Fields": a label beats what is derived."""
+    """conversion.md, "Annotation Fields": a label beats what is derived. Labels that runtimes obey are left out."""
     fields, settings = config.fields, config.settings
     features = fields.get("os.features")
     derived = {
@@ -132,7 +137,13 @@ def _annotations(config: Config) -> dict[str, str]:
         "exposedPorts": ",".join(config.keys("ExposedPorts")),
     }
     made = {_OCI + name: value for name, value in derived.items() if value}
-    return made | {name: value for name, value in strings(settings.get("Labels")).items() if name}
+    left_out = obeyed(config)
+    return made | {name: value for name, value in strings(settings.get("Labels")).items() if name and name not in left_out}
+
+
+def obeyed(config: Config) -> list[str]:
+    """The labels of an image that a runtime would obey as annotations: these are for whoever starts it to give."""
+    return [name for name in strings(config.settings.get("Labels")) if name.startswith(_OBEYED)]
 
 
 def _volumes(config: Config) -> Iterator[dict[str, Any]]:

@@ -31,6 +31,7 @@ from ocitool.task import Notice, Task
 Form = Literal["editable", "rootfs", "bundle"]
 SCHEMA = "ocitool/unpacked"
 VERSION = 1
+_NAMED = 5
 
 
 class Unpacked(NamedTuple):
@@ -77,7 +78,7 @@ def unpack(
             try:
                 _describe(work, root, reference, image, tree, owners)
                 if form == "bundle":
-                    work.write("config.json", _runtime_config(image, owners, root))
+                    work.write("config.json", _runtime_config(image, owners, root, task))
             finally:
                 os.close(root)
             mode = work.publish(access=access)
@@ -175,9 +176,13 @@ def absolute(reference: str) -> str | None:
     return reference
 
 
-def _runtime_config(image: Image, owners: Owners, root: int) -> bytes:
-    from ocitool.operations.unpack.bundle import runtime_config
+def _runtime_config(image: Image, owners: Owners, root: int, task: Task) -> bytes:
+    from ocitool.operations.unpack.bundle import obeyed, runtime_config
 
+    if left_out := obeyed(image.config):
+        more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
+        labels = ", ".join(left_out[:_NAMED]) + more
+        task.notice("annotations", f"labels that a runtime would obey are no annotations of the bundle: {labels}")
     try:
         return runtime_config(
             image.config, rootless=owners.rootless, uid_map=owners.uid_map, gid_map=owners.gid_map, rootfs=root
