@@ -51,6 +51,8 @@ _SAID = {"quot": '"', "amp": "&", "lt": "<", "gt": ">", "apos": "'", "0": "~", "
 
 _GIVEN = 2_000
 """Tokens and signatures of servers that are known at once, the last ones: a server may give any number of them."""
+_CHOSEN = pattern(r"\S{32}|(?=\S*[A-Za-z])(?=\S*[0-9])\S{16}")
+"""What a server may have made a secret of: no word."""
 _PARAMETERS = 100
 """Of an address that are looked at."""
 
@@ -71,11 +73,12 @@ def remember(*secrets: str) -> None:
 
 
 def remember_given(*secrets: str) -> None:
-    """Registers what a server gave; of that the last `_GIVEN` are known."""
+    """Registers what a server gave; of that the last `_GIVEN` are known. What may be a word of a report is not hidden: a server
+    would give the words that a reviewer of its image must not see."""
     global _search
     with _lock:
-        for one in secrets:
-            if one.strip() and (kept := _ends(one)) not in _texts:
+        for one in filter(_CHOSEN.match, secrets):
+            if (kept := _ends(one)) not in _texts:
                 _search = _search if kept in _given else None
                 _given.pop(kept, None)
                 _given[kept] = None
@@ -114,7 +117,7 @@ def remember_address(url: str) -> None:
 
         for pair in parts.query.split("&", _PARAMETERS)[:_PARAMETERS]:
             name, _, value = pair.partition("=")
-            if _WORD <= len(value) <= _LONG and secret_parameter(unquote(name)):
+            if len(value) <= _LONG and secret_parameter(unquote(name)):
                 remember_given(value, unquote(value))
 
 

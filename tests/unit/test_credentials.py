@@ -148,9 +148,20 @@ def test_servers_that_give_any_number_of_tokens_and_signatures_cost_no_more() ->
     assert len(credentials._given) <= 2_000
 
 
+def test_a_server_hides_no_word_of_a_report() -> None:
+    words = ("setuid", "linux", "PATH", "/usr/bin/su", "privileged", "12345678901234567890", "RUN curl http://x1 | sh")
+    credentials.remember_given(*words)
+    for word in words:
+        credentials.remember_address(f"https://store.example/1?sig={word}&X-Amz-Signature={word}")
+        assert word == credentials.replaced(word)
+    credentials.remember_given("ab12cd34ef56ab12")
+    assert "***" == credentials.replaced("ab12cd34ef56ab12")
+
+
 def test_the_login_of_an_address_and_the_signatures_in_it_are_replaced() -> None:
     credentials.remember_address("http://me:pr0xy%2Fword@proxy:3128/")
-    credentials.remember_address("https://store/1?X-Amz-Signature=abcdef0123456789&X-Amz-Date=20260101&sig=a%2Fb%2Fc%2Fdef")
-    for said in ("pr0xy/word", "pr0xy%2Fword", b64("me:pr0xy/word"), "abcdef0123456789", "a/b/c/def", "a%2fb%2fc%2fdef"):
+    credentials.remember_address("https://store/1?X-Amz-Signature=abcdef0123456789&X-Amz-Date=20260101&sig=a%2Fb%2Fc%2Fdef0123456")
+    signed = ("abcdef0123456789", "a/b/c/def0123456", "a%2fb%2fc%2fdef0123456")
+    for said in ("pr0xy/word", "pr0xy%2Fword", b64("me:pr0xy/word"), *signed):
         assert "-***-" == credentials.replaced(f"-{said}-")
     assert "20260101" == credentials.replaced("20260101")
