@@ -7,7 +7,7 @@ before its own entries, wherever they stand in the tar. Memory: about 150 bytes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ocitool import limits
 from ocitool.errors import LimitError, UnsafeError
@@ -15,6 +15,7 @@ from ocitool.images.way import Way
 from ocitool.layers.entry import Entry, Kind, escapes
 from ocitool.layers.index import LayerIndex
 
+T = TypeVar("T")
 _SHIFT = 32
 _MASK = (1 << _SHIFT) - 1
 _STRETCHED = 256
@@ -97,6 +98,8 @@ class Tree:
         self._parents: dict[bytes, Directory] = {b"": self.root}
         self._aliases: dict[bytes, bytes] = {}  # of parents reached through a link: where they really are
         self._links: dict[int, list[bytes]] | None = None
+        self._removers: dict[bytes, int | None] = {}
+        self._tops: dict[int, dict[bytes, bytes | None]] = {}
         for layer, index in enumerate(self.indexes):
             self._apply(layer, index)
         self._parents, self._aliases = {}, {}
@@ -190,25 +193,37 @@ class Tree:
 
     def remover(self, path: bytes) -> int | None:
         """The layer that removed this path or a directory above it."""
-        while True:
-            found = self.removed.get(path)
-            if found is not None or not path:
-                return found
-            path = path.rpartition(b"/")[0]
+        return self._from_above(path, self._removers, self.removed.get)
 
     def removed_with(self, path: bytes, layer: int) -> bytes:
         """The highest directory that this layer removed and that a path was in; the path itself where it went alone."""
-        top = path
-        while path:
-            if self.removed.get(path) == layer:
-                top = path
-            path = path.rpartition(b"/")[0]
-        return top
+
+        def top(at: bytes, above: bytes | None) -> bytes | None:
+            return at if above is None and at and self.removed.get(at) == layer else above
+
+        if layer not in self._tops:  # they are asked for by layer
+            self._tops = {layer: {}}
+        return self._from_above(path, self._tops[layer], top) or path
+
+    def _from_above(self, path: bytes, known: dict[bytes, T | None], of: Callable[[bytes, T | None], T | None]) -> T | None:
+        """What `of` gives for a path and for what it gave for the directory above. `known`: that of some directories, so that
+        whoever asks for one path after the other, as they are walked, does not go up to the root for each."""
+        above = []
+        at = path
+        while at and (at := at.rpartition(b"/")[0]) not in known:
+            above.append(at)
+        value = known.get(at)
+        if len(known) > 2 * limits.PATH_DEPTH:
+            known.clear()
+        for directory in reversed(above):
+            value = known[directory] = of(directory, value)
+        return of(path, value)
 
     # Building
 
     def _apply(self, layer: int, index: LayerIndex) -> None:
         base = layer << _SHIFT
+        self._removers, self._tops = {}, {}
         kinds, paths = index.kinds, index.paths
         self._most_steps += limits.ENTRY_LINK_STEPS * len(paths)
         self._entries += len(paths)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import random
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,41 @@ def test_what_headers_hold_of_all_entries_is_bounded(headers: bytes, monkeypatch
     assert len(listed(one * 2 + END)) == 2
     with pytest.raises(LimitError, match="in one layer"):
         listed(one * 20 + END)
+
+
+def upwards(path: bytes) -> Iterator[bytes]:
+    while path:
+        yield path
+        path = path.rpartition(b"/")[0]
+    yield b""
+
+
+FEW = st.lists(st.sampled_from("abc"), max_size=5).map("/".join).map(str.encode)
+
+
+@given(st.dictionaries(FEW, st.integers(0, 2)), st.data())
+def test_what_removed_a_path_is_found_in_any_order_of_questions(removed: dict[bytes, int], data: st.DataObject) -> None:
+    tree = Tree(())
+    tree.removed.update(removed)
+    for path, by in data.draw(st.lists(st.tuples(FEW, st.integers(0, 2)), max_size=12)):
+        assert tree.remover(path) == next((removed[at] for at in upwards(path) if at in removed), None)
+        assert tree.removed_with(path, by) == [path, *(at for at in upwards(path) if at and removed.get(at) == by)][-1]
+
+
+@pytest.mark.parametrize("ask", [lambda tree, path: tree.remover(path), lambda tree, path: tree.removed_with(path, 0)])
+def test_what_removed_files_of_a_deep_directory_is_looked_up_once_for_its_parents(ask: Callable[[Tree, bytes], Any]) -> None:
+    class Counted(dict[bytes, int]):
+        looked = 0
+
+        def get(self, *args: Any) -> Any:
+            self.looked += 1
+            return super().get(*args)
+
+    tree = Tree(())
+    tree.removed = counted = Counted()
+    for n in range(500):
+        ask(tree, b"d/" * 300 + b"%d" % n)
+    assert counted.looked <= 300 + 2 * 500
 
 
 @pytest.mark.parametrize("form", [old_sparse, sparse_map, sparse_pairs, sparse_1_0])
