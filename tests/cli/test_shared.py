@@ -63,6 +63,7 @@ def test_a_root_file_system_is_as_open_as_the_image_says_and_that_is_told(archiv
     assert "setuid" not in {one["code"] for one in report_of(closed)["notices"]}
 
 
+MAPS = ("--uid-map", "0:100000:65536", "--gid-map", "0:100000:65536")
 GIVEN: dict[str, dict[str, Any]] = {
     "files with capabilities": {"xattrs": ((b"security.capability", bytes.fromhex("0100000280" + "00" * 15)),)},
     "devices": {"kind": Kind.BLOCK, "mode": 0o666, "device": (8, 0)},
@@ -109,6 +110,19 @@ def test_with_id_maps_the_containers_root_may_pass(
     assert (0o710, 0, 200_000) == (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
 
 
+@pytest.mark.parametrize("form", ["editable", "bundle"])
+def test_with_id_maps_the_containers_root_does_not_reach_devices_of_the_machine(
+    form: str, ocitool: Run, tmp_path: Path, need: Callable[..., str]
+) -> None:
+    need("root")
+    tar = layer_tar([entry("", None, mode=0o755), entry("sda", b"", **GIVEN["devices"])])
+    source = write_layout(tmp_path / "image", [image([tar])])
+    report = report_of(ocitool("unpack", source, tmp_path / "d", "--as", form, *MAPS, "-f", "json"))
+    assert (0o700, ["devices"]) == (mode_of(tmp_path / "d"), [one["code"] for one in report["notices"]])
+    assert 0 == ocitool("unpack", source, tmp_path / "e", "--as", form, *MAPS, "--mode", "0711").code
+    assert 0o711 == mode_of(tmp_path / "e")
+
+
 def test_with_a_map_of_groups_alone_it_is_closed(archive: Path, ocitool: Run, tmp_path: Path, need: Callable[..., str]) -> None:
     """Its files of root are then those of the machine's root, and setuid ones too."""
     need("root")
@@ -116,7 +130,6 @@ def test_with_a_map_of_groups_alone_it_is_closed(archive: Path, ocitool: Run, tm
     assert 0o700 == mode_of(tmp_path / "d")
 
 
-MAPS = ("--uid-map", "0:100000:65536", "--gid-map", "0:100000:65536")
 CAPABILITY, ONE = "security.capability", struct.pack("<5I", 0x02000001, 4, 0, 0, 0)
 
 

@@ -68,6 +68,9 @@ def unpack(
             written = rootfs.written
             _tell(rootfs, form, task)
         access = DirectoryMode(mode) if mode is not None else None if form == "rootfs" else closed(owners)
+        if mode is None and access is not None and access.group is not None and any(index.devices for index in tree.indexes):
+            access = DirectoryMode(0o700)
+            task.notice("devices", "closed to the container's root too, who could use the image's devices; --mode opens it")
         if form == "rootfs":
             mode = work.publish(b"rootfs", access)
             if mode & 0o001 and (given := _given(tree, owners)):
