@@ -292,9 +292,11 @@ def _any(words: set[str]) -> str:
 
 
 def _plain(secret: str, raw: bytes) -> Iterable[str]:
-    """The expressions of a credential as it is, as forms spell its blanks, read as Latin-1, and in hexadecimal."""
+    """The expressions of a credential as it is, in small letters, with blanks as in forms, as Latin-1, and in hexadecimal."""
     if len(secret) >= _SHORTEST:
         forms = [secret, secret.replace(" ", "+"), raw.decode("latin-1")]
+        if len(secret) >= _WORD:
+            forms.append(secret.lower())  # as hosts are written
         for form in forms:  # and what undoing spellings makes of one that looks like a spelling itself
             undone = _undone(form, None)[0]
             if undone not in forms and len(undone) >= _SHORTEST and len(forms) < 3 * _ROUNDS:

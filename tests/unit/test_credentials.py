@@ -90,6 +90,11 @@ def test_a_short_password_is_replaced_with_its_user_alone_and_a_word_as_a_word()
     assert '"size": 123456789, ***' == credentials.replaced('"size": 123456789, 12345678')
 
 
+def test_a_password_in_the_place_of_a_host_is_replaced_in_small_letters() -> None:
+    credentials.remember_login("usr", "S3cr3t-Pa55w0rd")
+    assert "not known (***:80)" == credentials.replaced("not known (s3cr3t-pa55w0rd:80)")
+
+
 def test_what_a_shortened_text_shows_of_a_credential_is_replaced() -> None:
     credentials.remember_login("usr", "s3cr3tPW-and-more")
     basic = b64("usr:s3cr3tPW-and-more")
