@@ -63,6 +63,15 @@ class Layout(Telling):
             raise LimitError(f"a document of {file.size} bytes, more than {limits.STORE.size}", path)
         return FileBlob(file, 0, file.size).pread(file.size, 0)
 
+    def states_version(self) -> bool:
+        """Whether the file `oci-layout` says, in a JSON object, which version the layout has (image-layout.md); not whether
+        it is one that readers know."""
+        try:
+            raw = self.document("oci-layout")
+            return raw is not None and isinstance(parse_object(raw, "oci-layout").get("imageLayoutVersion"), str)
+        except (FormatError, LimitError):
+            return False
+
     def blob(self, descriptor: Descriptor) -> Blob | None:
         """Thousands of descriptors of one blob share its file as long as any of them is held."""
         file = self._files.get(descriptor.digest)

@@ -221,8 +221,9 @@ class LayoutSink:
         raw = self._merged(old, roots)
         if old is None or raw != old.raw:
             write_document(self._at, "index.json", raw)
-        if not self._has("oci-layout"):
+        if not layout.Layout(self.where, self._at).states_version():
             write_document(self._at, "oci-layout", layout.LAYOUT_FILE)
+            self._task.notice("damaged", f"{self.where}: oci-layout was damaged, and is written anew")
 
     def _merged(self, old: Index | None, roots: Sequence[Root]) -> bytes:
         return checked(self.where, old, roots, replaces_index=self._replaces_index)

@@ -247,3 +247,23 @@ def test_normalize_names_an_entry_of_a_nested_index_without_a_sound_digest(ocito
 @pytest.mark.parametrize(("words", "said"), [((), True), (("--verify",), False)])
 def test_normalize_says_that_blobs_were_not_hashed(words: tuple[str, ...], said: bool, ocitool: Run, store: Path) -> None:
     assert said == ("not hashed" in ocitool("layout", "normalize", store, *words).out)
+
+
+# A damaged oci-layout
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"imageLayoutVersion": 1}'])
+@pytest.mark.parametrize("command", ["copy", "layout normalize"])
+def test_a_damaged_layout_file_is_written_anew(command: str, content: bytes, ocitool: Run, store: Path, tmp_path: Path) -> None:
+    (store / "oci-layout").write_bytes(content)
+    more = write_layout(tmp_path / "more", [app("b")])
+    words = ["copy", f"{more}:b", f"{store}/"] if command == "copy" else [*command.split(), str(store)]
+    assert ocitool(*words).code == 0
+    assert json.loads((store / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
+    assert ocitool("validate", str(store)).code == 0
+
+
+def test_a_layout_file_of_another_version_is_left_as_it_is(ocitool: Run, store: Path, tmp_path: Path) -> None:
+    (store / "oci-layout").write_bytes(b'{"imageLayoutVersion": "1.1.0"}')
+    ocitool("copy", f"{write_layout(tmp_path / 'more', [app('b')])}:b", f"{store}/")
+    assert (store / "oci-layout").read_bytes() == b'{"imageLayoutVersion": "1.1.0"}'

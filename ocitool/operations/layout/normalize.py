@@ -1,7 +1,7 @@
 """`layout normalize`: puts what writers of many kinds left in a layout into one shape, and says what it cannot mend.
 
-Mended: the file `oci-layout` and the list `manifests` where they are missing; entries of `index.json` that say nothing which
-another does not say; temporaries of dead processes. Reported, and never touched: blobs that are not here or not what
+Mended: the file `oci-layout` if it is missing or damaged, the list `manifests` if it is missing; entries of `index.json` that
+say nothing which another does not say; temporaries of dead processes. Reported, and never touched: blobs that are not here or not what
 they are said to be, one name for two images, attestations of images that are gone, files that are no blobs. A layout in which
 there is nothing to mend keeps its bytes; documents in `blobs/` always do.
 """
@@ -48,8 +48,9 @@ def normalize(directory: str, task: Task, *, verify: bool = False, dry_run: bool
         changes = [f"removed {store.swept} temporaries of dead processes"] if store.swept else []
         with store.index() as source:
             assert source.index is not None
-            if not os.path.lexists(os.path.join(directory, "oci-layout")):
-                changes.append("added oci-layout")
+            if not source.states_version():
+                there = os.path.lexists(os.path.join(directory, "oci-layout"))
+                changes.append("replaced the damaged oci-layout" if there else "added oci-layout")
                 if not dry_run:
                     store.add_layout_file()
             fields, done = _mended(source.index)
