@@ -1,9 +1,9 @@
 """`layout normalize`: puts what writers of many kinds left in a layout into one shape, and says what it cannot mend.
 
 Mended: the file `oci-layout` if it is missing or damaged, the list `manifests` if it is missing; entries of `index.json` that
-say nothing which another does not say; temporaries of dead processes. Reported, and never touched: blobs that are not here or not what
-they are said to be, one name for two images, attestations of images that are gone, files that are no blobs. A layout in which
-there is nothing to mend keeps its bytes; documents in `blobs/` always do.
+say nothing which another does not say; temporaries of dead processes. Reported, and never touched: blobs that are not here or
+not what they are said to be, one name for two images, attestations of images that are gone, files that are no blobs. A layout
+in which there is nothing to mend keeps its bytes; documents in `blobs/` always do.
 """
 
 from __future__ import annotations
