@@ -393,6 +393,8 @@ class Tree:
             if directory is not None:
                 hides.append((directory, place, None if kind == _OPAQUE else name))
         for directory, place, hidden in hides:
+            if not directory.children:
+                continue  # a dict whose items were all taken out is still gone through at its old size
             prefix = place + b"/" if place else b""
             for name in list(directory.children) if hidden is None else [hidden]:
                 node = directory.children.pop(name, None)

@@ -223,6 +223,22 @@ def test_what_headers_hold_of_all_entries_is_bounded(headers: bytes, monkeypatch
         listed(one * 20 + END)
 
 
+def test_many_opaque_markers_of_one_directory_go_through_it_once() -> None:
+    class Counted(dict[bytes, Directory | int]):
+        walked = 0
+
+        def __iter__(self) -> Iterator[bytes]:
+            self.walked += 1
+            return super().__iter__()
+
+    tree = Tree([layer(*((f"a/{n}", b"") for n in range(10)))])
+    lower = tree.root.children[b"a"]
+    assert isinstance(lower, Directory)
+    lower.children = counted = Counted(lower.children)
+    tree.add(layer(*[("a/.wh..wh..opq", b"")] * 50))
+    assert (1, {}) == (counted.walked, counted)
+
+
 def upwards(path: bytes) -> Iterator[bytes]:
     while path:
         yield path
