@@ -86,6 +86,14 @@ def remember_given(*secrets: str) -> None:
             del _given[next(iter(_given))]
 
 
+def _encoded(text: str) -> bytes:
+    """The bytes of a text; a credential in a file may hold half of a surrogate pair, which is no character."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
 def _ends(secret: str) -> str:
     """What is kept of a secret: of a long token no more than it is known by, since a server may give any number of them."""
     return secret if len(secret) <= 2 * _WHOLE or not _TOKEN.issuperset(secret) else secret[:_WHOLE] + secret[-_WHOLE:]
@@ -97,7 +105,7 @@ def remember_login(user: str, password: str) -> None:
         from base64 import b64encode
 
         pair = f"{user}:{password}"
-        remember(password, pair, b64encode(pair.encode("utf-8", "surrogateescape")).decode("ascii"))
+        remember(password, pair, b64encode(_encoded(pair)).decode("ascii"))
 
 
 def remember_address(url: str) -> None:
@@ -275,7 +283,7 @@ def _pattern() -> re.Pattern[str]:
         if _search is None:
             words: dict[str, set[str]] = {"plain": set(), "base64": set(), "token": set()}
             for secret in (*_texts, *_given):
-                raw = secret.encode("utf-8", "surrogateescape")
+                raw = _encoded(secret)
                 if len(secret) > _WHOLE and _TOKEN.issuperset(secret):
                     ends = (secret[:_SLICE], secret[-_SLICE:])
                     words["token"].update(re.escape(one) for one in ends)

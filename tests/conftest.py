@@ -56,6 +56,14 @@ class Result:
         return f"ocitool {' '.join(self.args)}: exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
 
 
+@pytest.fixture(autouse=True)
+def no_credentials() -> Iterator[None]:
+    """What a test has the process know as a credential is not replaced in what the next one prints."""
+    yield
+    if (credentials := sys.modules.get("ocitool.credentials")) is not None:
+        credentials.forget()
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The root of the repository."""

@@ -131,13 +131,17 @@ def test_a_login(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("auth", ["basic", "token", None])
-def test_tls_and_a_certificate_of_ours(auth: Any, run: Run, tmp_path: Path, made: Certificates) -> None:
+def test_tls_and_a_certificate_of_ours(
+    auth: Any, run: Run, tmp_path: Path, made: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
     certs = tmp_path / "certs"
     certs.mkdir()
     shutil.copy(made.ca, certs / "ca.crt")
     client_ca = made.ca if auth != "token" else None  # skopeo has its certificate for the registry, not the token server
     with real_registry(tmp_path, auth=auth, tls=made.server, client_ca=client_ca) as registry:
         options = ("--ca", made.ca, *known(tmp_path, registry.host))
+        if auth == "token":  # --ca is for the registry alone, the token server has a port of its own
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(made.ca))
         if client_ca is not None:
             shutil.copy(made.client[0], certs / "client.cert")
             shutil.copy(made.client[1], certs / "client.key")

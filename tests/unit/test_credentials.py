@@ -170,3 +170,10 @@ def test_the_login_of_an_address_and_the_signatures_in_it_are_replaced() -> None
     for said in ("pr0xy/word", "pr0xy%2Fword", b64("me:pr0xy/word"), *signed):
         assert "-***-" == credentials.replaced(f"-{said}-")
     assert "20260101" == credentials.replaced("20260101")
+
+
+@pytest.mark.parametrize("secret", ["\udfff\udfff\udfff\udfff", "pass\ud800word", "pass\udc80word"])
+def test_a_secret_with_half_of_a_surrogate_pair_is_one(secret: str) -> None:
+    credentials.remember(secret)
+    credentials.remember_login("user", secret)
+    assert credentials.replaced(f"before {secret} behind") == "before *** behind"
