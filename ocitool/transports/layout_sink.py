@@ -40,9 +40,12 @@ class LayoutSink:
         self.where = directory
         self._task = task
         self._replaces_index = replaces_index
+        self._cached = cached
         self._records = Verifications(directory, cached=cached)
         self._sound: dict[Digest, bool] = {}
         """Blobs that were looked at in this run, and whether their bytes are what their digests say."""
+        self._written: dict[Digest, os.stat_result] = {}
+        """Blobs that were hashed as they were written in this run, and what their files were when they had their place."""
         self._made: tuple[str, ...] = ()
         self._lock: LayoutLock | None = None
         self._folders: dict[str, OpenDirectory] = {}
@@ -188,7 +191,7 @@ class LayoutSink:
 
     def _name_it(self, temporary: Temporary, digest: Digest) -> None:
         try:
-            temporary.replace(digest.encoded, self._folder(digest))
+            self._written[digest] = temporary.replace(digest.encoded, self._folder(digest))
         except OSError as error:
             raise unwritable(layout.blob_path(self.where, digest), error) from None
 
@@ -232,6 +235,7 @@ class LayoutSink:
         """Where a layout was made for a write that did not happen, takes it away again, unless another writer is in it."""
         with undisturbed():
             made, self._made = self._made, ()
+            self._note_written()
             self._records.save()
             if self._lock is None:
                 if made:
@@ -244,6 +248,14 @@ class LayoutSink:
                     shutil.rmtree("blobs", dir_fd=self._at.descriptor, ignore_errors=True)
                 _unmake(self._parent, self._name, self._at, made)
             self._lock.close()
+
+    def _note_written(self) -> None:
+        written, self._written = self._written, {}
+        for digest, placed in written.items() if self._cached else ():
+            with contextlib.suppress(OSError, OcitoolError):
+                there = self.blob(digest)
+                if isinstance(there, FileBlob):
+                    self._records.keep_written(digest, self._folder(digest), placed, there.descriptor, now())
 
     def __del__(self) -> None:
         if hasattr(self, "_lock"):

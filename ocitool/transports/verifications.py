@@ -1,4 +1,5 @@
-"""Blobs of a layout that were hashed before: what is on record here need not be read again before it is relied on.
+"""Blobs of a layout that were hashed before, or as they were written: what is on record here need not be read again before it
+is relied on.
 
 A record says that a file held the bytes of its digest when they were hashed, and is believed of that file as it was then: of
 the same device, inode, size, mtime and ctime, in nanoseconds. Whatever changes a file gives it another ctime, which no program
@@ -9,7 +10,7 @@ can set, and so has a new file under an old inode number. Nothing is recorded, a
 - of a file that any process had open for writing when its hashing began: who opened it while it was another's may still map it,
   and what is written to a mapped page gives no ctime until the page is stored;
 - of a file that was changed less than `_SETTLED` before its hashing began: a second change within one tick of its clock
-  would not show;
+  would not show. One that was hashed as it was written by us needs to be older than one tick when it is recorded;
 - on a file system that is not known to keep ctimes of its own (`_FILE_SYSTEMS`), as FAT and many of other machines are not;
 - in a cache directory that is not the user's own, or is open to others (see `layers.cache`).
 
@@ -33,6 +34,8 @@ from ocitool.directories import OpenDirectory, is_own, own, own_below
 _MOST, _LAYOUTS = 50_000, 200
 _SETTLED = 2_000_000_000
 """Nanoseconds: no clock of a file system has longer ticks."""
+_TICK = 100_000_000
+"""Nanoseconds: ten ticks of the clock that Linux takes the times of local files from."""
 _FILE_SYSTEMS = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
 _FORM = b"ocitool-verified-1"
 
@@ -68,6 +71,17 @@ class Verifications:
         settled = max(before.st_mtime_ns, before.st_ctime_ns) < began - _SETTLED
         if settled and _identity(before) == _identity(after) and _is_own(digest, folder, after):
             self._new[str(digest)] = _identity(after)
+
+    def keep_written(
+        self, digest: Digest, folder: OpenDirectory, placed: os.stat_result, descriptor: int, at: int
+    ) -> None:
+        """Notes that a blob was hashed as its file was written, which is open for reading. `placed`: what the file was when it
+        had got its name; `at`: the time in nanoseconds. One that was written just then is left to the next run: a change in the
+        same tick would not show."""
+        status = os.fstat(descriptor)
+        settled = status.st_ctime_ns < at - _TICK and is_settled(descriptor)
+        if settled and _identity(placed) == _identity(status) and _is_own(digest, folder, status):
+            self._new[str(digest)] = _identity(status)
 
     def save(self) -> None:
         """Writes what is new, beside what other processes have written meanwhile. A full or read-only disk costs the record,

@@ -113,8 +113,8 @@ class Temporary:
             self._rename(name, at)
         self._end(at)
 
-    def replace(self, name: str, at: OpenDirectory | None = None) -> None:
-        """The file under a name, whatever stands there."""
+    def replace(self, name: str, at: OpenDirectory | None = None) -> os.stat_result:
+        """The file under a name, whatever stands there; what it is then."""
         self._sync()
         try:
             # In another directory, which may be closed to those who can rename things in this one, no name is trusted.
@@ -125,7 +125,7 @@ class Temporary:
             raise unwritable((at or self.at).name(name), error) from None
         if not linked:
             self._rename(name, at or self.at)
-        self._end(at or self.at)
+        return self._end(at or self.at)
 
     def _link(self, name: str, at: OpenDirectory) -> bool:
         """Gives this very file another name; False if the file system has no hard links."""
@@ -147,11 +147,13 @@ class Temporary:
         except OSError as error:
             raise unwritable(at.name(name), error) from None
 
-    def _end(self, at: OpenDirectory) -> None:
-        """Lets go of what has its place."""
+    def _end(self, at: OpenDirectory) -> os.stat_result:
+        """Lets go of what has its place; what it is then."""
         self._forget()
+        placed = os.fstat(self.descriptor)
         self.close()
         at.sync()
+        return placed
 
     def _forget(self) -> None:
         """Removes its first name, unless that meanwhile means another file."""

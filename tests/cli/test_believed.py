@@ -33,6 +33,7 @@ from support.registry import ScriptedRegistry
 from support.report import report_of
 
 from ocitool.blob import FileBlob
+from ocitool.transports.layout_sink import LayoutSink
 
 Run = Callable[..., Any]
 APP = b"#!/bin/sh\necho GOOD\n"
@@ -305,6 +306,33 @@ def test_the_first_copy_into_a_store_hashes_what_is_there_once(
 ) -> None:
     store = write_layout(tmp_path / "store", [GOOD])
     assert [BOTH, 0, 0] == [run_again(ocitool, reads, good, store) for _ in range(3)]
+
+
+def test_what_a_copy_wrote_is_on_record_for_the_next(
+    ocitool: Run, good: Path, tmp_path: Path, reads: dict[str, int], later: None
+) -> None:
+    copied(ocitool, good, f"{tmp_path}/store/")
+    assert 0 == run_again(ocitool, reads, good, tmp_path / "store")
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_what_was_written_and_is_changed_before_or_after_it_is_on_record_is_read_again(
+    before: bool, ocitool: Run, good: Path, tmp_path: Path, reads: dict[str, int], later: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    close = LayoutSink.close
+
+    def changed_and_closed(sink: LayoutSink) -> None:
+        rewritten(blob(store))
+        close(sink)
+
+    with monkeypatch.context() as patch:
+        if before:
+            patch.setattr(LayoutSink, "close", changed_and_closed)
+        copied(ocitool, good, f"{store}/")
+    if not before:
+        rewritten(blob(store))
+    assert len(UPPER) == run_again(ocitool, reads, good, store)
 
 
 def rewritten(path: Path) -> None:

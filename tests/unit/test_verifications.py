@@ -62,6 +62,28 @@ def test_a_file_that_changed_while_it_was_hashed_is_not_recorded(cache: Path, tm
     assert not has(tmp_path, *blob)
 
 
+@pytest.mark.parametrize(("age", "kept"), [(verifications._TICK // 2, False), (2 * verifications._TICK, True)])
+def test_what_was_written_is_recorded_once_a_change_of_it_would_show(age: int, kept: bool, cache: Path, tmp_path: Path) -> None:
+    digest, path = put(tmp_path, b"one")
+    placed = os.stat(path)
+    records = Verifications(str(tmp_path), cached=True)
+    with open(path, "rb") as file:
+        records.keep_written(digest, folder(path), placed, file.fileno(), placed.st_ctime_ns + age)
+    records.save()
+    assert kept == has(tmp_path, digest, path)
+
+
+def test_what_was_changed_since_it_was_written_is_not_recorded(cache: Path, tmp_path: Path) -> None:
+    digest, path = put(tmp_path, b"one")
+    placed = os.stat(path)
+    os.utime(path, ns=(1, 1))
+    records = Verifications(str(tmp_path), cached=True)
+    with open(path, "rb") as file:
+        records.keep_written(digest, folder(path), placed, file.fileno(), verifications.now() + LATER)
+    records.save()
+    assert not has(tmp_path, digest, path)
+
+
 def test_a_digest_is_not_believed_of_another_ones_file(cache: Path, tmp_path: Path) -> None:
     one, two = put(tmp_path, b"one"), put(tmp_path, b"two")
     records = Verifications(str(tmp_path), cached=True)
