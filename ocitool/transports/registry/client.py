@@ -9,7 +9,6 @@ times, longer apart each time, and said. Redirects are followed here, so that `A
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sized
@@ -26,15 +25,16 @@ from requests.structures import CaseInsensitiveDict
 from ocitool import __version__, credentials, limits
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, TransportError
-from ocitool.limits import Bounds
 from ocitool.reference import DEFAULT_HOST
-from ocitool.spec import document, mediatypes
+from ocitool.spec import mediatypes
 from ocitool.task import Task, Turns
+from ocitool.transports.registry import lists
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import joined, literal, named, origin
 from ocitool.transports.registry.auth import BACKEND, CATALOG, NOTHING, Authorization, Scope, pulling, pushing
 from ocitool.transports.registry.connections import Adapter, Whereabouts
 from ocitool.transports.registry.keychain import Credentials, Keychain
+from ocitool.transports.registry.lists import parsed
 from ocitool.transports.registry.origins import Origins
 from ocitool.transports.registry.problems import RETRIED, Denied, Refused, answered, unreachable
 from ocitool.transports.registry.unneeded import unneeded
@@ -364,7 +364,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         def attempt() -> Mapping[str, Any]:
             response = self._followed(method, url, headers, authorization, body, _TIMEOUT[1], abroad=False)
             if response.status_code == 200:
-                value = _parsed(_body_of(response, self.host, limits.TOKEN.size), self.host, limits.TOKEN)
+                value = parsed(_body_of(response, self.host, limits.TOKEN.size), self.host, limits.TOKEN)
                 return value if isinstance(value, dict) else {}
             problem = self.problem(self._settled_answer(response, "token"), "token", self.host)
             if isinstance(problem, Denied):
@@ -442,91 +442,29 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
 
     def tags(self, path: str) -> list[str]:
         """Raises `NotFoundError` where there is no such repository."""
-        return self._listed(f"{path}/tags/list", "tags", pulling(path), "repository", f"{self.host}/{path}")
+        where = f"{self.host}/{path}"
+        return lists.names(self._pages(pulling(path), "repository", where), self.url(f"{path}/tags/list"), "tags", where)
 
     def repositories(self) -> list[str]:
         """Raises `NotFoundError` where the registry has no catalogue."""
-        return self._listed("_catalog", "repositories", CATALOG, "catalogue", self.host)
+        return lists.names(self._pages(CATALOG, "catalogue", self.host), self.url("_catalog"), "repositories", self.host)
 
     def referrers(self, path: str, digest: Digest) -> list[Any] | None:
         """The descriptors, unchecked, of what says that it speaks of a manifest; None where the registry keeps no such list
         (distribution-spec, "Listing Referrers")."""
         where = f"{self.host}/{path}"
         try:
-            found = self._paged(f"{path}/referrers/{digest}", "manifests", pulling(path), "list of referrers", where)
+            pages = self._pages(pulling(path), "list of referrers", where)
+            return lists.items(pages, self.url(f"{path}/referrers/{digest}"), "manifests", where)
         except (NotFoundError, FormatError):
             return None
         except Refused as error:
             if error.status not in (400, 405, 406, 501):
                 raise
             return None  # an API that it does not know
-        return found
 
-    def _listed(self, path: str, member: str, scope: Scope, what: str, where: str) -> list[str]:
-        return [one for one in self._paged(path, member, scope, what, where) if isinstance(one, str)]
-
-    def _paged(self, path: str, member: str, scope: Scope, what: str, where: str) -> list[Any]:
-        """All pages of a list, by oras' paging, each fetched by `do_request`. What stands in it again is left out; a page of
-        nothing else ends in an error, for such pages may have no end. Holds no more than `limits.LIST` and `LIST_ITEMS`."""
-        found: dict[Any, Any] = {}
-        pages = _Pages(self, scope, what, where)
-
-        def more(response: requests.Response) -> bool:
-            value = _parsed(response.content, where, limits.LIST)
-            items = value.get(member) if isinstance(value, dict) else None
-            if items is not None and not isinstance(items, list):
-                raise FormatError(f"{member} is not a list", where)
-            before = len(found)
-            for item in items or ():
-                key = item.get("digest") if isinstance(item, dict) else item
-                found.setdefault(key if isinstance(key, str) else len(found), item)
-            if len(found) > limits.LIST_ITEMS:
-                raise LimitError(f"a list of more than {limits.LIST_ITEMS} {member}", where)
-            if items and len(found) == before:
-                raise FormatError("the pages of a list lead back to themselves", where)
-            return bool(items)
-
-        try:
-            pages.collect(self.url(path), more)
-        except ValueError:
-            raise FormatError("the next page of a list is at what is no address", where) from None
-        return list(found.values())
-
-
-class _Pages(oras.provider.Registry):  # type: ignore[misc]
-    """oras' paging over requests of ours: of one list, with the scope that it needs."""
-
-    def __init__(self, client: Client, scope: Scope, what: str, where: str) -> None:
-        self._client = client
-        self._scope = scope
-        self._what = what
-        self._where = where
-        self._seen: set[str] = set()
-        self._left = limits.LIST.size
-        self._until = time.monotonic() + limits.LIST_SECONDS
-        self.headers: dict[str, str] = {}
-
-    def collect(self, url: str, more: Callable[[requests.Response], bool]) -> None:
-        self._do_paginated_request(url, more)
-
-    def do_request(self, url: str, method: str = "GET", **_: Any) -> requests.Response:
-        place = urlsplit(url)
-        if place.netloc != urlsplit(self._client.base).netloc:
-            raise FormatError("the next page of a list is at another registry", self._where)
-        if url in self._seen:
-            raise FormatError("the pages of a list lead back to themselves", self._where)
-        if len(self._seen) >= limits.LIST_PAGES:
-            raise LimitError(f"a list of more than {limits.LIST_PAGES} pages", self._where)
-        if time.monotonic() > self._until:
-            raise LimitError(f"a list whose pages take more than {limits.LIST_SECONDS} seconds", self._where)
-        self._seen.add(url)
-        response, raw = self._client.fetched(url, self._scope, self._what, self._where, most=self._left)
-        self._left -= len(raw)
-        response._content = raw
-        return response
-
-    def _check_200_response(self, response: requests.Response) -> None:
-        """`fetched` has."""
+    def _pages(self, scope: Scope, what: str, where: str) -> lists.Fetch:
+        return lambda url, most: self.fetched(url, scope, what, where, most=most)
 
 
 class _Later(Exception):
@@ -550,16 +488,6 @@ def _body_of(response: requests.Response, where: str, most: int) -> bytes:
     if len(data) > most:
         raise LimitError(f"an answer of more than {most} bytes", where)
     return bytes(data)
-
-
-def _parsed(raw: bytes, where: str, bounds: Bounds) -> Any:
-    """A registry's JSON, of which only what is looked for must be right. Raises `FormatError`, `LimitError`."""
-    if document.values(raw) > bounds.values:
-        raise LimitError(f"an answer of more than {bounds.values} values", where)
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
-        raise FormatError("the registry's answer is not JSON", where) from None
 
 
 def finished(response: requests.Response) -> None:
