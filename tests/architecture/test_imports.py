@@ -57,7 +57,7 @@ HEAVY = frozenset(
 """Libraries that are imported in the function that uses them, so that quick commands start quickly."""
 
 LATE = frozenset(
-    f"ocitool.transports.registry.{name}" for name in ("auth", "blobs", "client", "connections", "lists", "sink", "source")
+    f"ocitool.transports.registry.{name}" for name in ("auth", "blobs", "client", "connections", "sink", "source")
 )
 """Modules about a heavy library, which they import at their top: they are imported in functions, and by each other."""
 

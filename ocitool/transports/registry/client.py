@@ -1,6 +1,6 @@
 """One registry: its address, its authorization, and requests that are tried again where that may help.
 
-The session, its connections, the paging of lists and the table of authorizations are oras'. Its transfers are not used: they
+The session, its connections and the table of authorizations are oras'. Its transfers are not used: they
 hash nothing, hold whole blobs in memory and change the bytes of manifests.
 
 Every request has a timeout. Tried again are those that may be repeated, after 408, 429, 5xx and broken connections: `RETRIES`
@@ -73,13 +73,15 @@ class Document(NamedTuple):
 
 
 class Client(oras.provider.Registry):  # type: ignore[misc]
-    """`host` is the registry's name in references. Used by several threads. `cache`: the directory for `Origins`."""
+    """`host` is the registry's name in references. Used by several threads. `cache`: the directory for `Origins`. `unlisted`:
+    why the registry did not give its list of referrers, by repository."""
 
     auth: Authorization
 
     def __init__(self, host: str, access: Access, task: Task, cache: str | None = None) -> None:
         self.host = host
         self.origins = Origins(cache, host)
+        self.unlisted: dict[str, OcitoolError] = {}
         self._settings: dict[tuple[str, str | None, int | None], Any] = {}
         self.task = task
         self._access = access
@@ -159,7 +161,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
 
     def fetched(
         self, url: str, scope: Scope, what: str, where: str, *, headers: Mapping[str, str] | None = None,
-        most: int = limits.DOCUMENT_SIZE,
+        most: int = limits.DOCUMENT_SIZE, attempts: int = 1 + RETRIES,
     ) -> tuple[requests.Response, bytes]:  # fmt: skip
         """A small answer and its body, which may be a refusal's. A body that breaks is asked for again.
 
@@ -171,7 +173,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
                 raise self.problem(response, what, where)
             return response, _body_of(response, where, most)
 
-        return self._attempts(attempt, 1 + RETRIES)
+        return self._attempts(attempt, attempts)
 
     def _settled_answer(self, response: requests.Response, what: str) -> requests.Response:
         """Raises `_Later` for an answer that may be another one in a moment."""
@@ -404,6 +406,20 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             raise IntegrityError(f"content is {digest}, stated is {stated}", where)
         return Document(raw, response.headers.get("Content-Type", "").partition(";")[0].strip(), digest)
 
+    def optional(self, path: str, tag: str) -> Document | None:
+        """As `document`, of a tag of signatures or referrers; None if it is not there. Some registries answer 401, 403 or 400
+        for a tag that is not there, which is told."""
+        try:
+            return self.document(path, tag)
+        except NotFoundError:
+            return None
+        except (Denied, Refused) as error:
+            if isinstance(error, Refused) and error.status >= 500:
+                raise
+            text = f"{self.host}/{path}: tags of signatures and referrers are taken for absent, as the registry answers"
+            self.task.notice("referrer", f"{text}: {error.what}")
+            return None
+
     def now(self, path: str, tag: str) -> Digest | None:
         """The digest that a tag names, asked for once; None where the registry does not say it."""
         url = self.url(f"{path}/manifests/{tag}")
@@ -443,28 +459,35 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
     def tags(self, path: str) -> list[str]:
         """Raises `NotFoundError` where there is no such repository."""
         where = f"{self.host}/{path}"
-        return lists.names(self._pages(pulling(path), "repository", where), self.url(f"{path}/tags/list"), "tags", where)
+        return lists.strings(self._pages(pulling(path), "repository", where), self.url(f"{path}/tags/list"), "tags", where)
 
     def repositories(self) -> list[str]:
         """Raises `NotFoundError` where the registry has no catalogue."""
-        return lists.names(self._pages(CATALOG, "catalogue", self.host), self.url("_catalog"), "repositories", self.host)
+        return lists.strings(self._pages(CATALOG, "catalogue", self.host), self.url("_catalog"), "repositories", self.host)
 
     def referrers(self, path: str, digest: Digest) -> list[Any] | None:
-        """The descriptors, unchecked, of what says that it speaks of a manifest; None where the registry keeps no such list
-        (distribution-spec, "Listing Referrers")."""
+        """Returns the descriptors, unchecked, of what says that it speaks of a manifest (distribution-spec, "Listing
+        Referrers"). None if the registry does not give such a list, whatever it answers instead: not every registry says by a
+        404 that it has none. Then `unlisted` says why, and the tag that stands for the list is to be read. Raises for a
+        list that is cut short."""
         where = f"{self.host}/{path}"
+        attempts = 1 if path in self.unlisted else 1 + RETRIES
+        fetch = self._pages(pulling(path), "list of referrers", where, attempts)
+        pages = lists.pages(fetch, self.url(f"{path}/referrers/{digest}"), "manifests", where)
         try:
-            pages = self._pages(pulling(path), "list of referrers", where)
-            return lists.items(pages, self.url(f"{path}/referrers/{digest}"), "manifests", where)
-        except (NotFoundError, FormatError):
+            found = next(pages)
+        except (NotFoundError, FormatError, TransportError) as error:
+            error.where = where
+            self.unlisted.setdefault(path, error)
             return None
-        except Refused as error:
-            if error.status not in (400, 405, 406, 501):
-                raise
-            return None  # an API that it does not know
+        return [*found, *(one for page in pages for one in page)]
 
-    def _pages(self, scope: Scope, what: str, where: str) -> lists.Fetch:
-        return lambda url, most: self.fetched(url, scope, what, where, most=most)
+    def _pages(self, scope: Scope, what: str, where: str, attempts: int = 1 + RETRIES) -> lists.Fetch:
+        def page(url: str, most: int) -> lists.Page:
+            response, raw = self.fetched(url, scope, what, where, most=most, attempts=attempts)
+            return lists.Page(raw, response.headers.get("Link", ""), response.url)
+
+        return page
 
 
 class _Later(Exception):

@@ -1,92 +1,159 @@
-"""Lists that a registry gives in pages: of tags, repositories and referrers. Their paging is oras'."""
+"""Lists that a registry gives in pages: of tags, repositories and referrers.
+
+The next page is where the `Link` of a page says (distribution-spec, "Listing Tags"; RFC 8288), however few entries the page
+has. A list ends with a page without one, or in an error: what was read of it before is never taken for all of it.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
-
-import requests
 
 from ocitool import limits
 from ocitool.errors import FormatError, LimitError
 from ocitool.limits import Bounds
+from ocitool.patterns import pattern
 from ocitool.spec import document
-from ocitool.transports.registry.unneeded import unneeded
+from ocitool.transports.registry.addresses import joined, named
 
-with unneeded("jsonschema"):
-    import oras.provider
+_TARGET = pattern(r"\s*(?:<(?P<target>[^>]*)>|(?P<bare>[^\s<;,][^\s;]*))\s*")
+"""What a link leads to. Some registries leave out the angle brackets."""
+_PARAMETER = pattern(
+    r';\s*(?P<name>[^\s=;,"]*)\s*(?:=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<value>[^;,"]*)))?\s*', re.DOTALL
+)
+_ESCAPED = pattern(r"\\(.)", re.DOTALL)
 
-Fetch = Callable[[str, int], tuple[requests.Response, bytes]]
-"""Gives the page at an address of the registry, of no more than so many bytes."""
+
+class Page(NamedTuple):
+    """One page of a list: its JSON, its `Link` headers (joined by commas), and the address that gave it in the end."""
+
+    raw: bytes
+    link: str
+    url: str
 
 
-def names(fetch: Fetch, url: str, member: str, where: str) -> list[str]:
-    """As `items`, of which only strings are taken."""
-    return [one for one in items(fetch, url, member, where) if isinstance(one, str)]
+Fetch = Callable[[str, int], Page]
+"""Returns the page at an address of the registry. Raises `LimitError` if it has more than so many bytes."""
+
+
+def strings(fetch: Fetch, url: str, member: str, where: str) -> list[str]:
+    """As `items`, of a list of strings. Raises `FormatError` for an entry that is none."""
+    found = items(fetch, url, member, where)
+    if not all(isinstance(one, str) for one in found):
+        raise FormatError(f"an entry of {member} is not a string", where)
+    return found
 
 
 def items(fetch: Fetch, url: str, member: str, where: str) -> list[Any]:
-    """All pages of the list at an address, by oras' paging. What stands in it again is left out; a page of nothing else ends in
-    an error, for such pages may have no end. Holds no more than `limits.LIST` and `LIST_ITEMS`."""
-    found: dict[Any, Any] = {}
+    """Returns the entries of all pages of a list, as `pages`."""
+    return [one for page in pages(fetch, url, member, where) for one in page]
 
-    def more(response: requests.Response) -> bool:
-        value = parsed(response.content, where, limits.LIST)
-        items = value.get(member) if isinstance(value, dict) else None
-        if items is not None and not isinstance(items, list):
-            raise FormatError(f"{member} is not a list", where)
-        before = len(found)
-        for item in items or ():
-            key = item.get("digest") if isinstance(item, dict) else item
-            found.setdefault(key if isinstance(key, str) else len(found), item)
-        if len(found) > limits.LIST_ITEMS:
-            raise LimitError(f"a list of more than {limits.LIST_ITEMS} {member}", where)
-        if items and len(found) == before:
+
+def pages(fetch: Fetch, url: str, member: str, where: str) -> Iterator[list[Any]]:
+    """Yields the entries of each page of the list at an address, without those of earlier pages. Takes no more than
+    `limits.LIST`, `LIST_ITEMS` and `LIST_PAGES`. Raises what `fetch` raises, and `FormatError`, `LimitError`."""
+    known: set[str] = set()
+    count = 0
+    seen: set[str] = set()
+    left = limits.LIST.size
+    until = time.monotonic() + limits.LIST_SECONDS
+    first = url
+    while True:
+        if url in seen:
             raise FormatError("the pages of a list lead back to themselves", where)
-        return bool(items)
+        if len(seen) >= limits.LIST_PAGES:
+            raise LimitError(f"a list of more than {limits.LIST_PAGES} pages", where)
+        if time.monotonic() > until:
+            raise LimitError(f"a list whose pages take more than {limits.LIST_SECONDS} seconds", where)
+        seen.add(url)
+        page = fetch(url, left)
+        left -= len(page.raw)
+        listed = _entries(page, member, where)
+        new = []
+        for item in listed:
+            key = item.get("digest") if isinstance(item, dict) else item
+            if not isinstance(key, str) or key not in known:
+                new.append(item)
+            if isinstance(key, str):
+                known.add(key)
+        count += len(new)
+        if count > limits.LIST_ITEMS:
+            raise LimitError(f"a list of more than {limits.LIST_ITEMS} {member}", where)
+        yield new
+        target = following(page.link, where)
+        if target is None:
+            return
+        if listed and not new:  # an empty page may be one whose entries this user may not see
+            raise FormatError("the pages of a list lead back to themselves", where)
+        url = _next(first, url, page.url, target, where)
 
-    try:
-        _Pages(fetch, url, where).collect(url, more)
-    except ValueError:
-        raise FormatError("the next page of a list is at what is no address", where) from None
-    return list(found.values())
+
+def _entries(page: Page, member: str, where: str) -> list[Any]:
+    value = parsed(page.raw, where, limits.LIST)
+    alone = member == "manifests" and not page.link  # an index has manifests; of strings some write an empty list as none
+    if not isinstance(value, dict) or (member not in value and ("errors" in value or alone)):
+        raise FormatError(f"the registry's answer is not a list of {member}", where)
+    entries = value.get(member)
+    if entries is None:
+        return []
+    if not isinstance(entries, list):
+        raise FormatError(f"{member} is not a list", where)
+    return entries
 
 
-class _Pages(oras.provider.Registry):  # type: ignore[misc]
-    """oras' paging over requests of ours, of one list."""
+def _next(first: str, url: str, given: str, target: str, where: str) -> str:
+    """Returns the address of the next page: relative to the one that gave the page, unless the registry sent us elsewhere for
+    it. A registry behind a proxy may not know its own scheme."""
+    there = joined(given if _same_host(given, first) else url, target)
+    if not there:
+        raise FormatError("the next page of a list is at what is no address", where)
+    if not _same_host(there, first):
+        raise FormatError("the next page of a list is at another registry", where)
+    place = urlsplit(first)
+    return urlsplit(there)._replace(scheme=place.scheme, netloc=place.netloc, fragment="").geturl()
 
-    def __init__(self, fetch: Fetch, url: str, where: str) -> None:
-        self._fetch = fetch
-        self._host = urlsplit(url).netloc
-        self._where = where
-        self._seen: set[str] = set()
-        self._left = limits.LIST.size
-        self._until = time.monotonic() + limits.LIST_SECONDS
-        self.headers: dict[str, str] = {}
 
-    def collect(self, url: str, more: Callable[[requests.Response], bool]) -> None:
-        self._do_paginated_request(url, more)
+def _same_host(url: str, other: str) -> bool:
+    return urlsplit(url).netloc == urlsplit(other).netloc or named(url) == named(other)
 
-    def do_request(self, url: str, method: str = "GET", **_: Any) -> requests.Response:
-        if urlsplit(url).netloc != self._host:
-            raise FormatError("the next page of a list is at another registry", self._where)
-        if url in self._seen:
-            raise FormatError("the pages of a list lead back to themselves", self._where)
-        if len(self._seen) >= limits.LIST_PAGES:
-            raise LimitError(f"a list of more than {limits.LIST_PAGES} pages", self._where)
-        if time.monotonic() > self._until:
-            raise LimitError(f"a list whose pages take more than {limits.LIST_SECONDS} seconds", self._where)
-        self._seen.add(url)
-        response, raw = self._fetch(url, self._left)
-        self._left -= len(raw)
-        response._content = raw
-        return response
 
-    def _check_200_response(self, response: requests.Response) -> None:
-        """`fetch` has."""
+def following(header: str, where: str) -> str | None:
+    """Returns the target of the link to the next page; None if there is no such link. A link without a relation is taken for
+    one if no other is. Raises `FormatError` for a header that is no list of links: where the list goes on is not known then."""
+    unnamed = None
+    for target, relation in _links(header, where):
+        if "next" in relation.lower().split():
+            return target
+        if not relation.strip() and unnamed is None:
+            unnamed = target
+    return unnamed
+
+
+def _links(header: str, where: str) -> Iterator[tuple[str, str]]:
+    """The targets of a `Link` header, each with its relations (RFC 8288, 3)."""
+    at = 0
+    while at < len(header):
+        if header[at] in ", \t":
+            at += 1
+            continue
+        found = _TARGET.match(header, at)
+        if found is None:
+            raise FormatError("where a list goes on cannot be read: its Link is not one", where)
+        target = found["target"] if found["bare"] is None else found["bare"]
+        at = found.end()
+        relation = None
+        while (parameter := _PARAMETER.match(header, at)) is not None:
+            at = parameter.end()
+            if parameter["name"].lower() == "rel" and relation is None:  # of several the first counts
+                quoted = parameter["quoted"]
+                relation = _ESCAPED.sub(r"\1", quoted) if quoted is not None else (parameter["value"] or "").strip("' \t")
+        if at < len(header) and header[at] != ",":
+            raise FormatError("where a list goes on cannot be read: its Link is not one", where)
+        yield target.strip(), relation or ""
 
 
 def parsed(raw: bytes, where: str, bounds: Bounds) -> Any:
