@@ -35,6 +35,12 @@ class Digest(NamedTuple):
         return self.encoded[:12]
 
     @property
+    def referrers_tag(self) -> str:
+        """The tag that stands for a list of referrers which a registry does not keep (distribution-spec, "Referrers Tag
+        Schema")."""
+        return f"{self.algorithm[:32]}-{self.encoded[:64]}".replace("+", "-").replace("=", "-")
+
+    @property
     def raw(self) -> bytes:
         """The hash itself."""
         return bytes.fromhex(self.encoded)

@@ -117,7 +117,8 @@ def _beside(source: Source, subjects: Sequence[Digest]) -> list[Beside]:
     for one in referrers(source, subjects):
         if one.kind == LISTING:
             continue  # it is made again where it is needed; what it lists is found by itself
-        tags = [tag for name in one.tags if _BESIDE.fullmatch(tag := name.rpartition(":")[2])]
+        # A tag that names the digest stands wherever the image does; another one is a name like an image's.
+        tags = [tag if _BESIDE.fullmatch(tag := name.rpartition(":")[2]) else name for name in one.tags]
         made += [Beside(one.subject, one.descriptor, tag) for tag in tags or (None,)]
     return made
 
@@ -146,16 +147,24 @@ def referrers(source: Source, subjects: Collection[Digest]) -> tuple[Referrer, .
         return ()
     wanted = set(subjects)
     by_text = {str(digest): digest for digest in wanted}
+    by_tag = {digest.referrers_tag: digest for digest in wanted}
     found: dict[tuple[Digest, Digest], Referrer] = {}
+    tags: dict[tuple[Digest, Digest], dict[str, None]] = {}
 
     def add(kind: str, subject: Digest, listed: select.Listed) -> None:
-        found.setdefault((subject, listed.descriptor.digest), Referrer(kind, subject, listed.descriptor, listed.tags))
+        key = subject, listed.descriptor.digest
+        found.setdefault(key, Referrer(kind, subject, listed.descriptor, ()))
+        tags.setdefault(key, {}).update(dict.fromkeys(listed.tags))  # one entry for each name, as layouts have them
 
     for listed, _ in select.everything(source, source.index):
         for tag in listed.tags:
             name = _BESIDE.fullmatch(tag)
-            about = Digest(name["algorithm"], name["encoded"]) if name is not None else None
-            if name is not None and about in wanted:
+            about = None
+            if name is not None:
+                about = by_text.get(f"{name['algorithm']}:{name['encoded']}")
+                if about is None and not name["kind"]:
+                    about = by_tag.get(f"{name['algorithm']}-{name['encoded']}")
+            if name is not None and about is not None:
                 add(_KINDS.get(name["kind"] or "", name["kind"] or LISTING), about, listed)
                 if listed.nested is not None and not name["kind"]:
                     for child in select.listed(source, listed.nested):
@@ -169,7 +178,7 @@ def referrers(source: Source, subjects: Collection[Digest]) -> tuple[Referrer, .
             text = subject.get("digest") if isinstance(subject, dict) else None
             if isinstance(text, str) and text in by_text:
                 add(_kind(listed.document.fields), by_text[text], listed)
-    return tuple(found.values())
+    return tuple(one._replace(tags=tuple(tags[key])) for key, one in found.items())
 
 
 _KINDS = {"sig": "signature", "att": "attestation", "sbom": "SBOM"}

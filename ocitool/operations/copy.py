@@ -125,6 +125,8 @@ def _with_referrers(source: Source, outputs: Sequence[Output], writer: Writer) -
     tops = {Digest.parse(output.descriptor["digest"]): output for output in outputs}
     subjects = dict.fromkeys([*tops, *(image.digest for output in outputs for image in output.images)])
     spoken = indexes.beside(source, subjects)
+    if isinstance(source, Online):
+        writer.tell_unlisted(source)
     about = {one.descriptor.digest for one in spoken}
     _tell_unread(source, {*about, *subjects}, writer)
     found = [output for digest, output in tops.items() if digest not in about]

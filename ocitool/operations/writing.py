@@ -196,12 +196,21 @@ class Writer:
         """What speaks of a manifest at a source."""
         if isinstance(source, Online):
             try:
-                return indexes.told(source.beside(digest))
+                found = indexes.told(source.beside(digest))
+                if source.unlisted is not None and not isinstance(source.unlisted, NotFoundError):
+                    self.tell_unlisted(source)
+                return found
             except (TransportError, FormatError, LimitError) as error:
                 text = f"{source.where}: whether anything speaks of {digest} is not known: {error.what}"
                 self.task.notice("referrer", text)
                 return ()
         return self._searched(source).get(digest, ())
+
+    def tell_unlisted(self, source: Online) -> None:
+        """Tells it if a registry did not give its list of referrers."""
+        if (error := source.unlisted) is not None:
+            text = f"what it lists as referrers is not known: {error.what}; the tags that stand for such lists are read instead"
+            self.task.notice("referrer", f"{error.where}: {text}")
 
     def _searched(self, source: Source) -> Mapping[Digest, Sequence[Referrer]]:
         """What speaks of what, looked for once: by the digest spoken of."""
@@ -402,7 +411,7 @@ class Writer:
         self, command: str, outputs: Sequence[Output], *, details: Mapping[str, Any] | None = None, findings: int = 0
     ) -> Written:
         """Writes these images. `UsageError` where names clash, `NotFoundError` where a blob is nowhere."""
-        named = _named(outputs, self._names, self.target)
+        named = _named(outputs, self._names, self.target, self.task)
         blobs, omitted = self._gathered(named)
         roots = tuple(
             Root(
@@ -502,8 +511,9 @@ def _codec(blob: Blob | None, layer: WrittenLayer) -> str | None:
     return mediatypes.layer_codec(layer.media_type) if blob is None or blob.remote else codecs.of(blob)
 
 
-def _named(outputs: Sequence[Output], names: tuple[str, ...], target: Destination) -> list[Output]:
-    """The outputs under the names that they get; a name for two different images is a mistake."""
+def _named(outputs: Sequence[Output], names: tuple[str, ...], target: Destination, task: Task) -> list[Output]:
+    """The outputs under the names that they get; a name for two different images is a mistake. What speaks of an image gets no
+    name that an image gets, which is told."""
     tops = [output for output in outputs if output.subject is None]
     if names and len({output.descriptor["digest"] for output in tops}) > 1:
         hint = "docker://HOST/PREFIX/ gives each its own" if target.remote else "name them one by one"
@@ -518,18 +528,41 @@ def _named(outputs: Sequence[Output], names: tuple[str, ...], target: Destinatio
         images = tuple(image._replace(names=own) for image in output.images)
         at = (target.repository.name,) if target.repository is not None else _repositories(own)
         named.append(output._replace(names=own, images=images, repositories=at))
+    if len(tops) == len(outputs):
+        return named
     homes: dict[Digest, tuple[str, ...]] = {}
-    for one in named if len(tops) < len(outputs) else ():
+    before: dict[Digest, tuple[str, ...]] = {}
+    for one, top in zip(named, tops, strict=True):
         for digest, _, _ in one.blobs:
             homes.setdefault(digest, one.repositories)
+            before.setdefault(digest, _repositories(map(full, top.names)))
+    renamed = bool(names) or target.repository is not None
     for output in outputs:
-        if output.subject is not None:
-            at = homes.get(output.subject, ())
-            for digest, _, _ in output.blobs:
-                homes.setdefault(digest, at)
-            tags = tuple(f"{repository}:{tag}" for repository in at for tag in output.names) or output.names
-            named.append(output._replace(names=tags, repositories=at))
+        if output.subject is None:
+            continue
+        at, old = homes.get(output.subject, ()), before.get(output.subject, ())
+        for digest, _, _ in output.blobs:
+            homes.setdefault(digest, at)
+            before.setdefault(digest, old)
+        given: list[str] = []
+        for name in output.names:
+            wanted = _beside(name, at, old) if renamed or is_bare(name) else [target.placed(name)]
+            mine = output.descriptor["digest"]
+            free = [one for one in wanted if taken.setdefault(full(one), mine) == mine]
+            if not free or len(free) < len(wanted):
+                text = f"{output.where}: {mine}, which speaks of {output.subject}, does not keep the name"
+                task.notice("referrer", f"{text} {name}: {'an image has it' if wanted else 'it is of another repository'}")
+            given += free
+        named.append(output._replace(names=distinct(given), repositories=at))
     return named
+
+
+def _beside(name: str, at: Sequence[str], old: Sequence[str]) -> list[str]:
+    """The names of what speaks of an image that went from the repositories `old` to `at`: its tag there, if it was of them."""
+    repository, _, tag = full(name).rpartition(":") if not is_bare(name) else ("", "", name)
+    if repository and repository not in old:
+        return []
+    return [f"{place}:{tag}" for place in at] or [tag]
 
 
 def _roots(outputs: Sequence[Output], target: Destination) -> tuple[WrittenRoot, ...]:

@@ -99,7 +99,7 @@ class Source(Protocol):
 
 class Beside(NamedTuple):
     """What speaks of a manifest (`subject`) and is not part of it: a signature, an SBOM, an attestation. `tag`: the one by
-    which it is found, None where it is found by what it says."""
+    which it is found, or a name that it has beside that, None if it has none."""
 
     subject: Digest
     descriptor: Descriptor
@@ -115,6 +115,11 @@ class Online(Protocol):
 
     def beside(self, digest: Digest) -> Sequence[Beside]:
         """What speaks of a manifest."""
+
+    @property
+    def unlisted(self) -> OcitoolError | None:
+        """Why the tags that stand for lists of referrers were read, if the registry did not give such a list;
+        `NotFoundError` if it says that it keeps none."""
 
     def moved(self) -> Digest | None:
         """What the tag names by now, where that is not what was read."""

@@ -14,7 +14,7 @@ from support import places
 from support.copying import AMD, ARM, ONE, TWO
 from support.images import Image, image, index_of, pretty, sha256, write_layout
 from support.registries import ALONE, crossed, hold, hold_index, holds
-from support.registry import ScriptedRegistry
+from support.registry import Fault, ScriptedRegistry
 from support.report import done, report_of
 
 from ocitool.spec import mediatypes
@@ -282,3 +282,104 @@ def test_what_cannot_be_read_and_may_speak_of_an_image_is_told(run: Run, tmp_pat
     path = write_layout(tmp_path / "in", [one], index=index_of([one.descriptor, rotten.descriptor]))
     result = run("copy", "--referrers", f"{path}:1", f"{tmp_path}/out/")
     assert 0 == result.code and f"{rotten.digest} cannot be read: whether it speaks" in result.err, str(result)
+
+
+# Artifacts with a tag of their own, as `oras attach` and `oras push` leave them
+
+
+BILLED = image([ONE], tag="1")
+
+
+def named(one: Image, *tags: str) -> list[Image]:
+    """The same under several tags."""
+    return [replace(one, tag=tag) for tag in tags]
+
+
+@pytest.mark.parametrize("place", ["out/", "out.tar"])
+def test_an_artifact_that_speaks_of_an_image_keeps_its_tags(place: str, run: Run, tmp_path: Path) -> None:
+    bill = about(BILLED.descriptor, "a/bill")
+    write_layout(tmp_path / "in", [*named(BILLED, "r.io/app:1"), *named(bill, "r.io/app:1-bill", "r.io/app:bill")])
+    done(run, "copy", "--referrers", "in", place)
+    wanted = {"r.io/app:1": BILLED.digest, "r.io/app:1-bill": bill.digest, "r.io/app:bill": bill.digest}
+    assert wanted == places.names(tmp_path / place)
+
+
+@pytest.mark.parametrize("lists", [True, False], ids=["to lists", "to no lists"])
+@pytest.mark.parametrize(
+    ("names", "to", "wanted"),
+    [
+        (("r.io/app:1", "r.io/app:1-bill"), "mirror/", {("mirror/app", "1"), ("mirror/app", "1-bill")}),
+        (("r.io/app:1", "r.io/app:1-bill"), "new:2", {("new", "2"), ("new", "1-bill")}),
+        (("1", "1-bill"), "new:2", {("new", "2"), ("new", "1-bill")}),
+        (("r.io/app:1", "r.io/bill:1"), "mirror/", {("mirror/app", "1"), ("mirror/bill", "1")}),
+        (("r.io/app:1", "1-bill"), "mirror/", {("mirror/app", "1"), ("mirror/app", "1-bill")}),
+    ],
+)
+def test_a_registry_has_the_tags_of_what_speaks_of_an_image(
+    lists: bool, names: tuple[str, str], to: str, wanted: set[tuple[str, str]], run: Run, tmp_path: Path
+) -> None:
+    bill = about(BILLED.descriptor, "a/bill")
+    write_layout(tmp_path / "in", [*named(BILLED, names[0]), *named(bill, names[1])])
+    with ScriptedRegistry(referrers=lists) as registry:
+        done(run, "copy", "--referrers", "in", f"docker://{registry.host}/{to}")
+        found = {place for place in registry.tags if not place[1].startswith("sha256-")}
+        assert wanted == found
+        repo = to.partition(":")[0] if ":" in to else "mirror/app"
+        assert holds(registry, repo, bill)  # beside the image, wherever its tag is
+        assert lists or [listing(bill)] == json.loads(
+            registry.manifests[repo, registry.tags[repo, tag_of(BILLED.digest)]][1]
+        )["manifests"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "to", "why"),
+    [("r.io/app:2", "new:2", "an image has it"), ("r.io/other:1-bill", "new:2", "it is of another repository")],
+)
+def test_a_tag_that_an_artifact_cannot_keep_is_told(name: str, to: str, why: str, run: Run, tmp_path: Path) -> None:
+    bill = about(BILLED.descriptor, "a/bill")
+    write_layout(tmp_path / "in", [*named(BILLED, "r.io/app:1"), *named(bill, name)])
+    with ScriptedRegistry() as registry:
+        result = run("copy", "--referrers", "in", f"docker://{registry.host}/{to}")
+        assert 0 == result.code and f"does not keep the name {name}: {why}" in result.err, str(result)
+        assert {("new", "2"): BILLED.digest} == registry.tags
+        assert holds(registry, "new", bill)
+
+
+def test_the_signature_of_a_bill_keeps_its_tag_too(run: Run, tmp_path: Path) -> None:
+    bill = about(BILLED.descriptor, "a/bill")
+    mark = about(bill.descriptor, "a/signature")
+    write_layout(tmp_path / "in", [*named(BILLED, "r.io/app:1"), *named(bill, "r.io/app:bill"), *named(mark, "r.io/app:mark")])
+    with ScriptedRegistry() as registry:
+        done(run, "copy", "--referrers", "in:r.io/app:1", f"docker://{registry.host}/new:2")
+        tags = {("new", "2"): BILLED.digest, ("new", "bill"): bill.digest, ("new", "mark"): mark.digest}
+        assert tags == registry.tags
+
+
+def test_all_tags_of_a_registry_come_back_from_a_layout(run: Run, tmp_path: Path) -> None:
+    with ScriptedRegistry() as registry:
+        bill = about(BILLED.descriptor, "a/bill")
+        hold(registry, "app", BILLED, tag="1")
+        hold(registry, "app", bill, tag="1-bill")
+        done(run, "copy", "--referrers", "--tags", "*", f"docker://{registry.host}/app", "out/")
+        done(run, "copy", "--referrers", "out/", f"docker://{registry.host}/back/")
+        assert {tag: name for (repo, tag), name in registry.tags.items() if repo == "app"} == {
+            tag: name for (repo, tag), name in registry.tags.items() if repo == "back/app"
+        }
+
+
+@pytest.mark.parametrize("status", [403, 404, 429])
+def test_it_is_said_if_a_registry_gives_no_list_of_referrers(status: int, run: Run, tmp_path: Path) -> None:
+    with ScriptedRegistry(referrers=False) as registry:
+        all_of = spoken(registry)
+        registry.faults.append(Fault("GET", "/referrers/", status=status, headers={"Retry-After": "0"}))
+        result = run("copy", "--referrers", "--all-platforms", f"docker://{registry.host}/app:1", "out/")
+        said = f"{registry.host}/app: what it lists as referrers is not known: "
+        assert (0, 1) == (result.code, result.err.count(said)), str(result)
+        assert all(one.blobs.items() <= places.blobs(tmp_path / "out").items() for one in all_of.artifacts)
+
+
+def test_an_edit_says_nothing_of_a_registry_that_keeps_no_lists(run: Run) -> None:
+    with ScriptedRegistry(referrers=False) as registry:
+        hold(registry, "app", BILLED, tag="1")
+        result = run("edit", f"docker://{registry.host}/app:1", "out/", "--env", "A=B")
+        assert (0, False) == (result.code, "referrers" in result.err), str(result)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ocitool import limits
+from ocitool import limits, reference
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, TransportError
@@ -21,7 +21,7 @@ from ocitool.spec import mediatypes
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import REF_NAME, Descriptor, Index, descriptor, read
 from ocitool.transports.registry import Registries, blobs
-from ocitool.transports.registry.client import Client
+from ocitool.transports.registry.client import Client, Document
 from ocitool.transports.registry.documents import Documents
 from ocitool.transports.source import Beside, Names, Record, Telling
 from ocitool.transports.whole import nameless
@@ -85,10 +85,9 @@ class RegistrySource(Telling):
         return now if now != self.root.digest else None
 
     def beside(self, digest: Digest) -> list[Beside]:
-        """What speaks of a manifest: the registry's list of referrers, or the tag that stands for it where the registry keeps
+        """What speaks of a manifest: the registry's list of referrers, or the tag that stands for it if the registry gives
         none; and cosign's tags. An entry of a list that is no descriptor is told and left out."""
-        path = self.repository.path
-        fields = self.client.referrers(path, digest)
+        fields = self.client.referrers(self.repository.path, digest)
         if fields is None:
             fields = self._tagged_list(digest)
         found = []
@@ -100,24 +99,32 @@ class RegistrySource(Telling):
                 self.tell("unreadable", text)
         for kind in _COSIGN:
             tag = f"{digest.algorithm}-{digest.encoded}.{kind}"
-            try:
-                found.append(Beside(digest, self._fetched(tag, named=False), tag))
-            except NotFoundError:
-                continue
+            if reference.is_tag(tag) and (document := self.client.optional(self.repository.path, tag)) is not None:
+                found.append(Beside(digest, self._described(document, named=False), tag))
         self._manifests.update(one.descriptor.digest for one in found)
         return found
 
-    def _tagged_list(self, digest: Digest) -> list[Any]:
-        try:
-            raw = self.client.document(self.repository.path, f"{digest.algorithm}-{digest.encoded}").raw
-            document = read(raw, self.where)
-        except NotFoundError:
-            return []
-        return list(document.fields.get("manifests") or ()) if isinstance(document, Index) else []
+    @property
+    def unlisted(self) -> OcitoolError | None:
+        return self.client.unlisted.get(self.repository.path)
 
-    def _fetched(self, name: str | Digest, *, named: bool = True) -> Descriptor:
+    def _tagged_list(self, digest: Digest) -> list[Any]:
+        tag = digest.referrers_tag
+        found = self.client.optional(self.repository.path, tag)
+        if found is None or found.digest == digest:  # GitLab's registry takes such a tag for the digest itself
+            return []
+        document = read(found.raw, self.where)
+        if isinstance(document, Index):
+            return list(document.fields.get("manifests") or ())
+        text = f"{self.client.host}/{self.repository.path}:{tag}: what stands for a list of referrers is none; it is left out"
+        self.tell("unreadable", text)
+        return []
+
+    def _fetched(self, name: str | Digest) -> Descriptor:
         """A manifest by tag or digest, as a descriptor under its full name."""
-        found = self.client.document(self.repository.path, name)
+        return self._described(self.client.document(self.repository.path, name))
+
+    def _described(self, found: Document, *, named: bool = True) -> Descriptor:
         stated = found.media_type if found.media_type in mediatypes.MANIFESTS | mediatypes.INDEXES else None
         media_type = read(found.raw, self.where, stated).media_type
         self._keep(found.digest, found.raw, media_type)

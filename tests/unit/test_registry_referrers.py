@@ -1,0 +1,246 @@
+"""Registries that answer otherwise about referrers than the specification has it: nothing that is there gets lost unsaid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.copying import AMD, ARM, ONE, TWO
+from support.images import Image, image, index_of, pretty, write_layout
+from support.registries import Patient, digest, hold, hold_index, holds, opened, push, reading
+from support.registry import Fault, Recorder, ScriptedRegistry, digest_of
+
+from ocitool.digest import Digest
+from ocitool.errors import TransportError
+from ocitool.images import index as indexes
+from ocitool.operations.copy import copy
+from ocitool.operations.writing import Writing
+from ocitool.spec import mediatypes
+from ocitool.transports.opening import open_source
+
+APP = image([ONE], tag="app")
+READ_INSTEAD = "the tags that stand for such lists are read instead"
+
+
+def about(subject: dict[str, Any], kind: str = "a/bill") -> Image:
+    """An artifact that speaks of a manifest."""
+    one = image([kind.encode()], config=b"{}", codec="none")
+    one.manifest |= {"artifactType": kind, "subject": {name: subject[name] for name in ("mediaType", "digest", "size")}}
+    one.manifest["config"]["mediaType"] = "application/vnd.oci.empty.v1+json"
+    return one
+
+
+BILL = about(APP.descriptor)
+ENTRY = {"mediaType": mediatypes.OCI_MANIFEST, "digest": BILL.digest, "size": len(BILL.raw), "artifactType": "a/bill"}
+
+
+@pytest.fixture
+def tagged() -> Iterator[ScriptedRegistry]:
+    """An image, an artifact that speaks of it, and the tag that stands for the list of such."""
+    with ScriptedRegistry(referrers=False) as registry:
+        hold(registry, "app", BILL)
+        hold(registry, "app", APP, tag="1")
+        registry.put_manifest("app", mediatypes.OCI_INDEX, pretty(index_of([ENTRY])), APP.digest.replace(":", "-"))
+        yield registry
+
+
+def beside(registry: ScriptedRegistry, task: Patient, subject: str = APP.digest) -> list[str]:
+    found = opened(registry, "app:1", task).beside(Digest.parse(subject))  # type: ignore[attr-defined]
+    return [str(one.descriptor.digest) for one in found]
+
+
+def fetched(registry: ScriptedRegistry, task: Patient, place: Path) -> None:
+    copy([f"docker://{registry.host}/app:1"], reading(task), Writing(f"{place}/"), referrers=True)
+
+
+# The registry's own list
+
+
+ANSWERS: dict[str, dict[str, Any]] = {
+    **{str(status): {"status": status} for status in (400, 401, 403, 404, 405, 406, 410, 429, 500, 501, 502, 503, 504)},
+    "a page for people": {"status": 200, "body": b"<html>"},
+    "nothing": {"status": 200, "body": b""},
+    "another document": {"status": 200, "body": b"{}"},
+    "errors": {"status": 200, "body": b'{"errors": [{"code": "UNSUPPORTED"}]}'},
+    "an array": {"status": 200, "body": b"[]"},
+    "a redirect to itself": {"redirect": "{path}"},
+    "a redirect to what is not there": {"redirect": "/login?next={path}"},
+    "a redirect to no address": {"redirect": "http://[/"},
+    "a redirect to where no server is": {"redirect": "http://127.0.0.1:1/"},
+    "no answer": {"cut_response": -1},
+    "half an answer": {"cut_response": 3, "status": 200, "body": b'{"manifests": []}'},
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_whatever_the_list_of_referrers_is_answered_the_tag_is_read_and_it_is_said(
+    answer: dict[str, Any], tagged: ScriptedRegistry, task: Patient, tmp_path: Path
+) -> None:
+    tagged.faults.append(Fault("GET", "^/v2/app/referrers/", **answer))
+    fetched(tagged, task, tmp_path / "out")
+    assert BILL.raw == (tmp_path / "out/blobs" / BILL.digest.replace(":", "/")).read_bytes()
+    said = [notice.text for notice in task.told("referrer")]
+    assert 1 == len(said) and said[0].startswith(f"{tagged.host}/app: ") and READ_INSTEAD in said[0], said
+
+
+def test_a_page_for_people_at_another_host_is_no_list_of_referrers(tagged: ScriptedRegistry, task: Patient) -> None:
+    with Recorder(b"<html>log in</html>") as other:
+        tagged.faults.append(Fault("GET", "^/v2/app/referrers/", redirect=f"{other.url}/login"))
+        assert [BILL.digest] == beside(tagged, task)
+
+
+def test_a_list_that_a_registry_gives_is_said_nothing_of(task: Patient, tmp_path: Path) -> None:
+    with ScriptedRegistry() as registry:
+        hold(registry, "app", BILL)
+        hold(registry, "app", APP, tag="1")
+        fetched(registry, task, tmp_path / "out")
+        assert [] == task.told("referrer")
+
+
+def test_what_fails_for_long_is_tried_once_for_each_further_manifest(tagged: ScriptedRegistry, task: Patient) -> None:
+    tagged.faults.append(Fault("GET", "^/v2/app/referrers/", status=503))
+    source = opened(tagged, "app:1", task)
+    for name in (APP.digest, BILL.digest, digest_of(b"x")):
+        source.beside(Digest.parse(name))  # type: ignore[attr-defined]
+    assert [5, 1, 1] == [len(tagged.sent("GET", f"/referrers/{one}")) for one in (APP.digest, BILL.digest, digest_of(b"x"))]
+
+
+def test_a_list_that_one_manifest_has_not_is_asked_for_of_the_next(task: Patient) -> None:
+    """Some registries answer 404 for a manifest that nothing speaks of."""
+    with ScriptedRegistry() as registry:
+        hold(registry, "app", BILL)
+        hold(registry, "app", APP, tag="1")
+        registry.faults.append(Fault("GET", "/referrers/", status=404, times=1))
+        assert [] == beside(registry, task, digest_of(b"x"))
+        assert [BILL.digest] == beside(registry, task)
+
+
+def test_a_list_of_referrers_that_breaks_off_is_an_error(task: Patient, tmp_path: Path) -> None:
+    with ScriptedRegistry(referrers_page=1) as registry:
+        hold(registry, "app", BILL, about(APP.descriptor, "a/other"))
+        hold(registry, "app", APP, tag="1")
+        registry.faults.append(Fault("GET", "/referrers/.*last=", status=403))
+        with pytest.raises(TransportError, match="denied"):
+            fetched(registry, task, tmp_path / "out")
+
+
+# The tags that stand for it, and cosign's
+
+
+ABSENT = pytest.mark.parametrize("status", [400, 401, 403, 405, 410])
+
+
+@ABSENT
+def test_a_tag_that_is_not_there_may_be_answered_in_other_ways(
+    status: int, tagged: ScriptedRegistry, task: Patient, tmp_path: Path
+) -> None:
+    tagged.faults.append(Fault("GET", r"/manifests/sha256-.*\.", status=status))
+    fetched(tagged, task, tmp_path / "out")
+    assert BILL.raw == (tmp_path / "out/blobs" / BILL.digest.replace(":", "/")).read_bytes()
+    assert 1 == sum("are taken for absent" in notice.text for notice in task.told("referrer"))
+
+
+@ABSENT
+def test_a_list_that_is_not_there_may_be_answered_in_other_ways_when_it_is_begun(
+    status: int, task: Patient, tmp_path: Path
+) -> None:
+    layout = write_layout(tmp_path / "in", [APP, BILL])
+    with ScriptedRegistry(referrers=False) as registry:
+        registry.faults.append(Fault("GET", "/manifests/sha256-", status=status))
+        push(registry, task, f"oci:{layout}:app", referrers=True)
+        assert [ENTRY] == listed(registry, APP.digest)
+        assert 1 == sum("are taken for absent" in notice.text for notice in task.told("referrer"))
+
+
+def test_a_tag_that_fails_is_an_error(tagged: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
+    tagged.faults.append(Fault("GET", r"/manifests/sha256-.*\.sig", status=503))
+    with pytest.raises(TransportError):
+        fetched(tagged, task, tmp_path / "out")
+
+
+def listed(registry: ScriptedRegistry, subject: str) -> list[dict[str, Any]]:
+    raw = registry.manifests["app", registry.tags["app", subject.replace(":", "-")]][1]
+    found: list[dict[str, Any]] = json.loads(raw)["manifests"]
+    return found
+
+
+def gitlab(registry: ScriptedRegistry, subject: str) -> None:
+    """Takes a tag like a digest for that digest: nothing can be tagged so, and what is asked for is the manifest itself."""
+    registry.tags["app", subject.replace(":", "-")] = subject
+
+
+def test_an_index_that_a_registry_gives_for_its_own_tag_is_no_list_of_referrers(task: Patient) -> None:
+    with ScriptedRegistry(referrers=False) as registry:
+        images = [image([ONE], platform=AMD), image([TWO], platform=ARM)]
+        index = hold_index(registry, "app", images, "1")
+        gitlab(registry, index)
+        assert [] == beside(registry, task, index)
+
+
+def test_an_index_that_a_registry_gives_for_its_own_tag_does_not_get_into_the_list(task: Patient, tmp_path: Path) -> None:
+    one = image([ONE], platform=AMD)
+    raw = pretty(index_of([one.descriptor]))
+    top = {"mediaType": mediatypes.OCI_INDEX, "digest": digest_of(raw), "size": len(raw)}
+    bill = about(top)
+    one.extra[digest_of(raw)] = raw
+    layout = write_layout(tmp_path / "in", [one, bill], index=index_of([
+        {**top, "annotations": {"org.opencontainers.image.ref.name": "app"}}, bill.descriptor,
+    ]))  # fmt: skip
+    with ScriptedRegistry(referrers=False) as registry:
+        gitlab(registry, digest_of(raw))
+        writing = Writing(f"docker://{registry.host}/app:1")
+        copy([f"oci:{layout}:app"], reading(task), writing, referrers=True, all_platforms=True)
+        assert [bill.digest] == [entry["digest"] for entry in listed(registry, digest_of(raw))]
+
+
+def test_what_stands_for_a_list_of_referrers_and_is_none_is_told(tagged: ScriptedRegistry, task: Patient) -> None:
+    tagged.tags["app", APP.digest.replace(":", "-")] = BILL.digest
+    source = opened(tagged, "app:1", task)
+    told: list[str] = []
+    source.tell = lambda code, text: told.append(text)
+    assert [] == source.beside(Digest.parse(APP.digest))  # type: ignore[attr-defined]
+    assert 1 == len(told) and "what stands for a list of referrers is none" in told[0]
+
+
+def test_the_tag_of_a_long_digest_is_cut_as_the_specification_has_it(task: Patient) -> None:
+    """"Referrers Tag Schema": 32 characters of the algorithm, 64 of the rest. A longer one is no tag."""
+    long = digest_of(b"x", "sha512")
+    assert f"sha512-{long[7:71]}" == Digest.parse(long).referrers_tag
+    assert f"sha256-{digest(b'x').encoded}" == digest(b"x").referrers_tag
+    assert "a-b-c_-" == Digest("a+b", "c_=").referrers_tag
+    with ScriptedRegistry(referrers=False) as registry:
+        hold(registry, "app", BILL)
+        hold(registry, "app", APP, tag="1")
+        registry.put_manifest("app", mediatypes.OCI_INDEX, pretty(index_of([ENTRY])), f"sha512-{long[7:71]}")
+        assert [BILL.digest] == beside(registry, task, long)
+        assert [] == [one for one in registry.sent("GET", "/manifests/") if len(one.path.rpartition("/")[2]) > 128]
+
+
+def test_a_layout_may_have_the_tag_of_a_long_digest(task: Patient, tmp_path: Path) -> None:
+    long = Digest.parse(digest_of(APP.raw, "sha512"))
+    gone = {**ENTRY, "digest": digest_of(b"gone")}
+    raw = pretty(index_of([gone]))
+    app = image([ONE], tag="app")
+    app.extra[digest_of(raw)] = raw
+    top = {"mediaType": mediatypes.OCI_INDEX, "digest": digest_of(raw), "size": len(raw),
+           "annotations": {"org.opencontainers.image.ref.name": long.referrers_tag}}  # fmt: skip
+    layout = write_layout(tmp_path / "in", [app], index=index_of([app.descriptor, top]))
+    source = open_source(f"oci:{layout}", "layers", task).source
+    assert [gone["digest"]] == [str(one.descriptor.digest) for one in indexes.beside(source, [long])]
+
+
+# Both ways
+
+
+@pytest.mark.parametrize("referrers", [True, False], ids=["to lists", "to no lists"])
+def test_what_is_read_by_the_tag_goes_on_to_another_registry(
+    referrers: bool, tagged: ScriptedRegistry, task: Patient
+) -> None:
+    tagged.faults.append(Fault("GET", "^/v2/app/referrers/", status=403))
+    with ScriptedRegistry(referrers=referrers) as other:
+        copy([f"docker://{tagged.host}/app:1"], reading(task), Writing(f"docker://{other.host}/app:2"), referrers=True)
+        assert holds(other, "app", BILL)
+        assert referrers or [ENTRY] == listed(other, APP.digest)
