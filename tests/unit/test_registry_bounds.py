@@ -27,7 +27,7 @@ from ocitool.operations.inspect import inspect
 from ocitool.operations.writing import Writing
 from ocitool.spec import mediatypes
 from ocitool.transports.registry import blobs
-from ocitool.transports.registry.client import _body_of
+from ocitool.transports.registry.answers import body_of
 
 
 class Pages(Site):
@@ -349,7 +349,7 @@ def test_a_body_in_chunks_of_a_byte_is_read_in_small_steps() -> None:
             pass
 
     with pytest.raises(LimitError):
-        _body_of(Answer(), "here", 32 << 20)  # type: ignore[arg-type]
+        body_of(Answer(), "here", 32 << 20)  # type: ignore[arg-type]
     assert Answer.raw.most <= 1 << 16
 
 

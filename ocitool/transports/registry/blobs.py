@@ -19,8 +19,9 @@ from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, Transpor
 from ocitool.limits import KiB, MiB
 from ocitool.task import Task
 from ocitool.transports.registry.addresses import origin
+from ocitool.transports.registry.answers import BROKEN, finished, retry_after
 from ocitool.transports.registry.auth import Scope, pulling, pushing
-from ocitool.transports.registry.client import BROKEN, RETRIES, Client, finished, retry_after
+from ocitool.transports.registry.client import RETRIES, Client
 from ocitool.transports.registry.problems import RETRIED, Denied, Unreachable, unreachable
 
 _CUTS = 100

@@ -10,27 +10,25 @@ times, longer apart each time, and said. Redirects are followed here, so that `A
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
 from logging import CRITICAL, getLogger
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import requests
-import urllib3
 from requests.structures import CaseInsensitiveDict
 
 from ocitool import __version__, credentials, limits
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, TransportError
+from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, TransportError
 from ocitool.reference import DEFAULT_HOST
 from ocitool.spec import mediatypes
 from ocitool.task import Task, Turns
 from ocitool.transports.registry import lists
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import joined, literal, named, origin
+from ocitool.transports.registry.answers import BROKEN, body_of, finished, retry_after
 from ocitool.transports.registry.auth import BACKEND, CATALOG, NOTHING, Authorization, Scope, pulling, pushing
 from ocitool.transports.registry.connections import Adapter, Whereabouts
 from ocitool.transports.registry.keychain import Credentials, Keychain
@@ -44,8 +42,6 @@ with unneeded("jsonschema"):
 
 RETRIES = 4
 _LONGEST_WAIT = 60.0
-_STEP = 1 << 16
-"""Bytes of a document that are asked of a connection at a time."""
 _TIMEOUT = (10, 60)
 _LONG = 600
 """Seconds for the answer to what is sent once: some registries copy or hash a blob at the end of its upload."""
@@ -59,10 +55,6 @@ getLogger("urllib3").setLevel(CRITICAL)
 
 
 T = TypeVar("T")
-
-BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
-"""What is raised in the place of an answer, or of the rest of one."""
-
 
 class Document(NamedTuple):
     """A manifest or index as the registry holds it. `media_type` is that of the answer, without parameters."""
@@ -171,7 +163,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             response = self._settled_answer(self._authorized("GET", url, scope, headers or {}, None), what)
             if response.status_code != 200:
                 raise self.problem(response, what, where)
-            return response, _body_of(response, where, most)
+            return response, body_of(response, where, most)
 
         return self._attempts(attempt, attempts)
 
@@ -366,7 +358,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         def attempt() -> Mapping[str, Any]:
             response = self._followed(method, url, headers, authorization, body, _TIMEOUT[1], abroad=False)
             if response.status_code == 200:
-                value = parsed(_body_of(response, self.host, limits.TOKEN.size), self.host, limits.TOKEN)
+                value = parsed(body_of(response, self.host, limits.TOKEN.size), self.host, limits.TOKEN)
                 return value if isinstance(value, dict) else {}
             problem = self.problem(self._settled_answer(response, "token"), "token", self.host)
             if isinstance(problem, Denied):
@@ -497,38 +489,6 @@ class _Later(Exception):
         super().__init__(problem.what)
         self.problem = problem
         self.seconds = seconds
-
-
-def _body_of(response: requests.Response, where: str, most: int) -> bytes:
-    """All of a small body as it comes: nothing compressed is asked for. Raises `LimitError`, and what a break raises."""
-    try:
-        data = bytearray()
-        # In steps: of a body that comes in chunks of a byte `http.client` makes a list of as many objects, for each read.
-        while len(data) <= most and (piece := response.raw.read(min(_STEP, most + 1 - len(data)), decode_content=False)):
-            data += piece
-    finally:
-        response.close()
-    if len(data) > most:
-        raise LimitError(f"an answer of more than {most} bytes", where)
-    return bytes(data)
-
-
-def finished(response: requests.Response) -> None:
-    """Takes what little is left of an answer, so that its connection serves the next request; a long one is cut off."""
-    with suppress(*BROKEN):
-        while response.raw.read(limits.ERROR_SIZE, decode_content=False) and response.raw.tell() < limits.ERROR_SIZE:
-            pass
-    response.close()
-
-
-def retry_after(response: requests.Response) -> float | None:
-    """Seconds (RFC 9110, 10.2.3); a date counts from now."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit() and len(text) < 9:
-        return float(text)
-    with suppress(ValueError, TypeError, OverflowError, IndexError):
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    return None
 
 
 def _digest(text: str | None) -> Digest | None:
