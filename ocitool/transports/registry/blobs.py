@@ -204,8 +204,7 @@ def _mounted(target: Target, digest: Digest, other: str) -> str | None:
     finished(response)
     if response.status_code == 201:
         return None
-    location = response.headers.get("Location", "")
-    return client.led(url, location) if response.status_code == 202 and location else ""
+    return (client.place(response) or "") if response.status_code == 202 else ""
 
 
 class _Upload:
@@ -259,13 +258,12 @@ class _Upload:
     def _begin(self) -> None:
         url = self._client.url(f"{self._path}/blobs/uploads/")
         response = self._client.request("POST", url, self._scope, "upload")
-        location = response.headers.get("Location", "")
         if response.status_code != 202:
             raise self._client.problem(response, "upload", self._where)
         finished(response)
-        if not location:
+        self._location = self._client.place(response)
+        if self._location is None:
             raise TransportError("it begins an upload and names no address for it", self._where)
-        self._location = self._client.led(url, location)
         self._offset = 0
         least = response.headers.get("OCI-Chunk-Min-Length", "")
         if least.isascii() and least.isdigit() and len(least) < 12:
@@ -359,8 +357,7 @@ class _Upload:
 
     def _follow(self, response: requests.Response) -> None:
         """The upload goes on where the registry says."""
-        if location := response.headers.get("Location", ""):
-            self._location = self._client.led(self._address, location)
+        self._location = self._client.place(response) or self._location
 
     @property
     def _address(self) -> str:
@@ -382,50 +379,69 @@ class _Bytes:
     """A blob's bytes from `offset`, cut into the parts that requests send. What stands before is hashed too."""
 
     def __init__(self, blob: Blob, digest: Digest, offset: int, task: Task, told: Callable[[int], None]) -> None:
-        self._pieces = verified(passing(blob), digest, blob.size)
-        self._left = b""
+        self._blob = blob
+        self._digest = digest
         self._task = task
         self._told = told
-        self._sent = offset
-        self._size = blob.size
-        while offset > 0:
-            piece = next(self._pieces)
-            self._left = piece[offset:]
-            offset -= len(piece)
+        self._hasher = digest.hasher()
+        self._at = 0
+        self._left = b""
+        self._pieces = passing(blob)
+        while self._at < offset:
+            self._next(offset)
 
     def part(self, count: int) -> _Part:
-        return _Part(self, count)
+        return _Part(self, self._at, count, self._hasher.copy())
 
-    def take(self, count: int) -> Iterator[bytes]:
-        while count > 0:
-            piece = self._left or next(self._pieces)
-            self._left = piece[count:]
-            piece = piece[:count]
-            count -= len(piece)
+    def take(self, start: int, count: int, hasher: Any) -> Iterator[bytes]:
+        """The bytes of a part, once more for each redirect. `hasher`: of what stands before it."""
+        if self._at != start:
+            self._at, self._left, self._hasher = start, b"", hasher.copy()
+            self._pieces = passing(self._blob, start)
+            self._told(start)
+        end = start + count
+        while self._at < end:
+            piece = self._next(end)
             self._task.check()
             self._task.crossed(len(piece))
-            self._sent += len(piece)
-            self._told(self._sent)
+            self._told(self._at)
             yield piece
 
+    def _next(self, end: int) -> bytes:
+        """More bytes, none from `end` on. Raises `IntegrityError` if there are none."""
+        piece = self._left or next(self._pieces, b"")
+        if not piece:
+            raise IntegrityError(f"{self._at} bytes where {self._blob.size} are stated")
+        count = end - self._at
+        self._left = piece[count:]
+        piece = piece[:count]
+        self._hasher.update(piece)
+        self._at += len(piece)
+        return piece
+
     def finished(self) -> None:
-        """Raises `IntegrityError` where the bytes were not the digest's."""
-        for _ in self._pieces:
-            raise IntegrityError(f"longer than its stated size of {self._size} bytes")
+        """Raises `IntegrityError` if the bytes are not the digest's."""
+        if self._left or next(self._pieces, b""):
+            raise IntegrityError(f"longer than its stated size of {self._blob.size} bytes")
+        if self._hasher.hexdigest() != self._digest.encoded:
+            found = f"{self._digest.algorithm}:{self._hasher.hexdigest()}"
+            raise IntegrityError(f"content is {found}, stated is {self._digest}")
 
 
 class _Part:
-    """The body of a request: iterable once, of known length."""
+    """The body of a request, of known length: its bytes each time that it is iterated."""
 
-    def __init__(self, source: _Bytes, count: int) -> None:
+    def __init__(self, source: _Bytes, start: int, count: int, hasher: Any) -> None:
         self._source = source
+        self._start = start
         self._count = count
+        self._hasher = hasher
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._source.take(self._count)
+        return self._source.take(self._start, self._count, self._hasher)
 
 
 def _with_digest(location: str, digest: Digest) -> str:

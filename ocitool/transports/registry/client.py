@@ -48,6 +48,8 @@ _LONG = 600
 _HUB = "registry-1.docker.io"
 _ACCEPT = ", ".join((mediatypes.OCI_INDEX, mediatypes.OCI_MANIFEST, mediatypes.DOCKER_LIST, mediatypes.DOCKER_MANIFEST))
 
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
 Body = bytes | Iterable[bytes] | None
 
 getLogger("oras.logger").setLevel(CRITICAL)  # it logs what token servers say
@@ -249,8 +251,10 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: Body, patience: int,
         *, abroad: bool = True,
     ) -> requests.Response:  # fmt: skip
-        """The answer at the end of redirects. Whatever host they lead to, credentials stay with the one that was asked.
-        `abroad`: whether they may lead to another host at all."""
+        """The answer at the end of redirects, which are asked with the same method and body; that is iterated anew for each.
+        Whatever host they lead to, credentials stay with the one that was asked. `abroad`: whether there may be another.
+        After a 303 only a GET could follow, which stores nothing: to what writes it is the last answer (RFC 9110, 15.4;
+        that a POST becomes a GET after 301 and 302 too is allowed there, and not done)."""
         asked = origin(url)
         for _ in range(limits.REDIRECTS + 1):
             sent = dict(headers)
@@ -258,7 +262,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
                 sent["Authorization"] = authorization
             response = self._once(method, url, sent, body, patience)
             target = response.headers.get("Location")
-            if response.status_code not in (301, 302, 303, 307, 308) or target is None or method not in ("GET", "HEAD"):
+            if response.status_code not in (_REDIRECTS if method in ("GET", "HEAD") else _REDIRECTS - {303}) or target is None:
                 return response
             finished(response)
             url = self.led(url, target)
@@ -300,6 +304,12 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             raise TransportError("it sends us on to an address without TLS", self.host)
         credentials.remember_address(there)
         return there
+
+    def place(self, response: requests.Response) -> str | None:
+        """The address that the `Location` of an answer names, None without one. What is relative is so to the address that gave
+        the answer, after redirects (RFC 9110, 10.2.2). Raises as `led`."""
+        location = response.headers.get("Location", "")
+        return self.led(response.url, location) if location else None
 
     def owns(self, url: str) -> bool:
         """Whether an address is the registry's own: the same scheme, host and port."""
