@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from ocitool.blob import Blob, FileBlob, label, passing
 from ocitool.digest import Digest, verified
@@ -31,8 +32,7 @@ def kept(image: Image, layer: Layer, task: Task) -> Piece:
         return drafts.kept(image, layer)
     digest, diff_id = _measured(layer.blob, task)
     if layer.diff_id is not None and layer.diff_id.algorithm == "sha256" and diff_id != layer.diff_id:
-        where = f"{image.where}: layer {layer.number}"
-        raise IntegrityError(f"unpacks to {diff_id}, the configuration states {layer.diff_id}", where)
+        raise _other(diff_id, layer.diff_id, f"{image.where}: layer {layer.number}")
     if image.config.diff_ids and not image.aligned:
         raise FormatError("layers and diff_ids do not align", image.where)
     blob = layer.blob.named(digest) if isinstance(layer.blob, FileBlob) else layer.blob
@@ -50,14 +50,40 @@ def lent(image: Image, lender: Image, layer: Layer, task: Task) -> Piece:
 
 
 def claimed(image: Image, layer: Layer) -> Piece | None:
-    """A plain layer of a docker archive by the diff_id that its configuration states, for one who will convert it, and so
-    hash it; None for any other."""
+    """A plain layer of a docker archive by the diff_id that its configuration states, for one who will convert or write it, and
+    so hash it; None for any other."""
     if image.manifest is not None or layer.digest is not None or layer.blob is None or not image.aligned:
         return None
     diff_id = layer.diff_id
     if diff_id is None or diff_id.algorithm != "sha256" or codecs.of(layer.blob) != "none":
         return None
     return Piece(diff_id, layer.blob.size, diff_id, layer.media_type, "kept", layer.blob)
+
+
+class Claim(NamedTuple):
+    """A plain layer that is named by the diff_id which its image's configuration states, and that was not hashed yet."""
+
+    blob: FileBlob
+    where: str
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The same for blobs that are the same bytes of one open file."""
+        return id(self.blob.file), self.blob.offset
+
+    def check(self, task: Task) -> None:
+        """Hashes it. Raises the `IntegrityError` of `kept`."""
+        assert self.blob.digest is not None
+        try:
+            found, _ = _measured(self.blob, task)
+        except IntegrityError as error:
+            raise error.at(self.where) from None
+        if found != self.blob.digest:
+            raise _other(found, self.blob.digest, self.where)
+
+
+def _other(found: Digest, stated: Digest, where: str) -> IntegrityError:
+    return IntegrityError(f"unpacks to {found}, the configuration states {stated}", where)
 
 
 def _measured(blob: Blob, task: Task) -> tuple[Digest, Digest]:

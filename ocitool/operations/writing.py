@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ocitool.blob import Blob, BytesBlob, expected
+from ocitool.blob import Blob, BytesBlob, FileBlob, expected
 from ocitool.digest import Digest, verified
 from ocitool.errors import (
     FormatError,
@@ -33,7 +33,7 @@ from ocitool.images.draft import Documents, Origin, Piece
 from ocitool.images.image import Image, Layer
 from ocitool.images.index import Referrer
 from ocitool.layers import codec as codecs
-from ocitool.operations.pieces import claimed, is_hashed, kept, lent, unpacked
+from ocitool.operations.pieces import Claim, claimed, is_hashed, kept, lent, unpacked
 from ocitool.operations.reading import Reading
 from ocitool.operations.supplies import Supplies
 from ocitool.reference import distinct, full, is_bare
@@ -158,6 +158,8 @@ class Writer:
         self._engines: list[str] = []
         self._rewritten: dict[Digest, Piece] = {}
         self._lent: dict[Digest, int] = {}
+        self._claims: dict[tuple[Digest, int, int], Claim] = {}
+        """By digest and place."""
         self._referrers: dict[int, tuple[Source, Mapping[Digest, Sequence[Referrer]]]] = {}
         self._spools: list[Temporary] = []
         self._opened: Supplies | None = None
@@ -243,15 +245,29 @@ class Writer:
         return lent(image, lender, other, self.task)
 
     def pieces(self, image: Image) -> tuple[Piece, ...]:
-        """The image's layers as they are; those of docker archives without digests are hashed, and what the archive states
-        of them is checked."""
-        self.task.expect(expected(layer.blob for layer in image.layers if is_hashed(image, layer)))
-        return tuple(self.task.map(lambda layer: kept(image, layer, self.task), image.layers))
+        """The image's layers as they are. Those of docker archives without digests are hashed, and what the archive states of
+        them is checked: now, or of plain ones while they are written."""
+        stated = {} if self._asked(image) is not None else self._claimed(image)
+        self.task.expect(expected(one.blob for one in image.layers if is_hashed(image, one) and one.number not in stated))
+        return tuple(self.task.map(lambda one: stated.get(one.number) or kept(image, one, self.task), image.layers))
+
+    def _claimed(self, image: Image) -> dict[int, Piece]:
+        """By number, the layers that are named by what the configuration states, so that their bytes are read and hashed once,
+        when they are written; `deliver` ends the claims."""
+        found: dict[int, Piece] = {}
+        for layer in image.layers if not self.writing.supplies else ():
+            piece = claimed(image, layer)
+            if piece is not None and isinstance(piece.blob, FileBlob) and piece.digest not in self.writing.omit:
+                claim = Claim(piece.blob.named(piece.digest), f"{image.where}: layer {layer.number}")
+                self._claims[piece.digest, *claim.place] = claim
+                found[layer.number] = piece._replace(blob=claim.blob)
+        return found
 
     def pieces_as_asked(self, image: Image) -> tuple[Piece, ...]:
         """`pieces`, then `converted`. A layer that a docker archive names no digest of is hashed once, in the conversion."""
-
         asked = self._asked(image)
+        if asked is None and not self.writing.supplies:
+            return self.pieces(image)
 
         def converted_as_stated(layer: Layer) -> Piece | None:
             if asked is None or asked.codec == "none" or self.writing.supplies:
@@ -421,8 +437,14 @@ class Writer:
             for output in named
         )  # fmt: skip
         self._warn(named)
+        self._check_unwritten(blobs)
         bundle = Bundle(roots, tuple(blobs.values()), tuple(omitted))
-        stored = self._sink.write(bundle, self.task, verify=self._reading.verify)
+        try:
+            stored = self._sink.write(bundle, self.task, verify=self._reading.verify)
+        except IntegrityError:
+            for claim in self._claims.values():
+                claim.check(Task())  # this one's task has ended
+            raise
         sizes = {digest: size for output in named for digest, size, _ in output.blobs}
         fresh = frozenset().union(*(output.made for output in named)) - stored.skipped
         made = sum(size for digest, size in sizes.items() if digest in fresh)
@@ -434,6 +456,14 @@ class Writer:
             self.task.transferred, sum(size for digest, size in self._lent.items() if digest not in stored.skipped),
             tuple(self._engines), tuple(self.task.notices), details, findings,
         )  # fmt: skip
+
+    def _check_unwritten(self, blobs: Mapping[Digest, Blob]) -> None:
+        """Hashes the layers whose names are claims, and whose very bytes the destination will not read."""
+        for (digest, *place), claim in self._claims.items():
+            blob = blobs.get(digest)
+            written = isinstance(blob, FileBlob) and [id(blob.file), blob.offset] == place
+            if not written or self.writing.dry_run or self.target.remote or self._sink.blob(digest) is not None:
+                claim.check(self.task)
 
     def _gathered(self, outputs: Sequence[Output]) -> tuple[dict[Digest, Blob], dict[Digest, int]]:
         """The blobs of these outputs wherever they are, and the sizes of the layers that are left out."""

@@ -297,8 +297,9 @@ def edit(s: Setting) -> Plan:
     both, script = "cp and SHA-256 at a time, 456 MB archive", 'cp "$0" "$1" & "$2" "$3" read "$0"; wait'
     plan.add(both, "sh", "-c", script, plain, "{new}", s.python, HERE / "floor.py")
     plan.ours(s, "ocitool copy, 456 MB archive", "copy", plain, "oci-archive:{new}")
-    for ours in ("ocitool edit --env, 456 MB archive", "ocitool copy, 456 MB archive"):
-        plan.ratio(ours, 1.15, both)
+    # A docker archive names no digests: its layers are hashed while they are written, too.
+    for ours in ("edit --env, 456 MB archive", "edit --env, 456 MB docker save", "copy, 456 MB archive"):
+        plan.ratio(f"ocitool {ours}", 1.15, both)
     return plan
 
 
