@@ -8,10 +8,10 @@ Found is a credential as it is, in base64 of either alphabet at any place within
 spellings of URLs, JSON and its pointers, HTML and Python, one within another; between its characters line breaks and characters
 without width do not count; the part of it that a shortened text shows is found before the `…`.
 
-Bounds: of what servers give the last `_GIVEN` are known, of an address the first `_PARAMETERS`. A secret of fewer than
-`_SHORTEST` characters is replaced only together with its user's name, for it stands in any text and what is hidden would spell
-it; one of fewer than `_WORD`, or of digits alone, only if it is no part of a longer word. A password that is a word of the
-reports hides that word.
+Bounds: of what servers give the last `_GIVEN` are known, of each its ends; of an address the first `_PARAMETERS`. A secret of
+fewer than `_SHORTEST` characters is replaced only together with its user's name, for it stands in any text and what is hidden
+would spell it; one of fewer than `_WORD`, or of digits alone, only if it is no part of a longer word. A password that is a word
+of the reports hides that word.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from threading import Lock
+from typing import NamedTuple
 
 from ocitool.patterns import pattern
 
@@ -39,6 +40,8 @@ _WHOLE, _SLICE = 64, 24
 
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
 _TOKEN = _BASE64 | frozenset(".~=")
+_RUN = frozenset(" \t\r\n\"'…").isdisjoint
+"""Characters that a long secret goes on with."""
 _INVISIBLE = "\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
 _INVISIBLE += "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff"
 _SPELT = pattern(
@@ -56,10 +59,26 @@ _CHOSEN = pattern(r"\S{32}|(?=\S*[A-Za-z])(?=\S*[0-9])\S{16}")
 _PARAMETERS = 100
 """Of an address that are looked at."""
 
+
+
+class _Search(NamedTuple):
+    """What finds credentials. `expression`: the short ones, and what long ones are known by. The long ones of the user's that
+    are no tokens are looked for whole, which takes time that grows with the text whatever they hold: `forms`, in base64
+    `cores`, and `hexadecimal`."""
+
+    expression: re.Pattern[str]
+    forms: frozenset[str]
+    cores: frozenset[str]
+    hexadecimal: frozenset[str]
+
+
+_ONE_BASE64 = str.maketrans("-_", "+/")
+_SMALL_HEX = str.maketrans("ABCDEF", "abcdef")
+
 _lock = Lock()
 _texts: set[str] = set()
 _given: dict[str, None] = {}
-_search: re.Pattern[str] | None = None
+_search: _Search | None = None
 
 
 def remember(*secrets: str) -> None:
@@ -78,7 +97,7 @@ def remember_given(*secrets: str) -> None:
     global _search
     with _lock:
         for one in filter(_CHOSEN.match, secrets):
-            if (kept := _ends(one)) not in _texts:
+            if (kept := _ends(one, given=True)) not in _texts:
                 _search = _search if kept in _given else None
                 _given.pop(kept, None)
                 _given[kept] = None
@@ -94,9 +113,11 @@ def _encoded(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def _ends(secret: str) -> str:
-    """What is kept of a secret: of a long token no more than it is known by, since a server may give any number of them."""
-    return secret if len(secret) <= 2 * _WHOLE or not _TOKEN.issuperset(secret) else secret[:_WHOLE] + secret[-_WHOLE:]
+def _ends(secret: str, *, given: bool = False) -> str:
+    """What is kept of a secret: of a long token, and of whatever a server `given` it, no more than it is known by, since there
+    may be any number of them."""
+    whole = len(secret) <= 2 * _WHOLE or not (given or _TOKEN.issuperset(secret))
+    return secret if whole else secret[:_WHOLE] + secret[-_WHOLE:]
 
 
 def remember_login(user: str, password: str) -> None:
@@ -171,26 +192,44 @@ def _without(text: str, spans: list[tuple[int, int]]) -> str:
     return "".join([*shown, text[at:]])
 
 
-def _found(search: re.Pattern[str], text: str) -> Iterable[tuple[int, int]]:
-    """Where credentials stand; of base64 with the characters beside, which hold bits of it, of a long token all of it."""
+def _found(search: _Search, text: str) -> Iterable[tuple[int, int]]:
+    """Where credentials stand; of base64 with the characters beside, which hold bits of it, of a long token all of it, of
+    another long one that a server gave all up to a blank."""
     last = 0
-    for match in search.finditer(text):
+    for match in search.expression.finditer(text):
         start, end = match.span()
         if end <= last:
             continue
         if match.lastgroup == "base64":
             start -= start > 0 and text[start - 1] in _BASE64
             end += end < len(text) and text[end] in _BASE64
-        elif match.lastgroup == "token":
-            while start > last and text[start - 1] in _TOKEN:
+        elif match.lastgroup in ("token", "run"):
+            part = _TOKEN.__contains__ if match.lastgroup == "token" else _RUN
+            while start > last and part(text[start - 1]):
                 start -= 1
-            while end < len(text) and text[end] in _TOKEN:
+            while end < len(text) and part(text[end]):
                 end += 1
         if match.lastgroup != "plain":
             while text.startswith("=", end):
                 end += 1
         yield start, end
         last = end
+    yield from _whole(search.forms, text)
+    yield from _whole(search.hexadecimal, text.translate(_SMALL_HEX) if search.hexadecimal else "")
+    for start, end in _whole(search.cores, text.translate(_ONE_BASE64) if search.cores else ""):
+        start -= start > 0 and text[start - 1] in _BASE64
+        end += end < len(text) and text[end] in _BASE64
+        while text.startswith("=", end):
+            end += 1
+        yield start, end
+
+
+def _whole(words: Iterable[str], text: str) -> Iterable[tuple[int, int]]:
+    for word in words:
+        at = text.find(word)
+        while at >= 0:
+            yield at, at + len(word)
+            at = text.find(word, at + len(word))
 
 
 def _clipped(text: str) -> Iterable[tuple[int, int]]:
@@ -276,22 +315,31 @@ def _placed(text: str, width: Callable[[str], int]) -> list[tuple[str, int]]:
     return found
 
 
-def _pattern() -> re.Pattern[str]:
-    """One expression for all that is registered, the longest first."""
+def _pattern() -> _Search:
+    """What finds all that is registered: of what an expression finds the longest first."""
     global _search
     with _lock:
         if _search is None:
-            words: dict[str, set[str]] = {"plain": set(), "base64": set(), "token": set()}
+            words: dict[str, set[str]] = {"plain": set(), "base64": set(), "token": set(), "run": set()}
+            forms: set[str] = set()
+            cores: set[str] = set()
+            hexadecimal: set[str] = set()
             for secret in (*_texts, *_given):
                 raw = _encoded(secret)
-                if len(secret) > _WHOLE and _TOKEN.issuperset(secret):
+                token = _TOKEN.issuperset(secret)
+                if len(secret) > _WHOLE and (token or secret not in _texts):
                     ends = (secret[:_SLICE], secret[-_SLICE:])
-                    words["token"].update(re.escape(one) for one in ends)
-                    words["token"].update(core for one in ends for core in _cores(one.encode()))
+                    words["token" if token else "run"].update(re.escape(one) for one in ends)
+                    words["token"].update(core for one in ends for core in map(_either, _cores(_encoded(one))))
+                elif len(secret) > _WHOLE:
+                    forms.update(_forms(secret, raw))
+                    cores.update(_cores(raw))
+                    hexadecimal.add(raw.hex())
                 else:
                     words["plain"].update(_plain(secret, raw))
-                    words["base64"].update(_cores(raw))
-            _search = re.compile("|".join(f"(?P<{kind}>{_any(found)})" for kind, found in words.items()))
+                    words["base64"].update(map(_either, _cores(raw)))
+            expression = re.compile("|".join(f"(?P<{kind}>{_any(found)})" for kind, found in words.items()))
+            _search = _Search(expression, frozenset(forms), frozenset(cores), frozenset(hexadecimal))
         return _search
 
 
@@ -299,17 +347,23 @@ def _any(words: set[str]) -> str:
     return "|".join(sorted(words, key=len, reverse=True)) or "(?!)"
 
 
+def _forms(secret: str, raw: bytes) -> set[str]:
+    """A credential as it is, in small letters, with blanks as in forms, as Latin-1, and what undoing spellings makes of one
+    that looks like a spelling itself."""
+    forms = [secret, secret.replace(" ", "+"), raw.decode("latin-1")]
+    if len(secret) >= _WORD:
+        forms.append(secret.lower())  # as hosts are written
+    for form in forms:
+        undone = _undone(form, None)[0]
+        if undone not in forms and len(undone) >= _SHORTEST and len(forms) < 3 * _ROUNDS:
+            forms.append(undone)
+    return set(forms)
+
+
 def _plain(secret: str, raw: bytes) -> Iterable[str]:
-    """The expressions of a credential as it is, in small letters, with blanks as in forms, as Latin-1, and in hexadecimal."""
+    """The expressions of the forms of a credential, and of it in hexadecimal."""
     if len(secret) >= _SHORTEST:
-        forms = [secret, secret.replace(" ", "+"), raw.decode("latin-1")]
-        if len(secret) >= _WORD:
-            forms.append(secret.lower())  # as hosts are written
-        for form in forms:  # and what undoing spellings makes of one that looks like a spelling itself
-            undone = _undone(form, None)[0]
-            if undone not in forms and len(undone) >= _SHORTEST and len(forms) < 3 * _ROUNDS:
-                forms.append(undone)
-        for text in set(forms):
+        for text in _forms(secret, raw):
             word = len(text) < _WORD or text.isdigit()
             before = r"(?<![A-Za-z0-9])" if word and text[0].isalnum() else ""
             after = r"(?![A-Za-z0-9])" if word and text[-1].isalnum() else ""
@@ -318,13 +372,18 @@ def _plain(secret: str, raw: bytes) -> Iterable[str]:
         yield f"(?i:{raw.hex()})"
 
 
+def _either(core: str) -> str:
+    """The expression of a core in base64 of either alphabet."""
+    return core.replace("+", "[+-]").replace("/", "[/_]")
+
+
 def _cores(raw: bytes) -> Iterable[str]:
-    """The expressions of what stands in base64 of anything that holds these bytes, wherever they begin in it: without the
-    characters that hold bits of what is beside."""
+    """What stands in base64 of anything that holds these bytes, wherever they begin in it: without the characters that hold
+    bits of what is beside."""
     from base64 import b64encode
 
     for shift, skipped in ((0, 0), (1, 2), (2, 3)):
         encoded = b64encode(bytes(shift) + raw).decode("ascii")
         core = encoded[skipped : (shift + len(raw)) * 8 // 6]
         if len(core) >= _CORE and len(raw) >= _SHORTEST:
-            yield core.replace("+", "[+-]").replace("/", "[/_]")
+            yield core

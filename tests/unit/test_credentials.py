@@ -142,6 +142,33 @@ def test_of_long_tokens_no_more_is_held_than_they_are_known_by() -> None:
     assert "Bearer ***…" == credentials.replaced("Bearer 007" + "A" * 500 + "…")
 
 
+@pytest.mark.parametrize("register", [credentials.remember, credentials.remember_given])
+@pytest.mark.parametrize("secret", ["a1" * 30_000 + "!", "ab1!" * 15_000, "x1€" * 20_000])
+def test_a_long_secret_that_is_no_token_is_found_in_time_that_grows_with_the_text(
+    register: Callable[[str], None], secret: str
+) -> None:
+    register(secret)
+    began = time.process_time()
+    for text in (secret, quote(secret), b64(secret)):
+        assert "said *** to" == credentials.replaced(f"said {text} to")
+    for text in (secret[1:-1], secret[:-1] + "?" + secret[1:], secret[:2] * 60_000):
+        credentials.replaced(text)
+    assert time.process_time() - began < 5
+
+
+def test_a_long_secret_with_blanks_is_replaced_whole_and_takes_nothing_beside_with_it() -> None:
+    key = json.dumps({"type": "service_account", "private_key": "MIIE" * 40, "note": "two words"}, indent=2)
+    credentials.remember(key)
+    assert "before *** after" == credentials.replaced(f"before {key} after")
+    assert "before *** after" == credentials.replaced(f"before {b64(key)} after")
+
+
+def test_of_what_servers_give_no_more_is_held_than_it_is_known_by() -> None:
+    for n in range(200):
+        credentials.remember_given(f"{n:03}" + "a1!" * 30_000)
+    assert sum(map(len, credentials._given)) < 200 * 1_000
+
+
 def test_servers_that_give_any_number_of_tokens_and_signatures_cost_no_more() -> None:
     credentials.remember_login("usr", "s3cr3tPW-and-more")
     began = time.process_time()
