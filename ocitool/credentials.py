@@ -330,14 +330,14 @@ def _pattern() -> _Search:
                 if len(secret) > _WHOLE and (token or secret not in _texts):
                     ends = (secret[:_SLICE], secret[-_SLICE:])
                     words["token" if token else "run"].update(re.escape(one) for one in ends)
-                    words["token"].update(core for one in ends for core in map(_either, _cores(_encoded(one))))
+                    words["token"].update(_either(core) for one in ends for core in _cores(_encoded(one)))
                 elif len(secret) > _WHOLE:
                     forms.update(_forms(secret, raw))
                     cores.update(_cores(raw))
                     hexadecimal.add(raw.hex())
                 else:
                     words["plain"].update(_plain(secret, raw))
-                    words["base64"].update(map(_either, _cores(raw)))
+                    words["base64"].update(_either(core) for core in _cores(raw))
             expression = re.compile("|".join(f"(?P<{kind}>{_any(found)})" for kind, found in words.items()))
             _search = _Search(expression, frozenset(forms), frozenset(cores), frozenset(hexadecimal))
         return _search
