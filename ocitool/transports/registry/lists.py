@@ -112,7 +112,8 @@ def _next(first: str, url: str, given: str, target: str, where: str) -> str:
     if not there:
         raise FormatError("the next page of a list is at what is no address", where)
     if not _same_host(there, first):
-        raise FormatError("the next page of a list is at another registry", where)
+        hint = "the registry, or the proxy before it, gives an address that is not its own: its configuration says which"
+        raise FormatError("the next page of a list is at another registry", where, hint=hint)
     place = urlsplit(first)
     return urlsplit(there)._replace(scheme=place.scheme, netloc=place.netloc, fragment="").geturl()
 
