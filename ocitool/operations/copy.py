@@ -67,7 +67,7 @@ def copy(
                 raise
             except OcitoolError as error:
                 raise _others_hinted(error, one) if len(targets) > 1 else error from None
-            outputs += _with_referrers(one.source, images, writer) if referrers else images
+            outputs += _with_referrers(one.source, targets, images, writer) if referrers else images
         _tell_left_out(opened, outputs, reading)
         if omit is not None:
             _refuse_needless(omit, outputs, reading, allow_no_match)
@@ -119,17 +119,21 @@ def _opened(references: Sequence[str], reading: Reading) -> list[Opened]:
     return [reading.open(word, "layers") for word in references]
 
 
-def _with_referrers(source: Source, outputs: Sequence[Output], writer: Writer) -> list[Output]:
-    """These images and what speaks of them, with the digest that each of that speaks of. Where it stands among the images, as
-    in a layout, it is none of them; what is part of an image is left there."""
-    tops = {Digest.parse(output.descriptor["digest"]): output for output in outputs}
+def _with_referrers(source: Source, targets: Sequence[Target], outputs: Sequence[Output], writer: Writer) -> list[Output]:
+    """These images and what speaks of them, with the digest that each of that speaks of. A target that speaks of an image, as
+    in a layout, is none itself; what is part of an image is left there."""
+    tops = [Digest.parse(output.descriptor["digest"]) for output in outputs]
     subjects = dict.fromkeys([*tops, *(image.digest for output in outputs for image in output.images)])
     spoken = indexes.beside(source, subjects)
     if isinstance(source, Online):
         writer.tell_unlisted(source)
     about = {one.descriptor.digest for one in spoken}
     _tell_unread(source, {*about, *subjects}, writer)
-    found = [output for digest, output in tops.items() if digest not in about]
+    found = []
+    for target, digest, output in zip(targets, tops, outputs, strict=True):
+        stated = target.top.digest if target.top is not None else digest  # of an index only one platform may have been taken
+        if about.isdisjoint((digest, stated)):
+            found.append(output)
     held = {digest for output in found for digest, _, _ in output.blobs}
     for one in spoken:
         if one.descriptor.digest in held:

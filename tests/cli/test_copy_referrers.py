@@ -383,3 +383,37 @@ def test_an_edit_says_nothing_of_a_registry_that_keeps_no_lists(run: Run) -> Non
         hold(registry, "app", BILLED, tag="1")
         result = run("edit", f"docker://{registry.host}/app:1", "out/", "--env", "A=B")
         assert (0, False) == (result.code, "referrers" in result.err), str(result)
+
+
+@pytest.mark.parametrize("lists", [True, False], ids=["to lists", "to no lists"])
+def test_an_index_that_speaks_of_an_image_keeps_its_tag(lists: bool, run: Run, tmp_path: Path) -> None:
+    inner = image([TWO], platform=AMD)
+    subject = {name: BILLED.descriptor[name] for name in ("mediaType", "digest", "size")}
+    raw = pretty(index_of([inner.descriptor], subject=subject, artifactType="a/collection"))
+    inner.extra[sha256(raw)] = raw
+    top = {"mediaType": mediatypes.OCI_INDEX, "digest": sha256(raw), "size": len(raw)}
+    named_entry = {**top, "annotations": {"org.opencontainers.image.ref.name": "collection"}}
+    write_layout(tmp_path / "in", [BILLED, inner], index=index_of([BILLED.descriptor, named_entry]))
+    with ScriptedRegistry(referrers=lists) as registry:
+        for words in (("--dry-run",), ()):
+            done(run, "copy", "--referrers", "in", f"docker://{registry.host}/new:1", *words)
+        assert {("new", "1"): BILLED.digest, ("new", "collection"): sha256(raw)}.items() <= registry.tags.items()
+        assert holds(registry, "new", replace(inner, extra={}))
+        if not lists:
+            entries = json.loads(registry.manifests["new", registry.tags["new", tag_of(BILLED.digest)]][1])["manifests"]
+            assert [{**top, "artifactType": "a/collection"}] == entries
+
+
+def test_an_image_that_an_index_leads_to_as_well_keeps_both_names(run: Run, tmp_path: Path) -> None:
+    one = image([ONE], platform=AMD)
+    raw = pretty(index_of([one.descriptor]))
+    one.extra[sha256(raw)] = raw
+    entries = [
+        {**entry, "annotations": {"org.opencontainers.image.ref.name": f"r.io/app:{tag}"}}
+        for tag, entry in (
+            ("alone", one.descriptor), ("all", {"mediaType": mediatypes.OCI_INDEX, "digest": sha256(raw), "size": len(raw)})
+        )
+    ]  # fmt: skip
+    write_layout(tmp_path / "in", [one], index=index_of(entries))
+    done(run, "copy", "--referrers", "in", "out/")
+    assert {"r.io/app:alone": one.digest, "r.io/app:all": one.digest} == places.names(tmp_path / "out")

@@ -10,8 +10,21 @@ from typing import Any
 import pytest
 from support.copying import AMD, ARM, ONE, TWO
 from support.images import Image, image, index_of, pretty, write_layout
-from support.registries import Patient, digest, hold, hold_index, holds, opened, push, reading
-from support.registry import Fault, Recorder, ScriptedRegistry, digest_of
+from support.registries import (
+    INSECURE,
+    PASSWORD,
+    USER,
+    Patient,
+    authfile,
+    digest,
+    hold,
+    hold_index,
+    holds,
+    opened,
+    push,
+    reading,
+)
+from support.registry import BasicAuth, Fault, Recorder, ScriptedRegistry, TokenAuth, digest_of
 
 from ocitool.digest import Digest
 from ocitool.errors import TransportError
@@ -84,6 +97,23 @@ def test_whatever_the_list_of_referrers_is_answered_the_tag_is_read_and_it_is_sa
     assert BILL.raw == (tmp_path / "out/blobs" / BILL.digest.replace(":", "/")).read_bytes()
     said = [notice.text for notice in task.told("referrer")]
     assert 1 == len(said) and said[0].startswith(f"{tagged.host}/app: ") and READ_INSTEAD in said[0], said
+
+
+@pytest.mark.parametrize("auth", [BasicAuth(USER, PASSWORD), TokenAuth(USER, PASSWORD)], ids=["basic", "token"])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_there_costs_no_other_request_its_authorization(
+    status: int, auth: BasicAuth | TokenAuth, task: Patient, tmp_path: Path
+) -> None:
+    """Harbor 2.7 answers 401 without a challenge."""
+    with ScriptedRegistry(auth=auth, referrers=False) as registry:
+        hold(registry, "app", BILL)
+        hold(registry, "app", APP, tag="1")
+        registry.put_manifest("app", mediatypes.OCI_INDEX, pretty(index_of([ENTRY])), APP.digest.replace(":", "-"))
+        registry.faults.append(Fault("GET", "/referrers/|sig$|att$|sbom$", status=status))
+        access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
+        copy([f"docker://{registry.host}/app:1"], reading(task, access), Writing(f"{tmp_path}/out/"), referrers=True)
+        assert BILL.raw == (tmp_path / "out/blobs" / BILL.digest.replace(":", "/")).read_bytes()
+        assert 2 == len(task.told("referrer")), task.notices
 
 
 def test_a_page_for_people_at_another_host_is_no_list_of_referrers(tagged: ScriptedRegistry, task: Patient) -> None:
