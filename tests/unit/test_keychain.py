@@ -228,6 +228,11 @@ ENTRIES: dict[str, tuple[dict[str, Any], Credentials]] = {
     "auth before fields": ({**entry("me"), "username": "x", "password": "y"}, Credentials("me", SECRET)),
     "an empty auth": ({"auth": "", "username": "me", "password": SECRET}, Credentials("me", SECRET)),
     "an identity token": ({**entry("me", ""), "identitytoken": "refresh"}, Credentials("me", identity="refresh")),
+    "lines of base64": ({"auth": base64.encodebytes(b"AWS:" + b"p" * 90).decode()}, Credentials("AWS", "p" * 90)),
+    "lines with carriage returns": ({"auth": " bWU6\r\n" + "cGE=\r\n"}, Credentials("me", "pa")),
+    "no padding": ({"auth": "bWU6cGE"}, Credentials("me", "pa")),
+    "the alphabet of URLs": ({"auth": base64.urlsafe_b64encode("me:ÿ?>ÿ".encode()).decode()}, Credentials("me", "ÿ?>ÿ")),
+    "undecodable beside fields": ({"auth": "!!", "username": "me", "password": SECRET}, Credentials("me", SECRET)),
     "a registry token": ({**entry("me"), "registrytoken": "bearer"}, Credentials(bearer="bearer")),
 }
 
@@ -244,6 +249,22 @@ def test_an_entry_gives_credentials(name: str, file: Path) -> None:
 def test_an_entry_that_says_nothing_is_none(fields: Any, file: Path) -> None:
     put(file, {"auths": {HOST: fields}})
     assert Keychain(None).find(HOST, "app") is None
+
+
+@pytest.mark.parametrize("auth", ["not base64! s3cret", "bm9jb2xvbg==", 7, "/w==", ["bWU6cGE="], "bWU6cGE=!"])
+def test_an_entry_that_cannot_be_decoded_is_named_once_and_without_its_content(auth: Any, file: Path) -> None:
+    put(file, {"auths": {HOST: {"auth": auth}, "other.example": {"auth": "!"}}})
+    told: list[str] = []
+    keychain = Keychain(None, told.append)
+    assert [None, None] == [keychain.find(HOST, path) for path in ("app", "other")]
+    assert [f"{file}: auth of {HOST} is not USER:PASSWORD in base64, so that entry is not used"] == told
+
+
+def test_an_entry_above_one_that_cannot_be_decoded_is_used(file: Path) -> None:
+    put(file, {"auths": {HOST: entry("me"), f"{HOST}/team": {"auth": "!"}}})
+    told: list[str] = []
+    assert Credentials("me", SECRET) == Keychain(None, told.append).find(HOST, "team/app")
+    assert 1 == len(told) and f"{HOST}/team" in told[0]
 
 
 def test_credentials_show_nothing_of_themselves() -> None:

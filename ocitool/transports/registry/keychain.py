@@ -9,12 +9,12 @@ first that knows the registry: the file that `--authfile` or `REGISTRY_AUTH_FILE
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 from ocitool import credentials, limits
@@ -33,6 +33,7 @@ _PATIENCE = 60
 _STEP = 0.1
 """Seconds for a helper, and between looks whether they are still wanted."""
 _IDENTITY = "<token>"
+_ALPHABET = str.maketrans("-_", "+/")
 
 
 class Credentials(NamedTuple):
@@ -68,6 +69,7 @@ class Keychain:
         self._named = authfile or os.environ.get("REGISTRY_AUTH_FILE") or None
         self._must = bool(authfile)
         self._told = told
+        self._said: set[str] = set()
 
     def find(self, host: str, path: str | None) -> Credentials | None:
         """The credentials for a repository: of its own, of one of the paths above it, or of the host. Raises `FormatError`
@@ -79,7 +81,7 @@ class Keychain:
                 found = self._ask(helper, host)
                 if found is not None:
                     return _sendable(found, f"docker-credential-{helper}")
-            found = _stated(fields, host, path)
+            found = _stated(fields, host, path, partial(self._undecodable, file))
             if found is not None:
                 return _sendable(found, file)
         return None
@@ -137,6 +139,13 @@ class Keychain:
             if directory:
                 yield os.path.join(directory, "containers", "auth.json")
         yield _docker()
+
+    def _undecodable(self, file: str, key: str) -> None:
+        """Tells of an entry that holds no login, once, and of nothing in it."""
+        text = f"{file}: auth of {key} is not USER:PASSWORD in base64, so that entry is not used"
+        if text not in self._said:
+            self._said.add(text)
+            self._told(text)
 
     def _ask(self, helper: str, host: str) -> Credentials | None:
         try:
@@ -220,35 +229,55 @@ def _helper(fields: dict[str, Any], host: str) -> str | None:
     return named if isinstance(named, str) and _HELPER.fullmatch(named) else None
 
 
-def _stated(fields: dict[str, Any], host: str, path: str | None) -> Credentials | None:
-    """Of the entries for this host the one with the longest path above the repository."""
+def _stated(
+    fields: dict[str, Any], host: str, path: str | None, undecodable: Callable[[str], None]
+) -> Credentials | None:
+    """Of the entries for this host the one with the longest path above the repository. `undecodable` is called with the keys of
+    those for it whose `auth` cannot be read."""
     auths = fields.get("auths")
     if not isinstance(auths, dict):
         return None
     found: dict[str, Credentials] = {}
+    unread: dict[str, str] = {}
     for key, entry in auths.items():
         at, below = _place(key)
-        stated = _credentials(entry) if at == host and isinstance(entry, dict) else None
+        if at != host or not isinstance(entry, dict):
+            continue
+        auth, readable = _decoded(entry.get("auth"))
+        stated = _credentials(entry, auth)
         if stated is not None:
             found[below] = stated
+        elif not readable:
+            unread[below] = key
     steps = path.split("/") if path else []
     for length in range(len(steps), -1, -1):
         above = "/".join(steps[:length])
+        if above in unread:
+            undecodable(unread[above])
         if above in found:
             return found[above]
     return None
 
 
-def _credentials(entry: dict[str, Any]) -> Credentials | None:
+def _decoded(auth: Any) -> tuple[str, bool]:
+    """The `USER:PASSWORD` of an `auth`, which tools wrap into lines and write without padding or in the alphabet of URLs; "" if
+    it has none. Whether it can be read: an empty one says nothing."""
+    if auth is None or auth == "":
+        return "", True
+    try:
+        text = "".join(auth.split()).rstrip("=").translate(_ALPHABET)
+        decoded = base64.b64decode(text + "=" * (-len(text) % 4), validate=True).decode()
+    except (AttributeError, ValueError):  # of which a wrong character or length is one
+        return "", False
+    return (decoded, True) if ":" in decoded else ("", False)
+
+
+def _credentials(entry: dict[str, Any], decoded: str) -> Credentials | None:
     def text(name: str) -> str:
         value = entry.get(name)
         return value if isinstance(value, str) else ""
 
     user, password = text("username"), text("password")
-    try:
-        decoded = base64.b64decode(text("auth"), validate=True).decode()
-    except (binascii.Error, ValueError):
-        decoded = ""
     if ":" in decoded:
         user, _, password = decoded.partition(":")
         password = password.rstrip("\0")
