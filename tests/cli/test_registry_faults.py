@@ -18,7 +18,7 @@ from support import places
 from support.copying import ONE, TWO
 from support.images import Image, image, layer_tar, sha256, write_layout
 from support.registries import ALONE, PASSWORD, USER, authfile, hold, holds, noise
-from support.registry import BasicAuth, Fault, Recorder, ScriptedRegistry, certificates
+from support.registry import BasicAuth, Fault, Recorder, ScriptedRegistry, TokenAuth, certificates
 
 from ocitool.limits import MiB
 
@@ -100,6 +100,37 @@ def test_forbidden_is_8(run: Run, registry: ScriptedRegistry) -> None:
     held(registry)
     registry.faults.append(Fault("GET", "/blobs/", status=403))
     failed(8, run("pull", f"{registry.host}/app:1", "out/", "--insecure"), "denied", "scripted")
+
+
+def test_a_bad_request_is_told_in_the_registrys_words_and_not_taken_for_tls(run: Run, registry: ScriptedRegistry) -> None:
+    page = b"<h1>400 Request Header Or Cookie Too Large</h1>"
+    registry.faults.append(Fault("GET", status=400, body=page, headers={"Content-Type": "text/html"}))
+    result = run("inspect", "--insecure", f"docker://{registry.host}/app:1")
+    failed(8, result, "the registry answers 400: 400 Request Header Or Cookie Too Large", registry.host)
+    assert "TLS" not in result.err
+
+
+def test_a_login_that_is_refused_is_told_in_the_registrys_words_and_not_to_log_in(run: Run, registry: ScriptedRegistry) -> None:
+    registry.faults.append(Fault("GET", status=401, early=True, body=b'{"details":"the password has expired"}'))
+    result = run("login", "--insecure", "-u", "me", registry.host, stdin=b"some-w0rd")
+    failed(8, result, "denied: the password has expired", "hint: ")
+    assert "ocitool login" not in result.err
+
+
+def test_a_token_server_that_refuses_is_told_in_its_words(run: Run, tmp_path: Path) -> None:
+    with ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry:
+        registry.faults.append(Fault("GET", "^/token", status=400, early=True, body=b'{"error_description":"unknown service"}'))
+        failed(8, run("inspect", "--insecure", f"docker://{registry.host}/app:1"), "token server answers 400: unknown service")
+
+
+def test_a_signed_schema_1_manifest_is_4_and_said_to_be_one(run: Run, registry: ScriptedRegistry) -> None:
+    payload = b'{"schemaVersion": 1, "name": "app", "tag": "1", "fsLayers": [], "history": []}'
+    signed = payload[:-1] + b', "signatures": []}'
+    for media_type in ("application/vnd.docker.distribution.manifest.v1+prettyjws", "application/json"):
+        headers = {"Content-Type": media_type, "Docker-Content-Digest": sha256(payload)}
+        registry.faults[:] = [Fault("GET", "/manifests/", status=200, body=signed, headers=headers)]
+        result = run("inspect", "--insecure", f"docker://{registry.host}/app:1")
+        failed(4, result, "Docker schema 1 manifests are not supported")
 
 
 def test_what_is_not_there_is_3(run: Run, registry: ScriptedRegistry) -> None:

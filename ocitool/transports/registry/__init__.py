@@ -3,6 +3,7 @@
     access.py       how registries are to be reached, as the user says
     keychain.py     who the user is at a registry: auth files, credential helpers
     problems.py     what went wrong, in words and exit codes: answers, sockets, TLS
+    wording.py      what a server says in a refusal, whatever form it has
     addresses.py    what a registry names as an address
     auth.py         challenges, tokens, the Authorization header
     connections.py  how many connections there are, whom they trust, how they end

@@ -149,6 +149,11 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         """Whether the registry has asked who it is."""
         return self._challenge is not None
 
+    @property
+    def known(self) -> bool:
+        """Whether there are credentials for what was asked for so far."""
+        return any(found is not None for found in self._found.values())
+
     def _credentials(self, scope: Scope) -> Credentials | None:
         if scope.path not in self._found:
             self._found[scope.path] = self._find(scope.path)
@@ -211,7 +216,9 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
             return self._ask("GET", realm, {"service": service, "scope": scope, "client_id": _CLIENT}, authorization)
         except Denied as error:
             if credentials is not None:
-                error.what = f"the user's name or password is refused for {scope or 'the registry'}"
+                said = error.what.removeprefix("denied: ")
+                refused = f"the user's name or password is refused for {scope or 'the registry'}"
+                error.what = refused if said == "token" else f"{refused}: {said}"
             raise
 
 

@@ -21,9 +21,10 @@ from requests.structures import CaseInsensitiveDict
 
 from ocitool import __version__, credentials, limits
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, TransportError
+from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, TransportError, UnsupportedError
 from ocitool.reference import DEFAULT_HOST
 from ocitool.spec import mediatypes
+from ocitool.spec.document import parse_object
 from ocitool.task import Task, Turns
 from ocitool.transports.registry import lists
 from ocitool.transports.registry.access import Access
@@ -34,7 +35,7 @@ from ocitool.transports.registry.connections import Adapter, Whereabouts
 from ocitool.transports.registry.keychain import Credentials, Keychain
 from ocitool.transports.registry.lists import parsed
 from ocitool.transports.registry.origins import Origins
-from ocitool.transports.registry.problems import RETRIED, Denied, Refused, answered, unreachable
+from ocitool.transports.registry.problems import RETRIED, Answer, Denied, Refused, answered, unreachable
 from ocitool.transports.registry.unneeded import unneeded
 
 with unneeded("jsonschema"):
@@ -219,12 +220,17 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
 
     def problem(self, response: requests.Response, what: str, where: str) -> OcitoolError:
         """What an answer that is not the one hoped for says; closes it."""
+        return answered(self._refusal(response), what, where, self.host)
+
+    def _refusal(self, response: requests.Response) -> Answer:
+        """What is to be known of such an answer; closes it."""
+        headers, body = response.headers, b""
         with suppress(*BROKEN):
             body = response.raw.read(limits.ERROR_SIZE, decode_content=False) if response.raw is not None else b""
             finished(response)
-            return answered(response.status_code, body, what, where, self.host)
         response.close()
-        return answered(response.status_code, b"", what, where, self.host)
+        kind, encoding = headers.get("Content-Type", ""), headers.get("Content-Encoding", "")
+        return Answer(response.status_code, body, kind, encoding, known=self.auth.known)
 
     def _authorized(
         self, method: str, url: str, scope: Scope | None, headers: Mapping[str, str], body: bytes | None
@@ -328,7 +334,8 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
     def _first(self, method: str, url: str, headers: Mapping[str, str], body: Body, patience: int) -> requests.Response:
         """Without credentials, which go to who asks for them."""
         failures: list[Exception] = []
-        for last in (False, True):
+        bad: requests.Response | None = None
+        for _ in range(2):
             try:
                 response = self._followed(method, self._spoken(url), headers, None, body, patience)
             except BROKEN as error:
@@ -337,12 +344,20 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
                     raise
                 failures.append(error)
             else:
-                # A TLS server calls a plain request a bad one, in words for people.
-                if response.status_code != 400 or "json" in response.headers.get("Content-Type", "") or last:
+                # A TLS server calls a plain request a bad one, in words for people. A registry or a proxy that means the
+                # request itself does not speak TLS: then this is its answer.
+                doubtful = response.status_code == 400 and "json" not in response.headers.get("Content-Type", "")
+                if not doubtful or self.prefix == "https":
                     self._settled = True
+                    if bad is not None:
+                        bad.close()
                     return response
-                finished(response)
+                bad = response
             self.prefix = self.auth.prefix = "https" if self.prefix == "http" else "http"
+        if bad is not None:
+            self._settled = True
+            self.prefix = self.auth.prefix = "http"
+            return bad
         raise failures[0]
 
     def _spoken(self, url: str) -> str:
@@ -370,10 +385,12 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             if response.status_code == 200:
                 value = parsed(body_of(response, self.host, limits.TOKEN.size), self.host, limits.TOKEN)
                 return value if isinstance(value, dict) else {}
-            problem = self.problem(self._settled_answer(response, "token"), "token", self.host)
+            refusal = self._refusal(self._settled_answer(response, "token"))
+            problem = answered(refusal, "token", self.host, self.host)
             if isinstance(problem, Denied):
                 raise problem
-            raise TransportError(f"its token server answers {response.status_code}", self.host)
+            said = refusal.wording.text
+            raise TransportError(f"its token server answers {refusal.status}{': ' + said if said else ''}", self.host)
 
         return self._attempts(attempt, 1 + RETRIES)
 
@@ -383,9 +400,13 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         """Whether the registry takes these. Raises `Denied` where it does not; a notice where it asks nobody."""
         login.remember()
         self._begin(lambda path: login)
-        response = self.request("GET", self.url(""), NOTHING, "login")
-        if response.status_code != 200:
-            raise self.problem(response, "login", self.host)
+        try:
+            response = self.request("GET", self.url(""), NOTHING, "login")
+            if response.status_code != 200:
+                raise self.problem(response, "login", self.host)
+        except Denied as error:
+            error.hint = "check both; many registries take a token in the place of the password"
+            raise
         finished(response)
         if not self.auth.challenged:
             self.task.notice("login", f"{self.host} asks nobody for a password, so this one was not checked")
@@ -404,9 +425,16 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         self.task.crossed(len(raw))
         stated = name if isinstance(name, Digest) else _digest(response.headers.get("Docker-Content-Digest"))
         digest = Digest.of(raw, stated.algorithm if stated is not None else "sha256")
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
         if stated is not None and digest != stated:
+            # Its digest is that of the document without the signatures in it (Docker's "Image Manifest Version 2, Schema 1").
+            if media_type in (mediatypes.DOCKER_SCHEMA1, mediatypes.DOCKER_SCHEMA1_SIGNED) or _schema_1(raw):
+                raise UnsupportedError(
+                    "Docker schema 1 manifests are not supported", where,
+                    hint="docker 1.10 or later, or skopeo copy --format v2s2, writes the image anew as one that is",
+                )  # fmt: skip
             raise IntegrityError(f"content is {digest}, stated is {stated}", where)
-        return Document(raw, response.headers.get("Content-Type", "").partition(";")[0].strip(), digest)
+        return Document(raw, media_type, digest)
 
     def optional(self, path: str, tag: str) -> Document | None:
         """As `document`, of a tag of signatures or referrers; None if it is not there. Some registries answer 401, 403 or 400
@@ -499,6 +527,13 @@ class _Later(Exception):
         super().__init__(problem.what)
         self.problem = problem
         self.seconds = seconds
+
+
+def _schema_1(raw: bytes) -> bool:
+    """Whether a document says that it is a Docker schema 1 manifest; many registries call one by no media type of its own."""
+    with suppress(OcitoolError):
+        return "fsLayers" in parse_object(raw, "")
+    return False
 
 
 def _digest(text: str | None) -> Digest | None:

@@ -5,20 +5,20 @@ Nothing of a URL's query and no header is ever in such a line: they may hold sig
 
 from __future__ import annotations
 
-import json
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from ocitool.credentials import replaced
 from ocitool.errors import NotFoundError, OcitoolError, TransportError
+from ocitool.patterns import pattern
+from ocitool.transports.registry.wording import Wording, wording
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 """Answers that may be another one in a moment."""
 
-_TEXT = 300
-"""Characters of a registry's own words that are passed on."""
+PROXY_LOGIN = "HTTPS_PROXY and HTTP_PROXY may name them: http://USER:PASSWORD@HOST:PORT; NO_PROXY=HOST goes without the proxy"
+_TUNNEL = pattern(r"Tunnel connection failed: (\d{3}) ?([ -~]{0,100})")
 
 
 class Unreachable(TransportError):
@@ -36,8 +36,8 @@ class Denied(TransportError):
 class Refused(TransportError):
     """Any other answer that is not the one hoped for."""
 
-    def __init__(self, what: str, where: str, status: int) -> None:
-        super().__init__(what, where)
+    def __init__(self, what: str, where: str, status: int, *, hint: str | None = None) -> None:
+        super().__init__(what, where, hint=hint)
         self.status = status
 
 
@@ -53,7 +53,7 @@ def unreachable(error: BaseException, host: str, *, own: bool = True) -> Unreach
             return Unreachable(f"its certificate is refused: {reason}", host, transient=False, hint=hint)
     names = {type(cause).__name__ for cause in causes}
     if names & {"ProxyError"}:
-        return Unreachable("the proxy does not connect", host, transient=False, hint="HTTPS_PROXY, HTTP_PROXY, NO_PROXY")
+        return _proxy(causes, host)
     for cause in causes:
         if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             hint = "--cert FILE, if it asks for a certificate; --insecure, if it has no TLS"
@@ -77,6 +77,16 @@ def unreachable(error: BaseException, host: str, *, own: bool = True) -> Unreach
     return Unreachable("the connection was cut", host, transient=True)
 
 
+def _proxy(causes: list[BaseException], host: str) -> Unreachable:
+    """For a proxy that did not lead on: with what it answered, if it did."""
+    answer = next((match for cause in causes if (match := _TUNNEL.search(str(cause)))), None)
+    if answer is not None and answer[1] == "407":
+        return Unreachable("the proxy asks for a user's name and password", host, transient=False, hint=PROXY_LOGIN)
+    said = f": it answers {answer[1]} {answer[2]}".rstrip() if answer is not None else ""
+    hint = "HTTPS_PROXY, HTTP_PROXY and ALL_PROXY name proxies; NO_PROXY=HOST goes without"
+    return Unreachable(f"the proxy does not connect{said}", host, transient=False, hint=hint)
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error and what it was made of: libraries wrap by cause, by context, and as an argument."""
     waiting: list[Any] = [error]
@@ -90,28 +100,61 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
 
 
-def answered(status: int, body: bytes, what: str, where: str, host: str) -> OcitoolError:
+class Answer(NamedTuple):
+    """What is looked at of an answer that is not the one hoped for: at most `limits.ERROR_SIZE` bytes of its body. `known`:
+    whether credentials are kept for the registry."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = ""
+    encoding: str = ""
+    known: bool = False
+
+    @property
+    def wording(self) -> Wording:
+        return wording(self.body, self.content_type, self.encoding)
+
+
+_POLICY = pattern(
+    r"(?i)polic|block|quarantin|vulnerab|scan|immutab|overwrit|read[ -]?only|quota|limit|exceed|suspend|disabl|archiv"
+    r"|licen[cs]e|embargo|countr|violat|retention|signature|unsigned|maintenance|billing|payment|subscription|firewall"
+    r"|\bip\b|frozen|retired"
+)
+"""A refusal with one of these words is about a rule of the registry's, which no login changes."""
+_PLAIN = frozenset({
+    "manifest unknown", "name unknown", "blob unknown", "not found", "404 not found", "404 page not found", "unknown manifest",
+    "repository name not known to registry", "unknown name", "unknown blob", "manifest_unknown", "name_unknown", "blob_unknown",
+    "blob unknown to registry",
+})  # fmt: skip
+"""What registries say of everything that is not there, and so says nothing more."""
+
+
+def answered(answer: Answer, what: str, where: str, host: str) -> OcitoolError:
     """For an answer that is not the one hoped for. `what` was asked for, `where` it was to be."""
-    codes, said = _said(body)
+    status = answer.status
+    codes, said = answer.wording
+    words = f": {said}" if said else ""
     if status in (401, 403):
-        return Denied(
-            f"denied: {said or what}", where, hint=f"ocitool login {host} keeps a user's name and password for it"
-        )
+        return Denied(f"denied: {said or what}", where, hint=_hint(answer, said, host))
     if status == 404:
-        if "NAME_UNKNOWN" in codes:
-            return NotFoundError("no such repository", where)
-        return NotFoundError(f"no such {what}", where)
+        if said.partition("; {")[0].rstrip(".").lower() in _PLAIN or "<" in answer.body[:64].decode("latin-1"):
+            words = ""
+        return NotFoundError(f"no such {'repository' if 'NAME_UNKNOWN' in codes else what}{words}", where)
+    if status == 407:
+        return TransportError(f"the proxy asks for a user's name and password{words}", where, hint=PROXY_LOGIN)
     if status == 429:
-        return TransportError("too many requests", where, hint="it asks for patience; --jobs 1 asks for less at a time")
-    return Refused(f"{what}: the registry answers {status}{': ' + said if said else ''}", where, status)
+        patience = "it asks for patience; --jobs 1 asks for less at a time"
+        more = "" if answer.known else f", and many registries allow more after ocitool login {host}"
+        return TransportError(f"too many requests{words}", where, hint=patience + more)
+    large = "the registry or a proxy before it takes no more at once, nor in smaller chunks: that limit can be raised there"
+    hint = large if status == 413 else None
+    return Refused(f"{what}: the registry answers {status}{words}", where, status, hint=hint)
 
 
-def _said(body: bytes) -> tuple[frozenset[str], str]:
-    """The codes of an error document (distribution-spec, "Error Codes"), and its words."""
-    try:
-        errors = json.loads(body)["errors"]
-        codes = frozenset(str(error.get("code")) for error in errors)
-        words = "; ".join(str(error.get("message") or error.get("code") or "") for error in errors)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return frozenset(), ""
-    return codes, replaced(words)[:_TEXT]  # before it is cut: the rest of a credential would not be known again
+def _hint(answer: Answer, said: str, host: str) -> str:
+    if answer.status == 403 and _POLICY.search(said):
+        return "a rule of the registry refuses this: it can be changed there, and not by a login"
+    if answer.status == 403 and "html" in answer.content_type.lower():
+        return "a proxy or firewall before the registry may answer this: a registry says it in JSON"
+    other = "another user's" if answer.known else "a user's"
+    return f"ocitool login {host} keeps {other} name and password for it"

@@ -1,0 +1,124 @@
+"""What a server says in an answer that refuses something: the words of its body, whatever form they have.
+
+Registries owe JSON of one form (distribution-spec, "Error Codes"), and many answer in another: the frameworks they are written
+in, the storage behind them and the proxies before them each have their own. Nothing of the text is trusted: no address keeps
+its query, since that may hold a signature; what spells the user's credentials is replaced; it is one line of a bounded length.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from ocitool import limits
+from ocitool.credentials import replaced
+from ocitool.patterns import byte_pattern, pattern
+
+_TEXT = 500
+"""Characters of a server's own words that are passed on."""
+_TITLED = byte_pattern(rb"(?is)<(title|h1|h2|message)\b[^<>]{0,200}>(.{0,500}?)</\1\s*>")
+_TITLES = (b"message", b"title", b"h1", b"h2")
+_TAG = pattern(r"<[^<>]{0,1000}>")
+_HIDDEN = pattern(r"(?is)<(script|style)\b.{0,20000}?</\1\s*>")
+_ADDRESS = pattern(r"(?i)(https?://[^\s?\"'<>]{1,2000})\?[^\s\"'<>]{1,20000}")
+_UNSEEN = pattern(r"[\s\x00-\x1f\x7f-\x9f]+")
+_MESSAGES = ("message", "msg", "error_description", "errormessage", "error_message", "title")
+_DETAILS = ("detail", "details", "error", "errors", "reason", "description")
+_MANY = 20
+"""Texts of an answer that are looked at, and members of a list of them."""
+_LOOKED = 4096
+"""Bytes of a page without a title that are looked at."""
+_DEEP = 6
+"""Objects within one another in which words are looked for."""
+
+
+class Wording(NamedTuple):
+    """The error codes of an answer, in capital letters, and its words in one line; both may be empty."""
+
+    codes: frozenset[str]
+    text: str
+
+
+def wording(body: bytes, content_type: str = "", encoding: str = "") -> Wording:
+    """Returns what a body says; `content_type` and `encoding` are its headers. Of the body no more than `limits.ERROR_SIZE`
+    bytes were read; time grows with it. Never raises."""
+    body = _decoded(body, encoding)
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return Wording(frozenset(), _line(_untagged(body, content_type)))
+    codes = {str(one.get("code")).upper() for one in _listed(value) if isinstance(one, dict)}
+    said: list[str] = []
+    for text in islice(filter(None, map(_line, _words(value))), _MANY):  # what an earlier one says is not said again
+        said += [text] if not any(text in other for other in said) else []
+    return Wording(frozenset(codes), _line("; ".join(said)))
+
+
+def _decoded(body: bytes, encoding: str) -> bytes:
+    """The body without a compression that was not asked for; as far as it is sound."""
+    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return body
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, limits.ERROR_SIZE)
+    except zlib.error:
+        return b""
+
+
+def _listed(value: Any) -> list[Any]:
+    errors = value.get("errors") if isinstance(value, dict) else None
+    return errors if isinstance(errors, list) else [value]
+
+
+def _words(value: Any, depth: int = 0) -> Iterator[str]:
+    """The texts of an error document: of the members that are known to hold some, messages before details. A code stands in for
+    a message that is not there; an object without any of these is passed on as JSON."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list) and depth < _DEEP:
+        for one in value[:_MANY]:
+            yield from _words(one, depth + 1)
+    elif isinstance(value, dict) and depth < _DEEP:
+        members = {str(name).lower(): member for name, member in value.items()}
+        found = False
+        for name in _MESSAGES:
+            for text in _words(members.get(name), depth + 1):
+                found = found or bool(text.strip())
+                yield text
+        nested = [members[name] for name in ("errors", "error") if isinstance(members.get(name), list | dict)]
+        if not found and not nested and isinstance(members.get("code"), str):
+            yield members["code"]
+        for name in _DETAILS:
+            yield from _words(members.get(name), depth + 1)
+        if value and members.keys().isdisjoint((*_MESSAGES, *_DETAILS, "code")):
+            yield json.dumps(value, ensure_ascii=False)
+
+
+def _untagged(body: bytes, content_type: str) -> str:
+    """The words of a body that is no JSON: of HTML and XML the title or message, else its text. Nothing of what is no text."""
+    marked = body.lstrip()[:1] == b"<" or "html" in content_type.lower() or "xml" in content_type.lower()
+    if marked:
+        found = {match[1].lower(): match[2] for match in reversed(list(_TITLED.finditer(body)))}
+        shown = next((text for name in _TITLES if (text := found.get(name, b"").strip())), body[:_LOOKED])
+        from html import unescape
+
+        return unescape(_TAG.sub(" ", _HIDDEN.sub(" ", _text(shown))))
+    if b"\0" in body:
+        return ""
+    return _text(body)
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode("utf-8-sig")
+    except ValueError:
+        return body.decode("latin-1")
+
+
+def _line(text: str) -> str:
+    """One line of a bounded length, without queries and credentials."""
+    text = replaced(_ADDRESS.sub(r"\1", text))  # before it is cut: the rest of a credential would not be known again
+    text = _UNSEEN.sub(" ", text).strip()
+    return text if len(text) <= _TEXT else text[: _TEXT - 1] + "…"

@@ -1,0 +1,121 @@
+"""What a registry says in a refusal, whatever form its answer has, and what is said to the user beside it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+
+import pytest
+
+from ocitool import credentials, limits
+from ocitool.transports.registry.problems import Answer, answered
+from ocitool.transports.registry.wording import wording
+
+
+def errors(*them: object) -> bytes:
+    return json.dumps({"errors": them}).encode()
+
+
+FORMS: dict[str, tuple[str, bytes, str]] = {
+    "distribution": ("denied by rule", errors({"code": "DENIED", "message": "denied by rule"}), ""),
+    "detail as text": ("no; see log 7", errors({"code": "UNKNOWN", "message": "no", "detail": "see log 7"}), ""),
+    "detail as an object": ('no; {"Tag": "1"}', errors({"code": "UNKNOWN", "message": "no", "detail": {"Tag": "1"}}), ""),
+    "detail as a list": ('no; {"Type": "r"}', errors({"code": "UNKNOWN", "message": "no", "detail": [{"Type": "r"}]}), ""),
+    "detail with a message": ("no; why", errors({"message": "no", "detail": {"message": "why"}}), ""),
+    "detail that says the same": ("too many pulls", errors({"message": "too many pulls", "detail": "too many"}), ""),
+    "a code alone": ("TOOMANYREQUESTS", errors({"code": "TOOMANYREQUESTS", "message": ""}), ""),
+    "several": ("one; two", errors({"message": "one"}, {"message": "two"}), ""),
+    "artifactory": ("blocked by Xray", b'{"errors":[{"status":403,"message":"blocked by Xray"}]}', ""),
+    "errors as texts": ("one; two", b'{"errors":["one","two"]}', ""),
+    "errors as a text": ("broken", b'{"errors":"broken"}', ""),
+    "errors by field": ('{"name": ["bad"]}', b'{"errors":{"name":["bad"]}}', ""),
+    "docker hub": ("incorrect username or password", b'{"details":"incorrect username or password"}', ""),
+    "oauth": ("token has expired; invalid_grant", b'{"error":"invalid_grant","error_description":"token has expired"}', ""),
+    "gitlab": ("access forbidden", b'{"errors":[{"code":"DENIED","message":"access forbidden"}],"http_status":401}', ""),
+    "google": ("Permission denied", b'{"error":{"code":403,"message":"Permission denied"}}', ""),
+    "aws": ("no such thing", b'{"__type":"X","Message":"no such thing"}', ""),
+    "problem+json": ("Forbidden; over the plan", b'{"title":"Forbidden","detail":"over the plan"}', "application/problem+json"),
+    "nothing that is known": ('{"status": 403}', b'{"status":403}', ""),
+    "a JSON text": ("no", b'"no"', ""),
+    "text/plain": ("wait a while", b"wait\r\n  a while\n", "text/plain; charset=utf-8"),
+    "latin-1": ("größer", "größer".encode("latin-1"), "text/plain"),
+    "an HTML title": ("413 Entity & Co", b"<html><title>413 Entity\n&amp; Co</title><h1>no</h1>", "text/html"),
+    "an HTML heading": ("400 Cookie Too Large", b"<h1>400 Cookie Too Large</h1>", "text/html"),
+    "HTML without either": ("go away", b"<script>x()</script><p>go <b>away</b></p>", "text/html"),
+    "an S3 error": ("expired", b"<?xml version='1.0'?><Error><Message>expired</Message><Key>x</Key></Error>", ""),
+    "a signed address": ("see https://s3.example/a ok", b"see https://s3.example/a?X-Amz-Signature=5igned ok", "text/plain"),
+    "escapes": ("a [31mb", b"a\x1b[31mb", "text/plain"),
+    "no text": ("", b"\0\1\2", ""),
+    "nothing": ("", b"", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_words_of_an_answer_are_found_in_every_form(form: str) -> None:
+    expected, body, content_type = FORMS[form]
+    assert expected == wording(body, content_type).text
+
+
+def test_the_words_of_an_answer_that_is_compressed_unasked_are_found() -> None:
+    assert "why" == wording(gzip.compress(errors({"message": "why"})), "", "gzip").text
+
+
+def test_what_is_compressed_beyond_the_bound_or_not_at_all_says_nothing_and_costs_nothing() -> None:
+    assert 500 == len(wording(gzip.compress(b"a" * (8 << 20)), "", "gzip").text)
+    assert "" == wording(b"no gzip", "", "gzip").text
+
+
+def test_credentials_in_the_words_are_replaced_before_they_are_cut() -> None:
+    credentials.remember("s3cret-w0rd-of-mine")
+    try:
+        said = wording(b"a" * 490 + b" s3cret-w0rd-of-mine", "text/plain").text
+        assert 495 >= len(said) and "s3c" not in said
+    finally:
+        credentials.forget()
+
+
+BODIES = [b"<title>", b"<script>", b"<", b"http://", b"[", b'{"errors":[', b'<message a="', b"?", b"\x1b"]
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_words_are_found_in_time_that_grows_with_the_body_whatever_it_is(body: bytes) -> None:
+    began = time.process_time()
+    wording((body * limits.ERROR_SIZE)[: limits.ERROR_SIZE], "text/html")
+    assert time.process_time() - began < 2
+
+
+HINTS: dict[str, tuple[str, Answer]] = {
+    "login": ("ocitool login h ", Answer(401)),
+    "another login": ("ocitool login h ", Answer(403, errors({"code": "DENIED", "message": "denied"}), known=True)),
+    "a policy": ("a rule of the registry", Answer(403, errors({"message": "blocked by the policy of the project"}))),
+    "a scanner": ("a rule of the registry", Answer(403, errors({"message": "image has critical vulnerabilities"}))),
+    "an immutable tag": ("a rule of the registry", Answer(403, errors({"message": "tag is immutable"}), known=True)),
+    "a firewall": ("a proxy or firewall", Answer(403, b"<title>Attention Required!</title>", "text/html")),
+    "too large": ("smaller chunks", Answer(413)),
+    "the proxy": ("NO_PROXY", Answer(407)),
+    "too many": ("ocitool login h", Answer(429)),
+    "too many of a user's": ("--jobs 1", Answer(429, known=True)),
+}
+
+
+@pytest.mark.parametrize("case", HINTS)
+def test_a_hint_fits_the_refusal(case: str) -> None:
+    expected, answer = HINTS[case]
+    hint = answered(answer, "tag", "h/app:1", "h").hint or ""
+    assert expected in hint
+    assert ("ocitool login" in expected) == ("ocitool login" in hint)
+
+
+def test_the_words_of_a_quota_are_said() -> None:
+    body = errors({"code": "TOOMANYREQUESTS", "message": "You have reached your pull rate limit."})
+    assert "too many requests: You have reached your pull rate limit." == answered(Answer(429, body), "tag", "w", "h").what
+
+
+def test_what_is_not_there_is_said_in_the_registrys_words_if_they_say_more() -> None:
+    more = errors({"code": "MANIFEST_UNKNOWN", "message": "OCI index found, but accept header does not support OCI indexes"})
+    plain = errors({"code": "MANIFEST_UNKNOWN", "message": "manifest unknown", "detail": {"Tag": "1"}})
+    assert "no such tag: OCI index found, but accept header does not support OCI indexes" == answered(
+        Answer(404, more), "tag", "w", "h"
+    ).what
+    assert "no such tag" == answered(Answer(404, plain), "tag", "w", "h").what
