@@ -270,16 +270,20 @@ def open_contents(blob: Blob, files: Sequence[Entry]) -> Iterator[bytes]:
         yield content
 
 
-def each_content(blob: Blob, files: Iterable[Entry]) -> Iterator[Iterator[bytes]]:
-    """The contents of several files in the order of their offsets, each in pieces to be taken before the next; one pass."""
-    tar = _at_start(blob)
+def each_content(blob: Blob, files: Iterable[Entry], task: Task | None = None) -> Iterator[Iterator[bytes]]:
+    """The contents of several files in the order of their offsets, each in pieces to be taken before the next; one pass.
+    `task`: what it unpacks together, and the holes that are filled, are bounded."""
+    tar = _at_start(blob, task)
+    holes = _Holes(blob, task) if task is not None else None
     for entry in files:
+        if holes is not None and entry.segments is not None:
+            holes.count(entry)
         yield content_at(tar, entry)
 
 
-def _at_start(blob: Blob) -> TarInput:
+def _at_start(blob: Blob, task: Task | None = None) -> TarInput:
     compression = codec.of(blob)
-    return SeekInput(blob) if compression == "none" else ChunkInput(codec.decode(blob.chunks(), compression))
+    return SeekInput(blob) if compression == "none" else ChunkInput(codec.decode(blob.chunks(), compression, task))
 
 
 def content_at(tar: TarInput, entry: Entry) -> Iterator[bytes]:

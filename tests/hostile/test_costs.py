@@ -360,6 +360,51 @@ def test_dedupe_begins_no_layer_once_those_before_it_unpacked_too_much(tmp_path:
     assert all(isinstance(problem.error, LimitError) for problem in found.problems)
 
 
+def job_of(raw: bytes) -> work.Job:
+    return work.Job("one", None, BytesBlob(raw, Digest.of(raw)), len(raw), Digest.of(raw), "sha256")
+
+
+def test_layers_that_are_compressed_to_know_their_size_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "EXPANSION", 5 << 20)
+    monkeypatch.setattr(limits, "unpacked_ratio", lambda: 2)
+    begun: list[str] = []
+    as_zstd = work.as_zstd
+    monkeypatch.setattr(work, "as_zstd", lambda job, level: begun.append(job.key) or as_zstd(job, level))
+    images = [image([head(b"z%d" % n, size=2 << 20) + bytes(2 << 20) + END], codec="gzip", tag=f"t{n}") for n in range(8)]
+    with Task(jobs=1) as task:
+        where = str(write_layout(tmp_path / "layout", images))
+        found = dedupe([where], Question(Choice(), zstd=3), Reading(task, cached=False))
+    assert len(begun) == 3
+    assert len(found.problems) == 5
+    assert all(isinstance(problem.error, LimitError) for problem in found.problems)
+
+
+@pytest.mark.parametrize("measure", [lambda job: work.as_zstd(job, 3), lambda job: work.compressed(job, (job_file(job),))])
+@pytest.mark.parametrize("compress", [gz, zst])
+def test_what_is_measured_tells_what_it_unpacked(
+    measure: Callable[[work.Job], work.Measured], compress: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "unpacked_ratio", lambda: 2)
+    job = job_of(compress(head(b"z", size=2 << 20) + bytes(2 << 20) + END))
+    assert 2 << 20 < measure(job).expansion + 2 * job.size + (64 << 10)
+
+
+def job_file(job: work.Job) -> Any:
+    assert job.blob is not None
+    with Task(jobs=1) as task:
+        return scan(job.blob, task).entry(0)
+
+
+@pytest.mark.parametrize("size", [1 << 20, 1 << 50])
+def test_holes_of_a_file_that_is_compressed_to_know_its_size_are_bounded(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "EXPANSION", 3 << 20)
+    raw = sparse_1_0(b"s", [], size) + END
+    measured = work.compressed(job_of(raw), (listing(BytesBlob(raw)).entry(0),))
+    assert measured.size <= (1 << 20) + 512
+
+
 def test_what_is_below_the_ratio_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "EXPANSION", 0)
     data = gz(member(b"r", random.Random(1).randbytes(1 << 20)) + END)

@@ -20,7 +20,7 @@ from ocitool.operations.dedupe.disk import Disk
 from ocitool.operations.dedupe.export import export
 from ocitool.operations.dedupe.problems import Problem, plain
 from ocitool.operations.dedupe.question import Question
-from ocitool.operations.dedupe.work import Indexed
+from ocitool.operations.dedupe.work import Indexed, Measured
 from ocitool.operations.reading import Reading
 
 T = TypeVar("T")
@@ -160,15 +160,28 @@ class Layers:
                 chosen.append(layer)
                 left -= layer.size
         sizes: dict[Stored, int] = {}
-        self._work([(job(layer), partial(work.as_zstd, level=level)) for layer in chosen], chosen, sizes.__setitem__)
+
+        def take(layer: Stored, measured: Measured) -> None:
+            sizes[layer] = self._counted(measured)
+
+        self._work([(job(layer), partial(work.as_zstd, level=level)) for layer in chosen], chosen, take)
         yield from as_zstd(self._collection, layers, sizes, level, self._disk)
+
+    def _counted(self, measured: Measured) -> int:
+        """The size; what was unpacked for it counts with all that the command unpacks."""
+        self._task.expanded(measured.expansion)
+        return measured.size
 
     def measure(self, files: Sequence[tuple[Stored, tuple[Entry, ...]]]) -> list[int]:
         """What files of layers take in them; 0 where a layer cannot be read any more."""
         sizes = [0] * len(files)
         duties = [(job(layer), partial(work.compressed, files=entries)) for layer, entries in files]
+
+        def take(number: int, measured: Measured) -> None:
+            sizes[number] = self._counted(measured)
+
         work.perform(
-            duties, self._question.cluster, self._task, sizes.__setitem__,
+            duties, self._question.cluster, self._task, take,
             lambda number, error: self._failed(files[number][0], error),
         )  # fmt: skip
         return sizes

@@ -20,7 +20,7 @@ from ocitool.errors import CancelledError, IntegrityError, LimitError, OcitoolEr
 from ocitool.layers import codec
 from ocitool.layers.compress import Compression, compress
 from ocitool.layers.entry import Entry
-from ocitool.layers.index import LayerIndex
+from ocitool.layers.index import HOLES, LayerIndex
 from ocitool.layers.scan import each_content, scan
 from ocitool.limits import MiB
 from ocitool.operations.dedupe.collection import Place
@@ -95,21 +95,35 @@ def sound(job: Job, diff_id: Digest | None, task: Task) -> str | None:
     return blob.identity
 
 
-def as_zstd(job: Job, level: int) -> int:
+class Measured(NamedTuple):
+    """Bytes that something takes compressed, and how many were unpacked for that beyond what is ordinary."""
+
+    size: int
+    expansion: int
+
+
+def as_zstd(job: Job, level: int) -> Measured:
     """Bytes that a layer would take as zstd at this level: it is compressed, and thrown away. Parts of a layer would tell less
     than they cost: what zstd gains differs twofold within one. Raises what decoding raises."""
     with Task(jobs=1) as task:
         blob = opened(job, task)
-        return _size(codec.decode(blob.chunks(), codec.of(blob)), Compression("zstd", level), task)
+        size = _size(codec.decode(blob.chunks(), codec.of(blob), task), Compression("zstd", level), task)
+        return Measured(size, task.expanded(0))
 
 
-def compressed(job: Job, files: tuple[Entry, ...]) -> int:
+def compressed(job: Job, files: tuple[Entry, ...]) -> Measured:
     """What files of a layer take in it, compressed as builders do: level 6 of gzip, 3 of zstd. Raises what decoding raises."""
     with Task(jobs=1) as task:
         blob = opened(job, task)
         compression = _AS_BUILT[codec.of(blob)]
-        contents = each_content(blob, sorted(files, key=lambda entry: entry.offset))
-        return sum(_HEADER[compression.codec] + _size(pieces, compression, task) for pieces in contents)
+        contents = each_content(blob, sorted(map(_solid, files), key=lambda entry: entry.offset), task)
+        size = sum(_HEADER[compression.codec] + _size(pieces, compression, task) for pieces in contents)
+        return Measured(size, task.expanded(0))
+
+
+def _solid(entry: Entry) -> Entry:
+    """A file without its holes if they are too many to be hashed: a terabyte of zeros would be compressed."""
+    return entry._replace(size=entry.stored, segments=None) if entry.size - entry.stored > HOLES else entry
 
 
 _AS_BUILT = {"none": Compression("none", 0), "gzip": Compression("gzip", 6), "zstd": Compression("zstd", 3)}
