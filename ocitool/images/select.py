@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from ocitool import limits, reference
+from ocitool import limits, masking, reference
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, LimitError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images.image import Image, from_manifest, from_record, platform_of_config, read_entry
@@ -565,9 +565,10 @@ def check_platform(opened: Opened, image: Image, platform: str | None) -> None:
     wanted = pick_platform(platform)
     found = rank(wanted, image.platform, strict=True)
     if found is None:
-        raise NotFoundError(f"the image is for {image.platform}, not {platform}", opened.source.where)
+        raise NotFoundError(f"the image is for {masking.stated(image.platform)}, not {platform}", opened.source.where)
     if not found.exact:
-        opened.source.tell("platform", f"{opened.source.where}: the image is for {image.platform}, not quite {wanted}")
+        text = f"{opened.source.where}: the image is for {masking.stated(image.platform)}, not quite {wanted}"
+        opened.source.tell("platform", text)
 
 
 class _Candidate(NamedTuple):
@@ -576,7 +577,7 @@ class _Candidate(NamedTuple):
     platform: Platform
 
     def __str__(self) -> str:
-        return f"{self.platform} {self.entry.descriptor.digest}"
+        return f"{masking.stated(self.platform)} {self.entry.descriptor.digest}"
 
 
 def _nearest(opened: Opened, target: Target, wanted: Platform, *, strict: bool) -> Listed | None:
@@ -609,7 +610,8 @@ def _tell(opened: Opened, wanted: Platform, chosen: _Candidate, found: Sequence[
         text = f"several images are for {wanted}: taken is {chosen}, and not {', '.join(listed)}"
         opened.source.tell("platform", f"{opened.source.where}: {text}; --platform or @DIGEST picks another")
     if not chosen.rank.exact:
-        opened.source.tell("platform", f"{opened.source.where}: the image is for {chosen.platform}, not quite {wanted}")
+        text = f"{opened.source.where}: the image is for {masking.stated(chosen.platform)}, not quite {wanted}"
+        opened.source.tell("platform", text)
 
 
 _NAMED = 10
@@ -686,7 +688,7 @@ def resolve(source: Source, entry: Listed, tags: tuple[str, ...] = ()) -> Image:
     if entry.problem is not None:
         raise entry.problem
     if entry.opaque:
-        raise UnsupportedError(f"{entry.descriptor.media_type}, where an image is needed", source.where)
+        raise UnsupportedError(f"{masking.stated(entry.descriptor.media_type)}, where an image is needed", source.where)
     if not isinstance(entry.document, Manifest):
         raise NotFoundError(
             f"the manifest {entry.descriptor.digest} for {entry.descriptor.platform or 'its platform'} is not here",

@@ -14,7 +14,10 @@ from typing import Any
 
 from ocitool.masking.worth import AFTER, may_hold, worth
 
-__all__ = ["AFTER", "addresses", "changed_secret", "hidden", "instruction", "reason", "revealed", "text", "value", "variable"]
+__all__ = [
+    "AFTER", "addresses", "changed_secret", "hidden", "instruction", "reason", "revealed", "stated", "text", "value",
+    "variable",
+]  # fmt: skip
 
 
 def revealed(on: bool = True) -> AbstractContextManager[None]:
@@ -42,6 +45,11 @@ def text(text: str) -> str:
     from ocitool.masking import values
 
     return values.text(text)
+
+
+def stated(value: object) -> str:
+    """As `text`, what a document states of itself in free words, as its platform."""
+    return text(str(value))
 
 
 def instruction(line: str) -> str:

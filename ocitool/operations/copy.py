@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from ocitool import reference
+from ocitool import masking, reference
 from ocitool.blob import unopened
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, FormatError, NotFoundError, OcitoolError, UsageError
@@ -242,7 +242,7 @@ def _output(opened: Opened, target: Target, writer: Writer, platform: str | None
 def _tell_what_stays(where: str, image: Image, target: Target, writer: Writer, platform: str | None) -> None:
     """What of an index does not come along when one image of it is taken."""
     if platform is None and any(entry.said == "image" and entry.descriptor.digest != image.digest for entry in target.entries):
-        writer.task.notice("platform", f"{where}: only {image.platform} is written; --all-platforms takes all")
+        writer.task.notice("platform", f"{where}: only {masking.stated(image.platform)} is written; --all-platforms takes all")
     if any(entry.said == "attestation" for entry in target.entries):
         text = f"{where}: the image is written without its index and attestations; --all-platforms takes all"
         writer.task.notice("attestation", text)

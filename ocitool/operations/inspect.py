@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ocitool import limits
+from ocitool import limits, masking
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, LimitError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import select
@@ -182,7 +182,8 @@ def _index(
     others = Counter(one.descriptor.media_type for one in listed if not source.remote and one.opaque)
     for media_type, count in others.items():
         entries = "1 entry is" if count == 1 else f"{count} entries are"
-        problems.task.notice("other", f"{source.where}: {entries} neither a manifest nor an index: {media_type}")
+        text = f"{source.where}: {entries} neither a manifest nor an index: {masking.stated(media_type)}"
+        problems.task.notice("other", text)
     shown = []
     for one in listed:
         descriptor, problem = one.descriptor, None if source.remote else one.problem
@@ -297,7 +298,7 @@ def digest(reference: str, reading: Reading, platform: str | None = None) -> Dig
     if target.top is not None:
         return target.top.digest
     if target.image is None:
-        platforms = ", ".join(str(have) for have, _ in select.platforms(opened.source, target))
+        platforms = ", ".join(masking.stated(have) for have, _ in select.platforms(opened.source, target))
         raise NotFoundError(
             "the name stands for manifests of several platforms, and for no index of them", opened.source.where,
             hint=f"it holds {platforms}; --platform picks one",

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ocitool import masking
 from ocitool import reference as references
 from ocitool.blob import expected
 from ocitool.digest import Digest
@@ -95,7 +96,7 @@ class _Rebaser:
         old = self._old(image, annotations)
         for base in (old, new):
             mine, other = normal(image.platform), normal(base.image.platform)
-            text = f"a base for {base.image.platform}, and the image is for {image.platform}"
+            text = f"a base for {masking.stated(base.image.platform)}, and the image is for {masking.stated(image.platform)}"
             if (other.os, other.architecture) != (mine.os, mine.architecture):
                 raise UsageError(text, base.name)
             if mine != other:
@@ -217,7 +218,7 @@ class _Rebaser:
         self.told.append(
             {
                 "reference": image.where,
-                "platform": str(image.platform),
+                "platform": masking.stated(image.platform),
                 "oldBase": {"image": old.name, "digest": _text(old.image.digest), "layers": meeting.count},
                 "newBase": {"image": new.name, "digest": _text(new.image.digest), "layers": len(new.image.layers)},
                 "conflicts": [

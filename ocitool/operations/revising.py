@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from ocitool import masking
 from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import LimitError, NotFoundError
@@ -207,7 +208,7 @@ def as_it_is(source: Source, descriptor: Descriptor, names: Sequence[str], found
 
 def _tell_absent(source: Source, descriptors: Iterable[Descriptor], writer: Writer) -> None:
     for descriptor in descriptors:
-        what = descriptor.platform or descriptor.digest
+        what = masking.stated(descriptor.platform or descriptor.digest)
         writer.task.notice("absent", f"{source.where}: the manifest for {what} is named and not here; it stays named")
 
 
@@ -217,7 +218,8 @@ def tell_others(
     """What an index lists that is carried without being read, and what it lists that leads nowhere."""
     counts = Counter(one.media_type for one in others if mediatypes.layer_codec(one.media_type) is None)
     for media_type, count in counts.items():
-        text = f"{source.where}: {count} {'entry' if count == 1 else 'entries'} of the type {media_type}, carried byte for byte"
+        entries = "1 entry" if count == 1 else f"{count} entries"
+        text = f"{source.where}: {entries} of the type {masking.stated(media_type)}, carried byte for byte"
         writer.task.notice("other", text)
     for one in invalid:
         text = f"{source.where}: {one.error('').what}; it stays listed, and what it may mean is not carried"

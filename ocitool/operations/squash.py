@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ocitool import masking
 from ocitool.blob import expected
 from ocitool.errors import OcitoolError, UnsupportedError, UsageError
 from ocitool.images import draft as drafts
@@ -136,7 +137,7 @@ class _Squasher:
         self.told.append(
             {
                 "reference": image.where,
-                "platform": str(image.platform),
+                "platform": masking.stated(image.platform),
                 "from": kept,
                 "layers": len(image.layers) - kept,
                 "into": 0 if piece is None else 1,

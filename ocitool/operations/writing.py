@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ocitool import masking
 from ocitool.blob import Blob, BytesBlob, FileBlob, expected
 from ocitool.digest import Digest, verified
 from ocitool.errors import (
@@ -386,7 +387,7 @@ class Writer:
             return piece
         where = f"{image.where}: layer {piece.digest}"
         if piece.descriptor is not None and piece.media_type and mediatypes.layer_codec(piece.media_type) is None:
-            raise UnsupportedError(f"a layer of the type {piece.media_type} cannot be converted", where)
+            raise UnsupportedError(f"a layer of the type {masking.stated(piece.media_type)} cannot be converted", where)
         blob = self._found(piece.digest, piece.size, piece.blob)
         if blob is None:
             raise _missing(piece.digest, image.where)

@@ -74,6 +74,11 @@ def _spoof(found: re.Match[str]) -> str:
     return _escaped(found) if len(word) == 1 else "".join(one if one.isascii() else _written_out(one) for one in word)
 
 
+def stated(value: object) -> str:
+    """For a terminal: what a document states of itself in free words, as its platform, without secrets."""
+    return shown(masking.stated(value))
+
+
 def shown_content(text: str) -> str:
     """For a terminal: text of a file with its lines and tabs as they are, and what `shown` calls a hazard written out. A lone
     surrogate U+DC80-U+DCFF stands for a byte that is not UTF-8."""

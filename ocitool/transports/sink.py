@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from ocitool import masking
 from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError
@@ -119,7 +120,7 @@ class Rehearsal(Unheld):
 
 def index_in_the_way(place: str, platforms: Iterable[str]) -> DestinationError:
     """One image where an index stands under the tag: a mistake unless it was asked for."""
-    named = ", ".join(platforms)
+    named = ", ".join(map(masking.stated, platforms))
     return DestinationError(
         f"the tag holds an index{f' (platforms: {named})' if named else ''}, and one image would take its place", place,
         hint="--force puts the one image there; --all-platforms, if the source is an index, writes all of it",

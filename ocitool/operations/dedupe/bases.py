@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ocitool import masking
 from ocitool.digest import Digest
 from ocitool.operations.dedupe.collection import Collection, Stack, Stored
 
@@ -86,7 +87,7 @@ def _name(base: Base, node: _Node, collection: Collection, found: Sequence[Base]
     below has it."""
     for number, stack in node.whole.items():
         member = collection.members[number]
-        return member.reference if member.kind == "image" else f"{member.reference} {stack.platform}"
+        return member.reference if member.kind == "image" else f"{member.reference} {masking.stated(stack.platform)}"
     named = Counter(stack.base[0] for stack in node.users.values())
     if len(named) != 1:
         return None

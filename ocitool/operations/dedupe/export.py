@@ -111,7 +111,7 @@ class Rows:
         self._write(
             "stacks", [("reference", text), ("platform", text), ("position", number), ("layer", text), ("created_by", text)],
             [
-                (one.reference, stack.platform, position, layer.key, _told(stack.instructions[position]))
+                (one.reference, _told(stack.platform), position, layer.key, _told(stack.instructions[position]))
                 for one in collection.members for stack in one.stacks for position, layer in enumerate(stack.layers)
             ],
         )  # fmt: skip

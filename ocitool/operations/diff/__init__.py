@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ocitool import masking
 from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.images import select
@@ -61,7 +62,7 @@ def diff(before: str, after: str, question: Question, reading: Reading, *, platf
         if not all(wrapped) and platform is None:
             index, alone = (before, after) if wrapped[0] else (after, before)
             where = f"{index} is an index of {len(offered[not wrapped[0]])}, {alone} a single image"
-            reading.task.notice("index", f"{where}: what was compared is {old.platform}")
+            reading.task.notice("index", f"{where}: what was compared is {masking.stated(old.platform)}")
         if platform is None and all(wrapped):
             pairs = indexes.counterparts(*offered)
             changes = tuple(indexes.changes(old_side, new_side, pairs, semantic=question.semantic))
@@ -126,7 +127,8 @@ def _platform(
         came = _new(b, question, scope, reading) if b is not None else ()
         return PlatformDiff(other.platform, "added", None, came, None, other.digest)
     if normal(one.platform) != normal(other.platform):
-        reading.task.notice("platform", f"{one.platform} of {before} is compared with {other.platform} of {after}")
+        text = f"{masking.stated(one.platform)} of {before} is compared with {masking.stated(other.platform)} of {after}"
+        reading.task.notice("platform", text)
     found = _images(before, after, a, b, question, scope, reading) if a is not None and b is not None else None
     return PlatformDiff(other.platform, "both", found, (), one.digest, other.digest)
 
@@ -137,7 +139,7 @@ def _resolved(opened: Opened, offer: Offer | None, reference: str, reading: Read
         return offer and offer.image
     if offer.entry.present:
         return select.resolve(opened.source, offer.entry)
-    reading.task.notice("missing", f"{reference}: the manifest for {offer.platform} is not here")
+    reading.task.notice("missing", f"{reference}: the manifest for {masking.stated(offer.platform)} is not here")
     return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from ocitool import masking
 from ocitool.errors import UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import select
@@ -133,7 +134,8 @@ def _tell_others(opened: Opened, platform: str | None, task: Task) -> None:
     target = select.sole(opened)
     if target.document is not None and len(list(select.platforms(opened.source, target))) > 1:
         image = select.for_platform(opened, target, platform)
-        task.notice("platform", f"{opened.source.where}: only {image.platform} is written; --all-platforms takes all")
+        only = f"only {masking.stated(image.platform)} is written"
+        task.notice("platform", f"{opened.source.where}: {only}; --all-platforms takes all")
 
 
 def _configured(draft: Draft, settings: Settings, task: Task) -> Draft:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ocitool import masking
 from ocitool.operations.layout.reach import Reached, reached
 from ocitool.spec.manifest import platform_of
 from ocitool.task import Notice, Task
@@ -59,7 +60,7 @@ def _absent(needed: Reached) -> str:
     names = []
     for fields in needed.absent[:_NAMED]:
         platform = platform_of(fields["platform"]) if isinstance(fields.get("platform"), dict) else None
-        names.append(f"{platform} {fields['digest']}" if platform else fields["digest"])
+        names.append(f"{masking.stated(platform)} {fields['digest']}" if platform else fields["digest"])
     more = f" and {len(needed.absent) - _NAMED} more" if len(needed.absent) > _NAMED else ""
     what = "a manifest that a document lists is" if len(needed.absent) == 1 else "manifests that documents list are"
     return f"{what} not here: {', '.join(names)}{more}; blobs that nothing else names are not kept for them"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from ocitool import masking
 from ocitool.blob import expected
 from ocitool.digest import Digest
 from ocitool.errors import LimitError, NotFoundError, OcitoolError, UnsafeError, UsageError
@@ -94,7 +95,9 @@ class _Rebuilder:
         plan = self._question.plan
         if plan == "auto":
             plan = "reuse" if have.owed(reuse) < have.owed(as_is) else "as-is"
-        told: dict[str, Any] = {"reference": image.where, "platform": str(image.platform), "against": names, "plan": plan}
+        told: dict[str, Any] = {
+            "reference": image.where, "platform": masking.stated(image.platform), "against": names, "plan": plan,
+        }  # fmt: skip
         draft, made, delta = as_is, new, None
         if plan == "reuse":
             draft, made = reuse, _chosen(new, matches)

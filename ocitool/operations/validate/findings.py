@@ -200,7 +200,7 @@ class Findings:
                 what = mediatypes.CONTENTS[content]
                 said = f"the layer is {what}: no tar, and its content was not looked at"
                 if content == "unknown":
-                    said = f"the media type {layer.media_type} is not known"
+                    said = f"the media type {masking.stated(layer.media_type)} is not known"
                 self.warn("layer-type", f"layer {number} {layer.digest}", said)
 
     def config(self, config: Config, subject: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ocitool import limits
+from ocitool import limits, masking
 from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
@@ -174,7 +174,8 @@ class Images:
                 return False
         except DAMAGE:
             return False  # told where it is read
-        self.found.warn("entry-type", subject, f"{one.media_type} is neither a manifest nor an index: nothing of it is checked")
+        text = f"{masking.stated(one.media_type)} is neither a manifest nor an index: nothing of it is checked"
+        self.found.warn("entry-type", subject, text)
         self.reader.hash(blob, one, subject)
         return True
 

@@ -8,7 +8,7 @@ from typing import Any
 from ocitool.operations.dedupe import Deduped
 from ocitool.operations.dedupe.advice import digest_of
 from ocitool.operations.dedupe.collection import Stored
-from ocitool.report.json.fields import clean, created_by, dumped, notice_list, path_fields
+from ocitool.report.json.fields import clean, created_by, dumped, notice_list, path_fields, stated
 
 
 def dedupe(result: Deduped) -> Iterator[str]:
@@ -44,7 +44,7 @@ def _parts(result: Deduped) -> Iterator[tuple[str, Any]]:
             "reference": clean(one.reference), "also": clean(one.also), "kind": one.kind,
             "transport": one.first.site.transport,
             "digest": str(one.digest) if one.digest else None, "imageId": clean(one.image_id),
-            "platforms": clean([stack.platform for stack in one.stacks]),
+            "platforms": [stated(stack.platform) for stack in one.stacks],
             "layers": sum(len(stack.layers) for stack in one.stacks), "base": under.get(one.number),
             **result.shares[one.number]._asdict(), "tags": clean(one.tags),
             "onDisk": result.lies[one.number][0], "frees": result.lies[one.number][1],

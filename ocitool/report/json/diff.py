@@ -19,6 +19,7 @@ from ocitool.report.json.fields import (
     notice_list,
     path_fields,
     platform_fields,
+    stated,
 )
 from ocitool.report.sides import pointer_text, sides
 
@@ -116,7 +117,7 @@ def _notable(item: Notable) -> dict[str, Any]:
 
 
 def _failure(item: Failure) -> dict[str, Any]:
-    return {"rule": item.rule, "limit": item.limit, "actual": item.actual, "platform": clean(item.platform)}
+    return {"rule": item.rule, "limit": item.limit, "actual": item.actual, "platform": stated(item.platform)}
 
 
 def _image(reference: str, image: Image) -> dict[str, Any]:
@@ -140,9 +141,9 @@ def _pair(pair: LayerPair) -> dict[str, Any]:
             "digest": str(layer.digest) if layer.digest else None,
             "diffId": str(layer.diff_id) if layer.diff_id else None,
             "size": layer.size,
-            "mediaType": clean(layer.media_type),
+            "mediaType": stated(layer.media_type),
             "createdBy": created_by(layer.created_by),
-            "created": clean(layer.created),
+            "created": stated(layer.created),
         }
 
     cause = pair.cause

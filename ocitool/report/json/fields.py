@@ -122,12 +122,20 @@ def created_by(instruction: str | None) -> str | None:
 
 def platform_fields(platform: Platform) -> dict[str, Any]:
     """`osVersion` and `osFeatures` only where they are stated."""
-    fields = {"os": clean(platform.os), "architecture": clean(platform.architecture), "variant": clean(platform.variant)}
+    fields: dict[str, Any] = {
+        "os": stated(platform.os), "architecture": stated(platform.architecture), "variant": stated(platform.variant),
+    }  # fmt: skip
     if platform.os_version is not None:
-        fields["osVersion"] = clean(platform.os_version)
+        fields["osVersion"] = stated(platform.os_version)
     if platform.os_features:
-        fields["osFeatures"] = clean(platform.os_features)
+        fields["osFeatures"] = [stated(feature) for feature in platform.os_features]
     return fields
+
+
+def stated(text: str | None) -> str | None:
+    """What a document states of itself in free words, without secrets."""
+    found: str | None = clean(masking.text(text)) if text is not None else None
+    return found
 
 
 def notice_list(notices: Iterable[Notice]) -> list[dict[str, str]]:

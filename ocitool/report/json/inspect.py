@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ocitool import masking
 from ocitool.images.image import Image
 from ocitool.operations.inspect import Entry, Inspected, Inspection
-from ocitool.report.json.fields import clean, created_by, notice_list, path_fields, platform_fields
+from ocitool.report.json.fields import clean, created_by, notice_list, path_fields, platform_fields, stated
 from ocitool.spec.manifest import Index
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ def inspect(result: Inspection) -> dict[str, Any]:
 
 def _index(index: Index, entries: Iterable[Entry]) -> dict[str, Any]:
     return {
-        "mediaType": clean(index.media_type),
+        "mediaType": stated(index.media_type),
         "digest": str(index.digest),
         "manifests": [
             {
                 "digest": str(entry.digest) if entry.digest is not None else None,
-                "mediaType": clean(entry.media_type),
+                "mediaType": stated(entry.media_type),
                 "size": entry.size,
                 "platform": platform_fields(entry.platform) if entry.platform else None,
                 "kind": entry.kind,
@@ -59,9 +59,9 @@ def _inspected(item: Inspected) -> dict[str, Any]:
         "tags": [clean(tag) for tag in image.tags],
         "digest": str(image.digest) if image.digest else None,
         "imageId": image.image_id,
-        "mediaType": clean(image.media_type),
+        "mediaType": stated(image.media_type),
         "platform": platform_fields(image.platform),
-        "created": clean(image.config.created),
+        "created": stated(image.config.created),
         "author": clean(masking.value(image.config.author)),
         "annotations": clean(masking.value(dict(image.manifest.annotations))) if image.manifest else {},
         "config": clean(image.config.settings),
@@ -72,7 +72,7 @@ def _inspected(item: Inspected) -> dict[str, Any]:
                 "index": layer.number,
                 "digest": str(layer.digest) if layer.digest else None,
                 "diffId": str(layer.diff_id) if layer.diff_id else None,
-                "mediaType": clean(layer.media_type),
+                "mediaType": stated(layer.media_type),
                 "compression": facts.compression if facts.compression in ("none", "gzip", "zstd") else None,
                 "compressionVerified": layer.blob is not None and not layer.blob.remote and layer.type.content != "encrypted",
                 "content": layer.type.content,
@@ -80,7 +80,7 @@ def _inspected(item: Inspected) -> dict[str, Any]:
                 "size": layer.size,
                 "uncompressedSize": facts.uncompressed_size,
                 "createdBy": created_by(layer.created_by),
-                "created": clean(layer.created),
+                "created": stated(layer.created),
                 "files": facts.files,
             }
             for layer, facts in zip(image.layers, item.layers, strict=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ocitool.operations.writing import Written, WrittenImage, WrittenRoot
-from ocitool.report.json.fields import clean, notice_list, path_fields, platform_fields, text
+from ocitool.report.json.fields import clean, notice_list, path_fields, platform_fields, stated, text
 
 
 def written(result: Written) -> Iterator[str]:
@@ -46,7 +46,7 @@ def _details(value: Any) -> Any:
 def _root(root: WrittenRoot) -> dict[str, Any]:
     return {
         "digest": str(root.digest),
-        "mediaType": clean(root.media_type),
+        "mediaType": stated(root.media_type),
         "names": clean(list(root.names)),
         "references": clean(list(root.references)),
         "platforms": [platform_fields(one) for one in root.platforms] if root.platforms is not None else None,

@@ -147,7 +147,7 @@ def _notable_line(row: Row) -> str:
 
 def _failures(page: Page, failures: Sequence[Failure]) -> None:
     rows = (
-        [f"- {code(short(f.rule))}: {code(short(f.platform)) + ': ' if f.platform is not None else ''}{_met(f)}"]
+        [f"- {code(short(f.rule))}: {code(short(masking.text(f.platform))) + ': ' if f.platform is not None else ''}{_met(f)}"]
         for f in failures
     )
     page.section(["", "**Rules that are met (`--fail-on`)**", ""], rows, len(failures), "rules", cap=3_000)

@@ -53,7 +53,7 @@ def _image(page: Page, item: Inspected, *, titled: bool) -> None:
     unpacked = [facts.uncompressed_size for facts in item.layers]
     total = "" if None in unpacked else f", {human(sum(size or 0 for size in unpacked))} unpacked"
     page.say("", f"{platform_text(image.platform)} · {plural(len(image.layers), 'layer')}, {human(image.size)} stored{total}")
-    identity = [("digest", image.digest), ("image ID", image.image_id), ("created", image.config.created),
+    identity = [("digest", image.digest), ("image ID", image.image_id), ("created", masking.text(image.config.created or "")),
                 ("author", masking.text(image.config.author or ""))]  # fmt: skip
     facts = [[table_row(name, cell(short(str(value))))] for name, value in identity if value]
     if image.tags:

@@ -46,7 +46,7 @@ def made_by(layer: Layer) -> str:
 
 
 def platform_text(platform: Platform, span: Any = code) -> str:
-    return str(span(short(str(platform))))
+    return str(span(short(masking.stated(platform))))
 
 
 def sentence(text: str, span: Any = code) -> str:

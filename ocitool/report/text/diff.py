@@ -18,7 +18,7 @@ from ocitool.operations.diff.result import (
     PlatformDiff,
     Side,
 )
-from ocitool.report.escape import apart, clip, human, shown, signed
+from ocitool.report.escape import apart, clip, human, shown, signed, stated
 from ocitool.report.notable import rows
 from ocitool.report.scope import beside, compared, one_of
 from ocitool.report.sides import CHANGED, pointer_text, sides, withheld
@@ -53,7 +53,7 @@ def diff(result: Diff | IndexDiff, paint: Paint, *, stat: bool = False) -> Itera
     yield from _config(result.config, paint)
     for entry in result.platforms:
         yield ""
-        yield paint.bold(f"{shown(str(entry.platform))}: {_side_of(entry)}")
+        yield paint.bold(f"{stated(entry.platform)}: {_side_of(entry)}")
         yield from _notable(entry.notable, paint)
         if entry.diff is not None:
             yield from _diff(entry.diff._replace(failures=()), paint, stat)
@@ -106,7 +106,7 @@ def _named(image: Image, reference: str) -> str:
 
 def _failures(failures: Sequence[Failure], paint: Paint) -> Iterator[str]:
     for failure in failures:
-        of = f"{shown(failure.platform)}: " if failure.platform is not None else ""
+        of = f"{stated(failure.platform)}: " if failure.platform is not None else ""
         why = f"{failure.actual} (limit {failure.limit})" if failure.actual is not None else "not compared"
         yield paint(f"  --fail-on {failure.rule}: {of}{why}", "31")
 
@@ -129,7 +129,7 @@ def _notable(notable: Sequence[Notable], paint: Paint) -> Iterator[str]:
 
 def not_compared(result: Diff) -> str:
     """Which images of two indexes were not compared, and differ by their digests."""
-    listed = [f"{shown(str(one.platform))} ({one.status})" for one in result.not_compared[:_SHOWN_PLATFORMS]]
+    listed = [f"{stated(one.platform)} ({one.status})" for one in result.not_compared[:_SHOWN_PLATFORMS]]
     more = len(result.not_compared) - len(listed)
     return f"not compared: {', '.join(listed)}{f' and {more:,} more' if more else ''}; --all-platforms compares them"
 
@@ -138,7 +138,7 @@ def verdict(result: Diff) -> str:
     """The first line: what changed in the file system."""
     scope = shown(compared(result))
     if result.same:
-        inside = f" in {shown(str(result.after.platform))}" if result.not_compared else ""
+        inside = f" in {stated(result.after.platform)}" if result.not_compared else ""
         return (f"no file {scope} differs{inside}" + beside(result)) if scope else "no difference" + inside
     s = result.summary
     counts = [f"{number:,} {name}" for number, name in (

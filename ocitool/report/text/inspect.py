@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ocitool import masking
 from ocitool.images.image import Image, Layer
 from ocitool.operations.inspect import Entry, Inspected, Inspection
-from ocitool.report.escape import human, shown
+from ocitool.report.escape import human, shown, stated
 from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path, value_text
 from ocitool.spec import mediatypes
 
@@ -23,11 +23,11 @@ _DEEDS: tuple[tuple[HiddenKind, str], ...] = (
 def inspect(result: Inspection, paint: Paint) -> Iterator[str]:
     if result.document is not None:
         yield paint.bold(f"{shown(result.reference)}  index of {len(result.entries)} ({result.transport})")
-        yield f"  {shown(result.document.media_type)}  {result.document.digest}"
+        yield f"  {stated(result.document.media_type)}  {result.document.digest}"
         yield from columns(
             [
                 [
-                    shown(str(entry.platform)) if entry.platform and entry.kind == "image" else entry.kind,
+                    stated(entry.platform) if entry.platform and entry.kind == "image" else entry.kind,
                     f"{entry.digest.algorithm}:{entry.digest.short}" if entry.digest is not None else "-",
                     "cannot be read" if entry.problem else "not here" if entry.present is False else "",
                     ", ".join(map(shown, entry.tags)) or _type(entry),
@@ -45,22 +45,22 @@ def inspect(result: Inspection, paint: Paint) -> Iterator[str]:
 
 def _type(entry: Entry) -> str:
     """The media type, where a reader would not expect it."""
-    return shown(entry.media_type) if entry.media_type not in mediatypes.DOCUMENTS else ""
+    return stated(entry.media_type) if entry.media_type not in mediatypes.DOCUMENTS else ""
 
 
 def _image(result: Inspection, item: Inspected, paint: Paint) -> Iterator[str]:
     image = item.image
     name = ", ".join(map(shown, image.tags)) or shown(result.reference)
     artifact = image.manifest.artifact_type if image.manifest else None
-    what = shown(str(image.platform)) if image.is_image else f"artifact {shown(artifact or '')}"
+    what = stated(image.platform) if image.is_image else f"artifact {stated(artifact or '')}"
     yield paint.bold(f"{name}  {what}  ({image.transport})")
     facts = [["image id", image.image_id]]
     if image.digest:
         facts.append(["digest", str(image.digest)])
     if image.config.created:
-        facts.append(["created", shown(image.config.created)])
+        facts.append(["created", stated(image.config.created)])
     if image.config.author:
-        facts.append(["author", shown(masking.text(image.config.author))])
+        facts.append(["author", stated(image.config.author)])
     sizes = [layer.uncompressed_size for layer in item.layers]
     unpacked = "" if None in sizes else f", {human(sum(size for size in sizes if size is not None))} unpacked"
     facts.append(["size", f"{human(image.size)} in {count_of(len(image.layers), 'layer')}{unpacked}"])

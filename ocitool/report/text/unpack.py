@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ocitool.report.escape import human, shown
+from ocitool.report.escape import human, shown, stated
 from ocitool.report.text.parts import count_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def store(result: Stored) -> Iterator[str]:
         image = stored.image
         name = shown(image.tags[0] if image.tags else image.image_id)
         fresh = sum(layer.fresh for layer in stored.layers)
-        yield f"{name} ({shown(str(image.platform))}): {count_of(len(stored.layers), 'layer')}, {fresh} of them new{rootless}"
+        yield f"{name} ({stated(image.platform)}): {count_of(len(stored.layers), 'layer')}, {fresh} of them new{rootless}"
         if stored.command:
             yield shown(stored.command)
     yield _closed(result.mode)

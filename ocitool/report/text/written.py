@@ -8,7 +8,7 @@ from typing import Any
 
 from ocitool.operations.writing import Written, WrittenImage, WrittenRoot
 from ocitool.reference import PREFIX
-from ocitool.report.escape import human, shown
+from ocitool.report.escape import human, shown, stated
 from ocitool.report.text.parts import columns, count_of, shown_path
 
 _ORDER = ("kept", "reused", "rewritten", "squashed", "new")
@@ -44,7 +44,7 @@ def _is_told(root: WrittenRoot, reference: str) -> bool:
 
 
 def _root(root: WrittenRoot, reference: str) -> tuple[str, str]:
-    of = ", ".join(shown(str(platform)) for platform in root.platforms or ())
+    of = ", ".join(stated(platform) for platform in root.platforms or ())
     return shown(reference.removeprefix(PREFIX)), "" if root.platforms is None else f"index of {of or 'no image'}"
 
 
@@ -65,7 +65,7 @@ def _image(image: WrittenImage, shared: Set[str]) -> tuple[str, str, str]:
     made = ", ".join(f"{counts[origin]} {origin}" for origin in _ORDER if counts[origin])
     name = ", ".join(shown(name) for name in image.names) or "(no name)"
     if image.platform is not None and not shared.isdisjoint(image.names):
-        name += f" ({shown(str(image.platform))})"
+        name += f" ({stated(image.platform)})"
     return name, str(image.digest), f"{count_of(len(image.layers), 'layer')}: {made}" if made else "no layers"
 
 
@@ -86,7 +86,7 @@ def _squashed(details: Mapping[str, Any]) -> Iterator[str]:
     """What squashing saved, and what it cost."""
     for image in details["squashed"]:
         saved = image["saved"]
-        of = f" ({shown(image['platform'])})" if len(details["squashed"]) > 1 else ""
+        of = f" ({stated(image['platform'])})" if len(details["squashed"]) > 1 else ""
         files = f"{human(saved['hidden'])} of hidden and {human(saved['duplicate'])} of duplicate files, unpacked"
         stored = saved["stored"]
         less = f"{human(stored)} less" if stored >= 0 else f"{human(-stored)} more"
@@ -105,7 +105,7 @@ def _rebuilt(details: Mapping[str, Any]) -> Iterator[str]:
             size = "?" if plan["transfer"] is None else human(plan["transfer"])
             said = "taken" if plan["plan"] == image["plan"] else "estimated" if plan["estimated"] else ""
             rows.append((plan["plan"], size, said))
-        of = f", {shown(image['platform'])}" if len(details["rebuilt"]) > 1 else ""
+        of = f", {stated(image['platform'])}" if len(details["rebuilt"]) > 1 else ""
         yield f"for who has {', '.join(map(shown, image['against']))}{of}:"
         yield from columns(rows, indent="  ")
         counts = Counter(layer["match"] for layer in image["layers"])
@@ -124,7 +124,7 @@ def _rebased(details: Mapping[str, Any]) -> Iterator[str]:
     """Which base it was, which it is, and what both sides changed."""
     for image in details["rebased"]:
         old, new = image["oldBase"], image["newBase"]
-        of = f" ({shown(image['platform'])})" if len(details["rebased"]) > 1 else ""
+        of = f" ({stated(image['platform'])})" if len(details["rebased"]) > 1 else ""
         yield f"base: {count_of(old['layers'], 'layer')} of {shown(old['image'])} before{of}"
         yield f"      {count_of(new['layers'], 'layer')} of {shown(new['image'])} now"
         if image["conflicts"]:
