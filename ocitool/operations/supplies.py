@@ -52,6 +52,13 @@ class Supplies:
         """A blob of this size that is said to be the one. Raises `IntegrityError` where a layer is not what its image says."""
         return self.near(digest, size) or self._by_digest(digest, size, remote=True)
 
+    def all(self, digest: Digest, size: int) -> Iterator[Blob]:
+        """Every blob of this size that is said to be the one, those on this machine first."""
+        for opened in self._opened:
+            found = opened.source.blob(Descriptor("", digest, size, {}))
+            if found is not None and found.size == size:
+                yield found
+
     def _by_digest(self, digest: Digest, size: int | None, *, remote: bool) -> Blob | None:
         for opened in self._opened:
             if opened.source.remote is remote:

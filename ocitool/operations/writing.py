@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ocitool import masking
@@ -439,7 +440,7 @@ class Writer:
         )  # fmt: skip
         self._warn(named)
         self._check_unwritten(blobs)
-        bundle = Bundle(roots, tuple(blobs.values()), tuple(omitted))
+        bundle = Bundle(roots, tuple(blobs.values()), tuple(omitted), lambda blob: self._others(blob, named))
         try:
             stored = self._sink.write(bundle, self.task, verify=self._reading.verify)
         except IntegrityError:
@@ -457,6 +458,18 @@ class Writer:
             self.task.transferred, sum(size for digest, size in self._lent.items() if digest not in stored.skipped),
             tuple(self._engines), tuple(self.task.notices), details, findings,
         )  # fmt: skip
+
+    def _others(self, blob: Blob, outputs: Sequence[Output]) -> Iterator[Blob]:
+        """The blobs of other images, and of what `--with` names, that are said to be this one. None for what a docker archive
+        states: that is refused if it is not so."""
+        digest = blob.digest
+        assert digest is not None
+        if any(claim.blob.digest == digest for claim in self._claims.values()):
+            return
+        own = [one for output in outputs for stated, _, one in output.blobs if stated == digest and one is not None]
+        for one in chain(own, self._supplies.all(digest, blob.size)):
+            if one is not blob and one.size == blob.size:
+                yield one
 
     def _check_unwritten(self, blobs: Mapping[Digest, Blob]) -> None:
         """Hashes the layers whose names are claims, and whose very bytes the destination will not read."""

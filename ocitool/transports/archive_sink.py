@@ -113,18 +113,24 @@ def _copy(bundle: Bundle, temporary: Temporary, task: Task) -> None:
     members = list(_members(bundle))
     task.expect(expected(blob for _, blob in members), anew=True)
     coming: list[tuple[int, Blob]] = []
+
+    def take(offset: int, blob: Blob) -> None:
+        bundle.sound(blob, lambda one: temporary.take_at(offset, one, task), task)
+
     for header, blob in members:
         temporary.write(header)
         if blob is None:
             continue
-        if blob.remote or (blob.size >= APART and not isinstance(blob, SpooledBlob)):
+        if isinstance(blob, SpooledBlob):
+            temporary.take(blob, task)
+        elif blob.remote or blob.size >= APART:
             coming.append((temporary.skip(blob.size), blob))
         else:
-            temporary.take(blob, task)
+            take(temporary.skip(blob.size), blob)
         temporary.write(bytes(-blob.size % _BLOCK))
     temporary.write(tarwriter.END)
     coming.sort(key=lambda one: -one[1].size)
-    task.map(lambda one: temporary.take_at(*one, task), coming)
+    task.map(lambda one: take(*one), coming)
 
 
 def _pieces(bundle: Bundle, task: Task) -> Iterator[bytes]:

@@ -115,7 +115,7 @@ class LayoutSink:
         self._make_folders({digest.algorithm for blob in bundle.blobs if (digest := blob.digest)})
 
         def put(blob: Blob) -> None:
-            if not self._put(blob, task, verify):
+            if not bundle.sound(blob, lambda one: self._put(one, task, verify), task):
                 assert blob.digest is not None
                 skipped.add(blob.digest)
 

@@ -6,15 +6,17 @@ is written, and shows nothing before the last one is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ocitool import masking
-from ocitool.blob import Blob
+from ocitool.blob import Blob, FileBlob
 from ocitool.digest import Digest
-from ocitool.errors import DestinationError
+from ocitool.errors import DestinationError, IntegrityError
 from ocitool.task import Task
 from ocitool.transports.whole import Temporary, nameless
+
+T = TypeVar("T")
 
 
 class DockerImage(NamedTuple):
@@ -44,11 +46,33 @@ class Root(NamedTuple):
 
 class Bundle(NamedTuple):
     """Everything that is to be written. `blobs`: each digest once, documents before what they name, all with size and
-    digest. `omitted`: digests that are named and left out on purpose."""
+    digest. `omitted`: digests that are named and left out on purpose. `others`: where else a blob is said to be."""
 
     roots: tuple[Root, ...]
     blobs: tuple[Blob, ...]
     omitted: tuple[Digest, ...] = ()
+    others: Callable[[Blob], Iterable[Blob]] = lambda _: ()
+
+    def sound(self, blob: Blob, write: Callable[[Blob], T], task: Task) -> T:
+        """What `write` returns of a blob or, if its bytes are not what its digest says, of the next one that is said to be it;
+        `write` begins anew then. Raises what it raised first if all are damaged."""
+        try:
+            return write(blob)
+        except IntegrityError as error:
+            for other in self.others(blob):
+                try:
+                    done = write(other)
+                except IntegrityError:
+                    continue
+                task.notice("damaged", f"the blob {blob.digest} is damaged ({error}); it is taken from {_place(other)}")
+                return done
+            raise
+
+
+def _place(blob: Blob) -> str:
+    """Where a blob is read, as far as it has a name."""
+    path = blob.path if isinstance(blob, FileBlob) else None
+    return path if path is not None else "another source"
 
 
 class Stored(NamedTuple):

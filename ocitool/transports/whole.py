@@ -369,11 +369,14 @@ def transfer(blob: Blob, descriptor: int, task: Task, *, where: str, offset: int
 
 def _hash(chunks: Iterable[bytes], blob: Blob, task: Task) -> None:
     """Raises `IntegrityError`, with the file that they are of, unless these are the blob's bytes."""
+    done = 0
     try:
         for chunk in verified(chunks, blob.digest, blob.size):
             task.check()
+            done += len(chunk)
             task.advance(label(blob), len(chunk), blob.size)
     except IntegrityError as error:
+        task.advance(label(blob), -done, blob.size)
         if isinstance(blob, FileBlob) and blob.path is not None:
             error.at(blob.path)
         raise

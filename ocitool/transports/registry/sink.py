@@ -84,7 +84,7 @@ class RegistrySink(Unheld):
                 digest = blob.digest
                 assert digest is not None
                 path = push.target.path
-                if self._put(push.target, blob, places.get(digest), task):
+                if bundle.sound(blob, lambda one: self._put(push.target, one, places.get(digest), task), task):
                     sent.add(digest)
                 else:
                     skipped.add(digest)
