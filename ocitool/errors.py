@@ -11,7 +11,7 @@
     ├── LimitError         7   larger, deeper or more than the limits allow
     ├── TransportError     8   a registry, an engine or a local file that cannot be read
     ├── DestinationError   9   disk full, exists already, not writable
-    └── CancelledError   130   interrupted (143 when terminated)
+    └── CancelledError   130   interrupted (143 when terminated, 129 when the terminal closes)
 
 `what` is one sentence, `where` the file, reference, layer or entry it is about, `hint` what to try. All three may hold
 text that comes from an image: whoever prints them escapes it.

@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do to the program, from its first line to its last.
+"""What Ctrl-C, SIGTERM and SIGHUP do to the program, from its first line to its last.
 
 Before a command runs and once it has run there is nothing to clean up: the program ends at once. While it runs, the first of
 them is raised in the main thread, as `KeyboardInterrupt` or `Terminated`, and unwinds it; what comes while it unwinds changes
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-WORDS = {_signal.SIGINT: "interrupted", _signal.SIGTERM: "terminated"}
+WORDS = {_signal.SIGINT: "interrupted", _signal.SIGTERM: "terminated", _signal.SIGHUP: "hung up"}
 
 _AGAIN = 0.01
 """Seconds after which an exception that was dropped is raised again."""
@@ -29,11 +29,11 @@ _running = False
 
 
 class Terminated(BaseException):
-    """SIGTERM came: clean up as for Ctrl-C, and exit 143."""
+    """SIGTERM or SIGHUP came: clean up as for Ctrl-C, and exit 143 or 129."""
 
 
 def begin() -> None:
-    """Answers both signals from now on, unless the program was started to ignore them."""
+    """Answers these signals from now on, unless the program was started to ignore them."""
     for number in WORDS:
         if _signal.getsignal(number) != _signal.SIG_IGN:
             _signal.signal(number, _answer)

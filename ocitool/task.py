@@ -43,7 +43,7 @@ _STEP = 0.1
 """Seconds after which whatever waits looks whether the task has ended."""
 
 _GRACE = 0.5
-"""Seconds that blocks and layers have, once Ctrl-C or SIGTERM came, to end and to clean up after themselves."""
+"""Seconds that blocks and layers have, once a signal came, to end and to clean up after themselves."""
 
 _STUCK = 0.7
 """Seconds after which a main thread that has not answered a signal is taken to be in a call that cannot be cut short."""
@@ -588,7 +588,7 @@ def _settled(future: Future[Any]) -> None:
 
 @contextmanager
 def answering(task: Task) -> Iterator[None]:
-    """Ctrl-C and SIGTERM cancel the task at once, also while the main thread is in a call that Python cannot cut short, as the
+    """Signals cancel the task at once, also while the main thread is in a call that Python cannot cut short, as the
     look-up of a host's name. If that call does not end soon, the program ends without it; and a second Ctrl-C ends it if
     what the first began takes long. Does nothing unless a command of the program runs in this thread."""
     if not signals.running() or current_thread() is not main_thread():
@@ -643,14 +643,14 @@ _undisturbed = 0
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """What is in it is not cut short: Ctrl-C and termination wait for its end."""
+    """What is in it is not cut short: signals wait for its end."""
     global _undisturbed
     if current_thread() is not main_thread():
         yield
         return
     _undisturbed += 1
     came: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in signals.WORDS}
     held = {number: handler for number, handler in before.items() if callable(handler)}
     for number in held:
         signal.signal(number, lambda which, _: came.append(which))
@@ -665,11 +665,12 @@ def undisturbed() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """For a process that works for another one: Ctrl-C is that one's affair, and without it there is nothing left to do."""
+    """For a process that works for another one: what comes of a terminal is that one's affair; without that one it ends."""
     from multiprocessing import parent_process
     from threading import Thread
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all its processes
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     parent = parent_process()
 

@@ -137,7 +137,7 @@ def main() -> NoReturn:
     except BrokenPipeError:
         code = _reader_gone()
     except OSError as error:
-        code = _unwritable(error)
+        code = code if signals.came() else _unwritable(error)  # a terminal that was closed takes no more
     # All is closed and flushed; tearing the interpreter down object by object would only cost time (14 ms of 90).
     os._exit(code)
 

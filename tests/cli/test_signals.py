@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: exit 130 and 143 within a second, whenever they come, without a traceback or anything left."""
+"""Ctrl-C, SIGTERM, SIGHUP: exit 130, 143, 129 within a second, whenever they come, without a traceback or anything left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from support.images import entry, image, layer_tar, write_docker_archive
 
 BOTH = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
-SAID = {130: "ocitool: error: interrupted", 143: "ocitool: error: terminated"}
+SAID = {130: "ocitool: error: interrupted", 143: "ocitool: error: terminated", 129: "ocitool: error: hung up"}
 
 LOADED = 4.0
 """Times as long as promised: other tests run beside this one."""
@@ -74,6 +74,48 @@ def test_a_signal_ends_compression_at_once(
     end = ending(process, number)
     assert (code, [SAID[code]], []) == (end.code, end.err.splitlines(), left(tmp_path))
     assert end.seconds < LOADED
+
+
+def test_sighup_ends_compression_at_once(slow: Path, tmp_path: Path) -> None:
+    test_a_signal_ends_compression_at_once(slow, tmp_path, signal.SIGHUP, 129, "zstd:19", "z/")
+
+
+def test_a_terminal_that_is_closed_ends_the_command_and_nothing_is_left(slow: Path, tmp_path: Path) -> None:
+    """SIGHUP; and what is written to that terminal from then on is an error, as are bars."""
+    main, terminal = os.openpty()
+    env = {**os.environ, "OCITOOL_CACHE_DIR": str(tmp_path / "cache"), "TERM": "xterm"}
+    words = [sys.executable, "-m", "ocitool", "copy", "--compression", "zstd:19", str(slow), "z.tar"]
+    lead = f"import fcntl, os, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv({words[0]!r}, {words!r})"
+    process = subprocess.Popen(
+        [sys.executable, "-c", lead], cwd=tmp_path, env=env, stdin=terminal, stdout=terminal, stderr=terminal,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(terminal)
+    time.sleep(0.6)
+    os.close(main)
+    assert (129, []) == (process.wait(60), left(tmp_path))
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_program_started_to_ignore_a_signal_does(number: int, tmp_path: Path, testdata: Path) -> None:
+    """As by `nohup`, and in the background of a shell."""
+    wait = """
+import time, ocitool.operations.listing as listing
+old = listing.ls
+def ls(*a, **k):
+    print("now", flush=True)
+    time.sleep(0.4)
+    return old(*a, **k)
+listing.ls = ls
+"""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        process = program(wait, "ls", testdata / "app-v1.tar", cwd=tmp_path)
+    finally:
+        signal.signal(number, before)
+    told(process)
+    end = ending(process, number)
+    assert (0, "") == (end.code, end.err)
 
 
 def sweep(tmp_path: Path, testdata: Path, number: int, step: int) -> tuple[Ending, bytes]:
@@ -191,23 +233,3 @@ listing.ls = ls
     end = ending(process, signal.SIGINT)
     assert (130, [SAID[130]]) == (end.code, end.err.splitlines())
     assert end.seconds < LOADED
-
-
-def test_a_program_started_to_ignore_ctrl_c_does(tmp_path: Path, testdata: Path) -> None:
-    wait = """
-import time, ocitool.operations.listing as listing
-old = listing.ls
-def ls(*a, **k):
-    print("now", flush=True)
-    time.sleep(0.4)
-    return old(*a, **k)
-listing.ls = ls
-"""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        process = program(wait, "ls", testdata / "app-v1.tar", cwd=tmp_path)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    told(process)
-    end = ending(process, signal.SIGINT)
-    assert (0, "") == (end.code, end.err)

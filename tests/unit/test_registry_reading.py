@@ -26,7 +26,7 @@ from support.registries import (
     read,
     reading,
 )
-from support.registry import Fault, ScriptedRegistry
+from support.registry import Fault, Request, ScriptedRegistry
 
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, TransportError, UnsupportedError
@@ -150,8 +150,8 @@ def test_bodies_that_are_always_short_are_an_integrity_error(registry: ScriptedR
 def test_a_blob_shorter_than_stated_is_an_integrity_error(registry: ScriptedRegistry, task: Patient) -> None:
     with pytest.raises(IntegrityError):  # the registry answers 416 to who wants more
         read(registry, task, size=len(DATA) + 1)
-    assert ["", f"bytes={len(DATA)}-"] == ranges(registry)
-    assert 416 == registry.sent("GET")[1].status
+    assert ["", f"bytes={len(DATA)}-", ""] == ranges(registry)  # and with all of it to who starts over
+    assert [200, 416, 200] == [one.status for one in registry.sent("GET")]
 
 
 def test_a_body_that_is_too_long_is_an_integrity_error_and_not_read_to_its_end(
@@ -287,7 +287,23 @@ def test_the_first_bytes_are_had_from_a_registry_that_cannot_do_ranges(registry:
 # Answers that may be another one in a moment
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [400, 405, 412, 416, 501])
+@pytest.mark.parametrize("first", [0, 5 * TENTH], ids=["first bytes", "resume"])
+def test_a_part_that_is_refused_is_had_by_starting_over(
+    status: int, first: int, registry: ScriptedRegistry, task: Patient
+) -> None:
+    def only_whole(request: Request) -> None:
+        refusal.status = status if "range" in request.headers else None
+
+    refusal = Fault("GET", "/blobs/", hook=only_whole)
+    registry.put_blob("app", DATA)
+    registry.faults += [*cuts("GET", "/blobs/", first, 1), refusal] if first else [refusal]
+    coming = blobs.fetch(client(registry, task), "app", digest(DATA), len(DATA), 0, None if first else TENTH)
+    assert (DATA if first else DATA[:TENTH]) == b"".join(coming)
+    assert 3 - (not first) == len(registry.sent("GET"))
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524])
 def test_an_answer_that_may_pass_is_waited_out(status: int, registry: ScriptedRegistry, task: Patient) -> None:
     registry.faults.append(Fault("GET", "/blobs/", status=status, times=2))
     assert DATA == checked(registry, task)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.copying import ONE, TWO
-from support.images import image, write_layout
+from support.images import image, sha256, write_layout
 from support.registries import (
+    DATA,
     INSECURE,
     PASSWORD,
+    TENTH,
+    UPLOAD,
     USER,
     Patient,
     authfile,
     client,
     digest,
+    hold,
     holds,
     noise,
+    opened,
     push,
 )
 from support.registry import BasicAuth, Fault, Reply, Request, ScriptedRegistry, TokenAuth, certificates
@@ -25,7 +31,11 @@ from support.registry import BasicAuth, Fault, Reply, Request, ScriptedRegistry,
 from ocitool.blob import BytesBlob
 from ocitool.errors import OcitoolError, TransportError
 from ocitool.limits import MiB
-from ocitool.transports.registry import Access, blobs
+from ocitool.operations.copy import copy
+from ocitool.operations.reading import Reading
+from ocitool.operations.writing import Writing
+from ocitool.spec.manifest import descriptor
+from ocitool.transports.registry import Access, Registries, blobs
 from ocitool.transports.registry.blobs import Target
 from ocitool.transports.registry.client import Client
 
@@ -178,3 +188,124 @@ def test_chunks_are_sent_on_one_by_one_and_verified_once(task: Patient, monkeypa
         with pytest.raises(OcitoolError, match="stated is"):
             blobs.send(Target(client(registry, task), "app"), wrong, ())
         assert ("app", str(digest(TWO + LARGE))) not in registry.blobs
+
+
+# HEAD
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 405, 410, 451, 501])
+def test_a_head_that_is_refused_says_nothing_and_the_blob_is_sent(
+    status: int, registry: ScriptedRegistry, task: Patient, tmp_path: Path
+) -> None:
+    registry.faults.append(Fault("HEAD", "/blobs/", status=status))
+    assert pushed(registry, task, tmp_path)
+    assert [] == task.pauses
+
+
+def test_a_page_for_people_says_nothing_of_a_blob(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
+    """As of a proxy that wants a login, and answers every HEAD with 200."""
+    registry.faults.append(Fault("HEAD", "/blobs/", status=200, headers={"Content-Type": "text/html; charset=utf-8"}))
+    assert pushed(registry, task, tmp_path)
+
+
+def test_storage_that_refuses_the_head_of_a_signed_address_says_nothing(
+    registry: ScriptedRegistry, task: Patient, tmp_path: Path
+) -> None:
+    with ScriptedRegistry() as storage:
+        storage.faults.append(Fault("HEAD", status=403))
+        registry.faults.append(Fault("HEAD", "/blobs/", redirect=f"{storage.url}/blob?signature=of+GET"))
+        assert pushed(registry, task, tmp_path)
+        assert [] != storage.requests
+
+
+@pytest.mark.parametrize("status", [401, 403, 501])
+def test_a_blob_whose_head_is_refused_may_be_there_and_is_read(
+    status: int, registry: ScriptedRegistry, task: Patient
+) -> None:
+    one = image([DATA], codec="none")
+    hold(registry, "app", one, tag="1")
+    source = opened(registry, "app:1", task)
+    registry.faults.append(Fault("HEAD", "/blobs/", status=status))
+    extra = registry.put_blob("app", TWO)
+    blob = source.blob(descriptor({"mediaType": "application/x", "digest": extra, "size": len(TWO)}, "test"))
+    assert blob is not None
+    assert TWO == b"".join(blob.chunks())
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_lost_answer_to_the_end_of_an_upload_is_no_success_where_the_head_is_refused(
+    status: int, registry: ScriptedRegistry, task: Patient
+) -> None:
+    registry.faults += [Fault("HEAD", status=status), Fault("PUT", UPLOAD, status=502, times=1)]
+    assert blobs.send(Target(client(registry, task), "app"), BytesBlob(DATA, digest(DATA)), ())
+    assert DATA == registry.blobs["app", sha256(DATA)]
+
+
+# Uploads that go on wrongly
+
+
+@pytest.mark.parametrize("status", [400, 416])
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+def test_an_upload_whose_resume_is_refused_starts_over(
+    method: str, status: int, registry: ScriptedRegistry, task: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobs, "_AT_ONCE", 1000)
+    resumed = "PATCH" == method
+    registry.faults.append(Fault("PATCH", cut_request=5 * TENTH, times=1))
+    registry.faults.append(Fault(method, UPLOAD, status=status, after=int(resumed), times=1))
+    assert blobs.send(Target(client(registry, task), "app"), BytesBlob(DATA, digest(DATA)), ())
+    assert DATA == registry.blobs["app", sha256(DATA)]
+    assert 2 == len(registry.sent("POST"))
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+def test_a_bad_request_without_a_resume_is_an_error_at_once(
+    method: str, registry: ScriptedRegistry, task: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobs, "_AT_ONCE", 1000)
+    registry.faults.append(Fault(method, UPLOAD, status=400))
+    with pytest.raises(TransportError, match="400"):
+        blobs.send(Target(client(registry, task), "app"), BytesBlob(DATA, digest(DATA)), ())
+    assert 1 == len(registry.sent(method))
+    assert {} == registry.uploads
+
+
+# Mounts that are none
+
+
+class Pretending(ScriptedRegistry):
+    """Answers each mount with 201 and mounts nothing."""
+
+    def _post_uploads(self, call: Any) -> Reply:
+        if call.request.asked("mount"):
+            return Reply(status=201, headers={"Location": f"/v2/{call.name}/blobs/{call.request.asked('mount')}"})
+        return super()._post_uploads(call)
+
+
+def test_a_mount_that_left_nothing_is_made_up_for_and_not_tried_again(
+    task: Patient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OCITOOL_CACHE_DIR", str(tmp_path))
+    one = image([DATA, ONE, TWO], codec="none")
+    with Pretending() as registry:
+        hold(registry, "one", one, tag="1")
+        for name, mounts in (("two", 4), ("three", 0)):
+            registry.forget()
+            registries = Registries(INSECURE, task, cached=True)
+            reading = Reading(task, cached=False, registries=registries)
+            copy([f"docker://{registry.host}/one:1"], reading, Writing(f"docker://{registry.host}/{name}:1"))
+            registries.close()
+            assert holds(registry, name, one)
+            assert mounts == len(registry.sent("POST", "mount="))
+    assert 4 == len(task.told("mount"))
+
+
+def test_a_manifest_that_is_refused_for_another_reason_is_put_once_where_mounts_were_right(
+    registry: ScriptedRegistry, task: Patient
+) -> None:
+    one = image([DATA], codec="none")
+    hold(registry, "one", one, tag="1")
+    registry.faults.append(Fault("PUT", "/two/manifests/", status=400))
+    with pytest.raises(TransportError, match="400"):
+        push(registry, task, f"docker://{registry.host}/one:1", "two:1")
+    assert 1 == len(registry.sent("PUT", "/two/manifests/"))

@@ -41,6 +41,11 @@ def finished(response: requests.Response) -> None:
     response.close()
 
 
+def is_page(response: requests.Response) -> bool:
+    """Whether it is a page for people, as proxies answer with that want a login: nothing that it seems to say is so."""
+    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml")
+
+
 def retry_after(response: requests.Response) -> float | None:
     """Seconds (RFC 9110, 10.2.3); a date counts from now."""
     text = response.headers.get("Retry-After", "").strip()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, Transpor
 from ocitool.limits import KiB, MiB
 from ocitool.task import Task
 from ocitool.transports.registry.addresses import origin
-from ocitool.transports.registry.answers import BROKEN, finished, retry_after
+from ocitool.transports.registry.answers import BROKEN, finished, is_page, retry_after
 from ocitool.transports.registry.auth import Scope, pulling, pushing
 from ocitool.transports.registry.client import RETRIES, Client
 from ocitool.transports.registry.problems import RETRIED, Denied, Unreachable, unreachable
@@ -38,16 +39,29 @@ _SMALLEST_CHUNK = 1 * MiB
 # Reading
 
 
-def exists(client: Client, path: str, digest: Digest, scope: Scope | None = None) -> int | None:
-    """The size of a blob in a repository, -1 where the registry does not say; None where there is none."""
+class Presence(NamedTuple):
+    """What a registry says of a blob. `there`: None if it does not say. `size`: -1 if it does not say."""
+
+    there: bool | None
+    size: int = -1
+
+
+def presence(client: Client, path: str, digest: Digest, scope: Scope | None = None) -> Presence:
+    """Whether a blob is in a repository, by a HEAD. What is refused is not known: registries forbid HEAD to those who may push,
+    storages to those whom they let read by a signed GET, proxies to all. The next request tells. Raises `TransportError` for no
+    answer, and for one that stays a failure of the registry's."""
     response = client.request("HEAD", client.url(f"{path}/blobs/{digest}"), scope or pulling(path), f"blob {digest}")
     finished(response)
-    if response.status_code in (404, 405):
-        return None
-    if response.status_code != 200:
-        raise client.problem(response, f"blob {digest}", f"{client.host}/{path}")
+    if response.status_code != 200 or is_page(response):
+        return Presence(False if response.status_code == 404 else None)
     length = response.headers.get("Content-Length", "")
-    return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else -1
+    return Presence(True, int(length) if length.isascii() and length.isdigit() and len(length) < 20 else -1)
+
+
+def exists(client: Client, path: str, digest: Digest, scope: Scope | None = None) -> int | None:
+    """The size of a blob that is known to be in a repository, -1 if the registry does not say it; None for any other."""
+    there, size = presence(client, path, digest, scope)
+    return size if there else None
 
 
 def fetch(client: Client, path: str, digest: Digest, size: int, offset: int = 0, most: int | None = None) -> Iterator[bytes]:
@@ -97,6 +111,8 @@ def _fetch(
                     if position > size or (most is not None and position >= end):
                         return
             problem = IntegrityError(f"{position} bytes where {size} are stated")
+            if whole and position == began and "Content-Length" in answer.headers:
+                raise problem  # all that it has, once more
         except _Otherwise as error:
             problem, whole = error.problem, whole or error.whole
         except BROKEN as error:
@@ -131,12 +147,11 @@ def _from(client: Client, url: str, scope: Scope | None, what: str, position: in
             response.close()
             problem = TransportError("the registry answers with another part of the blob than was asked for", client.host)
             raise _Otherwise(problem, whole=True)
-    elif status == 416:
-        finished(response)
-        raise IntegrityError(f"it has no more than {position} bytes", client.host)
     elif status == 403 and not client.owns(response.url):
         finished(response)  # a signed address that has expired: the next attempt asks for a new one
         raise _Otherwise(Denied("the storage behind the registry refuses its address", client.host))
+    elif headers and status not in (200, 401, 403, 404):  # it cannot give a part, as it says by 400, 416 or 501
+        raise _Otherwise(client.problem(response, what, client.host), whole=True)
     elif status != 200:
         raise client.problem(response, what, client.host)
     return response
@@ -182,10 +197,12 @@ def send(target: Target, blob: Blob, origins: Sequence[str]) -> bool:
 
     Raises `IntegrityError` where the bytes are not the digest's (nothing is stored then), `Denied`, `TransportError`."""
     assert blob.digest is not None
+    client, path = target
     location: str | None = None
-    for other in origins:
+    for other in client.origins.right(blob.digest, origins):
         location = _mounted(target, blob.digest, other)
         if location is None:
+            client.mounted(path, partial(_amended, target, blob, other))
             return False
         if location:
             break
@@ -207,6 +224,20 @@ def _mounted(target: Target, digest: Digest, other: str) -> str | None:
     return (client.place(response) or "") if response.status_code == 202 else ""
 
 
+def _amended(target: Target, blob: Blob, other: str) -> bool:
+    """Sends a blob that the registry said it had mounted, if it has not; it is not mounted from there again, in later commands
+    either. Whether it was sent."""
+    client, path = target
+    assert blob.digest is not None
+    if exists(client, path, blob.digest, pushing(path)) is not None:
+        return False
+    client.origins.doubt(blob.digest, other)
+    text = f"{target.where}: the registry said that it mounted {blob.digest} from {other}, and has not got it; it is sent"
+    client.task.notice("mount", text)
+    _Upload(target, blob, None).run()
+    return True
+
+
 class _Upload:
     """One blob on its way: begun, sent whole or in chunks, ended. After a break the registry is asked how far it came."""
 
@@ -219,6 +250,7 @@ class _Upload:
         self._offset = 0
         self._chunk: int | None = None
         self._refused = False
+        self._resumed = False
         self._ended = False
         self._sent = 0
         assert blob.digest is not None
@@ -238,13 +270,16 @@ class _Upload:
                 return
             except _Broken as error:
                 self._client.task.check()
-                problem, seconds, counts = error.problem, error.seconds, error.counts
+                problem, seconds, counts, anew = error.problem, error.seconds, error.counts, error.anew
                 if self._ended and exists(self._client, self._path, self._digest, self._scope) is not None:
                     return  # only the answer was lost
             except OcitoolError:
                 self._forget()
                 raise
-            self._resume()
+            if anew:
+                self._forget()
+            else:
+                self._resume()
             further, reached = self._offset > reached, max(reached, self._offset)
             failures, cuts = (1 if further else failures + 1) if counts else failures, cuts + 1
             if failures > RETRIES or cuts > _CUTS:
@@ -264,7 +299,7 @@ class _Upload:
         self._location = self._client.place(response)
         if self._location is None:
             raise TransportError("it begins an upload and names no address for it", self._where)
-        self._offset = 0
+        self._offset, self._resumed = 0, False
         least = response.headers.get("OCI-Chunk-Min-Length", "")
         if least.isascii() and least.isdigit() and len(least) < 12:
             self._chunk = max(_CHUNK, int(least))
@@ -323,9 +358,10 @@ class _Upload:
         if response.status_code == 401 and not self._refused:
             self._refused = True  # the token has expired, and the client has another now
             raise _Broken(self._client.problem(response, "upload", self._where), counts=False)
-        if response.status_code in RETRIED or response.status_code in (404, 416):
+        again = self._resumed and response.status_code in (400, 416)  # what it holds is not what it said, or not the blob's
+        if again or response.status_code in RETRIED or response.status_code in (404, 416):
             seconds = retry_after(response)
-            raise _Broken(self._client.problem(response, "upload", self._where), seconds)
+            raise _Broken(self._client.problem(response, "upload", self._where), seconds, anew=again)
         self._refused = False
         return response
 
@@ -344,7 +380,7 @@ class _Upload:
         offset = int(last) + 1 if known else 0
         # "0-0" is how registries say both that nothing is there and that one byte is.
         if offset > 1 and offset <= self._blob.size:
-            self._offset = offset
+            self._offset, self._resumed = offset, True
             self._follow(response)
         else:
             self._forget()
@@ -366,13 +402,16 @@ class _Upload:
 
 
 class _Broken(Exception):
-    """`counts`: as a failure; else something is done otherwise now."""
+    """`counts`: as a failure; else something is done otherwise now. `anew`: the upload is to begin again."""
 
-    def __init__(self, problem: OcitoolError, seconds: float | None = None, *, counts: bool = True) -> None:
+    def __init__(
+        self, problem: OcitoolError, seconds: float | None = None, *, counts: bool = True, anew: bool = False
+    ) -> None:
         super().__init__(problem.what)
         self.problem = problem
         self.seconds = seconds
         self.counts = counts
+        self.anew = anew
 
 
 class _Bytes:

@@ -29,7 +29,7 @@ from ocitool.task import Task, Turns
 from ocitool.transports.registry import lists
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import joined, literal, named, origin
-from ocitool.transports.registry.answers import BROKEN, body_of, finished, retry_after
+from ocitool.transports.registry.answers import BROKEN, body_of, finished, is_page, retry_after
 from ocitool.transports.registry.auth import BACKEND, CATALOG, NOTHING, Authorization, Scope, pulling, pushing
 from ocitool.transports.registry.connections import Adapter, Whereabouts
 from ocitool.transports.registry.keychain import Credentials, Keychain
@@ -84,6 +84,9 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         super().__init__(
             _HUB if host == DEFAULT_HOST else host, tls_verify=not self._insecure, auth_backend=BACKEND
         )
+        self._mounts: dict[str, list[Callable[[], bool]]] = {}
+        self._amended: set[str] = set()
+        self._amending = Turns(task)
         self._settling = Turns(task)
         self._turns = Turns(task)
         self._settled = not self._insecure
@@ -476,8 +479,14 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         if not mediatypes.is_media_type(media_type):
             raise FormatError(f"{media_type} is no media type", f"{where}: manifest {digest}")
         url = self.url(f"{path}/manifests/{name}")
-        response = self.request("PUT", url, pushing(path), "manifest", headers={"Content-Type": media_type}, body=raw)
-        if response.status_code not in (200, 201, 202):
+        def put() -> requests.Response:
+            return self.request("PUT", url, pushing(path), "manifest", headers={"Content-Type": media_type}, body=raw)
+
+        response = put()
+        if 400 <= response.status_code < 500 and path in self._mounts and self._amend(path):
+            finished(response)
+            response = put()
+        if response.status_code not in (200, 201, 202) or (response.status_code == 200 and is_page(response)):
             raise self.problem(response, f"manifest {digest}", where)
         finished(response)
         self.task.crossed(len(raw))
@@ -485,6 +494,20 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         if stored is not None and stored.algorithm == digest.algorithm and stored != digest:
             raise IntegrityError(f"the registry stored {stored}, sent was {digest}", where)
         return "OCI-Subject" in response.headers
+
+    def mounted(self, path: str, amend: Callable[[], bool]) -> None:
+        """The registry says that it mounted a blob there. `amend` is called if it then refuses a manifest: it sends the blob if
+        that is not there, and says whether it did."""
+        self._mounts.setdefault(path, []).append(amend)
+
+    def _amend(self, path: str) -> bool:
+        """Whether blobs that were said to be mounted there were missing, and are there now."""
+        with self._amending.of(path):
+            waiting, self._mounts[path] = self._mounts[path], []
+            for amend in waiting:
+                if amend():
+                    self._amended.add(path)
+            return path in self._amended
 
     def tags(self, path: str) -> list[str]:
         """Raises `NotFoundError` where there is no such repository."""

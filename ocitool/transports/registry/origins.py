@@ -1,7 +1,8 @@
 """Where blobs of a registry were seen before: repositories that they can be mounted from, so that they are not sent again.
 
-One file a registry, `origins/HOST` in the cache's directory: a digest and a repository a line, the newest last. It says nothing
-that must be true: a registry mounts what is there and what the user may read, and nothing else.
+One file a registry, `origins/HOST` in the cache's directory: a digest and a repository a line, the newest last; with `!` before
+the digest, a repository that a mount of it was wrong from. It says nothing that must be true: a registry mounts what is there
+and what the user may read, and nothing else.
 """
 
 from __future__ import annotations
@@ -37,14 +38,29 @@ class Origins:
         """Repositories in which the blob was, the latest first, a few."""
         known = self._read()
         with self._lock:
-            return list(dict.fromkeys(reversed(known.get(str(digest), []))))[:_REPOSITORIES]
+            wrong = known.get(f"!{digest}", ())
+            return [one for one in dict.fromkeys(reversed(known.get(str(digest), []))) if one not in wrong][:_REPOSITORIES]
 
-    def note(self, digest: Digest, path: str) -> None:
+    def right(self, digest: Digest, paths: Sequence[str]) -> Sequence[str]:
+        """Of these repositories those that no mount of the blob was wrong from."""
         known = self._read()
         with self._lock:
-            if path not in known.setdefault(str(digest), []):
-                known[str(digest)].append(path)
-                self._new.append(f"{digest} {path}\n")
+            wrong = known.get(f"!{digest}", ())
+            return [path for path in paths if path not in wrong]
+
+    def note(self, digest: Digest, path: str) -> None:
+        self._note(str(digest), path)
+
+    def doubt(self, digest: Digest, path: str) -> None:
+        """A mount from there was wrong."""
+        self._note(f"!{digest}", path)
+
+    def _note(self, name: str, path: str) -> None:
+        known = self._read()
+        with self._lock:
+            if path not in known.setdefault(name, []):
+                known[name].append(path)
+                self._new.append(f"{name} {path}\n")
 
     def save(self) -> None:
         """Writes what was noted. A directory that cannot be written costs a later mount, not this command."""

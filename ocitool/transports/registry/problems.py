@@ -14,8 +14,8 @@ from ocitool.errors import NotFoundError, OcitoolError, TransportError
 from ocitool.patterns import pattern
 from ocitool.transports.registry.wording import Wording, wording
 
-RETRIED = frozenset({408, 429, 500, 502, 503, 504})
-"""Answers that may be another one in a moment."""
+RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525)})
+"""Answers that may be another one in a moment: 520 to 524 are those of proxies that do not get one from the registry."""
 
 PROXY_LOGIN = "HTTPS_PROXY and HTTP_PROXY may name them: http://USER:PASSWORD@HOST:PORT; NO_PROXY=HOST goes without the proxy"
 _TUNNEL = pattern(r"Tunnel connection failed: (\d{3}) ?([ -~]{0,100})")

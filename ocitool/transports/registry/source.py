@@ -190,12 +190,12 @@ class RegistrySource(Telling):
         known = self._known.get(digest)
         size = known.size if known is not None else one.size
         if known is None or known.urls:
-            there = blobs.exists(client, path, digest)
-            if there is None:
+            found = blobs.presence(client, path, digest)
+            if found.there is False or (known is not None and not found.there):
                 if known is None or not self._foreign:
                     return None
                 return RemoteBlob(digest, size, client, path, known.urls)
-            size = size if there < 0 else there
+            size = size if found.size < 0 else found.size
         documents = self._documents if one.media_type in mediatypes.CONFIGS else None
         if documents is not None:
             self._room(min(size, limits.DOCUMENT_SIZE))
