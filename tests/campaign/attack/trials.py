@@ -351,7 +351,7 @@ def registry(chance: random.Random, box: Sandbox, label: str) -> Iterator[tuple[
     seen = box.observed(asked, env, documents=documents, running=running)
     yield asked, seen
     if seen.ran.code == 0 and asked.copies and (box.root / "run" / asked.copies).exists() and sound:
-        yield from validated(box, replace(asked, credentials=()), env, [])
+        yield from validated(box, replace(asked, credentials=()), env, [f"in/{found.name}"])
 
 
 def _registry_line(chance: random.Random, running: servers.Running, found: places.Place) -> Asked:
