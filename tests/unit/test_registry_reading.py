@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 from email.utils import formatdate
 from pathlib import Path
@@ -190,13 +191,68 @@ def test_a_layer_labelled_as_an_encoded_body_stays_as_it_is(registry: ScriptedRe
     assert one.layers[0] == b"".join(layer.chunks())
 
 
+@pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("data", [DATA, bytes(100_000)], ids=["longer", "shorter"])
-def test_a_body_that_really_was_encoded_is_an_integrity_error(
-    data: bytes, registry: ScriptedRegistry, task: Patient
+def test_a_body_that_really_was_encoded_is_decoded(
+    data: bytes, chunked: bool, registry: ScriptedRegistry, task: Patient
 ) -> None:
-    registry.faults.append(Fault("GET", "/blobs/", encoding="gzip"))
-    with pytest.raises(IntegrityError):
-        checked(registry, task, data)
+    """By a proxy that compresses whatever passes. Without a length the blob's own first bytes must tell, as those of a layer in
+    gzip and of a document do."""
+    stored = gzip.compress(data) if chunked else data
+    registry.faults.append(Fault("GET", "/blobs/", encoding="gzip", chunked=chunked))
+    assert stored == checked(registry, task, stored)
+    assert b"{}" == checked(registry, task, b"{}")
+
+
+def test_an_encoded_body_that_is_cut_is_read_from_its_start(registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults += [*cuts("GET", "/blobs/", 5 * TENTH, 1), Fault("GET", "/blobs/", encoding="gzip")]
+    registry.faults.append(Fault("GET", "/blobs/", ignore_range=True))
+    assert DATA == checked(registry, task)
+
+
+def test_a_chunked_layer_labelled_as_an_encoded_body_stays_as_it_is(registry: ScriptedRegistry, task: Patient) -> None:
+    layer = gzip.compress(b"a tar" * 100)
+    registry.faults.append(Fault("GET", "/", encoding="label", chunked=True))
+    assert layer == checked(registry, task, layer)
+
+
+def test_an_encoded_body_that_decodes_to_more_than_the_blob_is_an_integrity_error(
+    registry: ScriptedRegistry, task: Patient
+) -> None:
+    bomb = gzip.compress(bytes(20 * MiB), 1)
+    registry.faults.append(Fault("GET", "/blobs/", status=200, body=bomb, headers={"Content-Encoding": "gzip"}))
+    with pytest.raises(IntegrityError, match="longer than its stated size"):
+        checked(registry, task)
+
+
+@pytest.mark.parametrize("name", ["1", "digest"])
+def test_an_encoded_manifest_is_decoded_and_its_digest_is_that_of_the_document(
+    name: str, registry: ScriptedRegistry, task: Patient, tmp_path: Path
+) -> None:
+    one = image([ONE])
+    hold(registry, "app", one, tag="1")
+    registry.faults.append(Fault("GET", "/", encoding="gzip"))
+    found = client(registry, task).document("app", name if name == "1" else digest(one.raw))
+    assert (one.raw, one.digest) == (found.raw, str(found.digest))
+    assert ["1"] == client(registry, task).tags("app")
+    copy([f"docker://{registry.host}/app:1"], reading(task), Writing(f"{tmp_path}/layout/"))
+    assert one.blobs == places.blobs(tmp_path / "layout")
+
+
+@pytest.mark.parametrize("path", ["/manifests/", "/tags/"])
+def test_an_encoded_document_that_is_a_bomb_is_beyond_the_limit(path: str, registry: ScriptedRegistry, task: Patient) -> None:
+    hold(registry, "app", image([ONE]), tag="1")
+    bomb = gzip.compress(bytes(40 * MiB), 1)
+    registry.faults.append(Fault("GET", path, status=200, body=bomb, headers={"Content-Encoding": "gzip"}))
+    with pytest.raises(LimitError):
+        client(registry, task).tags("app") if path == "/tags/" else client(registry, task).document("app", "1")
+
+
+def test_a_damaged_encoding_of_a_document_is_a_format_error(registry: ScriptedRegistry, task: Patient) -> None:
+    body = gzip.compress(image([ONE]).raw)[:-9]
+    registry.faults.append(Fault("GET", "/manifests/", status=200, body=body, headers={"Content-Encoding": "gzip"}))
+    with pytest.raises(FormatError):
+        client(registry, task).document("app", "1")
 
 
 def test_wrong_bytes_of_a_layer_end_the_pull_with_5_and_nothing_is_stored(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 
@@ -10,7 +11,8 @@ import requests
 import urllib3
 
 from ocitool import limits
-from ocitool.errors import LimitError
+from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError
+from ocitool.layers import codec
 
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 """What is raised in the place of an answer, or of the rest of one."""
@@ -20,7 +22,8 @@ _STEP = 1 << 16
 
 
 def body_of(response: requests.Response, where: str, most: int) -> bytes:
-    """All of a small body as it comes: nothing compressed is asked for. Raises `LimitError`, and what a break raises."""
+    """All of a small body, decoded if a server or a proxy encoded it though nothing compressed is asked for: neither form is of
+    more than `most` bytes. Raises `LimitError`, `FormatError` for a damaged encoding, and what a break raises."""
     try:
         data = bytearray()
         # In steps: of a body that comes in chunks of a byte `http.client` makes a list of as many objects, for each read.
@@ -30,7 +33,57 @@ def body_of(response: requests.Response, where: str, most: int) -> bytes:
         response.close()
     if len(data) > most:
         raise LimitError(f"an answer of more than {most} bytes", where)
-    return bytes(data)
+    if (encoding := _encoded(response, bytes(data[: codec.SNIFF]))) is None:
+        return bytes(data)
+    plain = bytearray()
+    try:
+        for piece in codec.decode([bytes(data)], encoding):
+            plain += piece
+            if len(plain) > most:
+                raise LimitError(f"an answer of more than {most} bytes, once it is decoded")
+    except OcitoolError as error:
+        raise error.at(where) from None
+    return bytes(plain)
+
+
+def _encoded(response: requests.Response, head: bytes) -> str | None:
+    """The codec that a body which begins with these bytes is in, as its `Content-Encoding` says; None if that says nothing, or
+    is not so."""
+    found = codec.sniff(head) if response.headers.get("Content-Encoding", "").strip() else "none"
+    return found if found in ("gzip", "zstd") else None
+
+
+def decoded(response: requests.Response, size: int) -> Iterator[bytes]:
+    """The bytes of a blob that an answer says to have encoded, though that was not asked for. One that states no length may be
+    a layer in gzip which storage calls so: then it is the blob as it is, unless what is in it tells of another encoding.
+
+    Raises `IntegrityError` for an encoding of far more bytes than the blob has, `FormatError` for a damaged one."""
+
+    def raw() -> Iterator[bytes]:
+        count = 0
+        while piece := response.raw.read1(_STEP, decode_content=False):
+            count += len(piece)
+            if count > 2 * size + limits.MiB:
+                raise IntegrityError(f"longer than its stated size of {size} bytes")
+            yield piece
+
+    head, chunks = codec.peek(raw())
+    found = _encoded(response, head)
+    if found is not None and "Content-Length" not in response.headers:
+        inner = b""
+        with suppress(FormatError):
+            inner = next(codec.decode([head], found), b"")
+        if codec.sniff(inner) == "none" and inner.lstrip()[:1] != b"{":
+            found = None
+    yield from codec.decode(chunks, found) if found is not None else chunks
+
+
+def without_first(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
+    """The bytes but for the first so many."""
+    for chunk in chunks:
+        if len(chunk) > count:
+            yield chunk[count:]
+        count = max(0, count - len(chunk))
 
 
 def finished(response: requests.Response) -> None:

@@ -20,7 +20,7 @@ from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, Transpor
 from ocitool.limits import KiB, MiB
 from ocitool.task import Task
 from ocitool.transports.registry.addresses import origin
-from ocitool.transports.registry.answers import BROKEN, finished, is_page, retry_after
+from ocitool.transports.registry.answers import BROKEN, decoded, finished, is_page, retry_after, without_first
 from ocitool.transports.registry.auth import Scope, pulling, pushing
 from ocitool.transports.registry.client import RETRIES, Client
 from ocitool.transports.registry.problems import RETRIED, Denied, Unreachable, unreachable
@@ -165,7 +165,15 @@ def _start(content_range: str) -> int | None:
 
 def _pieces(response: requests.Response, asked: int, position: int, size: int) -> Iterator[bytes]:
     """The body from `position` on. A server that does not know ranges sends all: what is known already is passed over."""
-    over = position - (asked if response.status_code == 206 else 0)
+    is_part = response.status_code == 206
+    over = position - (asked if is_part else 0)
+    if response.headers.get("Content-Encoding"):
+        if is_part and _total(response) not in (None, size):
+            problem = TransportError("the registry answers with a part of an encoding of the blob")
+            raise _Otherwise(problem, whole=True)
+        if not is_part and response.headers.get("Content-Length") != str(size):
+            yield from without_first(decoded(response, size), over)
+            return
     read = response.raw.read1  # what has come: the rest of a full piece may never
     while over > 0:
         piece = read(min(over, STEP), decode_content=False)
@@ -175,6 +183,11 @@ def _pieces(response: requests.Response, asked: int, position: int, size: int) -
     while piece := read(min(STEP, max(1, size - position + 1)), decode_content=False):
         position += len(piece)
         yield piece
+
+
+def _total(response: requests.Response) -> int | None:
+    total = response.headers.get("Content-Range", "").rpartition("/")[2]
+    return int(total) if total.isascii() and total.isdigit() and len(total) < 20 else None
 
 
 # Sending
