@@ -21,6 +21,7 @@ from support.registries import (
     client,
     digest,
     hold,
+    hold_index,
     holds,
     noise,
     opened,
@@ -29,7 +30,7 @@ from support.registries import (
 from support.registry import BasicAuth, Fault, Reply, Request, ScriptedRegistry, TokenAuth, certificates
 
 from ocitool.blob import BytesBlob
-from ocitool.errors import OcitoolError, TransportError
+from ocitool.errors import DestinationError, OcitoolError, TransportError
 from ocitool.limits import MiB
 from ocitool.operations.copy import copy
 from ocitool.operations.reading import Reading
@@ -63,7 +64,8 @@ class Behind(ScriptedRegistry):
 def pushed(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> bool:
     """Whether an image with a blob that is sent at once and one that is streamed is there after a push."""
     one = image([ONE, LARGE], codec="none", tag="app")
-    push(registry, task, write_layout(tmp_path / "layout", [one]))
+    layout = tmp_path / "layout"
+    push(registry, task, layout if layout.exists() else write_layout(layout, [one]))
     return holds(registry, "app", one)
 
 
@@ -239,6 +241,25 @@ def test_a_lost_answer_to_the_end_of_an_upload_is_no_success_where_the_head_is_r
     registry.faults += [Fault("HEAD", status=status), Fault("PUT", UPLOAD, status=502, times=1)]
     assert blobs.send(Target(client(registry, task), "app"), BytesBlob(DATA, digest(DATA)), ())
     assert DATA == registry.blobs["app", sha256(DATA)]
+
+
+@pytest.mark.parametrize("status", [401, 403, 405, 501])
+def test_where_every_head_is_refused_a_get_tells_what_a_tag_names(
+    status: int, registry: ScriptedRegistry, task: Patient, tmp_path: Path
+) -> None:
+    registry.faults.append(Fault("HEAD", status=status))
+    assert pushed(registry, task, tmp_path)
+    hold_index(registry, "app", [image([ONE], tag="app")], "1")
+    with pytest.raises(DestinationError, match="index"):
+        pushed(registry, task, tmp_path)
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_registry_that_refuses_to_speak_of_a_tag_that_is_not_there_is_pushed_to(
+    status: int, registry: ScriptedRegistry, task: Patient, tmp_path: Path
+) -> None:
+    registry.faults.append(Fault("GET|HEAD", "/manifests/", status=status))
+    assert pushed(registry, task, tmp_path)
 
 
 # Uploads that go on wrongly

@@ -463,13 +463,14 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         return _digest(response.headers.get("Docker-Content-Digest")) or self.document(path, tag).digest
 
     def media_type(self, path: str, tag: str, scope: Scope) -> str | None:
-        """What a tag names, by a HEAD; None if there is no such tag."""
+        """What a tag names, by a HEAD, or by a GET if that is refused; None if there is no such tag, or both are refused."""
         response = self.request("HEAD", self.url(f"{path}/manifests/{tag}"), scope, "tag", headers={"Accept": _ACCEPT})
         finished(response)
         if response.status_code == 200:
             return response.headers.get("Content-Type", "").partition(";")[0].strip()
-        if response.status_code in (401, 403):
-            raise self.problem(response, "tag", f"{self.host}/{path}:{tag}")
+        if response.status_code != 404:
+            with suppress(NotFoundError, Denied, Refused):
+                return self.document(path, tag).media_type
         return None
 
     def put_document(self, path: str, name: str | Digest, media_type: str, raw: bytes, digest: Digest) -> bool:
