@@ -4,12 +4,15 @@ is in what it says.
 
 from __future__ import annotations
 
+import os
 import re
 import select
+import shutil
 import socket
 import socketserver
 import subprocess
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -132,6 +135,101 @@ def test_insecure_is_for_one_registry_alone(command: tuple[str, ...], desk: Desk
         assert [] == one.requests + two.requests
 
 
+# Certificates for a host, as docker and podman keep them
+
+
+CERTS_D = ("config/containers/certs.d", "config/docker/certs.d", "etc/containers/certs.d", "etc/docker/certs.d")
+
+
+@pytest.fixture
+def certs_d(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Makes a directory for a host, with copies of these files, below one of the places, which are all below the desk's."""
+    monkeypatch.setattr("ocitool.transports.registry.trust.SYSTEM", tuple(str(desk.folder / one) for one in CERTS_D[2:]))
+
+    def make(host: str, place: str = CERTS_D[-1], **files: str) -> Path:
+        directory = desk.folder / place / host
+        directory.mkdir(parents=True)
+        for name, source in files.items():
+            (directory / name.replace("_", ".")).write_bytes(Path(source).read_bytes())
+        return directory
+
+    return make
+
+
+@pytest.mark.parametrize("place", CERTS_D)
+def test_an_authority_in_certs_d_is_believed_for_its_host_alone(
+    place: str, desk: Desk, made: Certificates, certs_d: Callable[..., Path]
+) -> None:
+    with having(None, tls=made.server) as registry, having(None, tls=made.server) as other:
+        certs_d(registry.host, place, ca_crt=made.ca)
+        desk("pull", f"{registry.host}/app:1", "out/")
+        assert "certificate" in desk("pull", f"{other.host}/app:1", "out/", code=8).err
+
+
+def test_a_pair_in_certs_d_is_shown_to_its_registry(desk: Desk, made: Certificates, certs_d: Callable[..., Path]) -> None:
+    with having(None, tls=made.server, client_ca=made.ca) as registry:
+        certs_d(registry.host, ca_crt=made.ca, client_cert=made.client[0], client_key=made.client[1])
+        desk("pull", f"{registry.host}/app:1", "out/")
+
+
+def test_a_pair_in_certs_d_is_not_shown_where_a_registry_leads(
+    desk: Desk, made: Certificates, certs_d: Callable[..., Path]
+) -> None:
+    with having(None, tls=made.server) as registry, having(None, tls=made.server, client_ca=made.ca) as storage:
+        for one in (registry, storage):
+            certs_d(one.host, ca_crt=made.ca, client_cert=made.client[0], client_key=made.client[1])
+        registry.faults.append(Fault("GET", "/blobs/", redirect=f"{storage.url}{{path}}"))
+        desk("pull", f"{registry.host}/app:1", "out/", "--jobs", "1", code=8)
+        assert [] == storage.requests
+
+
+def test_what_is_wrong_in_certs_d_is_named(desk: Desk, made: Certificates, certs_d: Callable[..., Path]) -> None:
+    with having(None, tls=made.server) as registry:
+        files: dict[str, dict[str, str]] = {
+            "client.key is missing": {"client_cert": made.client[0]},
+            "client.cert is missing": {"client_key": made.client[1]},
+            "do not belong together": {"client_cert": made.client[0], "client_key": made.server[1]},
+            "no certificate or key": {"ca_crt": made.client[1]},
+        }
+        for said, wrong in files.items():
+            directory = certs_d(registry.host, **wrong)
+            result = desk("pull", f"{registry.host}/app:1", "out/", code=4)
+            assert said in result.err and str(directory) in result.err, str(result)
+            shutil.rmtree(directory)
+        assert [] == registry.requests
+
+
+def test_a_file_of_another_user_in_certs_d_is_named_and_not_used(
+    desk: Desk, made: Certificates, certs_d: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with having(None, tls=made.server) as registry:
+        file = certs_d(registry.host, ca_crt=made.ca) / "ca.crt"
+        os.chown(file, 12345, -1) if os.geteuid() == 0 else monkeypatch.setattr(os, "geteuid", lambda: 12345)
+        result = desk("pull", f"{registry.host}/app:1", "out/", code=8)
+        assert f"{file} is not used: it belongs to another user" in result.err, str(result)
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_authorities_that_the_environment_names_are_believed_for_every_host(name: str, desk: Desk, made: Certificates) -> None:
+    place = made.ca
+    if name == "SSL_CERT_DIR":
+        place = str(desk.folder / "authorities")
+        os.mkdir(place)
+        shutil.copy(made.ca, place)
+        subprocess.run(["openssl", "rehash", place], check=True, capture_output=True)
+    with having(None, tls=made.server) as registry, having(None, tls=made.server) as storage:
+        registry.faults.append(Fault("GET", "/blobs/", redirect=f"{storage.url}{{path}}"))
+        desk("pull", f"{registry.host}/app:1", "out/", **{name: place})
+        assert storage.requests
+
+
+def test_a_variable_that_names_no_authorities_is_told(desk: Desk, made: Certificates) -> None:
+    with having(None, tls=made.server) as registry:
+        result = desk("pull", f"{registry.host}/app:1", "out/", code=8, SSL_CERT_FILE="/nowhere/ca.pem")
+        assert "SSL_CERT_FILE names what is not there: /nowhere/ca.pem" in result.err, str(result)
+        desk("pull", f"{registry.host}/app:1", "out/", code=3, REQUESTS_CA_BUNDLE="/nowhere/ca.pem")
+
+
 # Proxies
 
 
@@ -164,16 +262,53 @@ class Within(socketserver.StreamRequestHandler):
         head = b"".join(iter(self.rfile.readline, b"\r\n")).decode()
         self.server.asked.append(head)
         self.wfile.write(f"HTTP/1.1 {self.server.status}\r\n\r\n".encode())
-        name, _, port = head.split()[1].rpartition(":")
+        port = head.split()[1].rpartition(":")[2]
         if not self.server.status.startswith("200"):
             return
-        with socket.create_connection((name, int(port)), 10) as there, suppress(OSError):
-            ways = {self.connection: there, there: self.connection}
-            while True:
-                for source in select.select(list(ways), [], [])[0]:
-                    if not (data := source.recv(1 << 16)):
-                        return
-                    ways[source].sendall(data)
+        joined(self.connection, int(port))
+
+
+def joined(connection: socket.socket, port: int) -> None:
+    """Whatever name was asked for, it is this machine's; until one side ends."""
+    with socket.create_connection(("127.0.0.1", port), 10) as there, suppress(OSError):
+        ways = {connection: there, there: connection}
+        while True:
+            for source in select.select(list(ways), [], [])[0]:
+                if not (data := source.recv(1 << 16)):
+                    return
+                ways[source].sendall(data)
+
+
+class Socks(Tunnel):
+    """A SOCKS5 proxy (RFC 1928, RFC 1929) that wants this user and password. `asked`: the names it was asked for."""
+
+    user, password = b"proxy-user", b"pr0xy-word"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.RequestHandlerClass = WithinSocks
+
+
+class WithinSocks(socketserver.StreamRequestHandler):
+    server: Socks
+
+    def handle(self) -> None:
+        def text() -> bytes:
+            return self.rfile.read(self.rfile.read(1)[0])
+
+        self.rfile.read(1)
+        self.wfile.write(b"\5\2" if 2 in text() else b"\5\xff")
+        if self.rfile.read(1) != b"\1":
+            return
+        right = (self.server.user, self.server.password) == (text(), text())
+        self.wfile.write(b"\1\0" if right else b"\1\1")
+        if not right:
+            return
+        assert b"\5\1\0\3" == self.rfile.read(4)  # to a name, which the proxy resolves
+        name, port = text(), int.from_bytes(self.rfile.read(2))
+        self.server.asked.append(f"{name.decode()}:{port}")
+        self.wfile.write(b"\5\0\0\1" + bytes(6))
+        joined(self.connection, port)
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy"])
@@ -188,26 +323,63 @@ def test_a_registry_is_reached_through_the_proxy(name: str, desk: Desk) -> None:
         desk("pull", "registry.invalid:5000/app:1", "out/", "--insecure", NO_PROXY="registry.invalid", code=8, **env)
 
 
-def test_no_proxy_is_asked_where_it_is_not_to_be(desk: Desk) -> None:
+@pytest.mark.parametrize("excepted", ["", "example.com,127.0.0.1", "127.0.0.0/8"])
+def test_this_machine_is_reached_without_a_proxy(excepted: str, desk: Desk) -> None:
     with having(None) as registry, Recorder() as proxy:
-        env = {"HTTP_PROXY": proxy.url, "HTTPS_PROXY": proxy.url, "NO_PROXY": "example.com,127.0.0.1"}
+        env = {"HTTP_PROXY": proxy.url, "HTTPS_PROXY": proxy.url, "NO_PROXY": excepted}
         desk("pull", f"{registry.host}/app:1", "out/", "--insecure", **env)
         assert [] == proxy.requests
 
 
 def test_tls_goes_through_a_proxy_with_authorities_and_certificates(desk: Desk, made: Certificates) -> None:
-    with having(tokens(), tls=made.server, client_ca=made.ca) as registry, Tunnel() as tunnel:
-        desk.know(registry.host)
+    with having(basic(), tls=made.server, client_ca=made.ca) as registry, Tunnel() as tunnel:
+        host = registry.host.replace("127.0.0.1", "registry.test")
+        desk.know(host)
         cert = ("--cert", made.client[0], "--key", made.client[1])
         env = {"HTTPS_PROXY": f"http://proxy-user:pr0xy-word@{tunnel.host}"}
-        desk("pull", f"{registry.host}/app:1", "out/", *cert, code=8, **env)
+        desk("pull", f"{host}/app:1", "out/", *cert, code=8, **env)
         assert [] == registry.requests
-        desk("pull", f"{registry.host}/app:1", "out/", "--ca", made.ca, *cert, **env)
-        desk("push", "big", f"{registry.host}/app:2", "--insecure", *cert, **env)
-        assert {registry.host} == {head.split()[1] for head in tunnel.asked}
+        desk("pull", f"{host}/app:1", "out/", "--ca", made.ca, *cert, **env)
+        registry.faults.append(Fault("POST|PATCH", location="{path}"))  # as one that does not know its own name
+        desk("push", "big", f"{host}/app:2", "--insecure", *cert, **env)
+        assert {host} == {head.split()[1] for head in tunnel.asked}
         credentials = plain("proxy-user", "pr0xy-word")
         assert all(f"Proxy-Authorization: Basic {credentials}" in head for head in tunnel.asked)
         assert all(credentials not in str(one.headers) for one in registry.requests)
+
+
+def test_a_registry_is_reached_through_a_socks_proxy_with_its_certificate(desk: Desk, made: Certificates) -> None:
+    with having(basic(), tls=made.server) as registry, Socks() as proxy:
+        host = registry.host.replace("127.0.0.1", "registry.test")
+        desk.know(host)
+        env = {"ALL_PROXY": f"socks5h://proxy-user:pr0xy-word@{proxy.host}"}
+        desk("pull", f"{host}/app:1", "out/", "--ca", made.ca, **env)
+        assert APP.blobs == places.blobs(desk.folder / "out")
+        assert {host} == set(proxy.asked)
+
+
+def test_a_socks_proxy_that_refuses_or_is_gone_is_told_of(desk: Desk) -> None:
+    with Socks() as proxy:
+        for login, said in (("", "user's name and password"), ("proxy-user:wr0ng-word@", "user's name and password")):
+            env = {"HTTPS_PROXY": f"socks5h://{login}{proxy.host}"}
+            result = desk("pull", "registry.test/app:1", "out/", code=8, **env)
+            assert f"the proxy asks for a {said}" in result.err, str(result)
+    result = desk("pull", "registry.test/app:1", "out/", code=8, HTTPS_PROXY="socks5h://127.0.0.1:9")
+    assert "the proxy does not connect" in result.err.splitlines()[-2], str(result)
+
+
+def test_a_socks_proxy_without_its_package_names_the_extra(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ocitool.transports.registry.connections.find_spec", lambda name: None)
+    result = desk("pull", "registry.test/app:1", "out/", code=2, HTTPS_PROXY="socks5h://127.0.0.1:9")
+    assert "hint: pip install 'ocitool[socks]'" in result.err, str(result)
+
+
+def test_a_proxy_that_wants_a_password_is_told_of_without_tls_too(desk: Desk) -> None:
+    with Recorder() as proxy:
+        proxy.faults.append(Fault(status=407, body=b"<title>Squid: access denied</title>"))
+        result = desk("pull", "registry.test:5000/app:1", "out/", "--insecure", code=8, HTTP_PROXY=proxy.url)
+        assert "the proxy asks for a user's name and password: Squid: access denied" in result.err, str(result)
+        assert "ocitool login" not in result.err
 
 
 @pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "502 Bad Gateway", "gone", "unknown"])

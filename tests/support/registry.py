@@ -919,7 +919,7 @@ subjectKeyIdentifier = hash
 basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature
 extendedKeyUsage = serverAuth
-subjectAltName = DNS:localhost, IP:127.0.0.1
+subjectAltName = DNS:localhost, IP:127.0.0.1,DNS:registry.test
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 [client]

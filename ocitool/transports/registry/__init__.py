@@ -6,7 +6,9 @@
     wording.py      what a server says in a refusal, whatever form it has
     addresses.py    what a registry names as an address
     auth.py         challenges, tokens, the Authorization header
-    connections.py  how many connections there are, whom they trust, how they end
+    connections.py  how many connections there are, how they end
+    trust.py        whom they believe, and who we are: authorities, certs.d
+    proxies.py      by which way they go: proxies, and what goes without
     client.py       one registry: requests with retries, documents, tags, referrers
     blobs.py        transfers: a blob read and sent in pieces, resumed where it was cut
     source.py       a repository as a source of images
@@ -15,8 +17,8 @@
     origins.py      where blobs were seen before, for mounts
     unneeded.py     what oras need not import
 
-`auth`, `connections`, `client`, `blobs`, `source` and `sink` import oras and requests, so they are imported where a registry is
-first asked.
+`auth`, `connections`, `trust`, `client`, `blobs`, `source` and `sink` import oras and requests, so they are imported where a
+registry is first asked.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ from ocitool.transports.registry.keychain import Credentials, Keychain
 from ocitool.transports.registry.lists import parsed
 from ocitool.transports.registry.origins import Origins
 from ocitool.transports.registry.problems import RETRIED, Answer, Denied, Refused, answered, unreachable
+from ocitool.transports.registry.proxies import proxies_for
 from ocitool.transports.registry.unneeded import unneeded
 
 with unneeded("jsonschema"):
@@ -288,9 +289,9 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         if body is not None or method in ("POST", "PUT", "PATCH"):
             prepared.headers["Content-Length"] = str(len(body) if isinstance(body, Sized) else 0)
         place, adapter = origin(url), self._adapter_for(url)
-        if place not in self._settings:  # of proxies and authorities in the environment
+        if place not in self._settings:
             verify = self._tls_verify if adapter is self._own else not self._access.trusts(named(url))
-            self._settings[place] = self.session.merge_environment_settings(url, {}, True, verify, None)
+            self._settings[place] = {"stream": True, "verify": verify, "proxies": proxies_for(url)}
             for proxy in self._settings[place]["proxies"].values():
                 credentials.remember_address(proxy)
         if adapter is not self._own and not self._access.names(named(url)) and (address := literal(place[1] or "")):

@@ -1,29 +1,28 @@
-"""Connections to registries: how many there are, whom they trust, where they may lead, how slow they may be, how they end."""
+"""Connections to registries: how many there are, where they may lead, how slow they may be, how they end."""
 
 from __future__ import annotations
 
 import http.client
 import io
-import os
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.util import find_spec
 from threading import Lock
 from typing import Any
 from weakref import WeakSet
 
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from ocitool import limits
-from ocitool.blob import unopened
-from ocitool.errors import FormatError, TransportError, UsageError
+from ocitool.errors import TransportError, UsageError
 from ocitool.task import Task
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import Zone, admits, literal, written, zone
+from ocitool.transports.registry.trust import Trust
 
 
 class Whereabouts:
@@ -32,7 +31,7 @@ class Whereabouts:
     def __init__(self, host: str, hostname: str) -> None:
         """`hostname`: without port. Behind a proxy nothing but the name is known: then it is on the internet, unless the name
         is a numeric address."""
-        self._host = host
+        self.host = host
         address = literal(hostname)
         self._zones = [zone(address)] if address is not None else []  # the first one that it was seen in first
 
@@ -43,7 +42,7 @@ class Whereabouts:
         if found in self._zones:
             return
         if self._zones[:1] == [Zone.PUBLIC]:
-            raise TransportError(f"its name has come to mean an address that is {found.value}, {address}", self._host)
+            raise TransportError(f"its name has come to mean an address that is {found.value}, {address}", self.host)
         self._zones.append(found)
 
     def check(self, host: str, address: str) -> None:
@@ -54,7 +53,7 @@ class Whereabouts:
         if own is not None:
             what = f"{host} ({address})" if host != address else host
             raise TransportError(
-                f"it sends us to an address that is {there.value}, {what}, and is {own.value} itself", self._host,
+                f"it sends us to an address that is {there.value}, {what}, and is {own.value} itself", self.host,
                 hint="nothing was sent there; --private-host HOST or, for a token server, --realm HOST allows it",
             )  # fmt: skip
 
@@ -73,25 +72,30 @@ class Adapter(HTTPAdapter):
         self._sockets: WeakSet[Any] = WeakSet()
         self._opening = Lock()
         self._aborted = False
-        self._context = _context(access if own else Access(), insecure=insecure)
+        self.trust = Trust(task, access, whereabouts.host, insecure=insecure, own=own)
         super().__init__(
             pool_connections=8, pool_maxsize=task.jobs + 4, max_retries=urllib3.Retry(0, read=False), pool_block=False
         )
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        if self._context is not None:
-            kwargs["ssl_context"] = self._context
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _pools(self, direct=True)
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-        if self._context is not None:
-            kwargs["ssl_context"] = self._context
-            if proxy.lower().startswith("https:") and proxy not in self.proxy_manager:
-                kwargs["proxy_ssl_context"] = _proxy_context()
+        socks = proxy.lower().startswith("socks")
+        if socks and find_spec("socks") is None:
+            raise UsageError("a SOCKS proxy needs the package PySocks", hint="pip install 'ocitool[socks]'")
+        if proxy.lower().startswith("https:") and proxy not in self.proxy_manager:
+            kwargs["proxy_ssl_context"] = self.trust.proxy()
         manager = super().proxy_manager_for(proxy, **kwargs)
-        manager.pool_classes_by_scheme = _pools(self, direct=False)
+        manager.pool_classes_by_scheme = _pools(self, direct=False, socks=socks)
         return manager
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Leaves to `trust` what is believed: requests would have each connection load its own authorities."""
+        super().cert_verify(conn, url, False, cert)
+        if verify:
+            conn.cert_reqs = "CERT_REQUIRED"
 
     def connected(self, connect: Callable[[], socket.socket]) -> socket.socket:
         """A new connection. Neither the look for an address nor one that does not answer could be cut short, so both go on by
@@ -195,9 +199,15 @@ class _Answer(http.client.HTTPResponse):
         raise http.client.HTTPException(f"more than {self._TRAILERS} trailers")
 
 
-def _pools(adapter: Adapter, *, direct: bool) -> dict[str, Any]:
+def _pools(adapter: Adapter, *, direct: bool, socks: bool = False) -> dict[str, Any]:
     """Pools of connections that the adapter knows of: before TLS begins, and once it has. `direct`: without a proxy between,
-    so that the address is that of the host."""
+    so that the address is that of the host. `socks`: through a proxy of that kind, which needs PySocks."""
+    plain: Any = urllib3.connection.HTTPConnection
+    secure: Any = urllib3.connection.HTTPSConnection
+    if socks:
+        from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection
+
+        plain, secure = SOCKSConnection, SOCKSHTTPSConnection
 
     def connected(connection: Any, connect: Callable[[], socket.socket]) -> socket.socket:
         if not direct:
@@ -212,19 +222,24 @@ def _pools(adapter: Adapter, *, direct: bool) -> dict[str, Any]:
             return sock
         return adapter.connected(lambda: _to_allowed(connection, adapter, connect))
 
-    class Plain(urllib3.connection.HTTPConnection):
+    class Plain(plain):  # type: ignore[misc]
         response_class = _Answer
 
         def _new_conn(self) -> socket.socket:
             return connected(self, super()._new_conn)
 
-    class Secure(urllib3.connection.HTTPSConnection):
+    class Secure(secure):  # type: ignore[misc]
         response_class = _Answer
 
         def _new_conn(self) -> socket.socket:
             return connected(self, super()._new_conn)
 
         def connect(self) -> None:
+            if self.proxy_is_forwarding:
+                self.ssl_context = adapter.trust.proxy()
+            else:
+                host, port = (self._tunnel_host, self._tunnel_port) if self._tunnel_host else (self.host, self.port)
+                self.ssl_context = adapter.trust.context(written(host.strip("[]"), port, self.default_port))
             super().connect()
             adapter.opened(self.sock)
 
@@ -261,49 +276,3 @@ def _to_allowed(connection: Any, adapter: Adapter, connect: Callable[[], socket.
         return connect()
     finally:
         connection._dns_host = name  # which TLS is held against
-
-
-def _context(access: Access, *, insecure: bool) -> ssl.SSLContext | None:
-    """What TLS goes by beside what requests brings, None where that is all: the authority and the certificate that are named.
-    Loaded once, for all connections: while it is loaded by one, another would offer half of it. Where nothing is verified no
-    authorities are: to load them takes a tenth of a short command."""
-    if access.key is not None and access.cert is None:
-        raise UsageError("--key needs --cert")
-    if access.ca is None and access.cert is None and not insecure:
-        return None
-    context = urllib3.util.ssl_.create_urllib3_context()
-    if insecure:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    else:
-        context.load_default_certs()
-    if access.ca is not None:
-        with _certificates(access.ca):
-            context.load_verify_locations(access.ca)
-    if access.cert is not None:
-        with _certificates(access.cert, access.key):
-            context.load_cert_chain(access.cert, access.key, password=lambda: "")
-    return context
-
-
-def _proxy_context() -> ssl.SSLContext:
-    """What TLS to a proxy goes by, which is no registry: the authorities that requests believes, and no certificate of ours."""
-    context = urllib3.util.ssl_.create_urllib3_context()
-    believed = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
-    if os.path.isdir(believed):
-        context.load_verify_locations(capath=believed)
-    else:
-        with _certificates(believed):
-            context.load_verify_locations(cafile=believed)
-    return context
-
-
-@contextmanager
-def _certificates(*paths: str | None) -> Iterator[None]:
-    """Raises `NotFoundError` for a file that is not there, `FormatError` for one that holds no certificate or key."""
-    for path in paths:
-        if path is not None and not os.path.isfile(path):
-            raise unopened(path, FileNotFoundError())
-    try:
-        yield
-    except OSError:
-        raise FormatError("no certificate or key that can be read", next(filter(None, reversed(paths)))) from None

@@ -49,10 +49,10 @@ def unreachable(error: BaseException, host: str, *, own: bool = True) -> Unreach
             reason = cause.verify_message or "it cannot be verified"
             hint = "--ca FILE names the authority that signed it; --insecure does without"
             if not own:
-                hint = f"REQUESTS_CA_BUNDLE names authorities for every host; --insecure-host {host} does without"
+                hint = f"SSL_CERT_FILE names authorities for every host; --insecure-host {host} does without"
             return Unreachable(f"its certificate is refused: {reason}", host, transient=False, hint=hint)
     names = {type(cause).__name__ for cause in causes}
-    if names & {"ProxyError"}:
+    if any("Proxy" in name or "SOCKS" in name for name in names):
         return _proxy(causes, host)
     for cause in causes:
         if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
@@ -80,7 +80,8 @@ def unreachable(error: BaseException, host: str, *, own: bool = True) -> Unreach
 def _proxy(causes: list[BaseException], host: str) -> Unreachable:
     """For a proxy that did not lead on: with what it answered, if it did."""
     answer = next((match for cause in causes if (match := _TUNNEL.search(str(cause)))), None)
-    if answer is not None and answer[1] == "407":
+    refused = any(type(cause).__name__ == "SOCKS5AuthError" for cause in causes)
+    if refused or (answer is not None and answer[1] == "407"):
         return Unreachable("the proxy asks for a user's name and password", host, transient=False, hint=PROXY_LOGIN)
     said = f": it answers {answer[1]} {answer[2]}".rstrip() if answer is not None else ""
     hint = "HTTPS_PROXY, HTTP_PROXY and ALL_PROXY name proxies; NO_PROXY=HOST goes without"

@@ -1,0 +1,207 @@
+"""Whom TLS believes at a host, and who we are there.
+
+Authorities for every host: those of `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE` and no others; else the system's, for which
+`SSL_CERT_FILE` and `SSL_CERT_DIR` name other places, as OpenSSL has it, and certifi's unless one of these is set. Beside them,
+for the registry alone: `--ca`. For one host: the `*.crt` in its directory below the first `certs.d` that has one, as docker
+and containers-certs.d(5) have it, and for the registry a `*.cert` with its `*.key`, unless `--cert` names another.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import urllib3
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from ocitool import limits
+from ocitool.blob import unopened
+from ocitool.errors import FormatError, UsageError
+from ocitool.reference import DEFAULT_HOST
+from ocitool.task import Task, Turns
+from ocitool.transports.registry.access import Access
+
+SYSTEM = ("/etc/containers/certs.d", "/etc/docker/certs.d")
+"""Directories with one for each host, after those of the user's configuration."""
+_STORES = (
+    "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem",
+)  # fmt: skip
+"""Where systems keep their authorities; an OpenSSL that came with Python may look elsewhere."""
+
+
+class Trust:
+    """The contexts of a registry's connections, each made when a host is first spoken to with TLS and then used by all: while
+    one is loaded by a thread, another would offer half of it. `own`: for the registry itself, else for the hosts that it
+    sends us to, with nothing of what the user said of it, and no certificate of ours."""
+
+    def __init__(self, task: Task, access: Access, registry: str, *, insecure: bool, own: bool) -> None:
+        self._task = task
+        self._access = access if own else Access()
+        self._registry = registry if own else None
+        self._insecure = insecure
+        self._turns = Turns(task)
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        if self._access.key is not None and self._access.cert is None:
+            raise UsageError("--key needs --cert")
+        if self._access.ca is not None or self._access.cert is not None:
+            self.context(registry)  # what is wrong with them is said before anything is sent
+
+    def context(self, host: str) -> ssl.SSLContext:
+        """For a host as users write it. Raises `NotFoundError` and `FormatError` for a file that cannot be used."""
+        return self._once(self._registry or host, self._made)
+
+    def proxy(self) -> ssl.SSLContext:
+        """For a proxy, which is no registry: the authorities for every host, and no certificate of ours."""
+        return self._once("", self._for_every_host)
+
+    def _once(self, host: str, make: Callable[[str], ssl.SSLContext]) -> ssl.SSLContext:
+        with self._turns.of(host):
+            if host not in self._contexts:
+                self._contexts[host] = make(host)
+            return self._contexts[host]
+
+    def _for_every_host(self, host: str) -> ssl.SSLContext:
+        context = urllib3.util.ssl_.create_urllib3_context()
+        _believe(context, self._told)
+        return context
+
+    def _made(self, host: str) -> ssl.SSLContext:
+        """Nothing is loaded of authorities if nothing is verified: to load them takes a tenth of a short command."""
+        context = urllib3.util.ssl_.create_urllib3_context()
+        access = self._access
+        kept = host_certificates(host, self._told, pairs=self._registry is not None and access.cert is None)
+        if self._insecure:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        else:
+            _believe(context, self._told)
+            for path, raw in kept.authorities:
+                with _readable(path):
+                    # Text beside the certificates may be in any encoding; what is not ASCII is none of them.
+                    context.load_verify_locations(cadata=raw.decode("ascii", "ignore") if b"-----BEGIN" in raw else raw)
+        if access.ca is not None:
+            with _certificates(access.ca):
+                context.load_verify_locations(access.ca)
+        if access.cert is not None:
+            with _certificates(access.cert, access.key):
+                context.load_cert_chain(access.cert, access.key, password=lambda: "")
+        for cert, key in kept.pairs:
+            with _readable(cert, "a certificate and a key that cannot be read or do not belong together"):
+                context.load_cert_chain(cert, key, password=lambda: "")
+        return context
+
+    def _told(self, text: str) -> None:
+        self._task.notice("certificates", text)
+
+
+class HostCertificates(NamedTuple):
+    """Certificates of authorities with their files, and pairs of files: our certificates and their keys."""
+
+    authorities: list[tuple[str, bytes]]
+    pairs: list[tuple[str, str]]
+
+
+def host_certificates(host: str, told: Callable[[str], None], *, pairs: bool) -> HostCertificates:
+    """Returns what the first directory for a host holds (docker's "certs.d"). What cannot be read, or belongs to another user
+    than root and us, is left out, and `told`. Raises `FormatError` for one file of a pair without the other."""
+    found = HostCertificates([], [])
+    directory, names = _directory(host, told)
+    for name in names:
+        path = os.path.join(directory, name)
+        if name.endswith(".crt"):
+            raw = _read(path, told)
+            found.authorities.extend([(path, raw)] if raw is not None else [])
+        elif pairs and name.endswith((".cert", ".key")):
+            other = name[:-4] + "key" if name.endswith(".cert") else name[:-3] + "cert"
+            if other not in names:
+                raise FormatError(
+                    f"{other} is missing beside it", path, hint="X.cert and X.key are ours, X.crt is an authority's"
+                )  # fmt: skip
+            beside = os.path.join(directory, other)
+            if name.endswith(".cert") and _read(path, told) is not None and _read(beside, told) is not None:
+                found.pairs.append((path, beside))
+    return found
+
+
+def _directory(host: str, told: Callable[[str], None]) -> tuple[str, list[str]]:
+    """The directory for a host, and the names in it; the first that there is."""
+    config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    places = [os.path.join(config, tool, "certs.d") for tool in ("containers", "docker")]
+    hosts = ("docker.io", "registry-1.docker.io", "index.docker.io") if host == DEFAULT_HOST else (host,)
+    for place in (*places, *SYSTEM):
+        for name in hosts:
+            directory = os.path.join(place, name)
+            if name in ("", ".", "..") or "/" in name or "\0" in name:
+                continue
+            try:
+                return directory, sorted(os.listdir(directory))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                told(f"{directory} is not used: {error.strerror}")
+    return "", []
+
+
+def _read(path: str, told: Callable[[str], None]) -> bytes | None:
+    """A file of certificates or a key; None for one that is not used, which is told."""
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_uid in (0, os.geteuid()):
+                return file.read(limits.DOCUMENT_SIZE)
+            reason = "it belongs to another user"
+    except OSError as error:
+        reason = str(error.strerror)
+    told(f"{path} is not used: {reason}")
+    return None
+
+
+def _believe(context: ssl.SSLContext, told: Callable[[str], None]) -> None:
+    """Loads the authorities for every host. A variable that names nothing is told."""
+    named = next((name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)), None)
+    if named is not None:
+        _load(context, os.environ[named])
+        return
+    set_ = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+    for name in set_:
+        value = os.environ[name]
+        missing = [path for path in (value.split(":") if name.endswith("DIR") else [value]) if not os.path.exists(path)]
+        if missing:
+            told(f"{name} names what is not there: {', '.join(missing)}")
+    with _readable(os.environ.get("SSL_CERT_FILE", "")):
+        context.set_default_verify_paths()
+    defaults = ssl.get_default_verify_paths()
+    if defaults.cafile is None and defaults.capath is None:
+        store = next(filter(os.path.isfile, _STORES), None)
+        if store is not None:
+            _load(context, store)
+    if not set_:
+        _load(context, DEFAULT_CA_BUNDLE_PATH)
+
+
+def _load(context: ssl.SSLContext, place: str) -> None:
+    if os.path.isdir(place):
+        context.load_verify_locations(capath=place)
+    else:
+        with _certificates(place):
+            context.load_verify_locations(cafile=place)
+
+
+@contextmanager
+def _certificates(*paths: str | None) -> Iterator[None]:
+    """Raises `NotFoundError` for a file that is not there, `FormatError` for one that holds no certificate or key."""
+    for path in paths:
+        if path is not None and not os.path.isfile(path):
+            raise unopened(path, FileNotFoundError())
+    with _readable(next(filter(None, reversed(paths)), "")):
+        yield
+
+
+@contextmanager
+def _readable(path: str, otherwise: str = "no certificate or key that can be read") -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        raise FormatError(otherwise, path) from None

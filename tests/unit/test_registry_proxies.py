@@ -1,0 +1,46 @@
+"""By which proxies a host is reached: the rules of NO_PROXY."""
+
+from __future__ import annotations
+
+import pytest
+
+from ocitool.transports.registry.proxies import excepts, proxies_for
+
+EXCEPTED = [
+    ("", "localhost", 5000), ("", "127.0.0.1", 443), ("", "127.9.9.9", 443), ("", "::1", 443), ("", "127.1", 443),
+    ("*", "reg.example", 443),
+    ("10.0.0.7", "10.0.0.7", 5000), ("10.0.0.7:5000", "10.0.0.7", 5000), ("10.0.0.0/8", "10.1.2.3", 443),
+    ("fd00::/8", "fd00::1", 443), ("[fd00::1]", "fd00::1", 443), ("[fd00::1]:5000", "fd00::1", 5000),
+    ("reg.example", "reg.example", 443), ("example", "reg.example", 443), (".example", "reg.example", 443),
+    ("*.example", "reg.example", 443), ("REG.Example", "reg.example", 443), ("reg.example:5000", "reg.example", 5000),
+    ("a.example, reg.example", "reg.example", 443), ("a.example reg.example", "reg.example", 443),
+    ("reg.example", "reg.example.", 443), ("fd00::1", "fd00::1", 443),
+]  # fmt: skip
+PROXIED = [
+    ("", "reg.example", 443), ("", "10.0.0.7", 443), ("10.0.0.7:5000", "10.0.0.7", 443), ("10.0.0.0/8", "11.1.2.3", 443),
+    ("10.0.0.0/8", "reg.example", 443), ("[fd00::1]:5000", "fd00::1", 443), ("g.example", "reg.example", 443),
+    ("reg.example:5000", "reg.example", 443), ("reg.example", "example", 443), (",, ,", "reg.example", 443),
+    (".", "reg.example", 443),
+    ("10.0.0.0/99", "10.0.0.1", 443), ("10.0.0.7", "10.0.0.70", 443), ("", "localhost.example", 443),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("entries", "host", "port"), EXCEPTED)
+def test_these_are_reached_without_a_proxy(entries: str, host: str, port: int) -> None:
+    assert excepts(entries, host, port)
+
+
+@pytest.mark.parametrize(("entries", "host", "port"), PROXIED)
+def test_these_are_reached_through_the_proxy(entries: str, host: str, port: int) -> None:
+    assert not excepts(entries, host, port)
+
+
+def test_the_environment_names_the_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert {} == proxies_for("https://reg.example/v2/")
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("ALL_PROXY", "socks5h://proxy.example:1080")
+    monkeypatch.setenv("NO_PROXY", "10.0.0.7:5000")
+    assert {"https": "http://proxy.example:3128", "all": "socks5h://proxy.example:1080"} == proxies_for("https://reg.example/v2/")
+    assert {} == proxies_for("https://10.0.0.7:5000/v2/")
