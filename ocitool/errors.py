@@ -26,6 +26,10 @@ class OcitoolError(Exception):
     """An error with a place and a way out. Never raised itself: raise one of its subclasses."""
 
     exit_code = 70
+    of_source = False
+    """Whether it came up while the source of what is written was read."""
+    of_all = False
+    """Whether what a command does next would come to the same: of many images, none is worth another attempt."""
 
     def __init__(self, what: str, where: str | None = None, *, hint: str | None = None) -> None:
         super().__init__(what)
@@ -60,6 +64,7 @@ def _again(kind: type[OcitoolError], args: tuple[Any, ...], fields: dict[str, An
 
 class UsageError(OcitoolError):
     exit_code = 2
+    of_all = True
 
 
 class NotFoundError(OcitoolError):
@@ -96,7 +101,9 @@ class TransportError(OcitoolError):
 
 class DestinationError(OcitoolError):
     exit_code = 9
+    of_all = True
 
 
 class CancelledError(OcitoolError):
     exit_code = 130
+    of_all = True

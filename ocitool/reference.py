@@ -243,6 +243,20 @@ def distinct(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(found.values())
 
 
+def without_host(name: str) -> str | None:
+    """`PATH:TAG` of a name, `latest` if it has no tag: what is left to say if only one place is meant. None for a bare tag, and
+    for what is no name of an image."""
+    try:
+        return None if is_bare(name) else familiar(name)
+    except UsageError:
+        return None
+
+
+def names_host(name: str) -> bool:
+    first, slash, _ = name.partition("/")
+    return bool(slash) and is_host(first)
+
+
 def matches(name: str, tags: tuple[str, ...]) -> bool:
     """Whether one of an image's tags is this name: as it stands, by its full name, or by a layout's bare tag."""
     return name in tags or any(qualified(name) == qualified(tag) for tag in tags if not is_bare(tag))

@@ -21,7 +21,7 @@ Examples:
   ocitool copy new.tar delta.tar --omit old.tar          without what the other side has
   ocitool copy delta.tar new.tar --with old.tar          complete and verified, over there
   ocitool copy docker://reg.example/app:1 docker://reg.example/prod/app:1
-  ocitool copy --tags 'v1.*' docker://reg.example/app store/
+  ocitool copy --tags 'v1.*' --exclude '*-rc*' docker://reg.example/app store/
   ocitool copy store/ docker://mirror.example/team/      all of it, each under its name
 
 \b
@@ -31,6 +31,12 @@ command goes on there.
 
 Tags = Annotated[
     list[str] | None, typer.Option("--tags", metavar="GLOB", help="Of a repository named without a tag: these tags.")
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Of the tags that --tags names: all but these.")
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="End at the first tag of --tags that cannot be copied, instead of going on.")
 ]
 Referrers = Annotated[
     bool, typer.Option("--referrers", help="Also what speaks of the images: signatures, SBOMs, attestations.")
@@ -54,6 +60,8 @@ def copy(
         typer.Option("--omit", metavar="REF|@FILE", help="Leave out layers that the other side has: an image, or a list."),
     ] = None,
     tags: Tags = None,
+    exclude: Exclude = None,
+    strict: Strict = False,
     allow_no_match: o.AllowNoMatch = False,
     from_file: FromFile = None,
     referrers: Referrers = False,
@@ -88,6 +96,7 @@ def copy(
         )  # fmt: skip
         result = operation.copy(
             sources, reading, writing, platform=platform, all_platforms=all_platforms, tags=tags or (), referrers=referrers,
-            omit=omitted, allow_no_match=allow_no_match,
+            omit=omitted, allow_no_match=allow_no_match, exclude=exclude or (), strict=strict,
         )
     o.write_written(result, format, report, quiet=quiet)
+    o.end_with_problems(result, format, quiet=quiet)

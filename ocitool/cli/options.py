@@ -193,6 +193,17 @@ def write_written(result: Written, format: Format, report: str | None, *, quiet:
         write(lines(result), report)
 
 
+def end_with_problems(result: Written, format: Format, *, quiet: bool = False) -> None:
+    """Exit code 1 if some of many images were not copied. Where no text says which, lines on standard error do."""
+    from ocitool.report.escape import printed
+
+    if quiet or format is Format.json:
+        for one in result.problems:
+            print(credentials.replaced(f"ocitool: error: {printed(str(one.error))}"), file=sys.stderr)
+    if result.problems:
+        raise typer.Exit(1)
+
+
 @contextmanager
 def running(
     *, verify: bool = False, no_cache: bool = False, jobs: int = 4, quiet: bool = False, bars: bool = True,

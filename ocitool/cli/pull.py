@@ -37,6 +37,8 @@ def pull(
     compression: o.CompressionOption = None,
     supply: o.With = None,
     tags: c.Tags = None,
+    exclude: c.Exclude = None,
+    strict: c.Strict = False,
     allow_no_match: o.AllowNoMatch = False,
     referrers: c.Referrers = False,
     platform: o.PlatformOption = None,
@@ -64,5 +66,7 @@ def pull(
         result = operation.copy(
             [ref], reading, writing, command="pull", platform=platform, all_platforms=all_platforms,
             tags=tags or (), referrers=referrers, allow_no_match=allow_no_match,
+            exclude=exclude or (), strict=strict,
         )  # fmt: skip
     o.write_written(result, format, report, quiet=quiet)
+    o.end_with_problems(result, format, quiet=quiet)

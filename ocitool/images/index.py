@@ -22,8 +22,9 @@ from ocitool.transports.source import Beside, Online, Source
 _OWN = ("mediaType", "digest", "size")
 _OF_CONTENT = ("data", "urls")
 """Members of a descriptor that hold or lead to the content itself, so they go with it."""
-_BESIDE = pattern(r"(?:.*:)?(?P<algorithm>[a-z0-9]+)-(?P<encoded>[0-9a-f]{64,128})(?:\.(?P<kind>[a-z]+))?", re.DOTALL)
-"""Tags that name a digest: cosign's `sha256-<hex>.sig`, `.att` and `.sbom`, and the referrers tag schema (no suffix)."""
+_BESIDE = pattern(r"(?:.*:)?(?P<algorithm>[a-z0-9]+)-(?P<encoded>[0-9a-f]{64,128})(?:\.(?P<kind>[A-Za-z0-9._-]+))?", re.DOTALL)
+"""Tags that name a digest: cosign's `sha256-<hex>.sig`, `.att` and `.sbom`, those of other tools in the same manner
+(`.imgpkg`, `.image-locations.imgpkg`), and the referrers tag schema (no suffix)."""
 
 
 class Edited(NamedTuple):

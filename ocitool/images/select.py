@@ -371,6 +371,10 @@ def _records_meant(source: Source, selector: Selector | None) -> list[tuple[int,
         return [one for one in plain if one[0] == selector.position]
     if selector.name is not None:
         found = [one for one in plain if reference.matches(selector.name, one[1].tags)]
+        if not found and source.index is None:
+            named = ((tag, position) for position, record in plain for tag in record.tags)
+            short = _shortened(source, selector.name, named)
+            found = [one for one in plain if not set(short).isdisjoint(one[1].tags)]
         return found[:1] if len({one.image_id or one.config for _, one in found}) == 1 else found
     return [one for one in plain if one[1].problem is None and _image_id(one[1]) == str(selector.digest)][:1]
 
@@ -412,7 +416,7 @@ def roots(source: Source, index: Index, selector: Selector | None) -> tuple[List
         name = selector.name
         assert name is not None
         found = tuple(_look(source, descriptor) for descriptor in by_name(source, index)(name))
-        if found:
+        if found := found or _by_short_name(source, index, name):
             return found
         meant = [
             one for one in index.invalid
@@ -421,6 +425,26 @@ def roots(source: Source, index: Index, selector: Selector | None) -> tuple[List
     if meant:
         raise meant[0].error(source.where)
     raise _not_found(source, selector)
+
+
+def _by_short_name(source: Source, index: Index, name: str) -> tuple[Listed, ...]:
+    """The entries of the one full name that ends in this, as `app:1` does `reg.example/app:1`. Raises `NotFoundError` if
+    several names do."""
+    own = [(one, tag) for one in index.manifests for tag in (*source.names.get(one.digest, ()), *own_tags(one))]
+    found = _shortened(source, name, ((tag, one.digest) for one, tag in own))
+    return tuple({id(one): _look(source, one) for one, tag in own if tag in found}.values())
+
+
+def _shortened(source: Source, name: str, named: Iterable[tuple[str, object]]) -> Sequence[str]:
+    """The full names that end in a name, all of one image."""
+    if reference.names_host(name):
+        return ()
+    wanted = name if ":" in name else f"{name}:latest"
+    rows = [(tag, what) for tag, what in named if reference.without_host(tag) == wanted]
+    found = list(dict.fromkeys(tag for tag, _ in rows))
+    if len(found) > 1 and len({what for _, what in rows}) > 1:
+        raise NotFoundError(f"{name} can be several images", source.where, hint=f"it holds {'; '.join(found)}")
+    return found
 
 
 def by_name(source: Source, index: Index) -> Callable[[str], tuple[Descriptor, ...]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import NamedTuple, TypeVar
 
 from ocitool import masking, reference
 from ocitool.blob import unopened
@@ -18,15 +20,19 @@ from ocitool.images.image import Image
 from ocitool.images.select import Target
 from ocitool.operations import revising
 from ocitool.operations.pieces import claimed, kept
+from ocitool.operations.problems import Problem, placed
 from ocitool.operations.reading import Reading
 from ocitool.operations.tags import matching, unpicked
-from ocitool.operations.writing import Output, Writer, Writing, Written
+from ocitool.operations.writing import Output, Writer, Writing, Written, refuse_nothing
 from ocitool.patterns import pattern
 from ocitool.reference import Repository
-from ocitool.spec.manifest import named
+from ocitool.spec.manifest import REF_NAME, named
 from ocitool.transports import destination
 from ocitool.transports.opening import Opened
 from ocitool.transports.source import Online, Source
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def copy(
@@ -41,25 +47,42 @@ def copy(
     referrers: bool = False,
     omit: Mapping[str, frozenset[Digest]] | None = None,
     allow_no_match: bool = False,
+    exclude: Sequence[str] = (),
+    strict: bool = False,
 ) -> Written:
     """All images that the references name. Of an index one platform, or with `all_platforms` the index and all of it: so too
     from a registry to a registry, unless `platform` is given. `tags`: globs of tags, of every repository that is named without
     one. `referrers`: what speaks of the images comes along.
     `omit`: what `writing.omit` is made of, by the words that said it. `allow_no_match`: of both, some may match nothing.
+    `exclude`: globs of tags that are left out. A tag of `tags` that cannot be copied is one of the `problems`, and the others
+    are copied, unless `strict`: then it is raised. If none can be, the first problem is raised.
 
+    Between registries a tag of `tags` that leads to the image at the destination already is passed over, without a look at what
+    it leads to, unless everything is to be verified, or made again (`writing.force`).
     Nothing is made anew but the manifest of an image that has none, and what `writing.compression` asks for.
     """
     remote = destination.parse(writing.destination).remote  # before anything is read: wrong words cost nothing
     if tags and all(_repository(word) is None for word in references):
         raise UsageError("--tags is for a repository that is named without a tag", ", ".join(references))
-    opened = _opened(_expanded(references, tags, reading, allow_no_match), reading)
+    if exclude and not tags:
+        raise UsageError("--exclude leaves out tags of those that --tags names", hint="--tags '*' names all")
+    asked = _expanded(references, tags, exclude, reading, allow_no_match)
+    if strict:
+        asked = [one._replace(optional=False) for one in asked]
+    problems: list[Problem] = []
+    opened = _had(_opened(asked, reading), problems)
+    refuse_nothing(opened, problems, reading.task)
+    again = platform is None and not (referrers or omit or writing.compression or writing.supplies or writing.force)
     with Writer(writing, reading, platform=platform) as writer:
-        outputs: list[Output] = []
-        for one in opened:
+
+        def outputs_of(row: tuple[Opened, bool]) -> list[Output]:
+            one, optional = row
             if isinstance(one.source, Online):
                 one.source.borrow(writer.lends)
             # Between registries a tag comes to name what it named: a promotion that drops platforms is found out too late.
             whole = all_platforms or (remote and one.source.remote and platform is None)
+            if optional and again and remote and not reading.verify and (there := _there(one.source, writer)) is not None:
+                return [there]
             targets = _targets(one)
             try:
                 images = [_output(one, target, writer, platform, whole) for target in targets]
@@ -67,31 +90,82 @@ def copy(
                 raise
             except OcitoolError as error:
                 raise _others_hinted(error, one) if len(targets) > 1 else error from None
-            outputs += _with_referrers(one.source, targets, images, writer) if referrers else images
-        _tell_left_out(opened, outputs, reading)
+            made = _with_referrers(one.source, targets, images, writer) if referrers else images
+            return [output._replace(optional=True) for output in made] if optional else made
+
+        # Of what is made again each layer is made once, so one image follows the other.
+        many = writing.compression is None and all(optional for _, optional in opened)
+        mapped = reading.task.map if many else _one_by_one
+        each = mapped(lambda row: _tried(row[0].source.where, row[1], lambda: outputs_of(row)), opened)
+        outputs = [output for found in _had(each, problems) for output in found]
+        refuse_nothing(outputs, problems, reading.task)
+        _tell_left_out([one for one, _ in opened], outputs, reading)
         if omit is not None:
             _refuse_needless(omit, outputs, reading, allow_no_match)
+        writer.problems += problems
         written = writer.deliver(command, outputs)
-        for one in opened:
-            _tell_moved(one.source, reading)
+        for one, optional in opened:
+            if not optional:  # what a glob picks is copied as it was when it was read
+                _tell_moved(one.source, reading)
     return written._replace(notices=tuple(reading.task.notices))
 
 
-def _expanded(words: Sequence[str], globs: Sequence[str], reading: Reading, allowed: bool) -> list[str]:
+class _Asked(NamedTuple):
+    """A reference; `optional`: one of many, which are copied even if this one cannot be."""
+
+    word: str
+    optional: bool
+
+
+def _tried(where: str, optional: bool, what: Callable[[], T]) -> T | Problem:
+    """What it gives, or what is wrong with one of many."""
+    try:
+        return what()
+    except OcitoolError as error:
+        if not optional or error.of_all:
+            raise
+        return placed(where, error)
+
+
+def _had(found: Iterable[T | Problem], problems: list[Problem]) -> list[T]:
+    """What is no problem; the others go into `problems`."""
+    rows = list(found)
+    problems += [one for one in rows if isinstance(one, Problem)]
+    return [one for one in rows if not isinstance(one, Problem)]
+
+
+def _one_by_one(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    return [function(item) for item in items]
+
+
+def _there(source: Source, writer: Writer) -> Output | None:
+    """What a tag leads to, as an output that the destination has, if it has it under the same tag."""
+    if not isinstance(source, Online) or source.index is None:
+        return None
+    root = source.index.manifests[0]
+    names = [name] if (name := root.annotations.get(REF_NAME)) else []
+    return revising.untouched(source, root, names) if names and writer.named(names) == {root.digest} else None
+
+
+def _expanded(
+    words: Sequence[str], globs: Sequence[str], exclude: Sequence[str], reading: Reading, allowed: bool
+) -> list[_Asked]:
     """The references, a repository without a tag as one for each of its tags that is asked for."""
-    found: list[str] = []
+    found: list[_Asked] = []
     picked: list[str] = []
     for word in words:
         where = _repository(word)
         if not globs or where is None:
-            found.append(word)
+            found.append(_Asked(word, False))
             continue
         chosen = matching(where, globs, reading)
         if not chosen and not allowed:
             raise NothingMatches(f"no tag matches {' or '.join(globs)}", str(where))
-        found += [str(where._replace(tag=tag)) for tag in chosen]
         picked += chosen
+        kept = [tag for tag in chosen if not any(fnmatchcase(tag, glob) for glob in exclude)]
+        found += [_Asked(str(where._replace(tag=tag)), True) for tag in kept]
     refuse_unmatched(unpicked(globs, picked), "--tags", "tag", reading.task, allowed=allowed)
+    refuse_unmatched(unpicked(exclude, picked), "--exclude", "tag", reading.task, allowed=True)
     if not found:
         raise NotFoundError("no image is left to copy", ", ".join(words))
     return found
@@ -112,11 +186,15 @@ def _repository(word: str) -> Repository | None:
     return where if where is not None and where.tag is None and where.digest is None else None
 
 
-def _opened(references: Sequence[str], reading: Reading) -> list[Opened]:
-    """Sources in their order; those at registries several at a time."""
-    if all(reference.host_of(word) is not None for word in references):
-        return reading.task.map(lambda word: reading.open(word, "layers"), references)
-    return [reading.open(word, "layers") for word in references]
+def _opened(asked: Sequence[_Asked], reading: Reading) -> list[tuple[Opened, bool] | Problem]:
+    """Sources in their order, each with whether it is optional; those at registries several at a time."""
+
+    def opened(one: _Asked) -> tuple[Opened, bool] | Problem:
+        return _tried(one.word, one.optional, lambda: (reading.open(one.word, "layers"), one.optional))
+
+    if all(reference.host_of(one.word) is not None for one in asked):
+        return reading.task.map(opened, asked)
+    return [opened(one) for one in asked]
 
 
 def _with_referrers(source: Source, targets: Sequence[Target], outputs: Sequence[Output], writer: Writer) -> list[Output]:

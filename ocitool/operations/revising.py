@@ -19,14 +19,14 @@ from ocitool.images import index as indexes
 from ocitool.images import select
 from ocitool.images.closure import Closure, closure
 from ocitool.images.draft import Documents
-from ocitool.images.image import Image, from_manifest
+from ocitool.images.image import Image, from_manifest, read_entry
 from ocitool.images.platforms import pick_platform, rank
 from ocitool.images.select import Target
 from ocitool.limits import INDEX_DEPTH
 from ocitool.operations.writing import Output, Writer, WrittenImage, WrittenLayer, draft_output
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object, serialised
-from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor, Manifest, named
+from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor, Manifest, named, string
 from ocitool.transports.opening import Opened
 from ocitool.transports.sink import DockerImage
 from ocitool.transports.source import Source
@@ -203,6 +203,38 @@ def as_it_is(source: Source, descriptor: Descriptor, names: Sequence[str], found
         dict(descriptor.fields), tuple(names), tuple(blobs), (), None,
         foreign=frozenset(d.digest for d, _ in found.blobs if d.urls), where=source.where,
         is_index=all(one.digest != descriptor.digest for one in (*(top for top, _ in found.manifests), *found.others)),
+        kind=_kind_of(descriptor, found),
+    )  # fmt: skip
+
+
+def _kind_of(descriptor: Descriptor, found: Closure) -> str | None:
+    """The type of an artifact; None for an image or index."""
+    for one, manifest in found.manifests:
+        if one.digest == descriptor.digest:
+            return None if manifest.is_image and not descriptor.is_attestation else _stated_kind(manifest)
+    return descriptor.media_type if any(one.digest == descriptor.digest for one in found.others) else None
+
+
+def _stated_kind(manifest: Manifest) -> str:
+    return string(manifest.fields.get("artifactType")) or manifest.config.media_type
+
+
+def untouched(source: Source, descriptor: Descriptor, names: Sequence[str]) -> Output:
+    """What the destination has under these names already. Of what it leads to nothing is asked for: an image is told by its
+    manifest alone, an index without its images."""
+    document = read_entry(source, descriptor)
+    rows: list[tuple[Digest, int, Blob | None]] = [(descriptor.digest, descriptor.size, None)]
+    images: tuple[WrittenImage, ...] = ()
+    if isinstance(document, Manifest):
+        rows += ((one.digest, one.size, None) for one in (document.config, *document.layers))
+        if document.is_image:
+            held = (WrittenLayer(one.digest, None, one.size, "kept", one.media_type) for one in document.layers)
+            image_id = document.config.digest
+            images = (WrittenImage(descriptor.digest, image_id, tuple(names), descriptor.platform, tuple(held)),)
+    return Output(
+        dict(descriptor.fields), tuple(names), tuple(rows), images, None, where=source.where,
+        is_index=isinstance(document, Index), is_there=True,
+        kind=_stated_kind(document) if isinstance(document, Manifest) and not images else None,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,15 +37,16 @@ from ocitool.images.image import Image, Layer
 from ocitool.images.index import Referrer
 from ocitool.layers import codec as codecs
 from ocitool.operations.pieces import Claim, claimed, is_hashed, kept, lent, unpacked
+from ocitool.operations.problems import Problem, placed
 from ocitool.operations.reading import Reading
 from ocitool.operations.supplies import Supplies
-from ocitool.reference import distinct, full, is_bare
+from ocitool.reference import PREFIX, distinct, full, is_bare
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Platform
 from ocitool.task import Notice, Task, Turns
 from ocitool.transports import destination as destinations
 from ocitool.transports.destination import Destination
-from ocitool.transports.sink import Bundle, DockerImage, Root, Sink
+from ocitool.transports.sink import Bundle, DockerImage, Losses, Root, Sink, Stored
 from ocitool.transports.source import Online, Source
 from ocitool.transports.whole import SpooledBlob, Temporary
 
@@ -96,6 +98,8 @@ class WrittenRoot(NamedTuple):
     platforms: tuple[Platform, ...] | None
     references: tuple[str, ...]
     subject: Digest | None
+    kind: str | None = None
+    """Of what is no image and no index: the type that it states, or nothing."""
 
 
 class Output(NamedTuple):
@@ -116,6 +120,12 @@ class Output(NamedTuple):
     repositories: tuple[str, ...] = ()
     """For the same: where the image that it speaks of goes, once that is known."""
     is_index: bool = False
+    kind: str | None = None
+    """As `WrittenRoot` has it."""
+    optional: bool = False
+    """As `sink.Root` has it."""
+    is_there: bool = False
+    """Whether the destination has it under all of its names: nothing of it is written, and blobs are without bytes."""
 
 
 class Written(NamedTuple):
@@ -141,6 +151,10 @@ class Written(NamedTuple):
     """What one command alone tells: members of its JSON report."""
     findings: int = 0
     """Things found that make the exit code 1 although the image was written."""
+    problems: tuple[Problem, ...] = ()
+    """Of many images, those that could not be copied."""
+    unchanged: int = 0
+    """How many of the names led to their images before: nothing of these was written."""
 
 
 class Writer:
@@ -162,6 +176,8 @@ class Writer:
         self._lent: dict[Digest, int] = {}
         self._claims: dict[tuple[Digest, int, int], Claim] = {}
         """By digest and place."""
+        self.problems: list[Problem] = []
+        """What is left out and named, of many images."""
         self._referrers: dict[int, tuple[Source, Mapping[Digest, Sequence[Referrer]]]] = {}
         self._spools: list[Temporary] = []
         self._opened: Supplies | None = None
@@ -190,6 +206,11 @@ class Writer:
     def sound(self, digest: Digest, size: int) -> Blob | None:
         """A blob of this size that the destination has, to be relied on."""
         return self._sink.sound(digest, size, verify=self._reading.verify)
+
+    def named(self, names: Sequence[str]) -> set[Digest | None]:
+        """What these names lead to at the destination, as far as it says; names of the source, or those asked for."""
+        own = self._names or distinct(map(self.target.placed, names))
+        return {self._sink.named(name) for name in own}
 
     def lends(self, digest: Digest) -> Blob | None:
         """A blob that is said to be on this machine: at the destination, or in what `--with` names."""
@@ -428,35 +449,45 @@ class Writer:
     def deliver(
         self, command: str, outputs: Sequence[Output], *, details: Mapping[str, Any] | None = None, findings: int = 0
     ) -> Written:
-        """Writes these images. `UsageError` where names clash, `NotFoundError` where a blob is nowhere."""
+        """Writes these images. `UsageError` where names clash, `NotFoundError` where a blob is nowhere. What is left out of
+        many goes into `problems`; if that is all of them, the first of these errors is raised."""
         named = _named(outputs, self._names, self.target, self.task)
-        blobs, omitted = self._gathered(named)
+        new = [output for output in named if not output.is_there]
+        blobs, omitted = self._gathered(new)
         roots = tuple(
             Root(
                 output.descriptor, output.names, self._docker(output, blobs), output.subject, output.repositories,
-                output.is_index,
+                output.is_index, _needs(output), output.optional,
             )
-            for output in named
+            for output in new
         )  # fmt: skip
-        self._warn(named)
+        self._warn(new)
         self._check_unwritten(blobs)
-        bundle = Bundle(roots, tuple(blobs.values()), tuple(omitted), lambda blob: self._others(blob, named))
+        bundle = Bundle(roots, tuple(blobs.values()), tuple(omitted), lambda blob: self._others(blob, new))
+        stored = Stored(frozenset(), not self.writing.dry_run)
         try:
-            stored = self._sink.write(bundle, self.task, verify=self._reading.verify)
+            if roots or not named:
+                stored = self._sink.write(bundle, self.task, verify=self._reading.verify)
         except IntegrityError:
             for claim in self._claims.values():
                 claim.check(Task())  # this one's task has ended
             raise
+        if stored.losses:
+            named = self._arrived(named, stored.losses)
+        refuse_nothing(named, self.problems, self.task)
         sizes = {digest: size for output in named for digest, size, _ in output.blobs}
+        there = {digest for output in named if output.is_there for digest, _, _ in output.blobs}
         fresh = frozenset().union(*(output.made for output in named)) - stored.skipped
         made = sum(size for digest, size in sizes.items() if digest in fresh)
-        skipped = sum(sizes[digest] for digest in stored.skipped)
+        skipped = sum(sizes[digest] for digest in stored.skipped if digest in sizes)
+        kept = sum(sizes[digest] for digest in blobs if digest in sizes) - made - skipped
         return Written(
             command, self.writing.destination, self.writing.dry_run, stored.verified, _roots(named, self.target),
             tuple(image for output in named for image in output.images),
-            sum(sizes[digest] for digest in blobs) - made - skipped, made, skipped, sum(omitted.values()),
+            kept, made, skipped + sum(sizes[digest] for digest in there - blobs.keys()), sum(omitted.values()),
             self.task.transferred, sum(size for digest, size in self._lent.items() if digest not in stored.skipped),
-            tuple(self._engines), tuple(self.task.notices), details, findings,
+            tuple(self._engines), tuple(self.task.notices), details, findings, tuple(self.problems),
+            sum(len(output.names) for output in named if output.is_there),
         )  # fmt: skip
 
     def _others(self, blob: Blob, outputs: Sequence[Output]) -> Iterator[Blob]:
@@ -479,6 +510,22 @@ class Writer:
             if not written or self.writing.dry_run or self.target.remote or self._sink.blob(digest) is not None:
                 claim.check(self.task)
 
+    def _arrived(self, outputs: Sequence[Output], losses: Losses) -> list[Output]:
+        """What of these was written; the rest goes into `problems`."""
+        found = []
+        for output in outputs:
+            lost = losses.of(_needs(output)) if not output.is_there else None
+            if lost is not None:
+                self.problems.append(placed(output.where, copy(lost)))  # which others have too, in other places
+                continue
+            refused = {name: error for name in output.names if (error := losses.of_name(name)) is not None}
+            self.problems += [placed(name, copy(error)) for name, error in refused.items()]
+            names = tuple(name for name in output.names if name not in refused)
+            if names or not refused:
+                images = tuple(image._replace(names=names) for image in output.images)
+                found.append(output._replace(names=names, images=images) if refused else output)
+        return found
+
     def _gathered(self, outputs: Sequence[Output]) -> tuple[dict[Digest, Blob], dict[Digest, int]]:
         """The blobs of these outputs wherever they are, and the sizes of the layers that are left out."""
         blobs: dict[Digest, Blob] = {}
@@ -494,6 +541,10 @@ class Writer:
                         blobs[digest] = found
                     elif digest not in output.foreign:
                         raise _missing(digest, output.where)
+                    else:
+                        text = f"the layer {digest} is kept elsewhere (urls) and is not copied"
+                        fetched = "; --foreign fetches it" if output.where.startswith(PREFIX) else ""
+                        self.task.notice("foreign", f"{output.where}: {text}{fetched}")
         return blobs, omitted
 
     def _docker(self, output: Output, blobs: Mapping[Digest, Blob]) -> DockerImage | None:
@@ -533,6 +584,18 @@ class Writer:
             )  # fmt: skip
             if zstd:
                 self.task.notice("zstd", "layers in zstd: older engines refuse them; --compression gzip converts")
+
+
+def refuse_nothing(left: Sequence[object], problems: Sequence[Problem], task: Task) -> None:
+    """Raises the first of the problems if nothing else is left; the others are told."""
+    if not left and problems:
+        for one in problems[1:]:
+            task.notice("problem", str(one.error))
+        raise problems[0].error
+
+
+def _needs(output: Output) -> frozenset[Digest]:
+    return frozenset(digest for digest, _, _ in output.blobs)
 
 
 def refuse_inside(destination: str, directory: str) -> None:
@@ -612,18 +675,20 @@ def _beside(name: str, at: Sequence[str], old: Sequence[str]) -> list[str]:
 def _roots(outputs: Sequence[Output], target: Destination) -> tuple[WrittenRoot, ...]:
     """What was written at the top, each digest once, with all of its names."""
     found: dict[Digest, WrittenRoot] = {}
+    names: dict[Digest, list[str]] = {}
     for output in outputs:
         digest = Digest.parse(output.descriptor["digest"])
         platforms = dict.fromkeys(image.platform for image in output.images if image.platform is not None)
         one = WrittenRoot(
             digest, output.descriptor.get("mediaType") or "", output.names, tuple(platforms) if output.is_index else None,
-            target.pinned(digest, output.repositories), output.subject,
+            target.pinned(digest, output.repositories), output.subject, output.kind,
         )  # fmt: skip
         if (known := found.get(digest)) is not None:
             references = dict.fromkeys((*known.references, *one.references))
-            one = known._replace(names=distinct((*known.names, *one.names)), references=tuple(references))
+            one = known._replace(references=tuple(references))
         found[digest] = one
-    return tuple(found.values())
+        names.setdefault(digest, []).extend(output.names)
+    return tuple(root._replace(names=distinct(names[digest])) for digest, root in found.items())
 
 
 def _repositories(names: Iterable[str]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from ocitool import limits, reference
 from ocitool.blob import Blob, BytesBlob, expected, label, passing
 from ocitool.digest import Digest, verified
 from ocitool.directories import OpenDirectory
-from ocitool.errors import DestinationError, LimitError, UsageError
+from ocitool.errors import DestinationError, LimitError, OcitoolError, UsageError
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Entry, Kind
 from ocitool.spec import mediatypes
@@ -27,7 +27,7 @@ from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, named
 from ocitool.task import Task
 from ocitool.transports.layout import LAYOUT_FILE
 from ocitool.transports.outputs import keep_mode, new_file
-from ocitool.transports.sink import Bundle, Root, Stored, Unheld
+from ocitool.transports.sink import Bundle, Losses, Root, Stored, Unheld
 from ocitool.transports.whole import APART, SpooledBlob, Temporary, sweep, write_all
 
 OMITTED = "org.ocitool.omitted"
@@ -51,22 +51,35 @@ class ArchiveSink(Unheld):
         sweep(self._at)
 
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+        """If a blob of one of many images cannot be had, the archive is begun again without those that need it."""
+        losses = Losses(bundle.roots)
+        left = bundle
+        while not self._written(left, losses, task):
+            left = bundle.left(losses)
+            if not left.roots:
+                break
+        return Stored(frozenset(), True, losses)
+
+    def _written(self, bundle: Bundle, losses: Losses, task: Task) -> bool:
+        """Whether it could be; if not, `losses` has grown."""
         _tell_unloadable(bundle, task)
         temporary = Temporary(self._at, private=self._force and self._at.stat(self._name) is not None)
         try:
             if self._compression == "none":
-                _copy(bundle, temporary, task)
+                _copy(bundle, temporary, task, losses)
             else:
-                for piece in _compressed(bundle, self._compression, task):
+                for piece in _compressed(bundle, self._compression, task, losses):
                     temporary.write(piece)
             if self._force:
                 keep_mode(temporary, self._name)
                 temporary.replace(self._name)
             else:
                 temporary.place(self._name)
+        except _Lost:
+            return False
         finally:
             temporary.discard()
-        return Stored(frozenset(), True)
+        return True
 
 
 def refused(path: str, *, force: bool) -> DestinationError | None:
@@ -101,13 +114,17 @@ class StandardOutput(Unheld):
         return Stored(frozenset(), True)
 
 
-def _compressed(bundle: Bundle, codec: str, task: Task) -> Iterator[bytes]:
+class _Lost(Exception):
+    """A blob of the archive cannot be had, and is among the losses."""
+
+
+def _compressed(bundle: Bundle, codec: str, task: Task, losses: Losses) -> Iterator[bytes]:
     from ocitool.layers import compress
 
-    return compress.compress(_pieces(bundle, task), compress.parse(codec), task)
+    return compress.compress(_pieces(bundle, task, losses), compress.parse(codec), task)
 
 
-def _copy(bundle: Bundle, temporary: Temporary, task: Task) -> None:
+def _copy(bundle: Bundle, temporary: Temporary, task: Task, losses: Losses) -> None:
     """Large blobs and what comes over a network several at a time: where each member stands is known before its bytes are. What
     was made here is copied by the kernel, one after the other."""
     members = list(_members(bundle))
@@ -130,20 +147,38 @@ def _copy(bundle: Bundle, temporary: Temporary, task: Task) -> None:
         temporary.write(bytes(-blob.size % _BLOCK))
     temporary.write(tarwriter.END)
     coming.sort(key=lambda one: -one[1].size)
-    task.map(lambda one: take(*one), coming)
+
+    def had(one: tuple[int, Blob]) -> bool:
+        offset, blob = one
+        assert blob.digest is not None
+        try:
+            take(offset, blob)
+        except OcitoolError as error:
+            losses.blob(blob.digest, error)
+            return False
+        return True
+
+    if not all(task.map(had, coming)):
+        raise _Lost
 
 
-def _pieces(bundle: Bundle, task: Task) -> Iterator[bytes]:
+def _pieces(bundle: Bundle, task: Task, losses: Losses | None = None) -> Iterator[bytes]:
     members = list(_members(bundle))
     task.expect(expected(blob for _, blob in members), anew=True)
     for header, blob in members:
         yield header
         if blob is not None:
             name = label(blob)
-            for chunk in verified(passing(blob), blob.digest, blob.size):
-                task.check()
-                task.advance(name, len(chunk), blob.size)
-                yield chunk
+            try:
+                for chunk in verified(passing(blob), blob.digest, blob.size):
+                    task.check()
+                    task.advance(name, len(chunk), blob.size)
+                    yield chunk
+            except OcitoolError as error:
+                if losses is None or blob.digest is None:
+                    raise
+                losses.blob(blob.digest, error)
+                raise _Lost from None
             yield bytes(-blob.size % _BLOCK)
     yield tarwriter.END
 

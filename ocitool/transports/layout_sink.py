@@ -26,7 +26,7 @@ from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, 
 from ocitool.task import Task, undisturbed
 from ocitool.transports import layout
 from ocitool.transports.layout_lock import LayoutLock
-from ocitool.transports.sink import Bundle, Rehearsal, Root, Stored, index_in_the_way
+from ocitool.transports.sink import Bundle, Losses, Rehearsal, Root, Stored, index_in_the_way
 from ocitool.transports.verifications import Verifications, is_settled, now
 from ocitool.transports.whole import Partial, SpooledBlob, Temporary, sweep, unwritable, write_document
 
@@ -109,25 +109,35 @@ class LayoutSink:
     def spool(self) -> Temporary:
         return Temporary(self._at)
 
+    def named(self, name: str) -> Digest | None:
+        return None
+
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         skipped: set[Digest] = set()
         self._merged(self._index, bundle.roots)  # what is refused is so before anything is written
         self._make_folders({digest.algorithm for blob in bundle.blobs if (digest := blob.digest)})
 
+        losses = Losses(bundle.roots)
+
         def put(blob: Blob) -> None:
-            if not bundle.sound(blob, lambda one: self._put(one, task, verify), task):
-                assert blob.digest is not None
-                skipped.add(blob.digest)
+            assert blob.digest is not None
+            try:
+                if not bundle.sound(blob, lambda one: self._put(one, task, verify), task):
+                    skipped.add(blob.digest)
+            except OcitoolError as error:
+                losses.blob(blob.digest, error)
 
         task.expect(expected(bundle.blobs), anew=True)
         task.map(put, sorted(bundle.blobs, key=lambda blob: -blob.size))
         for folder in self._folders.values():
             folder.sync()
         assert self._lock is not None
-        with self._lock.index():
-            self._publish(bundle.roots)
-        self._made = ()
-        return Stored(frozenset(skipped), True)
+        roots = losses.left()
+        if roots or not bundle.roots:
+            with self._lock.index():
+                self._publish(roots)
+            self._made = ()
+        return Stored(frozenset(skipped), True, losses)
 
     def _put(self, blob: Blob, task: Task, verify: bool) -> bool:
         """Whether the blob was written: it is not if it is there already, as it should be."""

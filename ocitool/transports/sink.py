@@ -6,13 +6,13 @@ is written, and shows nothing before the last one is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ocitool import masking
 from ocitool.blob import Blob, FileBlob
 from ocitool.digest import Digest
-from ocitool.errors import DestinationError, IntegrityError
+from ocitool.errors import DestinationError, IntegrityError, OcitoolError
 from ocitool.task import Task
 from ocitool.transports.whole import Temporary, nameless
 
@@ -37,6 +37,10 @@ class Root(NamedTuple):
     subject: Digest | None = None
     repositories: tuple[str, ...] = ()
     is_index: bool = False
+    needs: frozenset[Digest] = frozenset()
+    """All that it leads to."""
+    optional: bool = False
+    """Whether the others are written even if a part of this one cannot be had: without one that is not, nothing is."""
 
     @property
     def is_one_image(self) -> bool:
@@ -68,6 +72,12 @@ class Bundle(NamedTuple):
                 return done
             raise
 
+    def left(self, losses: Losses) -> Bundle:
+        """The roots that can be written, and what they need."""
+        roots = losses.left()
+        needed = frozenset[Digest]().union(*(root.needs for root in roots))
+        return self._replace(roots=roots, blobs=tuple(blob for blob in self.blobs if blob.digest in needed))
+
 
 def _place(blob: Blob) -> str:
     """Where a blob is read, as far as it has a name."""
@@ -81,6 +91,53 @@ class Stored(NamedTuple):
 
     skipped: frozenset[Digest]
     verified: bool
+    losses: Losses | None = None
+    """What was not written, of a bundle with optional roots."""
+
+
+class Losses:
+    """What of a bundle cannot be had, or put where it belongs, while its other roots are written. Used by several threads."""
+
+    def __init__(self, roots: Sequence[Root]) -> None:
+        self._roots = roots
+        self._blobs: dict[Digest, OcitoolError] = {}
+        self._names: dict[str, OcitoolError] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._blobs or self._names)
+
+    def blob(self, digest: Digest, error: OcitoolError) -> None:
+        """A blob or document is not written. Raises the error if more than this one has it, or not only optional roots need
+        the blob."""
+        need = [root.optional for root in self._roots if digest in root.needs]
+        if error.of_all or not need or not all(need):
+            raise error
+        self._blobs.setdefault(digest, error)
+
+    def name(self, name: str, error: OcitoolError) -> None:
+        """A name is not given. Raises the error as `blob` does."""
+        if not all(root.optional for root in self._roots if name in root.names):
+            raise error
+        self._names.setdefault(name, error)
+
+    def of(self, needs: frozenset[Digest]) -> OcitoolError | None:
+        """Why a root that leads to these blobs was not written."""
+        return next((error for digest, error in self._blobs.items() if digest in needs), None)
+
+    def of_name(self, name: str) -> OcitoolError | None:
+        """Why a name was not given."""
+        return self._names.get(name)
+
+    def left(self) -> tuple[Root, ...]:
+        """The roots that can be written, with the names that they can have."""
+        found = []
+        for root in self._roots:
+            if not root.needs.isdisjoint(self._blobs):
+                continue
+            names = tuple(name for name in root.names if name not in self._names)
+            if names or not root.names:
+                found.append(root._replace(names=names))
+        return tuple(found)
 
 
 class Sink(Protocol):
@@ -106,6 +163,9 @@ class Sink(Protocol):
 
         Raises `DestinationError` (a registry: `TransportError`), and what reading the blobs raises."""
 
+    def named(self, name: str) -> Digest | None:
+        """What a name leads to now, if asking costs less than writing it again: at a registry."""
+
     def close(self) -> None:
         """Lets go of locks and of whatever was not written."""
 
@@ -122,6 +182,9 @@ class Unheld:
 
     def spool(self) -> Temporary:
         return nameless()
+
+    def named(self, name: str) -> Digest | None:
+        return None
 
     def close(self) -> None:
         pass

@@ -626,7 +626,8 @@ class ScriptedRegistry(Site):
     `realm`: where tokens come from, if not from its own /token. `referrers`: whether there is that API. `check`: a
     manifest is refused while it names blobs or manifests that are not there. `keep_uploads`: a session survives a
     connection that breaks within a PATCH; docker-registry 2.8.2 drops it (False). `delete_tags`: by tag, not by digest
-    alone. `page`, `referrers_page`: the most that one answer lists.
+    alone. `page`, `referrers_page`: the most that one answer lists. `tags_at_once`: how many tags of the query it gives a
+    manifest that is put by its digest, 0 if it does not know of them.
     """
 
     def __init__(
@@ -640,6 +641,7 @@ class ScriptedRegistry(Site):
         delete_tags: bool = True,
         page: int | None = None,
         referrers_page: int | None = None,
+        tags_at_once: int = 0,
         store: Store | None = None,
         **site: Any,
     ) -> None:
@@ -647,7 +649,7 @@ class ScriptedRegistry(Site):
         self.auth = auth
         self.realm = realm or f"{self.url}/token"
         self.referrers, self.check, self.keep_uploads, self.delete_tags = referrers, check, keep_uploads, delete_tags
-        self.page, self.referrers_page = page, referrers_page
+        self.page, self.referrers_page, self.tags_at_once = page, referrers_page, tags_at_once
         self.store = store or Store()
         self.blobs, self.manifests, self.tags = self.store.blobs, self.store.manifests, self.store.tags
         self.uploads = self.store.uploads
@@ -771,7 +773,11 @@ class ScriptedRegistry(Site):
             self.manifests[call.name, digest] = media_type, data
             if ":" not in call.ref:
                 self.tags[call.name, call.ref] = digest
+            given = parse_qs(call.request.query).get("tag", [])[: self.tags_at_once] if ":" in call.ref else []
+            self.tags.update({(call.name, tag): digest for tag in given})
         headers = {"Location": f"/v2/{call.name}/manifests/{digest}", "Docker-Content-Digest": digest}
+        if given:
+            headers["OCI-Tag"] = ", ".join(given)
         if self.referrers and fields.get("subject"):
             headers["OCI-Subject"] = fields["subject"]["digest"]
         return Reply(status=201, headers=headers)

@@ -25,7 +25,7 @@ from ocitool.operations.dedupe import finding
 from ocitool.operations.dedupe.collection import Collection, Copy, Kind, Member, Named, Place, Site, Stack, Stored
 from ocitool.operations.dedupe.finding import Choice
 from ocitool.operations.dedupe.naming import Names
-from ocitool.operations.dedupe.problems import Problem, Tolerant
+from ocitool.operations.problems import Problem, Tolerant
 from ocitool.operations.reading import Reading
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME, Descriptor, Manifest, descriptor
 from ocitool.task import Counted

@@ -18,9 +18,9 @@ from ocitool.operations.dedupe.collection import Collection, Copy, Stored
 from ocitool.operations.dedupe.contents import Contents
 from ocitool.operations.dedupe.disk import Disk
 from ocitool.operations.dedupe.export import export
-from ocitool.operations.dedupe.problems import Problem, plain
 from ocitool.operations.dedupe.question import Question
 from ocitool.operations.dedupe.work import Indexed, Measured
+from ocitool.operations.problems import Problem, plain
 from ocitool.operations.reading import Reading
 
 T = TypeVar("T")

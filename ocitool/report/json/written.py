@@ -29,6 +29,11 @@ def written(result: Written) -> Iterator[str]:
             },
             "engines": list(result.engines),
             "details": _details(dict(result.details)) if result.details is not None else None,
+            "unchanged": result.unchanged,
+            "problems": [
+                {"where": clean(one.where), "text": clean(str(one.error)), "exitCode": one.error.exit_code}
+                for one in result.problems
+            ],
             "notices": notice_list(result.notices),
         }
     )
@@ -51,6 +56,7 @@ def _root(root: WrittenRoot) -> dict[str, Any]:
         "references": clean(list(root.references)),
         "platforms": [platform_fields(one) for one in root.platforms] if root.platforms is not None else None,
         "subject": str(root.subject) if root.subject is not None else None,
+        "artifactType": clean(root.kind),
     }
 
 

@@ -18,7 +18,10 @@ def written(result: Written) -> Iterator[str]:
     """An image a line, then what became of its bytes; last, as words to copy, what went to a registry and indexes: to go
     on with these is to go on with all of it, where the digest of an image of an index leaves the others behind."""
     shared = {name for name, count in Counter(name for image in result.images for name in image.names).items() if count > 1}
-    yield from columns([_image(image, shared) for image in result.images], indent="")
+    artifacts = [root for root in result.roots if root.kind is not None and root.subject is None]
+    referrers = sum(root.subject is not None for root in result.roots)
+    rows = [_image(image, shared) for image in result.images]
+    yield from columns([*rows, *map(_artifact, artifacts)], indent="")
     verb = "would write" if result.dry_run else "wrote"
     parts = [f"{human(result.written)} made", f"{human(result.kept)} kept"]
     if result.skipped:
@@ -26,7 +29,15 @@ def written(result: Written) -> Iterator[str]:
     if result.omitted:
         parts.append(f"{human(result.omitted)} left out")
     where = "standard output" if result.destination == "-" else shown(result.destination)
-    yield f"{verb} {count_of(len(result.images), 'image')} to {where}: {', '.join(parts)}"
+    counts = [(len(result.images), "image"), (len(artifacts), "artifact"), (referrers, "referrer")]
+    what = [count_of(count, one) for count, one in counts if count] or ["0 images"]
+    yield f"{verb} {' and '.join(what)} to {where}: {', '.join(parts)}"
+    if result.unchanged:
+        one = "1 name led" if result.unchanged == 1 else f"{result.unchanged:,} names led"
+        yield f"{one} to the same before: nothing of that was written"
+    if result.problems:
+        yield f"{count_of(len(result.problems), 'problem')}: what was not copied"
+        yield from (f"  {shown(str(one.error))}" for one in result.problems)
     if result.transferred:
         yield _crossed(result)
     elif result.lent:
@@ -36,6 +47,11 @@ def written(result: Written) -> Iterator[str]:
         yield from tell(result.details)
     told = [root for root in result.roots if root.subject is None]
     yield from _some([_root(root, one) for root in told for one in root.references if _is_told(root, one)], indent="")
+
+
+def _artifact(root: WrittenRoot) -> tuple[str, str, str]:
+    name = ", ".join(shown(name) for name in root.names) or "(no name)"
+    return name, str(root.digest), f"artifact {shown(root.kind)}" if root.kind else "artifact"
 
 
 def _is_told(root: WrittenRoot, reference: str) -> bool:

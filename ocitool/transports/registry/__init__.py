@@ -13,12 +13,13 @@
     blobs.py        transfers: a blob read and sent in pieces, resumed where it was cut
     source.py       a repository as a source of images
     sink.py         repositories as destinations
+    tagging.py      tags: what they lead to, and many given at a time
     documents.py    documents that several sources have in common, fetched once
     origins.py      where blobs were seen before, for mounts
     unneeded.py     what oras need not import
 
-`auth`, `connections`, `trust`, `client`, `blobs`, `source` and `sink` import oras and requests, so they are imported where a
-registry is first asked.
+`auth`, `connections`, `trust`, `client`, `blobs`, `source`, `sink` and `tagging` import oras and requests, so they are imported
+where a registry is first asked.
 """
 
 from __future__ import annotations

@@ -251,6 +251,15 @@ def _amended(target: Target, blob: Blob, other: str) -> bool:
     return True
 
 
+def _read(blob: Blob, offset: int = 0) -> Iterator[bytes]:
+    """The bytes as they come. An error says that it is one of reading."""
+    try:
+        yield from passing(blob, offset)
+    except OcitoolError as error:
+        error.of_source = True
+        raise
+
+
 class _Upload:
     """One blob on its way: begun, sent whole or in chunks, ended. After a break the registry is asked how far it came."""
 
@@ -342,7 +351,7 @@ class _Upload:
         """Names the digest, and the blob is there. `whole`: with all of its bytes."""
         body: Any = b""
         if whole:
-            body = b"".join(verified(passing(self._blob), self._digest, self._blob.size))
+            body = b"".join(verified(_read(self._blob), self._digest, self._blob.size))
             self._client.task.crossed(len(body))
             self._told(len(body))
         headers = {"Content-Type": "application/octet-stream"}
@@ -438,7 +447,7 @@ class _Bytes:
         self._hasher = digest.hasher()
         self._at = 0
         self._left = b""
-        self._pieces = passing(blob)
+        self._pieces = _read(blob)
         while self._at < offset:
             self._next(offset)
 
@@ -449,7 +458,7 @@ class _Bytes:
         """The bytes of a part, once more for each redirect. `hasher`: of what stands before it."""
         if self._at != start:
             self._at, self._left, self._hasher = start, b"", hasher.copy()
-            self._pieces = passing(self._blob, start)
+            self._pieces = _read(self._blob, start)
             self._told(start)
         end = start + count
         while self._at < end:

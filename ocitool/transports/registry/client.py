@@ -10,7 +10,7 @@ times, longer apart each time, and said. Redirects are followed here, so that `A
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from contextlib import suppress
 from logging import CRITICAL, getLogger
 from typing import Any, NamedTuple, TypeVar
@@ -66,6 +66,21 @@ class Document(NamedTuple):
     raw: bytes
     media_type: str
     digest: Digest
+
+
+class Held(NamedTuple):
+    """What a tag leads to, as the registry says; no digest if it does not say that."""
+
+    media_type: str
+    digest: Digest | None
+
+
+class Put(NamedTuple):
+    """What became of a manifest. `listed`: the registry keeps lists of referrers itself, if this one has a subject. `tags`: of
+    those that it was to have beside its digest, what it was given."""
+
+    listed: bool
+    tags: frozenset[str] = frozenset()
 
 
 class Client(oras.provider.Registry):  # type: ignore[misc]
@@ -463,24 +478,30 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
             return None
         return _digest(response.headers.get("Docker-Content-Digest")) or self.document(path, tag).digest
 
-    def media_type(self, path: str, tag: str, scope: Scope) -> str | None:
-        """What a tag names, by a HEAD, or by a GET if that is refused; None if there is no such tag, or both are refused."""
+    def held(self, path: str, tag: str, scope: Scope) -> Held | None:
+        """What a tag leads to, by a HEAD, or by a GET if that is refused; None if there is no such tag, or both are refused."""
         response = self.request("HEAD", self.url(f"{path}/manifests/{tag}"), scope, "tag", headers={"Accept": _ACCEPT})
         finished(response)
         if response.status_code == 200:
-            return response.headers.get("Content-Type", "").partition(";")[0].strip()
+            media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+            return Held(media_type, _digest(response.headers.get("Docker-Content-Digest")))
         if response.status_code != 404:
             with suppress(NotFoundError, Denied, Refused):
-                return self.document(path, tag).media_type
+                document = self.document(path, tag)
+                return Held(document.media_type, document.digest)
         return None
 
-    def put_document(self, path: str, name: str | Digest, media_type: str, raw: bytes, digest: Digest) -> bool:
-        """Stores a manifest or index under a tag or its digest. Whether the registry keeps lists of referrers itself, for
-        one that has a subject. Raises `IntegrityError` where it says that it stored something else."""
+    def put_document(
+        self, path: str, name: str | Digest, media_type: str, raw: bytes, digest: Digest, tags: Sequence[str] = ()
+    ) -> Put:
+        """Stores a manifest or index under a tag or its digest; under its digest also with `tags`, at a registry that knows of
+        them (distribution-spec, "Pushing Manifests"). Raises `IntegrityError` where it says that it stored something else."""
         where = f"{self.host}/{path}"
         if not mediatypes.is_media_type(media_type):
             raise FormatError(f"{media_type} is no media type", f"{where}: manifest {digest}")
-        url = self.url(f"{path}/manifests/{name}")
+        query = "?" + urlencode([("tag", tag) for tag in tags]) if tags else ""
+        url = self.url(f"{path}/manifests/{name}{query}")
+
         def put() -> requests.Response:
             return self.request("PUT", url, pushing(path), "manifest", headers={"Content-Type": media_type}, body=raw)
 
@@ -495,7 +516,8 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         stored = _digest(response.headers.get("Docker-Content-Digest"))
         if stored is not None and stored.algorithm == digest.algorithm and stored != digest:
             raise IntegrityError(f"the registry stored {stored}, sent was {digest}", where)
-        return "OCI-Subject" in response.headers
+        given = {one.strip() for one in response.headers.get("OCI-Tag", "").split(",")}
+        return Put("OCI-Subject" in response.headers, frozenset(given.intersection(tags)))
 
     def mounted(self, path: str, amend: Callable[[], bool]) -> None:
         """The registry says that it mounted a blob there. `amend` is called if it then refuses a manifest: it sends the blob if

@@ -6,13 +6,14 @@ first; tags last. A blob that is there is not sent; one that another repository 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ocitool import reference
 from ocitool.blob import Blob, expected, label
 from ocitool.digest import Digest, verified
-from ocitool.errors import FormatError, UnsupportedError, UsageError
+from ocitool.errors import FormatError, IntegrityError, OcitoolError, UnsupportedError, UsageError
 from ocitool.limits import DOCUMENT_SIZE
 from ocitool.reference import Repository
 from ocitool.spec import mediatypes
@@ -23,8 +24,10 @@ from ocitool.transports.registry import blobs
 from ocitool.transports.registry.auth import pulling, pushing
 from ocitool.transports.registry.blobs import Target
 from ocitool.transports.registry.client import Client
+from ocitool.transports.registry.problems import RETRIED, Refused
 from ocitool.transports.registry.source import RemoteBlob
-from ocitool.transports.sink import Bundle, Root, Stored, Unheld, index_in_the_way
+from ocitool.transports.registry.tagging import Tagged, Tags
+from ocitool.transports.sink import Bundle, Losses, Root, Stored, Unheld, index_in_the_way
 
 
 class _Document(NamedTuple):
@@ -32,6 +35,10 @@ class _Document(NamedTuple):
     digest: Digest
     document: Document
     """A manifest, an index, or a document of another kind that registries keep among them."""
+
+    @property
+    def has_subject(self) -> bool:
+        return isinstance(self.document.fields.get("subject"), dict)
 
 
 class _Push(NamedTuple):
@@ -57,6 +64,7 @@ class RegistrySink(Unheld):
         self._client = client
         self._rehearsing = rehearsing
         self._replaces_index = replaces_index
+        self._tags = Tags(client, rehearsing=rehearsing)
         self._there: dict[tuple[str, Digest], int | None] = {}
         self._proven: set[Digest] = set()
         self.where = str(repository or f"docker://{client.host}/")
@@ -68,12 +76,21 @@ class RegistrySink(Unheld):
         size = self._size(self._repository.path, digest)
         return RemoteBlob(digest, size, self._client, self._repository.path) if size is not None and size >= 0 else None
 
+    def named(self, name: str) -> Digest | None:
+        where = reference.repository(name)
+        with suppress(Refused):  # it is not known
+            held = self._tags.held(where.path, where.tag or "latest")
+            return held.digest if held is not None else None
+        return None
+
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         if bundle.omitted:
             raise UsageError("a registry takes whole images: nothing can be left out", self.where)
+        losses = Losses(bundle.roots)
         pushes = self._plan(bundle)
         if not self._replaces_index:
-            self._spare_indexes(bundle, task)
+            self._spare_indexes(bundle, task, losses)
+            pushes = self._plan(bundle.left(losses)) if losses else pushes
         skipped: set[Digest] = set()
         sent: set[Digest] = set()
         places: dict[Digest, str] = {}
@@ -84,7 +101,14 @@ class RegistrySink(Unheld):
                 digest = blob.digest
                 assert digest is not None
                 path = push.target.path
-                if bundle.sound(blob, lambda one: self._put(push.target, one, places.get(digest), task), task):
+                try:
+                    is_sent = bundle.sound(blob, lambda one: self._put(push.target, one, places.get(digest), task), task)
+                except OcitoolError as error:
+                    if not _is_of_one(error):
+                        raise
+                    losses.blob(digest, error)
+                    return
+                if is_sent:
                     sent.add(digest)
                 else:
                     skipped.add(digest)
@@ -93,23 +117,23 @@ class RegistrySink(Unheld):
 
             task.map(put, sorted(push.blobs.values(), key=lambda blob: -blob.size))
         if not self._rehearsing:
-            self._publish(pushes, task)
-        return Stored(frozenset(skipped - sent), not self._rehearsing)
+            self._publish(bundle, self._plan(bundle.left(losses)) if losses else pushes, losses, task)
+        return Stored(frozenset(skipped - sent), not self._rehearsing, losses)
 
-    def _spare_indexes(self, bundle: Bundle, task: Task) -> None:
+    def _spare_indexes(self, bundle: Bundle, task: Task, losses: Losses) -> None:
         """Raises `DestinationError` where one image is to get a tag that holds an index. Costs a HEAD for each such tag."""
         images = [root for root in bundle.roots if root.is_one_image]
-        wanted = [(path, tag) for root in images for path, tags in self._places(root).items() for tag in tags]
+        wanted = [(name, path, tag) for root in images for name, path, tag in self._tagged(root)]
 
-        def look(place: tuple[str, str]) -> None:
-            path, tag = place
-            scope = pulling(path) if self._rehearsing else pushing(path)
-            if self._client.media_type(path, tag, scope) in mediatypes.INDEXES:
+        def look(place: tuple[str, str, str]) -> None:
+            name, path, tag = place
+            held = self._tags.held(path, tag)
+            if held is not None and held.media_type in mediatypes.INDEXES:
                 where = f"{self._client.host}/{path}:{tag}"
                 document = read(self._client.document(path, tag).raw, where)
                 manifests = document.manifests if isinstance(document, Index) else ()
                 found = (str(one.platform) for one in manifests if one.platform is not None and not one.is_attestation)
-                raise index_in_the_way(where, dict.fromkeys(found))
+                losses.name(name, index_in_the_way(where, dict.fromkeys(found)))
 
         task.map(look, wanted)
 
@@ -154,28 +178,52 @@ class RegistrySink(Unheld):
 
     # Documents
 
-    def _publish(self, pushes: Sequence[_Push], task: Task) -> None:
+    def _publish(self, bundle: Bundle, pushes: Sequence[_Push], losses: Losses, task: Task) -> None:
         for push in pushes:
             below = list(push.documents.values())
             manifests = [one for one in below if not isinstance(one.document, Index)]
 
             def put(one: _Document, push: _Push = push) -> bool:
-                return self._document(push.target, one, one.digest)
+                try:
+                    return self._document(push.target, one)
+                except OcitoolError as error:
+                    if not _is_of_one(error):
+                        raise
+                    losses.blob(one.digest, error)
+                    return True
 
             listed = dict(zip((one.digest for one in manifests), task.map(put, manifests), strict=True))
             for one in below:
                 if not (put(one) if isinstance(one.document, Index) else listed[one.digest]):
                     self._list(push.target, one)
+        self._give_tags(bundle, self._plan(bundle.left(losses)) if losses else pushes, losses, task)
+
+    def _document(self, target: Target, one: _Document) -> bool:
+        """Whether the registry lists it itself, where it has a subject that it is to be listed for."""
+        put = self._client.put_document(target.path, one.digest, one.media_type, one.document.raw, one.digest)
+        return put.listed or not one.has_subject
+
+    def _give_tags(self, bundle: Bundle, pushes: Sequence[_Push], losses: Losses, task: Task) -> None:
+        """All tags of a manifest together. One that leads to it already is not given again: the registry has said so."""
+        tops: dict[tuple[str, Digest], tuple[_Push, _Document, dict[str, None]]] = {}
         for push in pushes:
             for top, tags in push.tops:
-                for tag in tags:
-                    if not self._document(push.target, top, tag):
-                        self._list(push.target, top)
+                path = push.target.path
+                missing = tops.setdefault((path, top.digest), (push, top, {}))[2]
+                again = self._replaces_index or top.has_subject
+                missing.update((tag, None) for tag in tags if again or not self._tags.leads_to(path, tag, top.digest))
+        wanted = [(push, top, tuple(tags)) for push, top, tags in tops.values() if tags]
+        names: dict[tuple[str, str], str] = {}
 
-    def _document(self, target: Target, one: _Document, name: str | Digest) -> bool:
-        """Whether the registry lists it itself, where it has a subject that it is to be listed for."""
-        listed = self._client.put_document(target.path, name, one.media_type, one.document.raw, one.digest)
-        return listed or not isinstance(one.document.fields.get("subject"), dict)
+        def refused(path: str, tag: str, error: OcitoolError) -> None:
+            if not names:
+                names.update({(at, one): name for root in bundle.roots for name, at, one in self._tagged(root)})
+            losses.name(names[path, tag], error)
+
+        every = [Tagged(push.target, top.media_type, top.document.raw, top.digest, tags) for push, top, tags in wanted]
+        for (push, top, _), put in zip(wanted, self._tags.put(every, task, refused), strict=True):
+            if put is not None and not put.listed and top.has_subject:
+                self._list(push.target, top)
 
     def _list(self, target: Target, one: _Document) -> None:
         """Adds a referrer to the tag that stands for the list which the registry does not keep (distribution-spec, "Pushing
@@ -230,12 +278,18 @@ class RegistrySink(Unheld):
                     push.documents.pop(top.digest, None)
         return list(pushes.values())
 
+    @staticmethod
+    def _tagged(root: Root) -> Iterator[tuple[str, str, str]]:
+        """The names of a root, each with its repository and tag."""
+        for name in root.names:
+            where = reference.repository(name)
+            yield name, where.path, where.tag or "latest"
+
     def _places(self, root: Root) -> Mapping[str, Sequence[str]]:
         """The tags that a root gets, by repository."""
         found: dict[str, list[str]] = {}
-        for name in root.names:
-            where = reference.repository(name)
-            found.setdefault(where.path, []).append(where.tag or "latest")
+        for _, path, tag in self._tagged(root):
+            found.setdefault(path, []).append(tag)
         for name in root.repositories:  # of what speaks of an image, also if it has a name elsewhere
             found.setdefault(reference.repository(name).path, [])
         if not found:
@@ -244,6 +298,12 @@ class RegistrySink(Unheld):
                 hint="--tag NAME:TAG names it, or docker://HOST/REPOSITORY:TAG; --referrers takes signatures along",
             )  # fmt: skip
         return found
+
+
+def _is_of_one(error: OcitoolError) -> bool:
+    """Whether others may be written although this one could not: what cannot be read, and what the registry refuses for what
+    it is."""
+    return error.of_source or isinstance(error, IntegrityError) or (isinstance(error, Refused) and error.status not in RETRIED)
 
 
 def _gathered(fields: Mapping[str, Any], held: Mapping[Digest, Blob], push: _Push) -> _Document | None:

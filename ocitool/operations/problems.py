@@ -1,4 +1,4 @@
-"""What could not be read: named, and no reason to stop."""
+"""What could not be read or copied: named, and no reason to stop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ocitool.errors import CancelledError, OcitoolError, UsageError
 
 
 class Problem(NamedTuple):
-    """What could not be read, and why."""
+    """What could not be read or copied, and why."""
 
     where: str
     error: OcitoolError
@@ -19,6 +19,14 @@ def plain(error: OcitoolError) -> OcitoolError:
     """The error without what it was raised from: a traceback holds everything that was open there."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
+
+
+def placed(where: str, error: OcitoolError) -> Problem:
+    """An error as a problem of a place, which its text names too."""
+    inner = error.where or ""
+    if where not in inner:
+        error.where = where if inner in where else f"{where}: {inner}"
+    return Problem(where, plain(error))
 
 
 class Tolerant:
@@ -34,8 +42,5 @@ class Tolerant:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if not isinstance(error, OcitoolError) or isinstance(error, CancelledError | UsageError):
             return False
-        where = error.where or ""
-        if self._where not in where:
-            error.where = self._where if where in self._where else f"{self._where}: {where}"
-        self._take(Problem(self._where, plain(error)))
+        self._take(placed(self._where, error))
         return True

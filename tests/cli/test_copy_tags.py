@@ -1,0 +1,297 @@
+"""`copy --tags`: many tags of a repository, of which one may be bad, given at a time, and not given again."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import places
+from support.copying import AMD, ARM, ONE, TWO
+from support.images import image, index_of, pretty
+from support.registries import hold, hold_index
+from support.registry import Fault, ScriptedRegistry
+from support.report import done
+
+from ocitool.spec import mediatypes
+
+Run = Callable[..., Any]
+
+FINE, OTHER = image([ONE]), image([TWO, ONE])
+
+
+def filled(registry: ScriptedRegistry) -> None:
+    """Three tags, of which `b` leads to a layer that is gone."""
+    hold(registry, "app", FINE, tag="a")
+    hold(registry, "app", image([ONE, b"another tar"]), tag="b")
+    hold(registry, "app", FINE, tag="c")
+
+
+def lose_the_layer_of(registry: ScriptedRegistry, tag: str) -> None:
+    manifest = json.loads(registry.manifests["app", registry.tags["app", tag]][1])
+    del registry.blobs["app", manifest["layers"][1]["digest"]]
+
+
+def give_no_manifest_of(registry: ScriptedRegistry, tag: str) -> None:
+    registry.faults.append(Fault("GET", f"/app/manifests/{tag}$", status=403))
+
+
+def break_the_manifest_of(registry: ScriptedRegistry, tag: str) -> None:
+    registry.put_manifest("app", mediatypes.OCI_MANIFEST, b"{", tag)
+
+
+def flip_the_layer_of(registry: ScriptedRegistry, tag: str) -> None:
+    manifest = json.loads(registry.manifests["app", registry.tags["app", tag]][1])
+    registry.faults.append(Fault("GET", f"/blobs/{manifest['layers'][1]['digest']}", flip=-1))
+    registry.faults.append(Fault("POST", "mount", no_mount=True))
+
+
+BREAKS = (lose_the_layer_of, give_no_manifest_of, break_the_manifest_of, flip_the_layer_of)
+
+
+def there(registry: ScriptedRegistry, place: str, tmp_path: Path) -> set[str]:
+    """The tags at a destination."""
+    if place.startswith("docker://"):
+        return {tag for repo, tag in registry.tags if repo == "m/app"}
+    if place.endswith("/"):
+        return {name.rpartition(":")[2] for name in places.names(tmp_path / place)}
+    with tarfile.open(tmp_path / place) as tar:
+        index = json.load(tar.extractfile("index.json"))  # type: ignore[arg-type]
+    names = [entry["annotations"]["org.opencontainers.image.ref.name"] for entry in index["manifests"]]
+    return {name.rpartition(":")[2] for name in names}
+
+
+@pytest.mark.parametrize("place", ["docker://{host}/m/", "store/", "a.tar", "a.tar.gz"])
+@pytest.mark.parametrize("spoil", BREAKS)
+def test_one_bad_tag_is_named_and_the_others_are_copied(
+    spoil: Callable[[ScriptedRegistry, str], None], place: str, run: Run, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
+    filled(registry)
+    spoil(registry, "b")
+    place = place.format(host=registry.host)
+    result = run("copy", "--tags", "*", f"docker://{registry.host}/app", place, "--format", "json")
+    assert 1 == result.code, str(result)
+    found = json.loads(result.out)
+    assert [f"docker://{registry.host}/app:b"] == [one["where"] for one in found["problems"]]
+    assert "app:b" in result.err
+    assert {"a", "c"} == {tag.rpartition(":")[2] for one in found["images"] for tag in one["tags"]}
+    assert {"a", "c"} == there(registry, place, tmp_path)
+
+
+@pytest.mark.parametrize("words", [("-q",), ()])
+def test_a_bad_tag_is_named_in_text_and_quietly(words: tuple[str, ...], run: Run, registry: ScriptedRegistry) -> None:
+    filled(registry)
+    lose_the_layer_of(registry, "b")
+    result = run("copy", *words, "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
+    assert 1 == result.code
+    assert f"docker://{registry.host}/app:b" in (result.err if words else result.out)
+
+
+@pytest.mark.parametrize(("spoil", "code"), [(lose_the_layer_of, 3), (give_no_manifest_of, 8), (break_the_manifest_of, 4)])
+def test_strict_ends_at_the_first_bad_tag(
+    spoil: Callable[[ScriptedRegistry, str], None], code: int, run: Run, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
+    filled(registry)
+    spoil(registry, "b")
+    result = run("copy", "--strict", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
+    assert code == result.code, str(result)
+    assert set() == there(registry, "docker://", tmp_path)
+
+
+def test_if_no_tag_can_be_copied_the_first_reason_ends_it_and_the_others_are_told(
+    run: Run, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
+    hold(registry, "app", FINE, tag="a")
+    hold(registry, "app", OTHER, tag="b")
+    for one in ("a", "b"):
+        lose_the_layer_of(registry, one) if one == "b" else give_no_manifest_of(registry, one)
+    result = run("copy", "--tags", "*", f"docker://{registry.host}/app", "store/")
+    assert 8 == result.code, str(result)
+    assert "app:a" in result.err and "app:b" in result.err
+    assert not (tmp_path / "store" / "index.json").exists()
+
+
+def test_an_index_of_which_an_image_is_bad_is_left_out_whole(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
+    amd, arm = image([ONE], platform=AMD), image([ONE, TWO], platform=ARM, architecture="arm64")
+    hold_index(registry, "app", [amd, arm], "both")
+    hold(registry, "app", FINE, tag="a")
+    del registry.blobs["app", arm.manifest["layers"][1]["digest"]]
+    result = run("copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
+    assert 1 == result.code, str(result)
+    assert {"a"} == there(registry, "docker://", tmp_path)
+
+
+def test_a_tag_that_the_registry_does_not_move_is_named_and_the_others_are_given(
+    run: Run, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
+    filled(registry)
+    registry.put_manifest("m/app", mediatypes.OCI_MANIFEST, OTHER.raw, "b")
+    body = json.dumps({"errors": [{"code": "TAG_INVALID", "message": "the repository is immutable"}]}).encode()
+    registry.faults.append(Fault("PUT", "/m/app/manifests/b$", status=400, body=body))
+    result = run("copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/", "--format", "json")
+    assert 1 == result.code, str(result)
+    (problem,) = json.loads(result.out)["problems"]
+    assert f"{registry.host}/m/app:b" == problem["where"]
+    assert "the repository is immutable" in problem["text"] and OTHER.digest in problem["text"]
+    assert OTHER.digest == registry.tags["m/app", "b"]
+    assert {"a", "b", "c"} == there(registry, "docker://", tmp_path)
+
+
+@pytest.mark.parametrize("status", [400, 403, 405, 409, 412, 422])
+@pytest.mark.parametrize("said", ["by HEAD", "after the refusal"])
+def test_the_same_image_under_an_immutable_tag_is_success(
+    status: int, said: str, run: Run, registry: ScriptedRegistry
+) -> None:
+    hold(registry, "app", FINE, tag="1")
+    hold(registry, "prod", FINE, tag="1")
+    registry.faults.append(Fault("PUT", "/prod/manifests/", status=status))
+    if said != "by HEAD":
+        registry.faults.append(Fault("HEAD", "/prod/manifests/", status=404, times=1))
+    done(run, "copy", f"docker://{registry.host}/app:1", f"docker://{registry.host}/prod:1")
+
+
+@pytest.mark.parametrize("status", [400, 403, 409, 412])
+def test_another_image_under_an_immutable_tag_is_a_failure_that_names_both(
+    status: int, run: Run, registry: ScriptedRegistry
+) -> None:
+    hold(registry, "app", FINE, tag="1")
+    hold(registry, "prod", OTHER, tag="1")
+    registry.faults.append(Fault("PUT", "/prod/manifests/1", status=status))
+    result = run("copy", f"docker://{registry.host}/app:1", f"docker://{registry.host}/prod:1")
+    assert 8 == result.code, str(result)
+    assert FINE.digest in result.err and OTHER.digest in result.err
+    assert OTHER.digest == registry.tags["prod", "1"]
+
+
+def test_excluded_tags_are_not_copied(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
+    for tag in ("1.0", "1.1", "1.1-rc1", "nightly"):
+        hold(registry, "app", FINE, tag=tag)
+    words = ("--tags", "1.*", "--tags", "n*", "--exclude", "*-rc*", "--exclude", "night*")
+    done(run, "copy", *words, f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
+    assert {"1.0", "1.1"} == there(registry, "docker://", tmp_path)
+    result = run("pull", "--tags", "1.*", "--exclude", "2.*", f"{registry.host}/app", "store/")
+    assert 0 == result.code and "--exclude 2.* matches no tag" in result.err
+    assert 2 == run("copy", "--exclude", "x", f"docker://{registry.host}/app:1.0", "store/").code
+
+
+def test_tags_that_name_a_digest_are_no_images(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
+    hold(registry, "app", FINE, tag="1")
+    for suffix in ("", ".sig", ".att", ".sbom", ".imgpkg", ".image-locations.imgpkg", ".cosign-v2"):
+        registry.put_manifest("app", mediatypes.OCI_INDEX, pretty(index_of([])), f"sha256-{'a' * 64}{suffix}")
+    done(run, "copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
+    assert {"1"} == there(registry, "docker://", tmp_path)
+
+
+def test_tags_that_lead_to_the_same_image_there_are_not_given_again(run: Run, registry: ScriptedRegistry) -> None:
+    for number in range(8):
+        hold(registry, "app", FINE if number % 2 else OTHER, tag=f"t{number}")
+    words = ("copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
+    done(run, *words)
+    registry.forget()
+    found = done(run, *words)
+    assert 8 == found["unchanged"]
+    assert {"HEAD": 8, "GET": 8, "PUT": 0} == {
+        how: len(registry.sent(how, "/manifests/")) for how in ("HEAD", "GET", "PUT")
+    }
+    assert [] == registry.sent(".*", "/blobs/")
+    assert 0 == found["bytes"]["written"] == found["bytes"]["kept"]
+    registry.tags["m/app", "t3"] = OTHER.digest
+    registry.forget()
+    assert 7 == done(run, *words)["unchanged"]
+    assert ["t3"] == [one.path.rpartition("/")[2] for one in registry.sent("PUT", "/manifests/")]
+    assert FINE.digest == registry.tags["m/app", "t3"]
+
+
+@pytest.mark.parametrize("word", ["--force", "--verify"])
+def test_what_is_to_be_made_sure_of_is_looked_at_again(word: str, run: Run, registry: ScriptedRegistry) -> None:
+    hold(registry, "app", FINE, tag="1")
+    words = ("copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
+    done(run, *words)
+    lost = FINE.manifest["layers"][0]["digest"]
+    del registry.blobs["m/app", lost]
+    done(run, *words, word)
+    assert ("m/app", lost) in registry.blobs
+
+
+@pytest.mark.parametrize(("at_once", "requests"), [(100, 3), (10, 3), (3, 3 + 16), (0, 1 + 25)])
+def test_tags_of_one_image_are_given_together_where_the_registry_answers_them(
+    at_once: int, requests: int, run: Run, tmp_path: Path
+) -> None:
+    with ScriptedRegistry(tags_at_once=at_once) as registry:
+        for number in range(25):
+            hold(registry, "app", FINE, tag=f"t{number}")
+        done(run, "copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
+        assert {f"t{number}" for number in range(25)} == there(registry, "docker://", tmp_path)
+        assert requests == len(registry.sent("PUT", "/m/app/manifests/"))
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 414])
+def test_a_registry_that_refuses_tags_of_the_query_gets_them_one_by_one(
+    status: int, run: Run, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
+    for number in range(5):
+        hold(registry, "app", FINE, tag=f"t{number}")
+    registry.faults.append(Fault("PUT", r"/m/app/manifests/.*\?tag=", status=status))
+    done(run, "copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
+    assert 5 == len(there(registry, "docker://", tmp_path))
+
+
+def test_two_tags_cost_two_requests(run: Run, registry: ScriptedRegistry) -> None:
+    hold(registry, "app", FINE, tag="1")
+    done(run, "copy", f"docker://{registry.host}/app:1", f"docker://{registry.host}/m:1", "--tag", "2")
+    assert 2 == len(registry.sent("PUT", "/m/manifests/"))
+
+
+# What was copied, said
+
+
+@pytest.mark.parametrize("place", ["docker://{host}/m:1", "store/", "a.tar", "a.tar.gz", "oci-archive:b.tar"])
+def test_a_foreign_layer_that_is_not_copied_is_named(place: str, run: Run, registry: ScriptedRegistry) -> None:
+    layer: dict[str, Any] = {
+        **FINE.manifest["layers"][0], "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", "urls": ["http://127.0.0.1:9/l"],
+    }  # fmt: skip
+    manifest = {**FINE.manifest, "layers": [layer]}
+    registry.put_manifest("app", mediatypes.OCI_MANIFEST, json.dumps(manifest).encode(), "1")
+    registry.put_blob("app", FINE.config)
+    result = run("copy", f"docker://{registry.host}/app:1", place.format(host=registry.host))
+    assert 0 == result.code, str(result)
+    assert f"the layer {layer['digest']} is kept elsewhere (urls) and is not copied; --foreign fetches it" in result.err
+
+
+def test_of_an_artifact_it_is_said_what_was_copied(run: Run, registry: ScriptedRegistry) -> None:
+    kind = "application/vnd.cncf.helm.config.v1+json"
+    config, chart = registry.put_blob("chart", b"{}"), registry.put_blob("chart", b"chart")
+    fields = {
+        "schemaVersion": 2, "mediaType": mediatypes.OCI_MANIFEST,
+        "config": {"mediaType": kind, "digest": config, "size": 2},
+        "layers": [{"mediaType": "application/vnd.cncf.helm.chart.content.v1.tar+gzip", "digest": chart, "size": 5}],
+    }  # fmt: skip
+    registry.put_manifest("chart", mediatypes.OCI_MANIFEST, json.dumps(fields).encode(), "1")
+    text = run("pull", f"{registry.host}/chart:1", "store/").out
+    assert f"artifact {kind}" in text and "wrote 1 artifact to store/" in text
+    assert "0 images" not in text
+    (root,) = done(run, "pull", f"{registry.host}/chart:1", "other/")["roots"]
+    assert kind == root["artifactType"]
+
+
+@pytest.mark.parametrize("place", ["store/", "a.tar"])
+def test_a_pulled_image_is_found_by_its_name_with_and_without_the_host(
+    place: str, run: Run, registry: ScriptedRegistry
+) -> None:
+    hold(registry, "team/app", FINE, tag="1")
+    done(run, "pull", f"{registry.host}/team/app:1", place)
+    for name in (f"{registry.host}/team/app:1", "team/app:1"):
+        assert FINE.digest == run("inspect", f"{place}:{name}", "--digest").out.strip()
+    assert 3 == run("inspect", f"{place}:app:1").code
+
+
+def test_a_name_without_a_host_that_several_images_have_is_refused(run: Run, registry: ScriptedRegistry) -> None:
+    hold(registry, "app", FINE, tag="1")
+    done(run, "pull", f"{registry.host}/app:1", "store/")
+    hold(registry, "app", OTHER, tag="1")
+    done(run, "pull", f"{registry.host}/app:1", "store/", "--tag", "reg.example/app:1")
+    result = run("inspect", "store/:app:1")
+    assert 3 == result.code and "several images" in result.err
