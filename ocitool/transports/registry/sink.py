@@ -204,7 +204,7 @@ class RegistrySink(Unheld):
         return put.listed or not one.has_subject
 
     def _give_tags(self, bundle: Bundle, pushes: Sequence[_Push], losses: Losses, task: Task) -> None:
-        """All tags of a manifest together. Of many, one that leads to it already is not given again: the registry has said so."""
+        """All tags of a manifest together. Of many, one that leads to it already is not given again."""
         single = sum(len(tags) for push in pushes for _, tags in push.tops) == 1
         tops: dict[tuple[str, Digest], tuple[_Push, _Document, dict[str, None]]] = {}
         for push in pushes:
