@@ -17,7 +17,7 @@ from ocitool.transports.registry.wording import Wording, wording
 RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525)})
 """Answers that may be another one in a moment: 520 to 524 are those of proxies that do not get one from the registry."""
 
-PROXY_LOGIN = "HTTPS_PROXY and HTTP_PROXY may name them: http://USER:PASSWORD@HOST:PORT; NO_PROXY=HOST goes without the proxy"
+PROXY_LOGIN = "HTTPS_PROXY and HTTP_PROXY take both before the host of the proxy, user:word@host; NO_PROXY=HOST goes without"
 _TUNNEL = pattern(r"Tunnel connection failed: (\d{3}) ?([ -~]{0,100})")
 
 
