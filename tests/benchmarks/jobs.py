@@ -321,6 +321,29 @@ def registry(s: Setting) -> Plan:
     return plan
 
 
+def tags(s: Setting) -> Plan:
+    """all 500 tags of a repository from one local docker-registry to another, first and again, beside crane."""
+    return _tags(s, 500)
+
+
+def tags_5000(s: Setting) -> Plan:
+    """the same with 5,000 tags."""
+    return _tags(s, 5000)
+
+
+def big_layer(s: Setting) -> Plan:
+    """the same with one tag of an image whose one layer has 2 GB."""
+    return _tags(s, big=True)
+
+
+def _tags(s: Setting, *counts: int, big: bool = False) -> Plan:
+    import tags as job
+
+    plan = Plan()
+    plan.held = job.add(plan, s, counts, big=big)
+    return plan
+
+
 def rebuild(s: Setting) -> Plan:
     """the second build of the 172 MB image to a local docker-registry that has the first: what reaches it, in bytes."""
     import rebuild as job
@@ -360,6 +383,9 @@ PLANS: dict[str, Callable[[Setting], Plan]] = {
     "edit": edit,
     "squash": squash,
     "registry": registry,
+    "tags": tags,
+    "tags-5000": tags_5000,
+    "big-layer": big_layer,
     "rebuild": rebuild,
     "dedupe": dedupe,
 }
@@ -374,6 +400,9 @@ PARTS = {
     "edit": ("field",),
     "squash": ("field",),
     "registry": ("field",),
+    "tags": (),
+    "tags-5000": (),
+    "big-layer": (),
     "rebuild": ("field", "update"),
     "dedupe": ("field", "update", "archives", "images"),
     "headers": ("field",),
