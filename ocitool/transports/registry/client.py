@@ -479,16 +479,19 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         return _digest(response.headers.get("Docker-Content-Digest")) or self.document(path, tag).digest
 
     def held(self, path: str, tag: str, scope: Scope) -> Held | None:
-        """What a tag leads to, by a HEAD, or by a GET if that is refused; None if there is no such tag, or both are refused."""
-        response = self.request("HEAD", self.url(f"{path}/manifests/{tag}"), scope, "tag", headers={"Accept": _ACCEPT})
-        finished(response)
-        if response.status_code == 200:
-            media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-            return Held(media_type, _digest(response.headers.get("Docker-Content-Digest")))
-        if response.status_code != 404:
-            with suppress(NotFoundError, Denied, Refused):
-                document = self.document(path, tag)
-                return Held(document.media_type, document.digest)
+        """What a tag leads to, by a HEAD, or a GET if that is refused; None if there is no such tag, or both are refused.
+        Raises `Denied` for credentials that are worth nothing."""
+        url, headers = self.url(f"{path}/manifests/{tag}"), {"Accept": _ACCEPT}
+        for method in ("HEAD", "GET"):
+            response = self.request(method, url, scope, "tag", headers=headers)
+            if method == "GET" and response.status_code == 401:
+                raise self.problem(response, "tag", f"{self.host}/{path}:{tag}")
+            finished(response)
+            if response.status_code == 200:
+                media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+                return Held(media_type, _digest(response.headers.get("Docker-Content-Digest")))
+            if response.status_code == 404:
+                return None
         return None
 
     def put_document(
