@@ -133,7 +133,8 @@ def masked(seen: Seen) -> Iterator[str]:
     streams = {"standard output": seen.ran.out, "standard error": seen.ran.err, **seen.reports}
     for secrets, what in ((seen.asked.credentials, "a credential"), (seen.asked.secrets, "a secret of the image")):
         for name, data in streams.items():
-            if seen.asked.verbatim and (name == "standard output" or ("inspect" in seen.asked.words and name in seen.reports)):
+            shown = {"inspect", "--show-secrets"} & set(seen.asked.words)  # in the report, wherever it goes
+            if seen.asked.verbatim and (name == "standard output" or (shown and name in seen.reports)):
                 continue
             for secret in secrets:
                 if any(one in data for one in spellings(secret)):
