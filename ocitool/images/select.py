@@ -373,8 +373,8 @@ def _records_meant(source: Source, selector: Selector | None) -> list[tuple[int,
         found = [one for one in plain if reference.matches(selector.name, one[1].tags)]
         if not found and source.index is None:
             named = ((tag, position) for position, record in plain for tag in record.tags)
-            short = _shortened(source, selector.name, named)
-            found = [one for one in plain if not set(short).isdisjoint(one[1].tags)]
+            short = set(_shortened(source, selector.name, named))
+            found = [one for one in plain if not short.isdisjoint(one[1].tags)]
         return found[:1] if len({one.image_id or one.config for _, one in found}) == 1 else found
     return [one for one in plain if one[1].problem is None and _image_id(one[1]) == str(selector.digest)][:1]
 
@@ -430,8 +430,10 @@ def roots(source: Source, index: Index, selector: Selector | None) -> tuple[List
 def _by_short_name(source: Source, index: Index, name: str) -> tuple[Listed, ...]:
     """The entries of the one full name that ends in this, as `app:1` does `reg.example/app:1`. Raises `NotFoundError` if
     several names do."""
-    own = [(one, tag) for one in index.manifests for tag in (*source.names.get(one.digest, ()), *own_tags(one))]
-    found = _shortened(source, name, ((tag, one.digest) for one, tag in own))
+    own = [(one, tag) for one in index.manifests for tag in own_tags(one)]
+    entries = {one.digest: one for one in reversed(index.manifests)}  # the names of a digest are those of its first entry
+    own += [(one, tag) for digest, one in entries.items() for tag in source.names.get(digest, ())]
+    found = set(_shortened(source, name, ((tag, one.digest) for one, tag in own)))
     return tuple({id(one): _look(source, one) for one, tag in own if tag in found}.values())
 
 
