@@ -275,11 +275,15 @@ def test_an_index_and_what_may_replace_one_cost_no_look(source: Path, run: Run, 
     assert [] == paths(registry, "HEAD|GET", "/manifests/")
 
 
-def test_a_tag_that_may_not_be_looked_at_is_not_replaced(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
+def test_an_index_that_head_is_refused_for_is_not_replaced(
+    source: Path, run: Run, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
+    done(run, "push", "in", f"{registry.host}/app:1", "--all-platforms")
+    before = dict(registry.tags)
     write_layout(tmp_path / "one", [image([TWO], tag="app:1")])
     registry.faults.append(Fault("HEAD", "/manifests/", status=403))
-    assert 8 == run("push", "one", f"{registry.host}/app:1").code
-    assert {} == registry.tags
+    assert 9 == run("push", "one", f"{registry.host}/app:1").code
+    assert before == registry.tags
 
 
 def test_a_text_report_ends_with_twenty_references_at_most(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,14 @@ SAID = {130: "ocitool: error: interrupted", 143: "ocitool: error: terminated", 1
 
 LOADED = 4.0
 """Times as long as promised: other tests run beside this one."""
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Programs begin without the signals that this run may have been started to ignore, as by `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 class Ending(NamedTuple):
