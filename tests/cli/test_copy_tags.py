@@ -17,6 +17,7 @@ from support.registry import Fault, ScriptedRegistry
 from support.report import done
 
 from ocitool.spec import mediatypes
+from ocitool.transports.registry.tagging import FEW
 
 Run = Callable[..., Any]
 
@@ -203,6 +204,40 @@ def test_tags_that_lead_to_the_same_image_there_are_not_given_again(run: Run, re
     assert 7 == done(run, *words)["unchanged"]
     assert ["t3"] == [one.path.rpartition("/")[2] for one in registry.sent("PUT", "/manifests/")]
     assert FINE.digest == registry.tags["m/app", "t3"]
+
+
+def test_of_many_tags_those_that_the_list_of_the_destination_lacks_are_not_asked_for(
+    run: Run, registry: ScriptedRegistry
+) -> None:
+    for number in range(20):
+        hold(registry, "app", FINE if number % 2 else OTHER, tag=f"t{number:02}")
+    words = ("copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
+    done(run, *words)
+    assert (FEW, 1) == asked(registry)
+    registry.forget()
+    assert 20 == done(run, *words)["unchanged"]
+    assert (20, 1) == asked(registry)
+
+
+@pytest.mark.parametrize("fault", [
+    {"status": 404}, {"status": 403}, {"status": 500}, {"body": b"<html>"}, {"body": b'{"tags": null}',
+    "headers": {"Link": '</v2/m/app/tags/list?n=1>; rel="next"'}},
+])  # fmt: skip
+def test_a_list_of_the_destination_that_is_not_to_be_had_hides_no_tag(
+    fault: dict[str, Any], run: Run, registry: ScriptedRegistry
+) -> None:
+    for number in range(12):
+        hold(registry, "app", FINE, tag=f"t{number:02}")
+        hold(registry, "m/app", FINE, tag=f"t{number:02}")
+    registry.faults.append(Fault("GET", "/m/app/tags/list", **fault))
+    found = done(run, "copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
+    assert 12 == found["unchanged"]
+    assert 12 == asked(registry)[0]
+
+
+def asked(registry: ScriptedRegistry) -> tuple[int, int]:
+    """How many tags of the destination were asked for, and how often its list."""
+    return len(registry.sent("HEAD", "/m/app/manifests/")), len(registry.sent("GET", "/m/app/tags/list"))
 
 
 @pytest.mark.parametrize("word", ["--force", "--verify"])

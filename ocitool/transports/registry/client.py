@@ -21,7 +21,15 @@ from requests.structures import CaseInsensitiveDict
 
 from ocitool import __version__, credentials, limits
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, TransportError, UnsupportedError
+from ocitool.errors import (
+    FormatError,
+    IntegrityError,
+    LimitError,
+    NotFoundError,
+    OcitoolError,
+    TransportError,
+    UnsupportedError,
+)
 from ocitool.reference import DEFAULT_HOST
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object
@@ -35,7 +43,7 @@ from ocitool.transports.registry.connections import Adapter, Whereabouts
 from ocitool.transports.registry.keychain import Credentials, Keychain
 from ocitool.transports.registry.lists import parsed
 from ocitool.transports.registry.origins import Origins
-from ocitool.transports.registry.problems import RETRIED, Answer, Denied, Refused, answered, unreachable
+from ocitool.transports.registry.problems import RETRIED, Answer, Denied, Refused, UnknownRepository, answered, unreachable
 from ocitool.transports.registry.proxies import proxies_for
 from ocitool.transports.registry.unneeded import unneeded
 
@@ -540,6 +548,17 @@ class Client(oras.provider.Registry):  # type: ignore[misc]
         """Raises `NotFoundError` where there is no such repository."""
         where = f"{self.host}/{path}"
         return lists.strings(self._pages(pulling(path), "repository", where), self.url(f"{path}/tags/list"), "tags", where)
+
+    def all_tags(self, path: str, scope: Scope, most: int) -> frozenset[str] | None:
+        """The tags of a repository if their list has no more than `most` pages; None if it has, or is not to be had."""
+        where = f"{self.host}/{path}"
+        pages = lists.pages(self._pages(scope, "repository", where, 1), self.url(f"{path}/tags/list"), "tags", where, most)
+        try:
+            return frozenset(one for page in pages for one in page if isinstance(one, str))
+        except UnknownRepository:
+            return frozenset()
+        except (TransportError, NotFoundError, FormatError, LimitError):
+            return None
 
     def repositories(self) -> list[str]:
         """Raises `NotFoundError` where the registry has no catalogue."""

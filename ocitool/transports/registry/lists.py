@@ -53,20 +53,20 @@ def items(fetch: Fetch, url: str, member: str, where: str) -> list[Any]:
     return [one for page in pages(fetch, url, member, where) for one in page]
 
 
-def pages(fetch: Fetch, url: str, member: str, where: str) -> Iterator[list[Any]]:
+def pages(fetch: Fetch, url: str, member: str, where: str, most: int | None = None) -> Iterator[list[Any]]:
     """Yields the entries of each page of the list at an address, without those of earlier pages. Takes no more than
-    `limits.LIST`, `LIST_ITEMS` and `LIST_PAGES`. Raises what `fetch` raises, and `FormatError`, `LimitError`."""
+    `limits.LIST`, `LIST_ITEMS` and `most` pages, else `LIST_PAGES`. Raises what `fetch` raises, `FormatError`, `LimitError`."""
     known: set[str] = set()
     count = 0
     seen: set[str] = set()
     left = limits.LIST.size
     until = time.monotonic() + limits.LIST_SECONDS
-    first = url
+    first, most = url, limits.LIST_PAGES if most is None else most
     while True:
         if url in seen:
             raise FormatError("the pages of a list lead back to themselves", where)
-        if len(seen) >= limits.LIST_PAGES:
-            raise LimitError(f"a list of more than {limits.LIST_PAGES} pages", where)
+        if len(seen) >= most:
+            raise LimitError(f"a list of more than {most} pages", where)
         if time.monotonic() > until:
             raise LimitError(f"a list whose pages take more than {limits.LIST_SECONDS} seconds", where)
         seen.add(url)

@@ -35,6 +35,10 @@ class Denied(TransportError):
     """401 or 403."""
 
 
+class UnknownRepository(NotFoundError):
+    """The registry says that it has no such repository, and not only that it has not what was asked for."""
+
+
 class Refused(TransportError):
     """Any other answer that is not the one hoped for."""
 
@@ -142,7 +146,9 @@ def answered(answer: Answer, what: str, where: str, host: str) -> OcitoolError:
     if status == 404:
         if said.partition("; {")[0].rstrip(".").lower() in _PLAIN or "<" in answer.body[:64].decode("latin-1"):
             words = ""
-        return NotFoundError(f"no such {'repository' if 'NAME_UNKNOWN' in codes else what}{words}", where)
+        if "NAME_UNKNOWN" in codes:
+            return UnknownRepository(f"no such repository{words}", where)
+        return NotFoundError(f"no such {what}{words}", where)
     if status == 407:
         return TransportError(f"the proxy asks for a user's name and password{words}", where, hint=PROXY_LOGIN)
     if status == 429:

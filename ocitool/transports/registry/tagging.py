@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from ocitool.digest import Digest
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError
-from ocitool.task import Task
-from ocitool.transports.registry.auth import pulling, pushing
+from ocitool.task import Task, Turns
+from ocitool.transports.registry.auth import Scope, pulling, pushing
 from ocitool.transports.registry.blobs import Target
 from ocitool.transports.registry.client import Client, Held, Put
 from ocitool.transports.registry.problems import RETRIED, Denied, Refused
 
 AT_ONCE = 10
 """Tags of one request: as many as every registry takes that knows of them (distribution-spec, "Pushing Manifests")."""
+
+FEW = 8
+"""Tags of a repository that are asked for one by one; if there are more, its list tells which of them it has at all."""
+_PAGES = 4
+"""A longer list may have many more tags than are asked for."""
 
 
 class Tagged(NamedTuple):
@@ -35,6 +41,9 @@ class Tags:
         self._client = client
         self._rehearsing = rehearsing
         self._known: dict[tuple[str, str], Held | None] = {}
+        self._asked: Counter[str] = Counter()
+        self._listed: dict[str, frozenset[str] | None] = {}
+        self._turns = Turns(client.task)
         self._together: bool | None = None
         """Whether the registry takes several tags with one request; None until it was tried."""
 
@@ -42,8 +51,20 @@ class Tags:
         """What a tag leads to; None if there is no such tag. Raises `Denied`, `TransportError`."""
         if (path, tag) not in self._known:
             scope = pulling(path) if self._rehearsing else pushing(path)
-            self._known[path, tag] = self._client.held(path, tag, scope)
+            listed = self._list(path, scope)
+            known = self._client.held(path, tag, scope) if listed is None or tag in listed else None
+            self._known[path, tag] = known
         return self._known[path, tag]
+
+    def _list(self, path: str, scope: Scope) -> frozenset[str] | None:
+        """All tags of a repository, once a few were asked for; None before that, and if they are not to be had or too many."""
+        self._asked[path] += 1
+        if self._asked[path] <= FEW:
+            return None
+        with self._turns.of(path):
+            if path not in self._listed:
+                self._listed[path] = self._client.all_tags(path, scope, _PAGES)
+            return self._listed[path]
 
     def leads_to(self, path: str, tag: str, digest: Digest) -> bool:
         """Whether a tag that was asked for leads to this."""
