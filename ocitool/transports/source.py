@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 from ocitool import reference
 from ocitool.blob import Blob
@@ -106,21 +107,24 @@ class Beside(NamedTuple):
     tag: str | None
 
 
-@runtime_checkable
-class Online(Protocol):
-    """What a remote source can do beside reading."""
+class Online(ABC):
+    """What a remote source can do beside reading: a base of such sources, which are asked for it a thousand times."""
 
+    @abstractmethod
     def borrow(self, find: Callable[[Digest], Blob | None]) -> None:
         """Documents that `find` gives are taken from there, verified, and not fetched."""
 
+    @abstractmethod
     def beside(self, digest: Digest) -> Sequence[Beside]:
         """What speaks of a manifest."""
 
     @property
+    @abstractmethod
     def unlisted(self) -> OcitoolError | None:
         """Why the tags that stand for lists of referrers were read, if the registry did not give such a list;
         `NotFoundError` if it says that it keeps none."""
 
+    @abstractmethod
     def moved(self) -> Digest | None:
         """What the tag names by now, where that is not what was read."""
 

@@ -23,7 +23,7 @@ from ocitool.spec.manifest import REF_NAME, Descriptor, Index, descriptor, read
 from ocitool.transports.registry import Registries, blobs
 from ocitool.transports.registry.client import Client, Document
 from ocitool.transports.registry.documents import Documents
-from ocitool.transports.source import Beside, Names, Record, Telling
+from ocitool.transports.source import Beside, Names, Online, Record, Telling
 from ocitool.transports.whole import nameless
 
 _SMALL = 64 * limits.KiB
@@ -31,7 +31,7 @@ _IN_MEMORY = 1 * limits.MiB
 _COSIGN = ("sig", "att", "sbom")
 
 
-class RegistrySource(Telling):
+class RegistrySource(Telling, Online):
     transport = "docker"
     remote = True
 
