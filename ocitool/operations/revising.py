@@ -240,8 +240,9 @@ def untouched(source: Source, descriptor: Descriptor, names: Sequence[str]) -> O
 
 def _tell_absent(source: Source, descriptors: Iterable[Descriptor], writer: Writer) -> None:
     for descriptor in descriptors:
-        what = masking.stated(descriptor.platform or descriptor.digest)
-        writer.task.notice("absent", f"{source.where}: the manifest for {what} is named and not here; it stays named")
+        platform = f" for {masking.stated(descriptor.platform)}" if descriptor.platform is not None else ""
+        text = f"{source.where}: the manifest {descriptor.digest}{platform} is named and not here; it stays named"
+        writer.task.notice("absent", text)
 
 
 def tell_others(

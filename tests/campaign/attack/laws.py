@@ -195,7 +195,8 @@ def true(seen: Seen) -> Iterator[str]:
     try:
         blobs, index = (_of_layout if place.is_dir() else _of_archive)(place)
         mine = [one for one in index["manifests"] if one["digest"] not in seen.known or one["digest"].encode() in seen.ran.out]
-        yield from _unsound(blobs, mine, seen.ran.err)
+        notes = [line for line in seen.ran.out.splitlines() if b"ocitool: note: " in line]  # both streams are a terminal's
+        yield from _unsound(blobs, mine, b"\n".join([seen.ran.err, *notes]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, tarfile.TarError) as error:
         yield f"exit 0, and its output cannot be read: {error!r}"
 
