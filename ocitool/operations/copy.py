@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import NamedTuple, TypeVar
 
 from ocitool import masking, reference
@@ -22,7 +21,7 @@ from ocitool.operations import revising
 from ocitool.operations.pieces import claimed, kept
 from ocitool.operations.problems import Problem, placed
 from ocitool.operations.reading import Reading
-from ocitool.operations.tags import matching, unpicked
+from ocitool.operations.tags import is_picked, matching, unpicked
 from ocitool.operations.writing import Output, Writer, Writing, Written, refuse_nothing
 from ocitool.patterns import pattern
 from ocitool.reference import Repository
@@ -128,7 +127,7 @@ def _tried(where: str, optional: bool, what: Callable[[], T]) -> T | Problem:
 
 
 def _had(found: Iterable[T | Problem], problems: list[Problem]) -> list[T]:
-    """What is no problem; the others go into `problems`."""
+    """Returns what was made, in its order, and appends the problems among it to `problems`."""
     rows = list(found)
     problems += [one for one in rows if isinstance(one, Problem)]
     return [one for one in rows if not isinstance(one, Problem)]
@@ -162,7 +161,7 @@ def _expanded(
         if not chosen and not allowed:
             raise NothingMatches(f"no tag matches {' or '.join(globs)}", str(where))
         picked += chosen
-        kept = [tag for tag in chosen if not any(fnmatchcase(tag, glob) for glob in exclude)]
+        kept = [tag for tag in chosen if not is_picked(tag, exclude)]
         found += [_Asked(str(where._replace(tag=tag)), True) for tag in kept]
     refuse_unmatched(unpicked(globs, picked), "--tags", "tag", reading.task, allowed=allowed)
     refuse_unmatched(unpicked(exclude, picked), "--exclude", "tag", reading.task, allowed=True)

@@ -46,12 +46,17 @@ def matching(where: Repository, globs: Sequence[str], reading: Reading) -> list[
     image."""
     found = reading.asked().client(where.host).tags(where.path)
     known = [tag for tag in found if reference.is_tag(tag) and not indexes.speaks_of_a_digest(tag)]
-    return [tag for tag in known if any(fnmatchcase(tag, glob) for glob in globs)]
+    return [tag for tag in known if is_picked(tag, globs)]
+
+
+def is_picked(name: str, globs: Sequence[str]) -> bool:
+    """Whether one of the globs matches a tag or repository."""
+    return any(fnmatchcase(name, glob) for glob in globs)
 
 
 def unpicked(globs: Sequence[str], names: Sequence[str]) -> list[str]:
     """The globs that match none of these tags or repositories."""
-    return [glob for glob in globs if not any(fnmatchcase(name, glob) for name in names)]
+    return [glob for glob in globs if not any(is_picked(name, (glob,)) for name in names)]
 
 
 def catalog(host: str, reading: Reading) -> Catalog:
