@@ -178,7 +178,8 @@ def descriptor(value: object, where: str) -> Descriptor:
     return Descriptor(media_type, digest, size, value)
 
 
-def _listed(fields: Mapping[str, Any], key: str, where: str) -> list[Any]:
+def listed(fields: Mapping[str, Any], key: str, where: str) -> list[Any]:
+    """Returns the list that is under a key, empty if it is absent or null. Raises `FormatError` for any other value."""
     found = fields.get(key)
     if found is None:
         return []
@@ -200,7 +201,7 @@ class Manifest(Document):
     def __init__(self, raw: bytes, fields: Mapping[str, Any], where: str) -> None:
         super().__init__(raw, fields)
         self.config = descriptor(fields.get("config"), where)
-        self.layers = tuple(descriptor(value, where) for value in _listed(fields, "layers", where))
+        self.layers = tuple(descriptor(value, where) for value in listed(fields, "layers", where))
 
     @property
     def media_type(self) -> str:
@@ -233,7 +234,7 @@ class Index(Document):
 
     def __init__(self, raw: bytes, fields: Mapping[str, Any], where: str) -> None:
         super().__init__(raw, fields)
-        self.entries = tuple(_entry(value, n, where) for n, value in enumerate(_listed(fields, "manifests", where)))
+        self.entries = tuple(_entry(value, n, where) for n, value in enumerate(listed(fields, "manifests", where)))
         self.manifests = tuple(one for one in self.entries if isinstance(one, Descriptor))
         self.invalid = tuple(one for one in self.entries if isinstance(one, InvalidDescriptor))
 
@@ -292,10 +293,10 @@ def named_by(raw: bytes, where: str, media_type: str) -> tuple[Descriptor, ...]:
     manifest, of which it states no size (here 0)."""
     fields = parse_object(raw, where)
     if media_type == mediatypes.OCI_ARTIFACT:
-        entries = (_entry(value, n, where) for n, value in enumerate(_listed(fields, "blobs", where)))
+        entries = (_entry(value, n, where) for n, value in enumerate(listed(fields, "blobs", where)))
         return tuple(one for one in entries if isinstance(one, Descriptor))
     found = []
-    for layer in _listed(fields, "fsLayers", where):
+    for layer in listed(fields, "fsLayers", where):
         with contextlib.suppress(FormatError):
             digest = Digest.parse(layer.get("blobSum") if isinstance(layer, dict) else None)
             found.append(Descriptor("", digest, 0, {"digest": str(digest)}))

@@ -18,6 +18,7 @@ from ocitool.errors import FormatError, LimitError
 from ocitool.limits import Bounds
 from ocitool.patterns import pattern
 from ocitool.spec import document
+from ocitool.spec.manifest import listed
 from ocitool.transports.registry.addresses import joined, named
 
 _TARGET = pattern(r"\s*(?:<(?P<target>[^>]*)>|(?P<bare>[^\s<;,][^\s;]*))\s*")
@@ -72,9 +73,9 @@ def pages(fetch: Fetch, url: str, member: str, where: str, most: int | None = No
         seen.add(url)
         page = fetch(url, left)
         left -= len(page.raw)
-        listed = _entries(page, member, where)
+        entries = _entries(page, member, where)
         new = []
-        for item in listed:
+        for item in entries:
             key = item.get("digest") if isinstance(item, dict) else item
             if not isinstance(key, str) or key not in known:
                 new.append(item)
@@ -87,7 +88,7 @@ def pages(fetch: Fetch, url: str, member: str, where: str, most: int | None = No
         target = following(page.link, where)
         if target is None:
             return
-        if listed and not new:  # an empty page may be one whose entries this user may not see
+        if entries and not new:  # an empty page may be one whose entries this user may not see
             raise FormatError("the pages of a list lead back to themselves", where)
         url = _next(first, url, page.url, target, where)
 
@@ -97,12 +98,7 @@ def _entries(page: Page, member: str, where: str) -> list[Any]:
     alone = member == "manifests" and not page.link  # an index has manifests; of strings some write an empty list as none
     if not isinstance(value, dict) or (member not in value and ("errors" in value or alone)):
         raise FormatError(f"the registry's answer is not a list of {member}", where)
-    entries = value.get(member)
-    if entries is None:
-        return []
-    if not isinstance(entries, list):
-        raise FormatError(f"{member} is not a list", where)
-    return entries
+    return listed(value, member, where)
 
 
 def _next(first: str, url: str, given: str, target: str, where: str) -> str:
