@@ -40,7 +40,6 @@ class LayoutSink:
         self.where = directory
         self._task = task
         self._replaces_index = replaces_index
-        self._cached = cached
         self._records = Verifications(directory, cached=cached)
         self._sound: dict[Digest, bool] = {}
         """Blobs that were looked at in this run, and whether their bytes are what their digests say."""
@@ -261,7 +260,7 @@ class LayoutSink:
 
     def _note_written(self) -> None:
         written, self._written = self._written, {}
-        for digest, placed in written.items() if self._cached else ():
+        for digest, placed in written.items() if self._records.cached else ():
             with contextlib.suppress(OSError, OcitoolError):
                 there = self.blob(digest)
                 if isinstance(there, FileBlob):

@@ -46,13 +46,13 @@ class Verifications:
 
     def __init__(self, layout: str, *, cached: bool) -> None:
         self._layout = layout
-        self._cached = cached
+        self.cached = cached
         self._known: dict[str, str] | None = None
         self._new: dict[str, str] = {}
 
     def has(self, digest: Digest, folder: OpenDirectory, descriptor: int) -> bool:
         """Whether the open file, a blob of this directory, is on record as it is now."""
-        if not self._cached:
+        if not self.cached:
             return False
         if self._known is None:  # of two threads that are the first, both may read it
             at = _records(self._layout)
@@ -87,7 +87,7 @@ class Verifications:
         """Writes what is new, beside what other processes have written meanwhile. A full or read-only disk costs the record,
         not the command."""
         before = self._known or {}
-        if not self._cached or all(before.get(name) == one for name, one in self._new.items()):
+        if not self.cached or all(before.get(name) == one for name, one in self._new.items()):
             return
         at, file = _records(self._layout), _name(self._layout)
         if at is not None:
