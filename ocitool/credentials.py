@@ -9,7 +9,7 @@ spellings of URLs, JSON and its pointers, HTML and Python, one within another; b
 without width do not count; the part of it that a shortened text shows is found before the `…`.
 
 Bounds: of what servers give the last `_GIVEN` are known, of each its ends; of an address the first `_PARAMETERS`. A secret of
-fewer than `_SHORTEST` characters is replaced only together with its user's name, for it stands in any text and what is hidden
+fewer than `_SHORTEST` characters is replaced only together with its user's name, since it occurs in any text and what is hidden
 would spell it; one of fewer than `_WORD`, or of digits alone, only if it is no part of a longer word. A password that is a word
 of the reports hides that word.
 """
@@ -378,7 +378,7 @@ def _either(core: str) -> str:
 
 
 def _cores(raw: bytes) -> Iterable[str]:
-    """What stands in base64 of anything that holds these bytes, wherever they begin in it: without the characters that hold
+    """What the base64 of anything with these bytes in it contains, wherever they begin: without the characters that hold
     bits of what is beside."""
     from base64 import b64encode
 

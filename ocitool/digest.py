@@ -36,7 +36,7 @@ class Digest(NamedTuple):
 
     @property
     def referrers_tag(self) -> str:
-        """The tag that stands for a list of referrers which a registry does not keep (distribution-spec, "Referrers Tag
+        """The tag under which a list of referrers is kept if the registry has no such API (distribution-spec, "Referrers Tag
         Schema")."""
         return f"{self.algorithm[:32]}-{self.encoded[:64]}".replace("+", "-").replace("=", "-")
 

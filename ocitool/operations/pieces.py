@@ -50,8 +50,8 @@ def lent(image: Image, lender: Image, layer: Layer, task: Task) -> Piece:
 
 
 def claimed(image: Image, layer: Layer) -> Piece | None:
-    """A plain layer of a docker archive by the diff_id that its configuration states, for one who will convert or write it, and
-    so hash it; None for any other."""
+    """A plain layer of a docker archive by the diff_id that its configuration states, for a caller that converts or
+    writes it, and so hashes it; None for any other layer."""
     if image.manifest is not None or layer.digest is not None or layer.blob is None or not image.aligned:
         return None
     diff_id = layer.diff_id

@@ -99,7 +99,7 @@ class WrittenRoot(NamedTuple):
     references: tuple[str, ...]
     subject: Digest | None
     kind: str | None = None
-    """Of what is no image and no index: the type that it states, or nothing."""
+    """The type of an artifact; None for an image or an index."""
 
 
 class Output(NamedTuple):
