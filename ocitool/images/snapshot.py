@@ -28,6 +28,7 @@ from json.encoder import encode_basestring as quoted
 from typing import Any, NamedTuple
 
 from ocitool import limits
+from ocitool.atomic import unwritable, write_all
 from ocitool.blob import FileBlob
 from ocitool.directories import located
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsupportedError
@@ -37,7 +38,6 @@ from ocitool.layers import codec
 from ocitool.layers.entry import Entry, Kind
 from ocitool.spec.document import parse_object
 from ocitool.transports.layout import opened_file
-from ocitool.transports.whole import unwritable, write_all
 
 SCHEMA = "ocitool/snapshot"
 VERSION = 1

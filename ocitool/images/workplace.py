@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import NamedTuple
 
 from ocitool import signals
+from ocitool.atomic import claimed, unwritable, write_all
 from ocitool.directories import OpenDirectory, located
 from ocitool.errors import DestinationError
 from ocitool.patterns import byte_pattern
 from ocitool.task import undisturbed
-from ocitool.transports.whole import claimed, unwritable, write_all
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATTERN = byte_pattern(rb"\..+\.ocitool-[0-9a-f]{16}", re.DOTALL)

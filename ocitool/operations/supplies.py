@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from ocitool.atomic import SpooledBlob, Temporary
 from ocitool.blob import Blob, BytesBlob, FileBlob
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
@@ -18,7 +19,6 @@ from ocitool.operations.reading import Reading
 from ocitool.spec.manifest import Descriptor, Manifest
 from ocitool.task import Task, Turns
 from ocitool.transports.opening import Opened
-from ocitool.transports.whole import SpooledBlob, Temporary
 
 
 class Supplies:

@@ -17,6 +17,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ocitool import masking
+from ocitool.atomic import SpooledBlob, Temporary
 from ocitool.blob import Blob, BytesBlob, FileBlob, expected
 from ocitool.digest import Digest, verified
 from ocitool.errors import (
@@ -48,7 +49,6 @@ from ocitool.transports import destination as destinations
 from ocitool.transports.destination import Destination
 from ocitool.transports.sink import Bundle, DockerImage, Losses, Root, Sink, Stored
 from ocitool.transports.source import Online, Source
-from ocitool.transports.whole import SpooledBlob, Temporary
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -318,7 +318,7 @@ class _Spool:
 
 
 def _nameless(where: str) -> OpenFile:
-    from ocitool.transports.whole import nameless
+    from ocitool.atomic import nameless
 
     spool = nameless()
     kept = OpenFile(where, descriptor=os.dup(spool.descriptor))

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ocitool import limits, reference
+from ocitool.atomic import APART, SpooledBlob, Temporary, sweep, write_all
 from ocitool.blob import Blob, BytesBlob, expected, label, passing
 from ocitool.digest import Digest, verified
 from ocitool.directories import OpenDirectory
@@ -28,7 +29,6 @@ from ocitool.task import Task
 from ocitool.transports.layout import LAYOUT_FILE
 from ocitool.transports.outputs import keep_mode, new_file
 from ocitool.transports.sink import Bundle, Losses, Root, Stored, Unheld
-from ocitool.transports.whole import APART, SpooledBlob, Temporary, sweep, write_all
 
 OMITTED = "org.ocitool.omitted"
 """The annotation of index.json that lists the digests which an archive leaves out, comma-separated."""

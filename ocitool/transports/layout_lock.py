@@ -12,9 +12,9 @@ import fcntl
 import os
 from collections.abc import Iterator
 
+from ocitool.atomic import unwritable
 from ocitool.directories import OpenDirectory
 from ocitool.task import Task
-from ocitool.transports.whole import unwritable
 
 
 class LayoutLock:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ocitool import limits
+from ocitool.atomic import Partial, SpooledBlob, Temporary, sweep, unwritable, write_document
 from ocitool.blob import Blob, FileBlob, expected, label, unreadable
 from ocitool.digest import Digest, verified
 from ocitool.directories import OpenDirectory, located
@@ -28,7 +29,6 @@ from ocitool.transports import layout
 from ocitool.transports.layout_lock import LayoutLock
 from ocitool.transports.sink import Bundle, Losses, Rehearsal, Root, Stored, index_in_the_way
 from ocitool.transports.verifications import Verifications, is_settled, now
-from ocitool.transports.whole import Partial, SpooledBlob, Temporary, sweep, unwritable, write_document
 
 _ATTEMPTS = 20
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ocitool.atomic import Temporary, exists, sweep, unwritable, write_all
 from ocitool.directories import OpenDirectory, located
 from ocitool.errors import DestinationError
 from ocitool.patterns import pattern
-from ocitool.transports.whole import Temporary, exists, sweep, unwritable, write_all
 
 _DESCRIPTOR = pattern(r"/(?:dev|proc/([^/]+))/fd/(\d{1,9})")
 _SYSTEM = pattern(r"/dev/[^/]+|/proc/.*")

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ocitool import masking
+from ocitool.atomic import Temporary, nameless
 from ocitool.blob import Blob, FileBlob
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
 from ocitool.task import Task
-from ocitool.transports.whole import Temporary, nameless
 
 T = TypeVar("T")
 

@@ -14,12 +14,13 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ocitool import atomic as whole
 from ocitool.blob import FileBlob, OpenFile, unreadable
 from ocitool.digest import Digest, verified
 from ocitool.directories import OpenDirectory, opened
 from ocitool.errors import DestinationError, FormatError, IntegrityError, NotFoundError
 from ocitool.task import Task
-from ocitool.transports import layout, whole
+from ocitool.transports import layout
 from ocitool.transports.layout_lock import LayoutLock
 
 _KNOWN = ("sha256", "sha512")

@@ -22,14 +22,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LEVELS: tuple[frozenset[str], ...] = (
     frozenset(
-        {"task", "signals", "blob", "digest", "directories", "reference", "limits", "globs", "errors", "masking", "patterns",
+        {"task", "signals", "atomic", "blob", "digest", "directories", "reference", "limits", "globs", "errors", "masking", "patterns",
          "credentials"}
     ),
     frozenset({"spec"}),
     frozenset({"layers"}),
     frozenset({"transports"}),
     frozenset({"images"}),
+    frozenset({"trees"}),
+    frozenset({"disk", "pipeline"}),
     frozenset({"operations"}),
+    frozenset({"dedupe"}),
     frozenset({"report"}),  # draws what operations return, so it may import their types; never the other way
     frozenset({"cli"}),
     frozenset({"__main__"}),
@@ -45,8 +48,8 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "typer": ("ocitool.cli",),
     "click": ("ocitool.cli",),
     "rich": ("ocitool.report", "ocitool.cli"),
-    "distributed": ("ocitool.operations.dedupe",),
-    "pyarrow": ("ocitool.operations.dedupe",),
+    "distributed": ("ocitool.dedupe",),
+    "pyarrow": ("ocitool.dedupe",),
 }
 """Library -> the only modules or packages that may import it."""
 
@@ -243,7 +246,7 @@ LONG = WAITS | frozenset(
 )  # fmt: skip
 """What may take as long as a disk, a network or another thread does."""
 
-BRIEF = frozenset({"ocitool.cli.progress", "ocitool.images.rootfs"})
+BRIEF = frozenset({"ocitool.cli.progress", "ocitool.disk.rootfs"})
 """Modules that may print a line, or count what runs, under their lock."""
 
 
@@ -328,7 +331,7 @@ BY_PATH = frozenset(
 )
 """Those that take paths only."""
 
-PARENTS = frozenset({"ocitool.directories", "ocitool.transports.registry.keychain", "ocitool.operations.dedupe.export"})
+PARENTS = frozenset({"ocitool.directories", "ocitool.transports.registry.keychain", "ocitool.dedupe.export"})
 """Modules that make the directories above what the user named."""
 
 

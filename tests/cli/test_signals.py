@@ -192,7 +192,7 @@ def test_a_call_that_cannot_be_cut_short_keeps_no_one_waiting(
 ) -> None:
     """As the look-up of a name in the main thread. What has a name by then is removed all the same."""
     stuck = """
-import hashlib, ocitool.transports.whole as whole
+import hashlib, ocitool.atomic as whole
 def take_at(*_, **__):
     print("now", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 26)

@@ -18,7 +18,9 @@ import pytest
 from support.disk import NOBODY, as_nobody, open_to_all
 from support.images import image, layer_tar, write_layout
 
+from ocitool import atomic as whole
 from ocitool import directories
+from ocitool.atomic import Temporary, sweep
 from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, FormatError, OcitoolError, UnsafeError
@@ -32,7 +34,7 @@ from ocitool.operations.repack import unpacked
 from ocitool.operations.repack.unpacked import open_unpacked
 from ocitool.operations.unpack import editable
 from ocitool.task import Task
-from ocitool.transports import directory, layout, outputs, whole
+from ocitool.transports import directory, layout, outputs
 from ocitool.transports import store as stores
 from ocitool.transports.archive_sink import ArchiveSink
 from ocitool.transports.layout_sink import LayoutSink
@@ -40,7 +42,6 @@ from ocitool.transports.outputs import output_file
 from ocitool.transports.registry import Access, Registries
 from ocitool.transports.registry.origins import Origins
 from ocitool.transports.sink import Bundle, Root
-from ocitool.transports.whole import Temporary, sweep
 
 SECRET = b"nobody may change this\n" * 100
 

@@ -13,6 +13,7 @@ from support import places
 from support.images import Image, image, index_of, layer_tar, pretty, write_layout
 
 from ocitool import limits
+from ocitool.atomic import SpooledBlob
 from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, FormatError, IntegrityError
@@ -21,7 +22,6 @@ from ocitool.spec.manifest import Index, named
 from ocitool.task import Task
 from ocitool.transports.layout_sink import LayoutSink, merged
 from ocitool.transports.sink import Bundle, Root
-from ocitool.transports.whole import SpooledBlob
 
 A, B = image([layer_tar([("a", b"a")])]), image([layer_tar([("b", b"b")])])
 REF, CTD = places.REF_NAME, places.CONTAINERD_NAME

@@ -28,11 +28,11 @@ from support.registries import (
 )
 from support.registry import BasicAuth, Fault, Recorder, ScriptedRegistry, certificates
 
+from ocitool import atomic as whole
 from ocitool.blob import BytesBlob
 from ocitool.errors import IntegrityError, TransportError
 from ocitool.limits import MiB
 from ocitool.spec import mediatypes
-from ocitool.transports import whole
 from ocitool.transports.registry import Access, blobs, source
 from ocitool.transports.registry.blobs import Target
 from ocitool.transports.registry.client import RETRIES, Client

@@ -13,20 +13,21 @@ from typing import Any
 import pytest
 from support.images import image, layer_tar, write_layout
 
+from ocitool import atomic as whole
+from ocitool.atomic import SpooledBlob, Temporary, sweep
 from ocitool.blob import BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.directories import OpenDirectory
 from ocitool.errors import DestinationError, IntegrityError, TransportError
 from ocitool.operations import layout as operation
 from ocitool.task import Task
-from ocitool.transports import layout_sink, whole
+from ocitool.transports import layout_sink
 from ocitool.transports import store as stores
 from ocitool.transports.archive_sink import ArchiveSink
 from ocitool.transports.layout_lock import LayoutLock
 from ocitool.transports.layout_sink import LayoutSink
 from ocitool.transports.sink import Bundle, Root
 from ocitool.transports.store import Store, StoredFile
-from ocitool.transports.whole import SpooledBlob, Temporary, sweep
 
 DATA = b"content" * 100
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from ocitool import atomic as whole
+from ocitool.atomic import SpooledBlob, Temporary, sweep, write_document
 from ocitool.blob import STEP, Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, DestinationError, IntegrityError
 from ocitool.task import Task
-from ocitool.transports import outputs, whole
+from ocitool.transports import outputs
 from ocitool.transports.outputs import output_file
-from ocitool.transports.whole import SpooledBlob, Temporary, sweep, write_document
 
 DATA = bytes(range(256)) * 5000
 

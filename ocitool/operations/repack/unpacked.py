@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ocitool import limits
+from ocitool.atomic import nameless
 from ocitool.blob import Blob, BytesBlob, FileBlob, unreadable
 from ocitool.digest import Digest
 from ocitool.directories import OpenDirectory
@@ -25,7 +26,6 @@ from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor, Index, Manifest, read
 from ocitool.transports.layout import opened_file
 from ocitool.transports.source import Names, Record, Telling
-from ocitool.transports.whole import nameless
 
 _AGAIN = "unpack the image again"
 

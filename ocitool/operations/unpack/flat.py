@@ -11,6 +11,7 @@ import os
 import sys
 from typing import NamedTuple
 
+from ocitool.atomic import Temporary, sweep
 from ocitool.blob import expected
 from ocitool.errors import DestinationError, UsageError
 from ocitool.images import layertar
@@ -21,7 +22,6 @@ from ocitool.images.tree import Tree
 from ocitool.operations.reading import Reading
 from ocitool.task import Notice
 from ocitool.transports.outputs import keep_mode, new_file
-from ocitool.transports.whole import Temporary, sweep
 
 
 class Flat(NamedTuple):

@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ocitool import limits
+from ocitool.atomic import write_document
 from ocitool.blob import expected
 from ocitool.digest import Digest
 from ocitool.directories import OpenDirectory, located
@@ -52,7 +53,6 @@ from ocitool.layers.scan import scan
 from ocitool.layers.tarinput import TarInput
 from ocitool.operations.reading import Reading
 from ocitool.task import Notice, Task
-from ocitool.transports.whole import write_document
 
 SCHEMA, IMAGE_SCHEMA, VERSION = "ocitool/layers", "ocitool/layers-image", 1
 _SHIFT = 32

@@ -18,12 +18,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ocitool import credentials, limits
+from ocitool.atomic import unwritable
 from ocitool.blob import unopened, unreadable
 from ocitool.errors import DestinationError, FormatError, OcitoolError, TransportError
 from ocitool.patterns import pattern
 from ocitool.reference import DEFAULT_HOST
 from ocitool.transports.outputs import output_file
-from ocitool.transports.whole import unwritable
 
 HUB = "https://index.docker.io/v1/"
 """What Docker Hub is called in files and by helpers."""

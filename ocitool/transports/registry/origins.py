@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from threading import Lock
 
 from ocitool import reference
+from ocitool.atomic import write_all, write_document
 from ocitool.digest import Digest
 from ocitool.directories import OpenDirectory, is_own, own, own_below
 from ocitool.errors import OcitoolError
 from ocitool.limits import MiB
-from ocitool.transports.whole import write_all, write_document
 
 _SIZE = 4 * MiB
 """A file beyond this loses its older half."""

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from ocitool import limits, reference
+from ocitool.atomic import nameless
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, TransportError
@@ -24,7 +25,6 @@ from ocitool.transports.registry import Registries, blobs
 from ocitool.transports.registry.client import Client, Document
 from ocitool.transports.registry.documents import Documents
 from ocitool.transports.source import Beside, Names, Online, Record, Telling
-from ocitool.transports.whole import nameless
 
 _SMALL = 64 * limits.KiB
 _IN_MEMORY = 1 * limits.MiB
