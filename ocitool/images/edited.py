@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ocitool.errors import FormatError
-from ocitool.images.changes import Change
 from ocitool.images.dirscan import Root, Seen, content_at, entry_of, refuse_whiteout, shown, walk
 from ocitool.images.holes import NoHoleError
 from ocitool.images.snapshot import ROOTLESS, Header, IdRange, Recorded, disk_of, owner_of, stated_xattrs
@@ -27,6 +26,7 @@ from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.scan import content_hash
 from ocitool.layers.tarinput import ChunkInput
 from ocitool.task import Task
+from ocitool.trees.changes import Change
 
 ContentOf = Callable[[bytes, Entry], bytes | None]
 """The SHA-256 of a recorded file's content, by path and recorded entry, as `layers.scan.content_hash` has it; None if it is not

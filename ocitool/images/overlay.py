@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 from ocitool.digest import Digest
 from ocitool.errors import UnsafeError
-from ocitool.images.tree import IMPLIED, Directory, Tree
 from ocitool.layers.entry import Entry, Kind, escapes
 from ocitool.layers.index import LayerIndex
+from ocitool.trees.tree import IMPLIED, Directory, Tree
 
 layer_of, row_of = Tree.layer, Tree.row
 WHITEOUT = -2

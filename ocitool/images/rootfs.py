@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 from ocitool.errors import CancelledError, DestinationError, FormatError, OcitoolError, UsageError
 from ocitool.images.snapshot import CAPABILITY, ROOTLESS, IdRange, capability_outside, owner_xattr
-from ocitool.images.tree import Directory, Tree
 from ocitool.images.workplace import OPEN_DIRECTORY, Chain, DirectoryMode
 from ocitool.layers.entry import Entry, Kind, Segments, Xattrs
 from ocitool.task import Task, undisturbed
+from ocitool.trees.tree import Directory, Tree
 
 Take = Callable[[int], Iterable[bytes | memoryview]]
 """The next bytes of a content, in pieces."""

@@ -33,11 +33,11 @@ from ocitool.blob import FileBlob
 from ocitool.directories import located
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsupportedError
 from ocitool.images.dirscan import Below, Root, is_ours, xattrs_at
-from ocitool.images.tree import Directory, Node, Tree, ref_of
 from ocitool.layers import codec
 from ocitool.layers.entry import Entry, Kind
 from ocitool.spec.document import parse_object
 from ocitool.transports.layout import opened_file
+from ocitool.trees.tree import Directory, Node, Tree, ref_of
 
 SCHEMA = "ocitool/snapshot"
 VERSION = 1

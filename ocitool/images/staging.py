@@ -14,14 +14,14 @@ from typing import NamedTuple
 from ocitool.blob import expected
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, UnsafeError
 from ocitool.images.image import Image, Layer
-from ocitool.images.indexing import readable, tell_odd_times
 from ocitool.images.rootfs import Rootfs
-from ocitool.images.tree import Directory, Tree
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import scan
 from ocitool.layers.tarinput import TarInput
 from ocitool.task import Task
+from ocitool.trees.indexing import readable, tell_odd_times
+from ocitool.trees.tree import Directory, Tree
 
 _SHIFT = 32
 

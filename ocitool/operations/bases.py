@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.images.image import Image, Layer
-from ocitool.images.indexing import Indexer
 from ocitool.operations import pieces
 from ocitool.patterns import pattern
 from ocitool.task import Task
+from ocitool.trees.indexing import Indexer
 
 
 def base_layers(image: Image, base: Image, task: Task) -> int:

@@ -21,8 +21,8 @@ from ocitool.task import Notice, Task
 from ocitool.transports.opening import Opened
 
 if TYPE_CHECKING:
-    from ocitool.images.indexing import Indexer
-    from ocitool.operations.waste import Waste
+    from ocitool.trees.indexing import Indexer
+    from ocitool.trees.waste import Waste
 
 Part = Literal["manifest", "config", "index"]
 
@@ -274,7 +274,7 @@ def _look(image: Image, indexer: Indexer | None, files: bool, top: int) -> Inspe
     ]
     if not files:
         return Inspected(image, tuple(facts), None, indexer.verify)
-    from ocitool.operations.waste import waste
+    from ocitool.trees.waste import waste
 
     found = waste(indexes, lambda number, index, rows: indexer.contents(image.layers[number], index, rows), top)
     return Inspected(image, tuple(facts), found, indexer.verify)

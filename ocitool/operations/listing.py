@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, UsageError
-from ocitool.images.contents import content
 from ocitool.images.image import Image, Layer
-from ocitool.images.tree import IMPLIED, Directory, Node, Tree, ref_of
 from ocitool.layers.entry import Entry, Kind, normalise
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import content_at, open_content
 from ocitool.operations.reading import Reading
 from ocitool.task import Notice, Task
+from ocitool.trees.file_hashes import content
+from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, ref_of
 
 
 class Item(NamedTuple):

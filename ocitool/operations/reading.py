@@ -11,8 +11,8 @@ from ocitool.transports.opening import Opened, open_source
 from ocitool.transports.registry import Access, Registries
 
 if TYPE_CHECKING:
-    from ocitool.images.indexing import Indexer
     from ocitool.transports.archive import Want
+    from ocitool.trees.indexing import Indexer
 
 
 class Reading(NamedTuple):
@@ -35,7 +35,7 @@ class Reading(NamedTuple):
         return select.one(self.open(reference, "layers"), platform)
 
     def indexer(self) -> Indexer:
-        from ocitool.images.indexing import Indexer
         from ocitool.layers.cache import IndexCache, default_directory
+        from ocitool.trees.indexing import Indexer
 
         return Indexer(IndexCache(default_directory() if self.cached else None), self.task, verify=self.verify)

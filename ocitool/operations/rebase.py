@@ -17,13 +17,10 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import rebasing, select
-from ocitool.images.changeset import same_entry
 from ocitool.images.dirscan import shown, some
 from ocitool.images.draft import Documents, Draft, Piece
 from ocitool.images.image import Image
-from ocitool.images.inherited import Below, attributes, differing, inherited
 from ocitool.images.platforms import normal
-from ocitool.images.tree import Directory, Node, Tree, both, node_at, ref_of
 from ocitool.layers.rewrite import LayerEdit, edited, has_globals, rewrite
 from ocitool.operations import revising
 from ocitool.operations.bases import base_layers
@@ -36,6 +33,9 @@ from ocitool.spec import mediatypes
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
 from ocitool.task import Task
 from ocitool.transports.opening import Opened
+from ocitool.trees.changeset import same_entry
+from ocitool.trees.inherited import Below, attributes, differing, inherited
+from ocitool.trees.tree import Directory, Node, Tree, both, node_at, ref_of
 
 
 class Bases(NamedTuple):

@@ -13,12 +13,9 @@ from ocitool import masking
 from ocitool.blob import expected
 from ocitool.errors import OcitoolError, UnsupportedError, UsageError
 from ocitool.images import draft as drafts
-from ocitool.images import layertar, select
-from ocitool.images.changeset import Changeset, changeset, content_size, undecided
+from ocitool.images import select
 from ocitool.images.draft import Documents, Piece
 from ocitool.images.image import Image, Layer
-from ocitool.images.indexing import Indexer
-from ocitool.images.tree import Directory, Tree
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.operations import revising
@@ -31,6 +28,10 @@ from ocitool.operations.supplies import images_of
 from ocitool.operations.writing import Writer, Writing, Written
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
 from ocitool.task import Task
+from ocitool.trees import changeset_tar as layertar
+from ocitool.trees.changeset import Changeset, changeset, content_size, undecided
+from ocitool.trees.indexing import Indexer
+from ocitool.trees.tree import Directory, Tree
 
 
 class Extent(NamedTuple):

@@ -8,9 +8,9 @@ from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError
 from ocitool.images.image import Image, Layer
-from ocitool.images.indexing import Indexer, readable, refuse_other_than_tar
-from ocitool.images.tree import Tree
 from ocitool.layers.index import LayerIndex
+from ocitool.trees.indexing import Indexer, readable, refuse_other_than_tar
+from ocitool.trees.tree import Tree
 
 
 class Stack:

@@ -33,13 +33,13 @@ from support.report import report_of
 
 from ocitool.images.image import Image as Opened
 from ocitool.images.select import one
-from ocitool.images.tree import Tree
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import scan
 from ocitool.operations.validate import validate
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
+from ocitool.trees.tree import Tree
 
 Run = Callable[..., Any]
 THEN, NOW = 1_600_000_000, 1_700_000_000

@@ -20,7 +20,6 @@ from support.images import layer_tar, write_layout
 from ocitool.digest import Digest
 from ocitool.images.rootfs import Owners
 from ocitool.images.select import one
-from ocitool.images.tree import Directory, Tree
 from ocitool.images.upper import members
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Kind
@@ -30,6 +29,7 @@ from ocitool.operations.unpack.flat import unpack as flat
 from ocitool.operations.unpack.store import StoredImage, unpack
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
+from ocitool.trees.tree import Directory, Tree
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.SYMLINK: "symlink", Kind.CHAR: "char", Kind.BLOCK: "block",

@@ -20,9 +20,7 @@ from support.judges import ROOT, FileSystem, differences, of_directory, ours
 
 from ocitool.errors import FormatError, NotFoundError, UsageError
 from ocitool.images.image import Image
-from ocitool.images.indexing import Indexer
 from ocitool.images.rootfs import Owners
-from ocitool.images.tree import Tree, ref_of
 from ocitool.layers.cache import IndexCache
 from ocitool.operations import diff as diffs
 from ocitool.operations.reading import Reading
@@ -30,6 +28,8 @@ from ocitool.operations.repack import Mode, Question, repack
 from ocitool.operations.unpack.editable import unpack
 from ocitool.operations.writing import Writing, Written
 from ocitool.task import Task
+from ocitool.trees.indexing import Indexer
+from ocitool.trees.tree import Tree, ref_of
 
 REFUSED = {"multiarch:notes": UsageError, "encodings/docker-1.tar": FormatError}
 """An artifact, and an image without a configuration: there are no diff_ids to keep."""

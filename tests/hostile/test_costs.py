@@ -22,18 +22,18 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
 from ocitool.globs import Automaton, Matcher, unmatched
 from ocitool.images import select
-from ocitool.images.tree import Directory, Tree
 from ocitool.layers import cache, codec, tar
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import complete, listing, scan
 from ocitool.operations.dedupe import Choice, Question, dedupe, work
 from ocitool.operations.diff.alignment import Alignment, unified
 from ocitool.operations.reading import Reading
-from ocitool.operations.waste import Waste
 from ocitool.spec.manifest import Index
 from ocitool.task import Task
 from ocitool.transports import records
 from ocitool.transports.layout import Layout
+from ocitool.trees.tree import Directory, Tree
+from ocitool.trees.waste import Waste
 
 Item = tuple[str, bytes | str | None]
 

@@ -12,13 +12,13 @@ from support.merged import described, memory_image
 from support.stacks import Stack, layers
 
 from ocitool.errors import UnsafeError
-from ocitool.images import layertar
-from ocitool.images.changeset import Changeset, changeset
 from ocitool.images.image import Image
-from ocitool.images.tree import Directory, Tree, node_at
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.task import Task
+from ocitool.trees import changeset_tar as layertar
+from ocitool.trees.changeset import Changeset, changeset
+from ocitool.trees.tree import Directory, Tree, node_at
 
 
 class Made:

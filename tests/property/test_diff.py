@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from support.images import Image, entry, image, layer_tar, write_layout
 
 from ocitool.images import select
-from ocitool.images.indexing import Indexer
-from ocitool.images.tree import Directory, Tree
 from ocitool.layers.cache import IndexCache
 from ocitool.layers.entry import Kind
 from ocitool.operations.diff import Diff, Question, diff
 from ocitool.operations.reading import Reading
 from ocitool.report.json import diff as as_json
 from ocitool.task import Task
+from ocitool.trees.indexing import Indexer
+from ocitool.trees.tree import Directory, Tree
 
 TIME = 1_700_000_000_000_000_000
 names = st.sampled_from(["a", "b", "d", "d/a", "d/b", "d/e", "d/e/a", "f", "f/a", "l/a"])

@@ -18,7 +18,6 @@ from support.layers import sample, scanned
 from ocitool.blob import BytesBlob
 from ocitool.errors import FormatError, NotFoundError, UsageError
 from ocitool.images.settings import Settings
-from ocitool.images.tree import Hidden, Tree, ref_of
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.rewrite import LayerEdit, edited, rewrite
 from ocitool.operations import edit as operation
@@ -27,6 +26,7 @@ from ocitool.operations.edit.work import composed
 from ocitool.operations.reading import Reading
 from ocitool.operations.writing import Writing
 from ocitool.task import Task
+from ocitool.trees.tree import Hidden, Tree, ref_of
 
 few = settings(max_examples=200, deadline=None)
 Made = tuple[Entry, bytes]

@@ -9,11 +9,11 @@ from support.images import layer_tar
 from support.merged import described, memory_image, tree_of
 from support.stacks import layers
 
-from ocitool.images import layertar
-from ocitool.images.changeset import changeset
-from ocitool.images.tree import IMPLIED
 from ocitool.layers.entry import Entry
 from ocitool.task import Task
+from ocitool.trees import changeset_tar as layertar
+from ocitool.trees.changeset import changeset
+from ocitool.trees.tree import IMPLIED
 
 
 def merged(tars: list[bytes]) -> tuple[dict[bytes, dict[str, Any]], bytes] | None:

@@ -15,9 +15,9 @@ from support.layers import scanned
 
 from ocitool.digest import Digest
 from ocitool.images.overlay import WHITEOUT, Form, Over, forms, self_contained, stack
-from ocitool.images.tree import Directory, Tree
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
+from ocitool.trees.tree import Directory, Tree
 
 names = st.sampled_from([b"a", b"b", b"c"])
 paths = st.lists(names, min_size=1, max_size=3).map(b"/".join)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from support.edits import Disk, applied, breaches, changes, content
 
 from ocitool.errors import NotFoundError
-from ocitool.images import plan
-from ocitool.images.tree import Directory, Hidden, Tree
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
+from ocitool.trees import plan
+from ocitool.trees.tree import Directory, Hidden, Tree
 
 Edit = Callable[[Disk], None]
 

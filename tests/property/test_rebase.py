@@ -17,14 +17,14 @@ from support.merged import described, memory_image
 from support.stacks import Stack, layers
 
 from ocitool.errors import FormatError, UnsafeError
-from ocitool.images.inherited import attributes
-from ocitool.images.tree import Directory, Tree, node_at
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.reading import Reading
 from ocitool.operations.rebase import Bases, rebase
 from ocitool.operations.writing import Writing, Written
 from ocitool.task import Task
+from ocitool.trees.inherited import attributes
+from ocitool.trees.tree import Directory, Tree, node_at
 
 Seen = dict[bytes, dict[str, Any]]
 codecs = st.sampled_from(["none", "gzip", "zstd"])

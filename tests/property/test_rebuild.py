@@ -16,9 +16,7 @@ from support.stacks import Stack, layers, members
 
 from ocitool.errors import UnsafeError
 from ocitool.globs import matcher
-from ocitool.images.compare import rows
 from ocitool.images.image import Image
-from ocitool.images.tree import Tree
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.operations import stacks as images
@@ -28,6 +26,8 @@ from ocitool.operations.rebuild.matching import Match, Old, match
 from ocitool.operations.rebuild.sameness import same
 from ocitool.operations.writing import Writing, Written
 from ocitool.task import Task
+from ocitool.trees.compare import rows
+from ocitool.trees.tree import Tree
 
 Made = tuple[Entry, bytes]
 Seen = dict[bytes, dict[str, Any]]

@@ -17,12 +17,12 @@ from support.disk import Found, on_disk
 from support.snapshots import content_in, found_by, snapshot_of
 
 from ocitool.errors import FormatError, LimitError
-from ocitool.images.changes import Change
 from ocitool.images.dirscan import Found as Scanned
 from ocitool.images.dirscan import open_file, scan
 from ocitool.images.snapshot import Disk, Header, IdRange, Recorded, owner_of, owner_xattr, read, write
 from ocitool.layers.entry import Entry, Kind
 from ocitool.task import Task
+from ocitool.trees.changes import Change
 
 # What is written is what is read
 

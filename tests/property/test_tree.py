@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ocitool.images.tree import IMPLIED, Directory, Hidden, Tree
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
+from ocitool.trees.tree import IMPLIED, Directory, Hidden, Tree
 
 Layers = Sequence[Sequence[Entry]]
 

@@ -17,13 +17,13 @@ from support.disk import as_nobody, open_to_all
 from support.merged import described, tree_of
 from support.snapshots import found_by
 
-from ocitool.images.changes import Change
 from ocitool.images.image import Image
 from ocitool.images.rootfs import Owners, Rootfs
 from ocitool.images.snapshot import Header, IdRange, Recorded, read, record, write
 from ocitool.images.staging import stage
 from ocitool.images.workplace import Workplace
 from ocitool.task import Task
+from ocitool.trees.changes import Change
 
 
 def changes_after(image: Image, place: Path, owners: Owners, aged: bool) -> dict[bytes, Change]:

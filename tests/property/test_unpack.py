@@ -21,10 +21,10 @@ from ocitool.errors import UnsafeError
 from ocitool.images.image import Image
 from ocitool.images.rootfs import Owners, Rootfs
 from ocitool.images.staging import stage
-from ocitool.images.tree import Tree
 from ocitool.images.workplace import Workplace
 from ocitool.layers.entry import Entry, Kind
 from ocitool.task import Task
+from ocitool.trees.tree import Tree
 
 TIMES = (0, -1, -1_500_000_001, 1_700_000_000_123_456_789, (1 << 31) * 1_000_000_000 + 7)
 MODES = (0o644, 0o755, 0, 0o4755, 0o2755, 0o1777, 0o7777, 0o400, 0o500, 0o111, 0o200)

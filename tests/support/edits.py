@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ocitool.images.changes import Change
-from ocitool.images.tree import Directory, Tree
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
+from ocitool.trees.changes import Change
+from ocitool.trees.tree import Directory, Tree
 
 State = dict[bytes, object]
 _next = 1_000_000
@@ -119,7 +119,7 @@ def _facts(entry: Entry) -> tuple[object, ...]:
 
 
 def changes(before: Disk, after: Disk) -> list[Change]:
-    """As `ocitool.images.changes` says: files with all their names, removed directories with all below them."""
+    """As `ocitool.trees.changes` says: files with all their names, removed directories with all below them."""
     old, new = before.state(), after.state()
     names: dict[int, list[bytes]] = {}
     for path in sorted(after.nodes):

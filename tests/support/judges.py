@@ -17,14 +17,14 @@ from typing import Any
 
 from ocitool.errors import OcitoolError
 from ocitool.images.image import Image
-from ocitool.images.indexing import Indexer
 from ocitool.images.select import one
-from ocitool.images.tree import Directory, Tree
 from ocitool.layers.cache import IndexCache
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import open_content
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
+from ocitool.trees.indexing import Indexer
+from ocitool.trees.tree import Directory, Tree
 
 ROOT = Path(__file__).resolve().parents[2]
 FileSystem = dict[bytes, dict[str, Any]]

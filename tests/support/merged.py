@@ -8,11 +8,11 @@ from typing import Any
 from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
-from ocitool.images.tree import Directory, Tree
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import open_content, scan
 from ocitool.spec.manifest import Config, Platform
 from ocitool.task import Task
+from ocitool.trees.tree import Directory, Tree
 
 
 def memory_image(stored: Sequence[bytes], *, digests: Sequence[Digest | None] | None = None) -> Image:

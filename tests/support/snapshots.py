@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ocitool.images import snapshot
-from ocitool.images.changes import Change
 from ocitool.images.dirscan import scan
 from ocitool.images.edited import changes
 from ocitool.images.snapshot import Header, Recorded
-from ocitool.images.tree import Tree
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.task import Task
+from ocitool.trees.changes import Change
+from ocitool.trees.tree import Tree
 
 EXACT = Header()
 """As root unpacks."""

@@ -14,11 +14,11 @@ from support.merged import memory_image
 from support.streams import encode
 
 from ocitool.digest import Digest
-from ocitool.images.indexing import Indexer
 from ocitool.layers import cache as module
 from ocitool.layers.cache import IndexCache, default_directory
 from ocitool.layers.index import LayerIndex
 from ocitool.task import Task
+from ocitool.trees.indexing import Indexer
 
 SAMPLE = sample()
 OTHER = member(b"other", b"x") + bytes(1024)

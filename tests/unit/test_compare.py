@@ -9,9 +9,9 @@ from support.images import entry, layer_tar
 from support.layers import file_entry, scanned
 
 from ocitool.blob import BytesBlob
-from ocitool.images.compare import FIELDS, compare, differing, undecided
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import listing
+from ocitool.trees.compare import FIELDS, compare, differing, undecided
 
 
 def layer(*items: Any) -> Any:

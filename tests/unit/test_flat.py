@@ -20,14 +20,14 @@ from support.merged import memory_image, tree_of
 
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, FormatError, IntegrityError, UnsafeError
-from ocitool.images import layertar
-from ocitool.images.changeset import changeset
 from ocitool.images.image import Image
-from ocitool.images.tree import Tree
 from ocitool.layers.entry import Kind
 from ocitool.operations.reading import Reading
 from ocitool.operations.unpack.flat import unpack
 from ocitool.task import Task
+from ocitool.trees import changeset_tar as layertar
+from ocitool.trees.changeset import changeset
+from ocitool.trees.tree import Tree
 
 
 def tar_of(*stored: bytes) -> bytes:

@@ -22,12 +22,12 @@ from support.images import (
 
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, UnsupportedError
 from ocitool.images.image import Image, read_manifest
-from ocitool.images.indexing import Indexer
 from ocitool.images.select import one
 from ocitool.layers.cache import IndexCache
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
+from ocitool.trees.indexing import Indexer
 
 TARS = [layer_tar([(name, name.encode())]) for name in ("a", "b")]
 

@@ -9,15 +9,15 @@ from support.layers import pax, scanned, sparse_1_0
 
 from ocitool.blob import BytesBlob
 from ocitool.errors import NotFoundError, UnsafeError, UnsupportedError
-from ocitool.images import plan
-from ocitool.images.changes import Change
-from ocitool.images.plan import Plan
-from ocitool.images.plan.judge import differences
-from ocitool.images.tree import Tree
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import LayerEdit, rewrite
 from ocitool.task import Task
+from ocitool.trees import plan
+from ocitool.trees.changes import Change
+from ocitool.trees.plan import Plan
+from ocitool.trees.plan.verify import differences
+from ocitool.trees.tree import Tree
 
 Item = tuple[str, bytes | str | None]
 

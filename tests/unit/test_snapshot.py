@@ -20,7 +20,6 @@ from support.snapshots import EXACT, content_in, found_by, snapshot_of, tree_of_
 from ocitool import limits
 from ocitool.errors import DestinationError, FormatError, IntegrityError, LimitError, TransportError, UnsupportedError
 from ocitool.images import dirscan, snapshot
-from ocitool.images.changes import Change
 from ocitool.images.dirscan import open_file, scan
 from ocitool.images.edited import changes
 from ocitool.images.snapshot import (
@@ -38,6 +37,7 @@ from ocitool.images.snapshot import (
 from ocitool.layers.entry import Entry, Kind
 from ocitool.spec.schema import load, problems
 from ocitool.task import Task
+from ocitool.trees.changes import Change
 
 DISK = Disk(1, 0, 0, 0, stat.S_IFDIR | 0o755, 0, 0)
 ROOT = Recorded(b"", Entry(b"", Kind.DIRECTORY, 0o755, 0, 0, 0, 0, b"", 0, 0, None, None, None), None, DISK)

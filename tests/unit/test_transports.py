@@ -32,14 +32,14 @@ from support.images import (
 from ocitool.blob import FileBlob, OpenFile
 from ocitool.errors import FormatError, LimitError, NotFoundError, OcitoolError, UsageError
 from ocitool.images.image import Image
-from ocitool.images.indexing import Indexer
 from ocitool.images.select import one
-from ocitool.images.tree import Directory, Tree
 from ocitool.layers.cache import IndexCache
 from ocitool.limits import Bounds
 from ocitool.task import Task
 from ocitool.transports import archive
 from ocitool.transports.opening import open_source
+from ocitool.trees.indexing import Indexer
+from ocitool.trees.tree import Directory, Tree
 
 ROOT = Path(__file__).resolve().parents[2]
 ENCODINGS = ROOT / "testdata/encodings"
@@ -186,9 +186,9 @@ def test_path_that_does_not_exist_has_a_hint_that_names_the_registry(task: Task)
 COUNT = """
 import sys
 from ocitool.images.image import Image
-from ocitool.images.indexing import Indexer
+from ocitool.trees.indexing import Indexer
 from ocitool.images.select import one
-from ocitool.images.tree import Tree
+from ocitool.trees.tree import Tree
 from ocitool.layers.cache import IndexCache
 from ocitool.task import Task
 from ocitool.transports.opening import open_source

@@ -8,9 +8,9 @@ from support.layers import END, head, scanned
 
 from ocitool import limits
 from ocitool.errors import LimitError, UnsafeError
-from ocitool.images.tree import Directory, Hidden, Tree
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
+from ocitool.trees.tree import Directory, Hidden, Tree
 
 Item = tuple[str, bytes | str | None]
 

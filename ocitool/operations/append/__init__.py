@@ -26,9 +26,7 @@ from ocitool.images import draft as drafts
 from ocitool.images.dirscan import shown
 from ocitool.images.draft import Documents, Piece
 from ocitool.images.image import Image
-from ocitool.images.indexing import tell_odd_times
 from ocitool.images.overlay import self_contained
-from ocitool.images.tree import Tree
 from ocitool.images.upper import Member, members
 from ocitool.layers import codec as codecs
 from ocitool.layers import tarwriter
@@ -44,6 +42,8 @@ from ocitool.operations.reading import Reading
 from ocitool.operations.writing import Writer, Writing, Written, refuse_inside
 from ocitool.task import Task
 from ocitool.transports.layout import opened_file
+from ocitool.trees.indexing import tell_odd_times
+from ocitool.trees.tree import Tree
 
 
 class Addition(NamedTuple):

@@ -12,11 +12,11 @@ from typing import NamedTuple
 from ocitool.errors import UsageError
 from ocitool.images import dirscan
 from ocitool.images.dirscan import shown
-from ocitool.images.tree import Directory, Tree, node_at
 from ocitool.images.upper import Member
 from ocitool.layers.entry import Entry, Kind
 from ocitool.operations.dates import clamped
 from ocitool.task import Task
+from ocitool.trees.tree import Directory, Tree, node_at
 
 _MODE = 0o755
 

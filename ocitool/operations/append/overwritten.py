@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ocitool.images.dirscan import shown, some
-from ocitool.images.inherited import attributes, differing
-from ocitool.images.tree import Directory, Node, Tree, node_at
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.task import Task
+from ocitool.trees.inherited import attributes, differing
+from ocitool.trees.tree import Directory, Node, Tree, node_at
 
 _NAMES = {
     Kind.FILE: "a file", Kind.DIRECTORY: "a directory", Kind.SYMLINK: "a symbolic link", Kind.CHAR: "a device",

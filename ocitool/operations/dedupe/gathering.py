@@ -17,7 +17,6 @@ from ocitool.globs import NothingMatches, refuse_unmatched
 from ocitool.images import select
 from ocitool.images.closure import Closure, closure
 from ocitool.images.image import Image, Layer, from_manifest, from_record
-from ocitool.images.indexing import readable, refuse_other_than_tar
 from ocitool.images.select import Group, Target
 from ocitool.operations import tags
 from ocitool.operations.bases import identified
@@ -33,6 +32,7 @@ from ocitool.transports import layout
 from ocitool.transports.archive import Want
 from ocitool.transports.opening import Opened
 from ocitool.transports.source import Source
+from ocitool.trees.indexing import readable, refuse_other_than_tar
 
 
 def gather(

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TypeVar
 
 from ocitool.errors import CancelledError, DestinationError, IntegrityError, OcitoolError
-from ocitool.images.indexing import odd_times
 from ocitool.layers.cache import IndexCache, default_directory, within_limits
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
@@ -22,6 +21,7 @@ from ocitool.operations.dedupe.question import Question
 from ocitool.operations.dedupe.work import Indexed, Measured
 from ocitool.operations.problems import Problem, plain
 from ocitool.operations.reading import Reading
+from ocitool.trees.indexing import odd_times
 
 T = TypeVar("T")
 

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ocitool.globs import matcher
-from ocitool.images.compare import Key, compare, rows
-from ocitool.images.tree import Directory, Tree, node_at
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import KiB, MiB
@@ -20,7 +18,9 @@ from ocitool.operations.dedupe.collection import Collection, Member, Stack, Stor
 from ocitool.operations.dedupe.commands import line, repacked, rewritable, rewritten, word
 from ocitool.operations.dedupe.contents import Contents, without
 from ocitool.operations.dedupe.disk import Disk
-from ocitool.operations.waste import waste
+from ocitool.trees.compare import Key, compare, rows
+from ocitool.trees.tree import Directory, Tree, node_at
+from ocitool.trees.waste import waste
 
 Recall = Callable[[Stored], LayerIndex | None]
 """The index of a layer, None where it could not be read."""

@@ -10,7 +10,6 @@ from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.images import select
 from ocitool.images.image import Image
-from ocitool.images.indexing import Indexer
 from ocitool.images.platforms import normal, pick_platform, rank
 from ocitool.images.select import Target
 from ocitool.operations.bases import identified, key
@@ -35,6 +34,7 @@ from ocitool.operations.diff.scope import Scope
 from ocitool.operations.reading import Reading
 from ocitool.spec.manifest import Config, Platform
 from ocitool.transports.opening import Opened
+from ocitool.trees.indexing import Indexer
 
 if TYPE_CHECKING:
     from ocitool.operations.diff.indexes import Offer

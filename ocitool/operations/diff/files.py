@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from ocitool.images.changeset import undecided
-from ocitool.images.compare import alike, differing
 from ocitool.images.image import Image, Layer
-from ocitool.images.indexing import Indexer
-from ocitool.images.tree import IMPLIED, Directory, Hidden, Node, Tree, both, maker, ref_of
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.masking.files import secret_path
 from ocitool.operations.bases import common_base, key
 from ocitool.operations.diff.layers import pair
 from ocitool.operations.diff.result import ChangeKind, FileChange, LayerPair, Side
+from ocitool.trees.changeset import undecided
+from ocitool.trees.compare import alike, differing
+from ocitool.trees.indexing import Indexer
+from ocitool.trees.tree import IMPLIED, Directory, Hidden, Node, Tree, both, maker, ref_of
 
 _FILE, _DIRECTORY, _METADATA = int(Kind.FILE), int(Kind.DIRECTORY), int(Kind.METADATA)
 

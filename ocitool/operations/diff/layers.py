@@ -9,12 +9,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import islice
 
-from ocitool.images.compare import compare, shape, undecided
 from ocitool.images.image import Image, Layer
-from ocitool.images.indexing import Indexer
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.bases import instruction, key
 from ocitool.operations.diff.result import LayerPair
+from ocitool.trees.compare import compare, shape, undecided
+from ocitool.trees.indexing import Indexer
 
 
 def shared(before: Sequence[Layer], after: Sequence[Layer]) -> list[tuple[int, int]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ocitool.errors import UsageError
-from ocitool.images.compare import FIELDS
 from ocitool.operations.diff import rules
+from ocitool.trees.compare import FIELDS
 
 
 class Question(NamedTuple):

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 
 from ocitool.globs import matcher, refuse_unmatched, unmatched
 from ocitool.images.image import Image, Layer
-from ocitool.images.indexing import Indexer
 from ocitool.operations.bases import common_base
 from ocitool.operations.diff.question import Question
 from ocitool.operations.diff.result import FileChange
 from ocitool.task import Task
+from ocitool.trees.indexing import Indexer
 
 
 class Scope:

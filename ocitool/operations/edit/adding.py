@@ -10,14 +10,14 @@ from typing import NamedTuple
 from ocitool.blob import unopened
 from ocitool.errors import FormatError, OcitoolError, UsageError
 from ocitool.images import dirscan
-from ocitool.images.changes import Change
-from ocitool.images.plan import Plan, rewrite
-from ocitool.images.plan.judge import differences
-from ocitool.images.tree import Directory, Tree, node_at, ref_of
 from ocitool.layers.entry import NUMBERS, WHITEOUT_PREFIX, Entry, Kind, escapes, normalise
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.dates import clamped
 from ocitool.task import Task
+from ocitool.trees.changes import Change
+from ocitool.trees.plan import Plan, rewrite
+from ocitool.trees.plan.verify import differences
+from ocitool.trees.tree import Directory, Tree, node_at, ref_of
 
 Opener = Callable[[Entry], tuple[Entry, Iterable[bytes]]]
 """What is stored of a new file, which the entry describes: see `layers.rewrite.Contents`."""

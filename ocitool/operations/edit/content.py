@@ -17,10 +17,6 @@ from ocitool.images import draft as drafts
 from ocitool.images.dirscan import some
 from ocitool.images.draft import Documents, Draft
 from ocitool.images.image import Image, Layer
-from ocitool.images.indexing import Indexer
-from ocitool.images.inherited import outlived
-from ocitool.images.plan import NotCarriedError, Plan, removal
-from ocitool.images.tree import Tree
 from ocitool.layers.entry import Kind
 from ocitool.layers.rewrite import LayerEdit, rewrite, write_new
 from ocitool.operations.dates import made_at, timestamp
@@ -30,6 +26,10 @@ from ocitool.operations.listing import layer_of
 from ocitool.operations.reading import Reading
 from ocitool.operations.writing import Writer, Written
 from ocitool.task import Task
+from ocitool.trees.indexing import Indexer
+from ocitool.trees.inherited import outlived
+from ocitool.trees.plan import NotCarriedError, Plan, removal
+from ocitool.trees.tree import Tree
 
 CREATED_BY = "ocitool edit --rm"
 """In the history, of every removal, so that whoever combines the image with an older one knows of it; and of a layer that a

@@ -7,13 +7,13 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 
 from ocitool.blob import Blob
 from ocitool.images.image import Image
-from ocitool.images.indexing import Indexer
 from ocitool.layers import codec
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import open_contents
 from ocitool.operations.edit.content import Place
 from ocitool.task import Task
+from ocitool.trees.indexing import Indexer
 
 _LARGEST = 64 << 10
 _MOST = 100

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ocitool.digest import verified
 from ocitool.errors import IntegrityError
 from ocitool.images.image import Image, Layer
-from ocitool.images.plan import Plan
-from ocitool.images.tree import Tree, node_at, ref_of
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import Contents, LayerEdit, edited
 from ocitool.layers.scan import open_content
 from ocitool.operations.edit.adding import Opener
 from ocitool.task import Task
+from ocitool.trees.plan import Plan
+from ocitool.trees.tree import Tree, node_at, ref_of
 
 
 class Work:

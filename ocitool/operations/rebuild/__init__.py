@@ -16,8 +16,7 @@ from ocitool.digest import Digest
 from ocitool.errors import LimitError, NotFoundError, OcitoolError, UnsafeError, UsageError
 from ocitool.globs import matcher, refuse_unmatched, unmatched
 from ocitool.images import draft as drafts
-from ocitool.images import layertar, select
-from ocitool.images.changeset import Changeset, Ignored, changeset
+from ocitool.images import select
 from ocitool.images.dirscan import shown, some
 from ocitool.images.draft import Documents, Draft, Piece
 from ocitool.images.image import Image, Layer
@@ -31,6 +30,8 @@ from ocitool.operations.rebuild.sameness import Shipped, ignored_differences, re
 from ocitool.operations.stacks import Stack, stacks
 from ocitool.operations.writing import Writer, Writing, Written
 from ocitool.task import Task
+from ocitool.trees import changeset_tar as layertar
+from ocitool.trees.changeset import Changeset, Ignored, changeset
 
 Plan = Literal["auto", "as-is", "reuse", "delta"]
 CREATED_BY = "ocitool rebuild --plan delta"

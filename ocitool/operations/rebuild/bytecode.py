@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ocitool.errors import IntegrityError
-from ocitool.images.compare import differing
-from ocitool.images.tree import Directory, Tree, node_at
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import open_contents
 from ocitool.operations.stacks import Stack
+from ocitool.trees.compare import differing
+from ocitool.trees.tree import Directory, Tree, node_at
 
 _SUFFIX, _CACHE = b".pyc", b"__pycache__"
 _HEADER, _LARGEST = 16, 8 << 20

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from ocitool.digest import Digest
-from ocitool.images.changeset import Ignored
-from ocitool.images.compare import compare
 from ocitool.images.image import Layer
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.stacks import Stack
+from ocitool.trees.changeset import Ignored
+from ocitool.trees.compare import compare
 
 How = Literal["same", "equal", "changed"]
 

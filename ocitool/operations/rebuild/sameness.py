@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ocitool.images import draft as drafts
-from ocitool.images.changeset import Ignored, changeset, same_entry
 from ocitool.images.image import Image
-from ocitool.images.tree import Directory, Tree, node_at
 from ocitool.layers.entry import Kind
 from ocitool.operations.edit.content import CREATED_BY, path_mark
 from ocitool.operations.stacks import Stack
+from ocitool.trees.changeset import Ignored, changeset, same_entry
+from ocitool.trees.tree import Directory, Tree, node_at
 
 
 def same(made: Tree, wanted: Tree, *, times: bool, ignored: Ignored | None) -> bool:

@@ -13,13 +13,9 @@ from ocitool.blob import expected
 from ocitool.errors import NotFoundError, OcitoolError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import edited, select, snapshot
-from ocitool.images.changes import Change
 from ocitool.images.dirscan import Below, open_file, with_holes
 from ocitool.images.draft import Documents, Draft
 from ocitool.images.image import Image
-from ocitool.images.indexing import Indexer
-from ocitool.images.plan import Plan, append, rewrite
-from ocitool.images.tree import Directory, Tree, node_at, ref_of
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
@@ -32,6 +28,10 @@ from ocitool.operations.reading import Reading
 from ocitool.operations.repack.unpacked import Blobs, open_unpacked
 from ocitool.operations.writing import Writer, Writing, Written, refuse_inside
 from ocitool.task import Task
+from ocitool.trees.changes import Change
+from ocitool.trees.indexing import Indexer
+from ocitool.trees.plan import Plan, append, rewrite
+from ocitool.trees.tree import Directory, Tree, node_at, ref_of
 
 Mode = Literal["rewrite", "append"]
 CREATED_BY = "ocitool repack"

@@ -22,11 +22,11 @@ from ocitool.images import snapshot
 from ocitool.images.image import Image
 from ocitool.images.rootfs import Owners, Rootfs, closed
 from ocitool.images.staging import check, stage
-from ocitool.images.tree import Tree
 from ocitool.images.workplace import OPEN_DIRECTORY, DirectoryMode, Workplace
 from ocitool.layers.entry import Kind
 from ocitool.operations.reading import Reading
 from ocitool.task import Notice, Task
+from ocitool.trees.tree import Tree
 
 Form = Literal["editable", "rootfs", "bundle"]
 SCHEMA = "ocitool/unpacked"

@@ -14,14 +14,14 @@ from typing import NamedTuple
 from ocitool.atomic import Temporary, sweep
 from ocitool.blob import expected
 from ocitool.errors import DestinationError, UsageError
-from ocitool.images import layertar
-from ocitool.images.changeset import changeset
 from ocitool.images.image import Image
 from ocitool.images.staging import check
-from ocitool.images.tree import Tree
 from ocitool.operations.reading import Reading
 from ocitool.task import Notice
 from ocitool.transports.outputs import keep_mode, new_file
+from ocitool.trees import changeset_tar as layertar
+from ocitool.trees.changeset import changeset
+from ocitool.trees.tree import Tree
 
 
 class Flat(NamedTuple):

@@ -39,13 +39,10 @@ from ocitool.errors import (
     UsageError,
 )
 from ocitool.images import overlay, select
-from ocitool.images.contents import content
 from ocitool.images.image import Image, Layer
-from ocitool.images.indexing import Indexer, readable, tell_odd_times
 from ocitool.images.overlay import WHITEOUT, Form, Over
 from ocitool.images.rootfs import Owners, Rootfs, closed
 from ocitool.images.staging import check
-from ocitool.images.tree import Tree
 from ocitool.images.workplace import DirectoryMode, Workplace, open_to, without_acls
 from ocitool.layers.entry import Entry, Kind, Xattrs
 from ocitool.layers.index import LayerIndex
@@ -53,6 +50,9 @@ from ocitool.layers.scan import scan
 from ocitool.layers.tarinput import TarInput
 from ocitool.operations.reading import Reading
 from ocitool.task import Notice, Task
+from ocitool.trees.file_hashes import content
+from ocitool.trees.indexing import Indexer, readable, tell_odd_times
+from ocitool.trees.tree import Tree
 
 SCHEMA, IMAGE_SCHEMA, VERSION = "ocitool/layers", "ocitool/layers-image", 1
 _SHIFT = 32

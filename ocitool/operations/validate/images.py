@@ -9,7 +9,6 @@ from ocitool import limits, masking
 from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
-from ocitool.images.indexing import unpacked_head
 from ocitool.images.platforms import normal
 from ocitool.images.select import Listed, tags_of
 from ocitool.layers import magic
@@ -31,6 +30,7 @@ from ocitool.spec.manifest import (
     read,
     read_unknown,
 )
+from ocitool.trees.indexing import unpacked_head
 
 _MISSING = 300
 

@@ -7,7 +7,6 @@ from typing import NamedTuple
 from ocitool.blob import BytesBlob, FileBlob, expected
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError, UnsafeError
-from ocitool.images.tree import Tree
 from ocitool.layers import codec
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import scan
@@ -15,6 +14,7 @@ from ocitool.operations.validate.documents import Image, Layer, Reader
 from ocitool.operations.validate.findings import DAMAGE, counted
 from ocitool.operations.validate.tars import ERRORS, TarRules
 from ocitool.spec import mediatypes
+from ocitool.trees.tree import Tree
 
 
 class _Scanned(NamedTuple):

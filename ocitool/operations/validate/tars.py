@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ocitool.images.tree import Directory, Tree
 from ocitool.layers.entry import Kind, escapes
 from ocitool.layers.index import LayerIndex
+from ocitool.trees.tree import Directory, Tree
 
 ERRORS = frozenset({"unsafe-path", "invalid-whiteout", "hardlink-broken", "hardlink-directory"})
 """The rules whose breach is an error; the others of a tar only warn."""

@@ -12,7 +12,7 @@ from ocitool.report.json.fields import clean, created_by, notice_list, path_fiel
 from ocitool.spec.manifest import Index
 
 if TYPE_CHECKING:
-    from ocitool.operations.waste import Waste
+    from ocitool.trees.waste import Waste
 
 
 def inspect(result: Inspection) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from ocitool import masking
 from ocitool.images.image import Layer
 from ocitool.operations.inspect import Inspected, Inspection
-from ocitool.operations.waste import Waste
 from ocitool.report.escape import cell, code, human
 from ocitool.report.markdown.page import END, LIMIT, SMALLEST, Page, cut, say_notices, table_row
 from ocitool.report.markdown.words import made_by, path_text, platform_text, plural, short, value_text
+from ocitool.trees.waste import Waste
 
 _INSPECT_HINT = " (`ocitool inspect --format json` has all)"
 

@@ -13,7 +13,7 @@ from ocitool.report.text.parts import Paint, columns, count_of, instruction, sho
 from ocitool.spec import mediatypes
 
 if TYPE_CHECKING:
-    from ocitool.operations.waste import HiddenKind, Waste
+    from ocitool.trees.waste import HiddenKind, Waste
 
 _DEEDS: tuple[tuple[HiddenKind, str], ...] = (
     ("overwritten", "overwrites"), ("deleted", "deletes"), ("copied-up", "copies up"),

@@ -9,11 +9,11 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ocitool.images.changes import Change
-from ocitool.images.tree import Directory, Node, Tree, node_at, ref_of
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import LayerEdit, edited, kept_runs
+from ocitool.trees.changes import Change
+from ocitool.trees.tree import Directory, Node, Tree, node_at, ref_of
 
 
 class Plan(NamedTuple):

@@ -15,10 +15,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from ocitool.errors import UnsafeError
-from ocitool.images.compare import alike, differing
-from ocitool.images.tree import IMPLIED, Directory, Node, Tree, both, node_at
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
+from ocitool.trees.compare import alike, differing
+from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, both, node_at
 
 Ignored = Callable[[bytes], bool]
 """Whether what stands at a path is nobody's concern: neither compared nor said. A directory that only one side has, and what

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from ocitool.images.changes import Change
-from ocitool.images.plan.drafts import Draft, ancestors, survey
-from ocitool.images.plan.judge import Plan, facts
-from ocitool.images.tree import IMPLIED, Directory, Node, Tree, node_at, ref_of
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
+from ocitool.trees.changes import Change
+from ocitool.trees.plan.layer_drafts import Draft, ancestors, survey
+from ocitool.trees.plan.verify import Plan, facts
+from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, node_at, ref_of
 
 _WHITEOUT = int(Kind.WHITEOUT)
 

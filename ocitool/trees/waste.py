@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from ocitool.images.tree import Directory, Hidden, Tree
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
+from ocitool.trees.tree import Directory, Hidden, Tree
 
 HiddenKind = Literal["overwritten", "deleted", "copied-up"]
 _KINDS: tuple[HiddenKind, ...] = ("overwritten", "deleted", "copied-up")

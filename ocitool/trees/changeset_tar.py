@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from ocitool.errors import OcitoolError
-from ocitool.images.changeset import Changeset
-from ocitool.images.contents import content
 from ocitool.images.image import Image, Layer
-from ocitool.images.tree import Tree
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.tarwriter import END, header
 from ocitool.task import Task
+from ocitool.trees.changeset import Changeset
+from ocitool.trees.file_hashes import content
+from ocitool.trees.tree import Tree
 
 _BLOCK = 512
 _STEP = 1 << 18

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ocitool.images.tree import Directory, Tree, node_at
 from ocitool.layers.entry import Entry, Kind, Xattrs
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import LayerEdit
+from ocitool.trees.tree import Directory, Tree, node_at
 
 Attributes = Mapping[str | bytes, object]
 

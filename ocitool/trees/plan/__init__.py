@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ocitool.errors import FormatError, NotFoundError, UnsafeError, UnsupportedError
-from ocitool.images.changes import Change
-from ocitool.images.plan.judge import Plan, differences
-from ocitool.images.plan.rules import Planner, clean
-from ocitool.images.tree import Directory, Hidden, Tree, node_at, ref_of
 from ocitool.layers.entry import WHITEOUT_PREFIX, Kind, escapes
 from ocitool.layers.index import LayerIndex
+from ocitool.trees.changes import Change
+from ocitool.trees.plan.rules import Planner, clean
+from ocitool.trees.plan.verify import Plan, differences
+from ocitool.trees.tree import Directory, Hidden, Tree, node_at, ref_of
 
 __all__ = ["NotCarriedError", "Plan", "append", "check", "removal", "rewrite"]
 

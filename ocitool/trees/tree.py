@@ -11,9 +11,9 @@ from typing import NamedTuple, TypeVar
 
 from ocitool import limits
 from ocitool.errors import LimitError, UnsafeError
-from ocitool.images.way import Way
 from ocitool.layers.entry import Entry, Kind, escapes
 from ocitool.layers.index import LayerIndex
+from ocitool.trees.path_stack import Way
 
 T = TypeVar("T")
 _SHIFT = 32
