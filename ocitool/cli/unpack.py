@@ -69,8 +69,8 @@ def unpack(
     access: Access,
 ) -> None:
     """Unpack an image; every layer is verified on the way, and DEST is whole or not there."""
+    from ocitool.disk.rootfs import Owners, parse_map
     from ocitool.errors import UsageError
-    from ocitool.images.rootfs import Owners, parse_map
 
     owners = Owners(
         rootless or os.geteuid() != 0, parse_map(uid_map or (), "--uid-map"), parse_map(gid_map or (), "--gid-map"),

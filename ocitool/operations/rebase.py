@@ -14,10 +14,10 @@ from ocitool import masking
 from ocitool import reference as references
 from ocitool.blob import expected
 from ocitool.digest import Digest
+from ocitool.disk.scan_directory import shown, some
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import rebasing, select
-from ocitool.images.dirscan import shown, some
 from ocitool.images.draft import Documents, Draft, Piece
 from ocitool.images.image import Image
 from ocitool.images.platforms import normal

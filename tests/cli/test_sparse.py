@@ -14,7 +14,7 @@ from support.images import image, layer_tar, write_layout
 from support.layers import END, scanned, sparse_1_0
 from support.report import report_of
 
-from ocitool.images.holes import WORTH
+from ocitool.disk.holes import WORTH
 
 Run = Callable[..., Any]
 SIZE = 1 << 40

@@ -21,7 +21,7 @@ from support.disk import on_disk
 from support.images import entry, gz, image, layer_tar, write_docker_archive, write_layout
 from support.report import report_of
 
-from ocitool.images import snapshot
+from ocitool.disk import snapshot
 from ocitool.layers.entry import Kind
 
 Run = Callable[..., Any]

@@ -18,9 +18,9 @@ from support.images import image as made
 from support.images import layer_tar, write_layout
 
 from ocitool.digest import Digest
-from ocitool.images.rootfs import Owners
+from ocitool.disk.overlay_changes import members
+from ocitool.disk.rootfs import Owners
 from ocitool.images.select import one
-from ocitool.images.upper import members
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import open_content, scan

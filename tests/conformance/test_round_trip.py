@@ -18,9 +18,9 @@ import pytest
 from support.disk import as_nobody, open_to_all
 from support.judges import ROOT, FileSystem, differences, of_directory, ours
 
+from ocitool.disk.rootfs import Owners
 from ocitool.errors import FormatError, NotFoundError, UsageError
 from ocitool.images.image import Image
-from ocitool.images.rootfs import Owners
 from ocitool.layers.cache import IndexCache
 from ocitool.operations import diff as diffs
 from ocitool.operations.reading import Reading

@@ -23,10 +23,10 @@ from ocitool import directories
 from ocitool.atomic import Temporary, sweep
 from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
+from ocitool.disk import snapshot
+from ocitool.disk.rootfs import Owners
+from ocitool.disk.staging_directory import Workplace
 from ocitool.errors import DestinationError, FormatError, OcitoolError, UnsafeError
-from ocitool.images import snapshot
-from ocitool.images.rootfs import Owners
-from ocitool.images.workplace import Workplace
 from ocitool.layers.cache import IndexCache
 from ocitool.operations import layout as operation
 from ocitool.operations.reading import Reading

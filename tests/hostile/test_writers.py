@@ -27,7 +27,7 @@ from support.images import (
 from support.layers import END, head, member
 
 from ocitool import limits
-from ocitool.images.workplace import OPEN_DIRECTORY, remove
+from ocitool.disk.staging_directory import OPEN_DIRECTORY, remove
 from ocitool.spec import mediatypes
 
 Run = Callable[..., Any]

@@ -14,7 +14,7 @@ from support.images import layer_tar
 from support.layers import scanned
 
 from ocitool.digest import Digest
-from ocitool.images.overlay import WHITEOUT, Form, Over, forms, self_contained, stack
+from ocitool.disk.overlay import WHITEOUT, Form, Over, forms, self_contained, stack
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.trees.tree import Directory, Tree

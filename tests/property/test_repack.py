@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.images import image, layer_tar, write_layout
 
-from ocitool.images.rootfs import Owners
+from ocitool.disk.rootfs import Owners
 from ocitool.operations.reading import Reading
 from ocitool.operations.repack import Mode, Question, repack
 from ocitool.operations.unpack.editable import unpack

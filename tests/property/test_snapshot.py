@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from support.disk import Found, on_disk
 from support.snapshots import content_in, found_by, snapshot_of
 
+from ocitool.disk.scan_directory import Found as Scanned
+from ocitool.disk.scan_directory import open_file, scan
+from ocitool.disk.snapshot import Disk, Header, IdRange, Recorded, owner_of, owner_xattr, read, write
 from ocitool.errors import FormatError, LimitError
-from ocitool.images.dirscan import Found as Scanned
-from ocitool.images.dirscan import open_file, scan
-from ocitool.images.snapshot import Disk, Header, IdRange, Recorded, owner_of, owner_xattr, read, write
 from ocitool.layers.entry import Entry, Kind
 from ocitool.task import Task
 from ocitool.trees.changes import Change

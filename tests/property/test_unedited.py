@@ -17,11 +17,11 @@ from support.disk import as_nobody, open_to_all
 from support.merged import described, tree_of
 from support.snapshots import found_by
 
+from ocitool.disk.rootfs import Owners, Rootfs
+from ocitool.disk.snapshot import Header, IdRange, Recorded, read, record, write
+from ocitool.disk.staging import stage
+from ocitool.disk.staging_directory import Workplace
 from ocitool.images.image import Image
-from ocitool.images.rootfs import Owners, Rootfs
-from ocitool.images.snapshot import Header, IdRange, Recorded, read, record, write
-from ocitool.images.staging import stage
-from ocitool.images.workplace import Workplace
 from ocitool.task import Task
 from ocitool.trees.changes import Change
 

@@ -17,11 +17,11 @@ from support.disk import NOBODY, Found, as_nobody, on_disk, open_to_all
 from support.images import gz, layer_tar
 from support.merged import described, memory_image, tree_of
 
+from ocitool.disk.rootfs import Owners, Rootfs
+from ocitool.disk.staging import stage
+from ocitool.disk.staging_directory import Workplace
 from ocitool.errors import UnsafeError
 from ocitool.images.image import Image
-from ocitool.images.rootfs import Owners, Rootfs
-from ocitool.images.staging import stage
-from ocitool.images.workplace import Workplace
 from ocitool.layers.entry import Entry, Kind
 from ocitool.task import Task
 from ocitool.trees.tree import Tree

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ocitool.images import snapshot
-from ocitool.images.dirscan import scan
-from ocitool.images.edited import changes
-from ocitool.images.snapshot import Header, Recorded
+from ocitool.disk import snapshot
+from ocitool.disk.disk_changes import changes
+from ocitool.disk.scan_directory import scan
+from ocitool.disk.snapshot import Header, Recorded
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.task import Task

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ocitool.images.rootfs import Owners
+from ocitool.disk.rootfs import Owners
 from ocitool.images.settings import Settings
 from ocitool.layers.compress import parse
 from ocitool.operations.append import Addition as Appended

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from ocitool.disk.snapshot import IdRange
 from ocitool.errors import FormatError, LimitError, NotFoundError
-from ocitool.images.snapshot import IdRange
 from ocitool.operations.unpack import bundle
 from ocitool.operations.unpack.bundle import runtime_config
 from ocitool.spec.manifest import Config

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ocitool.images.dirscan import Seen, entry_of
+from ocitool.disk.scan_directory import Seen, entry_of
 
 
 @pytest.mark.parametrize(("nanoseconds", "nearest"), [(1 << 63, (1 << 63) - 1), (-(1 << 63) - 1, -(1 << 63)), (-7, -7)])

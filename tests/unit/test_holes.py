@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from support.layers import file_entry
 
-from ocitool.images import holes
-from ocitool.images.dirscan import open_file, with_holes
+from ocitool.disk import holes
+from ocitool.disk.scan_directory import open_file, with_holes
 from ocitool.layers.entry import Entry, Segments
 
 MIB = 1 << 20

@@ -16,9 +16,9 @@ from support.images import image as made
 from support.layers import END, member, scanned
 
 from ocitool.digest import Digest
+from ocitool.disk.overlay import PAGE, WHITEOUT, Form, Over, chain_ids, forms, self_contained, stack
+from ocitool.disk.rootfs import Owners
 from ocitool.errors import DestinationError, IntegrityError, UnsafeError
-from ocitool.images.overlay import PAGE, WHITEOUT, Form, Over, chain_ids, forms, self_contained, stack
-from ocitool.images.rootfs import Owners
 from ocitool.layers.entry import Kind
 from ocitool.operations.reading import Reading
 from ocitool.operations.unpack.store import Stored, unpack

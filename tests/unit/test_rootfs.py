@@ -20,12 +20,12 @@ from support.images import entry, layer_tar
 from support.layers import END, head, pad, pax, sparse_1_0
 from support.merged import memory_image
 
+from ocitool.disk import snapshot, staging
+from ocitool.disk.rootfs import Owners, Rootfs, parse_map
+from ocitool.disk.snapshot import IdRange
+from ocitool.disk.staging import stage
+from ocitool.disk.staging_directory import DEEPEST_OPEN, Workplace
 from ocitool.errors import CancelledError, DestinationError, FormatError, OcitoolError, UsageError
-from ocitool.images import snapshot, staging
-from ocitool.images.rootfs import Owners, Rootfs, parse_map
-from ocitool.images.snapshot import IdRange
-from ocitool.images.staging import stage
-from ocitool.images.workplace import DEEPEST_OPEN, Workplace
 from ocitool.layers.entry import Entry, Kind
 from ocitool.task import Notice, Task
 

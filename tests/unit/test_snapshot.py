@@ -18,11 +18,11 @@ from support.disk import as_nobody, open_to_all
 from support.snapshots import EXACT, content_in, found_by, snapshot_of, tree_of_directory
 
 from ocitool import limits
-from ocitool.errors import DestinationError, FormatError, IntegrityError, LimitError, TransportError, UnsupportedError
-from ocitool.images import dirscan, snapshot
-from ocitool.images.dirscan import open_file, scan
-from ocitool.images.edited import changes
-from ocitool.images.snapshot import (
+from ocitool.disk import scan_directory as dirscan
+from ocitool.disk import snapshot
+from ocitool.disk.disk_changes import changes
+from ocitool.disk.scan_directory import open_file, scan
+from ocitool.disk.snapshot import (
     ROOTLESS,
     Disk,
     Header,
@@ -34,6 +34,7 @@ from ocitool.images.snapshot import (
     record,
     write,
 )  # fmt: skip
+from ocitool.errors import DestinationError, FormatError, IntegrityError, LimitError, TransportError, UnsupportedError
 from ocitool.layers.entry import Entry, Kind
 from ocitool.spec.schema import load, problems
 from ocitool.task import Task

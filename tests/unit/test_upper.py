@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ocitool.disk.overlay_changes import members
 from ocitool.errors import FormatError, UnsupportedError
-from ocitool.images.upper import members
 from ocitool.layers.entry import Entry, Kind
 from ocitool.task import Task
 
@@ -172,13 +172,13 @@ def test_a_socket_is_left_out_and_said(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_who_cannot_see_the_marks_of_root_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocitool.images.upper._sees_trusted", lambda: False)
+    monkeypatch.setattr("ocitool.disk.overlay_changes._sees_trusted", lambda: False)
     put(tmp_path / "d", None)
     assert ["upper"] == notices(tmp_path)
 
 
 def test_who_sees_marks_of_a_user_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocitool.images.upper._sees_trusted", lambda: False)
+    monkeypatch.setattr("ocitool.disk.overlay_changes._sees_trusted", lambda: False)
     put(tmp_path / "d", None, user_overlay_impure=b"y")
     assert [] == notices(tmp_path)
 

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from ocitool.blob import FileBlob, expected
+from ocitool.disk.overlay import self_contained
+from ocitool.disk.overlay_changes import Member, members
+from ocitool.disk.scan_directory import shown
 from ocitool.errors import (
     DestinationError,
     FormatError,
@@ -23,11 +26,8 @@ from ocitool.errors import (
     UsageError,
 )
 from ocitool.images import draft as drafts
-from ocitool.images.dirscan import shown
 from ocitool.images.draft import Documents, Piece
 from ocitool.images.image import Image
-from ocitool.images.overlay import self_contained
-from ocitool.images.upper import Member, members
 from ocitool.layers import codec as codecs
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Kind

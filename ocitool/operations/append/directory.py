@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ocitool.disk import scan_directory as dirscan
+from ocitool.disk.overlay_changes import Member
+from ocitool.disk.scan_directory import shown
 from ocitool.errors import UsageError
-from ocitool.images import dirscan
-from ocitool.images.dirscan import shown
-from ocitool.images.upper import Member
 from ocitool.layers.entry import Entry, Kind
 from ocitool.operations.dates import clamped
 from ocitool.task import Task

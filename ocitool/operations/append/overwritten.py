@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ocitool.images.dirscan import shown, some
+from ocitool.disk.scan_directory import shown, some
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.task import Task

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ocitool.blob import unopened
+from ocitool.disk import scan_directory as dirscan
 from ocitool.errors import FormatError, OcitoolError, UsageError
-from ocitool.images import dirscan
 from ocitool.layers.entry import NUMBERS, WHITEOUT_PREFIX, Entry, Kind, escapes, normalise
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.dates import clamped

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ocitool.blob import expected
+from ocitool.disk.scan_directory import some
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, UnsafeError, UsageError
 from ocitool.images import draft as drafts
-from ocitool.images.dirscan import some
 from ocitool.images.draft import Documents, Draft
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind

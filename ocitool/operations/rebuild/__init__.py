@@ -13,11 +13,11 @@ from typing import Any, Literal, NamedTuple
 from ocitool import masking
 from ocitool.blob import expected
 from ocitool.digest import Digest
+from ocitool.disk.scan_directory import shown, some
 from ocitool.errors import LimitError, NotFoundError, OcitoolError, UnsafeError, UsageError
 from ocitool.globs import matcher, refuse_unmatched, unmatched
 from ocitool.images import draft as drafts
 from ocitool.images import select
-from ocitool.images.dirscan import shown, some
 from ocitool.images.draft import Documents, Draft, Piece
 from ocitool.images.image import Image, Layer
 from ocitool.layers.scan import scan

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from ocitool.blob import expected
+from ocitool.disk import disk_changes as edited
+from ocitool.disk import snapshot
+from ocitool.disk.scan_directory import Below, open_file, with_holes
 from ocitool.errors import NotFoundError, OcitoolError, UsageError
 from ocitool.images import draft as drafts
-from ocitool.images import edited, select, snapshot
-from ocitool.images.dirscan import Below, open_file, with_holes
+from ocitool.images import select
 from ocitool.images.draft import Documents, Draft
 from ocitool.images.image import Image
 from ocitool.layers import tarwriter

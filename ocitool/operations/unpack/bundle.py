@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ocitool import limits
+from ocitool.disk.scan_directory import Below, Root
+from ocitool.disk.snapshot import IdRange
 from ocitool.errors import FormatError, LimitError, NotFoundError, TransportError
-from ocitool.images.dirscan import Below, Root
-from ocitool.images.snapshot import IdRange
 from ocitool.spec.manifest import Config, string, strings
 
 _OCI = "org.opencontainers.image."

@@ -4,7 +4,7 @@
     DEST/image/manifest.json    the manifest's bytes, where there is one
     DEST/image/config.json      the configuration's bytes
     DEST/image/reference.json   where the image came from, and how it was unpacked
-    DEST/image/snapshot         what was written: see `ocitool.images.snapshot`
+    DEST/image/snapshot         what was written: see `ocitool.disk.snapshot`
     DEST/config.json            of a bundle: how to run it
 
 All of it is made beside DEST and renamed at the end, so DEST is whole or absent.
@@ -17,12 +17,12 @@ import os
 from typing import Any, Literal, NamedTuple
 
 from ocitool import reference as references
+from ocitool.disk import snapshot
+from ocitool.disk.rootfs import Owners, Rootfs, closed
+from ocitool.disk.staging import check, stage
+from ocitool.disk.staging_directory import OPEN_DIRECTORY, DirectoryMode, Workplace
 from ocitool.errors import DestinationError, OcitoolError
-from ocitool.images import snapshot
 from ocitool.images.image import Image
-from ocitool.images.rootfs import Owners, Rootfs, closed
-from ocitool.images.staging import check, stage
-from ocitool.images.workplace import OPEN_DIRECTORY, DirectoryMode, Workplace
 from ocitool.layers.entry import Kind
 from ocitool.operations.reading import Reading
 from ocitool.task import Notice, Task

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from ocitool.atomic import Temporary, sweep
 from ocitool.blob import expected
+from ocitool.disk.staging import check
 from ocitool.errors import DestinationError, UsageError
 from ocitool.images.image import Image
-from ocitool.images.staging import check
 from ocitool.operations.reading import Reading
 from ocitool.task import Notice
 from ocitool.transports.outputs import keep_mode, new_file

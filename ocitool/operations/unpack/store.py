@@ -29,6 +29,11 @@ from ocitool.atomic import write_document
 from ocitool.blob import expected
 from ocitool.digest import Digest
 from ocitool.directories import OpenDirectory, located
+from ocitool.disk import overlay
+from ocitool.disk.overlay import WHITEOUT, Form, Over
+from ocitool.disk.rootfs import Owners, Rootfs, closed
+from ocitool.disk.staging import check
+from ocitool.disk.staging_directory import DirectoryMode, Workplace, open_to, without_acls
 from ocitool.errors import (
     DestinationError,
     FormatError,
@@ -38,12 +43,8 @@ from ocitool.errors import (
     OcitoolError,
     UsageError,
 )
-from ocitool.images import overlay, select
+from ocitool.images import select
 from ocitool.images.image import Image, Layer
-from ocitool.images.overlay import WHITEOUT, Form, Over
-from ocitool.images.rootfs import Owners, Rootfs, closed
-from ocitool.images.staging import check
-from ocitool.images.workplace import DirectoryMode, Workplace, open_to, without_acls
 from ocitool.layers.entry import Entry, Kind, Xattrs
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import scan

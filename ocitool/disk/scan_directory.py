@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from ocitool import limits
+from ocitool.disk import holes
 from ocitool.errors import FormatError, LimitError, TransportError
-from ocitool.images import holes
 from ocitool.layers.entry import NUMBERS, WHITEOUT_PREFIX, Entry, Kind, Segments, Xattrs
 from ocitool.task import Task
 

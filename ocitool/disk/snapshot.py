@@ -31,8 +31,8 @@ from ocitool import limits
 from ocitool.atomic import unwritable, write_all
 from ocitool.blob import FileBlob
 from ocitool.directories import located
+from ocitool.disk.scan_directory import Below, Root, is_ours, xattrs_at
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsupportedError
-from ocitool.images.dirscan import Below, Root, is_ours, xattrs_at
 from ocitool.layers import codec
 from ocitool.layers.entry import Entry, Kind
 from ocitool.spec.document import parse_object

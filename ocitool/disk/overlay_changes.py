@@ -14,8 +14,20 @@ import os
 import stat
 from collections.abc import Iterator
 
+from ocitool.disk.scan_directory import (
+    SELINUX,
+    Below,
+    Root,
+    Seen,
+    entry_of,
+    is_ours,
+    open_file,
+    shown,
+    walk,
+    with_holes,
+    xattrs_at,
+)
 from ocitool.errors import FormatError, UnsupportedError
-from ocitool.images.dirscan import SELINUX, Below, Root, Seen, entry_of, is_ours, open_file, shown, walk, with_holes, xattrs_at
 from ocitool.layers.entry import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind
 from ocitool.task import Task
 

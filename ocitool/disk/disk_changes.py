@@ -18,10 +18,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from ocitool.disk.holes import NoHoleError
+from ocitool.disk.scan_directory import Root, Seen, content_at, entry_of, refuse_whiteout, shown, walk
+from ocitool.disk.snapshot import ROOTLESS, Header, IdRange, Recorded, disk_of, owner_of, stated_xattrs
 from ocitool.errors import FormatError
-from ocitool.images.dirscan import Root, Seen, content_at, entry_of, refuse_whiteout, shown, walk
-from ocitool.images.holes import NoHoleError
-from ocitool.images.snapshot import ROOTLESS, Header, IdRange, Recorded, disk_of, owner_of, stated_xattrs
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.scan import content_hash
 from ocitool.layers.tarinput import ChunkInput

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Condition
 from typing import NamedTuple
 
+from ocitool.disk.snapshot import CAPABILITY, ROOTLESS, IdRange, capability_outside, owner_xattr
+from ocitool.disk.staging_directory import OPEN_DIRECTORY, Chain, DirectoryMode
 from ocitool.errors import CancelledError, DestinationError, FormatError, OcitoolError, UsageError
-from ocitool.images.snapshot import CAPABILITY, ROOTLESS, IdRange, capability_outside, owner_xattr
-from ocitool.images.workplace import OPEN_DIRECTORY, Chain, DirectoryMode
 from ocitool.layers.entry import Entry, Kind, Segments, Xattrs
 from ocitool.task import Task, undisturbed
 from ocitool.trees.tree import Directory, Tree

@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from ocitool.blob import expected
+from ocitool.disk.rootfs import Rootfs
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, UnsafeError
 from ocitool.images.image import Image, Layer
-from ocitool.images.rootfs import Rootfs
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import scan
