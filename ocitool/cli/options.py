@@ -13,14 +13,14 @@ import typer
 
 from ocitool import credentials
 from ocitool.errors import DestinationError, UsageError
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task, answering
 from ocitool.transports.registry import Access, Registries
 
 if TYPE_CHECKING:
     from ocitool.cli.progress import Bars, Lines
     from ocitool.digest import Digest
-    from ocitool.operations.writing import Writing, Written
+    from ocitool.pipeline.image_writer import Writing, Written
 
 
 class Format(Enum):
@@ -166,7 +166,7 @@ def writing(
     dry_run: bool = False, supplies: list[str] | None = None, omit: frozenset[Digest] = frozenset(), report: str | None = None,
 ) -> Writing:  # fmt: skip
     """The options of a writing command as its operation wants them. `UsageError` if image and report go to standard output."""
-    from ocitool.operations.writing import Writing
+    from ocitool.pipeline.image_writer import Writing
 
     apart(destination, report)
     asked = None

@@ -17,13 +17,13 @@ from ocitool.images.closure import closure
 from ocitool.images.draft import Documents
 from ocitool.images.image import Image
 from ocitool.images.select import Target
-from ocitool.operations import revising
-from ocitool.operations.pieces import claimed, kept
-from ocitool.operations.problems import Problem, placed
-from ocitool.operations.reading import Reading
 from ocitool.operations.tags import is_picked, matching, unpicked
-from ocitool.operations.writing import Output, Writer, Writing, Written, refuse_nothing
 from ocitool.patterns import pattern
+from ocitool.pipeline import index_rewrite as revising
+from ocitool.pipeline.image_writer import Output, Writer, Writing, Written, refuse_nothing
+from ocitool.pipeline.output_layers import claimed, kept
+from ocitool.pipeline.problems import Problem, placed
+from ocitool.pipeline.session import Reading
 from ocitool.reference import Repository
 from ocitool.spec.manifest import REF_NAME, named
 from ocitool.transports import destination

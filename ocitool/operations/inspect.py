@@ -15,7 +15,7 @@ from ocitool.images.image import Image, Layer, document_bytes
 from ocitool.images.platforms import pick_platform, suits
 from ocitool.images.select import Listed, Target
 from ocitool.layers.entry import Kind
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.session import Reading
 from ocitool.spec.manifest import Index, Platform
 from ocitool.task import Notice, Task
 from ocitool.transports.opening import Opened

@@ -11,7 +11,7 @@ from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind, normalise
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import content_at, open_content
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.session import Reading
 from ocitool.task import Notice, Task
 from ocitool.trees.file_hashes import content
 from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, ref_of

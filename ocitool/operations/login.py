@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ocitool.errors import NotFoundError
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.session import Reading
 from ocitool.transports.registry.keychain import Credentials, Keychain
 
 

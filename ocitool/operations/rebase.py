@@ -16,18 +16,19 @@ from ocitool.blob import expected
 from ocitool.digest import Digest
 from ocitool.disk.scan_directory import shown, some
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError, UsageError
+from ocitool.images import config_merge as rebasing
 from ocitool.images import draft as drafts
-from ocitool.images import rebasing, select
+from ocitool.images import select
 from ocitool.images.draft import Documents, Draft, Piece
 from ocitool.images.image import Image
 from ocitool.images.platforms import normal
 from ocitool.layers.rewrite import LayerEdit, edited, has_globals, rewrite
-from ocitool.operations import revising
-from ocitool.operations.bases import base_layers
-from ocitool.operations.dates import stamped
-from ocitool.operations.reading import Reading
-from ocitool.operations.stacks import Stack, stacks
-from ocitool.operations.writing import Writer, Writing, Written
+from ocitool.pipeline import index_rewrite as revising
+from ocitool.pipeline.image_writer import Writer, Writing, Written
+from ocitool.pipeline.indexed_image import Stack, stacks
+from ocitool.pipeline.layer_identity import base_layers
+from ocitool.pipeline.session import Reading
+from ocitool.pipeline.source_date import stamped
 from ocitool.reference import Selector
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME

@@ -18,14 +18,14 @@ from ocitool.images.draft import Documents, Piece
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.operations import revising
-from ocitool.operations.bases import base_layers, common_base, identified
-from ocitool.operations.dates import made_at, stamped
 from ocitool.operations.listing import layer_of
-from ocitool.operations.reading import Reading
-from ocitool.operations.stacks import refuse_unreadable
-from ocitool.operations.supplies import images_of
-from ocitool.operations.writing import Writer, Writing, Written
+from ocitool.pipeline import index_rewrite as revising
+from ocitool.pipeline.fallback_blobs import images_of
+from ocitool.pipeline.image_writer import Writer, Writing, Written
+from ocitool.pipeline.indexed_image import refuse_unreadable
+from ocitool.pipeline.layer_identity import base_layers, common_base, identified
+from ocitool.pipeline.session import Reading
+from ocitool.pipeline.source_date import made_at, stamped
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
 from ocitool.task import Task
 from ocitool.trees import changeset_tar as layertar

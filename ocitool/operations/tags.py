@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ocitool import reference
 from ocitool.errors import UsageError
 from ocitool.images import index as indexes
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.session import Reading
 from ocitool.reference import Repository
 from ocitool.task import Notice
 

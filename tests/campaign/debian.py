@@ -19,7 +19,7 @@ from typing import Any
 from conftest import NoEngine, private_engine
 from support.judges import FileSystem, coarse, differences, of_container, of_directory, of_umoci, ours
 
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -29,8 +29,8 @@ from support.images import (
 from ocitool.blob import FileBlob
 from ocitool.layers.compress import parse
 from ocitool.operations.copy import copy
-from ocitool.operations.reading import Reading
-from ocitool.operations.writing import Writing
+from ocitool.pipeline.image_writer import Writing
+from ocitool.pipeline.session import Reading
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 

@@ -12,8 +12,8 @@ import pytest
 
 from ocitool.operations import layout as keeping
 from ocitool.operations.copy import copy
-from ocitool.operations.reading import Reading
-from ocitool.operations.writing import Writing
+from ocitool.pipeline.image_writer import Writing
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task
 
 ROOT = Path(__file__).resolve().parents[2] / "testdata"

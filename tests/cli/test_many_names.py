@@ -12,8 +12,8 @@ from support.counting import growth
 from support.images import docker_files, image, index_of, pretty, sha256, write_files, write_layout, write_tar
 
 from ocitool.operations.copy import copy
-from ocitool.operations.reading import Reading
-from ocitool.operations.writing import Writing
+from ocitool.pipeline.image_writer import Writing
+from ocitool.pipeline.session import Reading
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 

@@ -24,9 +24,9 @@ from ocitool.images.select import one
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import open_content, scan
-from ocitool.operations.reading import Reading
 from ocitool.operations.unpack.flat import unpack as flat
 from ocitool.operations.unpack.store import StoredImage, unpack
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 from ocitool.trees.tree import Directory, Tree

@@ -20,9 +20,9 @@ from ocitool.images.select import one
 from ocitool.images.settings import Settings
 from ocitool.operations.append import Addition, append
 from ocitool.operations.edit import Content, edit
-from ocitool.operations.reading import Reading
 from ocitool.operations.rebase import Bases, rebase
-from ocitool.operations.writing import Writing
+from ocitool.pipeline.image_writer import Writing
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 

@@ -23,10 +23,10 @@ from ocitool.errors import FormatError, NotFoundError, UsageError
 from ocitool.images.image import Image
 from ocitool.layers.cache import IndexCache
 from ocitool.operations import diff as diffs
-from ocitool.operations.reading import Reading
 from ocitool.operations.repack import Mode, Question, repack
 from ocitool.operations.unpack.editable import unpack
-from ocitool.operations.writing import Writing, Written
+from ocitool.pipeline.image_writer import Writing, Written
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
 from ocitool.trees.tree import Tree, ref_of

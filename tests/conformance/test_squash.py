@@ -37,9 +37,9 @@ from support.workshop import Product
 from ocitool.images.image import Image
 from ocitool.images.select import one
 from ocitool.operations.append import Addition, append
-from ocitool.operations.reading import Reading
 from ocitool.operations.squash import Extent, squash
-from ocitool.operations.writing import Writing
+from ocitool.pipeline.image_writer import Writing
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 

@@ -19,8 +19,8 @@ from ocitool.operations.copy import copy
 from ocitool.operations.diff import Question, diff
 from ocitool.operations.edit import Content, edit
 from ocitool.operations.layout.collect import collect
-from ocitool.operations.reading import Reading
-from ocitool.operations.writing import Writing
+from ocitool.pipeline.image_writer import Writing
+from ocitool.pipeline.session import Reading
 from ocitool.report.json.fields import NAMES, link_fields
 from ocitool.task import Task
 

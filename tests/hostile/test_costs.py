@@ -27,7 +27,7 @@ from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import complete, listing, scan
 from ocitool.operations.dedupe import Choice, Question, dedupe, work
 from ocitool.operations.diff.alignment import Alignment, unified
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.session import Reading
 from ocitool.spec.manifest import Index
 from ocitool.task import Task
 from ocitool.transports import records
@@ -645,7 +645,7 @@ def test_layers_of_one_shape_are_compared_a_bounded_number_of_times(tmp_path: Pa
         write_layout(tmp_path / name, [image(made, tag="t")])
     with Task(jobs=1) as task:
         from ocitool.operations.diff import Question, diff
-        from ocitool.operations.reading import Reading
+        from ocitool.pipeline.session import Reading
 
         found = diff(str(tmp_path / "i"), str(tmp_path / "j"), Question(), Reading(task, cached=False))
     assert len(calls) <= 50
@@ -674,7 +674,7 @@ def of_one_configuration(path: Path, count: int) -> str:
 
 def test_a_configuration_is_printed_again_within_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ocitool.operations.inspect import inspect
-    from ocitool.operations.reading import Reading
+    from ocitool.pipeline.session import Reading
 
     layout = of_one_configuration(tmp_path / "l", 6)
     with Task(jobs=1) as task:

@@ -39,7 +39,7 @@ from support.layers import END, member, pad, pax
 from ocitool.errors import OcitoolError
 from ocitool.operations import inspect, listing, validate
 from ocitool.operations.diff import Question, diff
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task
 
 CODES = {0, 1, 2, 3, 4, 5, 6, 7, 8}

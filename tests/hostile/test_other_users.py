@@ -29,10 +29,10 @@ from ocitool.disk.staging_directory import Workplace
 from ocitool.errors import DestinationError, FormatError, OcitoolError, UnsafeError
 from ocitool.layers.cache import IndexCache
 from ocitool.operations import layout as operation
-from ocitool.operations.reading import Reading
 from ocitool.operations.repack import unpacked
 from ocitool.operations.repack.unpacked import open_unpacked
 from ocitool.operations.unpack import editable
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task
 from ocitool.transports import directory, layout, outputs
 from ocitool.transports import store as stores

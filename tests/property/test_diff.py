@@ -14,7 +14,7 @@ from ocitool.images import select
 from ocitool.layers.cache import IndexCache
 from ocitool.layers.entry import Kind
 from ocitool.operations.diff import Diff, Question, diff
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.session import Reading
 from ocitool.report.json import diff as as_json
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer

@@ -23,8 +23,8 @@ from ocitool.layers.rewrite import LayerEdit, edited, rewrite
 from ocitool.operations import edit as operation
 from ocitool.operations.edit.adding import Addition
 from ocitool.operations.edit.work import composed
-from ocitool.operations.reading import Reading
-from ocitool.operations.writing import Writing
+from ocitool.pipeline.image_writer import Writing
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task
 from ocitool.trees.tree import Hidden, Tree, ref_of
 

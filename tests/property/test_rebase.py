@@ -19,9 +19,9 @@ from support.stacks import Stack, layers
 from ocitool.errors import FormatError, UnsafeError
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.reading import Reading
 from ocitool.operations.rebase import Bases, rebase
-from ocitool.operations.writing import Writing, Written
+from ocitool.pipeline.image_writer import Writing, Written
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task
 from ocitool.trees.inherited import attributes
 from ocitool.trees.tree import Directory, Tree, node_at

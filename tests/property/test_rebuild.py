@@ -19,12 +19,12 @@ from ocitool.globs import matcher
 from ocitool.images.image import Image
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.operations import stacks as images
-from ocitool.operations.reading import Reading
 from ocitool.operations.rebuild import Plan, Question, _chosen, rebuild
 from ocitool.operations.rebuild.matching import Match, Old, match
 from ocitool.operations.rebuild.sameness import same
-from ocitool.operations.writing import Writing, Written
+from ocitool.pipeline import indexed_image as images
+from ocitool.pipeline.image_writer import Writing, Written
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task
 from ocitool.trees.compare import rows
 from ocitool.trees.tree import Tree

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from support.images import image, layer_tar, write_layout
 
 from ocitool.disk.rootfs import Owners
-from ocitool.operations.reading import Reading
 from ocitool.operations.repack import Mode, Question, repack
 from ocitool.operations.unpack.editable import unpack
-from ocitool.operations.writing import Writing, Written
+from ocitool.pipeline.image_writer import Writing, Written
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task
 
 Edit = Callable[[Path], None]

@@ -21,8 +21,8 @@ from ocitool.blob import Blob
 from ocitool.digest import Digest, verified
 from ocitool.images import select
 from ocitool.operations.copy import copy
-from ocitool.operations.reading import Reading
-from ocitool.operations.writing import Writing, Written
+from ocitool.pipeline.image_writer import Writing, Written
+from ocitool.pipeline.session import Reading
 from ocitool.spec import mediatypes
 from ocitool.task import Notice, Task
 from ocitool.transports.opening import Opened, open_source

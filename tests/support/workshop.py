@@ -19,10 +19,10 @@ from ocitool.operations.append import append
 from ocitool.operations.copy import copy
 from ocitool.operations.edit import Content, edit
 from ocitool.operations.edit.adding import Addition
-from ocitool.operations.reading import Reading
 from ocitool.operations.repack import Mode, Question, repack
 from ocitool.operations.unpack.editable import unpack
-from ocitool.operations.writing import Writing
+from ocitool.pipeline.image_writer import Writing
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task
 from support import scripts
 from support.images import layer_tar

@@ -22,8 +22,8 @@ from ocitool.digest import Digest
 from ocitool.errors import DestinationError, FormatError, IntegrityError, UnsafeError
 from ocitool.images.image import Image
 from ocitool.layers.entry import Kind
-from ocitool.operations.reading import Reading
 from ocitool.operations.unpack.flat import unpack
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task
 from ocitool.trees import changeset_tar as layertar
 from ocitool.trees.changeset import changeset

@@ -20,8 +20,8 @@ from ocitool.disk.overlay import PAGE, WHITEOUT, Form, Over, chain_ids, forms, s
 from ocitool.disk.rootfs import Owners
 from ocitool.errors import DestinationError, IntegrityError, UnsafeError
 from ocitool.layers.entry import Kind
-from ocitool.operations.reading import Reading
 from ocitool.operations.unpack.store import Stored, unpack
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task
 
 ROOTLESS, ROOT = Owners(rootless=True), Owners()

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from support.images import AnyEntry, entry, image, layer_tar, write_layout
 
-from ocitool.operations.reading import Reading
 from ocitool.operations.rebase import Bases, rebase
-from ocitool.operations.writing import Writing
+from ocitool.pipeline.image_writer import Writing
+from ocitool.pipeline.session import Reading
 from ocitool.task import Task
 
 Layer = list[AnyEntry]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocitool.images.rebasing import own_history, settings
+from ocitool.images.config_merge import own_history, settings
 
 Section = dict[str, Any]
 

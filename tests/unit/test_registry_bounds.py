@@ -24,7 +24,7 @@ from ocitool.errors import FormatError, LimitError, OcitoolError
 from ocitool.limits import Bounds, KiB, MiB
 from ocitool.operations.copy import copy
 from ocitool.operations.inspect import inspect
-from ocitool.operations.writing import Writing
+from ocitool.pipeline.image_writer import Writing
 from ocitool.spec import mediatypes
 from ocitool.transports.registry import blobs
 from ocitool.transports.registry.answers import body_of

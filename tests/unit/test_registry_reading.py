@@ -33,7 +33,7 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, TransportError, UnsupportedError
 from ocitool.limits import MiB
 from ocitool.operations.copy import copy
-from ocitool.operations.writing import Writing
+from ocitool.pipeline.image_writer import Writing
 from ocitool.spec import mediatypes
 from ocitool.transports.registry import blobs
 from ocitool.transports.registry.client import RETRIES

@@ -30,7 +30,7 @@ from ocitool.digest import Digest
 from ocitool.errors import TransportError
 from ocitool.images import index as indexes
 from ocitool.operations.copy import copy
-from ocitool.operations.writing import Writing
+from ocitool.pipeline.image_writer import Writing
 from ocitool.spec import mediatypes
 from ocitool.transports.opening import open_source
 

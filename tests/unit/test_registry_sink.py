@@ -29,7 +29,7 @@ from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, UsageError
 from ocitool.operations.copy import copy
-from ocitool.operations.writing import Writing
+from ocitool.pipeline.image_writer import Writing
 from ocitool.reference import Repository
 from ocitool.spec import mediatypes
 from ocitool.transports.registry.client import Client

@@ -33,8 +33,8 @@ from ocitool.blob import BytesBlob
 from ocitool.errors import DestinationError, OcitoolError, TransportError
 from ocitool.limits import MiB
 from ocitool.operations.copy import copy
-from ocitool.operations.reading import Reading
-from ocitool.operations.writing import Writing
+from ocitool.pipeline.image_writer import Writing
+from ocitool.pipeline.session import Reading
 from ocitool.spec.manifest import descriptor
 from ocitool.transports.registry import Access, Registries, blobs
 from ocitool.transports.registry.blobs import Target

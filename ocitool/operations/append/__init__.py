@@ -33,13 +33,13 @@ from ocitool.layers import tarwriter
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import scan
-from ocitool.operations import revising
 from ocitool.operations.append import directory
 from ocitool.operations.append.directory import Placing
 from ocitool.operations.append.overwritten import overwritten
-from ocitool.operations.dates import clamped, timestamp
-from ocitool.operations.reading import Reading
-from ocitool.operations.writing import Writer, Writing, Written, refuse_inside
+from ocitool.pipeline import index_rewrite as revising
+from ocitool.pipeline.image_writer import Writer, Writing, Written, refuse_inside
+from ocitool.pipeline.session import Reading
+from ocitool.pipeline.source_date import clamped, timestamp
 from ocitool.task import Task
 from ocitool.transports.layout import opened_file
 from ocitool.trees.indexing import tell_odd_times

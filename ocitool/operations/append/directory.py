@@ -14,7 +14,7 @@ from ocitool.disk.overlay_changes import Member
 from ocitool.disk.scan_directory import shown
 from ocitool.errors import UsageError
 from ocitool.layers.entry import Entry, Kind
-from ocitool.operations.dates import clamped
+from ocitool.pipeline.source_date import clamped
 from ocitool.task import Task
 from ocitool.trees.tree import Directory, Tree, node_at
 

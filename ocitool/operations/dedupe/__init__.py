@@ -34,8 +34,8 @@ from ocitool.operations.dedupe.gathering import gather
 from ocitool.operations.dedupe.layers import Layers
 from ocitool.operations.dedupe.question import Question
 from ocitool.operations.dedupe.remedies import remedies
-from ocitool.operations.problems import Problem
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.problems import Problem
+from ocitool.pipeline.session import Reading
 from ocitool.task import Notice
 from ocitool.transports.archive import Want
 

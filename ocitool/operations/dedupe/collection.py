@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
-from ocitool.operations.bases import instruction
+from ocitool.pipeline.layer_identity import instruction
 from ocitool.reference import Repository, endings
 from ocitool.transports.registry import Access
 

@@ -15,7 +15,7 @@ from ocitool.errors import UsageError
 from ocitool.globs import NothingMatches
 from ocitool.layers import codec
 from ocitool.operations import tags
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.session import Reading
 from ocitool.reference import Repository
 from ocitool.transports.opening import is_image_directory
 

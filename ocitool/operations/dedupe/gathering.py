@@ -19,13 +19,13 @@ from ocitool.images.closure import Closure, closure
 from ocitool.images.image import Image, Layer, from_manifest, from_record
 from ocitool.images.select import Group, Target
 from ocitool.operations import tags
-from ocitool.operations.bases import identified
 from ocitool.operations.dedupe import finding
 from ocitool.operations.dedupe.collection import Collection, Copy, Kind, Member, Named, Place, Site, Stack, Stored
 from ocitool.operations.dedupe.finding import Choice
 from ocitool.operations.dedupe.naming import Names
-from ocitool.operations.problems import Problem, Tolerant
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.layer_identity import identified
+from ocitool.pipeline.problems import Problem, Tolerant
+from ocitool.pipeline.session import Reading
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME, Descriptor, Manifest, descriptor
 from ocitool.task import Counted
 from ocitool.transports import layout

@@ -19,8 +19,8 @@ from ocitool.operations.dedupe.disk import Disk
 from ocitool.operations.dedupe.export import export
 from ocitool.operations.dedupe.question import Question
 from ocitool.operations.dedupe.work import Indexed, Measured
-from ocitool.operations.problems import Problem, plain
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.problems import Problem, plain
+from ocitool.pipeline.session import Reading
 from ocitool.trees.indexing import odd_times
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ocitool.operations.dedupe.finding import Choice
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.session import Reading
 
 
 class Question(NamedTuple):

@@ -12,7 +12,6 @@ from ocitool.images import select
 from ocitool.images.image import Image
 from ocitool.images.platforms import normal, pick_platform, rank
 from ocitool.images.select import Target
-from ocitool.operations.bases import identified, key
 from ocitool.operations.diff import config as config_diff
 from ocitool.operations.diff import rules
 from ocitool.operations.diff.files import Compared, compare_images
@@ -31,7 +30,8 @@ from ocitool.operations.diff.result import (
     file_size,
 )
 from ocitool.operations.diff.scope import Scope
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.layer_identity import identified, key
+from ocitool.pipeline.session import Reading
 from ocitool.spec.manifest import Config, Platform
 from ocitool.transports.opening import Opened
 from ocitool.trees.indexing import Indexer

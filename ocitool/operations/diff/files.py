@@ -14,9 +14,9 @@ from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.masking.files import secret_path
-from ocitool.operations.bases import common_base, key
 from ocitool.operations.diff.layers import pair
 from ocitool.operations.diff.result import ChangeKind, FileChange, LayerPair, Side
+from ocitool.pipeline.layer_identity import common_base, key
 from ocitool.trees.changeset import undecided
 from ocitool.trees.compare import alike, differing
 from ocitool.trees.indexing import Indexer

@@ -11,8 +11,8 @@ from itertools import islice
 
 from ocitool.images.image import Image, Layer
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.bases import instruction, key
 from ocitool.operations.diff.result import LayerPair
+from ocitool.pipeline.layer_identity import instruction, key
 from ocitool.trees.compare import compare, shape, undecided
 from ocitool.trees.indexing import Indexer
 

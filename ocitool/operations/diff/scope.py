@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 from ocitool.globs import matcher, refuse_unmatched, unmatched
 from ocitool.images.image import Image, Layer
-from ocitool.operations.bases import common_base
 from ocitool.operations.diff.question import Question
 from ocitool.operations.diff.result import FileChange
+from ocitool.pipeline.layer_identity import common_base
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
 

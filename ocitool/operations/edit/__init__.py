@@ -16,14 +16,14 @@ from ocitool.images import settings as configuration
 from ocitool.images.draft import Documents, Draft
 from ocitool.images.image import Image
 from ocitool.images.settings import Settings
-from ocitool.operations import revising
-from ocitool.operations.dates import source_date, timestamp
 from ocitool.operations.edit.adding import parse as addition
 from ocitool.operations.edit.content import Content, Editor, Place, shown_path
 from ocitool.operations.edit.redact import SHORTEST, Redaction, Redactor
-from ocitool.operations.reading import Reading
-from ocitool.operations.stacks import refuse_unreadable
-from ocitool.operations.writing import Writer, Writing, Written, refuse_inside
+from ocitool.pipeline import index_rewrite as revising
+from ocitool.pipeline.image_writer import Writer, Writing, Written, refuse_inside
+from ocitool.pipeline.indexed_image import refuse_unreadable
+from ocitool.pipeline.session import Reading
+from ocitool.pipeline.source_date import source_date, timestamp
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import Opened

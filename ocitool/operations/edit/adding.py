@@ -12,7 +12,7 @@ from ocitool.disk import scan_directory as dirscan
 from ocitool.errors import FormatError, OcitoolError, UsageError
 from ocitool.layers.entry import NUMBERS, WHITEOUT_PREFIX, Entry, Kind, escapes, normalise
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.dates import clamped
+from ocitool.pipeline.source_date import clamped
 from ocitool.task import Task
 from ocitool.trees.changes import Change
 from ocitool.trees.plan import Plan, rewrite

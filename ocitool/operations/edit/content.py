@@ -19,12 +19,12 @@ from ocitool.images.draft import Documents, Draft
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
 from ocitool.layers.rewrite import LayerEdit, rewrite, write_new
-from ocitool.operations.dates import made_at, timestamp
 from ocitool.operations.edit.adding import Addition, addition
 from ocitool.operations.edit.work import Work
 from ocitool.operations.listing import layer_of
-from ocitool.operations.reading import Reading
-from ocitool.operations.writing import Writer, Written
+from ocitool.pipeline.image_writer import Writer, Written
+from ocitool.pipeline.session import Reading
+from ocitool.pipeline.source_date import made_at, timestamp
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
 from ocitool.trees.inherited import outlived

@@ -19,8 +19,8 @@ from ocitool.images.draft import Documents, Draft
 from ocitool.images.image import Image
 from ocitool.masking.lines import MASK, Masker
 from ocitool.masking.values import masked
-from ocitool.operations.dates import timestamp
 from ocitool.patterns import pattern
+from ocitool.pipeline.source_date import timestamp
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor
 from ocitool.task import Task

@@ -21,14 +21,14 @@ from ocitool.images import select
 from ocitool.images.draft import Documents, Draft, Piece
 from ocitool.images.image import Image, Layer
 from ocitool.layers.scan import scan
-from ocitool.operations import revising
-from ocitool.operations.dates import made_at, stamped
-from ocitool.operations.reading import Reading
 from ocitool.operations.rebuild.bytecode import accepted, settled, stale
 from ocitool.operations.rebuild.matching import Match, Old, match
 from ocitool.operations.rebuild.sameness import Shipped, ignored_differences, refused, removed_since, same, shipped
-from ocitool.operations.stacks import Stack, stacks
-from ocitool.operations.writing import Writer, Writing, Written
+from ocitool.pipeline import index_rewrite as revising
+from ocitool.pipeline.image_writer import Writer, Writing, Written
+from ocitool.pipeline.indexed_image import Stack, stacks
+from ocitool.pipeline.session import Reading
+from ocitool.pipeline.source_date import made_at, stamped
 from ocitool.task import Task
 from ocitool.trees import changeset_tar as layertar
 from ocitool.trees.changeset import Changeset, Ignored, changeset

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ocitool.errors import IntegrityError
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import open_contents
-from ocitool.operations.stacks import Stack
+from ocitool.pipeline.indexed_image import Stack
 from ocitool.trees.compare import differing
 from ocitool.trees.tree import Directory, Tree, node_at
 

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from ocitool.digest import Digest
 from ocitool.images.image import Layer
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.stacks import Stack
+from ocitool.pipeline.indexed_image import Stack
 from ocitool.trees.changeset import Ignored
 from ocitool.trees.compare import compare
 

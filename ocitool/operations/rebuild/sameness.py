@@ -10,7 +10,7 @@ from ocitool.images import draft as drafts
 from ocitool.images.image import Image
 from ocitool.layers.entry import Kind
 from ocitool.operations.edit.content import CREATED_BY, path_mark
-from ocitool.operations.stacks import Stack
+from ocitool.pipeline.indexed_image import Stack
 from ocitool.trees.changeset import Ignored, changeset, same_entry
 from ocitool.trees.tree import Directory, Tree, node_at
 

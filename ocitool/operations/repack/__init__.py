@@ -23,12 +23,12 @@ from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import Contents, write_new
 from ocitool.layers.rewrite import rewrite as rewritten
-from ocitool.operations import revising
-from ocitool.operations.bases import base_layers
-from ocitool.operations.dates import clamped, timestamp
-from ocitool.operations.reading import Reading
 from ocitool.operations.repack.unpacked import Blobs, open_unpacked
-from ocitool.operations.writing import Writer, Writing, Written, refuse_inside
+from ocitool.pipeline import index_rewrite as revising
+from ocitool.pipeline.image_writer import Writer, Writing, Written, refuse_inside
+from ocitool.pipeline.layer_identity import base_layers
+from ocitool.pipeline.session import Reading
+from ocitool.pipeline.source_date import clamped, timestamp
 from ocitool.task import Task
 from ocitool.trees.changes import Change
 from ocitool.trees.indexing import Indexer

@@ -18,10 +18,10 @@ from ocitool.directories import OpenDirectory
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, UnsafeError, UnsupportedError
 from ocitool.images import select
 from ocitool.images.image import Image, from_manifest
-from ocitool.operations.reading import Reading
-from ocitool.operations.supplies import Supplies
 from ocitool.operations.unpack.editable import SCHEMA, VERSION
-from ocitool.operations.writing import Writer
+from ocitool.pipeline.fallback_blobs import Supplies
+from ocitool.pipeline.image_writer import Writer
+from ocitool.pipeline.session import Reading
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor, Index, Manifest, read
 from ocitool.transports.layout import opened_file

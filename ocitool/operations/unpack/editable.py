@@ -24,7 +24,7 @@ from ocitool.disk.staging_directory import OPEN_DIRECTORY, DirectoryMode, Workpl
 from ocitool.errors import DestinationError, OcitoolError
 from ocitool.images.image import Image
 from ocitool.layers.entry import Kind
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.session import Reading
 from ocitool.task import Notice, Task
 from ocitool.trees.tree import Tree
 

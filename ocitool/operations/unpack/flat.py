@@ -16,7 +16,7 @@ from ocitool.blob import expected
 from ocitool.disk.staging import check
 from ocitool.errors import DestinationError, UsageError
 from ocitool.images.image import Image
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.session import Reading
 from ocitool.task import Notice
 from ocitool.transports.outputs import keep_mode, new_file
 from ocitool.trees import changeset_tar as layertar

@@ -49,7 +49,7 @@ from ocitool.layers.entry import Entry, Kind, Xattrs
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import scan
 from ocitool.layers.tarinput import TarInput
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.session import Reading
 from ocitool.task import Notice, Task
 from ocitool.trees.file_hashes import content
 from ocitool.trees.indexing import Indexer, readable, tell_odd_times

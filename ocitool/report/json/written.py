@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ocitool.operations.writing import Written, WrittenImage, WrittenRoot
+from ocitool.pipeline.image_writer import Written, WrittenImage, WrittenRoot
 from ocitool.report.json.fields import clean, notice_list, path_fields, platform_fields, stated, text
 
 

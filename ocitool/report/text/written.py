@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from ocitool.operations.writing import Written, WrittenImage, WrittenRoot
+from ocitool.pipeline.image_writer import Written, WrittenImage, WrittenRoot
 from ocitool.reference import PREFIX
 from ocitool.report.escape import human, shown, stated
 from ocitool.report.text.parts import columns, count_of, shown_path

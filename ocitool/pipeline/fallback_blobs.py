@@ -15,7 +15,7 @@ from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolEr
 from ocitool.images import select
 from ocitool.images.image import Image, Layer, from_manifest
 from ocitool.layers import codec
-from ocitool.operations.reading import Reading
+from ocitool.pipeline.session import Reading
 from ocitool.spec.manifest import Descriptor, Manifest
 from ocitool.task import Task, Turns
 from ocitool.transports.opening import Opened

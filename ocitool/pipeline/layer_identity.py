@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.images.image import Image, Layer
-from ocitool.operations import pieces
 from ocitool.patterns import pattern
+from ocitool.pipeline import output_layers as pieces
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
 

@@ -37,10 +37,10 @@ from ocitool.images.draft import Documents, Origin, Piece
 from ocitool.images.image import Image, Layer
 from ocitool.images.index import Referrer
 from ocitool.layers import codec as codecs
-from ocitool.operations.pieces import Claim, claimed, is_hashed, kept, lent, unpacked
-from ocitool.operations.problems import Problem, placed
-from ocitool.operations.reading import Reading
-from ocitool.operations.supplies import Supplies
+from ocitool.pipeline.fallback_blobs import Supplies
+from ocitool.pipeline.output_layers import Claim, claimed, is_hashed, kept, lent, unpacked
+from ocitool.pipeline.problems import Problem, placed
+from ocitool.pipeline.session import Reading
 from ocitool.reference import PREFIX, distinct, full, is_bare
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Platform

@@ -23,7 +23,7 @@ from ocitool.images.image import Image, from_manifest, read_entry
 from ocitool.images.platforms import pick_platform, rank
 from ocitool.images.select import Target
 from ocitool.limits import INDEX_DEPTH
-from ocitool.operations.writing import Output, Writer, WrittenImage, WrittenLayer, draft_output
+from ocitool.pipeline.image_writer import Output, Writer, WrittenImage, WrittenLayer, draft_output
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object, serialised
 from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor, Manifest, named, string
