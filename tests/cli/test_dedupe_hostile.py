@@ -20,12 +20,12 @@ from support.layers import sparse_1_0
 from support.report import report_of
 
 from ocitool.blob import FileBlob, OpenFile
+from ocitool.dedupe import layers, work
+from ocitool.dedupe.collection import Collection, Member, Named, Place, Site, Stored
+from ocitool.dedupe.commands import removed, rewritable
+from ocitool.dedupe.contents import Contents
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.dedupe import layers, work
-from ocitool.operations.dedupe.collection import Collection, Member, Named, Place, Site, Stored
-from ocitool.operations.dedupe.commands import removed, rewritable
-from ocitool.operations.dedupe.contents import Contents
 
 Run = Callable[..., Any]
 NOISE = os.urandom(200_000)

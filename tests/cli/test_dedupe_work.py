@@ -37,12 +37,12 @@ from support.report import report_of
 
 import ocitool
 from ocitool.blob import BytesBlob
+from ocitool.dedupe import work
+from ocitool.dedupe.collection import Place
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, OcitoolError, TransportError
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import MiB
-from ocitool.operations.dedupe import work
-from ocitool.operations.dedupe.collection import Place
 from ocitool.reference import repository
 from ocitool.spec import mediatypes
 from ocitool.task import Task

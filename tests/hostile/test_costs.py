@@ -18,6 +18,7 @@ from support.layers import END, head, listed, member, old_sparse, pax, scanned, 
 
 from ocitool import limits
 from ocitool.blob import BytesBlob, FileBlob
+from ocitool.dedupe import Choice, Question, dedupe, work
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
 from ocitool.globs import Automaton, Matcher, unmatched
@@ -25,7 +26,6 @@ from ocitool.images import select
 from ocitool.layers import cache, codec, tar
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import complete, listing, scan
-from ocitool.operations.dedupe import Choice, Question, dedupe, work
 from ocitool.operations.diff.alignment import Alignment, unified
 from ocitool.pipeline.session import Reading
 from ocitool.spec.manifest import Index

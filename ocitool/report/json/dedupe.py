@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ocitool.operations.dedupe import Deduped
-from ocitool.operations.dedupe.advice import digest_of
-from ocitool.operations.dedupe.collection import Stored
+from ocitool.dedupe import Deduped
+from ocitool.dedupe.advice import digest_of
+from ocitool.dedupe.collection import Stored
 from ocitool.report.json.fields import clean, created_by, dumped, notice_list, path_fields, stated
 
 

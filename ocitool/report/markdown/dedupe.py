@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ocitool.operations.dedupe import Deduped
-from ocitool.operations.dedupe.collection import Member, Shares
+from ocitool.dedupe import Deduped
+from ocitool.dedupe.collection import Member, Shares
 from ocitool.report.escape import cell, code, human, shown
 from ocitool.report.markdown.page import END, LIMIT, Page, say_notices, table_row
 from ocitool.report.markdown.words import clipped, instruction, path_text, plural, short

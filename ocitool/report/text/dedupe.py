@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ocitool.operations.dedupe import Deduped
-from ocitool.operations.dedupe.advice import Advice
-from ocitool.operations.dedupe.collection import Shares
+from ocitool.dedupe import Deduped
+from ocitool.dedupe.advice import Advice
+from ocitool.dedupe.collection import Shares
 from ocitool.report.escape import human, shown
 from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path
 

@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ocitool import reference
+from ocitool.dedupe.collection import Collection, Member, Named, Shares, Stored
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
 from ocitool.layers.tar import BLOCK
-from ocitool.operations.dedupe.collection import Collection, Member, Named, Shares, Stored
 from ocitool.task import Task
 from ocitool.transports.store import StoredFile, blob_files
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ocitool.operations.dedupe.finding import Choice
+from ocitool.dedupe.finding import Choice
 from ocitool.pipeline.session import Reading
 
 

@@ -11,9 +11,9 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from ocitool.dedupe.collection import Stored
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.dedupe.collection import Stored
 
 
 class Spot(NamedTuple):

@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
+from ocitool.dedupe import work
+from ocitool.dedupe.advice import Advice, as_zstd, digest_of
+from ocitool.dedupe.collection import Collection, Copy, Stored
+from ocitool.dedupe.contents import Contents
+from ocitool.dedupe.disk import Disk
+from ocitool.dedupe.export import export
+from ocitool.dedupe.question import Question
+from ocitool.dedupe.work import Indexed, Measured
 from ocitool.errors import CancelledError, DestinationError, IntegrityError, OcitoolError
 from ocitool.layers.cache import IndexCache, default_directory, within_limits
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import GiB
-from ocitool.operations.dedupe import work
-from ocitool.operations.dedupe.advice import Advice, as_zstd, digest_of
-from ocitool.operations.dedupe.collection import Collection, Copy, Stored
-from ocitool.operations.dedupe.contents import Contents
-from ocitool.operations.dedupe.disk import Disk
-from ocitool.operations.dedupe.export import export
-from ocitool.operations.dedupe.question import Question
-from ocitool.operations.dedupe.work import Indexed, Measured
 from ocitool.pipeline.problems import Problem, plain
 from ocitool.pipeline.session import Reading
 from ocitool.trees.indexing import odd_times

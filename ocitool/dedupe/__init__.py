@@ -23,17 +23,17 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ocitool.dedupe.advice import Advice, Equal, advise, equal_uncompressed, in_order
+from ocitool.dedupe.bases import Base, bases
+from ocitool.dedupe.collection import Collection, Member, Shares, Stored
+from ocitool.dedupe.contents import Totals
+from ocitool.dedupe.disk import Disk
+from ocitool.dedupe.finding import Choice
+from ocitool.dedupe.gathering import gather
+from ocitool.dedupe.layers import Layers
+from ocitool.dedupe.question import Question
+from ocitool.dedupe.remedies import remedies
 from ocitool.errors import UsageError
-from ocitool.operations.dedupe.advice import Advice, Equal, advise, equal_uncompressed, in_order
-from ocitool.operations.dedupe.bases import Base, bases
-from ocitool.operations.dedupe.collection import Collection, Member, Shares, Stored
-from ocitool.operations.dedupe.contents import Totals
-from ocitool.operations.dedupe.disk import Disk
-from ocitool.operations.dedupe.finding import Choice
-from ocitool.operations.dedupe.gathering import gather
-from ocitool.operations.dedupe.layers import Layers
-from ocitool.operations.dedupe.question import Question
-from ocitool.operations.dedupe.remedies import remedies
 from ocitool.pipeline.problems import Problem
 from ocitool.pipeline.session import Reading
 from ocitool.task import Notice

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from ocitool import limits
 from ocitool.blob import Blob, FileBlob, unreadable
+from ocitool.dedupe.collection import Place
 from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, LimitError, OcitoolError, TransportError, UsageError
 from ocitool.layers import codec
@@ -23,7 +24,6 @@ from ocitool.layers.entry import Entry
 from ocitool.layers.index import HOLES, LayerIndex
 from ocitool.layers.scan import each_content, scan
 from ocitool.limits import MiB
-from ocitool.operations.dedupe.collection import Place
 from ocitool.task import Task, undisturbed
 from ocitool.transports.layout import plain_file
 

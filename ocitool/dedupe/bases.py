@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ocitool import masking
+from ocitool.dedupe.collection import Collection, Stack, Stored
 from ocitool.digest import Digest
-from ocitool.operations.dedupe.collection import Collection, Stack, Stored
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Iterable, Sequence
 
-from ocitool.operations.dedupe.collection import Member, Named
+from ocitool.dedupe.collection import Member, Named
 
 _WRITABLE = (".tar", ".tar.gz", ".tar.zst")
 

@@ -19,11 +19,11 @@ from functools import lru_cache
 from typing import Any
 
 from ocitool import masking
+from ocitool.dedupe.collection import Collection, Stored
 from ocitool.directories import OpenDirectory, located
 from ocitool.errors import DestinationError, UsageError
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.dedupe.collection import Collection, Stored
 from ocitool.transports.outputs import output_file
 
 _KINDS = [kind.name.lower() for kind in Kind]

@@ -16,11 +16,9 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from ocitool import reference
-from ocitool.digest import Digest
-from ocitool.errors import OcitoolError
-from ocitool.operations.dedupe.bases import Base
-from ocitool.operations.dedupe.collection import Collection, Member, Named, Stack, Stored
-from ocitool.operations.dedupe.commands import (
+from ocitool.dedupe.bases import Base
+from ocitool.dedupe.collection import Collection, Member, Named, Stack, Stored
+from ocitool.dedupe.commands import (
     destination,
     line,
     names,
@@ -31,7 +29,9 @@ from ocitool.operations.dedupe.commands import (
     single,
     word,
 )
-from ocitool.operations.dedupe.disk import Disk, documents
+from ocitool.dedupe.disk import Disk, documents
+from ocitool.digest import Digest
+from ocitool.errors import OcitoolError
 from ocitool.transports.store import StoredFile, blob_files
 
 AdviceKind = Literal["rebase", "rebuild", "recompress", "squash", "repeated", "zstd", "contained", "link", "store"]

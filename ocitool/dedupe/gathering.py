@@ -12,6 +12,10 @@ from threading import Lock
 
 from ocitool import reference
 from ocitool.blob import Blob, BytesBlob, FileBlob
+from ocitool.dedupe import finding
+from ocitool.dedupe.collection import Collection, Copy, Kind, Member, Named, Place, Site, Stack, Stored
+from ocitool.dedupe.finding import Choice
+from ocitool.dedupe.naming import Names
 from ocitool.errors import CancelledError, FormatError, NotAnImageError, NotFoundError, OcitoolError, UsageError
 from ocitool.globs import NothingMatches, refuse_unmatched
 from ocitool.images import select
@@ -19,10 +23,6 @@ from ocitool.images.closure import Closure, closure
 from ocitool.images.image import Image, Layer, from_manifest, from_record
 from ocitool.images.select import Group, Target
 from ocitool.operations import tags
-from ocitool.operations.dedupe import finding
-from ocitool.operations.dedupe.collection import Collection, Copy, Kind, Member, Named, Place, Site, Stack, Stored
-from ocitool.operations.dedupe.finding import Choice
-from ocitool.operations.dedupe.naming import Names
 from ocitool.pipeline.layer_identity import identified
 from ocitool.pipeline.problems import Problem, Tolerant
 from ocitool.pipeline.session import Reading

@@ -9,15 +9,15 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from ocitool.dedupe.advice import Advice, AdviceKind, rebuilt
+from ocitool.dedupe.collection import Collection, Member, Stack, Stored
+from ocitool.dedupe.commands import line, repacked, rewritable, rewritten, word
+from ocitool.dedupe.contents import Contents, without
+from ocitool.dedupe.disk import Disk
 from ocitool.globs import matcher
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import KiB, MiB
-from ocitool.operations.dedupe.advice import Advice, AdviceKind, rebuilt
-from ocitool.operations.dedupe.collection import Collection, Member, Stack, Stored
-from ocitool.operations.dedupe.commands import line, repacked, rewritable, rewritten, word
-from ocitool.operations.dedupe.contents import Contents, without
-from ocitool.operations.dedupe.disk import Disk
 from ocitool.trees.compare import Key, compare, rows
 from ocitool.trees.tree import Directory, Tree, node_at
 from ocitool.trees.waste import waste
