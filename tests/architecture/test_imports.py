@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LEVELS: tuple[frozenset[str], ...] = (
     frozenset(
-        {"task", "signals", "atomic", "blob", "digest", "directories", "reference", "limits", "globs", "errors", "masking", "patterns",
-         "credentials"}
+        {"task", "signals", "atomic", "blob", "digest", "directories", "reference", "limits", "globs", "errors", "masking",
+         "patterns", "credentials"}
     ),
     frozenset({"spec"}),
     frozenset({"layers"}),
