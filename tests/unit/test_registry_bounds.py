@@ -216,33 +216,35 @@ DRIPS = {
 
 @pytest.mark.parametrize("pieces", DRIPS.values(), ids=DRIPS)
 def test_an_answer_that_drips_ends(pieces: tuple[bytes, ...], task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ocitool.transports.registry import client as module
+    from ocitool.transports.registry import endpoint
+    from ocitool.transports.registry.client import Client
 
-    monkeypatch.setattr(module, "_TIMEOUT", (10, 0.3))
-    monkeypatch.setattr(module, "RETRIES", 1)
+    monkeypatch.setattr(endpoint, "_TIMEOUT", (10, 0.3))
+    monkeypatch.setattr(endpoint, "RETRIES", 1)
     with saying(dripping(*pieces)) as host:
         began = time.monotonic()
         with pytest.raises(OcitoolError):
-            module.Client(host, INSECURE, task).tags("app")
+            Client(host, INSECURE, task).tags("app")
         assert time.monotonic() - began < 10
 
 
 def test_a_blob_that_drips_ends(task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ocitool.transports.registry import client as module
+    from ocitool.transports.registry import endpoint
+    from ocitool.transports.registry.client import Client
 
-    monkeypatch.setattr(module, "_TIMEOUT", (10, 0.3))
+    monkeypatch.setattr(endpoint, "_TIMEOUT", (10, 0.3))
     monkeypatch.setattr(blobs, "RETRIES", 1)
     with saying(dripping(HEAD + b"Content-Length: 100007\r\n\r\n", b"x")) as host:
         began = time.monotonic()
         with pytest.raises(OcitoolError):
-            list(blobs.fetch(module.Client(host, INSECURE, task), "app", digest(DATA), len(DATA)))
+            list(blobs.fetch(Client(host, INSECURE, task), "app", digest(DATA), len(DATA)))
         assert time.monotonic() - began < 10
 
 
 def test_a_blob_that_its_reader_takes_slowly_is_no_drip(task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ocitool.transports.registry import client as module
+    from ocitool.transports.registry import endpoint
 
-    monkeypatch.setattr(module, "_TIMEOUT", (10, 0.2))
+    monkeypatch.setattr(endpoint, "_TIMEOUT", (10, 0.2))
     with ScriptedRegistry() as registry:
         data = b"x" * 300_000
         registry.put_blob("app", data)

@@ -36,7 +36,7 @@ from ocitool.operations.copy import copy
 from ocitool.pipeline.image_writer import Writing
 from ocitool.spec import mediatypes
 from ocitool.transports.registry import blobs
-from ocitool.transports.registry.client import RETRIES
+from ocitool.transports.registry.endpoint import RETRIES
 
 PATIENCE = 0.25
 
@@ -44,7 +44,7 @@ PATIENCE = 0.25
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer, and each piece of it, is waited for this long only."""
-    monkeypatch.setattr("ocitool.transports.registry.client._TIMEOUT", (10, PATIENCE))
+    monkeypatch.setattr("ocitool.transports.registry.endpoint._TIMEOUT", (10, PATIENCE))
 
 
 # Connections that break

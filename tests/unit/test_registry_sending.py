@@ -35,7 +35,8 @@ from ocitool.limits import MiB
 from ocitool.spec import mediatypes
 from ocitool.transports.registry import Access, blobs, source
 from ocitool.transports.registry.blobs import Target
-from ocitool.transports.registry.client import RETRIES, Client
+from ocitool.transports.registry.client import Client
+from ocitool.transports.registry.endpoint import RETRIES
 
 SMALL = noise(900, seed=1)
 UNIT = 1000

@@ -9,7 +9,8 @@
     connections.py  how many connections there are, how they end
     trust.py        whom they believe, and who we are: authorities, certs.d
     proxies.py      by which way they go: proxies, and what goes without
-    client.py       one registry: requests with retries, documents, tags, referrers
+    endpoint.py     requests with authorization, redirects and retries
+    client.py       one registry: documents, tags, referrers
     blobs.py        transfers: a blob read and sent in pieces, resumed where it was cut
     source.py       a repository as a source of images
     sink.py         repositories as destinations
@@ -18,8 +19,8 @@
     origins.py      where blobs were seen before, for mounts
     unneeded.py     what oras need not import
 
-`auth`, `connections`, `trust`, `client`, `blobs`, `source`, `sink` and `tagging` import oras and requests, so they are imported
-where a registry is first asked.
+`auth`, `connections`, `trust`, `endpoint`, `client`, `blobs`, `source`, `sink` and `tagging` import oras and requests, so
+they are imported when a registry is first asked.
 """
 
 from __future__ import annotations

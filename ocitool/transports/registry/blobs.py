@@ -22,7 +22,8 @@ from ocitool.task import Task
 from ocitool.transports.registry.addresses import origin
 from ocitool.transports.registry.answers import BROKEN, decoded, finished, is_page, retry_after, without_first
 from ocitool.transports.registry.auth import Scope, pulling, pushing
-from ocitool.transports.registry.client import RETRIES, Client
+from ocitool.transports.registry.client import Client
+from ocitool.transports.registry.endpoint import RETRIES
 from ocitool.transports.registry.problems import RETRIED, Denied, Unreachable, unreachable
 
 _CUTS = 100

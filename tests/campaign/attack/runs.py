@@ -52,14 +52,14 @@ def prepared() -> None:
             with suppress(ImportError):
                 importlib.import_module(module.name)
     from ocitool.task import Task
-    from ocitool.transports.registry import client, keychain
+    from ocitool.transports.registry import endpoint, keychain
 
     def pause(self: Task, seconds: float) -> None:
         assert seconds < 3600, f"a pause of {seconds} s"
         self.check()
 
     Task.pause = pause  # type: ignore[method-assign]
-    client._TIMEOUT = (1, 1)  # type: ignore[assignment]
+    endpoint._TIMEOUT = (1, 1)  # type: ignore[assignment]
     keychain._PATIENCE = 1
     gc.collect()
     gc.freeze()
