@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from support import places
 from support.copying import TWO
@@ -221,6 +222,28 @@ def test_authorities_that_the_environment_names_are_believed_for_every_host(name
         registry.faults.append(Fault("GET", "/blobs/", redirect=f"{storage.url}{{path}}"))
         desk("pull", f"{registry.host}/app:1", "out/", **{name: place})
         assert storage.requests
+
+
+def test_a_directory_of_authorities_needs_no_hashed_names(desk: Desk, made: Certificates) -> None:
+    """As for tools that are written in Go; OpenSSL finds `openssl rehash`'s names alone."""
+    first, second = (desk.folder / name for name in ("first", "second"))
+    first.mkdir(), second.mkdir()
+    (first / "README").write_text("no certificate")
+    (second / "ours").write_bytes(Path(made.ca).read_bytes())
+    with having(None, tls=made.server) as registry:
+        desk("pull", f"{registry.host}/app:1", "out/", SSL_CERT_DIR=f"{first}:/nowhere:{second}")
+
+
+@pytest.mark.parametrize("bundle", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_what_a_machine_sets_does_not_hide_what_a_user_sets(name: str, bundle: str, desk: Desk, made: Certificates) -> None:
+    directory = desk.folder / "authorities"
+    directory.mkdir()
+    shutil.copy(made.ca, directory)
+    place = made.ca if name == "SSL_CERT_FILE" else str(directory)
+    with having(None, tls=made.server) as registry:
+        desk("pull", f"{registry.host}/app:1", "out/", code=8, **{bundle: certifi.where()})
+        desk("pull", f"{registry.host}/app:1", "out/", **{bundle: certifi.where(), name: place})
 
 
 def test_a_variable_that_names_no_authorities_is_told(desk: Desk, made: Certificates) -> None:

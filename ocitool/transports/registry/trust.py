@@ -1,17 +1,18 @@
 """Whom TLS believes at a host, and who we are there.
 
-Authorities for every host: those of `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE` and no others; else the system's, for which
-`SSL_CERT_FILE` and `SSL_CERT_DIR` name other places, as OpenSSL has it, and certifi's unless one of these is set. Beside them,
-for the registry alone: `--ca`. For one host: the `*.crt` in its directory below the first `certs.d` that has one, as docker
-and containers-certs.d(5) have it, and for the registry a `*.cert` with its `*.key`, unless `--cert` names another.
+Authorities for every host: the system's, for which `SSL_CERT_FILE` and `SSL_CERT_DIR` name other places, as OpenSSL has it, and
+certifi's unless one of these is set; but only what variables name if `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE` is one of them.
+Beside them, for the registry alone: `--ca`. For one host: the `*.crt` in its directory below the first `certs.d` that has one,
+as docker and containers-certs.d(5) have it, and for the registry a `*.cert` with its `*.key`, unless `--cert` names another.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import urllib3
@@ -31,6 +32,8 @@ _STORES = (
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem",
 )  # fmt: skip
 """Where systems keep their authorities; an OpenSSL that came with Python may look elsewhere."""
+_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
+"""Names by which OpenSSL finds an authority in a directory."""
 
 
 class Trust:
@@ -160,33 +163,48 @@ def _read(path: str, told: Callable[[str], None]) -> bytes | None:
 
 def _believe(context: ssl.SSLContext, told: Callable[[str], None]) -> None:
     """Loads the authorities for every host. A variable that names nothing is told."""
-    named = next((name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)), None)
-    if named is not None:
-        _load(context, os.environ[named])
-        return
-    set_ = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
-    for name in set_:
-        value = os.environ[name]
-        missing = [path for path in (value.split(":") if name.endswith("DIR") else [value]) if not os.path.exists(path)]
+    file = os.environ.get("SSL_CERT_FILE", "")
+    directories = [path for path in os.environ.get("SSL_CERT_DIR", "").split(":") if path]
+    for name, paths in (("SSL_CERT_FILE", [file] if file else []), ("SSL_CERT_DIR", directories)):
+        missing = [path for path in paths if not os.path.exists(path)]
         if missing:
             told(f"{name} names what is not there: {', '.join(missing)}")
-    with _readable(os.environ.get("SSL_CERT_FILE", "")):
-        context.set_default_verify_paths()
-    defaults = ssl.get_default_verify_paths()
-    if defaults.cafile is None and defaults.capath is None:
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    named = list(filter(os.path.exists, directories))
+    if bundle:
+        # What the other two name is believed beside it: machines set all of them, a user often one. The system's is not.
+        named = [bundle, *filter(os.path.exists, (file,)), *named]
+    else:
+        with _readable(file):
+            context.set_default_verify_paths()
+        defaults = ssl.get_default_verify_paths()
         store = next(filter(os.path.isfile, _STORES), None)
-        if store is not None:
+        if defaults.cafile is None and defaults.capath is None and store is not None:
             _load(context, store)
-    if not set_:
-        _load(context, DEFAULT_CA_BUNDLE_PATH)
+        if not file and not directories:
+            _load(context, DEFAULT_CA_BUNDLE_PATH)
+    for path in dict.fromkeys(named):
+        _load(context, path)
 
 
 def _load(context: ssl.SSLContext, place: str) -> None:
     if os.path.isdir(place):
         context.load_verify_locations(capath=place)
+        _load_unhashed(context, place)
     else:
         with _certificates(place):
             context.load_verify_locations(cafile=place)
+
+
+def _load_unhashed(context: ssl.SSLContext, directory: str) -> None:
+    """Loads every file of a directory that OpenSSL finds nothing in: it knows names that `openssl rehash` makes, Go any."""
+    with suppress(OSError):
+        names = sorted(os.listdir(directory))
+        if any(map(_HASHED.fullmatch, names)):
+            return
+        for name in names:
+            with suppress(OSError):
+                context.load_verify_locations(os.path.join(directory, name))
 
 
 @contextmanager
