@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from support.registries import INSECURE, Patient, client, digest
 from support.registry import Fault, Reply, Request, Site, _Body
 
 from ocitool import limits
-from ocitool.errors import FormatError, LimitError, NotFoundError, OcitoolError
+from ocitool.errors import FormatError, LimitError, NotFoundError, OcitoolError, TransportError
+from ocitool.transports.registry.auth import pulling
 from ocitool.transports.registry.client import Client
+from ocitool.transports.registry.problems import UnknownRepository
 
 SECOND = "/v2/app/tags/list?last=a%2C%3B&n=1"
 
@@ -74,6 +76,9 @@ FORMS = {
     "relative, up and down": f'<../tags/{SECOND.removeprefix("/v2/app/tags/")}>; rel="next"',
     "a query alone": f'<{SECOND.removeprefix("/v2/app/tags/list")}>; rel="next"',
     "with a fragment": f'<{SECOND}#page>; rel="next"',
+    "behind a path that a proxy hides": f'<{{base}}/repository/mirror{SECOND}>; rel="next"',
+    "without a path that a proxy adds": f'<{SECOND.replace("/app", "")}>; rel="next"',
+    "relative, and meant from the top": f'<{SECOND[1:]}>; rel="next"',
 }
 
 
@@ -81,7 +86,7 @@ FORMS = {
 def test_every_form_of_a_link_leads_to_the_next_page(link: str, task: Patient) -> None:
     with Scripted({"/v2/app/tags/list": (["a"], link), SECOND: (["b"], "")}) as site:
         assert ["a", "b"] == tags(site, task)
-        assert ["/v2/app/tags/list", SECOND] == [request.path for request in site.requests]
+        assert ["/v2/app/tags/list", SECOND] == [request.path for request in site.requests if request.status == 200]
 
 
 ELSEWHERE = ['</v2/x>; rel="prev"', '</v2/x>; rel="prev"; rel="next"', '</v2/x>; rel="next-archive", </v2/y>; rel=up', ", "]
@@ -107,6 +112,36 @@ def test_a_list_whose_link_cannot_be_read_is_refused(link: str, task: Patient) -
 def test_a_next_page_at_another_registry_is_refused(link: str, task: Patient) -> None:
     with Scripted({"/v2/app/tags/list": (["a"], link)}) as site, pytest.raises(FormatError, match="another registry"):
         tags(site, task)
+
+
+@pytest.mark.parametrize("raw", ["ä", "日本", "a b"])
+def test_a_link_may_hold_what_no_address_can_as_it_is(raw: str, task: Patient) -> None:
+    """Servers write UTF-8 into headers, which are read as Latin-1."""
+    path = f"/v2/app/tags/list?last={quote(raw)}"
+    link = f"</v2/app/tags/list?last={raw}>; rel=next".encode().decode("latin-1")
+    with Scripted({"/v2/app/tags/list": (["a"], link), path: (["b"], "")}) as site:
+        assert ["a", "b"] == tags(site, task)
+
+
+def test_a_page_that_is_nowhere_is_asked_for_at_both_paths_and_says_nothing_of_the_repository(task: Patient) -> None:
+    with Scripted({"/v2/app/tags/list": (["a"], "</else/where?last=a>; rel=next")}) as site:
+        with pytest.raises(NotFoundError, match="next page") as caught:
+            tags(site, task)
+        assert not isinstance(caught.value, UnknownRepository)
+        assert ["/v2/app/tags/list", "/else/where?last=a", "/v2/app/tags/list?last=a"] == [one.path for one in site.requests]
+
+
+def test_a_page_that_fails_is_not_asked_for_at_another_path(task: Patient) -> None:
+    with Scripted({"/v2/app/tags/list": (["a"], "</else/where?last=a>; rel=next")}) as site:
+        site.faults.append(Fault("GET", "/else/", status=503))
+        with pytest.raises(TransportError, match="503"):
+            tags(site, task)
+        assert [] == site.sent("GET", r"/v2/app/tags/list\?")
+
+
+def test_a_list_of_the_destination_that_breaks_off_is_not_taken_for_a_repository_without_tags(task: Patient) -> None:
+    with Scripted({"/v2/app/tags/list": (["a"], f"<{SECOND}>; rel=next")}) as site:
+        assert client(site, task).all_tags("app", pulling("app"), 4) is None
 
 
 def test_the_next_page_is_relative_to_where_the_registry_sent_us(task: Patient) -> None:
@@ -200,6 +235,19 @@ def test_a_list_that_breaks_off_at_a_later_page_is_an_error(member: str, end: An
         pages[f"{path}?n=1"] = end.replace(b"%s", member.encode()), ""
     with Scripted(pages, member) as site, pytest.raises((FormatError, NotFoundError)):
         entries(site, task)
+
+
+@pytest.mark.parametrize("link", ["", f"<{SECOND}>; rel=next"])
+@pytest.mark.parametrize("body", [b'{"name": "app", "Tags": ["a"]}', b'{"message": "try later"}', b'{"results": []}'])
+def test_a_document_without_the_list_is_no_empty_list(body: bytes, link: str, task: Patient) -> None:
+    site = Scripted({"/v2/app/tags/list": (body, link), SECOND: (["b"], "")})
+    with site, pytest.raises(FormatError, match="not a list"):
+        tags(site, task)
+
+
+def test_a_list_that_is_left_out_is_empty(task: Patient) -> None:
+    with Scripted({"/v2/app/tags/list": (b'{"name": "app"}', "")}) as site:
+        assert [] == tags(site, task)
 
 
 @pytest.mark.parametrize("body", [b'{"errors": [{"code": "X"}]}', b"[1]", b"null", b'{"tags": ["a", 3]}', b'{"tags": [null]}'])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
 
@@ -404,8 +405,28 @@ def test_the_registry_says_how_long_to_wait(asked: str, waited: float, registry:
     assert [waited] == task.pauses
 
 
-def test_the_registry_says_until_when_to_wait(registry: ScriptedRegistry, task: Patient) -> None:
-    at = formatdate(time.time() + 30, usegmt=True)
+FORMS = {
+    "IMF-fixdate": lambda at: formatdate(at, usegmt=True), "asctime": lambda at: time.asctime(time.gmtime(at)),
+    "RFC 850": lambda at: time.strftime("%A, %d-%b-%y %H:%M:%S GMT", time.gmtime(at)), "without a zone": formatdate,
+}  # fmt: skip
+"""Of a date (RFC 9110, 5.6.7), all of them in UTC."""
+
+
+@pytest.fixture
+def _zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_zone")
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_the_registry_says_until_when_to_wait(
+    form: Callable[[float], str], registry: ScriptedRegistry, task: Patient
+) -> None:
+    at = form(time.time() + 30)
     registry.faults.append(Fault("GET", "/blobs/", status=503, headers={"Retry-After": at}, times=1))
     assert DATA == checked(registry, task)
     assert 25 < task.pauses[0] < 31

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.copying import ONE
@@ -25,10 +28,12 @@ from support.registries import (
 )
 from support.registry import BasicAuth, Fault, Recorder, ScriptedRegistry, certificates
 
+from ocitool.blob import BytesBlob
 from ocitool.errors import FormatError, OcitoolError, TransportError
 from ocitool.spec import mediatypes
 from ocitool.transports.registry import blobs
 from ocitool.transports.registry.access import Access
+from ocitool.transports.registry.blobs import Target
 from ocitool.transports.registry.client import Client
 
 # Redirects
@@ -95,6 +100,51 @@ def test_an_error_of_where_we_were_sent_names_that_host(registry: ScriptedRegist
         read(registry, task)
     assert host in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+class TlsAlone(ScriptedRegistry):
+    """Has one port, and there answers a request without TLS as nginx can be told to: by the same address with TLS."""
+
+    def __init__(self, tls: tuple[str, str]) -> None:
+        super().__init__(tls=tls)
+        listener: Any = self._listener
+        context = listener.socket.context
+
+        def accepted() -> tuple[socket.socket, Any]:
+            sock, address = socket.socket.accept(listener.socket)
+            if sock.recv(1, socket.MSG_PEEK) == b"\x16":
+                return context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), address
+            path = sock.recv(4096).split(b" ")[1].decode()
+            sock.sendall(f"HTTP/1.1 301 Moved\r\nLocation: {self.url}{path}\r\nContent-Length: 0\r\n\r\n".encode())
+            sock.close()
+            raise OSError
+
+        listener.get_request = accepted
+
+
+def test_a_port_at_which_every_address_leads_to_the_same_with_tls_is_spoken_to_with_tls(
+    need: Callable[..., str], task: Patient, tmp_path: Path
+) -> None:
+    need("openssl")
+    with TlsAlone(certificates(tmp_path).server) as registry:
+        hold(registry, "app", image([ONE]), tag="1")
+        asking = client(registry, task)
+        assert ["1"] == asking.tags("app")
+        assert asking.document("app", "1").digest is not None
+        assert 2 == len(registry.requests)
+
+
+@pytest.mark.parametrize("location", ["{base}{path}#part", "http://user:word@{host}{path}#"])
+def test_an_address_is_used_without_its_fragment(location: str, registry: ScriptedRegistry, task: Patient) -> None:
+    registry.faults.append(Fault("POST", location=location.replace("{host}", registry.host)))
+    assert blobs.send(Target(client(registry, task), "app"), BytesBlob(DATA, digest(DATA)), ())
+    assert DATA == registry.blobs["app", str(digest(DATA))]
+
+
+def test_an_address_may_hold_what_none_can_as_it_is(registry: ScriptedRegistry, recorder: Recorder, task: Patient) -> None:
+    registry.faults.append(Fault("GET", "/blobs/", redirect=f"{recorder.url}/é é".encode().decode("latin-1")))
+    assert DATA == checked(registry, task)
+    assert ["/%C3%A9%20%C3%A9"] == [one.path for one in recorder.requests]
 
 
 # Lists

@@ -10,9 +10,11 @@ import ipaddress
 import socket
 from contextlib import suppress
 from enum import Enum
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 _PORTS = {"https": 443, "http": 80}
+_KEPT = "".join(map(chr, range(0x21, 0x7F)))
+"""Characters that are left as the registry wrote them, be they right or not: it compares them with what it is sent."""
 
 
 def origin(url: str) -> tuple[str, str | None, int | None]:
@@ -25,9 +27,10 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def joined(base: str, location: str) -> str:
-    """The address that a `Location` or `Link` means; "" for one that is none."""
+    """The address that a `Location` or `Link` means, without a fragment, which is sent to no server; "" for one that is none.
+    Bytes that an address cannot have are escaped: headers are read as Latin-1, and hold what servers write in UTF-8."""
     try:
-        url = urljoin(base, location)
+        url = urljoin(base, quote(location, _KEPT, "latin-1", "replace")).partition("#")[0]
     except ValueError:
         return ""
     return url if origin(url)[1] else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 import requests
@@ -100,10 +101,11 @@ def is_page(response: requests.Response) -> bool:
 
 
 def retry_after(response: requests.Response) -> float | None:
-    """Seconds (RFC 9110, 10.2.3); a date counts from now."""
+    """Seconds (RFC 9110, 10.2.3); a date counts from now, and is in UTC if it does not say so, as the form of C's asctime."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit() and len(text) < 9:
         return float(text)
     with suppress(ValueError, TypeError, OverflowError, IndexError):
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        when = parsedate_to_datetime(text)
+        return max(0.0, (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp() - time.time())
     return None

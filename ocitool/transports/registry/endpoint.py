@@ -287,7 +287,10 @@ class Endpoint(oras.provider.Registry):  # type: ignore[misc]
     def led(self, url: str, location: str) -> str:
         """Where an answer from `url` sends us on to. Raises `TransportError` for what is no address, and for one without TLS
         where the registry has it."""
-        there = self._spoken(joined(url, location))
+        there = joined(url, location)
+        if not self._settled and there == f"https{url.removeprefix('http')}":
+            self.prefix = self.auth.prefix = "https"  # a port at which both are spoken, and only this one is served
+        there = self._spoken(there)
         if not there:
             raise TransportError("it sends us on to what is no address", self.host)
         if origin(there)[0] not in ("https", self.prefix):

@@ -14,18 +14,21 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ocitool import limits
-from ocitool.errors import FormatError, LimitError
+from ocitool.errors import FormatError, LimitError, NotFoundError, OcitoolError
 from ocitool.limits import Bounds
 from ocitool.patterns import pattern
 from ocitool.spec import document
 from ocitool.spec.manifest import listed
 from ocitool.transports.registry.addresses import joined, named
+from ocitool.transports.registry.problems import Refused
 
 _TARGET = pattern(r"\s*(?:<(?P<target>[^>]*)>|(?P<bare>[^\s<;,][^\s;]*))\s*")
 """What a link leads to. Some registries leave out the angle brackets."""
 _PARAMETER = pattern(
     r';\s*(?P<name>[^\s=;,"]*)\s*(?:=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<value>[^;,"]*)))?\s*', re.DOTALL
 )
+_AROUND = frozenset({"name", "schemaVersion", "mediaType"})
+"""What may stand beside a list that is left out because it is empty."""
 _ESCAPED = pattern(r"\\(.)", re.DOTALL)
 
 
@@ -71,7 +74,7 @@ def pages(fetch: Fetch, url: str, member: str, where: str, most: int | None = No
         if time.monotonic() > until:
             raise LimitError(f"a list whose pages take more than {limits.LIST_SECONDS} seconds", where)
         seen.add(url)
-        page = fetch(url, left)
+        page = fetch(url, left) if url == first else _later(fetch, first, url, left, where)
         left -= len(page.raw)
         entries = _entries(page, member, where)
         new = []
@@ -93,10 +96,28 @@ def pages(fetch: Fetch, url: str, member: str, where: str, most: int | None = No
         url = _next(first, url, page.url, target, where)
 
 
+def _later(fetch: Fetch, first: str, url: str, most: int, where: str) -> Page:
+    """A page that is not the first. Behind a proxy a registry may name it by a path that leads nowhere from outside: then it is
+    asked for at the path of the list. Raises `NotFoundError` if it is not there, which says nothing of the list itself."""
+    query = urlsplit(url).query
+    own = urlsplit(first)._replace(query=query).geturl() if query else url
+    problem: OcitoolError
+    for there in dict.fromkeys((url, own)):
+        try:
+            return fetch(there, most)
+        except NotFoundError as error:
+            problem = NotFoundError(f"the next page of the list is not there: {error.what}", where)
+        except Refused as error:
+            if error.status >= 500:
+                raise
+            problem = error
+    raise problem from None
+
+
 def _entries(page: Page, member: str, where: str) -> list[Any]:
     value = parsed(page.raw, where, limits.LIST)
     alone = member == "manifests" and not page.link  # an index has manifests; of strings some write an empty list as none
-    if not isinstance(value, dict) or (member not in value and ("errors" in value or alone)):
+    if not isinstance(value, dict) or (member not in value and (alone or not value.keys() <= _AROUND)):
         raise FormatError(f"the registry's answer is not a list of {member}", where)
     return listed(value, member, where)
 
@@ -111,7 +132,7 @@ def _next(first: str, url: str, given: str, target: str, where: str) -> str:
         hint = "the registry, or the proxy before it, gives an address that is not its own: its configuration says which"
         raise FormatError("the next page of a list is at another registry", where, hint=hint)
     place = urlsplit(first)
-    return urlsplit(there)._replace(scheme=place.scheme, netloc=place.netloc, fragment="").geturl()
+    return urlsplit(there)._replace(scheme=place.scheme, netloc=place.netloc).geturl()
 
 
 def _same_host(url: str, other: str) -> bool:
