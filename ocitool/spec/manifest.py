@@ -243,6 +243,12 @@ class Index(Document):
         return string(self.fields.get("mediaType")) or mediatypes.OCI_INDEX
 
 
+def schema_1(where: str) -> UnsupportedError:
+    """Returns the error for a manifest in the form that came before schema 2."""
+    hint = "skopeo copy --format v2s2 writes the image anew in a form that is"
+    return UnsupportedError("Docker schema 1 manifests are not supported", where, hint=hint)
+
+
 def read(raw: bytes, where: str, stated: str | None = None) -> Manifest | Index:
     """A manifest or an index, told apart by content.
 
@@ -258,7 +264,7 @@ def read(raw: bytes, where: str, stated: str | None = None) -> Manifest | Index:
     if index_like and manifest_like:
         raise FormatError("the document is a manifest and an index at once", where)
     if "fsLayers" in fields:
-        raise UnsupportedError("Docker schema 1 manifests are not supported", where)
+        raise schema_1(where)
     known = mediatypes.INDEXES | mediatypes.MANIFESTS
     if own and stated in known and own != stated:
         raise FormatError(f"the document says {own}, its descriptor {stated}", where)

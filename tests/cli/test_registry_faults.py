@@ -123,14 +123,47 @@ def test_a_token_server_that_refuses_is_told_in_its_words(run: Run, tmp_path: Pa
         failed(8, run("inspect", "--insecure", f"docker://{registry.host}/app:1"), "token server answers 400: unknown service")
 
 
-def test_a_signed_schema_1_manifest_is_4_and_said_to_be_one(run: Run, registry: ScriptedRegistry) -> None:
+@pytest.mark.parametrize("path", ["/manifests/1$", "/blobs/", "^/token"])
+def test_a_page_in_the_place_of_an_answer_is_told_by_its_title(path: str, run: Run) -> None:
+    with ScriptedRegistry(auth=TokenAuth(USER, PASSWORD, anonymous=True)) as registry:
+        held(registry)
+        page, headers = b"<title>Sign in to the network</title>", {"Content-Type": "text/html"}
+        registry.faults.append(Fault("GET", path, status=200, body=page, headers=headers))
+        failed(8, run("pull", f"{registry.host}/app:1", "out/", "--insecure"), "answers 200: Sign in to the network")
+        assert 1 == len([one for one in registry.sent("GET", path) if one.status == 200])
+
+
+def test_a_firewall_before_a_token_server_is_not_taken_for_a_wrong_password(run: Run, tmp_path: Path) -> None:
+    with ScriptedRegistry(auth=TokenAuth(USER, PASSWORD)) as registry:
+        page = Fault("GET", "^/token", status=403, body=b"<title>Just a moment</title>", headers={"Content-Type": "text/html"})
+        registry.faults.append(page)
+        words = ("--insecure", "--authfile", authfile(tmp_path, registry.host))
+        result = run("inspect", f"docker://{registry.host}/app:1", *words)
+        failed(8, result, "denied: Just a moment", "a proxy or firewall")
+        assert "password" not in result.err
+
+
+def test_a_storage_that_refuses_its_address_is_told_in_its_words(run: Run, registry: ScriptedRegistry) -> None:
+    held(registry)
+    said = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+    with ScriptedRegistry() as storage:
+        there = f"http://localhost:{storage.host.rpartition(':')[2]}{{path}}"
+        registry.faults.append(Fault("GET", "/blobs/", redirect=there, times=1))
+        storage.faults.append(Fault("GET", "/blobs/", status=403, body=said))
+        registry.faults.append(Fault("GET", "/blobs/", after=1, status=404))
+        result = run("pull", f"{registry.host}/app:1", "out/", "--insecure", "--jobs", "1")
+        assert "denied: Request has expired" in result.err and "ocitool login" not in result.err, str(result)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_schema_1_manifest_is_4_and_said_to_be_one(signed: bool, run: Run, registry: ScriptedRegistry) -> None:
     payload = b'{"schemaVersion": 1, "name": "app", "tag": "1", "fsLayers": [], "history": []}'
-    signed = payload[:-1] + b', "signatures": []}'
+    body = payload[:-1] + b', "signatures": []}' if signed else payload
     for media_type in ("application/vnd.docker.distribution.manifest.v1+prettyjws", "application/json"):
         headers = {"Content-Type": media_type, "Docker-Content-Digest": sha256(payload)}
-        registry.faults[:] = [Fault("GET", "/manifests/", status=200, body=signed, headers=headers)]
+        registry.faults[:] = [Fault("GET", "/manifests/", status=200, body=body, headers=headers)]
         result = run("inspect", "--insecure", f"docker://{registry.host}/app:1")
-        failed(4, result, "Docker schema 1 manifests are not supported")
+        failed(4, result, "Docker schema 1 manifests are not supported", "hint: skopeo copy --format v2s2")
 
 
 def test_what_is_not_there_is_3(run: Run, registry: ScriptedRegistry) -> None:

@@ -233,7 +233,7 @@ def test_a_list_that_breaks_off_at_a_later_page_is_an_error(member: str, end: An
     pages: dict[str, tuple[Any, str]] = {path: ([entry(member, "a")], f"<{path}?n=1>; rel=next")}
     if isinstance(end, bytes):
         pages[f"{path}?n=1"] = end.replace(b"%s", member.encode()), ""
-    with Scripted(pages, member) as site, pytest.raises((FormatError, NotFoundError)):
+    with Scripted(pages, member) as site, pytest.raises((FormatError, NotFoundError, TransportError)):
         entries(site, task)
 
 
@@ -250,9 +250,15 @@ def test_a_list_that_is_left_out_is_empty(task: Patient) -> None:
         assert [] == tags(site, task)
 
 
-@pytest.mark.parametrize("body", [b'{"errors": [{"code": "X"}]}', b"[1]", b"null", b'{"tags": ["a", 3]}', b'{"tags": [null]}'])
+@pytest.mark.parametrize("body", [b"[1]", b"null", b'{"tags": ["a", 3]}', b'{"tags": [null]}'])
 def test_what_is_no_list_of_strings_is_an_error(body: bytes, task: Patient) -> None:
     with Scripted({"/v2/app/tags/list": (body, "")}) as site, pytest.raises(FormatError):
+        tags(site, task)
+
+
+def test_an_error_document_in_the_place_of_a_list_is_told_in_the_registrys_words(task: Patient) -> None:
+    body = b'{"errors": [{"code": "DENIED", "message": "the plan has ended"}]}'
+    with Scripted({"/v2/app/tags/list": (body, "")}) as site, pytest.raises(TransportError, match="the plan has ended"):
         tags(site, task)
 
 

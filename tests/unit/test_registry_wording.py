@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import time
+import zlib
+from collections.abc import Callable
 
 import pytest
+import zstandard as zstd
 
 from ocitool import credentials, limits
 from ocitool.transports.registry.problems import Answer, answered
@@ -46,6 +49,12 @@ FORMS: dict[str, tuple[str, bytes, str]] = {
     "an S3 error": ("expired", b"<?xml version='1.0'?><Error><Message>expired</Message><Key>x</Key></Error>", ""),
     "a signed address": ("see https://s3.example/a ok", b"see https://s3.example/a?X-Amz-Signature=5igned ok", "text/plain"),
     "escapes": ("a [31mb", b"a\x1b[31mb", "text/plain"),
+    "numbers": ("quota; 7", errors({"code": "DENIED", "message": "quota", "detail": 7}), ""),
+    "what a later one says in full": ("it is read-only", b'{"message":"read-only","detail":"it is read-only"}', ""),
+    "a login in an address": ("Get https://up.example/v2/ no", b"Get https://bob:pa55@up.example/v2/ no", "text/plain"),
+    "a token behind an address": ("see https://a.example/b", b"see https://a.example/b#access_token=x", "text/plain"),
+    "an anchor": ("see https://a.example/b#limits", b"see https://a.example/b#limits", "text/plain"),
+    "a character that is cut off": ("größe", "größeß".encode()[:-1], "text/plain"),
     "no text": ("", b"\0\1\2", ""),
     "nothing": ("", b"", ""),
 }  # fmt: skip
@@ -57,13 +66,15 @@ def test_the_words_of_an_answer_are_found_in_every_form(form: str) -> None:
     assert expected == wording(body, content_type).text
 
 
-def test_the_words_of_an_answer_that_is_compressed_unasked_are_found() -> None:
-    assert "why" == wording(gzip.compress(errors({"message": "why"})), "", "gzip").text
+@pytest.mark.parametrize(("packed", "encoding"), [(gzip.compress, "gzip"), (zlib.compress, "deflate"), (zstd.compress, "zstd")])
+def test_the_words_of_an_answer_that_is_compressed_unasked_are_found(packed: Callable[[bytes], bytes], encoding: str) -> None:
+    assert "why" == wording(packed(errors({"message": "why"})), "", encoding).text
+    assert 500 == len(wording(packed(b"a" * (8 << 20)), "", encoding).text)
 
 
-def test_what_is_compressed_beyond_the_bound_or_not_at_all_says_nothing_and_costs_nothing() -> None:
-    assert 500 == len(wording(gzip.compress(b"a" * (8 << 20)), "", "gzip").text)
-    assert "" == wording(b"no gzip", "", "gzip").text
+def test_what_is_not_compressed_as_is_said_is_taken_as_it_is_and_what_cannot_be_undone_says_nothing() -> None:
+    assert "no gzip" == wording(b"no gzip", "", "gzip").text
+    assert "" == wording(b"\x0b\x08\x80abcdefgh\xfe\x03", "", "br").text
 
 
 def test_credentials_in_the_words_are_replaced_before_they_are_cut() -> None:
@@ -92,10 +103,17 @@ HINTS: dict[str, tuple[str, Answer]] = {
     "a scanner": ("a rule of the registry", Answer(403, errors({"message": "image has critical vulnerabilities"}))),
     "an immutable tag": ("a rule of the registry", Answer(403, errors({"message": "tag is immutable"}), known=True)),
     "a firewall": ("a proxy or firewall", Answer(403, b"<title>Attention Required!</title>", "text/html")),
+    "a rule at another status": ("a rule of the registry", Answer(412, errors({"message": "configured as immutable"}))),
+    "a repository's name": ("ocitool login h ", Answer(403, errors({"message": "no pull", "detail": {"a": "scan"}}))),
+    "a path": ("ocitool login h ", Answer(403, errors({"message": "no access to ops/scanner"}), known=True)),
+    "a page about a rule": ("a proxy or firewall", Answer(403, b"<title>blocked by policy</title>", "text/html")),
+    "storage": ("s3.example says this", Answer(403, b"<Error><Message>expired</Message></Error>", by="s3.example")),
+    "a page in the place of an answer": ("a page for people", Answer(200, b"<title>Sign in</title>", "text/html")),
     "too large": ("smaller chunks", Answer(413)),
     "the proxy": ("NO_PROXY", Answer(407)),
     "too many": ("ocitool login h", Answer(429)),
     "too many of a user's": ("--jobs 1", Answer(429, known=True)),
+    "too many one by one": ("it asks for patience", Answer(429, known=True, jobs=1)),
 }
 
 
@@ -105,6 +123,25 @@ def test_a_hint_fits_the_refusal(case: str) -> None:
     hint = answered(answer, "tag", "h/app:1", "h").hint or ""
     assert expected in hint
     assert ("ocitool login" in expected) == ("ocitool login" in hint)
+
+
+def test_a_hint_names_no_option_and_no_login_that_would_not_help() -> None:
+    for what in ("repository", "catalogue", "token", "login"):  # of which there is one request at a time
+        assert "--jobs" not in str(answered(Answer(429), what, "h/app", "h").hint)
+    assert "it asks for patience" == answered(Answer(429), "login", "h", "h").hint
+    assert "chunks" not in str(answered(Answer(413), "manifest sha256:1", "h/app", "h").hint)
+    assert "a rule" not in str(answered(Answer(403, b"no right to scan"), "tag", "h/scan:1", "h").hint)
+
+
+def test_a_refusal_without_words_says_what_was_answered_and_by_whom() -> None:
+    assert "denied: tag: the registry answers 403" == answered(Answer(403), "tag", "h/app:1", "h").what
+    assert "denied: blob: s3.example answers 403" == answered(Answer(403, by="s3.example"), "blob", "h/app", "h").what
+
+
+@pytest.mark.parametrize("detail", ["unknown tag=1", f"sha256:{64 * 'a'}", {"name": "app"}, "unknown manifest name=a tag=b"])
+def test_details_that_repeat_what_was_asked_for_are_not_said(detail: object) -> None:
+    body = errors({"code": "MANIFEST_UNKNOWN", "message": "manifest unknown", "detail": detail})
+    assert "no such tag" == answered(Answer(404, body), "tag", "w", "h").what
 
 
 def test_the_words_of_a_quota_are_said() -> None:

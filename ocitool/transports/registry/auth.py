@@ -215,10 +215,9 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
             authorization = f"Basic {credentials.basic}" if credentials is not None else None
             return self._ask("GET", realm, {"service": service, "scope": scope, "client_id": _CLIENT}, authorization)
         except Denied as error:
-            if credentials is not None:
-                said = error.what.removeprefix("denied: ")
+            if credentials is not None and not error.page:
                 refused = f"the user's name or password is refused for {scope or 'the registry'}"
-                error.what = refused if said == "token" else f"{refused}: {said}"
+                error.what = f"{refused}: {error.said}" if error.said else refused
             raise
 
 

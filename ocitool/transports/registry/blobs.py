@@ -24,7 +24,7 @@ from ocitool.transports.registry.answers import BROKEN, decoded, finished, is_pa
 from ocitool.transports.registry.auth import Scope, pulling, pushing
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.endpoint import RETRIES
-from ocitool.transports.registry.problems import RETRIED, Denied, Unreachable, unreachable
+from ocitool.transports.registry.problems import RETRIED, Unreachable, unreachable
 
 _CUTS = 100
 """Broken connections that one blob may have, however far each came."""
@@ -105,6 +105,9 @@ def _fetch(
         try:
             asked = 0 if whole else position
             with closing(_from(client, url, scope, what, asked, None if whole or most is None else end)) as answer:
+                length = answer.headers.get("Content-Length", str(size))
+                if answer.status_code == 200 and length != str(size) and is_page(answer):
+                    raise client.problem(answer, what, client.host)
                 for piece in _pieces(answer, asked, position, size):
                     client.task.crossed(len(piece))
                     position += len(piece)
@@ -148,9 +151,8 @@ def _from(client: Client, url: str, scope: Scope | None, what: str, position: in
             response.close()
             problem = TransportError("the registry answers with another part of the blob than was asked for", client.host)
             raise _Otherwise(problem, whole=True)
-    elif status == 403 and not client.owns(response.url):
-        finished(response)  # a signed address that has expired: the next attempt asks for a new one
-        raise _Otherwise(Denied("the storage behind the registry refuses its address", client.host))
+    elif status == 403 and not client.owns(response.url):  # a signed address that has expired: the next attempt gets another
+        raise _Otherwise(client.problem(response, what, client.host))
     elif headers and status not in (200, 401, 403, 404):  # it cannot give a part, as it says by 400, 416 or 501
         raise _Otherwise(client.problem(response, what, client.host), whole=True)
     elif status != 200:

@@ -17,10 +17,10 @@ from ocitool.errors import (
     NotFoundError,
     OcitoolError,
     TransportError,
-    UnsupportedError,
 )
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object
+from ocitool.spec.manifest import schema_1
 from ocitool.task import Task, Turns
 from ocitool.transports.registry import lists
 from ocitool.transports.registry.access import Access
@@ -102,10 +102,7 @@ class Client(Endpoint):
         if stated is not None and digest != stated:
             # Its digest is that of the document without the signatures in it (Docker's "Image Manifest Version 2, Schema 1").
             if media_type in (mediatypes.DOCKER_SCHEMA1, mediatypes.DOCKER_SCHEMA1_SIGNED) or _schema_1(raw):
-                raise UnsupportedError(
-                    "Docker schema 1 manifests are not supported", where,
-                    hint="docker 1.10 or later, or skopeo copy --format v2s2, writes the image anew as one that is",
-                )  # fmt: skip
+                raise schema_1(where)
             raise IntegrityError(f"content is {digest}, stated is {stated}", where)
         return Document(raw, media_type, digest)
 

@@ -25,7 +25,7 @@ from ocitool.reference import DEFAULT_HOST
 from ocitool.task import Task, Turns
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import joined, literal, named, origin
-from ocitool.transports.registry.answers import BROKEN, body_of, finished, retry_after
+from ocitool.transports.registry.answers import BROKEN, body_of, finished, is_page, retry_after
 from ocitool.transports.registry.auth import BACKEND, Authorization, Scope
 from ocitool.transports.registry.connections import Adapter, Whereabouts
 from ocitool.transports.registry.keychain import Credentials, Keychain
@@ -33,6 +33,7 @@ from ocitool.transports.registry.lists import parsed
 from ocitool.transports.registry.problems import RETRIED, Answer, Denied, answered, unreachable
 from ocitool.transports.registry.proxies import proxies_for
 from ocitool.transports.registry.unneeded import unneeded
+from ocitool.transports.registry.wording import is_error
 
 with unneeded("jsonschema"):
     import oras.provider
@@ -150,7 +151,10 @@ class Endpoint(oras.provider.Registry):  # type: ignore[misc]
             response = self._settled_answer(self._authorized("GET", url, scope, headers or {}, None), what)
             if response.status_code != 200:
                 raise self.problem(response, what, where)
-            return response, body_of(response, where, most)
+            raw = body_of(response, where, most)
+            if is_error(raw) or (is_page(response) and raw.lstrip()[:1] != b"{"):
+                raise answered(self._told(response, raw[: limits.ERROR_SIZE]), what, where, self.host)
+            return response, raw
 
         return self._attempts(attempt, attempts)
 
@@ -208,13 +212,17 @@ class Endpoint(oras.provider.Registry):  # type: ignore[misc]
 
     def _refusal(self, response: requests.Response) -> Answer:
         """What is to be known of such an answer; closes it."""
-        headers, body = response.headers, b""
+        body = b""
         with suppress(*BROKEN):
             body = response.raw.read(limits.ERROR_SIZE, decode_content=False) if response.raw is not None else b""
             finished(response)
         response.close()
-        kind, encoding = headers.get("Content-Type", ""), headers.get("Content-Encoding", "")
-        return Answer(response.status_code, body, kind, encoding, known=self.auth.known)
+        return self._told(response, body)._replace(encoding=response.headers.get("Content-Encoding", ""))
+
+    def _told(self, response: requests.Response, body: bytes) -> Answer:
+        by = "" if origin(response.url)[1] == origin(self.base)[1] else named(response.url)
+        kind = response.headers.get("Content-Type", "")
+        return Answer(response.status_code, body, kind, known=self.auth.known, by=by, jobs=self.task.jobs)
 
     def _authorized(
         self, method: str, url: str, scope: Scope | None, headers: Mapping[str, str], body: bytes | None
@@ -369,7 +377,7 @@ class Endpoint(oras.provider.Registry):  # type: ignore[misc]
 
         def attempt() -> Mapping[str, Any]:
             response = self._followed(method, url, headers, authorization, body, _TIMEOUT[1], abroad=False)
-            if response.status_code == 200:
+            if response.status_code == 200 and not is_page(response):
                 value = parsed(body_of(response, self.host, limits.TOKEN.size), self.host, limits.TOKEN)
                 return value if isinstance(value, dict) else {}
             refusal = self._refusal(self._settled_answer(response, "token"))

@@ -5,6 +5,7 @@ Nothing of a URL's query and no header is ever in such a line: they may hold sig
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -32,7 +33,14 @@ class Unreachable(TransportError):
 
 
 class Denied(TransportError):
-    """401 or 403."""
+    """401 or 403. `said`: the words of the answer. `page`: it is one for people, as of a firewall."""
+
+    def __init__(
+        self, what: str, where: str, *, said: str = "", page: bool = False, hint: str | None = None
+    ) -> None:
+        super().__init__(what, where, hint=hint)
+        self.said = said
+        self.page = page
 
 
 class UnknownRepository(NotFoundError):
@@ -109,13 +117,20 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 class Answer(NamedTuple):
     """What is looked at of an answer that is not the one hoped for: at most `limits.ERROR_SIZE` bytes of its body. `known`:
-    whether credentials are kept for the registry."""
+    whether credentials are kept for the registry. `by`: the host that answers, if the registry sent us to another. `jobs`: how
+    many requests there may be at a time."""
 
     status: int
     body: bytes = b""
     content_type: str = ""
     encoding: str = ""
     known: bool = False
+    by: str = ""
+    jobs: int = 4
+
+    @property
+    def is_html(self) -> bool:
+        return "html" in self.content_type.lower()
 
     @property
     def wording(self) -> Wording:
@@ -128,12 +143,19 @@ _POLICY = pattern(
     r"|\bip\b|frozen|retired"
 )
 """A refusal with one of these words is about a rule of the registry's, which no login changes."""
+_NAMED = pattern(r"; \{.*|[^\s\"']*/[^\s\"']*")
+"""Where a refusal has names, of which such a word may be one: a path, an address, an object of details."""
+_RULE = "a rule of the registry refuses this: it can be changed there, and not by a login"
+_ALONE = frozenset({"repository", "catalogue", "login", "token"})
+"""What is asked for by one request at a time, whatever `--jobs` says."""
 _PLAIN = frozenset({
     "manifest unknown", "name unknown", "blob unknown", "not found", "404 not found", "404 page not found", "unknown manifest",
     "repository name not known to registry", "unknown name", "unknown blob", "manifest_unknown", "name_unknown", "blob_unknown",
     "blob unknown to registry",
 })  # fmt: skip
-"""What registries say of everything that is not there, and so says nothing more."""
+"""What registries say of everything that is not there, and so says nothing more ..."""
+_NO_MORE = pattern(r"\{.*|\S*|unknown \w+( \w+=\S+|=\S+)*")
+"""... nor do details that repeat what was asked for."""
 
 
 def answered(answer: Answer, what: str, where: str, host: str) -> OcitoolError:
@@ -141,10 +163,14 @@ def answered(answer: Answer, what: str, where: str, host: str) -> OcitoolError:
     status = answer.status
     codes, said = answer.wording
     words = f": {said}" if said else ""
+    by = answer.by or "the registry"
     if status in (401, 403):
-        return Denied(f"denied: {said or what}", where, hint=_hint(answer, said, host))
+        text = said or f"{what}: {by} answers {status}"
+        return Denied(f"denied: {text}", where, said=said, page=answer.is_html, hint=_hint(answer, said, what, where, host))
     if status == 404:
-        if said.partition("; {")[0].rstrip(".").lower() in _PLAIN or "<" in answer.body[:64].decode("latin-1"):
+        first, _, more = said.partition("; ")
+        plain = first.rstrip(".").lower() in _PLAIN and _NO_MORE.fullmatch(more)
+        if plain or "<" in answer.body[:64].decode("latin-1"):
             words = ""
         if "NAME_UNKNOWN" in codes:
             return UnknownRepository(f"no such repository{words}", where)
@@ -152,18 +178,42 @@ def answered(answer: Answer, what: str, where: str, host: str) -> OcitoolError:
     if status == 407:
         return TransportError(f"the proxy asks for a user's name and password{words}", where, hint=PROXY_LOGIN)
     if status == 429:
-        patience = "it asks for patience; --jobs 1 asks for less at a time"
-        more = "" if answer.known else f", and many registries allow more after ocitool login {host}"
-        return TransportError(f"too many requests{words}", where, hint=patience + more)
-    large = "the registry or a proxy before it takes no more at once, nor in smaller chunks: that limit can be raised there"
-    hint = large if status == 413 else None
-    return Refused(f"{what}: the registry answers {status}{words}", where, status, hint=hint)
+        return TransportError(f"too many requests{words}", where, hint=_patience(answer, what, host))
+    hint = None
+    if status == 413 and what.startswith("manifest"):
+        hint = "the registry or a proxy before it takes no manifest of this size: that limit can be raised there"
+    elif status == 413:
+        hint = "the registry or a proxy before it takes no more at once, nor in smaller chunks: that limit can be raised there"
+    elif status == 200:
+        hint = "a page for people, as proxies answer with that want a login" if answer.is_html else None
+    elif 400 <= status < 500 and not answer.by and _is_rule(said, where):
+        hint = _RULE
+    return Refused(f"{what}: {by} answers {status}{words}", where, status, hint=hint)
 
 
-def _hint(answer: Answer, said: str, host: str) -> str:
-    if answer.status == 403 and _POLICY.search(said):
-        return "a rule of the registry refuses this: it can be changed there, and not by a login"
-    if answer.status == 403 and "html" in answer.content_type.lower():
+def _is_rule(said: str, where: str) -> bool:
+    """Whether the words are about a rule of the registry's, beside the names in them."""
+    path = where.partition("/")[2].partition("@")[0].partition(":")[0]
+    names = rf"(?<!\w){re.escape(path)}(?!\w)|{_NAMED.pattern}" if path else _NAMED.pattern
+    return _POLICY.search(re.sub(names, " ", said)) is not None
+
+
+def _patience(answer: Answer, what: str, host: str) -> str:
+    hint = "it asks for patience"
+    if answer.jobs > 1 and what not in _ALONE:
+        hint += "; --jobs 1 asks for less at a time"
+    if not answer.known and not answer.by and what not in ("login", "token"):
+        hint += f"; many registries allow more after ocitool login {host}"
+    return hint
+
+
+def _hint(answer: Answer, said: str, what: str, where: str, host: str) -> str:
+    if answer.by and what != "token":
+        return f"{answer.by} says this, to which the registry sends us: a login at the registry does not change it"
+    if answer.status == 403 and answer.is_html:
         return "a proxy or firewall before the registry may answer this: a registry says it in JSON"
-    other = "another user's" if answer.known else "a user's"
-    return f"ocitool login {host} keeps {other} name and password for it"
+    if answer.status == 403 and _is_rule(said, where):
+        return _RULE
+    if answer.known:
+        return f"ocitool login {host} replaces the user's name and password that are kept for it"
+    return f"ocitool login {host} keeps a user's name and password for it"

@@ -7,14 +7,18 @@ its query, since that may hold a signature; what spells the user's credentials i
 
 from __future__ import annotations
 
+import codecs
 import json
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple
 
 from ocitool import limits
 from ocitool.credentials import replaced
+from ocitool.errors import OcitoolError
+from ocitool.layers import codec
 from ocitool.patterns import byte_pattern, pattern
 
 _TEXT = 500
@@ -23,10 +27,13 @@ _TITLED = byte_pattern(rb"(?is)<(title|h1|h2|message)\b[^<>]{0,200}>(.{0,500}?)<
 _TITLES = (b"message", b"title", b"h1", b"h2")
 _TAG = pattern(r"<[^<>]{0,1000}>")
 _HIDDEN = pattern(r"(?is)<(script|style)\b.{0,20000}?</\1\s*>")
-_ADDRESS = pattern(r"(?i)(https?://[^\s?\"'<>]{1,2000})\?[^\s\"'<>]{1,20000}")
+_LOGIN = pattern(r"(?i)(https?://)[^\s/?#@\"'<>]{1,500}@")
+_ADDRESS = pattern(r"(?i)(https?://[^\s?#\"'<>]{1,2000})(?:\?|#[^\s\"'<>=]{0,200}=)[^\s\"'<>]{0,20000}")
 _UNSEEN = pattern(r"[\s\x00-\x1f\x7f-\x9f]+")
 _MESSAGES = ("message", "msg", "error_description", "errormessage", "error_message", "title")
 _DETAILS = ("detail", "details", "error", "errors", "reason", "description")
+_CONTENTS = frozenset(("schemaVersion", "manifests", "tags", "repositories", "layers", "config"))
+"""Members of documents and lists."""
 _MANY = 20
 """Texts of an answer that are looked at, and members of a list of them."""
 _LOOKED = 4096
@@ -51,20 +58,35 @@ def wording(body: bytes, content_type: str = "", encoding: str = "") -> Wording:
     except (ValueError, RecursionError):
         return Wording(frozenset(), _line(_untagged(body, content_type)))
     codes = {str(one.get("code")).upper() for one in _listed(value) if isinstance(one, dict)}
-    said: list[str] = []
-    for text in islice(filter(None, map(_line, _words(value))), _MANY):  # what an earlier one says is not said again
-        said += [text] if not any(text in other for other in said) else []
+    texts = dict.fromkeys(islice(filter(None, map(_line, _words(value))), _MANY))
+    said = [text for text in texts if not any(text != other and text in other for other in texts)]
     return Wording(frozenset(codes), _line("; ".join(said)))
 
 
+def is_error(body: bytes) -> bool:
+    """Whether a body is an error document (distribution-spec, "Error Codes"), which some registries answer with 200."""
+    if b'"errors"' not in body or len(body) > limits.ERROR_SIZE:
+        return False
+    with suppress(ValueError, RecursionError):
+        value = json.loads(body)
+        return isinstance(value, dict) and bool(value.get("errors")) and _CONTENTS.isdisjoint(value)
+    return False
+
+
 def _decoded(body: bytes, encoding: str) -> bytes:
-    """The body without a compression that was not asked for; as far as it is sound."""
-    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+    """The body without a compression that was not asked for, as far as it is sound; nothing of one that cannot be undone. What
+    is not compressed is taken as it is, whatever is said of it."""
+    named = encoding.strip().lower()
+    if named in ("", "identity"):
         return body
-    try:
-        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, limits.ERROR_SIZE)
-    except zlib.error:
-        return b""
+    found = codec.sniff(body[: codec.SNIFF])
+    if found == "zstd":
+        with suppress(OcitoolError):
+            return next(codec.decode([body], found), b"")[: limits.ERROR_SIZE]
+    if found == "gzip" or named == "deflate":
+        with suppress(zlib.error):
+            return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, limits.ERROR_SIZE)
+    return b"" if named == "br" else body
 
 
 def _listed(value: Any) -> list[Any]:
@@ -77,6 +99,8 @@ def _words(value: Any, depth: int = 0) -> Iterator[str]:
     a message that is not there; an object without any of these is passed on as JSON."""
     if isinstance(value, str):
         yield value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield str(value)
     elif isinstance(value, list) and depth < _DEEP:
         for one in value[:_MANY]:
             yield from _words(one, depth + 1)
@@ -111,14 +135,16 @@ def _untagged(body: bytes, content_type: str) -> str:
 
 
 def _text(body: bytes) -> str:
+    """The text of a body, of which the last character may be cut off."""
     try:
-        return body.decode("utf-8-sig")
+        return codecs.getincrementaldecoder("utf-8-sig")().decode(body)
     except ValueError:
         return body.decode("latin-1")
 
 
 def _line(text: str) -> str:
-    """One line of a bounded length, without queries and credentials."""
-    text = replaced(_ADDRESS.sub(r"\1", text))  # before it is cut: the rest of a credential would not be known again
+    """One line of a bounded length, without queries, logins in addresses, and credentials."""
+    text = _ADDRESS.sub(r"\1", _LOGIN.sub(r"\1", text))
+    text = replaced(text)  # before it is cut: the rest of a credential would not be known again
     text = _UNSEEN.sub(" ", text).strip()
     return text if len(text) <= _TEXT else text[: _TEXT - 1] + "…"
