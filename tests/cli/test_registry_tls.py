@@ -191,6 +191,7 @@ def test_what_is_wrong_in_certs_d_is_named(desk: Desk, made: Certificates, certs
             "client.cert is missing": {"client_key": made.client[1]},
             "do not belong together": {"client_cert": made.client[0], "client_key": made.server[1]},
             "no certificate or key": {"ca_crt": made.client[1]},
+            "no certificate or key that": {"ca_crt": os.devnull},
         }
         for said, wrong in files.items():
             directory = certs_d(registry.host, **wrong)
@@ -251,6 +252,18 @@ def test_a_variable_that_names_no_authorities_is_told(desk: Desk, made: Certific
         result = desk("pull", f"{registry.host}/app:1", "out/", code=8, SSL_CERT_FILE="/nowhere/ca.pem")
         assert "SSL_CERT_FILE names what is not there: /nowhere/ca.pem" in result.err, str(result)
         desk("pull", f"{registry.host}/app:1", "out/", code=3, REQUESTS_CA_BUNDLE="/nowhere/ca.pem")
+
+
+@pytest.mark.parametrize("bundle", [False, True])
+def test_a_file_without_a_certificate_is_told_if_a_variable_names_it(bundle: bool, desk: Desk, made: Certificates) -> None:
+    (desk.folder / "bundle.pem").write_bytes(Path(made.ca).read_bytes())
+    for name, raw in {"empty": b"", "der": b"\x30\x82\x01\x00", "key": Path(made.client[1]).read_bytes()}.items():
+        (desk.folder / name).write_bytes(raw)
+        with having(None, tls=made.server) as registry:
+            more = {"REQUESTS_CA_BUNDLE": str(desk.folder / "bundle.pem")} if bundle else {}
+            more["SSL_CERT_FILE"] = where = str(desk.folder / name)
+            result = desk("pull", f"{registry.host}/app:1", f"{name}-out/", code=0 if bundle else 8, **more)
+            assert f"SSL_CERT_FILE names what holds no certificate in PEM: {where}" in result.err, str(result)
 
 
 # Proxies

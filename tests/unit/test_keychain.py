@@ -176,10 +176,20 @@ def test_an_authfile_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", [HOST, f"https://{HOST}", f"http://{HOST}", f"{HOST}/", f"https://{HOST}/v1/",
-                                 f"https://{HOST}/v2/", HOST.upper()])  # fmt: skip
+                                 f"https://{HOST}/v2/", HOST.upper(), f"HTTPS://{HOST.upper()}"])  # fmt: skip
 def test_a_host_is_found_however_it_is_spelt(key: str, file: Path) -> None:
     put(file, {"auths": {key: entry("me")}})
     assert "me" == user()
+
+
+@pytest.mark.parametrize(
+    ("host", "keys"), [(HOST, (HOST, f"https://{HOST}")), ("docker.io", ("https://index.docker.io/v1/", "docker.io"))]
+)
+def test_of_two_spellings_of_a_host_the_one_that_tools_write_is_believed(host: str, keys: tuple[str, str], file: Path) -> None:
+    written, other = {keys[0]: entry("written")}, {keys[1]: entry("other")}
+    for auths in (written | other, other | written):
+        put(file, {"auths": auths})
+        assert "written" == user(host, "app")
 
 
 HUB = ["docker.io", "index.docker.io", "registry-1.docker.io", "https://index.docker.io/v1/", "https://index.docker.io/v1",
@@ -358,7 +368,7 @@ def test_a_helper_that_is_missing_is_told_of(file: Path) -> None:
     told: list[str] = []
     assert Keychain(None, told.append).find(HOST, "app") is None
     assert 1 == len(told)
-    assert "docker-credential-not-there is not installed" in told[0]
+    assert "docker-credential-not-there is not installed" in told[0] and "logged in" not in told[0]
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "x y", "", "-" * 100, 7, None])

@@ -14,13 +14,14 @@ EXCEPTED = [
     ("reg.example", "reg.example", 443), ("example", "reg.example", 443), (".example", "reg.example", 443),
     ("*.example", "reg.example", 443), ("REG.Example", "reg.example", 443), ("reg.example:5000", "reg.example", 5000),
     ("a.example, reg.example", "reg.example", 443), ("a.example reg.example", "reg.example", 443),
-    ("reg.example", "reg.example.", 443), ("fd00::1", "fd00::1", 443),
+    ("reg.example", "reg.example.", 443), ("fd00::1", "fd00::1", 443), ("example.", "example", 443),
+    ("::ffff:10.0.0.1", "10.0.0.1", 443), ("10.0.0.0/8", "::ffff:10.0.0.1", 443),
 ]  # fmt: skip
 PROXIED = [
     ("", "reg.example", 443), ("", "10.0.0.7", 443), ("10.0.0.7:5000", "10.0.0.7", 443), ("10.0.0.0/8", "11.1.2.3", 443),
     ("10.0.0.0/8", "reg.example", 443), ("[fd00::1]:5000", "fd00::1", 443), ("g.example", "reg.example", 443),
     ("reg.example:5000", "reg.example", 443), ("reg.example", "example", 443), (",, ,", "reg.example", 443),
-    (".", "reg.example", 443),
+    (".", "reg.example", 443), (".reg.example", "reg.example", 443), ("*.reg.example", "reg.example", 443),
     ("10.0.0.0/99", "10.0.0.1", 443), ("10.0.0.7", "10.0.0.70", 443), ("", "localhost.example", 443),
 ]  # fmt: skip
 

@@ -156,7 +156,7 @@ class Keychain:
         except _NothingKept:
             return None
         except OcitoolError as error:
-            self._told(f"{host}: {error.what}, so nobody is logged in")
+            self._told(f"{host}: {error.what}, so what it keeps is not used")
             return None
         except (ValueError, KeyError, TypeError, RecursionError):
             self._told(f"{host}: docker-credential-{helper} answers what is no credentials")
@@ -204,7 +204,7 @@ def _write(file: str, fields: dict[str, Any]) -> None:
 def _place(key: str) -> tuple[str, str]:
     """What a key is for: a host, and the path of repositories below it or nothing. Keys have a scheme or none, and the version
     of an API behind the host in old files."""
-    bare, _, below = re.sub(r"^https?://", "", key).partition("/")
+    bare, _, below = re.sub(r"^https?://", "", key, flags=re.IGNORECASE).partition("/")
     host = bare.lower()
     host = DEFAULT_HOST if host in ("docker.io", "index.docker.io", "registry-1.docker.io") else host
     below = below.strip("/")
@@ -239,7 +239,7 @@ def _stated(
         return None
     found: dict[str, Credentials] = {}
     unread: dict[str, str] = {}
-    for key, entry in auths.items():
+    for key, entry in sorted(auths.items(), key=lambda item: item[0] == _server(host)):  # what tools write now is believed
         at, below = _place(key)
         if at != host or not isinstance(entry, dict):
             continue

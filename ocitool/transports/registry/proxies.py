@@ -27,6 +27,8 @@ def excepts(entries: str, hostname: str, port: int | None) -> bool:
     """Whether a host is reached without a proxy, by the entries of a `NO_PROXY`."""
     address = literal(hostname)
     numeric = ipaddress.ip_address(address) if address is not None else None
+    if isinstance(numeric, ipaddress.IPv6Address):
+        numeric = numeric.ipv4_mapped or numeric
     if numeric is not None and numeric.is_loopback:
         return True
     name = hostname.lower().rstrip(".")
@@ -48,13 +50,15 @@ def _meets(
             network = _network(entry)
     if network is not None:
         return numeric is not None and numeric in network
-    below = entry.removeprefix("*").strip(".")
-    return bool(below) and (name == below or name.endswith(f".{below}"))
+    below = entry.strip("*.")
+    itself = not entry.startswith((".", "*."))  # a dot before it means only what is below
+    return bool(below) and ((itself and name == below) or name.endswith(f".{below}"))
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     """A network, or an address as one."""
+    text = text.removeprefix("[").removesuffix("]")
     try:
-        return ipaddress.ip_network(text.removeprefix("[").removesuffix("]"), strict=False)
+        return ipaddress.ip_network(text.removeprefix("::ffff:") if "." in text else text, strict=False)
     except ValueError:
         return None

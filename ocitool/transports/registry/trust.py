@@ -169,22 +169,32 @@ def _believe(context: ssl.SSLContext, told: Callable[[str], None]) -> None:
         missing = [path for path in paths if not os.path.exists(path)]
         if missing:
             told(f"{name} names what is not there: {', '.join(missing)}")
+    if file and os.path.exists(file) and not _is_pem(file):  # OpenSSL and Go pass over it without a word
+        told(f"SSL_CERT_FILE names what holds no certificate in PEM: {file}")
+        file = ""
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     named = list(filter(os.path.exists, directories))
     if bundle:
         # What the other two name is believed beside it: machines set all of them, a user often one. The system's is not.
         named = [bundle, *filter(os.path.exists, (file,)), *named]
     else:
-        with _readable(file):
-            context.set_default_verify_paths()
+        context.set_default_verify_paths()
         defaults = ssl.get_default_verify_paths()
         store = next(filter(os.path.isfile, _STORES), None)
         if defaults.cafile is None and defaults.capath is None and store is not None:
             _load(context, store)
-        if not file and not directories:
+        if not os.environ.get("SSL_CERT_FILE") and not directories:
             _load(context, DEFAULT_CA_BUNDLE_PATH)
     for path in dict.fromkeys(named):
         _load(context, path)
+
+
+def _is_pem(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return b"CERTIFICATE-----" in file.read(limits.DOCUMENT_SIZE)
+    except OSError:
+        return False
 
 
 def _load(context: ssl.SSLContext, place: str) -> None:
@@ -212,7 +222,7 @@ def _certificates(*paths: str | None) -> Iterator[None]:
     """Raises `NotFoundError` for a file that is not there, `FormatError` for one that holds no certificate or key."""
     for path in paths:
         if path is not None and not os.path.isfile(path):
-            raise unopened(path, FileNotFoundError())
+            raise unopened(path, IsADirectoryError("a directory") if os.path.isdir(path) else FileNotFoundError())
     with _readable(next(filter(None, reversed(paths)), "")):
         yield
 
@@ -221,5 +231,5 @@ def _certificates(*paths: str | None) -> Iterator[None]:
 def _readable(path: str, otherwise: str = "no certificate or key that can be read") -> Iterator[None]:
     try:
         yield
-    except OSError:
+    except (OSError, ValueError):  # of which the latter is for an empty one
         raise FormatError(otherwise, path) from None
