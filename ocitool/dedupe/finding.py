@@ -66,7 +66,7 @@ def images_of(where: Repository, choice: Choice, listed: bool, reading: Reading)
     a registry's, and was not named itself."""
     if where.tag or where.digest or not (choice.tags or listed):
         return [str(where)]
-    found = tags.matching(where, choice.tags or ("*",), reading)
+    found = tags.matching(where, choice.tags or ("*",), reading).images
     if not found and not listed and not choice.allow_no_match:
         raise NothingMatches(f"no tag matches {' or '.join(choice.tags)}", str(where))
     return [str(where._replace(tag=tag)) for tag in found]

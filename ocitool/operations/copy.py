@@ -65,7 +65,7 @@ def copy(
         raise UsageError("--tags is for a repository that is named without a tag", ", ".join(references))
     if exclude and not tags:
         raise UsageError("--exclude leaves out tags of those that --tags names", hint="--tags '*' names all")
-    asked = _expanded(references, tags, exclude, reading, allow_no_match)
+    asked = _expanded(references, tags, exclude, reading, allow_no_match, tell_beside=not referrers)
     if strict:
         asked = [one._replace(optional=False) for one in asked]
     problems: list[Problem] = []
@@ -147,24 +147,31 @@ def _there(source: Source, writer: Writer) -> Output | None:
 
 
 def _expanded(
-    words: Sequence[str], globs: Sequence[str], exclude: Sequence[str], reading: Reading, allowed: bool
+    words: Sequence[str], globs: Sequence[str], exclude: Sequence[str], reading: Reading, allowed: bool, *, tell_beside: bool
 ) -> list[_Asked]:
-    """The references, a repository without a tag as one for each of its tags that is asked for."""
+    """The references, a repository without a tag as one for each of its tags that is asked for. `tell_beside`: tags that name
+    a digest are left out, which is told."""
     found: list[_Asked] = []
     picked: list[str] = []
+    others: list[str] = []
     for word in words:
         where = _repository(word)
         if not globs or where is None:
             found.append(_Asked(word, False))
             continue
-        chosen = matching(where, globs, reading)
+        chosen, beside = matching(where, globs, reading)
+        unsaid = [tag for tag in beside if not is_picked(tag, exclude)] if tell_beside else []
+        if unsaid:
+            text = f"{where}: tags that name a digest are not copied ({len(unsaid)}, the first: {unsaid[0]})"
+            reading.task.notice("referrer", f"{text}; --referrers takes those of the images")
         if not chosen and not allowed:
             raise NothingMatches(f"no tag matches {' or '.join(globs)}", str(where))
         picked += chosen
+        others += beside
         kept = [tag for tag in chosen if not is_picked(tag, exclude)]
         found += [_Asked(str(where._replace(tag=tag)), True) for tag in kept]
     refuse_unmatched(unpicked(globs, picked), "--tags", "tag", reading.task, allowed=allowed)
-    refuse_unmatched(unpicked(exclude, picked), "--exclude", "tag", reading.task, allowed=True)
+    refuse_unmatched(unpicked(exclude, [*picked, *others]), "--exclude", "tag", reading.task, allowed=True)
     if not found:
         raise NotFoundError("no image is left to copy", ", ".join(words))
     return found

@@ -41,12 +41,20 @@ def tags(word: str, reading: Reading) -> Tags:
     return Tags(where.name, tuple(found), tuple(reading.task.notices))
 
 
-def matching(where: Repository, globs: Sequence[str], reading: Reading) -> list[str]:
-    """The tags of a repository that one of the globs means. What stands for a list of referrers, and cosign's tags, is no
-    image."""
-    found = reading.asked().client(where.host).tags(where.path)
-    known = [tag for tag in found if reference.is_tag(tag) and not indexes.speaks_of_a_digest(tag)]
-    return [tag for tag in known if is_picked(tag, globs)]
+class Picked(NamedTuple):
+    """Tags that a glob matches: those of images, and those that name a digest (cosign's, and those of lists of referrers)."""
+
+    images: list[str]
+    beside: list[str]
+
+
+def matching(where: Repository, globs: Sequence[str], reading: Reading) -> Picked:
+    """The tags of a repository that one of the globs means."""
+    picked = Picked([], [])
+    for tag in reading.asked().client(where.host).tags(where.path):
+        if reference.is_tag(tag) and is_picked(tag, globs):
+            (picked.beside if indexes.speaks_of_a_digest(tag) else picked.images).append(tag)
+    return picked
 
 
 def is_picked(name: str, globs: Sequence[str]) -> bool:

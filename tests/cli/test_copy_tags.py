@@ -186,6 +186,25 @@ def test_tags_that_name_a_digest_are_no_images(run: Run, registry: ScriptedRegis
     assert {"1"} == there(registry, "docker://", tmp_path)
 
 
+def test_tags_that_name_a_digest_and_are_not_copied_are_said(run: Run, registry: ScriptedRegistry) -> None:
+    hold(registry, "app", FINE, tag="1")
+    names = [f"sha256-{letter * 64}.sig" for letter in "ab"]
+    for name in names:
+        registry.put_manifest("app", mediatypes.OCI_INDEX, pretty(index_of([])), name)
+    where, said = f"docker://{registry.host}/app", "tags that name a digest are not copied"
+
+    def notes(*words: str) -> list[str]:
+        result = run("copy", *words, where, f"docker://{registry.host}/m/")
+        assert 0 == result.code, str(result)
+        return [line for line in result.err.splitlines() if "note:" in line]
+
+    note = f"ocitool: note: {where}: {said} (2, the first: {names[0]}); --referrers takes those of the images"
+    assert [note] == notes("--tags", "*")
+    assert [] == [note for note in notes("--tags", "*", "--referrers") if said in note]
+    assert [] == notes("--tags", "1*")
+    assert [] == notes("--tags", "*", "--exclude", "sha256-*")
+
+
 def test_tags_that_lead_to_the_same_image_there_are_not_given_again(run: Run, registry: ScriptedRegistry) -> None:
     for number in range(8):
         hold(registry, "app", FINE if number % 2 else OTHER, tag=f"t{number}")
