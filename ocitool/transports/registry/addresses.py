@@ -12,7 +12,10 @@ from contextlib import suppress
 from enum import Enum
 from urllib.parse import quote, urljoin, urlsplit
 
+from ocitool.patterns import pattern
+
 _PORTS = {"https": 443, "http": 80}
+_AUTHORITY = pattern(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*")
 _KEPT = "".join(map(chr, range(0x21, 0x7F)))
 """Characters that are left as the registry wrote them, be they right or not: it compares them with what it is sent."""
 
@@ -28,9 +31,12 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
 
 def joined(base: str, location: str) -> str:
     """The address that a `Location` or `Link` means, without a fragment, which is sent to no server; "" for one that is none.
-    Bytes that an address cannot have are escaped: headers are read as Latin-1, and hold what servers write in UTF-8."""
+    Bytes that an address cannot have are escaped behind the host: headers are read as Latin-1, and hold what servers write in
+    UTF-8."""
+    found = _AUTHORITY.match(location)
+    host = found[0] if found is not None else ""
     try:
-        url = urljoin(base, quote(location, _KEPT, "latin-1", "replace")).partition("#")[0]
+        url = urljoin(base, host + quote(location[len(host) :], _KEPT, "latin-1", "replace")).partition("#")[0]
     except ValueError:
         return ""
     return url if origin(url)[1] else ""
