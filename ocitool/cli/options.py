@@ -92,7 +92,11 @@ CompressionOption = Annotated[
     str | None, typer.Option("--compression", metavar="none|gzip|zstd[:LEVEL]", help="Of layers that are written.")
 ]
 With = Annotated[
-    list[str] | None, typer.Option("--with", metavar="REF", help="Take blobs that the source lacks from here.")
+    list[str] | None,
+    typer.Option(
+        "--with", metavar="REF",
+        help="Take blobs that a source lacks or a registry would send from here; of several, from the first that has one.",
+    ),
 ]
 ShowSecrets = Annotated[
     bool, typer.Option("--show-secrets", help="Show what looks like a secret instead of ***, and files that look secret.")

@@ -234,7 +234,7 @@ class Writer:
     def tell_unlisted(self, source: Online) -> None:
         """Tells it if a registry did not give its list of referrers."""
         if (error := source.unlisted) is not None:
-            text = f"what it lists as referrers is not known: {error.what}; the tags that stand for such lists are read instead"
+            text = f"its list of referrers is not known: {error.what}; its fallback tag (sha256-HEX) is read instead"
             self.task.notice("referrer", f"{error.where}: {text}")
 
     def _searched(self, source: Source) -> Mapping[Digest, Sequence[Referrer]]:

@@ -373,7 +373,7 @@ def test_it_is_said_if_a_registry_gives_no_list_of_referrers(status: int, run: R
         all_of = spoken(registry)
         registry.faults.append(Fault("GET", "/referrers/", status=status, headers={"Retry-After": "0"}))
         result = run("copy", "--referrers", "--all-platforms", f"docker://{registry.host}/app:1", "out/")
-        said = f"{registry.host}/app: what it lists as referrers is not known: "
+        said = f"{registry.host}/app: its list of referrers is not known: "
         assert (0, 1) == (result.code, result.err.count(said)), str(result)
         assert all(one.blobs.items() <= places.blobs(tmp_path / "out").items() for one in all_of.artifacts)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support import places
 from support.copying import AMD, ARM, ONE, TWO
-from support.images import image, index_of, pretty
+from support.images import image, index_of, pretty, write_layout
 from support.registries import hold, hold_index
 from support.registry import Fault, ScriptedRegistry
 from support.report import done
@@ -257,6 +257,21 @@ def test_a_list_of_the_destination_that_is_not_to_be_had_hides_no_tag(
 def asked(registry: ScriptedRegistry) -> tuple[int, int]:
     """How many tags of the destination were asked for, and how often its list."""
     return len(registry.sent("HEAD", "/m/app/manifests/")), len(registry.sent("GET", "/m/app/tags/list"))
+
+
+def test_one_tag_that_leads_to_the_image_already_is_put_again_by_force_alone(
+    run: Run, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
+    write_layout(tmp_path / "layout", [FINE])
+    for source in (f"docker://{registry.host}/app:1", "layout"):
+        hold(registry, "app", FINE, tag="1")
+        words = ("copy", source, f"docker://{registry.host}/m:1")
+        done(run, *words)
+        registry.forget()
+        done(run, *words)
+        assert (1, 0) == tuple(len(registry.sent(how, "/m/manifests/1")) for how in ("HEAD", "PUT"))
+        done(run, *words, "--force")
+        assert 1 == len(registry.sent("PUT", "/m/manifests/1"))
 
 
 @pytest.mark.parametrize("word", ["--force", "--verify"])

@@ -35,7 +35,7 @@ from ocitool.spec import mediatypes
 from ocitool.transports.opening import open_source
 
 APP = image([ONE], tag="app")
-READ_INSTEAD = "the tags that stand for such lists are read instead"
+READ_INSTEAD = "its fallback tag (sha256-HEX) is read instead"
 
 
 def about(subject: dict[str, Any], kind: str = "a/bill") -> Image:

@@ -204,14 +204,13 @@ class RegistrySink(Unheld):
         return put.listed or not one.has_subject
 
     def _give_tags(self, bundle: Bundle, pushes: Sequence[_Push], losses: Losses, task: Task) -> None:
-        """All tags of a manifest together. Of many, one that leads to it already is not given again."""
-        single = sum(len(tags) for push in pushes for _, tags in push.tops) == 1
+        """All tags of a manifest together. One that was asked for and leads to it already is not given again."""
         tops: dict[tuple[str, Digest], tuple[_Push, _Document, dict[str, None]]] = {}
         for push in pushes:
             for top, tags in push.tops:
                 path = push.target.path
                 missing = tops.setdefault((path, top.digest), (push, top, {}))[2]
-                again = single or self._replaces_index or top.has_subject
+                again = self._replaces_index or top.has_subject
                 missing.update((tag, None) for tag in tags if again or not self._tags.leads_to(path, tag, top.digest))
         wanted = [(push, top, tuple(tags)) for push, top, tags in tops.values() if tags]
         names: dict[tuple[str, str], str] = {}
