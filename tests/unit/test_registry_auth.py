@@ -22,9 +22,10 @@ from ocitool.errors import LimitError, OcitoolError, TransportError
 from ocitool.task import Task
 from ocitool.transports.registry import auth, keychain
 from ocitool.transports.registry.access import Access
-from ocitool.transports.registry.auth import CATALOG, NOTHING, Authorization, challenges, pulling, pushing
+from ocitool.transports.registry.auth import Authorization, challenges
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.keychain import Credentials
+from ocitool.transports.registry.scopes import CATALOG, NOTHING, pulling, pushing
 
 HOST, REALM = "reg.example", "https://tokens.example/token"
 BEARER = f'Bearer realm="{REALM}",service="reg"'

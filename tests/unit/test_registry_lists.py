@@ -13,7 +13,7 @@ from support.registry import Fault, Reply, Request, Site, _Body
 
 from ocitool import limits
 from ocitool.errors import FormatError, LimitError, NotFoundError, OcitoolError, TransportError
-from ocitool.transports.registry.auth import pulling
+from ocitool.transports.registry.scopes import pulling
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.problems import UnknownRepository
 

@@ -45,7 +45,7 @@ PATIENCE = 0.25
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer, and each piece of it, is waited for this long only."""
-    monkeypatch.setattr("ocitool.transports.registry.endpoint._TIMEOUT", (10, PATIENCE))
+    monkeypatch.setattr("ocitool.transports.registry.endpoint._PATIENCE", PATIENCE)
 
 
 # Connections that break

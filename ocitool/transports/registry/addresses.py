@@ -10,21 +10,24 @@ import ipaddress
 import socket
 from contextlib import suppress
 from enum import Enum
+from functools import lru_cache
 from urllib.parse import quote, urljoin, urlsplit
 
 from ocitool.patterns import pattern
 
-_PORTS = {"https": 443, "http": 80}
+PORTS = {"https": 443, "http": 80}
+"""Of the schemes that registries are asked by."""
 _AUTHORITY = pattern(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*")
-_KEPT = "".join(map(chr, range(0x21, 0x7F)))
+KEPT = "".join(map(chr, range(0x21, 0x7F)))
 """Characters that are left as the registry wrote them, be they right or not: it compares them with what it is sent."""
 
 
+@lru_cache(64)  # a request asks for that of its address several times
 def origin(url: str) -> tuple[str, str | None, int | None]:
     """Scheme, host and port; host None for what is no address."""
     try:
         parts = urlsplit(url)
-        return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
+        return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
     except ValueError:
         return "", None, None
 
@@ -36,7 +39,7 @@ def joined(base: str, location: str) -> str:
     found = _AUTHORITY.match(location)
     host = found[0] if found is not None else ""
     try:
-        url = urljoin(base, host + quote(location[len(host) :], _KEPT, "latin-1", "replace")).partition("#")[0]
+        url = urljoin(base, host + quote(location[len(host) :], KEPT, "latin-1", "replace")).partition("#")[0]
     except ValueError:
         return ""
     return url if origin(url)[1] else ""
@@ -45,7 +48,7 @@ def joined(base: str, location: str) -> str:
 def named(url: str) -> str:
     """The host of an address as users write it: with its port unless that is the scheme's own."""
     scheme, hostname, port = origin(url)
-    return written(hostname, port, _PORTS.get(scheme)) if hostname is not None else ""
+    return written(hostname, port, PORTS.get(scheme)) if hostname is not None else ""
 
 
 def written(hostname: str, port: int | None, default: int | None) -> str:

@@ -7,28 +7,38 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 
-import requests
-import urllib3
+from urllib3.exceptions import HTTPError
 
 from ocitool import limits
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError
 from ocitool.layers import codec
+from ocitool.transports.registry.exchange import Response
 
-BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+BROKEN = (OSError, HTTPError, HTTPException)
 """What is raised in the place of an answer, or of the rest of one."""
+
+
+class Unanswered(OSError):
+    """There is no response from `url`; its cause says why."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__("no response")
+        self.url = url
+
 
 _STEP = 1 << 16
 """Bytes of a document that are asked of a connection at a time."""
 
 
-def body_of(response: requests.Response, where: str, most: int) -> bytes:
+def body_of(response: Response, where: str, most: int) -> bytes:
     """All of a small body, decoded if a server or a proxy encoded it though nothing compressed is asked for: neither form is of
     more than `most` bytes. Raises `LimitError`, `FormatError` for a damaged encoding, and what a break raises."""
     try:
         data = bytearray()
-        # In steps: of a body that comes in chunks of a byte `http.client` makes a list of as many objects, for each read.
-        while len(data) <= most and (piece := response.raw.read(min(_STEP, most + 1 - len(data)), decode_content=False)):
+        # In steps: a read takes memory for all that it asks for.
+        while len(data) <= most and (piece := response.read(min(_STEP, most + 1 - len(data)))):
             data += piece
     finally:
         response.close()
@@ -47,14 +57,14 @@ def body_of(response: requests.Response, where: str, most: int) -> bytes:
     return bytes(plain)
 
 
-def _encoded(response: requests.Response, head: bytes) -> str | None:
+def _encoded(response: Response, head: bytes) -> str | None:
     """The codec that a body which begins with these bytes is in, as its `Content-Encoding` says; None if that says nothing, or
     is not so."""
     found = codec.sniff(head) if response.headers.get("Content-Encoding", "").strip() else "none"
     return found if found in ("gzip", "zstd") else None
 
 
-def decoded(response: requests.Response, size: int) -> Iterator[bytes]:
+def decoded(response: Response, size: int) -> Iterator[bytes]:
     """The bytes of a blob that an answer says to have encoded, though that was not asked for. One that states no length may be
     a layer in gzip which storage calls so: then it is the blob as it is, unless what is in it tells of another encoding.
 
@@ -62,7 +72,7 @@ def decoded(response: requests.Response, size: int) -> Iterator[bytes]:
 
     def raw() -> Iterator[bytes]:
         count = 0
-        while piece := response.raw.read1(_STEP, decode_content=False):
+        while piece := response.read1(_STEP):
             count += len(piece)
             if count > 2 * size + limits.MiB:
                 raise IntegrityError(f"longer than its stated size of {size} bytes")
@@ -87,20 +97,19 @@ def without_first(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
         count = max(0, count - len(chunk))
 
 
-def finished(response: requests.Response) -> None:
+def finished(response: Response) -> None:
     """Takes what little is left of an answer, so that its connection serves the next request; a long one is cut off."""
     with suppress(*BROKEN):
-        while response.raw.read(limits.ERROR_SIZE, decode_content=False) and response.raw.tell() < limits.ERROR_SIZE:
-            pass
+        response.read(limits.ERROR_SIZE)
     response.close()
 
 
-def is_page(response: requests.Response) -> bool:
+def is_page(response: Response) -> bool:
     """Whether it is a page for people, as proxies answer with that want a login: nothing that it seems to say is so."""
     return response.headers.get("Content-Type", "").partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml")
 
 
-def retry_after(response: requests.Response) -> float | None:
+def retry_after(response: Response) -> float | None:
     """Seconds (RFC 9110, 10.2.3); a date counts from now, and is in UTC if it does not say so, as the form of C's asctime."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit() and len(text) < 9:

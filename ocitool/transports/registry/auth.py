@@ -20,32 +20,13 @@ from ocitool.task import Task, Turns
 from ocitool.transports.registry.addresses import named, origin, same_domain
 from ocitool.transports.registry.keychain import Credentials
 from ocitool.transports.registry.problems import Denied
+from ocitool.transports.registry.scopes import Scope
 
 BACKEND = "ocitool"
 
 _LIFE = 60
 """Seconds that a token lives which does not say (distribution's "Token Authentication", expires_in)."""
 _CLIENT = "ocitool"
-
-
-class Scope(NamedTuple):
-    """What a request needs: credentials for `path` (None: for the registry), and these claims in its token."""
-
-    path: str | None
-    claims: tuple[str, ...]
-
-
-def pulling(path: str) -> Scope:
-    return Scope(path, (f"repository:{path}:pull",))
-
-
-def pushing(path: str, *mounted: str) -> Scope:
-    """Writing to a repository, and reading from those whose blobs are mounted."""
-    return Scope(path, (f"repository:{path}:pull,push", *(f"repository:{other}:pull" for other in mounted)))
-
-
-CATALOG = Scope(None, ("registry:catalog:*",))
-NOTHING = Scope(None, ())
 
 
 class Challenge(NamedTuple):
@@ -84,6 +65,11 @@ class _Token(NamedTuple):
 
 class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
     """The backend of oras' table that this package brings; `begin` gives it what the table's constructor does not."""
+
+    @staticmethod
+    def of_table(prefix: str) -> Authorization:
+        made: Authorization = oras.auth.get_auth_backend(BACKEND, insecure=prefix == "http")
+        return made
 
     def begin(
         self,
@@ -143,11 +129,6 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
             self._wanted[scope] = tuple(challenge.values.get("scope", "").split())
             self._tokens[scope] = self._fetched(challenge, scope)
             return self._tokens[scope].header != used
-
-    @property
-    def challenged(self) -> bool:
-        """Whether the registry has asked who it is."""
-        return self._challenge is not None
 
     @property
     def known(self) -> bool:

@@ -11,8 +11,6 @@ from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import requests
-
 from ocitool import credentials
 from ocitool.blob import STEP, Blob, label, passing
 from ocitool.digest import Digest, verified
@@ -21,10 +19,11 @@ from ocitool.limits import KiB, MiB
 from ocitool.task import Task
 from ocitool.transports.registry.addresses import origin
 from ocitool.transports.registry.answers import BROKEN, decoded, finished, is_page, retry_after, without_first
-from ocitool.transports.registry.auth import Scope, pulling, pushing
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.endpoint import RETRIES
+from ocitool.transports.registry.exchange import Response
 from ocitool.transports.registry.problems import RETRIED, Unreachable, unreachable
+from ocitool.transports.registry.scopes import Scope, pulling, pushing
 
 _CUTS = 100
 """Broken connections that one blob may have, however far each came."""
@@ -141,7 +140,7 @@ class _Otherwise(Exception):
         self.whole = whole
 
 
-def _from(client: Client, url: str, scope: Scope | None, what: str, position: int, end: int | None) -> requests.Response:
+def _from(client: Client, url: str, scope: Scope | None, what: str, position: int, end: int | None) -> Response:
     """An answer with the bytes from `position`, or with all of them."""
     headers = {"Range": f"bytes={position}-{end - 1 if end else ''}"} if position or end else {}
     response = client.request("GET", url, scope, what, headers=headers)
@@ -166,7 +165,7 @@ def _start(content_range: str) -> int | None:
     return int(first) if unit == "bytes" and first.isascii() and first.isdigit() and len(first) < 20 else None
 
 
-def _pieces(response: requests.Response, asked: int, position: int, size: int) -> Iterator[bytes]:
+def _pieces(response: Response, asked: int, position: int, size: int) -> Iterator[bytes]:
     """The body from `position` on. A server that does not know ranges sends all: what is known already is passed over."""
     is_part = response.status_code == 206
     over = position - (asked if is_part else 0)
@@ -177,18 +176,18 @@ def _pieces(response: requests.Response, asked: int, position: int, size: int) -
         if not is_part and response.headers.get("Content-Length") != str(size):
             yield from without_first(decoded(response, size), over)
             return
-    read = response.raw.read1  # what has come: the rest of a full piece may never
+    read = response.read1  # what has come: the rest of a full piece may never
     while over > 0:
-        piece = read(min(over, STEP), decode_content=False)
+        piece = read(min(over, STEP))
         if not piece:
             return
         over -= len(piece)
-    while piece := read(min(STEP, max(1, size - position + 1)), decode_content=False):
+    while piece := read(min(STEP, max(1, size - position + 1))):
         position += len(piece)
         yield piece
 
 
-def _total(response: requests.Response) -> int | None:
+def _total(response: Response) -> int | None:
     total = response.headers.get("Content-Range", "").rpartition("/")[2]
     return int(total) if total.isascii() and total.isdigit() and len(total) < 20 else None
 
@@ -372,7 +371,7 @@ class _Upload:
         self._client.task.advance(label(self._blob), sent - self._sent, self._blob.size)
         self._sent = sent
 
-    def _request(self, method: str, url: str, headers: dict[str, str], body: Any) -> requests.Response:
+    def _request(self, method: str, url: str, headers: dict[str, str], body: Any) -> Response:
         """Once: what is to be done after a break depends on how far it came."""
         try:
             response = self._client.once(method, url, self._scope, headers=headers, body=body)
@@ -416,7 +415,7 @@ class _Upload:
                 self._client.once("DELETE", self._location, self._scope).close()
         self._location, self._offset = None, 0
 
-    def _follow(self, response: requests.Response) -> None:
+    def _follow(self, response: Response) -> None:
         """The upload goes on where the registry says."""
         self._location = self._client.place(response) or self._location
 

@@ -7,8 +7,6 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-import requests
-
 from ocitool.digest import Digest
 from ocitool.errors import (
     FormatError,
@@ -25,11 +23,12 @@ from ocitool.task import Task, Turns
 from ocitool.transports.registry import lists
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.answers import finished, is_page
-from ocitool.transports.registry.auth import CATALOG, NOTHING, Scope, pulling, pushing
 from ocitool.transports.registry.endpoint import RETRIES, Endpoint
+from ocitool.transports.registry.exchange import Response
 from ocitool.transports.registry.keychain import Credentials
 from ocitool.transports.registry.origins import Origins
 from ocitool.transports.registry.problems import Denied, Refused, UnknownRepository
+from ocitool.transports.registry.scopes import CATALOG, NOTHING, Scope, pulling, pushing
 
 _ACCEPT = ", ".join((mediatypes.OCI_INDEX, mediatypes.OCI_MANIFEST, mediatypes.DOCKER_LIST, mediatypes.DOCKER_MANIFEST))
 
@@ -72,7 +71,7 @@ class Client(Endpoint):
     def login(self, login: Credentials) -> None:
         """Whether the registry takes these. Raises `Denied` where it does not; a notice where it asks nobody."""
         login.remember()
-        self._begin(lambda path: login)
+        self.auth, self._find = None, lambda path: login
         try:
             response = self.request("GET", self.url(""), NOTHING, "login")
             if response.status_code != 200:
@@ -81,7 +80,7 @@ class Client(Endpoint):
             error.hint = "check both; many registries take a token in the place of the password"
             raise
         finished(response)
-        if not self.auth.challenged:
+        if self.auth is None:
             self.task.notice("login", f"{self.host} asks nobody for a password, so this one was not checked")
 
     def document(self, path: str, name: str | Digest) -> Document:
@@ -156,7 +155,7 @@ class Client(Endpoint):
         query = "?" + urlencode([("tag", tag) for tag in tags]) if tags else ""
         url = self.url(f"{path}/manifests/{name}{query}")
 
-        def put() -> requests.Response:
+        def put() -> Response:
             return self.request("PUT", url, pushing(path), "manifest", headers={"Content-Type": media_type}, body=raw)
 
         response = put()

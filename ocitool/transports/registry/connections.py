@@ -1,28 +1,40 @@
-"""Connections to registries: how many there are, where they may lead, how slow they may be, how they end."""
+"""Connections to registries: how many there are, where they may lead, by which way, how they end.
+
+urllib3 makes them: TLS, tunnels through proxies, SOCKS. What passes on them is `exchange`'s.
+"""
 
 from __future__ import annotations
 
-import http.client
-import io
+import base64
 import socket
-import ssl
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sized
 from contextlib import suppress
+from functools import partial
+from http.client import HTTPException
 from importlib.util import find_spec
 from threading import Lock
-from typing import Any
-from weakref import WeakSet
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
+from weakref import WeakSet, finalize
 
 import urllib3
-from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
+from urllib3.exceptions import HTTPError, LocationValueError, NameResolutionError, ProxyError, ProxySchemeUnknown
 
-from ocitool import limits
+from ocitool import __version__, credentials
 from ocitool.errors import TransportError, UsageError
 from ocitool.task import Task
 from ocitool.transports.registry.access import Access
-from ocitool.transports.registry.addresses import Zone, admits, literal, written, zone
+from ocitool.transports.registry.addresses import KEPT, PORTS, Zone, admits, literal, origin, written, zone
+from ocitool.transports.registry.exchange import Body, Channel, Preamble, Response
+from ocitool.transports.registry.proxies import proxies_for
 from ocitool.transports.registry.trust import Trust
+
+_OPENING = 10.0
+"""Seconds for a connection, and for each step of its TLS."""
+_SENDING = 60.0
+"""Seconds for each piece that is sent, however long the response may take."""
+_FIELDS = f"User-Agent: ocitool/{__version__}\r\nAccept-Encoding: identity"
 
 
 class Whereabouts:
@@ -58,44 +70,19 @@ class Whereabouts:
             )  # fmt: skip
 
 
-class Adapter(HTTPAdapter):
-    """As many connections as there are threads, none tried again by itself, and all of them cut when the task ends."""
+class _Gate:
+    """What every new connection goes through: where it may lead, what it trusts, and that it is cut when the task ends."""
 
-    def __init__(
-        self, task: Task, access: Access, whereabouts: Whereabouts, *, insecure: bool, own: bool = True
-    ) -> None:
-        """`own`: for the registry itself; else for the hosts that it sends us to, with nothing of what the user said of it."""
+    def __init__(self, task: Task, access: Access, whereabouts: Whereabouts, *, insecure: bool, own: bool) -> None:
         self.whereabouts = whereabouts
         self.own = own
+        self.verify = "CERT_NONE" if insecure else "CERT_REQUIRED"
+        self.trust = Trust(task, access, whereabouts.host, insecure=insecure, own=own)
+        self.aborted = False
         self._task = task
         self._access = access
         self._sockets: WeakSet[Any] = WeakSet()
         self._opening = Lock()
-        self._aborted = False
-        self.trust = Trust(task, access, whereabouts.host, insecure=insecure, own=own)
-        super().__init__(
-            pool_connections=8, pool_maxsize=task.jobs + 4, max_retries=urllib3.Retry(0, read=False), pool_block=False
-        )
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _pools(self, direct=True)
-
-    def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-        socks = proxy.lower().startswith("socks")
-        if socks and find_spec("socks") is None:
-            raise UsageError("a SOCKS proxy needs the package PySocks", hint="pip install 'ocitool[socks]'")
-        if proxy.lower().startswith("https:") and proxy not in self.proxy_manager:
-            kwargs["proxy_ssl_context"] = self.trust.proxy()
-        manager = super().proxy_manager_for(proxy, **kwargs)
-        manager.pool_classes_by_scheme = _pools(self, direct=False, socks=socks)
-        return manager
-
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Leaves to `trust` what is believed: requests would have each connection load its own authorities."""
-        super().cert_verify(conn, url, False, cert)
-        if verify:
-            conn.cert_reqs = "CERT_REQUIRED"
 
     def connected(self, connect: Callable[[], socket.socket]) -> socket.socket:
         """A new connection. Neither the look for an address nor one that does not answer could be cut short, so both go on by
@@ -117,162 +104,258 @@ class Adapter(HTTPAdapter):
     def opened(self, sock: Any) -> None:
         """Raises `ConnectionAbortedError` where all are cut already."""
         with self._opening:
-            if not self._aborted:
+            if not self.aborted:
                 self._sockets.add(sock)
                 return
         sock.close()
         raise ConnectionAbortedError
 
     def abort(self) -> None:
-        """Wakes whoever waits for an answer, and lets nobody begin to."""
+        """Wakes what waits for a response, and lets nothing begin to."""
         with self._opening:
-            self._aborted = True
+            self.aborted = True
             sockets = list(self._sockets)
         for sock in sockets:
             with suppress(OSError, ValueError):
                 sock.shutdown(socket.SHUT_RDWR)
-        self.close()
 
 
-class _Slow(io.RawIOBase):
-    """What a socket gives. Raises `TimeoutError` if that is too little for how long it was waited for (`limits.SLOWEST`), not
-    counting the time in which it was not asked; `ConnectionError` for a head without end."""
+class _Kept:
+    """What connections have beside urllib3's own. `direct`: without a proxy between, so that the address is the host's."""
 
-    def __init__(self, raw: Any, patience: float) -> None:
-        """Owns `raw`. `patience`: seconds that an answer may take besides."""
-        self._raw = raw
-        self._patience = patience
-        self._waited = 0.0
-        self._came = 0
-        self.head = True
+    response_class: Any = Preamble
+    gate: _Gate
+    direct: bool
+    channel: Channel | None = None
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        began = time.monotonic()
-        count: int | None = self._raw.readinto(buffer)
-        self._waited += time.monotonic() - began
-        self._came += count or 0
-        if self._patience and self._waited > self._patience + self._came / limits.SLOWEST:
-            raise TimeoutError("the answer comes too slowly")
-        if self.head and self._came > limits.ANSWER_HEAD:
-            raise ConnectionError("an answer whose head does not end")
-        return count
+    def _new_conn(self) -> socket.socket:
+        gate, connect = self.gate, super()._new_conn  # type: ignore[misc]
+        if not self.direct:
+            return gate.connected(connect)
+        if not gate.own:
+            return gate.connected(lambda: _to_allowed(self, gate, connect))
+        sock = gate.connected(connect)
+        try:
+            gate.whereabouts.came(str(sock.getpeername()[0]))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def close(self) -> None:
-        self._raw.close()
-        super().close()
+        if self.channel is not None:
+            self.channel.close()
+        super().close()  # type: ignore[misc]
 
 
-class _Answer(http.client.HTTPResponse):
-    """An answer that is bounded where the library reads on by itself: its head, the lines around its chunks, its trailers."""
+class _SecureKept(_Kept):
+    """As `_Kept`, with TLS."""
 
-    _LINE, _TRAILERS = 1 << 10, 100
-
-    def __init__(self, sock: socket.socket, *arguments: Any, **more: Any) -> None:
-        super().__init__(sock, *arguments, **more)
-        self._slow = _Slow(self.fp.detach(), sock.gettimeout() or 0.0)
-        self.fp = io.BufferedReader(self._slow)
-
-    def begin(self) -> None:
-        super().begin()
-        self._slow.head = False
-
-    def _read_next_chunk_size(self) -> int:
-        line = self.fp.readline(self._LINE + 1)
-        if len(line) > self._LINE:
-            raise http.client.LineTooLong("chunk size")
-        try:
-            return int(line.partition(b";")[0], 16)
-        except ValueError:
-            self._close_conn()  # type: ignore[attr-defined]
-            raise
-
-    def _read_and_discard_trailer(self) -> None:
-        for _ in range(self._TRAILERS):
-            line = self.fp.readline(self._LINE + 1)
-            if len(line) > self._LINE:
-                raise http.client.LineTooLong("trailer line")
-            if line in (b"\r\n", b"\n", b""):
-                return
-        raise http.client.HTTPException(f"more than {self._TRAILERS} trailers")
+    def connect(self: Any) -> None:
+        if self.proxy_is_forwarding:
+            self.ssl_context = self.gate.trust.proxy()
+        else:
+            host, port = (self._tunnel_host, self._tunnel_port) if self._tunnel_host else (self.host, self.port)
+            self.ssl_context = self.gate.trust.context(written(host.strip("[]"), port, self.default_port))
+        super().connect()  # type: ignore[misc]
+        self.gate.opened(self.sock)
 
 
-def _pools(adapter: Adapter, *, direct: bool, socks: bool = False) -> dict[str, Any]:
-    """Pools of connections that the adapter knows of: before TLS begins, and once it has. `direct`: without a proxy between,
-    so that the address is that of the host. `socks`: through a proxy of that kind, which needs PySocks."""
-    plain: Any = urllib3.connection.HTTPConnection
-    secure: Any = urllib3.connection.HTTPSConnection
-    if socks:
-        from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection
-
-        plain, secure = SOCKSConnection, SOCKSHTTPSConnection
-
-    def connected(connection: Any, connect: Callable[[], socket.socket]) -> socket.socket:
-        if not direct:
-            return adapter.connected(connect)
-        if adapter.own:
-            sock = adapter.connected(connect)
-            try:
-                adapter.whereabouts.came(str(sock.getpeername()[0]))
-            except BaseException:
-                sock.close()
-                raise
-            return sock
-        return adapter.connected(lambda: _to_allowed(connection, adapter, connect))
-
-    class Plain(plain):  # type: ignore[misc]
-        response_class = _Answer
-
-        def _new_conn(self) -> socket.socket:
-            return connected(self, super()._new_conn)
-
-    class Secure(secure):  # type: ignore[misc]
-        response_class = _Answer
-
-        def _new_conn(self) -> socket.socket:
-            return connected(self, super()._new_conn)
-
-        def connect(self) -> None:
-            if self.proxy_is_forwarding:
-                self.ssl_context = adapter.trust.proxy()
-            else:
-                host, port = (self._tunnel_host, self._tunnel_port) if self._tunnel_host else (self.host, self.port)
-                self.ssl_context = adapter.trust.context(written(host.strip("[]"), port, self.default_port))
-            super().connect()
-            adapter.opened(self.sock)
-
-        def send(self, data: Any) -> None:
-            try:
-                super().send(data)
-            except ssl.SSLEOFError as error:  # urllib3 then reads what the registry said before it closed, as without TLS
-                raise BrokenPipeError(*error.args) from None
-
-    class PlainPool(urllib3.HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(urllib3.HTTPSConnectionPool):
-        ConnectionCls = Secure
-
-    return {"http": PlainPool, "https": SecurePool}
+class _Plain(_Kept, HTTPConnection):
+    pass
 
 
-def _to_allowed(connection: Any, adapter: Adapter, connect: Callable[[], socket.socket]) -> socket.socket:
+class _Secure(_SecureKept, HTTPSConnection):
+    pass
+
+
+def _to_allowed(connection: Any, gate: _Gate, connect: Callable[[], socket.socket]) -> socket.socket:
     """A connection to one of the addresses that the host's name was looked up as, and not to what it means a moment later."""
     name = connection._dns_host
     try:
-        addresses = adapter.allowed(name.strip("[]").rstrip("."), connection.port, connection.default_port)
+        addresses = gate.allowed(name.strip("[]").rstrip("."), connection.port, connection.default_port)
     except socket.gaierror as error:
-        raise urllib3.exceptions.NameResolutionError(name, connection, error) from error
+        raise NameResolutionError(name, connection, error) from error
     try:
         for address in addresses[:-1]:
             connection._dns_host = address
             try:
                 return connect()
-            except urllib3.exceptions.HTTPError:
+            except HTTPError:
                 continue
         connection._dns_host = addresses[-1]
         return connect()
     finally:
         connection._dns_host = name  # which TLS is held against
+
+
+def _direct(gate: _Gate, scheme: str, hostname: str, port: int) -> Any:
+    made: Any
+    if scheme == "https":
+        made = _Secure(hostname, port, timeout=_OPENING, cert_reqs=gate.verify)
+    else:
+        made = _Plain(hostname, port, timeout=_OPENING)
+    made.gate, made.direct = gate, True
+    return made
+
+
+def _by_proxy(gate: _Gate, proxy: str, tunnel: tuple[str, int, dict[str, str]] | None) -> Any:
+    """`tunnel`: to which host and port, with which headers; else the proxy sends requests on."""
+    url = urllib3.util.parse_url(proxy)
+    assert url.host is not None
+    host, port = url.host.strip("[]"), url.port or PORTS[url.scheme or "http"]
+    config = ProxyConfig(gate.trust.proxy() if url.scheme == "https" else None, False, None, None)
+    made: Any
+    if tunnel is not None or url.scheme == "https":
+        verify = gate.verify if tunnel is not None else "CERT_REQUIRED"
+        made = _Secure(host, port, timeout=_OPENING, cert_reqs=verify, proxy=url, proxy_config=config)
+    else:
+        made = _Plain(host, port, timeout=_OPENING, proxy=url, proxy_config=config)
+    if tunnel is not None:
+        made.set_tunnel(*tunnel, scheme=url.scheme)
+    made.gate, made.direct = gate, False
+    return made
+
+
+def _by_socks(gate: _Gate, proxy: str, user: str, word: str, scheme: str, hostname: str, port: int) -> Any:
+    if find_spec("socks") is None:
+        raise UsageError("a SOCKS proxy needs the package PySocks", hint="pip install 'ocitool[socks]'")
+    from urllib3.contrib.socks import SOCKSConnection, SOCKSHTTPSConnection, SOCKSProxyManager
+
+    class Plain(_Kept, SOCKSConnection):
+        pass
+
+    class Secure(_SecureKept, SOCKSHTTPSConnection):
+        pass
+
+    options = SOCKSProxyManager(proxy, user, word).connection_pool_kw["_socks_options"]
+    made: Any
+    if scheme == "https":
+        made = Secure(options, hostname, port, timeout=_OPENING, cert_reqs=gate.verify)
+    else:
+        made = Plain(options, hostname, port, timeout=_OPENING)
+    made.gate, made.direct = gate, False
+    return made
+
+
+class _Way(NamedTuple):
+    """How a scheme, host and port are reached. `make` makes a connection that is not opened yet; `idle` ones are used again,
+    the latest first. `before`: what stands before the path in a request; `fields`: what else its head always has."""
+
+    make: Callable[[], Any]
+    idle: list[Any]
+    before: str
+    fields: str
+
+
+class Connections:
+    """As many connections as there are threads, none tried again by itself, and all of them cut when the task ends."""
+
+    def __init__(
+        self, task: Task, access: Access, whereabouts: Whereabouts, *, insecure: bool, own: bool = True
+    ) -> None:
+        """`own`: for the registry itself; else for the hosts that it sends us to, with nothing of what the user said of it."""
+        self._gate = _Gate(task, access, whereabouts, insecure=insecure, own=own)
+        self._most = task.jobs + 4
+        self._ways: dict[tuple[str, str | None, int | None], _Way] = {}
+        finalize(self, _close, self._ways)
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: Body, patience: float) -> Response:
+        """Returns the response to one request, its body unread. `patience`: seconds that it may take. Raises `OSError`,
+        `HTTPError` or `HTTPException` if there is none, `ValueError` for what cannot be written."""
+        place = origin(url)
+        way = self._ways.get(place)
+        if way is None:
+            way = self._ways.setdefault(place, self._way(url, *place))
+        head = _head(method, url, way, headers, body)
+        connection = self._connection(way)
+        try:
+            whole = connection.channel.send(head, body, min(patience, _SENDING))
+            return Response(connection.channel, method, url, patience, partial(self._released, way, connection, whole))
+        except BaseException:
+            connection.close()
+            raise
+
+    def abort(self) -> None:
+        """Wakes what waits for a response, and lets nothing begin to."""
+        self._gate.abort()
+        _close(self._ways)
+
+    def _connection(self, way: _Way) -> Any:
+        """Returns one that is open."""
+        with suppress(IndexError):
+            while True:
+                connection = way.idle.pop()
+                if connection.is_connected:
+                    return connection
+                connection.close()
+        connection = way.make()
+        try:
+            connection.connect()
+            connection.channel = Channel(connection.sock)
+        except BaseException as error:
+            by_proxy = connection.proxy is not None and not connection.has_connected_to_proxy
+            connection.close()
+            if by_proxy and isinstance(error, OSError | HTTPError | HTTPException):
+                raise ProxyError("the proxy does not connect", error) from error
+            raise
+        return connection
+
+    def _released(self, way: _Way, connection: Any, whole: bool, usable: bool) -> None:
+        if whole and usable and not self._gate.aborted and len(way.idle) < self._most:
+            way.idle.append(connection)
+        else:
+            connection.close()
+
+    # Ways
+
+    def _way(self, url: str, scheme: str, hostname: str | None, port: int | None) -> _Way:
+        if scheme not in PORTS or hostname is None or port is None:
+            raise LocationValueError("no address of HTTP")
+        if not hostname.isascii():
+            hostname = hostname.encode("idna").decode("ascii")
+        host = written(hostname.partition("%")[0], port, PORTS[scheme])
+        fields = f"Host: {host}\r\n{_FIELDS}"
+        proxies = proxies_for(url)
+        proxy = proxies.get(scheme) or proxies.get("all")
+        if proxy is None:
+            return _Way(partial(_direct, self._gate, scheme, hostname, port), [], "", fields)
+        credentials.remember_address(proxy)
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        user, word = unquote(parts.username or ""), unquote(parts.password or "")
+        if parts.scheme.startswith("socks"):
+            return _Way(partial(_by_socks, self._gate, parts.geturl(), user, word, scheme, hostname, port), [], "", fields)
+        if parts.scheme not in PORTS:
+            raise ProxySchemeUnknown(parts.scheme)
+        if parts.hostname is None:
+            raise ProxyError("a proxy without a host", ValueError())
+        login = base64.b64encode(f"{user}:{word}".encode()).decode() if user else ""
+        given = {"Proxy-Authorization": f"Basic {login}"} if user else {}
+        tunnel = (f"[{hostname}]" if ":" in hostname else hostname, port, given) if scheme == "https" else None
+        make = partial(_by_proxy, self._gate, parts.geturl(), tunnel)
+        if tunnel is not None:
+            return _Way(make, [], "", fields)
+        fields += "".join(f"\r\n{name}: {value}" for name, value in given.items())
+        return _Way(make, [], f"{scheme}://{host}", fields)
+
+
+def _close(ways: Mapping[Any, _Way]) -> None:
+    for way in list(ways.values()):
+        with suppress(IndexError):
+            while True:
+                way.idle.pop().close()
+
+
+def _head(method: str, url: str, way: _Way, headers: Mapping[str, str], body: Body) -> str:
+    """Returns the head of a request. Raises `ValueError` for a name or value that would be more than one line of it."""
+    parts = urlsplit(url)
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    target = quote(target, KEPT)
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    if "Accept" not in headers:
+        lines.append("Accept: */*")
+    if body is not None or method in ("POST", "PUT", "PATCH"):
+        lines.append(f"Content-Length: {len(body) if isinstance(body, Sized) else 0}")
+    if any("\r" in line or "\n" in line or "\0" in line for line in lines):
+        raise ValueError("a header of several lines")
+    return "\r\n".join((f"{method} {way.before}{target} HTTP/1.1", way.fields, *lines, "", ""))

@@ -21,10 +21,10 @@ from ocitool.spec.document import Document, parse_object, serialised
 from ocitool.spec.manifest import Descriptor, Index, Manifest, descriptor, named_by, read, read_unknown, string
 from ocitool.task import Task
 from ocitool.transports.registry import blobs
-from ocitool.transports.registry.auth import pulling, pushing
 from ocitool.transports.registry.blobs import Target
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.problems import RETRIED, Refused
+from ocitool.transports.registry.scopes import pulling, pushing
 from ocitool.transports.registry.source import RemoteBlob
 from ocitool.transports.registry.tagging import Tagged, Tags
 from ocitool.transports.sink import Bundle, Losses, Root, Stored, Unheld, index_in_the_way

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from ocitool.digest import Digest
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError
 from ocitool.task import Task, Turns
-from ocitool.transports.registry.auth import Scope, pulling, pushing
 from ocitool.transports.registry.blobs import Target
 from ocitool.transports.registry.client import Client, Held, Put
 from ocitool.transports.registry.problems import RETRIED, Denied, Refused
+from ocitool.transports.registry.scopes import Scope, pulling, pushing
 
 AT_ONCE = 10
 """Tags of one request: as many as every registry takes that knows of them (distribution-spec, "Pushing Manifests")."""

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-import urllib3
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
+import certifi
+from urllib3.util.ssl_ import create_urllib3_context
 
 from ocitool import limits
 from ocitool.blob import unopened
@@ -68,13 +68,13 @@ class Trust:
             return self._contexts[host]
 
     def _for_every_host(self, host: str) -> ssl.SSLContext:
-        context = urllib3.util.ssl_.create_urllib3_context()
+        context = create_urllib3_context()
         _believe(context, self._told)
         return context
 
     def _made(self, host: str) -> ssl.SSLContext:
         """Nothing is loaded of authorities if nothing is verified: to load them takes a tenth of a short command."""
-        context = urllib3.util.ssl_.create_urllib3_context()
+        context = create_urllib3_context()
         access = self._access
         kept = host_certificates(host, self._told, pairs=self._registry is not None and access.cert is None)
         if self._insecure:
@@ -184,7 +184,7 @@ def _believe(context: ssl.SSLContext, told: Callable[[str], None]) -> None:
         if defaults.cafile is None and defaults.capath is None and store is not None:
             _load(context, store)
         if not os.environ.get("SSL_CERT_FILE") and not directories:
-            _load(context, DEFAULT_CA_BUNDLE_PATH)
+            _load(context, certifi.where())
     for path in dict.fromkeys(named):
         _load(context, path)
 

@@ -1,0 +1,299 @@
+"""One request and its response on a connected socket (RFC 9112), one after the other.
+
+urllib3 makes the connections; what passes there is written and read here, because an exchange through requests takes five times
+the CPU of this one, and one through urllib3 and `http.client` twice. Whatever a server sends costs bounded memory
+and bounded time, and what is not HTTP/1.x raises `ConnectionError`.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import io
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from ocitool import limits
+from ocitool.patterns import byte_pattern
+
+Body = bytes | Iterable[bytes] | None
+"""Of a request: all of it, or the pieces of something of known length."""
+
+_STATUS = byte_pattern(rb"HTTP/1\.(\d) +(\d{3})(?!\d)")
+_LINE = 1 << 16
+"""Bytes of one line of a head."""
+_LINES = 100
+"""Header fields of a response, or of its trailer."""
+_CHUNK = byte_pattern(rb"[ \t]*([0-9a-fA-F]{1,15})[ \t]*(?:;|\r?\n)")
+_CHUNK_LINE = 1 << 10
+_TOGETHER = 1 << 16
+"""Up to so many bytes a body is sent with the head."""
+
+
+class Channel:
+    """A connected socket and what comes from it. `Response.close` or `Channel.close` ends what it reads; the socket itself
+    belongs to who made it."""
+
+    def __init__(self, sock: Any) -> None:
+        self.sock = sock
+        self._slow = _Slow(sock.makefile("rb", buffering=0))
+        self._reader = io.BufferedReader(self._slow)
+        self._taken = 0  # of what came for a response
+
+    def close(self) -> None:
+        with suppress(OSError, ValueError):
+            self._reader.close()
+
+    def send(self, head: str, body: Body, patience: float) -> bool:
+        """Sends a request. Returns whether all of it was taken: a server may answer before that, and close. Raises `OSError`
+        for what is not taken within `patience`, `ValueError` for a head that would be more than one."""
+        if self.sock.gettimeout() != patience:
+            self.sock.settimeout(patience)
+        raw = head.encode("latin-1")
+        try:
+            if body is None:
+                self.sock.sendall(raw)
+            elif isinstance(body, bytes):
+                if len(body) <= _TOGETHER:
+                    self.sock.sendall(raw + body)
+                else:
+                    self.sock.sendall(raw)
+                    self.sock.sendall(body)
+            else:
+                self.sock.sendall(raw)
+                for piece in body:
+                    self.sock.sendall(piece)
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+            return False
+        except OSError as error:
+            if error.errno != errno.EPROTOTYPE:  # what macOS says of a socket that is being closed
+                raise
+            return False
+        return True
+
+    def head(self, patience: float) -> tuple[int, int, dict[str, str]]:
+        """Returns the minor version, the status and the headers of the next response, after those that only announce one (1xx).
+        The names are in small letters; the values of one that stands more than once are joined by commas. Raises `OSError`."""
+        if self.sock.gettimeout() != patience:
+            self.sock.settimeout(patience)
+        self._slow.begin(patience)
+        self._taken = 0
+        while True:
+            line = self._line(_LINE)
+            if not line:
+                raise ConnectionResetError("closed without a response")
+            found = _STATUS.match(line)
+            if found is None:
+                raise ConnectionError("a response that is not HTTP/1.x")
+            headers = self._headers()
+            status = int(found[2])
+            if status >= 200:
+                self._slow.head = False
+                return int(found[1]), status, headers
+            if status == 101:
+                raise ConnectionError("a response in another protocol")
+
+    def _headers(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        name = ""
+        for _ in range(_LINES + 1):
+            line = self._line(_LINE)
+            if line in (b"\r\n", b"\n"):
+                return found
+            if line[-1:] != b"\n":
+                raise ConnectionError("a head that is cut, or a line in it without end")
+            text = line.decode("latin-1")
+            if text[0] in " \t":  # goes on with the line before (RFC 9112, 5.2)
+                if name:
+                    found[name] = f"{found[name]} {text.strip()}".strip()
+                continue
+            name, colon, value = text.partition(":")
+            name = name.lower() if colon else ""
+            if name:
+                found[name] = f"{found[name]}, {value.strip()}" if name in found else value.strip()
+        raise ConnectionError(f"a head of more than {_LINES} lines")
+
+    @property
+    def drained(self) -> bool:
+        """Whether all that came was taken: else it is not known what the next response begins with."""
+        return self._taken == self._slow.came
+
+    def _line(self, most: int) -> bytes:
+        line = self._reader.readline(most)
+        self._taken += len(line)
+        return line
+
+    def read1(self, most: int) -> bytes:
+        piece = self._reader.read1(most)
+        self._taken += len(piece)
+        return piece
+
+    def chunk(self) -> int:
+        """Returns the size of the next chunk; after the last one, which has none, what stands behind it is read too."""
+        line = self._line(_CHUNK_LINE)
+        found = _CHUNK.match(line) if line.endswith(b"\n") else None
+        if found is None:
+            raise ConnectionError("a chunk without a size")
+        size = int(found[1], 16)
+        if not size:
+            for _ in range(_LINES):
+                if self._line(_LINE) in (b"\r\n", b"\n", b""):
+                    return 0
+            raise ConnectionError(f"a trailer of more than {_LINES} lines")
+        return size
+
+    def end_of_chunk(self) -> None:
+        if self._line(2) not in (b"\r\n", b"\n"):
+            raise ConnectionError("a chunk that is longer than its size")
+
+
+class Response:
+    """A response: `status_code`, `headers`, the `url` that gave it, and its body, read once. The connection is
+    `released` for the next request when all of the body is read, and closed by `close` before that."""
+
+    def __init__(
+        self, channel: Channel, method: str, url: str, patience: float, released: Callable[[bool], None]
+    ) -> None:
+        """Reads the head. `released` is called once, with whether the connection can be used again."""
+        version, self.status_code, headers = channel.head(patience)
+        self.url = url
+        self.headers = Headers(headers)
+        self._channel = channel
+        self._released: Callable[[bool], None] | None = released
+        connection = headers.get("connection", "").lower()
+        self._keeps = "close" not in connection if version else "keep-alive" in connection
+        self._chunked = headers.get("transfer-encoding", "").lower().rpartition(",")[2].strip() == "chunked"
+        self._inside = False  # of a chunk whose end is to be read
+        self._left: int | None = None  # bytes of the body or of a chunk; None if it ends with the connection
+        if method == "HEAD" or self.status_code in (204, 304):
+            self._chunked, self._left = False, 0
+        elif self._chunked:
+            self._left = 0
+        elif "content-length" in headers:
+            self._left = _length(headers["content-length"])
+        if self._left is None:
+            self._keeps = False
+        elif not self._left and not self._chunked:
+            self._end(self._keeps)
+
+    def read1(self, most: int) -> bytes:
+        """Returns what has come of the body, at most so many bytes; none at its end. Raises `OSError` if it is cut."""
+        if self._released is None:
+            return b""
+        try:
+            return self._read1(most)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read1(self, most: int) -> bytes:
+        if self._chunked and not self._left:
+            if self._inside:
+                self._channel.end_of_chunk()
+            self._left = self._channel.chunk()
+            self._inside = True
+            if not self._left:
+                self._end(self._keeps)
+                return b""
+        piece = self._channel.read1(most if self._left is None else min(most, self._left))
+        if self._left is None:
+            if not piece:
+                self._end(False)
+        elif not piece and most:
+            raise ConnectionError(f"a body that is cut before its last {self._left} bytes")
+        else:
+            self._left -= len(piece)
+            if not self._left and not self._chunked:
+                self._end(self._keeps)
+        return piece
+
+    def read(self, most: int) -> bytes:
+        """Returns so many bytes of the body, fewer only at its end."""
+        piece = self.read1(most)
+        if not piece or len(piece) == most:
+            return piece
+        data = bytearray(piece)
+        while len(data) < most and (piece := self.read1(most - len(data))):
+            data += piece
+        return bytes(data)
+
+    def close(self) -> None:
+        """Ends the connection, unless all of the body is read."""
+        self._end(False)
+
+    def _end(self, usable: bool) -> None:
+        released, self._released = self._released, None
+        if released is not None:
+            released(usable and self._channel.drained)
+
+
+class Headers:
+    """The header fields of a response."""
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        """`fields`: with names in small letters."""
+        self._fields = fields
+
+    def get(self, name: str, default: str = "") -> str:
+        """Returns a value; those of a field that stands more than once are joined by commas."""
+        return self._fields.get(name.lower(), default)
+
+    def __contains__(self, name: str) -> bool:
+        return name.lower() in self._fields
+
+
+def _length(text: str) -> int | None:
+    """Returns what a `Content-Length` says; None for one that is no number: then the body ends with the connection. Raises
+    `ConnectionError` for several that differ (RFC 9112, 6.3)."""
+    values = {one.strip() for one in text.split(",")}
+    if len(values) > 1:
+        raise ConnectionError("a body of several lengths")
+    value = values.pop()
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 20 else None
+
+
+class _Slow(io.RawIOBase):
+    """What a socket gives. Raises `TimeoutError` if that is too little for how long it was waited for (`limits.SLOWEST`), not
+    counting the time in which it was not asked; `ConnectionError` for a head without end."""
+
+    def __init__(self, raw: Any, patience: float = 0.0) -> None:
+        """Owns `raw`."""
+        self._raw = raw
+        self.begin(patience)
+
+    def begin(self, patience: float) -> None:
+        """A response begins. `patience`: seconds that it may take besides; 0 for any number."""
+        self._patience = patience
+        self._waited = 0.0
+        self.came = 0
+        self.head = True
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        began = time.monotonic()
+        count: int | None = self._raw.readinto(buffer)
+        self._waited += time.monotonic() - began
+        self.came += count or 0
+        if self._patience and self._waited > self._patience + self.came / limits.SLOWEST:
+            raise TimeoutError("the answer comes too slowly")
+        if self.head and self.came > limits.ANSWER_HEAD:
+            raise ConnectionError("an answer whose head does not end")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class Preamble(http.client.HTTPResponse):
+    """What a proxy answers before it connects, as urllib3 reads it: bounded as any other response."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **more: Any) -> None:
+        super().__init__(sock, *arguments, **more)
+        self.fp = io.BufferedReader(_Slow(self.fp.detach(), sock.gettimeout() or 0.0))
