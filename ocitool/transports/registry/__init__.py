@@ -1,12 +1,14 @@
-"""Images at registries (OCI distribution-spec 1.1), on the session and the authorization of the oras package.
+"""Images at registries (OCI distribution-spec 1.1), on urllib3's connections and an authorization of oras' table.
 
     access.py       how registries are to be reached, as the user says
     keychain.py     who the user is at a registry: auth files, credential helpers
     problems.py     what went wrong, in words and exit codes: answers, sockets, TLS
     wording.py      what a server says in a refusal, whatever form it has
     addresses.py    what a registry names as an address
+    scopes.py       what a request needs to be allowed
     auth.py         challenges, tokens, the Authorization header
-    connections.py  how many connections there are, how they end
+    exchange.py     one request and its response on a connection
+    connections.py  how many connections there are, where they may lead, how they end
     trust.py        whom they believe, and who we are: authorities, certs.d
     proxies.py      by which way they go: proxies, and what goes without
     endpoint.py     requests with authorization, redirects and retries
@@ -17,10 +19,9 @@
     tagging.py      tags: what they lead to, and many given at a time
     documents.py    documents that several sources have in common, fetched once
     origins.py      where blobs were seen before, for mounts
-    unneeded.py     what oras need not import
 
-`auth`, `connections`, `trust`, `endpoint`, `client`, `blobs`, `source`, `sink` and `tagging` import oras and requests, so
-they are imported when a registry is first asked.
+`connections`, `trust`, `endpoint`, `client`, `blobs`, `source`, `sink` and `tagging` import urllib3, so they are imported when
+a registry is first asked; `auth` imports oras, and requests with it, so it is imported when a registry asks who the user is.
 """
 
 from __future__ import annotations
