@@ -14,7 +14,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,9 @@ def layer_tar(entries: Iterable[AnyEntry], *, end: bytes | None = None) -> bytes
         if isinstance(item, Entry):
             pairs.append((item, [b""]))
         elif isinstance(item[0], Entry):
-            pairs.append((item[0], [item[1]]))  # type: ignore[list-item]
+            pairs.append((item[0], [item[1]]))
         else:
-            made, content = entry(*item)  # type: ignore[arg-type]
+            made, content = entry(*item)
             pairs.append((made, [content]))
     data = b"".join(tarwriter.write(pairs))
     return data if end is None else data[: -len(tarwriter.END)] + end
@@ -74,7 +74,8 @@ def zst(data: bytes) -> bytes:
 
 
 def compress(data: bytes, codec: str) -> bytes:
-    return {"none": lambda d: d, "gzip": gz, "zstd": zst}[codec](data)
+    codecs: dict[str, Callable[[bytes], bytes]] = {"none": lambda d: d, "gzip": gz, "zstd": zst}
+    return codecs[codec](data)
 
 
 def pretty(value: object) -> bytes:

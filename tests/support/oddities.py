@@ -305,8 +305,8 @@ AMD64 = {"os": "linux", "architecture": "amd64"}
 ARM64 = {"os": "linux", "architecture": "arm64"}
 A, B = (image([tar], architecture="amd64") for tar in (ONE, TWO))
 C = image([ONE, TWO], architecture="arm64")
-ODD_ENTRIES = [3, None, {"digest": "sha256:zz"}, {"mediaType": "application/xml", "digest": sha256(b"q"), "size": 1}]
-ODD_PLATFORM = {"os": 5, "architecture": None, "variant": [], "os.features": "x", "os.version": {}}
+ODD_ENTRIES: list[Any] = [3, None, {"digest": "sha256:zz"}, {"mediaType": "application/xml", "digest": sha256(b"q"), "size": 1}]
+ODD_PLATFORM: dict[str, Any] = {"os": 5, "architecture": None, "variant": [], "os.features": "x", "os.version": {}}
 SHA512 = "sha512:" + hashlib.sha512(LIB.raw).hexdigest()
 
 ODDITIES = (

@@ -27,8 +27,9 @@ def tree_of_directory(root: Path) -> Tree:
     index = LayerIndex()
     with Task() as task:
         for path, entry, leader in scan(root, task):
-            other = leader is not None and leader != path
-            index.add(entry._replace(kind=Kind.HARDLINK, link=leader) if other else entry)
+            if leader is not None and leader != path:
+                entry = entry._replace(kind=Kind.HARDLINK, link=leader)
+            index.add(entry)
     return Tree([index])
 
 

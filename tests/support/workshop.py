@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,7 +111,7 @@ class Workshop:
         ]))  # fmt: skip
         for kind, path in (("layer", layer), ("layer", tar), ("upperdir", upper)):
             added = [Appended(kind, str(path))]  # type: ignore[arg-type]
-            self.make(f"append --{kind} {path.name}", lambda r, w, added=added: append(app, added, r, w))
+            self.make(f"append --{kind} {path.name}", partial(append, app, added))
         contents = {
             "--rm": Content(remove=(b"srv/shop/shop.py", b"srv/shop/static"), same_content=True),
             "--add": Content(add=(Addition(str(layer), b"opt/added"), Addition(str(tar), b"etc/passwd"))),
@@ -118,7 +119,7 @@ class Workshop:
             "--drop-layer": Content(drop=(-1, 3)),
         }
         for what, content in contents.items():
-            self.make(f"edit {what}", lambda r, w, content=content: edit(app, Settings(), content, r, w))
+            self.make(f"edit {what}", partial(edit, app, Settings(), content))
         settings = Settings(env=(("A", "b"),), labels=(("c", "d"),), user="7", workdir="/srv")
         self.make("edit --env --label --user --workdir", lambda r, w: edit(app, settings, Content(), r, w))
         self.make("copy", lambda r, w: copy([app], r, w))
