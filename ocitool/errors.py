@@ -21,6 +21,25 @@ from __future__ import annotations
 
 from typing import Any
 
+EXIT_CODES = {
+    0: "done, or no difference",
+    1: "differences, findings, or a `--fail-on` rule that is met; a report of which some source could not be read",
+    2: "wrong usage: flags, references, a layer number out of range, an artifact where an image is needed",
+    3: "not found: image, tag, blob, platform, path; or several images and none picked",
+    4: "the image, document or layer cannot be parsed, or is of a kind that cannot be worked on",
+    5: "integrity: bytes that do not match their digest, size or diff_id",
+    6: "an unsafe entry was refused",
+    7: "a limit was exceeded",
+    8: "a registry could not be reached, refused or failed, or a file could not be read",
+    9: "the destination: it exists already, the disk is full, it is not writable",
+    70: "a fault of ocitool itself; `--debug` shows where",
+    129: "the terminal was closed (SIGHUP), unless the program was started to ignore that (`nohup`)",
+    130: "interrupted",
+    141: "the reader of our output left",
+    143: "terminated",
+}
+"""What each exit code of the program means, for the pages of docs/ and the man pages."""
+
 
 class OcitoolError(Exception):
     """An error with a place and a way out. Never raised itself: raise one of its subclasses."""

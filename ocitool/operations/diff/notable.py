@@ -13,11 +13,32 @@ from ocitool.operations.diff.config import BOOKKEEPING, escaped
 from ocitool.operations.diff.files import Shipped
 from ocitool.operations.diff.result import ConfigChange, FileChange, LayerPair, Notable, Side
 
-RULES = (
-    "secret", "setuid", "setgid", "setuid-content", "capability", "device", "user-root", "loader", "interpreter", "command",
-    "accounts", "cron", "trust", "acl", "world-writable", "port", "volume", "deleted-still-ships", "unshared-layer",
-)  # fmt: skip
-"""The gravest first."""
+RULES = {
+    "secret": "a file whose path looks secret (keys, `.env`, `.npmrc`, `.git/config`) is new or changed, or a value that looks "
+    "secret is new in settings, labels or the history",
+    "setuid": "a setuid file is new, has another owner or group, or more users may run it",
+    "setgid": "a setgid file is new, has another owner or group, or more users may run it; a setgid directory is new",
+    "setuid-content": "the content of a setuid or setgid file changed",
+    "capability": "file capabilities are new or changed; a file that has some has another content or owner, or more users may "
+    "run it",
+    "device": "a device is new, has another number or owner, or more permissions",
+    "user-root": "`USER` is root now",
+    "loader": "what decides which code programs load: `LD_PRELOAD`, `PYTHONPATH`, `NODE_OPTIONS` and the like, "
+    "`/etc/ld.so.preload`, `sitecustomize.py`; a changed `PATH` or `ld.so.conf` is a `change`",
+    "interpreter": "`/bin/sh`, `python3`, `/lib64` and the like lead elsewhere; another version of the same name is a `change`",
+    "command": "`Entrypoint`, `Cmd`, `Shell`, `Healthcheck` or `OnBuild` changed",
+    "accounts": "`passwd`, `group`, `sudoers`, PAM or `authorized_keys` changed; `shadow` is a `change`",
+    "cron": "a command that runs by time is new or changed",
+    "trust": "certificates or keys of signers were added or changed; the system's bundle of authorities is a `change`",
+    "acl": "an access control list is new or changed",
+    "world-writable": "every user may write a file, or a directory without sticky bit",
+    "port": "a port is new",
+    "volume": "a volume is new",
+    "deleted-still-ships": "a path is deleted, or overwritten (a secret by anything, any file by an empty one), but a lower "
+    "layer still has the content: `shippedBy` names it",
+    "unshared-layer": "a layer cannot be shared any more; always a `cost`",
+}
+"""What each rule finds. The gravest first."""
 
 _COMMANDS = ("Entrypoint", "Cmd", "Shell", "Healthcheck", "OnBuild")
 
