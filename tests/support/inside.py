@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from unittest import mock
 
 
@@ -24,10 +24,30 @@ def run_inside(
     words: tuple[str, ...], env: Mapping[str, str | None], cwd: str | os.PathLike[str] | None = None
 ) -> Outcome:
     """The command with these words; an `env` value of None takes that variable away. Standard input is not read."""
+    out, err = _stream(), _stream()
+    code = _run(words, env, cwd, out, err)
+    return Outcome(code, *(stream.detach().getvalue() for stream in (out, err)))  # type: ignore[attr-defined]
+
+
+def run_together(
+    words: tuple[str, ...], env: Mapping[str, str | None], cwd: str | os.PathLike[str] | None = None
+) -> tuple[int, bytes]:
+    """As `run_inside`, with what it prints to both streams in the order in which that comes."""
+    both = _stream()
+    code = _run(words, env, cwd, both, both)
+    return code, both.detach().getvalue()  # type: ignore[attr-defined]
+
+
+def _stream() -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", write_through=True)
+
+
+def _run(
+    words: tuple[str, ...], env: Mapping[str, str | None], cwd: str | os.PathLike[str] | None, out: IO[str], err: IO[str]
+) -> int:
     from ocitool import cli
 
     environment = {name: value for name, value in {**os.environ, **env}.items() if value is not None}
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", write_through=True) for _ in range(2))
     before = Path.cwd() if cwd else None
     try:
         if cwd:
@@ -36,8 +56,7 @@ def run_inside(
             mock.patch.dict(os.environ, environment, clear=True), mock.patch.object(sys, "argv", ["ocitool", *words]),
             redirect_stdout(out), redirect_stderr(err),
         ):  # fmt: skip
-            code = cli.run()
+            return cli.run()
     finally:
         if before:
             os.chdir(before)
-    return Outcome(code, *(stream.detach().getvalue() for stream in (out, err)))  # type: ignore[attr-defined]

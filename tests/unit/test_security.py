@@ -1,4 +1,4 @@
-"""SECURITY.md names only what exists: links lead to files and headings, commands, options and variables are ocitool's."""
+"""SECURITY.md names only what exists: commands, options and variables are ocitool's (test_docs.py follows its links)."""
 
 from __future__ import annotations
 
@@ -38,23 +38,6 @@ def options() -> dict[str, set[str]]:
     return found
 
 
-def anchor(heading: str) -> str:
-    """A heading's name in links."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-
-
-def dead_links(text: str) -> Iterator[str]:
-    """Links to files that are not there, and to headings that no page has. Other addresses are left alone."""
-    for target in LINK.findall(text):
-        if "://" in target:
-            continue
-        name, _, part = target.partition("#")
-        page = ROOT / name
-        there = text if not name else page.read_text("utf-8") if page.is_file() else None
-        if there is None or (part and part not in map(anchor, HEADING.findall(there))):
-            yield target
-
-
 def unknown_commands(text: str) -> Iterator[str]:
     known = options()
     for span in SPAN.findall(text):
@@ -89,7 +72,6 @@ def addresses(text: str) -> Iterator[str]:
 
 
 CHECKS: dict[Callable[[str], Iterator[str]], str] = {
-    dead_links: "[a](NONE.md)",
     unknown_commands: "`ocitool inspect --redact x`",
     unknown_options: "`--no-such-option`",
     unknown_variables: "`OCITOOL_NO_SUCH_VARIABLE`",
@@ -107,11 +89,6 @@ def test_it_names_only_what_exists(check: Callable[[str], Iterator[str]]) -> Non
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_each_check_can_fail(check: Callable[[str], Iterator[str]]) -> None:
     assert list(check(CHECKS[check]))
-
-
-def test_a_link_to_a_heading_that_no_page_has_is_found() -> None:
-    text = "# A\n[a](#a) [b](README.md#no-such) [c](#none) [d](README.md#limits)"
-    assert ["README.md#no-such", "#none"] == list(dead_links(text))
 
 
 def test_the_readme_leads_to_it() -> None:

@@ -162,7 +162,7 @@ def test_the_script_prints_it() -> None:
 
 def sources(where: Path) -> Path:
     """A copy of what the build reads."""
-    for name in ("ocitool", "schemas"):
+    for name in ("ocitool", "schemas", "docs"):
         shutil.copytree(ROOT / name, where / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE", "pyproject.toml", ".gitignore"):
         shutil.copy(ROOT / name, where / name)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ocitool.cli import COMMANDS
+
 
 def run(*command: str | os.PathLike[str], cwd: Path, codes: tuple[int, ...] = (0,)) -> str:
     """Standard output of a command in an environment that knows nothing of the checkout or of the tests' own."""
@@ -50,8 +52,14 @@ def test_the_wheel_holds_the_package_and_every_schema(wheel: Path, root: Path) -
             assert archive.read(f"ocitool/schemas/{schema.name}") == schema.read_bytes()
     modules = {file.relative_to(root).as_posix() for file in (root / "ocitool").rglob("*.py")}
     assert modules <= names
+    own = wheel.name.split("-py3")[0]
     tops = {name.split("/")[0] for name in names}
-    assert tops == {"ocitool", wheel.name.split("-py3")[0] + ".dist-info"}, "nothing else is installed"
+    assert tops == {"ocitool", f"{own}.dist-info", f"{own}.data"}, "nothing else is installed"
+
+
+def test_the_wheel_installs_a_man_page_for_every_command(installed: Path) -> None:
+    made = {path.name for path in (installed.parent / "share" / "man" / "man1").iterdir()}
+    assert {"ocitool.1", "ocitool-layout-gc.1", *(f"ocitool-{command}.1" for command in COMMANDS)} <= made
 
 
 def test_the_installed_program_is_not_the_checkout(installed: Path, root: Path, tmp_path: Path) -> None:

@@ -1,0 +1,151 @@
+"""What docs/, README.md and the man pages repeat of the code is what the code says: `docs/make.py` writes it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from generator import pages, tables, troff
+from generator.commands import Command, Option
+
+from ocitool import errors, limits
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OCITOOL_MAX_LAYER_ENTRIES", "OCITOOL_MAX_RATIO", "OCITOOL_CACHE_SIZE", "OCITOOL_LOCK_WAIT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_generated_parts_are_what_the_code_says() -> None:
+    assert [] == [path.relative_to(ROOT).as_posix() for path in pages.stale()], "run .venv-test/bin/python docs/make.py"
+
+
+def test_every_command_and_every_table_is_on_one_page() -> None:
+    texts = [path.read_text("utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))]
+    assert sorted(pages.parts(ROOT)) == sorted(name for text in texts for name in pages.names(text))
+
+
+def of_limits() -> set[str]:
+    """The names of all limits. `DOCUMENT` and the units are made of others, or for others."""
+    names = {name for name, value in vars(limits).items() if name.isupper() and isinstance(value, int | tuple)}
+    return {name for name in names if name != "DOCUMENT"} - {"KiB", "MiB", "GiB"} | {
+        name for name, value in vars(limits).items() if callable(value) and not name.startswith("_") and name[0].islower()
+        and value.__module__ == limits.__name__
+    }  # fmt: skip
+
+
+def unlisted() -> set[str]:
+    # One function gives the least of two numbers that are in the table.
+    return of_limits() - tables.named_limits() - {"layer_entries"}
+
+
+def test_the_table_of_limits_has_every_limit() -> None:
+    assert set() == unlisted()
+
+
+def test_a_limit_that_the_table_lacks_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ANOTHER", 5, raising=False)
+    assert {"ANOTHER"} == unlisted()
+
+
+def test_the_table_of_limits_has_the_numbers_that_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PATH_DEPTH", 77)
+    assert ("a path", "64 KiB, 77 components, 40 symbolic links", "") in list(tables.limit_rows())
+
+
+def test_exit_codes_have_every_code_of_an_error() -> None:
+    assert {0, 1, 70, 129, 141, 143} | {one.exit_code for one in tables._below(errors.OcitoolError)} == set(errors.EXIT_CODES)
+
+
+# The check can fail
+
+
+def changed(path: str, old: str, new: str) -> Callable[[Path], Path]:
+    def change(root: Path) -> Path:
+        text = (root / path).read_text("utf-8")
+        assert old in text
+        (root / path).write_text(text.replace(old, new, 1), "utf-8")
+        return root / path
+
+    return change
+
+
+def another_page(root: Path) -> Path:
+    path = root / "docs" / "man" / "ocitool-gone.1"
+    path.write_text("")
+    return path
+
+
+def no_page(root: Path) -> Path:
+    path = root / "docs" / "man" / "ocitool-diff.1"
+    path.unlink()
+    return path
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("copy")
+    shutil.copytree(ROOT / "docs", root / "docs", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "README.md", root)
+    return root
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        changed("docs/reference/limits.md", "400,000 values", "400,001 values"),
+        changed("docs/reference/exit-codes.md", "| 7 |", "| 77 |"),
+        changed("docs/reference/edit.md", "Set a label.", "Set a lable."),
+        changed("docs/reference/validate-rules.md", "`schema`", "`scheme`"),
+        changed("docs/reference/fields.md", "`.images[].reference`", "`.images[].name`"),
+        changed("README.md", "skopeo inspect", "skopeo"),
+        changed("docs/man/ocitool.1", "interrupted", "broken"),
+        another_page,
+        no_page,
+    ],
+)
+def test_what_is_stale_is_found_and_written_anew(change: Callable[[Path], Path], copied: Path) -> None:
+    path = change(copied)
+    assert [path] == list(pages.stale(copied))
+    assert [path] == list(pages.write(copied))
+    assert [] == list(pages.stale(copied))
+
+
+def test_make_says_what_is_stale_and_ends_with_1(copied: Path) -> None:
+    path = another_page(copied)
+    script = copied / "docs" / "make.py"
+    words = [sys.executable, script, "--check"]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    shutil.copytree(ROOT / "schemas", copied / "schemas", dirs_exist_ok=True)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert (1, "stale: docs/man/ocitool-gone.1\n") == (done.returncode, done.stdout), done.stderr
+    path.unlink()
+
+
+# Man pages
+
+
+def test_groff_renders_every_man_page_without_a_warning(need: Callable[..., str]) -> None:
+    made = sorted((ROOT / "docs" / "man").glob("*.1"))
+    done = subprocess.run([need("groff"), "-man", "-ww", "-z", "-Tutf8", *made], capture_output=True, text=True)
+    assert (0, "") == (done.returncode, done.stderr)
+
+
+ODD = (".TH is no request here", "'so is this", r"C:\new\fB and \(aq", "--a-b 'c' \"d\" `e` ^~", "...")
+
+
+def test_a_man_page_shows_text_as_it_is(need: Callable[..., str]) -> None:
+    one = Command("ocitool odd", "ocitool odd A", "Odd.", (ODD[0],), (Option("A", ODD[1]),), (), (), ODD, ((ODD[2], False),))
+    page = troff.page(one, one, "1", [("1", ODD[3])], [])
+    done = subprocess.run([need("groff"), "-man", "-ww", "-Tascii", "-P-c"], input=page, capture_output=True, text=True)
+    shown = " ".join(done.stdout.replace("\b", "").split())
+    assert "" == done.stderr
+    for text in ODD:
+        assert " ".join(text.split()) in shown
