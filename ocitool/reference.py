@@ -208,6 +208,18 @@ def is_tag(text: str) -> bool:
     return _TAG.fullmatch(text) is not None
 
 
+DIGEST_TAG = pattern(
+    r"(?:.*:)?(?P<algorithm>[a-z0-9]+)-(?P<encoded>[0-9a-f]{64,128})(?:\.(?P<kind>[A-Za-z0-9._-]+))?", re.DOTALL
+)
+"""Tags, or names with such a tag, that speak of a digest: cosign's `sha256-<hex>.sig`, `.att` and `.sbom`, those of other tools
+in the same manner (`.imgpkg`, `.image-locations.imgpkg`), and the referrers tag schema (no suffix)."""
+
+
+def speaks_of_a_digest(name: str) -> bool:
+    """Whether a tag, or a name with one, is one of cosign's or stands for a list of referrers."""
+    return DIGEST_TAG.fullmatch(name) is not None
+
+
 def familiar(name: str) -> str:
     """A name without its host, and without what Docker Hub puts before names of one part: `team/app:1`. A tag is added."""
     where = repository(qualified(name))

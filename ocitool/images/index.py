@@ -6,7 +6,6 @@ attestation, a signature or any other referrer speaks of one digest: of an image
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from ocitool.digest import Digest
 from ocitool.errors import LimitError
 from ocitool.images import select
 from ocitool.limits import INDEX_MANIFESTS
-from ocitool.patterns import pattern
+from ocitool.reference import DIGEST_TAG, speaks_of_a_digest
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Index, InvalidDescriptor
 from ocitool.transports.source import Beside, Online, Source
@@ -22,9 +21,6 @@ from ocitool.transports.source import Beside, Online, Source
 _OWN = ("mediaType", "digest", "size")
 _OF_CONTENT = ("data", "urls")
 """Members of a descriptor that hold or lead to the content itself, so they go with it."""
-_BESIDE = pattern(r"(?:.*:)?(?P<algorithm>[a-z0-9]+)-(?P<encoded>[0-9a-f]{64,128})(?:\.(?P<kind>[A-Za-z0-9._-]+))?", re.DOTALL)
-"""Tags that name a digest: cosign's `sha256-<hex>.sig`, `.att` and `.sbom`, those of other tools in the same manner
-(`.imgpkg`, `.image-locations.imgpkg`), and the referrers tag schema (no suffix)."""
 
 
 class Edited(NamedTuple):
@@ -119,7 +115,7 @@ def _beside(source: Source, subjects: Sequence[Digest]) -> list[Beside]:
         if one.kind == LISTING:
             continue  # it is made again where it is needed; what it lists is found by itself
         # A tag that names the digest stands wherever the image does; another one is a name like an image's.
-        tags = [tag if _BESIDE.fullmatch(tag := name.rpartition(":")[2]) else name for name in one.tags]
+        tags = [name.rpartition(":")[2] if speaks_of_a_digest(name) else name for name in one.tags]
         made += [Beside(one.subject, one.descriptor, tag) for tag in tags or (None,)]
     return made
 
@@ -132,11 +128,6 @@ def told(found: Sequence[Beside]) -> tuple[Referrer, ...]:
         kind = _KINDS.get(suffix) or _kind(one.descriptor.fields)
         made.append(Referrer(kind, one.subject, one.descriptor, (one.tag,) if one.tag is not None else ()))
     return tuple(made)
-
-
-def speaks_of_a_digest(tag: str) -> bool:
-    """Whether a tag is one of cosign's, or stands for a list of referrers."""
-    return _BESIDE.fullmatch(tag) is not None
 
 
 def referrers(source: Source, subjects: Collection[Digest]) -> tuple[Referrer, ...]:
@@ -159,7 +150,7 @@ def referrers(source: Source, subjects: Collection[Digest]) -> tuple[Referrer, .
 
     for listed, _ in select.everything(source, source.index):
         for tag in listed.tags:
-            name = _BESIDE.fullmatch(tag)
+            name = DIGEST_TAG.fullmatch(tag)
             about = None
             if name is not None:
                 about = by_text.get(f"{name['algorithm']}:{name['encoded']}")

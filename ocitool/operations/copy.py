@@ -211,7 +211,8 @@ def _with_referrers(source: Source, targets: Sequence[Target], outputs: Sequence
     spoken = indexes.beside(source, subjects)
     if isinstance(source, Online):
         writer.tell_unlisted(source)
-    about = {one.descriptor.digest for one in spoken}
+    # At a registry each target was asked for by its name: it is one, whatever a list says that it speaks of.
+    about = {one.descriptor.digest for one in spoken} if not isinstance(source, Online) else set()
     _tell_unread(source, {*about, *subjects}, writer)
     found = []
     for target, digest, output in zip(targets, tops, outputs, strict=True):

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from ocitool import reference
+from ocitool import masking, reference
 from ocitool.errors import UsageError
-from ocitool.images import index as indexes
 from ocitool.pipeline.session import Reading
 from ocitool.reference import Repository
 from ocitool.task import Notice
@@ -49,11 +48,17 @@ class Picked(NamedTuple):
 
 
 def matching(where: Repository, globs: Sequence[str], reading: Reading) -> Picked:
-    """The tags of a repository that one of the globs means."""
+    """The tags of a repository that one of the globs means. What the list calls a tag and cannot be one is told."""
     picked = Picked([], [])
+    odd: list[str] = []
     for tag in reading.asked().client(where.host).tags(where.path):
-        if reference.is_tag(tag) and is_picked(tag, globs):
-            (picked.beside if indexes.speaks_of_a_digest(tag) else picked.images).append(tag)
+        if not reference.is_tag(tag):
+            odd.append(tag)
+        elif is_picked(tag, globs):
+            (picked.beside if reference.speaks_of_a_digest(tag) else picked.images).append(tag)
+    if odd:
+        text = f"{where}: {len(odd)} of the tags in its list cannot be one, and {'is' if len(odd) == 1 else 'are'} left out"
+        reading.task.notice("tag", f"{text}: {masking.stated(odd[0])}{' ...' if len(odd) > 1 else ''}")
     return picked
 
 

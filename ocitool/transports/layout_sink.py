@@ -113,10 +113,11 @@ class LayoutSink:
 
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         skipped: set[Digest] = set()
-        self._merged(self._index, bundle.roots)  # what is refused is so before anything is written
-        self._make_folders({digest.algorithm for blob in bundle.blobs if (digest := blob.digest)})
-
         losses = Losses(bundle.roots)
+        self._merged(self._index, losses)  # what is refused is so before anything is written
+        asked = bool(bundle.roots)
+        bundle = bundle.left(losses) if losses else bundle
+        self._make_folders({digest.algorithm for blob in bundle.blobs if (digest := blob.digest)})
 
         def put(blob: Blob) -> None:
             assert blob.digest is not None
@@ -131,10 +132,9 @@ class LayoutSink:
         for folder in self._folders.values():
             folder.sync()
         assert self._lock is not None
-        roots = losses.left()
-        if roots or not bundle.roots:
+        if losses.left() or not asked:
             with self._lock.index():
-                self._publish(roots)
+                self._publish(losses)
             self._made = ()
         return Stored(frozenset(skipped), True, losses)
 
@@ -228,17 +228,17 @@ class LayoutSink:
             partial.discard()
         return True
 
-    def _publish(self, roots: Sequence[Root]) -> None:
+    def _publish(self, losses: Losses) -> None:
         old = self._read_index()
-        raw = self._merged(old, roots)
+        raw = self._merged(old, losses)
         if old is None or raw != old.raw:
             write_document(self._at, "index.json", raw)
         if not layout.Layout(self.where, self._at).states_version():
             write_document(self._at, "oci-layout", layout.LAYOUT_FILE)
             self._task.notice("damaged", f"{self.where}: oci-layout was damaged, and is written anew")
 
-    def _merged(self, old: Index | None, roots: Sequence[Root]) -> bytes:
-        return checked(self.where, old, roots, replaces_index=self._replaces_index)
+    def _merged(self, old: Index | None, losses: Losses) -> bytes:
+        return checked(self.where, old, losses, replaces_index=self._replaces_index)
 
     def close(self) -> None:
         """Where a layout was made for a write that did not happen, takes it away again, unless another writer is in it."""
@@ -284,20 +284,22 @@ class RehearsedLayout(Rehearsal):
     def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
         there = os.path.exists(os.path.join(self.where, "index.json"))
         old = layout.Layout(self.where).index if there else None
-        checked(self.where, old, bundle.roots, replaces_index=self._replaces_index)
-        return super().write(bundle, task, verify=verify)
+        losses = Losses(bundle.roots)
+        checked(self.where, old, losses, replaces_index=self._replaces_index)
+        return super().write(bundle.left(losses) if losses else bundle, task, verify=verify)._replace(losses=losses)
 
 
-def checked(where: str, old: Index | None, roots: Sequence[Root], *, replaces_index: bool) -> bytes:
-    """`merged`, unless an index would lose its name to one image: `DestinationError`, if `replaces_index` does not allow it."""
+def checked(where: str, old: Index | None, losses: Losses, *, replaces_index: bool) -> bytes:
+    """`merged` of what is not lost. That an index would lose its name to one image is a loss, or a `DestinationError`, unless
+    `replaces_index` allows it."""
     if old is not None and not replaces_index:
-        _spare_indexes(where, old, roots)
-    return merged(old, roots)
+        _spare_indexes(where, old, losses)
+    return merged(old, losses.left())
 
 
-def _spare_indexes(where: str, old: Index, roots: Sequence[Root]) -> None:
+def _spare_indexes(where: str, old: Index, losses: Losses) -> None:
     """Manifests of several platforms under one name are one image, as if an index stood between."""
-    wanted = {full(name): name for root in roots if root.is_one_image for name in root.names}
+    wanted = {full(name): (name, root.subject is not None) for root in losses.left() for name in root.sparing}
     if not wanted:
         return
     having: dict[str, dict[Digest, Descriptor]] = {}
@@ -305,15 +307,16 @@ def _spare_indexes(where: str, old: Index, roots: Sequence[Root]) -> None:
         for name in _names(one.fields):
             if full(name) in wanted:
                 having.setdefault(full(name), {})[one.digest] = one
-    for name, found in having.items():
+    for place, found in having.items():
+        name, speaks = wanted[place]
         platforms = [str(one.platform) for one in found.values() if one.platform is not None and not one.is_attestation]
         if any(one.media_type in mediatypes.INDEXES for one in found.values()):
             listed: list[str] = []
             for one in found.values():
                 listed += _platforms(where, one)
-            raise index_in_the_way(f"{where}:{wanted[name]}", dict.fromkeys(listed))
-        if len(set(platforms)) > 1:
-            raise index_in_the_way(f"{where}:{wanted[name]}", dict.fromkeys(platforms))
+            losses.name(name, index_in_the_way(f"{where}:{name}", dict.fromkeys(listed), speaks=speaks))
+        elif len(set(platforms)) > 1:
+            losses.name(name, index_in_the_way(f"{where}:{name}", dict.fromkeys(platforms), speaks=speaks))
 
 
 def _platforms(where: str, one: Descriptor) -> list[str]:

@@ -14,6 +14,7 @@ from ocitool.atomic import Temporary, nameless
 from ocitool.blob import Blob, FileBlob
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
+from ocitool.reference import speaks_of_a_digest
 from ocitool.task import Task
 
 T = TypeVar("T")
@@ -43,9 +44,12 @@ class Root(NamedTuple):
     """Whether the others are written even if a part of this one cannot be had: without one that is not, nothing is."""
 
     @property
-    def is_one_image(self) -> bool:
-        """Whether a tag that comes to name it leads to one image, where an index leads to those of several platforms."""
-        return not self.is_index and self.subject is None
+    def sparing(self) -> tuple[str, ...]:
+        """The names that are not to take the place of an index, unless that is asked for: those of one image, or of what speaks
+        of one. Not those that speak of a digest, under which only their like stands."""
+        if self.is_index:
+            return ()
+        return tuple(name for name in self.names if self.subject is None or not speaks_of_a_digest(name))
 
 
 class Bundle(NamedTuple):
@@ -205,10 +209,13 @@ class Rehearsal(Unheld):
         return Stored(frozenset(skipped), False)
 
 
-def index_in_the_way(place: str, platforms: Iterable[str]) -> DestinationError:
-    """One image where an index stands under the tag: a mistake unless it was asked for."""
+def index_in_the_way(place: str, platforms: Iterable[str], *, speaks: bool = False) -> DestinationError:
+    """One image where an index stands under the tag, or what `speaks` of one: a mistake unless it was asked for."""
     named = ", ".join(map(masking.stated, platforms))
+    what = f"the tag holds an index{f' (platforms: {named})' if named else ''}, and"
+    if speaks:
+        return DestinationError(f"{what} an artifact would take its place", place, hint="--force puts the artifact there")
     return DestinationError(
-        f"the tag holds an index{f' (platforms: {named})' if named else ''}, and one image would take its place", place,
+        f"{what} one image would take its place", place,
         hint="--force puts the one image there; --all-platforms, if the source is an index, writes all of it",
     )  # fmt: skip

@@ -61,8 +61,8 @@ HEAVY = frozenset(
 
 LATE = frozenset(
     f"ocitool.transports.registry.{name}"
-    for name in ("answers", "auth", "blobs", "client", "connections", "endpoint", "exchange", "lists", "sink", "source",
-                 "tagging", "trust")
+    for name in ("answers", "auth", "blobs", "client", "connections", "endpoint", "exchange", "lists", "mounting", "sink",
+                 "source", "tagging", "trust")
 )
 """Modules about a heavy library, which they import at their top: they are imported in functions, and by each other."""
 

@@ -417,3 +417,23 @@ def test_an_image_that_an_index_leads_to_as_well_keeps_both_names(run: Run, tmp_
     write_layout(tmp_path / "in", [one], index=index_of(entries))
     done(run, "copy", "--referrers", "in", "out/")
     assert {"r.io/app:alone": one.digest, "r.io/app:all": one.digest} == places.names(tmp_path / "out")
+
+
+@pytest.mark.parametrize("place", ["docker://{host}/new:1", "out/"])
+def test_an_artifacts_tag_does_not_take_the_place_of_an_index(place: str, run: Run, tmp_path: Path) -> None:
+    write_layout(tmp_path / "in", [BILLED, *named(about(BILLED.descriptor, "a/bill"), "bill")])
+    with ScriptedRegistry() as registry:
+        index = hold_index(registry, "new", [image([ONE], platform=AMD), image([TWO], platform=ARM)], "bill")
+        place = place.format(host=registry.host)
+        if place == "out/":
+            done(run, "copy", "--all-platforms", f"docker://{registry.host}/new:bill", place, "--tag", "bill")
+
+        def held() -> str:
+            return places.names(tmp_path / place)["bill"] if place == "out/" else registry.tags["new", "bill"]
+
+        for words in ((), ("--dry-run",)):
+            result = run("copy", "--referrers", "in", place, *words)
+            assert (9, True) == (result.code, "an artifact would take its place" in result.err), str(result)
+            assert index == held()
+        done(run, "copy", "--referrers", "in", place, "--force")
+        assert index != held()

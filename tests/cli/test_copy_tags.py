@@ -178,6 +178,49 @@ def test_excluded_tags_are_not_copied(run: Run, registry: ScriptedRegistry, tmp_
     assert 2 == run("copy", "--exclude", "x", f"docker://{registry.host}/app:1.0", "store/").code
 
 
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+@pytest.mark.parametrize("place", ["docker://{host}/m/", "store/"])
+def test_a_tag_that_holds_an_index_at_the_destination_is_named_and_the_others_are_copied(
+    place: str, words: tuple[str, ...], run: Run, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
+    for tag in "abc":
+        hold(registry, "app", FINE, tag=tag)
+    hold_index(registry, "index", [image([ONE], platform=AMD), image([TWO], platform=ARM)], "b")
+    place = place.format(host=registry.host)
+    name = f"{registry.host}/app:b" if place == "store/" else f"{registry.host}/m/app:b"
+    to = place if place == "store/" else f"docker://{name}"
+    done(run, "copy", "--all-platforms", f"docker://{registry.host}/index:b", to, *(("--tag", name) if to == place else ()))
+    result = run("copy", "--tags", "*", f"docker://{registry.host}/app", place, "--format", "json", *words)
+    assert 1 == result.code, str(result)
+    assert [name] == [one["where"] for one in json.loads(result.out)["problems"]]
+    assert "the tag holds an index" in result.err
+    assert ({"b"} if words else {"a", "b", "c"}) == there(registry, place, tmp_path)
+
+
+@pytest.mark.parametrize("place", ["docker://{host}/m/", "store/"])
+def test_strict_writes_nothing_if_a_tag_holds_an_index_at_the_destination(
+    place: str, run: Run, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
+    for tag in "ab":
+        hold(registry, "app", FINE, tag=tag)
+    place = place.format(host=registry.host)
+    hold_index(registry, "m/app", [image([ONE], platform=AMD), image([TWO], platform=ARM)], "b")
+    if place == "store/":
+        words = ("--tag", f"{registry.host}/app:b")
+        done(run, "copy", "--all-platforms", f"docker://{registry.host}/m/app:b", place, *words)
+    result = run("copy", "--strict", "--tags", "*", f"docker://{registry.host}/app", place)
+    assert (9, True) == (result.code, "the tag holds an index" in result.err), str(result)
+    assert {"b"} == there(registry, place, tmp_path)
+
+
+def test_what_a_list_calls_tags_and_cannot_be_any_is_told(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
+    hold(registry, "app", FINE, tag="1")
+    registry.tags |= {("app", odd): FINE.digest for odd in ("1.0+build", "a/b", "-c")}
+    result = run("copy", "--tags", "*", f"docker://{registry.host}/app", "store/")
+    assert (0, True) == (result.code, "3 of the tags in its list cannot be one, and are left out" in result.err), str(result)
+    assert {"1"} == there(registry, "store/", tmp_path)
+
+
 def test_tags_that_name_a_digest_are_no_images(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
     hold(registry, "app", FINE, tag="1")
     for suffix in ("", ".sig", ".att", ".sbom", ".imgpkg", ".image-locations.imgpkg", ".cosign-v2"):

@@ -147,6 +147,19 @@ def test_an_address_may_hold_what_none_can_as_it_is(registry: ScriptedRegistry, 
     assert ["/%C3%A9%20%C3%A9"] == [one.path for one in recorder.requests]
 
 
+@pytest.mark.parametrize("form", [r"http://{other}\@{own}/x", r"http://{other}\.{own}/x", "http://{other}%2F@a%b/x", "http://a%b/x"])
+def test_what_two_readers_may_take_for_addresses_of_two_hosts_is_none(
+    form: str, recorder: Recorder, task: Patient, tmp_path: Path
+) -> None:
+    with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry:
+        access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
+        registry.faults.append(Fault("GET", "/tags/", redirect=form.format(other=recorder.host, own=registry.host)))
+        with pytest.raises(TransportError, match="no address"):
+            client(registry, task, access).tags("app")
+        assert [] == recorder.requests
+        assert 2 == len(registry.requests)
+
+
 # Lists
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import places
 from support.copying import AMD, ARM, ONE, TWO
 from support.images import Image, image, index_of, pretty, write_layout
 from support.registries import (
@@ -24,7 +25,7 @@ from support.registries import (
     push,
     reading,
 )
-from support.registry import BasicAuth, Fault, Recorder, ScriptedRegistry, TokenAuth, digest_of
+from support.registry import BasicAuth, Fault, Recorder, Reply, ScriptedRegistry, TokenAuth, digest_of
 
 from ocitool.digest import Digest
 from ocitool.errors import TransportError
@@ -157,6 +158,88 @@ def test_a_list_of_referrers_that_breaks_off_is_an_error(task: Patient, tmp_path
             fetched(registry, task, tmp_path / "out")
 
 
+@pytest.mark.parametrize("subject", ["the image", "the artifact"])
+def test_an_image_that_a_list_says_to_speak_of_itself_keeps_its_tag(subject: str, task: Patient, tmp_path: Path) -> None:
+    class Circular(ScriptedRegistry):
+        def _get_referrers(self, call: Any) -> Reply:
+            reply = super()._get_referrers(call)
+            if call.ref == (APP.digest if subject == "the image" else BILL.digest):
+                fields = json.loads(reply.body)
+                reply.body = pretty({**fields, "manifests": [*fields["manifests"], APP.descriptor]})
+            return reply
+
+    with Circular() as registry, ScriptedRegistry() as other:
+        hold(registry, "app", BILL)
+        hold(registry, "app", APP, tag="1")
+        copy([f"docker://{registry.host}/app:1"], reading(task), Writing(f"docker://{other.host}/app:2"), referrers=True)
+        assert {("app", "2"): APP.digest} == other.tags
+        assert holds(other, "app", APP) and holds(other, "app", BILL)
+        fetched(registry, task, tmp_path / "out")
+        assert {f"{registry.host}/app:1": APP.digest} == places.names(tmp_path / "out")
+
+
+def test_an_artifact_in_the_form_before_oci_1_1_is_asked_for_by_its_type(task: Patient) -> None:
+    stated = {name: APP.descriptor[name] for name in ("mediaType", "digest", "size")}
+    raw = pretty({"mediaType": mediatypes.OCI_ARTIFACT, "artifactType": "a/b", "blobs": [], "subject": stated})
+    with ScriptedRegistry() as registry, ScriptedRegistry() as other:
+        hold(registry, "app", APP, tag="1")
+        artifact = registry.put_manifest("app", mediatypes.OCI_ARTIFACT, raw)
+        copy([f"docker://{registry.host}/app:1"], reading(task), Writing(f"docker://{other.host}/app:1"), referrers=True)
+        assert (mediatypes.OCI_ARTIFACT, raw) == other.manifests["app", artifact]
+
+
+# What a registry says when it gets an artifact
+
+
+class Promising(ScriptedRegistry):
+    """Answers a referrer with OCI-Subject, and keeps no list."""
+
+    def _get_referrers(self, call: Any) -> Reply:
+        return Reply(status=404)
+
+
+def test_the_tag_is_written_where_a_registry_only_says_that_it_lists_referrers(task: Patient, tmp_path: Path) -> None:
+    other = about(BILL.descriptor, "a/signature")
+    layout = write_layout(tmp_path / "in", [APP, BILL, other])
+    with Promising() as registry:
+        push(registry, task, f"oci:{layout}:app", referrers=True)
+        assert [BILL.digest] == beside(registry, task)
+        assert [other.digest] == beside(registry, task, BILL.digest)
+        assert 1 == sum("gives no list of them" in notice.text for notice in task.told("referrer"))
+
+
+def test_whether_a_registry_gives_the_list_that_it_says_to_keep_is_asked_once(task: Patient, tmp_path: Path) -> None:
+    layout = write_layout(tmp_path / "in", [APP, BILL, about(APP.descriptor, "a/other")])
+    with ScriptedRegistry() as registry:
+        push(registry, task, f"oci:{layout}:app", referrers=True)
+        assert 1 == len(registry.sent("GET", "/referrers/"))
+        assert {("app", "1"): APP.digest} == registry.tags
+        assert [] == task.told("referrer")
+
+
+def test_a_list_of_dockers_type_is_written_on_as_an_index(task: Patient, tmp_path: Path) -> None:
+    other = about(APP.descriptor, "a/other")
+    layout = write_layout(tmp_path / "in", [APP, other])
+    with ScriptedRegistry(referrers=False) as registry:
+        hold(registry, "app", BILL)
+        raw = pretty({"schemaVersion": 2, "mediaType": mediatypes.DOCKER_LIST, "manifests": [ENTRY], "annotations": {"a": "b"}})
+        registry.put_manifest("app", mediatypes.DOCKER_LIST, raw, APP.digest.replace(":", "-"))
+        push(registry, task, f"oci:{layout}:app", referrers=True)
+        assert [BILL.digest, other.digest] == [entry["digest"] for entry in listed(registry, APP.digest)]
+        media_type, raw = registry.manifests["app", registry.tags["app", APP.digest.replace(":", "-")]]
+        assert {"a": "b"} == json.loads(raw)["annotations"] and mediatypes.OCI_INDEX == media_type
+
+
+@pytest.mark.parametrize("subject", [{}, {"digest": "x"}, {"digest": 3}, {"size": 1}, "a", []], ids=str)
+def test_a_subject_without_a_digest_is_none(subject: Any, task: Patient, tmp_path: Path) -> None:
+    one = image([ONE], tag="app")
+    one.manifest["subject"] = subject
+    with ScriptedRegistry(referrers=False) as registry:
+        registry.faults.append(Fault("PUT", "/manifests/", status=201, body=b""))
+        push(registry, task, f"oci:{write_layout(tmp_path / 'in', [one])}:app")
+        assert 1 == len(registry.sent("PUT", "/manifests/"))
+
+
 # The tags that stand for it, and cosign's
 
 
@@ -185,8 +268,9 @@ def test_a_list_that_is_not_there_may_be_answered_in_other_ways_when_it_is_begun
         assert 1 == sum("are taken for absent" in notice.text for notice in task.told("referrer"))
 
 
-def test_a_tag_that_fails_is_an_error(tagged: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
-    tagged.faults.append(Fault("GET", r"/manifests/sha256-.*\.sig", status=503))
+@pytest.mark.parametrize("status", [408, 409, 413, 429, 451, 503])
+def test_a_tag_that_fails_is_an_error(status: int, tagged: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
+    tagged.faults.append(Fault("GET", r"/manifests/sha256-.*\.sig", status=status))
     with pytest.raises(TransportError):
         fetched(tagged, task, tmp_path / "out")
 

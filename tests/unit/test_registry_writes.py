@@ -254,6 +254,24 @@ def test_where_every_head_is_refused_a_get_tells_what_a_tag_names(
         pushed(registry, task, tmp_path)
 
 
+@pytest.mark.parametrize("stated", ["application/json", "text/plain; charset=utf-8", "application/octet-stream", None])
+def test_an_index_is_spared_whatever_type_the_answer_to_head_states(
+    stated: str | None, registry: ScriptedRegistry, task: Patient, tmp_path: Path
+) -> None:
+    hold_index(registry, "app", [image([ONE], tag="app")], "1")
+    how: dict[str, Any] = {"headers": {"Content-Type": stated}} if stated else {"drop": ("Content-Type",)}
+    registry.faults.append(Fault("HEAD|GET", "/manifests/1$", **how))
+    with pytest.raises(DestinationError, match="index"):
+        pushed(registry, task, tmp_path)
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"no JSON", b'{"schemaVersion": 1, "fsLayers": []}'])
+def test_what_is_no_index_is_not_spared(raw: bytes, registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
+    registry.put_manifest("app", "application/json", raw, "1")
+    registry.faults.append(Fault("HEAD|GET", "/manifests/1$", status=200, body=raw, headers={"Content-Type": "text/plain"}))
+    assert pushed(registry, task, tmp_path)
+
+
 @pytest.mark.parametrize("status", [400, 403])
 def test_a_registry_that_refuses_to_speak_of_a_tag_that_is_not_there_is_pushed_to(
     status: int, registry: ScriptedRegistry, task: Patient, tmp_path: Path
@@ -291,6 +309,29 @@ def test_a_bad_request_without_a_resume_is_an_error_at_once(
     assert {} == registry.uploads
 
 
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_upload_that_storage_refuses_begins_again_with_another_address(
+    status: int, method: str, registry: ScriptedRegistry, task: Patient
+) -> None:
+    with ScriptedRegistry(store=registry.store) as storage:
+        registry.faults.append(Fault("POST", location=f"{storage.url}{{path}}?signature=1"))
+        storage.faults.append(Fault(method, status=status, times=1))
+        assert blobs.send(Target(client(registry, task), "app"), BytesBlob(LARGE, digest(LARGE)), ())
+        assert LARGE == registry.blobs["app", sha256(LARGE)]
+        assert 2 == len(registry.sent("POST"))
+
+
+def test_storage_that_refuses_every_upload_is_named_and_no_login_advised(registry: ScriptedRegistry, task: Patient) -> None:
+    with ScriptedRegistry() as storage:
+        other = storage.host.replace("127.0.0.1", "localhost")
+        registry.faults.append(Fault("PATCH", redirect=f"http://{other}{{path}}"))
+        storage.faults.append(Fault(status=403))
+        with pytest.raises(TransportError, match="denied") as caught:
+            blobs.send(Target(client(registry, task), "app"), BytesBlob(LARGE, digest(LARGE)), ())
+    assert f"{other} says this" in str(caught.value.hint)
+
+
 # Mounts that are none
 
 
@@ -319,6 +360,42 @@ def test_a_mount_that_left_nothing_is_made_up_for_and_not_tried_again(
             assert holds(registry, name, one)
             assert mounts == len(registry.sent("POST", "mount="))
     assert 4 == len(task.told("mount"))
+
+
+def test_a_registry_that_only_says_that_it_mounts_and_takes_every_manifest_gets_the_blobs(task: Patient) -> None:
+    one = image([DATA, ONE, TWO], codec="none")
+    with Pretending(check=False) as registry:
+        hold(registry, "one", one, tag="1")
+        push(registry, task, f"docker://{registry.host}/one:1", "two:1")
+        assert holds(registry, "two", one)
+        assert 4 == len(task.told("mount"))
+
+
+def test_the_first_mount_of_a_command_is_looked_at_and_the_others_are_not(registry: ScriptedRegistry, task: Patient) -> None:
+    hold(registry, "one", image([DATA, ONE, TWO], codec="none"), tag="1")
+    push(registry, task, f"docker://{registry.host}/one:1", "two:1")
+    assert (4, 5) == (len(registry.sent("POST", "mount=")), len(registry.sent("HEAD", "/two/blobs/")))
+
+
+@pytest.mark.parametrize("status", [403, 501])
+def test_a_mount_that_cannot_be_looked_at_is_believed(status: int, registry: ScriptedRegistry, task: Patient) -> None:
+    one = image([DATA, ONE], codec="none")
+    hold(registry, "one", one, tag="1")
+    registry.faults.append(Fault("HEAD", "/blobs/", status=status))
+    push(registry, task, f"docker://{registry.host}/one:1", "two:1")
+    assert holds(registry, "two", one)
+    assert 0 == registry.bytes_received
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 524])
+def test_where_a_mount_fails_for_long_the_others_are_tried_once(status: int, task: Patient) -> None:
+    one = image([DATA, ONE, TWO, b"more"], codec="none")
+    with ScriptedRegistry() as registry, Patient(jobs=1) as alone:
+        hold(registry, "one", one, tag="1")
+        registry.faults.append(Fault("POST", "mount=", status=status))
+        push(registry, alone, f"docker://{registry.host}/one:1", "two:1")
+        assert holds(registry, "two", one)
+        assert (5 + 4, 4) == (len(registry.sent("POST", "mount=")), len(alone.pauses))
 
 
 def test_a_manifest_that_is_refused_for_another_reason_is_put_once_where_mounts_were_right(

@@ -18,10 +18,12 @@
     sink.py         repositories as destinations
     tagging.py      tags: what they lead to, and many given at a time
     documents.py    documents that several sources have in common, fetched once
+    mounting.py     mounts: asked for, believed, made up for
     origins.py      where blobs were seen before, for mounts
 
-`connections`, `trust`, `endpoint`, `client`, `blobs`, `source`, `sink` and `tagging` import urllib3, so they are imported when
-a registry is first asked; `auth` imports oras, and requests with it, so it is imported when a registry asks who the user is.
+`connections`, `trust`, `endpoint`, `mounting`, `client`, `blobs`, `source`, `sink` and `tagging` import urllib3, so they are
+imported when a registry is first asked; `auth` imports oras, and requests with it, so it is imported when a registry asks who
+the user is.
 """
 
 from __future__ import annotations

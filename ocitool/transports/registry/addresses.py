@@ -7,6 +7,7 @@ or the machine of its user. Judged is the numeric address that a connection goes
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from contextlib import suppress
 from enum import Enum
@@ -17,16 +18,18 @@ from ocitool.patterns import pattern
 
 PORTS = {"https": 443, "http": 80}
 """Of the schemes that registries are asked by."""
-_AUTHORITY = pattern(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*")
+_ADDRESS = pattern(r"(?P<host>[^/?#]*//[^/?#]*)(?P<path>[^#]*)", re.DOTALL)
 KEPT = "".join(map(chr, range(0x21, 0x7F)))
 """Characters that are left as the registry wrote them, be they right or not: it compares them with what it is sent."""
 
 
 @lru_cache(64)  # a request asks for that of its address several times
 def origin(url: str) -> tuple[str, str | None, int | None]:
-    """Scheme, host and port; host None for what is no address."""
+    """Scheme, host and port; host None for what is no address, and for what another reader may take for one of another host."""
     try:
         parts = urlsplit(url)
+        if "\\" in parts.netloc or ("%" in parts.netloc and "%" in (parts.hostname or "").partition(":")[0]):
+            return "", None, None
         return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
     except ValueError:
         return "", None, None
@@ -34,14 +37,12 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
 
 def joined(base: str, location: str) -> str:
     """The address that a `Location` or `Link` means, without a fragment, which is sent to no server; "" for one that is none.
-    Bytes that an address cannot have are escaped behind the host: headers are read as Latin-1, and hold what servers write in
-    UTF-8."""
-    found = _AUTHORITY.match(location)
-    host = found[0] if found is not None else ""
+    Bytes that a path cannot have are escaped: headers are read as Latin-1, and hold what servers write in UTF-8."""
     try:
-        url = urljoin(base, host + quote(location[len(host) :], KEPT, "latin-1", "replace")).partition("#")[0]
+        found = _ADDRESS.match(urljoin(base, location))
     except ValueError:
         return ""
+    url = found["host"] + quote(found["path"], KEPT, "latin-1", "replace") if found is not None else ""
     return url if origin(url)[1] else ""
 
 

@@ -212,31 +212,19 @@ def send(target: Target, blob: Blob, origins: Sequence[str]) -> bool:
 
     Raises `IntegrityError` where the bytes are not the digest's (nothing is stored then), `Denied`, `TransportError`."""
     assert blob.digest is not None
-    client, path = target
+    (client, path), digest = target, blob.digest
     location: str | None = None
     for other in client.origins.right(blob.digest, origins):
-        location = _mounted(target, blob.digest, other)
+        location = client.mounts.ask(path, blob.digest, other)
         if location is None:
-            client.mounted(path, partial(_amended, target, blob, other))
+            if not client.mounts.believed(lambda: presence(client, path, digest, pushing(path)).there):
+                return _amended(target, blob, other)
+            client.mounts.done(path, partial(_amended, target, blob, other))
             return False
         if location:
             break
     _Upload(target, blob, location or None).run()
     return True
-
-
-def _mounted(target: Target, digest: Digest, other: str) -> str | None:
-    """None where it is done; else the address of the upload that the registry began in its place, or nothing."""
-    client, path = target
-    url = client.url(f"{path}/blobs/uploads/?mount={digest}&from={other}")
-    try:
-        response = client.request("POST", url, pushing(path, other), "mount")
-    except TransportError:  # a token server that does not let us read there: then it is sent
-        return ""
-    finished(response)
-    if response.status_code == 201:
-        return None
-    return (client.place(response) or "") if response.status_code == 202 else ""
 
 
 def _amended(target: Target, blob: Blob, other: str) -> bool:
@@ -379,6 +367,9 @@ class _Upload:
             if not error.transient:
                 raise
             raise _Broken(error) from None
+        if response.status_code in (401, 403) and not self._client.owns(response.url):
+            # a signed address that has expired: an upload that begins anew gets another
+            raise _Broken(self._client.problem(response, "upload", self._where), anew=True)
         if response.status_code == 401 and not self._refused:
             self._refused = True  # the token has expired, and the client has another now
             raise _Broken(self._client.problem(response, "upload", self._where), counts=False)

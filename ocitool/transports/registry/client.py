@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -19,18 +19,24 @@ from ocitool.errors import (
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import schema_1
-from ocitool.task import Task, Turns
+from ocitool.task import Task
 from ocitool.transports.registry import lists
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.answers import finished, is_page
 from ocitool.transports.registry.endpoint import RETRIES, Endpoint
 from ocitool.transports.registry.exchange import Response
 from ocitool.transports.registry.keychain import Credentials
+from ocitool.transports.registry.mounting import Mounts
 from ocitool.transports.registry.origins import Origins
 from ocitool.transports.registry.problems import Denied, Refused, UnknownRepository
 from ocitool.transports.registry.scopes import CATALOG, NOTHING, Scope, pulling, pushing
 
 _ACCEPT = ", ".join((mediatypes.OCI_INDEX, mediatypes.OCI_MANIFEST, mediatypes.DOCKER_LIST, mediatypes.DOCKER_MANIFEST))
+_ACCEPT_ANY = f"{_ACCEPT}, {mediatypes.OCI_ARTIFACT}"
+"""Of what is asked for by its digest, which may be an artifact in the form that was given up before OCI 1.1."""
+_ABSENT = frozenset({400, 405, 406, 410, 414, 422})
+"""Beside 401, 403 and 404, how registries answer for a tag of signatures that is not there. Any other answer may be one for a
+tag that is."""
 
 
 class Document(NamedTuple):
@@ -64,9 +70,7 @@ class Client(Endpoint):
         super().__init__(host, access, task)
         self.origins = Origins(cache, host)
         self.unlisted: dict[str, OcitoolError] = {}
-        self._mounts: dict[str, list[Callable[[], bool]]] = {}
-        self._amended: set[str] = set()
-        self._amending = Turns(task)
+        self.mounts = Mounts(self)
 
     def login(self, login: Credentials) -> None:
         """Whether the registry takes these. Raises `Denied` where it does not; a notice where it asks nobody."""
@@ -93,7 +97,8 @@ class Client(Endpoint):
             name.hasher()  # one that cannot be checked is not asked for
         what = "digest" if isinstance(name, Digest) else "tag"
         url = self.url(f"{path}/manifests/{name}")
-        response, raw = self.fetched(url, pulling(path), what, where, headers={"Accept": _ACCEPT})
+        headers = {"Accept": _ACCEPT_ANY if isinstance(name, Digest) else _ACCEPT}
+        response, raw = self.fetched(url, pulling(path), what, where, headers=headers)
         self.task.crossed(len(raw))
         stated = name if isinstance(name, Digest) else _digest(response.headers.get("Docker-Content-Digest"))
         digest = Digest.of(raw, stated.algorithm if stated is not None else "sha256")
@@ -113,7 +118,7 @@ class Client(Endpoint):
         except NotFoundError:
             return None
         except (Denied, Refused) as error:
-            if isinstance(error, Refused) and error.status >= 500:
+            if isinstance(error, Refused) and error.status not in _ABSENT:
                 raise
             text = f"{self.host}/{path}: tags of signatures and referrers are taken for absent, as the registry answers"
             self.task.notice("referrer", f"{text}: {error.what}")
@@ -159,7 +164,7 @@ class Client(Endpoint):
             return self.request("PUT", url, pushing(path), "manifest", headers={"Content-Type": media_type}, body=raw)
 
         response = put()
-        if 400 <= response.status_code < 500 and path in self._mounts and self._amend(path):
+        if 400 <= response.status_code < 500 and self.mounts.amend(path):
             finished(response)
             response = put()
         if response.status_code not in (200, 201, 202) or (response.status_code == 200 and is_page(response)):
@@ -171,20 +176,6 @@ class Client(Endpoint):
             raise IntegrityError(f"the registry stored {stored}, sent was {digest}", where)
         given = {one.strip() for one in response.headers.get("OCI-Tag", "").split(",")}
         return Put("OCI-Subject" in response.headers, frozenset(given.intersection(tags)))
-
-    def mounted(self, path: str, amend: Callable[[], bool]) -> None:
-        """The registry says that it mounted a blob there. `amend` is called if it then refuses a manifest: it sends the blob if
-        that is not there, and says whether it did."""
-        self._mounts.setdefault(path, []).append(amend)
-
-    def _amend(self, path: str) -> bool:
-        """Whether blobs that were said to be mounted there were missing, and are there now."""
-        with self._amending.of(path):
-            waiting, self._mounts[path] = self._mounts[path], []
-            for amend in waiting:
-                if amend():
-                    self._amended.add(path)
-            return path in self._amended
 
     def tags(self, path: str) -> list[str]:
         """Raises `NotFoundError` where there is no such repository."""
@@ -222,6 +213,17 @@ class Client(Endpoint):
             self.unlisted.setdefault(path, error)
             return None
         return [*found, *(one for page in pages for one in page)]
+
+    def gives_referrers(self, path: str, digest: Digest) -> bool:
+        """Whether the registry gives a list of referrers in a repository that is written to."""
+        fetch = self._pages(pushing(path), "list of referrers", f"{self.host}/{path}")
+        try:
+            next(lists.pages(fetch, self.url(f"{path}/referrers/{digest}"), "manifests", path))
+        except (NotFoundError, FormatError, TransportError):
+            return False
+        except LimitError:
+            return True
+        return True
 
     def _pages(self, scope: Scope, what: str, where: str, attempts: int = 1 + RETRIES) -> lists.Fetch:
         def page(url: str, most: int) -> lists.Page:

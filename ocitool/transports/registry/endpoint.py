@@ -113,7 +113,7 @@ class Endpoint:
 
     def request(
         self, method: str, url: str, scope: Scope | None, what: str, *, headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
+        body: bytes | None = None, retries: int = RETRIES,
     ) -> Response:  # fmt: skip
         """The answer, whatever its status, its body unread. `what` is asked for, in words; without a scope by nobody.
 
@@ -122,7 +122,7 @@ class Endpoint:
         def attempt() -> Response:
             return self._settled_answer(self._authorized(method, url, scope, headers or {}, body), what)
 
-        return self._attempts(attempt, 1 + RETRIES)
+        return self._attempts(attempt, 1 + retries)
 
     def once(
         self, method: str, url: str, scope: Scope, *, headers: Mapping[str, str] | None = None, body: Body = None

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ocitool import reference
 from ocitool.blob import Blob, expected, label
 from ocitool.digest import Digest, verified
-from ocitool.errors import FormatError, IntegrityError, OcitoolError, UnsupportedError, UsageError
+from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.limits import DOCUMENT_SIZE
 from ocitool.reference import Repository
 from ocitool.spec import mediatypes
@@ -22,12 +22,15 @@ from ocitool.spec.manifest import Descriptor, Index, Manifest, descriptor, named
 from ocitool.task import Task
 from ocitool.transports.registry import blobs
 from ocitool.transports.registry.blobs import Target
-from ocitool.transports.registry.client import Client
+from ocitool.transports.registry.client import Client, Put
 from ocitool.transports.registry.problems import RETRIED, Refused
 from ocitool.transports.registry.scopes import pulling, pushing
 from ocitool.transports.registry.source import RemoteBlob
 from ocitool.transports.registry.tagging import Tagged, Tags
 from ocitool.transports.sink import Bundle, Losses, Root, Stored, Unheld, index_in_the_way
+
+_NO_INDEXES = mediatypes.MANIFESTS | mediatypes.OTHER_MANIFESTS
+"""What an answer of one of these types is; some registries and proxies give others: then its document is looked at."""
 
 
 class _Document(NamedTuple):
@@ -37,8 +40,12 @@ class _Document(NamedTuple):
     """A manifest, an index, or a document of another kind that registries keep among them."""
 
     @property
-    def has_subject(self) -> bool:
-        return isinstance(self.document.fields.get("subject"), dict)
+    def subject(self) -> Digest | None:
+        """The digest that it speaks of; None if it does not say one, whatever it says."""
+        stated = self.document.fields.get("subject")
+        with suppress(FormatError):
+            return Digest.parse(stated.get("digest")) if isinstance(stated, dict) else None
+        return None
 
 
 class _Push(NamedTuple):
@@ -67,6 +74,7 @@ class RegistrySink(Unheld):
         self._tags = Tags(client, rehearsing=rehearsing)
         self._there: dict[tuple[str, Digest], int | None] = {}
         self._proven: set[Digest] = set()
+        self._gives_lists: dict[str, bool] = {}
         self.where = str(repository or f"docker://{client.host}/")
 
     def blob(self, digest: Digest) -> Blob | None:
@@ -122,18 +130,27 @@ class RegistrySink(Unheld):
 
     def _spare_indexes(self, bundle: Bundle, task: Task, losses: Losses) -> None:
         """Raises `DestinationError` where one image is to get a tag that holds an index. Costs a HEAD for each such tag."""
-        images = [root for root in bundle.roots if root.is_one_image]
-        wanted = [(name, path, tag) for root in images for name, path, tag in self._tagged(root)]
+        wanted = [
+            (root, name, path, tag)
+            for root in bundle.roots for name, path, tag in self._tagged(root) if name in root.sparing
+        ]  # fmt: skip
 
-        def look(place: tuple[str, str, str]) -> None:
-            name, path, tag = place
+        def look(place: tuple[Root, str, str, str]) -> None:
+            root, name, path, tag = place
             held = self._tags.held(path, tag)
-            if held is not None and held.media_type in mediatypes.INDEXES:
-                where = f"{self._client.host}/{path}:{tag}"
+            if held is None or held.media_type in _NO_INDEXES:
+                return
+            where = f"{self._client.host}/{path}:{tag}"
+            document: Document | None = None
+            try:
                 document = read(self._client.document(path, tag).raw, where)
-                manifests = document.manifests if isinstance(document, Index) else ()
-                found = (str(one.platform) for one in manifests if one.platform is not None and not one.is_attestation)
-                losses.name(name, index_in_the_way(where, dict.fromkeys(found)))
+            except (FormatError, NotFoundError, UnsupportedError):  # of a type that may be any
+                if held.media_type in mediatypes.INDEXES:
+                    raise
+            if isinstance(document, Index):
+                found = (str(one.platform) for one in document.manifests if one.platform is not None and not one.is_attestation)
+                error = index_in_the_way(where, dict.fromkeys(found), speaks=root.subject is not None)
+                losses.name(name, error)
 
         task.map(look, wanted)
 
@@ -183,25 +200,20 @@ class RegistrySink(Unheld):
             below = list(push.documents.values())
             manifests = [one for one in below if not isinstance(one.document, Index)]
 
-            def put(one: _Document, push: _Push = push) -> bool:
+            def put(one: _Document, push: _Push = push) -> Put | None:
                 try:
-                    return self._document(push.target, one)
+                    path, raw = push.target.path, one.document.raw
+                    return self._client.put_document(path, one.digest, one.media_type, raw, one.digest)
                 except OcitoolError as error:
                     if not _is_of_one(error):
                         raise
                     losses.blob(one.digest, error)
-                    return True
+                    return None
 
-            listed = dict(zip((one.digest for one in manifests), task.map(put, manifests), strict=True))
+            done = dict(zip((one.digest for one in manifests), task.map(put, manifests), strict=True))
             for one in below:
-                if not (put(one) if isinstance(one.document, Index) else listed[one.digest]):
-                    self._list(push.target, one)
+                self._list(push.target, one, put(one) if isinstance(one.document, Index) else done[one.digest])
         self._give_tags(bundle, self._plan(bundle.left(losses)) if losses else pushes, losses, task)
-
-    def _document(self, target: Target, one: _Document) -> bool:
-        """Whether the registry lists it itself, where it has a subject that it is to be listed for."""
-        put = self._client.put_document(target.path, one.digest, one.media_type, one.document.raw, one.digest)
-        return put.listed or not one.has_subject
 
     def _give_tags(self, bundle: Bundle, pushes: Sequence[_Push], losses: Losses, task: Task) -> None:
         """All tags of a manifest together. One that was asked for and leads to it already is not given again."""
@@ -210,7 +222,7 @@ class RegistrySink(Unheld):
             for top, tags in push.tops:
                 path = push.target.path
                 missing = tops.setdefault((path, top.digest), (push, top, {}))[2]
-                again = self._replaces_index or top.has_subject
+                again = self._replaces_index or top.subject is not None
                 missing.update((tag, None) for tag in tags if again or not self._tags.leads_to(path, tag, top.digest))
         wanted = [(push, top, tuple(tags)) for push, top, tags in tops.values() if tags]
         names: dict[tuple[str, str], str] = {}
@@ -222,13 +234,21 @@ class RegistrySink(Unheld):
 
         every = [Tagged(push.target, top.media_type, top.document.raw, top.digest, tags) for push, top, tags in wanted]
         for (push, top, _), put in zip(wanted, self._tags.put(every, task, refused), strict=True):
-            if put is not None and not put.listed and top.has_subject:
-                self._list(push.target, top)
+            self._list(push.target, top, put)
 
-    def _list(self, target: Target, one: _Document) -> None:
-        """Adds a referrer to the tag that stands for the list which the registry does not keep (distribution-spec, "Pushing
-        Manifests with Subject")."""
-        subject = descriptor(one.document.fields["subject"], target.where).digest
+    def _list(self, target: Target, one: _Document, put: Put | None) -> None:
+        """Adds a referrer that was put to the tag that stands for the list, unless the registry keeps one (distribution-spec,
+        "Pushing Manifests with Subject"). That it does is believed if it gives such a list: what reads them asks for that."""
+        subject = one.subject
+        if put is None or subject is None:
+            return
+        if put.listed and target.path not in self._gives_lists:
+            self._gives_lists[target.path] = gives = self._client.gives_referrers(target.path, subject)
+            if not gives:
+                text = f"{target.where}: the registry says that it lists referrers, and gives no list of them"
+                self._client.task.notice("referrer", f"{text}: the tag that stands for it is written as well")
+        if put.listed and self._gives_lists[target.path]:
+            return
         tag = subject.referrers_tag
         fields: dict[str, Any] = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": []}
         old = self._client.optional(target.path, tag)
@@ -236,7 +256,7 @@ class RegistrySink(Unheld):
             document = read(old.raw, target.where)
             if not isinstance(document, Index):
                 raise FormatError("what stands for a list of referrers is none", f"{target.where}:{tag}")
-            fields = dict(document.fields)
+            fields = {**document.fields, **({"mediaType": mediatypes.OCI_INDEX} if "mediaType" in document.fields else {})}
         entries = list(fields.get("manifests") or ())
         if any(isinstance(entry, dict) and entry.get("digest") == str(one.digest) for entry in entries):
             return

@@ -113,10 +113,11 @@ class RegistrySource(Telling, Online):
         found = self.client.optional(self.repository.path, tag)
         if found is None or found.digest == digest:  # GitLab's registry takes such a tag for the digest itself
             return []
-        document = read(found.raw, self.where)
+        where = f"{self.client.host}/{self.repository.path}:{tag}"
+        document = read(found.raw, where)
         if isinstance(document, Index):
             return list(document.fields.get("manifests") or ())
-        text = f"{self.client.host}/{self.repository.path}:{tag}: what stands for a list of referrers is none; it is left out"
+        text = f"{where}: what stands for a list of referrers is none; it is left out"
         self.tell("unreadable", text)
         return []
 

@@ -1,0 +1,73 @@
+"""Mounts: blobs that a registry attaches from one of its repositories to another, and what is done if it only says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ocitool.digest import Digest
+from ocitool.errors import TransportError
+from ocitool.task import Turns
+from ocitool.transports.registry.answers import finished
+from ocitool.transports.registry.endpoint import RETRIES
+from ocitool.transports.registry.problems import Denied
+from ocitool.transports.registry.scopes import pushing
+
+if TYPE_CHECKING:
+    from ocitool.transports.registry.client import Client
+
+
+class Mounts:
+    """Of one registry. Used by several threads."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._retries = RETRIES
+        self._waiting: dict[str, list[Callable[[], bool]]] = {}
+        self._amended: set[str] = set()
+        self._turns = Turns(client.task)
+        self._right = False
+
+    def ask(self, path: str, digest: Digest, other: str) -> str | None:
+        """Asks for a blob from another repository. None if the registry says that it is done; else the address of the upload
+        that it began in its place, or nothing. After one that failed however often it was tried, each is tried once: the
+        bytes can be sent as well."""
+        url = self._client.url(f"{path}/blobs/uploads/?mount={digest}&from={other}")
+        try:
+            response = self._client.request("POST", url, pushing(path, other), "mount", retries=self._retries)
+        except Denied:  # a token server that does not let us read there
+            return ""
+        except TransportError:
+            self._retries = 0
+            return ""
+        finished(response)
+        if response.status_code == 201:
+            return None
+        return (self._client.place(response) or "") if response.status_code == 202 else ""
+
+    def believed(self, there: Callable[[], bool | None]) -> bool:
+        """Whether a mount that is said to be done is. Until one was right each is looked at: a registry that only says so, and
+        takes a manifest whatever it names, would keep an image without its layers. Others are looked at if a manifest is
+        refused: that costs a request for the first alone."""
+        if not self._right:
+            with self._turns.of(None):
+                if not self._right:
+                    self._right = there() is not False
+                    return self._right
+        return True
+
+    def done(self, path: str, amend: Callable[[], bool]) -> None:
+        """A blob is believed to be mounted in a repository. `amend` is called if a manifest is refused there: it sends the blob
+        if that is not there, and says whether it did."""
+        self._waiting.setdefault(path, []).append(amend)
+
+    def amend(self, path: str) -> bool:
+        """Whether blobs that were said to be mounted there were missing, and are there now."""
+        if path not in self._waiting:
+            return False
+        with self._turns.of(path):
+            waiting, self._waiting[path] = self._waiting[path], []
+            for amend in waiting:
+                if amend():
+                    self._amended.add(path)
+            return path in self._amended
