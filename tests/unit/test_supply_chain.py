@@ -113,6 +113,26 @@ def test_a_line_that_no_lock_file_has_is_refused() -> None:
         SBOM.pins("rich>=15\n")
 
 
+# Hooks before a commit
+
+
+def remote(hooks: dict[str, Any]) -> Iterator[str]:
+    """Hooks that need something else than this repository and its environment."""
+    for repository in hooks["repos"]:
+        for one in repository["hooks"]:
+            local = repository["repo"] == "local" and one["language"] == "system"
+            if not local or not one["entry"].startswith(".venv-test/bin/"):
+                yield one["id"]
+
+
+def test_hooks_before_a_commit_need_no_network() -> None:
+    import yaml  # what Dask reads its settings with
+
+    assert [] == list(remote(yaml.safe_load(text(".pre-commit-config.yaml"))))
+    hook = {"id": "x", "language": "python", "entry": ".venv-test/bin/ruff"}
+    assert ["x"] == list(remote({"repos": [{"repo": "local", "hooks": [hook]}]}))
+
+
 # The bill of materials
 
 
