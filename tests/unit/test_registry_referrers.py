@@ -217,6 +217,17 @@ def test_whether_a_registry_gives_the_list_that_it_says_to_keep_is_asked_once(ta
         assert [] == task.told("referrer")
 
 
+def test_a_tag_that_is_read_late_costs_no_referrer(task: Patient, tmp_path: Path) -> None:
+    """As where a cache stands before the registry."""
+    others = [about(APP.descriptor, f"a/{n}") for n in range(3)]
+    layout = write_layout(tmp_path / "in", [APP, *others])
+    with ScriptedRegistry(referrers=False) as registry:
+        registry.faults.append(Fault("GET", "/manifests/sha256-", status=404))
+        push(registry, task, f"oci:{layout}:app", referrers=True)
+        assert [one.digest for one in others] == [entry["digest"] for entry in listed(registry, APP.digest)]
+        assert 1 == len(registry.sent("GET", "/manifests/sha256-"))
+
+
 def test_a_list_of_dockers_type_is_written_on_as_an_index(task: Patient, tmp_path: Path) -> None:
     other = about(APP.descriptor, "a/other")
     layout = write_layout(tmp_path / "in", [APP, other])

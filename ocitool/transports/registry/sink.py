@@ -75,6 +75,8 @@ class RegistrySink(Unheld):
         self._there: dict[tuple[str, Digest], int | None] = {}
         self._proven: set[Digest] = set()
         self._gives_lists: dict[str, bool] = {}
+        self._lists: dict[tuple[str, Digest], dict[str, Any]] = {}
+        """What was written as lists of referrers: what is read of a tag just after may be what it named before."""
         self.where = str(repository or f"docker://{client.host}/")
 
     def blob(self, digest: Digest) -> Blob | None:
@@ -249,14 +251,8 @@ class RegistrySink(Unheld):
                 self._client.task.notice("referrer", f"{text}: the tag that stands for it is written as well")
         if put.listed and self._gives_lists[target.path]:
             return
-        tag = subject.referrers_tag
-        fields: dict[str, Any] = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": []}
-        old = self._client.optional(target.path, tag)
-        if old is not None and old.digest != subject:  # GitLab's registry takes such a tag for the digest itself
-            document = read(old.raw, target.where)
-            if not isinstance(document, Index):
-                raise FormatError("what stands for a list of referrers is none", f"{target.where}:{tag}")
-            fields = {**document.fields, **({"mediaType": mediatypes.OCI_INDEX} if "mediaType" in document.fields else {})}
+        place = target.path, subject
+        fields = self._lists[place] if place in self._lists else self._fallback_list(target, subject)
         entries = list(fields.get("manifests") or ())
         if any(isinstance(entry, dict) and entry.get("digest") == str(one.digest) for entry in entries):
             return
@@ -267,8 +263,20 @@ class RegistrySink(Unheld):
             entry["artifactType"] = kind
         if isinstance(annotations := one.document.fields.get("annotations"), dict):
             entry["annotations"] = annotations
-        raw = serialised({**fields, "manifests": [*entries, entry]})
-        self._client.put_document(target.path, tag, mediatypes.OCI_INDEX, raw, Digest.of(raw))
+        fields = self._lists[place] = {**fields, "manifests": [*entries, entry]}
+        raw = serialised(fields)
+        self._client.put_document(target.path, subject.referrers_tag, mediatypes.OCI_INDEX, raw, Digest.of(raw))
+
+    def _fallback_list(self, target: Target, subject: Digest) -> dict[str, Any]:
+        """The fields of the index that stands for a list of referrers, with what is in it; of a new one if there is none."""
+        tag = subject.referrers_tag
+        old = self._client.optional(target.path, tag)
+        if old is None or old.digest == subject:  # GitLab's registry takes such a tag for the digest itself
+            return {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": []}
+        document = read(old.raw, target.where)
+        if not isinstance(document, Index):
+            raise FormatError("what stands for a list of referrers is none", f"{target.where}:{tag}")
+        return {**document.fields, **({"mediaType": mediatypes.OCI_INDEX} if "mediaType" in document.fields else {})}
 
     # What goes where
 
