@@ -78,9 +78,10 @@ def _command(command: Any, parent: Any) -> Command:
 
 
 def _sentences(text: str, repeatable: bool) -> str:
-    """The help of an option, `Layers at a time.  [default: 4]`, as sentences."""
+    """The help of an option, `Layers at a time.  [default: 4; 1<=x<=64]`, as sentences."""
     text, _, extra = text.replace("  [required]", "").partition("  [")
-    sentences = [text, *(part.capitalize() for part in extra.removesuffix("]").split("; "))]
+    extra = re.sub(r"(\d+)<=x<=(\d+)", r"from \1 to \2", re.sub(r"x>=(\d+)", r"\1 or more", extra))
+    sentences = [text, *(part[:1].upper() + part[1:] for part in extra.removesuffix("]").split("; "))]
     sentences += ["May be given several times"] * repeatable
     return " ".join(one if one.endswith((".", "?")) else f"{one}." for one in filter(None, sentences))
 
@@ -91,8 +92,8 @@ def _epilog(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, bool], ...]]:
     notes = []
     for part in filter(str.strip, text.split("\n\n")):
         lines = part.strip("\n").split("\n")
-        verbatim = lines[0] == "\b"
-        lines = lines[1:] if verbatim else lines
+        verbatim = lines[0] == "\b" and len(lines) > 2
+        lines = lines[1:] if lines[0] == "\b" else lines
         if lines[0] == "Examples:":
             examples = tuple(line.removeprefix("  ") for line in lines[1:])
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,20 @@ def test_the_table_of_limits_has_the_numbers_that_count(monkeypatch: pytest.Monk
 
 def test_exit_codes_have_every_code_of_an_error() -> None:
     assert {0, 1, 70, 129, 141, 143} | {one.exit_code for one in tables._below(errors.OcitoolError)} == set(errors.EXIT_CODES)
+
+
+READ = re.compile(r'(?:environ(?:\.get\(|\[)|_from_environment\()"([A-Z_]+)"')
+
+
+def unnamed_variables(code: str) -> set[str]:
+    """Variables of the environment that code reads and the table of variables lacks."""
+    return set(READ.findall(code)) - {name for names, _ in tables.VARIABLES for name in names.split(", ")}
+
+
+def test_the_table_of_variables_has_every_variable_that_is_read() -> None:
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "ocitool").rglob("*.py"))
+    assert set() == unnamed_variables(code)
+    assert {"A", "B"} == unnamed_variables('os.environ.get("A"), os.environ["B"], environ.get("NO_COLOR")')
 
 
 # The check can fail
