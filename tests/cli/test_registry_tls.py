@@ -424,5 +424,8 @@ def test_a_proxy_that_does_not_connect_is_told_of(status: str, desk: Desk) -> No
         host = {"gone": "127.0.0.1:9", "unknown": "proxy.invalid:3128"}.get(status, tunnel.host)
         env = {"HTTPS_PROXY": f"http://proxy-user:pr0xy-word@{host}"}
         result = desk("pull", "registry.invalid/app:1", "out/", code=8, **env)
-        assert "proxy" in result.err.splitlines()[-2], str(result)
+        wanted = "the proxy asks for a user's name and password, other than it is given"
+        said = {"407": wanted, "502": "it answers 502 Bad Gateway"}
+        expected = said.get(status[:3], "the proxy does not connect")
+        assert f"{expected} (registry.invalid)" in result.err.splitlines()[-2], str(result)
         assert "HTTPS_PROXY" in result.err.splitlines()[-1], str(result)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ocitool.transports.registry.proxies import excepts, proxies_for
+from ocitool.errors import UsageError
+from ocitool.transports.registry.proxies import excepts, proxy_for
 
 EXCEPTED = [
     ("", "localhost", 5000), ("", "127.0.0.1", 443), ("", "127.9.9.9", 443), ("", "::1", 443), ("", "127.1", 443),
@@ -36,12 +37,27 @@ def test_these_are_reached_through_the_proxy(entries: str, host: str, port: int)
     assert not excepts(entries, host, port)
 
 
-def test_the_environment_names_the_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    assert {} == proxies_for("https://reg.example/v2/")
-    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
-    monkeypatch.setenv("ALL_PROXY", "socks5h://proxy.example:1080")
-    monkeypatch.setenv("NO_PROXY", "10.0.0.7:5000")
-    assert {"https": "http://proxy.example:3128", "all": "socks5h://proxy.example:1080"} == proxies_for("https://reg.example/v2/")
-    assert {} == proxies_for("https://10.0.0.7:5000/v2/")
+    return monkeypatch
+
+
+def test_the_environment_names_the_proxies(environment: pytest.MonkeyPatch) -> None:
+    assert proxy_for("https://reg.example/v2/") is None
+    environment.setenv("https_proxy", " proxy.example:3128 ")
+    environment.setenv("ALL_PROXY", "socks5h://proxy.example:1080")
+    environment.setenv("NO_PROXY", "10.0.0.7:5000")
+    assert "http://proxy.example:3128" == proxy_for("https://reg.example/v2/")
+    assert "socks5h://proxy.example:1080" == proxy_for("http://reg.example/v2/")
+    assert proxy_for("https://10.0.0.7:5000/v2/") is None
+
+
+@pytest.mark.parametrize("named", ["ftp://h", "http://", "http://[", "https://user:s3cret@", "x://s3cret@h", "://", "http://:80"])
+def test_what_is_no_proxy_is_said_by_its_variable_and_without_its_words(named: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HTTPS_PROXY", named)
+    with pytest.raises(UsageError, match="HTTPS_PROXY names no proxy") as raised:
+        proxy_for("https://reg.example/v2/")
+    assert "s3cret" not in f"{raised.value} {raised.value.hint}"
+    assert proxy_for("http://reg.example/v2/") is None

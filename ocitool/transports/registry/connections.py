@@ -19,7 +19,7 @@ from weakref import WeakSet, finalize
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
-from urllib3.exceptions import HTTPError, LocationValueError, NameResolutionError, ProxyError, ProxySchemeUnknown
+from urllib3.exceptions import HTTPError, LocationValueError, NameResolutionError, ProxyError
 
 from ocitool import __version__, credentials
 from ocitool.errors import TransportError, UsageError
@@ -27,7 +27,7 @@ from ocitool.task import Task
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import KEPT, PORTS, Zone, admits, literal, origin, written, zone
 from ocitool.transports.registry.exchange import Body, Channel, Preamble, Response
-from ocitool.transports.registry.proxies import proxies_for
+from ocitool.transports.registry.proxies import proxy_for
 from ocitool.transports.registry.trust import Trust
 
 _OPENING = 10.0
@@ -316,19 +316,14 @@ class Connections:
             hostname = hostname.encode("idna").decode("ascii")
         host = written(hostname.partition("%")[0], port, PORTS[scheme])
         fields = f"Host: {host}\r\n{_FIELDS}"
-        proxies = proxies_for(url)
-        proxy = proxies.get(scheme) or proxies.get("all")
+        proxy = proxy_for(url)
         if proxy is None:
             return _Way(partial(_direct, self._gate, scheme, hostname, port), [], "", fields)
         credentials.remember_address(proxy)
-        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        parts = urlsplit(proxy)
         user, word = unquote(parts.username or ""), unquote(parts.password or "")
         if parts.scheme.startswith("socks"):
             return _Way(partial(_by_socks, self._gate, parts.geturl(), user, word, scheme, hostname, port), [], "", fields)
-        if parts.scheme not in PORTS:
-            raise ProxySchemeUnknown(parts.scheme)
-        if parts.hostname is None:
-            raise ProxyError("a proxy without a host", ValueError())
         login = base64.b64encode(f"{user}:{word}".encode()).decode() if user else ""
         given = {"Proxy-Authorization": f"Basic {login}"} if user else {}
         tunnel = (f"[{hostname}]" if ":" in hostname else hostname, port, given) if scheme == "https" else None

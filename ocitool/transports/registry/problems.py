@@ -13,12 +13,16 @@ from typing import Any, NamedTuple
 
 from ocitool.errors import NotFoundError, OcitoolError, TransportError
 from ocitool.patterns import pattern
+from ocitool.transports.registry.proxies import login_given
 from ocitool.transports.registry.wording import Wording, wording
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525)})
 """Answers that may be another one in a moment: 520 to 524 are those of proxies that do not get one from the registry."""
 
-PROXY_LOGIN = "HTTPS_PROXY and HTTP_PROXY take both before the host of the proxy, user:word@host; NO_PROXY=HOST goes without"
+PROXY_LOGIN = (
+    "HTTPS_PROXY and HTTP_PROXY take both before the host of the proxy, user:word@host, with %XX for all but letters and"
+    " digits; NO_PROXY=HOST goes without"
+)
 _TUNNEL = pattern(r"Tunnel connection failed: (\d{3}) ?([ -~]{0,100})")
 
 
@@ -93,13 +97,18 @@ def unreachable(error: BaseException, host: str, *, own: bool = True) -> Unreach
 
 def _proxy(causes: list[BaseException], host: str) -> Unreachable:
     """For a proxy that did not lead on: with what it answered, if it did."""
-    answer = next((match for cause in causes if (match := _TUNNEL.search(str(cause)))), None)
+    # Of the innermost one: those around it quote it.
+    answer = next((match for cause in reversed(causes) if (match := _TUNNEL.search(str(cause)))), None)
     refused = any(type(cause).__name__ == "SOCKS5AuthError" for cause in causes)
     if refused or (answer is not None and answer[1] == "407"):
-        return Unreachable("the proxy asks for a user's name and password", host, transient=False, hint=PROXY_LOGIN)
+        return Unreachable(_wanted(), host, transient=False, hint=PROXY_LOGIN)
     said = f": it answers {answer[1]} {answer[2]}".rstrip() if answer is not None else ""
     hint = "HTTPS_PROXY, HTTP_PROXY and ALL_PROXY name proxies; NO_PROXY=HOST goes without"
     return Unreachable(f"the proxy does not connect{said}", host, transient=False, hint=hint)
+
+
+def _wanted() -> str:
+    return f"the proxy asks for a user's name and password{', other than it is given' if login_given() else ''}"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -176,7 +185,7 @@ def answered(answer: Answer, what: str, where: str, host: str) -> OcitoolError:
             return UnknownRepository(f"no such repository{words}", where)
         return NotFoundError(f"no such {what}{words}", where)
     if status == 407:
-        return TransportError(f"the proxy asks for a user's name and password{words}", where, hint=PROXY_LOGIN)
+        return TransportError(f"{_wanted()}{words}", where, hint=PROXY_LOGIN)
     if status == 429:
         return TransportError(f"too many requests{words}", where, hint=_patience(answer, what, host))
     hint = None

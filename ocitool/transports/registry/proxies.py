@@ -10,17 +10,31 @@ from __future__ import annotations
 import ipaddress
 from urllib.request import getproxies, proxy_bypass
 
+from ocitool.errors import UsageError
 from ocitool.transports.registry.addresses import literal, origin
 
+_KINDS = ("http", "https", "socks5", "socks5h", "socks4", "socks4a")
 
-def proxies_for(url: str) -> dict[str, str]:
-    """The proxies that the environment names for an address, by scheme, as requests selects of them."""
-    proxies = {scheme: proxy for scheme, proxy in getproxies().items() if proxy}
+
+def proxy_for(url: str) -> str | None:
+    """Returns the proxy that the environment names for an address, with its scheme; None if it is reached without one. Raises
+    `UsageError` for what is no proxy, without its words: they may hold a password."""
+    proxies = {scheme: proxy for scheme, value in getproxies().items() if (proxy := value.strip())}
     excepted = proxies.pop("no", "")
-    _, hostname, port = origin(url)
-    if not proxies or hostname is None or excepts(excepted, hostname, port) or proxy_bypass(f"{hostname}:{port}"):
-        return {}
-    return proxies
+    scheme, hostname, port = origin(url)
+    named = scheme if scheme in proxies else "all"
+    if named not in proxies or hostname is None or excepts(excepted, hostname, port) or proxy_bypass(f"{hostname}:{port}"):
+        return None
+    proxy = proxies[named] if "://" in proxies[named] else f"http://{proxies[named]}"
+    kind, host, _ = origin(proxy)
+    if kind not in _KINDS or not host:
+        raise UsageError(f"{named.upper()}_PROXY names no proxy", hint="SCHEME://HOST:PORT, with http, https or socks5h")
+    return proxy
+
+
+def login_given() -> bool:
+    """Whether the environment gives a proxy a user's name."""
+    return any("@" in proxy for proxy in getproxies().values())
 
 
 def excepts(entries: str, hostname: str, port: int | None) -> bool:
