@@ -28,7 +28,7 @@ Rows = Iterable[tuple[str, str]]
 def page(command: Command, root: Command, version: str, exit_codes: Rows, variables: Rows) -> str:
     """The man page of a command. That of the program has the exit codes and the variables of the environment."""
     lines = [
-        r'.\" Written by docs/make.py from the help of the command line: do not edit.',
+        r".\" Written by docs/make.py from the help of the command line: do not edit.",
         f'.TH {literal(command.page.upper())} 1 "" "ocitool {literal(version)}" "User Commands"',
         ".SH NAME",
         f"{literal(command.page)} \\- {literal(_lower(command.short))}",

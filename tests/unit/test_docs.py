@@ -96,6 +96,50 @@ def test_a_page_begins_with_a_command(page: str) -> None:
     assert first_command(PAGES[page].read_text("utf-8")).startswith(("$ ", ">>> "))
 
 
+# Numbers in sentences, of which the generated parts are not
+
+
+def facts() -> dict[str, list[str]]:
+    """What pages say in words of their own, with the numbers of the code."""
+    import tomllib
+
+    from ocitool import limits
+    from ocitool.dedupe.layers import Layers
+    from ocitool.layers import compress
+    from ocitool.operations.validate import RULES
+    from ocitool.operations.validate.findings import MAX_LAYERS
+    from ocitool.report.markdown.page import LIMIT
+    from ocitool.transports.registry.endpoint import RETRIES
+
+    python = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["requires-python"].removeprefix(">=")
+    counts = {5: "five", 6: "six"}
+    assert f"({MAX_LAYERS})" in RULES["layer-limit"]
+    return {
+        "README.md": [f"Python {python} or later"],
+        "docs/install.md": [f"Python {python} or later", f"| Python | {python} to "],
+        "docs/review.md": [f"at most {LIMIT:,} characters"],
+        "docs/registries.md": [f"tried {counts[1 + RETRIES]} times in all"],
+        "docs/storage.md": [f"of more than {Layers.SAMPLES // limits.GiB} GiB a part"],
+        "docs/performance.md": [f"| `{name}`, `{compress.parse(name)}` |" for name in ("gzip", "zstd")],
+        "SECURITY.md": [
+            f"gives up after {limits.lock_wait() // 60} minutes", f"attempts ({1 + RETRIES},",
+            f"{limits.SLOWEST // limits.KiB} KiB a second",
+        ],
+    }  # fmt: skip
+
+
+def unsaid(page: str, text: str) -> list[str]:
+    """The facts that the text of a page does not state as they are."""
+    return [fact for fact in facts()[page] if fact not in " ".join(text.split())]
+
+
+@pytest.mark.parametrize("page", facts())
+def test_numbers_in_sentences_are_those_of_the_code(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    assert [] == unsaid(page, text)
+    assert facts()[page] == unsaid(page, re.sub(r"\d|five", "0", text))
+
+
 # These tests can fail
 
 EXAMPLE = """Text
