@@ -398,6 +398,26 @@ def test_where_a_mount_fails_for_long_the_others_are_tried_once(status: int, tas
         assert (5 + 4, 4) == (len(registry.sent("POST", "mount=")), len(alone.pauses))
 
 
+def test_a_blob_that_head_says_is_there_is_sent_if_the_manifest_is_refused_for_want_of_it(
+    registry: ScriptedRegistry, task: Patient, tmp_path: Path
+) -> None:
+    """As of a registry whose cache knows nothing of what was deleted."""
+    registry.faults.append(Fault("HEAD", "/blobs/", status=200, body=b""))
+    assert pushed(registry, task, tmp_path)
+    assert 3 == len(task.told("damaged"))
+    assert 2 == len(registry.sent("PUT", "/manifests/"))
+
+
+@pytest.mark.parametrize("refusal", [b'{"errors": [{"code": "MANIFEST_INVALID"}]}', b"no JSON", b""])
+def test_what_head_says_is_believed_if_a_manifest_is_refused_for_another_reason(
+    refusal: bytes, registry: ScriptedRegistry, task: Patient, tmp_path: Path
+) -> None:
+    registry.faults += [Fault("HEAD", "/blobs/", status=200, body=b""), Fault("PUT", "/manifests/", status=400, body=refusal)]
+    with pytest.raises(TransportError, match="400"):
+        pushed(registry, task, tmp_path)
+    assert (1, 0) == (len(registry.sent("PUT", "/manifests/")), len(registry.sent("POST")))
+
+
 def test_a_manifest_that_is_refused_for_another_reason_is_put_once_where_mounts_were_right(
     registry: ScriptedRegistry, task: Patient
 ) -> None:

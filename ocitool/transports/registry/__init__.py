@@ -14,6 +14,7 @@
     endpoint.py     requests with authorization, redirects and retries
     client.py       one registry: documents, tags, referrers
     blobs.py        transfers: a blob read and sent in pieces, resumed where it was cut
+    bodies.py       the bytes of a blob as bodies of requests, hashed on their way
     source.py       a repository as a source of images
     sink.py         repositories as destinations
     tagging.py      tags: what they lead to, and many given at a time

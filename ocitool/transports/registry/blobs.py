@@ -5,20 +5,20 @@ Nothing is held but a piece. What is read is verified by whoever reads it (`veri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ocitool import credentials
-from ocitool.blob import STEP, Blob, label, passing
+from ocitool.blob import STEP, Blob, label
 from ocitool.digest import Digest, verified
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, TransportError
 from ocitool.limits import KiB, MiB
-from ocitool.task import Task
 from ocitool.transports.registry.addresses import origin
 from ocitool.transports.registry.answers import BROKEN, decoded, finished, is_page, retry_after, without_first
+from ocitool.transports.registry.bodies import Bytes, read_source
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.endpoint import RETRIES
 from ocitool.transports.registry.exchange import Response
@@ -227,6 +227,18 @@ def send(target: Target, blob: Blob, origins: Sequence[str]) -> bool:
     return True
 
 
+def believe(target: Target, blob: Blob) -> None:
+    """Takes a registry's word that a repository has a blob. Should it refuse a manifest for want of it, it is sent."""
+    assert blob.digest is not None
+
+    def send_it() -> None:
+        text = f"{target.where}: the registry said that it has {blob.digest}, and has not got it; it is sent"
+        target.client.task.notice("damaged", text)
+        _Upload(target, blob, None).run()
+
+    target.client.mounts.stated(target.path, blob.digest, send_it)
+
+
 def _amended(target: Target, blob: Blob, other: str) -> bool:
     """Sends a blob that the registry said it had mounted, if it has not; it is not mounted from there again, in later commands
     either. Whether it was sent."""
@@ -239,15 +251,6 @@ def _amended(target: Target, blob: Blob, other: str) -> bool:
     client.task.notice("mount", text)
     _Upload(target, blob, None).run()
     return True
-
-
-def _read(blob: Blob, offset: int = 0) -> Iterator[bytes]:
-    """The bytes as they come. An error says that it is one of reading."""
-    try:
-        yield from passing(blob, offset)
-    except OcitoolError as error:
-        error.of_source = True
-        raise
 
 
 class _Upload:
@@ -320,7 +323,7 @@ class _Upload:
         """All that is left, in one request or in chunks. The bytes are verified on their way, from the first."""
         size = self._blob.size
         self._told(self._offset)
-        source = _Bytes(self._blob, self._digest, self._offset, self._client.task, self._told)
+        source = Bytes(self._blob, self._digest, self._offset, self._client.task, self._told)
         while self._offset < size:
             count = min(self._chunk or size, size - self._offset)
             headers = {"Content-Type": "application/octet-stream"}
@@ -341,7 +344,7 @@ class _Upload:
         """Names the digest, and the blob is there. `whole`: with all of its bytes."""
         body: Any = b""
         if whole:
-            body = b"".join(verified(_read(self._blob), self._digest, self._blob.size))
+            body = b"".join(verified(read_source(self._blob), self._digest, self._blob.size))
             self._client.task.crossed(len(body))
             self._told(len(body))
         headers = {"Content-Type": "application/octet-stream"}
@@ -427,75 +430,6 @@ class _Broken(Exception):
         self.seconds = seconds
         self.counts = counts
         self.anew = anew
-
-
-class _Bytes:
-    """A blob's bytes from `offset`, cut into the parts that requests send. What stands before is hashed too."""
-
-    def __init__(self, blob: Blob, digest: Digest, offset: int, task: Task, told: Callable[[int], None]) -> None:
-        self._blob = blob
-        self._digest = digest
-        self._task = task
-        self._told = told
-        self._hasher = digest.hasher()
-        self._at = 0
-        self._left = b""
-        self._pieces = _read(blob)
-        while self._at < offset:
-            self._next(offset)
-
-    def part(self, count: int) -> _Part:
-        return _Part(self, self._at, count, self._hasher.copy())
-
-    def take(self, start: int, count: int, hasher: Any) -> Iterator[bytes]:
-        """The bytes of a part, once more for each redirect. `hasher`: of what stands before it."""
-        if self._at != start:
-            self._at, self._left, self._hasher = start, b"", hasher.copy()
-            self._pieces = _read(self._blob, start)
-            self._told(start)
-        end = start + count
-        while self._at < end:
-            piece = self._next(end)
-            self._task.check()
-            self._task.crossed(len(piece))
-            self._told(self._at)
-            yield piece
-
-    def _next(self, end: int) -> bytes:
-        """More bytes, none from `end` on. Raises `IntegrityError` if there are none."""
-        piece = self._left or next(self._pieces, b"")
-        if not piece:
-            raise IntegrityError(f"{self._at} bytes where {self._blob.size} are stated")
-        count = end - self._at
-        self._left = piece[count:]
-        piece = piece[:count]
-        self._hasher.update(piece)
-        self._at += len(piece)
-        return piece
-
-    def finished(self) -> None:
-        """Raises `IntegrityError` if the bytes are not the digest's."""
-        if self._left or next(self._pieces, b""):
-            raise IntegrityError(f"longer than its stated size of {self._blob.size} bytes")
-        if self._hasher.hexdigest() != self._digest.encoded:
-            found = f"{self._digest.algorithm}:{self._hasher.hexdigest()}"
-            raise IntegrityError(f"content is {found}, stated is {self._digest}")
-
-
-class _Part:
-    """The body of a request, of known length: its bytes each time that it is iterated."""
-
-    def __init__(self, source: _Bytes, start: int, count: int, hasher: Any) -> None:
-        self._source = source
-        self._start = start
-        self._count = count
-        self._hasher = hasher
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._source.take(self._start, self._count, self._hasher)
 
 
 def _with_digest(location: str, digest: Digest) -> str:

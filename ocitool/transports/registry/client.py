@@ -28,12 +28,14 @@ from ocitool.transports.registry.exchange import Response
 from ocitool.transports.registry.keychain import Credentials
 from ocitool.transports.registry.mounting import Mounts
 from ocitool.transports.registry.origins import Origins
-from ocitool.transports.registry.problems import Denied, Refused, UnknownRepository
+from ocitool.transports.registry.problems import Denied, Refused, UnknownRepository, answered
 from ocitool.transports.registry.scopes import CATALOG, NOTHING, Scope, pulling, pushing
 
 _ACCEPT = ", ".join((mediatypes.OCI_INDEX, mediatypes.OCI_MANIFEST, mediatypes.DOCKER_LIST, mediatypes.DOCKER_MANIFEST))
 _ACCEPT_ANY = f"{_ACCEPT}, {mediatypes.OCI_ARTIFACT}"
 """Of what is asked for by its digest, which may be an artifact in the form that was given up before OCI 1.1."""
+_UNKNOWN = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
+"""Why a manifest is refused that names a blob which is not there."""
 _ABSENT = frozenset({400, 405, 406, 410, 414, 422})
 """Beside 401, 403 and 404, how registries answer for a tag of signatures that is not there. Any other answer may be one for a
 tag that is."""
@@ -164,8 +166,10 @@ class Client(Endpoint):
             return self.request("PUT", url, pushing(path), "manifest", headers={"Content-Type": media_type}, body=raw)
 
         response = put()
-        if 400 <= response.status_code < 500 and self.mounts.amend(path):
-            finished(response)
+        if 400 <= response.status_code < 500 and self.mounts.amends(path):
+            refusal = self.refusal(response)
+            if not self.mounts.amend(path, b"" if refusal.wording.codes.isdisjoint(_UNKNOWN) else raw):
+                raise answered(refusal, f"manifest {digest}", where, self.host)
             response = put()
         if response.status_code not in (200, 201, 202) or (response.status_code == 200 and is_page(response)):
             raise self.problem(response, f"manifest {digest}", where)

@@ -211,9 +211,9 @@ class Endpoint:
 
     def problem(self, response: Response, what: str, where: str) -> OcitoolError:
         """What an answer that is not the one hoped for says; closes it."""
-        return answered(self._refusal(response), what, where, self.host)
+        return answered(self.refusal(response), what, where, self.host)
 
-    def _refusal(self, response: Response) -> Answer:
+    def refusal(self, response: Response) -> Answer:
         """What is to be known of such an answer; closes it."""
         body = b""
         with suppress(*BROKEN):
@@ -377,7 +377,7 @@ class Endpoint:
             if response.status_code == 200 and not is_page(response):
                 value = parsed(body_of(response, self.host, limits.TOKEN.size), self.host, limits.TOKEN)
                 return value if isinstance(value, dict) else {}
-            refusal = self._refusal(self._settled_answer(response, "token"))
+            refusal = self.refusal(self._settled_answer(response, "token"))
             problem = answered(refusal, "token", self.host, self.host)
             if isinstance(problem, Denied):
                 raise problem

@@ -1,4 +1,4 @@
-"""Mounts: blobs that a registry attaches from one of its repositories to another, and what is done if it only says so."""
+"""Blobs that a registry says it has, or has attached from another of its repositories, and what is done if it only says so."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 class Mounts:
-    """Of one registry. Used by several threads."""
+    """Mounts at one registry, and what it says of blobs that are then not sent. Used by several threads."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._retries = RETRIES
         self._waiting: dict[str, list[Callable[[], bool]]] = {}
+        self._stated: dict[str, dict[Digest, Callable[[], object]]] = {}
         self._amended: set[str] = set()
         self._turns = Turns(client.task)
         self._right = False
@@ -61,13 +62,25 @@ class Mounts:
         if that is not there, and says whether it did."""
         self._waiting.setdefault(path, []).append(amend)
 
-    def amend(self, path: str) -> bool:
-        """Whether blobs that were said to be mounted there were missing, and are there now."""
-        if path not in self._waiting:
-            return False
+    def stated(self, path: str, digest: Digest, send: Callable[[], object]) -> None:
+        """The registry says that a repository has a blob. `send` is called if a manifest that names it is refused there because
+        a blob is unknown: some answer HEAD from a cache that knows of no deletion."""
+        self._stated.setdefault(path, {})[digest] = send
+
+    def amends(self, path: str) -> bool:
+        """Whether a refusal there may be for want of a blob that was believed to be there."""
+        return path in self._waiting or path in self._stated
+
+    def amend(self, path: str, refused: bytes) -> bool:
+        """Whether blobs that were said to be there were missing, and are there now. `refused`: a manifest that names some which
+        are unknown, as the registry says; none if it does not say that."""
         with self._turns.of(path):
-            waiting, self._waiting[path] = self._waiting[path], []
+            waiting, self._waiting[path] = self._waiting.get(path, []), []
             for amend in waiting:
                 if amend():
                     self._amended.add(path)
+            stated = self._stated.get(path, {})
+            for digest in [one for one in stated if str(one).encode() in refused]:
+                stated.pop(digest)()
+                self._amended.add(path)
             return path in self._amended

@@ -169,6 +169,7 @@ class RegistrySink(Unheld):
         assert blob.digest is not None
         if self._size(target.path, blob.digest) is not None:
             self._client.origins.note(blob.digest, target.path)
+            blobs.believe(target, blob)
             return False
         named = blob.path if isinstance(blob, RemoteBlob) and blob.host == self._client.host and blob.mountable else None
         others = [*([elsewhere] if elsewhere is not None else ()), *self._client.origins.find(blob.digest)]
