@@ -487,7 +487,7 @@ class Writer:
             kept, made, skipped + sum(sizes[digest] for digest in there - blobs.keys()), sum(omitted.values()),
             self.task.transferred, sum(size for digest, size in self._lent.items() if digest not in stored.skipped),
             tuple(self._engines), tuple(self.task.notices), details, findings, tuple(self.problems),
-            sum(len(output.names) for output in named if output.is_there),
+            stored.unchanged + sum(len(output.names) for output in named if output.is_there),
         )  # fmt: skip
 
     def _others(self, blob: Blob, outputs: Sequence[Output]) -> Iterator[Blob]:

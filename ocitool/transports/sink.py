@@ -97,6 +97,8 @@ class Stored(NamedTuple):
     verified: bool
     losses: Losses | None = None
     """What was not written, of a bundle with optional roots."""
+    unchanged: int = 0
+    """How many names led to their roots before, and were not given again."""
 
 
 class Losses:

@@ -268,6 +268,25 @@ def test_tags_that_lead_to_the_same_image_there_are_not_given_again(run: Run, re
     assert FINE.digest == registry.tags["m/app", "t3"]
 
 
+@pytest.mark.parametrize("names", [("1",), ("1", "2"), ("1", "2", "3")])
+def test_a_push_of_what_is_there_says_that_nothing_was_written(
+    names: tuple[str, ...], run: Run, registry: ScriptedRegistry
+) -> None:
+    hold(registry, "src", FINE, tag="1")
+    more = [f"--tag={name}" for name in names[1:]]
+    words = ("copy", f"docker://{registry.host}/src:1", f"docker://{registry.host}/app:1", *more)
+    assert 0 == done(run, *words)["unchanged"]
+    registry.forget()
+    rehearsed, found = done(run, *words, "--dry-run"), done(run, *words)
+    assert [] == registry.sent("PUT|POST|PATCH")
+    for one in (rehearsed, found):
+        assert len(names) == one["unchanged"]
+        assert (0, 0) == (one["bytes"]["kept"], one["bytes"]["written"])
+    registry.tags["app", names[-1]] = OTHER.digest
+    found = done(run, *words)
+    assert len(names) - 1 == found["unchanged"] and found["bytes"]["kept"] == len(FINE.raw)
+
+
 def test_of_many_tags_those_that_the_list_of_the_destination_lacks_are_not_asked_for(
     run: Run, registry: ScriptedRegistry
 ) -> None:

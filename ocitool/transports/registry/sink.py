@@ -59,6 +59,15 @@ class _Push(NamedTuple):
     tops: list[tuple[_Document, Sequence[str]]]
 
 
+class _Missing(NamedTuple):
+    """A document that is to be tagged, with the tags that do not lead to it yet, and how many do."""
+
+    push: _Push
+    top: _Document
+    tags: tuple[str, ...]
+    unchanged: int
+
+
 class RegistrySink(Unheld):
     """`repository`: where images go, and with a digest the one that they must have; None: each goes to the one that its names
     say. `rehearsing`: nothing is sent, and what is there is still looked for. `replaces_index`: whether one image may take the
@@ -126,9 +135,12 @@ class RegistrySink(Unheld):
                 places[digest] = path
 
             task.map(put, sorted(push.blobs.values(), key=lambda blob: -blob.size))
-        if not self._rehearsing:
-            self._publish(bundle, self._plan(bundle.left(losses)) if losses else pushes, losses, task)
-        return Stored(frozenset(skipped - sent), not self._rehearsing, losses)
+        left = self._plan(bundle.left(losses)) if losses else pushes
+        unchanged = 0
+        for one in self._missing(left) if self._rehearsing else self._publish(bundle, left, losses, task):
+            unchanged += one.unchanged
+            (sent if one.tags or one.top.digest in one.push.documents else skipped).add(one.top.digest)
+        return Stored(frozenset(skipped - sent), not self._rehearsing, losses, unchanged)
 
     def _spare_indexes(self, bundle: Bundle, task: Task, losses: Losses) -> None:
         """Raises `DestinationError` where one image is to get a tag that holds an index. Costs a HEAD for each such tag."""
@@ -198,7 +210,7 @@ class RegistrySink(Unheld):
 
     # Documents
 
-    def _publish(self, bundle: Bundle, pushes: Sequence[_Push], losses: Losses, task: Task) -> None:
+    def _publish(self, bundle: Bundle, pushes: Sequence[_Push], losses: Losses, task: Task) -> list[_Missing]:
         for push in pushes:
             below = list(push.documents.values())
             manifests = [one for one in below if not isinstance(one.document, Index)]
@@ -216,18 +228,26 @@ class RegistrySink(Unheld):
             done = dict(zip((one.digest for one in manifests), task.map(put, manifests), strict=True))
             for one in below:
                 self._list(push.target, one, put(one) if isinstance(one.document, Index) else done[one.digest])
-        self._give_tags(bundle, self._plan(bundle.left(losses)) if losses else pushes, losses, task)
+        return self._give_tags(bundle, self._plan(bundle.left(losses)) if losses else pushes, losses, task)
 
-    def _give_tags(self, bundle: Bundle, pushes: Sequence[_Push], losses: Losses, task: Task) -> None:
-        """All tags of a manifest together. One that was asked for and leads to it already is not given again."""
-        tops: dict[tuple[str, Digest], tuple[_Push, _Document, dict[str, None]]] = {}
+    def _missing(self, pushes: Sequence[_Push]) -> list[_Missing]:
+        """What is to be tagged. A tag that was asked for and leads there already is not given again."""
+        tops: dict[tuple[str, Digest], tuple[_Push, _Document, dict[str, bool]]] = {}
         for push in pushes:
             for top, tags in push.tops:
                 path = push.target.path
-                missing = tops.setdefault((path, top.digest), (push, top, {}))[2]
                 again = self._replaces_index or top.subject is not None
-                missing.update((tag, None) for tag in tags if again or not self._tags.leads_to(path, tag, top.digest))
-        wanted = [(push, top, tuple(tags)) for push, top, tags in tops.values() if tags]
+                wanted = {tag: again or not self._tags.leads_to(path, tag, top.digest) for tag in tags}
+                tops.setdefault((path, top.digest), (push, top, {}))[2].update(wanted)
+        return [
+            _Missing(push, top, tuple(tag for tag in tags if tags[tag]), len(tags) - sum(tags.values()))
+            for push, top, tags in tops.values()
+        ]
+
+    def _give_tags(self, bundle: Bundle, pushes: Sequence[_Push], losses: Losses, task: Task) -> list[_Missing]:
+        """All tags of a manifest together. Returns what was missing."""
+        missing = self._missing(pushes)
+        wanted = [one for one in missing if one.tags]
         names: dict[tuple[str, str], str] = {}
 
         def refused(path: str, tag: str, error: OcitoolError) -> None:
@@ -235,9 +255,12 @@ class RegistrySink(Unheld):
                 names.update({(at, one): name for root in bundle.roots for name, at, one in self._tagged(root)})
             losses.name(names[path, tag], error)
 
-        every = [Tagged(push.target, top.media_type, top.document.raw, top.digest, tags) for push, top, tags in wanted]
-        for (push, top, _), put in zip(wanted, self._tags.put(every, task, refused), strict=True):
-            self._list(push.target, top, put)
+        every = [
+            Tagged(push.target, top.media_type, top.document.raw, top.digest, tags) for push, top, tags, _ in wanted
+        ]
+        for one, put in zip(wanted, self._tags.put(every, task, refused), strict=True):
+            self._list(one.push.target, one.top, put)
+        return missing
 
     def _list(self, target: Target, one: _Document, put: Put | None) -> None:
         """Adds a referrer that was put to the tag that stands for the list, unless the registry keeps one (distribution-spec,
