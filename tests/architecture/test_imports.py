@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from support.registry import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,8 +62,8 @@ HEAVY = frozenset(
 
 LATE = frozenset(
     f"ocitool.transports.registry.{name}"
-    for name in ("answers", "auth", "blobs", "client", "connections", "endpoint", "exchange", "lists", "mounting", "sink",
-                 "source", "tagging", "trust")
+    for name in ("answers", "auth", "blobs", "client", "connections", "detours", "endpoint", "exchange", "gate", "lists",
+                 "mounting", "sink", "source", "tagging", "trust")
 )
 """Modules about a heavy library, which they import at their top: they are imported in functions, and by each other."""
 
@@ -506,3 +507,10 @@ def test_a_quick_command_imports_nothing_slow(args: tuple[str, ...]) -> None:
     names = imported(*args)
     assert "typer" in names, "what was imported was not seen"
     assert not sorted(name for name in names if within(name, *SLOW))
+
+
+def test_a_registry_that_asks_for_no_login_is_asked_without_requests_and_urllib3() -> None:
+    with Recorder(b'{"tags": ["1"]}') as registry:
+        names = imported("tags", "--insecure", f"docker://{registry.host}/app")
+    assert "ocitool.transports.registry.client" in names, "what was imported was not seen"
+    assert not sorted(name for name in names if within(name, "oras", "requests", "urllib3", "http.client", "email", "jsonschema"))

@@ -1,4 +1,4 @@
-"""Images at registries (OCI distribution-spec 1.1), on urllib3's connections and an authorization of oras' table.
+"""Images at registries (OCI distribution-spec 1.1), with an authorization of oras' table.
 
     access.py       how registries are to be reached, as the user says
     keychain.py     who the user is at a registry: auth files, credential helpers
@@ -8,7 +8,9 @@
     scopes.py       what a request needs to be allowed
     auth.py         challenges, tokens, the Authorization header
     exchange.py     one request and its response on a connection
-    connections.py  how many connections there are, where they may lead, how they end
+    gate.py         where connections may lead, how they end
+    connections.py  how many there are, how they are used again
+    detours.py      those through proxies, which urllib3 makes
     trust.py        whom they believe, and who we are: authorities, certs.d
     proxies.py      by which way they go: proxies, and what goes without
     endpoint.py     requests with authorization, redirects and retries
@@ -22,9 +24,8 @@
     mounting.py     mounts: asked for, believed, made up for
     origins.py      where blobs were seen before, for mounts
 
-`connections`, `trust`, `endpoint`, `mounting`, `client`, `blobs`, `source`, `sink` and `tagging` import urllib3, so they are
-imported when a registry is first asked; `auth` imports oras, and requests with it, so it is imported when a registry asks who
-the user is.
+All but the first five are imported when a registry is first asked; `detours` when there is a proxy, as it imports urllib3, and
+`auth` when a registry asks who the user is, as it imports oras, and requests with it.
 """
 
 from __future__ import annotations

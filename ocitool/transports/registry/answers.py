@@ -6,17 +6,13 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC
-from email.utils import parsedate_to_datetime
-from http.client import HTTPException
-
-from urllib3.exceptions import HTTPError
 
 from ocitool import limits
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError
 from ocitool.layers import codec
 from ocitool.transports.registry.exchange import Response
 
-BROKEN = (OSError, HTTPError, HTTPException)
+BROKEN = (OSError,)
 """What is raised in the place of an answer, or of the rest of one."""
 
 
@@ -114,6 +110,10 @@ def retry_after(response: Response) -> float | None:
     text = response.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit() and len(text) < 9:
         return float(text)
+    if not text:
+        return None
+    from email.utils import parsedate_to_datetime  # a tenth of a short command, and most answers say nothing
+
     with suppress(ValueError, TypeError, OverflowError, IndexError):
         when = parsedate_to_datetime(text)
         return max(0.0, (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp() - time.time())

@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from logging import CRITICAL, getLogger
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -23,8 +22,9 @@ from ocitool.task import Task, Turns
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import joined, literal, named, origin
 from ocitool.transports.registry.answers import BROKEN, Unanswered, body_of, finished, is_page, retry_after
-from ocitool.transports.registry.connections import Connections, Whereabouts
+from ocitool.transports.registry.connections import Connections
 from ocitool.transports.registry.exchange import Body, Response
+from ocitool.transports.registry.gate import Whereabouts
 from ocitool.transports.registry.keychain import Credentials, Keychain
 from ocitool.transports.registry.lists import parsed
 from ocitool.transports.registry.problems import RETRIED, Answer, Denied, answered, unreachable
@@ -43,7 +43,6 @@ _LONG = 600
 _HUB = "registry-1.docker.io"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
-getLogger("urllib3").setLevel(CRITICAL)
 
 
 T = TypeVar("T")

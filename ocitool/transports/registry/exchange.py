@@ -1,16 +1,14 @@
 """One request and its response on a connected socket (RFC 9112), one after the other.
 
-urllib3 makes the connections; what passes there is written and read here, because an exchange through requests takes five times
-the CPU of this one, and one through urllib3 and `http.client` twice. Whatever a server sends costs bounded memory
-and bounded time, and what is not HTTP/1.x raises `ConnectionError`.
+Written and read here: an exchange through requests takes five times the CPU, through urllib3 or `http.client` twice,
+and their import takes a third of a short command. Whatever a server sends costs bounded memory and bounded time, and what is
+not HTTP/1.x raises `ConnectionError`.
 """
 
 from __future__ import annotations
 
 import errno
-import http.client
 import io
-import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable
@@ -40,7 +38,7 @@ class Channel:
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock
-        self._slow = _Slow(sock.makefile("rb", buffering=0))
+        self._slow = Slow(sock.makefile("rb", buffering=0))
         self._reader = io.BufferedReader(self._slow)
         self._taken = 0  # of what came for a response
 
@@ -256,7 +254,7 @@ def _length(text: str) -> int | None:
     return int(value) if value.isascii() and value.isdigit() and len(value) < 20 else None
 
 
-class _Slow(io.RawIOBase):
+class Slow(io.RawIOBase):
     """What a socket gives. Raises `TimeoutError` if that is too little for how long it was waited for (`limits.SLOWEST`), not
     counting the time in which it was not asked; `ConnectionError` for a head without end."""
 
@@ -289,11 +287,3 @@ class _Slow(io.RawIOBase):
     def close(self) -> None:
         self._raw.close()
         super().close()
-
-
-class Preamble(http.client.HTTPResponse):
-    """What a proxy answers before it connects, as urllib3 reads it: bounded as any other response."""
-
-    def __init__(self, sock: socket.socket, *arguments: Any, **more: Any) -> None:
-        super().__init__(sock, *arguments, **more)
-        self.fp = io.BufferedReader(_Slow(self.fp.detach(), sock.gettimeout() or 0.0))

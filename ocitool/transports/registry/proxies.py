@@ -8,7 +8,8 @@ no port behind an address, no IPv6, and takes `example.com` for the end of `note
 from __future__ import annotations
 
 import ipaddress
-from urllib.request import getproxies, proxy_bypass
+import os
+import sys
 
 from ocitool.errors import UsageError
 from ocitool.transports.registry.addresses import literal, origin
@@ -16,14 +17,27 @@ from ocitool.transports.registry.addresses import literal, origin
 _KINDS = ("http", "https", "socks5", "socks5h", "socks4", "socks4a")
 
 
+def _named() -> dict[str, str]:
+    """Proxies by their kind, `http`, `https`, `all`, and what `NO_PROXY` excepts as `no`."""
+    if sys.platform != "darwin" and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return {}  # urllib.request takes a fifth of a short command
+    from urllib.request import getproxies
+
+    return {kind: proxy for kind, value in getproxies().items() if (proxy := value.strip())}
+
+
 def proxy_for(url: str) -> str | None:
     """Returns the proxy that the environment names for an address, with its scheme; None if it is reached without one. Raises
     `UsageError` for what is no proxy, without its words: they may hold a password."""
-    proxies = {scheme: proxy for scheme, value in getproxies().items() if (proxy := value.strip())}
+    proxies = _named()
     excepted = proxies.pop("no", "")
     scheme, hostname, port = origin(url)
     named = scheme if scheme in proxies else "all"
-    if named not in proxies or hostname is None or excepts(excepted, hostname, port) or proxy_bypass(f"{hostname}:{port}"):
+    if named not in proxies or hostname is None or excepts(excepted, hostname, port):
+        return None
+    from urllib.request import proxy_bypass
+
+    if proxy_bypass(f"{hostname}:{port}"):
         return None
     proxy = proxies[named] if "://" in proxies[named] else f"http://{proxies[named]}"
     kind, host, _ = origin(proxy)
@@ -34,7 +48,7 @@ def proxy_for(url: str) -> str | None:
 
 def login_given() -> bool:
     """Whether the environment gives a proxy a user's name."""
-    return any("@" in proxy for proxy in getproxies().values())
+    return any("@" in proxy for proxy in _named().values())
 
 
 def excepts(entries: str, hostname: str, port: int | None) -> bool:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import certifi
-from urllib3.util.ssl_ import create_urllib3_context
 
 from ocitool import limits
 from ocitool.blob import unopened
@@ -68,13 +68,13 @@ class Trust:
             return self._contexts[host]
 
     def _for_every_host(self, host: str) -> ssl.SSLContext:
-        context = create_urllib3_context()
+        context = _fresh()
         _believe(context, self._told)
         return context
 
     def _made(self, host: str) -> ssl.SSLContext:
         """Nothing is loaded of authorities if nothing is verified: to load them takes a tenth of a short command."""
-        context = create_urllib3_context()
+        context = _fresh()
         access = self._access
         kept = host_certificates(host, self._told, pairs=self._registry is not None and access.cert is None)
         if self._insecure:
@@ -98,6 +98,20 @@ class Trust:
 
     def _told(self, text: str) -> None:
         self._task.notice("certificates", text)
+
+
+def _fresh() -> ssl.SSLContext:
+    """A context that verifies certificates and host names, and believes nothing yet."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False
+    context.post_handshake_auth = True  # some servers ask for our certificate when they know what is asked for
+    context.set_alpn_protocols(["http/1.1"])
+    if sys.version_info >= (3, 13):  # as `ssl.create_default_context` has it there
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    if os.environ.get("SSLKEYLOGFILE"):
+        context.keylog_filename = os.environ["SSLKEYLOGFILE"]
+    return context
 
 
 class HostCertificates(NamedTuple):

@@ -52,14 +52,14 @@ def prepared() -> None:
             with suppress(ImportError):
                 importlib.import_module(module.name)
     from ocitool.task import Task
-    from ocitool.transports.registry import connections, endpoint, keychain
+    from ocitool.transports.registry import endpoint, gate, keychain
 
     def pause(self: Task, seconds: float) -> None:
         assert seconds < 3600, f"a pause of {seconds} s"
         self.check()
 
     Task.pause = pause  # type: ignore[method-assign]
-    endpoint._PATIENCE = connections._OPENING = 1
+    endpoint._PATIENCE = gate.OPENING = 1
     keychain._PATIENCE = 1
     gc.collect()
     gc.freeze()
