@@ -167,6 +167,7 @@ VARIABLES = (
         "authorities in place of the system's ([certificates](../registries.md#tls-and-certificates))",
     ),
     ("REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE", "authorities; beside one of them only what such a variable names is trusted"),
+    ("SSLKEYLOGFILE", "a file that the keys of TLS sessions are added to, for who looks for a fault"),
     (
         "XDG_CACHE_HOME, XDG_CONFIG_HOME, XDG_RUNTIME_DIR",
         "where the cache and files of credentials lie, as in the XDG specification",
