@@ -143,7 +143,7 @@ CODE = re.compile(r"`([^`]+)`|(?<![\w-])(--[a-z][a-z-]*[a-z])(?![\w-])")
 
 def escaped(text: str) -> str:
     """A help text as Markdown that shows just this, code in code spans."""
-    return "".join(f"`{part}`" if code else re.sub(r"([\\*_<\[`|])", r"\\\1", part) for code, part in pieces(text))
+    return "".join(f"`{part}`" if code else re.sub(r"([\\*_<\[`|~])", r"\\\1", part) for code, part in pieces(text))
 
 
 def pieces(text: str) -> Iterator[tuple[bool, str]]:

@@ -164,7 +164,7 @@ VARIABLES = (
     ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "[proxies](../registries.md#proxies), also in lower case"),
     (
         "SSL_CERT_FILE, SSL_CERT_DIR",
-        "authorities in place of the system's ([certificates](../registries.md#tls-and-certificates))",
+        "[authorities](../registries.md#tls-and-certificates) in place of the system's",
     ),
     ("REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE", "authorities; beside one of them only what such a variable names is trusted"),
     ("SSLKEYLOGFILE", "a file that the keys of TLS sessions are added to, for who looks for a fault"),

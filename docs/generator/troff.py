@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from generator.commands import Command, Option, pieces
 
-_SPECIAL = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti", '"': r"\(dq"}
+_SPECIAL = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti", "|": r"|\:", '"': r"\(dq"}
 
 
 def literal(text: str) -> str:
@@ -30,6 +30,8 @@ def page(command: Command, root: Command, version: str, exit_codes: Rows, variab
     lines = [
         r".\" Written by docs/make.py from the help of the command line: do not edit.",
         f'.TH {literal(command.page.upper())} 1 "" "ocitool {literal(version)}" "User Commands"',
+        ".nh",  # no hyphens in names of options
+        ".ad l",
         ".SH NAME",
         f"{literal(command.page)} \\- {literal(_lower(command.short))}",
         ".SH SYNOPSIS",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import subprocess
@@ -10,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from generator import pages, tables, troff
-from generator.commands import Command, Option
+from generator import commands, pages, tables, troff
+from generator.commands import Command, Option, every, program
 
 from ocitool import errors, limits
 
@@ -79,6 +80,9 @@ def test_the_table_of_variables_has_every_variable_that_is_read() -> None:
     assert {"A", "B"} == unnamed_variables('os.environ.get("A"), os.environ["B"], environ.get("NO_COLOR")')
 
 
+ODD = (".TH is no request here", "'so is this", r"C:\new\fB and \(aq", "--a-b 'c' \"d\" `e` ^~", "...")
+"""Texts that Markdown or troff could take for their own words."""
+
 # The check can fail
 
 
@@ -144,6 +148,22 @@ def test_make_says_what_is_stale_and_ends_with_1(copied: Path) -> None:
     path.unlink()
 
 
+# Markdown
+
+
+def shown(markdown: str) -> str:
+    """What a reader sees of a line of Markdown."""
+    from markdown_it import MarkdownIt
+
+    return html.unescape(re.sub(r"<[^>]+>", "", MarkdownIt("gfm-like", {"linkify": False}).renderInline(markdown)))
+
+
+def test_markdown_shows_help_as_it_is() -> None:
+    texts = [*ODD, "a `b` | *c* __d__ [e](f) <g> ~~h~~ !", *(option.text for one in every(program()) for option in one.options)]
+    texts += [text for one in every(program()) for text in one.about]
+    assert [text.replace("`", "") for text in texts] == [shown(commands.escaped(text)).replace("`", "") for text in texts]
+
+
 # Man pages
 
 
@@ -151,9 +171,6 @@ def test_groff_renders_every_man_page_without_a_warning(need: Callable[..., str]
     made = sorted((ROOT / "docs" / "man").glob("*.1"))
     done = subprocess.run([need("groff"), "-man", "-ww", "-z", "-Tutf8", *made], capture_output=True, text=True)
     assert (0, "") == (done.returncode, done.stderr)
-
-
-ODD = (".TH is no request here", "'so is this", r"C:\new\fB and \(aq", "--a-b 'c' \"d\" `e` ^~", "...")
 
 
 def test_a_man_page_shows_text_as_it_is(need: Callable[..., str]) -> None:
