@@ -85,7 +85,8 @@ class RegistrySink(Unheld):
         self._proven: set[Digest] = set()
         self._gives_lists: dict[str, bool] = {}
         self._lists: dict[tuple[str, Digest], dict[str, Any]] = {}
-        """What was written as lists of referrers: what is read of a tag just after may be what it named before."""
+        """Lists of referrers as they were written: what is read of a tag just after may be what it named before."""
+        self._unwritten: dict[tuple[str, Digest], None] = {}
         self.where = str(repository or f"docker://{client.host}/")
 
     def blob(self, digest: Digest) -> Blob | None:
@@ -228,6 +229,7 @@ class RegistrySink(Unheld):
             done = dict(zip((one.digest for one in manifests), task.map(put, manifests), strict=True))
             for one in below:
                 self._list(push.target, one, put(one) if isinstance(one.document, Index) else done[one.digest])
+            self._write_lists()
         return self._give_tags(bundle, self._plan(bundle.left(losses)) if losses else pushes, losses, task)
 
     def _missing(self, pushes: Sequence[_Push]) -> list[_Missing]:
@@ -260,6 +262,7 @@ class RegistrySink(Unheld):
         ]
         for one, put in zip(wanted, self._tags.put(every, task, refused), strict=True):
             self._list(one.push.target, one.top, put)
+        self._write_lists()
         return missing
 
     def _list(self, target: Target, one: _Document, put: Put | None) -> None:
@@ -287,9 +290,16 @@ class RegistrySink(Unheld):
             entry["artifactType"] = kind
         if isinstance(annotations := one.document.fields.get("annotations"), dict):
             entry["annotations"] = annotations
-        fields = self._lists[place] = {**fields, "manifests": [*entries, entry]}
-        raw = serialised(fields)
-        self._client.put_document(target.path, subject.referrers_tag, mediatypes.OCI_INDEX, raw, Digest.of(raw))
+        self._lists[place] = {**fields, "manifests": [*entries, entry]}
+        self._unwritten[place] = None
+
+    def _write_lists(self) -> None:
+        """Each list once, however many referrers came to it."""
+        while self._unwritten:
+            path, subject = place = next(iter(self._unwritten))
+            raw = serialised(self._lists[place])
+            self._client.put_document(path, subject.referrers_tag, mediatypes.OCI_INDEX, raw, Digest.of(raw))
+            del self._unwritten[place]
 
     def _fallback_list(self, target: Target, subject: Digest) -> dict[str, Any]:
         """The fields of the index that stands for a list of referrers, with what is in it; of a new one if there is none."""
