@@ -321,6 +321,37 @@ def asked(registry: ScriptedRegistry) -> tuple[int, int]:
     return len(registry.sent("HEAD", "/m/app/manifests/")), len(registry.sent("GET", "/m/app/tags/list"))
 
 
+def test_a_tag_that_the_destination_fails_to_tell_of_is_named(run: Run, registry: ScriptedRegistry, tmp_path: Path) -> None:
+    filled(registry)
+    registry.faults[:] = [Fault("HEAD", "/m/app/manifests/b$", status=500, headers={"Retry-After": "0"})]
+    result = run("copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
+    assert (1, True) == (result.code, "answers 500" in result.out), str(result)
+    assert {"a", "c"} == there(registry, "docker://", tmp_path)
+
+
+def test_a_tag_for_which_the_destination_fails_is_named_and_a_destination_that_fails_for_many_ends_it(
+    run: Run, registry: ScriptedRegistry, tmp_path: Path
+) -> None:
+    for number in range(8):
+        hold(registry, "app", FINE, tag=f"t{number}")
+    words = ("copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/", "--jobs", "1")
+    at_once = {"Retry-After": "0"}
+    registry.faults[:] = [Fault("PUT", "/m/app/manifests/t[35]$", status=500, headers=at_once)]
+    result = run(*words, "--format", "json")
+    assert 1 == result.code, str(result)
+    assert [f"{registry.host}/m/app:t{number}" for number in (3, 5)] == sorted(
+        one["where"] for one in json.loads(result.out)["problems"]
+    )
+    assert {"t0", "t1", "t2", "t4", "t6", "t7"} == there(registry, "docker://", tmp_path)
+    registry.tags.clear()
+    for number in range(8):
+        hold(registry, "app", FINE, tag=f"t{number}")
+    registry.forget()
+    registry.faults[:] = [Fault("PUT", "/m/app/manifests/t", status=500, headers=at_once)]
+    assert 8 == run(*words).code
+    assert 4 * 5 == len(registry.sent("PUT", "/m/app/manifests/t"))
+
+
 def test_one_tag_that_leads_to_the_image_already_is_put_again_by_force_alone(
     run: Run, registry: ScriptedRegistry, tmp_path: Path
 ) -> None:

@@ -123,6 +123,12 @@ def test_a_token_server_that_refuses_is_told_in_its_words(run: Run, tmp_path: Pa
         failed(8, run("inspect", "--insecure", f"docker://{registry.host}/app:1"), "token server answers 400: unknown service")
 
 
+def test_a_refusal_without_a_body_is_told_in_the_words_of_its_challenge(run: Run, registry: ScriptedRegistry) -> None:
+    said = {"WWW-Authenticate": 'Basic realm="x", error="invalid_token", error_description="the robot has expired"'}
+    registry.faults.append(Fault("GET", "/manifests/", status=401, body=b"", headers=said))
+    failed(8, run("inspect", f"docker://{registry.host}/app:1", "--insecure"), "denied: the robot has expired")
+
+
 @pytest.mark.parametrize("path", ["/manifests/1$", "/blobs/", "^/token"])
 def test_a_page_in_the_place_of_an_answer_is_told_by_its_title(path: str, run: Run) -> None:
     with ScriptedRegistry(auth=TokenAuth(USER, PASSWORD, anonymous=True)) as registry:

@@ -224,6 +224,11 @@ class Endpoint:
         by = "" if origin(response.url)[1] == origin(self.base)[1] else named(response.url)
         known = self.auth is not None and self.auth.known
         kind = response.headers.get("Content-Type", "")
+        if response.status_code == 401 and not body.strip():  # then the challenge may say why (RFC 6750, 3)
+            from ocitool.transports.registry.auth import challenges
+
+            said = (one.values for one in challenges(response.headers.get("WWW-Authenticate")))
+            kind, body = "", "; ".join(one.get("error_description") or one.get("error", "") for one in said).encode()
         return Answer(response.status_code, body, kind, known=known, by=by, jobs=self.task.jobs)
 
     def _authorized(

@@ -152,7 +152,13 @@ class RegistrySink(Unheld):
 
         def look(place: tuple[Root, str, str, str]) -> None:
             root, name, path, tag = place
-            held = self._tags.held(path, tag)
+            try:
+                held = self._tags.held(path, tag)
+            except Refused as error:
+                if self._tags.fails():
+                    raise
+                losses.name(name, error)
+                return
             if held is None or held.media_type in _NO_INDEXES:
                 return
             where = f"{self._client.host}/{path}:{tag}"
@@ -164,8 +170,7 @@ class RegistrySink(Unheld):
                     raise
             if isinstance(document, Index):
                 found = (str(one.platform) for one in document.manifests if one.platform is not None and not one.is_attestation)
-                error = index_in_the_way(where, dict.fromkeys(found), speaks=root.subject is not None)
-                losses.name(name, error)
+                losses.name(name, index_in_the_way(where, dict.fromkeys(found), speaks=root.subject is not None))
 
         task.map(look, wanted)
 

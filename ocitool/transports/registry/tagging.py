@@ -20,6 +20,8 @@ AT_ONCE = 10
 
 FEW = 8
 """Tags of a repository that are asked for one by one; if there are more, its list tells which of them it has at all."""
+_FAILURES = 3
+"""Tags that the registry may fail for while it gives others: at one more it is the registry that fails, and not the tag."""
 _PAGES = 4
 """A longer list may have many more tags than are asked for."""
 
@@ -44,6 +46,7 @@ class Tags:
         self._asked: Counter[str] = Counter()
         self._listed: dict[str, frozenset[str] | None] = {}
         self._turns = Turns(client.task)
+        self._failures = 0
         self._together: bool | None = None
         """Whether the registry takes several tags with one request; None until it was tried."""
 
@@ -65,6 +68,12 @@ class Tags:
             if path not in self._listed:
                 self._listed[path] = self._client.all_tags(path, scope, _PAGES)
             return self._listed[path]
+
+    def fails(self) -> bool:
+        """Counts a tag for which the registry fails (500 and the like). Returns whether that is one too many."""
+        with self._turns.of(""):
+            self._failures += 1
+            return self._failures > _FAILURES
 
     def leads_to(self, path: str, tag: str, digest: Digest) -> bool:
         """Whether a tag that was asked for leads to this."""
@@ -118,7 +127,7 @@ class Tags:
         try:
             return self._client.put_document(path, tag, one.media_type, one.raw, one.digest)
         except (Denied, Refused, NotFoundError, IntegrityError) as error:
-            if isinstance(error, Refused) and error.status in RETRIED:
+            if isinstance(error, Refused) and error.status in RETRIED and self.fails():
                 raise
             there = None
             with suppress(OcitoolError):
