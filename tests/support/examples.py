@@ -3,11 +3,13 @@
 In a ```console or ```sh block, a line that begins with `$ ` is a command (`\\` at its end continues it), the lines behind it
 are what it prints, standard output and error together. No such lines: the output is not compared. A line `...` stands for any
 lines; `...` within a line, for any text in it. A line `# exit 1` behind the output, or at the end of the command, is its
-exit code; without it that is 0. Commands of ocitool, `sed` and `mkdir` are run, others are not. The commands of one block run
-one after the other in one directory. A plain `ocitool` command runs in this process, which is four times as fast; one with
-pipes, quotes in quotes or redirections is bash's. `localhost:5000` is a registry of the test's own, one for each block.
+exit code; without it that is 0. Commands of ocitool, `sed` and `mkdir` are run, others are not. All blocks of a page run one
+after the other in one directory, as a reader would do it. A plain `ocitool` command runs in this process, which is four times
+as fast; one with pipes, quotes in quotes or redirections is bash's. `localhost:5000` is a registry of the test's own, one for
+each page.
 
-A ```pycon block is a session of Python, run by doctest, in a directory of its own too; `...` in a line stands for any text.
+A ```pycon block is a session of Python, run by doctest in the same directory; names stay from one block of a page to the
+next, and `...` in a line stands for any text.
 
 What must not run (placeholders) belongs in a ```text block.
 """
@@ -24,6 +26,7 @@ import sys
 from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from support.inside import run_together
 
@@ -137,10 +140,11 @@ def _line(line: str) -> str:
 
 
 class Runner:
-    """Runs the commands of a block in a directory of its own, in which `testdata` is. `there`: what `localhost:5000` means."""
+    """Runs the commands of blocks in a directory of its own, in which `testdata` is. `there`: what `localhost:5000` means."""
 
     def __init__(self, parent: Path, testdata: Path, there: str = HOST) -> None:
         self.cwd, self.programs, self.cache, self.there = parent / "work", parent / "bin", parent / "cache", there
+        self._names: dict[str, Any] = {}
         for directory in (self.cwd, self.programs):
             directory.mkdir()
         (self.cwd / "testdata").symlink_to(testdata)
@@ -181,8 +185,9 @@ class Runner:
             assert printed == list(command.shown), f"{page}:{command.line}: {command.text}\n{whole}"
 
     def _python(self, block: Block, page: str) -> None:
-        test = doctest.DocTestParser().get_doctest(block.python, {}, page, page, block.line - 1)
+        test = doctest.DocTestParser().get_doctest(block.python, self._names, page, page, block.line - 1)
         said = io.StringIO()
         with chdir(self.cwd), redirect_stdout(io.StringIO()):
-            failed, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.write)
+            failed, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.write, clear_globs=False)
+        self._names = test.globs
         assert not failed, said.getvalue()

@@ -11,18 +11,20 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from support.examples import HOST, Block, Command, Runner, blocks, forgotten, matches
+from support.examples import HOST, Command, Runner, blocks, forgotten, matches
 from support.registry import ScriptedRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))}
-EXAMPLES = [(name, block) for name, path in PAGES.items() for block in blocks(path.read_text("utf-8")) if block.runs]
 
 
-@pytest.mark.parametrize(("page", "block"), EXAMPLES, ids=[f"{page}:{block.line}" for page, block in EXAMPLES])
-def test_it_prints_what_it_shows(page: str, block: Block, tmp_path: Path, testdata: Path) -> None:
-    with ScriptedRegistry() if block.asks_a_registry else nullcontext() as registry:
-        Runner(tmp_path, testdata, registry.host if registry else HOST).run(block, page)
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_prints_what_it_shows_from_its_top_to_its_end(page: str, tmp_path: Path, testdata: Path) -> None:
+    found = [block for block in blocks(PAGES[page].read_text("utf-8")) if block.runs]
+    with ScriptedRegistry() if any(block.asks_a_registry for block in found) else nullcontext() as registry:
+        runner = Runner(tmp_path, testdata, registry.host if registry else HOST)
+        for block in found:
+            runner.run(block, page)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -225,7 +227,10 @@ def test_an_example_that_does_otherwise_is_found(example: str, tmp_path: Path, t
 
 
 def test_a_session_of_python_that_prints_what_it_shows_is_right(tmp_path: Path, testdata: Path) -> None:
-    Runner(tmp_path, testdata).run(blocks("```pycon\n>>> import os; os.path.exists('testdata')\nTrue\n```\n")[0], "")
+    runner = Runner(tmp_path, testdata)
+    page = "```pycon\n>>> import os\n```\nand\n```pycon\n>>> os.listdir()\n['test...']\n```\n"
+    for block in blocks(page):
+        runner.run(block, "")
 
 
 def test_a_link_that_leads_nowhere_is_found() -> None:
