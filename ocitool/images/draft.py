@@ -36,7 +36,7 @@ class Piece(NamedTuple):
     descriptor: Mapping[str, Any] | None = None
 
 
-class Draft(NamedTuple):
+class ImageDraft(NamedTuple):
     """`config`: the configuration's fields, with `rootfs` and `history` as they will be. `annotations`: of the manifest;
     None leaves them as they are. `touched`: whether the configuration is to be written anew."""
 
@@ -74,22 +74,22 @@ def kept(image: Image, layer: Layer) -> Piece:
     return Piece(layer.digest, layer.size, layer.diff_id, layer.media_type, "kept", layer.blob, descriptor)
 
 
-def start(image: Image, pieces: Sequence[Piece]) -> Draft:
+def start(image: Image, pieces: Sequence[Piece]) -> ImageDraft:
     """The image as it is, made of these pieces. `FormatError` where its layers and diff_ids do not align (a configuration
     that states none, as in v1 archives, gets the pieces'), `UsageError` for an artifact."""
     if not image.is_image:
         raise UsageError("an artifact, where an image is needed", image.where)
     if any(piece.diff_id is None for piece in pieces) or (image.config.diff_ids and not image.aligned):
         raise FormatError("layers and diff_ids do not align", image.where, hint="ocitool validate says more")
-    return Draft(image, tuple(pieces), image.config.fields)
+    return ImageDraft(image, tuple(pieces), image.config.fields)
 
 
-def replaced(draft: Draft, number: int, piece: Piece) -> Draft:
+def replaced(draft: ImageDraft, number: int, piece: Piece) -> ImageDraft:
     """With another piece in a layer's place."""
     return draft._replace(pieces=(*draft.pieces[:number], piece, *draft.pieces[number + 1 :]))
 
 
-def inserted(draft: Draft, number: int, piece: Piece, entry: Mapping[str, Any]) -> Draft:
+def inserted(draft: ImageDraft, number: int, piece: Piece, entry: Mapping[str, Any]) -> ImageDraft:
     """With one more layer that will have this number, and the history entry that tells of it."""
     config = dict(draft.config)
     history = _history(draft)
@@ -100,7 +100,7 @@ def inserted(draft: Draft, number: int, piece: Piece, entry: Mapping[str, Any]) 
     return draft._replace(pieces=pieces, config=config, touched=True)
 
 
-def dropped(draft: Draft, number: int) -> Draft:
+def dropped(draft: ImageDraft, number: int) -> ImageDraft:
     """Without a layer and its history entry."""
     config = dict(draft.config)
     history = _history(draft)
@@ -110,7 +110,7 @@ def dropped(draft: Draft, number: int) -> Draft:
     return draft._replace(pieces=(*draft.pieces[:number], *draft.pieces[number + 1 :]), config=config, touched=True)
 
 
-def noted(draft: Draft, entry: Mapping[str, Any]) -> Draft:
+def noted(draft: ImageDraft, entry: Mapping[str, Any]) -> ImageDraft:
     """With a history entry that stands for no layer."""
     config = dict(draft.config)
     history = _history(draft)
@@ -119,16 +119,16 @@ def noted(draft: Draft, entry: Mapping[str, Any]) -> Draft:
     return draft._replace(config=config, touched=True)
 
 
-def configured(draft: Draft, config: Mapping[str, Any]) -> Draft:
+def configured(draft: ImageDraft, config: Mapping[str, Any]) -> ImageDraft:
     """With another configuration, the draft's history and layers apart."""
     return draft._replace(config=config, touched=True)
 
 
-def annotated(draft: Draft, annotations: Mapping[str, str]) -> Draft:
+def annotated(draft: ImageDraft, annotations: Mapping[str, str]) -> ImageDraft:
     return draft._replace(annotations=annotations)
 
 
-def squashed(draft: Draft, count: int, piece: Piece | None, entry: Mapping[str, Any]) -> Draft:
+def squashed(draft: ImageDraft, count: int, piece: Piece | None, entry: Mapping[str, Any]) -> ImageDraft:
     """With one piece (None: with nothing) in place of all the layers above those of the draft; the image had `count` layers.
     The history entries of those layers go, `entry` stands where the last of them stood; those that made no layer stay. One that
     does not align gives way to one that does."""
@@ -147,7 +147,7 @@ def squashed(draft: Draft, count: int, piece: Piece | None, entry: Mapping[str, 
     return draft._replace(pieces=pieces, config=config, touched=True)
 
 
-def layered(draft: Draft, pieces: Sequence[Piece], history: Sequence[Mapping[str, Any]] | None) -> Draft:
+def layered(draft: ImageDraft, pieces: Sequence[Piece], history: Sequence[Mapping[str, Any]] | None) -> ImageDraft:
     """With other layers, and the history that tells of them; None: none."""
     config = {key: value for key, value in draft.config.items() if history is not None or key != "history"}
     if history is not None:
@@ -179,7 +179,7 @@ def aligned_history(config: Mapping[str, Any], count: int) -> list[Any] | None:
     return history if len(_positions(history)) == count else None
 
 
-def _history(draft: Draft) -> list[Any] | None:
+def _history(draft: ImageDraft) -> list[Any] | None:
     return aligned_history(draft.config, len(draft.pieces))
 
 
@@ -187,7 +187,7 @@ def _positions(history: Sequence[Mapping[str, Any]]) -> list[int]:
     return [at for at, entry in enumerate(history) if entry.get("empty_layer") is not True]
 
 
-def finish(draft: Draft) -> Documents:
+def finish(draft: ImageDraft) -> Documents:
     """The documents of a draft."""
     image = draft.image
     manifest = image.manifest

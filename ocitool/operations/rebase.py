@@ -19,7 +19,7 @@ from ocitool.errors import FormatError, NotFoundError, OcitoolError, Unsupported
 from ocitool.images import config_merge as rebasing
 from ocitool.images import draft as drafts
 from ocitool.images import select
-from ocitool.images.draft import Documents, Draft, Piece
+from ocitool.images.draft import Documents, ImageDraft, Piece
 from ocitool.images.image import Image
 from ocitool.images.platforms import normal
 from ocitool.layers.rewrite import LayerEdit, edited, has_globals, rewrite
@@ -330,7 +330,7 @@ def _history(image: Image, old: Image, new: Image, count: int) -> list[dict[str,
     return [*drafts.history_of(new), *own]
 
 
-def _annotated(draft: Draft, annotations: Mapping[str, str], new: _Base, bases: Bases) -> Draft:
+def _annotated(draft: ImageDraft, annotations: Mapping[str, str], new: _Base, bases: Bases) -> ImageDraft:
     """With annotations that name the base that it stands on now, as far as it has a digest and a name."""
     manifest = draft.image.manifest
     if manifest is not None and manifest.media_type == mediatypes.DOCKER_MANIFEST and BASE_DIGEST not in annotations:

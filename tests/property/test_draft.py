@@ -14,7 +14,7 @@ from support.images import image, layer_tar, sha256, write_layout
 from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.images import draft as drafts
-from ocitool.images.draft import Draft, Piece
+from ocitool.images.draft import ImageDraft, Piece
 from ocitool.images.select import one
 from ocitool.spec import mediatypes
 from ocitool.spec.schema import problems
@@ -39,13 +39,13 @@ def histories(draw: st.DrawFn, layers: int) -> list[dict[str, Any]] | None:
     return entries[1:] if kind == "short" else entries
 
 
-def made_piece(draft: Draft, number: int, codec: str) -> Piece:
+def made_piece(draft: ImageDraft, number: int, codec: str) -> Piece:
     data = b"%d" % number
     media_type = drafts.layer_type(draft.image, codec)
     return Piece(Digest.of(data), len(data), Digest.of(b"tar" + data), media_type, "new", BytesBlob(data, Digest.of(data)))
 
 
-def edited(draft: Draft, kind: str, at: int, codec: str, serial: int) -> Draft:
+def edited(draft: ImageDraft, kind: str, at: int, codec: str, serial: int) -> ImageDraft:
     size = len(draft.pieces)
     if kind == "insert":
         return drafts.inserted(draft, at % (size + 1), made_piece(draft, serial, codec), {"created_by": f"layer {serial}"})

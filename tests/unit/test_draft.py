@@ -55,7 +55,7 @@ def docker_typed(made: Made) -> Made:
     return made
 
 
-def started(image: Image) -> drafts.Draft:
+def started(image: Image) -> drafts.ImageDraft:
     return drafts.start(image, [drafts.kept(image, layer) for layer in image.layers])
 
 

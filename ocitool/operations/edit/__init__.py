@@ -13,7 +13,7 @@ from ocitool.errors import UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import select
 from ocitool.images import settings as configuration
-from ocitool.images.draft import Documents, Draft
+from ocitool.images.draft import Documents, ImageDraft
 from ocitool.images.image import Image
 from ocitool.images.settings import Settings
 from ocitool.operations.edit.adding import parse as addition
@@ -138,7 +138,7 @@ def _tell_others(opened: Opened, platform: str | None, task: Task) -> None:
         task.notice("platform", f"{opened.source.where}: {only}; --all-platforms takes all")
 
 
-def _configured(draft: Draft, settings: Settings, task: Task) -> Draft:
+def _configured(draft: ImageDraft, settings: Settings, task: Task) -> ImageDraft:
     """The draft with these settings, and with an entry of history where they change something."""
     if not settings:
         return draft

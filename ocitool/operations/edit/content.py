@@ -15,7 +15,7 @@ from ocitool.blob import expected
 from ocitool.disk.scan_directory import some
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, UnsafeError, UsageError
 from ocitool.images import draft as drafts
-from ocitool.images.draft import Documents, Draft
+from ocitool.images.draft import Documents, ImageDraft
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
 from ocitool.layers.rewrite import LayerEdit, rewrite, write_new
@@ -83,7 +83,7 @@ class Editor:
         """The numbers of the layers that go, ascending."""
         return sorted({layer_of(image, number).number for number in self.content.drop})
 
-    def edited(self, image: Image, draft: Draft) -> Draft:
+    def edited(self, image: Image, draft: ImageDraft) -> ImageDraft:
         """The draft with layers made again where content asks for it; all layers are still there."""
         content = self.content
         self.lost, self.same = {}, set()
@@ -167,7 +167,7 @@ class Editor:
         if image.config.digest != documents.config_digest:
             self._replaced[image.config.digest] = len(image.config.raw)
 
-    def _replace(self, draft: Draft, number: int) -> None:
+    def _replace(self, draft: ImageDraft, number: int) -> None:
         piece = draft.pieces[number]
         self._replaced[piece.digest] = piece.size
 
@@ -282,7 +282,7 @@ class Editor:
             kept = f"directories keep mode, owner or extended attributes of layer {number}"
             self._task.notice("directories", f"{image.where}: {kept}, because layer {upper} lists them too: {paths}")
 
-    def tell_mentions(self, draft: Draft) -> None:
+    def tell_mentions(self, draft: ImageDraft) -> None:
         """Where the configuration as it will be still speaks of what was removed."""
         for text in mentions(draft.config, self.content.remove):
             self._task.notice("mention", f"{draft.image.where}: {text}")

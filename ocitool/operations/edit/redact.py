@@ -15,7 +15,7 @@ from ocitool.blob import Blob
 from ocitool.errors import NotFoundError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images.closure import Closure
-from ocitool.images.draft import Documents, Draft
+from ocitool.images.draft import Documents, ImageDraft
 from ocitool.images.image import Image
 from ocitool.masking.lines import MASK, Masker
 from ocitool.masking.values import masked
@@ -117,7 +117,7 @@ class Redactor:
         for secret in self._unset:
             secret.named = True  # a variable's name is no text to look for
 
-    def redacted(self, draft: Draft) -> Draft:
+    def redacted(self, draft: ImageDraft) -> ImageDraft:
         if not self._secrets:
             return draft
         windows = draft.image.platform.os == "windows"

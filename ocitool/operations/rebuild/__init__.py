@@ -18,7 +18,7 @@ from ocitool.errors import LimitError, NotFoundError, OcitoolError, UnsafeError,
 from ocitool.globs import matcher, refuse_unmatched, unmatched
 from ocitool.images import draft as drafts
 from ocitool.images import select
-from ocitool.images.draft import Documents, Draft, Piece
+from ocitool.images.draft import Documents, ImageDraft, Piece
 from ocitool.images.image import Image, Layer
 from ocitool.layers.scan import scan
 from ocitool.operations.rebuild.bytecode import accepted, settled, stale
@@ -187,7 +187,7 @@ class _Rebuilder:
         wanted, _ = accepted(made, new, [one.new for one in olds])
         return same(made.tree, wanted.tree, times=self._question.times, ignored=self._ignored)
 
-    def _reuse(self, draft: Draft, new: Stack, matches: Sequence[Match]) -> Draft:
+    def _reuse(self, draft: ImageDraft, new: Stack, matches: Sequence[Match]) -> ImageDraft:
         for number, found in enumerate(matches):
             old, layer = found.old, found.layer
             if old is None or layer is None or (found.how == "same" and layer.digest in (None, new.layers[number].digest)):
@@ -214,7 +214,7 @@ class _Rebuilder:
                 found.append(_Delta(name, old, changes))
         return min(found, key=lambda one: _estimate(one.changes, one.old.new), default=None)
 
-    def _delta(self, draft: Draft, new: Stack, delta: _Delta) -> tuple[Draft, Stack, dict[str, Any]]:
+    def _delta(self, draft: ImageDraft, new: Stack, delta: _Delta) -> tuple[ImageDraft, Stack, dict[str, Any]]:
         """All layers of the old image, and one more."""
         image, old = draft.image, delta.old.stack
         hidden = shipped(old, new)
@@ -299,7 +299,7 @@ class _Have:
                 else:
                     self._diff_ids.add(index.diff_id)
 
-    def marked(self, draft: Draft) -> Draft:
+    def marked(self, draft: ImageDraft) -> ImageDraft:
         """With the layers that are there told as such: they stay whatever is asked for the others."""
         return draft._replace(
             pieces=tuple(
@@ -307,7 +307,7 @@ class _Have:
             )
         )
 
-    def owed(self, draft: Draft) -> int:
+    def owed(self, draft: ImageDraft) -> int:
         """Bytes of a draft's layers beyond that, each once."""
         missing = {
             piece.digest: piece.size

@@ -16,7 +16,7 @@ from ocitool.disk.scan_directory import Below, open_file, with_holes
 from ocitool.errors import NotFoundError, OcitoolError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import select
-from ocitool.images.draft import Documents, Draft
+from ocitool.images.draft import Documents, ImageDraft
 from ocitool.images.image import Image
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Entry, Kind
@@ -139,7 +139,7 @@ class _Work:
 
         return content
 
-    def _made(self, draft: Draft, plan: Plan, content: Contents) -> tuple[Draft, int]:
+    def _made(self, draft: ImageDraft, plan: Plan, content: Contents) -> tuple[ImageDraft, int]:
         """The draft with the planned layers, and how many bytes their tars have."""
         image, writer, size = self._image, self._writer, 0
 
