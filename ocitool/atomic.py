@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from ocitool.blob import Blob, FileBlob, OpenFile, label, passing
+from ocitool.blob import Blob, FileBlob, OpenFile, label, stream_once
 from ocitool.digest import Digest, verified
 from ocitool.directories import OpenDirectory, is_own
 from ocitool.errors import DestinationError, IntegrityError
@@ -243,7 +243,7 @@ class Partial(Temporary):
             yield from FileBlob(file, 0, began).chunks()
 
         def coming() -> Iterator[bytes]:
-            for chunk in passing(blob, began):
+            for chunk in stream_once(blob, began):
                 write_all(self.descriptor, chunk, self.directory)
                 yield chunk
 
@@ -271,7 +271,7 @@ class Partial(Temporary):
             self.close()
 
 
-class _Nameless(Temporary):
+class _Anonymous(Temporary):
     def __init__(self) -> None:
         try:
             self.directory = tempfile.gettempdir()
@@ -293,10 +293,10 @@ class _Nameless(Temporary):
         self.close()
 
 
-def nameless() -> Temporary:
+def anonymous_temporary() -> Temporary:
     """A temporary in the system's directory for such, where nobody sweeps: it has no name, so nothing is left of it when its
     process dies. It can be read and written, not placed."""
-    return _Nameless()
+    return _Anonymous()
 
 
 class SpooledBlob(FileBlob):
@@ -357,14 +357,14 @@ def transfer(blob: Blob, descriptor: int, task: Task, *, where: str, offset: int
         _hash(FileBlob(OpenFile(where, descriptor=os.dup(descriptor)), 0, blob.size, blob.digest).chunks(), blob, task)
         return
     remote = blob.remote
-    written = _written(passing(blob), descriptor, where, offset)
+    written = _written(stream_once(blob), descriptor, where, offset)
     if remote or blob.size < APART:
         _hash(written, blob, task)
     else:
         with task.ahead(written) as chunks:
             _hash(chunks, blob, task)
     if remote:
-        task.arrived("fetched", name, blob.size)
+        task.transferred("fetched", name, blob.size)
 
 
 def _hash(chunks: Iterable[bytes], blob: Blob, task: Task) -> None:

@@ -35,16 +35,16 @@ class Blob(Protocol):
 
 
 @runtime_checkable
-class Passing(Protocol):
+class StreamOnce(Protocol):
     """A blob that is kept on this machine once it was read, so that it comes over the network once; `passing` does not keep
     it: for one who reads it only to pass it on."""
 
     def passing(self, offset: int = 0) -> Iterator[bytes]: ...
 
 
-def passing(blob: Blob, offset: int = 0) -> Iterator[bytes]:
+def stream_once(blob: Blob, offset: int = 0) -> Iterator[bytes]:
     """The bytes from `offset` for one who reads them once."""
-    return blob.passing(offset) if isinstance(blob, Passing) else blob.chunks(offset)
+    return blob.passing(offset) if isinstance(blob, StreamOnce) else blob.chunks(offset)
 
 
 def label(blob: Blob) -> str:

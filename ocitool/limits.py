@@ -24,7 +24,7 @@ def _from_environment(name: str, default: int, unit: str = "bytes") -> int:
 
 
 
-class Bounds(NamedTuple):
+class JsonLimits(NamedTuple):
     """What a JSON document may cost, whether it is read or written: `size` in bytes, and `values` (array items and object
     members), which bound the memory that it takes once it is parsed."""
 
@@ -41,10 +41,10 @@ DOCUMENT_DEPTH = 64
 DOCUMENT_VALUES = 400_000
 """Values in one document."""
 
-DOCUMENT = Bounds(DOCUMENT_SIZE, DOCUMENT_VALUES)
+DOCUMENT = JsonLimits(DOCUMENT_SIZE, DOCUMENT_VALUES)
 """A document that has a digest: a manifest, an index, a configuration."""
 
-STORE = Bounds(64 * MiB, 3_000_000)
+STORE = JsonLimits(64 * MiB, 3_000_000)
 """A document that lists a whole store and goes to no registry: `index.json` of a layout or archive, `manifest.json` and
 `repositories` of an archive. Room for 100,000 entries with a platform and two long names each. No entry takes less than eight
 values, so no more than 400,000 entries are ever listed."""
@@ -56,7 +56,7 @@ INDEX_MANIFESTS = 1_000_000
 """Manifests reached from one index, nested ones included: more than `STORE` lets one list, so that nothing that was written
 is too much to read. What is held for each is small; the documents themselves are bounded by `DOCUMENT`."""
 
-LIST = Bounds(32 * MiB, 4_000_000)
+LIST = JsonLimits(32 * MiB, 4_000_000)
 """All pages of a registry's list of tags, repositories or referrers together; each of them alone has no more."""
 
 LIST_ITEMS = 1_000_000
@@ -68,7 +68,7 @@ LIST_PAGES = 10_000
 LIST_SECONDS = 3600
 """Seconds for all pages of one list, waiting as long as the registry asks for included."""
 
-TOKEN = Bounds(256 * KiB, 10_000)
+TOKEN = JsonLimits(256 * KiB, 10_000)
 """A token server's answer."""
 
 ERROR_SIZE = 64 * KiB

@@ -8,7 +8,7 @@ the same reason `map` within `map` asks no other thread.
 
 All waiting of the program is in this module: in steps, with `check` after each, so that it ends with the task. A mutex is held
 for a few assignments and never for as long as a read, a request or another thread takes; what several threads want and one of
-them is to do has `Turns`.
+them is to do has `OneAtATime`.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ _SECOND = 1.0
 """Seconds after which a second Ctrl-C ends the program at once: within them it is the same one, pressed twice."""
 
 
-class Unfinished(Protocol):
+class Discardable(Protocol):
     def discard(self) -> None: ...
 
 
-unfinished: WeakSet[Unfinished] = WeakSet()
+unfinished: WeakSet[Discardable] = WeakSet()
 """Files in the making that have a name, for the end that nothing unwinds."""
 
 
@@ -89,7 +89,7 @@ class Task:
         self.notices: list[Notice] = []
         self._kept: set[Notice] = set()
         self._said: set[Notice] = set()
-        self.transferred = 0
+        self.bytes_transferred = 0
         """Bytes of documents and blobs that crossed a network."""
         self._expansion = 0
         self._advance = advance
@@ -146,7 +146,7 @@ class Task:
     def crossed(self, count: int) -> None:
         """Counts bytes that went over a network, either way."""
         with self._counting:
-            self.transferred += count
+            self.bytes_transferred += count
 
     def expanded(self, count: int) -> int:
         """Counts bytes that were unpacked beyond what is ordinary; how many they are by now."""
@@ -154,12 +154,12 @@ class Task:
             self._expansion += count
             return self._expansion
 
-    def arrived(self, done: str, label: str, size: int) -> None:
+    def transferred(self, done: str, label: str, size: int) -> None:
         """Tells that a blob went over a network, whole: it was `fetched` or `sent`; or that it need not, being `mounted`."""
         if self._arrived is not None:
             self._arrived(done, label, size)
 
-    def counted(self, what: str, done: int, total: int, size: int = 0, whole: int = 0) -> None:
+    def count(self, what: str, done: int, total: int, size: int = 0, whole: int = 0) -> None:
         """Tells how many of the things that make up a long run are done, and how many of their bytes, where that is known."""
         if self._counted is not None:
             self._counted(what, done, total, size, whole)
@@ -528,7 +528,7 @@ class Task:
             return self._cpu
 
 
-class Turns:
+class OneAtATime:
     """Work that several threads want at a time and one of them does: the others wait for it, holding nothing."""
 
     def __init__(self, task: Task) -> None:
@@ -560,7 +560,7 @@ class Turns:
             mine.set()
 
 
-class Counted:
+class Counter:
     """Progress by numbers, from several threads; of one thing alone nothing is told."""
 
     def __init__(self, what: str, total: int, task: Task) -> None:
@@ -570,13 +570,13 @@ class Counted:
         self._done = 0
         self._lock = Lock()
         if total > 1:
-            self._task.counted(what, 0, total)
+            self._task.count(what, 0, total)
 
     def one_more(self) -> None:
         with self._lock:
             self._done += 1
             if self._total > 1:
-                self._task.counted(self._what, self._done, self._total)
+                self._task.count(self._what, self._done, self._total)
 
 
 def _settled(future: Future[Any]) -> None:

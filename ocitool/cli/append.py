@@ -60,7 +60,7 @@ def append(
     all_platforms: o.AllPlatforms = False,
     force: o.Force = False,
     dry_run: o.DryRun = False,
-    format: o.FormatOption = o.Format.text,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     verify: o.Verify = False,
     no_cache: o.NoCache = False,
@@ -78,12 +78,12 @@ def append(
     if not layer and (to or owner or keep_owner or dirs_from_layer):
         raise UsageError("--to, --owner, --keep-owner and --dirs-from-layer are for --layer DIR")
     from ocitool.operations import append as operation
-    from ocitool.operations.append.directory import Placing
+    from ocitool.operations.append.directory import Placement
 
     owners = None if keep_owner else _owner(owner)
-    placing = Placing(_path(to), owners, dirs_from_layer)
-    additions = [operation.Addition("layer", path, placing) for path in layer or ()]
-    additions += [operation.Addition("upperdir", path) for path in upperdir or ()]
+    placing = Placement(_path(to), owners, dirs_from_layer)
+    additions = [operation.LayerInput("layer", path, placing) for path in layer or ()]
+    additions += [operation.LayerInput("upperdir", path) for path in upperdir or ()]
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         writing = o.writing(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report

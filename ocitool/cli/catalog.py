@@ -23,7 +23,7 @@ def catalog(
     host: Annotated[
         o.Host, typer.Argument(metavar="HOST", parser=o.registry, help="[docker://]HOST[:PORT].", show_default=False)
     ],
-    format: o.FormatOption = o.Format.text,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
@@ -35,7 +35,7 @@ def catalog(
         from ocitool.operations import tags as operation
 
         result = operation.catalog(host, reading)
-    if format is o.Format.json:
+    if format is o.OutputFormat.json:
         from ocitool.report.json.tags import catalog as lines
     else:
         from ocitool.report.text.tags import catalog as lines

@@ -43,7 +43,7 @@ Referrers = Annotated[
 ]
 NoNotes = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep notes of where blobs were seen.")]
 FromFile = Annotated[
-    o.Listed | None,
+    o.FileLines | None,
     typer.Option("--from-file", metavar="FILE", parser=o.listed, help="More sources, a reference a line; # begins a comment."),
 ]
 
@@ -69,7 +69,7 @@ def copy(
     all_platforms: o.AllPlatforms = False,
     force: o.Force = False,
     dry_run: o.DryRun = False,
-    format: o.FormatOption = o.Format.text,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     verify: o.Verify = False,
     no_cache: NoNotes = False,

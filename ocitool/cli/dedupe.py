@@ -71,11 +71,11 @@ def dedupe(
     --verify asks. A source that cannot be read is named, and the exit code is 1."""
     o.once(*refs)
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        from ocitool.dedupe import Choice, Question
+        from ocitool.dedupe import DedupeOptions, RepositoryFilter
         from ocitool.dedupe import dedupe as operation
 
-        choice = Choice(tuple(repos or ()), tuple(tags or ()), allow_no_match)
-        result = operation(refs, Question(choice, files, export, zstd, cluster, strict, top), reading)
+        choice = RepositoryFilter(tuple(repos or ()), tuple(tags or ()), allow_no_match)
+        result = operation(refs, DedupeOptions(choice, files, export, zstd, cluster, strict, top), reading)
     if format is o.ReviewFormat.json:
         from ocitool.report.json.dedupe import dedupe as lines
 

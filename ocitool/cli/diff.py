@@ -70,7 +70,7 @@ def diff(
 ) -> None:
     """Show what changed between two images: layers, files, configuration, and what caused it."""
     o.one_or_all(platform, all_platforms)
-    question = operation.Question(
+    question = operation.DiffOptions(
         ignore=tuple(ignore or ()), semantic=semantic, paths=tuple(path or ()), patch=patch, secrets=show_secrets,
         ignored_paths=tuple(ignore_path or ()), allow_no_match=allow_no_match,
         rules=tuple(rule(text) for text in fail_on or ()),

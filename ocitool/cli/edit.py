@@ -95,7 +95,7 @@ def edit(
     all_platforms: o.AllPlatforms = False,
     force: o.Force = False,
     dry_run: o.DryRun = False,
-    format: o.FormatOption = o.Format.text,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     verify: o.Verify = False,
     no_cache: o.NoCache = False,
@@ -131,7 +131,9 @@ def edit(
     for path, word in zip(paths, rm or (), strict=True):
         if not path or escapes(path):
             raise UsageError(f"--rm {word}: no path below the root")
-    content = operation.Content(paths, rm_content, tuple(map(operation.addition, add or ())), layer, tuple(drop_layer or ()))
+    content = operation.ContentEdits(
+        paths, rm_content, tuple(map(operation.addition, add or ())), layer, tuple(drop_layer or ())
+    )
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         writing = o.writing(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report

@@ -33,7 +33,7 @@ def rm(
         bool, typer.Option("--referrers", help="Drop what speaks of the images as well: signatures, attestations, SBOMs.")
     ] = False,
     dry_run: o.DryRun = False,
-    format: o.FormatOption = o.Format.text,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
@@ -67,7 +67,7 @@ which one platform was fetched): it is named, and keeps nothing.
 def gc(
     directory: Directory,
     dry_run: o.DryRun = False,
-    format: o.FormatOption = o.Format.text,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
@@ -96,7 +96,7 @@ Exit: 1 when a blob is not what its digest says; it is named and left alone.
 def link(
     directories: Annotated[list[str], typer.Argument(metavar="DIR DIR...", help="OCI layouts.", show_default=False)],
     dry_run: o.DryRun = False,
-    format: o.FormatOption = o.Format.text,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
@@ -140,7 +140,7 @@ def normalize(
     directory: Directory,
     verify: Annotated[bool, typer.Option("--verify", help="Read and hash every blob.")] = False,
     dry_run: o.DryRun = False,
-    format: o.FormatOption = o.Format.text,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
@@ -156,8 +156,8 @@ def normalize(
         raise typer.Exit(1)
 
 
-def _write(action: str, result: Any, format: o.Format, report: str | None) -> None:
-    if format is o.Format.json:
+def _write(action: str, result: Any, format: o.OutputFormat, report: str | None) -> None:
+    if format is o.OutputFormat.json:
         from ocitool.report.json import layout as json
         from ocitool.report.json.fields import text
 

@@ -31,7 +31,7 @@ def ls(
     long: Annotated[bool, typer.Option("--long", "-l", help="Mode, owner, size, time and layer too.")] = False,
     recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Everything below.")] = False,
     platform: o.PlatformOption = None,
-    format: o.FormatOption = o.Format.text,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     verify: o.Verify = False,
     no_cache: o.NoCache = False,
@@ -44,7 +44,7 @@ def ls(
     """List the merged file system, or one layer's entries."""
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         result = listing.ls(ref, path, reading, layer=layer, recursive=recursive, platform=platform)
-    if format is o.Format.json:
+    if format is o.OutputFormat.json:
         from ocitool.report.json.ls import ls as lines
 
         o.write(lines(result), report)

@@ -13,17 +13,17 @@ import typer
 
 from ocitool import credentials
 from ocitool.errors import DestinationError, UsageError
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.task import Task, answering
 from ocitool.transports.registry import Access, Registries
 
 if TYPE_CHECKING:
     from ocitool.cli.progress import Bars, Lines
     from ocitool.digest import Digest
-    from ocitool.pipeline.image_writer import Writing, Written
+    from ocitool.pipeline.image_writer import WriteOptions, WriteResult
 
 
-class Format(Enum):
+class OutputFormat(Enum):
     text = "text"
     json = "json"
 
@@ -37,7 +37,7 @@ class ReviewFormat(Enum):
 Ref = Annotated[
     str, typer.Argument(metavar="REF", help="An image: archive, layout, dir:DIR, docker://HOST/REPO:TAG, - for standard input.")
 ]
-FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to print the report.")]
+FormatOption = Annotated[OutputFormat, typer.Option("--format", "-f", help="How to print the report.")]
 ReviewFormatOption = Annotated[ReviewFormat, typer.Option("--format", "-f", help="How to print the report.")]
 
 
@@ -133,11 +133,11 @@ def registry(text: str) -> Host:
     return Host(reference.host_name(host))
 
 
-class Listed(list[str]):
+class FileLines(list[str]):
     """The lines of a file, without comments and empty ones."""
 
 
-def listed(path: str) -> Listed:
+def listed(path: str) -> FileLines:
     from ocitool.blob import unopened
 
     try:
@@ -145,7 +145,7 @@ def listed(path: str) -> Listed:
             lines = [line.partition("#")[0].strip() for line in file]
     except OSError as error:
         raise unopened(path, error) from None
-    return Listed(line for line in lines if line)
+    return FileLines(line for line in lines if line)
 
 
 def one_or_all(platform: str | None, all_platforms: bool) -> None:
@@ -168,9 +168,9 @@ def apart(destination: str, report: str | None) -> None:
 def writing(
     destination: str, *, tag: list[str] | None = None, compression: str | None = None, force: bool = False,
     dry_run: bool = False, supplies: list[str] | None = None, omit: frozenset[Digest] = frozenset(), report: str | None = None,
-) -> Writing:  # fmt: skip
+) -> WriteOptions:  # fmt: skip
     """The options of a writing command as its operation wants them. `UsageError` if image and report go to standard output."""
-    from ocitool.pipeline.image_writer import Writing
+    from ocitool.pipeline.image_writer import WriteOptions
 
     apart(destination, report)
     asked = None
@@ -178,15 +178,15 @@ def writing(
         from ocitool.layers import compress
 
         asked = compress.parse(compression)
-    return Writing(destination, tuple(tag or ()), asked, force, dry_run, tuple(supplies or ()), omit)
+    return WriteOptions(destination, tuple(tag or ()), asked, force, dry_run, tuple(supplies or ()), omit)
 
 
-def write_written(result: Written, format: Format, report: str | None, *, quiet: bool = False) -> None:
+def write_written(result: WriteResult, format: OutputFormat, report: str | None, *, quiet: bool = False) -> None:
     """The report of a writing command; where standard output takes the image, on standard error. Quiet, text goes only
     where it was sent."""
-    if quiet and format is Format.text and report is None:
+    if quiet and format is OutputFormat.text and report is None:
         return
-    if format is Format.json:
+    if format is OutputFormat.json:
         from ocitool.report.json.written import written as lines
     else:
         from ocitool.report.text.written import written as lines
@@ -197,11 +197,11 @@ def write_written(result: Written, format: Format, report: str | None, *, quiet:
         write(lines(result), report)
 
 
-def end_with_problems(result: Written, format: Format, *, quiet: bool = False) -> None:
+def end_with_problems(result: WriteResult, format: OutputFormat, *, quiet: bool = False) -> None:
     """Exit code 1 if some of many images were not copied. Where no text says which, lines on standard error do."""
     from ocitool.report.escape import printed
 
-    if quiet or format is Format.json:
+    if quiet or format is OutputFormat.json:
         for one in result.problems:
             print(credentials.replaced(f"ocitool: error: {printed(str(one.error))}"), file=sys.stderr)
     if result.problems:
@@ -212,7 +212,7 @@ def end_with_problems(result: Written, format: Format, *, quiet: bool = False) -
 def running(
     *, verify: bool = False, no_cache: bool = False, jobs: int = 4, quiet: bool = False, bars: bool = True,
     access: Access | None = None,
-) -> Iterator[Reading]:
+) -> Iterator[Session]:
     """A reading whose task shows progress: bars on a terminal, else a line for each blob that crosses a network. Notices go to
     standard error as they come up. A report is printed after it: what is printed inside stands among the bars."""
     terminal = sys.stderr is not None and sys.stderr.isatty() and bars and not quiet
@@ -234,7 +234,7 @@ def running(
     with Task(jobs=jobs, **watched) as task, answering(task):
         known = Registries(access or Access(), task, cached=not no_cache)
         try:
-            yield Reading(task, not no_cache, verify, known)
+            yield Session(task, not no_cache, verify, known)
         finally:
             for one in made:
                 one.close()

@@ -60,7 +60,7 @@ class Pace:
         return ", ".join(parts)
 
 
-class _Part:
+class _BlobProgress:
     """What goes by one name and size: bytes that are done, and how many times it is expected."""
 
     __slots__ = ("done", "times", "total")
@@ -79,7 +79,7 @@ class _Part:
         return self.done // self.total, times, self.done, times * self.total, 0
 
 
-class Moved:
+class TransferProgress:
     """Bytes of blobs that were read or written, of those that are known to come. What goes by one name and size more than once
     counts each time, so that no total is ever passed; bytes that are taken back count no more. What is expected once all is
     through that came before is counted from zero."""
@@ -88,7 +88,7 @@ class Moved:
         self._forget()
 
     def _forget(self) -> None:
-        self._parts: dict[tuple[str, int | None], _Part] = {}
+        self._parts: dict[tuple[str, int | None], _BlobProgress] = {}
         self._sum = [0] * 5
 
     def add(self, label: str, count: int, total: int | None) -> None:
@@ -106,7 +106,7 @@ class Moved:
     def _change(self, label: str, total: int | None, count: int, times: int) -> None:
         part = self._parts.get((label, total))
         if part is None:
-            part = self._parts[label, total] = _Part(total)
+            part = self._parts[label, total] = _BlobProgress(total)
         before = part.numbers()
         part.done = max(0, part.done + count)
         part.times = max(0, part.times + times)
@@ -127,7 +127,7 @@ class Lines:
     def __init__(self) -> None:
         self._lock = Lock()
         self._pace = Pace()
-        self._moved = Moved()
+        self._moved = TransferProgress()
         self._counting = False
         self._last = time.monotonic()
 
@@ -185,7 +185,7 @@ class Bars:
     def __init__(self) -> None:
         self._lock = Lock()
         self._started = time.monotonic()
-        self._moved = Moved()
+        self._moved = TransferProgress()
         self._pace = Pace()
         self._counts: dict[str, TaskID] = {}
         self._progress: Progress | None = None

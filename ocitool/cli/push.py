@@ -40,7 +40,7 @@ def push(
     all_platforms: o.AllPlatforms = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an index under the tag by one image.")] = False,
     dry_run: o.DryRun = False,
-    format: o.FormatOption = o.Format.text,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     verify: o.Verify = False,
     no_cache: c.NoNotes = False,

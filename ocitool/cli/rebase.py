@@ -25,7 +25,7 @@ for beside the image and in what --with names before the registry is asked.
 """
 
 
-class Rule(Enum):
+class ConflictRule(Enum):
     none = "none"
     conflict = "conflict"
 
@@ -42,8 +42,8 @@ def rebase(
         str | None, typer.Option("--new-base", metavar="REF", help="What it gets. Default: what its annotation names.")
     ] = None,
     fail_on: Annotated[
-        Rule, typer.Option("--fail-on", metavar="RULE", help="conflict: exit 1 on conflicts, although it is written.")
-    ] = Rule.none,
+        ConflictRule, typer.Option("--fail-on", metavar="RULE", help="conflict: exit 1 on conflicts, although it is written.")
+    ] = ConflictRule.none,
     tag: o.Tag = None,
     compression: o.CompressionOption = None,
     supply: o.With = None,
@@ -51,7 +51,7 @@ def rebase(
     all_platforms: o.AllPlatforms = False,
     force: o.Force = False,
     dry_run: o.DryRun = False,
-    format: o.FormatOption = o.Format.text,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     verify: o.Verify = False,
     no_cache: o.NoCache = False,
@@ -69,7 +69,7 @@ def rebase(
     layers: those of the base stay its very blobs, where it has such (the layers of a docker save archive are no blobs yet)."""
     o.one_or_all(platform, all_platforms)
     o.once(src, old_base, new_base, *(supply or ()))
-    from ocitool.operations.rebase import Bases
+    from ocitool.operations.rebase import BaseReferences
     from ocitool.operations.rebase import rebase as operation
 
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
@@ -77,8 +77,8 @@ def rebase(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
         )
         result = operation(
-            src, Bases(old_base, new_base), reading, writing, platform=platform, all_platforms=all_platforms,
-            fail_on_conflict=fail_on is Rule.conflict,
+            src, BaseReferences(old_base, new_base), reading, writing, platform=platform, all_platforms=all_platforms,
+            fail_on_conflict=fail_on is ConflictRule.conflict,
         )  # fmt: skip
     o.write_written(result, format, report, quiet=quiet)
     raise typer.Exit(1 if result.findings else 0)

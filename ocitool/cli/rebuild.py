@@ -26,7 +26,7 @@ into NEW's; it also ships what NEW no longer has, below whiteouts, and says what
 """
 
 
-class Plan(Enum):
+class RebuildPlan(Enum):
     auto = "auto"
     as_is = "as-is"
     reuse = "reuse"
@@ -42,7 +42,7 @@ def rebuild(
         list[str] | None,
         typer.Option("--against", metavar="OLD", help="Where layers come from; may be repeated.", show_default=False),
     ] = None,
-    plan: Annotated[Plan, typer.Option("--plan", help="How: see below.")] = Plan.auto,
+    plan: Annotated[RebuildPlan, typer.Option("--plan", help="How: see below.")] = RebuildPlan.auto,
     strict_times: Annotated[
         bool, typer.Option("--strict-times", help="Layers are equal only with the same modification times.")
     ] = False,
@@ -57,7 +57,7 @@ def rebuild(
     all_platforms: o.AllPlatforms = False,
     force: o.Force = False,
     dry_run: o.DryRun = False,
-    format: o.FormatOption = o.Format.text,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     verify: o.Verify = False,
     no_cache: o.NoCache = False,
@@ -72,10 +72,10 @@ def rebuild(
     contents; times do not count. The result is compared with NEW, file by file, before it is written."""
     o.one_or_all(platform, all_platforms)
     o.once(new, *(against or ()), *(supply or ()))
-    from ocitool.operations.rebuild import Question
+    from ocitool.operations.rebuild import RebuildOptions
     from ocitool.operations.rebuild import rebuild as operation
 
-    question = Question(tuple(against or ()), plan.value, strict_times, tuple(ignore_path or ()), allow_no_match)
+    question = RebuildOptions(tuple(against or ()), plan.value, strict_times, tuple(ignore_path or ()), allow_no_match)
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         writing = o.writing(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report

@@ -24,7 +24,7 @@ A changed file is changed in the layer it comes from; a layer in which nothing c
 """
 
 
-class Mode(Enum):
+class RepackMode(Enum):
     rewrite = "rewrite"
     append = "append"
 
@@ -37,7 +37,9 @@ def repack(
     source: Annotated[
         str | None, typer.Option("--source", metavar="REF", help="Where its layers are, if not where they were.")
     ] = None,
-    mode: Annotated[Mode, typer.Option("--mode", help="Change layers, or append one with all changes.")] = Mode.rewrite,
+    mode: Annotated[
+        RepackMode, typer.Option("--mode", help="Change layers, or append one with all changes.")
+    ] = RepackMode.rewrite,
     keep_base: Annotated[
         str | None, typer.Option("--keep-base", metavar="REF", help="Make no layer of this image again.")
     ] = None,
@@ -49,7 +51,7 @@ def repack(
     compression: o.CompressionOption = None,
     force: o.Force = False,
     dry_run: o.DryRun = False,
-    format: o.FormatOption = o.Format.text,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     verify: o.Verify = False,
     no_cache: o.NoCache = False,
@@ -60,10 +62,10 @@ def repack(
     access: Access,
 ) -> None:
     """Write the image in DIR to DEST, with what was edited in DIR/rootfs. Nothing edited: the same image, to the digest."""
-    from ocitool.operations.repack import Question
+    from ocitool.operations.repack import RepackOptions
     from ocitool.operations.repack import repack as operation
 
-    question = Question(source, mode.value, keep_base, checksum, dir_times)
+    question = RepackOptions(source, mode.value, keep_base, checksum, dir_times)
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, report=report)
         result = operation(directory, question, reading, writing)

@@ -44,7 +44,7 @@ def squash(
     all_platforms: o.AllPlatforms = False,
     force: o.Force = False,
     dry_run: o.DryRun = False,
-    format: o.FormatOption = o.Format.text,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     verify: o.Verify = False,
     no_cache: o.NoCache = False,
@@ -58,13 +58,13 @@ def squash(
     delete, overwrite or copy), and which layers are no longer shared with the base or with what --with names."""
     o.one_or_all(platform, all_platforms)
     o.once(src, keep_base, *(supply or ()))
-    from ocitool.operations.squash import Extent
+    from ocitool.operations.squash import SquashRange
     from ocitool.operations.squash import squash as operation
 
     with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         writing = o.writing(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
         )
-        extent = Extent(first, last, keep_base)
+        extent = SquashRange(first, last, keep_base)
         result = operation(src, extent, reading, writing, platform=platform, all_platforms=all_platforms)
     o.write_written(result, format, report, quiet=quiet)

@@ -22,7 +22,7 @@ Examples:
 @registries
 def tags(
     ref: Annotated[str, typer.Argument(metavar="REF", parser=o.at_registry, help="[docker://]HOST/REPO.", show_default=False)],
-    format: o.FormatOption = o.Format.text,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     quiet: o.Quiet = False,
     debug: o.Debug = False,
@@ -34,7 +34,7 @@ def tags(
         from ocitool.operations import tags as operation
 
         result = operation.tags(ref, reading)
-    if format is o.Format.json:
+    if format is o.OutputFormat.json:
         from ocitool.report.json.tags import tags as lines
     else:
         from ocitool.report.text.tags import tags as lines

@@ -23,7 +23,7 @@ Examples:
 """
 
 
-class As(Enum):
+class UnpackForm(Enum):
     editable = "editable"
     rootfs = "rootfs"
     bundle = "bundle"
@@ -36,7 +36,7 @@ class As(Enum):
 def unpack(
     ref: o.Ref,
     dest: Annotated[str, typer.Argument(metavar="DEST", help="A new or empty directory; for tar a new file, or -.")],
-    form: Annotated[As, typer.Option("--as", help="What to make.")] = As.editable,
+    form: Annotated[UnpackForm, typer.Option("--as", help="What to make.")] = UnpackForm.editable,
     platform: o.PlatformOption = None,
     all_platforms: Annotated[bool, typer.Option("--all-platforms", help="With layers: every image of an index.")] = False,
     rootless: Annotated[
@@ -59,7 +59,7 @@ def unpack(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="With tar: replace an existing file.")] = False,
-    format: o.FormatOption = o.Format.text,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     no_cache: o.NoCache = False,
     jobs: o.Jobs = 4,
@@ -69,20 +69,28 @@ def unpack(
     access: Access,
 ) -> None:
     """Unpack an image; every layer is verified on the way, and DEST is whole or not there."""
-    from ocitool.disk.rootfs import Owners, parse_map
+    from ocitool.disk.rootfs import Ownership, parse_map
     from ocitool.errors import UsageError
 
-    owners = Owners(
+    owners = Ownership(
         rootless or os.geteuid() != 0, parse_map(uid_map or (), "--uid-map"), parse_map(gid_map or (), "--gid-map"),
         rootless_xattr,
     )  # fmt: skip
-    _only(form, all_platforms, "--all-platforms", As.layers)
-    _only(form, force, "--force", As.tar)
-    _only(form, mode, "--mode", As.editable, As.rootfs, As.bundle, As.layers)
+    _only(form, all_platforms, "--all-platforms", UnpackForm.layers)
+    _only(form, force, "--force", UnpackForm.tar)
+    _only(form, mode, "--mode", UnpackForm.editable, UnpackForm.rootfs, UnpackForm.bundle, UnpackForm.layers)
     opened = _mode(mode)
-    _only(form, rootless or rootless_xattr or uid_map or gid_map, "ownership", As.editable, As.rootfs, As.bundle, As.layers)
+    _only(
+        form,
+        rootless or rootless_xattr or uid_map or gid_map,
+        "ownership",
+        UnpackForm.editable,
+        UnpackForm.rootfs,
+        UnpackForm.bundle,
+        UnpackForm.layers,
+    )
     o.one_or_all(platform, all_platforms)
-    if dest == "-" and form is not As.tar:
+    if dest == "-" and form is not UnpackForm.tar:
         raise UsageError(
             f"standard output takes no directory, and --as {form.value} makes one", hint="--as tar; or ./- for that name"
         )
@@ -90,14 +98,14 @@ def unpack(
         raise UsageError("--rootless-xattr needs --rootless: root sets the owners themselves")
     with o.running(no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         result: Any
-        if form is As.layers:
+        if form is UnpackForm.layers:
             from ocitool.operations.unpack import store
 
             what = "store"
             result = store.unpack(
                 ref, dest, reading, platform=platform, all_platforms=all_platforms, owners=owners, mode=opened
             )
-        elif form is As.tar:
+        elif form is UnpackForm.tar:
             from ocitool.operations.unpack import flat
 
             o.apart(dest, report)
@@ -108,9 +116,9 @@ def unpack(
 
             what = "unpack"
             result = editable.unpack(ref, dest, reading, form=form.value, platform=platform, owners=owners, mode=opened)
-    if form is As.tar and dest == "-" and report is None:
+    if form is UnpackForm.tar and dest == "-" and report is None:
         return
-    if format is o.Format.json:
+    if format is o.OutputFormat.json:
         from ocitool.report.json import fields
         from ocitool.report.json import unpack as json
 
@@ -131,7 +139,7 @@ def _mode(text: str | None) -> int | None:
     return int(text, 8)
 
 
-def _only(form: As, given: object, what: str, *forms: As) -> None:
+def _only(form: UnpackForm, given: object, what: str, *forms: UnpackForm) -> None:
     from ocitool.errors import UsageError
 
     if given and form not in forms:

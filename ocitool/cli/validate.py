@@ -16,7 +16,7 @@ from ocitool.operations import validate as operation
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-class Kind(Enum):
+class DocumentKind(Enum):
     descriptor = "descriptor"
     manifest = "manifest"
     index = "index"
@@ -42,8 +42,8 @@ Exit: 0 no error (warnings are none), 1 for any finding of severity error.
 @registries
 def validate(
     refs: Annotated[list[str], typer.Argument(metavar="REF...", help="Images, or documents with --as.")],
-    as_: Annotated[Kind | None, typer.Option("--as", help="Check one bare document of this kind.")] = None,
-    format: o.FormatOption = o.Format.text,
+    as_: Annotated[DocumentKind | None, typer.Option("--as", help="Check one bare document of this kind.")] = None,
+    format: o.FormatOption = o.OutputFormat.text,
     report: o.ReportOption = None,
     jobs: o.Jobs = 4,
     quiet: o.Quiet = False,
@@ -59,7 +59,7 @@ def validate(
             results = [operation.validate_document(as_.value, _document(ref), ref) for ref in refs]
         else:
             results = [operation.validate(ref, reading.task, reading.registries) for ref in refs]
-    if format is o.Format.json:
+    if format is o.OutputFormat.json:
         from ocitool.report.json.fields import text as json_text
         from ocitool.report.json.validate import validation as fields
 

@@ -23,23 +23,23 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ocitool.dedupe.advice import Advice, Equal, advise, equal_uncompressed, in_order
-from ocitool.dedupe.bases import Base, bases
-from ocitool.dedupe.collection import Collection, Member, Shares, Stored
-from ocitool.dedupe.contents import Totals
-from ocitool.dedupe.disk import Disk
-from ocitool.dedupe.finding import Choice
-from ocitool.dedupe.gathering import gather
-from ocitool.dedupe.layers import Layers
-from ocitool.dedupe.question import Question
+from ocitool.dedupe.advice import Advice, EqualLayers, advise, equal_uncompressed, in_order
+from ocitool.dedupe.bases import SharedBase, bases
+from ocitool.dedupe.collection import Collection, ImageEntry, StoredBlob, Usage
+from ocitool.dedupe.contents import ContentTotals
+from ocitool.dedupe.disk import DiskUsage
+from ocitool.dedupe.finding import RepositoryFilter
+from ocitool.dedupe.gathering import take_inventory
+from ocitool.dedupe.layers import LayerReader
+from ocitool.dedupe.question import DedupeOptions
 from ocitool.dedupe.remedies import remedies
 from ocitool.errors import UsageError
 from ocitool.pipeline.problems import Problem
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.task import Notice
 from ocitool.transports.archive import Want
 
-__all__ = ["Choice", "Deduped", "Problem", "Question", "dedupe"]
+__all__ = ["DedupeOptions", "Deduped", "Problem", "RepositoryFilter", "dedupe"]
 
 
 class Deduped(NamedTuple):
@@ -49,17 +49,17 @@ class Deduped(NamedTuple):
 
     given: tuple[str, ...]
     collection: Collection
-    shares: tuple[Shares, ...]
-    disk: Disk
+    shares: tuple[Usage, ...]
+    disk: DiskUsage
     lies: tuple[tuple[int | None, int], ...]
     references: int
     layers: int
     referenced: int
     unique: int
-    shared: tuple[Stored, ...]
-    bases: tuple[Base, ...]
-    equal: tuple[Equal, ...]
-    totals: Totals | None
+    shared: tuple[StoredBlob, ...]
+    bases: tuple[SharedBase, ...]
+    equal: tuple[EqualLayers, ...]
+    totals: ContentTotals | None
     advice: tuple[Advice, ...]
     problems: tuple[Problem, ...]
     top: int
@@ -71,12 +71,12 @@ class Deduped(NamedTuple):
         """Bytes that sharing saves."""
         return self.referenced - self.unique
 
-    def largest(self) -> list[tuple[Member, Shares]]:
+    def largest(self) -> list[tuple[ImageEntry, Usage]]:
         """The images with their bytes, the largest first."""
         return sorted(zip(self.collection.members, self.shares, strict=True), key=lambda one: -one[1].size)
 
 
-def dedupe(words: Sequence[str], question: Question, reading: Reading) -> Deduped:
+def dedupe(words: Sequence[str], question: DedupeOptions, reading: Session) -> Deduped:
     """From documents alone, unless the question is about files. A source that cannot be read is a problem in the result; where
     nothing else was named, or with `strict`, its error is raised."""
     words = _once(words, reading)
@@ -84,16 +84,16 @@ def dedupe(words: Sequence[str], question: Question, reading: Reading) -> Dedupe
     if question.cluster is not None and not deep:
         raise UsageError("--cluster is for the work on layers", hint="--files, --zstd or --export ask for it")
     want: Want = "layers" if deep else "documents"
-    collection, problems = gather(words, question.choice, reading, want, question.strict)
+    collection, problems = take_inventory(words, question.choice, reading, want, question.strict)
     if not collection.members and len(problems) == 1:
         raise problems[0].error
-    disk = Disk(collection, reading.task)
+    disk = DiskUsage(collection, reading.task)
     found = bases(collection)
     equal = equal_uncompressed(collection)
     advice = list(advise(collection, found, equal, disk, read=question.wants_files(reading)))
     totals = None
     if deep:
-        layers = Layers(collection, question, reading, problems, disk)
+        layers = LayerReader(collection, question, reading, problems, disk)
         if question.wants_files(reading):
             contents = layers.contents()
             totals = contents.totals(question.top, layers.again)
@@ -124,7 +124,7 @@ def _in_order(notices: Sequence[Notice]) -> tuple[Notice, ...]:
     return (*(one for one in notices if one.code != "unreadable"), *unreadable)
 
 
-def _once(words: Sequence[str], reading: Reading) -> list[str]:
+def _once(words: Sequence[str], reading: Session) -> list[str]:
     for word in (word for word, times in Counter(words).items() if times > 1):
         reading.task.notice("twice", f"{word} is listed twice, and counted once")
     return list(dict.fromkeys(words))

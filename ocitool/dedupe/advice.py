@@ -16,8 +16,8 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from ocitool import reference
-from ocitool.dedupe.bases import Base
-from ocitool.dedupe.collection import Collection, Member, Named, Stack, Stored
+from ocitool.dedupe.bases import SharedBase
+from ocitool.dedupe.collection import Collection, ImageEntry, ImageRef, PlatformImage, StoredBlob
 from ocitool.dedupe.commands import (
     destination,
     line,
@@ -29,7 +29,7 @@ from ocitool.dedupe.commands import (
     single,
     word,
 )
-from ocitool.dedupe.disk import Disk, documents
+from ocitool.dedupe.disk import DiskUsage, documents
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
 from ocitool.transports.store import StoredFile, blob_files
@@ -55,16 +55,16 @@ class Advice(NamedTuple):
     instead: tuple[int, ...] = ()
 
 
-class Equal(NamedTuple):
+class EqualLayers(NamedTuple):
     """Layers that unpack to the same and are stored as several blobs, the smallest first."""
 
     diff_id: str
-    blobs: tuple[Stored, ...]
+    blobs: tuple[StoredBlob, ...]
     users: tuple[int, ...]
 
 
 def advise(
-    collection: Collection, bases: Sequence[Base], equal: Sequence[Equal], disk: Disk, *, read: bool = False
+    collection: Collection, bases: Sequence[SharedBase], equal: Sequence[EqualLayers], disk: DiskUsage, *, read: bool = False
 ) -> Iterator[Advice]:
     """What documents alone tell. Every command verifies what it keeps before it deletes anything, what is there already too;
     `read`: all layers, wherever they lie, are verified by now, so that no command need do it first."""
@@ -98,21 +98,21 @@ def in_order(advice: Iterable[Advice]) -> list[Advice]:
     return ordered
 
 
-def freed(blobs: Iterable[Stored], going: set[int]) -> int:
+def freed(blobs: Iterable[StoredBlob], going: set[int]) -> int:
     """Bytes of those that only these images need."""
     return sum(blob.size for blob in blobs if not blob.held and going.issuperset(blob.users))
 
 
 def rebuilt(
-    collection: Collection, kind: AdviceKind, dropped: Iterable[tuple[Stored, Stored]], why: str, disk: Disk,
-    ignored: Mapping[Stored, Sequence[str]] = {},
+    collection: Collection, kind: AdviceKind, dropped: Iterable[tuple[StoredBlob, StoredBlob]], why: str, disk: DiskUsage,
+    ignored: Mapping[StoredBlob, Sequence[str]] = {},
 ) -> Iterator[Advice]:
     """Layers of which another one may take the place (dropped, kept), those of the same images together: to rebuild these
     against an image that has the other ones. `why`: a sentence about these images, with a place for `{keeper}`.
     `ignored`: globs of paths in which a dropped layer differs, and need not."""
     pairs = [one for one in dropped if not one[0].held and all(rewritable(collection.members[at]) for at in one[0].users)]
     keepers = _keepers(collection, pairs)
-    groups: dict[tuple[tuple[int, ...], int], list[tuple[Stored, Stored]]] = {}
+    groups: dict[tuple[tuple[int, ...], int], list[tuple[StoredBlob, StoredBlob]]] = {}
     globs: dict[tuple[tuple[int, ...], int], dict[str, None]] = {}
     for gone, kept in pairs:
         if (gone, kept) in keepers:
@@ -139,13 +139,15 @@ def rebuilt(
         )  # fmt: skip
 
 
-def _keepers(collection: Collection, pairs: Sequence[tuple[Stored, Stored]]) -> dict[tuple[Stored, Stored], int]:
+def _keepers(
+    collection: Collection, pairs: Sequence[tuple[StoredBlob, StoredBlob]]
+) -> dict[tuple[StoredBlob, StoredBlob], int]:
     """For each pair of layers the image that the one which stays is taken from: of those that have it the one that has most of
     what else the same images need, so that one command does it."""
-    wanted: dict[tuple[int, ...], list[tuple[Stored, Stored]]] = {}
+    wanted: dict[tuple[int, ...], list[tuple[StoredBlob, StoredBlob]]] = {}
     for gone, kept in pairs:
         wanted.setdefault(tuple(gone.users), []).append((gone, kept))
-    found: dict[tuple[Stored, Stored], int] = {}
+    found: dict[tuple[StoredBlob, StoredBlob], int] = {}
     for users, together in wanted.items():
         mine, most = set(users), Counter[int]()
         having = {
@@ -163,8 +165,8 @@ def _keepers(collection: Collection, pairs: Sequence[tuple[Stored, Stored]]) -> 
 # The kinds
 
 
-def equal_uncompressed(collection: Collection) -> list[Equal]:
-    found: dict[str, list[Stored]] = {}
+def equal_uncompressed(collection: Collection) -> list[EqualLayers]:
+    found: dict[str, list[StoredBlob]] = {}
     for blob in collection.layers():
         if blob.diff_id is not None and blob.there and digest_of(blob) is not None:
             found.setdefault(str(blob.diff_id), []).append(blob)
@@ -173,21 +175,21 @@ def equal_uncompressed(collection: Collection) -> list[Equal]:
         if len(blobs) > 1:
             blobs.sort(key=lambda blob: (blob.size, blob.key))
             users = dict.fromkeys(number for blob in blobs for number in blob.users)
-            equal.append(Equal(diff_id, tuple(blobs), tuple(sorted(users))))
+            equal.append(EqualLayers(diff_id, tuple(blobs), tuple(sorted(users))))
     return sorted(equal, key=lambda one: (-sum(blob.size for blob in one.blobs[1:]), one.diff_id))
 
 
-def digest_of(layer: Stored) -> Digest | None:
+def digest_of(layer: StoredBlob) -> Digest | None:
     """The digest of a layer's stored bytes: of one that is stored uncompressed, in an archive that names none, its diff_id."""
     return layer.digest or (layer.diff_id if layer.codec == "none" else None)
 
 
-def _recompressed(collection: Collection, equal: Sequence[Equal], disk: Disk) -> Iterator[Advice]:
+def _recompressed(collection: Collection, equal: Sequence[EqualLayers], disk: DiskUsage) -> Iterator[Advice]:
     """Where the same images store several layers differently, the blobs of those stay that take the least in all."""
-    groups: dict[tuple[tuple[int, ...], ...], list[Equal]] = {}
+    groups: dict[tuple[tuple[int, ...], ...], list[EqualLayers]] = {}
     for one in equal:
         groups.setdefault(tuple(sorted(tuple(blob.users) for blob in one.blobs)), []).append(one)
-    pairs: list[tuple[Stored, Stored]] = []
+    pairs: list[tuple[StoredBlob, StoredBlob]] = []
     for together in groups.values():
         sizes: Counter[tuple[int, ...]] = Counter()
         for blob in (blob for one in together for blob in one.blobs):
@@ -200,9 +202,9 @@ def _recompressed(collection: Collection, equal: Sequence[Equal], disk: Disk) ->
     yield from rebuilt(collection, "recompress", pairs, why, disk)
 
 
-def _rebased(collection: Collection, bases: Sequence[Base], disk: Disk) -> Iterator[Advice]:
+def _rebased(collection: Collection, bases: Sequence[SharedBase], disk: DiskUsage) -> Iterator[Advice]:
     """Images on an older build of a base of which a newer one is here."""
-    families: dict[object, list[tuple[Member, Base]]] = {}
+    families: dict[object, list[tuple[ImageEntry, SharedBase]]] = {}
     for base in bases:
         if len(base.whole) == len(base.users):
             continue
@@ -227,7 +229,7 @@ def _rebased(collection: Collection, bases: Sequence[Base], disk: Disk) -> Itera
             yield _rebase(old, new, base, moving, disk)
 
 
-def _rebase(old: Member, new: Member, base: Base, moving: Sequence[Member], disk: Disk) -> Advice:
+def _rebase(old: ImageEntry, new: ImageEntry, base: SharedBase, moving: Sequence[ImageEntry], disk: DiskUsage) -> Advice:
     references = tuple(one.reference for one in moving)
     option = f"--old-base {word(old.reference)} --new-base {word(new.reference)}"
     commands = rewritten("rebase", moving, option)
@@ -251,7 +253,7 @@ def _rebase(old: Member, new: Member, base: Base, moving: Sequence[Member], disk
     )  # fmt: skip
 
 
-def _families(member: Member, stack: Stack) -> Iterator[object]:
+def _families(member: ImageEntry, stack: PlatformImage) -> Iterator[object]:
     """What builds of one base have in common: one full name, in several places; or all instructions."""
     for tag in member.first.tags:
         if not reference.is_bare(tag):
@@ -260,9 +262,11 @@ def _families(member: Member, stack: Stack) -> Iterator[object]:
         yield "made", stack.platform, stack.made, stack.base[0]
 
 
-def _newest_alone(collection: Collection, families: dict[object, list[tuple[Member, Base]]]) -> dict[object, Member]:
+def _newest_alone(
+    collection: Collection, families: dict[object, list[tuple[ImageEntry, SharedBase]]]
+) -> dict[object, ImageEntry]:
     """The newest image of each family, also one that nothing stands on yet."""
-    newest: dict[object, Member] = {}
+    newest: dict[object, ImageEntry] = {}
     for member in collection.members:
         if not single(member):
             continue
@@ -272,12 +276,12 @@ def _newest_alone(collection: Collection, families: dict[object, list[tuple[Memb
     return newest
 
 
-def _begins_with(member: Member, base: Base) -> bool:
+def _begins_with(member: ImageEntry, base: SharedBase) -> bool:
     """Whether it stands on the base itself, and so is no other build of it."""
     return any(member.number == number for number in base.users)
 
 
-def _moves(member: Member, base: Base, new: Member) -> bool:
+def _moves(member: ImageEntry, base: SharedBase, new: ImageEntry) -> bool:
     """Whether an image stands on the base and not on the new one as well, and can be written anew."""
     if not rewritable(member) or not member.stacks[0].whole:
         return False
@@ -285,7 +289,7 @@ def _moves(member: Member, base: Base, new: Member) -> bool:
     return mine[: len(theirs)] != theirs and len(mine) > len(base.layers)
 
 
-def _created(member: Member) -> datetime | None:
+def _created(member: ImageEntry) -> datetime | None:
     """When an image says it was made; None where it does not, or not so that it can be compared."""
     text = member.stacks[0].created
     try:
@@ -295,12 +299,12 @@ def _created(member: Member) -> datetime | None:
     return moment if moment is not None and moment.tzinfo is not None else None
 
 
-def _is_newer(member: Member, other: Member) -> bool:
+def _is_newer(member: ImageEntry, other: ImageEntry) -> bool:
     made, before = _created(member), _created(other)
     return made is not None and before is not None and made > before
 
 
-def _contained(collection: Collection, bases: Sequence[Base], disk: Disk, *, read: bool) -> Iterator[Advice]:
+def _contained(collection: Collection, bases: Sequence[SharedBase], disk: DiskUsage, *, read: bool) -> Iterator[Advice]:
     for base in bases:
         if len(base.whole) == len(base.users):
             continue
@@ -345,7 +349,7 @@ def _linked(collection: Collection) -> Iterator[Advice]:
         yield Advice("link", saves, (), text, "ocitool layout link " + " ".join(map(word, named)))
 
 
-def _convertible(collection: Collection, layers: Iterable[Stored]) -> set[int]:
+def _convertible(collection: Collection, layers: Iterable[StoredBlob]) -> set[int]:
     """Images that can be converted where they are, so that nothing needs their gzip layers any more."""
     found = {
         member.number for member in collection.members
@@ -361,7 +365,7 @@ def _convertible(collection: Collection, layers: Iterable[Stored]) -> set[int]:
     return found
 
 
-def _converted(named: Named, option: str, *, whole: bool) -> str:
+def _converted(named: ImageRef, option: str, *, whole: bool) -> str:
     """The command that converts all that is in a place; else, and at a registry, what has the name."""
     path = named.site.path
     if path is None or not whole:
@@ -413,7 +417,7 @@ def _stored(collection: Collection) -> Iterator[Advice]:
         yield Advice("store", saves, tuple(references), text, command, about, needs=frozenset(moved))
 
 
-def _gets_manifest(member: Member) -> bool:
+def _gets_manifest(member: ImageEntry) -> bool:
     """Whether an image has a manifest only once it is written: `docker save` archives have none, so its size is not known."""
     return any(named.site.transport == "docker-archive" for named in member.places.values())
 
@@ -425,7 +429,7 @@ def _new(name: str) -> str:
 
 
 def as_zstd(
-    collection: Collection, layers: Sequence[Stored], sizes: Mapping[Stored, int], level: int, disk: Disk
+    collection: Collection, layers: Sequence[StoredBlob], sizes: Mapping[StoredBlob, int], level: int, disk: DiskUsage
 ) -> Iterator[Advice]:
     """What gzip layers would save as zstd, from the sizes that some of them (or all) have so. Those count that no image keeps
     which cannot be converted."""

@@ -11,16 +11,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ocitool import masking
-from ocitool.dedupe.collection import Collection, Stack, Stored
+from ocitool.dedupe.collection import Collection, PlatformImage, StoredBlob
 from ocitool.digest import Digest
 
 
 @dataclass(slots=True)
-class Base:
+class SharedBase:
     """`layers`: the prefix, lowest first; `users`: numbers of the images on it, `whole`: of those that are nothing else.
     `parent`: the number of the base that this one stands on. `size`: stored bytes of the prefix, in the first image's form."""
 
-    layers: tuple[Stored, ...]
+    layers: tuple[StoredBlob, ...]
     users: list[int]
     whole: dict[int, None]
     parent: int | None
@@ -41,14 +41,14 @@ class Base:
 
 @dataclass(slots=True)
 class _Node:
-    layer: Stored | None = None
+    layer: StoredBlob | None = None
     diff_id: Digest | None = None
     below: dict[str, _Node] = field(default_factory=dict)
-    users: dict[int, Stack] = field(default_factory=dict)
-    whole: dict[int, Stack] = field(default_factory=dict)
+    users: dict[int, PlatformImage] = field(default_factory=dict)
+    whole: dict[int, PlatformImage] = field(default_factory=dict)
 
 
-def bases(collection: Collection) -> list[Base]:
+def bases(collection: Collection) -> list[SharedBase]:
     """Those of most images first, each behind the one that it stands on."""
     root = _Node()
     for member in collection.members:
@@ -62,7 +62,7 @@ def bases(collection: Collection) -> list[Base]:
                 node.users.setdefault(member.number, stack)
             if node is not root:
                 node.whole[member.number] = stack
-    found: list[Base] = []
+    found: list[SharedBase] = []
     waiting: list[tuple[_Node, tuple[_Node, ...], int | None]] = [(root, (), None)]
     while waiting:
         node, prefix, parent = waiting.pop()
@@ -73,7 +73,7 @@ def bases(collection: Collection) -> list[Base]:
             layers = tuple(one.layer for one in prefix if one.layer is not None)
             chain = _chain_id([one.diff_id for one in prefix])
             size = sum(layer.size for layer in dict.fromkeys(layers))
-            found.append(Base(layers, list(node.users), dict.fromkeys(node.whole), parent, None, chain, size))
+            found.append(SharedBase(layers, list(node.users), dict.fromkeys(node.whole), parent, None, chain, size))
             found[-1].name = _name(found[-1], node, collection, found)
             parent = len(found) - 1
         several = [one for one in node.below.values() if len(one.users) > 1]
@@ -82,7 +82,7 @@ def bases(collection: Collection) -> list[Base]:
     return found
 
 
-def _name(base: Base, node: _Node, collection: Collection, found: Sequence[Base]) -> str | None:
+def _name(base: SharedBase, node: _Node, collection: Collection, found: Sequence[SharedBase]) -> str | None:
     """The image that is this base and nothing else; or the name that all of its images say they stand on, unless the base
     below has it."""
     for number, stack in node.whole.items():
@@ -96,7 +96,7 @@ def _name(base: Base, node: _Node, collection: Collection, found: Sequence[Base]
     return name if name not in above else None
 
 
-def _above(base: Base, found: Sequence[Base]) -> Iterator[int]:
+def _above(base: SharedBase, found: Sequence[SharedBase]) -> Iterator[int]:
     parent = base.parent
     while parent is not None:
         yield parent

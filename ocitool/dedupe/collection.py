@@ -21,7 +21,7 @@ from ocitool.transports.registry import Access
 Kind = Literal["image", "index", "artifact"]
 
 
-class Place(NamedTuple):
+class BlobLocation(NamedTuple):
     """Where a layer's bytes can be read again, by any process: a run of bytes of a file, or a blob of a repository. `identity`
     is that of the file's bytes when they were seen; `urls`: where the registry lacks it."""
 
@@ -33,16 +33,16 @@ class Place(NamedTuple):
     urls: tuple[str, ...] = ()
 
 
-class Copy(NamedTuple):
+class BlobCopy(NamedTuple):
     """A layer's bytes in another place of this machine, of the image `reference` there: where they are, or `blob` if they have
     no name."""
 
     reference: str
-    place: Place | None
+    place: BlobLocation | None
     blob: Blob | None
 
 
-class Stored:
+class StoredBlob:
     """A blob. `digest` is None where it has none; `stated` is its size, `size` what it takes: 0 where it is nowhere here, or
     within a document. `users`: numbers of images that are made of it; `held`: of artifacts that keep it because of what they
     speak of.
@@ -65,9 +65,9 @@ class Stored:
         self.is_layer = False
         self.codec: str | None = None
         self.created_by: str | None = None
-        self.place: Place | None = None
+        self.place: BlobLocation | None = None
         self.blob: Blob | None = None
-        self.copies: tuple[Copy, ...] = ()
+        self.copies: tuple[BlobCopy, ...] = ()
         self.trouble: OcitoolError | None = None
         self.users: list[int] = []
         self.held: list[int] = []
@@ -84,12 +84,12 @@ class Stored:
         return known.short if known is not None else "-"
 
 
-class Stack(NamedTuple):
+class PlatformImage(NamedTuple):
     """An image for one platform. `diff_ids` as it states them; `instructions`: what made each layer; `base`: name and digest of
     its base, as annotated."""
 
     platform: str
-    layers: tuple[Stored, ...]
+    layers: tuple[StoredBlob, ...]
     diff_ids: tuple[Digest | None, ...]
     instructions: tuple[str | None, ...]
     created: str | None
@@ -100,7 +100,7 @@ class Stack(NamedTuple):
     """Stands for all its instructions, whatever their inputs were; None where the history does not tell them."""
 
 
-class Site(NamedTuple):
+class ImageSource(NamedTuple):
     """A source of the collection. `path`: of a layout or an archive. `size`: of an archive's file; `linked`: which has other
     names."""
 
@@ -110,31 +110,31 @@ class Site(NamedTuple):
     linked: bool = False
 
 
-class Named(NamedTuple):
+class ImageRef(NamedTuple):
     """An image in one place. `order`: of what was asked for, and within it. `reference` names it to any command, `tags` within
     its site. `alone`: nothing else is there."""
 
     order: tuple[int, int]
     reference: str
     tags: tuple[str, ...]
-    site: Site
+    site: ImageSource
     alone: bool
 
 
-class Member(NamedTuple):
+class ImageEntry(NamedTuple):
     """What can be deleted by itself: an image, or an index with all its images. `places`: where it is, by reference, the first
     one first. `layers`: how many its documents name; `named`: all blobs that they name, as often; `held`: those that it keeps
     by speaking of them, what it speaks of first."""
 
     number: int
-    places: dict[str, Named]
+    places: dict[str, ImageRef]
     kind: Kind
     digest: Digest | None
     image_id: str | None
-    stacks: tuple[Stack, ...]
+    stacks: tuple[PlatformImage, ...]
     layers: int
-    named: tuple[Stored, ...]
-    held: tuple[Stored, ...]
+    named: tuple[StoredBlob, ...]
+    held: tuple[StoredBlob, ...]
 
     @property
     def reference(self) -> str:
@@ -142,7 +142,7 @@ class Member(NamedTuple):
         return next(iter(self.places))
 
     @property
-    def first(self) -> Named:
+    def first(self) -> ImageRef:
         return next(iter(self.places.values()))
 
     @property
@@ -175,12 +175,12 @@ class Member(NamedTuple):
         return found
 
     @property
-    def blobs(self) -> AbstractSet[Stored]:
+    def blobs(self) -> AbstractSet[StoredBlob]:
         """Each once."""
         return dict.fromkeys(self.named).keys()
 
 
-class Shares(NamedTuple):
+class Usage(NamedTuple):
     """Of one member: bytes of blobs that no other image has, of blobs that others have too, and what deleting it frees."""
 
     own: int
@@ -195,19 +195,19 @@ class Shares(NamedTuple):
 
 class Collection:
     def __init__(self) -> None:
-        self.members: list[Member] = []
-        self.blobs: dict[str, Stored] = {}
-        self.sites: dict[Site, None] = {}
+        self.members: list[ImageEntry] = []
+        self.blobs: dict[str, StoredBlob] = {}
+        self.sites: dict[ImageSource, None] = {}
         self.partial: set[str | None] = set()
         """Paths of sites of which not all could be read, or was asked for."""
-        self._by_key: dict[str, Member] = {}
+        self._by_key: dict[str, ImageEntry] = {}
         self._texts: dict[str, str] = {}
         self._lines: dict[str, str | None] = {}
 
-    def known(self, key: str) -> Member | None:
+    def known(self, key: str) -> ImageEntry | None:
         return self._by_key.get(key)
 
-    def add(self, key: str, member: Member) -> None:
+    def add(self, key: str, member: ImageEntry) -> None:
         """`key`: what it is the same image by."""
         self._by_key[key] = member
         self.members.append(member)
@@ -236,7 +236,7 @@ class Collection:
         same.sites, same.partial = self.sites, self.partial
         return same
 
-    def extend(self, key: str, other: Member) -> None:
+    def extend(self, key: str, other: ImageEntry) -> None:
         """Adds what another place holds of an index that is known."""
         known = self._by_key[key]
         have, stacks = set(known.named), {tuple(stack.layers) for stack in known.stacks}
@@ -261,18 +261,18 @@ class Collection:
         """The same string for equal ones: instructions repeat."""
         return None if value is None else self._texts.setdefault(value, value)
 
-    def blob(self, key: str, digest: Digest | None, stated: int, kept: int | None) -> Stored:
+    def blob(self, key: str, digest: Digest | None, stated: int, kept: int | None) -> StoredBlob:
         """`kept`: bytes that are stored of it in one place; 0 where a document embeds it, None where it is not there."""
         found = self.blobs.get(key)
         if found is None:
-            found = self.blobs[key] = Stored(key, digest, stated)
+            found = self.blobs[key] = StoredBlob(key, digest, stated)
         if kept is not None:
             found.there, found.size = True, max(found.size, kept)
         return found
 
     # What it comes to
 
-    def layers(self) -> Iterator[Stored]:
+    def layers(self) -> Iterator[StoredBlob]:
         """Every distinct layer."""
         return (blob for blob in self.blobs.values() if blob.is_layer)
 
@@ -287,19 +287,19 @@ class Collection:
     def unique(self) -> int:
         return sum(blob.size for blob in self.blobs.values() if blob.users)
 
-    def shares(self, member: Member) -> Shares:
+    def shares(self, member: ImageEntry) -> Usage:
         """What `layout gc` frees is less than an image's own bytes where an artifact speaks of it and keeps it so; and of that
         artifact nothing is freed as long as what it speaks of stays for another reason."""
         blobs = member.blobs
         own = sum(blob.size for blob in blobs if len(blob.users) == 1)
         shared = sum(blob.size for blob in blobs if len(blob.users) > 1)
         if any(subject.users or len(subject.held) > 1 for subject in member.held[:1]):
-            return Shares(own, shared, 0)
+            return Usage(own, shared, 0)
         frees = 0
         for blob in (*blobs, *member.held):
             if len(blob.users) + len(blob.held) <= 2 and {*blob.users, *blob.held} == {member.number}:
                 frees += blob.size
-        return Shares(own, shared, frees)
+        return Usage(own, shared, frees)
 
     def references(self, numbers: Sequence[int]) -> list[str]:
         return [self.members[number].reference for number in numbers]

@@ -6,23 +6,23 @@ import os
 import shlex
 from collections.abc import Iterable, Sequence
 
-from ocitool.dedupe.collection import Member, Named
+from ocitool.dedupe.collection import ImageEntry, ImageRef
 
 _WRITABLE = (".tar", ".tar.gz", ".tar.zst")
 
 
-def rewritable(member: Member) -> bool:
+def rewritable(member: ImageEntry) -> bool:
     """Whether one command a place puts another image where this one is: one image for one platform, under names that move in a
     layout or registry, or the only one of an archive."""
     return single(member) and all(map(replaceable, member.places.values()))
 
 
-def single(member: Member) -> bool:
+def single(member: ImageEntry) -> bool:
     """Whether it is one image for one platform: any command takes it by its reference."""
     return member.kind == "image" and len(member.stacks) == 1
 
 
-def replaceable(named: Named, *, whole: bool = False) -> bool:
+def replaceable(named: ImageRef, *, whole: bool = False) -> bool:
     """Whether a command that writes to where an image is replaces it; `whole`: one that writes all that is there."""
     if named.site.transport == "docker":
         return "@" not in named.reference
@@ -36,7 +36,7 @@ def word(text: str) -> str:
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
-def rewritten(command: str, members: Iterable[Member], options: str) -> list[str]:
+def rewritten(command: str, members: Iterable[ImageEntry], options: str) -> list[str]:
     """The command for every place of rewritable images, from there to there."""
     return [
         f"ocitool {command} {word(named.reference)} {destination(named)} {options}"
@@ -44,7 +44,7 @@ def rewritten(command: str, members: Iterable[Member], options: str) -> list[str
     ]  # fmt: skip
 
 
-def destination(named: Named) -> str:
+def destination(named: ImageRef) -> str:
     """Where a command writes to, to replace what is there, with the options that this takes."""
     if named.site.transport == "docker":
         return word(named.reference)
@@ -56,7 +56,7 @@ def destination(named: Named) -> str:
     return f"{word(path)} --force"
 
 
-def repacked(member: Member, changes: Sequence[str], options: str) -> list[str]:
+def repacked(member: ImageEntry, changes: Sequence[str], options: str) -> list[str]:
     """The commands that change files of an image, unpacked in `unpacked/rootfs`, in every place where it is."""
     return [
         command
@@ -68,7 +68,7 @@ def repacked(member: Member, changes: Sequence[str], options: str) -> list[str]:
     ]  # fmt: skip
 
 
-def removed(member: Member) -> list[str] | None:
+def removed(member: ImageEntry) -> list[str] | None:
     """The commands that delete an image everywhere; None where there is none: registries have their own ways."""
     commands = []
     for named in member.places.values():
@@ -84,7 +84,7 @@ def removed(member: Member) -> list[str] | None:
     return commands
 
 
-def line(commands: Iterable[str], members: Iterable[Member]) -> str:
+def line(commands: Iterable[str], members: Iterable[ImageEntry]) -> str:
     """One line of commands, and of those that free what these images then no longer need."""
     sites = (named.site for one in members for named in one.places.values())
     paths = dict.fromkeys(site.path for site in sites if site.transport == "oci" and site.path is not None)

@@ -11,39 +11,39 @@ import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from ocitool.dedupe.collection import Stored
+from ocitool.dedupe.collection import StoredBlob
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 
 
-class Spot(NamedTuple):
+class FileLocation(NamedTuple):
     """A file in a layer."""
 
-    layer: Stored
+    layer: StoredBlob
     path: bytes
 
 
-class Repeated(NamedTuple):
+class RepeatedFile(NamedTuple):
     """One content, and the first of the places where it stands so many `times`. `saves`: bytes beyond the first."""
 
     content: bytes
     size: int
     times: int
-    spots: tuple[Spot, ...]
+    spots: tuple[FileLocation, ...]
 
     @property
     def saves(self) -> int:
         return self.size * (self.times - 1)
 
 
-class Totals(NamedTuple):
+class ContentTotals(NamedTuple):
     """Files and bytes in all distinct layers, and of distinct contents."""
 
     references: int
     unique: int
     bytes: int
     unique_bytes: int
-    top: tuple[Repeated, ...]
+    top: tuple[RepeatedFile, ...]
 
 
 _SMALLEST = 4096
@@ -51,22 +51,22 @@ _PLACES = 10
 """Places that are named of one content."""
 
 
-class Contents:
+class DistinctContents:
     """The fold: a layer is added once, with all of its contents known."""
 
     def __init__(self) -> None:
-        self.layers: list[Stored] = []
-        self.alike: dict[int, list[Stored]] = {}
+        self.layers: list[StoredBlob] = []
+        self.alike: dict[int, list[StoredBlob]] = {}
         """Layers that seem to have equal entries but for their times."""
-        self.sums: dict[Stored, int] = {}
+        self.sums: dict[StoredBlob, int] = {}
         """Of each layer, what its entries come to but for their times."""
-        self.marks: dict[Stored, dict[tuple[int, int], int]] = {}
+        self.marks: dict[StoredBlob, dict[tuple[int, int], int]] = {}
         """Of each layer, sizes of its larger files by path with content, and by content alone: what is written twice."""
         self._counts: dict[bytes, list[int]] = {}
         self._files = 0
         self._bytes = 0
 
-    def add(self, layer: Stored, index: LayerIndex) -> None:
+    def add(self, layer: StoredBlob, index: LayerIndex) -> None:
         number = len(self.layers)
         self.layers.append(layer)
         if len(index):
@@ -89,21 +89,21 @@ class Contents:
                 if found[-1] != number:
                     found.append(number)
 
-    def totals(self, top: int, recall: Callable[[Stored], LayerIndex]) -> Totals:
+    def totals(self, top: int, recall: Callable[[StoredBlob], LayerIndex]) -> ContentTotals:
         """`top`: how many repeated contents are named. `recall` gives the index of a layer that was added."""
         unique = sum(found[0] for found in self._counts.values())
         several = ((found, content) for content, found in self._counts.items() if found[1] > 1 and found[0])
         largest = heapq.nsmallest(top, several, key=lambda one: (-one[0][0] * (one[0][1] - 1), one[1]))
         spots = self._spots([(content, found[2:]) for found, content in largest], recall)
         repeated = tuple(
-            Repeated(content, found[0], found[1], tuple(spots[content])) for found, content in largest
+            RepeatedFile(content, found[0], found[1], tuple(spots[content])) for found, content in largest
         )
-        return Totals(self._files, len(self._counts), self._bytes, unique, repeated)
+        return ContentTotals(self._files, len(self._counts), self._bytes, unique, repeated)
 
     def _spots(
-        self, wanted: Sequence[tuple[bytes, Sequence[int]]], recall: Callable[[Stored], LayerIndex]
-    ) -> dict[bytes, list[Spot]]:
-        spots: dict[bytes, list[Spot]] = {content: [] for content, _ in wanted}
+        self, wanted: Sequence[tuple[bytes, Sequence[int]]], recall: Callable[[StoredBlob], LayerIndex]
+    ) -> dict[bytes, list[FileLocation]]:
+        spots: dict[bytes, list[FileLocation]] = {content: [] for content, _ in wanted}
         asked: dict[int, list[bytes]] = {}
         for content, numbers in wanted:
             for number in sorted(numbers, key=lambda number: self.layers[number].key)[:_PLACES]:
@@ -111,7 +111,7 @@ class Contents:
         for number in sorted(asked, key=lambda number: self.layers[number].key):
             index = recall(self.layers[number])
             for content in asked[number]:
-                spots[content] += (Spot(self.layers[number], path) for path in _paths(index, content))
+                spots[content] += (FileLocation(self.layers[number], path) for path in _paths(index, content))
         return {content: found[:_PLACES] for content, found in spots.items()}
 
 

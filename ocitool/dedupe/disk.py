@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ocitool import reference
-from ocitool.dedupe.collection import Collection, Member, Named, Shares, Stored
+from ocitool.dedupe.collection import Collection, ImageEntry, ImageRef, StoredBlob, Usage
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
 from ocitool.layers.tar import BLOCK
@@ -23,7 +23,7 @@ from ocitool.transports.store import StoredFile, blob_files
 
 
 @dataclass(slots=True)
-class Store:
+class StorageLocation:
     """Where images lie together. `path`: of an archive or a layout; `size`: of an archive's file; `linked`: it has other names,
     so deleting this one frees nothing. `files`: of a layout's blobs, if they were looked at. `whole`: all in it was read.
     `beside`: what images of a layout need that were not asked for."""
@@ -35,21 +35,21 @@ class Store:
     members: dict[int, None] = field(default_factory=dict)
     files: dict[str, StoredFile] = field(default_factory=dict)
     beside: frozenset[str] = frozenset()
-    _owners: dict[Stored, int] = field(default_factory=dict)
+    _owners: dict[StoredBlob, int] = field(default_factory=dict)
 
     @property
     def shares(self) -> bool:
         """Whether it keeps each blob once, and deletes one by one."""
         return self.size is None
 
-    def bytes_of(self, blob: Stored) -> int:
+    def bytes_of(self, blob: StoredBlob) -> int:
         """What a blob takes here."""
         if not self.files:
             return blob.size
         file = self.files.get(blob.key)
         return file.size if file is not None else 0
 
-    def owners(self, members: list[Member]) -> dict[Stored, int]:
+    def owners(self, members: list[ImageEntry]) -> dict[StoredBlob, int]:
         """The only image that needs or keeps each blob, -1 for several."""
         if not self._owners:
             for number in self.members:
@@ -59,17 +59,17 @@ class Store:
         return self._owners
 
 
-class Disk:
+class DiskUsage:
     """`on_disk`: bytes of the files on this machine, each once however many names it has: of archives whole, of layouts what
     images need; None where none is here. `at_registries`: bytes that registries keep, each once a registry."""
 
     def __init__(self, collection: Collection, task: Task) -> None:
         self._members = collection.members
         self._collection = collection
-        self._stores: dict[tuple[str, str], Store] = {}
-        self._of: dict[int, list[Store]] = {}
+        self._stores: dict[tuple[str, str], StorageLocation] = {}
+        self._of: dict[int, list[StorageLocation]] = {}
         for member in collection.members:
-            mine: dict[int, Store] = {}
+            mine: dict[int, StorageLocation] = {}
             for named in member.places.values():
                 store = self._store(named)
                 if store is not None:
@@ -101,27 +101,27 @@ class Disk:
         remote = [store for store in stores if store.path is None]
         self.at_registries = sum(blob.size for store in remote for blob in self._needed(store)) if remote else None
 
-    def _store(self, named: Named) -> Store | None:
+    def _store(self, named: ImageRef) -> StorageLocation | None:
         site = named.site
         if site.transport == "docker":
             where = reference.at_registry(named.reference)
             key = ("registry", where.host if where is not None else "")
-            return self._stores.setdefault(key, Store(None, None))
+            return self._stores.setdefault(key, StorageLocation(None, None))
         if site.path is None:
             return None  # standard input
         whole = site.path not in self._collection.partial
-        return self._stores.setdefault(("disk", site.path), Store(site.path, site.size, site.linked, whole))
+        return self._stores.setdefault(("disk", site.path), StorageLocation(site.path, site.size, site.linked, whole))
 
-    def _tops(self, store: Store) -> set[Digest]:
+    def _tops(self, store: StorageLocation) -> set[Digest]:
         """The entries of a layout's index that stand for the images in it."""
         members = [self._members[number] for number in store.members]
         several = {blob.digest for one in members if one.digest is None for blob in one.named}
         return {one.digest for one in members if one.digest is not None} | {one for one in several if one is not None}
 
-    def _needed(self, store: Store) -> Iterable[Stored]:
+    def _needed(self, store: StorageLocation) -> Iterable[StoredBlob]:
         return {blob: None for number in store.members for blob in self._members[number].named}
 
-    def _local(self, stores: Iterable[Store]) -> int:
+    def _local(self, stores: Iterable[StorageLocation]) -> int:
         total = 0
         seen: set[object] = set()
         for store in stores:
@@ -136,13 +136,15 @@ class Disk:
                     seen.add(file.key)
         return total
 
-    def replaced(self, changing: Several[int], going: Several[int], gone: Several[Stored], kept: Several[Stored]) -> int:
+    def replaced(
+        self, changing: Several[int], going: Several[int], gone: Several[StoredBlob], kept: Several[StoredBlob]
+    ) -> int:
         """Bytes that are saved on this machine at once if images are made of the layers `kept` in place of `gone`, each one
         alone in its archives. `going`: those that then need `gone` no more."""
         stores = {id(store): store for number in changing for store in self._of[number] if store.path is not None}
         return sum(self._less(store, going, gone, kept) for store in stores.values())
 
-    def _less(self, store: Store, going: Several[int], gone: Several[Stored], kept: Several[Stored]) -> int:
+    def _less(self, store: StorageLocation, going: Several[int], gone: Several[StoredBlob], kept: Several[StoredBlob]) -> int:
         if not store.shares:
             # What an archive's own compression makes of layers is not known, but of all that is in it.
             whole = sum(blob.size for blob in self._needed(store))
@@ -155,7 +157,7 @@ class Disk:
         freed = sum(self._freed_file(store, blob) for blob in gone if blob.key in left and blob not in kept)
         return freed - sum(blob.size for blob in kept if blob.key not in had)
 
-    def copies(self, layer: Stored) -> int:
+    def copies(self, layer: StoredBlob) -> int:
         """In how many places a layer lies."""
         return len({id(store) for number in layer.users for store in self._of[number]})
 
@@ -164,7 +166,7 @@ class Disk:
         stores = {id(store): store for number in numbers for store in self._of[number]}
         return self.one or (len(stores) == 1 and all(store.shares for store in stores.values()))
 
-    def of(self, member: Member, share: Shares) -> tuple[int | None, int]:
+    def of(self, member: ImageEntry, share: Usage) -> tuple[int | None, int]:
         """The bytes of what holds an image on this machine (None where nothing does), and those that deleting it frees wherever
         it is. `share`: what it has in one layout of all."""
         if self.one and not any(store.beside for store in self._of[member.number]):
@@ -181,7 +183,7 @@ class Disk:
         stores = {id(store): store for number in going for store in self._of[number]}.values()
         return sum(self._freed(store, going) for store in stores)
 
-    def _freed(self, store: Store, going: Several[int]) -> int:
+    def _freed(self, store: StorageLocation, going: Several[int]) -> int:
         mine = [number for number in store.members if number in going] if len(going) > 1 else list(going)
         if not store.shares:
             gone = store.whole and not store.linked and len(mine) == len(store.members)
@@ -190,7 +192,7 @@ class Disk:
             member, owners = self._members[mine[0]], store.owners(self._members)
             if any(owners[blob] != member.number for blob in member.held[:1]):
                 return 0  # as long as what it speaks of stays, it does
-            needed: Iterable[Stored] = (blob for blob in (*member.blobs, *member.held) if owners[blob] == member.number)
+            needed: Iterable[StoredBlob] = (blob for blob in (*member.blobs, *member.held) if owners[blob] == member.number)
         else:
             there = store.members.keys()
             gone_, blobs = set(mine), {blob: None for number in mine for blob in self._members[number].named}
@@ -199,13 +201,13 @@ class Disk:
         return sum(self._freed_file(store, blob) for blob in needed)
 
     @staticmethod
-    def _freed_file(store: Store, blob: Stored) -> int:
+    def _freed_file(store: StorageLocation, blob: StoredBlob) -> int:
         """What deleting a blob frees: nothing if its file has another name."""
         file = store.files.get(blob.key)
         return store.bytes_of(blob) if file is None or file.links == 1 else 0
 
 
-def documents(members: Iterable[Member]) -> int:
+def documents(members: Iterable[ImageEntry]) -> int:
     """About the bytes that a new layout takes beside the blobs of these images: its two files, and manifests of images that
     have none yet."""
     size = len(b'{"imageLayoutVersion":"1.0.0"}') + len(b'{"schemaVersion":2,"mediaType":"","manifests":[]}') + _TYPE
@@ -223,7 +225,7 @@ _MANIFEST, _LAYER = 249, 150
 """Bytes of an entry of `index.json`, and of a name in it; of a manifest, and for each layer in it."""
 
 
-def _room(blob: Stored, ratio: float) -> int:
+def _room(blob: StoredBlob, ratio: float) -> int:
     """What a layer takes in an archive which is smaller than what is in it by this ratio: in a plain one whole blocks."""
     if ratio < 1:
         return round(blob.size * ratio) if blob.codec == "none" else blob.size

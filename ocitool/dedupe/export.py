@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Any
 
 from ocitool import masking
-from ocitool.dedupe.collection import Collection, Stored
+from ocitool.dedupe.collection import Collection, StoredBlob
 from ocitool.directories import OpenDirectory, located
 from ocitool.errors import DestinationError, UsageError
 from ocitool.layers.entry import Kind
@@ -78,7 +78,7 @@ class Rows:
                       ("content", text), ("link", text)],
         )  # fmt: skip
 
-    def add(self, layer: Stored, index: LayerIndex) -> None:
+    def add(self, layer: StoredBlob, index: LayerIndex) -> None:
         import pyarrow as pa
 
         contents = (index.content(row) for row in range(len(index)))

@@ -15,7 +15,7 @@ from ocitool.errors import UsageError
 from ocitool.globs import NothingMatches
 from ocitool.layers import codec
 from ocitool.operations import tags
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.reference import Repository
 from ocitool.transports.opening import is_image_directory
 
@@ -23,7 +23,7 @@ Tolerant = Callable[[str], AbstractContextManager[None]]
 """A context in which an error is a problem of the place named, and not raised."""
 
 
-class Choice(NamedTuple):
+class RepositoryFilter(NamedTuple):
     """What of a registry is meant: globs of repositories and of tags."""
 
     repositories: Sequence[str] = ()
@@ -45,7 +45,7 @@ def is_fanned_out(word: str) -> bool:
     return where is not None and where.tag is None and where.digest is None
 
 
-def repositories(word: str, choice: Choice, reading: Reading) -> list[Repository]:
+def repositories(word: str, choice: RepositoryFilter, reading: Session) -> list[Repository]:
     """Those that a reference to a registry means. Raises `UsageError`, `TransportError`."""
     details = word[len(reference.PREFIX) :].rstrip("/")
     if not is_registry(word):
@@ -61,7 +61,7 @@ def repositories(word: str, choice: Choice, reading: Reading) -> list[Repository
     return [Repository(host, path) for path in chosen if reference.is_path(path)]
 
 
-def images_of(where: Repository, choice: Choice, listed: bool, reading: Reading) -> list[str]:
+def images_of(where: Repository, choice: RepositoryFilter, listed: bool, reading: Session) -> list[str]:
     """References to the images of a repository that are meant: its tags, where it is named without one. `listed`: it is one of
     a registry's, and was not named itself."""
     if where.tag or where.digest or not (choice.tags or listed):

@@ -13,9 +13,19 @@ from threading import Lock
 from ocitool import reference
 from ocitool.blob import Blob, BytesBlob, FileBlob
 from ocitool.dedupe import finding
-from ocitool.dedupe.collection import Collection, Copy, Kind, Member, Named, Place, Site, Stack, Stored
-from ocitool.dedupe.finding import Choice
-from ocitool.dedupe.naming import Names
+from ocitool.dedupe.collection import (
+    BlobCopy,
+    BlobLocation,
+    Collection,
+    ImageEntry,
+    ImageRef,
+    ImageSource,
+    Kind,
+    PlatformImage,
+    StoredBlob,
+)
+from ocitool.dedupe.finding import RepositoryFilter
+from ocitool.dedupe.naming import ReferenceNames
 from ocitool.errors import CancelledError, FormatError, NotAnImageError, NotFoundError, OcitoolError, UsageError
 from ocitool.globs import NothingMatches, refuse_unmatched
 from ocitool.images import select
@@ -25,9 +35,9 @@ from ocitool.images.select import Group, Target
 from ocitool.operations import tags
 from ocitool.pipeline.layer_identity import identified
 from ocitool.pipeline.problems import Problem, Tolerant
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME, Descriptor, Manifest, descriptor
-from ocitool.task import Counted
+from ocitool.task import Counter
 from ocitool.transports import layout
 from ocitool.transports.archive import Want
 from ocitool.transports.opening import Opened
@@ -35,15 +45,15 @@ from ocitool.transports.source import Source
 from ocitool.trees.indexing import readable, refuse_other_than_tar
 
 
-def gather(
-    words: Sequence[str], choice: Choice, reading: Reading, want: Want, strict: bool
+def take_inventory(
+    words: Sequence[str], choice: RepositoryFilter, reading: Session, want: Want, strict: bool
 ) -> tuple[Collection, list[Problem]]:
     """`strict`: the first problem is raised. `UsageError` for what no source can be meant by."""
     if choice.repositories and not any(map(finding.is_registry, words)):
         raise UsageError("--repos is for a registry", ", ".join(words), hint="docker://HOST --repos 'team/*'")
     if choice.tags and not any(map(finding.is_fanned_out, words)):
         raise UsageError("--tags is for a repository that is named without a tag", ", ".join(words))
-    gathering = _Gathering(reading, want, strict)
+    gathering = _Inventory(reading, want, strict)
     for word in words:
         with gathering.tolerant(word):
             gathering.word(word, choice)
@@ -51,8 +61,8 @@ def gather(
     return gathering.finish()
 
 
-class _Gathering:
-    def __init__(self, reading: Reading, want: Want, strict: bool) -> None:
+class _Inventory:
+    def __init__(self, reading: Session, want: Want, strict: bool) -> None:
         self._reading = reading
         self._want = want
         self._strict = strict
@@ -67,7 +77,7 @@ class _Gathering:
         self._tags: set[str] = set()
         self._access = reading.asked().access.absolute()
 
-    def settle(self, choice: Choice) -> None:
+    def settle(self, choice: RepositoryFilter) -> None:
         """`NothingMatches` for globs that picked nothing, unless that may be for what could not be read."""
         if self._problems:
             return
@@ -127,7 +137,7 @@ class _Gathering:
 
     # Where images are
 
-    def word(self, word: str, choice: Choice) -> None:
+    def word(self, word: str, choice: RepositoryFilter) -> None:
         if reference.host_of(word) is not None:
             self._registry(word, choice)
             return
@@ -137,7 +147,7 @@ class _Gathering:
         elif not self._local(word):
             raise NotFoundError("it holds no image", word)
 
-    def _registry(self, word: str, choice: Choice) -> None:
+    def _registry(self, word: str, choice: RepositoryFilter) -> None:
         wanted: dict[str, None] = {}
         before = len(self._problems)
         for where in finding.repositories(word, choice, self._reading):
@@ -148,14 +158,14 @@ class _Gathering:
                 self._tags.update(text.rpartition(":")[2] for text in found)
         if not wanted and choice.tags and len(self._problems) == before and not choice.allow_no_match:
             raise NothingMatches(f"no tag matches {' or '.join(choice.tags)}", word)
-        progress = Counted("images", len(wanted), self._reading.task)
+        progress = Counter("images", len(wanted), self._reading.task)
         first = self._order
         self._order += len(wanted)
 
         def look(numbered: tuple[int, str]) -> None:
             order, text = numbered
             with self.tolerant(text):
-                self._source(text, self._reading.open(text, "documents"), Site("docker", None, None), order)
+                self._source(text, self._reading.open(text, "documents"), ImageSource("docker", None, None), order)
             progress.one_more()
 
         self._reading.task.map(look, list(enumerate(wanted, first)))
@@ -166,7 +176,7 @@ class _Gathering:
         found, passed = finding.below(top, self.tolerant)
         closed = len(self._problems) > before
         images = len(found)
-        progress = Counted("archives", len(found), self._reading.task)
+        progress = Counter("archives", len(found), self._reading.task)
         for path, sure in found:
             with self.tolerant(path):
                 try:
@@ -190,7 +200,7 @@ class _Gathering:
             opened = self._reading.open(name, "layers")
         self._order += 1
         if name == "-":
-            return self._source(name, opened, Site(opened.source.transport, None, None), self._order)
+            return self._source(name, opened, ImageSource(opened.source.transport, None, None), self._order)
         path = opened.source.where
         status = os.stat(path)
         if opened.selector is None:
@@ -201,20 +211,20 @@ class _Gathering:
                 return True
             self._seen.add((status.st_dev, status.st_ino))
         is_file = not stat.S_ISDIR(status.st_mode)
-        site = Site(opened.source.transport, path, status.st_size if is_file else None, is_file and status.st_nlink > 1)
+        site = ImageSource(opened.source.transport, path, status.st_size if is_file else None, is_file and status.st_nlink > 1)
         return self._source(name, opened, site, self._order)
 
     # What a source holds
 
-    def _source(self, name: str, opened: Opened, site: Site, order: int) -> bool:
-        names = Names(name, opened)
-        progress = Counted("images", names.expected if names.expected >= _MANY else 0, self._reading.task)
+    def _source(self, name: str, opened: Opened, site: ImageSource, order: int) -> bool:
+        names = ReferenceNames(name, opened)
+        progress = Counter("images", names.expected if names.expected >= _MANY else 0, self._reading.task)
         count = 0
         for position, group in enumerate(select.groups(opened)):
             self._reading.task.check()
             count += 1
             progress.one_more()
-            named = Named((order, position), names.of(group), group.tags, site, names.alone)
+            named = ImageRef((order, position), names.of(group), group.tags, site, names.alone)
             problems = len(self._problems)
             with self.tolerant(named.reference):
                 self._group(named, opened.source, group)
@@ -235,14 +245,14 @@ class _Gathering:
             self._collection.sites[site] = None
         return count > 0
 
-    def _group(self, named: Named, source: Source, group: Group) -> None:
+    def _group(self, named: ImageRef, source: Source, group: Group) -> None:
         label = named.reference
         found = select.target(source, group)
         if found.image is None and found.document is source.index and not any(one.present for one in found.entries):
             raise NotFoundError(f"the manifest {found.entries[0].descriptor.digest} is not here", label)
         failed: list[OcitoolError] = []
         images = list(self._images(source, found, label, failed))
-        parts = _Parts(source, found, group, images)
+        parts = _GroupParts(source, found, group, images)
         for error in parts.damaged or failed:
             with self.tolerant(label):
                 raise error
@@ -291,9 +301,9 @@ class _Gathering:
                 return identified((image,), self._reading.indexer())[0]
         return image
 
-    def _member(self, place: Named, group: Group, found: Target, images: Sequence[Image], parts: _Parts) -> Member:
+    def _member(self, place: ImageRef, group: Group, found: Target, images: Sequence[Image], parts: _GroupParts) -> ImageEntry:
         collection = self._collection
-        named: list[Stored] = []
+        named: list[StoredBlob] = []
         stacks = []
         layers = 0
         for image in images:
@@ -316,14 +326,14 @@ class _Gathering:
         kind: Kind = "index" if found.document is not None else "image"
         if not stacks and (images or all(entry.opaque for entry in found.entries)):
             kind = "artifact"
-        return Member(
+        return ImageEntry(
             len(collection.members), {place.reference: place}, kind,
             group.entries[0].descriptor.digest if len(group.entries) == 1 else None,
             images[0].image_id if len(images) == 1 and stacks else None,
             tuple(stacks), layers, tuple(named), tuple(blob for blob in held if blob.key not in own),
         )  # fmt: skip
 
-    def _layers(self, image: Image, label: str) -> Iterator[Stored]:
+    def _layers(self, image: Image, label: str) -> Iterator[StoredBlob]:
         for layer in image.layers:
             blob, kept = layer.blob, layer.size if layer.blob is not None else None
             if image.manifest is not None and blob is not None and _embedded(image.manifest.layers[layer.number], blob):
@@ -341,11 +351,11 @@ class _Gathering:
                 _find_copy(stored, layer.blob, label)
             yield stored
 
-    def _blob(self, one: Descriptor, blob: Blob | None) -> Stored:
+    def _blob(self, one: Descriptor, blob: Blob | None) -> StoredBlob:
         kept = None if blob is None else 0 if _embedded(one, blob) else one.size
         return self._collection.blob(str(one.digest), one.digest, one.size, kept)
 
-    def _find(self, stored: Stored, image: Image, layer: Layer, blob: Blob) -> None:
+    def _find(self, stored: StoredBlob, image: Image, layer: Layer, blob: Blob) -> None:
         """Notes where a layer can be read again, and whether any image can."""
         stored.trouble = None
         try:
@@ -356,25 +366,25 @@ class _Gathering:
         place = _place(blob)
         if blob.remote:
             urls = image.manifest.layers[layer.number].urls if image.manifest is not None else ()
-            place = Place("", 0, None, reference.at_registry(image.where), self._access, urls)
+            place = BlobLocation("", 0, None, reference.at_registry(image.where), self._access, urls)
         stored.place = place
         stored.blob = blob if place is None and self._want == "layers" else None
 
 
-def _place(blob: Blob) -> Place | None:
+def _place(blob: Blob) -> BlobLocation | None:
     """Where a blob is in a file that has a name."""
     if not isinstance(blob, FileBlob) or blob.path is None:
         return None
-    return Place(os.path.abspath(blob.path), blob.offset, blob.identity)
+    return BlobLocation(os.path.abspath(blob.path), blob.offset, blob.identity)
 
 
-def _find_copy(stored: Stored, blob: Blob, label: str) -> None:
+def _find_copy(stored: StoredBlob, blob: Blob, label: str) -> None:
     """Notes where a layer lies once more on this machine: not another name of the same file. A registry keeps one copy."""
     known = {stored.place.identity if stored.place is not None else None}
     known.update(one.place.identity for one in stored.copies if one.place is not None)
     if not blob.remote and (blob.identity is None or blob.identity not in known) and blob is not stored.blob:
         place = _place(blob)
-        stored.copies += (Copy(label, place, blob if place is None else None),)
+        stored.copies += (BlobCopy(label, place, blob if place is None else None),)
 
 
 def _unread(source: Source) -> bool:
@@ -383,7 +393,7 @@ def _unread(source: Source) -> bool:
     return any(layer.diff_id is None and layer.digest is None for image in images for layer in image.layers)
 
 
-def _stack(image: Image, layers: tuple[Stored, ...], collection: Collection) -> Stack:
+def _stack(image: Image, layers: tuple[StoredBlob, ...], collection: Collection) -> PlatformImage:
     annotations: Mapping[str, str] = image.manifest.annotations if image.manifest is not None else {}
     base = collection.text(annotations.get(BASE_NAME)), collection.text(annotations.get(BASE_DIGEST))
     instructions = tuple(collection.text(layer.created_by) for layer in image.layers)
@@ -393,7 +403,7 @@ def _stack(image: Image, layers: tuple[Stored, ...], collection: Collection) -> 
     whole = image.aligned and bool(image.config.diff_ids)
     lines = tuple(collection.line(entry.created_by) for entry in image.config.history)
     made = hash(lines) if lines and all(lines) else None
-    return Stack(platform, layers, diff_ids, instructions, image.config.created, base, whole, made)
+    return PlatformImage(platform, layers, diff_ids, instructions, image.config.created, base, whole, made)
 
 
 def layer_key(layer: Layer, label: str) -> str:
@@ -411,7 +421,7 @@ def _embedded(descriptor: Descriptor, blob: Blob) -> bool:
     return isinstance(blob, BytesBlob) and "data" in descriptor.fields
 
 
-class _Parts:
+class _GroupParts:
     """What a group is made of beside its images: indexes, attestations, and what it keeps by speaking of it (`held`). `kept`:
     bytes that are stored of each configuration."""
 

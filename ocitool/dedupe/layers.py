@@ -8,25 +8,25 @@ from typing import TypeVar
 
 from ocitool.dedupe import work
 from ocitool.dedupe.advice import Advice, as_zstd, digest_of
-from ocitool.dedupe.collection import Collection, Copy, Stored
-from ocitool.dedupe.contents import Contents
-from ocitool.dedupe.disk import Disk
+from ocitool.dedupe.collection import BlobCopy, Collection, StoredBlob
+from ocitool.dedupe.contents import DistinctContents
+from ocitool.dedupe.disk import DiskUsage
 from ocitool.dedupe.export import export
-from ocitool.dedupe.question import Question
-from ocitool.dedupe.work import Indexed, Measured
+from ocitool.dedupe.question import DedupeOptions
+from ocitool.dedupe.work import CompressedSize, IndexedLayer
 from ocitool.errors import CancelledError, DestinationError, IntegrityError, OcitoolError
 from ocitool.layers.cache import IndexCache, default_directory, within_limits
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import GiB
 from ocitool.pipeline.problems import Problem, plain
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.trees.indexing import odd_times
 
 T = TypeVar("T")
 
 
-class Layers:
+class LayerReader:
     """The layers of a collection, read where that is owed: each distinct one once, and what the cache knows not at all."""
 
     HELD = 1_000_000
@@ -36,7 +36,7 @@ class Layers:
     """Stored bytes of layers that are compressed to learn what zstd would save; of more than that, some are."""
 
     def __init__(
-        self, collection: Collection, question: Question, reading: Reading, problems: list[Problem], disk: Disk
+        self, collection: Collection, question: DedupeOptions, reading: Session, problems: list[Problem], disk: DiskUsage
     ) -> None:
         self._collection = collection
         self._disk = disk
@@ -45,21 +45,21 @@ class Layers:
         self._verify = reading.verify
         self._cache = IndexCache(default_directory() if reading.cached else None)
         self._problems = problems
-        self._held: dict[Stored, LayerIndex] = {}
+        self._held: dict[StoredBlob, LayerIndex] = {}
         self._entries = 0
-        self._bad: set[Stored] = set()
+        self._bad: set[StoredBlob] = set()
         self._damaged: set[str] = set()
         """References of images of which a copy of a layer is damaged."""
         if self._cache.refused:
             reading.task.remark("cache", self._cache.refused)
 
-    def contents(self) -> Contents:
+    def contents(self) -> DistinctContents:
         """Every layer that can be read, folded; what cannot be is a problem."""
-        contents = Contents()
-        odd: dict[Stored, list[str]] = {}
+        contents = DistinctContents()
+        odd: dict[StoredBlob, list[str]] = {}
         with export(self._question.export, self._collection) as rows:
 
-            def take(layer: Stored, index: LayerIndex) -> None:
+            def take(layer: StoredBlob, index: LayerIndex) -> None:
                 self._judge(layer, index)
                 if texts := odd_times(index, self._named(layer)):
                     odd[layer] = texts
@@ -71,7 +71,7 @@ class Layers:
                     except DestinationError as error:
                         raise OSError(error.what) from None  # no fault of the layer: `export` ends the run
 
-            def keep(layer: Stored, found: Indexed) -> None:
+            def keep(layer: StoredBlob, found: IndexedLayer) -> None:
                 self._task.expanded(found.expansion)
                 if layer.digest is not None and found.found.digest != layer.digest:
                     raise IntegrityError(f"content is {found.found.digest}, stated is {layer.digest}")
@@ -100,18 +100,18 @@ class Layers:
     def _read_copies(self) -> None:
         """Verifies the layers where they lie again: of two files that are said to be the same one may be damaged, and what is
         advised may delete the other. One whose bytes were read before is not read again, unless all is to be verified."""
-        waiting: list[tuple[Stored, Copy]] = []
+        waiting: list[tuple[StoredBlob, BlobCopy]] = []
         for layer in self._collection.layers():
             for copy in layer.copies:
                 identity = copy.place.identity if copy.place is not None else None
                 if self._verify or not self._cache.knows(digest_of(layer), layer.diff_id, identity, _algorithm(layer)):
                     waiting.append((layer, copy))
 
-        def look(one: tuple[Stored, Copy]) -> OcitoolError | None:
+        def look(one: tuple[StoredBlob, BlobCopy]) -> OcitoolError | None:
             """Hashing needs no process of its own, and one copy that is damaged does not end the others."""
             layer, copy = one
             digest = digest_of(layer)
-            duty = work.Job(layer.key, copy.place, copy.blob, layer.stated, digest, _algorithm(layer))
+            duty = work.LayerJob(layer.key, copy.place, copy.blob, layer.stated, digest, _algorithm(layer))
             try:
                 identity = work.sound(duty, layer.diff_id, self._task)
             except CancelledError:
@@ -132,7 +132,7 @@ class Layers:
         places = (one for one in self._collection.members if not self._damaged.isdisjoint(one.places))
         return {one.number for one in places} | {number for layer in self._bad for number in layer.users}
 
-    def _judge(self, layer: Stored, index: LayerIndex) -> None:
+    def _judge(self, layer: StoredBlob, index: LayerIndex) -> None:
         """Names the images that state another diff_id than the layer has. Raises `IntegrityError` where all do."""
         lies: dict[str, IntegrityError] = {}
         honest = False
@@ -159,40 +159,40 @@ class Layers:
             if left > 0:
                 chosen.append(layer)
                 left -= layer.size
-        sizes: dict[Stored, int] = {}
+        sizes: dict[StoredBlob, int] = {}
 
-        def take(layer: Stored, measured: Measured) -> None:
+        def take(layer: StoredBlob, measured: CompressedSize) -> None:
             sizes[layer] = self._counted(measured)
 
         self._work([(job(layer), partial(work.as_zstd, level=level)) for layer in chosen], chosen, take)
         yield from as_zstd(self._collection, layers, sizes, level, self._disk)
 
-    def _counted(self, measured: Measured) -> int:
+    def _counted(self, measured: CompressedSize) -> int:
         """The size; what was unpacked for it counts with all that the command unpacks."""
         self._task.expanded(measured.expansion)
         return measured.size
 
-    def measure(self, files: Sequence[tuple[Stored, tuple[Entry, ...]]]) -> list[int]:
+    def measure(self, files: Sequence[tuple[StoredBlob, tuple[Entry, ...]]]) -> list[int]:
         """What files of layers take in them; 0 where a layer cannot be read any more."""
         sizes = [0] * len(files)
         duties = [(job(layer), partial(work.compressed, files=entries)) for layer, entries in files]
 
-        def take(number: int, measured: Measured) -> None:
+        def take(number: int, measured: CompressedSize) -> None:
             sizes[number] = self._counted(measured)
 
-        work.perform(
+        work.run_job(
             duties, self._question.cluster, self._task, take,
             lambda number, error: self._failed(files[number][0], error),
         )  # fmt: skip
         return sizes
 
-    def recall(self, layer: Stored) -> LayerIndex | None:
+    def recall(self, layer: StoredBlob) -> LayerIndex | None:
         """The index of a layer that was read before; None where it could not be."""
         if layer in self._bad or layer.trouble is not None or not layer.there:
             return None
         return self.again(layer)
 
-    def again(self, layer: Stored) -> LayerIndex:
+    def again(self, layer: StoredBlob) -> LayerIndex:
         found = self._held.get(layer)
         if found is None:
             identity = layer.place.identity if layer.place is not None else None
@@ -203,12 +203,12 @@ class Layers:
         self._hold(layer, found)
         return found
 
-    def _hold(self, layer: Stored, index: LayerIndex) -> None:
+    def _hold(self, layer: StoredBlob, index: LayerIndex) -> None:
         if layer not in self._held and self._entries + len(index) <= self.HELD:
             self._held[layer] = index
             self._entries += len(index)
 
-    def _known(self, layer: Stored) -> LayerIndex | None:
+    def _known(self, layer: StoredBlob) -> LayerIndex | None:
         """What is known of the layer's very bytes: a file that stands under a known digest may be damaged since."""
         identity = layer.place.identity if layer.place is not None else None
         remote = layer.place is not None and layer.place.repository is not None
@@ -216,7 +216,7 @@ class Layers:
         found = look(layer.digest, identity, _algorithm(layer))
         return found if found is not None and within_limits(found, layer.stated) else None
 
-    def _readable(self) -> Iterator[Stored]:
+    def _readable(self) -> Iterator[StoredBlob]:
         """Layers of images; those that cannot be read are problems, once."""
         for layer in {layer: None for one in self._collection.members for stack in one.stacks for layer in stack.layers}:
             if layer.trouble is not None and layer not in self._bad:
@@ -224,17 +224,19 @@ class Layers:
             elif layer.there and layer not in self._bad:
                 yield layer
 
-    def _work(self, duties: Sequence[work.Duty[T]], layers: Sequence[Stored], take: Callable[[Stored, T], None]) -> None:
-        work.perform(
+    def _work(
+        self, duties: Sequence[work.Duty[T]], layers: Sequence[StoredBlob], take: Callable[[StoredBlob, T], None]
+    ) -> None:
+        work.run_job(
             duties, self._question.cluster, self._task, lambda number, result: take(layers[number], result),
             lambda number, error: self._failed(layers[number], error),
         )  # fmt: skip
 
-    def _failed(self, layer: Stored, error: OcitoolError) -> None:
+    def _failed(self, layer: StoredBlob, error: OcitoolError) -> None:
         self._bad.add(layer)
         self._problem(self._named(layer), error)
 
-    def _named(self, layer: Stored) -> str:
+    def _named(self, layer: StoredBlob) -> str:
         return f"{self._collection.members[layer.users[0]].reference}: layer {layer.key}"
 
     def _problem(self, where: str, error: OcitoolError) -> None:
@@ -246,10 +248,10 @@ class Layers:
         self._task.notice("unreadable", str(error))
 
 
-def job(layer: Stored) -> work.Job:
+def job(layer: StoredBlob) -> work.LayerJob:
     blob = layer.blob if layer.place is None else None
-    return work.Job(layer.key, layer.place, blob, layer.stated, layer.digest, _algorithm(layer))
+    return work.LayerJob(layer.key, layer.place, blob, layer.stated, layer.digest, _algorithm(layer))
 
 
-def _algorithm(layer: Stored) -> str:
+def _algorithm(layer: StoredBlob) -> str:
     return layer.diff_id.algorithm if layer.diff_id is not None else "sha256"

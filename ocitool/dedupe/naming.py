@@ -9,7 +9,7 @@ from ocitool.spec.manifest import Descriptor
 from ocitool.transports.opening import Opened
 
 
-class Names:
+class ReferenceNames:
     """`alone`: the source holds one image and nothing else. `expected`: how many it may hold. Cost: one look at each name."""
 
     def __init__(self, name: str, opened: Opened) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ocitool.dedupe.finding import Choice
-from ocitool.pipeline.session import Reading
+from ocitool.dedupe.finding import RepositoryFilter
+from ocitool.pipeline.session import Session
 
 
-class Question(NamedTuple):
+class DedupeOptions(NamedTuple):
     """choice: what of registries. files: read every distinct layer. export: the directory for its rows. zstd: the level to
     estimate. cluster: the address of a Dask scheduler. strict: the first problem ends it. top: how many of each kind are
     listed, where not all are."""
 
-    choice: Choice
+    choice: RepositoryFilter
     files: bool = False
     export: str | None = None
     zstd: int | None = None
@@ -21,9 +21,9 @@ class Question(NamedTuple):
     strict: bool = False
     top: int = 10
 
-    def is_deep(self, reading: Reading) -> bool:
+    def is_deep(self, reading: Session) -> bool:
         """Whether layers are to be read."""
         return self.wants_files(reading) or self.zstd is not None
 
-    def wants_files(self, reading: Reading) -> bool:
+    def wants_files(self, reading: Session) -> bool:
         return self.files or self.export is not None or reading.verify

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ocitool.dedupe.advice import Advice, AdviceKind, rebuilt
-from ocitool.dedupe.collection import Collection, Member, Stack, Stored
+from ocitool.dedupe.collection import Collection, ImageEntry, PlatformImage, StoredBlob
 from ocitool.dedupe.commands import line, repacked, rewritable, rewritten, word
-from ocitool.dedupe.contents import Contents, without
-from ocitool.dedupe.disk import Disk
+from ocitool.dedupe.contents import DistinctContents, without
+from ocitool.dedupe.disk import DiskUsage
 from ocitool.globs import matcher
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
@@ -22,10 +22,10 @@ from ocitool.trees.compare import Key, compare, rows
 from ocitool.trees.tree import Directory, Tree, node_at
 from ocitool.trees.waste import waste
 
-Recall = Callable[[Stored], LayerIndex | None]
+Recall = Callable[[StoredBlob], LayerIndex | None]
 """The index of a layer, None where it could not be read."""
 
-Files = Sequence[tuple[Stored, tuple[Entry, ...]]]
+Files = Sequence[tuple[StoredBlob, tuple[Entry, ...]]]
 """Files of layers."""
 
 
@@ -51,7 +51,11 @@ _LINKS = 20
 
 
 def remedies(
-    collection: Collection, contents: Contents, recall: Recall, measure: Callable[[Files], Sequence[int]], disk: Disk
+    collection: Collection,
+    contents: DistinctContents,
+    recall: Recall,
+    measure: Callable[[Files], Sequence[int]],
+    disk: DiskUsage,
 ) -> Iterator[Advice]:
     """`measure`: what files take in their layers."""
     yield from _rebuilt(collection, contents, recall, disk)
@@ -66,18 +70,18 @@ def remedies(
             yield guess.advice(saves)
 
 
-def _rebuilt(collection: Collection, contents: Contents, recall: Recall, disk: Disk) -> Iterator[Advice]:
+def _rebuilt(collection: Collection, contents: DistinctContents, recall: Recall, disk: DiskUsage) -> Iterator[Advice]:
     """Layers of equal entries but for their times."""
-    pairs: list[tuple[Stored, Stored]] = []
+    pairs: list[tuple[StoredBlob, StoredBlob]] = []
     for alike in contents.alike.values():
-        kept: list[Stored] = []
+        kept: list[StoredBlob] = []
         for layer in sorted(alike, key=lambda layer: (layer.users[:1], layer.key)):
             other = next((one for one in kept if _equal(one, layer, recall)), None)
             if other is None:
                 kept.append(layer)
             elif other.diff_id != layer.diff_id:
                 pairs.append((layer, other))
-    ignored: dict[Stored, Sequence[str]] = {}
+    ignored: dict[StoredBlob, Sequence[str]] = {}
     dropped = {gone for gone, _ in pairs}
     for gone, stays, globs in _nearly(contents, recall):
         if gone not in dropped and stays not in dropped:
@@ -86,10 +90,10 @@ def _rebuilt(collection: Collection, contents: Contents, recall: Recall, disk: D
     yield from rebuilt(collection, "rebuild", pairs, "layers that differ from those of {keeper} in times alone", disk, ignored)
 
 
-def _nearly(contents: Contents, recall: Recall) -> Iterator[tuple[Stored, Stored, Sequence[str]]]:
+def _nearly(contents: DistinctContents, recall: Recall) -> Iterator[tuple[StoredBlob, StoredBlob, Sequence[str]]]:
     """Layers of one instruction whose entries are equal but for their times and for logs, caches and compiled Python: the one
     that can go, the one that stays, and globs of what differs. A layer of an instruction of its own is not looked at."""
-    made: dict[str, list[Stored]] = {}
+    made: dict[str, list[StoredBlob]] = {}
     for layer in contents.sums:
         if layer.created_by and layer.size >= _LEAST:
             made.setdefault(layer.created_by, []).append(layer)
@@ -97,7 +101,7 @@ def _nearly(contents: Contents, recall: Recall) -> Iterator[tuple[Stored, Stored
     for layers in made.values():
         if len(layers) < 2 or len({contents.sums[layer] for layer in layers}) < 2:
             continue
-        alike: dict[int, list[Stored]] = {}
+        alike: dict[int, list[StoredBlob]] = {}
         for layer in sorted(layers, key=lambda layer: (layer.users[:1], layer.key)):
             index = recall(layer)
             if index is not None:
@@ -110,7 +114,7 @@ def _nearly(contents: Contents, recall: Recall) -> Iterator[tuple[Stored, Stored
                     yield gone, kept, globs
 
 
-def _differing(one: Stored, other: Stored, recall: Recall) -> Sequence[str] | None:
+def _differing(one: StoredBlob, other: StoredBlob, recall: Recall) -> Sequence[str] | None:
     """Globs of the paths in which two layers differ; None where these are not all."""
     a, b = recall(one), recall(other)
     if a is None or b is None:
@@ -125,7 +129,7 @@ def _differing(one: Stored, other: Stored, recall: Recall) -> Sequence[str] | No
     return tuple(found)
 
 
-def _equal(one: Stored, other: Stored, recall: Recall) -> bool:
+def _equal(one: StoredBlob, other: StoredBlob, recall: Recall) -> bool:
     if one.diff_id is not None and one.diff_id == other.diff_id:
         return True
     a, b = recall(one), recall(other)
@@ -135,13 +139,13 @@ def _equal(one: Stored, other: Stored, recall: Recall) -> bool:
 class _Suspect(NamedTuple):
     """An image that may write something twice, with the indexes of its layers; `own`: those that nothing else needs."""
 
-    member: Member
-    stack: Stack
+    member: ImageEntry
+    stack: PlatformImage
     indexes: list[LayerIndex]
     own: list[bool]
 
 
-def _of_image(member: Member, stack: Stack, contents: Contents, recall: Recall) -> Iterator[_Guess]:
+def _of_image(member: ImageEntry, stack: PlatformImage, contents: DistinctContents, recall: Recall) -> Iterator[_Guess]:
     own = [layer.users == [member.number] and not layer.held for layer in stack.layers]
     least = max(_LEAST, round(_SHARE * sum(layer.size for layer, mine in zip(stack.layers, own, strict=True) if mine)))
     copied, repeated = _twice(stack, contents)
@@ -157,7 +161,7 @@ def _of_image(member: Member, stack: Stack, contents: Contents, recall: Recall) 
         yield from _repeated(suspect, least)
 
 
-def _twice(stack: Stack, contents: Contents) -> tuple[int, int]:
+def _twice(stack: PlatformImage, contents: DistinctContents) -> tuple[int, int]:
     """Bytes that layers of an image may write again, under the same names and under any: a first sieve."""
     paths: dict[int, int] = {}
     texts: dict[int, int] = {}
@@ -203,7 +207,7 @@ def _copied(suspect: _Suspect, least: int) -> Iterator[_Guess]:
     yield _Guess(files, least, lambda saves: _inside("squash", saves, member, text, command))
 
 
-def _inside(kind: AdviceKind, saves: int, member: Member, text: str, command: str) -> Advice:
+def _inside(kind: AdviceKind, saves: int, member: ImageEntry, text: str, command: str) -> Advice:
     """What an image saves by itself, wherever it lies."""
     return Advice(kind, saves, (member.reference,), text, command, True, changes=frozenset((member.number,)))
 
@@ -299,6 +303,6 @@ def _plain(path: bytes) -> bool:
         return False
 
 
-def _compression(layers: Sequence[Stored]) -> str:
+def _compression(layers: Sequence[StoredBlob]) -> str:
     """Gzip as tight as builders make it: by default ours is quicker and larger."""
     return " --compression gzip:6" if any(layer.codec == "gzip" for layer in layers) else ""

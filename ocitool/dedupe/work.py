@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from ocitool import limits
 from ocitool.blob import Blob, FileBlob, unreadable
-from ocitool.dedupe.collection import Place
+from ocitool.dedupe.collection import BlobLocation
 from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, LimitError, OcitoolError, TransportError, UsageError
 from ocitool.layers import codec
 from ocitool.layers.compress import Compression, compress
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import HOLES, LayerIndex
-from ocitool.layers.scan import each_content, scan
+from ocitool.layers.scan import each_content, index_layer
 from ocitool.limits import MiB
 from ocitool.task import Task, undisturbed
 from ocitool.transports.layout import plain_file
@@ -48,12 +48,12 @@ _ALONE = 16 * MiB
 """Bytes of layers below which processes would take longer to start than the work takes."""
 
 
-class Job(NamedTuple):
+class LayerJob(NamedTuple):
     """A layer to work on: where its bytes are, how many, what they are said to be, and the algorithm of its diff_id. Bytes that
     have no place are in `blob`, and their job is for this process."""
 
     key: str
-    place: Place | None
+    place: BlobLocation | None
     blob: Blob | None
     size: int
     digest: Digest | None
@@ -65,7 +65,7 @@ class Job(NamedTuple):
         return self.place is not None
 
 
-class Indexed(NamedTuple):
+class IndexedLayer(NamedTuple):
     """A layer's index with all its digests computed, the identity of the file's bytes that were read, and how many bytes were
     unpacked beyond what is ordinary (`Task.expanded`)."""
 
@@ -74,20 +74,20 @@ class Indexed(NamedTuple):
     expansion: int
 
 
-def index(job: Job) -> Indexed:
+def index(job: LayerJob) -> IndexedLayer:
     """Raises what `scan` raises, and what opening the layer raises."""
     with Task(jobs=1) as task:
         blob = opened(job, task)
-        found = scan(blob, task, algorithm=job.algorithm)
-        return Indexed(found, blob.identity, task.expanded(0))
+        found = index_layer(blob, task, algorithm=job.algorithm)
+        return IndexedLayer(found, blob.identity, task.expanded(0))
 
 
-def sound(job: Job, diff_id: Digest | None, task: Task) -> str | None:
+def sound(job: LayerJob, diff_id: Digest | None, task: Task) -> str | None:
     """Reads a layer, and gives the identity of the file's bytes. Raises `IntegrityError` if they are not what its digest or, of
     a layer without one, its diff_id says, and what opening and decoding it raise."""
     blob = opened(job, task)
     if job.digest is None:
-        found = scan(blob, task, algorithm=job.algorithm).diff_id
+        found = index_layer(blob, task, algorithm=job.algorithm).diff_id
         if found != diff_id:
             raise IntegrityError(f"unpacks to {found}, the configuration states {diff_id}")
     for _ in verified(blob.chunks(), job.digest, job.size) if job.digest is not None else ():
@@ -95,30 +95,30 @@ def sound(job: Job, diff_id: Digest | None, task: Task) -> str | None:
     return blob.identity
 
 
-class Measured(NamedTuple):
+class CompressedSize(NamedTuple):
     """Bytes that something takes compressed, and how many were unpacked for that beyond what is ordinary."""
 
     size: int
     expansion: int
 
 
-def as_zstd(job: Job, level: int) -> Measured:
+def as_zstd(job: LayerJob, level: int) -> CompressedSize:
     """Bytes that a layer would take as zstd at this level: it is compressed, and thrown away. Parts of a layer would tell less
     than they cost: what zstd gains differs twofold within one. Raises what decoding raises."""
     with Task(jobs=1) as task:
         blob = opened(job, task)
         size = _size(codec.decode(blob.chunks(), codec.of(blob), task), Compression("zstd", level), task)
-        return Measured(size, task.expanded(0))
+        return CompressedSize(size, task.expanded(0))
 
 
-def compressed(job: Job, files: tuple[Entry, ...]) -> Measured:
+def compressed(job: LayerJob, files: tuple[Entry, ...]) -> CompressedSize:
     """What files of a layer take in it, compressed as builders do: level 6 of gzip, 3 of zstd. Raises what decoding raises."""
     with Task(jobs=1) as task:
         blob = opened(job, task)
         compression = _AS_BUILT[codec.of(blob)]
         contents = each_content(blob, sorted(map(_solid, files), key=lambda entry: entry.offset), task)
         size = sum(_HEADER[compression.codec] + _size(pieces, compression, task) for pieces in contents)
-        return Measured(size, task.expanded(0))
+        return CompressedSize(size, task.expanded(0))
 
 
 def _solid(entry: Entry) -> Entry:
@@ -136,7 +136,7 @@ def _size(chunks: Iterable[bytes], compression: Compression, task: Task) -> int:
     return sum(map(len, compress(chunks, compression, task)))
 
 
-def opened(job: Job, task: Task) -> Blob:
+def opened(job: LayerJob, task: Task) -> Blob:
     """The layer's blob. Raises `TransportError`, `NotFoundError`."""
     place = job.place
     if place is None:
@@ -161,11 +161,11 @@ def opened(job: Job, task: Task) -> Blob:
     return RemoteBlob(job.digest, job.size, client, path, elsewhere)
 
 
-Duty = tuple[Job, Callable[[Job], T]]
+Duty = tuple[LayerJob, Callable[[LayerJob], T]]
 """A layer, and what is to be done to it: a function that can be pickled, of a module or with some arguments given."""
 
 
-def perform(
+def run_job(
     duties: Sequence[Duty[T]], cluster: str | None, task: Task, take: Callable[[int, T], None],
     failed: Callable[[int, OcitoolError], None],
 ) -> None:  # fmt: skip
@@ -193,7 +193,7 @@ def fold(
     whole = sum(job.size for job, _ in duties.values())
     done = size = 0
     if duties:
-        task.counted("layers", 0, len(duties), 0, whole)
+        task.count("layers", 0, len(duties), 0, whole)
 
     def finished(number: int, outcome: Callable[[], T]) -> None:
         nonlocal done, size
@@ -211,7 +211,7 @@ def fold(
             failed(number, TransportError(f"the cluster gave it up: {error}"))  # after it tried again, as it is set up to
         done += 1
         size += duties[number][0].size
-        task.counted("layers", done, len(duties), size, whole)
+        task.count("layers", done, len(duties), size, whole)
 
     def begun() -> int | None:
         number = waiting.pop()
@@ -252,7 +252,7 @@ def _expanded() -> NoReturn:
 
 
 @contextmanager
-def executor(cluster: str | None, jobs: Sequence[Job], task: Task) -> Iterator[tuple[Executor | None, int]]:
+def executor(cluster: str | None, jobs: Sequence[LayerJob], task: Task) -> Iterator[tuple[Executor | None, int]]:
     """Who does these jobs, and how many at a time: the cluster at an address, else processes of this machine, else (None) it is
     so little that whoever asks does it himself."""
     if cluster is not None:

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ocitool.disk.holes import NoHoleError
-from ocitool.disk.scan_directory import Root, Seen, content_at, entry_of, refuse_whiteout, shown, walk
-from ocitool.disk.snapshot import ROOTLESS, Header, IdRange, Recorded, disk_of, owner_of, stated_xattrs
+from ocitool.disk.scan_directory import Root, WalkedPath, content_at, entry_of, refuse_whiteout, shown, walk
+from ocitool.disk.snapshot import ROOTLESS, IdRange, SnapshotEntry, SnapshotHeader, disk_of, owner_of, stated_xattrs
 from ocitool.errors import FormatError
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.scan import content_hash
@@ -36,8 +36,8 @@ FormOf = Callable[[bytes], Entry | None]
 
 
 def changes(
-    header: Header,
-    rows: Iterable[Recorded],
+    header: SnapshotHeader,
+    rows: Iterable[SnapshotEntry],
     root: Root,
     task: Task,
     *,
@@ -96,7 +96,7 @@ class _Name(NamedTuple):
 
 class _Edits:
     def __init__(
-        self, header: Header, task: Task, content_of: ContentOf, form_of: FormOf, checksum: bool, dir_times: bool
+        self, header: SnapshotHeader, task: Task, content_of: ContentOf, form_of: FormOf, checksum: bool, dir_times: bool
     ) -> None:
         self._attributes = _Attributes(header, task)
         self._task = task
@@ -110,27 +110,27 @@ class _Edits:
         self._hashes: dict[tuple[int, int], bytes] = {}
         self._same = self._other = 0
 
-    def removed(self, row: Recorded) -> Iterator[Change]:
+    def removed(self, row: SnapshotEntry) -> Iterator[Change]:
         yield from self._enter(row.path)
         self._replaced(row.path)
         if row.leader is not None:
             self._recorded_names[row.leader] += 1
         yield Change(row.path, None, False)
 
-    def added(self, seen: Seen) -> Iterator[Change]:
+    def added(self, seen: WalkedPath) -> Iterator[Change]:
         refuse_whiteout(seen)
         yield from self._enter(seen.path)
         self._replaced(seen.path)
         yield from self._found(seen, self._new(seen), True, None)
 
-    def passes(self, status: os.stat_result, row: Recorded) -> bool:
+    def passes(self, status: os.stat_result, row: SnapshotEntry) -> bool:
         """Whether this is an unchanged path that says nothing about any other: most are, so this is the quick way."""
         if status.st_nlink > 1 or row.leader is not None or stat.S_ISDIR(status.st_mode) or disk_of(status) != row.disk:
             return False
         self._same += 1
         return True
 
-    def compared(self, seen: Seen, row: Recorded) -> Iterator[Change]:
+    def compared(self, seen: WalkedPath, row: SnapshotEntry) -> Iterator[Change]:
         yield from self._enter(seen.path)
         status, (path, stated, leader, disk, _) = seen.status, row
         if leader is not None:
@@ -179,7 +179,7 @@ class _Edits:
         if path and self._inside and self._inside[-1].path == path.rpartition(b"/")[0]:
             self._inside[-1] = self._inside[-1]._replace(touched=None)
 
-    def _found(self, seen: Seen, change: Change, changed: bool, row: Recorded | None) -> Iterator[Change]:
+    def _found(self, seen: WalkedPath, change: Change, changed: bool, row: SnapshotEntry | None) -> Iterator[Change]:
         status = seen.status
         if stat.S_ISDIR(status.st_mode):
             only_time = (
@@ -208,11 +208,11 @@ class _Edits:
             link = change.entry._replace(kind=Kind.HARDLINK, link=first.path, size=0, stored=0, device=None)
             yield change._replace(entry=link)
 
-    def _new(self, seen: Seen) -> Change:
+    def _new(self, seen: WalkedPath) -> Change:
         entry = self._attributes.new(seen)
         return Change(seen.path, entry, entry.kind == Kind.FILE)
 
-    def _rewritten(self, seen: Seen, stated: Entry) -> bool:
+    def _rewritten(self, seen: WalkedPath, stated: Entry) -> bool:
         """Whether a file's bytes differ from what was unpacked. Of a file that the image has sparse only the data is read, as
         long as there are holes on disk too: a terabyte of nothing is compared at once."""
         if stated.kind != Kind.FILE or seen.status.st_size != stated.size:
@@ -237,7 +237,7 @@ class _Edits:
                 self._hashes[key] = found
         return found != wanted
 
-    def _told_content(self, seen: Seen, form: Entry) -> Iterator[bytes]:
+    def _told_content(self, seen: WalkedPath, form: Entry) -> Iterator[bytes]:
         for piece in content_at(seen, form.segments):
             self._task.check()
             self._task.advance("compare", len(piece))
@@ -247,7 +247,7 @@ class _Edits:
 class _Attributes:
     """What the image is to say of a path, by what the disk says."""
 
-    def __init__(self, header: Header, task: Task) -> None:
+    def __init__(self, header: SnapshotHeader, task: Task) -> None:
         self._header = header
         self._rootless = header.rootless
         self._owner_xattr = header.owner_xattr
@@ -257,7 +257,7 @@ class _Attributes:
             self._gids = self._gids or (IdRange(0, os.getegid(), 1),)
         self._task = task
 
-    def new(self, seen: Seen) -> Entry:
+    def new(self, seen: WalkedPath) -> Entry:
         """Of what was not unpacked."""
         entry, owner = self._on_disk(seen)
         if owner is None:
@@ -267,7 +267,7 @@ class _Attributes:
             owner = self._told(seen, uid, entry.uid), self._told(seen, gid, entry.gid)
         return entry._replace(uid=owner[0], gid=owner[1])
 
-    def kept(self, seen: Seen, row: Recorded) -> Entry:
+    def kept(self, seen: WalkedPath, row: SnapshotEntry) -> Entry:
         """Of a path that is of the type that was unpacked."""
         _, stated, _, disk, unset = row
         entry, owner = self._on_disk(seen)
@@ -291,7 +291,7 @@ class _Attributes:
             return entry._replace(size=stated.size, stored=stated.stored)
         return entry
 
-    def _on_disk(self, seen: Seen) -> tuple[Entry, tuple[int, int] | None]:
+    def _on_disk(self, seen: WalkedPath) -> tuple[Entry, tuple[int, int] | None]:
         """The entry as it stands, and the owner that its xattr states, which is no part of it."""
         entry = entry_of(seen)
         if entry.xattrs is not None:
@@ -315,7 +315,7 @@ class _Attributes:
                 return inside + number - outside
         return None
 
-    def _told(self, seen: Seen, mapped: int | None, number: int) -> int:
+    def _told(self, seen: WalkedPath, mapped: int | None, number: int) -> int:
         if mapped is not None:
             return mapped
         if number:

@@ -33,7 +33,7 @@ PAGE = 4096
 """Bytes that the kernel takes as options of one mount."""
 
 
-class Over:
+class OverlayDir:
     """A directory of a layer in overlay form. `ref`: the entry of its attributes; `children`: directories, refs of the
     entries that hold everything else (names of one file have one ref), or `WHITEOUT`."""
 
@@ -42,16 +42,16 @@ class Over:
     def __init__(self, ref: int) -> None:
         self.ref = ref
         self.opaque = False
-        self.children: dict[bytes, Over | int] = {}
+        self.children: dict[bytes, OverlayDir | int] = {}
 
 
-class Form(NamedTuple):
+class OverlayLayer(NamedTuple):
     """A layer in overlay form. `name`: algorithm and digest, diff_id or chain id, of the directory that holds it; two forms
     of one name are the same. The root is opaque where all below is hidden."""
 
     number: int
     name: str
-    root: Over
+    root: OverlayDir
 
 
 def chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
@@ -72,10 +72,10 @@ def _lowest(diff_id: Digest) -> str:
     return f"{diff_id.algorithm}/{diff_id.encoded}-lowest"
 
 
-def forms(indexes: Sequence[LayerIndex], diff_ids: Sequence[Digest]) -> list[Form]:
+def forms(indexes: Sequence[LayerIndex], diff_ids: Sequence[Digest]) -> list[OverlayLayer]:
     """Every layer's form, lowest first. Raises what `Tree` raises, and `UnsafeError` where an entry would be taken for
     overlayfs's own bookkeeping."""
-    found: list[Form] = []
+    found: list[OverlayLayer] = []
     lower, upper = Tree([]), Tree([])  # of the layers below this one, and with it (where that was asked for)
     chains = chain_ids(diff_ids)
     counts = Counter(diff_ids)
@@ -92,13 +92,13 @@ def forms(indexes: Sequence[LayerIndex], diff_ids: Sequence[Digest]) -> list[For
             for missing in indexes[len(upper.indexes) : number + 1]:
                 upper.add(missing)
             root = _between(lower, upper)
-        found.append(Form(number, name, root))
+        found.append(OverlayLayer(number, name, root))
         if number + 1 < len(indexes):
             lower.add(index)
     return found
 
 
-def stack(made: Sequence[Form]) -> list[str]:
+def stack(made: Sequence[OverlayLayer]) -> list[str]:
     """The names to be stacked, top-most first: none twice, none below an opaque root. What a layer adds and hides, its
     upper occurrence adds and hides too."""
     found: dict[str, None] = {}
@@ -109,12 +109,12 @@ def stack(made: Sequence[Form]) -> list[str]:
     return list(found)
 
 
-def refs(root: Over) -> Iterator[int]:
+def refs(root: OverlayDir) -> Iterator[int]:
     """The refs of all names in a form that are no directories."""
     todo = [root]
     while todo:
         for child in todo.pop().children.values():
-            if isinstance(child, Over):
+            if isinstance(child, OverlayDir):
                 todo.append(child)
             elif child != WHITEOUT:
                 yield child
@@ -160,7 +160,7 @@ def self_contained(index: LayerIndex) -> bool:
     return all(path in directories for path in hiding)
 
 
-def _alone(index: LayerIndex, number: int) -> Over:
+def _alone(index: LayerIndex, number: int) -> OverlayDir:
     """The form of a self-contained layer."""
     tree = Tree([index])
     base = Tree.ref(number, 0)
@@ -174,36 +174,36 @@ def _alone(index: LayerIndex, number: int) -> Over:
             over.opaque = True
             continue
         child = over.children.setdefault(name, WHITEOUT)
-        if isinstance(child, Over):
+        if isinstance(child, OverlayDir):
             child.opaque = True
     _clear(root)
     return root
 
 
-def _at(root: Over, path: bytes) -> Over:
+def _at(root: OverlayDir, path: bytes) -> OverlayDir:
     for name in path.split(b"/") if path else ():
         child = root.children[name]
-        assert isinstance(child, Over)
+        assert isinstance(child, OverlayDir)
         root = child
     return root
 
 
-def _whole(directory: Directory, tree: Tree, base: int) -> Over:
+def _whole(directory: Directory, tree: Tree, base: int) -> OverlayDir:
     """All of a directory, with `base` added to its refs."""
-    root = Over(directory.ref + base if directory.ref != IMPLIED else IMPLIED)
+    root = OverlayDir(directory.ref + base if directory.ref != IMPLIED else IMPLIED)
     todo = [(directory, root)]
     while todo:
         source, over = todo.pop()
         for name, node in source.children.items():
             if isinstance(node, Directory):
-                below = over.children[name] = Over(node.ref + base if node.ref != IMPLIED else IMPLIED)
+                below = over.children[name] = OverlayDir(node.ref + base if node.ref != IMPLIED else IMPLIED)
                 todo.append((node, below))
             else:
                 over.children[name] = tree.inode(node) + base
     return root
 
 
-def _clear(root: Over) -> None:
+def _clear(root: OverlayDir) -> None:
     """Takes away marks below an opaque directory, where they hide nothing."""
     todo = [(root, False)]
     while todo:
@@ -213,44 +213,46 @@ def _clear(root: Over) -> None:
         hidden = hidden or over.opaque
         if hidden and WHITEOUT in over.children.values():
             over.children = {name: child for name, child in over.children.items() if child != WHITEOUT}
-        todo.extend((child, hidden) for child in over.children.values() if isinstance(child, Over))
+        todo.extend((child, hidden) for child in over.children.values() if isinstance(child, OverlayDir))
 
 
-def _effective(root: Over, lower: Tree) -> bool:
+def _effective(root: OverlayDir, lower: Tree) -> bool:
     """Whether every whiteout stands in a directory that the layers below have too. The root is always of several layers."""
-    todo: list[tuple[Over, Directory | int | None]] = [(root, lower.root)]
+    todo: list[tuple[OverlayDir, Directory | int | None]] = [(root, lower.root)]
     while todo:
         over, node = todo.pop()
         below = node if isinstance(node, Directory) else None
         if below is None and WHITEOUT in over.children.values():
             return False
         for name, child in over.children.items():
-            if isinstance(child, Over):
+            if isinstance(child, OverlayDir):
                 todo.append((child, below.children.get(name) if below is not None else None))
     return True
 
 
-def _has_marks(root: Over) -> bool:
+def _has_marks(root: OverlayDir) -> bool:
     todo = [root]
     while todo:
         over = todo.pop()
         if over.opaque or WHITEOUT in over.children.values():
             return True
-        todo.extend(child for child in over.children.values() if isinstance(child, Over))
+        todo.extend(child for child in over.children.values() if isinstance(child, OverlayDir))
     return False
 
 
-def _between(lower: Tree, upper: Tree) -> Over:
+def _between(lower: Tree, upper: Tree) -> OverlayDir:
     """What makes `upper` out of `lower`: whiteouts for what is gone, or an opaque mark where nothing of a directory is left."""
-    root = Over(upper.root.ref)
-    frames: list[tuple[Directory, Directory, Over, Over | None, bytes]] = [(upper.root, lower.root, root, None, b"")]
+    root = OverlayDir(upper.root.ref)
+    frames: list[tuple[Directory, Directory, OverlayDir, OverlayDir | None, bytes]] = [
+        (upper.root, lower.root, root, None, b"")
+    ]
     inherits: set[int] = set()
     for now, before, over, _, _ in frames:  # which grows on the way
         for name, node in now.children.items():
             old = before.children.get(name)
             if isinstance(node, Directory):
                 if isinstance(old, Directory):
-                    frames.append((node, old, Over(node.ref), over, name))
+                    frames.append((node, old, OverlayDir(node.ref), over, name))
                 else:
                     over.children[name] = _whole(node, upper, 0)
             elif node == old:

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 
 from ocitool.disk.scan_directory import (
     SELINUX,
-    Below,
+    HeldDirectories,
     Root,
-    Seen,
+    WalkedPath,
     entry_of,
     is_ours,
     open_file,
@@ -56,7 +56,7 @@ def members(root: Root, task: Task) -> Iterator[Member]:
     opaque: set[bytes] = set()
     marked: set[bytes] = set()
     told = False
-    with Below(root) as below:
+    with HeldDirectories(root) as below:
         for seen in walk(root, task):
             path, status, at, name = seen
             parent = path.rpartition(b"/")[0]
@@ -114,7 +114,7 @@ def _is_device(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
-def _fuse_whiteout(seen: Seen, parent: bytes) -> Entry:
+def _fuse_whiteout(seen: WalkedPath, parent: bytes) -> Entry:
     """What a `.wh.` file says: only empty regular files are marks, anything else is a name that no layer can hold."""
     if not stat.S_ISREG(seen.status.st_mode) or seen.status.st_size:
         raise FormatError(
@@ -136,7 +136,7 @@ def _beside(at: int, name: bytes) -> os.stat_result | None:
         return None
 
 
-def _sorted_out(seen: Seen) -> tuple[dict[bytes, bytes] | None, tuple[tuple[bytes, bytes], ...] | None]:
+def _sorted_out(seen: WalkedPath) -> tuple[dict[bytes, bytes] | None, tuple[tuple[bytes, bytes], ...] | None]:
     """The overlay's xattrs without their prefix (None: there are none), and the file's own."""
     overlay: dict[bytes, bytes] | None = None
     own = []

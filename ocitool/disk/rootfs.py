@@ -17,7 +17,7 @@ from threading import Condition
 from typing import NamedTuple
 
 from ocitool.disk.snapshot import CAPABILITY, ROOTLESS, IdRange, capability_outside, owner_xattr
-from ocitool.disk.staging_directory import OPEN_DIRECTORY, Chain, DirectoryMode
+from ocitool.disk.staging_directory import OPEN_DIRECTORY, DirectoryMode, DirectoryStack
 from ocitool.errors import CancelledError, DestinationError, FormatError, OcitoolError, UsageError
 from ocitool.layers.entry import Entry, Kind, Segments, Xattrs
 from ocitool.task import Task, undisturbed
@@ -38,7 +38,7 @@ _FILE, _SYMLINK, _HARDLINK, _CHAR, _BLOCK, _FIFO = (
 )  # fmt: skip
 
 
-class Owners(NamedTuple):
+class Ownership(NamedTuple):
     """Whose files are made. rootless: all are the user's own, no device is made, and of the xattrs only `user.*` are set.
     Else exact, with ids of the image shifted by the maps where there are any. owner_xattr: rootless files and directories
     carry the image's owner in `user.rootlesscontainers`."""
@@ -49,7 +49,7 @@ class Owners(NamedTuple):
     owner_xattr: bool = False
 
 
-def closed(owners: Owners) -> DirectoryMode:
+def closed(owners: Ownership) -> DirectoryMode:
     """How a directory with a root file system in it is closed to other users: setuid files and devices of an image are theirs
     to use otherwise. With id maps the container's root must pass through it, as containerd has it."""
     ids = () if owners.rootless or not owners.uid_map else owners.gid_map  # else the image's root is the machine's
@@ -83,7 +83,7 @@ class Rootfs:
     `place` does all that for a merged tree. At most a few dozen descriptors are open. The memory is that of one path.
     """
 
-    def __init__(self, work: int, owners: Owners, task: Task) -> None:
+    def __init__(self, work: int, owners: Ownership, task: Task) -> None:
         self.owners = owners
         self.written = 0
         """Bytes of contents."""
@@ -94,7 +94,7 @@ class Rootfs:
         self._lock = Condition()
         self._staging_now = 0
         self._closed = False
-        self._chain: Chain | None = None
+        self._chain: DirectoryStack | None = None
         self._staging = -1
         try:
             os.mkdir(_STAGING, 0o700, dir_fd=work)
@@ -281,7 +281,7 @@ class Rootfs:
         parent = self._work if at is None else at
         try:
             os.mkdir(name, 0o700, dir_fd=parent)
-            self._chain = Chain(os.open(name, OPEN_DIRECTORY, dir_fd=parent))
+            self._chain = DirectoryStack(os.open(name, OPEN_DIRECTORY, dir_fd=parent))
         except OSError as error:
             raise self._refused(error, b"") from None
 
@@ -414,7 +414,7 @@ class Rootfs:
         assert self._chain is not None
         return self._chain.current
 
-    def _filled(self) -> Chain:
+    def _filled(self) -> DirectoryStack:
         assert self._chain is not None
         return self._chain
 

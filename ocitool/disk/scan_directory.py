@@ -38,7 +38,7 @@ def is_ours(xattr: bytes) -> bool:
     return xattr != SELINUX and not xattr.startswith(_NOT_OURS)
 
 
-class Below:
+class HeldDirectories:
     """Descriptors of the directories below a root, one path at a time. At most `_OPEN` are held, however deep the path."""
 
     def __init__(self, root: Root) -> None:
@@ -50,7 +50,7 @@ class Below:
         # (path, descriptor): an unbroken line of directories, the first below one that was let go of.
         self._held: list[tuple[bytes, int]] = []
 
-    def __enter__(self) -> Below:
+    def __enter__(self) -> HeldDirectories:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -83,7 +83,7 @@ class Below:
         return current
 
 
-class Seen(NamedTuple):
+class WalkedPath(NamedTuple):
     """One path of a walk. at: the descriptor of its directory, good until the walk goes on; name: in there (the root: `.`)."""
 
     path: bytes
@@ -92,7 +92,7 @@ class Seen(NamedTuple):
     name: bytes
 
 
-class Found(NamedTuple):
+class ScannedPath(NamedTuple):
     """leader: of a file with a link count above one, its first name in the walk (which may stay its only one); else None."""
 
     path: bytes
@@ -100,15 +100,15 @@ class Found(NamedTuple):
     leader: bytes | None
 
 
-def walk(root: Root, task: Task) -> Iterator[Seen]:
+def walk(root: Root, task: Task) -> Iterator[WalkedPath]:
     """Everything in a directory, the root first, in the order of `Tree.walk`. Sockets are left out, with a notice; times
     that no entry can have are told."""
     sockets = odd = 0
     socket = mount = path = odd_path = b""
     try:
-        with Below(root) as below:
+        with HeldDirectories(root) as below:
             top = os.fstat(below.root)
-            yield Seen(b"", top, below.root, b".")
+            yield WalkedPath(b"", top, below.root, b".")
             stack = [(b"", name) for name in _names(below.root)]
             while stack:
                 parent, name = stack.pop()
@@ -123,7 +123,7 @@ def walk(root: Root, task: Task) -> Iterator[Seen]:
                     raise LimitError("a path longer or deeper than a layer may hold", shown(path))
                 if not -NUMBERS <= status.st_mtime_ns < NUMBERS:
                     odd_path, odd = odd_path or path, odd + 1
-                yield Seen(path, status, at, name)
+                yield WalkedPath(path, status, at, name)
                 if kind == stat.S_IFDIR:
                     task.check()
                     if status.st_dev != top.st_dev:
@@ -171,7 +171,7 @@ def _gone(path: bytes, error: OSError) -> TransportError:
     return TransportError(f"cannot be read: {error.strerror}", shown(path))
 
 
-def scan(root: Root, task: Task) -> Iterator[Found]:
+def scan(root: Root, task: Task) -> Iterator[ScannedPath]:
     """Everything in a directory as entries, in the order of `walk`. Every name of a file has the file's own entry: one whose
     leader is another path is to be a hard link to that. A name that a layer cannot hold is a `FormatError`."""
     leaders: dict[tuple[int, int], bytes] = {}
@@ -180,17 +180,17 @@ def scan(root: Root, task: Task) -> Iterator[Found]:
         leader = None
         if seen.status.st_nlink > 1 and not stat.S_ISDIR(seen.status.st_mode):
             leader = leaders.setdefault((seen.status.st_dev, seen.status.st_ino), seen.path)
-        yield Found(seen.path, entry_of(seen), leader)
+        yield ScannedPath(seen.path, entry_of(seen), leader)
 
 
-def refuse_whiteout(seen: Seen) -> None:
+def refuse_whiteout(seen: WalkedPath) -> None:
     if seen.name.startswith(WHITEOUT_PREFIX):
         raise FormatError(
             "a name that begins with .wh. means a deleted file in a layer", shown(seen.path), hint="rename or remove it"
         )
 
 
-def entry_of(seen: Seen) -> Entry:
+def entry_of(seen: WalkedPath) -> Entry:
     """What stands on disk, as it stands there; a time out of range as the nearest one that is in it."""
     path, status, at, name = seen
     mode = status.st_mode
@@ -247,40 +247,40 @@ def _xattrs(target: bytes | int) -> Xattrs:
     return tuple(sorted((os.fsencode(name), os.getxattr(target, name, follow_symlinks=follow)) for name in names))
 
 
-def with_holes(root: Root | Below, path: bytes, entry: Entry) -> Entry:
+def with_holes(root: Root | HeldDirectories, path: bytes, entry: Entry) -> Entry:
     """The entry of a file below a directory with the holes that it has on disk, for `open_file`, which raises alike."""
     if entry.kind != Kind.FILE or entry.size < holes.WORTH:
         return entry
-    if not isinstance(root, Below):
-        with Below(root) as below:
+    if not isinstance(root, HeldDirectories):
+        with HeldDirectories(root) as below:
             return with_holes(below, path, entry)
     with _opened(root, path) as descriptor:
         return holes.sparse(descriptor, entry)
 
 
-def open_file(root: Root | Below, path: bytes, entry: Entry) -> Iterator[bytes]:
+def open_file(root: Root | HeldDirectories, path: bytes, entry: Entry) -> Iterator[bytes]:
     """The `entry.size` bytes of a regular file below a directory, of a sparse entry those of its segments; no link is followed
     on the way.
 
     `TransportError` if there are more or fewer, if what is to be a hole is none, if it is no regular file, or if it is written
     to meanwhile.
     """
-    if not isinstance(root, Below):
-        with Below(root) as below:
+    if not isinstance(root, HeldDirectories):
+        with HeldDirectories(root) as below:
             yield from open_file(below, path, entry)
         return
     with _opened(root, path) as descriptor:
         yield from _content(descriptor, entry.size, entry.segments)
 
 
-def content_at(seen: Seen, segments: Segments | None = None) -> Iterator[bytes]:
+def content_at(seen: WalkedPath, segments: Segments | None = None) -> Iterator[bytes]:
     """The bytes of a regular file of a walk, or of these segments of it, as `open_file`."""
     with _file(seen.at, seen.name, seen.path) as descriptor:
         yield from _content(descriptor, seen.status.st_size, segments)
 
 
 @contextmanager
-def _opened(below: Below, path: bytes) -> Iterator[int]:
+def _opened(below: HeldDirectories, path: bytes) -> Iterator[int]:
     parent, _, name = path.rpartition(b"/")
     try:
         at = below.directory(parent)

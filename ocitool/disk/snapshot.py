@@ -31,7 +31,7 @@ from ocitool import limits
 from ocitool.atomic import unwritable, write_all
 from ocitool.blob import FileBlob
 from ocitool.directories import located
-from ocitool.disk.scan_directory import Below, Root, is_ours, xattrs_at
+from ocitool.disk.scan_directory import HeldDirectories, Root, is_ours, xattrs_at
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsupportedError
 from ocitool.layers import codec
 from ocitool.layers.entry import Entry, Kind
@@ -64,7 +64,7 @@ class IdRange(NamedTuple):
     size: int
 
 
-class Header(NamedTuple):
+class SnapshotHeader(NamedTuple):
     """How the image was unpacked. `owner_xattr`: owners also stand in `user.rootlesscontainers`."""
 
     rootless: bool = False
@@ -73,7 +73,7 @@ class Header(NamedTuple):
     owner_xattr: bool = False
 
 
-class Disk(NamedTuple):
+class FileStatus(NamedTuple):
     """What lstat said of a path. mode: with its type. Times are nanoseconds."""
 
     ino: int
@@ -85,7 +85,7 @@ class Disk(NamedTuple):
     gid: int
 
 
-class Recorded(NamedTuple):
+class SnapshotEntry(NamedTuple):
     """One path. entry: what the image states, as `Tree.entry` gives it (of a hard link the file's), with this path; its
     offset, stored and segments are not kept (0, its size, None). leader: the first name of a file with several names,
     which is its own leader. unset: names of stated xattrs that the disk does not hold as stated.
@@ -94,14 +94,14 @@ class Recorded(NamedTuple):
     path: bytes
     entry: Entry
     leader: bytes | None
-    disk: Disk
+    disk: FileStatus
     unset: tuple[bytes, ...] = ()
 
 
 # Writing
 
 
-def write(target: int | str | os.PathLike[str], header: Header, rows: Iterable[Recorded]) -> int:
+def write(target: int | str | os.PathLike[str], header: SnapshotHeader, rows: Iterable[SnapshotEntry]) -> int:
     """Writes a snapshot to a path (which must not exist) or a descriptor; the number of rows. Rows must be in order.
 
     Returns no sooner than `_TICK` after the last change that it recorded, so that no later edit has a recorded time.
@@ -122,7 +122,7 @@ def write(target: int | str | os.PathLike[str], header: Header, rows: Iterable[R
         os.close(descriptor)
 
 
-def _write(descriptor: int, header: Header, rows: Iterable[Recorded], where: str) -> int:
+def _write(descriptor: int, header: SnapshotHeader, rows: Iterable[SnapshotEntry], where: str) -> int:
     import zstandard
 
     compressor = zstandard.ZstdCompressor(level=1, write_checksum=True).compressobj()
@@ -148,7 +148,7 @@ def _write(descriptor: int, header: Header, rows: Iterable[Recorded], where: str
     return count
 
 
-def _line(row: Recorded) -> str:
+def _line(row: SnapshotEntry) -> str:
     path, entry, leader, disk, unset = row
     _, kind, mode, uid, gid, mtime, size, link, _, _, device, xattrs, _ = entry
     more = ""
@@ -178,7 +178,7 @@ def _name(name: bytes) -> str:
         return f'["{base64.b64encode(name).decode()}"]'
 
 
-def record(tree: Tree, root: Root, header: Header) -> Iterator[Recorded]:
+def record(tree: Tree, root: Root, header: SnapshotHeader) -> Iterator[SnapshotEntry]:
     """The rows of a tree that was just unpacked into a directory. Each path is looked at by lstat, no link is followed.
 
     A path of the tree that is not there is an `IntegrityError`.
@@ -186,7 +186,7 @@ def record(tree: Tree, root: Root, header: Header) -> Iterator[Recorded]:
     taken = ROOTLESS if header.owner_xattr else b""  # on disk it is ours: the image's own is not there
     leaders: dict[int, bytes] = {}  # of files with several names: bounded by their number, as the tree's own table
     lead = tree.has_links
-    with Below(root) as below:
+    with HeldDirectories(root) as below:
         for path, node in _from_root(tree):
             parent, _, name = path.rpartition(b"/")
             ref = ref_of(node)
@@ -205,11 +205,11 @@ def record(tree: Tree, root: Root, header: Header) -> Iterator[Recorded]:
                 found = xattrs_at(at, name or b".", status.st_mode)
                 held = {(key, value) for key, value in stated_xattrs(found, header) if is_ours(key)}
                 unset = tuple(item[0] for item in entry.xattrs if item not in held or item[0] == taken)
-            yield Recorded(path, entry, leader, disk_of(status), unset)
+            yield SnapshotEntry(path, entry, leader, disk_of(status), unset)
 
 
-def disk_of(status: os.stat_result) -> Disk:
-    return Disk(
+def disk_of(status: os.stat_result) -> FileStatus:
+    return FileStatus(
         status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode, status.st_uid, status.st_gid
     )
 
@@ -241,7 +241,7 @@ def capability_inside(value: bytes, ranges: Sequence[IdRange]) -> bytes:
     return struct.pack("<I", kind & ~_REVISION | _CAPS_2) + value[4:20]
 
 
-def stated_xattrs(xattrs: Iterable[tuple[bytes, bytes]], header: Header) -> Iterator[tuple[bytes, bytes]]:
+def stated_xattrs(xattrs: Iterable[tuple[bytes, bytes]], header: SnapshotHeader) -> Iterator[tuple[bytes, bytes]]:
     """Xattrs on disk as an image states them, where their ids were shifted."""
     for name, value in xattrs:
         shifted = name == CAPABILITY and header.uid_map and not header.rootless
@@ -287,7 +287,7 @@ def _varint(number: int) -> bytes:
 # Reading
 
 
-def read(path: str | os.PathLike[str]) -> tuple[Header, Iterator[Recorded]]:
+def read(path: str | os.PathLike[str]) -> tuple[SnapshotHeader, Iterator[SnapshotEntry]]:
     """The header, and the rows as they are read. The file is closed when the rows end or are dropped."""
     where = os.fspath(path)
     file = opened_file(where)
@@ -315,7 +315,7 @@ def _lines(blob: FileBlob, where: str) -> Iterator[bytes]:
         raise FormatError("the snapshot's last line has no end", where)
 
 
-def _header(line: bytes, where: str) -> Header:
+def _header(line: bytes, where: str) -> SnapshotHeader:
     fields = parse_object(line, where)
     if fields.get("schema") != SCHEMA:
         raise FormatError("not a snapshot of an unpacked image", where)
@@ -325,7 +325,7 @@ def _header(line: bytes, where: str) -> Header:
     rootless, owner_xattr = fields.get("rootless"), fields.get("ownerXattr")
     if not isinstance(rootless, bool) or not isinstance(owner_xattr, bool):
         raise FormatError("the snapshot's header does not say how it was unpacked", where)
-    return Header(rootless, id_ranges(fields.get("uidMap"), where), id_ranges(fields.get("gidMap"), where), owner_xattr)
+    return SnapshotHeader(rootless, id_ranges(fields.get("uidMap"), where), id_ranges(fields.get("gidMap"), where), owner_xattr)
 
 
 def id_ranges(value: object, where: str) -> tuple[IdRange, ...]:
@@ -345,7 +345,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _rows(lines: Iterator[bytes], where: str) -> Iterator[Recorded]:
+def _rows(lines: Iterator[bytes], where: str) -> Iterator[SnapshotEntry]:
     scan = json.JSONDecoder(object_pairs_hook=_unique).raw_decode
     # The directories that the line stands in: path, and the last name seen in it.
     parents: list[list[bytes]] = []
@@ -371,7 +371,7 @@ def _rows(lines: Iterator[bytes], where: str) -> Iterator[Recorded]:
     raise FormatError("the snapshot is cut short", where, hint="unpack the image again")
 
 
-def _place(parents: list[list[bytes]], row: Recorded) -> None:
+def _place(parents: list[list[bytes]], row: SnapshotEntry) -> None:
     """That a line stands where a walk would have it: its parent listed, its name greater than the last one beside it."""
     path = row.path
     if not path:
@@ -391,12 +391,12 @@ def _place(parents: list[list[bytes]], row: Recorded) -> None:
         parents.append([path, b""])
 
 
-def _recorded(value: Any) -> Recorded:
+def _recorded(value: Any) -> SnapshotEntry:
     """The row of a line; any of several exceptions where it is none."""
     name, kind, mode, uid, gid, mtime, size, disk, *rest = value
     path = _bytes(name)
     kind, mode, uid, gid, mtime, size = _STATED.unpack(_STATED.pack(kind, mode, uid, gid, mtime, size))
-    held = Disk._make(_DISK.unpack(_DISK.pack(*disk)))
+    held = FileStatus._make(_DISK.unpack(_DISK.pack(*disk)))
     if size < 0:
         raise ValueError
     more: dict[str, Any] = {}
@@ -416,7 +416,7 @@ def _recorded(value: Any) -> Recorded:
     leader = _bytes(more["leader"]) if "leader" in more else None
     unset = tuple(map(_bytes, more["unset"])) if "unset" in more else ()
     entry = Entry(path, _KINDS[kind], mode, uid, gid, mtime, size, link, 0, size, device, xattrs, None)
-    return Recorded(path, entry, leader, held, unset)
+    return SnapshotEntry(path, entry, leader, held, unset)
 
 
 def _bytes(name: Any) -> bytes:

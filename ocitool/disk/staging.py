@@ -17,7 +17,7 @@ from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolEr
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.scan import scan
+from ocitool.layers.scan import index_layer
 from ocitool.layers.tarinput import TarInput
 from ocitool.task import Task
 from ocitool.trees.indexing import readable, tell_odd_times
@@ -26,7 +26,7 @@ from ocitool.trees.tree import Directory, Tree
 _SHIFT = 32
 
 
-class Staged(NamedTuple):
+class StagedImage(NamedTuple):
     """Every file of `tree` is staged under its ref; `read`: stored bytes that were read for it."""
 
     tree: Tree
@@ -54,7 +54,7 @@ def check(image: Image) -> None:
         raise NotFoundError(f"{len(missing)} of its {len(image.layers)} layers are not here: {text}", image.where)
 
 
-def stage(image: Image, rootfs: Rootfs, task: Task) -> Staged:
+def stage(image: Image, rootfs: Rootfs, task: Task) -> StagedImage:
     """Reads and verifies all layers, stages the files of the merged tree. Raises what `check`, `scan` and `Tree` raise, and
     `UnsafeError` where a hard link of the merged tree leads to nothing."""
     check(image)
@@ -84,7 +84,7 @@ def stage(image: Image, rootfs: Rootfs, task: Task) -> Staged:
     for number, rows in needed.items():
         _read(image, image.layers[number], rootfs, task, only=rows)
         read += image.layers[number].size
-    return Staged(tree, read)
+    return StagedImage(tree, read)
 
 
 def _read(
@@ -109,7 +109,7 @@ def _read(
     where = f"{image.where}: layer {layer.number}"
     try:
         blob, algorithm = readable(layer)
-        index = scan(blob, task, algorithm=algorithm, keep=keep)
+        index = index_layer(blob, task, algorithm=algorithm, keep=keep)
         tell_odd_times(index, where, task)
     except OcitoolError as error:
         raise error.at(where) from None

@@ -32,7 +32,7 @@ DEEPEST_OPEN = 64
 """Directories held open at once on the way down a tree."""
 
 
-class Workplace:
+class StagingDirectory:
     """A private directory beside `destination`, which must be absent or an empty directory; `DestinationError` if not.
 
     Use as a context: what was not published at its end is removed. `descriptor` is the directory's. `at`: the directory that
@@ -45,7 +45,7 @@ class Workplace:
         self._temporary = b""
         self._at = at
 
-    def __enter__(self) -> Workplace:
+    def __enter__(self) -> StagingDirectory:
         try:
             self._locate()
             if _ours_stay(self._parent):
@@ -238,7 +238,7 @@ def remove(parent: int, name: bytes, directory: int) -> None:
         return
     if (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino):
         return
-    chain = Chain(directory)
+    chain = DirectoryStack(directory)
     todo: list[list[bytes]] = [_emptied(directory)]
     try:
         while True:
@@ -274,7 +274,7 @@ def _emptied(directory: int) -> list[bytes]:
     return below
 
 
-class Chain:
+class DirectoryStack:
     """The directories from a start down to the current one; at most `DEEPEST_OPEN` of them are open, whatever the depth.
 
     Only real directories are entered. One that was closed on the way down is opened again through `..` and must be the

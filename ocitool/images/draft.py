@@ -23,7 +23,7 @@ MOST_LAYERS = 125
 """Docker refuses images of more (its `maxLayerDepth`)."""
 
 
-class Piece(NamedTuple):
+class OutputLayer(NamedTuple):
     """A layer of the image to be. `blob` is None where the bytes are not here (a kept layer that the destination has, or that
     is left out). `descriptor`: the fields of a kept layer's own descriptor, None of a made one."""
 
@@ -41,19 +41,19 @@ class ImageDraft(NamedTuple):
     None leaves them as they are. `touched`: whether the configuration is to be written anew."""
 
     image: Image
-    pieces: tuple[Piece, ...]
+    pieces: tuple[OutputLayer, ...]
     config: Mapping[str, Any]
     annotations: Mapping[str, str] | None = None
     touched: bool = False
 
 
-class Documents(NamedTuple):
+class FinishedImage(NamedTuple):
     """What a draft came to: the documents' bytes, the manifest's descriptor, and the pieces that they name."""
 
     config: bytes
     manifest: bytes
     media_type: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[OutputLayer, ...]
     digest: Digest
     config_digest: Digest
     """Those of documents that were kept are as they were named, in whatever algorithm."""
@@ -67,14 +67,14 @@ class Documents(NamedTuple):
         return (BytesBlob(self.manifest, self.digest), BytesBlob(self.config, self.config_digest))
 
 
-def kept(image: Image, layer: Layer) -> Piece:
+def kept(image: Image, layer: Layer) -> OutputLayer:
     """A layer taken over as it is. It must have a digest: layers of docker archives get theirs by hashing."""
     descriptor = image.manifest.layers[layer.number].fields if image.manifest else None
     assert layer.digest is not None
-    return Piece(layer.digest, layer.size, layer.diff_id, layer.media_type, "kept", layer.blob, descriptor)
+    return OutputLayer(layer.digest, layer.size, layer.diff_id, layer.media_type, "kept", layer.blob, descriptor)
 
 
-def start(image: Image, pieces: Sequence[Piece]) -> ImageDraft:
+def start(image: Image, pieces: Sequence[OutputLayer]) -> ImageDraft:
     """The image as it is, made of these pieces. `FormatError` where its layers and diff_ids do not align (a configuration
     that states none, as in v1 archives, gets the pieces'), `UsageError` for an artifact."""
     if not image.is_image:
@@ -84,12 +84,12 @@ def start(image: Image, pieces: Sequence[Piece]) -> ImageDraft:
     return ImageDraft(image, tuple(pieces), image.config.fields)
 
 
-def replaced(draft: ImageDraft, number: int, piece: Piece) -> ImageDraft:
+def replaced(draft: ImageDraft, number: int, piece: OutputLayer) -> ImageDraft:
     """With another piece in a layer's place."""
     return draft._replace(pieces=(*draft.pieces[:number], piece, *draft.pieces[number + 1 :]))
 
 
-def inserted(draft: ImageDraft, number: int, piece: Piece, entry: Mapping[str, Any]) -> ImageDraft:
+def inserted(draft: ImageDraft, number: int, piece: OutputLayer, entry: Mapping[str, Any]) -> ImageDraft:
     """With one more layer that will have this number, and the history entry that tells of it."""
     config = dict(draft.config)
     history = _history(draft)
@@ -128,7 +128,7 @@ def annotated(draft: ImageDraft, annotations: Mapping[str, str]) -> ImageDraft:
     return draft._replace(annotations=annotations)
 
 
-def squashed(draft: ImageDraft, count: int, piece: Piece | None, entry: Mapping[str, Any]) -> ImageDraft:
+def squashed(draft: ImageDraft, count: int, piece: OutputLayer | None, entry: Mapping[str, Any]) -> ImageDraft:
     """With one piece (None: with nothing) in place of all the layers above those of the draft; the image had `count` layers.
     The history entries of those layers go, `entry` stands where the last of them stood; those that made no layer stay. One that
     does not align gives way to one that does."""
@@ -147,7 +147,7 @@ def squashed(draft: ImageDraft, count: int, piece: Piece | None, entry: Mapping[
     return draft._replace(pieces=pieces, config=config, touched=True)
 
 
-def layered(draft: ImageDraft, pieces: Sequence[Piece], history: Sequence[Mapping[str, Any]] | None) -> ImageDraft:
+def layered(draft: ImageDraft, pieces: Sequence[OutputLayer], history: Sequence[Mapping[str, Any]] | None) -> ImageDraft:
     """With other layers, and the history that tells of them; None: none."""
     config = {key: value for key, value in draft.config.items() if history is not None or key != "history"}
     if history is not None:
@@ -187,7 +187,7 @@ def _positions(history: Sequence[Mapping[str, Any]]) -> list[int]:
     return [at for at, entry in enumerate(history) if entry.get("empty_layer") is not True]
 
 
-def finish(draft: ImageDraft) -> Documents:
+def finish(draft: ImageDraft) -> FinishedImage:
     """The documents of a draft."""
     image = draft.image
     manifest = image.manifest
@@ -201,7 +201,7 @@ def finish(draft: ImageDraft) -> Documents:
     media_type, pieces = _converted(image, draft.pieces)
     if manifest is not None and draft.annotations is None and config == image.config.raw and _same(manifest.layers, pieces):
         digest = image.digest or manifest.digest
-        return Documents(config, manifest.raw, manifest.media_type, pieces, digest, manifest.config.digest)
+        return FinishedImage(config, manifest.raw, manifest.media_type, pieces, digest, manifest.config.digest)
     document: dict[str, Any] = dict(manifest.fields) if manifest else {"schemaVersion": 2}
     if manifest is None or "mediaType" in document or media_type != manifest.media_type:
         document["mediaType"] = media_type
@@ -214,14 +214,14 @@ def finish(draft: ImageDraft) -> Documents:
         if draft.annotations:
             document["annotations"] = dict(draft.annotations)
     raw = serialised(document)
-    return Documents(config, raw, media_type, pieces, Digest.of(raw), config_digest)
+    return FinishedImage(config, raw, media_type, pieces, Digest.of(raw), config_digest)
 
 
-def _same(layers: Sequence[Descriptor], pieces: Sequence[Piece]) -> bool:
+def _same(layers: Sequence[Descriptor], pieces: Sequence[OutputLayer]) -> bool:
     return [layer.fields for layer in layers] == [piece.descriptor for piece in pieces]
 
 
-def _converted(image: Image, pieces: tuple[Piece, ...]) -> tuple[str, tuple[Piece, ...]]:
+def _converted(image: Image, pieces: tuple[OutputLayer, ...]) -> tuple[str, tuple[OutputLayer, ...]]:
     """The manifest's media type and its pieces. Docker's types know no zstd: an image that gets such a layer becomes an OCI
     image, with every layer's type. A docker archive, which has no manifest, becomes one too."""
     own = image.manifest.media_type if image.manifest else None
@@ -233,7 +233,7 @@ def _converted(image: Image, pieces: tuple[Piece, ...]) -> tuple[str, tuple[Piec
     return mediatypes.OCI_MANIFEST, tuple(_as_oci(piece) for piece in pieces)
 
 
-def _as_oci(piece: Piece) -> Piece:
+def _as_oci(piece: OutputLayer) -> OutputLayer:
     media_type = mediatypes.as_oci(piece.media_type)
     descriptor = None if piece.descriptor is None else {**piece.descriptor, "mediaType": media_type}
     return piece._replace(media_type=media_type, descriptor=descriptor)
@@ -249,7 +249,7 @@ def _config_descriptor(old: Descriptor | None, media_type: str, digest: Digest, 
     return {**fields, "digest": str(digest), "size": size}
 
 
-def _layer_descriptor(piece: Piece) -> Mapping[str, Any]:
+def _layer_descriptor(piece: OutputLayer) -> Mapping[str, Any]:
     if piece.descriptor is not None:
         return piece.descriptor
     return {"mediaType": piece.media_type, "digest": str(piece.digest), "size": piece.size}

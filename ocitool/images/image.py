@@ -19,7 +19,7 @@ from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Config, Descriptor, Index, Manifest, Platform, read, read_unknown
 from ocitool.spec.mediatypes import LayerType
-from ocitool.transports.source import Record, Source
+from ocitool.transports.source import DockerImageRecord, Source
 
 
 class Layer(NamedTuple):
@@ -212,7 +212,7 @@ def _stored(source: Source, layer: Descriptor) -> tuple[Blob | None, Digest, int
     return blob, layer.digest, layer.size, layer.media_type
 
 
-def from_record(source: Source, record: Record) -> Image:
+def from_record(source: Source, record: DockerImageRecord) -> Image:
     """Raises the record's problem, and what reading its configuration raises."""
     if record.problem is not None:
         raise record.problem

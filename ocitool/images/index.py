@@ -16,21 +16,21 @@ from ocitool.limits import INDEX_MANIFESTS
 from ocitool.reference import DIGEST_TAG, speaks_of_a_digest
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Index, InvalidDescriptor
-from ocitool.transports.source import Beside, Online, Source
+from ocitool.transports.source import Referrer, RemoteSource, Source
 
 _OWN = ("mediaType", "digest", "size")
 _OF_CONTENT = ("data", "urls")
 """Members of a descriptor that hold or lead to the content itself, so they go with it."""
 
 
-class Edited(NamedTuple):
+class EditedIndex(NamedTuple):
     """The new document, and the attestations that are no longer in it."""
 
     raw: bytes
     dropped: tuple[Descriptor, ...]
 
 
-def edit(index: Index, replaced: Mapping[Digest, Mapping[str, Any] | None]) -> Edited:
+def edit(index: Index, replaced: Mapping[Digest, Mapping[str, Any] | None]) -> EditedIndex:
     """The index with other manifests in place of some, or with None in place of one without it.
 
     An entry keeps its place, its platform, annotations and unknown members; of the new descriptor only media type, digest and
@@ -62,8 +62,8 @@ def edit(index: Index, replaced: Mapping[Digest, Mapping[str, Any] | None]) -> E
         else:
             entries.append(fields)
     if not changed:
-        return Edited(index.raw, ())
-    return Edited(serialised({**index.fields, "manifests": entries}), tuple(dropped))
+        return EditedIndex(index.raw, ())
+    return EditedIndex(serialised({**index.fields, "manifests": entries}), tuple(dropped))
 
 
 def _speaks_of(descriptor: Descriptor, replaced: Mapping[str, Mapping[str, Any] | None]) -> bool:
@@ -74,7 +74,7 @@ def _speaks_of(descriptor: Descriptor, replaced: Mapping[str, Mapping[str, Any] 
     return new is None or new["digest"] != subject
 
 
-class Referrer(NamedTuple):
+class ReferrerReport(NamedTuple):
     """Something beside an image that speaks of it by digest: `kind` is `signature`, `attestation`, or what it says it is."""
 
     kind: str
@@ -91,9 +91,9 @@ LISTING = "list of referrers"
 """The kind of what stands for a list which a registry did not keep."""
 
 
-def beside(source: Source, subjects: Collection[Digest]) -> list[Beside]:
+def beside(source: Source, subjects: Collection[Digest]) -> list[Referrer]:
     """What speaks of these manifests and is not part of them, what speaks of that too: signatures of SBOMs."""
-    found: dict[tuple[Digest, str | None], Beside] = {}
+    found: dict[tuple[Digest, str | None], Referrer] = {}
     waiting = list(dict.fromkeys(subjects))
     asked = set(waiting)
     while waiting:
@@ -107,26 +107,26 @@ def beside(source: Source, subjects: Collection[Digest]) -> list[Beside]:
     return list(found.values())
 
 
-def _beside(source: Source, subjects: Sequence[Digest]) -> list[Beside]:
-    if isinstance(source, Online):
-        return [one for digest in subjects for one in source.beside(digest)]
+def _beside(source: Source, subjects: Sequence[Digest]) -> list[Referrer]:
+    if isinstance(source, RemoteSource):
+        return [one for digest in subjects for one in source.referrers(digest)]
     made = []
     for one in referrers(source, subjects):
         if one.kind == LISTING:
             continue  # it is made again where it is needed; what it lists is found by itself
         # A tag that names the digest stands wherever the image does; another one is a name like an image's.
         tags = [name.rpartition(":")[2] if speaks_of_a_digest(name) else name for name in one.tags]
-        made += [Beside(one.subject, one.descriptor, tag) for tag in tags or (None,)]
+        made += [Referrer(one.subject, one.descriptor, tag) for tag in tags or (None,)]
     return made
 
 
-def told(found: Sequence[Beside]) -> tuple[Referrer, ...]:
+def told(found: Sequence[Referrer]) -> tuple[ReferrerReport, ...]:
     """What a registry says that speaks of a manifest, as a search would have found it."""
     made = []
     for one in found:
         suffix = one.tag.rpartition(".")[2] if one.tag is not None else ""
         kind = _KINDS.get(suffix) or _kind(one.descriptor.fields)
-        made.append(Referrer(kind, one.subject, one.descriptor, (one.tag,) if one.tag is not None else ()))
+        made.append(ReferrerReport(kind, one.subject, one.descriptor, (one.tag,) if one.tag is not None else ()))
     return tuple(made)
 
 
@@ -140,12 +140,12 @@ def referrers(source: Source, subjects: Collection[Digest]) -> tuple[Referrer, .
     wanted = set(subjects)
     by_text = {str(digest): digest for digest in wanted}
     by_tag = {digest.referrers_tag: digest for digest in wanted}
-    found: dict[tuple[Digest, Digest], Referrer] = {}
+    found: dict[tuple[Digest, Digest], ReferrerReport] = {}
     tags: dict[tuple[Digest, Digest], dict[str, None]] = {}
 
-    def add(kind: str, subject: Digest, listed: select.Listed) -> None:
+    def add(kind: str, subject: Digest, listed: select.IndexChild) -> None:
         key = subject, listed.descriptor.digest
-        found.setdefault(key, Referrer(kind, subject, listed.descriptor, ()))
+        found.setdefault(key, ReferrerReport(kind, subject, listed.descriptor, ()))
         tags.setdefault(key, {}).update(dict.fromkeys(listed.tags))  # one entry for each name, as layouts have them
 
     for listed, _ in select.everything(source, source.index):

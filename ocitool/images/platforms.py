@@ -115,7 +115,7 @@ def rank(wanted: Platform, offered: Platform | None, *, strict: bool = False) ->
     return Rank(len(asked ^ needed), variant, version)
 
 
-def suits(wanted: Platform, offered: Platform | None) -> bool:
+def matches(wanted: Platform, offered: Platform | None) -> bool:
     """Whether an image for `offered` is what one asks for with `wanted`."""
     return rank(wanted, offered, strict=True) is not None
 

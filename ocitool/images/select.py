@@ -24,18 +24,18 @@ from ocitool.spec.manifest import (
     Platform,
 )
 from ocitool.transports.opening import Opened
-from ocitool.transports.source import NO_NAMES, Names, Record, Source
+from ocitool.transports.source import NO_NAMES, ArchiveNames, DockerImageRecord, Source
 
 EntryKind = Literal["image", "attestation", "artifact", "index"]
 
 
-class Listed(NamedTuple):
+class IndexChild(NamedTuple):
     """One descriptor of an index, and what it leads to, which is looked at when it is asked for: at a registry each look is
     a request."""
 
     descriptor: Descriptor
     tags: tuple[str, ...]
-    look: _Look
+    look: _Probe
 
     @property
     def document(self) -> Manifest | Index | None:
@@ -63,23 +63,23 @@ class Listed(NamedTuple):
         return self.document if isinstance(self.document, Index) else None
 
     @property
-    def said(self) -> EntryKind:
+    def stated_kind(self) -> EntryKind:
         """What the descriptor alone says it is."""
-        return said(self.descriptor)
+        return stated_kind(self.descriptor)
 
     @property
     def kind(self) -> EntryKind:
-        if self.said in ("attestation", "index"):
-            return self.said
+        if self.stated_kind in ("attestation", "index"):
+            return self.stated_kind
         document = self.document
         if document is None:
-            return self.said
+            return self.stated_kind
         if isinstance(document, Index):
             return "index"
         return "image" if document.is_image else "artifact"
 
 
-def said(descriptor: Descriptor | InvalidDescriptor) -> EntryKind:
+def stated_kind(descriptor: Descriptor | InvalidDescriptor) -> EntryKind:
     """What a descriptor says that it leads to."""
     if descriptor.annotations.get(ATTESTATION_TYPE) == "attestation-manifest":
         return "attestation"
@@ -98,7 +98,7 @@ class _Found(NamedTuple):
     problem: OcitoolError | None
 
 
-class _Look:
+class _Probe:
     """A look at a document, taken once however many entries lead to it. No lock is held meanwhile: it may take a request. Two
     threads that look at the same moment both read it, and find the same."""
 
@@ -124,23 +124,23 @@ class _Look:
             return _Found(None, True, error)
 
 
-def listed(source: Source, index: Index) -> tuple[Listed, ...]:
+def listed(source: Source, index: Index) -> tuple[IndexChild, ...]:
     """The entries of an index, none resolved further."""
     if len(index.manifests) > limits.INDEX_MANIFESTS:
         raise LimitError(f"an index of more than {limits.INDEX_MANIFESTS} manifests", source.where)
-    looks: dict[tuple[Digest, str, int], _Look] = {}
+    looks: dict[tuple[Digest, str, int], _Probe] = {}
     found = []
     for descriptor in index.manifests:
         stated = descriptor.media_type
         known = not stated or stated in mediatypes.DOCUMENTS or source.remote
         key = (descriptor.digest, stated if known else "other", descriptor.size)  # of an unknown type the content decides
-        look = looks.setdefault(key, _Look(source, descriptor))  # thousands of descriptors of one document cost it once
-        found.append(Listed(descriptor, tags_of(source, descriptor), look))
+        look = looks.setdefault(key, _Probe(source, descriptor))  # thousands of descriptors of one document cost it once
+        found.append(IndexChild(descriptor, tags_of(source, descriptor), look))
     return tuple(found)
 
 
-def _look(source: Source, descriptor: Descriptor) -> Listed:
-    return Listed(descriptor, tags_of(source, descriptor), _Look(source, descriptor))
+def _probe(source: Source, descriptor: Descriptor) -> IndexChild:
+    return IndexChild(descriptor, tags_of(source, descriptor), _Probe(source, descriptor))
 
 
 def tags_of(source: Source, descriptor: Descriptor | InvalidDescriptor) -> tuple[str, ...]:
@@ -155,10 +155,10 @@ def own_tags(descriptor: Descriptor | InvalidDescriptor) -> tuple[str, ...]:
     annotations = descriptor.annotations
     found = [name for key in (CONTAINERD_NAME, REF_NAME) if (name := annotations.get(key))]
     # A hybrid archive's ref.name is often the bare tag of its full name.
-    return Names.of(found) if len(found) > 1 else tuple(found)
+    return ArchiveNames.of(found) if len(found) > 1 else tuple(found)
 
 
-def everything(source: Source, index: Index) -> Iterator[tuple[Listed, int]]:
+def everything(source: Source, index: Index) -> Iterator[tuple[IndexChild, int]]:
     """All entries reachable from an index, each digest once, with their depth; a cycle ends at what was seen."""
     seen: set[Digest] = set()
     stack = [(entry, 0) for entry in reversed(listed(source, index))]
@@ -184,7 +184,7 @@ class Target(NamedTuple):
     these are, with those of the indexes among them behind."""
 
     document: Index | None
-    entries: tuple[Listed, ...]
+    entries: tuple[IndexChild, ...]
     image: Image | None
     top: Descriptor | None = None
     direct: int | None = None
@@ -204,16 +204,18 @@ class Target(NamedTuple):
     @property
     def unread(self) -> OcitoolError | None:
         """Why an index nested in it cannot be read, so that it is not known what it holds."""
-        return next((entry.problem for entry in self.entries if entry.said == "index" and entry.problem is not None), None)
+        return next(
+            (entry.problem for entry in self.entries if entry.stated_kind == "index" and entry.problem is not None), None
+        )
 
 
 class Group(NamedTuple):
     """What stands under one name of a source: the entries of an index, or the record of a docker archive; not read yet.
     `alone`: nothing else was named, so it must be here. `position`: of a record, by which `@N` picks it."""
 
-    entries: tuple[Listed, ...]
+    entries: tuple[IndexChild, ...]
     tags: tuple[str, ...]
-    record: Record | None
+    record: DockerImageRecord | None
     alone: bool
     position: int | None = None
 
@@ -244,14 +246,14 @@ def groups(opened: Opened) -> Iterator[Group]:
         yield Group((), record.tags, record, alone, position)
 
 
-def _parted(entries: Iterable[Listed]) -> tuple[deque[list[Listed]], dict[Digest, dict[str, None]]]:
+def _parted(entries: Iterable[IndexChild]) -> tuple[deque[list[IndexChild]], dict[Digest, dict[str, None]]]:
     """The entries by what they are one image of, and all tags of each digest."""
-    named: dict[tuple[str, ...] | Digest, dict[Digest, Listed]] = {}
+    named: dict[tuple[str, ...] | Digest, dict[Digest, IndexChild]] = {}
     tags: dict[Digest, dict[str, None]] = {}
     for entry in entries:
         digest = entry.descriptor.digest
         # Manifests of several platforms under one name are one image, as if an index stood between.
-        key = entry.tags if entry.tags or entry.said == "attestation" or entry.descriptor.platform else digest
+        key = entry.tags if entry.tags or entry.stated_kind == "attestation" or entry.descriptor.platform else digest
         group = named.setdefault(key, {})
         if digest not in group:  # else another entry of the manifest says the same, as for each of its names in an archive
             group[digest] = entry
@@ -291,7 +293,7 @@ def unreadable_below(source: Source, index: Index) -> Iterator[OcitoolError]:
         if nested is not None:
             where = f"{source.where}: index {entry.descriptor.digest}"
             yield from (one.error(where) for one in nested.invalid)
-        elif (not source.remote or entry.said == "index") and entry.problem is not None:
+        elif (not source.remote or entry.stated_kind == "index") and entry.problem is not None:
             yield entry.problem
 
 
@@ -309,10 +311,10 @@ def targets(opened: Opened) -> tuple[Target, ...]:
     return tuple(target(opened.source, group) for group in groups(opened))
 
 
-def _split(named: dict[tuple[str, ...] | Digest, dict[Digest, Listed]]) -> Iterator[list[Listed]]:
+def _split(named: dict[tuple[str, ...] | Digest, dict[Digest, IndexChild]]) -> Iterator[list[IndexChild]]:
     """The groups; nameless manifests of which two are for one platform are images of their own, not one image's."""
     for key, group in named.items():
-        stated = [entry.descriptor.platform for entry in group.values() if entry.said != "attestation"]
+        stated = [entry.descriptor.platform for entry in group.values() if entry.stated_kind != "attestation"]
         offered = [one and normal(one) for one in stated]
         if key == () and len(set(offered)) < len(offered):
             yield from ([entry] for entry in group.values())
@@ -320,23 +322,23 @@ def _split(named: dict[tuple[str, ...] | Digest, dict[Digest, Listed]]) -> Itera
             yield list(group.values())
 
 
-def _flat(source: Source, index: Index, tags: tuple[str, ...]) -> Iterator[Listed]:
+def _flat(source: Source, index: Index, tags: tuple[str, ...]) -> Iterator[IndexChild]:
     """An index's entries, those of nested indexes in their place, under the names of the index. What its entries state as names
     counts only if the index has none: a name is valid at the top of a layout alone (annotations.md, "ref.name")."""
     for entry, _ in everything(source, index):
         yield entry._replace(tags=tags or own_tags(entry.descriptor))
 
 
-def meant(source: Source, selector: Selector | None) -> tuple[list[Listed], list[tuple[int, Record]]]:
+def meant(source: Source, selector: Selector | None) -> tuple[list[IndexChild], list[tuple[int, DockerImageRecord]]]:
     """The entries of the index and the records that a selector means, all without one. A record that is read instead of a
     manifest has the place of that manifest's entry; all others stand behind the index.
 
     Raises `NotFoundError` where it means nothing."""
     records = _records_meant(source, selector)
-    entries: tuple[Listed, ...] = ()
+    entries: tuple[IndexChild, ...] = ()
     if source.index is not None:
         try:
-            entries = roots(source, source.index, selector)
+            entries = top_level(source, source.index, selector)
         except NotFoundError:
             if not records:
                 raise
@@ -345,7 +347,7 @@ def meant(source: Source, selector: Selector | None) -> tuple[list[Listed], list
     instead = {record.instead_of: record for record in source.records if record.instead_of is not None}
     if not instead:
         return list(entries), records
-    kept: list[Listed] = []
+    kept: list[IndexChild] = []
     for entry in entries:
         digest = entry.descriptor.digest
         if digest not in instead:
@@ -361,7 +363,7 @@ def _position(source: Source, digest: Digest) -> int:
     return next(n for n, one in enumerate(source.index.entries) if one.digest == digest)
 
 
-def _records_meant(source: Source, selector: Selector | None) -> list[tuple[int, Record]]:
+def _records_meant(source: Source, selector: Selector | None) -> list[tuple[int, DockerImageRecord]]:
     """The records that a selector means, with their positions: these go on behind those of the index."""
     first = len(source.index.entries) if source.index is not None else 0
     plain = list(enumerate((one for one in source.records if one.instead_of is None), first))
@@ -379,7 +381,7 @@ def _records_meant(source: Source, selector: Selector | None) -> list[tuple[int,
     return [one for one in plain if one[1].problem is None and _image_id(one[1]) == str(selector.digest)][:1]
 
 
-def _image_id(record: Record) -> str:
+def _image_id(record: DockerImageRecord) -> str:
     return record.image_id or str(Digest.of(record.config))
 
 
@@ -391,16 +393,16 @@ def _not_found(source: Source, selector: Selector) -> NotFoundError:
     return NotFoundError(f"no image {selector.text}", source.where, hint=_names_hint(source))
 
 
-def roots(source: Source, index: Index, selector: Selector | None) -> tuple[Listed, ...]:
+def top_level(source: Source, index: Index, selector: Selector | None) -> tuple[IndexChild, ...]:
     if selector is None:
-        return tuple(entry for entry in listed(source, index) if entry.said != "attestation")
+        return tuple(entry for entry in listed(source, index) if entry.stated_kind != "attestation")
     if selector.position is not None:
         if selector.position >= len(index.entries):
             raise _not_found(source, selector)
         at = index.entries[selector.position]
         if isinstance(at, InvalidDescriptor):
             raise at.error(source.where)
-        return (_look(source, at),)
+        return (_probe(source, at),)
     if selector.digest is not None:
         for entry in listed(source, index):  # what else stands here cannot be in its way
             if entry.descriptor.digest == selector.digest:
@@ -415,7 +417,7 @@ def roots(source: Source, index: Index, selector: Selector | None) -> tuple[List
     else:
         name = selector.name
         assert name is not None
-        found = tuple(_look(source, descriptor) for descriptor in by_name(source, index)(name))
+        found = tuple(_probe(source, descriptor) for descriptor in by_name(source, index)(name))
         if found := found or _by_short_name(source, index, name):
             return found
         meant = [
@@ -427,14 +429,14 @@ def roots(source: Source, index: Index, selector: Selector | None) -> tuple[List
     raise _not_found(source, selector)
 
 
-def _by_short_name(source: Source, index: Index, name: str) -> tuple[Listed, ...]:
+def _by_short_name(source: Source, index: Index, name: str) -> tuple[IndexChild, ...]:
     """The entries of the one full name that ends in this, as `app:1` does `reg.example/app:1`. Raises `NotFoundError` if
     several names do."""
     own = [(one, tag) for one in index.manifests for tag in own_tags(one)]
     entries = {one.digest: one for one in reversed(index.manifests)}  # the names of a digest are those of its first entry
     own += [(one, tag) for digest, one in entries.items() for tag in source.names.get(digest, ())]
     found = set(_shortened(source, name, ((tag, one.digest) for one, tag in own)))
-    return tuple({id(one): _look(source, one) for one, tag in own if tag in found}.values())
+    return tuple({id(one): _probe(source, one) for one, tag in own if tag in found}.values())
 
 
 def _shortened(source: Source, name: str, named: Iterable[tuple[str, object]]) -> Sequence[str]:
@@ -497,7 +499,7 @@ def _names_hint(source: Source) -> str:
     return "it holds " + "; ".join(shown) if shown else "it holds no image"
 
 
-def one(opened: Opened, platform: str | None, *, like: Platform | None = None) -> Image:
+def single(opened: Opened, platform: str | None, *, like: Platform | None = None) -> Image:
     """The single image a reference means. Raises what `sole` and `image_of` raise."""
     return image_of(opened, sole(opened), platform, like=like)
 
@@ -510,7 +512,7 @@ def image_of(opened: Opened, target: Target, platform: str | None, *, like: Plat
         raise UsageError("an artifact, where an image is needed", opened.source.where)
     if target.document is None:
         check_platform(opened, image, platform)
-    if any(entry.said == "attestation" for entry in target.entries if target.image is not None):
+    if any(entry.stated_kind == "attestation" for entry in target.entries if target.image is not None):
         raise UsageError("an attestation, where an image is needed", opened.source.where)
     return image
 
@@ -544,7 +546,7 @@ def sole(opened: Opened) -> Target:
     if not found and not others:
         raise NotFoundError("it holds no image", source.where)
     if found and others:
-        gone = sum(any(entry.said == "index" and not entry.present for entry in one.entries) for one in others)
+        gone = sum(any(entry.stated_kind == "index" and not entry.present for entry in one.entries) for one in others)
         sides = [(len(others) - gone, "not an image", "not images"), (gone, "not here", "not here")]
         told = [
             f"1 other entry is {one}" if count == 1 else f"{count} other entries are {many}" for count, one, many in sides
@@ -560,7 +562,7 @@ def _all_tags(source: Source) -> list[tuple[str, ...]]:
     return entries + [record.tags for record in source.records if record.instead_of is None]
 
 
-def platforms(source: Source, target: Target) -> Iterator[tuple[Platform, Listed]]:
+def platforms(source: Source, target: Target) -> Iterator[tuple[Platform, IndexChild]]:
     """The images of an index with their platforms, in its order. A platform the descriptor leaves out is the config's."""
     for entry in target.entries:
         if entry.kind == "image":
@@ -599,14 +601,14 @@ def check_platform(opened: Opened, image: Image, platform: str | None) -> None:
 
 class _Candidate(NamedTuple):
     rank: Rank
-    entry: Listed
+    entry: IndexChild
     platform: Platform
 
     def __str__(self) -> str:
         return f"{masking.stated(self.platform)} {self.entry.descriptor.digest}"
 
 
-def _nearest(opened: Opened, target: Target, wanted: Platform, *, strict: bool) -> Listed | None:
+def _nearest(opened: Opened, target: Target, wanted: Platform, *, strict: bool) -> IndexChild | None:
     """The image that comes nearest, of equals the first; those come last whose layers cannot be worked on, and of these those
     that are not here. Entries whose descriptor names another platform are not looked at."""
     found = []
@@ -644,16 +646,16 @@ _NAMED = 10
 """Images that are named beside the one that was taken."""
 
 
-def _is_workable(entry: Listed) -> bool:
+def _is_workable(entry: IndexChild) -> bool:
     """Whether an image is here whose layers are of types that are known."""
     if entry.kind != "image" or not isinstance(entry.document, Manifest):
         return False
     return all(not one.media_type or mediatypes.layer_codec(one.media_type) for one in entry.document.layers)
 
 
-def _offered(source: Source, entry: Listed, wanted: Platform) -> Platform | None:
+def _offered(source: Source, entry: IndexChild, wanted: Platform) -> Platform | None:
     """The platform of an image, None for what is none. A configuration is looked at only for what its descriptor leaves out."""
-    if entry.said not in ("image", "artifact"):
+    if entry.stated_kind not in ("image", "artifact"):
         return None
     stated = entry.descriptor.platform
     if stated is None:
@@ -673,7 +675,7 @@ _KINDS = {
 }
 
 
-def _only(opened: Opened, target: Target, wanted: Platform, absent: Listed | None, *, asked: bool) -> Listed:
+def _only(opened: Opened, target: Target, wanted: Platform, absent: IndexChild | None, *, asked: bool) -> IndexChild:
     """The only image of an index that is here, unless a platform was asked for. `NotFoundError` names what is here."""
     offered = list(platforms(opened.source, target))
     here = [(have, entry) for have, entry in offered if entry.document is not None]
@@ -697,7 +699,7 @@ def _only(opened: Opened, target: Target, wanted: Platform, absent: Listed | Non
     raise NotFoundError(what, opened.source.where, hint=hint)
 
 
-def platform_of(source: Source, entry: Listed) -> Platform:
+def platform_of(source: Source, entry: IndexChild) -> Platform:
     """What the descriptor says, else the configuration."""
     platform = entry.descriptor.platform
     if platform is None and isinstance(entry.document, Manifest):
@@ -709,7 +711,7 @@ def _tags_of_target(target: Target) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tag for entry in target.entries for tag in entry.tags))
 
 
-def resolve(source: Source, entry: Listed, tags: tuple[str, ...] = ()) -> Image:
+def resolve(source: Source, entry: IndexChild, tags: tuple[str, ...] = ()) -> Image:
     """The image behind an entry. `NotFoundError` where its manifest is not here."""
     if entry.problem is not None:
         raise entry.problem

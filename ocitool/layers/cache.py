@@ -26,7 +26,7 @@ from ocitool.directories import OpenDirectory, is_own, own, own_below
 from ocitool.errors import FormatError
 from ocitool.layers.entry import Xattrs
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.tar import Note
+from ocitool.layers.tar import TarNote
 
 PARSER = 2
 """Raise whenever the reader or the index would give something else for the same bytes."""
@@ -251,7 +251,7 @@ def load(data: bytes) -> LayerIndex:
     shared = [_xattrs(pairs) for pairs in head["xattrs"]]
     index.xattrs = {row: shared[number] for row, number in head["xattrsOf"]}
     index.sparse = {row: (tuple((o, n) for o, n in segments), stored) for row, (segments, stored) in head["sparse"]}
-    index.notes = tuple(Note(rule, _bytes(path), text) for rule, path, text in head["notes"])
+    index.notes = tuple(TarNote(rule, _bytes(path), text) for rule, path, text in head["notes"])
     index.notes_dropped = head["notesDropped"]
     index.size = head["size"]
     index.hashed = "all"

@@ -12,7 +12,7 @@ from typing import Literal
 
 from ocitool.digest import Digest
 from ocitool.layers.entry import Entry, Kind, Segments, Xattrs
-from ocitool.layers.tar import Note
+from ocitool.layers.tar import TarNote
 
 Hashed = Literal["none", "some", "all"]
 _KINDS = tuple(Kind)
@@ -47,7 +47,7 @@ class LayerIndex:
         self.devices: dict[int, tuple[int, int]] = {}
         self.xattrs: dict[int, Xattrs] = {}
         self.sparse: dict[int, tuple[Segments, int]] = {}
-        self.notes: tuple[Note, ...] = ()
+        self.notes: tuple[TarNote, ...] = ()
         self.notes_dropped = 0
         self.hashed: Hashed = "none"
         self.codec = "none"

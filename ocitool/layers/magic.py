@@ -7,13 +7,13 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 
-class Head(Protocol):
+class Prefix(Protocol):
     """The beginning of some bytes; more of it may be there than is looked at."""
 
     def pread(self, size: int, offset: int) -> bytes: ...
 
 
-class Format(NamedTuple):
+class FileFormat(NamedTuple):
     """`name`: as it stands behind "it is". `unpack`: a command that makes of it what can be read, with FILE in it, None if
     there is none. `content`: the word for a layer of it (`spec.mediatypes.CONTENTS`)."""
 
@@ -25,37 +25,37 @@ class Format(NamedTuple):
 
 
 FORMATS = (
-    Format(0, b"\x04\x22\x4d\x18", "an lz4 file", "lz4 -d FILE"),
-    Format(0, b"\x02\x21\x4c\x18", "an lz4 file", "lz4 -d FILE"),
-    Format(0, b"LZIP", "an lzip file", "lzip -d FILE"),
-    Format(0, b"\x89LZO\0\r\n\x1a\n", "an lzop file", "lzop -d FILE"),
-    Format(0, b"\x1f\x9d", "a file of compress(1)", "gzip -d FILE"),
-    Format(0, b"\x5d\0\0", "an lzma file", "xz -d FILE"),
-    Format(0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x FILE"),
-    Format(0, b"PK\x03\x04", "a zip archive", "unzip FILE"),
-    Format(0, b"PK\x05\x06", "an empty zip archive"),
-    Format(0, b"Rar!\x1a\x07", "a rar archive", "unrar x FILE"),
-    Format(0, b"!<arch>\n", "an ar archive (a Debian package, or a library)"),
-    Format(0, b"\xed\xab\xee\xdb", "an RPM package"),
-    Format(0, b"070701", "a cpio archive"),
-    Format(0, b"070707", "a cpio archive"),
-    Format(0, b"hsqs", "a squashfs file system", "unsquashfs FILE", "squashfs"),
-    Format(1024, b"\xe2\xe1\xf5\xe0", "an EROFS file system", None, "erofs"),
-    Format(1080, b"\x53\xef", "an ext4 file system"),
-    Format(32769, b"CD001", "an ISO image"),
-    Format(0, b"QFI\xfb", "a qcow2 disk image"),
-    Format(0, b"KDMV", "a VMDK disk image"),
-    Format(0, b"vhdxfile", "a VHDX disk image"),
-    Format(0, b"conectix", "a VHD disk image"),
-    Format(32, b"SIF_MAGIC\0", "a SIF image (Singularity, Apptainer)", None, "sif"),
-    Format(0, b"\0asm", "a WebAssembly module", None, "wasm"),
-    Format(0, b"\x7fELF", "a program (ELF)"),
-    Format(0, b"SQLite format 3\0", "an SQLite database"),
-    Format(510, b"\x55\xaa", "a disk image"),
+    FileFormat(0, b"\x04\x22\x4d\x18", "an lz4 file", "lz4 -d FILE"),
+    FileFormat(0, b"\x02\x21\x4c\x18", "an lz4 file", "lz4 -d FILE"),
+    FileFormat(0, b"LZIP", "an lzip file", "lzip -d FILE"),
+    FileFormat(0, b"\x89LZO\0\r\n\x1a\n", "an lzop file", "lzop -d FILE"),
+    FileFormat(0, b"\x1f\x9d", "a file of compress(1)", "gzip -d FILE"),
+    FileFormat(0, b"\x5d\0\0", "an lzma file", "xz -d FILE"),
+    FileFormat(0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z x FILE"),
+    FileFormat(0, b"PK\x03\x04", "a zip archive", "unzip FILE"),
+    FileFormat(0, b"PK\x05\x06", "an empty zip archive"),
+    FileFormat(0, b"Rar!\x1a\x07", "a rar archive", "unrar x FILE"),
+    FileFormat(0, b"!<arch>\n", "an ar archive (a Debian package, or a library)"),
+    FileFormat(0, b"\xed\xab\xee\xdb", "an RPM package"),
+    FileFormat(0, b"070701", "a cpio archive"),
+    FileFormat(0, b"070707", "a cpio archive"),
+    FileFormat(0, b"hsqs", "a squashfs file system", "unsquashfs FILE", "squashfs"),
+    FileFormat(1024, b"\xe2\xe1\xf5\xe0", "an EROFS file system", None, "erofs"),
+    FileFormat(1080, b"\x53\xef", "an ext4 file system"),
+    FileFormat(32769, b"CD001", "an ISO image"),
+    FileFormat(0, b"QFI\xfb", "a qcow2 disk image"),
+    FileFormat(0, b"KDMV", "a VMDK disk image"),
+    FileFormat(0, b"vhdxfile", "a VHDX disk image"),
+    FileFormat(0, b"conectix", "a VHD disk image"),
+    FileFormat(32, b"SIF_MAGIC\0", "a SIF image (Singularity, Apptainer)", None, "sif"),
+    FileFormat(0, b"\0asm", "a WebAssembly module", None, "wasm"),
+    FileFormat(0, b"\x7fELF", "a program (ELF)"),
+    FileFormat(0, b"SQLite format 3\0", "an SQLite database"),
+    FileFormat(510, b"\x55\xaa", "a disk image"),
 )  # fmt: skip
 
 
-def known(head: Head) -> Format | None:
+def known(head: Prefix) -> FileFormat | None:
     """The format of these bytes; None for those with no magic number that is listed."""
     blocks = {0: head.pread(512, 0)}
     for one in FORMATS:
@@ -68,7 +68,7 @@ def known(head: Head) -> Format | None:
     return None
 
 
-def is_tar(head: Head) -> bool:
+def is_tar(head: Prefix) -> bool:
     """Whether a tar can begin so: with a header whose checksum is right, or with the end-of-archive blocks."""
     block = head.pread(512, 0)
     if not block.strip(b"\0"):

@@ -101,7 +101,7 @@ def write_new(entries: Iterable[Entry], content: Contents) -> Iterator[bytes]:
     return tarwriter.write(map(content, entries))
 
 
-def edited(index: LayerIndex, edit: LayerEdit) -> LayerIndex:
+def apply_edit(index: LayerIndex, edit: LayerEdit) -> LayerIndex:
     """The index that the rewritten layer will have, but for offsets, digests and the contents of new entries."""
     made = LayerIndex()
     gone = sorted(edit.drop)

@@ -19,7 +19,7 @@ from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError
 from ocitool.layers import codec, magic
 from ocitool.layers.entry import Entry, Kind, Segments
 from ocitool.layers.index import HOLES, HOLES_TOTAL, UNKNOWN, LayerIndex
-from ocitool.layers.tar import Notes, entries
+from ocitool.layers.tar import TarNotes, entries
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
 from ocitool.task import Task
 
@@ -33,7 +33,7 @@ Keep = Callable[[int, Entry, TarInput], None]
 """Told of each regular file (row, entry) while its data is next in the tar; takes of it what it wants."""
 
 
-def scan(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep | None = None) -> LayerIndex:
+def index_layer(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep | None = None) -> LayerIndex:
     """The whole index with every content hashed, in one pass. `algorithm`: of the diff_id to compute. `keep` takes the
     contents instead: then none is hashed.
 
@@ -61,7 +61,7 @@ def scan(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep | None
                 tar_hasher.update(chunk)
             yield chunk
 
-    notes = Notes()
+    notes = TarNotes()
     pieces = codec.decode(stored(), compression, task)
     with _explained(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
         tar = ChunkInput(unpacked(decoded))
@@ -124,18 +124,18 @@ def _explain(blob: Blob, error: OcitoolError) -> OcitoolError:
     return IntegrityError(f"content is {blob.digest.algorithm}:{hasher.hexdigest()}, stated is {blob.digest}; {error.what}")
 
 
-def listing(blob: Blob) -> LayerIndex:
+def index_headers(blob: Blob) -> LayerIndex:
     """The index of an uncompressed layer by its headers alone: no content is read, no digest is known."""
     with _explained(blob):
         return _listed(SeekInput(blob))
 
 
-def outline(blob: Blob, task: Task) -> LayerIndex:
-    """As `listing`, of a blob in any compression: it is unpacked to its end, and nothing is hashed. For one who reads the layer
-    again, and verifies it then. A damaged blob raises what `scan` raises."""
+def index_layer_unhashed(blob: Blob, task: Task) -> LayerIndex:
+    """As `index_headers`, of a blob in any compression: it is unpacked to its end, and nothing is hashed. For one who reads the
+    layer again, and verifies it then. A damaged blob raises what `scan` raises."""
     compression = codec.of(blob)
     if compression == "none":
-        return listing(blob)
+        return index_headers(blob)
     pieces = codec.decode(_chunks(blob, task), compression, task)
     with _explained(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
         index = _listed(ChunkInput(decoded), blob.size)
@@ -145,7 +145,7 @@ def outline(blob: Blob, task: Task) -> LayerIndex:
 
 def _listed(tar: TarInput, source: int | None = None) -> LayerIndex:
     index = LayerIndex()
-    notes = Notes()
+    notes = TarNotes()
     for entry in entries(tar, notes, source=source):
         index.add(entry)
     index.notes, index.notes_dropped = tuple(notes.kept), notes.dropped
@@ -161,7 +161,7 @@ def _chunks(blob: Blob, task: Task) -> Iterator[bytes]:
         yield chunk
 
 
-def complete(index: LayerIndex, blob: Blob, rows: Sequence[int], task: Task) -> LayerIndex:
+def hash_rows(index: LayerIndex, blob: Blob, rows: Sequence[int], task: Task) -> LayerIndex:
     """The index with these rows' contents hashed too. Ascending rows read fastest; a compressed blob is read in their order."""
     tar = _at_start(blob)
     ordered = rows if isinstance(tar, SeekInput) else sorted(rows)

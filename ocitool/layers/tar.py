@@ -35,7 +35,7 @@ _HELD = 128
 """Bytes of memory that an xattr or a segment of a sparse file takes beside its own bytes."""
 
 
-class Note(NamedTuple):
+class TarNote(NamedTuple):
     """Something a reader accepts and a validator reports: a rule id, the path it is about, a sentence."""
 
     rule: str
@@ -43,23 +43,23 @@ class Note(NamedTuple):
     text: str
 
 
-class Notes:
+class TarNotes:
     """Notes of one layer; the first `LIMIT` are kept, the rest counted."""
 
     LIMIT = 200
 
     def __init__(self) -> None:
-        self.kept: list[Note] = []
+        self.kept: list[TarNote] = []
         self.dropped = 0
 
     def add(self, rule: str, path: bytes, text: str) -> None:
         if len(self.kept) < self.LIMIT:
-            self.kept.append(Note(rule, path, text))
+            self.kept.append(TarNote(rule, path, text))
         else:
             self.dropped += 1
 
 
-def entries(tar: TarInput, notes: Notes, *, incremental: bool = False, source: int | None = None) -> Iterator[Entry]:
+def entries(tar: TarInput, notes: TarNotes, *, incremental: bool = False, source: int | None = None) -> Iterator[Entry]:
     """The entries of an archive, in order.
 
     Between two steps the caller may read the data of the entry just given with `tar.pieces(entry.stored)`; what it leaves
@@ -300,7 +300,7 @@ def entries(tar: TarInput, notes: Notes, *, incremental: bool = False, source: i
             tar.pad(padding)
 
 
-def _end(tar: TarInput, start: int, notes: Notes) -> None:
+def _end(tar: TarInput, start: int, notes: TarNotes) -> None:
     """Reads from the first end-of-archive block (already read, at `start`) to the last byte."""
     second = tar.read(BLOCK)
     if not second:

@@ -14,21 +14,21 @@ from ocitool.images import draft as drafts
 from ocitool.images import index as indexes
 from ocitool.images import select
 from ocitool.images.closure import closure
-from ocitool.images.draft import Documents
+from ocitool.images.draft import FinishedImage
 from ocitool.images.image import Image
 from ocitool.images.select import Target
 from ocitool.operations.tags import is_picked, matching, unpicked
 from ocitool.patterns import pattern
 from ocitool.pipeline import index_rewrite as revising
-from ocitool.pipeline.image_writer import Output, Writer, Writing, Written, refuse_nothing
-from ocitool.pipeline.output_layers import claimed, kept
+from ocitool.pipeline.image_writer import ImageWriter, OutputImage, WriteOptions, WriteResult, refuse_nothing
+from ocitool.pipeline.output_layers import kept, unhashed_layer
 from ocitool.pipeline.problems import Problem, placed
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.reference import Repository
 from ocitool.spec.manifest import REF_NAME, named
 from ocitool.transports import destination
 from ocitool.transports.opening import Opened
-from ocitool.transports.source import Online, Source
+from ocitool.transports.source import RemoteSource, Source
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,8 +36,8 @@ R = TypeVar("R")
 
 def copy(
     references: Sequence[str],
-    reading: Reading,
-    writing: Writing,
+    reading: Session,
+    writing: WriteOptions,
     *,
     command: str = "copy",
     platform: str | None = None,
@@ -48,7 +48,7 @@ def copy(
     allow_no_match: bool = False,
     exclude: Sequence[str] = (),
     strict: bool = False,
-) -> Written:
+) -> WriteResult:
     """All images that the references name. Of an index one platform, or with `all_platforms` the index and all of it: so too
     from a registry to a registry, unless `platform` is given. `tags`: globs of tags, of every repository that is named without
     one. `referrers`: what speaks of the images comes along.
@@ -72,12 +72,12 @@ def copy(
     opened = _had(_opened(asked, reading), problems)
     refuse_nothing(opened, problems, reading.task)
     again = platform is None and not (referrers or omit or writing.compression or writing.supplies or writing.force)
-    with Writer(writing, reading, platform=platform) as writer:
+    with ImageWriter(writing, reading, platform=platform) as writer:
 
-        def outputs_of(row: tuple[Opened, bool]) -> list[Output]:
+        def outputs_of(row: tuple[Opened, bool]) -> list[OutputImage]:
             one, optional = row
-            if isinstance(one.source, Online):
-                one.source.borrow(writer.lends)
+            if isinstance(one.source, RemoteSource):
+                one.source.reuse_documents(writer.lends)
             # Between registries a tag comes to name what it named: a promotion that drops platforms is found out too late.
             whole = all_platforms or (remote and one.source.remote and platform is None)
             if optional and again and remote and not reading.verify and (there := _there(one.source, writer)) is not None:
@@ -109,7 +109,7 @@ def copy(
     return written._replace(notices=tuple(reading.task.notices))
 
 
-class _Asked(NamedTuple):
+class _Request(NamedTuple):
     """A reference; `optional`: one of many, which are copied even if this one cannot be."""
 
     word: str
@@ -137,27 +137,27 @@ def _one_by_one(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
     return [function(item) for item in items]
 
 
-def _there(source: Source, writer: Writer) -> Output | None:
+def _there(source: Source, writer: ImageWriter) -> OutputImage | None:
     """What a tag leads to, as an output that the destination has, if it has it under the same tag."""
-    if not isinstance(source, Online) or source.index is None:
+    if not isinstance(source, RemoteSource) or source.index is None:
         return None
     root = source.index.manifests[0]
     names = [name] if (name := root.annotations.get(REF_NAME)) else []
-    return revising.untouched(source, root, names) if names and writer.named(names) == {root.digest} else None
+    return revising.unchanged(source, root, names) if names and writer.named(names) == {root.digest} else None
 
 
 def _expanded(
-    words: Sequence[str], globs: Sequence[str], exclude: Sequence[str], reading: Reading, allowed: bool, *, tell_beside: bool
-) -> list[_Asked]:
+    words: Sequence[str], globs: Sequence[str], exclude: Sequence[str], reading: Session, allowed: bool, *, tell_beside: bool
+) -> list[_Request]:
     """The references, a repository without a tag as one for each of its tags that is asked for. `tell_beside`: tags that name
     a digest are left out, which is told."""
-    found: list[_Asked] = []
+    found: list[_Request] = []
     picked: list[str] = []
     others: list[str] = []
     for word in words:
         where = _repository(word)
         if not globs or where is None:
-            found.append(_Asked(word, False))
+            found.append(_Request(word, False))
             continue
         chosen, beside = matching(where, globs, reading)
         unsaid = [tag for tag in beside if not is_picked(tag, exclude)] if tell_beside else []
@@ -169,7 +169,7 @@ def _expanded(
         picked += chosen
         others += beside
         kept = [tag for tag in chosen if not is_picked(tag, exclude)]
-        found += [_Asked(str(where._replace(tag=tag)), True) for tag in kept]
+        found += [_Request(str(where._replace(tag=tag)), True) for tag in kept]
     refuse_unmatched(unpicked(globs, picked), "--tags", "tag", reading.task, allowed=allowed)
     refuse_unmatched(unpicked(exclude, [*picked, *others]), "--exclude", "tag", reading.task, allowed=True)
     if not found:
@@ -178,7 +178,7 @@ def _expanded(
 
 
 def _refuse_needless(
-    omit: Mapping[str, frozenset[Digest]], outputs: Sequence[Output], reading: Reading, allowed: bool
+    omit: Mapping[str, frozenset[Digest]], outputs: Sequence[OutputImage], reading: Session, allowed: bool
 ) -> None:
     """An empty list is the right one for a side that has nothing yet."""
     layers = {layer.digest for output in outputs for image in output.images for layer in image.layers}
@@ -192,10 +192,10 @@ def _repository(word: str) -> Repository | None:
     return where if where is not None and where.tag is None and where.digest is None else None
 
 
-def _opened(asked: Sequence[_Asked], reading: Reading) -> list[tuple[Opened, bool] | Problem]:
+def _opened(asked: Sequence[_Request], reading: Session) -> list[tuple[Opened, bool] | Problem]:
     """Sources in their order, each with whether it is optional; those at registries several at a time."""
 
-    def opened(one: _Asked) -> tuple[Opened, bool] | Problem:
+    def opened(one: _Request) -> tuple[Opened, bool] | Problem:
         return _tried(one.word, one.optional, lambda: (reading.open(one.word, "layers"), one.optional))
 
     if all(reference.host_of(one.word) is not None for one in asked):
@@ -203,13 +203,15 @@ def _opened(asked: Sequence[_Asked], reading: Reading) -> list[tuple[Opened, boo
     return [opened(one) for one in asked]
 
 
-def _with_referrers(source: Source, targets: Sequence[Target], outputs: Sequence[Output], writer: Writer) -> list[Output]:
+def _with_referrers(
+    source: Source, targets: Sequence[Target], outputs: Sequence[OutputImage], writer: ImageWriter
+) -> list[OutputImage]:
     """These images and what speaks of them, with the digest that each of that speaks of. A target that speaks of an image, as
     in a layout, is none itself; what is part of an image is left there."""
     tops = [Digest.parse(output.descriptor["digest"]) for output in outputs]
     subjects = dict.fromkeys([*tops, *(image.digest for output in outputs for image in output.images)])
     spoken = indexes.beside(source, subjects)
-    if isinstance(source, Online):
+    if isinstance(source, RemoteSource):
         writer.tell_unlisted(source)
     # At a registry each target was asked for by its name: it is one, whatever a list says that it speaks of.
     about = {one.descriptor.digest for one in spoken} if not isinstance(source, Online) else set()
@@ -231,14 +233,14 @@ def _with_referrers(source: Source, targets: Sequence[Target], outputs: Sequence
             text = f"{source.where}: {descriptor.digest}, listed as speaking of {one.subject}, is not here and is not copied"
             writer.task.notice("missing", text)
             continue
-        output = revising.as_it_is(source, descriptor, names, below, writer)
+        output = revising.copy_found(source, descriptor, names, below, writer)
         found.append(output._replace(subject=one.subject))
     return found
 
 
-def _tell_unread(source: Source, known: Collection[Digest], writer: Writer) -> None:
+def _tell_unread(source: Source, known: Collection[Digest], writer: ImageWriter) -> None:
     """Entries of a source of which it cannot be known whether they speak of an image."""
-    if source.index is None or isinstance(source, Online):
+    if source.index is None or isinstance(source, RemoteSource):
         return
     for entry, _ in select.everything(source, source.index):
         one = entry.descriptor
@@ -248,7 +250,7 @@ def _tell_unread(source: Source, known: Collection[Digest], writer: Writer) -> N
             writer.task.notice("missing", text)
 
 
-def _tell_left_out(opened: Sequence[Opened], outputs: Sequence[Output], reading: Reading) -> None:
+def _tell_left_out(opened: Sequence[Opened], outputs: Sequence[OutputImage], reading: Session) -> None:
     """Attestations that stand beside the images of a source instead of in the index of one are no images to copy."""
     held = {digest for output in outputs for digest, _, _ in output.blobs}
     for source in (one.source for one in opened if one.selector is None and one.source.index is not None):
@@ -258,8 +260,8 @@ def _tell_left_out(opened: Sequence[Opened], outputs: Sequence[Output], reading:
                 reading.task.notice("attestation", text)
 
 
-def _tell_moved(source: Source, reading: Reading) -> None:
-    if isinstance(source, Online) and (now := source.moved()) is not None:
+def _tell_moved(source: Source, reading: Session) -> None:
+    if isinstance(source, RemoteSource) and (now := source.resolve()) is not None:
         text = f"{source.where}: the tag was moved meanwhile and names {now} now; what was read is what it named before"
         reading.task.notice("moved", text)
 
@@ -287,19 +289,19 @@ def _others_hinted(error: OcitoolError, opened: Opened) -> OcitoolError:
     return error
 
 
-def _output(opened: Opened, target: Target, writer: Writer, platform: str | None, all_platforms: bool) -> Output:
+def _output(opened: Opened, target: Target, writer: ImageWriter, platform: str | None, all_platforms: bool) -> OutputImage:
     source = opened.source
     names = revising.names_of(target)
     if target.document is source.index and len(target.entries) == 1 and not target.entries[0].present:
         raise NotFoundError(f"the manifest {target.entries[0].descriptor.digest} is not here", source.where)
     if target.opaque and target.document is source.index:
         root = target.entries[0].descriptor
-        return revising.whole(source, root, names, closure(source, root), writer)
+        return revising.copy_closure(source, root, names, closure(source, root), writer)
     if target.document is not None and all_platforms:
         if writer.writing.compression is not None or target.document is source.index:
-            return revising.every(opened, target, writer, lambda image: _converted(image, writer))
+            return revising.rewrite_index(opened, target, writer, lambda image: _converted(image, writer))
         _, descriptor = revising.index_of(opened, target)
-        return revising.whole(source, descriptor, names, closure(source, descriptor), writer)
+        return revising.copy_closure(source, descriptor, names, closure(source, descriptor), writer)
     if target.document is not None:
         try:
             image = select.for_platform(opened, target, platform)
@@ -308,7 +310,7 @@ def _output(opened: Opened, target: Target, writer: Writer, platform: str | None
                 raise
             # An index without an image, as of a build cache: there is nothing to choose.
             _, descriptor = revising.index_of(opened, target)
-            return revising.whole(source, descriptor, names, closure(source, descriptor), writer)
+            return revising.copy_closure(source, descriptor, names, closure(source, descriptor), writer)
         _tell_what_stays(source.where, image, target, writer, platform)
         entry = next((entry for entry in target.entries if entry.descriptor.digest == image.digest), None)
     else:
@@ -319,21 +321,23 @@ def _output(opened: Opened, target: Target, writer: Writer, platform: str | None
         entry = target.entries[0] if target.entries else None
     convertible = image.is_image and (entry is None or entry.kind == "image")
     if entry is None or (writer.writing.compression is not None and convertible):
-        output = revising.changed(source, image._replace(tags=names), writer, lambda one: _converted(one, writer))
-        return output if entry is None else revising.described(output, entry.descriptor)
-    return revising.whole(source, entry.descriptor, names, closure(source, entry.descriptor), writer)
+        output = revising.rewrite_image(source, image._replace(tags=names), writer, lambda one: _converted(one, writer))
+        return output if entry is None else revising.with_descriptor_of(output, entry.descriptor)
+    return revising.copy_closure(source, entry.descriptor, names, closure(source, entry.descriptor), writer)
 
 
-def _tell_what_stays(where: str, image: Image, target: Target, writer: Writer, platform: str | None) -> None:
+def _tell_what_stays(where: str, image: Image, target: Target, writer: ImageWriter, platform: str | None) -> None:
     """What of an index does not come along when one image of it is taken."""
-    if platform is None and any(entry.said == "image" and entry.descriptor.digest != image.digest for entry in target.entries):
+    if platform is None and any(
+        entry.stated_kind == "image" and entry.descriptor.digest != image.digest for entry in target.entries
+    ):
         writer.task.notice("platform", f"{where}: only {masking.stated(image.platform)} is written; --all-platforms takes all")
-    if any(entry.said == "attestation" for entry in target.entries):
+    if any(entry.stated_kind == "attestation" for entry in target.entries):
         text = f"{where}: the image is written without its index and attestations; --all-platforms takes all"
         writer.task.notice("attestation", text)
 
 
-def _converted(image: Image, writer: Writer) -> Documents:
+def _converted(image: Image, writer: ImageWriter) -> FinishedImage:
     """The image with its layers in the compression asked for; without one, as it is, a manifest made where it has none."""
     documents = drafts.finish(drafts.start(image, writer.pieces_as_asked(image)))
     if documents.config != image.config.raw and image.image_id == str(image.config.digest):
@@ -343,13 +347,13 @@ def _converted(image: Image, writer: Writer) -> Documents:
     return documents
 
 
-def omitted(words: Sequence[str], reading: Reading) -> dict[str, frozenset[Digest]]:
+def omitted(words: Sequence[str], reading: Session) -> dict[str, frozenset[Digest]]:
     """By word, the digests that the other side has: of the blobs of references, and of `@FILE`: a digest a line, or a report of
     ours."""
     return {word: frozenset(_listed(word[1:]) if word.startswith("@") else _of_reference(word, reading)) for word in words}
 
 
-def _of_reference(word: str, reading: Reading) -> Iterator[Digest]:
+def _of_reference(word: str, reading: Session) -> Iterator[Digest]:
     opened = reading.open(word, "layers")
     for target in _targets(opened):
         if target.image is not None and target.image.manifest is None:
@@ -357,7 +361,7 @@ def _of_reference(word: str, reading: Reading) -> Iterator[Digest]:
                 if layer.digest is not None:
                     yield layer.digest
                 elif layer.blob is not None:
-                    yield (claimed(target.image, layer) or kept(target.image, layer, reading.task)).digest
+                    yield (unhashed_layer(target.image, layer) or kept(target.image, layer, reading.task)).digest
         for entry in target.entries:
             if entry.document is not None:
                 yield from (descriptor.digest for descriptor, _ in closure(opened.source, entry.descriptor).blobs)

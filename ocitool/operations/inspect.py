@@ -12,10 +12,10 @@ from ocitool.digest import Digest
 from ocitool.errors import CancelledError, LimitError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import select
 from ocitool.images.image import Image, Layer, document_bytes
-from ocitool.images.platforms import pick_platform, suits
-from ocitool.images.select import Listed, Target
+from ocitool.images.platforms import matches, pick_platform
+from ocitool.images.select import IndexChild, Target
 from ocitool.layers.entry import Kind
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.spec.manifest import Index, Platform
 from ocitool.task import Notice, Task
 from ocitool.transports.opening import Opened
@@ -35,14 +35,14 @@ class LayerFacts(NamedTuple):
     files: int | None
 
 
-class Inspected(NamedTuple):
+class InspectedImage(NamedTuple):
     image: Image
     layers: tuple[LayerFacts, ...]
     waste: Waste | None
     verified: bool
 
 
-class Entry(NamedTuple):
+class InspectedEntry(NamedTuple):
     """One entry of an index. `present` is None at a registry: only what is inspected is asked for there. `problem`: why it, or
     what it leads to, cannot be read; then digest and size may be unknown too."""
 
@@ -64,8 +64,8 @@ class Inspection(NamedTuple):
     reference: str
     transport: str
     document: Index | None
-    entries: tuple[Entry, ...]
-    images: tuple[Inspected, ...]
+    entries: tuple[InspectedEntry, ...]
+    images: tuple[InspectedImage, ...]
     notices: tuple[Notice, ...]
     problems: tuple[OcitoolError, ...] = ()
 
@@ -118,7 +118,7 @@ class _Problems:
 
 def inspect(
     reference: str,
-    reading: Reading,
+    reading: Session,
     *,
     files: bool = False,
     top: int = 10,
@@ -149,7 +149,7 @@ def inspect(
     index, entries = _index(opened, found, several, problems)
     indexer = reading.indexer() if deep else None
     repeats = _Repeats()
-    asked = _Asked(opened, platform, all_platforms, several, problems, reading.task)
+    asked = _Selection(opened, platform, all_platforms, several, problems, reading.task)
     images = []
     for target in found:
         for image in asked.images(target):
@@ -165,11 +165,11 @@ def inspect(
 
 def _index(
     opened: Opened, found: Sequence[Target], several: bool, problems: _Problems
-) -> tuple[Index | None, tuple[Entry, ...]]:
+) -> tuple[Index | None, tuple[InspectedEntry, ...]]:
     """The index that the reference names with its entries: that of the source where it names all that is there."""
     source = opened.source
     index: Index | None = None
-    listed: tuple[Listed, ...] = ()
+    listed: tuple[IndexChild, ...] = ()
     if several and source.index is not None:
         index, listed = source.index, select.listed(source, source.index)
     elif found and found[0].document is not None:
@@ -189,23 +189,23 @@ def _index(
         descriptor, problem = one.descriptor, None if source.remote else one.problem
         if problem is not None:
             problems.add(problem)
-        kind, present = (one.said, None) if source.remote else (one.kind, one.present)
+        kind, present = (one.stated_kind, None) if source.remote else (one.kind, one.present)
         shown.append(
-            Entry(
+            InspectedEntry(
                 descriptor.digest, descriptor.media_type, descriptor.size, descriptor.platform, descriptor.annotations,
                 select.own_tags(descriptor) or one.tags, kind, present, problem.what if problem is not None else None,
             )
         )  # fmt: skip
     for bad in index.invalid:
         tags = select.tags_of(source, bad)
-        entry = Entry(
-            bad.digest, bad.media_type, None, bad.platform, bad.annotations, tags, select.said(bad), None, bad.what
+        entry = InspectedEntry(
+            bad.digest, bad.media_type, None, bad.platform, bad.annotations, tags, select.stated_kind(bad), None, bad.what
         )  # fmt: skip
         shown.insert(bad.position if index is source.index else len(shown), entry)
     return index, tuple(shown)
 
 
-class _Asked(NamedTuple):
+class _Selection(NamedTuple):
     """Which images of what was found are to be shown."""
 
     opened: Opened
@@ -218,7 +218,7 @@ class _Asked(NamedTuple):
     def images(self, target: Target) -> Iterator[Image]:
         source, platform = self.opened.source, self.platform
         if target.image is not None:
-            if self.several and platform is not None and not suits(pick_platform(platform), target.image.platform):
+            if self.several and platform is not None and not matches(pick_platform(platform), target.image.platform):
                 return
             select.check_platform(self.opened, target.image, platform)
             yield target.image
@@ -248,7 +248,7 @@ class _Asked(NamedTuple):
             text = error.what
             if not any(entry.kind == "image" for entry in target.entries):
                 if target.document is not None and target.document is not self.opened.source.index:
-                    gone = any(entry.said == "index" and not entry.present for entry in target.entries)
+                    gone = any(entry.stated_kind == "index" and not entry.present for entry in target.entries)
                     what = "lists no image that is here" if gone else "holds no image"
                     self.task.notice("other", f"{self.opened.source.where}: index {target.document.digest} {what}")
                 return
@@ -257,12 +257,12 @@ class _Asked(NamedTuple):
             self.task.notice("platform", text)
 
 
-def _look(image: Image, indexer: Indexer | None, files: bool, top: int) -> Inspected:
+def _look(image: Image, indexer: Indexer | None, files: bool, top: int) -> InspectedImage:
     if indexer is None or not image.is_image:
         facts = []
         for layer in image.layers:
             facts.append(_first_look(layer))
-        return Inspected(image, tuple(facts), None, False)
+        return InspectedImage(image, tuple(facts), None, False)
     indexes = indexer.indexes(image)
     facts = [
         LayerFacts(
@@ -273,11 +273,11 @@ def _look(image: Image, indexer: Indexer | None, files: bool, top: int) -> Inspe
         for layer, index in zip(image.layers, indexes, strict=True)
     ]
     if not files:
-        return Inspected(image, tuple(facts), None, indexer.verify)
+        return InspectedImage(image, tuple(facts), None, indexer.verify)
     from ocitool.trees.waste import waste
 
     found = waste(indexes, lambda number, index, rows: indexer.contents(image.layers[number], index, rows), top)
-    return Inspected(image, tuple(facts), found, indexer.verify)
+    return InspectedImage(image, tuple(facts), found, indexer.verify)
 
 
 def _first_look(layer: Layer) -> LayerFacts:
@@ -288,7 +288,7 @@ def _first_look(layer: Layer) -> LayerFacts:
     return LayerFacts(codec, plain, None)
 
 
-def digest(reference: str, reading: Reading, platform: str | None = None) -> Digest:
+def digest(reference: str, reading: Session, platform: str | None = None) -> Digest:
     """The digest of what the reference names, of an index its own; with `platform` that of the platform's manifest. At a
     registry that costs the one document that the tag names."""
     if platform is not None:
@@ -306,7 +306,7 @@ def digest(reference: str, reading: Reading, platform: str | None = None) -> Dig
     return raw(reference, "manifest", reading)[1]
 
 
-def raw(reference: str, part: Part, reading: Reading, platform: str | None = None) -> tuple[bytes, Digest]:
+def raw(reference: str, part: Part, reading: Session, platform: str | None = None) -> tuple[bytes, Digest]:
     """A document's exact bytes, and its digest."""
     opened = reading.open(reference, "documents")
     target = select.sole(opened)

@@ -11,7 +11,7 @@ from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind, normalise
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import content_at, open_content
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.task import Notice, Task
 from ocitool.trees.file_hashes import content
 from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, ref_of
@@ -48,7 +48,7 @@ def layer_of(image: Image, number: int) -> Layer:
 def ls(
     reference: str,
     path: str,
-    reading: Reading,
+    reading: Session,
     *,
     layer: int | None = None,
     recursive: bool = False,
@@ -119,7 +119,7 @@ def _near(at: bytes, path: bytes) -> bool:
 
 
 def cat(
-    reference: str, path: str, reading: Reading, *, layer: int | None = None, platform: str | None = None
+    reference: str, path: str, reading: Session, *, layer: int | None = None, platform: str | None = None
 ) -> Iterator[bytes]:
     """A file's content in pieces. `NotFoundError` when there is no such file, `UsageError` when it is none.
 

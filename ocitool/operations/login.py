@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ocitool.errors import NotFoundError
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.transports.registry.keychain import Credentials, Keychain
 
 
-def login(host: str, user: str, password: str, reading: Reading) -> str:
+def login(host: str, user: str, password: str, reading: Session) -> str:
     """Asks the registry whether it takes them, then keeps them; where they are kept. `Denied` where it does not."""
     client = reading.asked().client(host)
     credentials = Credentials(user, password)
@@ -15,7 +15,7 @@ def login(host: str, user: str, password: str, reading: Reading) -> str:
     return client.keychain.store(host, credentials)
 
 
-def logout(host: str, reading: Reading) -> None:
+def logout(host: str, reading: Session) -> None:
     """Raises `NotFoundError` where nothing is kept for it."""
     if not Keychain(reading.asked().access.authfile).erase(host):
         raise NotFoundError("nobody is logged in", host)

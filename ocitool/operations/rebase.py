@@ -19,27 +19,27 @@ from ocitool.errors import FormatError, NotFoundError, OcitoolError, Unsupported
 from ocitool.images import config_merge as rebasing
 from ocitool.images import draft as drafts
 from ocitool.images import select
-from ocitool.images.draft import Documents, ImageDraft, Piece
+from ocitool.images.draft import FinishedImage, ImageDraft, OutputLayer
 from ocitool.images.image import Image
 from ocitool.images.platforms import normal
-from ocitool.layers.rewrite import LayerEdit, edited, has_globals, rewrite
+from ocitool.layers.rewrite import LayerEdit, apply_edit, has_globals, rewrite
 from ocitool.pipeline import index_rewrite as revising
-from ocitool.pipeline.image_writer import Writer, Writing, Written
-from ocitool.pipeline.indexed_image import Stack, stacks
+from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
+from ocitool.pipeline.indexed_image import IndexedImage, indexed_images
 from ocitool.pipeline.layer_identity import base_layers
-from ocitool.pipeline.session import Reading
-from ocitool.pipeline.source_date import stamped
+from ocitool.pipeline.session import Session
+from ocitool.pipeline.source_date import with_timestamp
 from ocitool.reference import Selector
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
 from ocitool.task import Task
 from ocitool.transports.opening import Opened
 from ocitool.trees.changeset import same_entry
-from ocitool.trees.inherited import Below, attributes, differing, inherited
+from ocitool.trees.inherited import InheritedAttributes, attributes, differing, inherited
 from ocitool.trees.tree import Directory, Node, Tree, both, node_at, ref_of
 
 
-class Bases(NamedTuple):
+class BaseReferences(NamedTuple):
     """References of the base that the image stands on and of the one that it is to have; None: what annotations name."""
 
     old: str | None = None
@@ -57,15 +57,15 @@ class Conflict(NamedTuple):
 
 
 def rebase(
-    reference: str, bases: Bases, reading: Reading, writing: Writing, *, platform: str | None = None,
+    reference: str, bases: BaseReferences, reading: Session, writing: WriteOptions, *, platform: str | None = None,
     all_platforms: bool = False, fail_on_conflict: bool = False,
-) -> Written:  # fmt: skip
+) -> WriteResult:  # fmt: skip
     """The image, or with `all_platforms` every image of an index, on another base. `UsageError` where the old base is not what
     it begins with. `findings` of the result: conflicts, where they are to fail."""
     opened = reading.open(reference, "layers")
-    with Writer(writing, reading, platform=platform) as writer:
+    with ImageWriter(writing, reading, platform=platform) as writer:
         rebaser = _Rebaser(bases, opened, reading, writer)
-        output = revising.output(opened, writer, rebaser.rebased, platform, all_platforms)
+        output = revising.rewrite(opened, writer, rebaser.rebased, platform, all_platforms)
         findings = rebaser.conflicts if fail_on_conflict else 0
         return writer.deliver("rebase", [output], details={"rebased": rebaser.told}, findings=findings)
 
@@ -77,7 +77,7 @@ class _Base(NamedTuple):
 
 
 class _Rebaser:
-    def __init__(self, bases: Bases, opened: Opened, reading: Reading, writer: Writer) -> None:
+    def __init__(self, bases: BaseReferences, opened: Opened, reading: Session, writer: ImageWriter) -> None:
         self.told: list[Mapping[str, Any]] = []
         """For the report: what became of each image."""
         self.conflicts = 0
@@ -89,7 +89,7 @@ class _Rebaser:
         self._indexer = reading.indexer()
         self._opened: dict[str, Opened] = {}
 
-    def rebased(self, image: Image) -> Documents:
+    def rebased(self, image: Image) -> FinishedImage:
         annotations = image.manifest.annotations if image.manifest else {}
         image = self._writer.completed(image)
         draft = drafts.start(image, self._writer.pieces(image))
@@ -103,7 +103,7 @@ class _Rebaser:
             if mine != other:
                 self._task.notice("platform", f"{base.name}: {text}, which it still says")
         count = base_layers(image, old.image, self._task)
-        meeting = _Meeting(stacks([image, new.image], self._indexer), count)
+        meeting = _Meeting(indexed_images([image, new.image], self._indexer), count)
         conflicts = self._conflicts(image, meeting)
         held = {piece.digest: piece._replace(origin="reused") for piece in draft.pieces}
         taken = [
@@ -117,7 +117,7 @@ class _Rebaser:
         config = dict(draft.config)
         if section or "config" in config:
             config["config"] = section
-        draft = _annotated(stamped(drafts.configured(draft, config)), annotations, new, self._bases)
+        draft = _annotated(with_timestamp(drafts.configured(draft, config)), annotations, new, self._bases)
         self._tell(image, old, new, meeting, conflicts, clashes)
         return drafts.finish(draft)
 
@@ -131,13 +131,13 @@ class _Rebaser:
                 raise UsageError(f"no annotation {BASE_NAME} names a base", image.where, hint="--new-base REF does")
             name = references.PREFIX + stated
             self._task.notice("base", f"{image.where}: the new base is {name}, as an annotation says")
-        found = select.one(self._open(name), None, like=image.platform)
+        found = select.single(self._open(name), None, like=image.platform)
         return _Base(name, self._writer.completed(found))
 
     def _old(self, image: Image, annotations: Mapping[str, str]) -> _Base:
         name = self._bases.old
         if name is not None:
-            return _Base(name, select.one(self._open(name), None, like=image.platform))
+            return _Base(name, select.single(self._open(name), None, like=image.platform))
         stated, at = annotations.get(BASE_DIGEST), annotations.get(BASE_NAME)
         if not stated:
             raise UsageError(f"no annotation {BASE_DIGEST} names the base", image.where, hint="--old-base REF does")
@@ -148,14 +148,14 @@ class _Rebaser:
         name = _with_digest(at, digest) if at else str(digest)
         for opened in self._near():
             try:
-                found = select.one(opened._replace(selector=Selector(str(digest), digest=digest)), None, like=image.platform)
+                found = select.single(opened._replace(selector=Selector(str(digest), digest=digest)), None, like=image.platform)
             except NotFoundError:
                 continue
             return _Base(name, found)
         if not at:
             raise NotFoundError(f"the base {digest} is not here", image.where, hint="--old-base REF or --with REF names it")
         self._task.notice("base", f"{image.where}: the old base is {name}, as annotations say")
-        return _Base(name, select.one(self._open(name), None, like=image.platform))
+        return _Base(name, select.single(self._open(name), None, like=image.platform))
 
     def _near(self) -> Iterator[Opened]:
         """Places that may hold the old base, before a registry is asked: where the image is, and what the command names."""
@@ -171,12 +171,12 @@ class _Rebaser:
 
     # The image's own layers
 
-    def _own(self, image: Image, pieces: Sequence[Piece], meeting: _Meeting) -> Iterator[Piece]:
+    def _own(self, image: Image, pieces: Sequence[OutputLayer], meeting: _Meeting) -> Iterator[OutputLayer]:
         """The image's own layers as they are written."""
         numbered = dict(zip(range(meeting.count, len(image.layers)), pieces, strict=True))
         self._task.expect(expected(meeting.mine.layers[number].blob for number in numbered if meeting.edits.get(number)))
         unchanged = [piece for number, piece in numbered.items() if meeting.edits.get(number) is None]
-        converted = iter(self._writer.converted(image, unchanged))
+        converted = iter(self._writer.recompressed(image, unchanged))
         for number in numbered:
             edit = meeting.edits.get(number)
             if edit is None:
@@ -236,7 +236,7 @@ class _Meeting:
     their number, so that directories follow the base. `made`: the result, in which the number of an own layer is `shift` more.
     `differences`: where the bases differ, with what stands in the old and the new one."""
 
-    def __init__(self, stacked: Sequence[Stack], count: int) -> None:
+    def __init__(self, stacked: Sequence[IndexedImage], count: int) -> None:
         mine, other = stacked
         self.mine, self.other, self.count = mine, other, count
         self.old, self.new = Tree(mine.indexes[:count]), other.tree
@@ -246,7 +246,7 @@ class _Meeting:
         ]
         self.edits = dict(self._edits())
         own = [
-            edited(index, self.edits[number]) if number in self.edits else index
+            apply_edit(index, self.edits[number]) if number in self.edits else index
             for number, index in enumerate(mine.indexes[count:], count)
         ]
         self.made = Tree([*other.indexes, *own])
@@ -254,7 +254,7 @@ class _Meeting:
     def _edits(self) -> Iterator[tuple[int, LayerEdit]]:
         """Layers that cannot be made again stay as they are; what the new base changed is then a conflict."""
         changed = {
-            path: Below(self.old.entry(was.ref), self.new.entry(base.ref))
+            path: InheritedAttributes(self.old.entry(was.ref), self.new.entry(base.ref))
             for path, was, base in self.differences
             if isinstance(was, Directory) and isinstance(base, Directory)
         }
@@ -330,7 +330,7 @@ def _history(image: Image, old: Image, new: Image, count: int) -> list[dict[str,
     return [*drafts.history_of(new), *own]
 
 
-def _annotated(draft: ImageDraft, annotations: Mapping[str, str], new: _Base, bases: Bases) -> ImageDraft:
+def _annotated(draft: ImageDraft, annotations: Mapping[str, str], new: _Base, bases: BaseReferences) -> ImageDraft:
     """With annotations that name the base that it stands on now, as far as it has a digest and a name."""
     manifest = draft.image.manifest
     if manifest is not None and manifest.media_type == mediatypes.DOCKER_MANIFEST and BASE_DIGEST not in annotations:

@@ -14,18 +14,18 @@ from ocitool.blob import expected
 from ocitool.errors import OcitoolError, UnsupportedError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import select
-from ocitool.images.draft import Documents, Piece
+from ocitool.images.draft import FinishedImage, OutputLayer
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.listing import layer_of
 from ocitool.pipeline import index_rewrite as revising
 from ocitool.pipeline.fallback_blobs import images_of
-from ocitool.pipeline.image_writer import Writer, Writing, Written
+from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.indexed_image import refuse_unreadable
 from ocitool.pipeline.layer_identity import base_layers, common_base, identified
-from ocitool.pipeline.session import Reading
-from ocitool.pipeline.source_date import made_at, stamped
+from ocitool.pipeline.session import Session
+from ocitool.pipeline.source_date import made_at, with_timestamp
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
 from ocitool.task import Task
 from ocitool.trees import changeset_tar as layertar
@@ -34,7 +34,7 @@ from ocitool.trees.indexing import Indexer
 from ocitool.trees.tree import Directory, Tree
 
 
-class Extent(NamedTuple):
+class SquashRange(NamedTuple):
     """What is squashed: from a layer on, or so many at the top, or what stands above a base; nothing said: all."""
 
     first: int | None = None
@@ -43,22 +43,22 @@ class Extent(NamedTuple):
 
 
 def squash(
-    reference: str, extent: Extent, reading: Reading, writing: Writing, *, platform: str | None = None,
+    reference: str, extent: SquashRange, reading: Session, writing: WriteOptions, *, platform: str | None = None,
     all_platforms: bool = False,
-) -> Written:  # fmt: skip
+) -> WriteResult:  # fmt: skip
     """The image, or with `all_platforms` every image of an index, with fewer layers. `UsageError` for a base that is none and
     for layers that are not there."""
     if sum(one is not None for one in extent) > 1:
         raise UsageError("--from, --last and --keep-base exclude each other")
     opened = reading.open(reference, "layers")
-    with Writer(writing, reading, platform=platform) as writer:
+    with ImageWriter(writing, reading, platform=platform) as writer:
         squasher = _Squasher(extent, reading, writer)
-        output = revising.output(opened, writer, squasher.squashed, platform, all_platforms)
+        output = revising.rewrite(opened, writer, squasher.squashed, platform, all_platforms)
         return writer.deliver("squash", [output], details={"squashed": squasher.told})
 
 
 class _Squasher:
-    def __init__(self, extent: Extent, reading: Reading, writer: Writer) -> None:
+    def __init__(self, extent: SquashRange, reading: Session, writer: ImageWriter) -> None:
         self.told: list[Mapping[str, Any]] = []
         """For the report: what became of each image."""
         self._extent = extent
@@ -67,7 +67,7 @@ class _Squasher:
         self._writer = writer
         self._indexer: Indexer = reading.indexer()
 
-    def squashed(self, image: Image) -> Documents:
+    def squashed(self, image: Image) -> FinishedImage:
         image = self._writer.completed(image)
         kept = self._kept(image)
         merged = image.layers[kept:]
@@ -83,14 +83,14 @@ class _Squasher:
         indexes = self._indexer.indexes(image, image.layers[:kept]) + self._indexer.outlines(image, merged)
         upper = Tree(self._decided(image, indexes, kept) if kept else indexes)
         changes = changeset(Tree(upper.indexes[:kept]) if kept else None, upper)
-        draft = draft._replace(pieces=self._writer.converted(image, draft.pieces))
+        draft = draft._replace(pieces=self._writer.recompressed(image, draft.pieces))
         piece = self._layer(image, kept, changes, upper)
         draft = drafts.squashed(draft, len(image.layers), piece, _entry(merged, image))
-        draft = stamped(draft)
+        draft = with_timestamp(draft)
         self._tell(image, kept, upper, changes, piece)
         return drafts.finish(draft)
 
-    def _layer(self, image: Image, kept: int, changes: Changeset, upper: Tree) -> Piece | None:
+    def _layer(self, image: Image, kept: int, changes: Changeset, upper: Tree) -> OutputLayer | None:
         """The new layer; None where the kept ones are all that is visible. The old ones are read in any case: what their
         indexes say may never have been hashed."""
         self._task.expect(expected(layer.blob for layer in image.layers[kept:]), anew=True)
@@ -114,7 +114,7 @@ class _Squasher:
                 raise UsageError(f"--last {last}: the image has {len(image.layers)} layers", image.where)
             return len(image.layers) - last
         if base is not None:
-            found = select.one(self._reading.open(base, "layers"), None, like=image.platform)
+            found = select.single(self._reading.open(base, "layers"), None, like=image.platform)
             return base_layers(image, self._writer.completed(found), self._task)
         return 0
 
@@ -131,7 +131,7 @@ class _Squasher:
                 known[id(index)] = self._indexer.contents(layer, index, sorted(wanted.get(id(index), ())))
         return [known[id(index)] for index in indexes]
 
-    def _tell(self, image: Image, kept: int, upper: Tree, changes: Changeset, piece: Piece | None) -> None:
+    def _tell(self, image: Image, kept: int, upper: Tree, changes: Changeset, piece: OutputLayer | None) -> None:
         held = sum(map(content_size, upper.indexes[kept:]))
         written = changes.size(upper, kept)
         duplicate = _visible(upper, kept) - written if kept else 0

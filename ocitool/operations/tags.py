@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ocitool import masking, reference
 from ocitool.errors import UsageError
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.reference import Repository
 from ocitool.task import Notice
 
@@ -29,7 +29,7 @@ class Catalog(NamedTuple):
     notices: tuple[Notice, ...]
 
 
-def tags(word: str, reading: Reading) -> Tags:
+def tags(word: str, reading: Session) -> Tags:
     """Raises `NotFoundError` where there is no such repository, `TransportError`."""
     where = reference.at_registry(word)
     if where is None:
@@ -47,7 +47,7 @@ class Picked(NamedTuple):
     beside: list[str]
 
 
-def matching(where: Repository, globs: Sequence[str], reading: Reading) -> Picked:
+def matching(where: Repository, globs: Sequence[str], reading: Session) -> Picked:
     """The tags of a repository that one of the globs means. What the list calls a tag and cannot be one is told."""
     picked = Picked([], [])
     odd: list[str] = []
@@ -72,6 +72,6 @@ def unpicked(globs: Sequence[str], names: Sequence[str]) -> list[str]:
     return [glob for glob in globs if not any(is_picked(name, (glob,)) for name in names)]
 
 
-def catalog(host: str, reading: Reading) -> Catalog:
+def catalog(host: str, reading: Session) -> Catalog:
     """Raises `NotFoundError` where the registry has no catalogue, `TransportError`."""
     return Catalog(host, tuple(reading.asked().client(host).repositories()), tuple(reading.task.notices))

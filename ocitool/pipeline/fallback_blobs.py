@@ -15,22 +15,22 @@ from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolEr
 from ocitool.images import select
 from ocitool.images.image import Image, Layer, from_manifest
 from ocitool.layers import codec
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.spec.manifest import Descriptor, Manifest
-from ocitool.task import Task, Turns
+from ocitool.task import OneAtATime, Task
 from ocitool.transports.opening import Opened
 
 
-class Supplies:
+class FallbackBlobs:
     """`references` are opened at once, those on this machine come first; `spool` gives a place for what must be unpacked."""
 
-    def __init__(self, references: Sequence[str], reading: Reading, spool: Callable[[], Temporary]) -> None:
+    def __init__(self, references: Sequence[str], reading: Session, spool: Callable[[], Temporary]) -> None:
         opened = [reading.open(reference, "layers") for reference in references]
         self._opened = sorted(opened, key=lambda one: one.source.remote)
         self._task: Task = reading.task
         self._spool = spool
         self._by_diff_id: dict[Digest, tuple[Layer, str]] | None = None
-        self._turns = Turns(reading.task)
+        self._turns = OneAtATime(reading.task)
 
     def stored(self, digest: Digest) -> Blob | None:
         """A blob of a place on this machine that says it is the one."""

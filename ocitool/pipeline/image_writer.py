@@ -33,22 +33,22 @@ from ocitool.errors import (
 from ocitool.images import draft as drafts
 from ocitool.images import index as indexes
 from ocitool.images import select
-from ocitool.images.draft import Documents, Origin, Piece
+from ocitool.images.draft import FinishedImage, Origin, OutputLayer
 from ocitool.images.image import Image, Layer
-from ocitool.images.index import Referrer
+from ocitool.images.index import ReferrerReport
 from ocitool.layers import codec as codecs
-from ocitool.pipeline.fallback_blobs import Supplies
-from ocitool.pipeline.output_layers import Claim, claimed, is_hashed, kept, lent, unpacked
+from ocitool.pipeline.fallback_blobs import FallbackBlobs
+from ocitool.pipeline.output_layers import Claim, from_fallback, is_hashed, kept, unhashed_layer, unpacked
 from ocitool.pipeline.problems import Problem, placed
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.reference import PREFIX, distinct, full, is_bare
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Platform
-from ocitool.task import Notice, Task, Turns
+from ocitool.task import Notice, OneAtATime, Task
 from ocitool.transports import destination as destinations
 from ocitool.transports.destination import Destination
-from ocitool.transports.sink import Bundle, DockerImage, Losses, Root, Sink, Stored
-from ocitool.transports.source import Online, Source
+from ocitool.transports.sink import DockerImage, Losses, RequestedImage, Sink, WriteOutcome, WriteRequest
+from ocitool.transports.source import RemoteSource, Source
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from ocitool.layers.compress import Compression
 
 
-class Writing(NamedTuple):
+class WriteOptions(NamedTuple):
     """Where to write and how. `names`, beside the destination's own, replace the source's; `compression` converts layers;
     `supplies`: references whose blobs may be used if the source lacks them; `omit`: digests that are left out."""
 
@@ -102,7 +102,7 @@ class WrittenRoot(NamedTuple):
     """The type of an artifact; None for an image or an index."""
 
 
-class Output(NamedTuple):
+class OutputImage(NamedTuple):
     """One root of the destination with all it needs. `blobs`: documents first; None where the bytes are not at the source.
     `foreign`: digests that may be absent, because their descriptors say where else they are (`urls`)."""
 
@@ -128,7 +128,7 @@ class Output(NamedTuple):
     """Whether the destination has it under all of its names: nothing of it is written, and blobs are without bytes."""
 
 
-class Written(NamedTuple):
+class WriteResult(NamedTuple):
     """What a writing command did. Sizes are bytes of blobs: `kept` taken over as they were, `written` made, `skipped` at the
     destination already, `omitted` left out; `lent`, of what was kept, came from what `--with` names. `transferred` went over a
     network, documents and what was repeated with it. `verified`: as `sink.Stored` has it."""
@@ -157,10 +157,10 @@ class Written(NamedTuple):
     """How many of the names led to their images before: nothing of these was written."""
 
 
-class Writer:
+class ImageWriter:
     """An open destination, and the layers made for it. A context manager: leaving it lets go of locks and spools."""
 
-    def __init__(self, writing: Writing, reading: Reading, *, platform: str | None = None) -> None:
+    def __init__(self, writing: WriteOptions, reading: Session, *, platform: str | None = None) -> None:
         """`platform`: the one that was asked for. Then one image may take the place of an index, as with `force`."""
         self.writing = writing
         self.task: Task = reading.task
@@ -172,26 +172,26 @@ class Writer:
             replaces_index=writing.force or platform is not None, cached=reading.cached,
         )  # fmt: skip
         self._engines: list[str] = []
-        self._rewritten: dict[Digest, Piece] = {}
+        self._rewritten: dict[Digest, OutputLayer] = {}
         self._lent: dict[Digest, int] = {}
         self._claims: dict[tuple[Digest, int, int], Claim] = {}
         """By digest and place."""
         self.problems: list[Problem] = []
         """What is left out and named, of many images."""
-        self._referrers: dict[int, tuple[Source, Mapping[Digest, Sequence[Referrer]]]] = {}
+        self._referrers: dict[int, tuple[Source, Mapping[Digest, Sequence[ReferrerReport]]]] = {}
         self._spools: list[Temporary] = []
-        self._opened: Supplies | None = None
-        self._turns = Turns(self.task)
+        self._opened: FallbackBlobs | None = None
+        self._turns = OneAtATime(self.task)
 
     @property
-    def _supplies(self) -> Supplies:
+    def _supplies(self) -> FallbackBlobs:
         """What `--with` names, opened when it is first asked for."""
         if self._opened is None:
             with self._turns.of("supplies"):  # layers ask from several threads
-                self._opened = self._opened or Supplies(self.writing.supplies, self._reading, self._sink.spool)
+                self._opened = self._opened or FallbackBlobs(self.writing.supplies, self._reading, self._sink.spool)
         return self._opened
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> ImageWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -217,11 +217,11 @@ class Writer:
         there = self._sink.blob(digest) if not self.target.remote else None
         return there or self._supplies.stored(digest)
 
-    def referrers(self, source: Source, digest: Digest) -> Sequence[Referrer]:
+    def referrers(self, source: Source, digest: Digest) -> Sequence[ReferrerReport]:
         """What speaks of a manifest at a source."""
-        if isinstance(source, Online):
+        if isinstance(source, RemoteSource):
             try:
-                found = indexes.told(source.beside(digest))
+                found = indexes.told(source.referrers(digest))
                 if source.unlisted is not None and not isinstance(source.unlisted, NotFoundError):
                     self.tell_unlisted(source)
                 return found
@@ -231,17 +231,17 @@ class Writer:
                 return ()
         return self._searched(source).get(digest, ())
 
-    def tell_unlisted(self, source: Online) -> None:
+    def tell_unlisted(self, source: RemoteSource) -> None:
         """Tells it if a registry did not give its list of referrers."""
         if (error := source.unlisted) is not None:
             text = f"its list of referrers is not known: {error.what}; its fallback tag (sha256-HEX) is read instead"
             self.task.notice("referrer", f"{error.where}: {text}")
 
-    def _searched(self, source: Source) -> Mapping[Digest, Sequence[Referrer]]:
+    def _searched(self, source: Source) -> Mapping[Digest, Sequence[ReferrerReport]]:
         """What speaks of what, looked for once: by the digest spoken of."""
         if id(source) not in self._referrers:
             manifests = select.everything(source, source.index) if source.index is not None else ()
-            found: dict[Digest, list[Referrer]] = {}
+            found: dict[Digest, list[ReferrerReport]] = {}
             for referrer in indexes.referrers(source, {listed.descriptor.digest for listed, _ in manifests}):
                 found.setdefault(referrer.subject, []).append(referrer)
             self._referrers[id(source)] = source, found
@@ -259,55 +259,55 @@ class Writer:
         ]
         return image._replace(layers=tuple(layers))
 
-    def lent(self, image: Image, layer: Layer, lender: Image, other: Layer) -> Piece:
+    def lent(self, image: Image, layer: Layer, lender: Image, other: Layer) -> OutputLayer:
         """A layer of another image for this one: its very blob. One that a docker archive holds has no stored form that anyone
         could have: it is compressed as `layer` would be, for which it stands."""
         if other.digest is None and self.codec(layer) != "none":
             assert other.blob is not None
             return self.layer(unpacked(other.blob, self.task), self.codec(layer), image, "rewritten")
-        return lent(image, lender, other, self.task)
+        return from_fallback(image, lender, other, self.task)
 
-    def pieces(self, image: Image) -> tuple[Piece, ...]:
+    def pieces(self, image: Image) -> tuple[OutputLayer, ...]:
         """The image's layers as they are. Those of docker archives without digests are hashed, and what the archive states of
         them is checked: now, or of plain ones while they are written."""
         stated = {} if self._asked(image) is not None else self._claimed(image)
         self.task.expect(expected(one.blob for one in image.layers if is_hashed(image, one) and one.number not in stated))
         return tuple(self.task.map(lambda one: stated.get(one.number) or kept(image, one, self.task), image.layers))
 
-    def _claimed(self, image: Image) -> dict[int, Piece]:
+    def _claimed(self, image: Image) -> dict[int, OutputLayer]:
         """By number, the layers that are named by what the configuration states, so that their bytes are read and hashed once,
         when they are written; `deliver` ends the claims."""
-        found: dict[int, Piece] = {}
+        found: dict[int, OutputLayer] = {}
         for layer in image.layers if not self.writing.supplies else ():
-            piece = claimed(image, layer)
+            piece = unhashed_layer(image, layer)
             if piece is not None and isinstance(piece.blob, FileBlob) and piece.digest not in self.writing.omit:
                 claim = Claim(piece.blob.named(piece.digest), f"{image.where}: layer {layer.number}")
                 self._claims[piece.digest, *claim.place] = claim
                 found[layer.number] = piece._replace(blob=claim.blob)
         return found
 
-    def pieces_as_asked(self, image: Image) -> tuple[Piece, ...]:
-        """`pieces`, then `converted`. A layer that a docker archive names no digest of is hashed once, in the conversion."""
+    def pieces_as_asked(self, image: Image) -> tuple[OutputLayer, ...]:
+        """`pieces`, then `recompressed`. A layer that a docker archive names no digest of is hashed once, in the conversion."""
         asked = self._asked(image)
         if asked is None and not self.writing.supplies:
             return self.pieces(image)
 
-        def converted_as_stated(layer: Layer) -> Piece | None:
+        def converted_as_stated(layer: Layer) -> OutputLayer | None:
             if asked is None or asked.codec == "none" or self.writing.supplies:
                 return None
-            stated = claimed(image, layer)
+            stated = unhashed_layer(image, layer)
             return stated if stated is not None and stated.digest not in self.writing.omit else None
 
-        def piece(layer: Layer) -> Piece:
+        def piece(layer: Layer) -> OutputLayer:
             if image.manifest is None and self.writing.supplies:
                 return self._supplied(image, kept(image, layer, self.task))
             return converted_as_stated(layer) or kept(image, layer, self.task)
 
         hashed = [one.blob for one in image.layers if is_hashed(image, one) and converted_as_stated(one) is None]
         self.task.expect(expected(hashed))
-        return self.converted(image, self.task.map(piece, image.layers))
+        return self.recompressed(image, self.task.map(piece, image.layers))
 
-    def _supplied(self, image: Image, piece: Piece) -> Piece:
+    def _supplied(self, image: Image, piece: OutputLayer) -> OutputLayer:
         """A layer of an image without a manifest as `--with` has it, in the compression asked for: then it need not be made."""
         found = self._supplies.same(piece.diff_id) if piece.diff_id is not None else None
         asked = self._asked(image)
@@ -317,7 +317,7 @@ class Writer:
         if asked is not None and codecs.of(blob) != asked.codec:
             return piece
         media_type = drafts.layer_type(image, codecs.of(blob))
-        return Piece(digest, layer.size, piece.diff_id, media_type, "reused", blob)
+        return OutputLayer(digest, layer.size, piece.diff_id, media_type, "reused", blob)
 
     def _asked(self, image: Image) -> Compression | None:
         """The compression that layers are to have, None as they are. At a registry the plain layers of a `docker save` archive
@@ -334,7 +334,7 @@ class Writer:
 
     def layer(
         self, tar: Iterable[bytes | memoryview], codec: str, image: Image, origin: Origin, *, level: int | None = None
-    ) -> Piece:
+    ) -> OutputLayer:
         """A made layer from the bytes of its tar, with this codec at the level asked for, else at `level`, else the codec's."""
         from ocitool.layers import compress
 
@@ -367,7 +367,7 @@ class Writer:
         if compression.codec != "none" and engine not in self._engines:
             self._engines.append(engine)
         diff_id = Digest("sha256", plain.hexdigest())
-        return Piece(digest, blob.size, diff_id, drafts.layer_type(image, codec), origin, blob)
+        return OutputLayer(digest, blob.size, diff_id, drafts.layer_type(image, codec), origin, blob)
 
     def codec(self, layer: Layer) -> str:
         """The codec that a re-made layer gets: the one asked for, else the one it had."""
@@ -384,7 +384,7 @@ class Writer:
             return self.codec(image.layers[-1])
         return self.writing.compression.codec if self.writing.compression is not None else "gzip"
 
-    def converted(self, image: Image, pieces: Sequence[Piece]) -> tuple[Piece, ...]:
+    def recompressed(self, image: Image, pieces: Sequence[OutputLayer]) -> tuple[OutputLayer, ...]:
         """The pieces in the compression that was asked for. As they are stay: a layer that has it already, one that the
         other side has (`omit`), and one whose descriptor says where else its bytes are (`urls`)."""
         asked = self._asked(image)
@@ -392,19 +392,19 @@ class Writer:
             return tuple(pieces)
         made = {piece.digest: piece.blob for piece in pieces if self._differs(piece, asked.codec)}
         self.task.expect(expected(blob for digest, blob in made.items() if digest not in self._rewritten))
-        return tuple(self._converted(image, piece, asked.codec) for piece in pieces)
+        return tuple(self._recompressed(image, piece, asked.codec) for piece in pieces)
 
-    def _stays(self, piece: Piece) -> bool:
+    def _stays(self, piece: OutputLayer) -> bool:
         urls = piece.descriptor is not None and piece.descriptor.get("urls")
         return bool(urls) or piece.digest in self.writing.omit or piece.origin != "kept"
 
-    def _differs(self, piece: Piece, codec: str) -> bool:
+    def _differs(self, piece: OutputLayer, codec: str) -> bool:
         """Whether it is to be made again, by what its type states."""
         stated = mediatypes.layer_codec(piece.media_type) if piece.media_type else None
         keeps = stated == codec or (self.writing.compression is None and stated != "none")
         return not self._stays(piece) and not keeps
 
-    def _converted(self, image: Image, piece: Piece, codec: str) -> Piece:
+    def _recompressed(self, image: Image, piece: OutputLayer, codec: str) -> OutputLayer:
         if self._stays(piece):
             return piece
         where = f"{image.where}: layer {piece.digest}"
@@ -447,15 +447,15 @@ class Writer:
     # Delivery
 
     def deliver(
-        self, command: str, outputs: Sequence[Output], *, details: Mapping[str, Any] | None = None, findings: int = 0
-    ) -> Written:
+        self, command: str, outputs: Sequence[OutputImage], *, details: Mapping[str, Any] | None = None, findings: int = 0
+    ) -> WriteResult:
         """Writes these images. `UsageError` where names clash, `NotFoundError` where a blob is nowhere. What is left out of
         many goes into `problems`; if that is all of them, the first of these errors is raised."""
         named = _named(outputs, self._names, self.target, self.task)
         new = [output for output in named if not output.is_there]
         blobs, omitted = self._gathered(new)
         roots = tuple(
-            Root(
+            RequestedImage(
                 output.descriptor, output.names, self._docker(output, blobs), output.subject, output.repositories,
                 output.is_index, _needs(output), output.optional,
             )
@@ -463,8 +463,8 @@ class Writer:
         )  # fmt: skip
         self._warn(new)
         self._check_unwritten(blobs)
-        bundle = Bundle(roots, tuple(blobs.values()), tuple(omitted), lambda blob: self._others(blob, new))
-        stored = Stored(frozenset(), not self.writing.dry_run)
+        bundle = WriteRequest(roots, tuple(blobs.values()), tuple(omitted), lambda blob: self._others(blob, new))
+        stored = WriteOutcome(frozenset(), not self.writing.dry_run)
         try:
             if roots or not named:
                 stored = self._sink.write(bundle, self.task, verify=self._reading.verify)
@@ -481,16 +481,16 @@ class Writer:
         made = sum(size for digest, size in sizes.items() if digest in fresh)
         skipped = sum(sizes[digest] for digest in stored.skipped if digest in sizes)
         kept = sum(sizes[digest] for digest in blobs if digest in sizes) - made - skipped
-        return Written(
+        return WriteResult(
             command, self.writing.destination, self.writing.dry_run, stored.verified, _roots(named, self.target),
             tuple(image for output in named for image in output.images),
             kept, made, skipped + sum(sizes[digest] for digest in there - blobs.keys()), sum(omitted.values()),
-            self.task.transferred, sum(size for digest, size in self._lent.items() if digest not in stored.skipped),
+            self.task.bytes_transferred, sum(size for digest, size in self._lent.items() if digest not in stored.skipped),
             tuple(self._engines), tuple(self.task.notices), details, findings, tuple(self.problems),
             stored.unchanged + sum(len(output.names) for output in named if output.is_there),
         )  # fmt: skip
 
-    def _others(self, blob: Blob, outputs: Sequence[Output]) -> Iterator[Blob]:
+    def _others(self, blob: Blob, outputs: Sequence[OutputImage]) -> Iterator[Blob]:
         """The blobs of other images, and of what `--with` names, that are said to be this one. None for what a docker archive
         states: that is refused if it is not so."""
         digest = blob.digest
@@ -510,7 +510,7 @@ class Writer:
             if not written or self.writing.dry_run or self.target.remote or self._sink.blob(digest) is not None:
                 claim.check(self.task)
 
-    def _arrived(self, outputs: Sequence[Output], losses: Losses) -> list[Output]:
+    def _arrived(self, outputs: Sequence[OutputImage], losses: Losses) -> list[OutputImage]:
         """What of these was written; the rest goes into `problems`."""
         found = []
         for output in outputs:
@@ -526,7 +526,7 @@ class Writer:
                 found.append(output._replace(names=names, images=images) if refused else output)
         return found
 
-    def _gathered(self, outputs: Sequence[Output]) -> tuple[dict[Digest, Blob], dict[Digest, int]]:
+    def _gathered(self, outputs: Sequence[OutputImage]) -> tuple[dict[Digest, Blob], dict[Digest, int]]:
         """The blobs of these outputs wherever they are, and the sizes of the layers that are left out."""
         blobs: dict[Digest, Blob] = {}
         omitted: dict[Digest, int] = {}
@@ -547,7 +547,7 @@ class Writer:
                         self.task.notice("foreign", f"{output.where}: {text}{fetched}")
         return blobs, omitted
 
-    def _docker(self, output: Output, blobs: Mapping[Digest, Blob]) -> DockerImage | None:
+    def _docker(self, output: OutputImage, blobs: Mapping[Digest, Blob]) -> DockerImage | None:
         """What `manifest.json` says of an output: nothing where a layer stays elsewhere, since engines would refuse it."""
         docker = output.docker
         if docker is None or all(digest in blobs for digest in (docker.config, *docker.layers)):
@@ -561,7 +561,7 @@ class Writer:
     def _archived(self) -> bool:
         return self.target.kind in ("archive", "stdout")
 
-    def _warn(self, outputs: Sequence[Output]) -> None:
+    def _warn(self, outputs: Sequence[OutputImage]) -> None:
         archive = self._archived
         for output in outputs:
             for image in output.images:
@@ -594,7 +594,7 @@ def refuse_nothing(left: Sequence[object], problems: Sequence[Problem], task: Ta
         raise problems[0].error
 
 
-def _needs(output: Output) -> frozenset[Digest]:
+def _needs(output: OutputImage) -> frozenset[Digest]:
     return frozenset(digest for digest, _, _ in output.blobs)
 
 
@@ -618,7 +618,7 @@ def _codec(blob: Blob | None, layer: WrittenLayer) -> str | None:
     return mediatypes.layer_codec(layer.media_type) if blob is None or blob.remote else codecs.of(blob)
 
 
-def _named(outputs: Sequence[Output], names: tuple[str, ...], target: Destination, task: Task) -> list[Output]:
+def _named(outputs: Sequence[OutputImage], names: tuple[str, ...], target: Destination, task: Task) -> list[OutputImage]:
     """The outputs under the names that they get; a name for two different images is a mistake. What speaks of an image gets no
     name that an image gets, which is told."""
     tops = [output for output in outputs if output.subject is None]
@@ -626,7 +626,7 @@ def _named(outputs: Sequence[Output], names: tuple[str, ...], target: Destinatio
         hint = "docker://HOST/PREFIX/ gives each its own" if target.remote else "name them one by one"
         raise UsageError(f"{len(tops)} images cannot have one name", ", ".join(names), hint=hint)
     taken: dict[str, Any] = {}
-    named: list[Output] = []
+    named: list[OutputImage] = []
     for output in tops:
         own = () if target.nameless else names or distinct(map(target.placed, output.names))
         for name in own:
@@ -672,7 +672,7 @@ def _beside(name: str, at: Sequence[str], old: Sequence[str]) -> list[str]:
     return [f"{place}:{tag}" for place in at] or [tag]
 
 
-def _roots(outputs: Sequence[Output], target: Destination) -> tuple[WrittenRoot, ...]:
+def _roots(outputs: Sequence[OutputImage], target: Destination) -> tuple[WrittenRoot, ...]:
     """What was written at the top, each digest once, with all of its names."""
     found: dict[Digest, WrittenRoot] = {}
     names: dict[Digest, list[str]] = {}
@@ -696,7 +696,7 @@ def _repositories(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.rpartition(":")[0] for name in names if not is_bare(name)))
 
 
-def draft_output(documents: Documents, names: Sequence[str], image: Image) -> Output:
+def draft_output(documents: FinishedImage, names: Sequence[str], image: Image) -> OutputImage:
     """A drafted image as a root of its own."""
     layers = tuple(WrittenLayer(p.digest, p.diff_id, p.size, p.origin, p.media_type) for p in documents.pieces)
     written = WrittenImage(documents.digest, documents.config_digest, tuple(names), image.platform, layers)
@@ -710,7 +710,7 @@ def draft_output(documents: Documents, names: Sequence[str], image: Image) -> Ou
         made.add(documents.digest)
     if documents.config != image.config.raw:
         made.add(documents.config_digest)
-    return Output(
+    return OutputImage(
         documents.descriptor, tuple(names), tuple(blobs), (written,),
         DockerImage(documents.config_digest, tuple(piece.digest for piece in documents.pieces)), frozenset(made),
         frozenset(p.digest for p in documents.pieces if p.descriptor is not None and p.descriptor.get("urls")), image.where,

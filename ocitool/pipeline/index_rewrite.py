@@ -18,12 +18,12 @@ from ocitool.errors import LimitError, NotFoundError
 from ocitool.images import index as indexes
 from ocitool.images import select
 from ocitool.images.closure import Closure, closure
-from ocitool.images.draft import Documents
+from ocitool.images.draft import FinishedImage
 from ocitool.images.image import Image, from_manifest, read_entry
 from ocitool.images.platforms import pick_platform, rank
 from ocitool.images.select import Target
 from ocitool.limits import INDEX_DEPTH
-from ocitool.pipeline.image_writer import Output, Writer, WrittenImage, WrittenLayer, draft_output
+from ocitool.pipeline.image_writer import ImageWriter, OutputImage, WrittenImage, WrittenLayer, draft_output
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object, serialised
 from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor, Manifest, named, string
@@ -31,10 +31,10 @@ from ocitool.transports.opening import Opened
 from ocitool.transports.sink import DockerImage
 from ocitool.transports.source import Source
 
-Change = Callable[[Image], Documents]
+Change = Callable[[Image], FinishedImage]
 
 
-class Around(Protocol):
+class IndexChange(Protocol):
     """What becomes of what stands around the images of an index."""
 
     def index(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -44,18 +44,23 @@ class Around(Protocol):
         """Told of everything that is no image and is taken over as it is."""
 
 
-def output(
-    opened: Opened, writer: Writer, change: Change, platform: str | None, all_platforms: bool, around: Around | None = None
-) -> Output:
+def rewrite(
+    opened: Opened,
+    writer: ImageWriter,
+    change: Change,
+    platform: str | None,
+    all_platforms: bool,
+    around: IndexChange | None = None,
+) -> OutputImage:
     """What a reference names, changed: one image, or with `all_platforms` an index with all of its images. Raises what
     `select.one` raises."""
     target = select.sole(opened) if all_platforms else None
     if target is not None and target.document is not None and target.may_be_image:
-        return every(opened, target, writer, change, around)
-    return changed(opened.source, select.one(opened, platform), writer, change)
+        return rewrite_index(opened, target, writer, change, around)
+    return rewrite_image(opened.source, select.single(opened, platform), writer, change)
 
 
-def changed(source: Source, image: Image, writer: Writer, change: Change) -> Output:
+def rewrite_image(source: Source, image: Image, writer: ImageWriter, change: Change) -> OutputImage:
     """One image, changed."""
     documents = change(image)
     if image.digest is not None and documents.digest != image.digest:
@@ -63,11 +68,13 @@ def changed(source: Source, image: Image, writer: Writer, change: Change) -> Out
     return draft_output(documents, image.tags, image)
 
 
-def every(opened: Opened, target: Target, writer: Writer, change: Change, around: Around | None = None) -> Output:
+def rewrite_index(
+    opened: Opened, target: Target, writer: ImageWriter, change: Change, around: IndexChange | None = None
+) -> OutputImage:
     """An index with every image changed."""
     source = opened.source
     document, descriptor = index_of(opened, target)
-    parts = _Parts(source, writer, change, around)
+    parts = _IndexParts(source, writer, change, around)
     revised = parts.revised(document, 0)
     digest = descriptor.digest
     if revised.raw != document.raw:
@@ -80,23 +87,23 @@ def every(opened: Opened, target: Target, writer: Writer, change: Change, around
     fields = {**stated, "mediaType": revised.media_type, "digest": str(digest), "size": size}
     names = names_of(target)
     blobs = {digest: (digest, size, BytesBlob(revised.raw, digest)), **parts.blobs}
-    return Output(
+    return OutputImage(
         {key: value for key, value in fields.items() if key != "data"}, names, tuple(blobs.values()),
         tuple(image._replace(names=names) for image in parts.images), docker_image(parts.images), frozenset(parts.made),
         frozenset(parts.foreign), source.where, is_index=True,
     )  # fmt: skip
 
 
-def described(made: Output, old: Descriptor) -> Output:
+def with_descriptor_of(made: OutputImage, old: Descriptor) -> OutputImage:
     """The output of one image with what its entry in the source's index said beside type, digest and size."""
     fields = {key: value for key, value in old.fields.items() if key not in ("data", "urls")}
     return made._replace(descriptor={**fields, **made.descriptor})
 
 
-class _Parts:
+class _IndexParts:
     """What an index is put together from, gathered while it is walked."""
 
-    def __init__(self, source: Source, writer: Writer, change: Change, around: Around | None) -> None:
+    def __init__(self, source: Source, writer: ImageWriter, change: Change, around: IndexChange | None) -> None:
         self.blobs: dict[Digest, tuple[Digest, int, Blob | None]] = {}
         self.images: list[WrittenImage] = []
         self.made: set[Digest] = set()
@@ -106,7 +113,7 @@ class _Parts:
         self._writer = writer
         self._change = change
         self._around = around
-        self._changed: dict[Digest, Documents] = {}
+        self._changed: dict[Digest, FinishedImage] = {}
         self._revised: dict[Digest, Index] = {}
         """What came of each manifest and index: an index may name one often, and nest such indexes."""
 
@@ -148,7 +155,7 @@ class _Parts:
             return Index(serialised(fields), fields, source.where)
         return Index(edited.raw, fields, source.where)
 
-    def _image(self, descriptor: Descriptor, manifest: Manifest) -> Documents:
+    def _image(self, descriptor: Descriptor, manifest: Manifest) -> FinishedImage:
         if descriptor.digest not in self._changed:
             image = from_manifest(self._source, descriptor, manifest, ())
             documents = self._changed[descriptor.digest] = self._change(image)
@@ -175,9 +182,9 @@ class _Parts:
             return
         if self._around is not None:
             self._around.carried(descriptor, found)
-        self._add(as_it_is(self._source, descriptor, (), found, self._writer))
+        self._add(copy_found(self._source, descriptor, (), found, self._writer))
 
-    def _add(self, part: Output) -> None:
+    def _add(self, part: OutputImage) -> None:
         for row in part.blobs:
             self.blobs.setdefault(row[0], row)
         self.images += part.images
@@ -185,13 +192,17 @@ class _Parts:
         self.foreign |= part.foreign
 
 
-def whole(source: Source, descriptor: Descriptor, names: Sequence[str], found: Closure, writer: Writer) -> Output:
+def copy_closure(
+    source: Source, descriptor: Descriptor, names: Sequence[str], found: Closure, writer: ImageWriter
+) -> OutputImage:
     """Everything below a descriptor as it is, with the images that are there."""
     images = tuple(_kept(source, d, m, names) for d, m in found.manifests if m.is_image and not d.is_attestation)
-    return as_it_is(source, descriptor, names, found, writer)._replace(images=images, docker=docker_image(images))
+    return copy_found(source, descriptor, names, found, writer)._replace(images=images, docker=docker_image(images))
 
 
-def as_it_is(source: Source, descriptor: Descriptor, names: Sequence[str], found: Closure, writer: Writer) -> Output:
+def copy_found(
+    source: Source, descriptor: Descriptor, names: Sequence[str], found: Closure, writer: ImageWriter
+) -> OutputImage:
     """Everything below a descriptor, told as no image: what speaks of others."""
     _tell_absent(source, found.absent, writer)
     tell_others(source, found.others, found.invalid, writer)
@@ -199,7 +210,7 @@ def as_it_is(source: Source, descriptor: Descriptor, names: Sequence[str], found
         (document.digest, document.size, document) for document in found.documents if document.digest is not None
     ]
     blobs += [(named.digest, named.size, blob) for named, blob in found.blobs]
-    return Output(
+    return OutputImage(
         dict(descriptor.fields), tuple(names), tuple(blobs), (), None,
         foreign=frozenset(d.digest for d, _ in found.blobs if d.urls), where=source.where,
         is_index=all(one.digest != descriptor.digest for one in (*(top for top, _ in found.manifests), *found.others)),
@@ -219,7 +230,7 @@ def _stated_kind(manifest: Manifest) -> str:
     return string(manifest.fields.get("artifactType")) or manifest.config.media_type
 
 
-def untouched(source: Source, descriptor: Descriptor, names: Sequence[str]) -> Output:
+def unchanged(source: Source, descriptor: Descriptor, names: Sequence[str]) -> OutputImage:
     """What the destination has under these names already. Of what it leads to nothing is asked for: an image is told by its
     manifest alone, an index without its images."""
     document = read_entry(source, descriptor)
@@ -231,14 +242,14 @@ def untouched(source: Source, descriptor: Descriptor, names: Sequence[str]) -> O
             held = (WrittenLayer(one.digest, None, one.size, "kept", one.media_type) for one in document.layers)
             image_id = document.config.digest
             images = (WrittenImage(descriptor.digest, image_id, tuple(names), descriptor.platform, tuple(held)),)
-    return Output(
+    return OutputImage(
         dict(descriptor.fields), tuple(names), tuple(rows), images, None, where=source.where,
         is_index=isinstance(document, Index), is_there=True,
         kind=_stated_kind(document) if isinstance(document, Manifest) and not images else None,
     )  # fmt: skip
 
 
-def _tell_absent(source: Source, descriptors: Iterable[Descriptor], writer: Writer) -> None:
+def _tell_absent(source: Source, descriptors: Iterable[Descriptor], writer: ImageWriter) -> None:
     for descriptor in descriptors:
         platform = f" for {masking.stated(descriptor.platform)}" if descriptor.platform is not None else ""
         text = f"{source.where}: the manifest {descriptor.digest}{platform} is named and not here; it stays named"
@@ -246,7 +257,7 @@ def _tell_absent(source: Source, descriptors: Iterable[Descriptor], writer: Writ
 
 
 def tell_others(
-    source: Source, others: Iterable[Descriptor], invalid: Iterable[InvalidDescriptor], writer: Writer
+    source: Source, others: Iterable[Descriptor], invalid: Iterable[InvalidDescriptor], writer: ImageWriter
 ) -> None:
     """What an index lists that is carried without being read, and what it lists that leads nowhere."""
     counts = Counter(one.media_type for one in others if mediatypes.layer_codec(one.media_type) is None)
@@ -308,7 +319,7 @@ def index_of(opened: Opened, target: Target) -> tuple[Index, Descriptor]:
     return document, target.top
 
 
-def _name_lost(source: Source, gone: Sequence[Digest], writer: Writer) -> None:
+def _name_lost(source: Source, gone: Sequence[Digest], writer: ImageWriter) -> None:
     for referrer in (one for digest in gone for one in writer.referrers(source, digest)):
         if referrer.kind == "attestation" and not referrer.tags:
             continue  # an index's own: told where it is dropped

@@ -13,7 +13,7 @@ from ocitool.trees.indexing import Indexer, readable, refuse_other_than_tar
 from ocitool.trees.tree import Tree
 
 
-class Stack:
+class IndexedImage:
     """`indexes`: with diff_ids and contents computed from the bytes, as whoever writes by them needs them."""
 
     def __init__(self, image: Image, indexes: Sequence[LayerIndex]) -> None:
@@ -32,7 +32,7 @@ class Stack:
         return self._tree
 
 
-def stacks(images: Sequence[Image], indexer: Indexer) -> list[Stack]:
+def indexed_images(images: Sequence[Image], indexer: Indexer) -> list[IndexedImage]:
     """Each image with its indexes, and with the layers that it lacks and another one has. All layers are read at once, those of
     one digest once, and where they are nearest. `FormatError` for an image whose layers and diff_ids do not align."""
     there: dict[Digest | None, Blob] = {
@@ -55,7 +55,7 @@ def stacks(images: Sequence[Image], indexer: Indexer) -> list[Stack]:
             nearest[key] = image, layer
     indexer.computed(list(nearest.values()))  # held from now on, for all that state their digests
     found = iter(indexer.computed(wanted))
-    return [Stack(image, [next(found) for _ in image.layers]) for image in images]
+    return [IndexedImage(image, [next(found) for _ in image.layers]) for image in images]
 
 
 def _is_remote(layer: Layer) -> bool:

@@ -37,7 +37,7 @@ def _stated_otherwise(mine: Layer, other: Layer) -> bool:
     return a is not None and b is not None and a.algorithm == b.algorithm and a != b
 
 
-def key(layer: Layer) -> str | None:
+def layer_identity(layer: Layer) -> str | None:
     """What a layer is known by: its diff_id, else its digest. None for a layer of which neither is stated: see `identified`."""
     known = layer.diff_id or layer.digest
     return str(known) if known else None
@@ -88,7 +88,7 @@ def common_base(before: Image, after: Image) -> int:
     """How many lowest layers both images share."""
     count = 0
     for a, b in zip(before.layers, after.layers, strict=False):
-        if key(a) is None or key(a) != key(b):
+        if layer_identity(a) is None or layer_identity(a) != layer_identity(b):
             break
         count += 1
     return count

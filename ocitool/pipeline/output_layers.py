@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ocitool.blob import Blob, FileBlob, label, passing
+from ocitool.blob import Blob, FileBlob, label, stream_once
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
 from ocitool.images import draft as drafts
-from ocitool.images.draft import Piece
+from ocitool.images.draft import OutputLayer
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codec as codecs
 from ocitool.task import Task
@@ -21,7 +21,7 @@ def is_hashed(image: Image, layer: Layer) -> bool:
     return image.manifest is None and layer.blob is not None and (layer.digest is None or layer.diff_id is None)
 
 
-def kept(image: Image, layer: Layer, task: Task) -> Piece:
+def kept(image: Image, layer: Layer, task: Task) -> OutputLayer:
     """The layer as it is. One of a docker archive that names no digests is hashed, and `IntegrityError` is raised where the
     archive's configuration states another diff_id, `NotFoundError` where its bytes are not here."""
     if image.manifest is not None:
@@ -36,10 +36,10 @@ def kept(image: Image, layer: Layer, task: Task) -> Piece:
     if image.config.diff_ids and not image.aligned:
         raise FormatError("layers and diff_ids do not align", image.where)
     blob = layer.blob.named(digest) if isinstance(layer.blob, FileBlob) else layer.blob
-    return Piece(digest, blob.size, layer.diff_id or diff_id, layer.media_type, "kept", blob)
+    return OutputLayer(digest, blob.size, layer.diff_id or diff_id, layer.media_type, "kept", blob)
 
 
-def lent(image: Image, lender: Image, layer: Layer, task: Task) -> Piece:
+def from_fallback(image: Image, lender: Image, layer: Layer, task: Task) -> OutputLayer:
     """A layer of another image for this one: its very blob, under the type that this image's manifest has for it."""
     piece = kept(lender, layer, task)
     if lender.is_foreign(layer):
@@ -49,7 +49,7 @@ def lent(image: Image, lender: Image, layer: Layer, task: Task) -> Piece:
     return piece._replace(media_type=media_type, origin="reused", descriptor=descriptor)
 
 
-def claimed(image: Image, layer: Layer) -> Piece | None:
+def unhashed_layer(image: Image, layer: Layer) -> OutputLayer | None:
     """A plain layer of a docker archive by the diff_id that its configuration states, for a caller that converts or
     writes it, and so hashes it; None for any other layer."""
     if image.manifest is not None or layer.digest is not None or layer.blob is None or not image.aligned:
@@ -57,7 +57,7 @@ def claimed(image: Image, layer: Layer) -> Piece | None:
     diff_id = layer.diff_id
     if diff_id is None or diff_id.algorithm != "sha256" or codecs.of(layer.blob) != "none":
         return None
-    return Piece(diff_id, layer.blob.size, diff_id, layer.media_type, "kept", layer.blob)
+    return OutputLayer(diff_id, layer.blob.size, diff_id, layer.media_type, "kept", layer.blob)
 
 
 class Claim(NamedTuple):
@@ -128,7 +128,7 @@ def unpacked(blob: Blob, task: Task) -> Iterator[bytes]:
     name = label(blob)
 
     def told() -> Iterator[bytes]:
-        for chunk in verified(passing(blob), blob.digest, blob.size):
+        for chunk in verified(stream_once(blob), blob.digest, blob.size):
             task.check()
             task.advance(name, len(chunk), blob.size)
             yield chunk

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ocitool.trees.indexing import Indexer
 
 
-class Reading(NamedTuple):
+class Session(NamedTuple):
     """How to read: the running task, whether indexes are kept between runs (in `cache.default_directory`), whether to
     verify everything instead of believing what is stated, and the registries that may be asked."""
 
@@ -32,7 +32,7 @@ class Reading(NamedTuple):
         return self.registries or Registries(Access(), self.task)
 
     def image(self, reference: str, platform: str | None) -> Image:
-        return select.one(self.open(reference, "layers"), platform)
+        return select.single(self.open(reference, "layers"), platform)
 
     def indexer(self) -> Indexer:
         from ocitool.layers.cache import IndexCache, default_directory

@@ -34,7 +34,7 @@ def made_at(otherwise: str | None) -> str | None:
     return timestamp() if source_date() is not None else otherwise
 
 
-def stamped(draft: ImageDraft) -> ImageDraft:
+def with_timestamp(draft: ImageDraft) -> ImageDraft:
     """The draft as created at `SOURCE_DATE_EPOCH`, where that is set."""
     return draft if source_date() is None else drafts.configured(draft, {**draft.config, "created": timestamp()})
 

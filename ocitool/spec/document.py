@@ -15,7 +15,7 @@ from typing import Any
 from ocitool import limits
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
-from ocitool.limits import DOCUMENT, Bounds
+from ocitool.limits import DOCUMENT, JsonLimits
 
 
 class Document:
@@ -30,7 +30,7 @@ class Document:
         return Digest.of(self.raw)
 
 
-def parse(raw: bytes, where: str, bounds: Bounds = DOCUMENT) -> Any:
+def parse(raw: bytes, where: str, bounds: JsonLimits = DOCUMENT) -> Any:
     """The value of a JSON text. Raises `FormatError` and `LimitError`, both with `where`."""
     if len(raw) > bounds.size:
         raise LimitError(f"a document of {len(raw)} bytes, more than {bounds.size}", where)
@@ -55,14 +55,14 @@ def parse(raw: bytes, where: str, bounds: Bounds = DOCUMENT) -> Any:
         raise FormatError("the document holds a number that is too long", where) from None
 
 
-def parse_object(raw: bytes, where: str, bounds: Bounds = DOCUMENT) -> dict[str, Any]:
+def parse_object(raw: bytes, where: str, bounds: JsonLimits = DOCUMENT) -> dict[str, Any]:
     value = parse(raw, where, bounds)
     if not isinstance(value, dict):
         raise FormatError("the document is not a JSON object", where)
     return value
 
 
-def serialised(value: Any, bounds: Bounds = DOCUMENT) -> bytes:
+def serialised(value: Any, bounds: JsonLimits = DOCUMENT) -> bytes:
     """A document of ours: no white space, keys in the order they have. `LimitError` for one that `parse` with the same bounds
     would refuse."""
     raw = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()

@@ -31,7 +31,7 @@ from ocitool.patterns import pattern
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
-__all__ = ["KINDS", "URN", "Problem", "load", "problems"]
+__all__ = ["KINDS", "URN", "SchemaViolation", "load", "problems"]
 
 KINDS: tuple[str, ...] = (
     "descriptor",
@@ -53,7 +53,7 @@ _SHARED = ("descriptor",)  # the schemas that others refer to
 _MESSAGE_LIMIT = 200
 
 
-class Problem(NamedTuple):
+class SchemaViolation(NamedTuple):
     """One breach of a schema: where (an RFC 6901 JSON pointer, "" for the whole document) and what."""
 
     pointer: str
@@ -73,7 +73,7 @@ def load(name: str) -> dict[str, object]:
     raise ValueError(f"no schema named {name!r}")
 
 
-def problems(kind: str, document: object, limit: int = 50) -> tuple[Problem, ...]:
+def problems(kind: str, document: object, limit: int = 50) -> tuple[SchemaViolation, ...]:
     """The first `limit` breaches of schema `kind` by a parsed JSON document, in the schema's order.
 
     `kind` is one of KINDS or the name of a report's schema; any other is a ValueError. `document` is a value
@@ -81,7 +81,7 @@ def problems(kind: str, document: object, limit: int = 50) -> tuple[Problem, ...
     """
     errors: Iterator[ValidationError] = _validator(kind).iter_errors(document)
     return tuple(
-        Problem(_pointer(error.absolute_path), error.message[:_MESSAGE_LIMIT])
+        SchemaViolation(_pointer(error.absolute_path), error.message[:_MESSAGE_LIMIT])
         for error in itertools.islice(errors, max(limit, 0))
     )
 

@@ -20,12 +20,12 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotAnImageError, OcitoolError
 from ocitool.layers import codec
 from ocitool.layers.entry import Entry, Kind, Segments, normalise
-from ocitool.layers.tar import Note, Notes, entries
+from ocitool.layers.tar import TarNote, TarNotes, entries
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
 from ocitool.spec.document import parse, parse_object
 from ocitool.spec.manifest import Descriptor, Index
 from ocitool.task import Task
-from ocitool.transports.source import Names, Record, Telling
+from ocitool.transports.source import ArchiveNames, DockerImageRecord, SilentUntilOpened
 
 Want = Literal["documents", "layers"]
 """What will be read: documents and first bytes of layers, or layers too."""
@@ -52,7 +52,7 @@ class Members:
         self.duplicates: list[bytes] = []
         self.replaced: list[tuple[bytes, Blob]] = []
         """Lists of images in whose place a later member stands."""
-        self.notes: tuple[Note, ...] = ()
+        self.notes: tuple[TarNote, ...] = ()
         self.tops: set[bytes] = set()
         """What stands at the top, directories too."""
         self.is_layer = False
@@ -213,7 +213,7 @@ class _Head(BytesBlob):
 def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
     """The members of the archive in `file`. Anything that is no archive is a `FormatError`."""
     members = Members(where)
-    notes = Notes()
+    notes = TarNotes()
     spool = _Spool(where, want)
     seekable = stat.S_ISREG(file.mode)
     head: Blob
@@ -318,9 +318,9 @@ class _Spool:
 
 
 def _nameless(where: str) -> OpenFile:
-    from ocitool.atomic import nameless
+    from ocitool.atomic import anonymous_temporary
 
-    spool = nameless()
+    spool = anonymous_temporary()
     kept = OpenFile(where, descriptor=os.dup(spool.descriptor))
     spool.discard()
     return kept
@@ -446,7 +446,7 @@ def _member(members: Members, digest: Digest) -> Blob | None:
     return blob.named(digest) if isinstance(blob, FileBlob) else blob
 
 
-class OciArchive(Telling):
+class OciArchive(SilentUntilOpened):
     """`records`: the images that `manifest.json` or `repositories` have and the index has not, unless the index alone is asked
     for (`alone`). `notices`, `problems`: how the two differ, and what of them cannot be read."""
 
@@ -462,8 +462,8 @@ class OciArchive(Telling):
         where = f"{self.where}: index.json"
         index = Index(raw, parse_object(raw, where, limits.STORE), where)
         self.index: Index | None = index
-        self.names: dict[Digest, Names] = {}
-        self.records: tuple[Record, ...] = ()
+        self.names: dict[Digest, ArchiveNames] = {}
+        self.records: tuple[DockerImageRecord, ...] = ()
         self.notices: tuple[str, ...] = ()
         self.problems: tuple[OcitoolError, ...] = ()
         if is_docker(members):
@@ -476,7 +476,7 @@ class OciArchive(Telling):
         return _member(self.members, descriptor.digest)
 
 
-class DockerArchive(Telling):
+class DockerArchive(SilentUntilOpened):
     """The images of `manifest.json` or `repositories`. `notices`: what an index beside them has more."""
 
     transport = "docker-archive"
@@ -486,7 +486,7 @@ class DockerArchive(Telling):
         self.members = members
         self.where = members.where
         self.index: Index | None = None
-        self.names: dict[Digest, Names] = {}
+        self.names: dict[Digest, ArchiveNames] = {}
         from ocitool.transports.records import records
 
         self.records = records(members)
@@ -497,7 +497,7 @@ class DockerArchive(Telling):
         return _member(self.members, descriptor.digest)
 
 
-def _beside(members: Members, found: tuple[Record, ...]) -> tuple[str, ...]:
+def _beside(members: Members, found: tuple[DockerImageRecord, ...]) -> tuple[str, ...]:
     """What is to be said of an `index.json` beside a docker archive's own list of images."""
     try:
         raw = members.document("index.json")

@@ -16,7 +16,7 @@ from typing import Any
 
 from ocitool import limits, reference
 from ocitool.atomic import APART, SpooledBlob, Temporary, sweep, write_all
-from ocitool.blob import Blob, BytesBlob, expected, label, passing
+from ocitool.blob import Blob, BytesBlob, expected, label, stream_once
 from ocitool.digest import Digest, verified
 from ocitool.directories import OpenDirectory
 from ocitool.errors import DestinationError, LimitError, OcitoolError, UsageError
@@ -28,7 +28,7 @@ from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, named
 from ocitool.task import Task
 from ocitool.transports.layout import LAYOUT_FILE
 from ocitool.transports.outputs import keep_mode, new_file
-from ocitool.transports.sink import Bundle, Losses, Root, Stored, Unheld
+from ocitool.transports.sink import Losses, RequestedImage, StatelessSink, WriteOutcome, WriteRequest
 
 OMITTED = "org.ocitool.omitted"
 """The annotation of index.json that lists the digests which an archive leaves out, comma-separated."""
@@ -36,7 +36,7 @@ OMITTED = "org.ocitool.omitted"
 _BLOCK = 512
 
 
-class ArchiveSink(Unheld):
+class ArchiveSink(StatelessSink):
     """An archive file. `force`: an old one is replaced, whole; `compression`: of the archive itself."""
 
     def __init__(self, path: str, *, force: bool = False, compression: str = "none") -> None:
@@ -50,7 +50,7 @@ class ArchiveSink(Unheld):
             raise
         sweep(self._at)
 
-    def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+    def write(self, bundle: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
         """If a blob of one of many images cannot be had, the archive is begun again without those that need it."""
         losses = Losses(bundle.roots)
         left = bundle
@@ -58,9 +58,9 @@ class ArchiveSink(Unheld):
             left = bundle.left(losses)
             if not left.roots:
                 break
-        return Stored(frozenset(), True, losses)
+        return WriteOutcome(frozenset(), True, losses)
 
-    def _written(self, bundle: Bundle, losses: Losses, task: Task) -> bool:
+    def _written(self, bundle: WriteRequest, losses: Losses, task: Task) -> bool:
         """Whether it could be; if not, `losses` has grown."""
         _tell_unloadable(bundle, task)
         temporary = Temporary(self._at, private=self._force and self._at.stat(self._name) is not None)
@@ -98,7 +98,7 @@ def _place(path: str, *, force: bool) -> tuple[OpenDirectory, str]:
     return new_file(path, force=force)
 
 
-class StandardOutput(Unheld):
+class StandardOutput(StatelessSink):
     """The archive on standard output, as it is made: what reads it must not believe it before the end."""
 
     where = "-"
@@ -107,24 +107,24 @@ class StandardOutput(Unheld):
         if sys.stdout is not None and sys.stdout.isatty():
             raise UsageError("standard output is a terminal", hint="redirect the archive: ocitool ... - > image.tar")
 
-    def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+    def write(self, bundle: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
         _tell_unloadable(bundle, task)
         for piece in _pieces(bundle, task):
             write_all(1, piece, "standard output")
-        return Stored(frozenset(), True)
+        return WriteOutcome(frozenset(), True)
 
 
 class _Lost(Exception):
     """A blob of the archive cannot be had, and is among the losses."""
 
 
-def _compressed(bundle: Bundle, codec: str, task: Task, losses: Losses) -> Iterator[bytes]:
+def _compressed(bundle: WriteRequest, codec: str, task: Task, losses: Losses) -> Iterator[bytes]:
     from ocitool.layers import compress
 
     return compress.compress(_pieces(bundle, task, losses), compress.parse(codec), task)
 
 
-def _copy(bundle: Bundle, temporary: Temporary, task: Task, losses: Losses) -> None:
+def _copy(bundle: WriteRequest, temporary: Temporary, task: Task, losses: Losses) -> None:
     """Large blobs and what comes over a network several at a time: where each member stands is known before its bytes are. What
     was made here is copied by the kernel, one after the other."""
     members = list(_members(bundle))
@@ -163,7 +163,7 @@ def _copy(bundle: Bundle, temporary: Temporary, task: Task, losses: Losses) -> N
         raise _Lost
 
 
-def _pieces(bundle: Bundle, task: Task, losses: Losses | None = None) -> Iterator[bytes]:
+def _pieces(bundle: WriteRequest, task: Task, losses: Losses | None = None) -> Iterator[bytes]:
     members = list(_members(bundle))
     task.expect(expected(blob for _, blob in members), anew=True)
     for header, blob in members:
@@ -171,7 +171,7 @@ def _pieces(bundle: Bundle, task: Task, losses: Losses | None = None) -> Iterato
         if blob is not None:
             name = label(blob)
             try:
-                for chunk in verified(passing(blob), blob.digest, blob.size):
+                for chunk in verified(stream_once(blob), blob.digest, blob.size):
                     task.check()
                     task.advance(name, len(chunk), blob.size)
                     yield chunk
@@ -184,7 +184,7 @@ def _pieces(bundle: Bundle, task: Task, losses: Losses | None = None) -> Iterato
     yield tarwriter.END
 
 
-def _members(bundle: Bundle) -> Iterator[tuple[bytes, Blob | None]]:
+def _members(bundle: WriteRequest) -> Iterator[tuple[bytes, Blob | None]]:
     """Documents first: who reads the archive from a pipe knows at once what comes. Raises `LimitError` before the first one for
     an archive that could not be read again."""
     documents = {"oci-layout": LAYOUT_FILE, "index.json": _index(bundle)}
@@ -212,7 +212,7 @@ def _directory(name: str) -> tuple[bytes, None]:
     return tarwriter.header(Entry(name.encode(), Kind.DIRECTORY, 0o755, 0, 0, 0, 0)), None
 
 
-def _index(bundle: Bundle) -> bytes:
+def _index(bundle: WriteRequest) -> bytes:
     entries: list[dict[str, Any]] = []
     known: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
     for root in bundle.roots:
@@ -233,7 +233,7 @@ def _names(name: str) -> dict[str, str]:
     return {REF_NAME: full} if reference.is_bare(name) else {REF_NAME: full, CONTAINERD_NAME: full}
 
 
-def _tell_unloadable(bundle: Bundle, task: Task) -> None:
+def _tell_unloadable(bundle: WriteRequest, task: Task) -> None:
     """Of names that manifest.json cannot have; a bare tag, which names no repository, is left out of it as ever."""
     names = [reference.full(name) for root in bundle.roots if root.docker is not None for name in root.names]
     for name in dict.fromkeys(names):
@@ -242,7 +242,7 @@ def _tell_unloadable(bundle: Bundle, task: Task) -> None:
             task.notice("name", text)
 
 
-def _docker_manifest(roots: tuple[Root, ...]) -> bytes:
+def _docker_manifest(roots: tuple[RequestedImage, ...]) -> bytes:
     images: dict[Digest, dict[str, Any]] = {}
     for root in roots:
         if root.docker is None:

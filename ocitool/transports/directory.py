@@ -20,7 +20,7 @@ from ocitool.spec.document import parse_object, serialised
 from ocitool.spec.manifest import Descriptor, Index, read
 from ocitool.transports import layout
 from ocitool.transports.archive import Members
-from ocitool.transports.source import Names, Record, Telling
+from ocitool.transports.source import ArchiveNames, DockerImageRecord, SilentUntilOpened
 
 VERSION = "version"
 """The file by which `dir:` is known beside its manifest.json."""
@@ -72,7 +72,7 @@ class DirectoryMembers(Members):
                 yield os.fsencode(os.path.normpath(os.path.join(below, name)))
 
 
-class DirImage(Telling):
+class DirImage(SilentUntilOpened):
     """What skopeo writes to `dir:`: manifest.json, and each blob under the digits of its digest; of an index (`copy --all`)
     manifest.json is the index, and its manifests are DIGITS.manifest.json."""
 
@@ -83,8 +83,8 @@ class DirImage(Telling):
 
     def __init__(self, directory: str) -> None:
         self.where = directory
-        self.records: tuple[Record, ...] = ()
-        self.names: dict[Digest, Names] = {}
+        self.records: tuple[DockerImageRecord, ...] = ()
+        self.names: dict[Digest, ArchiveNames] = {}
         raw = Members.document(DirectoryMembers(directory), "manifest.json")
         if raw is None:
             raise FormatError("not a dir: image: it has no manifest.json", directory)

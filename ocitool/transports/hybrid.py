@@ -13,16 +13,16 @@ from ocitool import limits, reference
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
 from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, Stated, read
-from ocitool.transports.records import Archive, diff_ids, images_of, record_of, tags_of, v1_records
-from ocitool.transports.source import Names, Record
+from ocitool.transports.records import ArchiveMembers, diff_ids, images_of, record_of, tags_of, v1_records
+from ocitool.transports.source import ArchiveNames, DockerImageRecord
 
 
-class United(NamedTuple):
+class HybridImages(NamedTuple):
     """`names`: of entries of the index, those that `manifest.json` has for them. `records`: images that the index lacks.
     `manifests`: what was read to know it, up to `_KEPT` bytes."""
 
-    names: dict[Digest, Names]
-    records: tuple[Record, ...]
+    names: dict[Digest, ArchiveNames]
+    records: tuple[DockerImageRecord, ...]
     notices: tuple[str, ...]
     problems: tuple[OcitoolError, ...]
     manifests: dict[Stated, Manifest | Index]
@@ -40,7 +40,7 @@ class _Listed(NamedTuple):
     manifest: Manifest
 
 
-def united(members: Archive, index: Index, *, alone: bool) -> United:
+def united(members: ArchiveMembers, index: Index, *, alone: bool) -> HybridImages:
     """What `manifest.json` and `repositories` add to an index. `alone`: their images are told and left out.
 
     Costs a look at each manifest, and at the configurations of the images that are not found among them."""
@@ -48,7 +48,7 @@ def united(members: Archive, index: Index, *, alone: bool) -> United:
     kept: dict[Stated, Manifest | Index] = {}
     for one in _manifests(members, index, kept):
         by_config.setdefault(one.manifest.config.digest, []).append(one)
-    records: list[Record] = []
+    records: list[DockerImageRecord] = []
     more = 0
     absent: dict[str, Digest] | None = None
     notices: list[str] = []
@@ -98,10 +98,10 @@ def united(members: Archive, index: Index, *, alone: bool) -> United:
         how = f"docker-archive:{members.where} reads {them}" if alone else read
         if own:
             notices.append(f"{members.where}: {file} names {count} that index.json does not; {how}")
-    return United(_names(index, named, stated), () if alone else tuple(records), tuple(notices), tuple(problems), kept)
+    return HybridImages(_names(index, named, stated), () if alone else tuple(records), tuple(notices), tuple(problems), kept)
 
 
-def _absent(members: Archive, index: Index) -> dict[str, Digest]:
+def _absent(members: ArchiveMembers, index: Index) -> dict[str, Digest]:
     """The entries of an index that are not here, by their full names; none for a name of several."""
     found: dict[str, set[Digest]] = {}
     here: dict[str, bool] = {}
@@ -113,7 +113,7 @@ def _absent(members: Archive, index: Index) -> dict[str, Digest]:
     return {name: next(iter(digests)) for name, digests in found.items() if len(digests) == 1 and not here[name]}
 
 
-def only_there(members: Archive, index: Index, records: Sequence[Record]) -> tuple[Digest, ...]:
+def only_there(members: ArchiveMembers, index: Index, records: Sequence[DockerImageRecord]) -> tuple[Digest, ...]:
     """The manifests of an index whose configurations no record has."""
     found = [one for one in _manifests(members, index, {}) if one.manifest.is_image]
     configs = {one.manifest.config.digest for one in found}
@@ -121,7 +121,7 @@ def only_there(members: Archive, index: Index, records: Sequence[Record]) -> tup
     return tuple(dict.fromkeys(one.digest for one in found if one.manifest.config.digest not in known))
 
 
-def _manifests(members: Archive, index: Index, kept: dict[Stated, Manifest | Index]) -> Iterator[_Listed]:
+def _manifests(members: ArchiveMembers, index: Index, kept: dict[Stated, Manifest | Index]) -> Iterator[_Listed]:
     """The image manifests that an index leads to and that are what their digests say; others are told where they are read.
     `kept` is given the first of the documents that are also of the size which their entries state."""
     left = _KEPT
@@ -142,7 +142,7 @@ def _manifests(members: Archive, index: Index, kept: dict[Stated, Manifest | Ind
             yield _Listed(top, one.digest, document)
 
 
-def _read(members: Archive, one: Descriptor) -> Manifest | Index | None:
+def _read(members: ArchiveMembers, one: Descriptor) -> Manifest | Index | None:
     try:
         raw = members.document(f"blobs/{one.digest.algorithm}/{one.digest.encoded}")
         if raw is None or Digest.of(raw, one.digest.algorithm) != one.digest:
@@ -152,7 +152,7 @@ def _read(members: Archive, one: Descriptor) -> Manifest | Index | None:
         return None
 
 
-def _config(members: Archive, image: dict[str, Any], known: dict[Digest, list[_Listed]]) -> Digest | None:
+def _config(members: ArchiveMembers, image: dict[str, Any], known: dict[Digest, list[_Listed]]) -> Digest | None:
     """The digest of an image's configuration: as its path states it if a manifest states the same, else of its bytes."""
     path = image.get("config")
     if not isinstance(path, str):
@@ -178,8 +178,8 @@ def _known_as(raw: bytes, known: Collection[Digest]) -> Digest:
 
 
 def _judged(
-    members: Archive, image: dict[str, Any], position: int, found: Sequence[_Listed]
-) -> tuple[Record | None, str | None]:
+    members: ArchiveMembers, image: dict[str, Any], position: int, found: Sequence[_Listed]
+) -> tuple[DockerImageRecord | None, str | None]:
     """Of an image that both halves name: the record, if it is right and the manifest is not, and what is to be said."""
     paths = image.get("layers")
     layers = [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []
@@ -213,7 +213,7 @@ def _judged(
     return record, f"{counts}, and the configuration states {states}, as manifest.json does"
 
 
-def _lacks(members: Archive, manifest: Manifest) -> int:
+def _lacks(members: ArchiveMembers, manifest: Manifest) -> int:
     """How many blobs of an image are not in the archive, and nowhere else to be had."""
     blobs = [one for one in (manifest.config, *manifest.layers) if not one.urls and "data" not in one.fields]
     return sum(members.get(f"blobs/{one.digest.algorithm}/{one.digest.encoded}") is None for one in blobs)
@@ -224,7 +224,7 @@ def _stated_by(path: str) -> Digest | None:
     return Digest(parts[1], parts[2]) if len(parts) == 3 and parts[0] == "blobs" else None
 
 
-def _v1(members: Archive, known: set[str], problems: list[OcitoolError]) -> list[Record]:
+def _v1(members: ArchiveMembers, known: set[str], problems: list[OcitoolError]) -> list[DockerImageRecord]:
     """The images of `repositories` of which no name is known."""
     try:
         raw = members.document("repositories")
@@ -244,20 +244,20 @@ def _stated(index: Index) -> dict[Digest, list[str]]:
     return stated
 
 
-def _names(index: Index, named: dict[Digest, list[str]], stated: dict[Digest, list[str]]) -> dict[Digest, Names]:
+def _names(index: Index, named: dict[Digest, list[str]], stated: dict[Digest, list[str]]) -> dict[Digest, ArchiveNames]:
     """The RepoTags by the digest of the entry whose configuration has them, and what the index calls such an entry beside."""
     own: dict[Digest, set[str]] = {}
     for one in index.manifests:
         if name := one.annotations.get(CONTAINERD_NAME):
             own.setdefault(one.digest, set()).add(reference.qualified(name))
     claimed = set[str]().union(*own.values())
-    names: dict[Digest, Names] = {}
-    alike: dict[tuple[str, ...], Names] = {}
+    names: dict[Digest, ArchiveNames] = {}
+    alike: dict[tuple[str, ...], ArchiveNames] = {}
     for digest, tags in named.items():
         # manifest.json merges manifests of one configuration: of the names, those that another entry claims are not this one's.
         full = own.get(digest, set())
         mine = [tag for tag in tags if not full or (name := reference.qualified(tag)) in full or name not in claimed]
         if mine:
-            found = Names.of([*mine, *stated.get(digest, ())])
+            found = ArchiveNames.of([*mine, *stated.get(digest, ())])
             names[digest] = alike.setdefault(tuple(found), found)
     return names

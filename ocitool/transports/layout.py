@@ -15,7 +15,7 @@ from ocitool.directories import OpenDirectory
 from ocitool.errors import FormatError, LimitError, OcitoolError
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor, Index
-from ocitool.transports.source import Names, Record, Telling
+from ocitool.transports.source import ArchiveNames, DockerImageRecord, SilentUntilOpened
 
 if TYPE_CHECKING:
     from ocitool.transports.archive import Members
@@ -28,7 +28,7 @@ def looks_like(directory: str) -> bool:
     return any(os.path.lexists(os.path.join(directory, name)) for name in ("index.json", "oci-layout"))
 
 
-class Layout(Telling):
+class Layout(SilentUntilOpened):
     """`members`: the files of the directory, if it is a hybrid archive that was extracted."""
 
     transport = "oci"
@@ -39,8 +39,8 @@ class Layout(Telling):
         """`at`: the directory itself, if it is held; else it is looked up each time."""
         self.where = directory
         self._at = at
-        self.records: tuple[Record, ...] = ()
-        self.names: dict[Digest, Names] = {}
+        self.records: tuple[DockerImageRecord, ...] = ()
+        self.names: dict[Digest, ArchiveNames] = {}
         self.notices: tuple[str, ...] = ()
         self.problems: tuple[OcitoolError, ...] = ()
         self._files: WeakValueDictionary[Digest, OpenFile] = WeakValueDictionary()

@@ -27,7 +27,7 @@ from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, 
 from ocitool.task import Task, undisturbed
 from ocitool.transports import layout
 from ocitool.transports.layout_lock import LayoutLock
-from ocitool.transports.sink import Bundle, Losses, Rehearsal, Root, Stored, index_in_the_way
+from ocitool.transports.sink import Losses, Rehearsal, RequestedImage, WriteOutcome, WriteRequest, index_in_the_way
 from ocitool.transports.verifications import Verifications, is_settled, now
 
 _ATTEMPTS = 20
@@ -111,7 +111,7 @@ class LayoutSink:
     def named(self, name: str) -> Digest | None:
         return None
 
-    def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+    def write(self, bundle: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
         skipped: set[Digest] = set()
         losses = Losses(bundle.roots)
         self._merged(self._index, losses)  # what is refused is so before anything is written
@@ -136,7 +136,7 @@ class LayoutSink:
             with self._lock.index():
                 self._publish(losses)
             self._made = ()
-        return Stored(frozenset(skipped), True, losses)
+        return WriteOutcome(frozenset(skipped), True, losses)
 
     def _put(self, blob: Blob, task: Task, verify: bool) -> bool:
         """Whether the blob was written: it is not if it is there already, as it should be."""
@@ -222,7 +222,7 @@ class LayoutSink:
             partial.fetch(blob, task)
             self._name_it(partial, digest)
             self._fetched = True
-            task.arrived("fetched", digest.short, blob.size)
+            task.transferred("fetched", digest.short, blob.size)
         finally:
             self._fetched = self._fetched or partial.holds
             partial.discard()
@@ -281,7 +281,7 @@ class RehearsedLayout(Rehearsal):
     def blob(self, digest: Digest) -> Blob | None:
         return layout.stored(self.where, digest)
 
-    def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+    def write(self, bundle: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
         there = os.path.exists(os.path.join(self.where, "index.json"))
         old = layout.Layout(self.where).index if there else None
         losses = Losses(bundle.roots)
@@ -330,7 +330,7 @@ def _platforms(where: str, one: Descriptor) -> list[str]:
     return [str(entry.platform) for entry in manifests if entry.platform is not None and not entry.is_attestation]
 
 
-def merged(old: Index | None, roots: Sequence[Root]) -> bytes:
+def merged(old: Index | None, roots: Sequence[RequestedImage]) -> bytes:
     """The index with these roots in it. A name moves: the entry that had it goes. All else stays as it is."""
     fields: dict[str, Any] = dict(old.fields) if old else {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX}
     entries = _Entries()

@@ -13,7 +13,7 @@ from typing import Protocol
 from ocitool.blob import FileBlob, OpenFile, unreadable
 from ocitool.errors import FormatError, NotAnImageError, OcitoolError
 from ocitool.layers import codec, magic
-from ocitool.layers.magic import Head
+from ocitool.layers.magic import Prefix
 
 _STREAMED = {"gzip": "gzip -dc", "zstd": "zstd -dc --long=31", "xz": "xz -dc", "bzip2": "bzip2 -dc"}
 _SYSTEM = ("bin", "etc", "usr", "var", "lib", "sbin", "proc", "dev", "root", "opt", "tmp")
@@ -90,7 +90,7 @@ def image_file(path: str) -> str | None:
     return "a part of an OCI layout" if first in ("index.json", "oci-layout", "blobs") else None
 
 
-def no_archive(path: str, head: Head, error: FormatError, codecs: Sequence[str] = ()) -> FormatError:
+def no_archive(path: str, head: Prefix, error: FormatError, codecs: Sequence[str] = ()) -> FormatError:
     """What a file is of which no tar could be read. `error`: what the tar reader says; it stands if nothing is known.
     `codecs`: by which it is compressed, outermost first; `head` is of what it unpacks to."""
     what, hint = _file(path, head)
@@ -104,7 +104,7 @@ def no_archive(path: str, head: Head, error: FormatError, codecs: Sequence[str] 
     return NotAnImageError(f"not an image archive: {what}", path, hint=hint)
 
 
-def _file(path: str, head: Head) -> tuple[str | None, str | None]:
+def _file(path: str, head: Prefix) -> tuple[str | None, str | None]:
     first = head.pread(codec.SNIFF, 0)
     quoted = shlex.quote(path)
     if not first:
@@ -144,7 +144,7 @@ def compressed_too_often(path: str, how: str, outer: str) -> NotAnImageError:
     )  # fmt: skip
 
 
-class Listed(Protocol):
+class MemberNames(Protocol):
     """The members of a tar (`archive.Members`)."""
 
     where: str
@@ -154,7 +154,7 @@ class Listed(Protocol):
     def names(self) -> Iterator[bytes]: ...
 
 
-def no_image(members: Listed, images: Sequence[str]) -> NotAnImageError:
+def no_image(members: MemberNames, images: Sequence[str]) -> NotAnImageError:
     """What a tar holds that is no image archive. `images`: directories in it in which images stand."""
     where, quoted, names = members.where, shlex.quote(members.where), list(members.names())
     missing = "it has neither index.json nor manifest.json nor repositories"

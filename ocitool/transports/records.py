@@ -15,10 +15,10 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError, OcitoolError
 from ocitool.spec.document import parse, parse_object
 from ocitool.spec.manifest import Config
-from ocitool.transports.source import Record
+from ocitool.transports.source import DockerImageRecord
 
 
-class Archive(Protocol):
+class ArchiveMembers(Protocol):
     """Members by name, as `archive.Members` has them."""
 
     where: str
@@ -28,7 +28,7 @@ class Archive(Protocol):
     def document(self, name: str) -> bytes | None: ...
 
 
-def records(members: Archive) -> tuple[Record, ...]:
+def records(members: ArchiveMembers) -> tuple[DockerImageRecord, ...]:
     """The images of `manifest.json`, then those whose names `repositories` alone has. Raises `FormatError` and `LimitError` for
     a list that cannot be read at all."""
     raw = members.document("manifest.json")
@@ -60,15 +60,15 @@ def tags_of(image: dict[str, Any]) -> tuple[str, ...]:
     return tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
 
 
-def record_of(members: Archive, image: dict[str, Any], position: int) -> Record:
+def record_of(members: ArchiveMembers, image: dict[str, Any], position: int) -> DockerImageRecord:
     """An image of `manifest.json`, read."""
     try:
         return _record(members, image, f"{members.where}: manifest.json, image @{position}")._replace(number=position)
     except OcitoolError as error:
-        return Record(tags_of(image), b"{}", (), problem=error, number=position)
+        return DockerImageRecord(tags_of(image), b"{}", (), problem=error, number=position)
 
 
-def _record(members: Archive, image: dict[str, Any], where: str) -> Record:
+def _record(members: ArchiveMembers, image: dict[str, Any], where: str) -> DockerImageRecord:
     config, layers, tags = image.get("config"), image.get("layers"), image.get("repotags")
     if layers is None:
         layers = []
@@ -82,7 +82,7 @@ def _record(members: Archive, image: dict[str, Any], where: str) -> Record:
     stated = 0 if layers else diff_ids(raw, where)
     if stated:
         raise FormatError(f"it names no layers, its configuration states {stated}", where)
-    return Record(tags_of(image), raw, tuple(_layer(members, path) for path in layers))
+    return DockerImageRecord(tags_of(image), raw, tuple(_layer(members, path) for path in layers))
 
 
 def diff_ids(config: bytes, where: str) -> int:
@@ -90,7 +90,7 @@ def diff_ids(config: bytes, where: str) -> int:
     return len(Config(config, parse_object(config, where)).diff_ids)
 
 
-def _layer(members: Archive, path: str) -> Blob | None:
+def _layer(members: ArchiveMembers, path: str) -> Blob | None:
     blob = members.get(path)
     if not isinstance(blob, FileBlob):
         return blob
@@ -107,7 +107,7 @@ _DIRECTORY = 256
 """Bytes that a directory of a chain counts for beside its `json`."""
 
 
-def v1_records(members: Archive, raw: bytes, known: set[str]) -> Iterator[Record]:
+def v1_records(members: ArchiveMembers, raw: bytes, known: set[str]) -> Iterator[DockerImageRecord]:
     """Docker's image format before 1.10: one directory a layer, each with a `json` that names its parent. Names that are
     `known` (in full) are left out: later formats keep the file for old readers."""
     where = f"{members.where}: repositories"
@@ -125,10 +125,10 @@ def v1_records(members: Archive, raw: bytes, known: set[str]) -> Iterator[Record
         try:
             yield _v1_record(members, top, tuple(names), room)
         except OcitoolError as error:
-            yield Record(tuple(names), b"{}", (), image_id=f"sha256:{top}", problem=error)
+            yield DockerImageRecord(tuple(names), b"{}", (), image_id=f"sha256:{top}", problem=error)
 
 
-def v1_chain(members: Archive, top: str, name: str, room: _Room | None = None) -> list[tuple[str, dict[str, Any]]]:
+def v1_chain(members: ArchiveMembers, top: str, name: str, room: _Room | None = None) -> list[tuple[str, dict[str, Any]]]:
     """The directories of an image's layers with what their `json` says, lowest first. `name`: of the image, for errors;
     `room`: what is left for the documents of all chains. Raises `LimitError` beyond it."""
     seen: set[str] = set()
@@ -163,14 +163,14 @@ class _Room:
             raise LimitError(f"chains of images take more than {limits.STORE.size} bytes")
 
 
-def _v1_record(members: Archive, top: str, names: tuple[str, ...], room: _Room) -> Record:
+def _v1_record(members: ArchiveMembers, top: str, names: tuple[str, ...], room: _Room) -> DockerImageRecord:
     chain = v1_chain(members, top, names[0], room)
     last = chain[-1][1]
     kept = ("architecture", "os", "created", "author", "config")
     config: dict[str, Any] = {key: last[key] for key in kept if key in last}
     config["history"] = [_v1_history(fields) for _, fields in chain]
     layers = tuple(members.get(f"{name}/layer.tar") for name, _ in chain)
-    return Record(names, json.dumps(config, sort_keys=True).encode(), layers, image_id=f"sha256:{top}")
+    return DockerImageRecord(names, json.dumps(config, sort_keys=True).encode(), layers, image_id=f"sha256:{top}")
 
 
 def _v1_history(fields: dict[str, Any]) -> dict[str, Any]:

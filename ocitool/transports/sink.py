@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ocitool import masking
-from ocitool.atomic import Temporary, nameless
+from ocitool.atomic import Temporary, anonymous_temporary
 from ocitool.blob import Blob, FileBlob
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
@@ -27,7 +27,7 @@ class DockerImage(NamedTuple):
     layers: tuple[Digest, ...]
 
 
-class Root(NamedTuple):
+class RequestedImage(NamedTuple):
     """One image or index at the top. `descriptor`: its fields, without names. `names`: as the user knows them, may be
     none. `docker`: the one image of it that `manifest.json` names, None for what is no image. `subject`: for what is no image
     by itself, the digest that it speaks of, and `repositories` where that goes."""
@@ -52,11 +52,11 @@ class Root(NamedTuple):
         return tuple(name for name in self.names if self.subject is None or not speaks_of_a_digest(name))
 
 
-class Bundle(NamedTuple):
+class WriteRequest(NamedTuple):
     """Everything that is to be written. `blobs`: each digest once, documents before what they name, all with size and
     digest. `omitted`: digests that are named and left out on purpose. `others`: where else a blob is said to be."""
 
-    roots: tuple[Root, ...]
+    roots: tuple[RequestedImage, ...]
     blobs: tuple[Blob, ...]
     omitted: tuple[Digest, ...] = ()
     others: Callable[[Blob], Iterable[Blob]] = lambda _: ()
@@ -76,7 +76,7 @@ class Bundle(NamedTuple):
                 return done
             raise
 
-    def left(self, losses: Losses) -> Bundle:
+    def left(self, losses: Losses) -> WriteRequest:
         """The roots that can be written, and what they need."""
         roots = losses.left()
         needed = frozenset[Digest]().union(*(root.needs for root in roots))
@@ -89,7 +89,7 @@ def _place(blob: Blob) -> str:
     return path if path is not None else "another source"
 
 
-class Stored(NamedTuple):
+class WriteOutcome(NamedTuple):
     """What writing came to. `skipped`: blobs that were there already. `verified`: every byte was hashed, in this run or, of a
     blob that was there already, in an earlier one that is on record."""
 
@@ -104,7 +104,7 @@ class Stored(NamedTuple):
 class Losses:
     """What of a bundle cannot be had, or put where it belongs, while its other roots are written. Used by several threads."""
 
-    def __init__(self, roots: Sequence[Root]) -> None:
+    def __init__(self, roots: Sequence[RequestedImage]) -> None:
         self._roots = roots
         self._blobs: dict[Digest, OcitoolError] = {}
         self._names: dict[str, OcitoolError] = {}
@@ -134,7 +134,7 @@ class Losses:
         """Why a name was not given."""
         return self._names.get(name)
 
-    def left(self) -> tuple[Root, ...]:
+    def left(self) -> tuple[RequestedImage, ...]:
         """The roots that can be written, with the names that they can have."""
         found = []
         for root in self._roots:
@@ -161,7 +161,7 @@ class Sink(Protocol):
     def spool(self) -> Temporary:
         """Where a layer is made: on the destination's file system where that saves a copy."""
 
-    def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+    def write(self, bundle: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
         """Writes all of it or nothing that anyone could see; at a registry, where blobs are seen at once, nothing has a tag
         before all that it leads to is there. Takes ownership of spooled blobs.
 
@@ -176,7 +176,7 @@ class Sink(Protocol):
         """Lets go of locks and of whatever was not written."""
 
 
-class Unheld:
+class StatelessSink:
     """What destinations share that hold nothing: they lend no blob, let go of no lock, and layers are made elsewhere."""
 
     def blob(self, digest: Digest) -> Blob | None:
@@ -187,7 +187,7 @@ class Unheld:
         return there if there is not None and there.size == size else None
 
     def spool(self) -> Temporary:
-        return nameless()
+        return anonymous_temporary()
 
     def named(self, name: str) -> Digest | None:
         return None
@@ -196,19 +196,19 @@ class Unheld:
         pass
 
 
-class Rehearsal(Unheld):
+class Rehearsal(StatelessSink):
     """A destination that only says what writing to it would come to. It holds nothing yet."""
 
     def __init__(self, where: str) -> None:
         self.where = where
 
-    def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+    def write(self, bundle: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
         skipped = set()
         for blob in bundle.blobs:
             there = self.blob(blob.digest) if blob.digest else None
             if there is not None and there.digest is not None and there.size == blob.size:
                 skipped.add(there.digest)
-        return Stored(frozenset(skipped), False)
+        return WriteOutcome(frozenset(skipped), False)
 
 
 def index_in_the_way(place: str, platforms: Iterable[str], *, speaks: bool = False) -> DestinationError:

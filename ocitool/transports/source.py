@@ -13,7 +13,7 @@ from ocitool.errors import OcitoolError
 from ocitool.spec.manifest import Descriptor, Index, Manifest, Stated
 
 
-class Record(NamedTuple):
+class DockerImageRecord(NamedTuple):
     """An image of a docker archive, which has no manifest: its configuration, and its layers lowest first.
 
     A layer that the archive names but does not hold is None. `image_id` is stated only where it is not the digest of
@@ -30,7 +30,7 @@ class Record(NamedTuple):
     instead_of: Digest | None = None
 
 
-class Names(tuple[str, ...]):
+class ArchiveNames(tuple[str, ...]):
     """Names of one manifest that stand outside of the index: in an archive those of its `manifest.json`. As an archive gives a
     manifest an entry for each of its names, one object serves all of these entries, and its hash is computed once."""
 
@@ -38,7 +38,7 @@ class Names(tuple[str, ...]):
     """How an entry of the index may say one of the names again: as it stands, in full, or what follows one of its colons."""
 
     @classmethod
-    def of(cls, names: Iterable[str]) -> Names:
+    def of(cls, names: Iterable[str]) -> ArchiveNames:
         """The names in their order, without those that another one spells."""
         kept: list[str] = []
         spellings: set[str] = set()
@@ -61,14 +61,14 @@ class Names(tuple[str, ...]):
     _hash: int | None = None
 
 
-NO_NAMES = Names()
+NO_NAMES = ArchiveNames()
 
 
 def _untold(code: str, text: str) -> None:
     """For a source that is opened by itself."""
 
 
-class Telling:
+class SilentUntilOpened:
     """A source whose notices are dropped until whatever opened it gives `tell` a taker, and that has read no manifest yet."""
 
     tell: Callable[[str, str], None] = staticmethod(_untold)
@@ -88,8 +88,8 @@ class Source(Protocol):
     where: str
     remote: bool
     index: Index | None
-    records: tuple[Record, ...]
-    names: dict[Digest, Names]
+    records: tuple[DockerImageRecord, ...]
+    names: dict[Digest, ArchiveNames]
     tell: Callable[[str, str], None]
     manifests: Mapping[Stated, Manifest | Index]
 
@@ -98,7 +98,7 @@ class Source(Protocol):
         documents apart from other blobs knows by the media type which it is asked for."""
 
 
-class Beside(NamedTuple):
+class Referrer(NamedTuple):
     """What speaks of a manifest (`subject`) and is not part of it: a signature, an SBOM, an attestation. `tag`: the one by
     which it is found, or a name that it has beside that, None if it has none."""
 
@@ -107,15 +107,15 @@ class Beside(NamedTuple):
     tag: str | None
 
 
-class Online(ABC):
+class RemoteSource(ABC):
     """What a remote source can do beside reading: a base of such sources, which are asked for it a thousand times."""
 
     @abstractmethod
-    def borrow(self, find: Callable[[Digest], Blob | None]) -> None:
+    def reuse_documents(self, find: Callable[[Digest], Blob | None]) -> None:
         """Documents that `find` gives are taken from there, verified, and not fetched."""
 
     @abstractmethod
-    def beside(self, digest: Digest) -> Sequence[Beside]:
+    def referrers(self, digest: Digest) -> Sequence[Referrer]:
         """What speaks of a manifest."""
 
     @property
@@ -125,7 +125,7 @@ class Online(ABC):
         `NotFoundError` if it says that it keeps none."""
 
     @abstractmethod
-    def moved(self) -> Digest | None:
+    def resolve(self) -> Digest | None:
         """What the tag names by now, where that is not what was read."""
 
 

@@ -39,14 +39,14 @@ class StoredFile(NamedTuple):
     owner: tuple[int, int]
 
 
-class Files(NamedTuple):
+class BlobFiles(NamedTuple):
     """All that stands in `blobs/`, in order. `strangers`: paths that name no blob; nobody here touches them."""
 
     blobs: tuple[StoredFile, ...]
     strangers: tuple[str, ...]
 
 
-class Store:
+class HeldLayout:
     """A layout that is held: by its lock, shared or (`alone`) exclusive, until the context ends. `look`: nothing will be
     written, so nothing is made or swept either."""
 
@@ -76,7 +76,7 @@ class Store:
         self._lock = LayoutLock(self.at, task, exclusive=alone)
         self.swept = 0 if look else whole.sweep(self.at, partials=alone)
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> HeldLayout:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -105,12 +105,12 @@ class Store:
     def add_layout_file(self) -> None:
         whole.write_document(self.at, "oci-layout", layout.LAYOUT_FILE)
 
-    def files(self) -> Files:
+    def files(self) -> BlobFiles:
         """What stands in `blobs/` now. The directories are held: what is removed or shared later is in them."""
         try:
             top = self.at.below("blobs")
         except (FileNotFoundError, NotADirectoryError):
-            return Files((), ())
+            return BlobFiles((), ())
         except OSError as error:
             raise unreadable(self.at.name("blobs"), error) from None
         return _listed(top, self._held)
@@ -136,19 +136,19 @@ class Store:
             at.sync()
 
 
-def blob_files(directory: str) -> Files:
+def blob_files(directory: str) -> BlobFiles:
     """The files of a layout's blobs as they are now. Raises `TransportError` where a directory cannot be read."""
     path = os.path.join(directory, "blobs")
     try:
         top = OpenDirectory(path)
     except (FileNotFoundError, NotADirectoryError):
-        return Files((), ())
+        return BlobFiles((), ())
     except OSError as error:
         raise unreadable(path, error) from None
     return _listed(top, {})
 
 
-def _listed(top: OpenDirectory, held: dict[str, OpenDirectory]) -> Files:
+def _listed(top: OpenDirectory, held: dict[str, OpenDirectory]) -> BlobFiles:
     """`held` is given the directory of each algorithm."""
     blobs: list[StoredFile] = []
     strangers: list[str] = []
@@ -175,7 +175,7 @@ def _listed(top: OpenDirectory, held: dict[str, OpenDirectory]) -> Files:
                     (inner.st_uid, inner.st_gid),
                 )
             )  # fmt: skip
-    return Files(tuple(blobs), tuple(strangers))
+    return BlobFiles(tuple(blobs), tuple(strangers))
 
 
 def _children(at: OpenDirectory) -> Iterator[tuple[str, str, os.stat_result]]:
@@ -193,13 +193,13 @@ def _children(at: OpenDirectory) -> Iterator[tuple[str, str, os.stat_result]]:
             yield name, at.name(name), status
 
 
-def sound(store: Store, file: StoredFile, task: Task) -> bool:
+def sound(store: HeldLayout, file: StoredFile, task: Task) -> bool:
     """Whether the bytes of what now has a file's name are what its digest says. Reads all of them."""
     opened = _opened(store, file)
     return _sound(FileBlob(opened, 0, file.size, file.digest), file, task)
 
 
-def _opened(store: Store, file: StoredFile) -> OpenFile:
+def _opened(store: HeldLayout, file: StoredFile) -> OpenFile:
     """What has a listed file's name now, in the directory where it was listed."""
     try:
         return OpenFile(file.path, descriptor=store.folder(file).read(file.digest.encoded))
@@ -217,7 +217,7 @@ def _sound(blob: FileBlob, file: StoredFile, task: Task) -> bool:
     return True
 
 
-def share(kept: tuple[Store, StoredFile], other: tuple[Store, StoredFile], task: Task) -> str:
+def share(kept: tuple[HeldLayout, StoredFile], other: tuple[HeldLayout, StoredFile], task: Task) -> str:
     """Makes `other` share its bytes with `kept`: `linked`, or `cloned` where it cannot be a hard link and the file system has
     reflinks; or says why not. Each is a file and the layout that it was listed in, and both were found `sound`.
 
@@ -265,7 +265,7 @@ def _is(at: OpenDirectory, name: str, file: StoredFile) -> bool:
     return found is not None and (found.st_dev, found.st_ino) == file.key
 
 
-def _swap(temporary: str, kept: StoredFile, store: Store, other: StoredFile) -> str:
+def _swap(temporary: str, kept: StoredFile, store: HeldLayout, other: StoredFile) -> str:
     folder, name = store.folder(other), other.digest.encoded
     try:
         if not _is(store.at, temporary, kept) or not _is(folder, name, other):
@@ -283,7 +283,7 @@ def _swap(temporary: str, kept: StoredFile, store: Store, other: StoredFile) -> 
             store.at.unlink(temporary)
 
 
-def _clone(source: OpenFile, kept: StoredFile, store: Store, other: StoredFile, otherwise: str, task: Task) -> str:
+def _clone(source: OpenFile, kept: StoredFile, store: HeldLayout, other: StoredFile, otherwise: str, task: Task) -> str:
     """The copy is hashed again: until it is one, the owner of `kept` can change it."""
     temporary = whole.Temporary(store.at)
     try:

@@ -27,7 +27,7 @@ takes a directory's place, is never ignored; of one that both have, the attribut
 _FILE, _HARDLINK = int(Kind.FILE), int(Kind.HARDLINK)
 
 
-class Link(NamedTuple):
+class HardLink(NamedTuple):
     """A further name of a file. `target`: the name that stands for it in this layer; `ref`: its entry in the upper tree."""
 
     path: bytes
@@ -45,7 +45,7 @@ class Changeset(NamedTuple):
     head: tuple[Entry, ...]
     files: tuple[Mapping[int, bytes], ...]
     special: tuple[tuple[bytes, int], ...]
-    links: tuple[Link, ...]
+    links: tuple[HardLink, ...]
 
     def __bool__(self) -> bool:
         return bool(self.head or self.special or self.links or any(self.files))
@@ -121,7 +121,7 @@ class _Comparison:
         self.head: list[Entry] = []
         self.files: list[dict[int, bytes]] = [{} for _ in upper.indexes]
         self.special: list[tuple[bytes, int]] = []
-        self.links: list[Link] = []
+        self.links: list[HardLink] = []
         self.first: dict[int, bytes] = {}
         self.stays: dict[int, bool] = {}  # of files with several names, by their inode in the upper tree
         self.claimed: dict[int, int] = {}  # inode of the lower tree -> the upper one that it goes on to be
@@ -191,7 +191,7 @@ class _Comparison:
             raise UnsafeError("a hard link to nothing in the image", "/" + path.decode("utf-8", "replace"))
         self._list_parents(path)
         if self.linked and (first := self.first.setdefault(inode, path)) is not path:
-            self.links.append(Link(path, first, inode))
+            self.links.append(HardLink(path, first, inode))
         elif kind == _FILE:
             self.files[inode >> 32][inode & 0xFFFFFFFF] = path
         else:

@@ -11,7 +11,7 @@ from ocitool.images.image import Image, Layer
 from ocitool.layers import codec, magic
 from ocitool.layers.cache import IndexCache, within_limits
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.scan import complete, listing, outline, scan
+from ocitool.layers.scan import hash_rows, index_headers, index_layer, index_layer_unhashed
 from ocitool.layers.tar import ODD_TIME
 from ocitool.spec import mediatypes
 from ocitool.task import Task
@@ -54,7 +54,7 @@ class Indexer:
         if not missing:
             return index
         assert layer.blob is not None
-        found = complete(index, layer.blob, missing, self.task)
+        found = hash_rows(index, layer.blob, missing, self.task)
         self._held[_key(layer, self.verify)] = found
         return found
 
@@ -163,17 +163,17 @@ class Indexer:
     # How a layer is read that no cache knows
 
     def _scanned(self, blob: Blob, algorithm: str) -> LayerIndex:
-        index = scan(blob, self.task, algorithm=algorithm)
+        index = index_layer(blob, self.task, algorithm=algorithm)
         self._cache.keep(index, blob.identity)
         return index
 
     def _listed(self, blob: Blob, algorithm: str) -> LayerIndex:
         if self._by_headers(blob, self._listed):  # of a remote one each header would be a request
-            return listing(blob)
+            return index_headers(blob)
         return self._scanned(blob, algorithm)
 
     def _outlined(self, blob: Blob, algorithm: str) -> LayerIndex:
-        return self._scanned(blob, algorithm) if self.verify or blob.remote else outline(blob, self.task)
+        return self._scanned(blob, algorithm) if self.verify or blob.remote else index_layer_unhashed(blob, self.task)
 
 
 _NAMED = 3

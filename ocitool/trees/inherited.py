@@ -18,7 +18,7 @@ from ocitool.trees.tree import Directory, Tree, node_at
 Attributes = Mapping[str | bytes, object]
 
 
-class Below(NamedTuple):
+class InheritedAttributes(NamedTuple):
     """A directory as the layers below have it: as they had it, and as they have it now."""
 
     was: Entry
@@ -35,7 +35,9 @@ def differing(one: Attributes, other: Attributes) -> set[str | bytes]:
     return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
 
 
-def inherited(base: Sequence[LayerIndex], own: Sequence[LayerIndex], changed: Mapping[bytes, Below]) -> list[LayerEdit]:
+def inherited(
+    base: Sequence[LayerIndex], own: Sequence[LayerIndex], changed: Mapping[bytes, InheritedAttributes]
+) -> list[LayerEdit]:
     """For each of the layers that stand on `base` the edit by which directories follow it to another base.
 
     changed: the directories that both bases have, with other attributes. A directory that a layer removed and made again is
@@ -59,14 +61,14 @@ def inherited(base: Sequence[LayerIndex], own: Sequence[LayerIndex], changed: Ma
                 continue
             said = tree.entry(node.ref)
             made = _following(said, below[path])
-            below[path] = Below(said, made)
+            below[path] = InheritedAttributes(said, made)
             if differing(attributes(said), attributes(made)):
                 replace[tree.row(node.ref)] = made
         edits.append(LayerEdit(replace=replace))
     return edits
 
 
-def _following(said: Entry, below: Below) -> Entry:
+def _following(said: Entry, below: InheritedAttributes) -> Entry:
     """The entry with what stands below now in place of what stood there and it repeats."""
     def either(mine: int, was: int, now: int) -> int:
         return now if mine == was else mine

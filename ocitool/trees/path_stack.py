@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 D = TypeVar("D")
 
 
-class Way(Generic[D]):
+class PathStack(Generic[D]):
     """The directories from the root down to one, and their names. `hops`: symbolic links followed; `last`: the name of what
     stands at the end and is no directory."""
 
@@ -20,8 +20,8 @@ class Way(Generic[D]):
         self.hops = 0
         self.last: bytes | None = None
 
-    def copy(self) -> Way[D]:
-        way = Way(self.trail[0])
+    def copy(self) -> PathStack[D]:
+        way = PathStack(self.trail[0])
         way.trail, way.names, way.size, way.hops = self.trail[:], self.names[:], self.size, self.hops
         return way
 

@@ -13,7 +13,7 @@ from ocitool import limits
 from ocitool.errors import LimitError, UnsafeError
 from ocitool.layers.entry import Entry, Kind, escapes
 from ocitool.layers.index import LayerIndex
-from ocitool.trees.path_stack import Way
+from ocitool.trees.path_stack import PathStack
 
 T = TypeVar("T")
 _SHIFT = 32
@@ -38,7 +38,7 @@ class Directory:
         self.children: dict[bytes, Directory | int] = {}
 
 
-class Implied(Directory):
+class ImpliedDirectory(Directory):
     """A directory that is only a parent of what `layer` lists; `ref` is `IMPLIED` until a layer lists it too."""
 
     __slots__ = ("layer",)
@@ -52,7 +52,7 @@ Node = Directory | int
 """What stands at a name. A ref is layer and row in one number: see `Tree.layer` and `Tree.row`."""
 
 
-class Hidden(NamedTuple):
+class HiddenFile(NamedTuple):
     """A file or link that a later layer hid. `by`: that layer; `replaced`: the file that took its name, or None."""
 
     ref: int
@@ -70,7 +70,7 @@ def maker(node: Node) -> int | None:
     ref = ref_of(node)
     if ref != IMPLIED:
         return ref >> _SHIFT
-    return node.layer if isinstance(node, Implied) else None
+    return node.layer if isinstance(node, ImpliedDirectory) else None
 
 
 class Tree:
@@ -80,7 +80,7 @@ class Tree:
     """
 
     def __init__(
-        self, indexes: Sequence[LayerIndex], *, missing_base: bool = False, hidden: Callable[[Hidden], None] | None = None
+        self, indexes: Sequence[LayerIndex], *, missing_base: bool = False, hidden: Callable[[HiddenFile], None] | None = None
     ) -> None:
         self.indexes = tuple(indexes)
         self.root = Directory(IMPLIED)
@@ -409,7 +409,7 @@ class Tree:
         """The lower directory that a whiteout or opaque marker speaks of, and where it is. A link to a directory is
         followed unless the layer itself has a directory there: that one takes the link's place, and hides nothing
         of what the link led to."""
-        way = Way(self.root)
+        way = PathStack(self.root)
         names = path.split(b"/") if path else []
         for depth, name in enumerate(names, 1):
             child = way.directory.children.get(name)
@@ -451,11 +451,11 @@ class Tree:
         if self._hidden is None:
             return
         if not isinstance(node, Directory):
-            self._hidden(Hidden(node, path, layer, replaced))
+            self._hidden(HiddenFile(node, path, layer, replaced))
             return
         for below, child in self.walk(node, path):
             if not isinstance(child, Directory):
-                self._hidden(Hidden(child, below, layer, None))
+                self._hidden(HiddenFile(child, below, layer, None))
 
     def _directory(self, path: bytes, layer: int) -> tuple[Directory, bytes]:
         """The directory that a path's entries go to, and where it is: links to directories are followed, anything
@@ -469,7 +469,7 @@ class Tree:
             current = child
         else:
             return current, path
-        way = Way(self.root)
+        way = PathStack(self.root)
         for name in names:
             if name == b"..":
                 raise UnsafeError(f"an entry leaves the root: {path[:200]!r}")
@@ -480,7 +480,7 @@ class Tree:
             if child is not None and self._is_symlink(child) and (led := self._led(way, name, path)) is not None:
                 way = led
                 continue
-            made = Implied(layer)
+            made = ImpliedDirectory(layer)
             if self._missing_base:
                 self.needs_base = True  # only the base knows whether this is a directory or a link to one
             parent = way.directory
@@ -496,7 +496,7 @@ class Tree:
                 raise LimitError(f"directories that no layer lists with paths of more than {limits.IMPLIED_PATHS} bytes")
         return way.directory, way.place
 
-    def _led(self, way: Way[Directory], name: bytes, path: bytes) -> Way[Directory] | None:
+    def _led(self, way: PathStack[Directory], name: bytes, path: bytes) -> PathStack[Directory] | None:
         """Where a symbolic link leads that stands on the way to `path`; None where that is no directory."""
         led = way.copy()
         if not isinstance(self._walk(led, name, True, path), Directory):
@@ -525,11 +525,11 @@ class Tree:
                 return child, path
         else:
             return current, path
-        way = Way(self.root)
+        way = PathStack(self.root)
         node = self._walk(way, path, follow, path)
         return node, way.place if node is not None else b""
 
-    def _walk(self, way: Way[Directory], path: bytes, follow: bool, whole: bytes) -> Node | None:
+    def _walk(self, way: PathStack[Directory], path: bytes, follow: bool, whole: bytes) -> Node | None:
         """What stands at a path that begins where `way` is, which goes there, as the kernel walks a path in a changed root:
         `..` at the root stays there. `whole`: the path that is asked for.
 

@@ -7,13 +7,13 @@ from typing import Literal, NamedTuple
 
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.trees.tree import Directory, Hidden, Tree
+from ocitool.trees.tree import Directory, HiddenFile, Tree
 
 HiddenKind = Literal["overwritten", "deleted", "copied-up"]
 _KINDS: tuple[HiddenKind, ...] = ("overwritten", "deleted", "copied-up")
 
 
-class Wasted(NamedTuple):
+class WastedFile(NamedTuple):
     """A hidden file that still ships. `layer` holds it, `by` hid it; `size` is its content's length."""
 
     path: bytes
@@ -23,13 +23,13 @@ class Wasted(NamedTuple):
     kind: HiddenKind
 
 
-class Largest(NamedTuple):
+class LargestFiles(NamedTuple):
     path: bytes
     size: int
     layer: int
 
 
-class Path(NamedTuple):
+class WastedPath(NamedTuple):
     """One path's hidden copies together."""
 
     path: bytes
@@ -41,9 +41,9 @@ class Path(NamedTuple):
 class Waste(NamedTuple):
     """`hidden`: all, largest first; `largest` and `paths`: the first of their kind."""
 
-    hidden: tuple[Wasted, ...]
-    largest: tuple[Largest, ...]
-    paths: tuple[Path, ...]
+    hidden: tuple[WastedFile, ...]
+    largest: tuple[LargestFiles, ...]
+    paths: tuple[WastedPath, ...]
     top: int
     sums: Mapping[tuple[HiddenKind, int], tuple[int, int]]
     """(files, bytes) of each kind that each layer hides."""
@@ -57,7 +57,7 @@ class Waste(NamedTuple):
         return sum(files for files, _ in found), sum(size for _, size in found)
 
 
-def _sums(hidden: Iterable[Wasted]) -> Mapping[tuple[HiddenKind, int], tuple[int, int]]:
+def _sums(hidden: Iterable[WastedFile]) -> Mapping[tuple[HiddenKind, int], tuple[int, int]]:
     sums: dict[tuple[HiddenKind, int], tuple[int, int]] = {}
     for wasted in hidden:
         files, size = sums.get((wasted.kind, wasted.by), (0, 0))
@@ -75,10 +75,10 @@ def waste(indexes: list[LayerIndex], known: Known, top: int) -> Waste:
     A file counts where its last name was hidden; one whose content some other name still shows does not. Copied up: hidden
     by a file of equal content, which differs in owner, mode, time or attributes alone.
     """
-    events: list[Hidden] = []
+    events: list[HiddenFile] = []
     tree = Tree(indexes, hidden=events.append)
     alive = {tree.inode(node) for _, node in tree.walk() if not isinstance(node, Directory)}
-    last: dict[int, Hidden] = {}
+    last: dict[int, HiddenFile] = {}
     for event in events:
         inode = tree.inode(event.ref)
         if inode not in alive and indexes[tree.layer(inode)].kinds[tree.row(inode)] == Kind.FILE:
@@ -99,11 +99,11 @@ def waste(indexes: list[LayerIndex], known: Known, top: int) -> Waste:
             kind = "copied-up" if same and _content(tree, indexes, new) is not None else "overwritten"
         index = indexes[tree.layer(inode)]
         row = tree.row(inode)
-        hidden.append(Wasted(event.path, index.stored(row), tree.layer(inode), event.by, kind))
+        hidden.append(WastedFile(event.path, index.stored(row), tree.layer(inode), event.by, kind))
     hidden.sort(key=lambda wasted: (-wasted.size, wasted.path))
-    paths: dict[tuple[bytes, HiddenKind], Path] = {}
+    paths: dict[tuple[bytes, HiddenKind], WastedPath] = {}
     for wasted in hidden:
-        old = paths.get((wasted.path, wasted.kind), Path(wasted.path, 0, 0, wasted.kind))
+        old = paths.get((wasted.path, wasted.kind), WastedPath(wasted.path, 0, 0, wasted.kind))
         paths[wasted.path, wasted.kind] = old._replace(bytes=old.bytes + wasted.size, versions=old.versions + 1)
     ranked = sorted(paths.values(), key=lambda path: (-path.bytes, path.path))[:top]
     return Waste(tuple(hidden), tuple(_largest(tree, top)), tuple(ranked), top, _sums(hidden))
@@ -118,7 +118,7 @@ def _content(tree: Tree, indexes: list[LayerIndex], ref: int) -> bytes | None:
     return indexes[tree.layer(ref)].content(tree.row(ref))
 
 
-def _largest(tree: Tree, top: int) -> Iterator[Largest]:
+def _largest(tree: Tree, top: int) -> Iterator[LargestFiles]:
     """The largest visible files, each once whatever its names."""
     import heapq
 
@@ -138,4 +138,4 @@ def _largest(tree: Tree, top: int) -> Iterator[Largest]:
             yield size, path, tree.layer(inode)
 
     for size, path, layer in heapq.nsmallest(top, files(), key=lambda file: (-file[0], file[1])):
-        yield Largest(path, size, layer)
+        yield LargestFiles(path, size, layer)

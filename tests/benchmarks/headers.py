@@ -44,11 +44,11 @@ class FileReader:
 
 def ours() -> Callable[[str], int] | None:
     try:
-        from ocitool.layers.tar import Notes, entries
+        from ocitool.layers.tar import TarNotes, entries
         from ocitool.layers.tarinput import SeekInput
     except ImportError:
         return None
-    return lambda path: sum(1 for _ in entries(SeekInput(FileReader(path)), Notes()))
+    return lambda path: sum(1 for _ in entries(SeekInput(FileReader(path)), TarNotes()))
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from conftest import NoEngine, private_engine
 from support.judges import FileSystem, coarse, differences, of_container, of_directory, of_umoci, ours
 
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.task import Task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,7 +158,7 @@ def _told(who: str, told: list[str], say: Say) -> Iterator[str]:
 
 def _tree(reference: str) -> FileSystem:
     with Task() as task:
-        return ours(Reading(task, cached=False).image(reference, None), task)
+        return ours(Session(task, cached=False).image(reference, None), task)
 
 
 def _ocitool(place: Path, say: Say, *words: object, codes: tuple[int, ...] = (0,)) -> Any:

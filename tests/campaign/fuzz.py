@@ -22,7 +22,7 @@ from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
 from ocitool.layers import codec as codecs
 from ocitool.layers.codec import decode
-from ocitool.layers.scan import listing
+from ocitool.layers.scan import index_headers
 from ocitool.spec.document import parse
 from ocitool.spec.manifest import Config, read
 
@@ -38,7 +38,7 @@ def tar(data: bytes) -> None:
     """Errors of ours only; scan and listing see the same entries when both accept."""
     index = headers = None
     with contextlib.suppress(OcitoolError):
-        headers = listing(BytesBlob(data))
+        headers = index_headers(BytesBlob(data))
     if headers is not None and any(holes(headers, row) > MOST for row in headers.sparse):
         return
     if codecs.sniff(data[: codecs.SNIFF]) != "none":

@@ -29,8 +29,8 @@ from support.images import (
 from ocitool.blob import FileBlob
 from ocitool.layers.compress import parse
 from ocitool.operations.copy import copy
-from ocitool.pipeline.image_writer import Writing
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.image_writer import WriteOptions
+from ocitool.pipeline.session import Session
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 
@@ -259,7 +259,7 @@ def test_a_docker_archives_layer_is_read_once_for_its_conversion(tmp_path: Path,
 
     monkeypatch.setattr(FileBlob, "pread", counting)
     with Task() as task:
-        copy([str(source)], Reading(task), Writing(f"{tmp_path}/out/", ("app:1",), parse("gzip")))
+        copy([str(source)], Session(task), WriteOptions(f"{tmp_path}/out/", ("app:1",), parse("gzip")))
     assert 2 * len(ONE) > seen >= len(ONE)
 
 

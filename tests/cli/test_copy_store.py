@@ -12,8 +12,8 @@ import pytest
 
 from ocitool.operations import layout as keeping
 from ocitool.operations.copy import copy
-from ocitool.pipeline.image_writer import Writing
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.image_writer import WriteOptions
+from ocitool.pipeline.session import Session
 from ocitool.task import Task
 
 ROOT = Path(__file__).resolve().parents[2] / "testdata"
@@ -77,14 +77,14 @@ def trip(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict
     place = tmp_path_factory.mktemp("trip")
     said = {}
     with Task() as task:
-        reading = Reading(task, False)
+        reading = Session(task, False)
         for n, reference in enumerate(REFERENCES):
-            writing = Writing(str(place / "store") + "/", (f"image:{n}",))
+            writing = WriteOptions(str(place / "store") + "/", (f"image:{n}",))
             said[reference] = copy([str(ROOT / reference)], reading, writing, all_platforms=True)
         keeping.normalize(str(place / "store"), task)
         keeping.collect(str(place / "store"), task)
         for n in range(len(REFERENCES)):
-            writing = Writing(str(place / f"{n}.tar"), ())
+            writing = WriteOptions(str(place / f"{n}.tar"), ())
             copy([f"{place}/store:image:{n}"], reading, writing, all_platforms=True)
     return said, of_layout(place / "store"), place
 
@@ -108,7 +108,7 @@ def test_what_came_in_is_what_the_source_holds(reference: str, trip: Any) -> Non
     said, store, _ = trip
     n = REFERENCES.index(reference)
     with Task() as task:
-        source = Reading(task, False).open(str(ROOT / reference), "layers").source
+        source = Session(task, False).open(str(ROOT / reference), "layers").source
         if source.index is not None:
             assert {str(image.digest) for image in said[reference].images} <= set(store[f"image:{n}"].blobs)
             assert any(str(entry.digest) == store[f"image:{n}"].digest for entry in source.index.manifests)

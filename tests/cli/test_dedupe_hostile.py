@@ -21,9 +21,9 @@ from support.report import report_of
 
 from ocitool.blob import FileBlob, OpenFile
 from ocitool.dedupe import layers, work
-from ocitool.dedupe.collection import Collection, Member, Named, Place, Site, Stored
+from ocitool.dedupe.collection import BlobLocation, Collection, ImageEntry, ImageRef, ImageSource, StoredBlob
 from ocitool.dedupe.commands import removed, rewritable
-from ocitool.dedupe.contents import Contents
+from ocitool.dedupe.contents import DistinctContents
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
 
@@ -135,8 +135,8 @@ def test_names_that_mean_one_thing_are_two_images_of_one_name(ocitool: Run, tmp_
     assert [] == advice(ocitool, *(write_oci_archive(tmp_path / name, [one]) for name, one in pair), kind="store")
 
 
-def place(transport: str, reference: str, *tags: str, alone: bool = True) -> Named:
-    return Named((0, 0), reference, tags, Site(transport, "p.tar" if transport != "oci" else "p", None), alone)
+def place(transport: str, reference: str, *tags: str, alone: bool = True) -> ImageRef:
+    return ImageRef((0, 0), reference, tags, ImageSource(transport, "p.tar" if transport != "oci" else "p", None), alone)
 
 
 @pytest.mark.parametrize(
@@ -144,13 +144,13 @@ def place(transport: str, reference: str, *tags: str, alone: bool = True) -> Nam
     [
         (True, place("oci", "p:a", "a")), (False, place("oci", "p:@sha256:1")), (False, place("oci", "p:@0", "@0")),
         (True, place("oci-archive", "p.tar")), (False, place("oci-archive", "p.tar:a", "a", alone=False)),
-        (False, Named((0, 0), "p.tar.xz", (), Site("oci-archive", "p.tar.xz", 1), True)),
-        (True, Named((0, 0), "docker://h/a:1", ("1",), Site("docker", None, None), True)),
-        (False, Named((0, 0), "docker://h/a@sha256:1", (), Site("docker", None, None), True)),
+        (False, ImageRef((0, 0), "p.tar.xz", (), ImageSource("oci-archive", "p.tar.xz", 1), True)),
+        (True, ImageRef((0, 0), "docker://h/a:1", ("1",), ImageSource("docker", None, None), True)),
+        (False, ImageRef((0, 0), "docker://h/a@sha256:1", (), ImageSource("docker", None, None), True)),
     ],
 )  # fmt: skip
-def test_an_image_is_written_anew_only_where_its_name_moves(wanted: bool, one: Named) -> None:
-    member = Member(0, {one.reference: one}, "image", None, None, (object(),), 0, (), ())  # type: ignore[arg-type]
+def test_an_image_is_written_anew_only_where_its_name_moves(wanted: bool, one: ImageRef) -> None:
+    member = ImageEntry(0, {one.reference: one}, "image", None, None, (object(),), 0, (), ())  # type: ignore[arg-type]
     assert wanted == rewritable(member)
     assert one.site.transport != "docker" or removed(member) is None
 
@@ -164,7 +164,7 @@ def test_what_a_large_file_takes_is_measured_in_pieces(tmp_path: Path) -> None:
     with gzip.open(path, "wb", 1) as file:
         file.write(layer_tar([entry("big", bytes(size))]))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    job = work.Job("x", Place(str(path)), None, path.stat().st_size, None, "sha256")
+    job = work.LayerJob("x", BlobLocation(str(path)), None, path.stat().st_size, None, "sha256")
     files = tuple(one for one in work.index(job).found if one.path == b"big")
     assert 0 < work.compressed(job, files).size < 1 << 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10
@@ -187,8 +187,8 @@ def test_bad_archives_leave_no_files_open(tmp_path: Path) -> None:
 def test_a_job_for_another_process_holds_no_open_file(ocitool: Run, tmp_path: Path) -> None:
     file = tmp_path / "layer"
     file.write_bytes(layer("a"))
-    stored = Stored("x", None, 1)
-    stored.place, stored.blob = Place(str(file)), FileBlob(OpenFile(str(file)), 0, 1)
+    stored = StoredBlob("x", None, 1)
+    stored.place, stored.blob = BlobLocation(str(file)), FileBlob(OpenFile(str(file)), 0, 1)
     job = layers.job(stored)
     assert (True, None) == (job.reachable, job.blob)
     assert job == pickle.loads(pickle.dumps(job))
@@ -200,25 +200,27 @@ def test_an_image_that_thousands_share_with_is_summed_in_one_step_a_blob() -> No
     for number in range(3):
         own = collection.blob(f"sha256:{number}", None, 7, 7)
         one = place("oci", f"p:{number}", str(number))
-        collection.add(str(number), Member(number, {one.reference: one}, "image", None, None, (), 1, (own, shared, shared), ()))
+        collection.add(
+            str(number), ImageEntry(number, {one.reference: one}, "image", None, None, (), 1, (own, shared, shared), ())
+        )
     assert [(7, 5, 7)] * 3 == [tuple(collection.shares(member)) for member in collection.members]
     assert (3, 3 * 17, 26) == (*collection.referenced(), collection.unique())
 
 
 def test_layers_of_other_contents_are_not_compared_in_pairs() -> None:
-    contents = Contents()
+    contents = DistinctContents()
     for number in range(3):
         index = LayerIndex()
         made, _ = entry("a", b"x")
         index.add(Entry(*made), bytes([number + 1]) * 32)
-        contents.add(Stored(str(number), None, 1), index)
+        contents.add(StoredBlob(str(number), None, 1), index)
     assert [1, 1, 1] == [len(alike) for alike in contents.alike.values()]
 
 
 def test_of_many_layers_some_are_compressed_to_learn_what_zstd_saves(
     ocitool: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layers.Layers, "SAMPLES", 100_000)
+    monkeypatch.setattr(layers.LayerReader, "SAMPLES", 100_000)
     texts = [b"".join(b"%d %d " % (n, k * n) for k in range(9000)) for n in range(12)]
     store = write_layout(tmp_path / "s", [named(f"n{n}", layer_tar([(f"f{n}", text)])) for n, text in enumerate(texts)])
     (told,) = [one for one in advice(ocitool, store, "--zstd", "9") if one["kind"] == "zstd"]

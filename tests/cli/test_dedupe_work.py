@@ -38,7 +38,7 @@ from support.report import report_of
 import ocitool
 from ocitool.blob import BytesBlob
 from ocitool.dedupe import work
-from ocitool.dedupe.collection import Place
+from ocitool.dedupe.collection import BlobLocation
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, OcitoolError, TransportError
 from ocitool.layers.index import LayerIndex
@@ -66,17 +66,17 @@ def back(value: Any) -> Any:
     return pickle.loads(pickle.dumps(value))
 
 
-def job(data: bytes, folder: Path, number: int = 0) -> work.Job:
+def job(data: bytes, folder: Path, number: int = 0) -> work.LayerJob:
     """A layer in the middle of a file."""
     path = folder / f"file{number}"
     path.write_bytes(b"before" + data + b"behind")
-    return work.Job(f"key{number}", Place(str(path), 6), None, len(data), Digest.of(data), "sha256")
+    return work.LayerJob(f"key{number}", BlobLocation(str(path), 6), None, len(data), Digest.of(data), "sha256")
 
 
 def test_a_job_comes_back_as_it_went(tmp_path: Path) -> None:
     near = job(ONE, tmp_path)
     access = Access(frozenset({"127.0.0.1:5000"}), "ca.pem", "cert.pem", "key.pem", "auth.json", True)
-    far = near._replace(place=Place("", 0, None, repository("127.0.0.1:5000/team/app:1"), access), algorithm="sha512")
+    far = near._replace(place=BlobLocation("", 0, None, repository("127.0.0.1:5000/team/app:1"), access), algorithm="sha512")
     for one in (near, far, near._replace(place=None, digest=None)):
         assert (one, type(one)) == (back(one), type(back(one)))
 
@@ -90,7 +90,7 @@ def test_an_index_comes_back_as_it_went(tmp_path: Path) -> None:
     assert found.found.notes and found.found.xattrs and found.found.sparse and found.found.devices
     again = back(found)
     assert columns(found.found) == columns(again.found)
-    assert (found.identity, work.Indexed) == (again.identity, type(again))
+    assert (found.identity, work.IndexedLayer) == (again.identity, type(again))
     assert list(found.found) == list(again.found)
 
 
@@ -98,7 +98,7 @@ def test_an_index_comes_back_as_it_went(tmp_path: Path) -> None:
 def test_what_is_done_to_a_layer_is_the_same_after_the_journey(function: Any, tmp_path: Path) -> None:
     one = job(gzip.compress(ONE), tmp_path)
     here, there = function(one), back(function)(back(one))
-    if isinstance(here, work.Indexed):
+    if isinstance(here, work.IndexedLayer):
         here, there = columns(here.found), columns(there.found)
     assert here == there
 
@@ -144,7 +144,7 @@ class Scripted(Executor):
         self.order: list[str] = []
         self.submitted: list[str] = []
         self.most = self._taken = 0
-        self._waiting: list[tuple[Future[Any], Any, work.Job]] = []
+        self._waiting: list[tuple[Future[Any], Any, work.LayerJob]] = []
         self._change = threading.Condition()
         self._thread = threading.Thread(target=self._run, args=(total, at_once, pick), daemon=True)
         self._thread.start()
@@ -179,11 +179,15 @@ class Scripted(Executor):
                 future.set_result(result)
 
 
-def some_jobs(count: int) -> list[work.Job]:
-    return [work.Job(f"key{number}", None, BytesBlob(b""), 1 + 37 * number % 11, None, "sha256") for number in range(count)]
+def some_jobs(count: int) -> list[work.LayerJob]:
+    return [
+        work.LayerJob(f"key{number}", None, BytesBlob(b""), 1 + 37 * number % 11, None, "sha256") for number in range(count)
+    ]
 
 
-def folded(executor: Scripted | None, jobs: Sequence[work.Job], workers: int, function: Any) -> tuple[list[Any], list[Any]]:
+def folded(
+    executor: Scripted | None, jobs: Sequence[work.LayerJob], workers: int, function: Any
+) -> tuple[list[Any], list[Any]]:
     """(taken, failed), each in its order."""
     taken: list[Any] = []
     failed: list[Any] = []
@@ -229,7 +233,7 @@ def test_a_job_that_fails_stops_no_other(here: bool) -> None:
     jobs = some_jobs(12)
     bad = {"key0": FormatError("no tar"), "key5": TransportError("gone", hint="wait"), "key11": IntegrityError("another")}
 
-    def function(one: work.Job) -> str:
+    def function(one: work.LayerJob) -> str:
         if one.key in bad:
             raise bad[one.key]
         return one.key

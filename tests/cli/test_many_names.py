@@ -12,8 +12,8 @@ from support.counting import growth
 from support.images import docker_files, image, index_of, pretty, sha256, write_files, write_layout, write_tar
 
 from ocitool.operations.copy import copy
-from ocitool.pipeline.image_writer import Writing
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.image_writer import WriteOptions
+from ocitool.pipeline.session import Session
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 
@@ -66,7 +66,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
         (place / "names").write_text(json.dumps(names(count)))
         with Task() as task:
             for destination in ("out/", "out.tar"):
-                copy([f"{place}/in.tar"], Reading(task, False), Writing(f"{place}/{destination}"))
+                copy([f"{place}/in.tar"], Session(task, False), WriteOptions(f"{place}/{destination}"))
     return made
 
 

@@ -44,20 +44,20 @@ class Told:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     told = Told()
-    add, expect = progress.Moved.add, progress.Moved.expect
+    add, expect = progress.TransferProgress.add, progress.TransferProgress.expect
 
-    def added(self: progress.Moved, label: str, count: int, total: int | None) -> None:
+    def added(self: progress.TransferProgress, label: str, count: int, total: int | None) -> None:
         add(self, label, count, total)
         told.stages[-1].append(Numbers(*self.numbers))
 
-    def expected(self: progress.Moved, blobs: Sequence[tuple[str, int]], times: int = 1, anew: bool = False) -> bool:
+    def expected(self: progress.TransferProgress, blobs: Sequence[tuple[str, int]], times: int = 1, anew: bool = False) -> bool:
         anew = expect(self, blobs, times, anew)
         if anew:
             told.stages.append([])
         return anew
 
-    monkeypatch.setattr(progress.Moved, "add", added)
-    monkeypatch.setattr(progress.Moved, "expect", expected)
+    monkeypatch.setattr(progress.TransferProgress, "add", added)
+    monkeypatch.setattr(progress.TransferProgress, "expect", expected)
     yield told
 
 

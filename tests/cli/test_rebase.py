@@ -31,7 +31,7 @@ from support.registries import ALONE, crossed, hold, hold_index
 from support.registry import ScriptedRegistry
 from support.report import report_of
 
-from ocitool.images.select import one
+from ocitool.images.select import single
 from ocitool.operations.validate import validate
 from ocitool.spec import mediatypes
 from ocitool.task import Task
@@ -102,7 +102,7 @@ def tree(stored: Path | Sequence[bytes]) -> FileSystem:
     """The merged tree of an image on disk, or of these layers."""
     with Task() as task:
         if isinstance(stored, Path):
-            return ours(one(open_source(str(stored), "layers", task), None), task)
+            return ours(single(open_source(str(stored), "layers", task), None), task)
         return ours(memory_image(stored), task)
 
 

@@ -32,9 +32,9 @@ from support.registries import noise
 from support.report import report_of
 
 from ocitool.images.image import Image as Opened
-from ocitool.images.select import one
+from ocitool.images.select import single
 from ocitool.layers.entry import Kind
-from ocitool.layers.scan import scan
+from ocitool.layers.scan import index_layer
 from ocitool.operations.validate import validate
 from ocitool.spec import mediatypes
 from ocitool.task import Task
@@ -107,7 +107,7 @@ class Made(NamedTuple):
 
 def opened(path: Path) -> tuple[Opened, FileSystem]:
     with Task() as task:
-        found = one(open_source(str(path), "layers", task), None)
+        found = single(open_source(str(path), "layers", task), None)
         return found, ours(found, task)
 
 
@@ -518,8 +518,8 @@ def test_a_delta_ends_where_the_new_file_system_says_nothing_of_its_root(ocitool
 
 def root_of(path: Path) -> tuple[int, int]:
     with Task() as task:
-        found = one(open_source(str(path), "layers", task), None)
-        tree = Tree([scan(layer.blob, task) for layer in found.layers if layer.blob is not None])
+        found = single(open_source(str(path), "layers", task), None)
+        tree = Tree([index_layer(layer.blob, task) for layer in found.layers if layer.blob is not None])
         entry = tree.entry(tree.root.ref)
     return entry.mode, entry.uid
 

@@ -25,7 +25,7 @@ from support.images import (
 from support.merged import described, tree_of
 from support.report import done
 
-from ocitool.images.select import one
+from ocitool.images.select import single
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 
@@ -53,12 +53,12 @@ def layout(tmp_path: Path) -> Path:
 
 def config_of(path: Path) -> Any:
     with Task() as task:
-        return dict(one(open_source(str(path), "layers", task), None).config.fields)
+        return dict(single(open_source(str(path), "layers", task), None).config.fields)
 
 
 def tree(path: Path) -> Any:
     with Task() as task:
-        found = one(open_source(str(path), "layers", task), None)
+        found = single(open_source(str(path), "layers", task), None)
         return described(found, tree_of(found, task))
 
 

@@ -99,7 +99,7 @@ def test_the_snapshot_states_the_image_and_the_disk(ocitool: Run, archive: Path,
     assert ocitool("unpack", "--rootless", archive, place / "work").code == 0
     header, rows = snapshot.read(place / "work/image/snapshot")
     kept = list(rows)
-    assert snapshot.Header(rootless=True) == header
+    assert snapshot.SnapshotHeader(rootless=True) == header
     assert [b"", b"etc", b"etc/motd", b"hard", b"run"] == [row.path for row in kept]
     for row in kept:
         status = os.lstat(place / "work/rootfs" / os.fsdecode(row.path))

@@ -13,7 +13,7 @@ from support.judges import coarse, differences, distinct, of_container, of_umoci
 from support.report import report_of
 
 from ocitool.images.image import Image
-from ocitool.images.select import one
+from ocitool.images.select import single
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 
@@ -27,7 +27,7 @@ def task() -> Iterator[Task]:
 
 
 def opened(path: str | Path, task: Task) -> Image:
-    return one(open_source(str(path), "layers", task), None)
+    return single(open_source(str(path), "layers", task), None)
 
 
 def name_of(line: str) -> str:

@@ -19,14 +19,14 @@ from support.images import layer_tar, write_layout
 
 from ocitool.digest import Digest
 from ocitool.disk.overlay_changes import members
-from ocitool.disk.rootfs import Owners
-from ocitool.images.select import one
+from ocitool.disk.rootfs import Ownership
+from ocitool.images.select import single
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Kind
-from ocitool.layers.scan import open_content, scan
+from ocitool.layers.scan import index_layer, open_content
 from ocitool.operations.unpack.flat import unpack as flat
 from ocitool.operations.unpack.store import StoredImage, unpack
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 from ocitool.trees.tree import Directory, Tree
@@ -78,14 +78,14 @@ def mounted(store: Path, image: StoredImage) -> Iterator[Path]:
 
 def stored(reference: str, store: Path) -> StoredImage:
     with Task() as task:
-        return unpack(reference, str(store), Reading(task, cached=False), owners=Owners()).images[0]
+        return unpack(reference, str(store), Session(task, cached=False), owners=Ownership()).images[0]
 
 
 def ours(reference: str) -> Found:
     """The merged tree as `on_disk` tells of directories."""
     with Task() as task:
-        image = one(open_source(reference, "layers", task), None)
-        tree = Tree([scan(layer.blob, task) for layer in image.layers if layer.blob is not None])
+        image = single(open_source(reference, "layers", task), None)
+        tree = Tree([index_layer(layer.blob, task) for layer in image.layers if layer.blob is not None])
         found: Found = {}
         for path, node in [(b"", tree.root), *tree.walk()]:
             ref = node.ref if isinstance(node, Directory) else node
@@ -123,7 +123,7 @@ def lines() -> list[str]:
     chosen: dict[object, str] = {}
     for line in [*(ROOT / "testdata/portable.txt").read_text().split(), *(f"testdata/{name}.tar" for name in odd)]:
         with Task() as task:
-            image = one(open_source(reference(line), "layers", task), None)
+            image = single(open_source(reference(line), "layers", task), None)
         chosen.setdefault(tuple(layer.diff_id for layer in image.layers), line)
     return list(chosen.values())
 
@@ -259,7 +259,7 @@ def test_an_ordinary_user_mounts_in_a_namespace(ground: Path, need: Callable[...
 
         def run() -> tuple[int, bytes, bytes]:
             with Task() as task:
-                result = unpack(f"{place}/layout:t", f"{place}/s", Reading(task, cached=False), owners=Owners(rootless=True))
+                result = unpack(f"{place}/layout:t", f"{place}/s", Session(task, cached=False), owners=Ownership(rootless=True))
             image = result.images[0]
             find = f"{image.command} && cd images/{image.name}/merged && find . -type f | sort"
             words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", find]
@@ -280,7 +280,7 @@ def test_an_ordinary_user_mounts_in_a_namespace(ground: Path, need: Callable[...
 def test_gnu_tar_extracts_the_merged_tree(line: str, need: Callable[..., str], tmp_path: Path) -> None:
     need("tar", "root")
     with Task() as task:
-        flat(reference(line), f"{tmp_path}/flat.tar", Reading(task, cached=False))
+        flat(reference(line), f"{tmp_path}/flat.tar", Session(task, cached=False))
     (tmp_path / "root").mkdir()
     # Directories come before all files, so GNU tar has to keep their times and modes for the end.
     words = ["tar", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--delay-directory-restore", "--warning=no-timestamp"]

@@ -16,13 +16,13 @@ from support.images import AnyEntry, image, layer_tar, write_docker_archive, wri
 from support.judges import FileSystem, coarse, diff_ids, differences, of_container, of_umoci, ours, reference, run
 
 from ocitool.images.image import Image
-from ocitool.images.select import one
+from ocitool.images.select import single
 from ocitool.images.settings import Settings
-from ocitool.operations.append import Addition, append
-from ocitool.operations.edit import Content, edit
-from ocitool.operations.rebase import Bases, rebase
-from ocitool.pipeline.image_writer import Writing
-from ocitool.pipeline.session import Reading
+from ocitool.operations.append import LayerInput, append
+from ocitool.operations.edit import ContentEdits, edit
+from ocitool.operations.rebase import BaseReferences, rebase
+from ocitool.pipeline.image_writer import WriteOptions
+from ocitool.pipeline.session import Session
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 
@@ -48,7 +48,7 @@ def task() -> Iterator[Task]:
 
 
 def opened(path: str | Path, task: Task) -> Image:
-    return one(open_source(str(path), "layers", task), None)
+    return single(open_source(str(path), "layers", task), None)
 
 
 class Rebased:
@@ -57,16 +57,16 @@ class Rebased:
     def __init__(self, line: str, count: int, other: str | None, place: Path, task: Task) -> None:
         self.line, self.out = line, place / "out.tar"
         self.name = "judged:" + hashlib.sha256(f"rebased {line} {count} {other}".encode()).hexdigest()[:12]
-        reading, above = Reading(task, cached=False), len(diff_ids(line, task) or ()) - count
+        reading, above = Session(task, cached=False), len(diff_ids(line, task) or ()) - count
         assert above > 0 < count
         base = place / "base.tar"
-        drop = Content(drop=tuple(range(-above, 0)))
-        edit(reference(line), Settings(), drop, reading, Writing(str(base)))
+        drop = ContentEdits(drop=tuple(range(-above, 0)))
+        edit(reference(line), Settings(), drop, reading, WriteOptions(str(base)))
         new = reference(other) if other else str(place / "new.tar")
         if other is None:
             (place / "patch.tar").write_bytes(layer_tar(PATCH))
-            append(str(base), [Addition("layer", str(place / "patch.tar"))], reading, Writing(new))
-        rebase(reference(line), Bases(str(base), new), reading, Writing(str(self.out), names=(self.name,)))
+            append(str(base), [LayerInput("layer", str(place / "patch.tar"))], reading, WriteOptions(new))
+        rebase(reference(line), BaseReferences(str(base), new), reading, WriteOptions(str(self.out), names=(self.name,)))
         self.tree = ours(opened(self.out, task), task)
         wanted = (*(diff_ids(new, task) or ()), *(diff_ids(line, task) or ())[count:])
         assert wanted == diff_ids(str(self.out), task)

@@ -16,7 +16,7 @@ from support.report import report_of
 from support.workshop import Product
 
 from ocitool.images.image import Image
-from ocitool.images.select import one
+from ocitool.images.select import single
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 
@@ -41,7 +41,7 @@ def registry(need: Callable[..., str], tmp_path: Path) -> Iterator[RealRegistry]
 
 
 def opened(path: str | Path, task: Task) -> Image:
-    return one(open_source(str(path), "layers", task), None)
+    return single(open_source(str(path), "layers", task), None)
 
 
 # A registry: nothing that it has is sent

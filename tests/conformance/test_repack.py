@@ -12,7 +12,7 @@ import pytest
 from support.judges import coarse, differences, distinct, of_container, of_directory, of_umoci, ours, reference, run
 from support.report import report_of
 
-from ocitool.images.select import one
+from ocitool.images.select import single
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 
@@ -66,7 +66,7 @@ def test_umoci_unpacks_what_was_repacked(
     out = repacked(line, mode, ocitool, tmp_path)
     run("skopeo", "copy", "--insecure-policy", f"oci-archive:{out}", f"oci:{tmp_path}/layout:x")
     they = of_umoci(f"{tmp_path}/layout:x", tmp_path / "bundle")
-    image = one(open_source(str(out), "layers", task), None)
+    image = single(open_source(str(out), "layers", task), None)
     assert [] == differences("umoci", f"repacked {line}", ours(image, task), they)
 
 
@@ -82,7 +82,7 @@ def test_docker_loads_what_was_repacked(
     docker_engine("load", "-i", out)
     they = of_container(docker_engine, name, tmp_path / "export.tar")
     docker_engine("rmi", name)
-    image = one(open_source(str(out), "layers", task), None)
+    image = single(open_source(str(out), "layers", task), None)
     assert [] == differences("docker", f"repacked {line}", coarse(ours(image, task)), they)
 
 
@@ -93,7 +93,7 @@ def test_what_was_repacked_is_the_directory(
 ) -> None:
     need("root")
     out = repacked(line, mode, ocitool, tmp_path)
-    image = one(open_source(str(out), "layers", task), None)
+    image = single(open_source(str(out), "layers", task), None)
     we, they = ours(image, task), of_directory(os.fsencode(tmp_path / "work/rootfs"))
     for found in (we, they):  # times of directories whose entries changed are kept as they were recorded
         for fields in found.values():

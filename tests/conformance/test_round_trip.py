@@ -18,15 +18,15 @@ import pytest
 from support.disk import as_nobody, open_to_all
 from support.judges import ROOT, FileSystem, differences, of_directory, ours
 
-from ocitool.disk.rootfs import Owners
+from ocitool.disk.rootfs import Ownership
 from ocitool.errors import FormatError, NotFoundError, UsageError
 from ocitool.images.image import Image
 from ocitool.layers.cache import IndexCache
 from ocitool.operations import diff as diffs
-from ocitool.operations.repack import Mode, Question, repack
+from ocitool.operations.repack import Mode, RepackOptions, repack
 from ocitool.operations.unpack.editable import unpack
-from ocitool.pipeline.image_writer import Writing, Written
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.image_writer import WriteOptions, WriteResult
+from ocitool.pipeline.session import Session
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
 from ocitool.trees.tree import Tree, ref_of
@@ -59,20 +59,20 @@ CASES = [Case(name, platform) for name in named() if name not in REFUSED for pla
 
 
 @contextmanager
-def reading() -> Iterator[Reading]:
+def reading() -> Iterator[Session]:
     with Task() as task:
-        yield Reading(task, cached=False)
+        yield Session(task, cached=False)
 
 
 def take_apart(reference: str, place: Path, *, platform: str | None = None, rootless: bool) -> Path:
     with reading() as read:
-        unpack(reference, str(place), read, platform=platform, owners=Owners(rootless))
+        unpack(reference, str(place), read, platform=platform, owners=Ownership(rootless))
     return place
 
 
-def put_together(work: Path, destination: object, *, force: bool = False, **question: Any) -> Written:
+def put_together(work: Path, destination: object, *, force: bool = False, **question: Any) -> WriteResult:
     with reading() as read:
-        return repack(str(work), Question(**question), read, Writing(f"{destination}", force=force))
+        return repack(str(work), RepackOptions(**question), read, WriteOptions(f"{destination}", force=force))
 
 
 class Facts(NamedTuple):
@@ -97,7 +97,7 @@ def read_facts(reference: str, platform: str | None = None) -> Facts:
         return facts(read.image(reference, platform))
 
 
-def check(source: Facts, written: Written, *, skipped: bool = False) -> None:
+def check(source: Facts, written: WriteResult, *, skipped: bool = False) -> None:
     """The same image, and no blob made but the manifest of an archive that has none."""
     made = read_facts(written.destination)
     assert source == made._replace(digest=made.digest if source.digest else None)
@@ -274,7 +274,7 @@ def test_one_edit_is_one_layer(case: Case, how: str, rootless: bool, need: Calla
                 assert changed == [number for number, origin in enumerate(origins) if origin != "kept"]
                 assert set(changed) == set(edited.carriers) or (not edited.carriers and len(changed) == 1)
             check_edit(edited, before, ours(again, read.task), work / "rootfs", rootless)
-            found = diffs.diff(reference, out, diffs.Question(), read, platform=case.platform)
+            found = diffs.diff(reference, out, diffs.DiffOptions(), read, platform=case.platform)
             assert told(edited) == {change.path: change.kind for change in found.files}
 
 

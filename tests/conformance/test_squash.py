@@ -35,11 +35,11 @@ from support.judges import (
 from support.workshop import Product
 
 from ocitool.images.image import Image
-from ocitool.images.select import one
-from ocitool.operations.append import Addition, append
-from ocitool.operations.squash import Extent, squash
-from ocitool.pipeline.image_writer import Writing
-from ocitool.pipeline.session import Reading
+from ocitool.images.select import single
+from ocitool.operations.append import LayerInput, append
+from ocitool.operations.squash import SquashRange, squash
+from ocitool.pipeline.image_writer import WriteOptions
+from ocitool.pipeline.session import Session
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 
@@ -79,7 +79,9 @@ def source(task: Task, tmp_path: Path) -> Callable[[str], str]:
     def made(line: str) -> str:
         above, out = tmp_path / "above.tar", tmp_path / "more.tar"
         above.write_bytes(layer_tar([("above/", None), ("above/file", b"above")]))
-        append(reference(line), [Addition("layer", str(above))], Reading(task, cached=False), Writing(str(out), force=True))
+        append(
+            reference(line), [LayerInput("layer", str(above))], Session(task, cached=False), WriteOptions(str(out), force=True)
+        )
         return str(out)
 
     return made
@@ -91,7 +93,9 @@ def squashed(source: Callable[[str], str], task: Task, tmp_path: Path) -> Squash
 
     def made(line: str, kept: int) -> Path:
         out = tmp_path / "out.tar"
-        squash(source(line), Extent(kept), Reading(task, cached=False), Writing(str(out), names=(name_of(line, kept),)))
+        squash(
+            source(line), SquashRange(kept), Session(task, cached=False), WriteOptions(str(out), names=(name_of(line, kept),))
+        )
         assert kept + 1 == len(opened(out, task).layers)
         return out
 
@@ -99,7 +103,7 @@ def squashed(source: Callable[[str], str], task: Task, tmp_path: Path) -> Squash
 
 
 def opened(path: str | Path, task: Task) -> Image:
-    return one(open_source(str(path), "layers", task), None)
+    return single(open_source(str(path), "layers", task), None)
 
 
 def name_of(line: str, kept: int) -> str:

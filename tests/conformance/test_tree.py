@@ -26,7 +26,7 @@ from support.judges import (
     skopeo_name,
 )
 
-from ocitool.images.select import one
+from ocitool.images.select import single
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 
@@ -43,7 +43,7 @@ def test_merged_tree_is_what_umoci_unpacks(line: str, need: Callable[..., str], 
     need("umoci", "skopeo", "root")
     run("skopeo", "copy", "--insecure-policy", skopeo_name(line), f"oci:{tmp_path}/layout:x")
     they = of_umoci(f"{tmp_path}/layout:x", tmp_path / "bundle")
-    image = one(open_source(reference(line), "layers", task), None)
+    image = single(open_source(reference(line), "layers", task), None)
     assert differences("umoci", line, ours(image, task), they) == []
 
 
@@ -60,7 +60,7 @@ def test_merged_tree_is_what_docker_exports(
     docker_engine("load", "-i", tmp_path / "image.tar")
     they = of_container(docker_engine, name, tmp_path / "export.tar")
     docker_engine("rmi", name)
-    image = one(open_source(reference(line), "layers", task), None)
+    image = single(open_source(reference(line), "layers", task), None)
     assert differences("docker", line, coarse(ours(image, task)), they) == []
 
 

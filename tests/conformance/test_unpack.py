@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.judges import ODD, differences, distinct, of_directory, ours, reference, run, skopeo_name
 
-from ocitool.images.select import one
+from ocitool.images.select import single
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 
@@ -48,6 +48,6 @@ def root_of(directory: Path, line: str) -> tuple[int, int, int]:
 @pytest.mark.parametrize("line", [*distinct(), *ODD])
 def test_the_disk_is_our_tree(line: str, need: Callable[..., str], ocitool: Run, task: Task, tmp_path: Path) -> None:
     need("root")
-    image = one(open_source(reference(line), "layers", task), None)
+    image = single(open_source(reference(line), "layers", task), None)
     we = of_directory(os.fsencode(unpacked(line, ocitool, tmp_path)))
     assert [] == differences("tree", line, ours(image, task), we)

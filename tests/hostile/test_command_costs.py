@@ -14,13 +14,13 @@ from support.images import Image, entry, image, layer_tar, write_layout
 from ocitool import limits, masking
 from ocitool.errors import FormatError, LimitError
 from ocitool.images.settings import Settings
-from ocitool.operations.append import Addition, append
+from ocitool.operations.append import LayerInput, append
 from ocitool.operations.copy import copy
-from ocitool.operations.diff import Question, diff
-from ocitool.operations.edit import Content, edit
+from ocitool.operations.diff import DiffOptions, diff
+from ocitool.operations.edit import ContentEdits, edit
 from ocitool.operations.layout.collect import collect
-from ocitool.pipeline.image_writer import Writing
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.image_writer import WriteOptions
+from ocitool.pipeline.session import Session
 from ocitool.report.json.fields import NAMES, link_fields
 from ocitool.task import Task
 
@@ -67,7 +67,7 @@ def linked(count: int, content: bytes = b"x") -> Image:
 def test_names_of_a_file_are_one_object_for_all_of_them_in_a_diff_and_few_are_shown(tmp_path: Path) -> None:
     sides = [str(write_layout(tmp_path / name, [linked(2_000, data)])) for name, data in (("a", b"x"), ("b", b"y"))]
     with Task(jobs=1) as task:
-        found = diff(*sides, Question(), Reading(task, cached=False))
+        found = diff(*sides, DiffOptions(), Session(task, cached=False))
     links = [change.after.links for change in found.files if change.after is not None]
     assert 2_001 == len(links)
     assert 1 == len({id(names) for names in links})
@@ -80,7 +80,7 @@ def test_names_of_a_file_are_one_object_for_all_of_them_in_a_diff_and_few_are_sh
 def test_of_hard_links_that_an_edit_removes_few_are_named(tmp_path: Path) -> None:
     source = str(write_layout(tmp_path / "a", [linked(1_000)]))
     with Task(jobs=1) as task:
-        edit(source, Settings(), Content(remove=(b"f",)), Reading(task, cached=False), Writing(f"oci:{tmp_path}/out"))
+        edit(source, Settings(), ContentEdits(remove=(b"f",)), Session(task, cached=False), WriteOptions(f"oci:{tmp_path}/out"))
         told = [notice for notice in task.notices if notice.code == "removed"]
     assert len(told) <= 22
     assert told[-1].text.endswith(f"and {1_001 - len(told) + 1} more")
@@ -107,7 +107,7 @@ def test_what_is_unpacked_of_with_counts_for_the_whole_command(tmp_path: Path, m
         for layer in made.manifest["layers"]:
             (source / "blobs" / layer["digest"].replace(":", "/")).unlink()
         with Task(jobs=1) as task:
-            copy([str(source)], Reading(task, cached=False), Writing(f"oci:{tmp_path}/out{count}", supplies=(lender,)))
+            copy([str(source)], Session(task, cached=False), WriteOptions(f"oci:{tmp_path}/out{count}", supplies=(lender,)))
 
     copied(2)
     with pytest.raises(LimitError, match="together"):
@@ -123,4 +123,4 @@ def test_a_layer_to_append_that_becomes_a_pipe_keeps_no_reader_waiting(
     pipe = str(tmp_path / "layer.tar")
     monkeypatch.setattr(os.path, "isfile", lambda path: path == pipe or isfile(path))  # it was one a moment ago
     with Task(jobs=1) as task, pytest.raises(FormatError, match="not a regular file"):
-        append(source, [Addition("layer", pipe)], Reading(task, cached=False), Writing(f"oci:{tmp_path}/out"))
+        append(source, [LayerInput("layer", pipe)], Session(task, cached=False), WriteOptions(f"oci:{tmp_path}/out"))

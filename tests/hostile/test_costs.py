@@ -18,16 +18,16 @@ from support.layers import END, head, listed, member, old_sparse, pax, scanned, 
 
 from ocitool import limits
 from ocitool.blob import BytesBlob, FileBlob
-from ocitool.dedupe import Choice, Question, dedupe, work
+from ocitool.dedupe import DedupeOptions, RepositoryFilter, dedupe, work
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
 from ocitool.globs import Automaton, Matcher, unmatched
 from ocitool.images import select
 from ocitool.layers import cache, codec, tar
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.scan import complete, listing, scan
+from ocitool.layers.scan import hash_rows, index_headers, index_layer
 from ocitool.operations.diff.alignment import Alignment, unified
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.spec.manifest import Index
 from ocitool.task import Task
 from ocitool.transports import records
@@ -304,14 +304,14 @@ def test_a_compressed_layer_has_no_more_entries_than_stored_bytes_beyond_the_fre
     data = zst(member() * 5_000 + END)
     assert len(data) < 5_000
     with Task(jobs=1) as task, pytest.raises(LimitError, match=f"{len(data)} entries in one layer of {len(data)} bytes"):
-        scan(BytesBlob(data), task)
+        index_layer(BytesBlob(data), task)
 
 
 def test_the_variable_alone_bounds_entries_if_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "ENTRIES_FREE", 10)
     monkeypatch.setenv("OCITOOL_MAX_LAYER_ENTRIES", "6000")
     with Task(jobs=1) as task:
-        assert len(scan(BytesBlob(zst(member() * 5_000 + END)), task)) == 5_000
+        assert len(index_layer(BytesBlob(zst(member() * 5_000 + END)), task)) == 5_000
 
 
 # Bombs
@@ -322,9 +322,9 @@ def test_what_layers_unpack_to_beyond_the_ratio_counts_for_the_whole_command(mon
     bomb = zst(head(b"z", size=2 << 20) + bytes(2 << 20) + END)
     with Task(jobs=1) as task:
         for _ in range(2):
-            scan(BytesBlob(bomb), task)
+            index_layer(BytesBlob(bomb), task)
         with pytest.raises(LimitError, match="together"):
-            scan(BytesBlob(bomb), task)
+            index_layer(BytesBlob(bomb), task)
 
 
 def test_holes_that_are_hashed_beyond_the_ratio_count_for_the_whole_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,17 +332,17 @@ def test_holes_that_are_hashed_beyond_the_ratio_count_for_the_whole_command(monk
     holey = sparse_1_0(b"s", [], 2 << 20) + END
     with Task(jobs=1) as task:
         for _ in range(2):
-            scan(BytesBlob(holey), task)
+            index_layer(BytesBlob(holey), task)
         with pytest.raises(LimitError, match="holes"):
-            scan(BytesBlob(holey), task)
+            index_layer(BytesBlob(holey), task)
         with pytest.raises(LimitError, match="holes"):
-            complete(listing(BytesBlob(holey)), BytesBlob(holey), [0], task)
+            hash_rows(index_headers(BytesBlob(holey)), BytesBlob(holey), [0], task)
 
 
 def test_holes_below_the_ratio_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "EXPANSION", 0)
     with Task(jobs=1) as task:
-        assert len(scan(BytesBlob(sparse_1_0(b"s", [], 100 << 10) + END), task)) == 1
+        assert len(index_layer(BytesBlob(sparse_1_0(b"s", [], 100 << 10) + END), task)) == 1
 
 
 def test_dedupe_begins_no_layer_once_those_before_it_unpacked_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,14 +354,14 @@ def test_dedupe_begins_no_layer_once_those_before_it_unpacked_too_much(tmp_path:
     monkeypatch.setattr(work, "index", lambda job: begun.append(job.key) or index(job))
     with Task(jobs=1) as task:
         where = str(write_layout(tmp_path / "layout", images))
-        found = dedupe([where], Question(Choice(), files=True), Reading(task, cached=False))
+        found = dedupe([where], DedupeOptions(RepositoryFilter(), files=True), Session(task, cached=False))
     assert len(begun) == 3
     assert len(found.problems) == 5
     assert all(isinstance(problem.error, LimitError) for problem in found.problems)
 
 
-def job_of(raw: bytes) -> work.Job:
-    return work.Job("one", None, BytesBlob(raw, Digest.of(raw)), len(raw), Digest.of(raw), "sha256")
+def job_of(raw: bytes) -> work.LayerJob:
+    return work.LayerJob("one", None, BytesBlob(raw, Digest.of(raw)), len(raw), Digest.of(raw), "sha256")
 
 
 def test_layers_that_are_compressed_to_know_their_size_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,7 +373,7 @@ def test_layers_that_are_compressed_to_know_their_size_count_too(tmp_path: Path,
     images = [image([head(b"z%d" % n, size=2 << 20) + bytes(2 << 20) + END], codec="gzip", tag=f"t{n}") for n in range(8)]
     with Task(jobs=1) as task:
         where = str(write_layout(tmp_path / "layout", images))
-        found = dedupe([where], Question(Choice(), zstd=3), Reading(task, cached=False))
+        found = dedupe([where], DedupeOptions(RepositoryFilter(), zstd=3), Session(task, cached=False))
     assert len(begun) == 3
     assert len(found.problems) == 5
     assert all(isinstance(problem.error, LimitError) for problem in found.problems)
@@ -382,17 +382,17 @@ def test_layers_that_are_compressed_to_know_their_size_count_too(tmp_path: Path,
 @pytest.mark.parametrize("measure", [lambda job: work.as_zstd(job, 3), lambda job: work.compressed(job, (job_file(job),))])
 @pytest.mark.parametrize("compress", [gz, zst])
 def test_what_is_measured_tells_what_it_unpacked(
-    measure: Callable[[work.Job], work.Measured], compress: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+    measure: Callable[[work.LayerJob], work.CompressedSize], compress: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "unpacked_ratio", lambda: 2)
     job = job_of(compress(head(b"z", size=2 << 20) + bytes(2 << 20) + END))
     assert 2 << 20 < measure(job).expansion + 2 * job.size + (64 << 10)
 
 
-def job_file(job: work.Job) -> Any:
+def job_file(job: work.LayerJob) -> Any:
     assert job.blob is not None
     with Task(jobs=1) as task:
-        return scan(job.blob, task).entry(0)
+        return index_layer(job.blob, task).entry(0)
 
 
 @pytest.mark.parametrize("size", [1 << 20, 1 << 50])
@@ -401,7 +401,7 @@ def test_holes_of_a_file_that_is_compressed_to_know_its_size_are_bounded(
 ) -> None:
     monkeypatch.setattr(limits, "EXPANSION", 3 << 20)
     raw = sparse_1_0(b"s", [], size) + END
-    measured = work.compressed(job_of(raw), (listing(BytesBlob(raw)).entry(0),))
+    measured = work.compressed(job_of(raw), (index_headers(BytesBlob(raw)).entry(0),))
     assert measured.size <= (1 << 20) + 512
 
 
@@ -624,7 +624,7 @@ class Chained:
 
 
 def test_what_images_of_a_v1_archive_repeat_of_their_parents_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "STORE", limits.Bounds(100_000, 3_000_000))
+    monkeypatch.setattr(limits, "STORE", limits.JsonLimits(100_000, 3_000_000))
     members = Chained(500)
     tags = json.dumps({"app": {f"t{n}": str(n) for n in range(400, 500)}}).encode()
     found = list(records.v1_records(members, tags, set()))  # type: ignore[arg-type]
@@ -644,10 +644,10 @@ def test_layers_of_one_shape_are_compared_a_bounded_number_of_times(tmp_path: Pa
     for name, made in zip("ij", tars, strict=True):
         write_layout(tmp_path / name, [image(made, tag="t")])
     with Task(jobs=1) as task:
-        from ocitool.operations.diff import Question, diff
-        from ocitool.pipeline.session import Reading
+        from ocitool.operations.diff import DiffOptions, diff
+        from ocitool.pipeline.session import Session
 
-        found = diff(str(tmp_path / "i"), str(tmp_path / "j"), Question(), Reading(task, cached=False))
+        found = diff(str(tmp_path / "i"), str(tmp_path / "j"), DiffOptions(), Session(task, cached=False))
     assert len(calls) <= 50
     assert len(found.layers) >= 20
 
@@ -674,15 +674,15 @@ def of_one_configuration(path: Path, count: int) -> str:
 
 def test_a_configuration_is_printed_again_within_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ocitool.operations.inspect import inspect
-    from ocitool.pipeline.session import Reading
+    from ocitool.pipeline.session import Session
 
     layout = of_one_configuration(tmp_path / "l", 6)
     with Task(jobs=1) as task:
-        assert len(inspect(layout, Reading(task, cached=False)).images) == 6
-        one = inspect(f"{layout}:t0", Reading(task, cached=False)).images[0].image
+        assert len(inspect(layout, Session(task, cached=False)).images) == 6
+        one = inspect(f"{layout}:t0", Session(task, cached=False)).images[0].image
         monkeypatch.setattr(limits, "REPEATED", 4 * len(one.config.raw))
         with pytest.raises(LimitError, match="one configuration"):
-            inspect(layout, Reading(task, cached=False))
+            inspect(layout, Session(task, cached=False))
 
 
 def test_a_configuration_of_many_images_is_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,8 +38,8 @@ from support.layers import END, member, pad, pax
 
 from ocitool.errors import OcitoolError
 from ocitool.operations import inspect, listing, validate
-from ocitool.operations.diff import Question, diff
-from ocitool.pipeline.session import Reading
+from ocitool.operations.diff import DiffOptions, diff
+from ocitool.pipeline.session import Session
 from ocitool.task import Task
 
 CODES = {0, 1, 2, 3, 4, 5, 6, 7, 8}
@@ -74,10 +74,10 @@ def run(*words: str | os.PathLike[str], stdin: bytes = b"", timeout: float = 60,
 
 def everything(reference: str) -> Iterator[Callable[[Task], object]]:
     """Each operation on an image."""
-    yield lambda task: inspect.inspect(reference, Reading(task), files=True, all_platforms=True)
-    yield lambda task: list(listing.ls(reference, "", Reading(task), recursive=True).items)
-    yield lambda task: b"".join(listing.cat(reference, "etc/motd", Reading(task)))
-    yield lambda task: diff(reference, reference, Question(), Reading(task, None, True))
+    yield lambda task: inspect.inspect(reference, Session(task), files=True, all_platforms=True)
+    yield lambda task: list(listing.ls(reference, "", Session(task), recursive=True).items)
+    yield lambda task: b"".join(listing.cat(reference, "etc/motd", Session(task)))
+    yield lambda task: diff(reference, reference, DiffOptions(), Session(task, None, True))
     yield lambda task: validate.validate(reference, task)
 
 
@@ -263,7 +263,7 @@ def test_wrong_types_everywhere(tmp_path: Path) -> None:
                 for operation in (inspect.inspect, lambda where, reading: validate.validate(where, reading.task)):
                     with Task(jobs=1) as task:
                         try:
-                            operation(path, Reading(task))
+                            operation(path, Session(task))
                         except OcitoolError as error:
                             assert error.exit_code in CODES
 

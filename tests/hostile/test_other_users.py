@@ -24,15 +24,15 @@ from ocitool.atomic import Temporary, sweep
 from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.disk import snapshot
-from ocitool.disk.rootfs import Owners
-from ocitool.disk.staging_directory import Workplace
+from ocitool.disk.rootfs import Ownership
+from ocitool.disk.staging_directory import StagingDirectory
 from ocitool.errors import DestinationError, FormatError, OcitoolError, UnsafeError
 from ocitool.layers.cache import IndexCache
 from ocitool.operations import layout as operation
 from ocitool.operations.repack import unpacked
 from ocitool.operations.repack.unpacked import open_unpacked
 from ocitool.operations.unpack import editable
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.task import Task
 from ocitool.transports import directory, layout, outputs
 from ocitool.transports import store as stores
@@ -41,7 +41,7 @@ from ocitool.transports.layout_sink import LayoutSink
 from ocitool.transports.outputs import output_file
 from ocitool.transports.registry import Access, Registries
 from ocitool.transports.registry.origins import Origins
-from ocitool.transports.sink import Bundle, Root
+from ocitool.transports.sink import RequestedImage, WriteRequest
 
 SECRET = b"nobody may change this\n" * 100
 
@@ -97,10 +97,10 @@ class Coming(BytesBlob):
         yield from super().chunks(offset)
 
 
-def bundle(*blobs: BytesBlob) -> Bundle:
+def bundle(*blobs: BytesBlob) -> WriteRequest:
     first = blobs[0]
     descriptor = {"mediaType": "x/y", "digest": str(first.digest), "size": first.size}
-    return Bundle((Root(descriptor, ("a",), None),), blobs)
+    return WriteRequest((RequestedImage(descriptor, ("a",), None),), blobs)
 
 
 def digest_name(data: bytes) -> str:
@@ -268,15 +268,15 @@ def test_gc_lists_the_directories_that_it_locked(
     other = place.parent / "victim"
     names = store_with_rubbish(place / "s")
     store_with_rubbish(other)
-    real = stores.Store.files
+    real = stores.HeldLayout.files
 
-    def late(store: stores.Store) -> stores.Files:
+    def late(store: stores.HeldLayout) -> stores.BlobFiles:
         swap(place / "s", part, other)
         if part:
             theirs(place / "s" / part)
         return real(store)
 
-    monkeypatch.setattr(stores.Store, "files", late)
+    monkeypatch.setattr(stores.HeldLayout, "files", late)
     with contextlib.suppress(OcitoolError):  # a link of theirs is not followed
         operation.collect(str(place / "s"), task)
     assert set(names) <= set(os.listdir(other / "blobs/sha256"))
@@ -561,12 +561,12 @@ def test_hints_are_kept_and_cut_off_as_ever(tmp_path: Path, monkeypatch: pytest.
 def test_an_unpacked_image_does_not_go_behind_a_link_of_another_user(place: Path) -> None:
     (place.parent / "victim/empty").mkdir()
     their_link(place / "d", "../victim/empty")
-    with pytest.raises(DestinationError, match="a symbolic link of another user"), Workplace(str(place / "d")):
+    with pytest.raises(DestinationError, match="a symbolic link of another user"), StagingDirectory(str(place / "d")):
         pass
 
 
 def test_a_directory_that_was_exchanged_is_not_published(place: Path) -> None:
-    with pytest.raises(DestinationError, match="exchanged"), Workplace(str(place / "d")) as work:
+    with pytest.raises(DestinationError, match="exchanged"), StagingDirectory(str(place / "d")) as work:
         os.rename(work.path, place / "moved")
         Path(work.path).mkdir()
         theirs(Path(work.path))
@@ -580,7 +580,7 @@ def test_a_directory_that_another_gave_a_temporarys_name_is_not_removed(owner: i
     (place / ".mine.ocitool-0123456789abcdef/mounted").mkdir(parents=True)
     os.chown(place, owner, owner)
     place.chmod(mode)
-    with Workplace(str(place / "new")) as work:
+    with StagingDirectory(str(place / "new")) as work:
         work.publish()
     assert (place / ".mine.ocitool-0123456789abcdef/mounted").is_dir()
 
@@ -594,7 +594,7 @@ def test_a_directory_that_another_made_is_not_worked_in(place: Path, monkeypatch
 
     with monkeypatch.context() as late, pytest.raises(DestinationError, match="exchanged"):
         late.setattr(os, "mkdir", mkdir)
-        with Workplace(str(place / "d")):
+        with StagingDirectory(str(place / "d")):
             pass
 
 
@@ -696,15 +696,15 @@ def test_a_blob_that_becomes_a_pipe_keeps_no_gc_waiting_with_its_lock(
     place: Path, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (name, *others) = store_with_rubbish(place / "s")
-    real = stores.Store.files
+    real = stores.HeldLayout.files
 
-    def late(store: stores.Store) -> stores.Files:
+    def late(store: stores.HeldLayout) -> stores.BlobFiles:
         found = real(store)
         os.mkfifo(place / "pipe")  # of another inode than the blob's
         os.replace(place / "pipe", place / "s/blobs/sha256" / name)
         return found
 
-    monkeypatch.setattr(stores.Store, "files", late)
+    monkeypatch.setattr(stores.HeldLayout, "files", late)
     operation.collect(str(place / "s"), task)
     left = os.listdir(place / "s/blobs/sha256")
     assert name in left and not set(others) & set(left)
@@ -713,8 +713,8 @@ def test_a_blob_that_becomes_a_pipe_keeps_no_gc_waiting_with_its_lock(
 def test_a_root_file_system_that_becomes_a_link_is_not_repacked(place: Path) -> None:
     write_layout(place.parent / "app", [image([layer_tar([("a", b"a")])], tag="a")])
     with Task() as task:
-        reading = Reading(task, False, False, Registries(Access(), task))
-        editable.unpack(str(place.parent / "app"), str(place / "work"), reading, owners=Owners())
+        reading = Session(task, False, False, Registries(Access(), task))
+        editable.unpack(str(place.parent / "app"), str(place / "work"), reading, owners=Ownership())
     found = open_unpacked(str(place / "work"))
     os.rename(place / "work/rootfs", place / "work/old")
     (place / "work/rootfs").symlink_to("../../victim")

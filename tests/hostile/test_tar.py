@@ -27,7 +27,7 @@ from ocitool import limits
 from ocitool.blob import BytesBlob
 from ocitool.errors import FormatError, LimitError, OcitoolError
 from ocitool.layers import index, scan
-from ocitool.layers.tar import Notes, entries
+from ocitool.layers.tar import TarNotes, entries
 from ocitool.layers.tarinput import ChunkInput, SeekInput
 
 
@@ -37,7 +37,7 @@ def test_a_tar_cut_anywhere_never_gives_more_than_it_has() -> None:
     for cut in (*range(0, len(whole), BLOCK), *range(len(whole) - 20, len(whole)), *range(1, len(whole), 509)):
         got = []
         try:
-            for entry in entries(ChunkInput(iter([whole[:cut]])), Notes()):
+            for entry in entries(ChunkInput(iter([whole[:cut]])), TarNotes()):
                 got.append(entry)
         except FormatError:
             pass
@@ -55,7 +55,7 @@ def test_a_tar_cut_inside_a_header_or_content_is_an_error() -> None:
 def test_a_negative_size_never_moves_backwards(source: object) -> None:
     data = member(b"a") + head(b"label", b"V", base256(-1024, 12), magic=GNU) + END
     with pytest.raises(FormatError, match="negative size"):
-        list(entries(source(data), Notes()))  # type: ignore[operator]
+        list(entries(source(data), TarNotes()))  # type: ignore[operator]
 
 
 def test_a_sparse_map_in_a_file_of_exabytes_ends_with_the_archive() -> None:

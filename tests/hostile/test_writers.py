@@ -71,16 +71,16 @@ def test_a_name_that_makes_the_index_too_large_to_read_is_refused_before_anythin
     one = image([layer_tar([("a", b"1")])], tag="a")
     layout = write_layout(tmp_path / "l", [one])
     more = write_layout(tmp_path / "more", [image([layer_tar([("b", b"2")])], tag="b")])
-    monkeypatch.setattr("ocitool.limits.STORE", limits.Bounds((layout / "index.json").stat().st_size + 10, 1000))
+    monkeypatch.setattr("ocitool.limits.STORE", limits.JsonLimits((layout / "index.json").stat().st_size + 10, 1000))
     before = fingerprint(layout)
     assert 7 == inside("copy", more, f"{layout}/").code
     assert before == fingerprint(layout)
 
 
 @pytest.mark.parametrize("destination", ["new/", "new.tar", "new.tar.gz"])
-@pytest.mark.parametrize("most", [limits.Bounds(300, 1000), limits.Bounds(1 << 20, 10)], ids=["size", "values"])
+@pytest.mark.parametrize("most", [limits.JsonLimits(300, 1000), limits.JsonLimits(1 << 20, 10)], ids=["size", "values"])
 def test_a_store_that_nobody_could_read_again_is_not_written(
-    most: limits.Bounds, destination: str, inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    most: limits.JsonLimits, destination: str, inside: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write_docker_archive(tmp_path / "in.tar", [image([layer_tar([("a", b"1")])], tag="a:1", codec="none")])
     monkeypatch.setattr("ocitool.limits.STORE", most)

@@ -13,8 +13,8 @@ from support.images import Image, entry, image, layer_tar, write_layout
 from ocitool.images import select
 from ocitool.layers.cache import IndexCache
 from ocitool.layers.entry import Kind
-from ocitool.operations.diff import Diff, Question, diff
-from ocitool.pipeline.session import Reading
+from ocitool.operations.diff import Diff, DiffOptions, diff
+from ocitool.pipeline.session import Session
 from ocitool.report.json import diff as as_json
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
@@ -49,7 +49,7 @@ def built(*stacks: Any) -> list[Image]:
 def compared(a: Image, b: Image, *, verify: bool = False, **question: Any) -> Diff:
     with tempfile.TemporaryDirectory() as folder, Task(jobs=1) as task:
         before, after = (write_layout(Path(folder) / name, [made]) for name, made in (("a", a), ("b", b)))
-        result = diff(str(before), str(after), Question(**question), Reading(task, None, verify))
+        result = diff(str(before), str(after), DiffOptions(**question), Session(task, None, verify))
         as_json.diff(result)
         return result
 
@@ -58,8 +58,8 @@ def visible_bytes(made: Image) -> int:
     """Of all files, each inode once; computed from the verified tree alone."""
     with tempfile.TemporaryDirectory() as folder, Task(jobs=1) as task:
         where = write_layout(Path(folder) / "x", [made])
-        reading = Reading(task, None, True)
-        one = select.one(reading.open(str(where), "layers"), None)
+        reading = Session(task, None, True)
+        one = select.single(reading.open(str(where), "layers"), None)
         tree = Tree(Indexer(IndexCache(None), task, verify=True).indexes(one))
         inodes = {tree.inode(node) for _, node in tree.walk() if not isinstance(node, Directory)}
         found = [tree.indexes[tree.layer(inode)].entry(tree.row(inode)) for inode in inodes]

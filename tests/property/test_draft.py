@@ -14,8 +14,8 @@ from support.images import image, layer_tar, sha256, write_layout
 from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.images import draft as drafts
-from ocitool.images.draft import ImageDraft, Piece
-from ocitool.images.select import one
+from ocitool.images.draft import ImageDraft, OutputLayer
+from ocitool.images.select import single
 from ocitool.spec import mediatypes
 from ocitool.spec.schema import problems
 from ocitool.task import Task
@@ -39,10 +39,12 @@ def histories(draw: st.DrawFn, layers: int) -> list[dict[str, Any]] | None:
     return entries[1:] if kind == "short" else entries
 
 
-def made_piece(draft: ImageDraft, number: int, codec: str) -> Piece:
+def made_piece(draft: ImageDraft, number: int, codec: str) -> OutputLayer:
     data = b"%d" % number
     media_type = drafts.layer_type(draft.image, codec)
-    return Piece(Digest.of(data), len(data), Digest.of(b"tar" + data), media_type, "new", BytesBlob(data, Digest.of(data)))
+    return OutputLayer(
+        Digest.of(data), len(data), Digest.of(b"tar" + data), media_type, "new", BytesBlob(data, Digest.of(data))
+    )
 
 
 def edited(draft: ImageDraft, kind: str, at: int, codec: str, serial: int) -> ImageDraft:
@@ -69,7 +71,7 @@ def test_documents_agree_after_any_edits(
         for layer in made.manifest["layers"]:
             layer["mediaType"] = f"{mediatypes.DOCKER_LAYER}.gzip"
     with tempfile.TemporaryDirectory() as place, Task() as task:
-        source = one(open_source(str(write_layout(Path(place) / "in", [made])), "layers", task), None)
+        source = single(open_source(str(write_layout(Path(place) / "in", [made])), "layers", task), None)
         draft = drafts.start(source, [drafts.kept(source, layer) for layer in source.layers])
         for serial, (kind, at, codec) in enumerate(edits):
             draft = edited(draft, kind, at, codec, serial + 10)

@@ -19,14 +19,14 @@ from ocitool.blob import BytesBlob
 from ocitool.errors import FormatError, NotFoundError, UsageError
 from ocitool.images.settings import Settings
 from ocitool.layers.entry import Entry, Kind
-from ocitool.layers.rewrite import LayerEdit, edited, rewrite
+from ocitool.layers.rewrite import LayerEdit, apply_edit, rewrite
 from ocitool.operations import edit as operation
-from ocitool.operations.edit.adding import Addition
+from ocitool.operations.edit.adding import FileAddition
 from ocitool.operations.edit.work import composed
-from ocitool.pipeline.image_writer import Writing
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.image_writer import WriteOptions
+from ocitool.pipeline.session import Session
 from ocitool.task import Task
-from ocitool.trees.tree import Hidden, Tree, ref_of
+from ocitool.trees.tree import HiddenFile, Tree, ref_of
 
 few = settings(max_examples=200, deadline=None)
 Made = tuple[Entry, bytes]
@@ -73,12 +73,14 @@ def tars_of(stack: Stack) -> list[bytes]:
     return tars
 
 
-def run(tars: Sequence[bytes], content: operation.Content, to: Path) -> tuple[list[bytes], list[str], int]:
+def run(tars: Sequence[bytes], content: operation.ContentEdits, to: Path) -> tuple[list[bytes], list[str], int]:
     """The layers after an edit, their digests, and the findings."""
     made = image(tars, codec="none")
     source = write_layout(to / "src", [made])
     with Task(jobs=1, cores=1) as task:
-        written = operation.edit(str(source), Settings(), content, Reading(task, cached=False), Writing(f"oci:{to / 'new'}"))
+        written = operation.edit(
+            str(source), Settings(), content, Session(task, cached=False), WriteOptions(f"oci:{to / 'new'}")
+        )
     index = json.loads((to / "new/index.json").read_bytes())
     manifest = json.loads(_blob(to / "new", index["manifests"][0]["digest"]))
     digests = [layer["digest"] for layer in manifest["layers"]]
@@ -99,7 +101,7 @@ def disk_of(tars: Sequence[bytes]) -> Disk:
 @given(stacks, paths)
 def test_nothing_is_left_of_a_removed_path_and_all_else_stands(stack: Stack, path: str) -> None:
     tars = tars_of(stack)
-    hidden: list[Hidden] = []
+    hidden: list[HiddenFile] = []
     tree = Tree([scanned(tar) for tar in tars], hidden=hidden.append)
     places = {one.ref: one.path for one in hidden} | {ref_of(node): path for path, node in tree.walk()}
     asked = {path.encode(), tree.real(path.encode()) or path.encode()}
@@ -111,11 +113,11 @@ def test_nothing_is_left_of_a_removed_path_and_all_else_stands(stack: Stack, pat
     gone = {text(one.size // 5 - 1) for one in map(tree.entry, doomed) if one.kind == Kind.FILE}
     with tempfile.TemporaryDirectory() as place:
         try:
-            plain, _, findings = run(tars, operation.Content(remove=(path.encode(),)), Path(place) / "plain")
+            plain, _, findings = run(tars, operation.ContentEdits(remove=(path.encode(),)), Path(place) / "plain")
         except NotFoundError:
             assert not doomed
             return
-        content = operation.Content(remove=(path.encode(),), same_content=True)
+        content = operation.ContentEdits(remove=(path.encode(),), same_content=True)
         found, digests, none = run(tars, content, Path(place) / "all")
     expected = disk_of(tars)
     files = [one for name, one in expected.nodes.items() if is_asked(name) and one.entry.kind != Kind.DIRECTORY]
@@ -141,7 +143,7 @@ def test_an_added_file_is_the_only_difference_and_only_its_layer_is_made_again(
     at = path.encode()
     with tempfile.TemporaryDirectory() as place:
         (Path(place) / "host").write_bytes(b"from the host")
-        content = operation.Content(add=(Addition(f"{place}/host", at),), layer=number)
+        content = operation.ContentEdits(add=(FileAddition(f"{place}/host", at),), layer=number)
         try:
             found, digests, _ = run(tars, content, Path(place))
         except (UsageError, FormatError):
@@ -182,5 +184,5 @@ def test_two_edits_of_a_layer_are_one(data: st.DataObject) -> None:
     second = edit(len(scanned(once)), b"2")
     both = composed(len(scanned(tar)), first, second)
     assert applied(once, second) == applied(tar, both)
-    rows = [one._replace(offset=0) for one in edited(edited(scanned(tar), first), second)]
-    assert rows == [one._replace(offset=0) for one in edited(scanned(tar), both)]
+    rows = [one._replace(offset=0) for one in apply_edit(apply_edit(scanned(tar), first), second)]
+    assert rows == [one._replace(offset=0) for one in apply_edit(scanned(tar), both)]

@@ -13,7 +13,7 @@ from support.streams import CODECS, decoded, encode, skippable
 from ocitool.blob import BytesBlob
 from ocitool.layers.codec import decode
 from ocitool.layers.entry import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind, normalise
-from ocitool.layers.scan import complete, listing
+from ocitool.layers.scan import hash_rows, index_headers
 from ocitool.layers.tarwriter import write
 from ocitool.task import Task
 
@@ -115,7 +115,7 @@ def test_what_python_tarfile_writes_is_read(files: list[tuple[str, bytes, int, i
 @few
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=6), st.integers(0, 9), st.sampled_from(["none", "gzip", "zstd"]))
 def test_any_chunking_gives_the_same_index(sizes: list[int], seed: int, codec: str) -> None:
-    from ocitool.layers.scan import scan
+    from ocitool.layers.scan import index_layer
 
     data = sample(seed)
     stored = data if codec == "none" else encode(codec, data)
@@ -125,18 +125,18 @@ def test_any_chunking_gives_the_same_index(sizes: list[int], seed: int, codec: s
             return chunked(stored, *sizes)
 
     with Task() as task:
-        assert columns(scanned(data)) == columns(scan(Chunks(stored), task))
+        assert columns(scanned(data)) == columns(index_layer(Chunks(stored), task))
 
 
 @few
 @given(MEMBERS)
 def test_scan_listing_and_completion_agree(found: list[tuple[Entry, bytes]]) -> None:
     data = written(found)
-    index, headers = scanned(data), listing(BytesBlob(data))
+    index, headers = scanned(data), index_headers(BytesBlob(data))
     assert list(index) == list(headers)
     with Task() as task:
         rows = [row for row, entry in enumerate(headers) if entry.kind == Kind.FILE]
-        assert index.contents == complete(headers, BytesBlob(data), rows, task).contents
+        assert index.contents == hash_rows(headers, BytesBlob(data), rows, task).contents
 
 
 @few

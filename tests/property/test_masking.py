@@ -20,7 +20,7 @@ from ocitool.masking.names import secret_name
 from ocitool.masking.worth import may_hold
 from ocitool.operations.diff import config as config_diff
 from ocitool.operations.diff.result import Diff, LayerPair, Notable, Summary
-from ocitool.operations.inspect import Inspected, Inspection, LayerFacts
+from ocitool.operations.inspect import InspectedImage, Inspection, LayerFacts
 from ocitool.report import markdown
 from ocitool.report.json.diff import diff as diff_json
 from ocitool.report.json.inspect import inspect as inspect_json
@@ -122,7 +122,7 @@ def reports(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
         None,
         (),
     )
-    seen = Inspection("b", "oci", None, (), (Inspected(b, (LayerFacts("none", 1, None),), None, False),), ())
+    seen = Inspection("b", "oci", None, (), (InspectedImage(b, (LayerFacts("none", 1, None),), None, False),), ())
     of_json = inspect_json(seen)
     of_json["images"][0].pop("config")
     return {

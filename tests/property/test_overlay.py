@@ -14,7 +14,7 @@ from support.images import layer_tar
 from support.layers import scanned
 
 from ocitool.digest import Digest
-from ocitool.disk.overlay import WHITEOUT, Form, Over, forms, self_contained, stack
+from ocitool.disk.overlay import WHITEOUT, OverlayDir, OverlayLayer, forms, self_contained, stack
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.trees.tree import Directory, Tree
@@ -64,7 +64,7 @@ def indexed(layer: Sequence[Entry]) -> LayerIndex:
     return scanned(layer_tar(layer))
 
 
-def merged(made: Sequence[Form]) -> dict[bytes, object]:
+def merged(made: Sequence[OverlayLayer]) -> dict[bytes, object]:
     """What the kernel shows of the stack: path -> the ref of what is there."""
     roots = {form.name: form.root for form in made}
     found: dict[bytes, object] = {}
@@ -73,12 +73,12 @@ def merged(made: Sequence[Form]) -> dict[bytes, object]:
         path, parts = todo.pop()
         for name in {name for part in parts for name in part.children}:
             at = path + b"/" + name if path else name
-            below: list[Over] = []
+            below: list[OverlayDir] = []
             for part in parts:
                 child = part.children.get(name)
                 if child is None:
                     continue
-                if isinstance(child, Over):
+                if isinstance(child, OverlayDir):
                     below.append(child)
                     if not child.opaque:
                         continue
@@ -120,9 +120,9 @@ def test_a_layer_twice_changes_nothing_about_it(stacked: list[list[Entry]]) -> N
 @settings(max_examples=60)
 @given(stacks, stacks)
 def test_forms_of_one_name_are_the_same_in_every_image(one: list[list[Entry]], other: list[list[Entry]]) -> None:
-    def described(over: Over, index: LayerIndex) -> object:
+    def described(over: OverlayDir, index: LayerIndex) -> object:
         return index.entry(over.ref & 0xFFFFFFFF) if over.ref >= 0 else None, over.opaque, {
-            name: described(child, index) if isinstance(child, Over)
+            name: described(child, index) if isinstance(child, OverlayDir)
             else None if child == WHITEOUT else index.entry(child & 0xFFFFFFFF)
             for name, child in over.children.items()
         }  # fmt: skip
@@ -137,14 +137,14 @@ def test_forms_of_one_name_are_the_same_in_every_image(one: list[list[Entry]], o
 
 
 def test_the_model_notices_a_whiteout_that_the_kernel_shows() -> None:
-    root, below = Over(-1), Over(0)
+    root, below = OverlayDir(-1), OverlayDir(0)
     root.children[b"d"] = below
     below.children[b"x"] = WHITEOUT
     with pytest.raises(AssertionError, match="shows"):
-        merged([Form(0, "sha256/1", root)])
+        merged([OverlayLayer(0, "sha256/1", root)])
 
 
 def test_the_model_notices_a_mark_that_is_missing() -> None:
     lower, upper = (indexed([entry]) for entry in (made(b"a", Kind.FILE), made(b"a", Kind.WHITEOUT)))
     good = forms([lower, upper], diff_ids([lower, upper]))
-    assert merged([good[0], Form(1, "other", Over(-1))]) != shown(Tree([lower, upper])) == merged(good)
+    assert merged([good[0], OverlayLayer(1, "other", OverlayDir(-1))]) != shown(Tree([lower, upper])) == merged(good)

@@ -13,7 +13,7 @@ from ocitool.errors import NotFoundError
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.trees import plan
-from ocitool.trees.tree import Directory, Hidden, Tree
+from ocitool.trees.tree import Directory, HiddenFile, Tree
 
 Edit = Callable[[Disk], None]
 
@@ -150,7 +150,7 @@ def test_portable_images_need_no_new_layer(layers: list[LayerIndex], script: lis
 @settings(max_examples=300)
 @given(stacks, spots)
 def test_what_is_removed_is_in_no_layer_and_nothing_else_changes(layers: list[LayerIndex], path: bytes) -> None:
-    hidden: list[Hidden] = []
+    hidden: list[HiddenFile] = []
     tree = Tree(layers, hidden=hidden.append)
     assume(not tree.broken)
     disk = Disk.of(tree)

@@ -19,9 +19,9 @@ from support.stacks import Stack, layers
 from ocitool.errors import FormatError, UnsafeError
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.rebase import Bases, rebase
-from ocitool.pipeline.image_writer import Writing, Written
-from ocitool.pipeline.session import Reading
+from ocitool.operations.rebase import BaseReferences, rebase
+from ocitool.pipeline.image_writer import WriteOptions, WriteResult
+from ocitool.pipeline.session import Session
 from ocitool.task import Task
 from ocitool.trees.inherited import attributes
 from ocitool.trees.tree import Directory, Tree, node_at
@@ -63,9 +63,9 @@ def rebased(old: Sequence[bytes], new: Sequence[bytes], own: Sequence[bytes], *c
         for what, tars, kind in (("old", old, kinds[0]), ("new", new, kinds[1]), ("src", [*old, *own], kinds[2])):
             write_layout(place / what, [image(tars, codec=kind)])
         with Task(jobs=1, cores=1) as task:
-            bases = Bases(str(place / "old"), str(place / "new"))
-            reading = Reading(task, cached=False)
-            found: Written = rebase(str(place / "src"), bases, reading, Writing(f"oci:{place / 'out'}"))
+            bases = BaseReferences(str(place / "old"), str(place / "new"))
+            reading = Session(task, cached=False)
+            found: WriteResult = rebase(str(place / "src"), bases, reading, WriteOptions(f"oci:{place / 'out'}"))
         assert found.details is not None
         (told,) = found.details["rebased"]
         manifest, blobs = places.manifest(place / "out"), places.blobs(place / "out")

@@ -19,12 +19,12 @@ from ocitool.globs import matcher
 from ocitool.images.image import Image
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.rebuild import Plan, Question, _chosen, rebuild
-from ocitool.operations.rebuild.matching import Match, Old, match
+from ocitool.operations.rebuild import Plan, RebuildOptions, _chosen, rebuild
+from ocitool.operations.rebuild.matching import LayerMatch, OldImage, match
 from ocitool.operations.rebuild.sameness import same
 from ocitool.pipeline import indexed_image as images
-from ocitool.pipeline.image_writer import Writing, Written
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.image_writer import WriteOptions, WriteResult
+from ocitool.pipeline.session import Session
 from ocitool.task import Task
 from ocitool.trees.compare import rows
 from ocitool.trees.tree import Tree
@@ -94,9 +94,9 @@ class Rebuilt:
             for number, stack in enumerate((old, new)):
                 history = [{"created": f"202{number}-01-01T00:00:00Z", "created_by": f"RUN {n}"} for n in range(len(stack))]
                 write_layout(place / f"{number}", [image([layer_tar(layer) for layer in stack], codec="none", history=history)])
-            reading = Reading(task, cached=False)
-            question = Question((f"{place}/0",), plan, times, ignore, allow_no_match=True)
-            self.written: Written = rebuild(f"{place}/1", question, reading, Writing(f"oci:{place}/2"))
+            reading = Session(task, cached=False)
+            question = RebuildOptions((f"{place}/0",), plan, times, ignore, allow_no_match=True)
+            self.written: WriteResult = rebuild(f"{place}/1", question, reading, WriteOptions(f"oci:{place}/2"))
             self.old, self.wanted, self.found = (self._seen(reading.image(f"{place}/{n}", None), task) for n in range(3))
         assert self.written.details is not None
         (self.told,) = self.written.details["rebuilt"]
@@ -209,8 +209,8 @@ def test_every_ignored_difference_is_reported_or_stands_below_one(
 # Matching
 
 
-def stack_of(*tars: bytes) -> images.Stack:
-    return images.Stack(memory_image(tars), [scanned(tar) for tar in tars])
+def stack_of(*tars: bytes) -> images.IndexedImage:
+    return images.IndexedImage(memory_image(tars), [scanned(tar) for tar in tars])
 
 
 def facts(index: LayerIndex) -> dict[Any, tuple[object, ...]]:
@@ -230,9 +230,9 @@ def times_of(index: LayerIndex) -> dict[Any, int]:
     return {key: index.mtimes[row] for key, row in rows(index).items() if isinstance(key, bytes)}
 
 
-def matched(old: Stack, new: Stack, *, times: bool) -> tuple[images.Stack, images.Stack, list[Match]]:
+def matched(old: Stack, new: Stack, *, times: bool) -> tuple[images.IndexedImage, images.IndexedImage, list[LayerMatch]]:
     before, after = (stack_of(*map(layer_tar, stack)) for stack in (old, new))
-    return before, after, match(after, [Old(before, after, None)], times=times)
+    return before, after, match(after, [OldImage(before, after, None)], times=times)
 
 
 @more

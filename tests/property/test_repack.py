@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.images import image, layer_tar, write_layout
 
-from ocitool.disk.rootfs import Owners
-from ocitool.operations.repack import Mode, Question, repack
+from ocitool.disk.rootfs import Ownership
+from ocitool.operations.repack import Mode, RepackOptions, repack
 from ocitool.operations.unpack.editable import unpack
-from ocitool.pipeline.image_writer import Writing, Written
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.image_writer import WriteOptions, WriteResult
+from ocitool.pipeline.session import Session
 from ocitool.task import Task
 
 Edit = Callable[[Path], None]
-OWNERS = Owners(os.geteuid() != 0, (), (), False)
+OWNERS = Ownership(os.geteuid() != 0, (), (), False)
 
 names = st.sampled_from(["a", "b", "c"])
 paths = st.lists(names, min_size=1, max_size=3).map("/".join)
@@ -123,14 +123,14 @@ def state(root: Path) -> dict[str, Any]:
     return found
 
 
-def repacked(folder: Path, script: Sequence[Edit], question: Question, task: Task) -> Written:
+def repacked(folder: Path, script: Sequence[Edit], question: RepackOptions, task: Task) -> WriteResult:
     for edit in script:
         edit(folder / "work/rootfs")
-    return repack(str(folder / "work"), question, Reading(task, False), Writing(f"{folder}/out/"))
+    return repack(str(folder / "work"), question, Session(task, False), WriteOptions(f"{folder}/out/"))
 
 
 def unpacked(source: Path, target: Path, task: Task) -> Path:
-    unpack(str(source), str(target), Reading(task, False), owners=OWNERS)
+    unpack(str(source), str(target), Session(task, False), owners=OWNERS)
     return target / "rootfs"
 
 
@@ -146,7 +146,7 @@ def test_what_is_repacked_unpacks_to_the_directory(stack: Any, script: list[Edit
         source = write_layout(folder / "src", [image(tars, tag="app")])
         base = str(write_layout(folder / "base", [image(tars[:1])])) if keep and mode == "rewrite" else None
         unpacked(source, folder / "work", task)
-        repacked(folder, script, Question(mode=mode, keep_base=base), task)
+        repacked(folder, script, RepackOptions(mode=mode, keep_base=base), task)
         assert state(folder / "work/rootfs") == state(unpacked(folder / "out", folder / "again", task))
 
 
@@ -157,7 +157,7 @@ def test_what_nobody_edited_is_the_same_image(stack: Any, mode: Mode) -> None:
         folder = Path(name)
         made = image([layer_tar(one) for one in stack], tag="app")
         unpacked(write_layout(folder / "src", [made]), folder / "work", task)
-        result = repacked(folder, [], Question(mode=mode), task)
+        result = repacked(folder, [], RepackOptions(mode=mode), task)
         assert ([made.digest], 0) == ([str(one.digest) for one in result.images], result.written)
 
 

@@ -23,7 +23,7 @@ from support.layers import (
 
 from ocitool.blob import BytesBlob
 from ocitool.layers.entry import Entry, Kind
-from ocitool.layers.rewrite import LayerEdit, edited, rewrite
+from ocitool.layers.rewrite import LayerEdit, apply_edit, rewrite
 from ocitool.task import Task
 
 MEMBERS = [
@@ -86,7 +86,7 @@ def test_rewritten_bytes_are_what_the_edited_index_says(
 ) -> None:
     members, tail, edit = case
     data = b"".join(members) + tail
-    expected = [one._replace(offset=0) for one in edited(scanned(data), edit)]
+    expected = [one._replace(offset=0) for one in apply_edit(scanned(data), edit)]
     assert expected == [one._replace(offset=0) for one in listed(rewritten(data, edit, codec, sizes))]
 
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from support.disk import Found, on_disk
 from support.snapshots import content_in, found_by, snapshot_of
 
-from ocitool.disk.scan_directory import Found as Scanned
+from ocitool.disk.scan_directory import ScannedPath as Scanned
 from ocitool.disk.scan_directory import open_file, scan
-from ocitool.disk.snapshot import Disk, Header, IdRange, Recorded, owner_of, owner_xattr, read, write
+from ocitool.disk.snapshot import FileStatus, IdRange, SnapshotEntry, SnapshotHeader, owner_of, owner_xattr, read, write
 from ocitool.errors import FormatError, LimitError
 from ocitool.layers.entry import Entry, Kind
 from ocitool.task import Task
@@ -35,8 +35,8 @@ kinds = st.sampled_from([Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK, Kind.CHAR, Kin
 
 
 @st.composite
-def rows(draw: Any) -> list[Recorded]:
-    made: list[Recorded] = []
+def rows(draw: Any) -> list[SnapshotEntry]:
+    made: list[SnapshotEntry] = []
 
     def row(path: bytes, kind: Kind) -> None:
         size = draw(st.integers(0, 1 << 62)) if kind == Kind.FILE else 0
@@ -46,10 +46,10 @@ def rows(draw: Any) -> list[Recorded]:
         mode = draw(st.integers(0, 0o7777))
         owner = [draw(st.integers(-5, 1 << 40)) for _ in "ug"]
         entry = Entry(path, kind, mode, *owner, draw(times), size, link, 0, size, device, xattrs, None)
-        disk = Disk(draw(st.integers(0, (1 << 64) - 1)), size, draw(times), draw(times), draw(ids), draw(ids), draw(ids))
+        disk = FileStatus(draw(st.integers(0, (1 << 64) - 1)), size, draw(times), draw(times), draw(ids), draw(ids), draw(ids))
         leader = draw(st.none() | st.binary()) if kind != Kind.DIRECTORY else None
         unset = tuple(name for name, _ in xattrs or () if draw(st.booleans()))
-        made.append(Recorded(path, entry, leader, disk, unset))
+        made.append(SnapshotEntry(path, entry, leader, disk, unset))
 
     def fill(path: bytes, depth: int) -> None:
         for name in sorted(draw(st.sets(names, max_size=3))):
@@ -64,13 +64,13 @@ def rows(draw: Any) -> list[Recorded]:
 
 
 headers = st.builds(
-    Header, st.booleans(), *[st.lists(st.builds(IdRange, ids, ids, ids), max_size=3).map(tuple)] * 2, st.booleans()
+    SnapshotHeader, st.booleans(), *[st.lists(st.builds(IdRange, ids, ids, ids), max_size=3).map(tuple)] * 2, st.booleans()
 )
 
 
 @settings(max_examples=100)
 @given(headers, rows())
-def test_a_snapshot_gives_back_what_it_was_given(header: Header, given_rows: list[Recorded]) -> None:
+def test_a_snapshot_gives_back_what_it_was_given(header: SnapshotHeader, given_rows: list[SnapshotEntry]) -> None:
     with tempfile.TemporaryDirectory() as place:
         assert len(given_rows) == write(place + "/s", header, given_rows)
         found, back = read(place + "/s")
@@ -79,10 +79,10 @@ def test_a_snapshot_gives_back_what_it_was_given(header: Header, given_rows: lis
 
 @settings(max_examples=100)
 @given(rows(), st.data())
-def test_a_truncated_or_changed_snapshot_is_refused(given_rows: list[Recorded], data: Any) -> None:
+def test_a_truncated_or_changed_snapshot_is_refused(given_rows: list[SnapshotEntry], data: Any) -> None:
     with tempfile.TemporaryDirectory() as place:
         file = Path(place, "s")
-        write(file, Header(), given_rows)
+        write(file, SnapshotHeader(), given_rows)
         whole = file.read_bytes()
         at = data.draw(st.integers(0, len(whole) - 1))
         if data.draw(st.booleans()):
@@ -92,7 +92,7 @@ def test_a_truncated_or_changed_snapshot_is_refused(given_rows: list[Recorded], 
         with contextlib.suppress(FormatError, LimitError):
             header, back = read(file)
             # One bit of a zstd frame header says nothing about its content.
-            assert (Header(), given_rows) == (header, list(back))
+            assert (SnapshotHeader(), given_rows) == (header, list(back))
 
 
 @given(ids, ids)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.trees.tree import IMPLIED, Directory, Hidden, Tree
+from ocitool.trees.tree import IMPLIED, Directory, HiddenFile, Tree
 
 Layers = Sequence[Sequence[Entry]]
 
@@ -288,7 +288,7 @@ def test_a_whole_deletion_leaves_what_its_own_layer_has(layers: list[list[Entry]
 @settings(max_examples=150)
 @given(stacks)
 def test_every_hidden_file_is_told_once_and_is_visible_no_more(layers: list[list[Entry]]) -> None:
-    told: list[Hidden] = []
+    told: list[HiddenFile] = []
     tree = Tree([index_of(one) for one in layers], hidden=told.append)
     refs = [hidden.ref for hidden in told]
     assert sorted(set(refs)) == sorted(refs)

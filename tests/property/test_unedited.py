@@ -17,28 +17,28 @@ from support.disk import as_nobody, open_to_all
 from support.merged import described, tree_of
 from support.snapshots import found_by
 
-from ocitool.disk.rootfs import Owners, Rootfs
-from ocitool.disk.snapshot import Header, IdRange, Recorded, read, record, write
+from ocitool.disk.rootfs import Ownership, Rootfs
+from ocitool.disk.snapshot import IdRange, SnapshotEntry, SnapshotHeader, read, record, write
 from ocitool.disk.staging import stage
-from ocitool.disk.staging_directory import Workplace
+from ocitool.disk.staging_directory import StagingDirectory
 from ocitool.images.image import Image
 from ocitool.task import Task
 from ocitool.trees.changes import Change
 
 
-def changes_after(image: Image, place: Path, owners: Owners, aged: bool) -> dict[bytes, Change]:
+def changes_after(image: Image, place: Path, owners: Ownership, aged: bool) -> dict[bytes, Change]:
     """Unpacks, and looks for edits. aged: every path is another inode with the same attributes, as in a copy."""
     with Task(jobs=1) as task:
         tree = tree_of(image, task)
         if has_broken(tree):
             return {}
-        with Workplace(str(place / "root")) as work, Rootfs(work.descriptor, owners, task) as rootfs:
+        with StagingDirectory(str(place / "root")) as work, Rootfs(work.descriptor, owners, task) as rootfs:
             rootfs.place(stage(image, rootfs, task).tree)
             work.publish(b"rootfs")
-    header = Header(*owners)
+    header = SnapshotHeader(*owners)
     write(place / "snapshot", header, record(tree, place / "root", header))
     found, rows = read(place / "snapshot")
-    recorded: list[Recorded] = list(rows)
+    recorded: list[SnapshotEntry] = list(rows)
     if aged:
         recorded = [row._replace(disk=row.disk._replace(ctime=0, ino=row.disk.ino + 1)) for row in recorded]
     contents = {path: fields["content"] for path, fields in described(image, tree).items()}
@@ -54,14 +54,14 @@ def changes_after(image: Image, place: Path, owners: Owners, aged: bool) -> dict
 def test_as_root_nothing_edited_is_no_change(need: Any, layers: Layers, seed: int, aged: bool) -> None:
     need("root")
     with tempfile.TemporaryDirectory() as place:
-        assert {} == changes_after(image_of(layers, seed), Path(place), Owners(), aged)
+        assert {} == changes_after(image_of(layers, seed), Path(place), Ownership(), aged)
 
 
 @settings(max_examples=75)
 @given(st.one_of(stacks, knots), st.integers(0, 1 << 30), st.booleans(), st.booleans())
 def test_rootless_nothing_edited_is_no_change(layers: Layers, seed: int, aged: bool, owner_xattr: bool) -> None:
     with tempfile.TemporaryDirectory() as place:
-        owners = Owners(rootless=True, owner_xattr=owner_xattr)
+        owners = Ownership(rootless=True, owner_xattr=owner_xattr)
         assert {} == changes_after(image_of(layers, seed), Path(place), owners, aged)
 
 
@@ -70,7 +70,7 @@ def test_rootless_nothing_edited_is_no_change(layers: Layers, seed: int, aged: b
 def test_for_an_ordinary_user_nothing_edited_is_no_change(need: Any, layers: Layers, seed: int, owner_xattr: bool) -> None:
     need("root")
     with open_to_all() as place:
-        owners = Owners(rootless=True, owner_xattr=owner_xattr)
+        owners = Ownership(rootless=True, owner_xattr=owner_xattr)
         assert {} == as_nobody(lambda: changes_after(image_of(layers, seed), place, owners, True))
 
 
@@ -80,7 +80,7 @@ def test_with_mapped_ids_nothing_edited_is_no_change(need: Any, layers: Layers, 
     need("root")
     ranges = (IdRange(0, 200_000, 200_000),)
     with tempfile.TemporaryDirectory() as place:
-        assert {} == changes_after(image_of(layers, seed), Path(place), Owners(False, ranges, ranges), True)
+        assert {} == changes_after(image_of(layers, seed), Path(place), Ownership(False, ranges, ranges), True)
 
 
 def test_an_edit_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -94,4 +94,4 @@ def test_an_edit_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         return true(path)
 
     monkeypatch.setattr(here, "read", edited)
-    assert [b""] == list(here.changes_after(image_of([], 1), tmp_path, Owners(rootless=True), False))
+    assert [b""] == list(here.changes_after(image_of([], 1), tmp_path, Ownership(rootless=True), False))

@@ -17,9 +17,9 @@ from support.disk import NOBODY, Found, as_nobody, on_disk, open_to_all
 from support.images import gz, layer_tar
 from support.merged import described, memory_image, tree_of
 
-from ocitool.disk.rootfs import Owners, Rootfs
+from ocitool.disk.rootfs import Ownership, Rootfs
 from ocitool.disk.staging import stage
-from ocitool.disk.staging_directory import Workplace
+from ocitool.disk.staging_directory import StagingDirectory
 from ocitool.errors import UnsafeError
 from ocitool.images.image import Image
 from ocitool.layers.entry import Entry, Kind
@@ -80,9 +80,9 @@ def image_of(layers: Layers, seed: int) -> Image:
     return memory_image([gz(tar) if chance.random() < 0.5 else tar for tar in stored])
 
 
-def unpack(image: Image, destination: str, owners: Owners) -> None:
+def unpack(image: Image, destination: str, owners: Ownership) -> None:
     # One layer at a time: then all upper layers are known, and what they hide is not written.
-    with Task(jobs=1) as task, Workplace(destination) as work, Rootfs(work.descriptor, owners, task) as rootfs:
+    with Task(jobs=1) as task, StagingDirectory(destination) as work, Rootfs(work.descriptor, owners, task) as rootfs:
         rootfs.place(stage(image, rootfs, task).tree)
         work.publish(b"rootfs")
 
@@ -138,7 +138,7 @@ def rootless(image: Image, tree: Tree, uid: int, gid: int) -> Found:
     return found
 
 
-def check(image: Image, owners: Owners, expected: Callable[[Image, Tree], Found]) -> None:
+def check(image: Image, owners: Ownership, expected: Callable[[Image, Tree], Found]) -> None:
     with Task() as task:
         tree = tree_of(image, task)
     with tempfile.TemporaryDirectory() as place:
@@ -157,21 +157,21 @@ def check(image: Image, owners: Owners, expected: Callable[[Image, Tree], Found]
 @given(stacks, st.integers(0, 1 << 30))
 def test_the_disk_is_the_merged_tree(need: Any, layers: Layers, seed: int) -> None:
     need("root")
-    check(image_of(layers, seed), Owners(), exact)
+    check(image_of(layers, seed), Ownership(), exact)
 
 
 @settings(max_examples=150)
 @given(knots, st.integers(0, 1 << 30))
 def test_the_disk_is_the_merged_tree_where_links_need_what_is_hidden(need: Any, layers: Layers, seed: int) -> None:
     need("root")
-    check(image_of(layers, seed), Owners(), exact)
+    check(image_of(layers, seed), Ownership(), exact)
 
 
 @settings(max_examples=75)
 @given(stacks, st.integers(0, 1 << 30))
 def test_the_disk_is_the_merged_tree_rootless(layers: Layers, seed: int) -> None:
     image = image_of(layers, seed)
-    check(image, Owners(rootless=True), lambda image, tree: rootless(image, tree, os.geteuid(), os.getegid()))
+    check(image, Ownership(rootless=True), lambda image, tree: rootless(image, tree, os.geteuid(), os.getegid()))
 
 
 @settings(max_examples=40)
@@ -184,7 +184,7 @@ def test_the_disk_is_the_merged_tree_for_an_ordinary_user(need: Any, layers: Lay
     if has_broken(tree):
         return
     with open_to_all() as place:
-        as_nobody(lambda: unpack(image, str(place / "root"), Owners(rootless=True)))
+        as_nobody(lambda: unpack(image, str(place / "root"), Ownership(rootless=True)))
         assert rootless(image, tree, NOBODY, NOBODY) == on_disk(place / "root")
 
 
@@ -195,7 +195,7 @@ def entries(*names: str) -> Sequence[Entry]:
 def test_a_wrong_disk_is_noticed(need: Any, tmp_path: Path) -> None:
     need("root")
     image = image_of([entries("a", "b")], 1)
-    unpack(image, str(tmp_path / "root"), Owners())
+    unpack(image, str(tmp_path / "root"), Ownership())
     (tmp_path / "root/a").chmod(0o123)
     with Task() as task:
         assert exact(image, tree_of(image, task)) != on_disk(tmp_path / "root")

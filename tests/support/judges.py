@@ -17,7 +17,7 @@ from typing import Any
 
 from ocitool.errors import OcitoolError
 from ocitool.images.image import Image
-from ocitool.images.select import one
+from ocitool.images.select import single
 from ocitool.layers.cache import IndexCache
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import open_content
@@ -194,7 +194,7 @@ def reference(line: str) -> str:
 
 def diff_ids(line: str, task: Task) -> tuple[str, ...] | None:
     try:
-        image = one(open_source(reference(line), "layers", task), None)
+        image = single(open_source(reference(line), "layers", task), None)
     except OcitoolError:
         return None  # its own test says so
     return tuple(str(layer.diff_id) for layer in image.layers)

@@ -9,8 +9,8 @@ from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.scan import scan
-from ocitool.layers.tar import Notes, entries
+from ocitool.layers.scan import index_layer
+from ocitool.layers.tar import TarNotes, entries
 from ocitool.layers.tarinput import ChunkInput
 from ocitool.task import Task
 
@@ -89,8 +89,8 @@ def chunked(data: bytes, *sizes: int) -> Iterator[bytes]:
         at, turn = at + step, turn + 1
 
 
-def listed(data: bytes, notes: Notes | None = None) -> list[Entry]:
-    return list(entries(ChunkInput(iter([data])), notes if notes is not None else Notes()))
+def listed(data: bytes, notes: TarNotes | None = None) -> list[Entry]:
+    return list(entries(ChunkInput(iter([data])), notes if notes is not None else TarNotes()))
 
 
 def only(data: bytes) -> Entry:
@@ -100,7 +100,7 @@ def only(data: bytes) -> Entry:
 
 def rules(data: bytes) -> list[str]:
     """The rules of the notes that reading leaves."""
-    notes = Notes()
+    notes = TarNotes()
     listed(data, notes)
     return [note.rule for note in notes.kept]
 
@@ -108,13 +108,13 @@ def rules(data: bytes) -> list[str]:
 def contents(data: bytes) -> Iterator[tuple[Entry, bytes]]:
     """Entries with their stored data."""
     tar = ChunkInput(iter([data]))
-    for entry in entries(tar, Notes()):
+    for entry in entries(tar, TarNotes()):
         yield entry, b"".join(map(bytes, tar.pieces(entry.stored)))
 
 
 def scanned(data: bytes, digest: Digest | None = None, algorithm: str = "sha256") -> LayerIndex:
     with Task() as task:
-        return scan(BytesBlob(data, digest), task, algorithm=algorithm)
+        return index_layer(BytesBlob(data, digest), task, algorithm=algorithm)
 
 
 def file_entry(path: bytes = b"a", size: int = 0, **changes: object) -> Entry:

@@ -9,7 +9,7 @@ from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
-from ocitool.layers.scan import open_content, scan
+from ocitool.layers.scan import index_layer, open_content
 from ocitool.spec.manifest import Config, Platform
 from ocitool.task import Task
 from ocitool.trees.tree import Directory, Tree
@@ -26,7 +26,7 @@ def memory_image(stored: Sequence[bytes], *, digests: Sequence[Digest | None] | 
 
 
 def tree_of(image: Image, task: Task) -> Tree:
-    return Tree([scan(layer.blob, task) for layer in image.layers if layer.blob is not None])
+    return Tree([index_layer(layer.blob, task) for layer in image.layers if layer.blob is not None])
 
 
 def described(image: Image, tree: Tree) -> dict[bytes, dict[str, Any]]:

@@ -21,8 +21,8 @@ from ocitool.blob import Blob
 from ocitool.digest import Digest, verified
 from ocitool.images import select
 from ocitool.operations.copy import copy
-from ocitool.pipeline.image_writer import Writing, Written
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.image_writer import WriteOptions, WriteResult
+from ocitool.pipeline.session import Session
 from ocitool.spec import mediatypes
 from ocitool.task import Notice, Task
 from ocitool.transports.opening import Opened, open_source
@@ -122,8 +122,8 @@ def opened(registry: Site, name: str, task: Task, access: Access = INSECURE) -> 
     return open_source(f"docker://{registry.host}/{name}", "layers", task, Registries(access, task)).source
 
 
-def reading(task: Task, access: Access = INSECURE) -> Reading:
-    return Reading(task, cached=False, registries=Registries(access, task))
+def reading(task: Task, access: Access = INSECURE) -> Session:
+    return Session(task, cached=False, registries=Registries(access, task))
 
 
 def authfile(folder: Path, *hosts: str, user: str = USER, password: str = PASSWORD) -> str:
@@ -179,7 +179,7 @@ def ranges(site: ScriptedRegistry | Recorder) -> list[str]:
 
 
 def layers(source: Source) -> list[Blob]:
-    found = select.one(Opened(source, None), None).layers
+    found = select.single(Opened(source, None), None).layers
     return [layer.blob for layer in found if layer.blob is not None]
 
 
@@ -190,6 +190,6 @@ def one_layer(registry: ScriptedRegistry, size: int) -> Image:
     return one
 
 
-def push(registry: ScriptedRegistry, task: Patient, src: Path | str, to: str = "app:1", **how: Any) -> Written:
+def push(registry: ScriptedRegistry, task: Patient, src: Path | str, to: str = "app:1", **how: Any) -> WriteResult:
     names = how.pop("names", ())
-    return copy([str(src)], reading(task), Writing(f"docker://{registry.host}/{to}", names=names), **how)
+    return copy([str(src)], reading(task), WriteOptions(f"docker://{registry.host}/{to}", names=names), **how)

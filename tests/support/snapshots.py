@@ -11,14 +11,14 @@ from typing import Any
 from ocitool.disk import snapshot
 from ocitool.disk.disk_changes import changes
 from ocitool.disk.scan_directory import scan
-from ocitool.disk.snapshot import Header, Recorded
+from ocitool.disk.snapshot import SnapshotEntry, SnapshotHeader
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.task import Task
 from ocitool.trees.changes import Change
 from ocitool.trees.tree import Tree
 
-EXACT = Header()
+EXACT = SnapshotHeader()
 """As root unpacks."""
 
 
@@ -33,7 +33,7 @@ def tree_of_directory(root: Path) -> Tree:
     return Tree([index])
 
 
-def snapshot_of(root: Path, file: Path, header: Header = EXACT) -> Path:
+def snapshot_of(root: Path, file: Path, header: SnapshotHeader = EXACT) -> Path:
     """Writes the directory's snapshot to `file`."""
     snapshot.write(file, header, snapshot.record(tree_of_directory(root), root, header))
     return file
@@ -51,7 +51,11 @@ def content_in(root: Path) -> Callable[[bytes, Entry], bytes | None]:
 
 
 def found_by(
-    header: Header, rows: list[Recorded], root: Path, content_of: Callable[[bytes, Entry], bytes | None], **how: Any
+    header: SnapshotHeader,
+    rows: list[SnapshotEntry],
+    root: Path,
+    content_of: Callable[[bytes, Entry], bytes | None],
+    **how: Any,
 ) -> dict[bytes, Change]:
     """The changes by path; a path named twice is an error."""
     found: dict[bytes, Change] = {}

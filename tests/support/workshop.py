@@ -12,18 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ocitool.disk.rootfs import Owners
+from ocitool.disk.rootfs import Ownership
 from ocitool.images.settings import Settings
 from ocitool.layers.compress import parse
-from ocitool.operations.append import Addition as Appended
+from ocitool.operations.append import LayerInput as Appended
 from ocitool.operations.append import append
 from ocitool.operations.copy import copy
-from ocitool.operations.edit import Content, edit
-from ocitool.operations.edit.adding import Addition
-from ocitool.operations.repack import Mode, Question, repack
+from ocitool.operations.edit import ContentEdits, edit
+from ocitool.operations.edit.adding import FileAddition
+from ocitool.operations.repack import Mode, RepackOptions, repack
 from ocitool.operations.unpack.editable import unpack
-from ocitool.pipeline.image_writer import Writing
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.image_writer import WriteOptions
+from ocitool.pipeline.session import Session
 from ocitool.task import Task
 from support import scripts
 from support.images import layer_tar
@@ -59,13 +59,13 @@ class Workshop:
         self.products: list[Product] = []
 
     def make(
-        self, what: str, run: Callable[[Reading, Writing], object], *, directory: FileSystem | None = None, **more: Any
+        self, what: str, run: Callable[[Session, WriteOptions], object], *, directory: FileSystem | None = None, **more: Any
     ) -> None:
         name = f"judge:n{len(self.products)}"
         with Task() as task:
-            run(Reading(task, cached=False), Writing(f"{self.layout}/", names=(name,), **more))
+            run(Session(task, cached=False), WriteOptions(f"{self.layout}/", names=(name,), **more))
         with Task() as task:
-            tree = ours(Reading(task, cached=False).image(f"{self.layout}:{name}", None), task)
+            tree = ours(Session(task, cached=False).image(f"{self.layout}:{name}", None), task)
         self.products.append(Product(name, what, tree, directory))
 
     def repacked(self, seeds: Iterable[int], lines: Iterable[str] | None = None) -> None:
@@ -77,25 +77,25 @@ class Workshop:
     def _plain(self, line: str) -> str:
         """The image without volumes: no engine makes a container where a volume's place became something else."""
         with Task() as task:
-            reading = Reading(task, cached=False)
+            reading = Session(task, cached=False)
             volumes = tuple(reading.image(reference(line), None).config.settings.get("Volumes") or ())
             if not volumes:
                 return reference(line)
             plain = f"{self.place}/plain.tar"
-            edit(reference(line), Settings(unset_volumes=volumes), Content(), reading, Writing(plain, force=True))
+            edit(reference(line), Settings(unset_volumes=volumes), ContentEdits(), reading, WriteOptions(plain, force=True))
         return plain
 
     def _repacked(self, line: str, seed: int) -> None:
         work = self.place / "work"
         source = self._plain(line)
         with Task() as task:
-            unpack(source, str(work), Reading(task, cached=False), owners=Owners())
+            unpack(source, str(work), Session(task, cached=False), owners=Ownership())
         done = scripts.edit(work / "rootfs", f"{line} {seed}")
         directory = of_directory(os.fsencode(work / "rootfs"))
         for mode in MODES:
 
-            def run(reading: Reading, writing: Writing, mode: Mode = mode) -> None:
-                repack(str(work), Question(mode=mode, dir_times=True), reading, writing)
+            def run(reading: Session, writing: WriteOptions, mode: Mode = mode) -> None:
+                repack(str(work), RepackOptions(mode=mode, dir_times=True), reading, writing)
 
             self.make(f"repack --mode {mode} of {line}, seed {seed} ({'; '.join(done)})", run, directory=directory)
         shutil.rmtree(work)
@@ -113,15 +113,15 @@ class Workshop:
             added = [Appended(kind, str(path))]  # type: ignore[arg-type]
             self.make(f"append --{kind} {path.name}", partial(append, app, added))
         contents = {
-            "--rm": Content(remove=(b"srv/shop/shop.py", b"srv/shop/static"), same_content=True),
-            "--add": Content(add=(Addition(str(layer), b"opt/added"), Addition(str(tar), b"etc/passwd"))),
-            "--add --layer 0": Content(add=(Addition(str(layer), b"opt/added"),), layer=0),
-            "--drop-layer": Content(drop=(-1, 3)),
+            "--rm": ContentEdits(remove=(b"srv/shop/shop.py", b"srv/shop/static"), same_content=True),
+            "--add": ContentEdits(add=(FileAddition(str(layer), b"opt/added"), FileAddition(str(tar), b"etc/passwd"))),
+            "--add --layer 0": ContentEdits(add=(FileAddition(str(layer), b"opt/added"),), layer=0),
+            "--drop-layer": ContentEdits(drop=(-1, 3)),
         }
         for what, content in contents.items():
             self.make(f"edit {what}", partial(edit, app, Settings(), content))
         settings = Settings(env=(("A", "b"),), labels=(("c", "d"),), user="7", workdir="/srv")
-        self.make("edit --env --label --user --workdir", lambda r, w: edit(app, settings, Content(), r, w))
+        self.make("edit --env --label --user --workdir", lambda r, w: edit(app, settings, ContentEdits(), r, w))
         self.make("copy", lambda r, w: copy([app], r, w))
         self.make("copy --compression gzip", lambda r, w: copy([app], r, w), compression=parse("gzip"))
         zipped = reference("testdata/encodings/oci-gzip.tar")
@@ -154,7 +154,7 @@ class Workshop:
     def pack(self) -> Path:
         """All of it as one archive."""
         with Task() as task:
-            copy([self.layout], Reading(task, cached=False), Writing(str(self.archive)))
+            copy([self.layout], Session(task, cached=False), WriteOptions(str(self.archive)))
         return self.archive
 
     # Judgements: what was seen otherwise, nothing where all agree.

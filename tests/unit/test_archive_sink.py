@@ -22,7 +22,7 @@ from ocitool.images.select import groups
 from ocitool.task import Task
 from ocitool.transports.archive_sink import OMITTED, ArchiveSink, _pieces
 from ocitool.transports.opening import open_source
-from ocitool.transports.sink import Bundle, DockerImage, Root, Stored
+from ocitool.transports.sink import DockerImage, RequestedImage, WriteOutcome, WriteRequest
 
 A, B = image([layer_tar([("a", b"a" * 1000)])], codec="none"), image([layer_tar([("b", b"b")])])
 
@@ -38,8 +38,8 @@ def docker(one: Image) -> DockerImage:
     return DockerImage(Digest.parse(sha256(one.config)), layers)
 
 
-def root(one: Image, *names: str, is_image: bool = True) -> Root:
-    return Root(one.descriptor, names, docker(one) if is_image else None)
+def root(one: Image, *names: str, is_image: bool = True) -> RequestedImage:
+    return RequestedImage(one.descriptor, names, docker(one) if is_image else None)
 
 
 def blobs(*images: Image) -> tuple[Blob, ...]:
@@ -47,7 +47,7 @@ def blobs(*images: Image) -> tuple[Blob, ...]:
     return tuple(found.values())
 
 
-def write(path: Path, bundle: Bundle, task: Task, **how: Any) -> Stored:
+def write(path: Path, bundle: WriteRequest, task: Task, **how: Any) -> WriteOutcome:
     sink = ArchiveSink(str(path), **how)
     try:
         return sink.write(bundle, task, verify=False)
@@ -55,7 +55,7 @@ def write(path: Path, bundle: Bundle, task: Task, **how: Any) -> Stored:
         sink.close()
 
 
-BOTH = Bundle((root(A, "a:1", "host.example/a:2"), root(B, "b:1")), blobs(A, B))
+BOTH = WriteRequest((root(A, "a:1", "host.example/a:2"), root(B, "b:1")), blobs(A, B))
 
 
 def test_documents_stand_first_and_every_header_is_plain(task: Task, tmp_path: Path) -> None:
@@ -85,13 +85,13 @@ def test_every_name_stands_in_full_in_all_three_places(task: Task, tmp_path: Pat
 
 
 def test_a_bare_tag_names_no_repository(task: Task, tmp_path: Path) -> None:
-    write(tmp_path / "a.tar", Bundle((root(A, "v1"),), blobs(A)), task)
+    write(tmp_path / "a.tar", WriteRequest((root(A, "v1"),), blobs(A)), task)
     assert [{places.REF_NAME: "v1"}] == [one["annotations"] for one in places.index(tmp_path / "a.tar")["manifests"]]
     assert [None] == [one["RepoTags"] for one in places.engine_images(tmp_path / "a.tar")]
 
 
 def test_two_spellings_of_a_name_are_one(task: Task, tmp_path: Path) -> None:
-    write(tmp_path / "a.tar", Bundle((root(A, "a:1", "docker.io/library/a:1"),), blobs(A)), task)
+    write(tmp_path / "a.tar", WriteRequest((root(A, "a:1", "docker.io/library/a:1"),), blobs(A)), task)
     assert 1 == len(places.index(tmp_path / "a.tar")["manifests"])
     assert [["docker.io/library/a:1"]] == [one["RepoTags"] for one in places.engine_images(tmp_path / "a.tar")]
 
@@ -99,22 +99,22 @@ def test_two_spellings_of_a_name_are_one(task: Task, tmp_path: Path) -> None:
 def test_two_manifests_of_one_configuration_are_one_image_to_an_engine(task: Task, tmp_path: Path) -> None:
     tar = layer_tar([("a", b"a")])
     one, two = image([tar], codec="gzip"), image([tar], codec="zstd")
-    write(tmp_path / "a.tar", Bundle((root(one, "a:1"), root(two, "a:2")), blobs(one, two)), task)
+    write(tmp_path / "a.tar", WriteRequest((root(one, "a:1"), root(two, "a:2")), blobs(one, two)), task)
     listed = places.engine_images(tmp_path / "a.tar")
     assert [["docker.io/library/a:1", "docker.io/library/a:2"]] == [entry["RepoTags"] for entry in listed]
     assert 2 == len(places.index(tmp_path / "a.tar")["manifests"])
 
 
 def test_what_is_no_image_is_in_the_index_alone(task: Task, tmp_path: Path) -> None:
-    write(tmp_path / "a.tar", Bundle((root(A, "a:1"), root(B, "b:1", is_image=False)), blobs(A, B)), task)
+    write(tmp_path / "a.tar", WriteRequest((root(A, "a:1"), root(B, "b:1", is_image=False)), blobs(A, B)), task)
     assert 1 == len(places.engine_images(tmp_path / "a.tar"))
-    write(tmp_path / "b.tar", Bundle((root(B, is_image=False),), blobs(B)), task)
+    write(tmp_path / "b.tar", WriteRequest((root(B, is_image=False),), blobs(B)), task)
     assert "manifest.json" not in places.files(tmp_path / "b.tar")
 
 
 def test_an_archive_that_leaves_blobs_out_lists_them_and_is_nothing_to_an_engine(task: Task, tmp_path: Path) -> None:
     left = (Digest.of(b"1"), Digest.of(b"2"))
-    write(tmp_path / "a.tar", Bundle((root(A, "a:1"),), blobs(A), left), task)
+    write(tmp_path / "a.tar", WriteRequest((root(A, "a:1"),), blobs(A), left), task)
     assert f"{left[0]},{left[1]}" == places.index(tmp_path / "a.tar")["annotations"][OMITTED]
     assert "manifest.json" not in places.files(tmp_path / "a.tar")
 
@@ -162,14 +162,14 @@ def test_what_appears_while_an_archive_is_written_is_not_replaced(task: Task, tm
 def test_large_members_and_every_algorithm_have_their_place(task: Task, tmp_path: Path) -> None:
     data = b"x"
     digest = Digest.of(data, "sha512")
-    write(tmp_path / "a.tar", Bundle((root(A),), (*blobs(A), BytesBlob(data, digest))), task)
+    write(tmp_path / "a.tar", WriteRequest((root(A),), (*blobs(A), BytesBlob(data, digest))), task)
     assert {**A.blobs, str(digest): data} == places.blobs(tmp_path / "a.tar")
     with tarfile.open(fileobj=io.BytesIO((tmp_path / "a.tar").read_bytes())) as archive:
         assert {"blobs", "blobs/sha256", "blobs/sha512"} == {one.name for one in archive if one.isdir()}
 
 
 def test_the_reader_of_the_test_notices_a_wrong_blob_and_a_missing_file(task: Task, tmp_path: Path) -> None:
-    write(tmp_path / "a.tar", Bundle((root(A),), ()), task)
+    write(tmp_path / "a.tar", WriteRequest((root(A),), ()), task)
     with pytest.raises(AssertionError):
         places.engine_images(tmp_path / "a.tar")
     (tmp_path / "blobs/sha256").mkdir(parents=True)
@@ -181,13 +181,13 @@ def test_the_reader_of_the_test_notices_a_wrong_blob_and_a_missing_file(task: Ta
 
 
 def test_a_stream_of_an_archive_that_nobody_could_read_again_never_begins(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocitool.limits.STORE", limits.Bounds(100, 1000))
+    monkeypatch.setattr("ocitool.limits.STORE", limits.JsonLimits(100, 1000))
     with pytest.raises(LimitError):
-        next(_pieces(Bundle((root(A, "app:1"),), blobs(A)), task))
+        next(_pieces(WriteRequest((root(A, "app:1"),), blobs(A)), task))
 
 
 def test_thirty_thousand_names_can_be_read_again(task: Task, tmp_path: Path) -> None:
     names = [f"registry.example.com:5000/team/project/service-name:v1.2.3-build.{number}" for number in range(30_000)]
-    write(tmp_path / "a.tar", Bundle((root(A, *names),), blobs(A)), task)
+    write(tmp_path / "a.tar", WriteRequest((root(A, *names),), blobs(A)), task)
     opened = open_source(str(tmp_path / "a.tar"), "documents", task)
     assert [tuple(names)] == [group.tags for group in groups(opened)]

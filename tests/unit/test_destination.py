@@ -14,7 +14,7 @@ from ocitool.digest import Digest
 from ocitool.errors import DestinationError, UsageError
 from ocitool.task import Task
 from ocitool.transports.destination import Destination, image_name, open_sink, parse
-from ocitool.transports.sink import Bundle
+from ocitool.transports.sink import WriteRequest
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_a_rehearsal_knows_what_a_layout_has_and_leaves_no_trace(task: Task, tmp
     before = sorted(tmp_path.rglob("*"))
     sink = open_sink(parse(str(tmp_path / "out")), task, dry_run=True)
     blobs = tuple(BytesBlob(data, Digest.parse(digest)) for digest, data in made.blobs.items())
-    stored = sink.write(Bundle((), (*blobs, BytesBlob(b"new", Digest.of(b"new")))), task, verify=False)
+    stored = sink.write(WriteRequest((), (*blobs, BytesBlob(b"new", Digest.of(b"new")))), task, verify=False)
     sink.close()
     assert set(made.blobs) - {sha256(made.config)} == {str(digest) for digest in stored.skipped}
     assert before == sorted(tmp_path.rglob("*"))

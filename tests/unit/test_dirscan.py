@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ocitool.disk.scan_directory import Seen, entry_of
+from ocitool.disk.scan_directory import WalkedPath, entry_of
 
 
 @pytest.mark.parametrize(("nanoseconds", "nearest"), [(1 << 63, (1 << 63) - 1), (-(1 << 63) - 1, -(1 << 63)), (-7, -7)])
@@ -25,6 +25,6 @@ def test_a_time_that_no_index_of_a_layer_holds_is_the_nearest_that_it_does(
     )
     at = os.open(tmp_path, os.O_RDONLY)
     try:
-        assert nearest == entry_of(Seen(b"f", status, at, b"f")).mtime
+        assert nearest == entry_of(WalkedPath(b"f", status, at, b"f")).mtime
     finally:
         os.close(at)

@@ -275,7 +275,7 @@ def test_a_document_is_named_by_its_bytes() -> None:
 
 @pytest.mark.parametrize(("bounds", "fits"), [((9, 6), True), ((8, 6), False), ((9, 2), True), ((9, 1), False)])
 def test_what_is_written_within_bounds_is_read_within_them(bounds: tuple[int, int], fits: bool) -> None:
-    value, most = {"a": "bc"}, limits.Bounds(bounds[0] + 1, bounds[1])
+    value, most = {"a": "bc"}, limits.JsonLimits(bounds[0] + 1, bounds[1])
     if fits:
         assert value == parse(serialised(value, most), "x", most)
     else:

@@ -26,9 +26,9 @@ from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, UsageError
 from ocitool.images import draft as drafts
-from ocitool.images.draft import Documents, Piece
+from ocitool.images.draft import FinishedImage, OutputLayer
 from ocitool.images.image import Image
-from ocitool.images.select import one
+from ocitool.images.select import single
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
@@ -44,7 +44,7 @@ def task() -> Iterator[Task]:
 
 
 def read(made: Made, task: Task, place: Path) -> Image:
-    return one(open_source(str(write_layout(place / "layout", [made])), "layers", task), None)
+    return single(open_source(str(write_layout(place / "layout", [made])), "layers", task), None)
 
 
 def docker_typed(made: Made) -> Made:
@@ -59,12 +59,12 @@ def started(image: Image) -> drafts.ImageDraft:
     return drafts.start(image, [drafts.kept(image, layer) for layer in image.layers])
 
 
-def piece(image: Image, data: bytes = NEW, codec: str = "none") -> Piece:
+def piece(image: Image, data: bytes = NEW, codec: str = "none") -> OutputLayer:
     digest = Digest.of(data)
-    return Piece(digest, len(data), digest, drafts.layer_type(image, codec), "new", BytesBlob(data, digest))
+    return OutputLayer(digest, len(data), digest, drafts.layer_type(image, codec), "new", BytesBlob(data, digest))
 
 
-def fields(documents: Documents) -> tuple[Any, Any]:
+def fields(documents: FinishedImage) -> tuple[Any, Any]:
     config, manifest = json.loads(documents.config), json.loads(documents.manifest)
     assert sha256(documents.manifest) == str(documents.digest) == documents.descriptor["digest"]
     assert str(documents.config_digest) == manifest["config"]["digest"] == sha256(documents.config)
@@ -92,7 +92,7 @@ def test_documents_named_by_sha512_keep_those_digests(task: Task, tmp_path: Path
     blobs = {sha512(made.raw): made.raw, sha512(made.config): made.config, sha256(layer): layer}
     files = {"blobs/" + digest.replace(":", "/"): data for digest, data in blobs.items()}
     write_files(tmp_path / "in", {"oci-layout": b"{}", "index.json": pretty(index_of([entry])), **files})
-    found = one(open_source(str(tmp_path / "in"), "layers", task), None)
+    found = single(open_source(str(tmp_path / "in"), "layers", task), None)
     same = drafts.finish(started(found))
     assert (sha512(made.raw), sha512(made.config)) == (str(same.digest), str(same.config_digest))
     other = drafts.finish(drafts.replaced(started(found), 0, piece(found, ONE)))
@@ -191,9 +191,9 @@ def test_a_docker_archive_gets_an_oci_manifest_the_same_each_time(task: Task, tm
     path = write_docker_archive(tmp_path / "a.tar", [image([ONE, TWO], codec="none")])
     raws = []
     for _ in range(2):
-        found = one(open_source(str(path), "layers", task), None)
+        found = single(open_source(str(path), "layers", task), None)
         pieces = [
-            Piece(Digest.of(tar), len(tar), layer.diff_id, layer.media_type, "kept", layer.blob)
+            OutputLayer(Digest.of(tar), len(tar), layer.diff_id, layer.media_type, "kept", layer.blob)
             for layer, tar in zip(found.layers, (ONE, TWO), strict=True)
         ]
         documents = drafts.finish(drafts.start(found, pieces))

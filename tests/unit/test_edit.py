@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ocitool.errors import UsageError
-from ocitool.operations.edit.adding import Addition, parse
+from ocitool.operations.edit.adding import FileAddition, parse
 from ocitool.operations.edit.content import mentions
 
 
@@ -32,7 +32,7 @@ def test_an_addition_is_cut_at_the_last_colon_before_a_path(text: str, expected:
         with pytest.raises(UsageError):
             parse(text)
     else:
-        assert Addition(*expected) == parse(text)
+        assert FileAddition(*expected) == parse(text)
 
 
 @pytest.mark.parametrize(

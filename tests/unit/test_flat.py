@@ -23,7 +23,7 @@ from ocitool.errors import DestinationError, FormatError, IntegrityError, Unsafe
 from ocitool.images.image import Image
 from ocitool.layers.entry import Kind
 from ocitool.operations.unpack.flat import unpack
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.task import Task
 from ocitool.trees import changeset_tar as layertar
 from ocitool.trees.changeset import changeset
@@ -174,7 +174,7 @@ def test_the_file_is_the_tar_and_nothing_is_left_beside_it(tmp_path: Path) -> No
     reference = layout(tmp_path)
     (tmp_path / "out").mkdir()
     with Task() as task:
-        result = unpack(reference, f"{tmp_path}/out/flat.tar", Reading(task, cached=False))
+        result = unpack(reference, f"{tmp_path}/out/flat.tar", Session(task, cached=False))
     written = (tmp_path / "out/flat.tar").read_bytes()
     assert (["flat.tar"], [b"a"]) == ([p.name for p in (tmp_path / "out").iterdir()], [e.path for e in scanned(written)])
     assert (1, len(written)) == (result.entries, result.size)
@@ -184,7 +184,7 @@ def test_an_existing_file_is_refused_and_kept(tmp_path: Path) -> None:
     reference = layout(tmp_path)
     (tmp_path / "flat.tar").write_bytes(b"old")
     with Task() as task, pytest.raises(DestinationError, match="exists"):
-        unpack(reference, f"{tmp_path}/flat.tar", Reading(task, cached=False))
+        unpack(reference, f"{tmp_path}/flat.tar", Session(task, cached=False))
     assert b"old" == (tmp_path / "flat.tar").read_bytes()
 
 
@@ -192,7 +192,7 @@ def test_force_replaces_it(tmp_path: Path) -> None:
     reference = layout(tmp_path)
     (tmp_path / "flat.tar").write_bytes(b"old")
     with Task() as task:
-        unpack(reference, f"{tmp_path}/flat.tar", Reading(task, cached=False), force=True)
+        unpack(reference, f"{tmp_path}/flat.tar", Session(task, cached=False), force=True)
     assert [b"a"] == [entry.path for entry in scanned((tmp_path / "flat.tar").read_bytes())]
 
 
@@ -205,13 +205,13 @@ def test_a_damaged_layer_leaves_no_file(tmp_path: Path) -> None:
     blob.write_bytes(data)
     (tmp_path / "out").mkdir()
     with Task() as task, pytest.raises(IntegrityError):
-        unpack(f"{tmp_path}/layout:t", f"{tmp_path}/out/flat.tar", Reading(task, cached=False))
+        unpack(f"{tmp_path}/layout:t", f"{tmp_path}/out/flat.tar", Session(task, cached=False))
     assert [] == list((tmp_path / "out").iterdir())
 
 
 def test_a_directory_is_no_place_for_a_tar(tmp_path: Path) -> None:
     with Task() as task, pytest.raises(DestinationError, match="directory"):
-        unpack(layout(tmp_path), str(tmp_path), Reading(task, cached=False), force=True)
+        unpack(layout(tmp_path), str(tmp_path), Session(task, cached=False), force=True)
 
 
 # To standard output.

@@ -22,7 +22,7 @@ from support.images import (
 
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, UnsupportedError
 from ocitool.images.image import Image, read_manifest
-from ocitool.images.select import one
+from ocitool.images.select import single
 from ocitool.layers.cache import IndexCache
 from ocitool.spec import mediatypes
 from ocitool.task import Task
@@ -34,7 +34,7 @@ TARS = [layer_tar([(name, name.encode())]) for name in ("a", "b")]
 
 def read(made: Made, tmp_path: Path) -> Image:
     with Task() as task:
-        return one(open_source(str(write_layout(tmp_path / "l", [made])), "layers", task), None)
+        return single(open_source(str(write_layout(tmp_path / "l", [made])), "layers", task), None)
 
 
 def indexed(found: Image, **options: Any) -> list[Any]:
@@ -123,7 +123,7 @@ def test_missing_layer_is_refused_only_when_it_is_read(tmp_path: Path) -> None:
     path = write_layout(tmp_path / "l", [made])
     (path / "blobs" / made.manifest["layers"][1]["digest"].replace(":", "/")).unlink()
     with Task() as task:
-        found = one(open_source(str(path), "layers", task), None)
+        found = single(open_source(str(path), "layers", task), None)
         assert len(Indexer(IndexCache(None), task).indexes(found, found.layers[:1])) == 1
         with pytest.raises(NotFoundError):
             Indexer(IndexCache(None), task).indexes(found)
@@ -135,7 +135,7 @@ def test_embedded_data_takes_the_place_of_a_missing_blob(tmp_path: Path) -> None
     path = write_layout(tmp_path / "l", [made])
     (path / "blobs" / sha256(made.config).replace(":", "/")).unlink()
     with Task() as task:
-        assert one(open_source(str(path), "layers", task), None).image_id == sha256(made.config)
+        assert single(open_source(str(path), "layers", task), None).image_id == sha256(made.config)
 
 
 @pytest.mark.parametrize("data", ["!!", base64.b64encode(b"{}").decode()])
@@ -145,7 +145,7 @@ def test_embedded_data_that_is_not_what_its_digest_says_is_refused(data: str, tm
     path = write_layout(tmp_path / "l", [made])
     (path / "blobs" / sha256(made.config).replace(":", "/")).unlink()
     with pytest.raises(FormatError), Task() as task:
-        one(open_source(str(path), "layers", task), None)
+        single(open_source(str(path), "layers", task), None)
 
 
 def test_encrypted_layer_cannot_be_worked_on(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_configuration_that_is_no_object_is_refused(tmp_path: Path) -> None:
 def test_image_id_of_a_docker_archive_is_the_digest_of_its_configuration(tmp_path: Path) -> None:
     made = image(TARS, codec="none", tag="a:1")
     with Task() as task:
-        found = one(open_source(str(write_docker_archive(tmp_path / "a", [made])), "layers", task), None)
+        found = single(open_source(str(write_docker_archive(tmp_path / "a", [made])), "layers", task), None)
     assert (found.image_id, found.digest, found.manifest) == (sha256(made.config), None, None)
 
 

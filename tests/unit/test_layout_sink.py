@@ -21,7 +21,7 @@ from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Index, named
 from ocitool.task import Task
 from ocitool.transports.layout_sink import LayoutSink, merged
-from ocitool.transports.sink import Bundle, Root
+from ocitool.transports.sink import RequestedImage, WriteRequest
 
 A, B = image([layer_tar([("a", b"a")])]), image([layer_tar([("b", b"b")])])
 REF, CTD = places.REF_NAME, places.CONTAINERD_NAME
@@ -44,17 +44,17 @@ def index(*entries: dict[str, Any], **changes: Any) -> Index:
     return Index(raw, parse_object(raw, "test"), "test")
 
 
-def root(one: Image, *names: str, **changes: Any) -> Root:
-    return Root({**one.descriptor, **changes}, names, None)
+def root(one: Image, *names: str, **changes: Any) -> RequestedImage:
+    return RequestedImage({**one.descriptor, **changes}, names, None)
 
 
-def after(old: Index | None, *roots: Root) -> list[Any]:
+def after(old: Index | None, *roots: RequestedImage) -> list[Any]:
     return list(json.loads(merged(old, roots))["manifests"])
 
 
-def bundle(images: Sequence[Image], names: Sequence[str] = ()) -> Bundle:
+def bundle(images: Sequence[Image], names: Sequence[str] = ()) -> WriteRequest:
     blobs = {digest: BytesBlob(data, Digest.parse(digest)) for one in images for digest, data in one.blobs.items()}
-    return Bundle(tuple(root(one, *names) for one in images), tuple(blobs.values()))
+    return WriteRequest(tuple(root(one, *names) for one in images), tuple(blobs.values()))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def bundle(images: Sequence[Image], names: Sequence[str] = ()) -> Bundle:
         ([{**entry(A), "annotations": "odd"}], root(B, "x"), [{**entry(A), "annotations": "odd"}, entry(B, ref="x")]),
     ],
 )  # fmt: skip
-def test_a_name_moves_and_everything_else_stays(old: list[Any], new: Root, expected: list[Any]) -> None:
+def test_a_name_moves_and_everything_else_stays(old: list[Any], new: RequestedImage, expected: list[Any]) -> None:
     found = after(index(*old), new)
     assert expected == found
     assert expected == after(index(*found), new)
@@ -119,7 +119,7 @@ def test_a_spooled_blob_is_moved_into_place(task: Task, tmp_path: Path) -> None:
     spool.write(b"made")
     inode = os.fstat(spool.descriptor).st_ino
     made = SpooledBlob(spool, Digest.of(b"made"))
-    stored = sink.write(Bundle((root(A, "x"),), (made,)), task, verify=False)
+    stored = sink.write(WriteRequest((root(A, "x"),), (made,)), task, verify=False)
     sink.close()
     assert stored.verified
     assert inode == (tmp_path / "out/blobs" / str(made.digest).replace(":", "/")).stat().st_ino
@@ -139,7 +139,7 @@ def test_a_blob_that_is_cut_off_or_damaged_is_replaced(verify: bool, task: Task,
 
 
 def test_a_write_that_fails_leaves_no_directory_of_its_own(task: Task, tmp_path: Path) -> None:
-    bad = Bundle((root(A),), (BytesBlob(b"right", Digest.of(b"right")), BytesBlob(b"wrong", Digest.of(b"other"))))
+    bad = WriteRequest((root(A),), (BytesBlob(b"right", Digest.of(b"right")), BytesBlob(b"wrong", Digest.of(b"other"))))
     for place in (tmp_path / "new", tmp_path / "empty"):
         if place.name == "empty":
             place.mkdir()
@@ -158,7 +158,7 @@ def test_a_write_that_fails_leaves_the_index_of_a_layout_alone(tmp_path: Path) -
     with Task() as own:
         sink = LayoutSink(str(tmp_path / "out"), own)
         with pytest.raises(IntegrityError):
-            sink.write(Bundle((root(B),), (BytesBlob(b"wrong", Digest.of(b"other")),)), own, verify=False)
+            sink.write(WriteRequest((root(B),), (BytesBlob(b"wrong", Digest.of(b"other")),)), own, verify=False)
         sink.close()
     assert before == places.files(tmp_path / "out")
 

@@ -27,7 +27,7 @@ from ocitool.operations.diff.result import (
     Side,
     Summary,
 )
-from ocitool.operations.inspect import Inspected, Inspection, LayerFacts
+from ocitool.operations.inspect import InspectedImage, Inspection, LayerFacts
 from ocitool.report import markdown
 from ocitool.report.escape import cell, code, fence, human, shown, signed
 from ocitool.spec.manifest import Config, Platform
@@ -168,7 +168,7 @@ def test_nothing_of_an_image_stands_outside_of_code_in_an_inspection(text: str) 
     config = {"os": text, "author": text, "created": text, "config": {
         "User": text, "Cmd": [text], "Entrypoint": text, "Env": [f"{text}={text}", text], "Labels": {text: text},
         "ExposedPorts": {text: {}}, "Volumes": {text: {}}, "Healthcheck": {"Test": [text]}}}  # fmt: skip
-    item = Inspected(image((layer(0, text),), config, (text,)), (LayerFacts("gzip", None, None),), None, False)
+    item = InspectedImage(image((layer(0, text),), config, (text,)), (LayerFacts("gzip", None, None),), None, False)
     page = markdown.inspect(Inspection(text, "oci", None, (), (item, item), (Notice("x", text),)))
     assert page.startswith("<!-- ocitool inspect -->\n")
     assert EVIL in page and EVIL not in text_outside(page)
@@ -257,7 +257,7 @@ def test_secrets_of_the_environment_are_masked_wherever_they_stand() -> None:
                  f"cannot be shared any more: built again after the instruction {secret.created_by}"),)),
     )  # fmt: skip
     config = {"config": {"Env": env, "Cmd": ["sh", "-c", "SECRET=hunter2 run"]}}
-    item = Inspected(image((secret,), config), (LayerFacts(None, None, None),), None, False)
+    item = InspectedImage(image((secret,), config), (LayerFacts(None, None, None),), None, False)
     for text in (page, markdown.inspect(Inspection("x", "oci", None, (), (item,), ()))):
         assert "hunter2" not in text
         assert "***" in text and "C.UTF-8" in text

@@ -16,15 +16,15 @@ from support.images import image as made
 from support.layers import END, member, scanned
 
 from ocitool.digest import Digest
-from ocitool.disk.overlay import PAGE, WHITEOUT, Form, Over, chain_ids, forms, self_contained, stack
-from ocitool.disk.rootfs import Owners
+from ocitool.disk.overlay import PAGE, WHITEOUT, OverlayDir, OverlayLayer, chain_ids, forms, self_contained, stack
+from ocitool.disk.rootfs import Ownership
 from ocitool.errors import DestinationError, IntegrityError, UnsafeError
 from ocitool.layers.entry import Kind
-from ocitool.operations.unpack.store import Stored, unpack
-from ocitool.pipeline.session import Reading
+from ocitool.operations.unpack.store import StoreResult, unpack
+from ocitool.pipeline.session import Session
 from ocitool.task import Task
 
-ROOTLESS, ROOT = Owners(rootless=True), Owners()
+ROOTLESS, ROOT = Ownership(rootless=True), Ownership()
 
 
 def test_a_chain_id_is_the_specifications() -> None:
@@ -56,12 +56,12 @@ def test_a_layer_is_self_contained(expected: bool, entries: list[tuple[str, byte
     assert expected == self_contained(scanned(layer_tar(entries)))
 
 
-def forms_of(*tars: bytes) -> list[Form]:
+def forms_of(*tars: bytes) -> list[OverlayLayer]:
     indexes = [scanned(tar) for tar in tars]
     return forms(indexes, [index.diff_id for index in indexes if index.diff_id is not None])
 
 
-def marks(over: Over) -> tuple[bool, list[bytes]]:
+def marks(over: OverlayDir) -> tuple[bool, list[bytes]]:
     return over.opaque, sorted(name for name, child in over.children.items() if child == WHITEOUT)
 
 
@@ -79,14 +79,14 @@ def test_an_entry_beside_its_whiteout_wins() -> None:
 
 def test_a_directory_beside_its_whiteout_is_opaque() -> None:
     child = forms_of(BASE, layer_tar([("d/", None), (".wh.d", b"")]))[1].root.children[b"d"]
-    assert isinstance(child, Over)
+    assert isinstance(child, OverlayDir)
     assert (True, []) == marks(child)
 
 
 def test_a_whiteout_in_an_opaque_directory_says_nothing() -> None:
     top = layer_tar([("d/", None), ("d/.wh..wh..opq", b""), ("d/.wh.x", b"")])
     child = forms_of(BASE, top)[1].root.children[b"d"]
-    assert isinstance(child, Over)
+    assert isinstance(child, OverlayDir)
     assert (True, []) == marks(child)
 
 
@@ -114,7 +114,7 @@ def test_nothing_is_stacked_below_an_opaque_root() -> None:
 
 def test_a_missing_parent_takes_the_attributes_it_has_below() -> None:
     child = forms_of(BASE, layer_tar([("d/y", b"3")]))[1].root.children[b"d"]
-    assert isinstance(child, Over)
+    assert isinstance(child, OverlayDir)
     assert 0 == child.ref
 
 
@@ -137,9 +137,9 @@ def layout(tmp_path: Path, *tars: bytes, name: str = "layout") -> str:
     return f"{tmp_path}/{name}:t"
 
 
-def stored(reference: str, dest: Path, owners: Owners = ROOTLESS) -> Stored:
+def stored(reference: str, dest: Path, owners: Ownership = ROOTLESS) -> StoreResult:
     with Task() as task:
-        return unpack(reference, str(dest), Reading(task, cached=False), owners=owners)
+        return unpack(reference, str(dest), Session(task, cached=False), owners=owners)
 
 
 def test_a_layer_of_two_images_is_made_once(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_store_of_other_owners_is_refused(tmp_path: Path) -> None:
     reference = layout(tmp_path, BASE)
     stored(reference, tmp_path / "s")
     with pytest.raises(DestinationError, match="owned otherwise"):
-        stored(reference, tmp_path / "s", Owners(rootless=True, owner_xattr=True))
+        stored(reference, tmp_path / "s", Ownership(rootless=True, owner_xattr=True))
 
 
 def test_a_directory_with_something_else_is_refused_and_kept(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from ocitool.errors import UsageError
-from ocitool.images.platforms import completed, normal, pick_platform, rank, suits
+from ocitool.images.platforms import completed, matches, normal, pick_platform, rank
 from ocitool.spec.manifest import Platform, platform_of
 
 
@@ -95,7 +95,7 @@ def test_offers_come_in_the_order_in_which_a_host_can_use_them(wanted: str, expe
     ],
 )  # fmt: skip
 def test_what_is_asked_for_is_not_replaced_by_what_would_run_there(wanted: str, offered: str, fits: bool) -> None:
-    assert fits == suits(pick_platform(wanted), pick_platform(offered))
+    assert fits == matches(pick_platform(wanted), pick_platform(offered))
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from ocitool.cli import progress
-from ocitool.cli.progress import Lines, Moved, Pace
-from ocitool.task import Counted, Task
+from ocitool.cli.progress import Lines, Pace, TransferProgress
+from ocitool.task import Counter, Task
 
 
 def test_a_long_run_tells_layers_bytes_rate_and_time_left() -> None:
@@ -48,7 +48,7 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys:
 def test_things_are_counted_where_there_are_several(total: int, told: list[int]) -> None:
     seen: list[int] = []
     with Task(counted=lambda what, done, total, size, whole: seen.append(done)) as task:
-        counted = Counted("images", total, task)
+        counted = Counter("images", total, task)
         for _ in range(total):
             counted.one_more()
     assert told == seen
@@ -60,7 +60,7 @@ MB = 10**6
 
 
 def moved(*told: tuple[str, int, int | None], expected: Sequence[tuple[str, int]] = ()) -> tuple[int, int, int, int]:
-    one = Moved()
+    one = TransferProgress()
     one.expect(expected)
     for label, count, total in told:
         one.add(label, count, total)
@@ -87,7 +87,7 @@ def test_documents_count_by_their_bytes_alone() -> None:
 
 
 def test_what_need_not_come_is_taken_off() -> None:
-    one = Moved()
+    one = TransferProgress()
     one.expect([("a", 10 * MB), ("b", 20 * MB)])
     one.add("a", MB, 10 * MB)
     one.expect([("b", 20 * MB)], -1)
@@ -95,7 +95,7 @@ def test_what_need_not_come_is_taken_off() -> None:
 
 
 def test_what_is_expected_once_all_is_through_is_counted_from_zero() -> None:
-    one = Moved()
+    one = TransferProgress()
     one.expect([("a", 10 * MB)])
     one.add("a", 10 * MB, 10 * MB)
     assert one.expect([("b", 20 * MB)])
@@ -103,7 +103,7 @@ def test_what_is_expected_once_all_is_through_is_counted_from_zero() -> None:
 
 
 def test_what_is_expected_while_something_is_under_way_is_counted_with_it() -> None:
-    one = Moved()
+    one = TransferProgress()
     one.expect([("a", 10 * MB)])
     one.add("a", MB, 10 * MB)
     assert not one.expect([("b", 20 * MB)])

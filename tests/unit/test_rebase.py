@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from support.images import AnyEntry, entry, image, layer_tar, write_layout
 
-from ocitool.operations.rebase import Bases, rebase
-from ocitool.pipeline.image_writer import Writing
-from ocitool.pipeline.session import Reading
+from ocitool.operations.rebase import BaseReferences, rebase
+from ocitool.pipeline.image_writer import WriteOptions
+from ocitool.pipeline.session import Session
 from ocitool.task import Task
 
 Layer = list[AnyEntry]
@@ -33,9 +33,9 @@ class Conflicts:
         for name, layers in (("old", []), ("new", theirs), ("src", mine)):
             write_layout(place / name, [image([below, *map(layer_tar, layers)])])
         with Task(jobs=1, cores=1) as task:
-            bases = Bases(str(place / "old"), str(place / "new"))
-            reading = Reading(task, cached=False)
-            found: Any = rebase(str(place / "src"), bases, reading, Writing(f"oci:{place / 'out'}", dry_run=True))
+            bases = BaseReferences(str(place / "old"), str(place / "new"))
+            reading = Session(task, cached=False)
+            found: Any = rebase(str(place / "src"), bases, reading, WriteOptions(f"oci:{place / 'out'}", dry_run=True))
         self.notices = [(notice.code, notice.text) for notice in found.notices]
         (told,) = found.details["rebased"]
         conflicts = [("/" + one["path"].decode(), one["base"], one["app"], one["layer"]) for one in told["conflicts"]]

@@ -21,10 +21,10 @@ from support.registry import Fault, Recorder, Reply, Request, ScriptedRegistry, 
 
 from ocitool import limits
 from ocitool.errors import FormatError, LimitError, OcitoolError
-from ocitool.limits import Bounds, KiB, MiB
+from ocitool.limits import JsonLimits, KiB, MiB
 from ocitool.operations.copy import copy
 from ocitool.operations.inspect import inspect
-from ocitool.pipeline.image_writer import Writing
+from ocitool.pipeline.image_writer import WriteOptions
 from ocitool.spec import mediatypes
 from ocitool.transports.registry import blobs
 from ocitool.transports.registry.answers import body_of
@@ -89,7 +89,7 @@ def test_a_page_that_comes_again_under_another_address_ends_the_list(member: str
 
 @LISTS
 def test_all_pages_of_a_list_share_their_bytes(member: str, task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "LIST", Bounds(100 * KiB, 1000))
+    monkeypatch.setattr(limits, "LIST", JsonLimits(100 * KiB, 1000))
     with Pages(lambda n: json.dumps({member: [item(member, f"{n}" + "x" * 30 * KiB)]}).encode()) as site:
         with pytest.raises(LimitError):
             listed(member, task, site)
@@ -187,7 +187,7 @@ ENDLESS = {
 def test_what_has_no_end_is_left(
     pieces: tuple[bytes, ...], task: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "LIST", Bounds(MiB, 1000))
+    monkeypatch.setattr(limits, "LIST", JsonLimits(MiB, 1000))
     with saying(repeated(*pieces)) as host, pytest.raises(OcitoolError):
         from ocitool.transports.registry.client import Client
 
@@ -279,7 +279,7 @@ def test_manifests_of_an_index_are_not_all_held(task: Patient, monkeypatch: pyte
             inspect(ref, reading(task))
         assert len(registry.sent("GET", "/manifests/")) <= 12
         with pytest.raises(LimitError, match="manifests and configurations"):
-            copy([ref], reading(task), Writing(f"{tmp_path}/out/"), all_platforms=True)
+            copy([ref], reading(task), WriteOptions(f"{tmp_path}/out/"), all_platforms=True)
         one = inspect(ref, reading(task), platform="linux/a7")
         assert one is not None
 
@@ -289,7 +289,7 @@ def test_one_image_of_a_large_index_is_read(task: Patient, monkeypatch: pytest.M
     with ScriptedRegistry() as registry:
         many(registry, 60, 100 * KiB)
         ref = f"docker://{registry.host}/app:1"
-        copy([ref], reading(task), Writing(f"{tmp_path}/out/"), platform="linux/a59")
+        copy([ref], reading(task), WriteOptions(f"{tmp_path}/out/"), platform="linux/a59")
 
 
 def test_a_manifest_that_an_index_names_often_is_fetched_once_and_counts_once(
@@ -311,7 +311,7 @@ def test_configurations_count_as_manifests_do(task: Patient, monkeypatch: pytest
         ]
         hold_index(registry, "app", made, "1")
         with pytest.raises(LimitError, match="manifests and configurations"):
-            copy([f"docker://{registry.host}/app:1"], reading(task), Writing(f"{tmp_path}/out/"), all_platforms=True)
+            copy([f"docker://{registry.host}/app:1"], reading(task), WriteOptions(f"{tmp_path}/out/"), all_platforms=True)
 
 
 def test_referrers_that_are_very_many_are_refused(task: Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_referrers_that_are_very_many_are_refused(task: Patient, monkeypatch: py
             one.manifest |= {"subject": subject, "annotations": {"n": str(n), "x": "y" * 100 * KiB}}
             registry.put_manifest("app", mediatypes.OCI_MANIFEST, pretty(one.manifest))
         with pytest.raises(LimitError):
-            copy([f"docker://{registry.host}/app:1"], reading(task), Writing(f"{tmp_path}/out/"), referrers=True)
+            copy([f"docker://{registry.host}/app:1"], reading(task), WriteOptions(f"{tmp_path}/out/"), referrers=True)
 
 
 def test_the_whole_of_a_source_is_open_to_what_fits(task: Patient) -> None:

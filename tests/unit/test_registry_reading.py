@@ -34,7 +34,7 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, TransportError, UnsupportedError
 from ocitool.limits import MiB
 from ocitool.operations.copy import copy
-from ocitool.pipeline.image_writer import Writing
+from ocitool.pipeline.image_writer import WriteOptions
 from ocitool.spec import mediatypes
 from ocitool.transports.registry import blobs
 from ocitool.transports.registry.endpoint import RETRIES
@@ -57,7 +57,7 @@ def test_a_blob_cut_at_every_tenth_is_whole_and_no_byte_comes_twice(
     one = image([DATA], codec="none")
     hold(registry, "app", one, tag="1")
     registry.faults += cuts("GET", sha256(DATA), TENTH)
-    copy([f"docker://{registry.host}/app:1"], reading(task), Writing(f"{tmp_path}/layout/"))
+    copy([f"docker://{registry.host}/app:1"], reading(task), WriteOptions(f"{tmp_path}/layout/"))
     assert one.blobs == places.blobs(tmp_path / "layout")
     asked = [request.headers.get("range", "") for request in registry.sent("GET", sha256(DATA))]
     assert ["", *(f"bytes={n * TENTH}-" for n in range(1, 11))] == asked
@@ -236,7 +236,7 @@ def test_an_encoded_manifest_is_decoded_and_its_digest_is_that_of_the_document(
     found = client(registry, task).document("app", name if name == "1" else digest(one.raw))
     assert (one.raw, one.digest) == (found.raw, str(found.digest))
     assert ["1"] == client(registry, task).tags("app")
-    copy([f"docker://{registry.host}/app:1"], reading(task), Writing(f"{tmp_path}/layout/"))
+    copy([f"docker://{registry.host}/app:1"], reading(task), WriteOptions(f"{tmp_path}/layout/"))
     assert one.blobs == places.blobs(tmp_path / "layout")
 
 
@@ -262,7 +262,7 @@ def test_wrong_bytes_of_a_layer_end_the_pull_with_5_and_nothing_is_stored(
     hold(registry, "app", image([DATA], codec="none"), tag="1")
     registry.faults.append(Fault("GET", sha256(DATA), flip=-1))
     with pytest.raises(IntegrityError) as caught:
-        copy([f"docker://{registry.host}/app:1"], reading(task), Writing(f"{tmp_path}/layout/"))
+        copy([f"docker://{registry.host}/app:1"], reading(task), WriteOptions(f"{tmp_path}/layout/"))
     assert 5 == caught.value.exit_code
     assert caught.value.where is not None and sha256(DATA) in caught.value.where
     left = list(tmp_path.rglob("*"))
@@ -493,5 +493,5 @@ def test_whether_a_tag_moved_is_asked_once_and_may_stay_unknown(
     else:
         registry.faults.append(Fault("HEAD", "/manifests/", drop=("Docker-Content-Digest",), hook=lambda _: None))
         registry.faults.append(Fault("GET", "/manifests/", status=404))
-    assert source.moved() is None  # type: ignore[attr-defined]
+    assert source.resolve() is None  # type: ignore[attr-defined]
     assert 1 == len(registry.sent("HEAD")) and [] == task.pauses

@@ -31,7 +31,7 @@ from ocitool.digest import Digest
 from ocitool.errors import TransportError
 from ocitool.images import index as indexes
 from ocitool.operations.copy import copy
-from ocitool.pipeline.image_writer import Writing
+from ocitool.pipeline.image_writer import WriteOptions
 from ocitool.spec import mediatypes
 from ocitool.transports.opening import open_source
 
@@ -62,12 +62,12 @@ def tagged() -> Iterator[ScriptedRegistry]:
 
 
 def beside(registry: ScriptedRegistry, task: Patient, subject: str = APP.digest) -> list[str]:
-    found = opened(registry, "app:1", task).beside(Digest.parse(subject))  # type: ignore[attr-defined]
+    found = opened(registry, "app:1", task).referrers(Digest.parse(subject))  # type: ignore[attr-defined]
     return [str(one.descriptor.digest) for one in found]
 
 
 def fetched(registry: ScriptedRegistry, task: Patient, place: Path) -> None:
-    copy([f"docker://{registry.host}/app:1"], reading(task), Writing(f"{place}/"), referrers=True)
+    copy([f"docker://{registry.host}/app:1"], reading(task), WriteOptions(f"{place}/"), referrers=True)
 
 
 # The registry's own list
@@ -112,7 +112,7 @@ def test_a_refusal_there_costs_no_other_request_its_authorization(
         registry.put_manifest("app", mediatypes.OCI_INDEX, pretty(index_of([ENTRY])), APP.digest.replace(":", "-"))
         registry.faults.append(Fault("GET", "/referrers/|sig$|att$|sbom$", status=status))
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
-        copy([f"docker://{registry.host}/app:1"], reading(task, access), Writing(f"{tmp_path}/out/"), referrers=True)
+        copy([f"docker://{registry.host}/app:1"], reading(task, access), WriteOptions(f"{tmp_path}/out/"), referrers=True)
         assert BILL.raw == (tmp_path / "out/blobs" / BILL.digest.replace(":", "/")).read_bytes()
         assert 2 == len(task.told("referrer")), task.notices
 
@@ -135,7 +135,7 @@ def test_what_fails_for_long_is_tried_once_for_each_further_manifest(tagged: Scr
     tagged.faults.append(Fault("GET", "^/v2/app/referrers/", status=503))
     source = opened(tagged, "app:1", task)
     for name in (APP.digest, BILL.digest, digest_of(b"x")):
-        source.beside(Digest.parse(name))  # type: ignore[attr-defined]
+        source.referrers(Digest.parse(name))  # type: ignore[attr-defined]
     assert [5, 1, 1] == [len(tagged.sent("GET", f"/referrers/{one}")) for one in (APP.digest, BILL.digest, digest_of(b"x"))]
 
 
@@ -316,7 +316,7 @@ def test_an_index_that_a_registry_gives_for_its_own_tag_does_not_get_into_the_li
     ]))  # fmt: skip
     with ScriptedRegistry(referrers=False) as registry:
         gitlab(registry, digest_of(raw))
-        writing = Writing(f"docker://{registry.host}/app:1")
+        writing = WriteOptions(f"docker://{registry.host}/app:1")
         copy([f"oci:{layout}:app"], reading(task), writing, referrers=True, all_platforms=True)
         assert [bill.digest] == [entry["digest"] for entry in listed(registry, digest_of(raw))]
 
@@ -326,7 +326,7 @@ def test_what_stands_for_a_list_of_referrers_and_is_none_is_told(tagged: Scripte
     source = opened(tagged, "app:1", task)
     told: list[str] = []
     source.tell = lambda code, text: told.append(text)
-    assert [] == source.beside(Digest.parse(APP.digest))  # type: ignore[attr-defined]
+    assert [] == source.referrers(Digest.parse(APP.digest))  # type: ignore[attr-defined]
     assert 1 == len(told) and "what stands for a list of referrers is none" in told[0]
 
 
@@ -366,6 +366,6 @@ def test_what_is_read_by_the_tag_goes_on_to_another_registry(
 ) -> None:
     tagged.faults.append(Fault("GET", "^/v2/app/referrers/", status=403))
     with ScriptedRegistry(referrers=referrers) as other:
-        copy([f"docker://{tagged.host}/app:1"], reading(task), Writing(f"docker://{other.host}/app:2"), referrers=True)
+        copy([f"docker://{tagged.host}/app:1"], reading(task), WriteOptions(f"docker://{other.host}/app:2"), referrers=True)
         assert holds(other, "app", BILL)
         assert referrers or [ENTRY] == listed(other, APP.digest)

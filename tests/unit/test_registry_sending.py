@@ -158,7 +158,7 @@ def test_between_registries_nothing_is_kept_on_this_machine(
     with ScriptedRegistry() as here:
         hold(here, "one", one, tag="1")
         monkeypatch.setattr(whole.Temporary, "__init__", refuse)
-        monkeypatch.setattr(source, "nameless", refuse)
+        monkeypatch.setattr(source, "anonymous_temporary", refuse)
         push(registry, task, f"docker://{here.host}/one:1")
         assert len(one.config) + sum(map(len, one.layers)) == here.bytes_served
     assert holds(registry, "app", one)

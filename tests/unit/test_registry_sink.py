@@ -29,12 +29,12 @@ from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, UsageError
 from ocitool.operations.copy import copy
-from ocitool.pipeline.image_writer import Writing
+from ocitool.pipeline.image_writer import WriteOptions
 from ocitool.reference import Repository
 from ocitool.spec import mediatypes
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.sink import RegistrySink
-from ocitool.transports.sink import Bundle, Root
+from ocitool.transports.sink import RequestedImage, WriteRequest
 
 # Referrers
 
@@ -106,7 +106,7 @@ def test_what_speaks_of_an_image_can_be_read_back(task: Patient, tmp_path: Path)
     for referrers in (True, False):
         with ScriptedRegistry(referrers=referrers, referrers_page=1) as registry:
             push(registry, task, f"oci:{layout}:app", referrers=True)
-            found = opened(registry, "app:1", task).beside(digest(app.raw))  # type: ignore[attr-defined]
+            found = opened(registry, "app:1", task).referrers(digest(app.raw))  # type: ignore[attr-defined]
             assert {one.digest for one in made} == {str(one.descriptor.digest) for one in found}
 
 
@@ -144,11 +144,11 @@ def test_one_name_for_two_images_is_wrong(registry: ScriptedRegistry, task: Pati
 def test_two_images_for_one_tag_are_refused_before_anything_is_sent(registry: ScriptedRegistry, task: Patient) -> None:
     one, two = image([ONE], codec="none"), image([TWO], codec="none")
     name = f"{registry.host}/app:1"
-    roots = tuple(Root(made.descriptor, (name,), None) for made in (one, two))
+    roots = tuple(RequestedImage(made.descriptor, (name,), None) for made in (one, two))
     held = tuple(BytesBlob(data, Digest.parse(key)) for made in (one, two) for key, data in made.blobs.items())
     sink = RegistrySink(Client(registry.host, INSECURE, task), Repository(registry.host, "app"))
     with pytest.raises(UsageError, match="two different images"):
-        sink.write(Bundle(roots, held), task, verify=False)
+        sink.write(WriteRequest(roots, held), task, verify=False)
     assert [] == registry.requests
 
 
@@ -181,7 +181,7 @@ def test_a_rehearsal_sends_nothing_and_knows_what_is_there(
 ) -> None:
     one = image([ONE, TWO], tag="app")
     registry.put_blob("app", one.layers[0])
-    to = Writing(f"docker://{registry.host}/app:1", dry_run=True)
+    to = WriteOptions(f"docker://{registry.host}/app:1", dry_run=True)
     written = copy([str(write_layout(tmp_path / "layout", [one]))], reading(task), to)
     assert len(one.layers[0]) == written.skipped
     assert [] == [word for word in paths(registry) if not re.match("HEAD|GET", word)]
@@ -202,8 +202,8 @@ def test_an_index_comes_after_every_child_it_names_also_one_with_a_tag_of_its_ow
     for tag in order:
         kind = mediatypes.OCI_MANIFEST if documents[tag] == one.raw else mediatypes.OCI_INDEX
         fields = {"mediaType": kind, "digest": sha256(documents[tag]), "size": len(documents[tag])}
-        roots.append(Root(fields, (f"{registry.host}/app:{tag}",), None))
-    RegistrySink(Client(registry.host, INSECURE, task), None).write(Bundle(tuple(roots), blobs), task, verify=False)
+        roots.append(RequestedImage(fields, (f"{registry.host}/app:{tag}",), None))
+    RegistrySink(Client(registry.host, INSECURE, task), None).write(WriteRequest(tuple(roots), blobs), task, verify=False)
     assert {("app", tag): sha256(documents[tag]) for tag in order} == registry.tags
     assert {201} == {sent.status for sent in registry.sent("PUT", "/manifests/")}
 
@@ -221,5 +221,5 @@ def test_a_registry_that_knows_no_list_of_referrers_is_asked_for_the_tag(
 ) -> None:
     registry.put_manifest("app", mediatypes.OCI_INDEX, pretty(index_of([])), "1")
     registry.faults.append(Fault("GET", "/referrers/", status=status))
-    assert [] == opened(registry, "app:1", task).beside(digest(b"x"))  # type: ignore[attr-defined]
+    assert [] == opened(registry, "app:1", task).referrers(digest(b"x"))  # type: ignore[attr-defined]
     assert registry.sent("GET", f"/manifests/sha256-{digest(b'x').encoded}$")

@@ -22,7 +22,7 @@ from support.registries import (
 )
 from support.registry import Fault, Recorder, ScriptedRegistry
 
-from ocitool.blob import passing
+from ocitool.blob import stream_once
 from ocitool.errors import IntegrityError
 from ocitool.images import select
 from ocitool.limits import MiB
@@ -30,7 +30,7 @@ from ocitool.operations.inspect import inspect
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Descriptor
 from ocitool.transports.opening import Opened
-from ocitool.transports.source import Online
+from ocitool.transports.source import RemoteSource
 
 # What is fetched
 
@@ -74,7 +74,7 @@ def test_passing_a_layer_on_keeps_nothing(
     (layer,) = layers(opened(registry, "app:1", task))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     registry.forget()
-    assert [one.layers[0]] * 2 == [b"".join(passing(layer)), b"".join(passing(layer))]
+    assert [one.layers[0]] * 2 == [b"".join(stream_once(layer)), b"".join(stream_once(layer))]
     assert 2 == len(registry.requests)
     assert layer.remote
 
@@ -95,10 +95,10 @@ def test_wrong_bytes_of_a_layer_are_not_kept(size: int, registry: ScriptedRegist
 def test_a_tag_that_moved_is_noticed(registry: ScriptedRegistry, task: Patient) -> None:
     hold(registry, "app", image([ONE]), tag="1")
     source = opened(registry, "app:1", task)
-    assert isinstance(source, Online)
-    assert source.moved() is None
+    assert isinstance(source, RemoteSource)
+    assert source.resolve() is None
     hold(registry, "app", image([TWO]), tag="1")
-    assert image([TWO]).digest == str(source.moved())
+    assert image([TWO]).digest == str(source.resolve())
 
 
 def foreign(registry: ScriptedRegistry, *urls: str) -> Descriptor:
@@ -107,7 +107,7 @@ def foreign(registry: ScriptedRegistry, *urls: str) -> Descriptor:
     one.manifest["layers"][0]["urls"] = list(urls)
     hold(registry, "app", one, tag="1")
     del registry.blobs["app", sha256(DATA)]
-    (found,) = select.one(Opened(opened(registry, "app:1", Patient()), None), None).manifest.layers  # type: ignore[union-attr]
+    (found,) = select.single(Opened(opened(registry, "app:1", Patient()), None), None).manifest.layers  # type: ignore[union-attr]
     return found
 
 

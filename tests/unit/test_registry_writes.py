@@ -33,8 +33,8 @@ from ocitool.blob import BytesBlob
 from ocitool.errors import DestinationError, OcitoolError, TransportError
 from ocitool.limits import MiB
 from ocitool.operations.copy import copy
-from ocitool.pipeline.image_writer import Writing
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.image_writer import WriteOptions
+from ocitool.pipeline.session import Session
 from ocitool.spec.manifest import descriptor
 from ocitool.transports.registry import Access, Registries, blobs
 from ocitool.transports.registry.blobs import Target
@@ -354,8 +354,8 @@ def test_a_mount_that_left_nothing_is_made_up_for_and_not_tried_again(
         for name, mounts in (("two", 4), ("three", 0)):
             registry.forget()
             registries = Registries(INSECURE, task, cached=True)
-            reading = Reading(task, cached=False, registries=registries)
-            copy([f"docker://{registry.host}/one:1"], reading, Writing(f"docker://{registry.host}/{name}:1"))
+            reading = Session(task, cached=False, registries=registries)
+            copy([f"docker://{registry.host}/one:1"], reading, WriteOptions(f"docker://{registry.host}/{name}:1"))
             registries.close()
             assert holds(registry, name, one)
             assert mounts == len(registry.sent("POST", "mount="))

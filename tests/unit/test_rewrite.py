@@ -28,8 +28,8 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, UnsupportedError
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.rewrite import LayerEdit, edited, rewrite, write_new
-from ocitool.layers.scan import listing
+from ocitool.layers.rewrite import LayerEdit, apply_edit, rewrite, write_new
+from ocitool.layers.scan import index_headers
 from ocitool.task import Task
 
 NEW = b"new content"
@@ -195,19 +195,19 @@ def test_rewritten_bytes_are_what_the_edited_index_says() -> None:
     dropped = frozenset(range(0, len(index), 3))
     replaced = {row: new(b"r%d" % row, uid=row, xattrs=((b"user.x", b"y"),)) for row in range(1, len(index), 3)}
     edit = LayerEdit(dropped, replaced, (new(b"added"), entry("dir", None)[0], entry("s", "link:t")[0]))
-    assert seen(edited(index, edit)) == seen(scanned(rewritten(data, edit)))
+    assert seen(apply_edit(index, edit)) == seen(scanned(rewritten(data, edit)))
 
 
 def test_contents_of_kept_files_are_still_known() -> None:
     index = scanned(layer_tar([("a", b"1"), ("b", b"2"), ("c", b"3")]))
-    made = edited(index, LayerEdit(frozenset({0}), {1: new(b"b")}))
+    made = apply_edit(index, LayerEdit(frozenset({0}), {1: new(b"b")}))
     assert [None, index.content(2)] == [made.content(0), made.content(1)]
 
 
 def test_the_index_that_is_edited_stays_as_it_is() -> None:
     index = scanned(sample())
     before = seen(index)
-    edited(index, LayerEdit(frozenset({0}), {1: new(b"b")}, (new(b"n"),)))
+    apply_edit(index, LayerEdit(frozenset({0}), {1: new(b"b")}, (new(b"n"),)))
     assert before == seen(index)
 
 
@@ -249,7 +249,7 @@ def test_another_blob_than_its_digest_says_is_an_integrity_error() -> None:
     data = member(b"a", b"1") + END
     blob = BytesBlob(data, Digest.of(b"another"))
     with Task(jobs=1) as task, pytest.raises(IntegrityError):
-        list(rewrite(blob, listing(blob), LayerEdit(), content, task))
+        list(rewrite(blob, index_headers(blob), LayerEdit(), content, task))
 
 
 def test_another_tar_than_its_diff_id_says_is_an_integrity_error() -> None:

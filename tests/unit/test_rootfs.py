@@ -21,24 +21,24 @@ from support.layers import END, head, pad, pax, sparse_1_0
 from support.merged import memory_image
 
 from ocitool.disk import snapshot, staging
-from ocitool.disk.rootfs import Owners, Rootfs, parse_map
+from ocitool.disk.rootfs import Ownership, Rootfs, parse_map
 from ocitool.disk.snapshot import IdRange
 from ocitool.disk.staging import stage
-from ocitool.disk.staging_directory import DEEPEST_OPEN, Workplace
+from ocitool.disk.staging_directory import DEEPEST_OPEN, StagingDirectory
 from ocitool.errors import CancelledError, DestinationError, FormatError, OcitoolError, UsageError
 from ocitool.layers.entry import Entry, Kind
 from ocitool.task import Notice, Task
 
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
-EXACT = Owners()
-ROOTLESS = Owners(rootless=True)
+EXACT = Ownership()
+ROOTLESS = Ownership(rootless=True)
 
 
-def unpack(path: Path, *layers: bytes, owners: Owners = EXACT) -> tuple[Notice, ...]:
+def unpack(path: Path, *layers: bytes, owners: Ownership = EXACT) -> tuple[Notice, ...]:
     """These layers into `path`, which is the root itself; the notices."""
     image = memory_image(layers)
     with Task(jobs=1) as task:
-        with Workplace(str(path)) as work, Rootfs(work.descriptor, owners, task) as rootfs:
+        with StagingDirectory(str(path)) as work, Rootfs(work.descriptor, owners, task) as rootfs:
             rootfs.place(stage(image, rootfs, task).tree)
             rootfs.tell()
             work.publish(b"rootfs")
@@ -50,9 +50,9 @@ def tar(*items: Any) -> bytes:
 
 
 @contextmanager
-def rooted(place: Path, owners: Owners = EXACT) -> Iterator[Rootfs]:
+def rooted(place: Path, owners: Ownership = EXACT) -> Iterator[Rootfs]:
     """A root `place/made/rootfs` to be filled by hand."""
-    with Task() as task, Workplace(str(place / "made")) as work:
+    with Task() as task, StagingDirectory(str(place / "made")) as work:
         with Rootfs(work.descriptor, owners, task) as rootfs:
             yield rootfs
             rootfs.clear()
@@ -207,8 +207,8 @@ def test_a_hidden_file_that_a_link_needs_is_read_again(tmp_path: Path) -> None:
 
 def test_a_layer_listed_twice_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[object] = []
-    original = staging.scan
-    monkeypatch.setattr(staging, "scan", lambda blob, *rest, **more: read.append(blob) or original(blob, *rest, **more))
+    original = staging.index_layer
+    monkeypatch.setattr(staging, "index_layer", lambda blob, *rest, **more: read.append(blob) or original(blob, *rest, **more))
     layer = tar(("a", b"1"), ("b", b"2"))
     unpack(tmp_path / "root", layer, tar((".wh.a", b""), ("c", b"3")), layer, owners=ROOTLESS)
     assert [b"a", b"b", b"c"] == sorted(path for path in on_disk(tmp_path / "root") if path)
@@ -244,7 +244,7 @@ def test_what_no_disk_can_hold_is_an_error_and_leaves_nothing(
 
 def test_owners_are_shifted_by_the_maps(need: Any, tmp_path: Path) -> None:
     need("root")
-    owners = Owners(False, parse_map(["0:100000:10", "10:5"], "--uid-map"), parse_map(["0:200000:65536"], "--gid-map"))
+    owners = Ownership(False, parse_map(["0:100000:10", "10:5"], "--uid-map"), parse_map(["0:200000:65536"], "--gid-map"))
     unpack(tmp_path / "root", tar(entry("a", b"", uid=9, gid=1), entry("b", b"", uid=10)), owners=owners)
     found = on_disk(tmp_path / "root")
     assert [(100000, 200000), (100009, 200001), (5, 200000)] == [
@@ -255,7 +255,7 @@ def test_owners_are_shifted_by_the_maps(need: Any, tmp_path: Path) -> None:
 def test_an_owner_outside_of_the_map_is_an_error_with_a_hint(need: Any, tmp_path: Path) -> None:
     need("root")
     with pytest.raises(DestinationError, match="user 10 ") as raised:
-        unpack(tmp_path / "root", tar(entry("a", b"", uid=10)), owners=Owners(False, (IdRange(0, 100000, 10),)))
+        unpack(tmp_path / "root", tar(entry("a", b"", uid=10)), owners=Ownership(False, (IdRange(0, 100000, 10),)))
     assert raised.value.hint is not None and "--uid-map" in raised.value.hint
 
 
@@ -297,7 +297,7 @@ def test_root_of_a_user_namespace_is_told_of_rootless(need: Any, tmp_path: Path)
 
 def test_rootless_owners_stand_in_an_xattr_on_request(tmp_path: Path) -> None:
     items = [entry("a", b"", uid=7, gid=300), entry("d/", None, gid=5), entry("o", b""), entry("l", "link:a", uid=7)]
-    unpack(tmp_path / "root", tar(*items), owners=Owners(rootless=True, owner_xattr=True))
+    unpack(tmp_path / "root", tar(*items), owners=Ownership(rootless=True, owner_xattr=True))
     found = on_disk(tmp_path / "root")
     values = [found[path]["xattrs"].get(b"user.rootlesscontainers") for path in (b"a", b"d", b"o", b"l")]
     assert [b"\x08\x07\x10\xac\x02", b"\x10\x05", None, None] == values
@@ -400,7 +400,7 @@ def test_nobody_stages_after_the_end_and_the_end_waits_for_who_does(tmp_path: Pa
         done.append(1)
         yield b"2"
 
-    with Task() as task, Workplace(str(tmp_path / "made")) as work:
+    with Task() as task, StagingDirectory(str(tmp_path / "made")) as work:
         rootfs = Rootfs(work.descriptor, ROOTLESS, task)
         thread = Thread(target=rootfs.stage, args=(1, item, slow))
         thread.start()
@@ -421,7 +421,7 @@ def left(place: Path) -> list[str]:
 
 
 def test_what_was_not_published_is_removed(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), Workplace(str(tmp_path / "d")) as work:
+    with pytest.raises(KeyError), StagingDirectory(str(tmp_path / "d")) as work:
         work.write("file", b"x")
         work.mkdir("sub")
         work.write("sub/file", b"x")
@@ -432,7 +432,7 @@ def test_what_was_not_published_is_removed(tmp_path: Path) -> None:
 def test_what_is_published_has_the_mode_of_a_new_directory(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        with Workplace(str(tmp_path / "d")) as work:
+        with StagingDirectory(str(tmp_path / "d")) as work:
             assert 0o700 == stat.S_IMODE(os.stat(work.path).st_mode)
             work.publish()
     finally:
@@ -448,7 +448,7 @@ def test_a_dead_owners_directory_is_swept_and_a_live_ones_is_not(tmp_path: Path)
         (one / "rootfs/locked").chmod(0)
     holder = os.open(live, os.O_RDONLY)
     fcntl.flock(holder, fcntl.LOCK_EX)
-    with Workplace(str(tmp_path / "d")):
+    with StagingDirectory(str(tmp_path / "d")):
         pass
     os.close(holder)
     (live / "rootfs/locked").chmod(0o700)
@@ -460,7 +460,7 @@ def test_an_ordinary_users_locked_directories_are_removed_too(need: Any) -> None
     with open_to_all() as place:
 
         def fail() -> None:
-            with pytest.raises(KeyError), Workplace(str(place / "d")) as work:
+            with pytest.raises(KeyError), StagingDirectory(str(place / "d")) as work:
                 inside = Path(work.path, "a/b")
                 inside.mkdir(parents=True)
                 (inside / "f").touch()
@@ -475,13 +475,13 @@ def test_an_ordinary_users_locked_directories_are_removed_too(need: Any) -> None
 def test_removing_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / "canary").mkdir()
     (tmp_path / "canary/file").touch()
-    with Workplace(str(tmp_path / "d")) as work:
+    with StagingDirectory(str(tmp_path / "d")) as work:
         os.symlink(tmp_path / "canary", os.path.join(work.path, "l"))
     assert ["file"] == left(tmp_path / "canary")
 
 
 def test_a_destination_that_came_meanwhile_is_not_replaced(tmp_path: Path) -> None:
-    with pytest.raises(DestinationError), Workplace(str(tmp_path / "d")) as work:
+    with pytest.raises(DestinationError), StagingDirectory(str(tmp_path / "d")) as work:
         (tmp_path / "d").mkdir()
         (tmp_path / "d/file").write_bytes(b"other")
         work.publish()
@@ -500,7 +500,7 @@ def test_a_full_disk_is_the_destinations_error(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_signal_leaves_what_takes_too_long_to_remove_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as late, Workplace(str(tmp_path / "a")) as work:
+    with monkeypatch.context() as late, StagingDirectory(str(tmp_path / "a")) as work:
         for number in range(600):
             os.close(os.open(f"f{number}", os.O_CREAT | os.O_WRONLY, dir_fd=work.descriptor))
         seconds = iter([0.0, 0.0])
@@ -508,6 +508,6 @@ def test_a_signal_leaves_what_takes_too_long_to_remove_to_the_next(tmp_path: Pat
         work._end()
     (rest,) = tmp_path.iterdir()
     assert 0 < len(list(rest.iterdir())) < 600
-    with Workplace(str(tmp_path / "b")):
+    with StagingDirectory(str(tmp_path / "b")):
         assert not rest.exists()
     assert [] == list(tmp_path.iterdir())

@@ -34,7 +34,7 @@ from ocitool.errors import CancelledError, FormatError, IntegrityError, LimitErr
 from ocitool.layers import codec
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import HOLES, LayerIndex
-from ocitool.layers.scan import complete, listing, open_content, scan
+from ocitool.layers.scan import hash_rows, index_headers, index_layer, open_content
 from ocitool.layers.tarwriter import write
 from ocitool.task import Task
 
@@ -107,7 +107,7 @@ def test_a_layer_without_end_blocks_has_its_diff_id() -> None:
 def test_any_chunking_gives_the_same_index(codec: str, sizes: tuple[int, ...]) -> None:
     stored = SAMPLE if codec == "none" else encode(codec, SAMPLE)
     with Task() as task:
-        assert columns(scanned(SAMPLE)) == columns(scan(Pieces(stored, *sizes), task))
+        assert columns(scanned(SAMPLE)) == columns(index_layer(Pieces(stored, *sizes), task))
 
 
 def test_a_large_layer_is_read_on_two_threads_alike() -> None:
@@ -125,7 +125,7 @@ def test_every_content_is_hashed() -> None:
 
 
 def test_scan_and_listing_agree() -> None:
-    found = listing(BytesBlob(SAMPLE))
+    found = index_headers(BytesBlob(SAMPLE))
     assert list(scanned(SAMPLE)) == list(found) == listed(SAMPLE)
     assert ("none", None, None) == (found.hashed, found.diff_id, found.digest)
 
@@ -136,16 +136,16 @@ def test_listing_reads_no_content(tmp_path: Path) -> None:
         file.write(head(b"huge", size=1 << 32))
         file.seek((1 << 32) + 512)
         file.write(member(b"next") + END)
-    found = listing(FileBlob(OpenFile(str(path)), 0, os.path.getsize(path)))
+    found = index_headers(FileBlob(OpenFile(str(path)), 0, os.path.getsize(path)))
     assert [(b"huge", 1 << 32), (b"next", 0)] == [(entry.path, entry.size) for entry in found]
 
 
 def test_completing_gives_the_contents_that_scanning_gives() -> None:
     blob = BytesBlob(SAMPLE)
-    found, whole = listing(blob), scanned(SAMPLE)
+    found, whole = index_headers(blob), scanned(SAMPLE)
     rows = [row for row, entry in enumerate(found) if entry.kind == Kind.FILE]
     with Task() as task:
-        done = complete(found, blob, rows[::-1], task)
+        done = hash_rows(found, blob, rows[::-1], task)
     assert bytes(whole.contents) == bytes(done.contents)
     assert ("some", "none") == (done.hashed, found.hashed)
 
@@ -153,7 +153,7 @@ def test_completing_gives_the_contents_that_scanning_gives() -> None:
 def test_completing_leaves_other_rows_unknown() -> None:
     blob = BytesBlob(member(b"a", b"1") + member(b"b", b"2") + END)
     with Task() as task:
-        done = complete(listing(blob), blob, [1], task)
+        done = hash_rows(index_headers(blob), blob, [1], task)
     assert [None, hashlib.sha256(b"2").digest()] == [done.content(0), done.content(1)]
 
 
@@ -233,14 +233,14 @@ def test_a_cancelled_task_stops_the_scan() -> None:
     with Task() as task:
         task.cancel()
         with pytest.raises(CancelledError):
-            scan(BytesBlob(SAMPLE), task)
+            index_layer(BytesBlob(SAMPLE), task)
 
 
 def test_a_file_that_shrank_is_an_integrity_error(tmp_path: Path) -> None:
     path = tmp_path / "layer"
     path.write_bytes(SAMPLE)
     with pytest.raises(IntegrityError), Task() as task:
-        scan(FileBlob(OpenFile(str(path)), 0, len(SAMPLE) + 512), task)
+        index_layer(FileBlob(OpenFile(str(path)), 0, len(SAMPLE) + 512), task)
 
 
 def test_an_index_gives_its_entries_back() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ocitool.spec.schema import KINDS, URN, Problem, load, problems
+from ocitool.spec.schema import KINDS, URN, SchemaViolation, load, problems
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 REPORTS = ("report-inspect", "report-diff", "report-validate", "report-ls", "report-written", "report-unpack", "report-layout",
@@ -977,8 +977,8 @@ def test_a_hostile_string_costs_no_more_than_its_length(field: dict[str, Any]) -
 
 
 def test_a_problem_says_the_place_and_the_rule() -> None:
-    assert problems("descriptor", changed(LAYER, size=-1)) == (Problem("/size", "must be at least 0"),)
-    assert problems("layout", {}) == (Problem("", 'must have "imageLayoutVersion"'),)
+    assert problems("descriptor", changed(LAYER, size=-1)) == (SchemaViolation("/size", "must be at least 0"),)
+    assert problems("layout", {}) == (SchemaViolation("", 'must have "imageLayoutVersion"'),)
 
 
 @pytest.mark.parametrize("name", ["", "nothing", "../schemas/index", "index.json", "Index", "index\n"])

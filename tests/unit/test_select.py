@@ -16,8 +16,8 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, UsageError
 from ocitool.images import select
 from ocitool.images.image import Image
-from ocitool.images.platforms import pick_platform, suits
-from ocitool.images.select import everything, for_platform, one, targets
+from ocitool.images.platforms import matches, pick_platform
+from ocitool.images.select import everything, for_platform, single, targets
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Descriptor, Index, Platform
 from ocitool.task import Task
@@ -35,7 +35,7 @@ def opened(text: str | Path) -> Opened:
 
 
 def picked(text: str | Path, platform: str | None = None) -> Image:
-    return one(opened(text), platform)
+    return single(opened(text), platform)
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +180,7 @@ def test_images_of_an_index_have_its_tag() -> None:
     ],
 )
 def test_platform_suits(wanted: str, offered: Platform | None, fits: bool) -> None:
-    assert suits(pick_platform(wanted), offered) is fits
+    assert matches(pick_platform(wanted), offered) is fits
 
 
 # What is no image

@@ -24,10 +24,10 @@ from ocitool.disk.disk_changes import changes
 from ocitool.disk.scan_directory import open_file, scan
 from ocitool.disk.snapshot import (
     ROOTLESS,
-    Disk,
-    Header,
+    FileStatus,
     IdRange,
-    Recorded,
+    SnapshotEntry,
+    SnapshotHeader,
     owner_of,
     owner_xattr,
     read,
@@ -40,9 +40,9 @@ from ocitool.spec.schema import load, problems
 from ocitool.task import Task
 from ocitool.trees.changes import Change
 
-DISK = Disk(1, 0, 0, 0, stat.S_IFDIR | 0o755, 0, 0)
-ROOT = Recorded(b"", Entry(b"", Kind.DIRECTORY, 0o755, 0, 0, 0, 0, b"", 0, 0, None, None, None), None, DISK)
-FILE = Recorded(b"a", Entry(b"a", Kind.FILE, 0o644, 0, 0, 0, 0, b"", 0, 0, None, None, None), None, DISK)
+DISK = FileStatus(1, 0, 0, 0, stat.S_IFDIR | 0o755, 0, 0)
+ROOT = SnapshotEntry(b"", Entry(b"", Kind.DIRECTORY, 0o755, 0, 0, 0, 0, b"", 0, 0, None, None, None), None, DISK)
+FILE = SnapshotEntry(b"a", Entry(b"a", Kind.FILE, 0o644, 0, 0, 0, 0, b"", 0, 0, None, None, None), None, DISK)
 HEADER = {"schema": "ocitool/snapshot", "version": 1, "rootless": False, "uidMap": [], "gidMap": [], "ownerXattr": False}
 ROOT_LINE = ["", 1, 0o755, 0, 0, 0, 0, [1, 0, 0, 0, 0o40755, 0, 0]]
 BAD_NAMES: tuple[Any, ...] = ("", "/a", "a/", ".", "..", "a\0", 1, None, [1], [])
@@ -59,7 +59,7 @@ def file_of(at: Path, *lines: Any) -> Path:
     return at
 
 
-def rows_in(file: Path) -> list[Recorded]:
+def rows_in(file: Path) -> list[SnapshotEntry]:
     return list(read(file)[1])
 
 
@@ -72,7 +72,7 @@ def test_every_line_is_valid_under_the_schema(tmp_path: Path) -> None:
     device = FILE.entry._replace(kind=Kind.CHAR, device=(1, 3))
     linked = FILE._replace(path=b"b", entry=link, leader=b"b", unset=(b"user.x",))
     rows = [ROOT, FILE, linked, FILE._replace(path=b"c\xff", entry=device)]
-    write(tmp_path / "s", Header(True, (IdRange(0, 1000, 1),), (), True), rows)
+    write(tmp_path / "s", SnapshotHeader(True, (IdRange(0, 1000, 1),), (), True), rows)
     assert [()] * 6 == [problems("snapshot", line) for line in lines_of(tmp_path / "s")]
 
 
@@ -155,7 +155,7 @@ def test_a_snapshot_is_one_zstd_stream(tmp_path: Path) -> None:
 
 
 def test_a_snapshot_cut_anywhere_is_refused(tmp_path: Path) -> None:
-    write(tmp_path / "s", Header(), [ROOT, FILE])
+    write(tmp_path / "s", SnapshotHeader(), [ROOT, FILE])
     whole = (tmp_path / "s").read_bytes()
     for at in range(len(whole)):
         (tmp_path / "s").write_bytes(whole[:at])
@@ -170,14 +170,14 @@ def test_a_line_or_path_that_is_too_long_is_refused(tmp_path: Path, line: str) -
 
 
 def test_the_widest_map_is_read(tmp_path: Path) -> None:
-    header = Header(uid_map=(IdRange(0, 0, 1 << 32),))
+    header = SnapshotHeader(uid_map=(IdRange(0, 0, 1 << 32),))
     write(tmp_path / "s", header, [ROOT])
     assert header == read(tmp_path / "s")[0]
 
 
 def test_writing_ends_a_tick_after_the_last_recorded_change(tmp_path: Path) -> None:
     now = time.time_ns()
-    write(tmp_path / "s", Header(), [ROOT._replace(disk=DISK._replace(ctime=now))])
+    write(tmp_path / "s", SnapshotHeader(), [ROOT._replace(disk=DISK._replace(ctime=now))])
     assert time.time_ns() - now >= snapshot._TICK
 
 
@@ -195,7 +195,7 @@ def test_an_edit_right_after_writing_has_another_time(root: Path) -> None:
 def test_an_existing_snapshot_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "s").write_bytes(b"x")
     with pytest.raises(DestinationError):
-        write(tmp_path / "s", Header(), [ROOT])
+        write(tmp_path / "s", SnapshotHeader(), [ROOT])
 
 
 def test_a_missing_snapshot_is_said(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_what_was_unpacked_and_is_gone_is_an_error(tmp_path: Path) -> None:
     tree = tree_of_directory(tmp_path)
     (tmp_path / "a").unlink()
     with pytest.raises(IntegrityError):
-        list(record(tree, tmp_path, Header()))
+        list(record(tree, tmp_path, SnapshotHeader()))
 
 
 def test_recording_follows_no_link(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_recording_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / "root/d").rename(tmp_path / "root/e")
     (tmp_path / "root/d").symlink_to(tmp_path / "other")
     with pytest.raises(IntegrityError):
-        list(record(tree, tmp_path / "root", Header()))
+        list(record(tree, tmp_path / "root", SnapshotHeader()))
 
 
 # Scanning
@@ -344,7 +344,7 @@ def root(tmp_path: Path) -> Path:
 class Unpacked:
     """A directory, and what was recorded of it; `stated` changes what the image says of a path."""
 
-    def __init__(self, root: Path, header: Header = EXACT, **stated: Any) -> None:
+    def __init__(self, root: Path, header: SnapshotHeader = EXACT, **stated: Any) -> None:
         self.root = root
         self.header, rows = read(snapshot_of(root, root.with_name("snapshot"), header))
         self.rows = [
@@ -469,20 +469,20 @@ def test_a_copied_directory_has_no_changes_and_one_notice(root: Path, tmp_path: 
 
 
 def test_a_stated_owner_stays(root: Path) -> None:
-    unpacked = Unpacked(root, Header(rootless=True), uid=33, gid=44)
+    unpacked = Unpacked(root, SnapshotHeader(rootless=True), uid=33, gid=44)
     (root / "a").write_bytes(b"other")
     assert (33, 44) == unpacked.entry()[3:5]
 
 
 def test_a_replaced_file_keeps_its_stated_owner(root: Path) -> None:
-    unpacked = Unpacked(root, Header(rootless=True), uid=33, gid=44)
+    unpacked = Unpacked(root, SnapshotHeader(rootless=True), uid=33, gid=44)
     (root / "new").write_bytes(b"other")
     (root / "new").rename(root / "a")
     assert (33, 44) == unpacked.entry()[3:5]
 
 
 def test_what_the_user_makes_is_roots(root: Path) -> None:
-    unpacked = Unpacked(root, Header(rootless=True, uid_map=(IdRange(0, os.geteuid(), 1),)))
+    unpacked = Unpacked(root, SnapshotHeader(rootless=True, uid_map=(IdRange(0, os.geteuid(), 1),)))
     (root / "new").touch()
     assert (0, 0) == unpacked.entry(b"new")[3:5]
 
@@ -495,7 +495,7 @@ def test_what_an_ordinary_user_makes_is_roots(need: Any) -> None:
             root = place / "root"
             root.mkdir()
             (root / "a").touch()
-            unpacked = Unpacked(root, Header(rootless=True))
+            unpacked = Unpacked(root, SnapshotHeader(rootless=True))
             (root / "new").touch()
             entry = unpacked.entry(b"new")
             return entry.uid, entry.gid
@@ -506,14 +506,14 @@ def test_what_an_ordinary_user_makes_is_roots(need: Any) -> None:
 def test_owners_go_back_through_the_maps(need: Any, root: Path) -> None:
     need("root")
     os.chown(root / "a", 100000, 100000)
-    unpacked = Unpacked(root, Header(uid_map=(IdRange(0, 100000, 10),), gid_map=(IdRange(5, 200000, 10),)))
+    unpacked = Unpacked(root, SnapshotHeader(uid_map=(IdRange(0, 100000, 10),), gid_map=(IdRange(5, 200000, 10),)))
     os.chown(root / "a", 100003, 200001)
     assert (3, 6) == unpacked.entry()[3:5]
 
 
 def test_an_owner_outside_of_the_maps_is_said(need: Any, root: Path) -> None:
     need("root")
-    unpacked = Unpacked(root, Header(uid_map=(IdRange(0, 100000, 10),)))
+    unpacked = Unpacked(root, SnapshotHeader(uid_map=(IdRange(0, 100000, 10),)))
     os.chown(root / "a", 7, 0)
     with Task() as task:
         (change,) = changes(unpacked.header, unpacked.rows, root, task, content_of=unpacked.contents)
@@ -524,7 +524,7 @@ def test_an_owner_outside_of_the_maps_is_said(need: Any, root: Path) -> None:
 @pytest.mark.parametrize(("stated", "now", "expected"), [(0o4755, 0o644, 0o4755), (0o4755, 0o600, 0o4711), (0, 0o645, 1)])
 def test_a_changed_mode_changes_the_same_bits_of_the_stated_one(root: Path, stated: int, now: int, expected: int) -> None:
     (root / "a").chmod(0o644)
-    unpacked = Unpacked(root, Header(rootless=True), mode=stated)
+    unpacked = Unpacked(root, SnapshotHeader(rootless=True), mode=stated)
     (root / "a").chmod(now)
     (root / "a").write_bytes(b"other")
     assert expected == unpacked.entry().mode
@@ -539,7 +539,7 @@ def test_a_stated_time_stays_while_the_disk_has_what_it_was_given(root: Path) ->
 @pytest.mark.parametrize("kind", [Kind.CHAR, Kind.BLOCK])
 def test_what_stands_for_a_device_stays_one(root: Path, kind: Kind) -> None:
     (root / "a").write_bytes(b"")
-    unpacked = Unpacked(root, Header(rootless=True), kind=kind, device=(1, 3))
+    unpacked = Unpacked(root, SnapshotHeader(rootless=True), kind=kind, device=(1, 3))
     (root / "a").chmod(0o600)
     entry = unpacked.entry()
     assert (kind, (1, 3)) == (entry.kind, entry.device)
@@ -547,7 +547,7 @@ def test_what_stands_for_a_device_stays_one(root: Path, kind: Kind) -> None:
 
 def test_what_stands_for_a_device_and_was_written_is_a_file(root: Path) -> None:
     (root / "a").write_bytes(b"")
-    unpacked = Unpacked(root, Header(rootless=True), kind=Kind.CHAR, device=(1, 3))
+    unpacked = Unpacked(root, SnapshotHeader(rootless=True), kind=Kind.CHAR, device=(1, 3))
     (root / "a").write_bytes(b"text")
     change = unpacked.changes()[b"a"]
     assert change.entry is not None
@@ -571,21 +571,21 @@ def test_which_xattrs_the_disk_lacks_is_recorded(root: Path) -> None:
     index = tree.indexes[0]
     row = index.paths.index(b"a")
     index.xattrs[row] = ((b"security.selinux", b"l"), (b"user.a", b"1"), (b"user.b", b"2"))
-    (found,) = [one for one in record(tree, root, Header()) if one.path == b"a"]
+    (found,) = [one for one in record(tree, root, SnapshotHeader()) if one.path == b"a"]
     assert (b"security.selinux", b"user.b") == found.unset
 
 
 def test_an_owner_is_read_from_its_xattr(root: Path) -> None:
     (root / "new").touch()
     os.setxattr(root / "new", ROOTLESS, owner_xattr(70000, 8))
-    unpacked = Unpacked(root, Header(rootless=True, owner_xattr=True))
+    unpacked = Unpacked(root, SnapshotHeader(rootless=True, owner_xattr=True))
     (root / "new").rename(root / "newer")
     entry = unpacked.entry(b"newer")
     assert (70000, 8, None) == (entry.uid, entry.gid, entry.xattrs)
 
 
 def test_a_damaged_owner_is_refused(root: Path) -> None:
-    unpacked = Unpacked(root, Header(rootless=True, owner_xattr=True))
+    unpacked = Unpacked(root, SnapshotHeader(rootless=True, owner_xattr=True))
     os.setxattr(root / "a", ROOTLESS, b"\xff")
     with pytest.raises(FormatError, match="owner"):
         unpacked.changes()

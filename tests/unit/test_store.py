@@ -26,8 +26,8 @@ from ocitool.transports import store as stores
 from ocitool.transports.archive_sink import ArchiveSink
 from ocitool.transports.layout_lock import LayoutLock
 from ocitool.transports.layout_sink import LayoutSink
-from ocitool.transports.sink import Bundle, Root
-from ocitool.transports.store import Store, StoredFile
+from ocitool.transports.sink import RequestedImage, WriteRequest
+from ocitool.transports.store import HeldLayout, StoredFile
 
 DATA = b"content" * 100
 
@@ -38,13 +38,13 @@ def task() -> Iterator[Task]:
         yield made
 
 
-def bundle(data: bytes = DATA, name: str = "a") -> Bundle:
+def bundle(data: bytes = DATA, name: str = "a") -> WriteRequest:
     digest = Digest.of(data)
     descriptor = {"mediaType": "x/y", "digest": str(digest), "size": len(data)}
-    return Bundle((Root(descriptor, (name,), None),), (BytesBlob(data, digest),))
+    return WriteRequest((RequestedImage(descriptor, (name,), None),), (BytesBlob(data, digest),))
 
 
-def write(directory: Path, task: Task, what: Bundle | None = None) -> None:
+def write(directory: Path, task: Task, what: WriteRequest | None = None) -> None:
     sink = LayoutSink(str(directory), task)
     try:
         sink.write(what or bundle(), task, verify=False)
@@ -109,7 +109,7 @@ def test_a_temporary_that_a_sweeper_holds_is_given_up(tmp_path: Path, monkeypatc
 
 def test_a_nameless_temporary_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    temporary = whole.nameless()
+    temporary = whole.anonymous_temporary()
     temporary.write(DATA)
     assert [] == os.listdir(tmp_path)
     assert DATA == os.pread(temporary.descriptor, 10_000, 0)
@@ -171,7 +171,7 @@ def test_a_source_that_is_cut_short_while_it_is_read_leaves_the_old(
         sink = LayoutSink(str(place), told)
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     with pytest.raises(IntegrityError):
-        sink.write(Bundle((Root(descriptor, ("new",), None),), (blob,)), told, verify=verify)
+        sink.write(WriteRequest((RequestedImage(descriptor, ("new",), None),), (blob,)), told, verify=verify)
     sink.close()
     assert before == {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
 
@@ -290,10 +290,10 @@ def test_names_change_under_the_lock_of_the_index(how: str, tmp_path: Path, monk
 
 
 @pytest.fixture
-def pair(tmp_path: Path, task: Task) -> Iterator[list[tuple[Store, StoredFile]]]:
+def pair(tmp_path: Path, task: Task) -> Iterator[list[tuple[HeldLayout, StoredFile]]]:
     for name in ("one", "two"):
         write(tmp_path / name, task)
-    with Store(str(tmp_path / "one"), task) as one, Store(str(tmp_path / "two"), task) as two:
+    with HeldLayout(str(tmp_path / "one"), task) as one, HeldLayout(str(tmp_path / "two"), task) as two:
         yield [(held, held.files().blobs[0]) for held in (one, two)]
 
 

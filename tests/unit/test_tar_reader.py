@@ -36,7 +36,7 @@ from support.layers import (
 
 from ocitool.errors import FormatError, LimitError, UnsafeError, UnsupportedError
 from ocitool.layers.entry import Kind, escapes, normalise
-from ocitool.layers.tar import Notes
+from ocitool.layers.tar import TarNotes
 
 
 def test_a_file_is_read_with_all_its_fields() -> None:
@@ -480,7 +480,7 @@ def test_an_extension_header_without_an_entry_is_refused() -> None:
 
 
 def test_notes_are_bounded_and_counted() -> None:
-    notes = Notes()
+    notes = TarNotes()
     listed(member(b"/a") * 300 + END, notes)
     assert (200, 100) == (len(notes.kept), notes.dropped)
 

@@ -16,7 +16,7 @@ from weakref import WeakSet
 import pytest
 
 from ocitool.errors import CancelledError, DestinationError, FormatError
-from ocitool.task import Notice, Task, Turns
+from ocitool.task import Notice, OneAtATime, Task
 
 R = TypeVar("R")
 
@@ -456,7 +456,7 @@ def test_turns_let_one_in_at_a_time_and_tell_the_others_that_it_was_done() -> No
     most: list[int] = []
     start = Barrier(8, timeout=20)  # one that came when all were through would rightly wait for none
 
-    def work(turns: Turns, number: int) -> bool:
+    def work(turns: OneAtATime, number: int) -> bool:
         start.wait()
         with turns.of("key") as waited:
             inside.append(number)
@@ -466,7 +466,7 @@ def test_turns_let_one_in_at_a_time_and_tell_the_others_that_it_was_done() -> No
             return waited
 
     with Task(jobs=8) as task:
-        turns = Turns(task)
+        turns = OneAtATime(task)
         found = within(30, lambda: task.map(lambda number: work(turns, number), range(8)))
         assert 1 == max(most)
         assert 7 == sum(found)
@@ -474,14 +474,14 @@ def test_turns_let_one_in_at_a_time_and_tell_the_others_that_it_was_done() -> No
 
 def test_turns_of_other_keys_do_not_wait() -> None:
     with Task() as task:
-        turns = Turns(task)
+        turns = OneAtATime(task)
         with turns.of(1), turns.of(2) as waited:
             assert not waited
 
 
 def test_a_turn_is_over_when_it_ended_with_an_error() -> None:
     with Task() as task:
-        turns = Turns(task)
+        turns = OneAtATime(task)
         with pytest.raises(FormatError), turns.of(1):
             raise FormatError("bad")
         with turns.of(1) as waited:
@@ -491,7 +491,7 @@ def test_a_turn_is_over_when_it_ended_with_an_error() -> None:
 def test_a_turn_that_another_thread_has_is_not_waited_for_when_the_task_is_over() -> None:
     never, begun = Event(), Event()
     with Task() as task:
-        turns = Turns(task)
+        turns = OneAtATime(task)
 
         def keep() -> None:
             with turns.of(1):

@@ -32,9 +32,9 @@ from support.images import (
 from ocitool.blob import FileBlob, OpenFile
 from ocitool.errors import FormatError, LimitError, NotFoundError, OcitoolError, UsageError
 from ocitool.images.image import Image
-from ocitool.images.select import one
+from ocitool.images.select import single
 from ocitool.layers.cache import IndexCache
-from ocitool.limits import Bounds
+from ocitool.limits import JsonLimits
 from ocitool.task import Task
 from ocitool.transports import archive
 from ocitool.transports.opening import open_source
@@ -72,7 +72,7 @@ def merged(found: Image, task: Task) -> list[tuple[Any, ...]]:
 @pytest.fixture(scope="module")
 def expected() -> tuple[list[Any], list[Any]]:
     with Task() as task:
-        found = one(open_source(f"{ROOT}/testdata/app-v2.tar", "layers", task), None)
+        found = single(open_source(f"{ROOT}/testdata/app-v2.tar", "layers", task), None)
         return [layer.diff_id for layer in found.layers], merged(found, task)
 
 
@@ -81,7 +81,7 @@ def test_every_flavour_is_recognised_by_content_and_holds_the_same_image(
     name: str, expected: tuple[list[Any], list[Any]], task: Task, tmp_path: Path
 ) -> None:
     (tmp_path / "file").symlink_to(ENCODINGS / name)  # without its extension
-    found = one(open_source(str(tmp_path / "file"), "layers", task), None)
+    found = single(open_source(str(tmp_path / "file"), "layers", task), None)
     # The v1 format has no configuration to state diff_ids.
     stated = [None] * 6 if name == "docker-1.tar" else expected[0]
     assert ([layer.diff_id for layer in found.layers], merged(found, task)) == (stated, expected[1])
@@ -100,7 +100,7 @@ def test_plain_path_says_what_it_was_recognised_as(name: str, transport: str, ta
 
 @pytest.mark.parametrize("transport", ["docker-archive", "oci-archive"])
 def test_hybrid_archive_may_be_read_as_either(transport: str, task: Task) -> None:
-    found = one(open_source(f"{transport}:{ENCODINGS}/docker-25.tar", "documents", task), None)
+    found = single(open_source(f"{transport}:{ENCODINGS}/docker-25.tar", "documents", task), None)
     assert (found.transport, found.tags) == (transport, ("shop:1.1",))
 
 
@@ -108,7 +108,7 @@ def test_hybrid_archive_whose_index_is_null_is_a_docker_archive(task: Task, tmp_
     files = hybrid_files([image([LAYER], tag="app:1", codec="none")])
     files["index.json"] = b'{"schemaVersion":2,"manifests":null}'
     path = write_tar(tmp_path / "a", files)
-    assert one(open_source(str(path), "documents", task), None).transport == "docker-archive"
+    assert single(open_source(str(path), "documents", task), None).transport == "docker-archive"
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, zst, lzma.compress, bz2.compress], ids=["gzip", "zstd", "xz", "bzip2"])
@@ -118,7 +118,7 @@ def test_archive_compressed_whole_is_read(
 ) -> None:
     path = write(tmp_path / "a", [image([LAYER], tag="app:1")])
     path.write_bytes(compress(path.read_bytes()))
-    assert merged(one(open_source(str(path), "layers", task), None), task)[1][0] == b"etc/motd"
+    assert merged(single(open_source(str(path), "layers", task), None), task)[1][0] == b"etc/motd"
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", bytes(10240), b"\x1f\x8b\x08", b"{}"], ids=repr)
@@ -166,12 +166,12 @@ def test_named_archive_transport_wants_its_own_flavour(transport: str, task: Tas
 def test_longest_existing_path_wins(task: Task, tmp_path: Path) -> None:
     write_docker_archive(tmp_path / "a", [image([LAYER], tag="b:1", codec="none")])
     write_docker_archive(tmp_path / "a:b", [image([LAYER], tag="other:1", codec="none")])
-    assert one(open_source(f"{tmp_path}/a:b", "documents", task), None).tags == ("other:1",)
+    assert single(open_source(f"{tmp_path}/a:b", "documents", task), None).tags == ("other:1",)
 
 
 def test_name_behind_the_path_picks(task: Task, tmp_path: Path) -> None:
     write_docker_archive(tmp_path / "a", [image([LAYER], tag="b:1", codec="none")])
-    assert one(open_source(f"{tmp_path}/a:b:1", "documents", task), None).tags == ("b:1",)
+    assert single(open_source(f"{tmp_path}/a:b:1", "documents", task), None).tags == ("b:1",)
 
 
 def test_path_that_does_not_exist_has_a_hint_that_names_the_registry(task: Task) -> None:
@@ -187,13 +187,13 @@ COUNT = """
 import sys
 from ocitool.images.image import Image
 from ocitool.trees.indexing import Indexer
-from ocitool.images.select import one
+from ocitool.images.select import single
 from ocitool.trees.tree import Tree
 from ocitool.layers.cache import IndexCache
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 with Task() as task:
-    image = one(open_source(sys.argv[1], "layers", task), None)
+    image = single(open_source(sys.argv[1], "layers", task), None)
     print(len(list(Tree(Indexer(IndexCache(None), task).indexes(image)).walk())))
 """
 
@@ -258,7 +258,7 @@ def test_uncompressed_archive_is_indexed_without_a_byte_of_a_layer(
     archive.read(str(path), OpenFile(str(path)), "documents", task)
     # The first bytes of the file tell whether it is compressed.
     assert (reads.within(start, start + len(layer)), start >= 512) == (0, True)
-    one(open_source(str(path), "documents", task), None)
+    single(open_source(str(path), "documents", task), None)
     assert reads.within(start, start + len(layer)) <= 512
 
 
@@ -267,7 +267,7 @@ def test_layout_is_opened_without_a_byte_of_a_layer(
 ) -> None:
     path = write_layout(tmp_path / "l", [image([layer_tar([("big", b"x" * 3_000_000)])], codec="none")])
     reads = Reads(monkeypatch)
-    one(open_source(str(path), "documents", task), None)
+    single(open_source(str(path), "documents", task), None)
     assert sum(length for _, length in reads.spans) < 5000
 
 
@@ -287,7 +287,7 @@ def test_compressed_archive_spools_a_layer_only_where_layers_are_wanted(
 
     write = archive._write
     monkeypatch.setattr(archive, "_write", counted)
-    found = one(open_source(str(path), want, task), None)
+    found = single(open_source(str(path), want, task), None)
     assert (spooled > 5_000_000, found.layers[0].size, found.layers[0].compression) == (want == "layers", len(layer), "none")
 
 
@@ -297,7 +297,7 @@ def test_spool_leaves_no_file_behind(task: Task, tmp_path: Path, monkeypatch: py
     (tmp_path / "t").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "t"))
     opened = open_source(str(path), "layers", task)
-    assert (one(opened, None).layers[0].size, os.listdir(tmp_path / "t")) == (len(LAYER), [])
+    assert (single(opened, None).layers[0].size, os.listdir(tmp_path / "t")) == (len(LAYER), [])
 
 
 # Members
@@ -372,7 +372,7 @@ def test_what_lists_a_whole_archive_may_be_larger_than_a_document_of_it(
 ) -> None:
     made = tar_of(tmp_path / "a", (name, b" " * (4 << 20) + b"[]"))
     assert (4 << 20) + 2 == len(members_of(made).document(name) or b"")
-    monkeypatch.setattr("ocitool.limits.STORE", Bounds(4 << 20, 10))
+    monkeypatch.setattr("ocitool.limits.STORE", JsonLimits(4 << 20, 10))
     with pytest.raises(LimitError):
         members_of(made).document(name)
 
@@ -388,7 +388,7 @@ def test_archive_cut_off_inside_a_member_is_refused(cut: int, task: Task, tmp_pa
     path = write_docker_archive(tmp_path / "a", [image([LAYER], codec="none")])
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(FormatError):
-        one(open_source(str(path), "documents", task), None)
+        single(open_source(str(path), "documents", task), None)
 
 
 # docker archives
@@ -406,17 +406,17 @@ def docker(tmp_path: Path, manifest: object, **files: bytes) -> str:
 )  # fmt: skip
 def test_manifest_json_that_is_none_is_refused(manifest: object, task: Task, tmp_path: Path) -> None:
     with pytest.raises(FormatError):
-        one(open_source(docker(tmp_path, manifest, c=b"{}"), "documents", task), None)
+        single(open_source(docker(tmp_path, manifest, c=b"{}"), "documents", task), None)
 
 
 def test_keys_in_lower_case_and_null_tags_are_read(task: Task, tmp_path: Path) -> None:
     text = docker(tmp_path, [{"config": "c", "repotags": None, "layers": ["l"]}], c=b"{}", l=LAYER)
-    found = one(open_source(text, "documents", task), None)
+    found = single(open_source(text, "documents", task), None)
     assert (found.tags, len(found.layers)) == ((), 1)
 
 
 def test_layer_that_the_archive_does_not_hold_is_a_state(task: Task, tmp_path: Path) -> None:
-    found = one(open_source(docker(tmp_path, [{"Config": "c", "Layers": ["l"]}], c=b"{}"), "documents", task), None)
+    found = single(open_source(docker(tmp_path, [{"Config": "c", "Layers": ["l"]}], c=b"{}"), "documents", task), None)
     assert found.layers[0].blob is None
 
 
@@ -430,7 +430,7 @@ def v1(tmp_path: Path, parents: dict[str, str | None], top: object = "b") -> str
 
 
 def test_v1_archive_has_its_layers_by_their_parents_lowest_first(task: Task, tmp_path: Path) -> None:
-    found = one(open_source(v1(tmp_path, {"b": "a", "a": None}), "layers", task), None)
+    found = single(open_source(v1(tmp_path, {"b": "a", "a": None}), "layers", task), None)
     assert ([layer.created_by for layer in found.layers], found.tags, found.image_id, str(found.platform)) == (
         ["make a", "make b"], ("app:1", "app:2"), "sha256:b", "linux/amd64",
     )  # fmt: skip
@@ -443,7 +443,7 @@ def test_v1_archive_with_parents_in_a_circle_or_missing_is_refused(
     parents: dict[str, str | None], top: object, task: Task, tmp_path: Path
 ) -> None:
     with pytest.raises(FormatError):
-        one(open_source(v1(tmp_path, parents, top), "documents", task), None)
+        single(open_source(v1(tmp_path, parents, top), "documents", task), None)
 
 
 # Layouts
@@ -454,7 +454,7 @@ def test_blob_that_a_layout_lacks_is_none(task: Task, tmp_path: Path) -> None:
     path = write_layout(tmp_path / "l", [made])
     layer = made.manifest["layers"][0]["digest"]
     (path / "blobs" / layer.replace(":", "/")).unlink()
-    found = one(open_source(str(path), "layers", task), None)
+    found = single(open_source(str(path), "layers", task), None)
     assert (found.layers[0].blob, [str(digest) for digest in found.missing]) == (None, [layer])
 
 

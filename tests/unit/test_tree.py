@@ -10,7 +10,7 @@ from ocitool import limits
 from ocitool.errors import LimitError, UnsafeError
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.trees.tree import Directory, Hidden, Tree
+from ocitool.trees.tree import Directory, HiddenFile, Tree
 
 Item = tuple[str, bytes | str | None]
 
@@ -386,7 +386,7 @@ def test_directory_replaced_through_a_link_is_known_by_where_it_was() -> None:
 
 
 def test_hidden_files_are_told_once_with_what_replaced_them() -> None:
-    told: list[Hidden] = []
+    told: list[HiddenFile] = []
     layers = [layer(("d/", None), ("d/x", b""), ("a", b"")), layer((".wh.d", b""), ("d/.wh.x", b""), ("a", b"2"))]
     Tree(layers, hidden=told.append)
     assert [(h.path, h.by, h.replaced is not None) for h in told] == [(b"d/x", 1, False), (b"a", 1, True)]

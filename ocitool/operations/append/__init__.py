@@ -26,19 +26,19 @@ from ocitool.errors import (
     UsageError,
 )
 from ocitool.images import draft as drafts
-from ocitool.images.draft import Documents, Piece
+from ocitool.images.draft import FinishedImage, OutputLayer
 from ocitool.images.image import Image
 from ocitool.layers import codec as codecs
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.scan import scan
+from ocitool.layers.scan import index_layer
 from ocitool.operations.append import directory
-from ocitool.operations.append.directory import Placing
+from ocitool.operations.append.directory import Placement
 from ocitool.operations.append.overwritten import overwritten
 from ocitool.pipeline import index_rewrite as revising
-from ocitool.pipeline.image_writer import Writer, Writing, Written, refuse_inside
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult, refuse_inside
+from ocitool.pipeline.session import Session
 from ocitool.pipeline.source_date import clamped, timestamp
 from ocitool.task import Task
 from ocitool.transports.layout import opened_file
@@ -46,19 +46,19 @@ from ocitool.trees.indexing import tell_odd_times
 from ocitool.trees.tree import Tree
 
 
-class Addition(NamedTuple):
+class LayerInput(NamedTuple):
     """What becomes a layer: a directory or a tar (`layer`), or an overlayfs upper directory (`upperdir`). `placing`: of a
     directory."""
 
     kind: Literal["layer", "upperdir"]
     path: str
-    placing: Placing = Placing()
+    placing: Placement = Placement()
 
 
 def append(
-    reference: str, additions: Sequence[Addition], reading: Reading, writing: Writing, *, message: str | None = None,
+    reference: str, additions: Sequence[LayerInput], reading: Session, writing: WriteOptions, *, message: str | None = None,
     platform: str | None = None, all_platforms: bool = False,
-) -> Written:  # fmt: skip
+) -> WriteResult:  # fmt: skip
     """The image with these layers on top, the first lowest. With `all_platforms` every image of an index gets them.
 
     `FormatError` for what no layer can hold, `UnsafeError` for a tar whose entries leave the root.
@@ -70,15 +70,15 @@ def append(
         if os.path.isdir(addition.path):
             refuse_inside(writing.destination, addition.path)
     opened = reading.open(reference, "layers")
-    with Writer(writing, reading, platform=platform) as writer:
+    with ImageWriter(writing, reading, platform=platform) as writer:
         maker = _Maker(additions, writer, reading, message)
-        output = revising.output(opened, writer, maker.appended, platform, all_platforms)
+        output = revising.rewrite(opened, writer, maker.appended, platform, all_platforms)
         return writer.deliver("append", [output])
 
 
-def _check(addition: Addition) -> None:
+def _check(addition: LayerInput) -> None:
     flag = f"--{addition.kind}"
-    if addition.placing != Placing() and os.path.isfile(addition.path):
+    if addition.placing != Placement() and os.path.isfile(addition.path):
         raise UsageError(
             "--to, --owner, --keep-owner and --dirs-from-layer are for directories, and a tar is kept as it is",
             addition.path, hint="append the tar by itself",
@@ -96,17 +96,17 @@ def _check(addition: Addition) -> None:
 class _Maker:
     """Makes each layer once for each codec that the images want it in."""
 
-    def __init__(self, additions: Sequence[Addition], writer: Writer, reading: Reading, message: str | None) -> None:
+    def __init__(self, additions: Sequence[LayerInput], writer: ImageWriter, reading: Session, message: str | None) -> None:
         self._additions = additions
         self._writer = writer
         self._reading = reading
         self._task: Task = reading.task
         self._message = message
         self._created = timestamp()
-        self._made: dict[tuple[object, ...], Piece] = {}
+        self._made: dict[tuple[object, ...], OutputLayer] = {}
         self._indexes: dict[str, LayerIndex] = {}
 
-    def appended(self, image: Image) -> Documents:
+    def appended(self, image: Image) -> FinishedImage:
         draft = drafts.start(image, self._writer.pieces_as_asked(image))
         tree = self._tree(image)
         for addition in self._additions:
@@ -133,7 +133,7 @@ class _Maker:
         self._task.notice("overwritten", f"{image.where}: what it has where files are put was not looked at{kept}: {why}")
         return None
 
-    def _piece(self, addition: Addition, image: Image, tree: Tree | None) -> Piece:
+    def _piece(self, addition: LayerInput, image: Image, tree: Tree | None) -> OutputLayer:
         try:
             return self._make(addition, image, tree)
         except OcitoolError as error:
@@ -141,7 +141,7 @@ class _Maker:
                 error.below(addition.path)
             raise
 
-    def _make(self, addition: Addition, image: Image, tree: Tree | None) -> Piece:
+    def _make(self, addition: LayerInput, image: Image, tree: Tree | None) -> OutputLayer:
         if addition.kind == "upperdir":
             codec = self._codec(None, image)
             key: tuple[object, ...] = (addition, codec)
@@ -171,7 +171,7 @@ class _Maker:
             self._told(addition, index, tree)
         return self._made[key]._replace(media_type=drafts.layer_type(image, codec))
 
-    def _told(self, addition: Addition, index: LayerIndex, tree: Tree | None) -> None:
+    def _told(self, addition: LayerInput, index: LayerIndex, tree: Tree | None) -> None:
         """Says what a layer changes of the image, and puts it on the tree for the next one."""
         if not len(index):
             self._task.notice("empty", f"{addition.path} holds nothing: the layer is empty")
@@ -186,10 +186,10 @@ class _Maker:
             return own
         return self._writer.new_codec(image)
 
-    def _of_tar(self, addition: Addition, blob: FileBlob, codec: str, image: Image) -> Piece:
+    def _of_tar(self, addition: LayerInput, blob: FileBlob, codec: str, image: Image) -> OutputLayer:
         """Read twice: to see that it is a layer at all, then to store it."""
         self._task.expect(expected([blob]))
-        index = self._indexes[addition.path] = scan(blob, self._task)
+        index = self._indexes[addition.path] = index_layer(blob, self._task)
         if not index.size:
             raise FormatError("an empty file is no layer", addition.path, hint="tar -cf FILE -T /dev/null makes an empty layer")
         tell_odd_times(index, addition.path, self._task)
@@ -210,7 +210,7 @@ def _name(path: str) -> str:
     return os.fsencode(os.path.basename(os.path.abspath(path))).decode("utf-8", "replace")
 
 
-def _created_by(addition: Addition) -> str:
+def _created_by(addition: LayerInput) -> str:
     to = f" --to {shown(addition.placing.to)}" if addition.placing.to else ""
     return f"ocitool append --{addition.kind} {_name(addition.path)}{to}"
 

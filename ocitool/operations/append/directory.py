@@ -21,7 +21,7 @@ from ocitool.trees.tree import Directory, Tree, node_at
 _MODE = 0o755
 
 
-class Placing(NamedTuple):
+class Placement(NamedTuple):
     """`to`: the directory of the image that the tree is put into. `owner`: of what is new, None for owners as on disk.
     `directories`: directories that the image has take the attributes of those on disk too."""
 
@@ -30,10 +30,10 @@ class Placing(NamedTuple):
     directories: bool = False
 
 
-def members(path: str, placing: Placing, tree: Tree, task: Task) -> Iterator[Member]:
+def members(path: str, placing: Placement, tree: Tree, task: Task) -> Iterator[Member]:
     """The entries of the layer with their contents, each content to be taken before the next entry. `tree` is what the layer is
     put on."""
-    with dirscan.Below(path) as below:
+    with dirscan.HeldDirectories(path) as below:
         for at, entry in _placed(path, placing, tree, task):
             if at and entry.kind == Kind.FILE:
                 found = dirscan.with_holes(below, at, entry)
@@ -42,12 +42,12 @@ def members(path: str, placing: Placing, tree: Tree, task: Task) -> Iterator[Mem
                 yield entry, iter(())
 
 
-def entries(path: str, placing: Placing, tree: Tree, task: Task) -> Iterator[Entry]:
+def entries(path: str, placing: Placement, tree: Tree, task: Task) -> Iterator[Entry]:
     """The entries alone."""
     return (entry for _, entry in _placed(path, placing, tree, task))
 
 
-def _placed(path: str, placing: Placing, tree: Tree, task: Task) -> Iterator[tuple[bytes, Entry]]:
+def _placed(path: str, placing: Placement, tree: Tree, task: Task) -> Iterator[tuple[bytes, Entry]]:
     """Each entry, and where it stands on disk. The root is none, since its attributes are those of whoever made it."""
     to = _target(placing.to, tree)
     for at, entry, leader in dirscan.scan(path, task):
@@ -61,7 +61,7 @@ def _placed(path: str, placing: Placing, tree: Tree, task: Task) -> Iterator[tup
         yield at, _dressed(place, entry, placing, tree)
 
 
-def _dressed(place: bytes, entry: Entry, placing: Placing, tree: Tree) -> Entry:
+def _dressed(place: bytes, entry: Entry, placing: Placement, tree: Tree) -> Entry:
     if entry.kind == Kind.DIRECTORY and not placing.directories:
         node = node_at(tree, place)
         if isinstance(node, Directory):
@@ -87,7 +87,7 @@ def _target(to: bytes, tree: Tree) -> bytes:
     return at
 
 
-def _parents(to: bytes, placing: Placing, tree: Tree, mtime: int) -> Iterator[Entry]:
+def _parents(to: bytes, placing: Placement, tree: Tree, mtime: int) -> Iterator[Entry]:
     """The directories down to the one that the tree is put into: the image's, or new ones that anybody may enter."""
     owner = placing.owner or (0, 0)
     at = b""

@@ -14,10 +14,10 @@ from ocitool.images.platforms import normal, pick_platform, rank
 from ocitool.images.select import Target
 from ocitool.operations.diff import config as config_diff
 from ocitool.operations.diff import rules
-from ocitool.operations.diff.files import Compared, compare_images
+from ocitool.operations.diff.files import ComparedFiles, compare_images
 from ocitool.operations.diff.notable import notable
 from ocitool.operations.diff.patches import patches
-from ocitool.operations.diff.question import Question
+from ocitool.operations.diff.question import DiffOptions
 from ocitool.operations.diff.result import (
     ConfigChange,
     Diff,
@@ -29,20 +29,20 @@ from ocitool.operations.diff.result import (
     Summary,
     file_size,
 )
-from ocitool.operations.diff.scope import Scope
-from ocitool.pipeline.layer_identity import identified, key
-from ocitool.pipeline.session import Reading
+from ocitool.operations.diff.scope import PathFilter
+from ocitool.pipeline.layer_identity import identified, layer_identity
+from ocitool.pipeline.session import Session
 from ocitool.spec.manifest import Config, Platform
 from ocitool.transports.opening import Opened
 from ocitool.trees.indexing import Indexer
 
 if TYPE_CHECKING:
-    from ocitool.operations.diff.indexes import Offer
+    from ocitool.operations.diff.indexes import PlatformEntry
 
-__all__ = ["Diff", "IndexDiff", "Question", "diff", "diff_platforms"]
+__all__ = ["Diff", "DiffOptions", "IndexDiff", "diff", "diff_platforms"]
 
 
-def diff(before: str, after: str, question: Question, reading: Reading, *, platform: str | None = None) -> Diff:
+def diff(before: str, after: str, question: DiffOptions, reading: Session, *, platform: str | None = None) -> Diff:
     """Raises whatever reading raises; an image that cannot be read is never a difference."""
     if before == "-" and after == "-":
         raise UsageError("standard input can be one of the two images, not both")
@@ -66,7 +66,7 @@ def diff(before: str, after: str, question: Question, reading: Reading, *, platf
         if platform is None and all(wrapped):
             pairs = indexes.counterparts(*offered)
             changes = tuple(indexes.changes(old_side, new_side, pairs, semantic=question.semantic))
-    scope = Scope(question)
+    scope = PathFilter(question)
     found = _images(before, after, old, new, question, scope, reading, changes)
     scope.settle(reading.task)
     owed = [one for one in others if _is_asked_for(one.platform, platform)] if all(wrapped) else []
@@ -84,19 +84,19 @@ def _is_asked_for(offered: Platform, asked: str | None) -> bool:
     return near is not None and near.exact
 
 
-def _side(reference: str, reading: Reading) -> tuple[Opened, Target]:
+def _side(reference: str, reading: Session) -> tuple[Opened, Target]:
     opened = reading.open(reference, "layers")
     return opened, select.sole(opened)
 
 
-def diff_platforms(before: str, after: str, question: Question, reading: Reading) -> IndexDiff:
+def diff_platforms(before: str, after: str, question: DiffOptions, reading: Session) -> IndexDiff:
     """Each image of either index with its counterpart. One that came is looked at by the rules of what is notable."""
     from ocitool.operations.diff import indexes
 
     question.check()
     old, new = _side(before, reading), _side(after, reading)
     pairs = indexes.counterparts(indexes.offers(*old, read=True), indexes.offers(*new, read=True))
-    scope = Scope(question)
+    scope = PathFilter(question)
     entries = [_platform(before, after, (old[0], a), (new[0], b), question, scope, reading) for a, b in pairs]
     scope.settle(reading.task)
     changes = tuple(indexes.changes(old, new, pairs, semantic=question.semantic)) if question.settings else ()
@@ -115,9 +115,14 @@ def _is_same(entry: PlatformDiff) -> bool:
 
 
 def _platform(
-    before: str, after: str, old: tuple[Opened, Offer | None], new: tuple[Opened, Offer | None], question: Question,
-    scope: Scope, reading: Reading,
-) -> PlatformDiff:  # fmt: skip
+    before: str,
+    after: str,
+    old: tuple[Opened, PlatformEntry | None],
+    new: tuple[Opened, PlatformEntry | None],
+    question: DiffOptions,
+    scope: PathFilter,
+    reading: Session,
+) -> PlatformDiff:
     a, b = (_resolved(*side, reference, reading) for side, reference in ((old, before), (new, after)))
     one, other = old[1], new[1]
     if other is None:
@@ -133,7 +138,7 @@ def _platform(
     return PlatformDiff(other.platform, "both", found, (), one.digest, other.digest)
 
 
-def _resolved(opened: Opened, offer: Offer | None, reference: str, reading: Reading) -> Image | None:
+def _resolved(opened: Opened, offer: PlatformEntry | None, reference: str, reading: Session) -> Image | None:
     """The image; None, with a notice, if its manifest is not here."""
     if offer is None or offer.entry is None:
         return offer and offer.image
@@ -143,7 +148,7 @@ def _resolved(opened: Opened, offer: Offer | None, reference: str, reading: Read
     return None
 
 
-def _new(image: Image, question: Question, scope: Scope, reading: Reading) -> tuple[Notable, ...]:
+def _new(image: Image, question: DiffOptions, scope: PathFilter, reading: Session) -> tuple[Notable, ...]:
     """What a reviewer must see first of an image that nothing was before."""
     nothing = image._replace(tags=(), digest=None, manifest=None, config=Config(b"{}", {}), image_id="", layers=())
     indexer = reading.indexer()
@@ -155,7 +160,7 @@ def _new(image: Image, question: Question, scope: Scope, reading: Reading) -> tu
 
 
 def _images(
-    before: str, after: str, old: Image, new: Image, question: Question, scope: Scope, reading: Reading,
+    before: str, after: str, old: Image, new: Image, question: DiffOptions, scope: PathFilter, reading: Session,
     index: Sequence[ConfigChange] = (),
 ) -> Diff:  # fmt: skip
     """`index`: changes of the documents that name the two."""
@@ -191,14 +196,14 @@ def _images(
     )  # fmt: skip
 
 
-def _asked(notable: Notable, question: Question, scope: Scope) -> bool:
+def _asked(notable: Notable, question: DiffOptions, scope: PathFilter) -> bool:
     """Whether it is about what was compared."""
     if notable.path is not None:
         return scope.keep(notable.path)
     return question.settings if notable.pointer is not None else not question.paths and not question.ignored_paths
 
 
-def _identical(compared: Compared, changes: Sequence[ConfigChange], question: Question) -> bool:
+def _identical(compared: ComparedFiles, changes: Sequence[ConfigChange], question: DiffOptions) -> bool:
     if compared.files or changes:
         return False
     return question.semantic or bool(question.paths or question.ignored_paths) or all(pair.same for pair in compared.pairs)
@@ -239,7 +244,7 @@ def _transfer(old: Image, new: Image) -> tuple[int, bool]:
         one_sided = layer.digest is None or not digests
         if one_sided and layer.diff_id is not None and layer.diff_id in diff_ids:
             continue
-        known = str(layer.digest) if layer.digest else key(layer)
+        known = str(layer.digest) if layer.digest else layer_identity(layer)
         if known is not None and known in seen:
             continue
         seen.add(known)

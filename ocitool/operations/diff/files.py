@@ -16,16 +16,16 @@ from ocitool.layers.index import LayerIndex
 from ocitool.masking.files import secret_path
 from ocitool.operations.diff.layers import pair
 from ocitool.operations.diff.result import ChangeKind, FileChange, LayerPair, Side
-from ocitool.pipeline.layer_identity import common_base, key
+from ocitool.pipeline.layer_identity import common_base, layer_identity
 from ocitool.trees.changeset import undecided
 from ocitool.trees.compare import alike, differing
 from ocitool.trees.indexing import Indexer
-from ocitool.trees.tree import IMPLIED, Directory, Hidden, Node, Tree, both, maker, ref_of
+from ocitool.trees.tree import IMPLIED, Directory, HiddenFile, Node, Tree, both, maker, ref_of
 
 _FILE, _DIRECTORY, _METADATA = int(Kind.FILE), int(Kind.DIRECTORY), int(Kind.METADATA)
 
 
-class Shipped(NamedTuple):
+class ShippedFile(NamedTuple):
     """A file that `layer` of the after image deletes or overwrites, and that a lower layer, `holder`, still carries. `top`: the
     highest path that went with it; `size`: bytes of its content."""
 
@@ -37,21 +37,21 @@ class Shipped(NamedTuple):
     overwritten: bool
 
 
-class Compared(NamedTuple):
+class ComparedFiles(NamedTuple):
     """`shipped`: what is deleted now, or overwritten to be rid of it, and was not in the before image. `before_size`: bytes of
     all its visible files, where asked for."""
 
     pairs: tuple[LayerPair, ...]
     files: tuple[FileChange, ...]
-    shipped: tuple[Shipped, ...]
+    shipped: tuple[ShippedFile, ...]
     before_size: int | None
 
 
 def compare_images(
     before: Image, after: Image, indexer: Indexer, *, ignore: Collection[str], keep: Callable[[bytes], bool], whole: bool
-) -> Compared:
+) -> ComparedFiles:
     """`keep` says which paths are wanted. `whole` asks for the trees' total sizes, whatever it costs."""
-    known = {key(layer) for layer in before.layers} & {key(layer) for layer in after.layers} - {None}
+    known = {layer_identity(layer) for layer in before.layers} & {layer_identity(layer) for layer in after.layers} - {None}
     base = common_base(before, after)
     verify = indexer.verify
     needed = [(before, layer) for layer in before.layers if verify or layer.number >= base]
@@ -79,14 +79,14 @@ def compare_images(
     sides.complete(keep)
     heirs = {p.before.number: p.after for p in pairs if p.status in ("equivalent", "changed") and p.before and p.after}
     files = tuple(sides.changes(known, heirs, ignore, keep))
-    return Compared(pairs, files, tuple(sides.shipped()), sides.size(sides.before) if whole else None)
+    return ComparedFiles(pairs, files, tuple(sides.shipped()), sides.size(sides.before) if whole else None)
 
 
 def _share(before: Image, after: Image, a: dict[int, LayerIndex], b: dict[int, LayerIndex]) -> None:
     """Equal layers get one index object, so that their entries are equal at a glance."""
-    objects = {key(layer): a[layer.number] for layer in before.layers if layer.number in a}
+    objects = {layer_identity(layer): a[layer.number] for layer in before.layers if layer.number in a}
     for layer in after.layers:
-        known = key(layer)
+        known = layer_identity(layer)
         if layer.number in b and known is not None and known in objects:
             one, other = objects[known], b[layer.number]
             if one is not other and one.hashed == other.hashed and len(one) == len(other):
@@ -112,7 +112,7 @@ class _Sides:
         self, before: Image, after: Image, a: list[LayerIndex], b: list[LayerIndex], base: int, indexer: Indexer, *,
         missing_base: bool,
     ) -> None:  # fmt: skip
-        self.hidden: list[Hidden] = []
+        self.hidden: list[HiddenFile] = []
         self.base = base
         self._overwritten: set[bytes] = set()
         self.before = Tree(a, missing_base=missing_base, hidden=self._note)
@@ -124,17 +124,17 @@ class _Sides:
         self._all_names: dict[tuple[int, int], tuple[bytes, ...]] = {}
         self._same_names: dict[tuple[int, int], bool] = {}  # of two files, which all of their names ask for
 
-    def _note(self, event: Hidden) -> None:
+    def _note(self, event: HiddenFile) -> None:
         if event.replaced is not None:
             self._overwritten.add(event.path)
 
-    def shipped(self) -> Iterator[Shipped]:
-        known = {key(layer) for layer in self._images[0].layers}
+    def shipped(self) -> Iterator[ShippedFile]:
+        known = {layer_identity(layer) for layer in self._images[0].layers}
         layers = self._images[1].layers[self.base :]
         for event in self.hidden:
             inode = self.after.inode(event.ref)
             index, row = self._b[self.after.layer(inode)], self.after.row(inode)
-            if index.kinds[row] != _FILE or not index.sizes[row] or key(layers[event.by]) in known:
+            if index.kinds[row] != _FILE or not index.sizes[row] or layer_identity(layers[event.by]) in known:
                 continue
             if event.replaced is None:
                 was = self.before.remover(event.path) is not None
@@ -143,9 +143,9 @@ class _Sides:
             if not was:
                 holder = layers[self.after.layer(inode)]
                 top = self.after.removed_with(event.path, event.by) if event.replaced is None else event.path
-                yield Shipped(event.path, index.sizes[row], layers[event.by], holder, top, event.replaced is not None)
+                yield ShippedFile(event.path, index.sizes[row], layers[event.by], holder, top, event.replaced is not None)
 
-    def _blanks(self, event: Hidden) -> bool:
+    def _blanks(self, event: HiddenFile) -> bool:
         """Whether a file is overwritten to be rid of what it held: a secret, or any file that is empty now."""
         assert event.replaced is not None
         inode = self.after.inode(event.replaced)
@@ -219,7 +219,7 @@ class _Sides:
         images, base = self._images, self.base
         number = self.after.remover(path) if y is None else maker(y)
         layer = None if number is None else images[1].layers[base + number]
-        if layer is not None and key(layer) not in known:
+        if layer is not None and layer_identity(layer) not in known:
             return layer
         was = None if x is None else maker(x)
         return None if was is None else heirs.get(base + was)

@@ -14,7 +14,7 @@ from ocitool.digest import Digest
 from ocitool.images import select
 from ocitool.images.image import Image
 from ocitool.images.platforms import build, normal
-from ocitool.images.select import Listed, Target
+from ocitool.images.select import IndexChild, Target
 from ocitool.operations.diff.config import objects
 from ocitool.operations.diff.result import ConfigChange, NotCompared
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Platform, named
@@ -24,30 +24,32 @@ _OF_CONTENT = {"digest", "size", "mediaType", "data", "urls"}
 """Members of a descriptor that say what the manifest is, which is compared itself."""
 
 
-class Offer(NamedTuple):
+class PlatformEntry(NamedTuple):
     """An image of one side: `entry` of an index, or the only one."""
 
     platform: Platform
     digest: Digest | None
-    entry: Listed | None
+    entry: IndexChild | None
     image: Image | None
 
 
-Counterparts = Sequence[tuple[Offer | None, Offer | None]]
+Counterparts = Sequence[tuple[PlatformEntry | None, PlatformEntry | None]]
 
 
-def offers(opened: Opened, target: Target, *, read: bool) -> list[Offer]:
+def offers(opened: Opened, target: Target, *, read: bool) -> list[PlatformEntry]:
     """The images of a target, in its order. Without `read`, nothing is asked of a registry that its index does not say."""
     source = opened.source
     if target.image is not None:
-        return [Offer(target.image.platform, target.image.digest, None, target.image)]
+        return [PlatformEntry(target.image.platform, target.image.digest, None, target.image)]
     if read or not source.remote:
-        return [Offer(platform, one.descriptor.digest, one, None) for platform, one in select.platforms(source, target)]
-    said = [(one, one.descriptor) for one in target.entries if one.said == "image"]
-    return [Offer(at.platform or Platform(None, None, None), at.digest, one, None) for one, at in said]
+        return [PlatformEntry(platform, one.descriptor.digest, one, None) for platform, one in select.platforms(source, target)]
+    said = [(one, one.descriptor) for one in target.entries if one.stated_kind == "image"]
+    return [PlatformEntry(at.platform or Platform(None, None, None), at.digest, one, None) for one, at in said]
 
 
-def counterparts(before: Sequence[Offer], after: Sequence[Offer]) -> list[tuple[Offer | None, Offer | None]]:
+def counterparts(
+    before: Sequence[PlatformEntry], after: Sequence[PlatformEntry]
+) -> list[tuple[PlatformEntry | None, PlatformEntry | None]]:
     """Each image of either side once, with its counterpart: those of the before side in their order, then what came."""
     partner: dict[int, int] = {}
     free = dict(enumerate(after))
@@ -60,22 +62,22 @@ def counterparts(before: Sequence[Offer], after: Sequence[Offer]) -> list[tuple[
             if found:
                 partner[number] = found.popleft()
                 del free[partner[number]]
-    pairs: list[tuple[Offer | None, Offer | None]] = [
+    pairs: list[tuple[PlatformEntry | None, PlatformEntry | None]] = [
         (offer, after[partner[number]] if number in partner else None) for number, offer in enumerate(before)
     ]
     return [*pairs, *((None, offer) for offer in free.values())]
 
 
-def _annotations(offer: Offer) -> frozenset[tuple[str, str]]:
+def _annotations(offer: PlatformEntry) -> frozenset[tuple[str, str]]:
     return frozenset() if offer.entry is None else frozenset(offer.entry.descriptor.annotations.items())
 
 
-def _of_build(offer: Offer) -> Platform:
+def _of_build(offer: PlatformEntry) -> Platform:
     platform = normal(offer.platform)
     return platform._replace(os_version=build(platform.os_version))
 
 
-_KEYS: tuple[Callable[[Offer], Hashable], ...] = (
+_KEYS: tuple[Callable[[PlatformEntry], Hashable], ...] = (
     lambda offer: (normal(offer.platform), offer.digest),
     lambda offer: (normal(offer.platform), _annotations(offer)),
     lambda offer: normal(offer.platform),
@@ -84,7 +86,9 @@ _KEYS: tuple[Callable[[Offer], Hashable], ...] = (
 """What makes two images counterparts, the surest first. Of Windows also that they are of one build: each month has another."""
 
 
-def not_compared(before: Sequence[Offer], after: Sequence[Offer], old: Image, new: Image) -> Iterator[NotCompared]:
+def not_compared(
+    before: Sequence[PlatformEntry], after: Sequence[PlatformEntry], old: Image, new: Image
+) -> Iterator[NotCompared]:
     """What differs beside the two images that are compared, by the digests that the indexes state."""
     for a, b in counterparts(_without(before, old), _without(after, new)):
         one, other = a and a.digest, b and b.digest
@@ -96,7 +100,7 @@ def not_compared(before: Sequence[Offer], after: Sequence[Offer], old: Image, ne
             yield NotCompared(b.platform, "changed", one, other)
 
 
-def _without(offered: Sequence[Offer], image: Image) -> list[Offer]:
+def _without(offered: Sequence[PlatformEntry], image: Image) -> list[PlatformEntry]:
     place = next((n for n, offer in enumerate(offered) if offer.digest == image.digest), None)
     return [offer for n, offer in enumerate(offered) if n != place]
 
@@ -120,7 +124,9 @@ def changes(
     was = {id(entry): place for place, entry in enumerate(old.entries)}
     order = [places[id(other)] for _, other in sorted(both, key=lambda pair: was[id(pair[0])])]
     if order != sorted(order) and not semantic:
-        sides = ([str(entry.descriptor.digest) for entry in target.entries if entry.said == "image"] for target in (old, new))
+        sides = (
+            [str(entry.descriptor.digest) for entry in target.entries if entry.stated_kind == "image"] for target in (old, new)
+        )
         yield ConfigChange("index", "/manifests", None, "modified", *sides)
     unreadable = [[one.value for one in document.invalid] for document in (old.document, new.document)]
     if unreadable[0] != unreadable[1]:
@@ -159,10 +165,10 @@ def _grouped(target: Target, images: Container[int], subjects: dict[str, int]) -
     found: dict[object, list[tuple[int, Descriptor]]] = {}
     for place, entry in enumerate(target.entries):
         one = entry.descriptor
-        if entry.said == "attestation":
+        if entry.stated_kind == "attestation":
             subject = _subject(one) or ""
             found.setdefault(subjects.get(subject, subject), []).append((place, one))
-        elif entry.said != "index" and id(entry) not in images:
+        elif entry.stated_kind != "index" and id(entry) not in images:
             platform = one.platform and normal(one.platform)
             found.setdefault((one.media_type, str(one.fields.get("artifactType")), platform), []).append((place, one))
     return found

@@ -12,7 +12,7 @@ from itertools import islice
 from ocitool.images.image import Image, Layer
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.diff.result import LayerPair
-from ocitool.pipeline.layer_identity import instruction, key
+from ocitool.pipeline.layer_identity import instruction, layer_identity
 from ocitool.trees.compare import compare, shape, undecided
 from ocitool.trees.indexing import Indexer
 
@@ -21,13 +21,13 @@ def shared(before: Sequence[Layer], after: Sequence[Layer]) -> list[tuple[int, i
     """Positions of equal layers, increasing on both sides; the common base whole, then whatever comes next in order."""
     places: dict[str, list[int]] = {}
     for position, layer in enumerate(before):
-        known = key(layer)
+        known = layer_identity(layer)
         if known is not None:
             places.setdefault(known, []).append(position)
     found = []
     last = -1
     for position, layer in enumerate(after):
-        known = key(layer)
+        known = layer_identity(layer)
         found_at = places.get(known, ()) if known is not None else ()
         later = bisect_right(found_at, last)
         if later < len(found_at):

@@ -10,7 +10,7 @@ from ocitool.images.image import Image
 from ocitool.layers.entry import Entry, Kind
 from ocitool.operations.diff import places
 from ocitool.operations.diff.config import BOOKKEEPING, escaped
-from ocitool.operations.diff.files import Shipped
+from ocitool.operations.diff.files import ShippedFile
 from ocitool.operations.diff.result import ConfigChange, FileChange, LayerPair, Notable, Side
 
 RULES = {
@@ -44,11 +44,11 @@ _COMMANDS = ("Entrypoint", "Cmd", "Shell", "Healthcheck", "OnBuild")
 
 
 def notable(
-    before: Image, after: Image, files: Sequence[FileChange], shipped: Sequence[Shipped], pairs: Sequence[LayerPair],
+    before: Image, after: Image, files: Sequence[FileChange], shipped: Sequence[ShippedFile], pairs: Sequence[LayerPair],
     settings: Sequence[ConfigChange],
 ) -> Iterator[Notable]:  # fmt: skip
     """`settings`: all changes of the documents, the history's too."""
-    named: dict[int, places.Place | None] = {}
+    named: dict[int, places.PathRole | None] = {}
     for change in files:
         if change.after is not None and not change.only_mtime:
             yield from _of_file(change, change.after, named)
@@ -70,7 +70,7 @@ def notable(
 # Files
 
 
-def _of_file(change: FileChange, after: Side, named: dict[int, places.Place | None]) -> Iterator[Notable]:
+def _of_file(change: FileChange, after: Side, named: dict[int, places.PathRole | None]) -> Iterator[Notable]:
     """A rule is met by what is new, and by what was there already if it means something else now. `named`: what was found of
     the names of files with several, which all of them share."""
     entry = after.entry

@@ -9,7 +9,7 @@ from ocitool.operations.diff.result import Severity
 from ocitool.patterns import byte_pattern
 
 
-class Place(NamedTuple):
+class PathRole(NamedTuple):
     """What a file of this path is, for a rule."""
 
     rule: str
@@ -17,29 +17,29 @@ class Place(NamedTuple):
     severity: Severity = "danger"
 
 
-_PLACES: tuple[tuple[Any, Place], ...] = (
-    (byte_pattern(rb"etc/(?:g?shadow|sub[ug]id)-?"), Place("accounts", "who may log in", "change")),
+_PLACES: tuple[tuple[Any, PathRole], ...] = (
+    (byte_pattern(rb"etc/(?:g?shadow|sub[ug]id)-?"), PathRole("accounts", "who may log in", "change")),
     (byte_pattern(rb"etc/(?:passwd|group|doas\.conf|sudoers|sudoers\.d/.+|polkit-1/.+|pam\.d/.+|pam\.conf|security/.+\.conf"
                 rb"|ssh/sshd_config(?:\.d/.+)?|login\.defs|nsswitch\.conf)"),
-     Place("accounts", "who may log in, or act as others")),
+     PathRole("accounts", "who may log in, or act as others")),
     (byte_pattern(rb"(?:.*/)?\.ssh/(?:authorized_keys2?|rc|environment)|(?:.*/)?\.(?:rhosts|shosts)|etc/hosts\.equiv"),
-     Place("accounts", "who may log in")),
+     PathRole("accounts", "who may log in")),
     (byte_pattern(rb"etc/ld\.so\.preload|etc/ld-musl-[^/]*\.path|etc/environment|(?:.*/)?(?:site|user)customize\.py"),
-     Place("loader", "decides which code programs load")),
-    (byte_pattern(rb"etc/ld\.so\.conf(?:\.d/.+)?"), Place("loader", "decides which code programs load", "change")),
+     PathRole("loader", "decides which code programs load")),
+    (byte_pattern(rb"etc/ld\.so\.conf(?:\.d/.+)?"), PathRole("loader", "decides which code programs load", "change")),
     (byte_pattern(rb"etc/(?:crontab|anacrontab|cron\.(?:d|hourly|daily|weekly|monthly)/.+)|var/spool/(?:cron|at)/.+"
-                rb"|(?:etc|usr/lib)/systemd/(?:system|user)/.+\.timer"), Place("cron", "commands that are run by time")),
+                rb"|(?:etc|usr/lib)/systemd/(?:system|user)/.+\.timer"), PathRole("cron", "commands that are run by time")),
     (byte_pattern(rb"usr/local/share/ca-certificates/.+|etc/pki/ca-trust/source/.+|etc/ca-certificates/trust-source/.+"
                 rb"|etc/apt/(?:trusted\.gpg(?:\.d/.+)?|keyrings/.+)|etc/pki/rpm-gpg/.+|etc/apk/keys/.+|etc/containers/policy\.json"),
-     Place("trust", "which signatures and certificates count")),
+     PathRole("trust", "which signatures and certificates count")),
     (byte_pattern(rb"etc/(?:ssl/(?:cert\.pem|certs/ca-(?:certificates|bundle)\.crt|ca-bundle\.pem)|pki/tls/(?:cert\.pem|certs/ca-bundle.*)"
                 rb"|pki/ca-trust/extracted/.+|ca-certificates\.conf)|(?:.*/)?(?:cacerts|certifi/cacert\.pem)"
                 rb"|(?:usr/)?lib/ssl/cert\.pem|usr/share/ca-certificates/.*/?ca-bundle.*"),
-     Place("trust", "which certificates count", "change")),
+     PathRole("trust", "which certificates count", "change")),
     (byte_pattern(rb"(?:.*/)?\.git/config|(?:.*/)?\.hg/hgrc|(?:.*/)?\.svn/wc\.db"),
-     Place("secret", "a repository's own files, with its addresses and maybe its credentials")),
+     PathRole("secret", "a repository's own files, with its addresses and maybe its credentials")),
 )  # fmt: skip
-_SECRET = Place("secret", "a file whose path looks secret")
+_SECRET = PathRole("secret", "a file whose path looks secret")
 
 
 _BELOW = (b"etc/", b"usr/local/share/ca-", b"usr/lib/s", b"usr/share/ca-", b"var/spool/", b"lib/ssl/")
@@ -50,7 +50,7 @@ _CALLED = frozenset(
 """All that `_PLACES` can match: most paths are told by one look at them."""
 
 
-def rule(path: bytes) -> Place | None:
+def rule(path: bytes) -> PathRole | None:
     """What stands at a path."""
     if path.startswith(_BELOW) or path.rpartition(b"/")[2] in _CALLED:
         for pattern, place in _PLACES:

@@ -9,7 +9,7 @@ from ocitool.operations.diff import rules
 from ocitool.trees.compare import FIELDS
 
 
-class Question(NamedTuple):
+class DiffOptions(NamedTuple):
     """`paths`: globs; with them, only files that match are compared. `ignored_paths`: globs of files that are not. `semantic`:
     times, layer boundaries and compression count for nothing. `allow_no_match`: a glob may match nothing."""
 
@@ -19,7 +19,7 @@ class Question(NamedTuple):
     patch: bool = False
     secrets: bool = False
     """Whether patches show files that look secret."""
-    rules: tuple[rules.Rule, ...] = ()
+    rules: tuple[rules.FailRule, ...] = ()
     ignored_paths: tuple[str, ...] = ()
     allow_no_match: bool = False
 

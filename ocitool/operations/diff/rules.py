@@ -15,7 +15,7 @@ _UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**
           "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}  # fmt: skip
 
 
-class Rule(NamedTuple):
+class FailRule(NamedTuple):
     """`what`: files, config, notable, none, size or transfer. `limit`: bytes, or per cent of the before image. `names`: of the
     rules of notable the only ones that count, whatever their severity."""
 
@@ -29,16 +29,16 @@ class Rule(NamedTuple):
         return item.rule in self.names if self.names else item.severity == "danger"
 
 
-def rule(text: str) -> Rule:
+def rule(text: str) -> FailRule:
     """`UsageError` for what is no rule."""
     if text in ("files", "config", "notable", "none"):
-        return Rule(text, text, 0, False)
+        return FailRule(text, text, 0, False)
     if text.startswith("notable:"):
         names = tuple(text.removeprefix("notable:").split(","))
         for name in names:
             if name not in RULES:
                 raise UsageError(f"{name or 'nothing'} is not a rule of notable", hint=", ".join(sorted(RULES)))
-        return Rule(text, "notable", 0, False, names)
+        return FailRule(text, "notable", 0, False, names)
     match = _SIZE.fullmatch(text)
     unit = (match.group(3) or "B") if match else ""
     if match is None or (unit != "%" and unit not in _UNITS) or (unit == "%" and match.group(1) == "transfer"):
@@ -46,15 +46,15 @@ def rule(text: str) -> Rule:
             f"{text} is not a rule", hint="files, config, notable, notable:RULE, none, size:+10MB, size:+5%, transfer:+20MiB"
         )
     number = float(match.group(2))
-    return Rule(text, match.group(1), number if unit == "%" else number * _UNITS[unit], unit == "%")
+    return FailRule(text, match.group(1), number if unit == "%" else number * _UNITS[unit], unit == "%")
 
 
-def _limit(rule: Rule) -> int | float:
+def _limit(rule: FailRule) -> int | float:
     return rule.limit if rule.percent else int(rule.limit)
 
 
 def failures(
-    rules: Sequence[Rule], files: Sequence[FileChange], config: Sequence[ConfigChange], notable: Sequence[Notable],
+    rules: Sequence[FailRule], files: Sequence[FileChange], config: Sequence[ConfigChange], notable: Sequence[Notable],
     summary: Summary, before_size: int | None,
 ) -> Iterator[Failure]:  # fmt: skip
     """The rules that are met."""
@@ -75,7 +75,7 @@ def failures(
                 yield Failure(entry.text, _limit(entry), actual)
 
 
-def not_compared(rules: Sequence[Rule], others: Sequence[NotCompared]) -> Iterator[Failure]:
+def not_compared(rules: Sequence[FailRule], others: Sequence[NotCompared]) -> Iterator[Failure]:
     """The rules that images meet which were not compared: what cannot be ruled out. One that came has no size to grow from,
     one that is gone holds nothing new."""
     for entry in rules:
@@ -92,7 +92,7 @@ _MET_BY = {
 
 
 def of_indexes(
-    rules: Sequence[Rule], entries: Sequence[PlatformDiff], changes: Sequence[ConfigChange]
+    rules: Sequence[FailRule], entries: Sequence[PlatformDiff], changes: Sequence[ConfigChange]
 ) -> Iterator[Failure]:
     """The rules that two indexes meet, but for those of images that are on both sides: by what changed in the documents, by
     images that came or went, by images that are not here."""

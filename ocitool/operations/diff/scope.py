@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable
 
 from ocitool.globs import matcher, refuse_unmatched, unmatched
 from ocitool.images.image import Image, Layer
-from ocitool.operations.diff.question import Question
+from ocitool.operations.diff.question import DiffOptions
 from ocitool.operations.diff.result import FileChange
 from ocitool.pipeline.layer_identity import common_base
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
 
 
-class Scope:
+class PathFilter:
     """`keep` says which paths are compared."""
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: DiffOptions) -> None:
         self.keep: Callable[[bytes], bool] = matcher(question.paths)
         if question.ignored_paths:
             only, but = self.keep, matcher(question.ignored_paths)

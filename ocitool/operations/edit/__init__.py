@@ -13,30 +13,30 @@ from ocitool.errors import UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import select
 from ocitool.images import settings as configuration
-from ocitool.images.draft import Documents, ImageDraft
+from ocitool.images.draft import FinishedImage, ImageDraft
 from ocitool.images.image import Image
 from ocitool.images.settings import Settings
 from ocitool.operations.edit.adding import parse as addition
-from ocitool.operations.edit.content import Content, Editor, Place, shown_path
+from ocitool.operations.edit.content import ContentEdits, Editor, EntryLocation, shown_path
 from ocitool.operations.edit.redact import SHORTEST, Redaction, Redactor
 from ocitool.pipeline import index_rewrite as revising
-from ocitool.pipeline.image_writer import Writer, Writing, Written, refuse_inside
+from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult, refuse_inside
 from ocitool.pipeline.indexed_image import refuse_unreadable
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.pipeline.source_date import source_date, timestamp
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import Opened
 
-__all__ = ["Content", "Redaction", "addition", "edit"]
+__all__ = ["ContentEdits", "Redaction", "addition", "edit"]
 
 NOTHING = Redaction()
 
 
 def edit(
-    reference: str, settings: Settings, content: Content, reading: Reading, writing: Writing, *,
+    reference: str, settings: Settings, content: ContentEdits, reading: Session, writing: WriteOptions, *,
     redaction: Redaction = NOTHING, platform: str | None = None, all_platforms: bool = False,
-) -> Written:  # fmt: skip
+) -> WriteResult:  # fmt: skip
     """The image that the reference means, or with `all_platforms` every image of an index, edited and written.
 
     `findings` of the result: contents that were to be removed and still stand elsewhere in the image, and files that hold
@@ -50,20 +50,20 @@ def edit(
         if os.path.isdir(one.source):
             refuse_inside(writing.destination, one.source)
     opened = reading.open(reference, "layers")
-    with Writer(writing, reading, platform=platform) as writer:
+    with ImageWriter(writing, reading, platform=platform) as writer:
         editor = Editor(content, reading, writer)
         redactor = Redactor(redaction, settings.unset_env, reading.task)
         if redaction or settings.unset_env:
             for image in _all(opened, platform, all_platforms):
                 redactor.learn(image)
-        embedded: list[Place] = []
+        embedded: list[EntryLocation] = []
 
-        def change(image: Image) -> Documents:
+        def change(image: Image) -> FinishedImage:
             draft = redactor.redacted(drafts.start(image, writer.pieces(image)))
             draft = editor.edited(image, draft)
             if redaction.search:
                 embedded.extend(one for one in _holders(image, editor, redactor, reading, writer) if one not in embedded)
-            draft = draft._replace(pieces=writer.converted(image, draft.pieces))
+            draft = draft._replace(pieces=writer.recompressed(image, draft.pieces))
             for number in reversed(editor.dropped(image)):
                 draft = drafts.dropped(draft, number)
             draft = _configured(draft, settings, reading.task)
@@ -79,7 +79,7 @@ def edit(
 
         if not all_platforms:
             _tell_others(opened, platform, reading.task)
-        output = revising.output(opened, writer, change, platform, all_platforms, redactor)
+        output = revising.rewrite(opened, writer, change, platform, all_platforms, redactor)
         editor.settle()
         redactor.settle(redaction.search, bool(embedded))
         details = dict(editor.details or {})
@@ -100,10 +100,10 @@ def _all(opened: Opened, platform: str | None, all_platforms: bool) -> Iterator[
             if entry.present:
                 yield select.resolve(opened.source, entry)
     else:
-        yield select.one(opened, platform)
+        yield select.single(opened, platform)
 
 
-def _holders(image: Image, editor: Editor, redactor: Redactor, reading: Reading, writer: Writer) -> list[Place]:
+def _holders(image: Image, editor: Editor, redactor: Redactor, reading: Session, writer: ImageWriter) -> list[EntryLocation]:
     """What stays in the layers of an image and holds what is redacted, or the content of a file that is removed. What is
     equal to that file as a whole is told by the editor."""
     from ocitool.operations.edit.search import contents, holders
@@ -119,7 +119,7 @@ def _holders(image: Image, editor: Editor, redactor: Redactor, reading: Reading,
         refuse_unreadable(image, image.layers[number])
     found = holders(image, numbers, texts, indexer, reading.task)
     lost = {
-        Place(number, indexer.indexes(image, [image.layers[number]])[0].paths[row])
+        EntryLocation(number, indexer.indexes(image, [image.layers[number]])[0].paths[row])
         for number, rows in editor.lost.items() for row in rows
     }  # fmt: skip
     removed = editor.content.remove

@@ -23,14 +23,14 @@ Opener = Callable[[Entry], tuple[Entry, Iterable[bytes]]]
 """What is stored of a new file, which the entry describes: see `layers.rewrite.Contents`."""
 
 
-class Addition(NamedTuple):
+class FileAddition(NamedTuple):
     """What of the host, and where in the image."""
 
     source: str
     path: bytes
 
 
-def parse(text: str) -> Addition:
+def parse(text: str) -> FileAddition:
     """`SRC:PATH`, cut at the last colon that a slash follows, else at the last one. A PATH that ends in a slash is a
     directory to put SRC in."""
     source, colon, path = text.rpartition(":/")
@@ -44,11 +44,11 @@ def parse(text: str) -> Addition:
         place = place + b"/" + name if place else name
     if escapes(place) or any(part.startswith(WHITEOUT_PREFIX) for part in place.split(b"/")):
         raise UsageError(f"--add {text}: no path that an image can hold")
-    return Addition(source, place)
+    return FileAddition(source, place)
 
 
 def addition(
-    indexes: Sequence[LayerIndex], position: int, additions: Sequence[Addition], task: Task, numbers: Sequence[int]
+    indexes: Sequence[LayerIndex], position: int, additions: Sequence[FileAddition], task: Task, numbers: Sequence[int]
 ) -> tuple[Plan, dict[bytes, Opener]]:
     """The plan that puts these files into the layer at `position`, and how the new contents are read.
 
@@ -77,7 +77,7 @@ def addition(
     return plan, openers
 
 
-def _entries(one: Addition, task: Task) -> Iterator[tuple[Entry, Opener | None]]:
+def _entries(one: FileAddition, task: Task) -> Iterator[tuple[Entry, Opener | None]]:
     """What of the host is added, parents first; the opener of a file's content."""
     try:
         status = os.stat(one.source)
@@ -101,7 +101,7 @@ def _entries(one: Addition, task: Task) -> Iterator[tuple[Entry, Opener | None]]
             yield _owned(entry, at), _opener(one.source, path) if entry.kind == Kind.FILE else None
 
 
-def _scanned(directory: str, task: Task) -> Iterator[dirscan.Found]:
+def _scanned(directory: str, task: Task) -> Iterator[dirscan.ScannedPath]:
     try:
         yield from dirscan.scan(directory, task)
     except OcitoolError as error:
@@ -109,13 +109,13 @@ def _scanned(directory: str, task: Task) -> Iterator[dirscan.Found]:
 
 
 def _alone(parent: str, name: str) -> Entry:
-    with dirscan.Below(parent) as below:
+    with dirscan.HeldDirectories(parent) as below:
         raw = os.fsencode(name)
         try:
             status = os.stat(raw, dir_fd=below.root, follow_symlinks=False)
         except OSError as error:
             raise unopened(os.path.join(parent, name), error) from None
-        return dirscan.entry_of(dirscan.Seen(raw, status, below.root, raw))
+        return dirscan.entry_of(dirscan.WalkedPath(raw, status, below.root, raw))
 
 
 def _opener(root: str, path: bytes) -> Opener:

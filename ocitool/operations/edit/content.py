@@ -15,15 +15,15 @@ from ocitool.blob import expected
 from ocitool.disk.scan_directory import some
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, UnsafeError, UsageError
 from ocitool.images import draft as drafts
-from ocitool.images.draft import Documents, ImageDraft
+from ocitool.images.draft import FinishedImage, ImageDraft
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
 from ocitool.layers.rewrite import LayerEdit, rewrite, write_new
-from ocitool.operations.edit.adding import Addition, addition
-from ocitool.operations.edit.work import Work
+from ocitool.operations.edit.adding import FileAddition, addition
+from ocitool.operations.edit.work import LayerEdits
 from ocitool.operations.listing import layer_of
-from ocitool.pipeline.image_writer import Writer, Written
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.image_writer import ImageWriter, WriteResult
+from ocitool.pipeline.session import Session
 from ocitool.pipeline.source_date import made_at, timestamp
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
@@ -39,13 +39,13 @@ _NAMED = 20
 """Hard links and equal files that are named one by one."""
 
 
-class Content(NamedTuple):
+class ContentEdits(NamedTuple):
     """remove: paths; same_content: also what has the content of removed files; add: host files, into `layer` (None: the
     top-most); drop: layers."""
 
     remove: tuple[bytes, ...] = ()
     same_content: bool = False
-    add: tuple[Addition, ...] = ()
+    add: tuple[FileAddition, ...] = ()
     layer: int | None = None
     drop: tuple[int, ...] = ()
 
@@ -53,7 +53,7 @@ class Content(NamedTuple):
         return bool(self.remove or self.add or self.drop)
 
 
-class Place(NamedTuple):
+class EntryLocation(NamedTuple):
     """An entry of a layer, by the layer's number."""
 
     layer: int
@@ -63,13 +63,13 @@ class Place(NamedTuple):
 class Editor:
     """Edits the contents of one image after another; what it found is told when all are done."""
 
-    def __init__(self, content: Content, reading: Reading, writer: Writer) -> None:
+    def __init__(self, content: ContentEdits, reading: Session, writer: ImageWriter) -> None:
         self.content = content
-        self.elsewhere: list[Place] = []
+        self.elsewhere: list[EntryLocation] = []
         """Contents that were to be removed and still stand somewhere."""
         self.lost: dict[int, set[int]] = {}
         """Of the image that was edited last, the files that go: rows of layers, by number."""
-        self.same: set[Place] = set()
+        self.same: set[EntryLocation] = set()
         """Of that image, the other files that have the content of one that goes."""
         self._task: Task = reading.task
         self._writer = writer
@@ -96,7 +96,7 @@ class Editor:
         into = self._into(image, live) if content.add else None
         if self._indexer is None:
             self._indexer = self._reading.indexer()
-        work = Work(image, live, self._indexer.indexes(image, live))
+        work = LayerEdits(image, live, self._indexer.indexes(image, live))
         if gone:
             self._tell_broken(work)
             self._tell_outlived(image, gone)
@@ -160,7 +160,7 @@ class Editor:
             raise UsageError(f"layer {layer.number} is dropped, and can take no files", image.where)
         return layer
 
-    def replace_documents(self, image: Image, documents: Documents) -> None:
+    def replace_documents(self, image: Image, documents: FinishedImage) -> None:
         """Notes that the image's own documents hold what others no longer do."""
         if image.manifest is not None and image.digest is not None and image.digest != documents.digest:
             self._replaced[image.digest] = len(image.manifest.raw)
@@ -173,7 +173,7 @@ class Editor:
 
     # Removing
 
-    def _remove(self, work: Work) -> None:
+    def _remove(self, work: LayerEdits) -> None:
         tree = Tree(work.indexes)
         plan = self._removal(work, tree, ())
         if plan is None:
@@ -188,7 +188,7 @@ class Editor:
         self.elsewhere += [place for place in same.values() if place not in self.elsewhere]
         work.step(plan, tree, {})
 
-    def _removal(self, work: Work, tree: Tree, also: Sequence[tuple[int, int]]) -> Plan | None:
+    def _removal(self, work: LayerEdits, tree: Tree, also: Sequence[tuple[int, int]]) -> Plan | None:
         """The plan without these paths, those of them that this image has; None where it has none. A path that leads through
         a link is also the one that it leads to."""
         asked = {path: {path, tree.real(path) or path} for path in self.content.remove}
@@ -204,7 +204,7 @@ class Editor:
             return plan
         return None
 
-    def _same(self, work: Work, tree: Tree, plan: Plan) -> dict[tuple[int, int], Place]:
+    def _same(self, work: LayerEdits, tree: Tree, plan: Plan) -> dict[tuple[int, int], EntryLocation]:
         """The files that would be left with the content of one that goes: position and row, and where that is."""
         assert self._indexer is not None
         moved = work.copied(plan, tree)
@@ -228,7 +228,7 @@ class Editor:
 
         hashes = {content(position, row) for position, row in lost} - {None}
         return {
-            (position, row): Place(work.live[position].number, work.indexes[position].paths[row])
+            (position, row): EntryLocation(work.live[position].number, work.indexes[position].paths[row])
             for position, candidates in rows.items()
             for row in candidates
             if (position, row) not in lost and content(position, row) in hashes
@@ -240,7 +240,7 @@ class Editor:
 
     # Telling
 
-    def _tell_removed(self, work: Work, tree: Tree, plan: Plan) -> None:
+    def _tell_removed(self, work: LayerEdits, tree: Tree, plan: Plan) -> None:
         """A line for each path that was asked for, and for what went with it: hard links, and files of the same content."""
         counts: dict[bytes, int] = {}
         layers: dict[bytes, set[int]] = {}
@@ -257,7 +257,7 @@ class Editor:
             text = f"{work.image.where}: {shown_path(root)}{below} is out of {_layers(sorted(layers[root]))}"
             self._task.notice("removed", text)
 
-    def _tell_broken(self, work: Work) -> None:
+    def _tell_broken(self, work: LayerEdits) -> None:
         """Hard links that lose their target with a dropped layer."""
         broken = [path for path, _ in Tree(work.indexes).broken]
         if broken:
@@ -287,7 +287,7 @@ class Editor:
         for text in mentions(draft.config, self.content.remove):
             self._task.notice("mention", f"{draft.image.where}: {text}")
 
-    def tell_remains(self, written: Written) -> None:
+    def tell_remains(self, written: WriteResult) -> None:
         """What a destination layout still holds of blobs that the result no longer has, and how it is freed."""
         from ocitool.transports.layout import Layout
 
@@ -308,7 +308,7 @@ class Editor:
         )  # fmt: skip
 
 
-def _dropped(work: Work, tree: Tree, plan: Plan) -> Iterator[tuple[int, int]]:
+def _dropped(work: LayerEdits, tree: Tree, plan: Plan) -> Iterator[tuple[int, int]]:
     """The entries that a plan takes out, but for those that it only says elsewhere."""
     edits = (*plan.edits.values(), LayerEdit(add=plan.added or ()))
     again = {entry.path for edit in edits for entry in (*edit.replace.values(), *edit.add) if entry.kind < Kind.WHITEOUT}

@@ -15,7 +15,7 @@ from ocitool.blob import Blob
 from ocitool.errors import NotFoundError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images.closure import Closure
-from ocitool.images.draft import Documents, ImageDraft
+from ocitool.images.draft import FinishedImage, ImageDraft
 from ocitool.images.image import Image
 from ocitool.masking.lines import MASK, Masker
 from ocitool.masking.values import masked
@@ -177,7 +177,7 @@ class Redactor:
                     + ("" if searched else "; --search looks into the layers"),
                 )
 
-    def tell_leftovers(self, documents: Documents, image: Image) -> list[tuple[str, str]]:
+    def tell_leftovers(self, documents: FinishedImage, image: Image) -> list[tuple[str, str]]:
         """Where the documents that are written still hold the value of a variable that is removed, with the command that
         takes it out: places and names are returned."""
         windows = image.platform.os == "windows"

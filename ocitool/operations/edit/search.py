@@ -11,7 +11,7 @@ from ocitool.layers import codec
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import open_contents
-from ocitool.operations.edit.content import Place
+from ocitool.operations.edit.content import EntryLocation
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
 
@@ -68,16 +68,18 @@ def contents(image: Image, rows: Mapping[int, Iterable[int]], shortest: int, ind
     return [content for content in found if len(content) >= shortest]
 
 
-def holders(image: Image, numbers: Iterable[int], texts: Sequence[str | bytes], indexer: Indexer, task: Task) -> list[Place]:
+def holders(
+    image: Image, numbers: Iterable[int], texts: Sequence[str | bytes], indexer: Indexer, task: Task
+) -> list[EntryLocation]:
     """The entries of these layers whose content, name or attributes hold one of the texts. Each layer is read whole."""
     needles = Needles(texts)
-    found: list[Place] = []
+    found: list[EntryLocation] = []
     for number in numbers:
         layer = image.layers[number]
         index = indexer.indexes(image, [layer])[0]
         blob = layer.blob
         assert blob is not None
-        found += [Place(number, path) for path in _holders(blob, index, needles, task)]
+        found += [EntryLocation(number, path) for path in _holders(blob, index, needles, task)]
     return found
 
 

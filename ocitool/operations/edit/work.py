@@ -10,7 +10,7 @@ from ocitool.errors import IntegrityError
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.rewrite import Contents, LayerEdit, edited
+from ocitool.layers.rewrite import Contents, LayerEdit, apply_edit
 from ocitool.layers.scan import open_content
 from ocitool.operations.edit.adding import Opener
 from ocitool.task import Task
@@ -18,7 +18,7 @@ from ocitool.trees.plan import Plan
 from ocitool.trees.tree import Tree, node_at, ref_of
 
 
-class Work:
+class LayerEdits:
     """The layers of one image while their edits are put together, by position among those that stay. Behind them stand the
     new layers of plans that need one: they begin empty.
 
@@ -49,7 +49,7 @@ class Work:
         for position, edit in edits.items():
             old = self.edits.get(position)
             self.edits[position] = edit if old is None else composed(len(self.originals[position]), old, edit)
-            self.indexes[position] = edited(self.indexes[position], edit)
+            self.indexes[position] = apply_edit(self.indexes[position], edit)
         self._sources.update(made)
 
     def learn(self, position: int, index: LayerIndex) -> None:

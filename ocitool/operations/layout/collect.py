@@ -8,7 +8,7 @@ from ocitool import masking
 from ocitool.operations.layout.reach import Reached, reached
 from ocitool.spec.manifest import platform_of
 from ocitool.task import Notice, Task
-from ocitool.transports.store import Store, StoredFile
+from ocitool.transports.store import HeldLayout, StoredFile
 
 _NAMED = 5
 _NAMED_STRANGERS = 20
@@ -34,7 +34,7 @@ def collect(directory: str, task: Task, *, dry_run: bool = False) -> Collected:
     If an entry of `index.json` is not here, or a document is damaged or cannot be read, nothing is freed: see
     `reach.reached` for what is raised.
     """
-    with Store(directory, task, alone=True, look=dry_run) as store:
+    with HeldLayout(directory, task, alone=True, look=dry_run) as store:
         source = store.source()
         files = store.files()
         needed = reached(source, files.blobs, task)

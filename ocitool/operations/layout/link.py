@@ -12,10 +12,10 @@ from ocitool.errors import OcitoolError, UsageError
 from ocitool.operations.layout.reach import absent_entries
 from ocitool.task import Notice, Task
 from ocitool.transports import store as stores
-from ocitool.transports.store import Store, StoredFile
+from ocitool.transports.store import HeldLayout, StoredFile
 
 
-class Refused(NamedTuple):
+class NotLinked(NamedTuple):
     """A blob that stays a file of its own, and why."""
 
     path: str
@@ -33,7 +33,7 @@ class Linked(NamedTuple):
     cloned: int
     already: int
     saved: int
-    refused: tuple[Refused, ...]
+    refused: tuple[NotLinked, ...]
     damaged: tuple[str, ...]
     temporaries: int
     notices: tuple[Notice, ...]
@@ -48,9 +48,9 @@ def link(directories: Sequence[str], task: Task, *, dry_run: bool = False) -> Li
         held = []
         # In one order, so that two of us never wait for each other with a gc between them.
         for directory in sorted({os.path.realpath(one): one for one in reversed(directories)}.items()):
-            held.append(stack.enter_context(Store(directory[1], task, look=dry_run)))
+            held.append(stack.enter_context(HeldLayout(directory[1], task, look=dry_run)))
         held.sort(key=lambda store: directories.index(store.directory))
-        groups: dict[tuple[Digest, int], list[tuple[Store, StoredFile]]] = {}
+        groups: dict[tuple[Digest, int], list[tuple[HeldLayout, StoredFile]]] = {}
         for store in held:
             for file in store.files().blobs:
                 groups.setdefault((file.digest, file.size), []).append((store, file))
@@ -65,7 +65,7 @@ def link(directories: Sequence[str], task: Task, *, dry_run: bool = False) -> Li
         )  # fmt: skip
 
 
-def _say_absent(store: Store, task: Task) -> None:
+def _say_absent(store: HeldLayout, task: Task) -> None:
     """What `index.json` says does not matter to the blobs, so that it cannot be read is no error here."""
     try:
         absent = absent_entries(store.source())
@@ -76,29 +76,29 @@ def _say_absent(store: Store, task: Task) -> None:
         task.notice("missing", f"{store.directory}: {digest}, an entry of index.json, is not here")
 
 
-class _Part(NamedTuple):
+class _FileGroup(NamedTuple):
     linked: int = 0
     cloned: int = 0
     already: int = 0
     saved: int = 0
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[NotLinked, ...] = ()
     damaged: tuple[str, ...] = ()
 
 
-def _group(group: Sequence[tuple[Store, StoredFile]], task: Task, dry_run: bool) -> _Part:
+def _group(group: Sequence[tuple[HeldLayout, StoredFile]], task: Task, dry_run: bool) -> _FileGroup:
     """One blob, in several layouts. Files of other file systems, modes or owners than the first have a first of their own."""
     sound: dict[tuple[int, int], bool] = {}
 
-    def good(store: Store, file: StoredFile) -> bool:
+    def good(store: HeldLayout, file: StoredFile) -> bool:
         if file.key not in sound:
             sound[file.key] = stores.sound(store, file, task)
         return sound[file.key]
 
-    part = _Part()
-    firsts: list[tuple[Store, StoredFile]] = []
+    part = _FileGroup()
+    firsts: list[tuple[HeldLayout, StoredFile]] = []
     names: dict[tuple[int, int], int] = {}
     if len({file.key for _, file in group}) == 1:
-        return _Part(already=len(group) - 1)
+        return _FileGroup(already=len(group) - 1)
     for store, file in group:
         task.check()
         if any(file.key == first.key for _, first in firsts):
@@ -113,7 +113,7 @@ def _group(group: Sequence[tuple[Store, StoredFile]], task: Task, dry_run: bool)
         first = next((one for one in firsts if _alike(one[1], file)), firsts[0])
         outcome = _rehearsed(first[1], file) if dry_run else stores.share(first, (store, file), task)
         if outcome not in ("linked", "cloned"):
-            part = part._replace(refused=(*part.refused, Refused(file.path, file.size, outcome)))
+            part = part._replace(refused=(*part.refused, NotLinked(file.path, file.size, outcome)))
             firsts.append((store, file))
             continue
         # Bytes are free only when the last name of the old file is gone.

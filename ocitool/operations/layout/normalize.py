@@ -24,7 +24,7 @@ from ocitool.spec.manifest import ATTESTATION_SUBJECT, CONTAINERD_NAME, REF_NAME
 from ocitool.task import Notice, Task
 from ocitool.transports import store as stores
 from ocitool.transports.layout import Layout
-from ocitool.transports.store import Files, Store
+from ocitool.transports.store import BlobFiles, HeldLayout
 
 _COMPARED = 1_000
 """Entries of one manifest with one annotation that are compared with each other; of more, only equal ones are dropped."""
@@ -44,7 +44,7 @@ class Normalized(NamedTuple):
 
 def normalize(directory: str, task: Task, *, verify: bool = False, dry_run: bool = False) -> Normalized:
     """`verify` hashes every blob."""
-    with Store(directory, task, look=dry_run) as store:
+    with HeldLayout(directory, task, look=dry_run) as store:
         changes = [f"removed {store.swept} temporaries of dead processes"] if store.swept else []
         with store.index() as source:
             assert source.index is not None
@@ -164,7 +164,7 @@ def _attestations(fields: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("dangling-attestation", "warning", f"manifest {one.digest}", message)
 
 
-def _blobs(store: Store, source: Layout, files: Files, task: Task, verify: bool) -> Iterator[Finding]:
+def _blobs(store: HeldLayout, source: Layout, files: BlobFiles, task: Task, verify: bool) -> Iterator[Finding]:
     stated: dict[Digest, set[int]] = {}
     documents: list[Finding] = []
     for one in _descriptors(source, documents):

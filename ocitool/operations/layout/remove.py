@@ -11,16 +11,16 @@ from ocitool.digest import Digest
 from ocitool.errors import NotFoundError, OcitoolError
 from ocitool.images import index as indexes
 from ocitool.images import select
-from ocitool.images.index import Referrer
+from ocitool.images.index import ReferrerReport
 from ocitool.operations.layout.reach import reached
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor
 from ocitool.task import Notice, Task
 from ocitool.transports.layout import Layout
-from ocitool.transports.store import Store, StoredFile
+from ocitool.transports.store import HeldLayout, StoredFile
 
 
-class Entry(NamedTuple):
+class RemovedEntry(NamedTuple):
     """An entry of `index.json` that is gone; `digest` is None for one that states none. `referrer`: it went because what it
     spoke of did."""
 
@@ -35,8 +35,8 @@ class Removed(NamedTuple):
 
     directory: str
     dry_run: bool
-    entries: tuple[Entry, ...]
-    referrers: tuple[Referrer, ...]
+    entries: tuple[RemovedEntry, ...]
+    referrers: tuple[ReferrerReport, ...]
     freeable: int | None
     notices: tuple[Notice, ...]
 
@@ -48,14 +48,14 @@ def remove(
 
     All or none: `NotFoundError` where one names nothing. `referrers`: what speaks of a dropped image goes as well.
     """
-    with Store(directory, task, look=dry_run) as store, store.index() as source:
+    with HeldLayout(directory, task, look=dry_run) as store, store.index() as source:
         index = source.index
         assert index is not None
         files = store.files().blobs
         dropped = _picked(source, index, names)
-        entries = [Entry(one.digest, select.tags_of(source, one), False) for one in dropped]
+        entries = [RemovedEntry(one.digest, select.tags_of(source, one), False) for one in dropped]
         after = _without(source, index, dropped)
-        spoken: tuple[Referrer, ...] = ()
+        spoken: tuple[ReferrerReport, ...] = ()
         while True:
             assert after.index is not None
             here = {one.digest for one in after.index.manifests}
@@ -65,7 +65,7 @@ def remove(
                 break
             going = {one.digest for one in spoken}
             more = [one for one in after.index.manifests if one.digest in going]
-            entries += [Entry(one.digest, select.tags_of(source, one), True) for one in more]
+            entries += [RemovedEntry(one.digest, select.tags_of(source, one), True) for one in more]
             dropped = [*dropped, *more]
             after = _without(source, index, dropped)
         if not dry_run:
@@ -90,7 +90,7 @@ def _picked(source: Layout, index: Index, names: Sequence[str]) -> list[Descript
         elif selector.name is not None and (entries := named(selector.name)):
             here = [positions[id(one.fields)] for one in entries]
         else:
-            found = [one.descriptor for one in select.roots(source, index, selector)]
+            found = [one.descriptor for one in select.top_level(source, index, selector)]
             if selector.digest is not None:
                 here = [n for one in found for n in same.get(one.digest, ())]
             else:
@@ -116,7 +116,7 @@ def _without(source: Layout, index: Index, dropped: Iterable[Descriptor | Invali
     return after
 
 
-def _left(source: Layout, after: Layout, dropped: Iterable[Descriptor | InvalidDescriptor]) -> Iterable[Referrer]:
+def _left(source: Layout, after: Layout, dropped: Iterable[Descriptor | InvalidDescriptor]) -> Iterable[ReferrerReport]:
     """What still speaks of manifests that no name leads to any more."""
     assert after.index is not None
     document = Index(b"", {"manifests": [top.fields for top in dropped]}, source.where)  # without those that cannot be read

@@ -18,17 +18,17 @@ from ocitool.errors import LimitError, NotFoundError, OcitoolError, UnsafeError,
 from ocitool.globs import matcher, refuse_unmatched, unmatched
 from ocitool.images import draft as drafts
 from ocitool.images import select
-from ocitool.images.draft import Documents, ImageDraft, Piece
+from ocitool.images.draft import FinishedImage, ImageDraft, OutputLayer
 from ocitool.images.image import Image, Layer
-from ocitool.layers.scan import scan
+from ocitool.layers.scan import index_layer
 from ocitool.operations.rebuild.bytecode import accepted, settled, stale
-from ocitool.operations.rebuild.matching import Match, Old, match
-from ocitool.operations.rebuild.sameness import Shipped, ignored_differences, refused, removed_since, same, shipped
+from ocitool.operations.rebuild.matching import LayerMatch, OldImage, match
+from ocitool.operations.rebuild.sameness import LeftoverFile, ignored_differences, refused, removed_since, same, shipped
 from ocitool.pipeline import index_rewrite as revising
-from ocitool.pipeline.image_writer import Writer, Writing, Written
-from ocitool.pipeline.indexed_image import Stack, stacks
-from ocitool.pipeline.session import Reading
-from ocitool.pipeline.source_date import made_at, stamped
+from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
+from ocitool.pipeline.indexed_image import IndexedImage, indexed_images
+from ocitool.pipeline.session import Session
+from ocitool.pipeline.source_date import made_at, with_timestamp
 from ocitool.task import Task
 from ocitool.trees import changeset_tar as layertar
 from ocitool.trees.changeset import Changeset, Ignored, changeset
@@ -43,7 +43,7 @@ _LEVELS = {"gzip": 4, "zstd": 9}
 """A delta is made to be sent: these take off a tenth of what the defaults leave, for twice the time of a small layer."""
 
 
-class Question(NamedTuple):
+class RebuildOptions(NamedTuple):
     """against: references of the old images. times: whether mtimes count. ignore: globs of paths that may differ."""
 
     against: tuple[str, ...]
@@ -54,22 +54,22 @@ class Question(NamedTuple):
 
 
 def rebuild(
-    reference: str, question: Question, reading: Reading, writing: Writing, *, platform: str | None = None,
+    reference: str, question: RebuildOptions, reading: Session, writing: WriteOptions, *, platform: str | None = None,
     all_platforms: bool = False,
-) -> Written:  # fmt: skip
+) -> WriteResult:  # fmt: skip
     """The image, or with `all_platforms` every image of an index, out of the layers of `question.against`."""
     if not question.against:
         raise UsageError("nothing to take layers from", hint="--against REF names an older build of the image")
     opened = reading.open(reference, "layers")
-    with Writer(writing, reading, platform=platform) as writer:
+    with ImageWriter(writing, reading, platform=platform) as writer:
         rebuilder = _Rebuilder(question, reading, writer)
-        output = revising.output(opened, writer, rebuilder.rebuilt, platform, all_platforms)
+        output = revising.rewrite(opened, writer, rebuilder.rebuilt, platform, all_platforms)
         rebuilder.settle()
         return writer.deliver("rebuild", [output], details={"rebuilt": rebuilder.told})
 
 
 class _Rebuilder:
-    def __init__(self, question: Question, reading: Reading, writer: Writer) -> None:
+    def __init__(self, question: RebuildOptions, reading: Session, writer: ImageWriter) -> None:
         self.told: list[Mapping[str, Any]] = []
         """For the report: what became of each image."""
         self._question = question
@@ -81,9 +81,9 @@ class _Rebuilder:
         """Globs that matched nothing yet."""
         self._opened = [(one, reading.open(one, "layers")) for one in question.against]
 
-    def rebuilt(self, image: Image) -> Documents:
+    def rebuilt(self, image: Image) -> FinishedImage:
         names, images = self._olds(image)
-        new, *stacked = stacks([self._writer.completed(image), *images], self._indexer)
+        new, *stacked = indexed_images([self._writer.completed(image), *images], self._indexer)
         for stack in (new, *stacked):
             for index in stack.indexes:
                 self._left = unmatched(self._left, index.paths)
@@ -106,7 +106,7 @@ class _Rebuilder:
             if best is None:
                 raise LimitError(f"a delta on {drafts.MOST_LAYERS} layers is more than Docker takes", names[0])
             draft, made, delta = self._delta(as_is, new, best)
-        draft = draft._replace(pieces=self._writer.converted(image, draft.pieces))
+        draft = draft._replace(pieces=self._writer.recompressed(image, draft.pieces))
         costs = {
             "as-is": have.owed(as_is), "reuse": have.owed(reuse), "delta": _estimate(best.changes, new) if best else None,
             plan: have.owed(draft),
@@ -125,16 +125,16 @@ class _Rebuilder:
         what, allowed = "path of NEW or OLD", self._question.allow_no_match
         refuse_unmatched(self._left, "--ignore-path", what, self._task, allowed=allowed)
 
-    def _beside(self, new: Stack, old: Stack) -> Old:
+    def _beside(self, new: IndexedImage, old: IndexedImage) -> OldImage:
         """What counts as equal between the two. Nothing may be the old image's that was taken out of the new one since."""
         ignored = self._ignored
         if ignored is not None and removed_since(old.image, new.image):
             text = f"{new.image.where}: files were taken out of it since {old.image.where}: nothing is ignored between them"
             self._task.notice("removed", text)
             ignored = None
-        return Old(old, new if self._question.times else settled(new, old), ignored)
+        return OldImage(old, new if self._question.times else settled(new, old), ignored)
 
-    def _differences(self, made: Stack, new: Stack, olds: Sequence[Old]) -> dict[str, Any]:
+    def _differences(self, made: IndexedImage, new: IndexedImage, olds: Sequence[OldImage]) -> dict[str, Any]:
         """In what the result is not the new image, for the report and as notices."""
         ignored = ignored_differences(made.tree, new.tree, times=self._question.times, ignored=self._ignored)
         late = stale(made, new)
@@ -157,7 +157,7 @@ class _Rebuilder:
         for name, opened in self._opened:
             select.targets(opened)  # raises where nothing of that name is there
             try:
-                images.append(self._writer.completed(select.one(opened, None, like=image.platform)))
+                images.append(self._writer.completed(select.single(opened, None, like=image.platform)))
                 names.append(name)
             except NotFoundError as error:
                 missing = error
@@ -167,27 +167,27 @@ class _Rebuilder:
 
     # Reuse
 
-    def _verified(self, new: Stack, olds: Sequence[Old], matches: list[Match]) -> list[Match]:
+    def _verified(self, new: IndexedImage, olds: Sequence[OldImage], matches: list[LayerMatch]) -> list[LayerMatch]:
         """The matches as far as they give the file system that is wanted: where layers depend on what was ignored in lower
         ones, all together may not."""
         if self._is_right(new, olds, matches):
             return matches
-        found = [one if one.how != "equal" else Match("changed") for one in matches]
+        found = [one if one.how != "equal" else LayerMatch("changed") for one in matches]
         equal = [number for number, one in enumerate(matches) if one.how == "equal"]
         for number in equal[:_TRIES]:
             tried = [*found[:number], matches[number], *found[number + 1 :]]
             found = tried if self._is_right(new, olds, tried) else found
         return found
 
-    def _is_right(self, new: Stack, olds: Sequence[Old], matches: Sequence[Match]) -> bool:
+    def _is_right(self, new: IndexedImage, olds: Sequence[OldImage], matches: Sequence[LayerMatch]) -> bool:
         return all(one.how != "equal" for one in matches) or self._is_wanted(_chosen(new, matches), new, olds)
 
-    def _is_wanted(self, made: Stack, new: Stack, olds: Sequence[Old]) -> bool:
+    def _is_wanted(self, made: IndexedImage, new: IndexedImage, olds: Sequence[OldImage]) -> bool:
         """Whether what was made is the file system of the new image, but for what counts as equal."""
         wanted, _ = accepted(made, new, [one.new for one in olds])
         return same(made.tree, wanted.tree, times=self._question.times, ignored=self._ignored)
 
-    def _reuse(self, draft: ImageDraft, new: Stack, matches: Sequence[Match]) -> ImageDraft:
+    def _reuse(self, draft: ImageDraft, new: IndexedImage, matches: Sequence[LayerMatch]) -> ImageDraft:
         for number, found in enumerate(matches):
             old, layer = found.old, found.layer
             if old is None or layer is None or (found.how == "same" and layer.digest in (None, new.layers[number].digest)):
@@ -195,12 +195,12 @@ class _Rebuilder:
             draft = drafts.replaced(draft, number, self._piece(draft.image, new.layers[number], old, layer))
         return draft
 
-    def _piece(self, image: Image, like: Layer, old: Stack, layer: Layer) -> Piece:
+    def _piece(self, image: Image, like: Layer, old: IndexedImage, layer: Layer) -> OutputLayer:
         return self._writer.lent(image, like, old.image, layer)._replace(diff_id=old.indexes[layer.number].diff_id)
 
     # Delta
 
-    def _best(self, olds: Sequence[Old], names: Sequence[str]) -> _Delta | None:
+    def _best(self, olds: Sequence[OldImage], names: Sequence[str]) -> _Delta | None:
         """The smallest delta; None where no old image can have one."""
         found = []
         for name, old in zip(names, olds, strict=True):
@@ -214,7 +214,7 @@ class _Rebuilder:
                 found.append(_Delta(name, old, changes))
         return min(found, key=lambda one: _estimate(one.changes, one.old.new), default=None)
 
-    def _delta(self, draft: ImageDraft, new: Stack, delta: _Delta) -> tuple[ImageDraft, Stack, dict[str, Any]]:
+    def _delta(self, draft: ImageDraft, new: IndexedImage, delta: _Delta) -> tuple[ImageDraft, IndexedImage, dict[str, Any]]:
         """All layers of the old image, and one more."""
         image, old = draft.image, delta.old.stack
         hidden = shipped(old, new)
@@ -234,14 +234,14 @@ class _Rebuilder:
             self._task.expect(expected([piece.blob]))
             layer = Layer(len(old.layers), piece.blob, piece.digest, piece.diff_id, piece.size, piece.media_type, None, None)
             layers = (*old.layers, layer)
-            stack = Stack(old.image._replace(layers=layers), [*old.indexes, scan(piece.blob, self._task)])
+            stack = IndexedImage(old.image._replace(layers=layers), [*old.indexes, index_layer(piece.blob, self._task)])
         if not self._is_wanted(stack, new, [delta.old]):
             raise RuntimeError("the delta does not give the file system that was wanted")
-        draft = stamped(drafts.layered(draft, made, _history(old, image, bool(delta.changes))))
+        draft = with_timestamp(drafts.layered(draft, made, _history(old, image, bool(delta.changes))))
         told = [one for one in hidden if self._ignored is None or not self._ignored(one.path)]
         return draft, stack, self._hidden(delta, told, image)
 
-    def _layer(self, image: Image, new: Stack, changes: Changeset) -> Piece:
+    def _layer(self, image: Image, new: IndexedImage, changes: Changeset) -> OutputLayer:
         try:
             tar = layertar.tar(changes, image, new.tree, self._task, lowest=len(new.layers))
             codec = self._writer.new_codec(image)
@@ -249,7 +249,7 @@ class _Rebuilder:
         except OcitoolError as error:
             raise error.at(image.where) from None
 
-    def _hidden(self, delta: _Delta, found: Sequence[Shipped], image: Image) -> dict[str, Any]:
+    def _hidden(self, delta: _Delta, found: Sequence[LeftoverFile], image: Image) -> dict[str, Any]:
         """What a delta ships although nobody sees it, and whether there are many of them by now."""
         size = sum(one.size for one in found)
         what = f"{_count(len(found), 'file')} ({size} bytes) of {delta.name} passed on that it does not have"
@@ -282,14 +282,14 @@ class _Delta(NamedTuple):
     """An old image, and what one more layer says on it."""
 
     name: str
-    old: Old
+    old: OldImage
     changes: Changeset
 
 
 class _Have:
     """What somebody has who has the old images: blobs by digest, and layers of archives that name none by diff_id."""
 
-    def __init__(self, olds: Sequence[Stack]) -> None:
+    def __init__(self, olds: Sequence[IndexedImage]) -> None:
         self._digests: set[Digest] = set()
         self._diff_ids: set[Digest | None] = set()
         for old in olds:
@@ -317,7 +317,7 @@ class _Have:
         return sum(missing.values())
 
 
-def _told(matches: Sequence[Match], names: Mapping[int, str]) -> list[dict[str, Any]]:
+def _told(matches: Sequence[LayerMatch], names: Mapping[int, str]) -> list[dict[str, Any]]:
     return [
         {
             "index": number,
@@ -328,7 +328,7 @@ def _told(matches: Sequence[Match], names: Mapping[int, str]) -> list[dict[str, 
     ]
 
 
-def _chosen(new: Stack, matches: Sequence[Match]) -> Stack:
+def _chosen(new: IndexedImage, matches: Sequence[LayerMatch]) -> IndexedImage:
     """The new image with the old layers that were chosen."""
     layers, indexes = [], []
     for number, found in enumerate(matches):
@@ -338,10 +338,10 @@ def _chosen(new: Stack, matches: Sequence[Match]) -> Stack:
         else:
             layers.append(new.layers[number])
             indexes.append(new.indexes[number])
-    return Stack(new.image._replace(layers=tuple(layers)), indexes)
+    return IndexedImage(new.image._replace(layers=tuple(layers)), indexes)
 
 
-def _estimate(changes: Changeset, new: Stack) -> int:
+def _estimate(changes: Changeset, new: IndexedImage) -> int:
     """What a delta may weigh: headers, and contents compressed as well as their layers are."""
     size = 150.0 * len(changes)
     for layer, index, names in zip(new.layers, new.indexes, changes.files, strict=True):
@@ -350,7 +350,7 @@ def _estimate(changes: Changeset, new: Stack) -> int:
     return int(size)
 
 
-def _history(old: Stack, image: Image, layer: bool) -> list[dict[str, Any]]:
+def _history(old: IndexedImage, image: Image, layer: bool) -> list[dict[str, Any]]:
     """The old image's entries, one for the delta, and the new image's as such that made no layer."""
     mine = drafts.aligned_history(image.config.fields, len(image.layers)) or []
     when = made_at(image.config.created)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ocitool.errors import IntegrityError
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import open_contents
-from ocitool.pipeline.indexed_image import Stack
+from ocitool.pipeline.indexed_image import IndexedImage
 from ocitool.trees.compare import differing
 from ocitool.trees.tree import Directory, Tree, node_at
 
@@ -21,7 +21,7 @@ _SUFFIX, _CACHE = b".pyc", b"__pycache__"
 _HEADER, _LARGEST = 16, 8 << 20
 
 
-def settled(new: Stack, old: Stack) -> Stack:
+def settled(new: IndexedImage, old: IndexedImage) -> IndexedImage:
     """The new image's stack, in which a .pyc has the old one's content where it differs in nothing but the embedded time of its
     source, and that source in nothing but its time: the old pair is as good as the new one."""
     pairs = dict(_pairs(new.tree, old.tree))
@@ -37,7 +37,7 @@ def settled(new: Stack, old: Stack) -> Stack:
     return _with(new, known)
 
 
-def accepted(made: Stack, wanted: Stack, news: Sequence[Stack]) -> tuple[Stack, tuple[bytes, ...]]:
+def accepted(made: IndexedImage, wanted: IndexedImage, news: Sequence[IndexedImage]) -> tuple[IndexedImage, tuple[bytes, ...]]:
     """What is wanted, with the .pyc files that `settled` allowed as they are in what was made; and the paths of those."""
     known: dict[int, list[tuple[int, bytes]]] = {}
     paths = []
@@ -56,11 +56,11 @@ def accepted(made: Stack, wanted: Stack, news: Sequence[Stack]) -> tuple[Stack, 
     return _with(wanted, known), tuple(sorted(paths))
 
 
-def _with(stack: Stack, known: Mapping[int, list[tuple[int, bytes]]]) -> Stack:
+def _with(stack: IndexedImage, known: Mapping[int, list[tuple[int, bytes]]]) -> IndexedImage:
     if not known:
         return stack
     indexes = (index.with_contents(known[layer]) if layer in known else index for layer, index in enumerate(stack.indexes))
-    return Stack(stack.image, list(indexes))
+    return IndexedImage(stack.image, list(indexes))
 
 
 def _pairs(new: Tree, old: Tree) -> Iterator[tuple[bytes, tuple[int, int]]]:
@@ -87,7 +87,7 @@ def _same_source(new: Tree, old: Tree, path: bytes) -> bool:
     return new.entry(a).kind == Kind.FILE and not differing(new.entry(a), old.entry(b), same, ("mtime",))
 
 
-def stale(made: Stack, wanted: Stack) -> tuple[bytes, ...]:
+def stale(made: IndexedImage, wanted: IndexedImage) -> tuple[bytes, ...]:
     """The .pyc files of what was made that embed another time than their source has there: Python will not use them. Only what
     is not as it was wanted is looked at."""
     doubtful = {}
@@ -116,7 +116,7 @@ class _Compiled(NamedTuple):
     rest: bytes
 
 
-def _compiled(stack: Stack, refs: dict[bytes, int]) -> dict[bytes, _Compiled]:
+def _compiled(stack: IndexedImage, refs: dict[bytes, int]) -> dict[bytes, _Compiled]:
     """What the .pyc files at these paths hold. A layer is read once for all of its files."""
     layers: dict[int, list[tuple[bytes, int]]] = {}
     for path, ref in refs.items():

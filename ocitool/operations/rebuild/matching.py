@@ -12,33 +12,33 @@ from typing import Literal, NamedTuple
 from ocitool.digest import Digest
 from ocitool.images.image import Layer
 from ocitool.layers.index import LayerIndex
-from ocitool.pipeline.indexed_image import Stack
+from ocitool.pipeline.indexed_image import IndexedImage
 from ocitool.trees.changeset import Ignored
 from ocitool.trees.compare import compare
 
 How = Literal["same", "equal", "changed"]
 
 
-class Match(NamedTuple):
+class LayerMatch(NamedTuple):
     """What of the old images a layer is: the `same` tar to the bit, `equal` in its entries, or `changed`: nothing of them."""
 
     how: How
-    old: Stack | None = None
+    old: IndexedImage | None = None
     layer: Layer | None = None
 
 
-class Old(NamedTuple):
+class OldImage(NamedTuple):
     """An old image, the new one as it counts beside it (see `bytecode.settled`), and the paths that may differ from it."""
 
-    stack: Stack
-    new: Stack
+    stack: IndexedImage
+    new: IndexedImage
     ignored: Ignored | None
 
 
-def match(new: Stack, olds: Sequence[Old], *, times: bool) -> list[Match]:
+def match(new: IndexedImage, olds: Sequence[OldImage], *, times: bool) -> list[LayerMatch]:
     """For each layer of the new image, lowest first. The same blob goes before the same tar, that before equal entries, a
     layer in the same place before others."""
-    tars: dict[Digest | None, list[tuple[Stack, Layer]]] = {}
+    tars: dict[Digest | None, list[tuple[IndexedImage, Layer]]] = {}
     for old in olds:
         for layer, index in zip(old.stack.layers, old.stack.indexes, strict=True):
             tars.setdefault(index.diff_id, []).append((old.stack, layer))
@@ -46,7 +46,9 @@ def match(new: Stack, olds: Sequence[Old], *, times: bool) -> list[Match]:
     return [_same(new, number, tars) or _equal(number, alike) for number in range(len(new.layers))]
 
 
-def _same(new: Stack, number: int, tars: Mapping[Digest | None, Sequence[tuple[Stack, Layer]]]) -> Match | None:
+def _same(
+    new: IndexedImage, number: int, tars: Mapping[Digest | None, Sequence[tuple[IndexedImage, Layer]]]
+) -> LayerMatch | None:
     layer = new.layers[number]
     found = tars.get(new.indexes[number].diff_id)
     if not found:
@@ -54,22 +56,22 @@ def _same(new: Stack, number: int, tars: Mapping[Digest | None, Sequence[tuple[S
     old, other = min(
         found, key=lambda one: (one[1].digest is None or one[1].digest != layer.digest, one[1].number != number)
     )
-    return Match("same", old, other)
+    return LayerMatch("same", old, other)
 
 
-def _equal(number: int, olds: Sequence[_Alike]) -> Match:
+def _equal(number: int, olds: Sequence[_Alike]) -> LayerMatch:
     for old in olds:
         layer = old.find(number)
         if layer is not None:
-            return Match("equal", old.old.stack, layer)
-    return Match("changed")
+            return LayerMatch("equal", old.old.stack, layer)
+    return LayerMatch("changed")
 
 
 class _Alike:
     """Which layers of an old image list the entries of one of the new image. Each pair of indexes is compared once, however
     often images list them."""
 
-    def __init__(self, old: Old, times: bool) -> None:
+    def __init__(self, old: OldImage, times: bool) -> None:
         self.old = old
         self._ignore = () if times else ("mtime",)
         self._shapes: dict[int, int | None] = {}

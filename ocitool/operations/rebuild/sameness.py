@@ -10,7 +10,7 @@ from ocitool.images import draft as drafts
 from ocitool.images.image import Image
 from ocitool.layers.entry import Kind
 from ocitool.operations.edit.content import CREATED_BY, path_mark
-from ocitool.pipeline.indexed_image import Stack
+from ocitool.pipeline.indexed_image import IndexedImage
 from ocitool.trees.changeset import Ignored, changeset, same_entry
 from ocitool.trees.tree import Directory, Tree, node_at
 
@@ -40,7 +40,7 @@ def _parent(made: Tree, wanted: Tree, path: bytes, times: bool) -> bool:
     return same_entry(made, a.ref, wanted, b.ref, () if times else ("mtime",))
 
 
-class Shipped(NamedTuple):
+class LeftoverFile(NamedTuple):
     """A file that an image's layers hold and another image does not have: hidden, and passed on all the same."""
 
     path: bytes
@@ -50,7 +50,7 @@ class Shipped(NamedTuple):
     """`removed`: the other image has nothing of that name; `overwritten`: it has something else there."""
 
 
-def shipped(old: Stack, new: Stack) -> list[Shipped]:
+def shipped(old: IndexedImage, new: IndexedImage) -> list[LeftoverFile]:
     """Files of the old layers, hidden there or not, that no layer of the new image holds at their path; largest first."""
     known = {index.diff_id for index in new.indexes}
     held = {
@@ -65,7 +65,7 @@ def shipped(old: Stack, new: Stack) -> list[Shipped]:
             if (path, index.sizes[row], index.content(row)) in held:
                 continue
             kind = "removed" if node_at(new.tree, path) is None else "overwritten"
-            found.append(Shipped(path, index.stored(row), number, kind))
+            found.append(LeftoverFile(path, index.stored(row), number, kind))
     return sorted(found, key=lambda one: (-one.size, one.path, one.layer))
 
 
@@ -74,7 +74,7 @@ def removed_since(old: Image, new: Image) -> bool:
     return bool(_removals(new) - _removals(old))
 
 
-def refused(files: Sequence[Shipped], old: Image, new: Image) -> Sequence[Shipped]:
+def refused(files: Sequence[LeftoverFile], old: Image, new: Image) -> Sequence[LeftoverFile]:
     """Those of the `shipped` files that a delta on the old image must not pass on: all, where files were taken out of the new
     one since, or where it does not say whether they were; else those at paths that were ever taken out."""
     stated = drafts.aligned_history(new.config.fields, len(new.layers)) is not None

@@ -12,22 +12,22 @@ from typing import Any, Literal, NamedTuple
 from ocitool.blob import expected
 from ocitool.disk import disk_changes as edited
 from ocitool.disk import snapshot
-from ocitool.disk.scan_directory import Below, open_file, with_holes
+from ocitool.disk.scan_directory import HeldDirectories, open_file, with_holes
 from ocitool.errors import NotFoundError, OcitoolError, UsageError
 from ocitool.images import draft as drafts
 from ocitool.images import select
-from ocitool.images.draft import Documents, ImageDraft
+from ocitool.images.draft import FinishedImage, ImageDraft
 from ocitool.images.image import Image
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import Contents, write_new
 from ocitool.layers.rewrite import rewrite as rewritten
-from ocitool.operations.repack.unpacked import Blobs, open_unpacked
+from ocitool.operations.repack.unpacked import UnpackedBlobs, open_unpacked
 from ocitool.pipeline import index_rewrite as revising
-from ocitool.pipeline.image_writer import Writer, Writing, Written, refuse_inside
+from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult, refuse_inside
 from ocitool.pipeline.layer_identity import base_layers
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.pipeline.source_date import clamped, timestamp
 from ocitool.task import Task
 from ocitool.trees.changes import Change
@@ -39,7 +39,7 @@ Mode = Literal["rewrite", "append"]
 CREATED_BY = "ocitool repack"
 
 
-class Question(NamedTuple):
+class RepackOptions(NamedTuple):
     """source: where blobs are taken from that the destination lacks, before the recorded reference. keep_base: an image whose
     layers stay. checksum, dir_times: see `images.edited.changes`."""
 
@@ -50,25 +50,27 @@ class Question(NamedTuple):
     dir_times: bool = False
 
 
-def repack(directory: str, question: Question, reading: Reading, writing: Writing) -> Written:
+def repack(directory: str, question: RepackOptions, reading: Session, writing: WriteOptions) -> WriteResult:
     """The unpacked image in `directory`, with what was edited there. Raises `NotFoundError` where its layers are nowhere."""
     if question.mode == "append" and question.keep_base is not None:
         raise UsageError("--keep-base is for --mode rewrite: to append keeps every layer")
     found = open_unpacked(directory)
     refuse_inside(writing.destination, found.rootfs)
     references = [one for one in (question.source, found.reference) if one is not None]
-    with Writer(writing, reading) as writer:
-        blobs = Blobs(found, references, writer, reading)
+    with ImageWriter(writing, reading) as writer:
+        blobs = UnpackedBlobs(found, references, writer, reading)
         image = blobs.image()
         work = _Work(image, blobs, question, reading, writer)
-        output = revising.changed(blobs, image, writer, work.documents)
+        output = revising.rewrite_image(blobs, image, writer, work.documents)
         return writer.deliver("repack", [output], details=work.details)
 
 
 class _Work:
     """One image being put together again, and what is to be told of that."""
 
-    def __init__(self, image: Image, blobs: Blobs, question: Question, reading: Reading, writer: Writer) -> None:
+    def __init__(
+        self, image: Image, blobs: UnpackedBlobs, question: RepackOptions, reading: Session, writer: ImageWriter
+    ) -> None:
         self.details: dict[str, Any] = {}
         self._image = image
         self._blobs = blobs
@@ -79,12 +81,12 @@ class _Work:
         self._writer = writer
         self._layers = _Layers(image, reading)
 
-    def documents(self, image: Image) -> Documents:
+    def documents(self, image: Image) -> FinishedImage:
         question = self._question
         draft = drafts.start(image, self._writer.pieces(image))
         keep = 0
         if question.keep_base is not None:
-            base = select.one(self._reading.open(question.keep_base, "layers"), None, like=image.platform)
+            base = select.single(self._reading.open(question.keep_base, "layers"), None, like=image.platform)
             keep = base_layers(image, base, self._task)
         changes = self._changes()
         plan, made, other = Plan({}), 0, 0
@@ -94,7 +96,7 @@ class _Work:
             changes = _clamped(changes, tree)
             aside = append(tree, changes)
             plan = aside if question.mode == "append" else rewrite(tree, changes, keep_base=keep)
-            with Below(self._blobs.unpacked.root.descriptor) as below:
+            with HeldDirectories(self._blobs.unpacked.root.descriptor) as below:
                 contents = self._contents(below, changes)
                 other = _tar_size(contents(entry)[0] for entry in aside.added or ())
                 draft, made = self._made(draft, plan, contents)
@@ -122,7 +124,7 @@ class _Work:
         except OcitoolError as error:
             raise error.at(self._rootfs) from None
 
-    def _contents(self, below: Below, changes: Iterable[Change]) -> Contents:
+    def _contents(self, below: HeldDirectories, changes: Iterable[Change]) -> Contents:
         """What is stored of the files that are written: those whose bytes did not change are as sparse as the image has them,
         others as they are on disk."""
         same = {change.path for change in changes if not change.content}
@@ -171,7 +173,7 @@ class _Work:
 class _Layers:
     """The indexes of an image's layers, read when they are asked for: an unchanged image never asks."""
 
-    def __init__(self, image: Image, reading: Reading) -> None:
+    def __init__(self, image: Image, reading: Session) -> None:
         self._image = image
         self._reading = reading
         self._read: tuple[Indexer, list[LayerIndex]] | None = None

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ocitool import limits
-from ocitool.atomic import nameless
+from ocitool.atomic import anonymous_temporary
 from ocitool.blob import Blob, BytesBlob, FileBlob, unreadable
 from ocitool.digest import Digest
 from ocitool.directories import OpenDirectory
@@ -19,18 +19,18 @@ from ocitool.errors import FormatError, IntegrityError, NotFoundError, UnsafeErr
 from ocitool.images import select
 from ocitool.images.image import Image, from_manifest
 from ocitool.operations.unpack.editable import SCHEMA, VERSION
-from ocitool.pipeline.fallback_blobs import Supplies
-from ocitool.pipeline.image_writer import Writer
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.fallback_blobs import FallbackBlobs
+from ocitool.pipeline.image_writer import ImageWriter
+from ocitool.pipeline.session import Session
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor, Index, Manifest, read
 from ocitool.transports.layout import opened_file
-from ocitool.transports.source import Names, Record, Telling
+from ocitool.transports.source import ArchiveNames, DockerImageRecord, SilentUntilOpened
 
 _AGAIN = "unpack the image again"
 
 
-class Unpacked(NamedTuple):
+class UnpackedImage(NamedTuple):
     """What the folder `image` says. `root`: the file system's directory. `reference`: where the image came from, None for
     standard input."""
 
@@ -52,7 +52,7 @@ class Unpacked(NamedTuple):
         return os.path.join(self.directory, "image", "snapshot")
 
 
-def open_unpacked(directory: str) -> Unpacked:
+def open_unpacked(directory: str) -> UnpackedImage:
     """Raises `NotFoundError` for any other directory, `FormatError` and `IntegrityError` for documents that were changed."""
     folder = os.path.join(directory, "image")
     where = os.path.join(folder, "reference.json")
@@ -76,7 +76,7 @@ def open_unpacked(directory: str) -> Unpacked:
     descriptor, manifest = _manifest(folder, fields.get("manifestDescriptor"))
     if manifest is not None and _digest(config, manifest.config.digest) != manifest.config.digest:
         raise IntegrityError("the configuration is not the manifest's", folder, hint="ocitool edit changes configurations")
-    return Unpacked(directory, root, descriptor, manifest, config, None if reference == "-" else reference, tuple(tags))
+    return UnpackedImage(directory, root, descriptor, manifest, config, None if reference == "-" else reference, tuple(tags))
 
 
 def _root(path: str) -> OpenDirectory:
@@ -122,25 +122,25 @@ def _document(path: str) -> bytes:
     return b"".join(FileBlob(file, 0, file.size).chunks())
 
 
-class Blobs(Telling):
+class UnpackedBlobs(SilentUntilOpened):
     """The blobs of an unpacked image, as a source: of the destination, else of `references`, in that order.
 
     What another place lends is hashed by whoever writes it.
     """
 
-    def __init__(self, unpacked: Unpacked, references: Sequence[str], writer: Writer, reading: Reading) -> None:
+    def __init__(self, unpacked: UnpackedImage, references: Sequence[str], writer: ImageWriter, reading: Session) -> None:
         self.unpacked = unpacked
         self.where = unpacked.directory
         self.transport = "unpacked"
         self.remote = False
         self.index: Index | None = None
-        self.records: tuple[Record, ...] = ()
-        self.names: dict[Digest, Names] = {}
+        self.records: tuple[DockerImageRecord, ...] = ()
+        self.names: dict[Digest, ArchiveNames] = {}
         self.tell = reading.task.notice
         self._references = references
         self._writer = writer
         self._reading = reading
-        self._opened: list[_Lender] | None = None
+        self._opened: list[_BlobSource] | None = None
 
     def look_around(self) -> None:
         """Finds the index in which others may speak of the image: that of the first reference that has one."""
@@ -187,27 +187,27 @@ class Blobs(Telling):
         return NotFoundError(what, self.where, hint="--source REF names an archive or layout that has the image's layers")
 
     @property
-    def _lenders(self) -> list[_Lender]:
+    def _lenders(self) -> list[_BlobSource]:
         """What blobs may be taken from, opened when the first one is missing."""
         if self._opened is None:
             self._opened = list(self._open())
         return self._opened
 
-    def _open(self) -> Iterator[_Lender]:
+    def _open(self) -> Iterator[_BlobSource]:
         for reference in self._references:
             try:
-                yield _Lender(reference, self._reading)
+                yield _BlobSource(reference, self._reading)
             except NotFoundError as error:
                 if reference != self.unpacked.reference:
                     raise
                 self._reading.task.notice("source", f"where the image came from is gone: {error}")
 
 
-class _Lender(Supplies):
+class _BlobSource(FallbackBlobs):
     """One reference to take blobs from."""
 
-    def __init__(self, reference: str, reading: Reading) -> None:
-        super().__init__((reference,), reading, nameless)
+    def __init__(self, reference: str, reading: Session) -> None:
+        super().__init__((reference,), reading, anonymous_temporary)
 
     @property
     def opened(self) -> list[Any]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ocitool import limits
-from ocitool.disk.scan_directory import Below, Root
+from ocitool.disk.scan_directory import HeldDirectories, Root
 from ocitool.disk.snapshot import IdRange
 from ocitool.errors import FormatError, LimitError, NotFoundError, TransportError
 from ocitool.spec.manifest import Config, string, strings
@@ -247,7 +247,7 @@ def _accounts(rootfs: Root | None, path: bytes, fields: int) -> Iterator[list[st
 
 def _inside(root: Root, path: bytes) -> bytes:
     """The content of a regular file, links followed as in a changed root; nothing where there is none."""
-    with Below(root) as below:
+    with HeldDirectories(root) as below:
         done: list[bytes] = []
         left = path.split(b"/")[::-1]
         hops = 0

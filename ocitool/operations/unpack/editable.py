@@ -18,13 +18,13 @@ from typing import Any, Literal, NamedTuple
 
 from ocitool import reference as references
 from ocitool.disk import snapshot
-from ocitool.disk.rootfs import Owners, Rootfs, closed
+from ocitool.disk.rootfs import Ownership, Rootfs, closed
 from ocitool.disk.staging import check, stage
-from ocitool.disk.staging_directory import OPEN_DIRECTORY, DirectoryMode, Workplace
+from ocitool.disk.staging_directory import OPEN_DIRECTORY, DirectoryMode, StagingDirectory
 from ocitool.errors import DestinationError, OcitoolError
 from ocitool.images.image import Image
 from ocitool.layers.entry import Kind
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.task import Notice, Task
 from ocitool.trees.tree import Tree
 
@@ -34,7 +34,7 @@ VERSION = 1
 _NAMED = 5
 
 
-class Unpacked(NamedTuple):
+class UnpackResult(NamedTuple):
     """`mode`: of the destination itself. `entries`: paths in the file system, without its root. `read`: stored bytes of layers;
     `written`: bytes of contents."""
 
@@ -42,7 +42,7 @@ class Unpacked(NamedTuple):
     form: Form
     destination: str
     image: Image
-    owners: Owners
+    owners: Ownership
     mode: int
     entries: int
     read: int
@@ -51,15 +51,15 @@ class Unpacked(NamedTuple):
 
 
 def unpack(
-    reference: str, dest: str, reading: Reading, *, form: Form = "editable", platform: str | None = None, owners: Owners,
+    reference: str, dest: str, reading: Session, *, form: Form = "editable", platform: str | None = None, owners: Ownership,
     mode: int | None = None,
-) -> Unpacked:  # fmt: skip
+) -> UnpackResult:  # fmt: skip
     """The image in `dest`, which must be absent or an empty directory. It gets `mode`, else it is closed to other users, unless
     it is the file system's root itself. Every layer is verified; whatever goes wrong, nothing is left.
 
     Raises `DestinationError` before anything is read if the destination will not do."""
     task = reading.task
-    with Workplace(dest) as work:
+    with StagingDirectory(dest) as work:
         image = reading.image(reference, platform)
         check(image)
         with Rootfs(work.descriptor, owners, task) as rootfs:
@@ -85,7 +85,7 @@ def unpack(
             finally:
                 os.close(root)
             mode = work.publish(access=access)
-    return Unpacked(reference, form, dest, image, owners, mode, entries, read, written, tuple(task.notices))
+    return UnpackResult(reference, form, dest, image, owners, mode, entries, read, written, tuple(task.notices))
 
 
 def _tell(rootfs: Rootfs, form: Form, task: Task) -> None:
@@ -99,7 +99,7 @@ def _tell(rootfs: Rootfs, form: Form, task: Task) -> None:
     rootfs.tell()
 
 
-def _given(tree: Tree, owners: Owners) -> str:
+def _given(tree: Tree, owners: Ownership) -> str:
     """What of the layers gives rights to whoever reaches it, in words; empty if nothing does."""
     found: dict[str, None] = {}
     for index in tree.indexes:
@@ -112,7 +112,7 @@ def _given(tree: Tree, owners: Owners) -> str:
     return ", ".join(found)
 
 
-def _describe(work: Workplace, root: int, reference: str, image: Image, tree: Tree, owners: Owners) -> None:
+def _describe(work: StagingDirectory, root: int, reference: str, image: Image, tree: Tree, owners: Ownership) -> None:
     """The folder `image`; `root` is the file system's directory."""
     work.mkdir("image")
     if image.manifest is not None:
@@ -120,7 +120,7 @@ def _describe(work: Workplace, root: int, reference: str, image: Image, tree: Tr
     work.write("image/config.json", image.config.raw)
     text = json.dumps(provenance(reference, image, owners), indent=2) + "\n"
     work.write("image/reference.json", text.encode())
-    header = snapshot.Header(owners.rootless, owners.uid_map, owners.gid_map, owners.owner_xattr)
+    header = snapshot.SnapshotHeader(owners.rootless, owners.uid_map, owners.gid_map, owners.owner_xattr)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         target = os.open("image/snapshot", flags, 0o666, dir_fd=work.descriptor)
@@ -133,7 +133,7 @@ def _describe(work: Workplace, root: int, reference: str, image: Image, tree: Tr
         raise DestinationError(f"cannot be written: {error.strerror or error}", work.destination) from None
 
 
-def provenance(reference: str, image: Image, owners: Owners) -> dict[str, Any]:
+def provenance(reference: str, image: Image, owners: Ownership) -> dict[str, Any]:
     """What `image/reference.json` holds."""
     manifest = image.manifest
     return {
@@ -179,7 +179,7 @@ def absolute(reference: str) -> str | None:
     return reference
 
 
-def _runtime_config(image: Image, owners: Owners, root: int, task: Task) -> bytes:
+def _runtime_config(image: Image, owners: Ownership, root: int, task: Task) -> bytes:
     from ocitool.operations.unpack.bundle import obeyed, runtime_config
 
     if left_out := obeyed(image.config):

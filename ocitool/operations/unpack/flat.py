@@ -16,7 +16,7 @@ from ocitool.blob import expected
 from ocitool.disk.staging import check
 from ocitool.errors import DestinationError, UsageError
 from ocitool.images.image import Image
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.task import Notice
 from ocitool.transports.outputs import keep_mode, new_file
 from ocitool.trees import changeset_tar as layertar
@@ -24,7 +24,7 @@ from ocitool.trees.changeset import changeset
 from ocitool.trees.tree import Tree
 
 
-class Flat(NamedTuple):
+class FlatResult(NamedTuple):
     """`entries`: members written; `size`: bytes of the tar."""
 
     reference: str
@@ -35,7 +35,7 @@ class Flat(NamedTuple):
     notices: tuple[Notice, ...]
 
 
-def unpack(reference: str, dest: str, reading: Reading, *, platform: str | None = None, force: bool = False) -> Flat:
+def unpack(reference: str, dest: str, reading: Session, *, platform: str | None = None, force: bool = False) -> FlatResult:
     """The tar into a file, whole or not at all, or for `-` to standard output.
 
     An existing file is a `DestinationError` unless `force` replaces it. On standard output a layer that turns out not
@@ -73,4 +73,4 @@ def unpack(reference: str, dest: str, reading: Reading, *, platform: str | None 
                 temporary.place(name)
         finally:
             temporary.discard()
-    return Flat(reference, image, dest, len(changes), size, tuple(task.notices))
+    return FlatResult(reference, image, dest, len(changes), size, tuple(task.notices))

@@ -30,10 +30,10 @@ from ocitool.blob import expected
 from ocitool.digest import Digest
 from ocitool.directories import OpenDirectory, located
 from ocitool.disk import overlay
-from ocitool.disk.overlay import WHITEOUT, Form, Over
-from ocitool.disk.rootfs import Owners, Rootfs, closed
+from ocitool.disk.overlay import WHITEOUT, OverlayDir, OverlayLayer
+from ocitool.disk.rootfs import Ownership, Rootfs, closed
 from ocitool.disk.staging import check
-from ocitool.disk.staging_directory import DirectoryMode, Workplace, open_to, without_acls
+from ocitool.disk.staging_directory import DirectoryMode, StagingDirectory, open_to, without_acls
 from ocitool.errors import (
     DestinationError,
     FormatError,
@@ -47,9 +47,9 @@ from ocitool.images import select
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind, Xattrs
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.scan import scan
+from ocitool.layers.scan import index_layer
 from ocitool.layers.tarinput import TarInput
-from ocitool.pipeline.session import Reading
+from ocitool.pipeline.session import Session
 from ocitool.task import Notice, Task
 from ocitool.trees.file_hashes import content
 from ocitool.trees.indexing import Indexer, readable, tell_odd_times
@@ -82,13 +82,13 @@ class StoredImage(NamedTuple):
     command: str | None
 
 
-class Stored(NamedTuple):
+class StoreResult(NamedTuple):
     """`mode`: of the store's directory. `read`: stored bytes of layers; `written`: bytes of contents."""
 
     reference: str
     destination: str
     images: tuple[StoredImage, ...]
-    owners: Owners
+    owners: Ownership
     mode: int
     read: int
     written: int
@@ -96,9 +96,9 @@ class Stored(NamedTuple):
 
 
 def unpack(
-    reference: str, dest: str, reading: Reading, *, platform: str | None = None, all_platforms: bool = False, owners: Owners,
+    reference: str, dest: str, reading: Session, *, platform: str | None = None, all_platforms: bool = False, owners: Ownership,
     mode: int | None = None,
-) -> Stored:  # fmt: skip
+) -> StoreResult:  # fmt: skip
     """The image's layers in the store `dest`, which is made if there is none, with `mode` or closed to other users. Layers
     that are there are not read, unless a layer above them needs their files or what they list.
 
@@ -113,7 +113,10 @@ def unpack(
         read = written = 0
         stored = []
         for image in images:
-            with Workplace(os.path.join(dest, "layer"), store.at) as work, Rootfs(work.descriptor, owners, task) as rootfs:
+            with (
+                StagingDirectory(os.path.join(dest, "layer"), store.at) as work,
+                Rootfs(work.descriptor, owners, task) as rootfs,
+            ):
                 made = _Making(store, image, work, rootfs, indexer, task)
                 stored.append(made.run())
                 read += made.read
@@ -123,13 +126,13 @@ def unpack(
     if owners.rootless:
         how = "mount inside a user namespace (unshare --user --map-root-user --mount)"
         task.notice("rootless", f"rootless: all files are your own; {how}")
-    return Stored(reference, dest, tuple(stored), owners, mode, read, written, tuple(task.notices))
+    return StoreResult(reference, dest, tuple(stored), owners, mode, read, written, tuple(task.notices))
 
 
-def _images(reference: str, reading: Reading, platform: str | None, all_platforms: bool) -> Iterator[Image]:
+def _images(reference: str, reading: Session, platform: str | None, all_platforms: bool) -> Iterator[Image]:
     opened = reading.open(reference, "layers")
     if not all_platforms:
-        yield select.one(opened, platform)
+        yield select.single(opened, platform)
         return
     found = select.targets(opened)
     if not found:
@@ -149,7 +152,7 @@ def _images(reference: str, reading: Reading, platform: str | None, all_platform
 
 
 @contextmanager
-def _opened(dest: str, owners: Owners, mode: int | None, task: Task) -> Iterator[_Store]:
+def _opened(dest: str, owners: Ownership, mode: int | None, task: Task) -> Iterator[_Store]:
     """The store, held against its removal. One that this run began is removed where it stays without a layer."""
     if dest == "-":
         raise UsageError("a store of layers is a directory", hint="name one, new or made by unpack --as layers")
@@ -187,7 +190,7 @@ class _Store:
         with contextlib.suppress(OSError):
             fcntl.flock(self.at.descriptor, fcntl.LOCK_UN)
 
-    def begin(self, owners: Owners, mode: int | None) -> None:
+    def begin(self, owners: Ownership, mode: int | None) -> None:
         settings = {
             "schema": SCHEMA, "version": VERSION, "rootless": owners.rootless, "ownerXattr": owners.owner_xattr,
             "uidMap": [list(one) for one in owners.uid_map], "gidMap": [list(one) for one in owners.gid_map],
@@ -252,7 +255,7 @@ class _Store:
             raise _unusable(error, self.at.name(name)) from None
         return found is not None and stat.S_ISDIR(found.st_mode)
 
-    def keep(self, work: Workplace, made: bytes, name: str) -> bool:
+    def keep(self, work: StagingDirectory, made: bytes, name: str) -> bool:
         """Moves a finished directory from the workplace to its place; False where it is there already."""
         above, last = name.split("/", 1)
         folder = self.folder(above)
@@ -289,7 +292,7 @@ class _Making:
     """One image into the store. `read`: stored bytes that were read for it."""
 
     def __init__(
-        self, store: _Store, image: Image, work: Workplace, rootfs: Rootfs, indexer: Indexer, task: Task
+        self, store: _Store, image: Image, work: StagingDirectory, rootfs: Rootfs, indexer: Indexer, task: Task
     ) -> None:  # fmt: skip
         self.store = store
         self.image = image
@@ -345,7 +348,7 @@ class _Making:
 
         try:
             blob, algorithm = readable(layer)
-            index = scan(blob, self.task, algorithm=algorithm, keep=keep)
+            index = index_layer(blob, self.task, algorithm=algorithm, keep=keep)
             tell_odd_times(index, f"{image.where}: layer {number}", self.task)
             if index.diff_id != layer.diff_id:
                 raise IntegrityError(f"unpacks to {index.diff_id}, the configuration states {layer.diff_id}")
@@ -355,7 +358,7 @@ class _Making:
         self._staged.add(number)
         return index
 
-    def _borrow(self, wanted: Sequence[Form], indexes: Sequence[LayerIndex]) -> None:
+    def _borrow(self, wanted: Sequence[OverlayLayer], indexes: Sequence[LayerIndex]) -> None:
         """Stages what these forms show and nobody staged: files of lower layers that a hard link names, and those of a layer
         whose directory is there in its other form, or that occurs again. A layer is read for it once more at most.
 
@@ -401,16 +404,18 @@ class _Making:
                 raise LimitError(f"copies of files that layers share take more than {limits.EXPANSION} bytes", self.image.where)
             self.rootfs.copy(source, key, entry)
 
-    def _build(self, form: Form, indexes: Sequence[LayerIndex]) -> None:
+    def _build(self, form: OverlayLayer, indexes: Sequence[LayerIndex]) -> None:
         """The form as a directory of the workplace, named by its number."""
         rootfs = self.rootfs
         shared = Counter(overlay.refs(form.root))
         mark = b"user.overlay.opaque" if rootfs.owners.rootless else b"trusted.overlay.opaque"
         rootfs.begin(b"%d" % form.number)
-        path: list[tuple[Over, Iterator[tuple[bytes, Over | int]]]] = [(form.root, iter(form.root.children.items()))]
+        path: list[tuple[OverlayDir, Iterator[tuple[bytes, OverlayDir | int]]]] = [
+            (form.root, iter(form.root.children.items()))
+        ]
         while path:
             for name, child in path[-1][1]:
-                if isinstance(child, Over):
+                if isinstance(child, OverlayDir):
                     rootfs.enter(name)
                     path.append((child, iter(child.children.items())))
                     break
@@ -464,7 +469,7 @@ class _Making:
         the attributes of the upper directory's."""
         place = os.path.join(self.store.dest, name)
         try:
-            with Workplace(place, self.store.folder("images")) as work:
+            with StagingDirectory(place, self.store.folder("images")) as work:
                 with Rootfs(work.descriptor, self.rootfs.owners, self.task) as rootfs:
                     rootfs.begin(b"upper")
                     rootfs.leave(tree.entry(tree.root.ref))
@@ -477,7 +482,7 @@ class _Making:
                 raise
 
 
-def _key(ref: int, form: Form) -> int:
+def _key(ref: int, form: OverlayLayer) -> int:
     """The name of a staged file: what a form takes from a lower layer is a copy of its own."""
     return ref if overlay.layer_of(ref) == form.number else ref | (form.number + 1) << 2 * _SHIFT
 

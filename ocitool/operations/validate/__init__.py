@@ -10,10 +10,10 @@ from __future__ import annotations
 from ocitool.images import select
 from ocitool.operations.validate import archives
 from ocitool.operations.validate.bare import DOCUMENTS, validate_document
-from ocitool.operations.validate.documents import Reader
+from ocitool.operations.validate.documents import ValidationReader
 from ocitool.operations.validate.findings import LIMIT, RULES, Checked, Finding, Severity, Validation
-from ocitool.operations.validate.images import Images
-from ocitool.operations.validate.layers import Layers
+from ocitool.operations.validate.images import ImageChecks
+from ocitool.operations.validate.layers import LayerChecks
 from ocitool.task import Task
 from ocitool.transports.archive import DockerArchive
 from ocitool.transports.opening import open_source
@@ -39,16 +39,16 @@ def validate(reference: str, task: Task, registries: Registries | None = None) -
     """
     opened = open_source(reference, "layers", task, registries)
     source, selector = opened.source, opened.selector
-    reader = Reader(source, task)
+    reader = ValidationReader(source, task)
     archives.container(reader, opened.problems)
     entries, records = select.meant(source, selector) if selector is not None else ((), list(enumerate(source.records)))
     if source.index is not None:
-        Images(reader).index(source.index, selector, entries)
+        ImageChecks(reader).index(source.index, selector, entries)
     elif isinstance(source, DockerArchive):
         archives.listed_images(reader, source)
     archives.records(reader, records)
     if selector is None:
         archives.unnamed(reader)
-    Layers(reader).read()
+    LayerChecks(reader).read()
     checked = Checked(reader.documents, reader.blobs, reader.layers, reader.entries, reader.bytes)
     return reader.found.result(reference, checked, reader.unnamed)

@@ -9,14 +9,14 @@ from typing import Any
 from ocitool import reference
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError, OcitoolError
-from ocitool.operations.validate.documents import Image, Layer, Reader, layer_key
+from ocitool.operations.validate.documents import LayerUse, ValidatedImage, ValidationReader, layer_key
 from ocitool.operations.validate.findings import MAX_LAYERS, Findings, counted
 from ocitool.reference import Selector
 from ocitool.spec.manifest import Config
 from ocitool.transports.archive import LISTS, DockerArchive, Members, OciArchive
 from ocitool.transports.layout import Layout
 from ocitool.transports.records import images_of, v1_chain
-from ocitool.transports.source import Record, Source
+from ocitool.transports.source import DockerImageRecord, Source
 from ocitool.transports.store import blob_files
 
 _KEYS = {"config": "Config", "repotags": "RepoTags", "layers": "Layers", "parent": "Parent", "layersources": "LayerSources"}
@@ -27,7 +27,7 @@ def _members(source: Source) -> Members | None:
     return source.members if isinstance(source, OciArchive | DockerArchive | Layout) else None
 
 
-def container(reader: Reader, problems: Sequence[OcitoolError]) -> None:
+def container(reader: ValidationReader, problems: Sequence[OcitoolError]) -> None:
     """`problems`: lists of images that cannot be read, while another one says what is there."""
     source = reader.source
     for error in problems:
@@ -53,7 +53,7 @@ def container(reader: Reader, problems: Sequence[OcitoolError]) -> None:
             reader.parsed("layout", raw, "oci-layout")
 
 
-def unnamed(reader: Reader) -> None:
+def unnamed(reader: ValidationReader) -> None:
     """What of the place belongs to no image, and whether there is an image at all."""
     source = reader.source
     if not source.records and not (source.index is not None and source.index.fields.get("manifests")) and not source.remote:
@@ -114,7 +114,7 @@ def _docker_names(found: Findings, tags: Sequence[str], subject: str) -> None:
             found.error("docker-name", subject, f"docker load refuses the archive for the name {tag or 'that is empty'}")
 
 
-def listed_images(reader: Reader, source: DockerArchive) -> None:
+def listed_images(reader: ValidationReader, source: DockerArchive) -> None:
     """The `manifest.json` of a docker archive, against its schema."""
     raw = source.members.document("manifest.json")
     if raw is not None:
@@ -122,12 +122,12 @@ def listed_images(reader: Reader, source: DockerArchive) -> None:
         _schema(reader, images_of(raw, source.where))
 
 
-def _schema(reader: Reader, listed: Sequence[Mapping[str, Any]]) -> None:
+def _schema(reader: ValidationReader, listed: Sequence[Mapping[str, Any]]) -> None:
     spelt = [{_KEYS.get(key, key): value for key, value in image.items()} for image in listed]
     reader.found.schema("docker-archive-manifest", spelt, "manifest.json")
 
 
-def records(reader: Reader, found: Sequence[tuple[int, Record]]) -> None:
+def records(reader: ValidationReader, found: Sequence[tuple[int, DockerImageRecord]]) -> None:
     """These images of a docker archive, or of the docker half of a hybrid, with their positions."""
     source = reader.source
     members = _members(source)
@@ -175,8 +175,8 @@ def records(reader: Reader, found: Sequence[tuple[int, Record]]) -> None:
             if blob is None:
                 path = f"{paths[number]} " if number < len(paths) else ""
                 reader.found.error("missing-blob", name, f"the member {path}is not in the archive")
-            layers.append(Layer(name, blob, None, diff_id, layer_key(blob, diff_id)))
-        reader.images.append(Image(subject, tuple(layers)))
+            layers.append(LayerUse(name, blob, None, diff_id, layer_key(blob, diff_id)))
+        reader.images.append(ValidatedImage(subject, tuple(layers)))
 
 
 def _config_name(found: Findings, name: object, digest: Digest, subject: str) -> None:
@@ -192,7 +192,7 @@ def _config_name(found: Findings, name: object, digest: Digest, subject: str) ->
         found.error("config-name", subject, f"the configuration {name} is {digest}")
 
 
-def hybrid(reader: Reader, configs: Mapping[Digest, Sequence[tuple[Digest, ...]]], selector: Selector | None) -> None:
+def hybrid(reader: ValidationReader, configs: Mapping[Digest, Sequence[tuple[Digest, ...]]], selector: Selector | None) -> None:
     """Whether the manifest.json of an OCI archive names the same images as its index."""
     source = reader.source
     members = _members(source)

@@ -15,7 +15,7 @@ from ocitool.task import Task
 from ocitool.transports.source import Source
 
 
-class Layer(NamedTuple):
+class LayerUse(NamedTuple):
     """A layer as an image uses it. `blob` is None where it is not here, or is not to be unpacked."""
 
     subject: str
@@ -25,16 +25,16 @@ class Layer(NamedTuple):
     key: str
 
 
-class Image(NamedTuple):
+class ValidatedImage(NamedTuple):
     subject: str
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerUse, ...]
 
 
 _HELD = 16 * limits.MiB
 """Bytes of configurations that are held for the next image that has the same."""
 
 
-class Reader:
+class ValidationReader:
     """What all parts of a validation share: the source, the findings, what was counted, and the images met on the way.
 
     Its methods answer None where a finding says why there is nothing.
@@ -44,7 +44,7 @@ class Reader:
         self.source = source
         self.task = task
         self.found = Findings()
-        self.images: list[Image] = []
+        self.images: list[ValidatedImage] = []
         self.documents = self.blobs = self.layers = self.entries = self.bytes = 0
         self.hashed: set[Digest] = set()
         self.named: set[Digest] = set()

@@ -10,10 +10,10 @@ from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
 from ocitool.images.platforms import normal
-from ocitool.images.select import Listed, tags_of
+from ocitool.images.select import IndexChild, tags_of
 from ocitool.layers import magic
 from ocitool.operations.validate.archives import hybrid
-from ocitool.operations.validate.documents import Image, Layer, Reader, layer_key
+from ocitool.operations.validate.documents import LayerUse, ValidatedImage, ValidationReader, layer_key
 from ocitool.operations.validate.findings import DAMAGE, MAX_LAYERS, ambiguous, is_attestation
 from ocitool.reference import Selector
 from ocitool.spec import mediatypes
@@ -49,10 +49,10 @@ class _Below:
                 self.missing.setdefault(subject, message)
 
 
-class Images:
+class ImageChecks:
     """The images below an index."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: ValidationReader) -> None:
         self.reader = reader
         self.found = reader.found
         self.configs: dict[Digest, list[tuple[Digest, ...]]] = {}
@@ -62,7 +62,7 @@ class Images:
         self._unclean: set[Digest] = set()
         """Documents that do not match their schemas."""
 
-    def index(self, index: Index, selector: Selector | None, entries: Sequence[Listed]) -> None:
+    def index(self, index: Index, selector: Selector | None, entries: Sequence[IndexChild]) -> None:
         """`entries`: those that the selector means."""
         self._invalid(index, "index.json", self.reader.parsed("index", index.raw, "index.json") is not None)
         if "layers" in index.fields or "config" in index.fields:
@@ -248,10 +248,10 @@ class Images:
                 self.reader.hash(blob, layer, name)
                 blob = None
             diff_id = diff_ids[number] if diff_ids else None
-            layers.append(Layer(name, blob, layer.media_type, diff_id, layer_key(blob, diff_id)))
+            layers.append(LayerUse(name, blob, layer.media_type, diff_id, layer_key(blob, diff_id)))
         below.take(mine)
         if is_image and not statement:
-            self.reader.images.append(Image(subject, tuple(layers)))
+            self.reader.images.append(ValidatedImage(subject, tuple(layers)))
         below.complete |= not mine.missing and not statement
 
     def _platform(self, config: Config, stated: Platform, subject: str) -> None:

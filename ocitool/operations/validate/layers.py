@@ -9,8 +9,8 @@ from ocitool.digest import Digest
 from ocitool.errors import OcitoolError, UnsafeError
 from ocitool.layers import codec
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.scan import scan
-from ocitool.operations.validate.documents import Image, Layer, Reader
+from ocitool.layers.scan import index_layer
+from ocitool.operations.validate.documents import LayerUse, ValidatedImage, ValidationReader
 from ocitool.operations.validate.findings import DAMAGE, counted
 from ocitool.operations.validate.tars import ERRORS, TarRules
 from ocitool.spec import mediatypes
@@ -25,10 +25,10 @@ class _Scanned(NamedTuple):
     size: int
 
 
-class Layers:
+class LayerChecks:
     """The layers of the images that a reader met."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: ValidationReader) -> None:
         self.reader = reader
         self.task = reader.task
         self.found = reader.found
@@ -40,8 +40,8 @@ class Layers:
         reported: set[str] = set()
         distinct = {layer.key: layer.blob for image in self.reader.images for layer in image.layers if layer.blob is not None}
         self.task.expect(expected(distinct.values()))
-        batch: list[tuple[int, Image]] = []
-        wanted: dict[str, Layer] = {}
+        batch: list[tuple[int, ValidatedImage]] = []
+        wanted: dict[str, LayerUse] = {}
         for number, image in enumerate(self.reader.images):
             batch.append((number, image))
             for layer in image.layers:
@@ -57,7 +57,7 @@ class Layers:
                         held.pop(layer.key, None)
             batch, wanted = [], {}
 
-    def _scan(self, layer: Layer) -> _Scanned:
+    def _scan(self, layer: LayerUse) -> _Scanned:
         """On a thread of its own: makes no finding."""
         blob = layer.blob
         assert blob is not None
@@ -65,11 +65,11 @@ class Layers:
             if blob.digest is not None and not _known(blob.digest):
                 blob = blob.named(None) if isinstance(blob, FileBlob) else BytesBlob(b"".join(blob.chunks()))
             algorithm = layer.diff_id.algorithm if layer.diff_id is not None and _known(layer.diff_id) else "sha256"
-            return _Scanned(scan(blob, self.task, algorithm=algorithm), None, blob.size)
+            return _Scanned(index_layer(blob, self.task, algorithm=algorithm), None, blob.size)
         except DAMAGE as error:
             return _Scanned(None, error, blob.size)
 
-    def _stack(self, image: Image, held: dict[str, _Scanned], reported: set[str]) -> None:
+    def _stack(self, image: ValidatedImage, held: dict[str, _Scanned], reported: set[str]) -> None:
         tree: Tree | None = Tree(())  # made only as far as a layer asks: most never do
         below: list[LayerIndex] = []
         for layer in image.layers:
@@ -110,7 +110,7 @@ class Layers:
                 severity = self.found.error if rule in ERRORS else self.found.warn
                 severity(rule, layer.subject, counted(text, count, path))
 
-    def _magic(self, layer: Layer) -> None:
+    def _magic(self, layer: LayerUse) -> None:
         if layer.media_type is None or layer.blob is None:
             return
         stated = mediatypes.layer_codec(layer.media_type)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ocitool.dedupe import Deduped
 from ocitool.dedupe.advice import digest_of
-from ocitool.dedupe.collection import Stored
+from ocitool.dedupe.collection import StoredBlob
 from ocitool.report.json.fields import clean, created_by, dumped, notice_list, path_fields, stated
 
 
@@ -93,7 +93,7 @@ def _parts(result: Deduped) -> Iterator[tuple[str, Any]]:
     yield "notices", notice_list(result.notices)
 
 
-def _layer(layer: Stored) -> dict[str, Any]:
+def _layer(layer: StoredBlob) -> dict[str, Any]:
     return {
         "digest": str(layer.digest) if layer.digest else None,
         "diffId": str(layer.diff_id) if layer.diff_id else None,

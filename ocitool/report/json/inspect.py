@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ocitool import masking
 from ocitool.images.image import Image
-from ocitool.operations.inspect import Entry, Inspected, Inspection
+from ocitool.operations.inspect import InspectedEntry, InspectedImage, Inspection
 from ocitool.report.json.fields import clean, created_by, notice_list, path_fields, platform_fields, stated
 from ocitool.spec.manifest import Index
 
@@ -30,7 +30,7 @@ def inspect(result: Inspection) -> dict[str, Any]:
     }
 
 
-def _index(index: Index, entries: Iterable[Entry]) -> dict[str, Any]:
+def _index(index: Index, entries: Iterable[InspectedEntry]) -> dict[str, Any]:
     return {
         "mediaType": stated(index.media_type),
         "digest": str(index.digest),
@@ -50,7 +50,7 @@ def _index(index: Index, entries: Iterable[Entry]) -> dict[str, Any]:
     }
 
 
-def _inspected(item: Inspected) -> dict[str, Any]:
+def _inspected(item: InspectedImage) -> dict[str, Any]:
     image = item.image
     sizes = [facts.uncompressed_size for facts in item.layers]
     unpacked = None if None in sizes else sum(size for size in sizes if size is not None)

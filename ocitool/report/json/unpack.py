@@ -8,12 +8,12 @@ from ocitool.report.json.fields import clean, notice_list, platform_fields
 
 if TYPE_CHECKING:
     from ocitool.images.image import Image
-    from ocitool.operations.unpack.editable import Unpacked
-    from ocitool.operations.unpack.flat import Flat
-    from ocitool.operations.unpack.store import Stored, StoredImage
+    from ocitool.operations.unpack.editable import UnpackResult
+    from ocitool.operations.unpack.flat import FlatResult
+    from ocitool.operations.unpack.store import StoredImage, StoreResult
 
 
-def unpack(result: Unpacked) -> dict[str, Any]:
+def unpack(result: UnpackResult) -> dict[str, Any]:
     return {
         **_head(result.reference, result.form, result.destination, result.image),
         "rootless": result.owners.rootless,
@@ -25,7 +25,7 @@ def unpack(result: Unpacked) -> dict[str, Any]:
     }
 
 
-def flat(result: Flat) -> dict[str, Any]:
+def flat(result: FlatResult) -> dict[str, Any]:
     return {
         **_head(result.reference, "tar", result.destination, result.image),
         "rootless": False,
@@ -50,7 +50,7 @@ def _head(reference: str, form: str, destination: str, image: Image) -> dict[str
     }
 
 
-def store(result: Stored) -> dict[str, Any]:
+def store(result: StoreResult) -> dict[str, Any]:
     return {
         "report": "unpack",
         "version": 1,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ocitool.pipeline.image_writer import Written, WrittenImage, WrittenRoot
+from ocitool.pipeline.image_writer import WriteResult, WrittenImage, WrittenRoot
 from ocitool.report.json.fields import clean, notice_list, path_fields, platform_fields, stated, text
 
 
-def written(result: Written) -> Iterator[str]:
+def written(result: WriteResult) -> Iterator[str]:
     yield text(
         {
             "report": result.command,

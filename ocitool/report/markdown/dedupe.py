@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ocitool.dedupe import Deduped
-from ocitool.dedupe.collection import Member, Shares
+from ocitool.dedupe.collection import ImageEntry, Usage
 from ocitool.report.escape import cell, code, human, shown
 from ocitool.report.markdown.page import END, LIMIT, Page, say_notices, table_row
 from ocitool.report.markdown.words import clipped, instruction, path_text, plural, short
@@ -62,7 +62,7 @@ def _images(page: Page, result: Deduped) -> None:
     page.section(head, rows, len(images), "images", cap=10_000, hint=_HINT)
 
 
-def _image(result: Deduped, one: Member, share: Shares, lies: bool) -> str:
+def _image(result: Deduped, one: ImageEntry, share: Usage, lies: bool) -> str:
     held, frees = result.lies[one.number]
     disk = [human(held) if held is not None else "-"] if lies else []
     name = called(one.names, lambda name: cell(short(name)))

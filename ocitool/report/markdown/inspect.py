@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ocitool import masking
 from ocitool.images.image import Layer
-from ocitool.operations.inspect import Inspected, Inspection
+from ocitool.operations.inspect import InspectedImage, Inspection
 from ocitool.report.escape import cell, code, human
 from ocitool.report.markdown.page import END, LIMIT, SMALLEST, Page, cut, say_notices, table_row
 from ocitool.report.markdown.words import made_by, path_text, platform_text, plural, short, value_text
@@ -46,7 +46,7 @@ def inspect(result: Inspection) -> str:
     return str(page)
 
 
-def _image(page: Page, item: Inspected, *, titled: bool) -> None:
+def _image(page: Page, item: InspectedImage, *, titled: bool) -> None:
     image = item.image
     if titled:
         page.say("", f"#### {platform_text(image.platform)}" + (f" {code(short(image.tags[0]))}" if image.tags else ""))
@@ -78,7 +78,7 @@ def _image(page: Page, item: Inspected, *, titled: bool) -> None:
         _waste(page, item.waste, image.layers)
 
 
-def _settings(page: Page, item: Inspected) -> None:
+def _settings(page: Page, item: InspectedImage) -> None:
     config = item.image.config
     rows = []
     for name in ("User", "WorkingDir", "Entrypoint", "Cmd", "StopSignal", "Healthcheck", "OnBuild", "Shell"):

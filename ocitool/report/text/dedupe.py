@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ocitool.dedupe import Deduped
 from ocitool.dedupe.advice import Advice
-from ocitool.dedupe.collection import Shares
+from ocitool.dedupe.collection import Usage
 from ocitool.report.escape import human, shown
 from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path
 
@@ -113,7 +113,7 @@ def called(names: Sequence[str], quote: Callable[[str], str] = shown) -> str:
     return f"{first} ({', '.join(others)})" if others else first
 
 
-def _own_bar(share: Shares, largest: int) -> str:
+def _own_bar(share: Usage, largest: int) -> str:
     """What is an image's own, then what it shares."""
     own = round(_WIDTH * share.own / largest) if largest else 0
     both = round(_WIDTH * share.size / largest) if largest else 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ocitool import masking
 from ocitool.images.image import Image, Layer
-from ocitool.operations.inspect import Entry, Inspected, Inspection
+from ocitool.operations.inspect import InspectedEntry, InspectedImage, Inspection
 from ocitool.report.escape import human, shown, stated
 from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path, value_text
 from ocitool.spec import mediatypes
@@ -43,12 +43,12 @@ def inspect(result: Inspection, paint: Paint) -> Iterator[str]:
         yield from (f"  {shown(str(one))}" for one in result.problems)
 
 
-def _type(entry: Entry) -> str:
+def _type(entry: InspectedEntry) -> str:
     """The media type, where a reader would not expect it."""
     return stated(entry.media_type) if entry.media_type not in mediatypes.DOCUMENTS else ""
 
 
-def _image(result: Inspection, item: Inspected, paint: Paint) -> Iterator[str]:
+def _image(result: Inspection, item: InspectedImage, paint: Paint) -> Iterator[str]:
     image = item.image
     name = ", ".join(map(shown, image.tags)) or shown(result.reference)
     artifact = image.manifest.artifact_type if image.manifest else None

@@ -10,12 +10,12 @@ from ocitool.report.escape import human, shown, stated
 from ocitool.report.text.parts import count_of
 
 if TYPE_CHECKING:
-    from ocitool.operations.unpack.editable import Unpacked
-    from ocitool.operations.unpack.flat import Flat
-    from ocitool.operations.unpack.store import Stored
+    from ocitool.operations.unpack.editable import UnpackResult
+    from ocitool.operations.unpack.flat import FlatResult
+    from ocitool.operations.unpack.store import StoreResult
 
 
-def unpack(result: Unpacked) -> Iterator[str]:
+def unpack(result: UnpackResult) -> Iterator[str]:
     rootless = ", rootless" if result.owners.rootless else ""
     yield f"{shown(result.destination)}: {count_of(result.entries, 'path')}, {human(result.written)}{rootless}, verified"
     if result.form != "rootfs":
@@ -33,11 +33,11 @@ def _closed(mode: int) -> str:
     return f"mode {mode:04o}: closed to other users, who could run the image's setuid files; --mode opens it"
 
 
-def flat(result: Flat) -> Iterator[str]:
+def flat(result: FlatResult) -> Iterator[str]:
     yield f"{shown(result.destination)}: {count_of(result.entries, 'path')}, {human(result.size)}, verified"
 
 
-def store(result: Stored) -> Iterator[str]:
+def store(result: StoreResult) -> Iterator[str]:
     rootless = ", rootless" if result.owners.rootless else ""
     for stored in result.images:
         image = stored.image

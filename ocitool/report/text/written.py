@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from ocitool.pipeline.image_writer import Written, WrittenImage, WrittenRoot
+from ocitool.pipeline.image_writer import WriteResult, WrittenImage, WrittenRoot
 from ocitool.reference import PREFIX
 from ocitool.report.escape import human, shown, stated
 from ocitool.report.text.parts import columns, count_of, shown_path
@@ -14,7 +14,7 @@ from ocitool.report.text.parts import columns, count_of, shown_path
 _ORDER = ("kept", "reused", "rewritten", "squashed", "new")
 
 
-def written(result: Written) -> Iterator[str]:
+def written(result: WriteResult) -> Iterator[str]:
     """An image a line, then what became of its bytes; last, as words to copy, what went to a registry and indexes: to go
     on with these is to go on with all of it, where the digest of an image of an index leaves the others behind."""
     shared = {name for name, count in Counter(name for image in result.images for name in image.names).items() if count > 1}
@@ -64,7 +64,7 @@ def _root(root: WrittenRoot, reference: str) -> tuple[str, str]:
     return shown(reference.removeprefix(PREFIX)), "" if root.platforms is None else f"index of {of or 'no image'}"
 
 
-def _crossed(result: Written) -> str:
+def _crossed(result: WriteResult) -> str:
     """What went over a network, and what sharing saved of it."""
     line = f"transferred {human(result.transferred)}"
     if result.skipped:

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ocitool.task import Task, Turns
+from ocitool.task import OneAtATime, Task
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.documents import Documents
 
@@ -52,7 +52,7 @@ class Registries:
         self._cached = cached
         self.documents = Documents(task)
         self._clients: dict[str, Client] = {}
-        self._making = Turns(task)
+        self._making = OneAtATime(task)
 
     def client(self, host: str) -> Client:
         """Raises `UsageError` and `NotFoundError` for files of `access` that are none. Nothing is sent yet."""

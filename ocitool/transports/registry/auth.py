@@ -16,7 +16,7 @@ import oras.auth
 from ocitool.credentials import remember_given
 from ocitool.errors import TransportError
 from ocitool.patterns import pattern
-from ocitool.task import Task, Turns
+from ocitool.task import OneAtATime, Task
 from ocitool.transports.registry.addresses import named, origin, same_domain
 from ocitool.transports.registry.keychain import Credentials
 from ocitool.transports.registry.problems import Denied
@@ -89,7 +89,7 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         self._realms = tuple(realms)
         self._find = find
         self._ask = ask
-        self._turns = Turns(task)
+        self._turns = OneAtATime(task)
         self._challenge: Challenge | None = None
         self._tokens: dict[Scope, _Token] = {}
         self._wanted: dict[Scope, tuple[str, ...]] = {}  # beside a scope's own claims: what the registry asked for then

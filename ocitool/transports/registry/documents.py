@@ -7,7 +7,7 @@ from threading import Lock
 
 from ocitool.digest import Digest
 from ocitool.limits import MiB
-from ocitool.task import Task, Turns
+from ocitool.task import OneAtATime, Task
 
 
 class Documents:
@@ -17,7 +17,7 @@ class Documents:
     MOST = 64 * MiB
 
     def __init__(self, task: Task) -> None:
-        self._turns = Turns(task)
+        self._turns = OneAtATime(task)
         self._lock = Lock()
         self._held: dict[Digest, bytes] = {}
         self._size = 0

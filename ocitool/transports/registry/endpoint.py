@@ -18,7 +18,7 @@ from urllib.parse import urlencode, urlsplit
 from ocitool import credentials, limits
 from ocitool.errors import OcitoolError, TransportError
 from ocitool.reference import DEFAULT_HOST
-from ocitool.task import Task, Turns
+from ocitool.task import OneAtATime, Task
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import joined, literal, named, origin
 from ocitool.transports.registry.answers import BROKEN, Unanswered, body_of, finished, is_page, retry_after
@@ -59,8 +59,8 @@ class Endpoint:
         self.hostname = _HUB if host == DEFAULT_HOST else host
         self.prefix = "https"
         self.auth: Authorization | None = None
-        self._settling = Turns(task)
-        self._turns = Turns(task)
+        self._settling = OneAtATime(task)
+        self._turns = OneAtATime(task)
         self._settled = not self._insecure
         if self._insecure and ":" in self.hostname.rpartition("]")[2]:
             self.prefix = "http"  # to begin with: at a port both are spoken, and this one answers sooner

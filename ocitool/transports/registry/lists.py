@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from ocitool import limits
 from ocitool.errors import FormatError, LimitError, NotFoundError, OcitoolError
-from ocitool.limits import Bounds
+from ocitool.limits import JsonLimits
 from ocitool.patterns import pattern
 from ocitool.spec import document
 from ocitool.spec.manifest import listed
@@ -174,7 +174,7 @@ def _links(header: str, where: str) -> Iterator[tuple[str, str]]:
         yield target.strip(), relation or ""
 
 
-def parsed(raw: bytes, where: str, bounds: Bounds) -> Any:
+def parsed(raw: bytes, where: str, bounds: JsonLimits) -> Any:
     """A registry's JSON, of which only what is looked for must be right. Raises `FormatError`, `LimitError`."""
     if document.values(raw) > bounds.values:
         raise LimitError(f"an answer of more than {bounds.values} values", where)

@@ -27,7 +27,7 @@ from ocitool.transports.registry.problems import RETRIED, Refused
 from ocitool.transports.registry.scopes import pulling, pushing
 from ocitool.transports.registry.source import RemoteBlob
 from ocitool.transports.registry.tagging import Tagged, Tags
-from ocitool.transports.sink import Bundle, Losses, Root, Stored, Unheld, index_in_the_way
+from ocitool.transports.sink import Losses, RequestedImage, WriteOutcome, WriteRequest, index_in_the_way
 
 _NO_INDEXES = mediatypes.MANIFESTS | mediatypes.OTHER_MANIFESTS
 """What an answer of one of these types is; some registries and proxies give others: then its document is looked at."""
@@ -103,7 +103,7 @@ class RegistrySink(Unheld):
             return held.digest if held is not None else None
         return None
 
-    def write(self, bundle: Bundle, task: Task, *, verify: bool) -> Stored:
+    def write(self, bundle: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
         if bundle.omitted:
             raise UsageError("a registry takes whole images: nothing can be left out", self.where)
         losses = Losses(bundle.roots)
@@ -143,7 +143,7 @@ class RegistrySink(Unheld):
             (sent if one.tags or one.top.digest in one.push.documents else skipped).add(one.top.digest)
         return Stored(frozenset(skipped - sent), not self._rehearsing, losses, unchanged)
 
-    def _spare_indexes(self, bundle: Bundle, task: Task, losses: Losses) -> None:
+    def _spare_indexes(self, bundle: WriteRequest, task: Task, losses: Losses) -> None:
         """Raises `DestinationError` where one image is to get a tag that holds an index. Costs a HEAD for each such tag."""
         wanted = [
             (root, name, path, tag)
@@ -201,9 +201,9 @@ class RegistrySink(Unheld):
         self._client.origins.note(blob.digest, target.path)
         self._proven.add(blob.digest)
         if not sent:
-            task.arrived("mounted", blob.digest.short, blob.size)
+            task.transferred("mounted", blob.digest.short, blob.size)
             return False
-        task.arrived("sent", blob.digest.short, blob.size)
+        task.transferred("sent", blob.digest.short, blob.size)
         return True
 
     def _prove(self, blob: Blob, task: Task) -> None:
@@ -216,7 +216,7 @@ class RegistrySink(Unheld):
 
     # Documents
 
-    def _publish(self, bundle: Bundle, pushes: Sequence[_Push], losses: Losses, task: Task) -> list[_Missing]:
+    def _publish(self, bundle: WriteRequest, pushes: Sequence[_Push], losses: Losses, task: Task) -> list[_Missing]:
         for push in pushes:
             below = list(push.documents.values())
             manifests = [one for one in below if not isinstance(one.document, Index)]
@@ -319,7 +319,7 @@ class RegistrySink(Unheld):
 
     # What goes where
 
-    def _plan(self, bundle: Bundle) -> list[_Push]:
+    def _plan(self, bundle: WriteRequest) -> list[_Push]:
         """Raises `UsageError` where an image has no place, or two have one; `FormatError` for documents that are none."""
         held = {blob.digest: blob for blob in bundle.blobs if blob.digest is not None}
         pushes: dict[str, _Push] = {}
@@ -346,13 +346,13 @@ class RegistrySink(Unheld):
         return list(pushes.values())
 
     @staticmethod
-    def _tagged(root: Root) -> Iterator[tuple[str, str, str]]:
+    def _tagged(root: RequestedImage) -> Iterator[tuple[str, str, str]]:
         """The names of a root, each with its repository and tag."""
         for name in root.names:
             where = reference.repository(name)
             yield name, where.path, where.tag or "latest"
 
-    def _places(self, root: Root) -> Mapping[str, Sequence[str]]:
+    def _places(self, root: RequestedImage) -> Mapping[str, Sequence[str]]:
         """The tags that a root gets, by repository."""
         found: dict[str, list[str]] = {}
         for _, path, tag in self._tagged(root):

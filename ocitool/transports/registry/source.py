@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from ocitool import limits, reference
-from ocitool.atomic import nameless
+from ocitool.atomic import anonymous_temporary
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, TransportError
@@ -24,14 +24,14 @@ from ocitool.spec.manifest import REF_NAME, Descriptor, Index, descriptor, read
 from ocitool.transports.registry import Registries, blobs
 from ocitool.transports.registry.client import Client, Document
 from ocitool.transports.registry.documents import Documents
-from ocitool.transports.source import Beside, Names, Online, Record, Telling
+from ocitool.transports.source import ArchiveNames, DockerImageRecord, Referrer, RemoteSource, SilentUntilOpened
 
 _SMALL = 64 * limits.KiB
 _IN_MEMORY = 1 * limits.MiB
 _COSIGN = ("sig", "att", "sbom")
 
 
-class RegistrySource(Telling, Online):
+class RegistrySource(SilentUntilOpened, RemoteSource):
     transport = "docker"
     remote = True
 
@@ -40,8 +40,8 @@ class RegistrySource(Telling, Online):
         self.repository = repository
         self.where = str(repository)
         self.client: Client = registries.client(repository.host)
-        self.records: tuple[Record, ...] = ()
-        self.names: dict[Digest, Names] = {}
+        self.records: tuple[DockerImageRecord, ...] = ()
+        self.names: dict[Digest, ArchiveNames] = {}
         self._documents = registries.documents
         self._foreign = registries.access.foreign
         self._tag = repository.tag or ("latest" if repository.digest is None else None)
@@ -70,11 +70,11 @@ class RegistrySource(Telling, Online):
             self._blobs[digest] = found
         return self._blobs[digest]
 
-    def borrow(self, find: Callable[[Digest], Blob | None]) -> None:
+    def reuse_documents(self, find: Callable[[Digest], Blob | None]) -> None:
         """Documents that `find` gives are taken from there, verified, and not fetched."""
         self._lender = find
 
-    def moved(self) -> Digest | None:
+    def resolve(self) -> Digest | None:
         """What the tag names by now, where that is not what was fetched."""
         if self._tag is None or self.repository.digest is not None:
             return None
@@ -84,7 +84,7 @@ class RegistrySource(Telling, Online):
             return None  # what was read is what it is, whatever the registry says now
         return now if now != self.root.digest else None
 
-    def beside(self, digest: Digest) -> list[Beside]:
+    def referrers(self, digest: Digest) -> list[Referrer]:
         """What speaks of a manifest: the registry's list of referrers, or the tag that stands for it if the registry gives
         none; and cosign's tags. An entry of a list that is no descriptor is told and left out."""
         fields = self.client.referrers(self.repository.path, digest)
@@ -93,14 +93,14 @@ class RegistrySource(Telling, Online):
         found = []
         for position, one in enumerate(fields):
             try:
-                found.append(Beside(digest, descriptor(one, self.where), None))
+                found.append(Referrer(digest, descriptor(one, self.where), None))
             except FormatError as error:
                 text = f"{self.where}: the list of what speaks of {digest}, entry @{position}: {error.what}; it is left out"
                 self.tell("unreadable", text)
         for kind in _COSIGN:
             tag = f"{digest.algorithm}-{digest.encoded}.{kind}"
             if reference.is_tag(tag) and (document := self.client.optional(self.repository.path, tag)) is not None:
-                found.append(Beside(digest, self._described(document, named=False), tag))
+                found.append(Referrer(digest, self._described(document, named=False), tag))
         self._manifests.update(one.descriptor.digest for one in found)
         return found
 
@@ -280,7 +280,7 @@ class RemoteBlob:
             self._kept = BytesBlob(data, self.digest)
             yield from self._kept.chunks()
             return
-        spool = nameless()
+        spool = anonymous_temporary()
         try:
             for chunk in coming:
                 spool.write(chunk)

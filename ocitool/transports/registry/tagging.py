@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ocitool.digest import Digest
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError
-from ocitool.task import Task, Turns
+from ocitool.task import OneAtATime, Task
 from ocitool.transports.registry.blobs import Target
 from ocitool.transports.registry.client import Client, Held, Put
 from ocitool.transports.registry.problems import RETRIED, Denied, Refused
@@ -45,7 +45,7 @@ class Tags:
         self._known: dict[tuple[str, str], Held | None] = {}
         self._asked: Counter[str] = Counter()
         self._listed: dict[str, frozenset[str] | None] = {}
-        self._turns = Turns(client.task)
+        self._turns = OneAtATime(client.task)
         self._failures = 0
         self._together: bool | None = None
         """Whether the registry takes several tags with one request; None until it was tried."""

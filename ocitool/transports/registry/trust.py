@@ -22,7 +22,7 @@ from ocitool import limits
 from ocitool.blob import unopened
 from ocitool.errors import FormatError, UsageError
 from ocitool.reference import DEFAULT_HOST
-from ocitool.task import Task, Turns
+from ocitool.task import OneAtATime, Task
 from ocitool.transports.registry.access import Access
 
 SYSTEM = ("/etc/containers/certs.d", "/etc/docker/certs.d")
@@ -46,7 +46,7 @@ class Trust:
         self._access = access if own else Access()
         self._registry = registry if own else None
         self._insecure = insecure
-        self._turns = Turns(task)
+        self._turns = OneAtATime(task)
         self._contexts: dict[str, ssl.SSLContext] = {}
         if self._access.key is not None and self._access.cert is None:
             raise UsageError("--key needs --cert")

@@ -17,7 +17,7 @@ from ocitool.layers.index import LayerIndex
 from ocitool.trees.changes import Change
 from ocitool.trees.plan.rules import Planner, clean
 from ocitool.trees.plan.verify import Plan, differences
-from ocitool.trees.tree import Directory, Hidden, Tree, node_at, ref_of
+from ocitool.trees.tree import Directory, HiddenFile, Tree, node_at, ref_of
 
 __all__ = ["NotCarriedError", "Plan", "append", "check", "removal", "rewrite"]
 
@@ -47,7 +47,7 @@ def removal(indexes: Sequence[LayerIndex], paths: Iterable[bytes], also: Iterabl
 
     Whiteouts of the paths may stay. `NotCarriedError` for paths that no layer has.
     """
-    hidden: list[Hidden] = []
+    hidden: list[HiddenFile] = []
     tree = Tree(indexes, hidden=hidden.append)
     wanted = frozenset(paths)
     gone = {path for path, _ in tree.walk() if _within(path, wanted) is not None}

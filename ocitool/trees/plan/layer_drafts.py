@@ -11,7 +11,7 @@ from ocitool.layers.rewrite import LayerEdit
 _DIRECTORY, _WHITEOUT, _OPAQUE = int(Kind.DIRECTORY), int(Kind.WHITEOUT), int(Kind.OPAQUE)
 
 
-class Draft:
+class LayerDraft:
     """One layer. `at`: path -> its rows, of the paths of interest; `under`: path -> the rows at it and below it, of those
     paths whose inside matters. `add` is keyed so that its order is that of paths, a directory before its opaque marker."""
 
@@ -78,7 +78,7 @@ class Draft:
             self.replace.pop(row, None)
 
 
-def survey(indexes: Sequence[LayerIndex], paths: Iterable[bytes], insides: frozenset[bytes]) -> list[Draft]:
+def survey(indexes: Sequence[LayerIndex], paths: Iterable[bytes], insides: frozenset[bytes]) -> list[LayerDraft]:
     """Drafts of the layers that know about `paths`, those above them, and whatever is at `insides` or below."""
     points: set[bytes] = set()
     for path in paths:
@@ -88,7 +88,7 @@ def survey(indexes: Sequence[LayerIndex], paths: Iterable[bytes], insides: froze
     within: dict[bytes, tuple[bytes, ...]] = {b"": (b"",) if b"" in insides else ()}
     drafts = []
     for index in indexes:
-        draft = Draft(index)
+        draft = LayerDraft(index)
         at, under = draft.at, draft.under
         for row, path in enumerate(index.paths):
             if path in points:

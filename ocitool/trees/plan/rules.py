@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.trees.changes import Change
-from ocitool.trees.plan.layer_drafts import Draft, ancestors, survey
+from ocitool.trees.plan.layer_drafts import LayerDraft, ancestors, survey
 from ocitool.trees.plan.verify import Plan, facts
 from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, node_at, ref_of
 
@@ -39,7 +39,7 @@ class Planner:
         self.before: dict[bytes, Node | None] = {path: node_at(tree, path) for path in after}
         directories = {path for path in after if self._is_directory(path) and isinstance(self.before[path], Directory)}
         insides = frozenset(after.keys() - directories)
-        self.drafts = [*survey(tree.indexes, after, insides), Draft(LayerIndex())]
+        self.drafts = [*survey(tree.indexes, after, insides), LayerDraft(LayerIndex())]
         for ref in doomed:
             self.drafts[tree.layer(ref)].drop.add(tree.row(ref))
         self.left: list[bytes] = []
@@ -132,7 +132,7 @@ class Planner:
                 self.left.append(path)
         self.left = [path for path in self.left if any(self._has_hides(draft, path) for draft in self.drafts)]
 
-    def _has_hides(self, draft: Draft, path: bytes) -> bool:
+    def _has_hides(self, draft: LayerDraft, path: bytes) -> bool:
         kinds, paths = draft.index.kinds, draft.index.paths
         return any(
             row not in draft.drop and kinds[row] >= _WHITEOUT and not (kinds[row] == _WHITEOUT and paths[row] == path)
@@ -229,7 +229,7 @@ class Planner:
         row = self.tree.row(node)
         return row if self.drafts[layer].index.paths[row] == path else None
 
-    def _links_to(self, draft: Draft, row: int, target: int) -> bool:
+    def _links_to(self, draft: LayerDraft, row: int, target: int) -> bool:
         index = draft.index
         return index.kinds[row] == Kind.HARDLINK and index.links[row] == index.paths[target] and target < row
 
@@ -314,11 +314,11 @@ class Planner:
                 draft.forget([self.tree.row(ref_of(node))])  # listed by another way than its real path
         draft.add[path, False] = entry
 
-    def _opaque(self, draft: Draft, path: bytes) -> None:
+    def _opaque(self, draft: LayerDraft, path: bytes) -> None:
         if not draft.opaques(path):
             draft.add[path, True] = Entry(path, Kind.OPAQUE, 0o600, 0, 0, 0, 0)
 
-    def _list_parents(self, draft: Draft) -> None:
+    def _list_parents(self, draft: LayerDraft) -> None:
         for path in {*(path for path, _ in draft.add), *(entry.path for entry in draft.replace.values())}:
             for above in ancestors(path):
                 if draft.lists(above):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.rewrite import LayerEdit, edited, kept_runs
+from ocitool.layers.rewrite import LayerEdit, apply_edit, kept_runs
 from ocitool.trees.changes import Change
 from ocitool.trees.tree import Directory, Node, Tree, node_at, ref_of
 
@@ -26,9 +26,9 @@ class Plan(NamedTuple):
     def applied(self, indexes: Sequence[LayerIndex]) -> list[LayerIndex]:
         """The indexes of the layers that the plan gives, without offsets where a layer is made again."""
         found = [
-            edited(index, self.edits[layer]) if layer in self.edits else index for layer, index in enumerate(indexes)
+            apply_edit(index, self.edits[layer]) if layer in self.edits else index for layer, index in enumerate(indexes)
         ]
-        return found if self.added is None else [*found, edited(LayerIndex(), LayerEdit(add=self.added))]
+        return found if self.added is None else [*found, apply_edit(LayerIndex(), LayerEdit(add=self.added))]
 
 
 def facts(entry: Entry) -> tuple[object, ...]:
@@ -41,10 +41,10 @@ def facts(entry: Entry) -> tuple[object, ...]:
 
 def differences(tree: Tree, after: Mapping[bytes, Change], plan: Plan) -> list[bytes]:
     """The paths that the plan's merged tree has otherwise than `tree` with the changes applied, sorted."""
-    return _Judge(tree, after, plan).wrong()
+    return _Verifier(tree, after, plan).wrong()
 
 
-class _Judge:
+class _Verifier:
     def __init__(self, tree: Tree, after: Mapping[bytes, Change], plan: Plan) -> None:
         self.tree = tree
         self.after = after
