@@ -67,21 +67,34 @@ class Notice(NamedTuple):
     text: str
 
 
+class Progress:
+    """Listens to a task and does nothing: a base for what shows its progress. Each method is called from several threads."""
+
+    def notice(self, notice: Notice) -> None:
+        """A notice came up."""
+
+    def expect(self, blobs: Sequence[tuple[str, int]], times: int, anew: bool) -> None:
+        """Blobs, by label and size, will be read or written (`times` is 1), or need not be after all (-1). `anew`: counting
+        starts again with them."""
+
+    def advance(self, label: str, done: int, total: int | None) -> None:
+        """`done` more bytes of a blob were read or written; `total` is its size if that is known."""
+
+    def transferred(self, done: str, label: str, size: int) -> None:
+        """A blob crossed a network as a whole. `done`: `fetched`, `sent` or `mounted`."""
+
+    def count(self, what: str, done: int, total: int, size: int, whole: int) -> None:
+        """`done` of `total` things of a long run are finished, `size` of `whole` of their bytes (0 if that is not known)."""
+
+
 class Task:
-    """`advance` is told (label, bytes done now, total or None), `expect` (labels and totals of what is to come, 1, or -1 if it
-    need not come after all, whether it is counted anew), `tell` each notice as it comes up, `arrived` (what was done, label,
-    bytes) each blob that crossed a network, `counted` (of what, how many are done, of how many, their bytes, of how many) how
-    far a long run is: all of them from several threads."""
+    """One run of a command: its pools of threads, its notices, whether it is cancelled. It tells `progress` how far it is."""
 
     def __init__(
         self,
         *,
         jobs: int = 4,
-        advance: Callable[[str, int, int | None], None] | None = None,
-        expect: Callable[[Sequence[tuple[str, int]], int, bool], None] | None = None,
-        tell: Callable[[Notice], None] | None = None,
-        arrived: Callable[[str, str, int], None] | None = None,
-        counted: Callable[[str, int, int, int, int], None] | None = None,
+        progress: Progress | None = None,
         cores: int | None = None,
     ) -> None:
         self.jobs = max(1, jobs)
@@ -92,11 +105,7 @@ class Task:
         self.bytes_transferred = 0
         """Bytes of documents and blobs that crossed a network."""
         self._expansion = 0
-        self._advance = advance
-        self._expect = expect
-        self._tell = tell
-        self._arrived = arrived
-        self._counted = counted
+        self._progress = progress or Progress()
         self._counting = Lock()
         self._stopped = Event()
         self._endings: list[Callable[[], None]] = []
@@ -134,8 +143,7 @@ class Task:
             if notice in self._said:
                 return
             self._said.add(notice)
-        if self._tell is not None:
-            self._tell(notice)
+        self._progress.notice(notice)
 
     def _keep(self, notices: Iterable[Notice]) -> None:
         with self._counting:
@@ -156,28 +164,24 @@ class Task:
 
     def transferred(self, done: str, label: str, size: int) -> None:
         """Tells that a blob went over a network, whole: it was `fetched` or `sent`; or that it need not, being `mounted`."""
-        if self._arrived is not None:
-            self._arrived(done, label, size)
+        self._progress.transferred(done, label, size)
 
     def count(self, what: str, done: int, total: int, size: int = 0, whole: int = 0) -> None:
         """Tells how many of the things that make up a long run are done, and how many of their bytes, where that is known."""
-        if self._counted is not None:
-            self._counted(what, done, total, size, whole)
+        self._progress.count(what, done, total, size, whole)
 
     def advance(self, label: str, done: int, total: int | None = None) -> None:
-        if self._advance is not None:
-            self._advance(label, done, total)
+        """Tells that `done` more bytes of a blob were read or written."""
+        self._progress.advance(label, done, total)
 
     def expect(self, blobs: Iterable[tuple[str, int]], *, anew: bool = False) -> None:
         """Tells what `advance` will be told of, each blob by its label and its size, as early as it is known. It is counted
         together with what is under way, and `anew` without that, as what is written once all was read."""
-        if self._expect is not None:
-            self._expect(list(blobs), 1, anew)
+        self._progress.expect(list(blobs), 1, anew)
 
     def spare(self, label: str, size: int) -> None:
         """Tells that a blob that was expected need not be read or written."""
-        if self._expect is not None:
-            self._expect([(label, size)], -1, False)
+        self._progress.expect([(label, size)], -1, False)
 
     def cancel(self) -> None:
         self._stopped.set()

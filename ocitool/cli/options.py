@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ocitool import credentials
 from ocitool.errors import DestinationError, UsageError
 from ocitool.pipeline.session import Session
-from ocitool.task import Task, answering
+from ocitool.task import Notice, Progress, Task, answering
 from ocitool.transports.registry import Access, Registries
 
 if TYPE_CHECKING:
-    from ocitool.cli.progress import Bars, Lines
+    from ocitool.cli.progress import Shown
     from ocitool.digest import Digest
     from ocitool.pipeline.image_writer import WriteOptions, WriteResult
 
@@ -216,29 +216,50 @@ def running(
     """A reading whose task shows progress: bars on a terminal, else a line for each blob that crosses a network. Notices go to
     standard error as they come up. A report is printed after it: what is printed inside stands among the bars."""
     terminal = sys.stderr is not None and sys.stderr.isatty() and bars and not quiet
-    made: list[Bars | Lines] = []
-
-    def progress() -> Bars | Lines:
-        """Loaded and made when there is something to show: most reading commands end before."""
-        if not made:
-            from ocitool.cli.progress import Bars, Lines
-
-            made.append(Bars() if terminal else Lines())
-        return made[0]
-
+    progress = None if quiet else _LateProgress(terminal)
     _allow_files()
-    watched: dict[str, Any] = {}
-    if not quiet:
-        names = ("advance", "expect", "tell", "arrived", "counted")
-        watched = {name: lambda *words, name=name: getattr(progress(), name)(*words) for name in names}
-    with Task(jobs=jobs, **watched) as task, answering(task):
+    with Task(jobs=jobs, progress=progress) as task, answering(task):
         known = Registries(access or Access(), task, cached=not no_cache)
         try:
             yield Session(task, not no_cache, verify, known)
         finally:
-            for one in made:
-                one.close()
+            if progress is not None:
+                progress.close()
             known.close()
+
+
+class _LateProgress(Progress):
+    """Bars or lines, loaded and made when there is something to show: most reading commands end before."""
+
+    def __init__(self, bars: bool) -> None:
+        self._bars = bars
+        self._made: list[Shown] = []
+
+    def notice(self, notice: Notice) -> None:
+        self._shown().notice(notice)
+
+    def expect(self, blobs: Sequence[tuple[str, int]], times: int, anew: bool) -> None:
+        self._shown().expect(blobs, times, anew)
+
+    def advance(self, label: str, done: int, total: int | None) -> None:
+        self._shown().advance(label, done, total)
+
+    def transferred(self, done: str, label: str, size: int) -> None:
+        self._shown().transferred(done, label, size)
+
+    def count(self, what: str, done: int, total: int, size: int, whole: int) -> None:
+        self._shown().count(what, done, total, size, whole)
+
+    def close(self) -> None:
+        for one in self._made:
+            one.close()
+
+    def _shown(self) -> Shown:
+        if not self._made:
+            from ocitool.cli.progress import Bars, Lines
+
+            self._made.append(Bars() if self._bars else Lines())
+        return self._made[0]
 
 
 _FILES = 1 << 16

@@ -7,12 +7,12 @@ import time
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from ocitool.task import Notice
+from ocitool.task import Notice, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.progress import Progress, TaskID
+    import rich.progress
 
 _PATIENCE = 0.7
 """Seconds before bars appear."""
@@ -121,7 +121,14 @@ class TransferProgress:
         return 0, sum(part.done > 0 for part in self._parts.values()), unknown, 0
 
 
-class Lines:
+class Shown(Progress):
+    """Progress that is shown until `close`."""
+
+    def close(self) -> None:
+        """Takes away what is to go when the command is over."""
+
+
+class Lines(Shown):
     """A line a notice, one for each blob that crossed a network, and one now and then of a run that takes long."""
 
     def __init__(self) -> None:
@@ -149,7 +156,7 @@ class Lines:
             if self._moved.expect(blobs, times, anew):
                 self._pace.begin_anew(_BLOBS, time.monotonic())
 
-    def counted(self, what: str, done: int, total: int, size: int, whole: int) -> None:
+    def count(self, what: str, done: int, total: int, size: int, whole: int) -> None:
         """A line now and then."""
         now = time.monotonic()
         with self._lock:
@@ -161,16 +168,13 @@ class Lines:
         if due:
             self._say(line)
 
-    def tell(self, notice: Notice) -> None:
+    def notice(self, notice: Notice) -> None:
         self._say(f"note: {notice.text}")
 
-    def arrived(self, done: str, label: str, size: int) -> None:
+    def transferred(self, done: str, label: str, size: int) -> None:
         from ocitool.report.escape import human
 
         self._say(f"{done} {label} ({human(size)})")
-
-    def close(self) -> None:
-        pass
 
     def _say(self, text: str) -> None:
         from ocitool.report.escape import printed
@@ -179,7 +183,7 @@ class Lines:
             print(f"ocitool: {printed(text)}", file=sys.stderr)
 
 
-class Bars:
+class Bars(Shown):
     """Told from several threads what was read and written. One line for all of it; another for each thing that a run counts."""
 
     def __init__(self) -> None:
@@ -187,8 +191,8 @@ class Bars:
         self._started = time.monotonic()
         self._moved = TransferProgress()
         self._pace = Pace()
-        self._counts: dict[str, TaskID] = {}
-        self._progress: Progress | None = None
+        self._counts: dict[str, rich.progress.TaskID] = {}
+        self._progress: rich.progress.Progress | None = None
 
     def advance(self, label: str, done: int, total: int | None) -> None:
         now = time.monotonic()
@@ -200,7 +204,7 @@ class Bars:
             through, blobs, size, whole = self._moved.numbers
             self._show(_BLOBS, self._pace.line(_BLOBS, through, blobs, size, whole, now), size, whole or None)
 
-    def counted(self, what: str, done: int, total: int, size: int, whole: int) -> None:
+    def count(self, what: str, done: int, total: int, size: int, whole: int) -> None:
         """The bar of a long run: its words say all, so the columns of bytes stay empty."""
         now = time.monotonic()
         with self._lock:
@@ -213,7 +217,7 @@ class Bars:
             if self._moved.expect(blobs, times, anew):
                 self._pace.begin_anew(_BLOBS, time.monotonic())
 
-    def tell(self, notice: Notice) -> None:
+    def notice(self, notice: Notice) -> None:
         from ocitool.report.escape import printed
 
         with self._lock:
@@ -222,9 +226,6 @@ class Bars:
                 self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
             else:
                 print(text, file=sys.stderr)
-
-    def arrived(self, done: str, label: str, size: int) -> None:
-        """The bar says it."""
 
     def close(self) -> None:
         with self._lock:
@@ -239,12 +240,12 @@ class Bars:
             self._counts[what] = self._progress.add_task(line, total=total)
         self._progress.update(self._counts[what], description=line, completed=done, total=total, visible=visible)
 
-    def _start(self) -> Progress:
+    def _start(self) -> rich.progress.Progress:
+        from rich import progress as bars
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
 
-        progress = Progress(
-            TextColumn("{task.description}", markup=False), BarColumn(),
+        progress = bars.Progress(
+            bars.TextColumn("{task.description}", markup=False), bars.BarColumn(),
             console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False,
         )  # fmt: skip
         progress.start()

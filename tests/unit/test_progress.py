@@ -8,7 +8,7 @@ import pytest
 
 from ocitool.cli import progress
 from ocitool.cli.progress import Lines, Pace, TransferProgress
-from ocitool.task import Counter, Task
+from ocitool.task import Counter, Progress, Task
 
 
 def test_a_long_run_tells_layers_bytes_rate_and_time_left() -> None:
@@ -37,7 +37,7 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys:
     lines = Lines()
     for done in range(31):
         moment[0] = float(done)
-        lines.counted("layers", done, 60, 0, 0)
+        lines.count("layers", done, 60, 0, 0)
     assert [
         "ocitool: layers: 10 of 60, 1.0/s, 50 s left", "ocitool: layers: 20 of 60, 1.0/s, 40 s left",
         "ocitool: layers: 30 of 60, 1.0/s, 30 s left",
@@ -47,7 +47,11 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.parametrize(("total", "told"), [(3, [0, 1, 2, 3]), (1, [])])
 def test_things_are_counted_where_there_are_several(total: int, told: list[int]) -> None:
     seen: list[int] = []
-    with Task(counted=lambda what, done, total, size, whole: seen.append(done)) as task:
+    class Seen(Progress):
+        def count(self, what: str, done: int, total: int, size: int, whole: int) -> None:
+            seen.append(done)
+
+    with Task(progress=Seen()) as task:
         counted = Counter("images", total, task)
         for _ in range(total):
             counted.one_more()

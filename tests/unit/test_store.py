@@ -20,7 +20,7 @@ from ocitool.digest import Digest
 from ocitool.directories import OpenDirectory
 from ocitool.errors import DestinationError, IntegrityError, TransportError
 from ocitool.operations import layout as operation
-from ocitool.task import Task
+from ocitool.task import Progress, Task
 from ocitool.transports import layout_sink
 from ocitool.transports import store as stores
 from ocitool.transports.archive_sink import ArchiveSink
@@ -155,11 +155,12 @@ def test_a_source_that_is_cut_short_while_it_is_read_leaves_the_old(
     monkeypatch.setattr(whole, "FICLONE", 0)  # a reflink would be done before anything is cut
     blob = FileBlob(OpenFile(str(tmp_path / "source")), 0, len(data), Digest.of(data))
 
-    def advance(label: str, done: int, total: int | None) -> None:
-        os.truncate(tmp_path / "source", 1_200_000)
+    class Cutting(Progress):
+        def advance(self, label: str, done: int, total: int | None) -> None:
+            os.truncate(tmp_path / "source", 1_200_000)
 
     descriptor = {"mediaType": "x/y", "digest": str(blob.digest), "size": len(data)}
-    told = Task(advance=advance)
+    told = Task(progress=Cutting())
     place = tmp_path / "place"
     place.mkdir()
     sink: ArchiveSink | LayoutSink

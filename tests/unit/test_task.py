@@ -16,9 +16,19 @@ from weakref import WeakSet
 import pytest
 
 from ocitool.errors import CancelledError, DestinationError, FormatError
-from ocitool.task import Notice, OneAtATime, Task
+from ocitool.task import Notice, OneAtATime, Progress, Task
 
 R = TypeVar("R")
+
+
+class Told(Progress):
+    """Keeps the notices that it is told."""
+
+    def __init__(self, told: list[Notice]) -> None:
+        self._told = told
+
+    def notice(self, notice: Notice) -> None:
+        self._told.append(notice)
 
 
 def within(seconds: float, work: Callable[[], R]) -> R:
@@ -379,7 +389,7 @@ def test_notices_of_map_stand_in_the_order_of_its_items_however_long_each_takes(
         if fails:
             raise OSError
 
-    with Task(jobs=2, tell=told.append) as task:
+    with Task(jobs=2, progress=Told(told)) as task:
         task.notice("n", "before")
         with suppress(OSError):
             task.map(say, range(2))
@@ -511,7 +521,7 @@ def test_a_turn_that_another_thread_has_is_not_waited_for_when_the_task_is_over(
 def test_a_lock_of_another_process_is_not_waited_for_when_the_task_is_over(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     told: list[Notice] = []
-    with open(tmp_path / "file") as mine, open(tmp_path / "file") as other, Task(tell=told.append) as task:
+    with open(tmp_path / "file") as mine, open(tmp_path / "file") as other, Task(progress=Told(told)) as task:
         task.flock(mine.fileno(), "store", exclusive=True)
         assert [] == told
         assert cancelled_soon(task, lambda: task.flock(other.fileno(), "store", exclusive=True)) < 1
