@@ -23,16 +23,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ocitool.dedupe.actions import remedies
 from ocitool.dedupe.advice import Advice, EqualLayers, advise, equal_uncompressed, in_order
 from ocitool.dedupe.bases import SharedBase, bases
 from ocitool.dedupe.collection import Collection, ImageEntry, StoredBlob, Usage
-from ocitool.dedupe.contents import ContentTotals
-from ocitool.dedupe.disk import DiskUsage
-from ocitool.dedupe.finding import RepositoryFilter
-from ocitool.dedupe.gathering import take_inventory
+from ocitool.dedupe.discovery import RepositoryFilter
+from ocitool.dedupe.disk_usage import DiskUsage
+from ocitool.dedupe.inventory import take_inventory
 from ocitool.dedupe.layers import LayerReader
-from ocitool.dedupe.question import DedupeOptions
-from ocitool.dedupe.remedies import remedies
+from ocitool.dedupe.options import DedupeOptions
+from ocitool.dedupe.repeated_files import ContentTotals
 from ocitool.errors import UsageError
 from ocitool.pipeline.problems import Problem
 from ocitool.pipeline.session import Session

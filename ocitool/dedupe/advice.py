@@ -29,10 +29,10 @@ from ocitool.dedupe.commands import (
     single,
     word,
 )
-from ocitool.dedupe.disk import DiskUsage, documents
+from ocitool.dedupe.disk_usage import DiskUsage, documents
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
-from ocitool.transports.store import StoredFile, blob_files
+from ocitool.transports.layout_store import StoredFile, blob_files
 
 AdviceKind = Literal["rebase", "rebuild", "recompress", "squash", "repeated", "zstd", "contained", "link", "store"]
 

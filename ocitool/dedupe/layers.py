@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
-from ocitool.dedupe import work
+from ocitool.dedupe import layer_jobs as work
 from ocitool.dedupe.advice import Advice, as_zstd, digest_of
 from ocitool.dedupe.collection import BlobCopy, Collection, StoredBlob
-from ocitool.dedupe.contents import DistinctContents
-from ocitool.dedupe.disk import DiskUsage
+from ocitool.dedupe.disk_usage import DiskUsage
 from ocitool.dedupe.export import export
-from ocitool.dedupe.question import DedupeOptions
-from ocitool.dedupe.work import CompressedSize, IndexedLayer
+from ocitool.dedupe.layer_jobs import CompressedSize, IndexedLayer
+from ocitool.dedupe.options import DedupeOptions
+from ocitool.dedupe.repeated_files import DistinctContents
 from ocitool.errors import CancelledError, DestinationError, IntegrityError, OcitoolError
 from ocitool.layers.cache import IndexCache, default_directory, within_limits
 from ocitool.layers.entry import Entry

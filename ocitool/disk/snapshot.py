@@ -33,7 +33,7 @@ from ocitool.blob import FileBlob
 from ocitool.directories import located
 from ocitool.disk.scan_directory import HeldDirectories, Root, is_ours, xattrs_at
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsupportedError
-from ocitool.layers import codec
+from ocitool.layers import codecs as codec
 from ocitool.layers.entry import Entry, Kind
 from ocitool.spec.document import parse_object
 from ocitool.transports.layout import opened_file

@@ -14,7 +14,7 @@ from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, LimitError, NotFoundError, OcitoolError
 from ocitool.images.platforms import completed
-from ocitool.layers import codec
+from ocitool.layers import codecs as codec
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Config, Descriptor, Index, Manifest, Platform, read, read_unknown

@@ -20,7 +20,8 @@ from typing import NamedTuple
 from ocitool.blob import Blob, label
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, LimitError, UnsupportedError
-from ocitool.layers import codec, tarwriter
+from ocitool.layers import codecs as codec
+from ocitool.layers import tarwriter
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.tar import BLOCK

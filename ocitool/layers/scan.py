@@ -16,7 +16,8 @@ from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, label
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsafeError, UnsupportedError
-from ocitool.layers import codec, magic
+from ocitool.layers import codecs as codec
+from ocitool.layers import magic
 from ocitool.layers.entry import Entry, Kind, Segments
 from ocitool.layers.index import HOLES, HOLES_TOTAL, UNKNOWN, LayerIndex
 from ocitool.layers.tar import TarNotes, entries

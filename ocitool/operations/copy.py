@@ -10,11 +10,9 @@ from ocitool.blob import unopened
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, FormatError, NotFoundError, OcitoolError, UsageError
 from ocitool.globs import NothingMatches, refuse_unmatched
-from ocitool.images import draft as drafts
-from ocitool.images import index as indexes
-from ocitool.images import select
+from ocitool.images import drafts, indexes, select
 from ocitool.images.closure import closure
-from ocitool.images.draft import FinishedImage
+from ocitool.images.drafts import FinishedImage
 from ocitool.images.image import Image
 from ocitool.images.select import Target
 from ocitool.operations.tags import is_picked, matching, unpicked
@@ -26,7 +24,7 @@ from ocitool.pipeline.problems import Problem, placed
 from ocitool.pipeline.session import Session
 from ocitool.reference import Repository
 from ocitool.spec.manifest import REF_NAME, named
-from ocitool.transports import destination
+from ocitool.transports import destinations as destination
 from ocitool.transports.opening import Opened
 from ocitool.transports.source import RemoteSource, Source
 

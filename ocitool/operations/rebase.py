@@ -17,9 +17,8 @@ from ocitool.digest import Digest
 from ocitool.disk.scan_directory import shown, some
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import config_merge as rebasing
-from ocitool.images import draft as drafts
-from ocitool.images import select
-from ocitool.images.draft import FinishedImage, ImageDraft, OutputLayer
+from ocitool.images import drafts, select
+from ocitool.images.drafts import FinishedImage, ImageDraft, OutputLayer
 from ocitool.images.image import Image
 from ocitool.images.platforms import normal
 from ocitool.layers.rewrite import LayerEdit, apply_edit, has_globals, rewrite

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 from ocitool import masking
 from ocitool.blob import expected
 from ocitool.errors import OcitoolError, UnsupportedError, UsageError
-from ocitool.images import draft as drafts
-from ocitool.images import select
-from ocitool.images.draft import FinishedImage, OutputLayer
+from ocitool.images import drafts, select
+from ocitool.images.drafts import FinishedImage, OutputLayer
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex

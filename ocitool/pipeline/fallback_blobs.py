@@ -14,7 +14,7 @@ from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
 from ocitool.images import select
 from ocitool.images.image import Image, Layer, from_manifest
-from ocitool.layers import codec
+from ocitool.layers import codecs as codec
 from ocitool.pipeline.session import Session
 from ocitool.spec.manifest import Descriptor, Manifest
 from ocitool.task import OneAtATime, Task

@@ -30,13 +30,11 @@ from ocitool.errors import (
     UnsupportedError,
     UsageError,
 )
-from ocitool.images import draft as drafts
-from ocitool.images import index as indexes
-from ocitool.images import select
-from ocitool.images.draft import FinishedImage, Origin, OutputLayer
+from ocitool.images import drafts, indexes, select
+from ocitool.images.drafts import FinishedImage, Origin, OutputLayer
 from ocitool.images.image import Image, Layer
-from ocitool.images.index import ReferrerReport
-from ocitool.layers import codec as codecs
+from ocitool.images.indexes import ReferrerReport
+from ocitool.layers import codecs
 from ocitool.pipeline.fallback_blobs import FallbackBlobs
 from ocitool.pipeline.output_layers import Claim, from_fallback, is_hashed, kept, unhashed_layer, unpacked
 from ocitool.pipeline.problems import Problem, placed
@@ -45,8 +43,8 @@ from ocitool.reference import PREFIX, distinct, full, is_bare
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Platform
 from ocitool.task import Notice, OneAtATime, Task
-from ocitool.transports import destination as destinations
-from ocitool.transports.destination import Destination
+from ocitool.transports import destinations
+from ocitool.transports.destinations import Destination
 from ocitool.transports.sink import DockerImage, Losses, RequestedImage, Sink, WriteOutcome, WriteRequest
 from ocitool.transports.source import RemoteSource, Source
 

@@ -15,10 +15,9 @@ from ocitool import masking
 from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import LimitError, NotFoundError
-from ocitool.images import index as indexes
-from ocitool.images import select
+from ocitool.images import indexes, select
 from ocitool.images.closure import Closure, closure
-from ocitool.images.draft import FinishedImage
+from ocitool.images.drafts import FinishedImage
 from ocitool.images.image import Image, from_manifest, read_entry
 from ocitool.images.platforms import pick_platform, rank
 from ocitool.images.select import Target

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from ocitool.blob import Blob, FileBlob, label, stream_once
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
-from ocitool.images import draft as drafts
-from ocitool.images.draft import OutputLayer
+from ocitool.images import drafts
+from ocitool.images.drafts import OutputLayer
 from ocitool.images.image import Image, Layer
-from ocitool.layers import codec as codecs
+from ocitool.layers import codecs
 from ocitool.task import Task
 
 

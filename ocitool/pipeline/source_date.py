@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 
 from ocitool.errors import UsageError
-from ocitool.images import draft as drafts
-from ocitool.images.draft import ImageDraft
+from ocitool.images import drafts
+from ocitool.images.drafts import ImageDraft
 
 
 def source_date() -> int | None:

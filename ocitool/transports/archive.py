@@ -18,7 +18,7 @@ from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotAnImageError, OcitoolError
-from ocitool.layers import codec
+from ocitool.layers import codecs as codec
 from ocitool.layers.entry import Entry, Kind, Segments, normalise
 from ocitool.layers.tar import TarNote, TarNotes, entries
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput

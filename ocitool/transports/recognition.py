@@ -12,7 +12,8 @@ from typing import Protocol
 
 from ocitool.blob import FileBlob, OpenFile, unreadable
 from ocitool.errors import FormatError, NotAnImageError, OcitoolError
-from ocitool.layers import codec, magic
+from ocitool.layers import codecs as codec
+from ocitool.layers import magic
 from ocitool.layers.magic import Prefix
 
 _STREAMED = {"gzip": "gzip -dc", "zstd": "zstd -dc --long=31", "xz": "xz -dc", "bzip2": "bzip2 -dc"}

@@ -14,7 +14,7 @@ from typing import Any
 from ocitool.blob import label
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
 from ocitool.images.image import Image, Layer
-from ocitool.layers import codec
+from ocitool.layers import codecs as codec
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.tarinput import ChunkInput
 from ocitool.task import Task

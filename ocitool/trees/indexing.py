@@ -8,7 +8,8 @@ from ocitool.blob import Blob, BytesBlob, expected, label
 from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, NotFoundError, OcitoolError, UnsupportedError
 from ocitool.images.image import Image, Layer
-from ocitool.layers import codec, magic
+from ocitool.layers import codecs as codec
+from ocitool.layers import magic
 from ocitool.layers.cache import IndexCache, within_limits
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import hash_rows, index_headers, index_layer, index_layer_unhashed

@@ -81,7 +81,7 @@ def cpu_seconds() -> float:
 
 def restored(path: Path, level: str) -> bool:
     """Whether our own decoder gives the layer back."""
-    from ocitool.layers.codec import decode
+    from ocitool.layers.codecs import decode
 
     def digest(pieces: Iterator[bytes]) -> bytes:
         hasher = hashlib.sha256()

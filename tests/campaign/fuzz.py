@@ -20,8 +20,8 @@ from support.streams import CODECS, encode, skippable, text
 from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
-from ocitool.layers import codec as codecs
-from ocitool.layers.codec import decode
+from ocitool.layers import codecs
+from ocitool.layers.codecs import decode
 from ocitool.layers.scan import index_headers
 from ocitool.spec.document import parse
 from ocitool.spec.manifest import Config, read

@@ -12,7 +12,7 @@ from support.desk import Run
 from support.images import config_of, image, layer_tar, sha256, write_docker_archive, write_layout
 
 from ocitool.blob import FileBlob
-from ocitool.layers.codec import SNIFF
+from ocitool.layers.codecs import SNIFF
 
 LOWER = layer_tar([("etc/", None), ("etc/motd", b"hello\n" * 40), ("bin/", None), ("bin/sh", b"#!" * 700)])
 UPPER = layer_tar([("etc/", None), ("etc/.wh.motd", b""), ("srv/", None), ("srv/app", bytes(range(256)) * 40)])
@@ -131,7 +131,7 @@ def test_a_copy_of_a_known_layer_is_hashed_and_not_unpacked(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("the layer was unpacked")
 
-    monkeypatch.setattr("ocitool.layers.codec.decode", never)
+    monkeypatch.setattr("ocitool.layers.codecs.decode", never)
     assert 0 == ocitool("ls", "-R", tmp_path / "copy").code
 
 

@@ -20,10 +20,11 @@ from support.layers import sparse_1_0
 from support.report import report_of
 
 from ocitool.blob import FileBlob, OpenFile
-from ocitool.dedupe import layers, work
+from ocitool.dedupe import layer_jobs as work
+from ocitool.dedupe import layers
 from ocitool.dedupe.collection import BlobLocation, Collection, ImageEntry, ImageRef, ImageSource, StoredBlob
 from ocitool.dedupe.commands import removed, rewritable
-from ocitool.dedupe.contents import DistinctContents
+from ocitool.dedupe.repeated_files import DistinctContents
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
 

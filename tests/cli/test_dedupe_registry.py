@@ -15,7 +15,7 @@ from support.registries import ALONE, PASSWORD, USER, authfile, hold, hold_index
 from support.registry import Fault, ScriptedRegistry, TokenAuth
 from support.report import done, report_of
 
-from ocitool.layers.codec import SNIFF
+from ocitool.layers.codecs import SNIFF
 from ocitool.limits import MiB
 from ocitool.spec import mediatypes
 

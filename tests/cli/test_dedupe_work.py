@@ -37,7 +37,7 @@ from support.report import report_of
 
 import ocitool
 from ocitool.blob import BytesBlob
-from ocitool.dedupe import work
+from ocitool.dedupe import layer_jobs as work
 from ocitool.dedupe.collection import BlobLocation
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, OcitoolError, TransportError

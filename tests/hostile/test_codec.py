@@ -13,8 +13,8 @@ from support.streams import CODECS, decoded, encode, skippable, text
 
 from ocitool import limits
 from ocitool.errors import FormatError, LimitError, OcitoolError
-from ocitool.layers import codec as codecs
-from ocitool.layers.codec import decode
+from ocitool.layers import codecs
+from ocitool.layers.codecs import decode
 
 
 @pytest.fixture(params=["isal", "zlib"])

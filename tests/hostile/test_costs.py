@@ -18,12 +18,14 @@ from support.layers import END, head, listed, member, old_sparse, pax, scanned, 
 
 from ocitool import limits
 from ocitool.blob import BytesBlob, FileBlob
-from ocitool.dedupe import DedupeOptions, RepositoryFilter, dedupe, work
+from ocitool.dedupe import DedupeOptions, RepositoryFilter, dedupe
+from ocitool.dedupe import layer_jobs as work
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
 from ocitool.globs import Automaton, Matcher, unmatched
 from ocitool.images import select
-from ocitool.layers import cache, codec, tar
+from ocitool.layers import cache, tar
+from ocitool.layers import codecs as codec
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import hash_rows, index_headers, index_layer
 from ocitool.operations.diff.alignment import Alignment, unified

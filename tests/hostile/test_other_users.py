@@ -35,7 +35,7 @@ from ocitool.operations.unpack import editable
 from ocitool.pipeline.session import Session
 from ocitool.task import Task
 from ocitool.transports import directory, layout, outputs
-from ocitool.transports import store as stores
+from ocitool.transports import layout_store as stores
 from ocitool.transports.archive_sink import ArchiveSink
 from ocitool.transports.layout_sink import LayoutSink
 from ocitool.transports.outputs import output_file

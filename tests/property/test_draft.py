@@ -13,8 +13,8 @@ from support.images import image, layer_tar, sha256, write_layout
 
 from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
-from ocitool.images import draft as drafts
-from ocitool.images.draft import ImageDraft, OutputLayer
+from ocitool.images import drafts
+from ocitool.images.drafts import ImageDraft, OutputLayer
 from ocitool.images.select import single
 from ocitool.spec import mediatypes
 from ocitool.spec.schema import problems

@@ -21,8 +21,8 @@ from ocitool.images.settings import Settings
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.rewrite import LayerEdit, apply_edit, rewrite
 from ocitool.operations import edit as operation
-from ocitool.operations.edit.adding import FileAddition
-from ocitool.operations.edit.work import composed
+from ocitool.operations.edit.file_addition import FileAddition
+from ocitool.operations.edit.layer_edits import composed
 from ocitool.pipeline.image_writer import WriteOptions
 from ocitool.pipeline.session import Session
 from ocitool.task import Task

@@ -11,7 +11,7 @@ from support.layers import chunked, columns, contents, sample, scanned
 from support.streams import CODECS, decoded, encode, skippable
 
 from ocitool.blob import BytesBlob
-from ocitool.layers.codec import decode
+from ocitool.layers.codecs import decode
 from ocitool.layers.entry import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind, normalise
 from ocitool.layers.scan import hash_rows, index_headers
 from ocitool.layers.tarwriter import write

@@ -20,8 +20,8 @@ from ocitool.images.image import Image
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.rebuild import Plan, RebuildOptions, _chosen, rebuild
-from ocitool.operations.rebuild.matching import LayerMatch, OldImage, match
-from ocitool.operations.rebuild.sameness import same
+from ocitool.operations.rebuild.layer_match import LayerMatch, OldImage, match
+from ocitool.operations.rebuild.reuse_check import same
 from ocitool.pipeline import indexed_image as images
 from ocitool.pipeline.image_writer import WriteOptions, WriteResult
 from ocitool.pipeline.session import Session

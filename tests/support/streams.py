@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import zstandard
 
-from ocitool.layers.codec import decode, sniff
+from ocitool.layers.codecs import decode, sniff
 
 CODECS = ("gzip", "zstd", "xz", "bzip2")
 PART: dict[str, Callable[[bytes], bytes]] = {

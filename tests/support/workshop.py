@@ -19,7 +19,7 @@ from ocitool.operations.append import LayerInput as Appended
 from ocitool.operations.append import append
 from ocitool.operations.copy import copy
 from ocitool.operations.edit import ContentEdits, edit
-from ocitool.operations.edit.adding import FileAddition
+from ocitool.operations.edit.file_addition import FileAddition
 from ocitool.operations.repack import Mode, RepackOptions, repack
 from ocitool.operations.unpack.editable import unpack
 from ocitool.pipeline.image_writer import WriteOptions

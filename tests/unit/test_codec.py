@@ -15,8 +15,8 @@ from support.streams import CODECS, PART, decoded, encode, skippable, text
 
 from ocitool import limits
 from ocitool.errors import FormatError, LimitError
-from ocitool.layers import codec as codecs
-from ocitool.layers.codec import decode, sniff
+from ocitool.layers import codecs
+from ocitool.layers.codecs import decode, sniff
 
 
 @pytest.fixture(params=["isal", "zlib"])

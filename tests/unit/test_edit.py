@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ocitool.errors import UsageError
-from ocitool.operations.edit.adding import FileAddition, parse
-from ocitool.operations.edit.content import mentions
+from ocitool.operations.edit.content_edits import mentions
+from ocitool.operations.edit.file_addition import FileAddition, parse
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from support.registry import BasicAuth, Fault, Recorder, Reply, ScriptedRegistry
 
 from ocitool.digest import Digest
 from ocitool.errors import TransportError
-from ocitool.images import index as indexes
+from ocitool.images import indexes
 from ocitool.operations.copy import copy
 from ocitool.pipeline.image_writer import WriteOptions
 from ocitool.spec import mediatypes

@@ -31,7 +31,7 @@ from support.streams import CODECS, encode, skippable, text
 from ocitool.blob import BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, FormatError, IntegrityError, LimitError
-from ocitool.layers import codec
+from ocitool.layers import codecs as codec
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import HOLES, LayerIndex
 from ocitool.layers.scan import hash_rows, index_headers, index_layer, open_content

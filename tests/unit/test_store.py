@@ -22,12 +22,12 @@ from ocitool.errors import DestinationError, IntegrityError, TransportError
 from ocitool.operations import layout as operation
 from ocitool.task import Progress, Task
 from ocitool.transports import layout_sink
-from ocitool.transports import store as stores
+from ocitool.transports import layout_store as stores
 from ocitool.transports.archive_sink import ArchiveSink
 from ocitool.transports.layout_lock import LayoutLock
 from ocitool.transports.layout_sink import LayoutSink
+from ocitool.transports.layout_store import HeldLayout, StoredFile
 from ocitool.transports.sink import RequestedImage, WriteRequest
-from ocitool.transports.store import HeldLayout, StoredFile
 
 DATA = b"content" * 100
 

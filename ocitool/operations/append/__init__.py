@@ -25,11 +25,10 @@ from ocitool.errors import (
     UnsafeError,
     UsageError,
 )
-from ocitool.images import draft as drafts
-from ocitool.images.draft import FinishedImage, OutputLayer
+from ocitool.images import drafts
+from ocitool.images.drafts import FinishedImage, OutputLayer
 from ocitool.images.image import Image
-from ocitool.layers import codec as codecs
-from ocitool.layers import tarwriter
+from ocitool.layers import codecs, tarwriter
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import index_layer

@@ -16,8 +16,8 @@ from ocitool.operations.diff import config as config_diff
 from ocitool.operations.diff import rules
 from ocitool.operations.diff.files import ComparedFiles, compare_images
 from ocitool.operations.diff.notable import notable
+from ocitool.operations.diff.options import DiffOptions
 from ocitool.operations.diff.patches import patches
-from ocitool.operations.diff.question import DiffOptions
 from ocitool.operations.diff.result import (
     ConfigChange,
     Diff,

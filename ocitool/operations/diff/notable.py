@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ocitool import masking
 from ocitool.images.image import Image
 from ocitool.layers.entry import Entry, Kind
-from ocitool.operations.diff import places
+from ocitool.operations.diff import path_roles as places
 from ocitool.operations.diff.config import BOOKKEEPING, escaped
 from ocitool.operations.diff.files import ShippedFile
 from ocitool.operations.diff.result import ConfigChange, FileChange, LayerPair, Notable, Side

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from ocitool.globs import matcher, refuse_unmatched, unmatched
 from ocitool.images.image import Image, Layer
-from ocitool.operations.diff.question import DiffOptions
+from ocitool.operations.diff.options import DiffOptions
 from ocitool.operations.diff.result import FileChange
 from ocitool.pipeline.layer_identity import common_base
 from ocitool.task import Task

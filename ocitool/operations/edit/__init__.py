@@ -10,14 +10,13 @@ from collections.abc import Iterator
 
 from ocitool import masking
 from ocitool.errors import UsageError
-from ocitool.images import draft as drafts
-from ocitool.images import select
+from ocitool.images import drafts, select
 from ocitool.images import settings as configuration
-from ocitool.images.draft import FinishedImage, ImageDraft
+from ocitool.images.drafts import FinishedImage, ImageDraft
 from ocitool.images.image import Image
 from ocitool.images.settings import Settings
-from ocitool.operations.edit.adding import parse as addition
-from ocitool.operations.edit.content import ContentEdits, Editor, EntryLocation, shown_path
+from ocitool.operations.edit.content_edits import ContentEdits, Editor, EntryLocation, shown_path
+from ocitool.operations.edit.file_addition import parse as addition
 from ocitool.operations.edit.redact import SHORTEST, Redaction, Redactor
 from ocitool.pipeline import index_rewrite as revising
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult, refuse_inside

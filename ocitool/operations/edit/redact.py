@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from ocitool.blob import Blob
 from ocitool.errors import NotFoundError, UsageError
-from ocitool.images import draft as drafts
+from ocitool.images import drafts
 from ocitool.images.closure import Closure
-from ocitool.images.draft import FinishedImage, ImageDraft
+from ocitool.images.drafts import FinishedImage, ImageDraft
 from ocitool.images.image import Image
 from ocitool.masking.lines import MASK, Masker
 from ocitool.masking.values import masked

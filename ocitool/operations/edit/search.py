@@ -7,11 +7,11 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 
 from ocitool.blob import Blob
 from ocitool.images.image import Image
-from ocitool.layers import codec
+from ocitool.layers import codecs as codec
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import open_contents
-from ocitool.operations.edit.content import EntryLocation
+from ocitool.operations.edit.content_edits import EntryLocation
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
 

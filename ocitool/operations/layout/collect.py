@@ -8,7 +8,7 @@ from ocitool import masking
 from ocitool.operations.layout.reach import Reached, reached
 from ocitool.spec.manifest import platform_of
 from ocitool.task import Notice, Task
-from ocitool.transports.store import HeldLayout, StoredFile
+from ocitool.transports.layout_store import HeldLayout, StoredFile
 
 _NAMED = 5
 _NAMED_STRANGERS = 20

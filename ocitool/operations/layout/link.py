@@ -11,8 +11,8 @@ from ocitool.digest import Digest
 from ocitool.errors import OcitoolError, UsageError
 from ocitool.operations.layout.reach import absent_entries
 from ocitool.task import Notice, Task
-from ocitool.transports import store as stores
-from ocitool.transports.store import HeldLayout, StoredFile
+from ocitool.transports import layout_store as stores
+from ocitool.transports.layout_store import HeldLayout, StoredFile
 
 
 class NotLinked(NamedTuple):

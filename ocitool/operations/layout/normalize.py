@@ -22,9 +22,9 @@ from ocitool.operations.validate.findings import Finding
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, strings
 from ocitool.task import Notice, Task
-from ocitool.transports import store as stores
+from ocitool.transports import layout_store as stores
 from ocitool.transports.layout import Layout
-from ocitool.transports.store import BlobFiles, HeldLayout
+from ocitool.transports.layout_store import BlobFiles, HeldLayout
 
 _COMPARED = 1_000
 """Entries of one manifest with one annotation that are compared with each other; of more, only equal ones are dropped."""

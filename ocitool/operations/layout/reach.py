@@ -26,7 +26,7 @@ from ocitool.spec.document import parse
 from ocitool.spec.manifest import Index, InvalidDescriptor
 from ocitool.task import Task
 from ocitool.transports.layout import Layout, plain_file, stored
-from ocitool.transports.store import StoredFile, blob_files
+from ocitool.transports.layout_store import StoredFile, blob_files
 
 _STRICT = mediatypes.MANIFESTS | mediatypes.INDEXES
 _DIGEST = byte_pattern(rb"sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})(?![0-9a-f])")

@@ -9,15 +9,14 @@ from typing import Any, NamedTuple
 from ocitool import limits, reference
 from ocitool.digest import Digest
 from ocitool.errors import NotFoundError, OcitoolError
-from ocitool.images import index as indexes
-from ocitool.images import select
-from ocitool.images.index import ReferrerReport
+from ocitool.images import indexes, select
+from ocitool.images.indexes import ReferrerReport
 from ocitool.operations.layout.reach import reached
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor
 from ocitool.task import Notice, Task
 from ocitool.transports.layout import Layout
-from ocitool.transports.store import HeldLayout, StoredFile
+from ocitool.transports.layout_store import HeldLayout, StoredFile
 
 
 class RemovedEntry(NamedTuple):

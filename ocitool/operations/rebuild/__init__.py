@@ -16,14 +16,13 @@ from ocitool.digest import Digest
 from ocitool.disk.scan_directory import shown, some
 from ocitool.errors import LimitError, NotFoundError, OcitoolError, UnsafeError, UsageError
 from ocitool.globs import matcher, refuse_unmatched, unmatched
-from ocitool.images import draft as drafts
-from ocitool.images import select
-from ocitool.images.draft import FinishedImage, ImageDraft, OutputLayer
+from ocitool.images import drafts, select
+from ocitool.images.drafts import FinishedImage, ImageDraft, OutputLayer
 from ocitool.images.image import Image, Layer
 from ocitool.layers.scan import index_layer
 from ocitool.operations.rebuild.bytecode import accepted, settled, stale
-from ocitool.operations.rebuild.matching import LayerMatch, OldImage, match
-from ocitool.operations.rebuild.sameness import LeftoverFile, ignored_differences, refused, removed_since, same, shipped
+from ocitool.operations.rebuild.layer_match import LayerMatch, OldImage, match
+from ocitool.operations.rebuild.reuse_check import LeftoverFile, ignored_differences, refused, removed_since, same, shipped
 from ocitool.pipeline import index_rewrite as revising
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.indexed_image import IndexedImage, indexed_images

@@ -14,9 +14,8 @@ from ocitool.disk import disk_changes as edited
 from ocitool.disk import snapshot
 from ocitool.disk.scan_directory import HeldDirectories, open_file, with_holes
 from ocitool.errors import NotFoundError, OcitoolError, UsageError
-from ocitool.images import draft as drafts
-from ocitool.images import select
-from ocitool.images.draft import FinishedImage, ImageDraft
+from ocitool.images import drafts, select
+from ocitool.images.drafts import FinishedImage, ImageDraft
 from ocitool.images.image import Image
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Entry, Kind

@@ -15,9 +15,9 @@ from ocitool.reference import Selector
 from ocitool.spec.manifest import Config
 from ocitool.transports.archive import LISTS, DockerArchive, Members, OciArchive
 from ocitool.transports.layout import Layout
+from ocitool.transports.layout_store import blob_files
 from ocitool.transports.records import images_of, v1_chain
 from ocitool.transports.source import DockerImageRecord, Source
-from ocitool.transports.store import blob_files
 
 _KEYS = {"config": "Config", "repotags": "RepoTags", "layers": "Layers", "parent": "Parent", "layersources": "LayerSources"}
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ocitool.blob import BytesBlob, FileBlob, expected
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError, UnsafeError
-from ocitool.layers import codec
+from ocitool.layers import codecs as codec
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import index_layer
 from ocitool.operations.validate.documents import LayerUse, ValidatedImage, ValidationReader

@@ -9,7 +9,7 @@ from datetime import UTC
 
 from ocitool import limits
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError
-from ocitool.layers import codec
+from ocitool.layers import codecs as codec
 from ocitool.transports.registry.exchange import Response
 
 BROKEN = (OSError,)

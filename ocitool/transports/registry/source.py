@@ -16,7 +16,7 @@ from ocitool.atomic import anonymous_temporary
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, TransportError
-from ocitool.layers.codec import SNIFF
+from ocitool.layers.codecs import SNIFF
 from ocitool.reference import Repository
 from ocitool.spec import mediatypes
 from ocitool.spec.document import serialised

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from ocitool import limits
 from ocitool.credentials import replaced
 from ocitool.errors import OcitoolError
-from ocitool.layers import codec
+from ocitool.layers import codecs as codec
 from ocitool.patterns import byte_pattern, pattern
 
 _TEXT = 500

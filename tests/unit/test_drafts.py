@@ -25,8 +25,8 @@ from support.images import (
 from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, UsageError
-from ocitool.images import draft as drafts
-from ocitool.images.draft import FinishedImage, OutputLayer
+from ocitool.images import drafts
+from ocitool.images.drafts import FinishedImage, OutputLayer
 from ocitool.images.image import Image
 from ocitool.images.select import single
 from ocitool.spec import mediatypes

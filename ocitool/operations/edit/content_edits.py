@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 from ocitool.blob import expected
 from ocitool.disk.scan_directory import some
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, UnsafeError, UsageError
-from ocitool.images import draft as drafts
-from ocitool.images.draft import FinishedImage, ImageDraft
+from ocitool.images import drafts
+from ocitool.images.drafts import FinishedImage, ImageDraft
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
 from ocitool.layers.rewrite import LayerEdit, rewrite, write_new
-from ocitool.operations.edit.adding import FileAddition, addition
-from ocitool.operations.edit.work import LayerEdits
+from ocitool.operations.edit.file_addition import FileAddition, addition
+from ocitool.operations.edit.layer_edits import LayerEdits
 from ocitool.operations.listing import layer_of
 from ocitool.pipeline.image_writer import ImageWriter, WriteResult
 from ocitool.pipeline.session import Session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ocitool.dedupe.finding import RepositoryFilter
+from ocitool.dedupe.discovery import RepositoryFilter
 from ocitool.pipeline.session import Session
 
 

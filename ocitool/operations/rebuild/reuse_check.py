@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ocitool.images import draft as drafts
+from ocitool.images import drafts
 from ocitool.images.image import Image
 from ocitool.layers.entry import Kind
-from ocitool.operations.edit.content import CREATED_BY, path_mark
+from ocitool.operations.edit.content_edits import CREATED_BY, path_mark
 from ocitool.pipeline.indexed_image import IndexedImage
 from ocitool.trees.changeset import Ignored, changeset, same_entry
 from ocitool.trees.tree import Directory, Tree, node_at

@@ -13,7 +13,7 @@ from ocitool import reference
 from ocitool.blob import unreadable
 from ocitool.errors import UsageError
 from ocitool.globs import NothingMatches
-from ocitool.layers import codec
+from ocitool.layers import codecs as codec
 from ocitool.operations import tags
 from ocitool.pipeline.session import Session
 from ocitool.reference import Repository

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from ocitool.dedupe.advice import Advice, AdviceKind, rebuilt
 from ocitool.dedupe.collection import Collection, ImageEntry, PlatformImage, StoredBlob
 from ocitool.dedupe.commands import line, repacked, rewritable, rewritten, word
-from ocitool.dedupe.contents import DistinctContents, without
-from ocitool.dedupe.disk import DiskUsage
+from ocitool.dedupe.disk_usage import DiskUsage
+from ocitool.dedupe.repeated_files import DistinctContents, without
 from ocitool.globs import matcher
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex

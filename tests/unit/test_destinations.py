@@ -13,7 +13,7 @@ from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, UsageError
 from ocitool.task import Task
-from ocitool.transports.destination import Destination, image_name, open_sink, parse
+from ocitool.transports.destinations import Destination, image_name, open_sink, parse
 from ocitool.transports.sink import WriteRequest
 
 

@@ -18,7 +18,7 @@ from ocitool.blob import Blob, FileBlob, unreadable
 from ocitool.dedupe.collection import BlobLocation
 from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, LimitError, OcitoolError, TransportError, UsageError
-from ocitool.layers import codec
+from ocitool.layers import codecs as codec
 from ocitool.layers.compress import Compression, compress
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import HOLES, LayerIndex

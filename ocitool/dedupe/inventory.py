@@ -12,7 +12,7 @@ from threading import Lock
 
 from ocitool import reference
 from ocitool.blob import Blob, BytesBlob, FileBlob
-from ocitool.dedupe import finding
+from ocitool.dedupe import discovery as finding
 from ocitool.dedupe.collection import (
     BlobCopy,
     BlobLocation,
@@ -24,8 +24,8 @@ from ocitool.dedupe.collection import (
     PlatformImage,
     StoredBlob,
 )
-from ocitool.dedupe.finding import RepositoryFilter
-from ocitool.dedupe.naming import ReferenceNames
+from ocitool.dedupe.discovery import RepositoryFilter
+from ocitool.dedupe.reference_names import ReferenceNames
 from ocitool.errors import CancelledError, FormatError, NotAnImageError, NotFoundError, OcitoolError, UsageError
 from ocitool.globs import NothingMatches, refuse_unmatched
 from ocitool.images import select

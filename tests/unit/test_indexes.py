@@ -9,7 +9,7 @@ from typing import Any
 from support.images import Image, image, index_of, pretty, sha256, write_layout
 
 from ocitool.digest import Digest
-from ocitool.images.index import edit, referrers
+from ocitool.images.indexes import edit, referrers
 from ocitool.spec.manifest import Index
 from ocitool.transports.layout import Layout
 

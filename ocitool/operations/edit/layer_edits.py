@@ -12,7 +12,7 @@ from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import Contents, LayerEdit, apply_edit
 from ocitool.layers.scan import open_content
-from ocitool.operations.edit.adding import Opener
+from ocitool.operations.edit.file_addition import Opener
 from ocitool.task import Task
 from ocitool.trees.plan import Plan
 from ocitool.trees.tree import Tree, node_at, ref_of

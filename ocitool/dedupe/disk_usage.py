@@ -19,7 +19,7 @@ from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
 from ocitool.layers.tar import BLOCK
 from ocitool.task import Task
-from ocitool.transports.store import StoredFile, blob_files
+from ocitool.transports.layout_store import StoredFile, blob_files
 
 
 @dataclass(slots=True)
