@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 from ocitool.errors import UsageError
 
@@ -30,9 +30,9 @@ Of --layer DIR:
 
 @app.command(epilog=_EXAMPLES, short_help="Put one more layer on an image.")
 @registries
-def append(
-    src: o.Src,
-    dest: o.Dest,
+def command(
+    src: options.Src,
+    dest: options.Dest,
     layer: Annotated[
         list[str] | None,
         typer.Option("--layer", metavar="DIR|TAR", help="A directory, or a tar (plain, gzip, zstd, xz, bzip2). Repeatable."),
@@ -53,45 +53,45 @@ def append(
         typer.Option("--dirs-from-layer", help="Directories that the image has take mode, owner and time of those in DIR."),
     ] = False,
     message: Annotated[str | None, typer.Option("--message", "-m", metavar="TEXT", help="A comment for the history.")] = None,
-    tag: o.Tag = None,
-    compression: o.CompressionOption = None,
-    supply: o.With = None,
-    platform: o.PlatformOption = None,
-    all_platforms: o.AllPlatforms = False,
-    force: o.Force = False,
-    dry_run: o.DryRun = False,
-    format: o.FormatOption = o.OutputFormat.text,
-    report: o.ReportOption = None,
-    verify: o.Verify = False,
-    no_cache: o.NoCache = False,
-    jobs: o.Jobs = 4,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    tag: options.Tag = None,
+    compression: options.CompressionOption = None,
+    supply: options.With = None,
+    platform: options.PlatformOption = None,
+    all_platforms: options.AllPlatforms = False,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    format: options.FormatOption = options.OutputFormat.text,
+    report: options.ReportOption = None,
+    verify: options.Verify = False,
+    no_cache: options.NoCache = False,
+    jobs: options.Jobs = 4,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
     """Write SRC to DEST with layers on top; all that it had is copied byte for byte. A tar is kept byte for byte too; whiteout
     devices and opaque marks of an upper directory become the layer's."""
-    o.one_or_all(platform, all_platforms)
+    options.one_or_all(platform, all_platforms)
     if owner is not None and keep_owner:
         raise UsageError("--owner or --keep-owner, not both")
     if not layer and (to or owner or keep_owner or dirs_from_layer):
         raise UsageError("--to, --owner, --keep-owner and --dirs-from-layer are for --layer DIR")
-    from ocitool.operations import append as operation
+    from ocitool.operations import append
     from ocitool.operations.append.directory import Placement
 
     owners = None if keep_owner else _owner(owner)
     placing = Placement(_path(to), owners, dirs_from_layer)
-    additions = [operation.LayerInput("layer", path, placing) for path in layer or ()]
-    additions += [operation.LayerInput("upperdir", path) for path in upperdir or ()]
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = o.writing(
+    additions = [append.LayerInput("layer", path, placing) for path in layer or ()]
+    additions += [append.LayerInput("upperdir", path) for path in upperdir or ()]
+    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+        writing = options.writing(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
         )
-        result = operation.append(
+        result = append.append(
             src, additions, reading, writing, message=message, platform=platform, all_platforms=all_platforms
         )
-    o.write_written(result, format, report, quiet=quiet)
+    options.write_written(result, format, report, quiet=quiet)
 
 
 def _owner(text: str | None) -> tuple[int, int]:

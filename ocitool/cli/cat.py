@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 from ocitool.operations import listing
 
@@ -22,19 +22,19 @@ Examples:
 
 @app.command(epilog=_EXAMPLES, short_help="Print a file of an image.")
 @registries
-def cat(
-    ref: o.Ref,
+def command(
+    ref: options.Ref,
     path: Annotated[str, typer.Argument(metavar="PATH", help="A file in the image; links are followed.")],
     layer: Annotated[
         int | None, typer.Option("--layer", metavar="N", help="The file as this layer has it; 0 is the lowest, -1 the top.")
     ] = None,
-    platform: o.PlatformOption = None,
-    verify: o.Verify = False,
-    no_cache: o.NoCache = False,
-    jobs: o.Jobs = 4,
+    platform: options.PlatformOption = None,
+    verify: options.Verify = False,
+    no_cache: options.NoCache = False,
+    jobs: options.Jobs = 4,
     force: Annotated[bool, typer.Option("--force", help="Print on a terminal byte for byte too, and binary content.")] = False,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
@@ -42,5 +42,5 @@ def cat(
 
     On a terminal control characters are written out (as \\x1b), and binary content is refused, unless --force is given."""
     terminal = sys.stdout.isatty()  # the file is printed while it is read: there it would stand among the bars
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, bars=not terminal, access=access) as reading:
-        o.write_exact(listing.cat(ref, path, reading, layer=layer, platform=platform), force=force)
+    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, bars=not terminal, access=access) as reading:
+        options.write_exact(listing.cat(ref, path, reading, layer=layer, platform=platform), force=force)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -19,24 +19,28 @@ Examples:
 
 @app.command(epilog=_EXAMPLES, short_help="List the repositories of a registry.")
 @registries
-def catalog(
+def command(
     host: Annotated[
-        o.Host, typer.Argument(metavar="HOST", parser=o.registry, help="[docker://]HOST[:PORT].", show_default=False)
+        options.Host,
+        typer.Argument(metavar="HOST", parser=options.registry, help="[docker://]HOST[:PORT].", show_default=False),
     ],
-    format: o.FormatOption = o.OutputFormat.text,
-    report: o.ReportOption = None,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    format: options.FormatOption = options.OutputFormat.text,
+    report: options.ReportOption = None,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
     """List the repositories of a registry, a line each. Not every registry keeps a catalogue, or shows it."""
-    with o.running(quiet=quiet, access=access) as reading:
-        from ocitool.operations import tags as operation
+    with options.running(quiet=quiet, access=access) as reading:
+        from ocitool.operations import tags
 
-        result = operation.catalog(host, reading)
-    if format is o.OutputFormat.json:
-        from ocitool.report.json.tags import catalog as lines
+        result = tags.catalog(host, reading)
+    if format is options.OutputFormat.json:
+        from ocitool.report.json.tags import catalog_json
+
+        options.write(catalog_json(result), report)
     else:
-        from ocitool.report.text.tags import catalog as lines
-    o.write(lines(result), report)
+        from ocitool.report.text.tags import catalog_text
+
+        options.write(catalog_text(result), report)

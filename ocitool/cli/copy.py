@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 from ocitool.errors import UsageError
 
@@ -43,18 +43,20 @@ Referrers = Annotated[
 ]
 NoNotes = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep notes of where blobs were seen.")]
 FromFile = Annotated[
-    o.FileLines | None,
-    typer.Option("--from-file", metavar="FILE", parser=o.listed, help="More sources, a reference a line; # begins a comment."),
+    options.FileLines | None,
+    typer.Option(
+        "--from-file", metavar="FILE", parser=options.listed, help="More sources, a reference a line; # begins a comment."
+    ),
 ]
 
 
 @app.command(epilog=_EXAMPLES, short_help="Copy images between archives, layouts and registries.")
 @registries
-def copy(
+def command(
     refs: Annotated[list[str], typer.Argument(metavar="SRC... DEST", help="Images, and where they go.", show_default=False)],
-    tag: o.Tag = None,
-    compression: o.CompressionOption = None,
-    supply: o.With = None,
+    tag: options.Tag = None,
+    compression: options.CompressionOption = None,
+    supply: options.With = None,
     omit: Annotated[
         list[str] | None,
         typer.Option("--omit", metavar="REF|@FILE", help="Leave out layers that the other side has: an image, or a list."),
@@ -62,20 +64,20 @@ def copy(
     tags: Tags = None,
     exclude: Exclude = None,
     strict: Strict = False,
-    allow_no_match: o.AllowNoMatch = False,
+    allow_no_match: options.AllowNoMatch = False,
     from_file: FromFile = None,
     referrers: Referrers = False,
-    platform: o.PlatformOption = None,
-    all_platforms: o.AllPlatforms = False,
-    force: o.Force = False,
-    dry_run: o.DryRun = False,
-    format: o.FormatOption = o.OutputFormat.text,
-    report: o.ReportOption = None,
-    verify: o.Verify = False,
+    platform: options.PlatformOption = None,
+    all_platforms: options.AllPlatforms = False,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    format: options.FormatOption = options.OutputFormat.text,
+    report: options.ReportOption = None,
+    verify: options.Verify = False,
     no_cache: NoNotes = False,
-    jobs: o.Jobs = 4,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    jobs: options.Jobs = 4,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
@@ -85,18 +87,18 @@ def copy(
     sources, dest = [*refs[:-1], *(from_file or ())], refs[-1]
     if not sources:
         raise UsageError("copy needs a source and a destination", hint="ocitool copy SRC DEST")
-    o.one_or_all(platform, all_platforms)
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        from ocitool.operations import copy as operation
+    options.one_or_all(platform, all_platforms)
+    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+        from ocitool.operations import copy
 
-        omitted = operation.omitted(omit or (), reading)
-        writing = o.writing(
+        omitted = copy.omitted(omit or (), reading)
+        writing = options.writing(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply,
             omit=frozenset().union(*omitted.values()), report=report,
         )  # fmt: skip
-        result = operation.copy(
+        result = copy.copy(
             sources, reading, writing, platform=platform, all_platforms=all_platforms, tags=tags or (), referrers=referrers,
             omit=omitted, allow_no_match=allow_no_match, exclude=exclude or (), strict=strict,
         )
-    o.write_written(result, format, report, quiet=quiet)
-    o.end_with_problems(result, format, quiet=quiet)
+    options.write_written(result, format, report, quiet=quiet)
+    options.end_with_problems(result, format, quiet=quiet)

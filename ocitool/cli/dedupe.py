@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -26,7 +26,7 @@ Examples:
 
 @app.command(epilog=_EXAMPLES, short_help="What many images share, and what more could be saved.")
 @registries
-def dedupe(
+def command(
     refs: Annotated[
         list[str],
         typer.Argument(
@@ -40,7 +40,7 @@ def dedupe(
     tags: Annotated[
         list[str] | None, typer.Option("--tags", metavar="GLOB", help="Of a repository named without a tag: these tags.")
     ] = None,
-    allow_no_match: o.AllowNoMatch = False,
+    allow_no_match: options.AllowNoMatch = False,
     zstd: Annotated[
         int | None,
         typer.Option("--zstd", metavar="LEVEL", min=1, max=19, help="Compress gzip layers to learn what zstd would save."),
@@ -54,14 +54,14 @@ def dedupe(
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first source that cannot be read.")] = False,
     top: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many of each kind text and tables list.")] = 10,
-    format: o.ReviewFormatOption = o.ReviewFormat.text,
-    report: o.ReportOption = None,
-    verify: o.Verify = False,
-    no_cache: o.NoCache = False,
-    jobs: o.Jobs = 4,
-    quiet: o.Quiet = False,
-    no_color: o.NoColor = False,
-    debug: o.Debug = False,
+    format: options.ReviewFormatOption = options.ReviewFormat.text,
+    report: options.ReportOption = None,
+    verify: options.Verify = False,
+    no_cache: options.NoCache = False,
+    jobs: options.Jobs = 4,
+    quiet: options.Quiet = False,
+    no_color: options.NoColor = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
@@ -69,25 +69,24 @@ def dedupe(
     really free; then what more could be saved, each with the command that does it. Bytes count as in one layout that holds
     all of the images; of archives, what lies on disk is said beside. Reads no layer unless --files, --zstd, --export or
     --verify asks. A source that cannot be read is named, and the exit code is 1."""
-    o.once(*refs)
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        from ocitool.dedupe import DedupeOptions, RepositoryFilter
-        from ocitool.dedupe import dedupe as operation
+    options.once(*refs)
+    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+        from ocitool.dedupe import DedupeOptions, RepositoryFilter, dedupe
 
         choice = RepositoryFilter(tuple(repos or ()), tuple(tags or ()), allow_no_match)
-        result = operation(refs, DedupeOptions(choice, files, export, zstd, cluster, strict, top), reading)
-    if format is o.ReviewFormat.json:
-        from ocitool.report.json.dedupe import dedupe as lines
+        result = dedupe(refs, DedupeOptions(choice, files, export, zstd, cluster, strict, top), reading)
+    if format is options.ReviewFormat.json:
+        from ocitool.report.json.dedupe import dedupe_json
 
-        o.write(lines(result), report)
-    elif format is o.ReviewFormat.markdown:
-        from ocitool.report.markdown.dedupe import dedupe as page
+        options.write(dedupe_json(result), report)
+    elif format is options.ReviewFormat.markdown:
+        from ocitool.report.markdown.dedupe import dedupe_markdown
 
-        o.write([page(result)], report)
+        options.write([dedupe_markdown(result)], report)
     else:
-        from ocitool.report.text.dedupe import dedupe as text
+        from ocitool.report.text.dedupe import dedupe_text
         from ocitool.report.text.parts import Paint
 
-        o.write(text(result, Paint(o.colour(no_color, report))), report)
+        options.write(dedupe_text(result, Paint(options.colour(no_color, report))), report)
     if result.problems:
         raise typer.Exit(1)

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
-from ocitool.operations import diff as operation
+from ocitool.operations import diff
 from ocitool.operations.diff.rules import rule
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -32,7 +32,7 @@ is shown and meets notable:RULE alone.
 
 @app.command(epilog=_EXAMPLES, short_help="What changed between two images.")
 @registries
-def diff(
+def command(
     a: Annotated[str, typer.Argument(metavar="A", help="The image before.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The image after.")],
     path: Annotated[
@@ -41,7 +41,7 @@ def diff(
     ignore_path: Annotated[
         list[str] | None, typer.Option("--ignore-path", metavar="GLOB", help="All files but those that match.")
     ] = None,
-    allow_no_match: o.AllowNoMatch = False,
+    allow_no_match: options.AllowNoMatch = False,
     stat: Annotated[bool, typer.Option("--stat", help="Totals and layers, no lists.")] = False,
     patch: Annotated[bool, typer.Option("--patch", "-p", help="Unified diffs of changed text files.")] = False,
     semantic: Annotated[
@@ -54,49 +54,49 @@ def diff(
     fail_on: Annotated[
         list[str] | None, typer.Option("--fail-on", metavar="RULE", help="Exit 1 only for this; see below.")
     ] = None,
-    show_secrets: o.ShowSecrets = False,
-    platform: o.PlatformOption = None,
-    all_platforms: o.AllPlatforms = False,
-    format: o.ReviewFormatOption = o.ReviewFormat.text,
-    report: o.ReportOption = None,
-    verify: o.Verify = False,
-    no_cache: o.NoCache = False,
-    jobs: o.Jobs = 4,
-    quiet: o.Quiet = False,
-    no_color: o.NoColor = False,
-    debug: o.Debug = False,
+    show_secrets: options.ShowSecrets = False,
+    platform: options.PlatformOption = None,
+    all_platforms: options.AllPlatforms = False,
+    format: options.ReviewFormatOption = options.ReviewFormat.text,
+    report: options.ReportOption = None,
+    verify: options.Verify = False,
+    no_cache: options.NoCache = False,
+    jobs: options.Jobs = 4,
+    quiet: options.Quiet = False,
+    no_color: options.NoColor = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
     """Show what changed between two images: layers, files, configuration, and what caused it."""
-    o.one_or_all(platform, all_platforms)
-    question = operation.DiffOptions(
+    options.one_or_all(platform, all_platforms)
+    question = diff.DiffOptions(
         ignore=tuple(ignore or ()), semantic=semantic, paths=tuple(path or ()), patch=patch, secrets=show_secrets,
         ignored_paths=tuple(ignore_path or ()), allow_no_match=allow_no_match,
         rules=tuple(rule(text) for text in fail_on or ()),
     )  # fmt: skip
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        result: operation.Diff | operation.IndexDiff
+    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+        result: diff.Diff | diff.IndexDiff
         if all_platforms:
-            result = operation.diff_platforms(a, b, question, reading)
+            result = diff.diff_platforms(a, b, question, reading)
         else:
-            result = operation.diff(a, b, question, reading, platform=platform)
+            result = diff.diff(a, b, question, reading, platform=platform)
     from ocitool import masking
 
     with masking.revealed(show_secrets):
-        if format is o.ReviewFormat.json:
-            from ocitool.report.json.diff import diff as fields
-            from ocitool.report.json.fields import text as json_text
+        if format is options.ReviewFormat.json:
+            from ocitool.report.json.diff import diff_json
+            from ocitool.report.json.fields import json_text
 
-            o.write([json_text(fields(result))], report)
-        elif format is o.ReviewFormat.markdown:
+            options.write([json_text(diff_json(result))], report)
+        elif format is options.ReviewFormat.markdown:
             from ocitool.report import markdown
 
-            o.write([markdown.diff(result, stat=stat)], report)
+            options.write([markdown.diff_markdown(result, stat=stat)], report)
         else:
-            from ocitool.report.text import diff as text
+            from ocitool.report.text.diff import diff_text
             from ocitool.report.text.parts import Paint
 
-            o.write(text.diff(result, Paint(o.colour(no_color, report)), stat=stat), report)
+            options.write(diff_text(result, Paint(options.colour(no_color, report)), stat=stat), report)
     failed = bool(result.failures) if question.rules else not result.identical
     raise typer.Exit(1 if failed else 0)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 from ocitool.errors import UsageError
 
@@ -37,9 +37,9 @@ _NAMED = 20
 
 @app.command(epilog=_EXAMPLES, short_help="Change configuration and contents of an image.")
 @registries
-def edit(
-    src: o.Src,
-    dest: o.Dest,
+def command(
+    src: options.Src,
+    dest: options.Dest,
     env: Annotated[Words, typer.Option("--env", "-e", metavar="K=V", help="Set a variable.")] = None,
     unset_env: Annotated[Words, typer.Option("--unset-env", metavar="K", help="Remove a variable.")] = None,
     label: Annotated[Words, typer.Option("--label", "-l", metavar="K=V", help="Set a label.")] = None,
@@ -88,20 +88,20 @@ def edit(
     drop_layer: Annotated[
         list[int] | None, typer.Option("--drop-layer", metavar="N", help="Drop a layer of SRC; -1 is the top.")
     ] = None,
-    tag: o.Tag = None,
-    compression: o.CompressionOption = None,
-    supply: o.With = None,
-    platform: o.PlatformOption = None,
-    all_platforms: o.AllPlatforms = False,
-    force: o.Force = False,
-    dry_run: o.DryRun = False,
-    format: o.FormatOption = o.OutputFormat.text,
-    report: o.ReportOption = None,
-    verify: o.Verify = False,
-    no_cache: o.NoCache = False,
-    jobs: o.Jobs = 4,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    tag: options.Tag = None,
+    compression: options.CompressionOption = None,
+    supply: options.With = None,
+    platform: options.PlatformOption = None,
+    all_platforms: options.AllPlatforms = False,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    format: options.FormatOption = options.OutputFormat.text,
+    report: options.ReportOption = None,
+    verify: options.Verify = False,
+    no_cache: options.NoCache = False,
+    jobs: options.Jobs = 4,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
@@ -109,18 +109,18 @@ def edit(
     several times. --redact puts *** in the place of a secret: that is the value of a variable or build argument by its name,
     or the text itself, in history, configuration and annotations. Exit code 1: what --rm took out still stands elsewhere in
     the image, or --search found files; 3: --redact found nothing."""
-    o.one_or_all(platform, all_platforms)
+    options.one_or_all(platform, all_platforms)
     if layer is not None and not add:
         raise UsageError("--layer is for --add")
     if "--search" in (rm or ()):
         rm, search = [path for path in rm or () if path != "--search"], True  # `--rm --search`, without a path
     if rm_content and not rm:
         raise UsageError("--rm-content is for --rm")
-    from ocitool.images import settings
+    from ocitool.images import config_edits
     from ocitool.layers.entry import escapes, normalise
-    from ocitool.operations import edit as operation
+    from ocitool.operations import edit
 
-    asked = settings.parse(
+    asked = config_edits.parse(
         env=env or (), unset_env=unset_env or (), labels=label or (), unset_labels=unset_label or (),
         annotations=annotation or (), unset_annotations=unset_annotation or (), cmd=cmd, unset_cmd=unset_cmd,
         entrypoint=entrypoint, unset_entrypoint=unset_entrypoint, user=user, workdir=workdir, expose=expose or (),
@@ -131,18 +131,18 @@ def edit(
     for path, word in zip(paths, rm or (), strict=True):
         if not path or escapes(path):
             raise UsageError(f"--rm {word}: no path below the root")
-    content = operation.ContentEdits(
-        paths, rm_content, tuple(map(operation.addition, add or ())), layer, tuple(drop_layer or ())
+    content = edit.ContentEdits(
+        paths, rm_content, tuple(map(edit.parse_addition, add or ())), layer, tuple(drop_layer or ())
     )
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = o.writing(
+    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+        writing = options.writing(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
         )
-        result = operation.edit(
-            src, asked, content, reading, writing, redaction=operation.Redaction(tuple(redact or ()), search),
+        result = edit.edit(
+            src, asked, content, reading, writing, redaction=edit.Redaction(tuple(redact or ()), search),
             platform=platform, all_platforms=all_platforms,
         )  # fmt: skip
-    o.write_written(result, format, report, quiet=quiet)
+    options.write_written(result, format, report, quiet=quiet)
     if result.findings:
         _warn(result.details)
     raise typer.Exit(1 if result.findings else 0)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ocitool.cli import options as o
+from ocitool.cli import options
 
 app = typer.Typer(
     rich_markup_mode=None, add_completion=False, no_args_is_help=True, short_help="Keep one store of many images.",
@@ -32,18 +32,18 @@ def rm(
     referrers: Annotated[
         bool, typer.Option("--referrers", help="Drop what speaks of the images as well: signatures, attestations, SBOMs.")
     ] = False,
-    dry_run: o.DryRun = False,
-    format: o.FormatOption = o.OutputFormat.text,
-    report: o.ReportOption = None,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    dry_run: options.DryRun = False,
+    format: options.FormatOption = options.OutputFormat.text,
+    report: options.ReportOption = None,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """Drop images from index.json by their names, all or none of them. Their blobs stay until `layout gc`. What speaks of a
     dropped image by its digest is named, and stays unless --referrers is given."""
-    with o.running(quiet=quiet) as reading:
-        from ocitool.operations import layout as operation
+    with options.running(quiet=quiet) as reading:
+        from ocitool.operations import layout
 
-        result = operation.remove(directory, names, reading.task, referrers=referrers, dry_run=dry_run)
+        result = layout.remove(directory, names, reading.task, referrers=referrers, dry_run=dry_run)
     _write("rm", result, format, report)
 
 
@@ -66,19 +66,19 @@ which one platform was fetched): it is named, and keeps nothing.
 @app.command("gc", epilog=_GC, short_help="Free blobs that no image needs.")
 def gc(
     directory: Directory,
-    dry_run: o.DryRun = False,
-    format: o.FormatOption = o.OutputFormat.text,
-    report: o.ReportOption = None,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    dry_run: options.DryRun = False,
+    format: options.FormatOption = options.OutputFormat.text,
+    report: options.ReportOption = None,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """Free the blobs that nothing in index.json leads to. Waits for running ocitool writers and keeps new ones waiting; other
     programs that write to the layout (skopeo, umoci, podman, buildah) know no such lock, and a blob that one of them has
     written and not yet named would be freed."""
-    with o.running(quiet=quiet) as reading:
-        from ocitool.operations import layout as operation
+    with options.running(quiet=quiet) as reading:
+        from ocitool.operations import layout
 
-        result = operation.collect(directory, reading.task, dry_run=dry_run)
+        result = layout.collect(directory, reading.task, dry_run=dry_run)
     _write("gc", result, format, report)
 
 
@@ -95,20 +95,20 @@ Exit: 1 when a blob is not what its digest says; it is named and left alone.
 @app.command("link", epilog=_LINK, short_help="Share equal blobs between layouts.")
 def link(
     directories: Annotated[list[str], typer.Argument(metavar="DIR DIR...", help="OCI layouts.", show_default=False)],
-    dry_run: o.DryRun = False,
-    format: o.FormatOption = o.OutputFormat.text,
-    report: o.ReportOption = None,
-    jobs: o.Jobs = 4,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    dry_run: options.DryRun = False,
+    format: options.FormatOption = options.OutputFormat.text,
+    report: options.ReportOption = None,
+    jobs: options.Jobs = 4,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """Make equal blobs of several layouts one file, by hard links to that of the first layout. Every file is hashed before.
     Files of different mode or owner are not linked, but reflinked where the file system can. Safe as long as nobody
     changes a blob in place: ocitool never does."""
-    with o.running(jobs=jobs, quiet=quiet) as reading:
-        from ocitool.operations import layout as operation
+    with options.running(jobs=jobs, quiet=quiet) as reading:
+        from ocitool.operations import layout
 
-        result = operation.link(directories, reading.task, dry_run=dry_run)
+        result = layout.link(directories, reading.task, dry_run=dry_run)
     _write("link", result, format, report)
     if result.damaged:
         raise typer.Exit(1)
@@ -139,30 +139,30 @@ where nothing in it is mended; blobs always do.
 def normalize(
     directory: Directory,
     verify: Annotated[bool, typer.Option("--verify", help="Read and hash every blob.")] = False,
-    dry_run: o.DryRun = False,
-    format: o.FormatOption = o.OutputFormat.text,
-    report: o.ReportOption = None,
-    jobs: o.Jobs = 4,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    dry_run: options.DryRun = False,
+    format: options.FormatOption = options.OutputFormat.text,
+    report: options.ReportOption = None,
+    jobs: options.Jobs = 4,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """Put a layout into one shape, and report what cannot be mended."""
-    with o.running(jobs=jobs, quiet=quiet) as reading:
-        from ocitool.operations import layout as operation
+    with options.running(jobs=jobs, quiet=quiet) as reading:
+        from ocitool.operations import layout
 
-        result = operation.normalize(directory, reading.task, verify=verify, dry_run=dry_run)
+        result = layout.normalize(directory, reading.task, verify=verify, dry_run=dry_run)
     _write("normalize", result, format, report)
     if any(finding.severity == "error" for finding in result.findings):
         raise typer.Exit(1)
 
 
-def _write(action: str, result: Any, format: o.OutputFormat, report: str | None) -> None:
-    if format is o.OutputFormat.json:
-        from ocitool.report.json import layout as json
-        from ocitool.report.json.fields import text
+def _write(action: str, result: Any, format: options.OutputFormat, report: str | None) -> None:
+    if format is options.OutputFormat.json:
+        from ocitool.report.json import layout as fields_of
+        from ocitool.report.json.fields import json_text
 
-        o.write([text(getattr(json, action)(result))], report)
+        options.write([json_text(getattr(fields_of, f"{action}_json")(result))], report)
     else:
-        from ocitool.report.text import layout as lines
+        from ocitool.report.text import layout as lines_of
 
-        o.write(getattr(lines, action)(result), report)
+        options.write(getattr(lines_of, f"{action}_text")(result), report)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 from ocitool.errors import UsageError
 
@@ -24,16 +24,17 @@ _LONGEST = 1 << 16
 
 @app.command(epilog=_EXAMPLES, short_help="Keep a user's name and password for a registry.")
 @registries
-def login(
+def command(
     host: Annotated[
-        o.Host, typer.Argument(metavar="HOST", parser=o.registry, help="The registry, as in references.", show_default=False)
+        options.Host,
+        typer.Argument(metavar="HOST", parser=options.registry, help="The registry, as in references.", show_default=False),
     ],
     username: Annotated[str, typer.Option("--username", "-u", metavar="NAME", help="Who.", show_default=False)],
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="What happens anyway: the password is read from standard input.")
     ] = False,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
@@ -42,10 +43,10 @@ def login(
     if ":" in username or not username:
         raise UsageError("a user's name has no colon and is not empty")
     password = _password()
-    with o.running(quiet=quiet, access=access) as reading:
-        from ocitool.operations import login as operation
+    with options.running(quiet=quiet, access=access) as reading:
+        from ocitool.operations import login
 
-        where = operation.login(host, username, password, reading)
+        where = login.login(host, username, password, reading)
     if not quiet:
         print(f"logged in to {host}, kept in {where}")
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -19,19 +19,20 @@ Examples:
 
 @app.command(epilog=_EXAMPLES, short_help="Forget what login kept.")
 @registries
-def logout(
+def command(
     host: Annotated[
-        o.Host, typer.Argument(metavar="HOST", parser=o.registry, help="The registry, as in references.", show_default=False)
+        options.Host,
+        typer.Argument(metavar="HOST", parser=options.registry, help="The registry, as in references.", show_default=False),
     ],
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
     """Forget the name and password that are kept for a registry. Exit code 3: there are none."""
-    with o.running(quiet=quiet, access=access) as reading:
-        from ocitool.operations import login as operation
+    with options.running(quiet=quiet, access=access) as reading:
+        from ocitool.operations import login
 
-        operation.logout(host, reading)
+        login.logout(host, reading)
     if not quiet:
         print(f"logged out of {host}")

@@ -187,14 +187,18 @@ def write_written(result: WriteResult, format: OutputFormat, report: str | None,
     if quiet and format is OutputFormat.text and report is None:
         return
     if format is OutputFormat.json:
-        from ocitool.report.json.written import written as lines
+        from ocitool.report.json.written import written_json
+
+        lines = written_json(result)
     else:
-        from ocitool.report.text.written import written as lines
+        from ocitool.report.text.written import written_text
+
+        lines = written_text(result)
     if result.destination == "-" and report is None:
-        for line in lines(result):
+        for line in lines:
             print(credentials.replaced(line), file=sys.stderr)
     else:
-        write(lines(result), report)
+        write(lines, report)
 
 
 def end_with_problems(result: WriteResult, format: OutputFormat, *, quiet: bool = False) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import copy as c
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -27,46 +27,48 @@ before a network failed, or Ctrl-C, stays in a layout: the same command goes on.
 
 @app.command(epilog=_EXAMPLES, short_help="Fetch an image from a registry.")
 @registries
-def pull(
+def command(
     ref: Annotated[
         str,
-        typer.Argument(metavar="REF", parser=o.at_registry, help="[docker://]HOST/REPO[:TAG|@DIGEST].", show_default=False),
+        typer.Argument(
+            metavar="REF", parser=options.at_registry, help="[docker://]HOST/REPO[:TAG|@DIGEST].", show_default=False
+        ),
     ],
-    dest: o.Dest,
-    tag: o.Tag = None,
-    compression: o.CompressionOption = None,
-    supply: o.With = None,
+    dest: options.Dest,
+    tag: options.Tag = None,
+    compression: options.CompressionOption = None,
+    supply: options.With = None,
     tags: c.Tags = None,
     exclude: c.Exclude = None,
     strict: c.Strict = False,
-    allow_no_match: o.AllowNoMatch = False,
+    allow_no_match: options.AllowNoMatch = False,
     referrers: c.Referrers = False,
-    platform: o.PlatformOption = None,
-    all_platforms: o.AllPlatforms = False,
-    force: o.Force = False,
-    dry_run: o.DryRun = False,
-    format: o.FormatOption = o.OutputFormat.text,
-    report: o.ReportOption = None,
-    verify: o.Verify = False,
+    platform: options.PlatformOption = None,
+    all_platforms: options.AllPlatforms = False,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    format: options.FormatOption = options.OutputFormat.text,
+    report: options.ReportOption = None,
+    verify: options.Verify = False,
     no_cache: c.NoNotes = False,
-    jobs: o.Jobs = 4,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    jobs: options.Jobs = 4,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
     """Fetch an image from a registry, verified: the short form of `copy docker://REF DEST`."""
-    o.one_or_all(platform, all_platforms)
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        from ocitool.operations import copy as operation
+    options.one_or_all(platform, all_platforms)
+    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+        from ocitool.operations import copy
 
-        writing = o.writing(
+        writing = options.writing(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
         )
-        result = operation.copy(
+        result = copy.copy(
             [ref], reading, writing, command="pull", platform=platform, all_platforms=all_platforms,
             tags=tags or (), referrers=referrers, allow_no_match=allow_no_match,
             exclude=exclude or (), strict=strict,
         )  # fmt: skip
-    o.write_written(result, format, report, quiet=quiet)
-    o.end_with_problems(result, format, quiet=quiet)
+    options.write_written(result, format, report, quiet=quiet)
+    options.end_with_problems(result, format, quiet=quiet)

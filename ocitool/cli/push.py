@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import copy as c
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -27,39 +27,39 @@ The tag is set last. Plain layers of `docker save` archives are compressed
 
 @app.command(epilog=_EXAMPLES, short_help="Send an image to a registry.")
 @registries
-def push(
-    src: o.Src,
+def command(
+    src: options.Src,
     ref: Annotated[
-        str, typer.Argument(metavar="REF", parser=o.at_registry, help="[docker://]HOST/REPO[:TAG].", show_default=False)
+        str, typer.Argument(metavar="REF", parser=options.at_registry, help="[docker://]HOST/REPO[:TAG].", show_default=False)
     ],
-    tag: o.Tag = None,
-    compression: o.CompressionOption = None,
-    supply: o.With = None,
+    tag: options.Tag = None,
+    compression: options.CompressionOption = None,
+    supply: options.With = None,
     referrers: c.Referrers = False,
-    platform: o.PlatformOption = None,
-    all_platforms: o.AllPlatforms = False,
+    platform: options.PlatformOption = None,
+    all_platforms: options.AllPlatforms = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an index under the tag by one image.")] = False,
-    dry_run: o.DryRun = False,
-    format: o.FormatOption = o.OutputFormat.text,
-    report: o.ReportOption = None,
-    verify: o.Verify = False,
+    dry_run: options.DryRun = False,
+    format: options.FormatOption = options.OutputFormat.text,
+    report: options.ReportOption = None,
+    verify: options.Verify = False,
     no_cache: c.NoNotes = False,
-    jobs: o.Jobs = 4,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    jobs: options.Jobs = 4,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
     """Send an image to a registry: the short form of `copy SRC docker://REF`."""
-    o.one_or_all(platform, all_platforms)
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        from ocitool.operations import copy as operation
+    options.one_or_all(platform, all_platforms)
+    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+        from ocitool.operations import copy
 
-        writing = o.writing(
+        writing = options.writing(
             ref, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
         )
-        result = operation.copy(
+        result = copy.copy(
             [src], reading, writing, command="push", platform=platform, all_platforms=all_platforms,
             referrers=referrers,
         )  # fmt: skip
-    o.write_written(result, format, report, quiet=quiet)
+    options.write_written(result, format, report, quiet=quiet)

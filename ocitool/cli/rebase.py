@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -32,9 +32,9 @@ class ConflictRule(Enum):
 
 @app.command(epilog=_EXAMPLES, short_help="Put an image's own layers on another base.")
 @registries
-def rebase(
-    src: o.Src,
-    dest: o.Dest,
+def command(
+    src: options.Src,
+    dest: options.Dest,
     old_base: Annotated[
         str | None, typer.Option("--old-base", metavar="REF", help="What SRC stands on. Default: what its annotation names.")
     ] = None,
@@ -44,20 +44,20 @@ def rebase(
     fail_on: Annotated[
         ConflictRule, typer.Option("--fail-on", metavar="RULE", help="conflict: exit 1 on conflicts, although it is written.")
     ] = ConflictRule.none,
-    tag: o.Tag = None,
-    compression: o.CompressionOption = None,
-    supply: o.With = None,
-    platform: o.PlatformOption = None,
-    all_platforms: o.AllPlatforms = False,
-    force: o.Force = False,
-    dry_run: o.DryRun = False,
-    format: o.FormatOption = o.OutputFormat.text,
-    report: o.ReportOption = None,
-    verify: o.Verify = False,
-    no_cache: o.NoCache = False,
-    jobs: o.Jobs = 4,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    tag: options.Tag = None,
+    compression: options.CompressionOption = None,
+    supply: options.With = None,
+    platform: options.PlatformOption = None,
+    all_platforms: options.AllPlatforms = False,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    format: options.FormatOption = options.OutputFormat.text,
+    report: options.ReportOption = None,
+    verify: options.Verify = False,
+    no_cache: options.NoCache = False,
+    jobs: options.Jobs = 4,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
@@ -67,18 +67,17 @@ def rebase(
     labels, command ...) becomes the new one's, what it says itself stays. Files and attributes of directories that the new base
     and SRC's own layers both changed are listed; SRC's count. --compression is for SRC's own
     layers: those of the base stay its very blobs, where it has such (the layers of a docker save archive are no blobs yet)."""
-    o.one_or_all(platform, all_platforms)
-    o.once(src, old_base, new_base, *(supply or ()))
-    from ocitool.operations.rebase import BaseReferences
-    from ocitool.operations.rebase import rebase as operation
+    options.one_or_all(platform, all_platforms)
+    options.once(src, old_base, new_base, *(supply or ()))
+    from ocitool.operations.rebase import BaseReferences, rebase
 
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = o.writing(
+    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+        writing = options.writing(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
         )
-        result = operation(
+        result = rebase(
             src, BaseReferences(old_base, new_base), reading, writing, platform=platform, all_platforms=all_platforms,
             fail_on_conflict=fail_on is ConflictRule.conflict,
         )  # fmt: skip
-    o.write_written(result, format, report, quiet=quiet)
+    options.write_written(result, format, report, quiet=quiet)
     raise typer.Exit(1 if result.findings else 0)

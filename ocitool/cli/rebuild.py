@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -35,9 +35,9 @@ class RebuildPlan(Enum):
 
 @app.command(epilog=_EXAMPLES, short_help="Re-use layers of an older build wherever they are equal.")
 @registries
-def rebuild(
+def command(
     new: Annotated[str, typer.Argument(metavar="NEW", help="The image that is wanted.")],
-    dest: o.Dest,
+    dest: options.Dest,
     against: Annotated[
         list[str] | None,
         typer.Option("--against", metavar="OLD", help="Where layers come from; may be repeated.", show_default=False),
@@ -49,36 +49,35 @@ def rebuild(
     ignore_path: Annotated[
         list[str] | None, typer.Option("--ignore-path", metavar="GLOB", help="These paths may be OLD's.")
     ] = None,
-    allow_no_match: o.AllowNoMatch = False,
-    tag: o.Tag = None,
-    compression: o.CompressionOption = None,
-    supply: o.With = None,
-    platform: o.PlatformOption = None,
-    all_platforms: o.AllPlatforms = False,
-    force: o.Force = False,
-    dry_run: o.DryRun = False,
-    format: o.FormatOption = o.OutputFormat.text,
-    report: o.ReportOption = None,
-    verify: o.Verify = False,
-    no_cache: o.NoCache = False,
-    jobs: o.Jobs = 4,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    allow_no_match: options.AllowNoMatch = False,
+    tag: options.Tag = None,
+    compression: options.CompressionOption = None,
+    supply: options.With = None,
+    platform: options.PlatformOption = None,
+    all_platforms: options.AllPlatforms = False,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    format: options.FormatOption = options.OutputFormat.text,
+    report: options.ReportOption = None,
+    verify: options.Verify = False,
+    no_cache: options.NoCache = False,
+    jobs: options.Jobs = 4,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
     """Re-uses layers, builds nothing: writes NEW to DEST, made of OLD's layers wherever those are equal, so that a registry or
     host that has OLD needs only what truly changed. Equal means the same paths, types, modes, owners, links, xattrs and
     contents; times do not count. The result is compared with NEW, file by file, before it is written."""
-    o.one_or_all(platform, all_platforms)
-    o.once(new, *(against or ()), *(supply or ()))
-    from ocitool.operations.rebuild import RebuildOptions
-    from ocitool.operations.rebuild import rebuild as operation
+    options.one_or_all(platform, all_platforms)
+    options.once(new, *(against or ()), *(supply or ()))
+    from ocitool.operations.rebuild import RebuildOptions, rebuild
 
     question = RebuildOptions(tuple(against or ()), plan.value, strict_times, tuple(ignore_path or ()), allow_no_match)
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = o.writing(
+    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+        writing = options.writing(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
         )
-        result = operation(new, question, reading, writing, platform=platform, all_platforms=all_platforms)
-    o.write_written(result, format, report, quiet=quiet)
+        result = rebuild(new, question, reading, writing, platform=platform, all_platforms=all_platforms)
+    options.write_written(result, format, report, quiet=quiet)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -31,9 +31,9 @@ class RepackMode(Enum):
 
 @app.command(epilog=_EXAMPLES, short_help="Put an edited unpacked image together again.")
 @registries
-def repack(
+def command(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="An image that ocitool unpack took apart.")],
-    dest: o.Dest,
+    dest: options.Dest,
     source: Annotated[
         str | None, typer.Option("--source", metavar="REF", help="Where its layers are, if not where they were.")
     ] = None,
@@ -47,26 +47,25 @@ def repack(
     dir_times: Annotated[
         bool, typer.Option("--dir-times", help="Take over times of directories in which something changed.")
     ] = False,
-    tag: o.Tag = None,
-    compression: o.CompressionOption = None,
-    force: o.Force = False,
-    dry_run: o.DryRun = False,
-    format: o.FormatOption = o.OutputFormat.text,
-    report: o.ReportOption = None,
-    verify: o.Verify = False,
-    no_cache: o.NoCache = False,
-    jobs: o.Jobs = 4,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    tag: options.Tag = None,
+    compression: options.CompressionOption = None,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    format: options.FormatOption = options.OutputFormat.text,
+    report: options.ReportOption = None,
+    verify: options.Verify = False,
+    no_cache: options.NoCache = False,
+    jobs: options.Jobs = 4,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
     """Write the image in DIR to DEST, with what was edited in DIR/rootfs. Nothing edited: the same image, to the digest."""
-    from ocitool.operations.repack import RepackOptions
-    from ocitool.operations.repack import repack as operation
+    from ocitool.operations.repack import RepackOptions, repack
 
     question = RepackOptions(source, mode.value, keep_base, checksum, dir_times)
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = o.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, report=report)
-        result = operation(directory, question, reading, writing)
-    o.write_written(result, format, report, quiet=quiet)
+    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+        writing = options.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, report=report)
+        result = repack(directory, question, reading, writing)
+    options.write_written(result, format, report, quiet=quiet)

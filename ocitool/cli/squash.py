@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -27,9 +27,9 @@ The merged file system stays exactly the same. Layers that are kept keep their v
 
 @app.command(epilog=_EXAMPLES, short_help="Make one layer of many.")
 @registries
-def squash(
-    src: o.Src,
-    dest: o.Dest,
+def command(
+    src: options.Src,
+    dest: options.Dest,
     first: Annotated[
         int | None, typer.Option("--from", metavar="N", help="Squash layer N and all above it; 0 is the lowest, -1 the top.")
     ] = None,
@@ -37,34 +37,33 @@ def squash(
     keep_base: Annotated[
         str | None, typer.Option("--keep-base", metavar="REF", help="Squash what stands above this image's layers.")
     ] = None,
-    tag: o.Tag = None,
-    compression: o.CompressionOption = None,
-    supply: o.With = None,
-    platform: o.PlatformOption = None,
-    all_platforms: o.AllPlatforms = False,
-    force: o.Force = False,
-    dry_run: o.DryRun = False,
-    format: o.FormatOption = o.OutputFormat.text,
-    report: o.ReportOption = None,
-    verify: o.Verify = False,
-    no_cache: o.NoCache = False,
-    jobs: o.Jobs = 4,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    tag: options.Tag = None,
+    compression: options.CompressionOption = None,
+    supply: options.With = None,
+    platform: options.PlatformOption = None,
+    all_platforms: options.AllPlatforms = False,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    format: options.FormatOption = options.OutputFormat.text,
+    report: options.ReportOption = None,
+    verify: options.Verify = False,
+    no_cache: options.NoCache = False,
+    jobs: options.Jobs = 4,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
     """Write SRC to DEST with its layers, or the upper ones of them, as one. Says what that saves (files that later layers
     delete, overwrite or copy), and which layers are no longer shared with the base or with what --with names."""
-    o.one_or_all(platform, all_platforms)
-    o.once(src, keep_base, *(supply or ()))
-    from ocitool.operations.squash import SquashRange
-    from ocitool.operations.squash import squash as operation
+    options.one_or_all(platform, all_platforms)
+    options.once(src, keep_base, *(supply or ()))
+    from ocitool.operations.squash import SquashRange, squash
 
-    with o.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = o.writing(
+    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+        writing = options.writing(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
         )
         extent = SquashRange(first, last, keep_base)
-        result = operation(src, extent, reading, writing, platform=platform, all_platforms=all_platforms)
-    o.write_written(result, format, report, quiet=quiet)
+        result = squash(src, extent, reading, writing, platform=platform, all_platforms=all_platforms)
+    options.write_written(result, format, report, quiet=quiet)

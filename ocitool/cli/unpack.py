@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Annotated, Any
 
 import typer
 
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -33,11 +34,11 @@ class UnpackForm(Enum):
 
 @app.command(epilog=_EXAMPLES, short_help="Take an image apart into files.")
 @registries
-def unpack(
-    ref: o.Ref,
+def command(
+    ref: options.Ref,
     dest: Annotated[str, typer.Argument(metavar="DEST", help="A new or empty directory; for tar a new file, or -.")],
     form: Annotated[UnpackForm, typer.Option("--as", help="What to make.")] = UnpackForm.editable,
-    platform: o.PlatformOption = None,
+    platform: options.PlatformOption = None,
     all_platforms: Annotated[bool, typer.Option("--all-platforms", help="With layers: every image of an index.")] = False,
     rootless: Annotated[
         bool, typer.Option("--rootless", help="All files are your own. The default unless you are root.")
@@ -59,12 +60,12 @@ def unpack(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="With tar: replace an existing file.")] = False,
-    format: o.FormatOption = o.OutputFormat.text,
-    report: o.ReportOption = None,
-    no_cache: o.NoCache = False,
-    jobs: o.Jobs = 4,
-    quiet: o.Quiet = False,
-    debug: o.Debug = False,
+    format: options.FormatOption = options.OutputFormat.text,
+    report: options.ReportOption = None,
+    no_cache: options.NoCache = False,
+    jobs: options.Jobs = 4,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
@@ -89,14 +90,14 @@ def unpack(
         UnpackForm.bundle,
         UnpackForm.layers,
     )
-    o.one_or_all(platform, all_platforms)
+    options.one_or_all(platform, all_platforms)
     if dest == "-" and form is not UnpackForm.tar:
         raise UsageError(
             f"standard output takes no directory, and --as {form.value} makes one", hint="--as tar; or ./- for that name"
         )
     if rootless_xattr and not owners.rootless:
         raise UsageError("--rootless-xattr needs --rootless: root sets the owners themselves")
-    with o.running(no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+    with options.running(no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         result: Any
         if form is UnpackForm.layers:
             from ocitool.operations.unpack import store
@@ -108,7 +109,7 @@ def unpack(
         elif form is UnpackForm.tar:
             from ocitool.operations.unpack import flat
 
-            o.apart(dest, report)
+            options.apart(dest, report)
             what = "flat"
             result = flat.unpack(ref, dest, reading, platform=platform, force=force)
         else:
@@ -118,15 +119,17 @@ def unpack(
             result = editable.unpack(ref, dest, reading, form=form.value, platform=platform, owners=owners, mode=opened)
     if form is UnpackForm.tar and dest == "-" and report is None:
         return
-    if format is o.OutputFormat.json:
+    if format is options.OutputFormat.json:
         from ocitool.report.json import fields
-        from ocitool.report.json import unpack as json
+        from ocitool.report.json.unpack import flat_json, store_json, unpack_json
 
-        o.write([fields.text(getattr(json, what)(result))], report)
+        fields_of: dict[str, Callable[..., dict[str, Any]]] = {"unpack": unpack_json, "flat": flat_json, "store": store_json}
+        options.write([fields.json_text(fields_of[what](result))], report)
     else:
-        from ocitool.report.text import unpack as text
+        from ocitool.report.text.unpack import flat_text, store_text, unpack_text
 
-        o.write(getattr(text, what)(result), report)
+        lines_of: dict[str, Callable[..., Iterator[str]]] = {"unpack": unpack_text, "flat": flat_text, "store": store_text}
+        options.write(lines_of[what](result), report)
 
 
 def _mode(text: str | None) -> int | None:

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from ocitool import limits
-from ocitool.cli import options as o
+from ocitool.cli import options
 from ocitool.cli.access import Access, registries
-from ocitool.operations import validate as operation
+from ocitool.operations import validate
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -40,35 +40,35 @@ Exit: 0 no error (warnings are none), 1 for any finding of severity error.
 
 @app.command(epilog=_EXAMPLES, short_help="Check images deeply.")
 @registries
-def validate(
+def command(
     refs: Annotated[list[str], typer.Argument(metavar="REF...", help="Images, or documents with --as.")],
     as_: Annotated[DocumentKind | None, typer.Option("--as", help="Check one bare document of this kind.")] = None,
-    format: o.FormatOption = o.OutputFormat.text,
-    report: o.ReportOption = None,
-    jobs: o.Jobs = 4,
-    quiet: o.Quiet = False,
-    no_color: o.NoColor = False,
-    debug: o.Debug = False,
+    format: options.FormatOption = options.OutputFormat.text,
+    report: options.ReportOption = None,
+    jobs: options.Jobs = 4,
+    quiet: options.Quiet = False,
+    no_color: options.NoColor = False,
+    debug: options.Debug = False,
     *,
     access: Access,
 ) -> None:
     """Check images deeply: schemas, digests, sizes, diff_ids, history, tar rules. Reads and hashes everything."""
-    o.once(*refs)
-    with o.running(no_cache=True, jobs=jobs, quiet=quiet, access=access) as reading:
+    options.once(*refs)
+    with options.running(no_cache=True, jobs=jobs, quiet=quiet, access=access) as reading:
         if as_ is not None:
-            results = [operation.validate_document(as_.value, _document(ref), ref) for ref in refs]
+            results = [validate.validate_document(as_.value, _document(ref), ref) for ref in refs]
         else:
-            results = [operation.validate(ref, reading.task, reading.registries) for ref in refs]
-    if format is o.OutputFormat.json:
-        from ocitool.report.json.fields import text as json_text
-        from ocitool.report.json.validate import validation as fields
+            results = [validate.validate(ref, reading.task, reading.registries) for ref in refs]
+    if format is options.OutputFormat.json:
+        from ocitool.report.json.fields import json_text
+        from ocitool.report.json.validate import validate_json
 
-        o.write([json_text(fields(results))], report)
+        options.write([json_text(validate_json(results))], report)
     else:
-        from ocitool.report.text import validate as text
         from ocitool.report.text.parts import Paint
+        from ocitool.report.text.validate import validate_text
 
-        o.write(text.validation(results, Paint(o.colour(no_color, report))), report)
+        options.write(validate_text(results, Paint(options.colour(no_color, report))), report)
     raise typer.Exit(0 if all(result.valid for result in results) else 1)
 
 

@@ -13,7 +13,7 @@ from ocitool import reference
 from ocitool.blob import unreadable
 from ocitool.errors import UsageError
 from ocitool.globs import NothingMatches
-from ocitool.layers import codecs as codec
+from ocitool.layers import codecs
 from ocitool.operations import tags
 from ocitool.pipeline.session import Session
 from ocitool.reference import Repository
@@ -119,4 +119,4 @@ def _looks_like_archive(path: str) -> bool | None:
         raise unreadable(path, error) from None
     if head[257:262] == b"ustar":
         return True
-    return False if codec.sniff(head) != "none" else None
+    return False if codecs.sniff(head) != "none" else None

@@ -12,7 +12,7 @@ from threading import Lock
 
 from ocitool import reference
 from ocitool.blob import Blob, BytesBlob, FileBlob
-from ocitool.dedupe import discovery as finding
+from ocitool.dedupe import discovery
 from ocitool.dedupe.collection import (
     BlobCopy,
     BlobLocation,
@@ -49,9 +49,9 @@ def take_inventory(
     words: Sequence[str], choice: RepositoryFilter, reading: Session, want: Want, strict: bool
 ) -> tuple[Collection, list[Problem]]:
     """`strict`: the first problem is raised. `UsageError` for what no source can be meant by."""
-    if choice.repositories and not any(map(finding.is_registry, words)):
+    if choice.repositories and not any(map(discovery.is_registry, words)):
         raise UsageError("--repos is for a registry", ", ".join(words), hint="docker://HOST --repos 'team/*'")
-    if choice.tags and not any(map(finding.is_fanned_out, words)):
+    if choice.tags and not any(map(discovery.is_fanned_out, words)):
         raise UsageError("--tags is for a repository that is named without a tag", ", ".join(words))
     gathering = _Inventory(reading, want, strict)
     for word in words:
@@ -150,10 +150,10 @@ class _Inventory:
     def _registry(self, word: str, choice: RepositoryFilter) -> None:
         wanted: dict[str, None] = {}
         before = len(self._problems)
-        for where in finding.repositories(word, choice, self._reading):
+        for where in discovery.repositories(word, choice, self._reading):
             self._repositories.add(where.path)
             with self.tolerant(str(where)):
-                found = finding.images_of(where, choice, finding.is_registry(word), self._reading)
+                found = discovery.images_of(where, choice, discovery.is_registry(word), self._reading)
                 wanted.update(dict.fromkeys(found))
                 self._tags.update(text.rpartition(":")[2] for text in found)
         if not wanted and choice.tags and len(self._problems) == before and not choice.allow_no_match:
@@ -173,7 +173,7 @@ class _Inventory:
 
     def _directory(self, top: str) -> None:
         before = len(self._problems)
-        found, passed = finding.below(top, self.tolerant)
+        found, passed = discovery.below(top, self.tolerant)
         closed = len(self._problems) > before
         images = len(found)
         progress = Counter("archives", len(found), self._reading.task)

@@ -18,7 +18,7 @@ from ocitool.blob import Blob, FileBlob, unreadable
 from ocitool.dedupe.collection import BlobLocation
 from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, LimitError, OcitoolError, TransportError, UsageError
-from ocitool.layers import codecs as codec
+from ocitool.layers import codecs
 from ocitool.layers.compress import Compression, compress
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import HOLES, LayerIndex
@@ -107,7 +107,7 @@ def as_zstd(job: LayerJob, level: int) -> CompressedSize:
     than they cost: what zstd gains differs twofold within one. Raises what decoding raises."""
     with Task(jobs=1) as task:
         blob = opened(job, task)
-        size = _size(codec.decode(blob.chunks(), codec.of(blob), task), Compression("zstd", level), task)
+        size = _size(codecs.decode(blob.chunks(), codecs.of(blob), task), Compression("zstd", level), task)
         return CompressedSize(size, task.expanded(0))
 
 
@@ -115,7 +115,7 @@ def compressed(job: LayerJob, files: tuple[Entry, ...]) -> CompressedSize:
     """What files of a layer take in it, compressed as builders do: level 6 of gzip, 3 of zstd. Raises what decoding raises."""
     with Task(jobs=1) as task:
         blob = opened(job, task)
-        compression = _AS_BUILT[codec.of(blob)]
+        compression = _AS_BUILT[codecs.of(blob)]
         contents = each_content(blob, sorted(map(_solid, files), key=lambda entry: entry.offset), task)
         size = sum(_HEADER[compression.codec] + _size(pieces, compression, task) for pieces in contents)
         return CompressedSize(size, task.expanded(0))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
-from ocitool.dedupe import layer_jobs as work
+from ocitool.dedupe import layer_jobs
 from ocitool.dedupe.advice import Advice, as_zstd, digest_of
 from ocitool.dedupe.collection import BlobCopy, Collection, StoredBlob
 from ocitool.dedupe.disk_usage import DiskUsage
@@ -90,7 +90,7 @@ class LayerReader:
                         take(layer, known)
                     except OcitoolError as error:
                         self._failed(layer, error)
-            self._work([(job(layer), work.index) for layer in unknown], unknown, keep)
+            self._work([(job(layer), layer_jobs.index) for layer in unknown], unknown, keep)
         self._read_copies()
         for layer in self._collection.layers():  # in their order, however their work went
             for text in odd.get(layer, ()):
@@ -111,9 +111,9 @@ class LayerReader:
             """Hashing needs no process of its own, and one copy that is damaged does not end the others."""
             layer, copy = one
             digest = digest_of(layer)
-            duty = work.LayerJob(layer.key, copy.place, copy.blob, layer.stated, digest, _algorithm(layer))
+            duty = layer_jobs.LayerJob(layer.key, copy.place, copy.blob, layer.stated, digest, _algorithm(layer))
             try:
-                identity = work.sound(duty, layer.diff_id, self._task)
+                identity = layer_jobs.sound(duty, layer.diff_id, self._task)
             except CancelledError:
                 raise
             except OcitoolError as error:
@@ -164,7 +164,7 @@ class LayerReader:
         def take(layer: StoredBlob, measured: CompressedSize) -> None:
             sizes[layer] = self._counted(measured)
 
-        self._work([(job(layer), partial(work.as_zstd, level=level)) for layer in chosen], chosen, take)
+        self._work([(job(layer), partial(layer_jobs.as_zstd, level=level)) for layer in chosen], chosen, take)
         yield from as_zstd(self._collection, layers, sizes, level, self._disk)
 
     def _counted(self, measured: CompressedSize) -> int:
@@ -175,12 +175,12 @@ class LayerReader:
     def measure(self, files: Sequence[tuple[StoredBlob, tuple[Entry, ...]]]) -> list[int]:
         """What files of layers take in them; 0 where a layer cannot be read any more."""
         sizes = [0] * len(files)
-        duties = [(job(layer), partial(work.compressed, files=entries)) for layer, entries in files]
+        duties = [(job(layer), partial(layer_jobs.compressed, files=entries)) for layer, entries in files]
 
         def take(number: int, measured: CompressedSize) -> None:
             sizes[number] = self._counted(measured)
 
-        work.run_job(
+        layer_jobs.run_job(
             duties, self._question.cluster, self._task, take,
             lambda number, error: self._failed(files[number][0], error),
         )  # fmt: skip
@@ -199,7 +199,7 @@ class LayerReader:
             # Verified or not: what is known of it by now, this run has read.
             found = self._cache.find(layer.digest, identity, _algorithm(layer))
         if found is None:
-            found = work.index(job(layer)).found
+            found = layer_jobs.index(job(layer)).found
         self._hold(layer, found)
         return found
 
@@ -225,9 +225,9 @@ class LayerReader:
                 yield layer
 
     def _work(
-        self, duties: Sequence[work.Duty[T]], layers: Sequence[StoredBlob], take: Callable[[StoredBlob, T], None]
+        self, duties: Sequence[layer_jobs.Duty[T]], layers: Sequence[StoredBlob], take: Callable[[StoredBlob, T], None]
     ) -> None:
-        work.run_job(
+        layer_jobs.run_job(
             duties, self._question.cluster, self._task, lambda number, result: take(layers[number], result),
             lambda number, error: self._failed(layers[number], error),
         )  # fmt: skip
@@ -248,9 +248,9 @@ class LayerReader:
         self._task.notice("unreadable", str(error))
 
 
-def job(layer: StoredBlob) -> work.LayerJob:
+def job(layer: StoredBlob) -> layer_jobs.LayerJob:
     blob = layer.blob if layer.place is None else None
-    return work.LayerJob(layer.key, layer.place, blob, layer.stated, layer.digest, _algorithm(layer))
+    return layer_jobs.LayerJob(layer.key, layer.place, blob, layer.stated, layer.digest, _algorithm(layer))
 
 
 def _algorithm(layer: StoredBlob) -> str:

@@ -33,7 +33,7 @@ from ocitool.blob import FileBlob
 from ocitool.directories import located
 from ocitool.disk.scan_directory import HeldDirectories, Root, is_ours, xattrs_at
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsupportedError
-from ocitool.layers import codecs as codec
+from ocitool.layers import codecs
 from ocitool.layers.entry import Entry, Kind
 from ocitool.spec.document import parse_object
 from ocitool.transports.layout import opened_file
@@ -299,11 +299,11 @@ def read(path: str | os.PathLike[str]) -> tuple[SnapshotHeader, Iterator[Snapsho
 
 
 def _lines(blob: FileBlob, where: str) -> Iterator[bytes]:
-    if codec.of(blob) != "zstd":
+    if codecs.of(blob) != "zstd":
         raise FormatError("the snapshot is not compressed with zstd", where)
     rest = b""
     try:
-        for chunk in codec.decode(blob.chunks(), "zstd"):
+        for chunk in codecs.decode(blob.chunks(), "zstd"):
             lines = (rest + chunk).split(b"\n")
             rest = lines.pop()
             if len(rest) > LINE:

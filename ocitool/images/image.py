@@ -14,7 +14,7 @@ from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, LimitError, NotFoundError, OcitoolError
 from ocitool.images.platforms import completed
-from ocitool.layers import codecs as codec
+from ocitool.layers import codecs
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Config, Descriptor, Index, Manifest, Platform, read, read_unknown
@@ -52,7 +52,7 @@ class Layer(NamedTuple):
             return stated.codec
         if self.digest is None and stated.tar:
             return stated.codec  # a docker archive states no media type: `_record_type` found it in the first bytes
-        return codec.of(self.blob)
+        return codecs.of(self.blob)
 
 
 class Image(NamedTuple):
@@ -96,7 +96,7 @@ class Image(NamedTuple):
 
 def _type_of(blob: Blob) -> LayerType:
     """A layer of which only the bytes can tell what it is. What is compressed is not looked into here."""
-    found = codec.of(blob)
+    found = codecs.of(blob)
     if found != "none":
         return LayerType("unknown", found)
     from ocitool.layers import magic
@@ -230,7 +230,7 @@ def from_record(source: Source, record: DockerImageRecord) -> Image:
 
 
 def _record_type(blob: Blob | None) -> str:
-    found = codec.of(blob) if blob is not None else "none"
+    found = codecs.of(blob) if blob is not None else "none"
     return mediatypes.DOCKER_LAYER if found == "none" else f"{mediatypes.DOCKER_LAYER}.{found}"
 
 

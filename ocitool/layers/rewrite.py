@@ -20,8 +20,7 @@ from typing import NamedTuple
 from ocitool.blob import Blob, label
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, LimitError, UnsupportedError
-from ocitool.layers import codecs as codec
-from ocitool.layers import tarwriter
+from ocitool.layers import codecs, tarwriter
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.tar import BLOCK
@@ -51,7 +50,7 @@ Contents = Callable[[Entry], tuple[Entry, Iterable[bytes]]]
 entry, in the order in which entries are written."""
 
 
-def rewrite(
+def rewrite_layer(
     blob: Blob, index: LayerIndex, edit: LayerEdit, content: Contents, task: Task, *, diff_id: Digest | None = None
 ) -> Iterator[bytes]:
     """The uncompressed tar of the layer with the edit applied. `index`: as read from this blob, with its offsets.
@@ -182,8 +181,8 @@ def _unpacked(blob: Blob, task: Task, diff_id: Digest | None) -> Iterator[ChunkI
             task.advance(name, len(chunk), blob.size)
             yield chunk
 
-    compression = codec.of(blob)
-    pieces = codec.decode(stored(), compression, task)
+    compression = codecs.of(blob)
+    pieces = codecs.decode(stored(), compression, task)
     if diff_id is not None and not (compression == "none" and diff_id == blob.digest):
         pieces = verified(pieces, diff_id, None)
     with task.ahead(pieces) if blob.size > 1 << 20 else nullcontext(pieces) as decoded:
@@ -239,7 +238,7 @@ def has_globals(blob: Blob, index: LayerIndex) -> bool:
     `UnsupportedError` where they cannot. The layer is read only if its index notes such headers."""
     if not index.notes_dropped and all(note.rule != "tar-global-pax" for note in index.notes):
         return False
-    tar = ChunkInput(codec.decode(blob.chunks(), codec.of(blob)))
+    tar = ChunkInput(codecs.decode(blob.chunks(), codecs.of(blob)))
     for row in range(len(index)):
         begin = _end(index, row - 1)
         tar.skip(begin - tar.offset)

@@ -16,8 +16,7 @@ from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, label
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsafeError, UnsupportedError
-from ocitool.layers import codecs as codec
-from ocitool.layers import magic
+from ocitool.layers import codecs, magic
 from ocitool.layers.entry import Entry, Kind, Segments
 from ocitool.layers.index import HOLES, HOLES_TOTAL, UNKNOWN, LayerIndex
 from ocitool.layers.tar import TarNotes, entries
@@ -41,7 +40,7 @@ def index_layer(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep
     Raises `IntegrityError` when the blob is not what its digest says, and whatever decoder and tar reader raise. A
     damaged blob with a stated digest is an integrity error, whichever part noticed first: see `_explain`.
     """
-    compression = codec.of(blob)
+    compression = codecs.of(blob)
     index = LayerIndex()
     index.codec = compression
     stored_hasher = (blob.digest or Digest("sha256", "")).hasher()
@@ -63,7 +62,7 @@ def index_layer(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep
             yield chunk
 
     notes = TarNotes()
-    pieces = codec.decode(stored(), compression, task)
+    pieces = codecs.decode(stored(), compression, task)
     with _explained(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
         tar = ChunkInput(unpacked(decoded))
         add = index.add
@@ -99,7 +98,7 @@ def _explained(blob: Blob) -> Iterator[None]:
 def _unpacked_head(blob: Blob, compression: str) -> BytesBlob:
     """The first bytes of what a blob unpacks to, none if not even these can be unpacked."""
     try:
-        return BytesBlob(bytes(next(codec.decode(blob.chunks(), compression), b"")))
+        return BytesBlob(bytes(next(codecs.decode(blob.chunks(), compression), b"")))
     except OcitoolError:
         return BytesBlob(b"")
 
@@ -109,7 +108,7 @@ def _explain(blob: Blob, error: OcitoolError) -> OcitoolError:
     what the bytes are instead of a tar."""
     if isinstance(error, IntegrityError):
         return error
-    compression = codec.of(blob)
+    compression = codecs.of(blob)
     head = blob if compression == "none" else _unpacked_head(blob, compression)
     found = magic.known(head) if isinstance(error, FormatError) else None
     if found is not None and not magic.is_tar(head):
@@ -134,10 +133,10 @@ def index_headers(blob: Blob) -> LayerIndex:
 def index_layer_unhashed(blob: Blob, task: Task) -> LayerIndex:
     """As `index_headers`, of a blob in any compression: it is unpacked to its end, and nothing is hashed. For one who reads the
     layer again, and verifies it then. A damaged blob raises what `scan` raises."""
-    compression = codec.of(blob)
+    compression = codecs.of(blob)
     if compression == "none":
         return index_headers(blob)
-    pieces = codec.decode(_chunks(blob, task), compression, task)
+    pieces = codecs.decode(_chunks(blob, task), compression, task)
     with _explained(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
         index = _listed(ChunkInput(decoded), blob.size)
     index.codec = compression
@@ -175,7 +174,7 @@ def _hashed(
     sha256, offsets, sizes, sparse = hashlib.sha256, index.offsets, index.sizes, index.sparse
     done = 0
     for count, row in enumerate(rows):
-        if not count & 1023 or done > codec.STEP:
+        if not count & 1023 or done > codecs.STEP:
             task.check()
             task.advance("contents", done)
             done = 0
@@ -283,8 +282,8 @@ def each_content(blob: Blob, files: Iterable[Entry], task: Task | None = None) -
 
 
 def _at_start(blob: Blob, task: Task | None = None) -> TarInput:
-    compression = codec.of(blob)
-    return SeekInput(blob) if compression == "none" else ChunkInput(codec.decode(blob.chunks(), compression, task))
+    compression = codecs.of(blob)
+    return SeekInput(blob) if compression == "none" else ChunkInput(codecs.decode(blob.chunks(), compression, task))
 
 
 def content_at(tar: TarInput, entry: Entry) -> Iterator[bytes]:

@@ -17,14 +17,14 @@ from ocitool.images.image import Image
 from ocitool.images.select import Target
 from ocitool.operations.tags import is_picked, matching, unpicked
 from ocitool.patterns import pattern
-from ocitool.pipeline import index_rewrite as revising
+from ocitool.pipeline import index_rewrite
 from ocitool.pipeline.image_writer import ImageWriter, OutputImage, WriteOptions, WriteResult, refuse_nothing
 from ocitool.pipeline.output_layers import kept, unhashed_layer
 from ocitool.pipeline.problems import Problem, placed
 from ocitool.pipeline.session import Session
 from ocitool.reference import Repository
 from ocitool.spec.manifest import REF_NAME, named
-from ocitool.transports import destinations as destination
+from ocitool.transports import destinations
 from ocitool.transports.opening import Opened
 from ocitool.transports.source import RemoteSource, Source
 
@@ -58,7 +58,7 @@ def copy(
     it leads to, unless everything is to be verified, or made again (`writing.force`).
     Nothing is made anew but the manifest of an image that has none, and what `writing.compression` asks for.
     """
-    remote = destination.parse(writing.destination).remote  # before anything is read: wrong words cost nothing
+    remote = destinations.parse(writing.destination).remote  # before anything is read: wrong words cost nothing
     if tags and all(_repository(word) is None for word in references):
         raise UsageError("--tags is for a repository that is named without a tag", ", ".join(references))
     if exclude and not tags:
@@ -141,7 +141,7 @@ def _there(source: Source, writer: ImageWriter) -> OutputImage | None:
         return None
     root = source.index.manifests[0]
     names = [name] if (name := root.annotations.get(REF_NAME)) else []
-    return revising.unchanged(source, root, names) if names and writer.named(names) == {root.digest} else None
+    return index_rewrite.unchanged(source, root, names) if names and writer.named(names) == {root.digest} else None
 
 
 def _expanded(
@@ -231,7 +231,7 @@ def _with_referrers(
             text = f"{source.where}: {descriptor.digest}, listed as speaking of {one.subject}, is not here and is not copied"
             writer.task.notice("missing", text)
             continue
-        output = revising.copy_found(source, descriptor, names, below, writer)
+        output = index_rewrite.copy_found(source, descriptor, names, below, writer)
         found.append(output._replace(subject=one.subject))
     return found
 
@@ -289,17 +289,17 @@ def _others_hinted(error: OcitoolError, opened: Opened) -> OcitoolError:
 
 def _output(opened: Opened, target: Target, writer: ImageWriter, platform: str | None, all_platforms: bool) -> OutputImage:
     source = opened.source
-    names = revising.names_of(target)
+    names = index_rewrite.names_of(target)
     if target.document is source.index and len(target.entries) == 1 and not target.entries[0].present:
         raise NotFoundError(f"the manifest {target.entries[0].descriptor.digest} is not here", source.where)
     if target.opaque and target.document is source.index:
         root = target.entries[0].descriptor
-        return revising.copy_closure(source, root, names, closure(source, root), writer)
+        return index_rewrite.copy_closure(source, root, names, closure(source, root), writer)
     if target.document is not None and all_platforms:
         if writer.writing.compression is not None or target.document is source.index:
-            return revising.rewrite_index(opened, target, writer, lambda image: _converted(image, writer))
-        _, descriptor = revising.index_of(opened, target)
-        return revising.copy_closure(source, descriptor, names, closure(source, descriptor), writer)
+            return index_rewrite.rewrite_index(opened, target, writer, lambda image: _converted(image, writer))
+        _, descriptor = index_rewrite.index_of(opened, target)
+        return index_rewrite.copy_closure(source, descriptor, names, closure(source, descriptor), writer)
     if target.document is not None:
         try:
             image = select.for_platform(opened, target, platform)
@@ -307,8 +307,8 @@ def _output(opened: Opened, target: Target, writer: ImageWriter, platform: str |
             if platform is not None or target.document is source.index or target.may_be_image:
                 raise
             # An index without an image, as of a build cache: there is nothing to choose.
-            _, descriptor = revising.index_of(opened, target)
-            return revising.copy_closure(source, descriptor, names, closure(source, descriptor), writer)
+            _, descriptor = index_rewrite.index_of(opened, target)
+            return index_rewrite.copy_closure(source, descriptor, names, closure(source, descriptor), writer)
         _tell_what_stays(source.where, image, target, writer, platform)
         entry = next((entry for entry in target.entries if entry.descriptor.digest == image.digest), None)
     else:
@@ -319,9 +319,9 @@ def _output(opened: Opened, target: Target, writer: ImageWriter, platform: str |
         entry = target.entries[0] if target.entries else None
     convertible = image.is_image and (entry is None or entry.kind == "image")
     if entry is None or (writer.writing.compression is not None and convertible):
-        output = revising.rewrite_image(source, image._replace(tags=names), writer, lambda one: _converted(one, writer))
-        return output if entry is None else revising.with_descriptor_of(output, entry.descriptor)
-    return revising.copy_closure(source, entry.descriptor, names, closure(source, entry.descriptor), writer)
+        output = index_rewrite.rewrite_image(source, image._replace(tags=names), writer, lambda one: _converted(one, writer))
+        return output if entry is None else index_rewrite.with_descriptor_of(output, entry.descriptor)
+    return index_rewrite.copy_closure(source, entry.descriptor, names, closure(source, entry.descriptor), writer)
 
 
 def _tell_what_stays(where: str, image: Image, target: Target, writer: ImageWriter, platform: str | None) -> None:

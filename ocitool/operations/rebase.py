@@ -11,24 +11,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ocitool import masking
-from ocitool import reference as references
 from ocitool.blob import expected
 from ocitool.digest import Digest
 from ocitool.disk.scan_directory import shown, some
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError, UsageError
-from ocitool.images import config_merge as rebasing
-from ocitool.images import drafts, select
+from ocitool.images import config_merge, drafts, select
 from ocitool.images.drafts import FinishedImage, ImageDraft, OutputLayer
 from ocitool.images.image import Image
 from ocitool.images.platforms import normal
-from ocitool.layers.rewrite import LayerEdit, apply_edit, has_globals, rewrite
-from ocitool.pipeline import index_rewrite as revising
+from ocitool.layers.rewrite import LayerEdit, apply_edit, has_globals, rewrite_layer
+from ocitool.pipeline import index_rewrite
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.indexed_image import IndexedImage, indexed_images
 from ocitool.pipeline.layer_identity import base_layers
 from ocitool.pipeline.session import Session
 from ocitool.pipeline.source_date import with_timestamp
-from ocitool.reference import Selector
+from ocitool.reference import PREFIX, Selector, at_registry, is_bare
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
 from ocitool.task import Task
@@ -64,7 +62,7 @@ def rebase(
     opened = reading.open(reference, "layers")
     with ImageWriter(writing, reading, platform=platform) as writer:
         rebaser = _Rebaser(bases, opened, reading, writer)
-        output = revising.rewrite(opened, writer, rebaser.rebased, platform, all_platforms)
+        output = index_rewrite.rewrite(opened, writer, rebaser.rebased, platform, all_platforms)
         findings = rebaser.conflicts if fail_on_conflict else 0
         return writer.deliver("rebase", [output], details={"rebased": rebaser.told}, findings=findings)
 
@@ -112,7 +110,7 @@ class _Rebaser:
         history = _history(image, old.image, new.image, count)
         own = self._own(image, draft.pieces[count:], meeting)
         draft = drafts.layered(draft, (*taken, *own), history)
-        section, clashes = rebasing.settings(old.image.config.settings, new.image.config.settings, image.config.settings)
+        section, clashes = config_merge.settings(old.image.config.settings, new.image.config.settings, image.config.settings)
         config = dict(draft.config)
         if section or "config" in config:
             config["config"] = section
@@ -128,7 +126,7 @@ class _Rebaser:
             stated = annotations.get(BASE_NAME)
             if not stated:
                 raise UsageError(f"no annotation {BASE_NAME} names a base", image.where, hint="--new-base REF does")
-            name = references.PREFIX + stated
+            name = PREFIX + stated
             self._task.notice("base", f"{image.where}: the new base is {name}, as an annotation says")
         found = select.single(self._open(name), None, like=image.platform)
         return _Base(name, self._writer.completed(found))
@@ -184,7 +182,7 @@ class _Rebaser:
             layer = meeting.mine.layers[number]
             assert layer.blob is not None
             index = meeting.mine.indexes[number]
-            tar = rewrite(layer.blob, index, edit, lambda entry: (entry, ()), self._task, diff_id=layer.diff_id)
+            tar = rewrite_layer(layer.blob, index, edit, lambda entry: (entry, ()), self._task, diff_id=layer.diff_id)
             yield self._writer.layer(tar, self._writer.codec(layer), image, "rewritten")
 
     def _conflicts(self, image: Image, meeting: _Meeting) -> list[Conflict]:
@@ -325,7 +323,7 @@ def _history(image: Image, old: Image, new: Image, count: int) -> list[dict[str,
     """None where neither the image nor its new base states any."""
     if all(drafts.aligned_history(one.config.fields, len(one.layers)) is None for one in (image, new)):
         return None
-    own = rebasing.own_history(drafts.history_of(old), drafts.history_of(image), count)
+    own = config_merge.own_history(drafts.history_of(old), drafts.history_of(image), count)
     return [*drafts.history_of(new), *own]
 
 
@@ -337,17 +335,17 @@ def _annotated(draft: ImageDraft, annotations: Mapping[str, str], new: _Base, ba
     found = {key: value for key, value in annotations.items() if key not in (BASE_NAME, BASE_DIGEST)}
     if new.image.digest is not None:
         found[BASE_DIGEST] = str(new.image.digest)
-    where = references.at_registry(new.name)
+    where = at_registry(new.name)
     if where is not None:
-        found[BASE_NAME] = str(where._replace(digest=None)).removeprefix(references.PREFIX)
-    elif bases.new is not None and (full := [tag for tag in new.image.tags if not references.is_bare(tag)]):
+        found[BASE_NAME] = str(where._replace(digest=None)).removeprefix(PREFIX)
+    elif bases.new is not None and (full := [tag for tag in new.image.tags if not is_bare(tag)]):
         found[BASE_NAME] = full[0]
     return draft if found == dict(annotations) else drafts.annotated(draft, found)
 
 
 def _with_digest(name: str, digest: Digest) -> str:
     """A name that annotations state, as a reference to one digest there."""
-    where = references.at_registry(references.PREFIX + name)
+    where = at_registry(PREFIX + name)
     assert where is not None
     return str(where._replace(tag=None, digest=digest))
 

@@ -18,7 +18,7 @@ from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.listing import layer_of
-from ocitool.pipeline import index_rewrite as revising
+from ocitool.pipeline import index_rewrite
 from ocitool.pipeline.fallback_blobs import images_of
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.indexed_image import refuse_unreadable
@@ -27,7 +27,7 @@ from ocitool.pipeline.session import Session
 from ocitool.pipeline.source_date import made_at, with_timestamp
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
 from ocitool.task import Task
-from ocitool.trees import changeset_tar as layertar
+from ocitool.trees import changeset_tar
 from ocitool.trees.changeset import Changeset, changeset, content_size, undecided
 from ocitool.trees.indexing import Indexer
 from ocitool.trees.tree import Directory, Tree
@@ -52,7 +52,7 @@ def squash(
     opened = reading.open(reference, "layers")
     with ImageWriter(writing, reading, platform=platform) as writer:
         squasher = _Squasher(extent, reading, writer)
-        output = revising.rewrite(opened, writer, squasher.squashed, platform, all_platforms)
+        output = index_rewrite.rewrite(opened, writer, squasher.squashed, platform, all_platforms)
         return writer.deliver("squash", [output], details={"squashed": squasher.told})
 
 
@@ -93,7 +93,7 @@ class _Squasher:
         """The new layer; None where the kept ones are all that is visible. The old ones are read in any case: what their
         indexes say may never have been hashed."""
         self._task.expect(expected(layer.blob for layer in image.layers[kept:]), anew=True)
-        tar = layertar.tar(changes, image, upper, self._task, lowest=kept)
+        tar = changeset_tar.tar(changes, image, upper, self._task, lowest=kept)
         try:
             if changes or not kept:
                 return self._writer.layer(tar, self._writer.new_codec(image), image, "squashed")

@@ -14,7 +14,7 @@ from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
 from ocitool.images import select
 from ocitool.images.image import Image, Layer, from_manifest
-from ocitool.layers import codecs as codec
+from ocitool.layers import codecs
 from ocitool.pipeline.session import Session
 from ocitool.spec.manifest import Descriptor, Manifest
 from ocitool.task import OneAtATime, Task
@@ -44,7 +44,7 @@ class FallbackBlobs:
         layer, where = self._layers().get(digest, (None, ""))
         if layer is None or layer.blob is None or layer.blob.remote:
             return None
-        if codec.of(layer.blob) == "none":
+        if codecs.of(layer.blob) == "none":
             return _named(layer.blob, digest) if layer.blob.size == size else None
         return self._unpacked(layer.blob, digest, size, where)
 
@@ -82,7 +82,7 @@ class FallbackBlobs:
                 yield chunk
 
         try:
-            for piece in codec.decode(chunks(), codec.of(layer.blob), self._task):
+            for piece in codecs.decode(chunks(), codecs.of(layer.blob), self._task):
                 plain.update(piece)
         except (FormatError, IntegrityError):
             return None
@@ -110,7 +110,7 @@ class FallbackBlobs:
     def _unpacked(self, blob: Blob, digest: Digest, size: int, where: str) -> Blob:
         temporary = self._spool()
         try:
-            for chunk in verified(codec.decode(blob.chunks(), codec.of(blob), self._task), digest, size):
+            for chunk in verified(codecs.decode(blob.chunks(), codecs.of(blob), self._task), digest, size):
                 self._task.check()
                 temporary.write(chunk)
             return SpooledBlob(temporary, digest)

@@ -9,7 +9,7 @@ from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.images.image import Image, Layer
 from ocitool.patterns import pattern
-from ocitool.pipeline import output_layers as pieces
+from ocitool.pipeline import output_layers
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer
 
@@ -26,7 +26,9 @@ def base_layers(image: Image, base: Image, task: Task) -> int:
             )
         if image.manifest and base.manifest and mine.digest == other.digest:
             continue  # both manifests name this very blob, whatever it holds
-        if _stated_otherwise(mine, other) or pieces.diff_id(image, mine, task) != pieces.diff_id(base, other, task):
+        if _stated_otherwise(mine, other) or output_layers.diff_id(image, mine, task) != output_layers.diff_id(
+            base, other, task
+        ):
             raise UsageError(f"not a base of the image: layer {mine.number} is another one", base.where)
     return len(base.layers)
 

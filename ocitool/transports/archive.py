@@ -18,7 +18,7 @@ from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotAnImageError, OcitoolError
-from ocitool.layers import codecs as codec
+from ocitool.layers import codecs
 from ocitool.layers.entry import Entry, Kind, Segments, normalise
 from ocitool.layers.tar import TarNote, TarNotes, entries
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
@@ -221,10 +221,10 @@ def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
         head = whole = FileBlob(file, 0, file.size)
         chunks = whole.chunks()
     else:
-        first, chunks = codec.peek(_stream(file))
+        first, chunks = codecs.peek(_stream(file))
         head = BytesBlob(first)
-    compression = codec.of(head)
-    codecs: list[str] = []
+    compression = codecs.of(head)
+    wrappers: list[str] = []
     try:
         if seekable and compression == "none":
             source = SeekInput(whole)
@@ -239,16 +239,16 @@ def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
         else:
             pieces = _told(chunks, where, task, file.size)
             if compression == "none":
-                pieces = codec.decode(pieces, compression)
+                pieces = codecs.decode(pieces, compression)
             else:
-                codecs, first, pieces = codec.unwrap(pieces, compression, _LEVELS)
+                wrappers, first, pieces = codecs.unwrap(pieces, compression, _LEVELS)
                 head = BytesBlob(first)
-                how = " in ".join(reversed(codecs))
-                if codec.of(head) != "none":
+                how = " in ".join(reversed(wrappers))
+                if codecs.of(head) != "none":
                     from ocitool.transports import recognition
 
-                    raise recognition.compressed_too_often(where, f"{codec.of(head)} in {how}", codecs[0])
-                if len(codecs) > 1:
+                    raise recognition.compressed_too_often(where, f"{codecs.of(head)} in {how}", wrappers[0])
+                if len(wrappers) > 1:
                     task.notice("archive", f"the archive {where} is compressed twice ({how})")
             tar = _ArchiveInput(pieces)
             for entry in entries(tar, notes, incremental=True):
@@ -262,14 +262,14 @@ def read(where: str, file: OpenFile, want: Want, task: Task) -> Members:
         if not any(members.names()):
             from ocitool.transports import recognition
 
-            raise recognition.no_archive(where, head, error, codecs) from None
+            raise recognition.no_archive(where, head, error, wrappers) from None
         raise error.at(where) from None
     except OcitoolError as error:
         raise error.at(where) from None
     if not members.tops:  # zeros, or nothing at all
         from ocitool.transports import recognition
 
-        raise recognition.no_archive(where, head, NotAnImageError("an empty tar"), codecs)
+        raise recognition.no_archive(where, head, NotAnImageError("an empty tar"), wrappers)
     members.notes = tuple(notes.kept)
     return members
 
@@ -327,11 +327,11 @@ def _nameless(where: str) -> OpenFile:
 
 
 def _first_bytes(tar: TarInput, segments: Segments) -> bytes:
-    head = bytearray(codec.SNIFF)
+    head = bytearray(codecs.SNIFF)
     for offset, length in segments:
-        if offset >= codec.SNIFF:
+        if offset >= codecs.SNIFF:
             break
-        data = tar.read(min(length, codec.SNIFF - offset))
+        data = tar.read(min(length, codecs.SNIFF - offset))
         head[offset : offset + len(data)] = data
         if len(data) < length:
             break
@@ -367,7 +367,7 @@ def _stream(file: OpenFile) -> Iterator[bytes]:
 
     while True:
         try:
-            chunk = os.read(file.descriptor, codec.STEP)
+            chunk = os.read(file.descriptor, codecs.STEP)
         except OSError as error:
             raise unreadable(file.path, error) from None
         if not chunk:

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ocitool import atomic as whole
+from ocitool import atomic
 from ocitool.blob import FileBlob, OpenFile, unreadable
 from ocitool.digest import Digest, verified
 from ocitool.directories import OpenDirectory, opened
@@ -65,7 +65,7 @@ class HeldLayout:
         try:
             self.at = opened(directory)
         except OSError as error:
-            raise whole.unwritable(directory, error) from None
+            raise atomic.unwritable(directory, error) from None
         blobs = self.at.stat("blobs")
         if alone and blobs is not None and stat.S_ISLNK(blobs.st_mode):
             raise DestinationError(
@@ -74,7 +74,7 @@ class HeldLayout:
             )  # fmt: skip
         self._held: dict[str, OpenDirectory] = {}
         self._lock = LayoutLock(self.at, task, exclusive=alone)
-        self.swept = 0 if look else whole.sweep(self.at, partials=alone)
+        self.swept = 0 if look else atomic.sweep(self.at, partials=alone)
 
     def __enter__(self) -> HeldLayout:
         return self
@@ -95,15 +95,15 @@ class HeldLayout:
         try:
             self.at.made("blobs")  # it carries the lock
         except OSError as error:
-            raise whole.unwritable(self.directory, error) from None
+            raise atomic.unwritable(self.directory, error) from None
         with self._lock.index():
             yield self.source()
 
     def replace_index(self, raw: bytes) -> None:
-        whole.write_document(self.at, "index.json", raw)
+        atomic.write_document(self.at, "index.json", raw)
 
     def add_layout_file(self) -> None:
-        whole.write_document(self.at, "oci-layout", layout.LAYOUT_FILE)
+        atomic.write_document(self.at, "oci-layout", layout.LAYOUT_FILE)
 
     def files(self) -> BlobFiles:
         """What stands in `blobs/` now. The directories are held: what is removed or shared later is in them."""
@@ -244,7 +244,7 @@ def share(kept: tuple[HeldLayout, StoredFile], other: tuple[HeldLayout, StoredFi
             )  # fmt: skip
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-                raise whole.unwritable(store.directory, error) from None
+                raise atomic.unwritable(store.directory, error) from None
         else:
             return _swap(temporary, first, store, second)
     otherwise = "they differ in mode or owner" if not alike else "hard links are refused here"
@@ -276,7 +276,7 @@ def _swap(temporary: str, kept: StoredFile, store: HeldLayout, other: StoredFile
     except FileNotFoundError:
         return _CHANGED
     except OSError as error:
-        raise whole.unwritable(other.path, error) from None
+        raise atomic.unwritable(other.path, error) from None
     finally:
         # Also where both names were one file already: then rename does nothing.
         with contextlib.suppress(OSError):
@@ -285,10 +285,10 @@ def _swap(temporary: str, kept: StoredFile, store: HeldLayout, other: StoredFile
 
 def _clone(source: OpenFile, kept: StoredFile, store: HeldLayout, other: StoredFile, otherwise: str, task: Task) -> str:
     """The copy is hashed again: until it is one, the owner of `kept` can change it."""
-    temporary = whole.Temporary(store.at)
+    temporary = atomic.Temporary(store.at)
     try:
         try:
-            fcntl.ioctl(temporary.descriptor, whole.FICLONE, source.descriptor)
+            fcntl.ioctl(temporary.descriptor, atomic.FICLONE, source.descriptor)
         except OSError:
             return otherwise
         made = OpenFile(temporary.path, descriptor=os.dup(temporary.descriptor))
@@ -299,7 +299,7 @@ def _clone(source: OpenFile, kept: StoredFile, store: HeldLayout, other: StoredF
                 os.fchown(temporary.descriptor, *other.owner)
             os.fchmod(temporary.descriptor, stat.S_IMODE(other.mode))
         except OSError as error:
-            raise whole.unwritable(store.directory, error) from None
+            raise atomic.unwritable(store.directory, error) from None
         temporary.replace(other.digest.encoded, store.folder(other))
         return "cloned"
     finally:

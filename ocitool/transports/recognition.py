@@ -12,8 +12,7 @@ from typing import Protocol
 
 from ocitool.blob import FileBlob, OpenFile, unreadable
 from ocitool.errors import FormatError, NotAnImageError, OcitoolError
-from ocitool.layers import codecs as codec
-from ocitool.layers import magic
+from ocitool.layers import codecs, magic
 from ocitool.layers.magic import Prefix
 
 _STREAMED = {"gzip": "gzip -dc", "zstd": "zstd -dc --long=31", "xz": "xz -dc", "bzip2": "bzip2 -dc"}
@@ -79,7 +78,7 @@ def image_file(path: str) -> str | None:
     except OcitoolError:
         return None
     head = FileBlob(opened, 0, opened.size)
-    compression = codec.of(head)
+    compression = codecs.of(head)
     if compression != "none":
         return f"a file compressed with {compression}"
     if opened.size and magic.is_tar(head):
@@ -91,13 +90,13 @@ def image_file(path: str) -> str | None:
     return "a part of an OCI layout" if first in ("index.json", "oci-layout", "blobs") else None
 
 
-def no_archive(path: str, head: Prefix, error: FormatError, codecs: Sequence[str] = ()) -> FormatError:
+def no_archive(path: str, head: Prefix, error: FormatError, wrappers: Sequence[str] = ()) -> FormatError:
     """What a file is of which no tar could be read. `error`: what the tar reader says; it stands if nothing is known.
-    `codecs`: by which it is compressed, outermost first; `head` is of what it unpacks to."""
+    `wrappers`: by which it is compressed, outermost first; `head` is of what it unpacks to."""
     what, hint = _file(path, head)
-    if codecs and what is not None and what != _EMPTY:
-        what = " in ".join((what, *reversed(codecs)))
-        hint = f"unpack it first: {_STREAMED[codecs[0]]} {shlex.quote(path)} > FILE; then look at FILE"
+    if wrappers and what is not None and what != _EMPTY:
+        what = " in ".join((what, *reversed(wrappers)))
+        hint = f"unpack it first: {_STREAMED[wrappers[0]]} {shlex.quote(path)} > FILE; then look at FILE"
     if what is None:
         return type(error)(f"not an image archive: {error.what}", path, hint=error.hint or hint)
     if what == _EMPTY:
@@ -106,7 +105,7 @@ def no_archive(path: str, head: Prefix, error: FormatError, codecs: Sequence[str
 
 
 def _file(path: str, head: Prefix) -> tuple[str | None, str | None]:
-    first = head.pread(codec.SNIFF, 0)
+    first = head.pread(codecs.SNIFF, 0)
     quoted = shlex.quote(path)
     if not first:
         return _EMPTY, None
@@ -137,7 +136,7 @@ def _document(path: str) -> tuple[str, str]:
 
 
 def compressed_too_often(path: str, how: str, outer: str) -> NotAnImageError:
-    """What is compressed, and compressed again, more often than is read. `how`: all codecs, innermost first."""
+    """What is compressed, and compressed again, more often than is read. `how`: all wrappers, innermost first."""
     source = "" if path == "-" else f" {shlex.quote(path)}"
     return NotAnImageError(
         f"not an image archive: compressed more than twice ({how})", path,

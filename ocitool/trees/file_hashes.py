@@ -14,7 +14,7 @@ from typing import Any
 from ocitool.blob import label
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
 from ocitool.images.image import Image, Layer
-from ocitool.layers import codecs as codec
+from ocitool.layers import codecs
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.tarinput import ChunkInput
 from ocitool.task import Task
@@ -28,7 +28,7 @@ def content(image: Image, layer: Layer, index: LayerIndex, task: Task) -> Iterat
     blob = layer.blob
     if blob is None:
         raise NotFoundError(f"the layer {layer.digest or layer.number} is not here", image.where)
-    compression = codec.of(blob)
+    compression = codecs.of(blob)
     name = label(blob)
     # Bytes that unpack to what those of this digest unpacked to are as good as those.
     known = index.diff_id is not None and index.digest == layer.digest
@@ -60,7 +60,7 @@ def content(image: Image, layer: Layer, index: LayerIndex, task: Task) -> Iterat
         except OcitoolError as error:
             raise error.at(where) from None
 
-    unpacked = codec.decode(read(), compression)
+    unpacked = codecs.decode(read(), compression)
     with task.ahead(unpacked) if blob.size > 1 << 20 else nullcontext(unpacked) as pieces:
         source = ChunkInput(hashed(pieces))
         yield source

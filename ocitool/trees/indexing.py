@@ -8,8 +8,7 @@ from ocitool.blob import Blob, BytesBlob, expected, label
 from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, NotFoundError, OcitoolError, UnsupportedError
 from ocitool.images.image import Image, Layer
-from ocitool.layers import codecs as codec
-from ocitool.layers import magic
+from ocitool.layers import codecs, magic
 from ocitool.layers.cache import IndexCache, within_limits
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import hash_rows, index_headers, index_layer, index_layer_unhashed
@@ -147,7 +146,7 @@ class Indexer:
 
     def _by_headers(self, blob: Blob, read: Read) -> bool:
         """Whether a layer is indexed without reading its contents, which costs less than hashing it."""
-        return read != self._scanned and not self.verify and not blob.remote and codec.of(blob) == "none"
+        return read != self._scanned and not self.verify and not blob.remote and codecs.of(blob) == "none"
 
     def skims(self, layer: Layer, index: LayerIndex) -> bool:
         """Whether `indexes` and `pairs` read nothing but headers of this layer if no cache knows it. Then neither its diff_id
@@ -232,7 +231,7 @@ def refuse_other_than_tar(layer: Layer, *, stated: bool = False) -> None:
 
 def unpacked_head(blob: Blob) -> BytesBlob:
     """The first bytes of what a blob unpacks to. Raises what its decoder raises."""
-    return BytesBlob(next(codec.decode(blob.chunks(), codec.of(blob)), b""))
+    return BytesBlob(next(codecs.decode(blob.chunks(), codecs.of(blob)), b""))
 
 
 def _key(layer: Layer, verify: bool) -> str:

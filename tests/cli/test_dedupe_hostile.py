@@ -20,8 +20,7 @@ from support.layers import sparse_1_0
 from support.report import report_of
 
 from ocitool.blob import FileBlob, OpenFile
-from ocitool.dedupe import layer_jobs as work
-from ocitool.dedupe import layers
+from ocitool.dedupe import layer_jobs, layers
 from ocitool.dedupe.collection import BlobLocation, Collection, ImageEntry, ImageRef, ImageSource, StoredBlob
 from ocitool.dedupe.commands import removed, rewritable
 from ocitool.dedupe.repeated_files import DistinctContents
@@ -165,9 +164,9 @@ def test_what_a_large_file_takes_is_measured_in_pieces(tmp_path: Path) -> None:
     with gzip.open(path, "wb", 1) as file:
         file.write(layer_tar([entry("big", bytes(size))]))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    job = work.LayerJob("x", BlobLocation(str(path)), None, path.stat().st_size, None, "sha256")
-    files = tuple(one for one in work.index(job).found if one.path == b"big")
-    assert 0 < work.compressed(job, files).size < 1 << 20
+    job = layer_jobs.LayerJob("x", BlobLocation(str(path)), None, path.stat().st_size, None, "sha256")
+    files = tuple(one for one in layer_jobs.index(job).found if one.path == b"big")
+    assert 0 < layer_jobs.compressed(job, files).size < 1 << 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10
 
 

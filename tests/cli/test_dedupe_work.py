@@ -37,7 +37,7 @@ from support.report import report_of
 
 import ocitool
 from ocitool.blob import BytesBlob
-from ocitool.dedupe import layer_jobs as work
+from ocitool.dedupe import layer_jobs
 from ocitool.dedupe.collection import BlobLocation
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, OcitoolError, TransportError
@@ -66,11 +66,11 @@ def back(value: Any) -> Any:
     return pickle.loads(pickle.dumps(value))
 
 
-def job(data: bytes, folder: Path, number: int = 0) -> work.LayerJob:
+def job(data: bytes, folder: Path, number: int = 0) -> layer_jobs.LayerJob:
     """A layer in the middle of a file."""
     path = folder / f"file{number}"
     path.write_bytes(b"before" + data + b"behind")
-    return work.LayerJob(f"key{number}", BlobLocation(str(path), 6), None, len(data), Digest.of(data), "sha256")
+    return layer_jobs.LayerJob(f"key{number}", BlobLocation(str(path), 6), None, len(data), Digest.of(data), "sha256")
 
 
 def test_a_job_comes_back_as_it_went(tmp_path: Path) -> None:
@@ -86,19 +86,21 @@ def columns(index: LayerIndex) -> dict[str, Any]:
 
 
 def test_an_index_comes_back_as_it_went(tmp_path: Path) -> None:
-    found = work.index(job(gzip.compress(sample()[: -len(END)]), tmp_path))
+    found = layer_jobs.index(job(gzip.compress(sample()[: -len(END)]), tmp_path))
     assert found.found.notes and found.found.xattrs and found.found.sparse and found.found.devices
     again = back(found)
     assert columns(found.found) == columns(again.found)
-    assert (found.identity, work.IndexedLayer) == (again.identity, type(again))
+    assert (found.identity, layer_jobs.IndexedLayer) == (again.identity, type(again))
     assert list(found.found) == list(again.found)
 
 
-@pytest.mark.parametrize("function", [work.index, functools.partial(work.as_zstd, level=3)], ids=["index", "as_zstd"])
+@pytest.mark.parametrize(
+    "function", [layer_jobs.index, functools.partial(layer_jobs.as_zstd, level=3)], ids=["index", "as_zstd"]
+)
 def test_what_is_done_to_a_layer_is_the_same_after_the_journey(function: Any, tmp_path: Path) -> None:
     one = job(gzip.compress(ONE), tmp_path)
     here, there = function(one), back(function)(back(one))
-    if isinstance(here, work.IndexedLayer):
+    if isinstance(here, layer_jobs.IndexedLayer):
         here, there = columns(here.found), columns(there.found)
     assert here == there
 
@@ -144,7 +146,7 @@ class Scripted(Executor):
         self.order: list[str] = []
         self.submitted: list[str] = []
         self.most = self._taken = 0
-        self._waiting: list[tuple[Future[Any], Any, work.LayerJob]] = []
+        self._waiting: list[tuple[Future[Any], Any, layer_jobs.LayerJob]] = []
         self._change = threading.Condition()
         self._thread = threading.Thread(target=self._run, args=(total, at_once, pick), daemon=True)
         self._thread.start()
@@ -179,14 +181,15 @@ class Scripted(Executor):
                 future.set_result(result)
 
 
-def some_jobs(count: int) -> list[work.LayerJob]:
+def some_jobs(count: int) -> list[layer_jobs.LayerJob]:
     return [
-        work.LayerJob(f"key{number}", None, BytesBlob(b""), 1 + 37 * number % 11, None, "sha256") for number in range(count)
+        layer_jobs.LayerJob(f"key{number}", None, BytesBlob(b""), 1 + 37 * number % 11, None, "sha256")
+        for number in range(count)
     ]
 
 
 def folded(
-    executor: Scripted | None, jobs: Sequence[work.LayerJob], workers: int, function: Any
+    executor: Scripted | None, jobs: Sequence[layer_jobs.LayerJob], workers: int, function: Any
 ) -> tuple[list[Any], list[Any]]:
     """(taken, failed), each in its order."""
     taken: list[Any] = []
@@ -202,7 +205,7 @@ def folded(
 
     with Task() as task:
         duties = {number: (job, function) for number, job in enumerate(jobs)}
-        work.fold(duties, executor, workers, task, noting(taken), noting(failed))
+        layer_jobs.fold(duties, executor, workers, task, noting(taken), noting(failed))
     return taken, failed
 
 
@@ -233,7 +236,7 @@ def test_a_job_that_fails_stops_no_other(here: bool) -> None:
     jobs = some_jobs(12)
     bad = {"key0": FormatError("no tar"), "key5": TransportError("gone", hint="wait"), "key11": IntegrityError("another")}
 
-    def function(one: work.LayerJob) -> str:
+    def function(one: layer_jobs.LayerJob) -> str:
         if one.key in bad:
             raise bad[one.key]
         return one.key
@@ -265,8 +268,8 @@ class Broken(Executor):
 def test_a_pool_that_broke_is_an_error_of_transport(asked: bool) -> None:
     executor = Broken(4, asked=asked)
     with Task() as task, pytest.raises(TransportError, match="one died") as found:
-        duties = {number: (job, work.index) for number, job in enumerate(some_jobs(9))}
-        work.fold(duties, executor, 2, task, lambda *_: None, lambda *_: None)
+        duties = {number: (job, layer_jobs.index) for number, job in enumerate(some_jobs(9))}
+        layer_jobs.fold(duties, executor, 2, task, lambda *_: None, lambda *_: None)
     assert (8, True) == (found.value.exit_code, bool(found.value.hint))
 
 
@@ -667,7 +670,7 @@ def test_an_interrupted_run_leaves_a_cluster_to_others(cluster: Cluster, slow: P
 
 def test_what_talks_to_a_cluster_logs_nothing_of_its_own() -> None:
     """What goes wrong there is told by ours, once."""
-    with Task() as task, pytest.raises(TransportError), work.executor("tcp://127.0.0.1:9", [], task):
+    with Task() as task, pytest.raises(TransportError), layer_jobs.executor("tcp://127.0.0.1:9", [], task):
         pass
     names = ("distributed", "distributed.client", "distributed.comm.tcp", "tornado", "tornado.application", "asyncio")
     assert [] == [name for name in names if getLogger(name).isEnabledFor(ERROR)]

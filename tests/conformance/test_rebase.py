@@ -15,9 +15,9 @@ import pytest
 from support.images import AnyEntry, image, layer_tar, write_docker_archive, write_layout
 from support.judges import FileSystem, coarse, diff_ids, differences, of_container, of_umoci, ours, reference, run
 
+from ocitool.images.config_edits import Settings
 from ocitool.images.image import Image
 from ocitool.images.select import single
-from ocitool.images.settings import Settings
 from ocitool.operations.append import LayerInput, append
 from ocitool.operations.edit import ContentEdits, edit
 from ocitool.operations.rebase import BaseReferences, rebase

@@ -13,7 +13,7 @@ from support.images import Image, entry, image, layer_tar, write_layout
 
 from ocitool import limits, masking
 from ocitool.errors import FormatError, LimitError
-from ocitool.images.settings import Settings
+from ocitool.images.config_edits import Settings
 from ocitool.operations.append import LayerInput, append
 from ocitool.operations.copy import copy
 from ocitool.operations.diff import DiffOptions, diff

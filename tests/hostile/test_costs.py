@@ -18,14 +18,12 @@ from support.layers import END, head, listed, member, old_sparse, pax, scanned, 
 
 from ocitool import limits
 from ocitool.blob import BytesBlob, FileBlob
-from ocitool.dedupe import DedupeOptions, RepositoryFilter, dedupe
-from ocitool.dedupe import layer_jobs as work
+from ocitool.dedupe import DedupeOptions, RepositoryFilter, dedupe, layer_jobs
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
 from ocitool.globs import Automaton, Matcher, unmatched
 from ocitool.images import select
-from ocitool.layers import cache, tar
-from ocitool.layers import codecs as codec
+from ocitool.layers import cache, codecs, tar
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import hash_rows, index_headers, index_layer
 from ocitool.operations.diff.alignment import Alignment, unified
@@ -350,10 +348,10 @@ def test_holes_below_the_ratio_do_not_count(monkeypatch: pytest.MonkeyPatch) -> 
 def test_dedupe_begins_no_layer_once_those_before_it_unpacked_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "EXPANSION", 5 << 20)
     bombs = [head(b"z%d" % n, size=2 << 20) + bytes(2 << 20) + END for n in range(8)]
-    images = [image([bomb], codec="zstd", tag=f"t{n}") for n, bomb in enumerate(bombs)]
+    images = [image([bomb], codecs="zstd", tag=f"t{n}") for n, bomb in enumerate(bombs)]
     begun: list[str] = []
-    index = work.index
-    monkeypatch.setattr(work, "index", lambda job: begun.append(job.key) or index(job))
+    index = layer_jobs.index
+    monkeypatch.setattr(layer_jobs, "index", lambda job: begun.append(job.key) or index(job))
     with Task(jobs=1) as task:
         where = str(write_layout(tmp_path / "layout", images))
         found = dedupe([where], DedupeOptions(RepositoryFilter(), files=True), Session(task, cached=False))
@@ -362,17 +360,17 @@ def test_dedupe_begins_no_layer_once_those_before_it_unpacked_too_much(tmp_path:
     assert all(isinstance(problem.error, LimitError) for problem in found.problems)
 
 
-def job_of(raw: bytes) -> work.LayerJob:
-    return work.LayerJob("one", None, BytesBlob(raw, Digest.of(raw)), len(raw), Digest.of(raw), "sha256")
+def job_of(raw: bytes) -> layer_jobs.LayerJob:
+    return layer_jobs.LayerJob("one", None, BytesBlob(raw, Digest.of(raw)), len(raw), Digest.of(raw), "sha256")
 
 
 def test_layers_that_are_compressed_to_know_their_size_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "EXPANSION", 5 << 20)
     monkeypatch.setattr(limits, "unpacked_ratio", lambda: 2)
     begun: list[str] = []
-    as_zstd = work.as_zstd
-    monkeypatch.setattr(work, "as_zstd", lambda job, level: begun.append(job.key) or as_zstd(job, level))
-    images = [image([head(b"z%d" % n, size=2 << 20) + bytes(2 << 20) + END], codec="gzip", tag=f"t{n}") for n in range(8)]
+    as_zstd = layer_jobs.as_zstd
+    monkeypatch.setattr(layer_jobs, "as_zstd", lambda job, level: begun.append(job.key) or as_zstd(job, level))
+    images = [image([head(b"z%d" % n, size=2 << 20) + bytes(2 << 20) + END], codecs="gzip", tag=f"t{n}") for n in range(8)]
     with Task(jobs=1) as task:
         where = str(write_layout(tmp_path / "layout", images))
         found = dedupe([where], DedupeOptions(RepositoryFilter(), zstd=3), Session(task, cached=False))
@@ -381,17 +379,21 @@ def test_layers_that_are_compressed_to_know_their_size_count_too(tmp_path: Path,
     assert all(isinstance(problem.error, LimitError) for problem in found.problems)
 
 
-@pytest.mark.parametrize("measure", [lambda job: work.as_zstd(job, 3), lambda job: work.compressed(job, (job_file(job),))])
+@pytest.mark.parametrize(
+    "measure", [lambda job: layer_jobs.as_zstd(job, 3), lambda job: layer_jobs.compressed(job, (job_file(job),))]
+)
 @pytest.mark.parametrize("compress", [gz, zst])
 def test_what_is_measured_tells_what_it_unpacked(
-    measure: Callable[[work.LayerJob], work.CompressedSize], compress: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+    measure: Callable[[layer_jobs.LayerJob], layer_jobs.CompressedSize],
+    compress: Callable[[bytes], bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "unpacked_ratio", lambda: 2)
     job = job_of(compress(head(b"z", size=2 << 20) + bytes(2 << 20) + END))
     assert 2 << 20 < measure(job).expansion + 2 * job.size + (64 << 10)
 
 
-def job_file(job: work.LayerJob) -> Any:
+def job_file(job: layer_jobs.LayerJob) -> Any:
     assert job.blob is not None
     with Task(jobs=1) as task:
         return index_layer(job.blob, task).entry(0)
@@ -403,7 +405,7 @@ def test_holes_of_a_file_that_is_compressed_to_know_its_size_are_bounded(
 ) -> None:
     monkeypatch.setattr(limits, "EXPANSION", 3 << 20)
     raw = sparse_1_0(b"s", [], size) + END
-    measured = work.compressed(job_of(raw), (index_headers(BytesBlob(raw)).entry(0),))
+    measured = layer_jobs.compressed(job_of(raw), (index_headers(BytesBlob(raw)).entry(0),))
     assert measured.size <= (1 << 20) + 512
 
 
@@ -411,7 +413,7 @@ def test_what_is_below_the_ratio_does_not_count(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(limits, "EXPANSION", 0)
     data = gz(member(b"r", random.Random(1).randbytes(1 << 20)) + END)
     with Task(jobs=1) as task:
-        list(codec.decode(iter([data]), "gzip", task))
+        list(codecs.decode(iter([data]), "gzip", task))
 
 
 # Globs

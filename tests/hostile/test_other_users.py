@@ -18,8 +18,7 @@ import pytest
 from support.disk import NOBODY, as_nobody, open_to_all
 from support.images import image, layer_tar, write_layout
 
-from ocitool import atomic as whole
-from ocitool import directories
+from ocitool import atomic, directories
 from ocitool.atomic import Temporary, sweep
 from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
@@ -34,8 +33,7 @@ from ocitool.operations.repack.unpacked import open_unpacked
 from ocitool.operations.unpack import editable
 from ocitool.pipeline.session import Session
 from ocitool.task import Task
-from ocitool.transports import directory, layout, outputs
-from ocitool.transports import layout_store as stores
+from ocitool.transports import directory, layout, layout_store, outputs
 from ocitool.transports.archive_sink import ArchiveSink
 from ocitool.transports.layout_sink import LayoutSink
 from ocitool.transports.outputs import output_file
@@ -204,7 +202,7 @@ def test_a_partial_file_that_another_prepared_is_not_used(how: str, place: Path,
 
 def test_a_partial_file_of_ones_own_is_gone_on_with(tmp_path: Path, task: Task) -> None:
     data = b"blob" * 1000
-    begun = whole.Partial(str(tmp_path), Digest.of(data))
+    begun = atomic.Partial(str(tmp_path), Digest.of(data))
     begun.write(data[:1000])
     begun.discard()
     asked: list[int] = []
@@ -214,7 +212,7 @@ def test_a_partial_file_of_ones_own_is_gone_on_with(tmp_path: Path, task: Task) 
             asked.append(offset)
             yield from super().chunks(offset)
 
-    again = whole.Partial(str(tmp_path), Digest.of(data))
+    again = atomic.Partial(str(tmp_path), Digest.of(data))
     again.fetch(Rest(data), task)
     again.replace("done")
     assert ([1000], data) == (asked, (tmp_path / "done").read_bytes())
@@ -268,15 +266,15 @@ def test_gc_lists_the_directories_that_it_locked(
     other = place.parent / "victim"
     names = store_with_rubbish(place / "s")
     store_with_rubbish(other)
-    real = stores.HeldLayout.files
+    real = layout_store.HeldLayout.files
 
-    def late(store: stores.HeldLayout) -> stores.BlobFiles:
+    def late(store: layout_store.HeldLayout) -> layout_store.BlobFiles:
         swap(place / "s", part, other)
         if part:
             theirs(place / "s" / part)
         return real(store)
 
-    monkeypatch.setattr(stores.HeldLayout, "files", late)
+    monkeypatch.setattr(layout_store.HeldLayout, "files", late)
     with contextlib.suppress(OcitoolError):  # a link of theirs is not followed
         operation.collect(str(place / "s"), task)
     assert set(names) <= set(os.listdir(other / "blobs/sha256"))
@@ -291,7 +289,7 @@ def test_linking_replaces_what_it_listed_and_nothing_in_another_layout(
         store_with_rubbish(at, "a")
     os.chmod(mine / "blobs/sha256" / digest_name(b"a"), 0o644)
     before = os.stat(other / "blobs/sha256" / digest_name(b"a"))
-    real = stores.share
+    real = layout_store.share
     done: list[int] = []
 
     def late(*words: Any) -> str:
@@ -300,7 +298,7 @@ def test_linking_replaces_what_it_listed_and_nothing_in_another_layout(
         done.append(1)
         return real(*words)
 
-    monkeypatch.setattr(stores, "share", late)
+    monkeypatch.setattr(layout_store, "share", late)
     operation.link([str(mine), str(place / "s")], task)
     after = os.stat(other / "blobs/sha256" / digest_name(b"a"))
     assert (before.st_ino, 1) == (after.st_ino, after.st_nlink)
@@ -436,7 +434,7 @@ def test_what_is_private_is_so_before_it_has_a_byte(tmp_path: Path, monkeypatch:
         modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
         return real(descriptor, data)
 
-    monkeypatch.setattr(whole.os, "write", write)
+    monkeypatch.setattr(atomic.os, "write", write)
     for name, private in (("new", True), ("old", False)):
         with output_file(str(tmp_path / name), private=private) as file:
             file.write(b"x")
@@ -696,15 +694,15 @@ def test_a_blob_that_becomes_a_pipe_keeps_no_gc_waiting_with_its_lock(
     place: Path, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (name, *others) = store_with_rubbish(place / "s")
-    real = stores.HeldLayout.files
+    real = layout_store.HeldLayout.files
 
-    def late(store: stores.HeldLayout) -> stores.BlobFiles:
+    def late(store: layout_store.HeldLayout) -> layout_store.BlobFiles:
         found = real(store)
         os.mkfifo(place / "pipe")  # of another inode than the blob's
         os.replace(place / "pipe", place / "s/blobs/sha256" / name)
         return found
 
-    monkeypatch.setattr(stores.HeldLayout, "files", late)
+    monkeypatch.setattr(layout_store.HeldLayout, "files", late)
     operation.collect(str(place / "s"), task)
     left = os.listdir(place / "s/blobs/sha256")
     assert name in left and not set(others) & set(left)

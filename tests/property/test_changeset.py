@@ -16,7 +16,7 @@ from ocitool.images.image import Image
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.task import Task
-from ocitool.trees import changeset_tar as layertar
+from ocitool.trees import changeset_tar
 from ocitool.trees.changeset import Changeset, changeset
 from ocitool.trees.tree import Directory, Tree, node_at
 
@@ -30,7 +30,7 @@ class Made:
         self.lower = Tree([scanned(tar) for tar in lower])
         self.changes: Changeset = changeset(self.lower, self.upper)
         with Task() as task:
-            self.tar = b"".join(map(bytes, layertar.tar(self.changes, self.image, self.upper, task)))
+            self.tar = b"".join(map(bytes, changeset_tar.tar(self.changes, self.image, self.upper, task)))
         self.layer: LayerIndex = scanned(self.tar)
         self.stack = [*lower, self.tar]
         self.result = Tree([*self.lower.indexes, self.layer])

@@ -50,7 +50,7 @@ def compared(a: Image, b: Image, *, verify: bool = False, **question: Any) -> Di
     with tempfile.TemporaryDirectory() as folder, Task(jobs=1) as task:
         before, after = (write_layout(Path(folder) / name, [made]) for name, made in (("a", a), ("b", b)))
         result = diff(str(before), str(after), DiffOptions(**question), Session(task, None, verify))
-        as_json.diff(result)
+        as_json.diff_json(result)
         return result
 
 

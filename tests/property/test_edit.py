@@ -17,9 +17,9 @@ from support.layers import sample, scanned
 
 from ocitool.blob import BytesBlob
 from ocitool.errors import FormatError, NotFoundError, UsageError
-from ocitool.images.settings import Settings
+from ocitool.images.config_edits import Settings
 from ocitool.layers.entry import Entry, Kind
-from ocitool.layers.rewrite import LayerEdit, apply_edit, rewrite
+from ocitool.layers.rewrite import LayerEdit, apply_edit, rewrite_layer
 from ocitool.operations import edit as operation
 from ocitool.operations.edit.file_addition import FileAddition
 from ocitool.operations.edit.layer_edits import composed
@@ -175,7 +175,7 @@ def test_two_edits_of_a_layer_are_one(data: st.DataObject) -> None:
 
     def applied(tar: bytes, one: LayerEdit) -> bytes:
         with Task(jobs=1, cores=1) as task:
-            made = rewrite(BytesBlob(tar), scanned(tar), one, lambda entry: (entry, [b"x"] if entry.size else []), task)
+            made = rewrite_layer(BytesBlob(tar), scanned(tar), one, lambda entry: (entry, [b"x"] if entry.size else []), task)
             return b"".join(made)
 
     tar = sample()

@@ -11,7 +11,7 @@ from support.stacks import layers
 
 from ocitool.layers.entry import Entry
 from ocitool.task import Task
-from ocitool.trees import changeset_tar as layertar
+from ocitool.trees import changeset_tar
 from ocitool.trees.changeset import changeset
 from ocitool.trees.tree import IMPLIED
 
@@ -26,7 +26,7 @@ def merged(tars: list[bytes]) -> tuple[dict[bytes, dict[str, Any]], bytes] | Non
         found = described(image, tree)
         if tree.root.ref == IMPLIED:
             del found[b""]
-        return found, b"".join(map(bytes, layertar.tar(changeset(None, tree), image, tree, task)))
+        return found, b"".join(map(bytes, changeset_tar.tar(changeset(None, tree), image, tree, task)))
 
 
 @settings(max_examples=150)

@@ -18,14 +18,13 @@ from ocitool.images.image import Image, Layer
 from ocitool.masking import commands, names, values
 from ocitool.masking.names import secret_name
 from ocitool.masking.worth import may_hold
-from ocitool.operations.diff import config as config_diff
+from ocitool.operations.diff import config_changes
 from ocitool.operations.diff.result import Diff, LayerPair, Notable, Summary
 from ocitool.operations.inspect import InspectedImage, Inspection, LayerFacts
 from ocitool.report import markdown
-from ocitool.report.json.diff import diff as diff_json
-from ocitool.report.json.inspect import inspect as inspect_json
-from ocitool.report.text import diff as text_diff
-from ocitool.report.text import inspect as text_inspect
+from ocitool.report.json.diff import diff_json
+from ocitool.report.json.inspect import inspect_json
+from ocitool.report.text import diff, inspect
 from ocitool.report.text.parts import Paint
 from ocitool.spec.manifest import Config
 from ocitool.task import Task
@@ -114,7 +113,7 @@ def reports(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
         False,
         False,
         (pair,),
-        config_diff.changes(a, b, Task(), semantic=False),
+        config_changes.changes(a, b, Task(), semantic=False),
         (),
         (notable,),
         (),
@@ -126,11 +125,11 @@ def reports(before: dict[str, Any], after: dict[str, Any]) -> dict[str, str]:
     of_json = inspect_json(seen)
     of_json["images"][0].pop("config")
     return {
-        "diff as text": "\n".join(text_diff.diff(found, Paint(False))),
-        "diff as Markdown": markdown.diff(found),
+        "diff as text": "\n".join(diff.diff_text(found, Paint(False))),
+        "diff as Markdown": markdown.diff_markdown(found),
         "diff as JSON": json.dumps(diff_json(found)),
-        "inspect as text": "\n".join(text_inspect.inspect(seen, Paint(False))),
-        "inspect as Markdown": markdown.inspect(seen),
+        "inspect as text": "\n".join(inspect.inspect_text(seen, Paint(False))),
+        "inspect as Markdown": markdown.inspect_markdown(seen),
         "inspect as JSON": json.dumps(of_json),
     }
 

@@ -22,7 +22,7 @@ from ocitool.layers.index import LayerIndex
 from ocitool.operations.rebuild import Plan, RebuildOptions, _chosen, rebuild
 from ocitool.operations.rebuild.layer_match import LayerMatch, OldImage, match
 from ocitool.operations.rebuild.reuse_check import same
-from ocitool.pipeline import indexed_image as images
+from ocitool.pipeline import indexed_image
 from ocitool.pipeline.image_writer import WriteOptions, WriteResult
 from ocitool.pipeline.session import Session
 from ocitool.task import Task
@@ -209,8 +209,8 @@ def test_every_ignored_difference_is_reported_or_stands_below_one(
 # Matching
 
 
-def stack_of(*tars: bytes) -> images.IndexedImage:
-    return images.IndexedImage(memory_image(tars), [scanned(tar) for tar in tars])
+def stack_of(*tars: bytes) -> indexed_image.IndexedImage:
+    return indexed_image.IndexedImage(memory_image(tars), [scanned(tar) for tar in tars])
 
 
 def facts(index: LayerIndex) -> dict[Any, tuple[object, ...]]:
@@ -230,7 +230,9 @@ def times_of(index: LayerIndex) -> dict[Any, int]:
     return {key: index.mtimes[row] for key, row in rows(index).items() if isinstance(key, bytes)}
 
 
-def matched(old: Stack, new: Stack, *, times: bool) -> tuple[images.IndexedImage, images.IndexedImage, list[LayerMatch]]:
+def matched(
+    old: Stack, new: Stack, *, times: bool
+) -> tuple[indexed_image.IndexedImage, indexed_image.IndexedImage, list[LayerMatch]]:
     before, after = (stack_of(*map(layer_tar, stack)) for stack in (old, new))
     return before, after, match(after, [OldImage(before, after, None)], times=times)
 

@@ -23,7 +23,7 @@ from support.layers import (
 
 from ocitool.blob import BytesBlob
 from ocitool.layers.entry import Entry, Kind
-from ocitool.layers.rewrite import LayerEdit, apply_edit, rewrite
+from ocitool.layers.rewrite import LayerEdit, apply_edit, rewrite_layer
 from ocitool.task import Task
 
 MEMBERS = [
@@ -72,7 +72,7 @@ def rewritten(data: bytes, edit: LayerEdit, codec: str, sizes: list[int]) -> byt
             return chunked(stored, *sizes)
 
     with Task(jobs=1) as task:
-        return b"".join(rewrite(Chunks(stored), scanned(data), edit, content, task))
+        return b"".join(rewrite_layer(Chunks(stored), scanned(data), edit, content, task))
 
 
 codecs = st.sampled_from(["none", "gzip"])

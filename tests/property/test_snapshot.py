@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from support.disk import Found, on_disk
 from support.snapshots import content_in, found_by, snapshot_of
 
-from ocitool.disk.scan_directory import ScannedPath as Scanned
-from ocitool.disk.scan_directory import open_file, scan
+from ocitool.disk.scan_directory import ScannedPath, open_file, scan
 from ocitool.disk.snapshot import FileStatus, IdRange, SnapshotEntry, SnapshotHeader, owner_of, owner_xattr, read, write
 from ocitool.errors import FormatError, LimitError
 from ocitool.layers.entry import Entry, Kind
@@ -189,7 +188,7 @@ def edit(root: Path, change: Edit) -> None:
                 os.removexattr(at, "user.x", follow_symlinks=False)
 
 
-def described(entries: Sequence[Scanned], root: Path) -> Found:
+def described(entries: Sequence[ScannedPath], root: Path) -> Found:
     """Entries with their contents in the words of the oracle."""
     found: Found = {}
     groups: dict[bytes, list[bytes]] = {}
@@ -225,7 +224,7 @@ def applied(before: Found, found: dict[bytes, Change], root: Path) -> Found:
             first = found[entry.link].entry
             assert first is not None and first.kind != Kind.HARDLINK
             own, leader = first._replace(path=entry.path), entry.link
-        scanned.append(Scanned(entry.path, own, leader))
+        scanned.append(ScannedPath(entry.path, own, leader))
     return after | described(scanned, root)
 
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ocitool.disk.rootfs import Ownership
-from ocitool.images.settings import Settings
+from ocitool.images.config_edits import Settings
 from ocitool.layers.compress import parse
-from ocitool.operations.append import LayerInput as Appended
-from ocitool.operations.append import append
+from ocitool.operations.append import LayerInput, append
 from ocitool.operations.copy import copy
 from ocitool.operations.edit import ContentEdits, edit
 from ocitool.operations.edit.file_addition import FileAddition
@@ -110,7 +109,7 @@ class Workshop:
             ("srv/shop/again", "hard:srv/shop/static/new.css"),
         ]))  # fmt: skip
         for kind, path in (("layer", layer), ("layer", tar), ("upperdir", upper)):
-            added = [Appended(kind, str(path))]  # type: ignore[arg-type]
+            added = [LayerInput(kind, str(path))]  # type: ignore[arg-type]
             self.make(f"append --{kind} {path.name}", partial(append, app, added))
         contents = {
             "--rm": ContentEdits(remove=(b"srv/shop/shop.py", b"srv/shop/static"), same_content=True),

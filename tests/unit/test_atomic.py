@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ocitool import atomic as whole
+from ocitool import atomic
 from ocitool.atomic import SpooledBlob, Temporary, sweep, write_document
 from ocitool.blob import STEP, Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
@@ -112,7 +112,7 @@ def test_sweep_of_a_directory_that_is_gone_does_nothing(tmp_path: Path) -> None:
 def test_the_bytes_are_the_blobs_however_they_are_copied(
     apart: bool, before: bytes, after: bytes, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole, "APART", 0 if apart else 1 << 30)
+    monkeypatch.setattr(atomic, "APART", 0 if apart else 1 << 30)
     temporary = Temporary(str(tmp_path))
     temporary.write(b"header")
     temporary.take(in_file(tmp_path, DATA, before=before, after=after), task)
@@ -121,7 +121,7 @@ def test_the_bytes_are_the_blobs_however_they_are_copied(
     assert b"header" + DATA + b"end" == (tmp_path / "a").read_bytes()
 
 
-@pytest.mark.parametrize("error", sorted(whole._NO_KERNEL_COPY))
+@pytest.mark.parametrize("error", sorted(atomic._NO_KERNEL_COPY))
 def test_where_the_kernel_cannot_copy_a_made_blob_its_bytes_are_read(
     error: int, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +130,7 @@ def test_where_the_kernel_cannot_copy_a_made_blob_its_bytes_are_read(
 
     monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
     spool, temporary = Temporary(str(tmp_path)), Temporary(str(tmp_path))
-    monkeypatch.setattr(whole, "FICLONE", 0)
+    monkeypatch.setattr(atomic, "FICLONE", 0)
     spool.write(DATA)
     temporary.take(SpooledBlob(spool, Digest.of(DATA)), task)
     temporary.replace("a")
@@ -143,7 +143,7 @@ def test_a_disk_that_fills_up_is_a_destination_error(task: Task, tmp_path: Path,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "copy_file_range", full, raising=False)
-    monkeypatch.setattr(whole, "FICLONE", 0)
+    monkeypatch.setattr(atomic, "FICLONE", 0)
     spool, temporary = Temporary(str(tmp_path)), Temporary(str(tmp_path))
     spool.write(DATA)
     with pytest.raises(DestinationError, match="No space left"):
@@ -151,7 +151,7 @@ def test_a_disk_that_fills_up_is_a_destination_error(task: Task, tmp_path: Path,
     blob = in_file(tmp_path, DATA)
     monkeypatch.setattr(os, "write", full)
     for least in (0, 1 << 30):
-        monkeypatch.setattr(whole, "APART", least)
+        monkeypatch.setattr(atomic, "APART", least)
         with pytest.raises(DestinationError, match="No space left"):
             temporary.take(blob, task)
     with pytest.raises(DestinationError, match="No space left"):
@@ -171,7 +171,7 @@ def test_bytes_that_are_not_their_digest_are_an_integrity_error(blob: Blob, task
 def test_a_file_that_is_not_its_digest_is_an_integrity_error(
     apart: bool, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole, "APART", 0 if apart else 1 << 30)
+    monkeypatch.setattr(atomic, "APART", 0 if apart else 1 << 30)
     for before in (b"", b"x"):
         temporary = Temporary(str(tmp_path))
         with pytest.raises(IntegrityError, match="stated is"):
@@ -185,7 +185,7 @@ def test_what_is_hashed_is_what_is_written_of_a_source_that_changes_meanwhile(
 ) -> None:
     """Whatever moment another process picks to change the source: what has a name has the bytes of its digest."""
     data = bytes(range(256)) * (4 * STEP // 256)
-    monkeypatch.setattr(whole, "APART", 0)
+    monkeypatch.setattr(atomic, "APART", 0)
     real, calls = os.write, 0
 
     def write(descriptor: int, piece: bytes) -> int:
@@ -210,7 +210,7 @@ def test_a_clone_is_hashed_too(task: Task, tmp_path: Path, monkeypatch: pytest.M
     """As a file system with reflinks gives it: of a source that is damaged, or that was just before it was cloned."""
 
     def clone(descriptor: int, request: int, source: int) -> int:
-        assert whole.FICLONE == request
+        assert atomic.FICLONE == request
         os.pwrite(descriptor, os.pread(source, len(DATA), 0), 0)
         return 0
 
@@ -237,7 +237,7 @@ def test_a_file_that_shrank_since_it_was_opened_is_an_integrity_error(task: Task
 
 
 def test_a_spooled_blob_was_hashed_when_it_was_made(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whole, "verified", lambda *_: pytest.fail("hashed again"))
+    monkeypatch.setattr(atomic, "verified", lambda *_: pytest.fail("hashed again"))
     spool = Temporary(str(tmp_path))
     spool.write(DATA)
     blob = SpooledBlob(spool, Digest.of(DATA))

@@ -8,7 +8,7 @@ import pytest
 
 from ocitool.errors import UsageError
 from ocitool.operations.edit.content_edits import mentions
-from ocitool.operations.edit.file_addition import FileAddition, parse
+from ocitool.operations.edit.file_addition import FileAddition, parse_addition
 
 
 @pytest.mark.parametrize(
@@ -30,9 +30,9 @@ from ocitool.operations.edit.file_addition import FileAddition, parse
 def test_an_addition_is_cut_at_the_last_colon_before_a_path(text: str, expected: tuple[str, bytes] | None) -> None:
     if expected is None:
         with pytest.raises(UsageError):
-            parse(text)
+            parse_addition(text)
     else:
-        assert FileAddition(*expected) == parse(text)
+        assert FileAddition(*expected) == parse_addition(text)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from ocitool.layers.entry import Kind
 from ocitool.operations.unpack.flat import unpack
 from ocitool.pipeline.session import Session
 from ocitool.task import Task
-from ocitool.trees import changeset_tar as layertar
+from ocitool.trees import changeset_tar
 from ocitool.trees.changeset import changeset
 from ocitool.trees.tree import Tree
 
@@ -37,7 +37,7 @@ def tar_of(*stored: bytes) -> bytes:
 
 
 def written(image: Image, tree: Tree, task: Task) -> bytes:
-    return b"".join(map(bytes, layertar.tar(changeset(None, tree), image, tree, task)))
+    return b"".join(map(bytes, changeset_tar.tar(changeset(None, tree), image, tree, task)))
 
 
 def listed(*stored: bytes) -> list[bytes]:

@@ -155,7 +155,7 @@ def test_nothing_of_an_image_stands_outside_of_code_in_a_diff(text: str) -> None
     one = hostile(text)
     both = IndexDiff(text, text, False, True, (PlatformDiff(Platform(text, text, text), "both", one),
                      PlatformDiff(Platform(text, None, None), "added", None)), one.config, one.notices)  # fmt: skip
-    for page in (markdown.diff(one), markdown.diff(one, stat=True), markdown.diff(both)):
+    for page in (markdown.diff_markdown(one), markdown.diff_markdown(one, stat=True), markdown.diff_markdown(both)):
         assert EVIL in page
         assert EVIL not in text_outside(page)
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069\u2028]", page)
@@ -169,7 +169,7 @@ def test_nothing_of_an_image_stands_outside_of_code_in_an_inspection(text: str) 
         "User": text, "Cmd": [text], "Entrypoint": text, "Env": [f"{text}={text}", text], "Labels": {text: text},
         "ExposedPorts": {text: {}}, "Volumes": {text: {}}, "Healthcheck": {"Test": [text]}}}  # fmt: skip
     item = InspectedImage(image((layer(0, text),), config, (text,)), (LayerFacts("gzip", None, None),), None, False)
-    page = markdown.inspect(Inspection(text, "oci", None, (), (item, item), (Notice("x", text),)))
+    page = markdown.inspect_markdown(Inspection(text, "oci", None, (), (item, item), (Notice("x", text),)))
     assert page.startswith("<!-- ocitool inspect -->\n")
     assert EVIL in page and EVIL not in text_outside(page)
     balanced(page)
@@ -177,8 +177,10 @@ def test_nothing_of_an_image_stands_outside_of_code_in_an_inspection(text: str) 
 
 
 def test_a_comment_begins_with_its_marker() -> None:
-    assert markdown.diff(result()).startswith("<!-- ocitool diff -->\n### Images differ")
-    assert markdown.diff(IndexDiff("a", "b", True, True, (), (), ())).startswith("<!-- ocitool diff -->\n### Indexes are")
+    assert markdown.diff_markdown(result()).startswith("<!-- ocitool diff -->\n### Images differ")
+    assert markdown.diff_markdown(IndexDiff("a", "b", True, True, (), (), ())).startswith(
+        "<!-- ocitool diff -->\n### Indexes are"
+    )
 
 
 def test_a_hundred_thousand_changes_fit_and_what_is_cut_is_counted() -> None:
@@ -192,7 +194,10 @@ def test_a_hundred_thousand_changes_fit_and_what_is_cut_is_counted() -> None:
         layers=tuple(LayerPair("added", None, layer(n, name)) for n in range(2_000)),
     )
     platforms = tuple(PlatformDiff(Platform("linux", f"cpu{n}", None), "both", big) for n in range(30))
-    for page in (markdown.diff(big), markdown.diff(IndexDiff("a", "b", False, True, platforms, big.config, ()))):
+    for page in (
+        markdown.diff_markdown(big),
+        markdown.diff_markdown(IndexDiff("a", "b", False, True, platforms, big.config, ())),
+    ):
         assert 40_000 < len(page) <= markdown.LIMIT
         balanced(page)
         columns_agree(page)
@@ -202,36 +207,36 @@ def test_a_hundred_thousand_changes_fit_and_what_is_cut_is_counted() -> None:
 
 def test_a_section_that_does_not_fit_is_said() -> None:
     files = tuple(change(b"p" * 280 + b"%d" % n) for n in range(1_000))
-    page = markdown.diff(result(files=files, patches=(Patch(b"x", "+a\n" * 150),) * 2))
+    page = markdown.diff_markdown(result(files=files, patches=(Patch(b"x", "+a\n" * 150),) * 2))
     assert "… 2 patches not shown" in page
     balanced(page)
 
 
 def test_a_long_patch_is_cut_between_lines_and_its_fence_closed() -> None:
-    page = markdown.diff(result(patches=(Patch(b"x", "".join(f"+{n}\n" for n in range(1_000))),)))
+    page = markdown.diff_markdown(result(patches=(Patch(b"x", "".join(f"+{n}\n" for n in range(1_000))),)))
     assert "+199\n```\n\n… 800 more lines of this patch not shown" in page
     balanced(page)
 
 
 def test_changes_of_mtime_alone_fold_into_a_line_a_layer() -> None:
     files = [change(b"quiet%d" % n, ("mtime",), 0, layer(3)) for n in range(1_490)]
-    page = markdown.diff(result(files=(*files, change(b"loud"))))
+    page = markdown.diff_markdown(result(files=(*files, change(b"loud"))))
     assert "- 1,490 files of layer 3 differ by modification time alone" in page
     assert "quiet" not in page and "`/loud`" in page
-    assert "- 1,490 files of layer 3 differ" in markdown.diff(result(files=tuple(files)))
+    assert "- 1,490 files of layer 3 differ" in markdown.diff_markdown(result(files=tuple(files)))
 
 
 def test_history_timestamps_fold_into_a_line() -> None:
     times = [ConfigChange("config", f"/history/{n}/created", None, "modified", "a", "b") for n in range(12)]
     other = ConfigChange("config", "/config/User", None, "modified", "app", "root")
-    page = markdown.diff(result(config=(*times, other)))
+    page = markdown.diff_markdown(result(config=(*times, other)))
     assert "12 times of creation differ." in page
     assert "/history/" not in page and "/config/User" in page
-    assert "12 times of creation differ." in markdown.diff(result(config=tuple(times)))
+    assert "12 times of creation differ." in markdown.diff_markdown(result(config=tuple(times)))
 
 
 def test_what_a_reviewer_must_see_comes_before_the_tables() -> None:
-    page = markdown.diff(result(
+    page = markdown.diff_markdown(result(
         notable=(Notable("deleted-still-ships", b"a", None, layer(1), "deleted"),
                  Notable("setuid", b"b", None, layer(1), "new setuid file, owner 0:0")),
         failures=(Failure("size:+10MB", 10_000_000, 12_300_000),), files=(change(b"c"),)))  # fmt: skip
@@ -241,14 +246,14 @@ def test_what_a_reviewer_must_see_comes_before_the_tables() -> None:
 
 def test_stat_lists_neither_files_nor_settings() -> None:
     setting = ConfigChange("config", "/a", None, "added", None, 1)
-    page = markdown.diff(result(files=(change(b"c"),), config=(setting,)), stat=True)
+    page = markdown.diff_markdown(result(files=(change(b"c"),), config=(setting,)), stat=True)
     assert "<details>" not in page and "Cause by instruction" in page
 
 
 def test_secrets_of_the_environment_are_masked_wherever_they_stand() -> None:
     env = ["DB_PASSWORD=hunter2", "DSN_URL=postgres://u:hunter2@host/db", "GITHUB_TOKEN=hunter2", "LANG=C.UTF-8"]
     secret = layer(1, "/bin/sh -c #(nop)  ENV API_KEY=hunter2 and hunter2 PATH=/bin")
-    page = markdown.diff(result(
+    page = markdown.diff_markdown(result(
         config=(ConfigChange("config", "/config/Env/0", "DB_PASSWORD", "modified", "hunter2", "hunter2!"),
                 ConfigChange("config", "/config", None, "removed", {"Env": env}, None),
                 ConfigChange("config", "/history/1", None, "added", None, {"created_by": secret.created_by})),
@@ -258,7 +263,7 @@ def test_secrets_of_the_environment_are_masked_wherever_they_stand() -> None:
     )  # fmt: skip
     config = {"config": {"Env": env, "Cmd": ["sh", "-c", "SECRET=hunter2 run"]}}
     item = InspectedImage(image((secret,), config), (LayerFacts(None, None, None),), None, False)
-    for text in (page, markdown.inspect(Inspection("x", "oci", None, (), (item,), ()))):
+    for text in (page, markdown.inspect_markdown(Inspection("x", "oci", None, (), (item,), ()))):
         assert "hunter2" not in text
         assert "***" in text and "C.UTF-8" in text
 

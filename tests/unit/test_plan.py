@@ -11,7 +11,7 @@ from ocitool.blob import BytesBlob
 from ocitool.errors import NotFoundError, UnsafeError, UnsupportedError
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.rewrite import LayerEdit, rewrite
+from ocitool.layers.rewrite import LayerEdit, rewrite_layer
 from ocitool.task import Task
 from ocitool.trees import plan
 from ocitool.trees.changes import Change
@@ -375,7 +375,7 @@ def test_a_sparse_file_that_only_lost_a_name_keeps_its_encoding() -> None:
     index = scanned(data)
     found = plan.rewrite(Tree([index]), gone("l"))
     with Task(jobs=1) as task:
-        made = b"".join(rewrite(BytesBlob(data), index, found.edits[0], lambda entry: (entry, []), task))
+        made = b"".join(rewrite_layer(BytesBlob(data), index, found.edits[0], lambda entry: (entry, []), task))
     assert sparse == made[: len(sparse)]
 
 
@@ -385,7 +385,7 @@ def test_unknown_records_of_untouched_members_stay() -> None:
     index = scanned(data)
     found = plan.rewrite(Tree([index]), [put("a")])
     with Task(jobs=1) as task:
-        made = b"".join(rewrite(BytesBlob(data), index, found.edits[0], lambda entry: (entry, [b"new"]), task))
+        made = b"".join(rewrite_layer(BytesBlob(data), index, found.edits[0], lambda entry: (entry, [b"new"]), task))
     assert kept == made[: len(kept)]
 
 

@@ -28,7 +28,7 @@ from support.registries import (
 )
 from support.registry import BasicAuth, Fault, Recorder, ScriptedRegistry, certificates
 
-from ocitool import atomic as whole
+from ocitool import atomic
 from ocitool.blob import BytesBlob
 from ocitool.errors import IntegrityError, TransportError
 from ocitool.limits import MiB
@@ -157,7 +157,7 @@ def test_between_registries_nothing_is_kept_on_this_machine(
     one = image([noise(3 * MiB), ONE], codec="none")
     with ScriptedRegistry() as here:
         hold(here, "one", one, tag="1")
-        monkeypatch.setattr(whole.Temporary, "__init__", refuse)
+        monkeypatch.setattr(atomic.Temporary, "__init__", refuse)
         monkeypatch.setattr(source, "anonymous_temporary", refuse)
         push(registry, task, f"docker://{here.host}/one:1")
         assert len(one.config) + sum(map(len, one.layers)) == here.bytes_served

@@ -28,7 +28,7 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, UnsupportedError
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.rewrite import LayerEdit, apply_edit, rewrite, write_new
+from ocitool.layers.rewrite import LayerEdit, apply_edit, rewrite_layer, write_new
 from ocitool.layers.scan import index_headers
 from ocitool.task import Task
 
@@ -45,7 +45,7 @@ def new(path: bytes, **changes: object) -> Entry:
 
 def rewritten(data: bytes, edit: LayerEdit, *, stored: bytes | None = None, diff_id: Digest | None = None) -> bytes:
     with Task(jobs=1) as task:
-        return b"".join(rewrite(BytesBlob(stored or data), scanned(data), edit, content, task, diff_id=diff_id))
+        return b"".join(rewrite_layer(BytesBlob(stored or data), scanned(data), edit, content, task, diff_id=diff_id))
 
 
 def without(*rows: int) -> LayerEdit:
@@ -117,7 +117,7 @@ def test_a_long_layer_is_copied_in_pieces() -> None:
             return chunked(data, 1000, 65_536)
 
     with Task(jobs=1) as task:
-        pieces = list(rewrite(Steps(data), scanned(data), without(1), content, task))
+        pieces = list(rewrite_layer(Steps(data), scanned(data), without(1), content, task))
     assert (member(b"a", b"1" * 3_000_000) + END, True) == (b"".join(pieces), max(map(len, pieces)) <= 65_536)
 
 
@@ -249,7 +249,7 @@ def test_another_blob_than_its_digest_says_is_an_integrity_error() -> None:
     data = member(b"a", b"1") + END
     blob = BytesBlob(data, Digest.of(b"another"))
     with Task(jobs=1) as task, pytest.raises(IntegrityError):
-        list(rewrite(blob, index_headers(blob), LayerEdit(), content, task))
+        list(rewrite_layer(blob, index_headers(blob), LayerEdit(), content, task))
 
 
 def test_another_tar_than_its_diff_id_says_is_an_integrity_error() -> None:
@@ -268,7 +268,7 @@ def test_a_new_sparse_entry_stays_one_under_a_global_header_of_the_layer() -> No
     data = pax((b"mtime", b"5"), (b"uid", b"7"), (b"path", b"other"), flag=b"g") + member(b"a", b"1") + END
     with Task(jobs=1) as task:
         edit = LayerEdit(add=(entry,))
-        got = b"".join(rewrite(BytesBlob(data), scanned(data), edit, lambda one: (one, [b"abc"]), task))
+        got = b"".join(rewrite_layer(BytesBlob(data), scanned(data), edit, lambda one: (one, [b"abc"]), task))
     found = scanned(got).entry(1)
     assert (b"n", 1 << 20, 3, 0) == (found.path, found.size, found.stored, found.uid)
     assert [(512, 3)] == [one for one in found.segments or () if one[1]]

@@ -18,8 +18,7 @@ from support.disk import as_nobody, open_to_all
 from support.snapshots import EXACT, content_in, found_by, snapshot_of, tree_of_directory
 
 from ocitool import limits
-from ocitool.disk import scan_directory as dirscan
-from ocitool.disk import snapshot
+from ocitool.disk import scan_directory, snapshot
 from ocitool.disk.disk_changes import changes
 from ocitool.disk.scan_directory import open_file, scan
 from ocitool.disk.snapshot import (
@@ -261,7 +260,7 @@ def test_a_name_that_would_be_a_whiteout_is_refused(tmp_path: Path, name: str) -
 
 def test_labels_of_the_host_and_of_overlayfs_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     held = ((b"security.selinux", b"x"), (b"trusted.overlay.origin", b"x"), (b"user.overlay.opaque", b"y"), (b"user.a", b"1"))
-    monkeypatch.setattr(dirscan, "xattrs_at", lambda *_: held)
+    monkeypatch.setattr(scan_directory, "xattrs_at", lambda *_: held)
     with Task() as task:
         (root,) = scan(tmp_path, task)
     assert ((b"user.a", b"1"),) == root.entry.xattrs
@@ -270,14 +269,14 @@ def test_labels_of_the_host_and_of_overlayfs_are_left_out(monkeypatch: pytest.Mo
 def test_without_proc_xattrs_are_read_by_descriptor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     os.setxattr(tmp_path / "a", "user.a", b"1")
-    true = dirscan._xattrs
+    true = scan_directory._xattrs
 
     def no_proc(target: Any) -> Any:
         if not isinstance(target, int):
             raise FileNotFoundError(2, "gone")
         return true(target)
 
-    monkeypatch.setattr(dirscan, "_xattrs", no_proc)
+    monkeypatch.setattr(scan_directory, "_xattrs", no_proc)
     monkeypatch.setattr(os.path, "exists", lambda path: False)
     with Task() as task:
         assert ((b"user.a", b"1"),) == list(scan(tmp_path, task))[1].entry.xattrs

@@ -13,16 +13,15 @@ from typing import Any
 import pytest
 from support.images import image, layer_tar, write_layout
 
-from ocitool import atomic as whole
+from ocitool import atomic
 from ocitool.atomic import SpooledBlob, Temporary, sweep
 from ocitool.blob import BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.directories import OpenDirectory
 from ocitool.errors import DestinationError, IntegrityError, TransportError
-from ocitool.operations import layout as operation
+from ocitool.operations import layout
 from ocitool.task import Progress, Task
-from ocitool.transports import layout_sink
-from ocitool.transports import layout_store as stores
+from ocitool.transports import layout_sink, layout_store
 from ocitool.transports.archive_sink import ArchiveSink
 from ocitool.transports.layout_lock import LayoutLock
 from ocitool.transports.layout_sink import LayoutSink
@@ -98,7 +97,7 @@ def test_a_temporary_that_a_sweeper_holds_is_given_up(tmp_path: Path, monkeypatc
             real(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
         real(descriptor, how)
 
-    monkeypatch.setattr(whole.fcntl, "flock", flock)
+    monkeypatch.setattr(atomic.fcntl, "flock", flock)
     temporary = Temporary(str(tmp_path))
     assert temporary.path != str(tmp_path / held[0][1])
     os.unlink(tmp_path / held[0][1])
@@ -109,7 +108,7 @@ def test_a_temporary_that_a_sweeper_holds_is_given_up(tmp_path: Path, monkeypatc
 
 def test_a_nameless_temporary_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    temporary = whole.anonymous_temporary()
+    temporary = atomic.anonymous_temporary()
     temporary.write(DATA)
     assert [] == os.listdir(tmp_path)
     assert DATA == os.pread(temporary.descriptor, 10_000, 0)
@@ -152,7 +151,7 @@ def test_a_source_that_is_cut_short_while_it_is_read_leaves_the_old(
 ) -> None:
     data = os.urandom(3_000_000)
     (tmp_path / "source").write_bytes(data)
-    monkeypatch.setattr(whole, "FICLONE", 0)  # a reflink would be done before anything is cut
+    monkeypatch.setattr(atomic, "FICLONE", 0)  # a reflink would be done before anything is cut
     blob = FileBlob(OpenFile(str(tmp_path / "source")), 0, len(data), Digest.of(data))
 
     class Cutting(Progress):
@@ -256,12 +255,12 @@ def test_gc_waits_for_a_writer(tmp_path: Path) -> None:
         sink = LayoutSink(str(store), writing)
         collecting.cancel()
         with pytest.raises(Exception, match="interrupted"):
-            operation.collect(str(store), collecting)
+            layout.collect(str(store), collecting)
         assert unnamed.exists()
         sink.write(bundle(name="b"), writing, verify=False)
         sink.close()
     with Task() as later:
-        assert 0 == len(operation.collect(str(store), later).freed)
+        assert 0 == len(layout.collect(str(store), later).freed)
 
 
 @pytest.mark.parametrize("how", ["rm", "normalize"])
@@ -280,10 +279,10 @@ def test_names_change_under_the_lock_of_the_index(how: str, tmp_path: Path, monk
     monkeypatch.setattr(LayoutLock, "index", late)
     with Task() as task:
         if how == "rm":
-            operation.remove(str(store), ["a"], task)
+            layout.remove(str(store), ["a"], task)
         else:
             (store / "oci-layout").unlink()
-            operation.normalize(str(store), task)
+            layout.normalize(str(store), task)
     assert (["b"] if how == "rm" else ["a", "b"]) == names(store)
 
 
@@ -302,7 +301,7 @@ def test_a_file_that_changed_after_it_was_hashed_is_not_linked(pair: Any, task: 
     (_, kept), (_, other) = pair
     os.rename(kept.path, kept.path + "x")
     Path(kept.path).write_bytes(b"other")
-    assert "they changed meanwhile" == stores.share(*pair, task)
+    assert "they changed meanwhile" == layout_store.share(*pair, task)
     assert DATA == Path(other.path).read_bytes()
 
 
@@ -310,7 +309,7 @@ def test_two_names_of_one_file_leave_no_temporary(pair: Any, task: Task, tmp_pat
     (_, kept), (two, other) = pair
     os.unlink(other.path)
     os.link(kept.path, other.path)
-    stores.share(pair[0], (two, other._replace(key=kept.key)), task)
+    layout_store.share(pair[0], (two, other._replace(key=kept.key)), task)
     assert ["blobs", "index.json", "oci-layout"] == sorted(os.listdir(tmp_path / "two"))
 
 
@@ -321,8 +320,8 @@ def test_where_hard_links_are_refused_the_blob_stays_or_is_cloned(
     def link(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(stores.os, "link", link)
-    outcome = stores.share(*pair, task)
+    monkeypatch.setattr(layout_store.os, "link", link)
+    outcome = layout_store.share(*pair, task)
     assert outcome in ("hard links are refused here", "cloned")
     assert DATA == Path(pair[1][1].path).read_bytes()
     assert ["blobs", "index.json", "oci-layout"] == sorted(os.listdir(tmp_path / "two"))
@@ -332,15 +331,15 @@ def test_a_full_disk_ends_linking_and_leaves_both(pair: Any, task: Task, monkeyp
     def link(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(stores.os, "link", link)
+    monkeypatch.setattr(layout_store.os, "link", link)
     with pytest.raises(DestinationError):
-        stores.share(*pair, task)
+        layout_store.share(*pair, task)
     assert DATA == Path(pair[1][1].path).read_bytes()
 
 
 STEPS: dict[str, Callable[[Path, Task], object]] = {
-    "rm": lambda store, task: operation.remove(str(store), ["a"], task),
-    "normalize": lambda store, task: operation.normalize(str(store), task),
+    "rm": lambda store, task: layout.remove(str(store), ["a"], task),
+    "normalize": lambda store, task: layout.normalize(str(store), task),
 }
 
 
@@ -355,7 +354,7 @@ def test_an_index_that_cannot_be_replaced_stays(how: str, tmp_path: Path, monkey
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with Task() as task, monkeypatch.context() as patch:
-        patch.setattr(whole.os, "replace", replace)
+        patch.setattr(atomic.os, "replace", replace)
         with pytest.raises(DestinationError):
             STEPS[how](store, task)
     assert before == (store / "index.json").read_bytes()

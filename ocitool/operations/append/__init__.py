@@ -35,7 +35,7 @@ from ocitool.layers.scan import index_layer
 from ocitool.operations.append import directory
 from ocitool.operations.append.directory import Placement
 from ocitool.operations.append.overwritten import overwritten
-from ocitool.pipeline import index_rewrite as revising
+from ocitool.pipeline import index_rewrite
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult, refuse_inside
 from ocitool.pipeline.session import Session
 from ocitool.pipeline.source_date import clamped, timestamp
@@ -71,7 +71,7 @@ def append(
     opened = reading.open(reference, "layers")
     with ImageWriter(writing, reading, platform=platform) as writer:
         maker = _Maker(additions, writer, reading, message)
-        output = revising.rewrite(opened, writer, maker.appended, platform, all_platforms)
+        output = index_rewrite.rewrite(opened, writer, maker.appended, platform, all_platforms)
         return writer.deliver("append", [output])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ocitool.disk import scan_directory as dirscan
+from ocitool.disk import scan_directory
 from ocitool.disk.overlay_changes import Member
 from ocitool.disk.scan_directory import shown
 from ocitool.errors import UsageError
@@ -33,11 +33,11 @@ class Placement(NamedTuple):
 def members(path: str, placing: Placement, tree: Tree, task: Task) -> Iterator[Member]:
     """The entries of the layer with their contents, each content to be taken before the next entry. `tree` is what the layer is
     put on."""
-    with dirscan.HeldDirectories(path) as below:
+    with scan_directory.HeldDirectories(path) as below:
         for at, entry in _placed(path, placing, tree, task):
             if at and entry.kind == Kind.FILE:
-                found = dirscan.with_holes(below, at, entry)
-                yield found, dirscan.open_file(below, at, found)
+                found = scan_directory.with_holes(below, at, entry)
+                yield found, scan_directory.open_file(below, at, found)
             else:
                 yield entry, iter(())
 
@@ -50,7 +50,7 @@ def entries(path: str, placing: Placement, tree: Tree, task: Task) -> Iterator[E
 def _placed(path: str, placing: Placement, tree: Tree, task: Task) -> Iterator[tuple[bytes, Entry]]:
     """Each entry, and where it stands on disk. The root is none, since its attributes are those of whoever made it."""
     to = _target(placing.to, tree)
-    for at, entry, leader in dirscan.scan(path, task):
+    for at, entry, leader in scan_directory.scan(path, task):
         if not at:
             yield from ((b"", one) for one in _parents(to, placing, tree, entry.mtime))
             continue

@@ -12,8 +12,7 @@ from ocitool.images import select
 from ocitool.images.image import Image
 from ocitool.images.platforms import normal, pick_platform, rank
 from ocitool.images.select import Target
-from ocitool.operations.diff import config as config_diff
-from ocitool.operations.diff import rules
+from ocitool.operations.diff import config_changes, rules
 from ocitool.operations.diff.files import ComparedFiles, compare_images
 from ocitool.operations.diff.notable import notable
 from ocitool.operations.diff.options import DiffOptions
@@ -154,7 +153,7 @@ def _new(image: Image, question: DiffOptions, scope: PathFilter, reading: Sessio
     indexer = reading.indexer()
     compared = compare_images(nothing, image, indexer, ignore=(), keep=scope.keep, whole=False)
     scope.look(nothing, image, compared.files, indexer)
-    settings = config_diff.changes(nothing, image, reading.task, semantic=False)
+    settings = config_changes.changes(nothing, image, reading.task, semantic=False)
     found = notable(nothing, image, compared.files, compared.shipped, compared.pairs, settings)
     return tuple(one for one in found if _asked(one, question, scope))
 
@@ -170,10 +169,10 @@ def _images(
     whole = any(rule.percent for rule in question.rules)
     compared = compare_images(old, new, indexer, ignore=question.ignored, keep=scope.keep, whole=whole)
     scope.look(old, new, compared.files, indexer)
-    settings = (*index, *config_diff.changes(old, new, reading.task, semantic=False))
+    settings = (*index, *config_changes.changes(old, new, reading.task, semantic=False))
     changes: Sequence[ConfigChange] = ()
     if question.settings:
-        changes = (*index, *config_diff.changes(old, new, reading.task, semantic=True)) if question.semantic else settings
+        changes = (*index, *config_changes.changes(old, new, reading.task, semantic=True)) if question.semantic else settings
     found = notable(old, new, compared.files, compared.shipped, compared.pairs, settings)
     asked = tuple(one for one in found if _asked(one, question, scope))
     summary = _summary(old, new, compared.files)

@@ -15,7 +15,7 @@ from ocitool.images import select
 from ocitool.images.image import Image
 from ocitool.images.platforms import build, normal
 from ocitool.images.select import IndexChild, Target
-from ocitool.operations.diff.config import objects
+from ocitool.operations.diff.config_changes import objects
 from ocitool.operations.diff.result import ConfigChange, NotCompared
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Platform, named
 from ocitool.transports.opening import Opened

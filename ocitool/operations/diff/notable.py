@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from ocitool import masking
 from ocitool.images.image import Image
 from ocitool.layers.entry import Entry, Kind
-from ocitool.operations.diff import path_roles as places
-from ocitool.operations.diff.config import BOOKKEEPING, escaped
+from ocitool.operations.diff import path_roles
+from ocitool.operations.diff.config_changes import BOOKKEEPING, escaped
 from ocitool.operations.diff.files import ShippedFile
 from ocitool.operations.diff.result import ConfigChange, FileChange, LayerPair, Notable, Side
 
@@ -48,7 +48,7 @@ def notable(
     settings: Sequence[ConfigChange],
 ) -> Iterator[Notable]:  # fmt: skip
     """`settings`: all changes of the documents, the history's too."""
-    named: dict[int, places.PathRole | None] = {}
+    named: dict[int, path_roles.PathRole | None] = {}
     for change in files:
         if change.after is not None and not change.only_mtime:
             yield from _of_file(change, change.after, named)
@@ -70,7 +70,7 @@ def notable(
 # Files
 
 
-def _of_file(change: FileChange, after: Side, named: dict[int, places.PathRole | None]) -> Iterator[Notable]:
+def _of_file(change: FileChange, after: Side, named: dict[int, path_roles.PathRole | None]) -> Iterator[Notable]:
     """A rule is met by what is new, and by what was there already if it means something else now. `named`: what was found of
     the names of files with several, which all of them share."""
     entry = after.entry
@@ -80,18 +80,18 @@ def _of_file(change: FileChange, after: Side, named: dict[int, places.PathRole |
         yield Notable(rule, path, None, layer, text)
     if change.kind == "metadata" and {"mtime", "links"}.issuperset(change.fields):
         return
-    place = places.rule(path)
+    place = path_roles.rule(path)
     if place is None and after.links:
         if id(after.links) not in named:
-            named[id(after.links)] = next(filter(None, map(places.rule, after.links)), None)
+            named[id(after.links)] = next(filter(None, map(path_roles.rule, after.links)), None)
         place = named[id(after.links)]
     if place is not None and entry.kind != Kind.DIRECTORY and (entry.kind != Kind.FILE or entry.size):
         what = "new: " if change.before is None else "changed: "
         yield Notable(place.rule, path, None, layer, what + place.text, place.severity)
-    if change.before is not None and Kind.SYMLINK in (entry.kind, change.before.entry.kind) and places.interpreter(path):
+    if change.before is not None and Kind.SYMLINK in (entry.kind, change.before.entry.kind) and path_roles.interpreter(path):
         old = change.before.entry
         if (entry.kind, entry.link) != (old.kind, old.link):
-            another = places.version(path, old.link) and places.version(path, entry.link)
+            another = path_roles.version(path, old.link) and path_roles.version(path, entry.link)
             text = f"is {_led(entry)} now, was {_led(old)}"
             yield Notable("interpreter", path, None, layer, text, "change" if another else "danger")
 
@@ -217,7 +217,7 @@ def _of_setting(change: ConfigChange) -> Iterator[Notable]:
         what = "a value that looks secret" if new.total() == 1 else f"{new.total()} values that look secret"
         verb = "is new" if new.total() == 1 else "are new"
         yield Notable("secret", None, change.pointer, None, f"{what} {verb}")
-    severity = places.LOADER_VARIABLES.get(change.key or "")
+    severity = path_roles.LOADER_VARIABLES.get(change.key or "")
     if severity is not None and change.document == "config" and (severity == "danger" or change.kind == "modified"):
         yield Notable("loader", None, change.pointer, None, f"{change.key} decides which code programs load", severity)
 

@@ -10,15 +10,14 @@ from collections.abc import Iterator
 
 from ocitool import masking
 from ocitool.errors import UsageError
-from ocitool.images import drafts, select
-from ocitool.images import settings as configuration
+from ocitool.images import config_edits, drafts, select
+from ocitool.images.config_edits import Settings
 from ocitool.images.drafts import FinishedImage, ImageDraft
 from ocitool.images.image import Image
-from ocitool.images.settings import Settings
 from ocitool.operations.edit.content_edits import ContentEdits, Editor, EntryLocation, shown_path
-from ocitool.operations.edit.file_addition import parse as addition
+from ocitool.operations.edit.file_addition import parse_addition
 from ocitool.operations.edit.redact import SHORTEST, Redaction, Redactor
-from ocitool.pipeline import index_rewrite as revising
+from ocitool.pipeline import index_rewrite
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult, refuse_inside
 from ocitool.pipeline.indexed_image import refuse_unreadable
 from ocitool.pipeline.session import Session
@@ -27,7 +26,7 @@ from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import Opened
 
-__all__ = ["ContentEdits", "Redaction", "addition", "edit"]
+__all__ = ["ContentEdits", "Redaction", "edit", "parse_addition"]
 
 NOTHING = Redaction()
 
@@ -71,14 +70,14 @@ def edit(
             if redaction.words or settings.unset_env:
                 editor.replace_documents(image, documents)
             told = [*redactor.tell_leftovers(documents, image), *(("", name) for name in redaction.words)]
-            for text in configuration.leftovers(draft.config, settings):
+            for text in config_edits.leftovers(draft.config, settings):
                 if not any(text.startswith(place.partition(" ")[0]) and text.endswith(name) for place, name in told):
                     reading.task.notice("leftover", f"{image.where}: {text}")
             return documents
 
         if not all_platforms:
             _tell_others(opened, platform, reading.task)
-        output = revising.rewrite(opened, writer, change, platform, all_platforms, redactor)
+        output = index_rewrite.rewrite(opened, writer, change, platform, all_platforms, redactor)
         editor.settle()
         redactor.settle(redaction.search, bool(embedded))
         details = dict(editor.details or {})
@@ -142,15 +141,15 @@ def _configured(draft: ImageDraft, settings: Settings, task: Task) -> ImageDraft
     if not settings:
         return draft
     manifest = draft.image.manifest.fields if draft.image.manifest else {}
-    fields = configuration.apply(draft.config, settings)
-    noted = configuration.annotate(manifest, settings)
-    for text in configuration.missing(draft.config, manifest, settings):
+    fields = config_edits.apply(draft.config, settings)
+    noted = config_edits.annotate(manifest, settings)
+    for text in config_edits.missing(draft.config, manifest, settings):
         task.notice("unset", f"{draft.image.where}: {text}")
     if fields != draft.config:
         # A date that was asked for makes the edit repeatable; SOURCE_DATE_EPOCH goes before it, as everywhere.
         created = settings.created if settings.created and source_date() is None else timestamp()
         draft = drafts.noted(
-            drafts.configured(draft, fields), {"created": created, "created_by": configuration.describe(settings)}
+            drafts.configured(draft, fields), {"created": created, "created_by": config_edits.describe(settings)}
         )
     annotations = noted.get("annotations") or {}
     if annotations != (manifest.get("annotations") or {}):

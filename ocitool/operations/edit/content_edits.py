@@ -18,7 +18,7 @@ from ocitool.images import drafts
 from ocitool.images.drafts import FinishedImage, ImageDraft
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
-from ocitool.layers.rewrite import LayerEdit, rewrite, write_new
+from ocitool.layers.rewrite import LayerEdit, rewrite_layer, write_new
 from ocitool.operations.edit.file_addition import FileAddition, addition
 from ocitool.operations.edit.layer_edits import LayerEdits
 from ocitool.operations.listing import layer_of
@@ -120,7 +120,7 @@ class Editor:
             layer = live[position]
             assert layer.blob is not None
             index, contents = work.originals[position], work.contents(position, self._task)
-            tar = rewrite(layer.blob, index, edit, contents, self._task, diff_id=layer.diff_id)
+            tar = rewrite_layer(layer.blob, index, edit, contents, self._task, diff_id=layer.diff_id)
             self._replace(draft, layer.number)
             piece = self._writer.layer(tar, self._writer.codec(layer), image, "rewritten")
             draft = drafts.replaced(draft, layer.number, piece)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ocitool.blob import unopened
-from ocitool.disk import scan_directory as dirscan
+from ocitool.disk import scan_directory
 from ocitool.errors import FormatError, OcitoolError, UsageError
 from ocitool.layers.entry import NUMBERS, WHITEOUT_PREFIX, Entry, Kind, escapes, normalise
 from ocitool.layers.index import LayerIndex
@@ -30,7 +30,7 @@ class FileAddition(NamedTuple):
     path: bytes
 
 
-def parse(text: str) -> FileAddition:
+def parse_addition(text: str) -> FileAddition:
     """`SRC:PATH`, cut at the last colon that a slash follows, else at the last one. A PATH that ends in a slash is a
     directory to put SRC in."""
     source, colon, path = text.rpartition(":/")
@@ -87,7 +87,7 @@ def _entries(one: FileAddition, task: Task) -> Iterator[tuple[Entry, Opener | No
         parent, name = os.path.split(os.path.realpath(one.source))
         found = _alone(parent, name)
         if not -NUMBERS <= status.st_mtime_ns < NUMBERS:
-            dirscan.tell_odd_time(os.fsencode(one.source), 0, task)
+            scan_directory.tell_odd_time(os.fsencode(one.source), 0, task)
         yield _owned(found, one.path), _opener(parent, found.path)
         return
     if not stat.S_ISDIR(status.st_mode):
@@ -101,27 +101,27 @@ def _entries(one: FileAddition, task: Task) -> Iterator[tuple[Entry, Opener | No
             yield _owned(entry, at), _opener(one.source, path) if entry.kind == Kind.FILE else None
 
 
-def _scanned(directory: str, task: Task) -> Iterator[dirscan.ScannedPath]:
+def _scanned(directory: str, task: Task) -> Iterator[scan_directory.ScannedPath]:
     try:
-        yield from dirscan.scan(directory, task)
+        yield from scan_directory.scan(directory, task)
     except OcitoolError as error:
         raise error.below(directory) from None
 
 
 def _alone(parent: str, name: str) -> Entry:
-    with dirscan.HeldDirectories(parent) as below:
+    with scan_directory.HeldDirectories(parent) as below:
         raw = os.fsencode(name)
         try:
             status = os.stat(raw, dir_fd=below.root, follow_symlinks=False)
         except OSError as error:
             raise unopened(os.path.join(parent, name), error) from None
-        return dirscan.entry_of(dirscan.WalkedPath(raw, status, below.root, raw))
+        return scan_directory.entry_of(scan_directory.WalkedPath(raw, status, below.root, raw))
 
 
 def _opener(root: str, path: bytes) -> Opener:
     def opened(entry: Entry) -> tuple[Entry, Iterable[bytes]]:
-        entry = dirscan.with_holes(root, path, entry)
-        return entry, dirscan.open_file(root, path, entry)
+        entry = scan_directory.with_holes(root, path, entry)
+        return entry, scan_directory.open_file(root, path, entry)
 
     return opened
 

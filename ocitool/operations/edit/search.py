@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 
 from ocitool.blob import Blob
 from ocitool.images.image import Image
-from ocitool.layers import codecs as codec
+from ocitool.layers import codecs
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import open_contents
@@ -87,7 +87,7 @@ def _holders(blob: Blob, index: LayerIndex, needles: Needles, task: Task) -> lis
     rows = sorted(range(len(index.paths)), key=lambda row: index.offsets[row])
     ends = [index.offsets[row] + (index.stored(row) if index.kinds[row] == Kind.FILE else 0) for row in rows]
     found: dict[bytes, None] = {}
-    search = needles.spots(codec.decode(blob.chunks(), codec.of(blob)), task)
+    search = needles.spots(codecs.decode(blob.chunks(), codecs.of(blob)), task)
     spot = next(search, None)
     while spot is not None:
         at = bisect_right(ends, spot)  # the entry whose content this is, or whose header: that stands before its content

@@ -11,7 +11,7 @@ from ocitool.digest import Digest
 from ocitool.errors import OcitoolError, UsageError
 from ocitool.operations.layout.reach import absent_entries
 from ocitool.task import Notice, Task
-from ocitool.transports import layout_store as stores
+from ocitool.transports import layout_store
 from ocitool.transports.layout_store import HeldLayout, StoredFile
 
 
@@ -91,7 +91,7 @@ def _group(group: Sequence[tuple[HeldLayout, StoredFile]], task: Task, dry_run: 
 
     def good(store: HeldLayout, file: StoredFile) -> bool:
         if file.key not in sound:
-            sound[file.key] = stores.sound(store, file, task)
+            sound[file.key] = layout_store.sound(store, file, task)
         return sound[file.key]
 
     part = _FileGroup()
@@ -111,7 +111,7 @@ def _group(group: Sequence[tuple[HeldLayout, StoredFile]], task: Task, dry_run: 
             firsts.append((store, file))
             continue
         first = next((one for one in firsts if _alike(one[1], file)), firsts[0])
-        outcome = _rehearsed(first[1], file) if dry_run else stores.share(first, (store, file), task)
+        outcome = _rehearsed(first[1], file) if dry_run else layout_store.share(first, (store, file), task)
         if outcome not in ("linked", "cloned"):
             part = part._replace(refused=(*part.refused, NotLinked(file.path, file.size, outcome)))
             firsts.append((store, file))

@@ -22,7 +22,7 @@ from ocitool.operations.validate.findings import Finding
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, strings
 from ocitool.task import Notice, Task
-from ocitool.transports import layout_store as stores
+from ocitool.transports import layout_store
 from ocitool.transports.layout import Layout
 from ocitool.transports.layout_store import BlobFiles, HeldLayout
 
@@ -172,7 +172,7 @@ def _blobs(store: HeldLayout, source: Layout, files: BlobFiles, task: Task, veri
     yield from documents
     wrong: Sequence[bool] = [False] * len(files.blobs)
     if verify:
-        wrong = task.map(lambda file: not stores.sound(store, file, task), files.blobs)
+        wrong = task.map(lambda file: not layout_store.sound(store, file, task), files.blobs)
     for file, damaged in zip(files.blobs, wrong, strict=True):
         sizes = stated.get(file.digest, set()) - {file.size}
         if sizes:

@@ -23,13 +23,13 @@ from ocitool.layers.scan import index_layer
 from ocitool.operations.rebuild.bytecode import accepted, settled, stale
 from ocitool.operations.rebuild.layer_match import LayerMatch, OldImage, match
 from ocitool.operations.rebuild.reuse_check import LeftoverFile, ignored_differences, refused, removed_since, same, shipped
-from ocitool.pipeline import index_rewrite as revising
+from ocitool.pipeline import index_rewrite
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.indexed_image import IndexedImage, indexed_images
 from ocitool.pipeline.session import Session
 from ocitool.pipeline.source_date import made_at, with_timestamp
 from ocitool.task import Task
-from ocitool.trees import changeset_tar as layertar
+from ocitool.trees import changeset_tar
 from ocitool.trees.changeset import Changeset, Ignored, changeset
 
 Plan = Literal["auto", "as-is", "reuse", "delta"]
@@ -62,7 +62,7 @@ def rebuild(
     opened = reading.open(reference, "layers")
     with ImageWriter(writing, reading, platform=platform) as writer:
         rebuilder = _Rebuilder(question, reading, writer)
-        output = revising.rewrite(opened, writer, rebuilder.rebuilt, platform, all_platforms)
+        output = index_rewrite.rewrite(opened, writer, rebuilder.rebuilt, platform, all_platforms)
         rebuilder.settle()
         return writer.deliver("rebuild", [output], details={"rebuilt": rebuilder.told})
 
@@ -242,7 +242,7 @@ class _Rebuilder:
 
     def _layer(self, image: Image, new: IndexedImage, changes: Changeset) -> OutputLayer:
         try:
-            tar = layertar.tar(changes, image, new.tree, self._task, lowest=len(new.layers))
+            tar = changeset_tar.tar(changes, image, new.tree, self._task, lowest=len(new.layers))
             codec = self._writer.new_codec(image)
             return self._writer.layer(tar, codec, image, "new", level=_LEVELS.get(codec))
         except OcitoolError as error:

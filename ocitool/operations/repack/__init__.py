@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from ocitool.blob import expected
-from ocitool.disk import disk_changes as edited
-from ocitool.disk import snapshot
+from ocitool.disk import disk_changes, snapshot
 from ocitool.disk.scan_directory import HeldDirectories, open_file, with_holes
 from ocitool.errors import NotFoundError, OcitoolError, UsageError
 from ocitool.images import drafts, select
@@ -20,10 +19,9 @@ from ocitool.images.image import Image
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.rewrite import Contents, write_new
-from ocitool.layers.rewrite import rewrite as rewritten
+from ocitool.layers.rewrite import Contents, rewrite_layer, write_new
 from ocitool.operations.repack.unpacked import UnpackedBlobs, open_unpacked
-from ocitool.pipeline import index_rewrite as revising
+from ocitool.pipeline import index_rewrite
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult, refuse_inside
 from ocitool.pipeline.layer_identity import base_layers
 from ocitool.pipeline.session import Session
@@ -60,7 +58,7 @@ def repack(directory: str, question: RepackOptions, reading: Session, writing: W
         blobs = UnpackedBlobs(found, references, writer, reading)
         image = blobs.image()
         work = _Work(image, blobs, question, reading, writer)
-        output = revising.rewrite_image(blobs, image, writer, work.documents)
+        output = index_rewrite.rewrite_image(blobs, image, writer, work.documents)
         return writer.deliver("repack", [output], details=work.details)
 
 
@@ -115,7 +113,7 @@ class _Work:
         header, rows = snapshot.read(self._blobs.unpacked.snapshot)
         try:
             return list(
-                edited.changes(
+                disk_changes.changes(
                     header, rows, self._blobs.unpacked.root.descriptor, self._task, content_of=self._layers.content_of,
                     form_of=self._layers.form_of, checksum=self._question.checksum, dir_times=self._question.dir_times,
                 )
@@ -156,7 +154,7 @@ class _Work:
             where = f"{image.where}: layer {number}"
             if layer.blob is None:
                 raise NotFoundError("the layer is not here, and would have to be made again", where)
-            tar = rewritten(layer.blob, index, edit, content, self._task, diff_id=layer.diff_id)
+            tar = rewrite_layer(layer.blob, index, edit, content, self._task, diff_id=layer.diff_id)
             try:
                 piece = writer.layer(counted(tar), writer.codec(layer), image, "rewritten")
             except OcitoolError as error:

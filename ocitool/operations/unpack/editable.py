@@ -16,7 +16,6 @@ import json
 import os
 from typing import Any, Literal, NamedTuple
 
-from ocitool import reference as references
 from ocitool.disk import snapshot
 from ocitool.disk.rootfs import Ownership, Rootfs, closed
 from ocitool.disk.staging import check, stage
@@ -25,6 +24,7 @@ from ocitool.errors import DestinationError, OcitoolError
 from ocitool.images.image import Image
 from ocitool.layers.entry import Kind
 from ocitool.pipeline.session import Session
+from ocitool.reference import parse
 from ocitool.task import Notice, Task
 from ocitool.trees.tree import Tree
 
@@ -169,7 +169,7 @@ def provenance(reference: str, image: Image, owners: Ownership) -> dict[str, Any
 
 def absolute(reference: str) -> str | None:
     """The reference as it reads from anywhere; None for standard input."""
-    parsed = references.parse(reference)
+    parsed = parse(reference)
     for path, rest in parsed.splits():
         if path == "-":
             return None

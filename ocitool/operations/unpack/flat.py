@@ -19,7 +19,7 @@ from ocitool.images.image import Image
 from ocitool.pipeline.session import Session
 from ocitool.task import Notice
 from ocitool.transports.outputs import keep_mode, new_file
-from ocitool.trees import changeset_tar as layertar
+from ocitool.trees import changeset_tar
 from ocitool.trees.changeset import changeset
 from ocitool.trees.tree import Tree
 
@@ -54,7 +54,7 @@ def unpack(reference: str, dest: str, reading: Session, *, platform: str | None 
     size = 0
     task.expect(expected(layer.blob for layer in image.layers), anew=True)
     if place is None:
-        for piece in layertar.tar(changes, image, tree, task):
+        for piece in changeset_tar.tar(changes, image, tree, task):
             sys.stdout.buffer.write(piece)
             size += len(piece)
         sys.stdout.buffer.flush()
@@ -63,7 +63,7 @@ def unpack(reference: str, dest: str, reading: Session, *, platform: str | None 
         sweep(at)
         temporary = Temporary(at, private=force and at.stat(name) is not None)
         try:
-            for piece in layertar.tar(changes, image, tree, task):
+            for piece in changeset_tar.tar(changes, image, tree, task):
                 temporary.write(piece)
                 size += len(piece)
             if force:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ocitool.blob import BytesBlob, FileBlob, expected
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError, UnsafeError
-from ocitool.layers import codecs as codec
+from ocitool.layers import codecs
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import index_layer
 from ocitool.operations.validate.documents import LayerUse, ValidatedImage, ValidationReader
@@ -114,9 +114,9 @@ class LayerChecks:
         if layer.media_type is None or layer.blob is None:
             return
         stated = mediatypes.layer_codec(layer.media_type)
-        if stated is not None and layer.blob.size and codec.of(layer.blob) != stated:
+        if stated is not None and layer.blob.size and codecs.of(layer.blob) != stated:
             self.found.warn(
-                "media-type", layer.subject, f"{layer.media_type} states {stated}, the bytes are {codec.of(layer.blob)}"
+                "media-type", layer.subject, f"{layer.media_type} states {stated}, the bytes are {codecs.of(layer.blob)}"
             )
 
 

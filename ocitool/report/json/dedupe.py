@@ -11,7 +11,7 @@ from ocitool.dedupe.collection import StoredBlob
 from ocitool.report.json.fields import clean, created_by, dumped, notice_list, path_fields, stated
 
 
-def dedupe(result: Deduped) -> Iterator[str]:
+def dedupe_json(result: Deduped) -> Iterator[str]:
     """Lines of one JSON object: a field a line, and of a list an item a line."""
     parts = list(_parts(result))
     yield "{"

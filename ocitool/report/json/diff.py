@@ -24,7 +24,7 @@ from ocitool.report.json.fields import (
 from ocitool.report.sides import pointer_text, sides
 
 
-def diff(result: Diff | IndexDiff) -> dict[str, Any]:
+def diff_json(result: Diff | IndexDiff) -> dict[str, Any]:
     if isinstance(result, Diff):
         return {"report": "diff", "version": 1, **_diff(result)}
     return {

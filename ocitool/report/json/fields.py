@@ -23,7 +23,7 @@ TYPES = ("file", "directory", "symlink", "hardlink", "char", "block", "fifo", "w
 """By `Kind`."""
 
 
-def text(report: dict[str, Any]) -> str:
+def json_text(report: dict[str, Any]) -> str:
     return dumped(report, indent=2)
 
 
@@ -38,7 +38,7 @@ def attributes(entry: Entry) -> dict[str, Any]:
         "mode": f"{entry.mode:04o}",
         "uid": entry.uid,
         "gid": entry.gid,
-        "mtime": time(entry.mtime),
+        "mtime": rfc3339(entry.mtime),
         "linkTarget": None,
         "device": {"major": entry.device[0], "minor": entry.device[1]} if entry.device else None,
         "xattrs": {
@@ -70,7 +70,7 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def time(nanoseconds: int) -> str | None:
+def rfc3339(nanoseconds: int) -> str | None:
     """RFC 3339 with what fraction there is; None for years that it cannot write."""
     from datetime import UTC, datetime, timedelta
 

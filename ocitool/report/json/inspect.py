@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ocitool.trees.waste import Waste
 
 
-def inspect(result: Inspection) -> dict[str, Any]:
+def inspect_json(result: Inspection) -> dict[str, Any]:
     return {
         "report": "inspect",
         "version": 1,

@@ -12,7 +12,7 @@ def _head(action: str, dry_run: bool) -> dict[str, Any]:
     return {"report": "layout", "version": 1, "action": action, "dryRun": dry_run}
 
 
-def rm(result: Removed) -> dict[str, Any]:
+def rm_json(result: Removed) -> dict[str, Any]:
     return {
         **_head("rm", result.dry_run),
         "layout": clean(result.directory),
@@ -33,7 +33,7 @@ def rm(result: Removed) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def gc(result: Collected) -> dict[str, Any]:
+def gc_json(result: Collected) -> dict[str, Any]:
     return {
         **_head("gc", result.dry_run),
         "layout": clean(result.directory),
@@ -45,7 +45,7 @@ def gc(result: Collected) -> dict[str, Any]:
     }
 
 
-def link(result: Linked) -> dict[str, Any]:
+def link_json(result: Linked) -> dict[str, Any]:
     return {
         **_head("link", result.dry_run),
         "layouts": clean(list(result.directories)),
@@ -58,7 +58,7 @@ def link(result: Linked) -> dict[str, Any]:
     }
 
 
-def normalize(result: Normalized) -> dict[str, Any]:
+def normalize_json(result: Normalized) -> dict[str, Any]:
     return {
         **_head("normalize", result.dry_run),
         "layout": clean(result.directory),

@@ -9,7 +9,7 @@ from ocitool.operations.listing import Item, Listing
 from ocitool.report.json.fields import TYPES, attributes, clean, dumped, layer_fields, link_fields, notice_list, path_fields
 
 
-def ls(result: Listing) -> Iterator[str]:
+def ls_json(result: Listing) -> Iterator[str]:
     """In lines, one an entry: a listing may hold millions."""
     head = {
         "report": "ls",

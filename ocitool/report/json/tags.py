@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ocitool.operations.tags import Catalog, Tags
-from ocitool.report.json.fields import clean, notice_list, text
+from ocitool.report.json.fields import clean, json_text, notice_list
 
 
-def tags(result: Tags) -> Iterator[str]:
-    yield text(
+def tags_json(result: Tags) -> Iterator[str]:
+    yield json_text(
         {
             "report": "tags",
             "version": 1,
@@ -20,8 +20,8 @@ def tags(result: Tags) -> Iterator[str]:
     )
 
 
-def catalog(result: Catalog) -> Iterator[str]:
-    yield text(
+def catalog_json(result: Catalog) -> Iterator[str]:
+    yield json_text(
         {
             "report": "catalog",
             "version": 1,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ocitool.operations.unpack.store import StoredImage, StoreResult
 
 
-def unpack(result: UnpackResult) -> dict[str, Any]:
+def unpack_json(result: UnpackResult) -> dict[str, Any]:
     return {
         **_head(result.reference, result.form, result.destination, result.image),
         "rootless": result.owners.rootless,
@@ -25,7 +25,7 @@ def unpack(result: UnpackResult) -> dict[str, Any]:
     }
 
 
-def flat(result: FlatResult) -> dict[str, Any]:
+def flat_json(result: FlatResult) -> dict[str, Any]:
     return {
         **_head(result.reference, "tar", result.destination, result.image),
         "rootless": False,
@@ -50,7 +50,7 @@ def _head(reference: str, form: str, destination: str, image: Image) -> dict[str
     }
 
 
-def store(result: StoreResult) -> dict[str, Any]:
+def store_json(result: StoreResult) -> dict[str, Any]:
     return {
         "report": "unpack",
         "version": 1,

@@ -8,7 +8,7 @@ from ocitool.operations.validate import Validation
 from ocitool.report.json.fields import clean
 
 
-def validation(results: list[Validation]) -> dict[str, Any]:
+def validate_json(results: list[Validation]) -> dict[str, Any]:
     if len(results) == 1:
         return {"report": "validate", "version": 1, **_validation(results[0])}
     return {

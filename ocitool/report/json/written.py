@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from ocitool.pipeline.image_writer import WriteResult, WrittenImage, WrittenRoot
-from ocitool.report.json.fields import clean, notice_list, path_fields, platform_fields, stated, text
+from ocitool.report.json.fields import clean, json_text, notice_list, path_fields, platform_fields, stated
 
 
-def written(result: WriteResult) -> Iterator[str]:
-    yield text(
+def written_json(result: WriteResult) -> Iterator[str]:
+    yield json_text(
         {
             "report": result.command,
             "version": 1,

@@ -6,8 +6,8 @@ ever cut. Summaries of `<details>` hold our own words and numbers only.
 
 from __future__ import annotations
 
-from ocitool.report.markdown.diff import diff
-from ocitool.report.markdown.inspect import inspect
+from ocitool.report.markdown.diff import diff_markdown
+from ocitool.report.markdown.inspect import inspect_markdown
 from ocitool.report.markdown.page import LIMIT
 
-__all__ = ["LIMIT", "diff", "inspect"]
+__all__ = ["LIMIT", "diff_markdown", "inspect_markdown"]

@@ -12,7 +12,7 @@ from ocitool.report.text.dedupe import bar, called, lying, remarks
 _HINT = " (`ocitool dedupe --format json` has all)"
 
 
-def dedupe(result: Deduped) -> str:
+def dedupe_markdown(result: Deduped) -> str:
     page = Page(LIMIT)
     page.say("<!-- ocitool dedupe -->", f"### {plural(len(result.collection.members), 'image')}")
     layers = f"{plural(result.references, 'layer')}, {result.layers:,} distinct · "

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from ocitool import masking
 from ocitool.images.image import Layer
 from ocitool.layers.entry import Kind
-from ocitool.operations.diff.config import incidental
+from ocitool.operations.diff.config_changes import incidental
 from ocitool.operations.diff.result import (
     ConfigChange,
     Diff,
@@ -48,7 +48,7 @@ _KINDS = ("added", "removed", "modified", "type", "metadata")
 _DIFF_HINT = " (`ocitool diff --format json` has all)"
 
 
-def diff(result: Diff | IndexDiff, *, stat: bool = False) -> str:
+def diff_markdown(result: Diff | IndexDiff, *, stat: bool = False) -> str:
     """A review comment. `stat`: totals, what to look at, and layers; no lists of files or settings."""
     page = Page(LIMIT)
     page.say("<!-- ocitool diff -->")

@@ -16,7 +16,7 @@ from ocitool.trees.waste import Waste
 _INSPECT_HINT = " (`ocitool inspect --format json` has all)"
 
 
-def inspect(result: Inspection) -> str:
+def inspect_markdown(result: Inspection) -> str:
     page = Page(LIMIT)
     page.say("<!-- ocitool inspect -->", f"### Image {code(short(result.reference))}")
     if result.document is not None:

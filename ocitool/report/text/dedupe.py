@@ -15,7 +15,7 @@ _COMMAND = 1_000
 """Characters of a command. A longer one, of many images, nobody copies from a terminal."""
 
 
-def dedupe(result: Deduped, paint: Paint) -> Iterator[str]:
+def dedupe_text(result: Deduped, paint: Paint) -> Iterator[str]:
     yield from _sums(result, paint)
     yield from _images(result, paint)
     yield from _shared(result, paint)

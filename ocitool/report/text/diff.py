@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ocitool import masking
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
-from ocitool.operations.diff.config import incidental
+from ocitool.operations.diff.config_changes import incidental
 from ocitool.operations.diff.result import (
     ConfigChange,
     Diff,
@@ -39,7 +39,7 @@ _MARKS = {"added": "A", "removed": "D", "modified": "M", "type": "T", "metadata"
 _COLOURS = {"A": "32", "D": "31", "M": "33", "T": "33", "m": "36"}
 
 
-def diff(result: Diff | IndexDiff, paint: Paint, *, stat: bool = False) -> Iterator[str]:
+def diff_text(result: Diff | IndexDiff, paint: Paint, *, stat: bool = False) -> Iterator[str]:
     if isinstance(result, Diff):
         yield from _diff(result, paint, stat)
         return

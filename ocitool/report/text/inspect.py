@@ -20,7 +20,7 @@ _DEEDS: tuple[tuple[HiddenKind, str], ...] = (
 )  # fmt: skip
 
 
-def inspect(result: Inspection, paint: Paint) -> Iterator[str]:
+def inspect_text(result: Inspection, paint: Paint) -> Iterator[str]:
     if result.document is not None:
         yield paint.bold(f"{shown(result.reference)}  index of {len(result.entries)} ({result.transport})")
         yield f"  {stated(result.document.media_type)}  {result.document.digest}"

@@ -12,7 +12,7 @@ from ocitool.report.text.parts import columns, count_of
 _LISTED = 20
 
 
-def rm(result: Removed) -> Iterator[str]:
+def rm_text(result: Removed) -> Iterator[str]:
     verb = "would drop" if result.dry_run else "dropped"
     yield from columns(
         [
@@ -37,7 +37,7 @@ def rm(result: Removed) -> Iterator[str]:
     yield f"{shown(result.directory)}: {verb} {count:,} {'entry' if count == 1 else 'entries'}; {closing}"
 
 
-def gc(result: Collected) -> Iterator[str]:
+def gc_text(result: Collected) -> Iterator[str]:
     verb = "would free" if result.dry_run else "freed"
     for file in result.freed[:_LISTED]:
         yield f"{verb} {file.digest} {human(file.size)}"
@@ -49,7 +49,7 @@ def gc(result: Collected) -> Iterator[str]:
     yield f"{shown(result.directory)}: {verb} {freed}; {kept}{_swept(result.temporaries)}"
 
 
-def link(result: Linked) -> Iterator[str]:
+def link_text(result: Linked) -> Iterator[str]:
     for path in result.damaged:
         yield f"error: {shown(path)}: content is not what its digest says; left alone"
     for one in result.refused[:_LISTED]:
@@ -65,7 +65,7 @@ def link(result: Linked) -> Iterator[str]:
     yield f"{count_of(len(result.directories), 'layout')}: {', '.join(parts)}; {saved}{_swept(result.temporaries)}"
 
 
-def normalize(result: Normalized) -> Iterator[str]:
+def normalize_text(result: Normalized) -> Iterator[str]:
     for change in result.changes:
         yield f"{'to do: ' if result.dry_run else ''}{shown(change)}"
     for finding in result.findings:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from ocitool.layers.entry import Entry, Kind
 from ocitool.operations.listing import Item, Listing
 from ocitool.report.escape import shown
-from ocitool.report.json.fields import time as rfc3339
+from ocitool.report.json.fields import rfc3339
 from ocitool.report.text.parts import shown_path
 
 
-def ls(result: Listing, *, long: bool) -> Iterator[str]:
+def ls_text(result: Listing, *, long: bool) -> Iterator[str]:
     for item in result.items:
         yield _long(item) if long else shown_path(item.path) + _suffix(item.entry)
 

@@ -8,9 +8,9 @@ from ocitool.operations.tags import Catalog, Tags
 from ocitool.report.escape import shown
 
 
-def tags(result: Tags) -> Iterator[str]:
+def tags_text(result: Tags) -> Iterator[str]:
     yield from map(shown, result.tags)
 
 
-def catalog(result: Catalog) -> Iterator[str]:
+def catalog_text(result: Catalog) -> Iterator[str]:
     yield from map(shown, result.repositories)

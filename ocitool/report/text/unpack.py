@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ocitool.operations.unpack.store import StoreResult
 
 
-def unpack(result: UnpackResult) -> Iterator[str]:
+def unpack_text(result: UnpackResult) -> Iterator[str]:
     rootless = ", rootless" if result.owners.rootless else ""
     yield f"{shown(result.destination)}: {count_of(result.entries, 'path')}, {human(result.written)}{rootless}, verified"
     if result.form != "rootfs":
@@ -33,11 +33,11 @@ def _closed(mode: int) -> str:
     return f"mode {mode:04o}: closed to other users, who could run the image's setuid files; --mode opens it"
 
 
-def flat(result: FlatResult) -> Iterator[str]:
+def flat_text(result: FlatResult) -> Iterator[str]:
     yield f"{shown(result.destination)}: {count_of(result.entries, 'path')}, {human(result.size)}, verified"
 
 
-def store(result: StoreResult) -> Iterator[str]:
+def store_text(result: StoreResult) -> Iterator[str]:
     rootless = ", rootless" if result.owners.rootless else ""
     for stored in result.images:
         image = stored.image

@@ -9,7 +9,7 @@ from ocitool.report.escape import human, shown
 from ocitool.report.text.parts import Paint, count_of
 
 
-def validation(results: Sequence[Validation], paint: Paint) -> Iterator[str]:
+def validate_text(results: Sequence[Validation], paint: Paint) -> Iterator[str]:
     for result in results:
         errors = sum(finding.severity == "error" for finding in result.findings)
         warnings = len(result.findings) - errors

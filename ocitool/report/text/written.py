@@ -14,7 +14,7 @@ from ocitool.report.text.parts import columns, count_of, shown_path
 _ORDER = ("kept", "reused", "rewritten", "squashed", "new")
 
 
-def written(result: WriteResult) -> Iterator[str]:
+def written_text(result: WriteResult) -> Iterator[str]:
     """An image a line, then what became of its bytes; last, as words to copy, what went to a registry and indexes: to go
     on with these is to go on with all of it, where the digest of an image of an index leaves the others behind."""
     shared = {name for name, count in Counter(name for image in result.images for name in image.names).items() if count > 1}

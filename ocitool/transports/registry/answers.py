@@ -9,7 +9,7 @@ from datetime import UTC
 
 from ocitool import limits
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError
-from ocitool.layers import codecs as codec
+from ocitool.layers import codecs
 from ocitool.transports.registry.exchange import Response
 
 BROKEN = (OSError,)
@@ -40,11 +40,11 @@ def body_of(response: Response, where: str, most: int) -> bytes:
         response.close()
     if len(data) > most:
         raise LimitError(f"an answer of more than {most} bytes", where)
-    if (encoding := _encoded(response, bytes(data[: codec.SNIFF]))) is None:
+    if (encoding := _encoded(response, bytes(data[: codecs.SNIFF]))) is None:
         return bytes(data)
     plain = bytearray()
     try:
-        for piece in codec.decode([bytes(data)], encoding):
+        for piece in codecs.decode([bytes(data)], encoding):
             plain += piece
             if len(plain) > most:
                 raise LimitError(f"an answer of more than {most} bytes, once it is decoded")
@@ -56,7 +56,7 @@ def body_of(response: Response, where: str, most: int) -> bytes:
 def _encoded(response: Response, head: bytes) -> str | None:
     """The codec that a body which begins with these bytes is in, as its `Content-Encoding` says; None if that says nothing, or
     is not so."""
-    found = codec.sniff(head) if response.headers.get("Content-Encoding", "").strip() else "none"
+    found = codecs.sniff(head) if response.headers.get("Content-Encoding", "").strip() else "none"
     return found if found in ("gzip", "zstd") else None
 
 
@@ -74,15 +74,15 @@ def decoded(response: Response, size: int) -> Iterator[bytes]:
                 raise IntegrityError(f"longer than its stated size of {size} bytes")
             yield piece
 
-    head, chunks = codec.peek(raw())
+    head, chunks = codecs.peek(raw())
     found = _encoded(response, head)
     if found is not None and "Content-Length" not in response.headers:
         inner = b""
         with suppress(FormatError):
-            inner = next(codec.decode([head], found), b"")
-        if codec.sniff(inner) == "none" and inner.lstrip()[:1] != b"{":
+            inner = next(codecs.decode([head], found), b"")
+        if codecs.sniff(inner) == "none" and inner.lstrip()[:1] != b"{":
             found = None
-    yield from codec.decode(chunks, found) if found is not None else chunks
+    yield from codecs.decode(chunks, found) if found is not None else chunks
 
 
 def without_first(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:

@@ -7,9 +7,9 @@ its query, since that may hold a signature; what spells the user's credentials i
 
 from __future__ import annotations
 
-import codecs
 import json
 import zlib
+from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from ocitool import limits
 from ocitool.credentials import replaced
 from ocitool.errors import OcitoolError
-from ocitool.layers import codecs as codec
+from ocitool.layers import codecs
 from ocitool.patterns import byte_pattern, pattern
 
 _TEXT = 500
@@ -79,10 +79,10 @@ def _decoded(body: bytes, encoding: str) -> bytes:
     named = encoding.strip().lower()
     if named in ("", "identity"):
         return body
-    found = codec.sniff(body[: codec.SNIFF])
+    found = codecs.sniff(body[: codecs.SNIFF])
     if found == "zstd":
         with suppress(OcitoolError):
-            return next(codec.decode([body], found), b"")[: limits.ERROR_SIZE]
+            return next(codecs.decode([body], found), b"")[: limits.ERROR_SIZE]
     if found == "gzip" or named == "deflate":
         with suppress(zlib.error):
             return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, limits.ERROR_SIZE)
@@ -137,7 +137,7 @@ def _untagged(body: bytes, content_type: str) -> str:
 def _text(body: bytes) -> str:
     """The text of a body, of which the last character may be cut off."""
     try:
-        return codecs.getincrementaldecoder("utf-8-sig")().decode(body)
+        return getincrementaldecoder("utf-8-sig")().decode(body)
     except ValueError:
         return body.decode("latin-1")
 

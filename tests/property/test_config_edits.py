@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocitool.errors import OcitoolError
-from ocitool.images.settings import annotate, apply, parse
+from ocitool.images.config_edits import annotate, apply, parse
 
 few = settings(max_examples=200, deadline=None, derandomize=True)
 KEY = st.sampled_from(["A", "B", "Path", "PATH", "x-y"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ocitool.errors import FormatError, UsageError
-from ocitool.images.settings import Settings, annotate, apply, describe, leftovers, missing, moment, parse
+from ocitool.images.config_edits import Settings, annotate, apply, describe, leftovers, missing, moment, parse
 
 
 def edited(config: dict[str, Any] | None, **flags: Any) -> Any:
