@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ocitool.cli import copy as c
+from ocitool.cli import copy
 from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 
@@ -38,11 +38,11 @@ def command(
     tag: options.Tag = None,
     compression: options.CompressionOption = None,
     supply: options.With = None,
-    tags: c.Tags = None,
-    exclude: c.Exclude = None,
-    strict: c.Strict = False,
+    tags: copy.Tags = None,
+    exclude: copy.Exclude = None,
+    strict: copy.Strict = False,
     allow_no_match: options.AllowNoMatch = False,
-    referrers: c.Referrers = False,
+    referrers: copy.Referrers = False,
     platform: options.PlatformOption = None,
     all_platforms: options.AllPlatforms = False,
     force: options.Force = False,
@@ -50,7 +50,7 @@ def command(
     format: options.FormatOption = options.OutputFormat.text,
     report: options.ReportOption = None,
     verify: options.Verify = False,
-    no_cache: c.NoNotes = False,
+    no_cache: copy.NoNotes = False,
     jobs: options.Jobs = 4,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
