@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ocitool.cli import copy
-from ocitool.cli import options
+from ocitool.cli import copy, options
 from ocitool.cli.access import Access, registries
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
