@@ -127,12 +127,3 @@ class RemoteSource(ABC):
     @abstractmethod
     def resolve(self) -> Digest | None:
         """What the tag names by now, where that is not what was read."""
-
-
-class Finding(NamedTuple):
-    """What is wrong with the container itself, for `validate`: rule, severity, subject, message."""
-
-    rule: str
-    severity: str
-    subject: str
-    message: str
