@@ -17,7 +17,7 @@ from support.registry import Fault, ScriptedRegistry
 from support.report import done
 
 from ocitool.spec import mediatypes
-from ocitool.transports.registry.tagging import FEW
+from ocitool.transports.registry.tag_cache import FEW
 
 Run = Callable[..., Any]
 

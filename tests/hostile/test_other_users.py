@@ -38,7 +38,7 @@ from ocitool.transports.archive_sink import ArchiveSink
 from ocitool.transports.layout_sink import LayoutSink
 from ocitool.transports.outputs import output_file
 from ocitool.transports.registry import Access, Registries
-from ocitool.transports.registry.origins import Origins
+from ocitool.transports.registry.mount_hints import Origins
 from ocitool.transports.sink import RequestedImage, WriteRequest
 
 SECRET = b"nobody may change this\n" * 100
@@ -544,7 +544,7 @@ def test_a_cache_that_is_exchanged_while_it_is_used_is_not_written(place: Path) 
 
 
 def test_hints_are_kept_and_cut_off_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocitool.transports.registry.origins._SIZE", 1000)
+    monkeypatch.setattr("ocitool.transports.registry.mount_hints._SIZE", 1000)
     for number in range(30):
         origins = Origins(str(tmp_path / "cache"), "host:5000")
         origins.note(Digest.of(b"%d" % number), "a/b")

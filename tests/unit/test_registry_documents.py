@@ -17,7 +17,7 @@ from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 from ocitool.transports.registry import Registries
-from ocitool.transports.registry.documents import Documents
+from ocitool.transports.registry.document_cache import Documents
 
 
 class Fetch:

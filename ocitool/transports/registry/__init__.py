@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 
 from ocitool.task import OneAtATime, Task
 from ocitool.transports.registry.access import Access
-from ocitool.transports.registry.documents import Documents
+from ocitool.transports.registry.document_cache import Documents
 
 if TYPE_CHECKING:
     from ocitool.transports.registry.client import Client

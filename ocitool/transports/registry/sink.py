@@ -26,7 +26,7 @@ from ocitool.transports.registry.client import Client, Put
 from ocitool.transports.registry.problems import RETRIED, Refused
 from ocitool.transports.registry.scopes import pulling, pushing
 from ocitool.transports.registry.source import RemoteBlob
-from ocitool.transports.registry.tagging import Tagged, Tags
+from ocitool.transports.registry.tagging import Tags
 from ocitool.transports.sink import Losses, RequestedImage, WriteOutcome, WriteRequest, index_in_the_way
 
 _NO_INDEXES = mediatypes.MANIFESTS | mediatypes.OTHER_MANIFESTS

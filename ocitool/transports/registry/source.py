@@ -23,7 +23,7 @@ from ocitool.spec.document import serialised
 from ocitool.spec.manifest import REF_NAME, Descriptor, Index, descriptor, read
 from ocitool.transports.registry import Registries, blobs
 from ocitool.transports.registry.client import Client, Document
-from ocitool.transports.registry.documents import Documents
+from ocitool.transports.registry.document_cache import Documents
 from ocitool.transports.source import ArchiveNames, DockerImageRecord, Referrer, RemoteSource, SilentUntilOpened
 
 _SMALL = 64 * limits.KiB
