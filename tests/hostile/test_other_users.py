@@ -38,7 +38,7 @@ from ocitool.transports.archive_sink import ArchiveSink
 from ocitool.transports.layout_sink import LayoutSink
 from ocitool.transports.outputs import output_file
 from ocitool.transports.registry import Access, Registries
-from ocitool.transports.registry.mount_hints import Origins
+from ocitool.transports.registry.mount_hints import MountHints
 from ocitool.transports.sink import RequestedImage, WriteRequest
 
 SECRET = b"nobody may change this\n" * 100
@@ -483,7 +483,7 @@ def test_hints_are_not_kept_in_a_cache_of_another_user(place: Path) -> None:
     (place / "origins").mkdir()
     (place / "origins/host").symlink_to("../../victim/file")
     place.chmod(0o777)
-    origins = Origins(str(place), "host")
+    origins = MountHints(str(place), "host")
     origins.note(Digest.of(b"x"), "a/b")
     origins.save()
     assert ["host"] == os.listdir(place / "origins")
@@ -500,7 +500,7 @@ def test_a_directory_of_another_user_in_a_cache_is_not_used(table: str, how: str
         (cache / table).mkdir()
         os.chmod(cache / table, 0o777) if how == "open" else theirs(cache / table)
     if table == "origins":
-        origins = Origins(str(cache), "host")
+        origins = MountHints(str(cache), "host")
         origins.note(Digest.of(b"x"), "a/b")
         origins.save()
         assert [] == [name for name in os.listdir(cache / table) if name != "file"]
@@ -530,7 +530,7 @@ def test_a_cache_behind_a_link_of_another_user_is_not_used(place: Path) -> None:
     (place.parent / "victim").chmod(0o700)
     their_link(place / "cache", "../victim")
     assert "a symbolic link of another user" in str(IndexCache(str(place / "cache")).refused)
-    Origins(str(place / "cache"), "host").save()
+    MountHints(str(place / "cache"), "host").save()
     assert ["file"] == os.listdir(place.parent / "victim")
 
 
@@ -546,11 +546,11 @@ def test_a_cache_that_is_exchanged_while_it_is_used_is_not_written(place: Path) 
 def test_hints_are_kept_and_cut_off_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ocitool.transports.registry.mount_hints._SIZE", 1000)
     for number in range(30):
-        origins = Origins(str(tmp_path / "cache"), "host:5000")
+        origins = MountHints(str(tmp_path / "cache"), "host:5000")
         origins.note(Digest.of(b"%d" % number), "a/b")
         origins.save()
-    assert ["a/b"] == list(Origins(str(tmp_path / "cache"), "host:5000").find(Digest.of(b"29")))
-    assert [] == list(Origins(str(tmp_path / "cache"), "host:5000").find(Digest.of(b"0")))
+    assert ["a/b"] == list(MountHints(str(tmp_path / "cache"), "host:5000").find(Digest.of(b"29")))
+    assert [] == list(MountHints(str(tmp_path / "cache"), "host:5000").find(Digest.of(b"0")))
 
 
 # Unpacking

@@ -17,7 +17,7 @@ from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 from ocitool.transports.registry import Registries
-from ocitool.transports.registry.document_cache import Documents
+from ocitool.transports.registry.document_cache import DocumentCache
 
 
 class Fetch:
@@ -32,7 +32,7 @@ class Fetch:
         return self.data
 
 
-def get(documents: Documents, fetch: Fetch) -> Callable[[int], bytes | None]:
+def get(documents: DocumentCache, fetch: Fetch) -> Callable[[int], bytes | None]:
     def one(number: int) -> bytes | None:
         try:
             return documents.get(Digest.of(fetch.data), fetch)
@@ -45,22 +45,22 @@ def get(documents: Documents, fetch: Fetch) -> Callable[[int], bytes | None]:
 def test_what_many_want_at_a_time_is_fetched_once() -> None:
     fetch = Fetch(b"document")
     with Task(jobs=8) as task:
-        assert [b"document"] * 30 == task.map(get(Documents(task), fetch), range(30))
+        assert [b"document"] * 30 == task.map(get(DocumentCache(task), fetch), range(30))
     assert 1 == fetch.count
 
 
 def test_an_error_is_of_the_one_that_met_it_and_the_others_try_themselves() -> None:
     fetch = Fetch(b"document", fails=1)
     with Task(jobs=8) as task:
-        found = task.map(get(Documents(task), fetch), range(8))
+        found = task.map(get(DocumentCache(task), fetch), range(8))
     assert [None, *[b"document"] * 7] == sorted(found, key=lambda one: one is not None)
 
 
 def test_no_more_is_held_than_the_bound_and_what_was_used_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Documents, "MOST", 100)
+    monkeypatch.setattr(DocumentCache, "MOST", 100)
     old, used, new, large = (Fetch(bytes([n]) * size) for n, size in enumerate((40, 40, 40, 101)))
     with Task() as task:
-        documents = Documents(task)
+        documents = DocumentCache(task)
         for fetch in (old, used, old, used, new, used, large, new):
             assert fetch.data == get(documents, fetch)(0)
         assert [1, 1, 1] == [one.count for one in (old, used, new)]

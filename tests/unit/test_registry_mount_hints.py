@@ -229,7 +229,7 @@ def test_an_upload_that_is_sent_to_another_host_takes_no_authorization_along(
     status: int, task: Patient, tmp_path: Path
 ) -> None:
     from ocitool.blob import BytesBlob
-    from ocitool.transports.registry.blobs import Target, send
+    from ocitool.transports.registry.blobs import UploadTarget, send
 
     with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry, Recorder() as other:
         access = insecure(registry, authfile=authfile(tmp_path, registry.host), private_hosts=(other.host,))
@@ -241,7 +241,7 @@ def test_an_upload_that_is_sent_to_another_host_takes_no_authorization_along(
             registry.faults[:] = [fault]
             registry.forget()
             with suppress(OcitoolError):
-                send(Target(Client(registry.host, access, task), "app"), BytesBlob(DATA, digest(DATA)), ())
+                send(UploadTarget(Client(registry.host, access, task), "app"), BytesBlob(DATA, digest(DATA)), ())
             assert [] == [one for one in other.requests if "authorization" in one.headers]
             foreign = [one for one in registry.requests if one.headers["host"].startswith("localhost")]
             assert [] == [one for one in foreign if "authorization" in one.headers]
@@ -367,7 +367,7 @@ def test_a_public_registry_sends_us_to_no_address_inside(
             elif way == "upload":
                 from ocitool.blob import BytesBlob
 
-                blobs.send(blobs.Target(client, "app"), BytesBlob(DATA, digest(DATA)), ())
+                blobs.send(blobs.UploadTarget(client, "app"), BytesBlob(DATA, digest(DATA)), ())
             else:
                 blob(registry, task, access)
         assert {(host, int(port))} == set(connected)

@@ -33,7 +33,7 @@ from ocitool.errors import FormatError, OcitoolError, TransportError
 from ocitool.spec import mediatypes
 from ocitool.transports.registry import blobs
 from ocitool.transports.registry.access import Access
-from ocitool.transports.registry.blobs import Target
+from ocitool.transports.registry.blobs import UploadTarget
 from ocitool.transports.registry.client import Client
 
 # Redirects
@@ -137,7 +137,7 @@ def test_a_port_at_which_every_address_leads_to_the_same_with_tls_is_spoken_to_w
 @pytest.mark.parametrize("location", ["{base}{path}#part", "http://user:word@{host}{path}#"])
 def test_an_address_is_used_without_its_fragment(location: str, registry: ScriptedRegistry, task: Patient) -> None:
     registry.faults.append(Fault("POST", location=location.replace("{host}", registry.host)))
-    assert blobs.send(Target(client(registry, task), "app"), BytesBlob(DATA, digest(DATA)), ())
+    assert blobs.send(UploadTarget(client(registry, task), "app"), BytesBlob(DATA, digest(DATA)), ())
     assert DATA == registry.blobs["app", str(digest(DATA))]
 
 

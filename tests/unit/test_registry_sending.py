@@ -34,7 +34,7 @@ from ocitool.errors import IntegrityError, TransportError
 from ocitool.limits import MiB
 from ocitool.spec import mediatypes
 from ocitool.transports.registry import Access, blobs, source
-from ocitool.transports.registry.blobs import Target
+from ocitool.transports.registry.blobs import UploadTarget
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.endpoint import RETRIES
 
@@ -55,7 +55,7 @@ def send(
     registry: ScriptedRegistry, task: Patient, data: bytes = DATA, origins: Sequence[str] = (), access: Access = INSECURE
 ) -> bool:
     """Puts these bytes into app; they are there then."""
-    done = blobs.send(Target(client(registry, task, access), "app"), BytesBlob(data, digest(data)), origins)
+    done = blobs.send(UploadTarget(client(registry, task, access), "app"), BytesBlob(data, digest(data)), origins)
     assert data == registry.blobs["app", sha256(data)]
     return done
 
@@ -350,7 +350,7 @@ def test_bytes_that_are_not_the_digests_are_not_stored(
     wrong = BytesBlob({"flipped": data[:-1] + b"?", "short": data[:-5], "long": data + b"?"}[change], digest(data))
     wrong.size = len(data)
     with pytest.raises(IntegrityError):
-        blobs.send(Target(client(registry, task), "app"), wrong, ())
+        blobs.send(UploadTarget(client(registry, task), "app"), wrong, ())
     assert {} == registry.blobs == registry.uploads
 
 
@@ -392,7 +392,7 @@ def test_an_upload_is_not_led_from_tls_to_where_there_is_none(
         registry.faults.append(Fault("POST", "/uploads/", location=f"{plain.url}{{path}}"))
         asking = Client(registry.host, Access(ca=str(made.ca)), task)
         with pytest.raises(TransportError, match="without TLS"):
-            blobs.send(blobs.Target(asking, "app"), BytesBlob(DATA, digest(DATA)), ())
+            blobs.send(blobs.UploadTarget(asking, "app"), BytesBlob(DATA, digest(DATA)), ())
         assert [] == plain.requests
 
 
@@ -405,5 +405,5 @@ def test_uploads_are_authorized_where_a_proxy_speaks_tls_for_the_registry(
     with ScriptedRegistry(tls=made.server, auth=BasicAuth(USER, PASSWORD)) as registry:
         registry.faults.append(Fault("POST|PATCH", "/uploads/", location=f"http://{registry.host}{{path}}"))
         access = Access(ca=str(made.ca), authfile=authfile(tmp_path, registry.host))
-        assert blobs.send(blobs.Target(Client(registry.host, access, task), "app"), BytesBlob(DATA, digest(DATA)), ())
+        assert blobs.send(blobs.UploadTarget(Client(registry.host, access, task), "app"), BytesBlob(DATA, digest(DATA)), ())
         assert DATA == registry.blobs["app", str(digest(DATA))]

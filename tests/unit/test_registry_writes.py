@@ -37,7 +37,7 @@ from ocitool.pipeline.image_writer import WriteOptions
 from ocitool.pipeline.session import Session
 from ocitool.spec.manifest import descriptor
 from ocitool.transports.registry import Access, Registries, blobs
-from ocitool.transports.registry.blobs import Target
+from ocitool.transports.registry.blobs import UploadTarget
 from ocitool.transports.registry.client import Client
 
 LARGE = noise(MiB + 7)
@@ -101,7 +101,7 @@ def test_after_303_nothing_is_taken_for_stored(method: str, task: Patient, tmp_p
 def test_writing_requests_that_lead_to_themselves_end(method: str, registry: ScriptedRegistry, task: Patient) -> None:
     registry.faults.append(Fault(method, redirect="{path}"))
     with pytest.raises(TransportError, match="redirects"):
-        blobs.send(Target(client(registry, task), "app"), BytesBlob(LARGE, digest(LARGE)), ())
+        blobs.send(UploadTarget(client(registry, task), "app"), BytesBlob(LARGE, digest(LARGE)), ())
     assert len(registry.sent(method)) <= 6
 
 
@@ -114,7 +114,7 @@ def test_a_writing_request_at_another_host_carries_its_body_and_no_authorization
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
         for data in (ONE, LARGE):
             blob = BytesBlob(data, digest(data))
-            assert blobs.send(Target(client(registry, task, access), "app"), blob, ())
+            assert blobs.send(UploadTarget(client(registry, task, access), "app"), blob, ())
             assert data == other.blobs["app", str(digest(data))]
         assert [] == [one for one in other.requests if "authorization" in one.headers]
         assert {"POST", "PATCH", "PUT"} == {one.method for one in other.requests}
@@ -123,7 +123,7 @@ def test_a_writing_request_at_another_host_carries_its_body_and_no_authorization
 def test_the_redirects_own_origin_is_authorized(task: Patient, tmp_path: Path) -> None:
     with Behind(auth=BasicAuth(USER, PASSWORD)) as registry:
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
-        assert blobs.send(Target(client(registry, task, access), "app"), BytesBlob(LARGE, digest(LARGE)), ())
+        assert blobs.send(UploadTarget(client(registry, task, access), "app"), BytesBlob(LARGE, digest(LARGE)), ())
         assert LARGE == registry.blobs["app", str(digest(LARGE))]
 
 
@@ -134,7 +134,7 @@ def test_a_writing_request_is_not_led_to_where_the_registry_may_not_send_us(
     registry.faults.append(Fault(method, "/uploads/", status=307, redirect="http://169.254.169.254/latest"))
     asking = client(registry, task, Access(insecure_hosts=(registry.host,)))
     with pytest.raises(TransportError, match="link-local"):
-        blobs.send(Target(asking, "app"), BytesBlob(LARGE, digest(LARGE)), ())
+        blobs.send(UploadTarget(asking, "app"), BytesBlob(LARGE, digest(LARGE)), ())
 
 
 def test_a_writing_request_is_not_led_from_tls_to_where_there_is_none(
@@ -146,7 +146,7 @@ def test_a_writing_request_is_not_led_from_tls_to_where_there_is_none(
         registry.faults.append(Fault("PATCH", redirect=f"{plain.url}{{path}}"))
         asking = Client(registry.host, Access(ca=str(made.ca)), task)
         with pytest.raises(TransportError, match="without TLS"):
-            blobs.send(Target(asking, "app"), BytesBlob(LARGE, digest(LARGE)), ())
+            blobs.send(UploadTarget(asking, "app"), BytesBlob(LARGE, digest(LARGE)), ())
         assert [] == plain.requests
 
 
@@ -155,7 +155,7 @@ def test_the_address_of_an_upload_is_relative_to_where_it_began(task: Patient) -
     with ScriptedRegistry() as other, Behind(store=other.store) as registry:
         other.faults.append(Fault("POST|PATCH", location="{path}"))
         registry.to = other.url
-        assert blobs.send(Target(client(registry, task), "app"), BytesBlob(LARGE, digest(LARGE)), ())
+        assert blobs.send(UploadTarget(client(registry, task), "app"), BytesBlob(LARGE, digest(LARGE)), ())
         assert ["POST"] == [one.method for one in registry.sent("POST|PATCH|PUT")]
         assert LARGE == other.blobs["app", str(digest(LARGE))]
 
@@ -174,7 +174,7 @@ def test_a_redirect_that_comes_before_the_body_was_read_is_followed(task: Patien
             return super().answer(request, body)
 
     with Early() as registry:
-        assert blobs.send(Target(client(registry, task), "app"), BytesBlob(data, digest(data)), ())
+        assert blobs.send(UploadTarget(client(registry, task), "app"), BytesBlob(data, digest(data)), ())
         assert data == registry.blobs["app", str(digest(data))]
 
 
@@ -183,12 +183,12 @@ def test_chunks_are_sent_on_one_by_one_and_verified_once(task: Patient, monkeypa
     with Behind() as registry:
         registry.methods = ("PATCH",)
         registry.faults.append(Fault("POST", headers={"OCI-Chunk-Min-Length": "1"}))
-        assert blobs.send(Target(client(registry, task), "app"), BytesBlob(LARGE, digest(LARGE)), ())
+        assert blobs.send(UploadTarget(client(registry, task), "app"), BytesBlob(LARGE, digest(LARGE)), ())
         assert LARGE == registry.blobs["app", str(digest(LARGE))]
         wrong = BytesBlob(LARGE[:-1] + b"?", digest(TWO + LARGE))
         wrong.size = len(LARGE)
         with pytest.raises(OcitoolError, match="stated is"):
-            blobs.send(Target(client(registry, task), "app"), wrong, ())
+            blobs.send(UploadTarget(client(registry, task), "app"), wrong, ())
         assert ("app", str(digest(TWO + LARGE))) not in registry.blobs
 
 
@@ -239,7 +239,7 @@ def test_a_lost_answer_to_the_end_of_an_upload_is_no_success_where_the_head_is_r
     status: int, registry: ScriptedRegistry, task: Patient
 ) -> None:
     registry.faults += [Fault("HEAD", status=status), Fault("PUT", UPLOAD, status=502, times=1)]
-    assert blobs.send(Target(client(registry, task), "app"), BytesBlob(DATA, digest(DATA)), ())
+    assert blobs.send(UploadTarget(client(registry, task), "app"), BytesBlob(DATA, digest(DATA)), ())
     assert DATA == registry.blobs["app", sha256(DATA)]
 
 
@@ -292,7 +292,7 @@ def test_an_upload_whose_resume_is_refused_starts_over(
     resumed = "PATCH" == method
     registry.faults.append(Fault("PATCH", cut_request=5 * TENTH, times=1))
     registry.faults.append(Fault(method, UPLOAD, status=status, after=int(resumed), times=1))
-    assert blobs.send(Target(client(registry, task), "app"), BytesBlob(DATA, digest(DATA)), ())
+    assert blobs.send(UploadTarget(client(registry, task), "app"), BytesBlob(DATA, digest(DATA)), ())
     assert DATA == registry.blobs["app", sha256(DATA)]
     assert 2 == len(registry.sent("POST"))
 
@@ -304,7 +304,7 @@ def test_a_bad_request_without_a_resume_is_an_error_at_once(
     monkeypatch.setattr(blobs, "_AT_ONCE", 1000)
     registry.faults.append(Fault(method, UPLOAD, status=400))
     with pytest.raises(TransportError, match="400"):
-        blobs.send(Target(client(registry, task), "app"), BytesBlob(DATA, digest(DATA)), ())
+        blobs.send(UploadTarget(client(registry, task), "app"), BytesBlob(DATA, digest(DATA)), ())
     assert 1 == len(registry.sent(method))
     assert {} == registry.uploads
 

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 
 from ocitool.task import OneAtATime, Task
 from ocitool.transports.registry.access import Access
-from ocitool.transports.registry.document_cache import Documents
+from ocitool.transports.registry.document_cache import DocumentCache
 
 if TYPE_CHECKING:
     from ocitool.transports.registry.client import Client
@@ -50,7 +50,7 @@ class Registries:
         self.access = access
         self._task = task
         self._cached = cached
-        self.documents = Documents(task)
+        self.documents = DocumentCache(task)
         self._clients: dict[str, Client] = {}
         self._making = OneAtATime(task)
 

@@ -116,7 +116,7 @@ def _fetch(
             problem = IntegrityError(f"{position} bytes where {size} are stated")
             if whole and position == began and "Content-Length" in answer.headers:
                 raise problem  # all that it has, once more
-        except _Otherwise as error:
+        except _Retry as error:
             problem, whole = error.problem, whole or error.whole
         except BROKEN as error:
             client.task.check()
@@ -131,7 +131,7 @@ def _fetch(
                 client.back_off(failures, problem)
 
 
-class _Otherwise(Exception):
+class _Retry(Exception):
     """An answer that another attempt may better. `whole`: one that asks for all of the blob."""
 
     def __init__(self, problem: OcitoolError, *, whole: bool = False) -> None:
@@ -149,11 +149,11 @@ def _from(client: Client, url: str, scope: Scope | None, what: str, position: in
         if _start(response.headers.get("Content-Range", "")) != position:
             response.close()
             problem = TransportError("the registry answers with another part of the blob than was asked for", client.host)
-            raise _Otherwise(problem, whole=True)
+            raise _Retry(problem, whole=True)
     elif status == 403 and not client.owns(response.url):  # a signed address that has expired: the next attempt gets another
-        raise _Otherwise(client.problem(response, what, client.host))
+        raise _Retry(client.problem(response, what, client.host))
     elif headers and status not in (200, 401, 403, 404):  # it cannot give a part, as it says by 400, 416 or 501
-        raise _Otherwise(client.problem(response, what, client.host), whole=True)
+        raise _Retry(client.problem(response, what, client.host), whole=True)
     elif status != 200:
         raise client.problem(response, what, client.host)
     return response
@@ -172,7 +172,7 @@ def _pieces(response: Response, asked: int, position: int, size: int) -> Iterato
     if response.headers.get("Content-Encoding"):
         if is_part and _total(response) not in (None, size):
             problem = TransportError("the registry answers with a part of an encoding of the blob")
-            raise _Otherwise(problem, whole=True)
+            raise _Retry(problem, whole=True)
         if not is_part and response.headers.get("Content-Length") != str(size):
             yield from without_first(decoded(response, size), over)
             return
@@ -195,7 +195,7 @@ def _total(response: Response) -> int | None:
 # Sending
 
 
-class Target(NamedTuple):
+class UploadTarget(NamedTuple):
     """A repository that is written to."""
 
     client: Client
@@ -206,7 +206,7 @@ class Target(NamedTuple):
         return f"{self.client.host}/{self.path}"
 
 
-def send(target: Target, blob: Blob, origins: Sequence[str]) -> bool:
+def send(target: UploadTarget, blob: Blob, origins: Sequence[str]) -> bool:
     """Puts a blob into a repository. Of `origins`, repositories of the same registry that have it, it is mounted where the
     registry does so: then no byte of it is sent, and False is returned.
 
@@ -256,7 +256,7 @@ def _amended(target: Target, blob: Blob, other: str) -> bool:
 class _Upload:
     """One blob on its way: begun, sent whole or in chunks, ended. After a break the registry is asked how far it came."""
 
-    def __init__(self, target: Target, blob: Blob, location: str | None) -> None:
+    def __init__(self, target: UploadTarget, blob: Blob, location: str | None) -> None:
         self._client, self._path = target
         self._where = target.where
         self._blob = blob

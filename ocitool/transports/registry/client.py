@@ -40,7 +40,7 @@ _ABSENT = frozenset({400, 405, 406, 410, 414, 422})
 tag that is."""
 
 
-class Document(NamedTuple):
+class RegistryDocument(NamedTuple):
     """A manifest or index as the registry holds it. `media_type` is that of the answer, without parameters."""
 
     raw: bytes
@@ -48,14 +48,14 @@ class Document(NamedTuple):
     digest: Digest
 
 
-class Held(NamedTuple):
+class TaggedDigest(NamedTuple):
     """What a tag leads to, as the registry says; no digest if it does not say that."""
 
     media_type: str
     digest: Digest | None
 
 
-class Put(NamedTuple):
+class PutResult(NamedTuple):
     """What became of a manifest. `listed`: the registry keeps lists of referrers itself, if this one has a subject. `tags`: of
     those that it was to have beside its digest, what it was given."""
 
@@ -67,9 +67,9 @@ class Client(Endpoint):
     """`unlisted`: why the registry did not give its list of referrers, by repository."""
 
     def __init__(self, host: str, access: Access, task: Task, cache: str | None = None) -> None:
-        """As `Endpoint`. `cache`: the directory for `Origins`."""
+        """As `Endpoint`. `cache`: the directory for `MountHints`."""
         super().__init__(host, access, task)
-        self.origins = Origins(cache, host)
+        self.origins = MountHints(cache, host)
         self.unlisted: dict[str, OcitoolError] = {}
         self.mounts = Mounts(self)
 
@@ -88,7 +88,7 @@ class Client(Endpoint):
         if self.auth is None:
             self.task.notice("login", f"{self.host} asks nobody for a password, so this one was not checked")
 
-    def document(self, path: str, name: str | Digest) -> Document:
+    def document(self, path: str, name: str | Digest) -> RegistryDocument:
         """A manifest or index by tag or digest, its exact bytes, hashed.
 
         Raises `NotFoundError`, `IntegrityError` where it is not what digest or headers say, `LimitError`, `TransportError`.
@@ -109,17 +109,17 @@ class Client(Endpoint):
             if media_type in (mediatypes.DOCKER_SCHEMA1, mediatypes.DOCKER_SCHEMA1_SIGNED) or _schema_1(raw):
                 raise schema_1(where)
             raise IntegrityError(f"content is {digest}, stated is {stated}", where)
-        return Document(raw, media_type, digest)
+        return RegistryDocument(raw, media_type, digest)
 
-    def optional(self, path: str, tag: str) -> Document | None:
+    def optional(self, path: str, tag: str) -> RegistryDocument | None:
         """As `document`, of a tag of signatures or referrers; None if it is not there. Some registries answer 401, 403 or 400
         for a tag that is not there, which is told."""
         try:
             return self.document(path, tag)
         except NotFoundError:
             return None
-        except (Denied, Refused) as error:
-            if isinstance(error, Refused) and error.status not in _ABSENT:
+        except (Denied, UnexpectedAnswer) as error:
+            if isinstance(error, UnexpectedAnswer) and error.status not in _ABSENT:
                 raise
             text = f"{self.host}/{path}: tags of signatures and referrers are taken for absent, as the registry answers"
             self.task.notice("referrer", f"{text}: {error.what}")
@@ -134,7 +134,7 @@ class Client(Endpoint):
             return None
         return _digest(response.headers.get("Docker-Content-Digest")) or self.document(path, tag).digest
 
-    def held(self, path: str, tag: str, scope: Scope) -> Held | None:
+    def held(self, path: str, tag: str, scope: Scope) -> TaggedDigest | None:
         """What a tag leads to, by a HEAD, or a GET if that is refused; None if there is no such tag, or both are refused.
         Raises `Denied` for credentials that are worth nothing."""
         url, headers = self.url(f"{path}/manifests/{tag}"), {"Accept": _ACCEPT}
@@ -145,14 +145,14 @@ class Client(Endpoint):
             finished(response)
             if response.status_code == 200:
                 media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
-                return Held(media_type, _digest(response.headers.get("Docker-Content-Digest")))
+                return TaggedDigest(media_type, _digest(response.headers.get("Docker-Content-Digest")))
             if response.status_code == 404:
                 return None
         return None
 
     def put_document(
         self, path: str, name: str | Digest, media_type: str, raw: bytes, digest: Digest, tags: Sequence[str] = ()
-    ) -> Put:
+    ) -> PutResult:
         """Stores a manifest or index under a tag or its digest; under its digest also with `tags`, at a registry that knows of
         them (distribution-spec, "Pushing Manifests"). Raises `IntegrityError` where it says that it stored something else."""
         where = f"{self.host}/{path}"
@@ -178,7 +178,7 @@ class Client(Endpoint):
         if stored is not None and stored.algorithm == digest.algorithm and stored != digest:
             raise IntegrityError(f"the registry stored {stored}, sent was {digest}", where)
         given = {one.strip() for one in response.headers.get("OCI-Tag", "").split(",")}
-        return Put("OCI-Subject" in response.headers, frozenset(given.intersection(tags)))
+        return PutResult("OCI-Subject" in response.headers, frozenset(given.intersection(tags)))
 
     def tags(self, path: str) -> list[str]:
         """Raises `NotFoundError` where there is no such repository."""
@@ -229,9 +229,9 @@ class Client(Endpoint):
         return True
 
     def _pages(self, scope: Scope, what: str, where: str, attempts: int = 1 + RETRIES) -> lists.Fetch:
-        def page(url: str, most: int) -> lists.Page:
+        def page(url: str, most: int) -> lists.ListPage:
             response, raw = self.fetched(url, scope, what, where, most=most, attempts=attempts)
-            return lists.Page(raw, response.headers.get("Link", ""), response.url)
+            return lists.ListPage(raw, response.headers.get("Link", ""), response.url)
 
         return page
 

@@ -17,7 +17,7 @@ from ocitool.task import Task
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import KEPT, PORTS, origin, written
 from ocitool.transports.registry.exchange import Body, Channel, Response
-from ocitool.transports.registry.gate import Connection, Gate, Whereabouts
+from ocitool.transports.registry.gate import Connection, Gate
 from ocitool.transports.registry.proxies import proxy_for
 
 _SENDING = 60.0
@@ -76,7 +76,7 @@ class Connections:
     """As many connections as there are threads, none tried again by itself, and all of them cut when the task ends."""
 
     def __init__(
-        self, task: Task, access: Access, whereabouts: Whereabouts, *, insecure: bool, own: bool = True
+        self, task: Task, access: Access, whereabouts: NetworkZones, *, insecure: bool, own: bool = True
     ) -> None:
         """`own`: for the registry itself; else for the hosts that it sends us to, with nothing of what the user said of it."""
         self._gate = Gate(task, access, whereabouts, insecure=insecure, own=own)

@@ -10,7 +10,7 @@ from ocitool.limits import MiB
 from ocitool.task import OneAtATime, Task
 
 
-class Documents:
+class DocumentCache:
     """Manifests and configurations by digest, each fetched once by however many threads want it; of those that were used last
     `MOST` bytes are held. Whatever is in it was hashed."""
 

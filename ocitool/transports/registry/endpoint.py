@@ -24,7 +24,6 @@ from ocitool.transports.registry.addresses import joined, literal, named, origin
 from ocitool.transports.registry.answers import BROKEN, Unanswered, body_of, finished, is_page, retry_after
 from ocitool.transports.registry.connections import Connections
 from ocitool.transports.registry.exchange import Body, Response
-from ocitool.transports.registry.gate import Whereabouts
 from ocitool.transports.registry.keychain import Credentials, Keychain
 from ocitool.transports.registry.lists import parsed
 from ocitool.transports.registry.problems import RETRIED, Answer, Denied, answered, unreachable
@@ -64,7 +63,7 @@ class Endpoint:
         self._settled = not self._insecure
         if self._insecure and ":" in self.hostname.rpartition("]")[2]:
             self.prefix = "http"  # to begin with: at a port both are spoken, and this one answers sooner
-        self._whereabouts = Whereabouts(host, origin(self.base)[1] or "")
+        self._whereabouts = NetworkZones(host, origin(self.base)[1] or "")
         self._own = self._connected(insecure=self._insecure, own=True)
         self._others: dict[bool, Connections] = {}
         self.keychain = Keychain(access.authfile, lambda text: task.notice("credentials", text), task.check)

@@ -20,7 +20,7 @@ from ocitool.patterns import pattern
 from ocitool.spec import document
 from ocitool.spec.manifest import listed
 from ocitool.transports.registry.addresses import joined, named
-from ocitool.transports.registry.problems import Refused
+from ocitool.transports.registry.problems import UnexpectedAnswer
 
 _TARGET = pattern(r"\s*(?:<(?P<target>[^>]*)>|(?P<bare>[^\s<;,][^\s;]*))\s*")
 """What a link leads to. Some registries leave out the angle brackets."""
@@ -32,7 +32,7 @@ _AROUND = frozenset({"name", "schemaVersion", "mediaType"})
 _ESCAPED = pattern(r"\\(.)", re.DOTALL)
 
 
-class Page(NamedTuple):
+class ListPage(NamedTuple):
     """One page of a list: its JSON, its `Link` headers (joined by commas), and the address that gave it in the end."""
 
     raw: bytes
@@ -40,7 +40,7 @@ class Page(NamedTuple):
     url: str
 
 
-Fetch = Callable[[str, int], Page]
+Fetch = Callable[[str, int], ListPage]
 """Returns the page at an address of the registry. Raises `LimitError` if it has more than so many bytes."""
 
 
@@ -96,7 +96,7 @@ def pages(fetch: Fetch, url: str, member: str, where: str, most: int | None = No
         url = _next(first, url, page.url, target, where)
 
 
-def _later(fetch: Fetch, first: str, url: str, most: int, where: str) -> Page:
+def _later(fetch: Fetch, first: str, url: str, most: int, where: str) -> ListPage:
     """A page that is not the first. Behind a proxy a registry may name it by a path that leads nowhere from outside: then it is
     asked for at the path of the list. Raises `NotFoundError` if it is not there, which says nothing of the list itself."""
     query = urlsplit(url).query
@@ -107,14 +107,14 @@ def _later(fetch: Fetch, first: str, url: str, most: int, where: str) -> Page:
             return fetch(there, most)
         except NotFoundError as error:
             problem = NotFoundError(f"the next page of the list is not there: {error.what}", where)
-        except Refused as error:
+        except UnexpectedAnswer as error:
             if error.status >= 500:
                 raise
             problem = error
     raise problem from None
 
 
-def _entries(page: Page, member: str, where: str) -> list[Any]:
+def _entries(page: ListPage, member: str, where: str) -> list[Any]:
     value = parsed(page.raw, where, limits.LIST)
     alone = member == "manifests" and not page.link  # an index has manifests; of strings some write an empty list as none
     if not isinstance(value, dict) or (member not in value and (alone or not value.keys() <= _AROUND)):

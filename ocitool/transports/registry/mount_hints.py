@@ -24,7 +24,7 @@ _SIZE = 4 * MiB
 _REPOSITORIES = 3
 
 
-class Origins:
+class MountHints:
     """`directory`: of the cache. If it is None, or not the user's alone, nothing is known and nothing kept."""
 
     def __init__(self, directory: str | None, host: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ocitool.errors import NotFoundError, OcitoolError, TransportError
 from ocitool.patterns import pattern
 from ocitool.transports.registry.proxies import login_given
-from ocitool.transports.registry.wording import Wording, wording
+from ocitool.transports.registry.wording import wording
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525)})
 """Answers that may be another one in a moment: 520 to 524 are those of proxies that do not get one from the registry."""
@@ -51,7 +51,7 @@ class UnknownRepository(NotFoundError):
     """The registry says that it has no such repository, and not only that it has not what was asked for."""
 
 
-class Refused(TransportError):
+class UnexpectedAnswer(TransportError):
     """Any other answer that is not the one hoped for."""
 
     def __init__(self, what: str, where: str, status: int, *, hint: str | None = None) -> None:
@@ -142,7 +142,7 @@ class Answer(NamedTuple):
         return "html" in self.content_type.lower()
 
     @property
-    def wording(self) -> Wording:
+    def wording(self) -> ErrorWords:
         return wording(self.body, self.content_type, self.encoding)
 
 
@@ -197,7 +197,7 @@ def answered(answer: Answer, what: str, where: str, host: str) -> OcitoolError:
         hint = "a page for people, as proxies answer with that want a login" if answer.is_html else None
     elif 400 <= status < 500 and not answer.by and _is_rule(said, where):
         hint = _RULE
-    return Refused(f"{what}: {by} answers {status}{words}", where, status, hint=hint)
+    return UnexpectedAnswer(f"{what}: {by} answers {status}{words}", where, status, hint=hint)
 
 
 def _is_rule(said: str, where: str) -> bool:

@@ -23,10 +23,9 @@ from ocitool.task import Task
 from ocitool.transports.registry import blobs
 from ocitool.transports.registry.blobs import Target
 from ocitool.transports.registry.client import Client, Put
-from ocitool.transports.registry.problems import RETRIED, Refused
+from ocitool.transports.registry.problems import RETRIED, UnexpectedAnswer
 from ocitool.transports.registry.scopes import pulling, pushing
 from ocitool.transports.registry.source import RemoteBlob
-from ocitool.transports.registry.tagging import Tags
 from ocitool.transports.sink import Losses, RequestedImage, WriteOutcome, WriteRequest, index_in_the_way
 
 _NO_INDEXES = mediatypes.MANIFESTS | mediatypes.OTHER_MANIFESTS
@@ -52,7 +51,7 @@ class _Push(NamedTuple):
     """What one repository is to have: `documents` by their digests, inner ones first, and `tops` under their tags. `children`:
     the digests that an index among them names."""
 
-    target: Target
+    target: UploadTarget
     documents: dict[Digest, _Document]
     children: set[Digest]
     blobs: dict[Digest, Blob]
@@ -80,7 +79,7 @@ class RegistrySink(Unheld):
         self._client = client
         self._rehearsing = rehearsing
         self._replaces_index = replaces_index
-        self._tags = Tags(client, rehearsing=rehearsing)
+        self._tags = TagCache(client, rehearsing=rehearsing)
         self._there: dict[tuple[str, Digest], int | None] = {}
         self._proven: set[Digest] = set()
         self._gives_lists: dict[str, bool] = {}
@@ -98,7 +97,7 @@ class RegistrySink(Unheld):
 
     def named(self, name: str) -> Digest | None:
         where = reference.repository(name)
-        with suppress(Refused):  # it is not known
+        with suppress(UnexpectedAnswer):  # it is not known
             held = self._tags.held(where.path, where.tag or "latest")
             return held.digest if held is not None else None
         return None
@@ -182,7 +181,7 @@ class RegistrySink(Unheld):
             self._there[path, digest] = blobs.exists(self._client, path, digest, scope)
         return self._there[path, digest]
 
-    def _put(self, target: Target, blob: Blob, elsewhere: str | None, task: Task) -> bool:
+    def _put(self, target: UploadTarget, blob: Blob, elsewhere: str | None, task: Task) -> bool:
         """Whether its bytes were sent."""
         assert blob.digest is not None
         if self._size(target.path, blob.digest) is not None:
@@ -263,7 +262,7 @@ class RegistrySink(Unheld):
             losses.name(names[path, tag], error)
 
         every = [
-            Tagged(push.target, top.media_type, top.document.raw, top.digest, tags) for push, top, tags, _ in wanted
+            TaggedManifest(push.target, top.media_type, top.document.raw, top.digest, tags) for push, top, tags, _ in wanted
         ]
         for one, put in zip(wanted, self._tags.put(every, task, refused), strict=True):
             self._list(one.push.target, one.top, put)
@@ -326,7 +325,7 @@ class RegistrySink(Unheld):
         taken: dict[tuple[str, str], Digest] = {}
         for root in bundle.roots:
             for path, tags in self._places(root).items():
-                push = pushes.setdefault(path, _Push(Target(self._client, path), {}, set(), {}, []))
+                push = pushes.setdefault(path, _Push(UploadTarget(self._client, path), {}, set(), {}, []))
                 top = _gathered(root.descriptor, held, push)
                 if top is None:
                     what = str(root.descriptor.get("mediaType"))
@@ -370,7 +369,11 @@ class RegistrySink(Unheld):
 def _is_of_one(error: OcitoolError) -> bool:
     """Whether others may be written although this one could not: what cannot be read, and what the registry refuses for what
     it is."""
-    return error.of_source or isinstance(error, IntegrityError) or (isinstance(error, Refused) and error.status not in RETRIED)
+    return (
+        error.of_source
+        or isinstance(error, IntegrityError)
+        or (isinstance(error, UnexpectedAnswer) and error.status not in RETRIED)
+    )
 
 
 def _gathered(fields: Mapping[str, Any], held: Mapping[Digest, Blob], push: _Push) -> _Document | None:

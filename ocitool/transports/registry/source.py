@@ -22,8 +22,8 @@ from ocitool.spec import mediatypes
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import REF_NAME, Descriptor, Index, descriptor, read
 from ocitool.transports.registry import Registries, blobs
-from ocitool.transports.registry.client import Client, Document
-from ocitool.transports.registry.document_cache import Documents
+from ocitool.transports.registry.client import Client, RegistryDocument
+from ocitool.transports.registry.document_cache import DocumentCache
 from ocitool.transports.source import ArchiveNames, DockerImageRecord, Referrer, RemoteSource, SilentUntilOpened
 
 _SMALL = 64 * limits.KiB
@@ -125,7 +125,7 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         """A manifest by tag or digest, as a descriptor under its full name."""
         return self._described(self.client.document(self.repository.path, name))
 
-    def _described(self, found: Document, *, named: bool = True) -> Descriptor:
+    def _described(self, found: RegistryDocument, *, named: bool = True) -> Descriptor:
         stated = found.media_type if found.media_type in mediatypes.MANIFESTS | mediatypes.INDEXES else None
         media_type = read(found.raw, self.where, stated).media_type
         self._keep(found.digest, found.raw, media_type)
@@ -211,7 +211,7 @@ class RemoteBlob:
 
     def __init__(
         self, digest: Digest, size: int, client: Client, path: str, urls: Sequence[str] = (), *,
-        documents: Documents | None = None,
+        documents: DocumentCache | None = None,
     ) -> None:  # fmt: skip
         self.digest = digest
         self.size = size

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from ocitool.digest import Digest
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError
 from ocitool.task import OneAtATime, Task
-from ocitool.transports.registry.blobs import Target
-from ocitool.transports.registry.client import Client, Held, Put
-from ocitool.transports.registry.problems import RETRIED, Denied, Refused
+from ocitool.transports.registry.blobs import UploadTarget
+from ocitool.transports.registry.client import Client, PutResult, TaggedDigest
+from ocitool.transports.registry.problems import RETRIED, Denied, UnexpectedAnswer
 from ocitool.transports.registry.scopes import Scope, pulling, pushing
 
 AT_ONCE = 10
@@ -26,23 +26,23 @@ _PAGES = 4
 """A longer list may have many more tags than are asked for."""
 
 
-class Tagged(NamedTuple):
+class TaggedManifest(NamedTuple):
     """A manifest or index and the tags that it is to have in a repository."""
 
-    target: Target
+    target: UploadTarget
     media_type: str
     raw: bytes
     digest: Digest
     tags: Sequence[str]
 
 
-class Tags:
+class TagCache:
     """The tags of a registry's repositories, each asked for once. Used by several threads."""
 
     def __init__(self, client: Client, *, rehearsing: bool) -> None:
         self._client = client
         self._rehearsing = rehearsing
-        self._known: dict[tuple[str, str], Held | None] = {}
+        self._known: dict[tuple[str, str], TaggedDigest | None] = {}
         self._asked: Counter[str] = Counter()
         self._listed: dict[str, frozenset[str] | None] = {}
         self._turns = OneAtATime(client.task)
@@ -50,7 +50,7 @@ class Tags:
         self._together: bool | None = None
         """Whether the registry takes several tags with one request; None until it was tried."""
 
-    def held(self, path: str, tag: str) -> Held | None:
+    def held(self, path: str, tag: str) -> TaggedDigest | None:
         """What a tag leads to; None if there is no such tag. Raises `Denied`, `TransportError`."""
         if (path, tag) not in self._known:
             scope = pulling(path) if self._rehearsing else pushing(path)
@@ -80,12 +80,14 @@ class Tags:
         held = self._known.get((path, tag))
         return held is not None and held.digest == digest
 
-    def put(self, all_of: Iterable[Tagged], task: Task, refused: Callable[[str, str, OcitoolError], None]) -> list[Put | None]:
+    def put(
+        self, all_of: Iterable[TaggedManifest], task: Task, refused: Callable[[str, str, OcitoolError], None]
+    ) -> list[PutResult | None]:
         """Gives the tags, those of one manifest together at a registry that knows how. What became of each of `all_of`, None of
         one whose tags led to it already. A tag that the registry refuses is `refused`, with its repository, unless it leads to
         the manifest all the same, as one that cannot be changed may."""
         every = list(all_of)
-        found: list[Put | None] = [None] * len(every)
+        found: list[PutResult | None] = [None] * len(every)
         single: list[tuple[int, str]] = []
         together: list[tuple[int, Sequence[str]]] = []
         for number, one in enumerate(every):
@@ -102,8 +104,8 @@ class Tags:
             one = every[number]
             try:
                 put = self._client.put_document(one.target.path, one.digest, one.media_type, one.raw, one.digest, tags)
-            except (Denied, Refused, NotFoundError):
-                put = Put(False)
+            except (Denied, UnexpectedAnswer, NotFoundError):
+                put = PutResult(False)
             if self._together is None:
                 self._together = bool(put.tags)
             if put.tags:
@@ -122,12 +124,12 @@ class Tags:
         task.map(alone, single)
         return found
 
-    def _put(self, one: Tagged, tag: str, refused: Callable[[str, str, OcitoolError], None]) -> Put | None:
+    def _put(self, one: TaggedManifest, tag: str, refused: Callable[[str, str, OcitoolError], None]) -> PutResult | None:
         path = one.target.path
         try:
             return self._client.put_document(path, tag, one.media_type, one.raw, one.digest)
-        except (Denied, Refused, NotFoundError, IntegrityError) as error:
-            if isinstance(error, Refused) and error.status in RETRIED and self.fails():
+        except (Denied, UnexpectedAnswer, NotFoundError, IntegrityError) as error:
+            if isinstance(error, UnexpectedAnswer) and error.status in RETRIED and self.fails():
                 raise
             there = None
             with suppress(OcitoolError):

@@ -42,25 +42,25 @@ _DEEP = 6
 """Objects within one another in which words are looked for."""
 
 
-class Wording(NamedTuple):
+class ErrorWords(NamedTuple):
     """The error codes of an answer, in capital letters, and its words in one line; both may be empty."""
 
     codes: frozenset[str]
     text: str
 
 
-def wording(body: bytes, content_type: str = "", encoding: str = "") -> Wording:
+def wording(body: bytes, content_type: str = "", encoding: str = "") -> ErrorWords:
     """Returns what a body says; `content_type` and `encoding` are its headers. Of the body no more than `limits.ERROR_SIZE`
     bytes were read; time grows with it. Never raises."""
     body = _decoded(body, encoding)
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return Wording(frozenset(), _line(_untagged(body, content_type)))
+        return ErrorWords(frozenset(), _line(_untagged(body, content_type)))
     codes = {str(one.get("code")).upper() for one in _listed(value) if isinstance(one, dict)}
     texts = dict.fromkeys(islice(filter(None, map(_line, _words(value))), _MANY))
     said = [text for text in texts if not any(text != other and text in other for other in texts)]
-    return Wording(frozenset(codes), _line("; ".join(said)))
+    return ErrorWords(frozenset(codes), _line("; ".join(said)))
 
 
 def is_error(body: bytes) -> bool:
