@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -158,11 +159,13 @@ def normalize(
 
 def _write(action: str, result: Any, format: options.OutputFormat, report: str | None) -> None:
     if format is options.OutputFormat.json:
-        from ocitool.report.json import layout as fields_of
-        from ocitool.report.json.fields import json_text
+        from ocitool.report.json import fields, layout
 
-        options.write([json_text(getattr(fields_of, f"{action}_json")(result))], report)
-    else:
-        from ocitool.report.text import layout as lines_of
+        options.write([fields.json_text(getattr(layout, f"{action}_json")(result))], report)
+        return
+    from ocitool.report.text.layout import gc_text, link_text, normalize_text, rm_text
 
-        options.write(getattr(lines_of, f"{action}_text")(result), report)
+    lines: dict[str, Callable[..., Iterator[str]]] = {
+        "rm": rm_text, "gc": gc_text, "link": link_text, "normalize": normalize_text,
+    }  # fmt: skip
+    options.write(lines[action](result), report)

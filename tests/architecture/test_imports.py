@@ -360,7 +360,35 @@ def by_path(modules: Modules) -> list[str]:
     return found
 
 
-CHECKERS: tuple[Checker, ...] = (upward, strangers, heavy, speaking, threads, circles, lazy, waits, locked, by_path)
+def doubled(modules: Modules) -> list[str]:
+    """A public class whose name another module's class has: what one reads of it would hold for which?"""
+    homes: dict[str, list[str]] = {}
+    for module, tree in modules.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(module)
+    return [f"{name} is a class of {' and of '.join(places)}" for name, places in homes.items() if len(places) > 1]
+
+
+def aliased(modules: Modules) -> list[str]:
+    """A module of ours that is imported under another name: it is to be named so that nothing else has its name."""
+    found = []
+    for module, tree in modules.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                names = [(f"{node.module}.{one.name}", one) for one in node.names]
+            elif isinstance(node, ast.Import):
+                names = [(one.name, one) for one in node.names]
+            else:
+                continue
+            found += [f"{module}:{node.lineno} imports {name} as {one.asname}" for name, one in names
+                      if one.asname is not None and name in modules]  # fmt: skip
+    return found
+
+
+CHECKERS: tuple[Checker, ...] = (
+    upward, strangers, heavy, speaking, threads, circles, lazy, waits, locked, by_path, doubled, aliased,
+)  # fmt: skip
 
 BREACHES: tuple[tuple[Checker, dict[str, str]], ...] = (
     (upward, {"spec__manifest": "from ocitool.layers import tar", "layers": ""}),
@@ -399,6 +427,9 @@ BREACHES: tuple[tuple[Checker, dict[str, str]], ...] = (
     (lazy, {"images__select": "class A:\n  @functools.cached_property\n  def found(self):\n    return self._known"}),
     (lazy, {"spec__manifest": "class A:\n  @cached_property\n  def size(self):\n    return self.source.blob(self)"}),
     (lazy, {"spec__manifest": "class A:\n  @cached_property\n  def first(self):\n    return open(self.path)"}),
+    (doubled, {"spec__manifest": "class Layer: ...", "images__image": "class Layer: ..."}),
+    (aliased, {"images__drafts": "", "operations__edit": "def f():\n  from ocitool.images import drafts as d"}),
+    (aliased, {"images__drafts": "", "operations__edit": "import ocitool.images.drafts as drafts"}),
     (waits, {"operations__ls": "def f(event):\n  event.wait()"}),
     (waits, {"operations__ls": "def f(lock):\n  lock.acquire()"}),
     (waits, {"operations__ls": "def f(future):\n  return future.result()"}),
