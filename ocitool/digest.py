@@ -40,11 +40,6 @@ class Digest(NamedTuple):
         Schema")."""
         return f"{self.algorithm[:32]}-{self.encoded[:64]}".replace("+", "-").replace("=", "-")
 
-    @property
-    def raw(self) -> bytes:
-        """The hash itself."""
-        return bytes.fromhex(self.encoded)
-
     @classmethod
     def parse(cls, text: object) -> Digest:
         """Raises `FormatError` on anything but a digest; a registered algorithm must have its exact length."""

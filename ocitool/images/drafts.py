@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from ocitool.blob import Blob, BytesBlob
+from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, UsageError
 from ocitool.images.image import Image, Layer
@@ -61,10 +61,6 @@ class FinishedImage(NamedTuple):
     @property
     def descriptor(self) -> dict[str, Any]:
         return {"mediaType": self.media_type, "digest": str(self.digest), "size": len(self.manifest)}
-
-    @property
-    def blobs(self) -> tuple[BytesBlob, ...]:
-        return (BytesBlob(self.manifest, self.digest), BytesBlob(self.config, self.config_digest))
 
 
 def kept(image: Image, layer: Layer) -> OutputLayer:

@@ -28,7 +28,6 @@ _KINDS = {
     b"3": Kind.CHAR, b"4": Kind.BLOCK, b"5": Kind.DIRECTORY, b"6": Kind.FIFO,
 }  # fmt: skip
 _POSIX_MAGIC = b"ustar\x0000"
-_GNU_MAGIC = b"ustar  \0"
 _GLOBAL_RECORDS = 128
 """Global pax records in force: they apply to every entry that follows, so each costs time an entry."""
 _HELD = 128

@@ -50,7 +50,7 @@ def test_the_grammar_of_unregistered_digests(text: str) -> None:
 
 
 def test_a_digest_is_the_hash_of_the_bytes() -> None:
-    assert hashlib.sha256(b"hello").digest() == HELLO.raw
+    assert hashlib.sha256(b"hello").digest() == bytes.fromhex(HELLO.encoded)
     assert hashlib.sha512(b"hello").hexdigest() == Digest.of(b"hello", "sha512").encoded
 
 

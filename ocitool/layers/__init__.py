@@ -1,0 +1,6 @@
+"""The bytes of one layer.
+
+In the direction of the data: `codecs` decompresses (`magic` names what is no layer), `tarinput` gives bytes to `tar`, which
+reads entries (`entry`); `scan` makes an `index` of them, kept in a `cache`; `rewrite` edits a layer's tar, `tarwriter` writes
+one, and `compress` compresses it. Imports `spec` and the modules at the root.
+"""
