@@ -130,7 +130,7 @@ def told(found: Sequence[Referrer]) -> tuple[ReferrerReport, ...]:
     return tuple(made)
 
 
-def referrers(source: Source, subjects: Collection[Digest]) -> tuple[Referrer, ...]:
+def referrers(source: Source, subjects: Collection[Digest]) -> tuple[ReferrerReport, ...]:
     """What speaks of these manifests: by `subject`, by cosign's tags and the referrers tag schema, by buildkit's annotation.
 
     Signatures often cover a multi-arch index and not its images: ask for both digests. Costs one look into each manifest.

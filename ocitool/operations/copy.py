@@ -212,7 +212,7 @@ def _with_referrers(
     if isinstance(source, RemoteSource):
         writer.tell_unlisted(source)
     # At a registry each target was asked for by its name: it is one, whatever a list says that it speaks of.
-    about = {one.descriptor.digest for one in spoken} if not isinstance(source, Online) else set()
+    about = {one.descriptor.digest for one in spoken} if not isinstance(source, RemoteSource) else set()
     _tell_unread(source, {*about, *subjects}, writer)
     found = []
     for target, digest, output in zip(targets, tops, outputs, strict=True):

@@ -171,7 +171,7 @@ def test_an_image_that_a_list_says_to_speak_of_itself_keeps_its_tag(subject: str
     with Circular() as registry, ScriptedRegistry() as other:
         hold(registry, "app", BILL)
         hold(registry, "app", APP, tag="1")
-        copy([f"docker://{registry.host}/app:1"], reading(task), Writing(f"docker://{other.host}/app:2"), referrers=True)
+        copy([f"docker://{registry.host}/app:1"], reading(task), WriteOptions(f"docker://{other.host}/app:2"), referrers=True)
         assert {("app", "2"): APP.digest} == other.tags
         assert holds(other, "app", APP) and holds(other, "app", BILL)
         fetched(registry, task, tmp_path / "out")
@@ -184,7 +184,7 @@ def test_an_artifact_in_the_form_before_oci_1_1_is_asked_for_by_its_type(task: P
     with ScriptedRegistry() as registry, ScriptedRegistry() as other:
         hold(registry, "app", APP, tag="1")
         artifact = registry.put_manifest("app", mediatypes.OCI_ARTIFACT, raw)
-        copy([f"docker://{registry.host}/app:1"], reading(task), Writing(f"docker://{other.host}/app:1"), referrers=True)
+        copy([f"docker://{registry.host}/app:1"], reading(task), WriteOptions(f"docker://{other.host}/app:1"), referrers=True)
         assert (mediatypes.OCI_ARTIFACT, raw) == other.manifests["app", artifact]
 
 

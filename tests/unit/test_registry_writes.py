@@ -317,7 +317,7 @@ def test_an_upload_that_storage_refuses_begins_again_with_another_address(
     with ScriptedRegistry(store=registry.store) as storage:
         registry.faults.append(Fault("POST", location=f"{storage.url}{{path}}?signature=1"))
         storage.faults.append(Fault(method, status=status, times=1))
-        assert blobs.send(Target(client(registry, task), "app"), BytesBlob(LARGE, digest(LARGE)), ())
+        assert blobs.send(blobs.UploadTarget(client(registry, task), "app"), BytesBlob(LARGE, digest(LARGE)), ())
         assert LARGE == registry.blobs["app", sha256(LARGE)]
         assert 2 == len(registry.sent("POST"))
 
@@ -328,7 +328,7 @@ def test_storage_that_refuses_every_upload_is_named_and_no_login_advised(registr
         registry.faults.append(Fault("PATCH", redirect=f"http://{other}{{path}}"))
         storage.faults.append(Fault(status=403))
         with pytest.raises(TransportError, match="denied") as caught:
-            blobs.send(Target(client(registry, task), "app"), BytesBlob(LARGE, digest(LARGE)), ())
+            blobs.send(blobs.UploadTarget(client(registry, task), "app"), BytesBlob(LARGE, digest(LARGE)), ())
     assert f"{other} says this" in str(caught.value.hint)
 
 

@@ -227,19 +227,19 @@ def send(target: UploadTarget, blob: Blob, origins: Sequence[str]) -> bool:
     return True
 
 
-def believe(target: Target, blob: Blob) -> None:
+def believe(target: UploadTarget, blob: Blob) -> None:
     """Takes a registry's word that a repository has a blob. Should it refuse a manifest for want of it, it is sent."""
     assert blob.digest is not None
 
     def send_it() -> None:
-        text = f"{target.where}: the registry said that it has {blob.digest}, and has not got it; it is sent"
+        text = f"{target.where}: the registry stated_kind that it has {blob.digest}, and has not got it; it is sent"
         target.client.task.notice("damaged", text)
         _Upload(target, blob, None).run()
 
     target.client.mounts.stated(target.path, blob.digest, send_it)
 
 
-def _amended(target: Target, blob: Blob, other: str) -> bool:
+def _amended(target: UploadTarget, blob: Blob, other: str) -> bool:
     """Sends a blob that the registry said it had mounted, if it has not; it is not mounted from there again, in later commands
     either. Whether it was sent."""
     client, path = target

@@ -26,6 +26,7 @@ from ocitool.transports.registry.answers import finished, is_page
 from ocitool.transports.registry.endpoint import RETRIES, Endpoint
 from ocitool.transports.registry.exchange import Response
 from ocitool.transports.registry.keychain import Credentials
+from ocitool.transports.registry.mount_hints import MountHints
 from ocitool.transports.registry.mounting import Mounts
 from ocitool.transports.registry.problems import Denied, UnknownRepository, answered
 from ocitool.transports.registry.scopes import CATALOG, NOTHING, Scope, pulling, pushing

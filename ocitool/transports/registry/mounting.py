@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ocitool.digest import Digest
 from ocitool.errors import TransportError
-from ocitool.task import Turns
+from ocitool.task import OneAtATime
 from ocitool.transports.registry.answers import finished
 from ocitool.transports.registry.endpoint import RETRIES
 from ocitool.transports.registry.problems import Denied
@@ -26,7 +26,7 @@ class Mounts:
         self._waiting: dict[str, list[Callable[[], bool]]] = {}
         self._stated: dict[str, dict[Digest, Callable[[], object]]] = {}
         self._amended: set[str] = set()
-        self._turns = Turns(client.task)
+        self._turns = OneAtATime(client.task)
         self._right = False
 
     def ask(self, path: str, digest: Digest, other: str) -> str | None:

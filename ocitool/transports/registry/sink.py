@@ -21,8 +21,8 @@ from ocitool.spec.document import Document, parse_object, serialised
 from ocitool.spec.manifest import Descriptor, Index, Manifest, descriptor, named_by, read, read_unknown, string
 from ocitool.task import Task
 from ocitool.transports.registry import blobs
-from ocitool.transports.registry.blobs import Target
-from ocitool.transports.registry.client import Client, Put
+from ocitool.transports.registry.blobs import UploadTarget
+from ocitool.transports.registry.client import Client, PutResult
 from ocitool.transports.registry.problems import RETRIED, UnexpectedAnswer
 from ocitool.transports.registry.scopes import pulling, pushing
 from ocitool.transports.registry.source import RemoteBlob
@@ -149,7 +149,7 @@ class RegistrySink(Unheld):
             for root in bundle.roots for name, path, tag in self._tagged(root) if name in root.sparing
         ]  # fmt: skip
 
-        def look(place: tuple[Root, str, str, str]) -> None:
+        def look(place: tuple[RequestedImage, str, str, str]) -> None:
             root, name, path, tag = place
             try:
                 held = self._tags.held(path, tag)
@@ -220,7 +220,7 @@ class RegistrySink(Unheld):
             below = list(push.documents.values())
             manifests = [one for one in below if not isinstance(one.document, Index)]
 
-            def put(one: _Document, push: _Push = push) -> Put | None:
+            def put(one: _Document, push: _Push = push) -> PutResult | None:
                 try:
                     path, raw = push.target.path, one.document.raw
                     return self._client.put_document(path, one.digest, one.media_type, raw, one.digest)
@@ -269,7 +269,7 @@ class RegistrySink(Unheld):
         self._write_lists()
         return missing
 
-    def _list(self, target: Target, one: _Document, put: Put | None) -> None:
+    def _list(self, target: UploadTarget, one: _Document, put: PutResult | None) -> None:
         """Adds a referrer that was put to the tag that stands for the list, unless the registry keeps one (distribution-spec,
         "Pushing Manifests with Subject"). That it does is believed if it gives such a list: what reads them asks for that."""
         subject = one.subject
@@ -305,7 +305,7 @@ class RegistrySink(Unheld):
             self._client.put_document(path, subject.referrers_tag, mediatypes.OCI_INDEX, raw, Digest.of(raw))
             del self._unwritten[place]
 
-    def _fallback_list(self, target: Target, subject: Digest) -> dict[str, Any]:
+    def _fallback_list(self, target: UploadTarget, subject: Digest) -> dict[str, Any]:
         """The fields of the index that stands for a list of referrers, with what is in it; of a new one if there is none."""
         tag = subject.referrers_tag
         old = self._client.optional(target.path, tag)
