@@ -14,7 +14,7 @@ from ocitool.errors import TransportError
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.connections import Connections
 from ocitool.transports.registry.exchange import Channel, Response
-from ocitool.transports.registry.gate import Whereabouts
+from ocitool.transports.registry.gate import NetworkZones
 
 
 class Read(NamedTuple):
@@ -135,7 +135,7 @@ def recorder() -> Iterator[Recorder]:
 
 
 def connections(task: Patient) -> Connections:
-    return Connections(task, INSECURE, Whereabouts("127.0.0.1", "127.0.0.1"), insecure=True)
+    return Connections(task, INSECURE, NetworkZones("127.0.0.1", "127.0.0.1"), insecure=True)
 
 
 @pytest.mark.parametrize("headers", [{"X": "a\r\nEvil: b"}, {"X\nEvil": "b"}, {"X": "a\0"}, {"X": "\u20ac"}])

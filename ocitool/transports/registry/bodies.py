@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ocitool.blob import Blob, passing
+from ocitool.blob import Blob, stream_once
 from ocitool.digest import Digest
 from ocitool.errors import IntegrityError, OcitoolError
 from ocitool.task import Task
@@ -14,7 +14,7 @@ from ocitool.task import Task
 def read_source(blob: Blob, offset: int = 0) -> Iterator[bytes]:
     """The bytes as they come. An error says that it is one of reading."""
     try:
-        yield from passing(blob, offset)
+        yield from stream_once(blob, offset)
     except OcitoolError as error:
         error.of_source = True
         raise

@@ -28,7 +28,7 @@ from ocitool.transports.registry.exchange import Response
 from ocitool.transports.registry.keychain import Credentials
 from ocitool.transports.registry.mount_hints import MountHints
 from ocitool.transports.registry.mounting import Mounts
-from ocitool.transports.registry.problems import Denied, UnknownRepository, answered
+from ocitool.transports.registry.problems import Denied, UnexpectedAnswer, UnknownRepository, answered
 from ocitool.transports.registry.scopes import CATALOG, NOTHING, Scope, pulling, pushing
 
 _ACCEPT = ", ".join((mediatypes.OCI_INDEX, mediatypes.OCI_MANIFEST, mediatypes.DOCKER_LIST, mediatypes.DOCKER_MANIFEST))

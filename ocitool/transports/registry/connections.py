@@ -17,7 +17,7 @@ from ocitool.task import Task
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import KEPT, PORTS, origin, written
 from ocitool.transports.registry.exchange import Body, Channel, Response
-from ocitool.transports.registry.gate import Connection, Gate
+from ocitool.transports.registry.gate import Connection, Gate, NetworkZones
 from ocitool.transports.registry.proxies import proxy_for
 
 _SENDING = 60.0

@@ -24,6 +24,7 @@ from ocitool.transports.registry.addresses import joined, literal, named, origin
 from ocitool.transports.registry.answers import BROKEN, Unanswered, body_of, finished, is_page, retry_after
 from ocitool.transports.registry.connections import Connections
 from ocitool.transports.registry.exchange import Body, Response
+from ocitool.transports.registry.gate import NetworkZones
 from ocitool.transports.registry.keychain import Credentials, Keychain
 from ocitool.transports.registry.lists import parsed
 from ocitool.transports.registry.problems import RETRIED, Answer, Denied, answered, unreachable

@@ -20,7 +20,7 @@ OPENING = 10.0
 """Seconds for a connection, and for each step of its TLS."""
 
 
-class Whereabouts:
+class NetworkZones:
     """Where a registry lies, by its connections, and so where it may send us (`addresses.admits`)."""
 
     def __init__(self, host: str, hostname: str) -> None:
@@ -56,7 +56,7 @@ class Whereabouts:
 class Gate:
     """What every new connection goes through: where it may lead, what it trusts, and that it is cut when the task ends."""
 
-    def __init__(self, task: Task, access: Access, whereabouts: Whereabouts, *, insecure: bool, own: bool) -> None:
+    def __init__(self, task: Task, access: Access, whereabouts: NetworkZones, *, insecure: bool, own: bool) -> None:
         self.whereabouts = whereabouts
         self.own = own
         self.insecure = insecure

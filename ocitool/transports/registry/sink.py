@@ -26,7 +26,8 @@ from ocitool.transports.registry.client import Client, PutResult
 from ocitool.transports.registry.problems import RETRIED, UnexpectedAnswer
 from ocitool.transports.registry.scopes import pulling, pushing
 from ocitool.transports.registry.source import RemoteBlob
-from ocitool.transports.sink import Losses, RequestedImage, WriteOutcome, WriteRequest, index_in_the_way
+from ocitool.transports.registry.tag_cache import TagCache, TaggedManifest
+from ocitool.transports.sink import Losses, RequestedImage, StatelessSink, WriteOutcome, WriteRequest, index_in_the_way
 
 _NO_INDEXES = mediatypes.MANIFESTS | mediatypes.OTHER_MANIFESTS
 """What an answer of one of these types is; some registries and proxies give others: then its document is looked at."""
@@ -67,7 +68,7 @@ class _Missing(NamedTuple):
     unchanged: int
 
 
-class RegistrySink(Unheld):
+class RegistrySink(StatelessSink):
     """`repository`: where images go, and with a digest the one that they must have; None: each goes to the one that its names
     say. `rehearsing`: nothing is sent, and what is there is still looked for. `replaces_index`: whether one image may take the
     place of an index under a tag; unless it may, each tag that an image is to get is looked at first."""
@@ -140,7 +141,7 @@ class RegistrySink(Unheld):
         for one in self._missing(left) if self._rehearsing else self._publish(bundle, left, losses, task):
             unchanged += one.unchanged
             (sent if one.tags or one.top.digest in one.push.documents else skipped).add(one.top.digest)
-        return Stored(frozenset(skipped - sent), not self._rehearsing, losses, unchanged)
+        return WriteOutcome(frozenset(skipped - sent), not self._rehearsing, losses, unchanged)
 
     def _spare_indexes(self, bundle: WriteRequest, task: Task, losses: Losses) -> None:
         """Raises `DestinationError` where one image is to get a tag that holds an index. Costs a HEAD for each such tag."""
@@ -250,7 +251,7 @@ class RegistrySink(Unheld):
             for push, top, tags in tops.values()
         ]
 
-    def _give_tags(self, bundle: Bundle, pushes: Sequence[_Push], losses: Losses, task: Task) -> list[_Missing]:
+    def _give_tags(self, bundle: WriteRequest, pushes: Sequence[_Push], losses: Losses, task: Task) -> list[_Missing]:
         """All tags of a manifest together. Returns what was missing."""
         missing = self._missing(pushes)
         wanted = [one for one in missing if one.tags]
