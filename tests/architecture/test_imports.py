@@ -63,7 +63,7 @@ HEAVY = frozenset(
 LATE = frozenset(
     f"ocitool.transports.registry.{name}"
     for name in ("answers", "auth", "blobs", "client", "connections", "detours", "endpoint", "exchange", "gate", "lists",
-                 "mounting", "sink", "source", "tagging", "trust")
+                 "mounting", "sink", "source", "tag_cache", "trust")
 )
 """Modules about a heavy library, which they import at their top: they are imported in functions, and by each other."""
 
