@@ -154,7 +154,7 @@ class RegistrySink(StatelessSink):
             root, name, path, tag = place
             try:
                 held = self._tags.held(path, tag)
-            except Refused as error:
+            except UnexpectedAnswer as error:
                 if self._tags.fails():
                     raise
                 losses.name(name, error)
