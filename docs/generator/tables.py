@@ -27,18 +27,18 @@ def table(*rows: tuple[str, ...]) -> str:
 
 def exit_codes() -> str:
     classes: dict[int, list[str]] = {}
-    for one in _below(errors.OcitoolError):
+    for one in error_classes(errors.OcitoolError):
         classes.setdefault(one.exit_code, []).append(f"`{one.__name__}`")
     rows = [(str(code), text, ", ".join(classes.get(code, []))) for code, text in errors.EXIT_CODES.items()]
     return table(("Code", "Means", "Error class"), *rows)
 
 
-def _below(kind: type[errors.OcitoolError]) -> Iterator[type[errors.OcitoolError]]:
+def error_classes(kind: type[errors.OcitoolError]) -> Iterator[type[errors.OcitoolError]]:
     """The public classes of errors below this one. Modules add ones of their own for what they catch themselves."""
     for one in kind.__subclasses__():
         if one.__module__ == errors.__name__:
             yield one
-        yield from _below(one)
+        yield from error_classes(one)
 
 
 # Limits
