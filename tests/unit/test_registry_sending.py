@@ -272,7 +272,7 @@ def test_the_registry_says_how_long_to_wait(method: str, registry: ScriptedRegis
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("HEAD", sha256(DATA)), ("POST", "/uploads/"), ("PATCH", UPLOAD), ("PUT", UPLOAD), ("PUT", "/manifests/")],
+    [("POST", "/uploads/"), ("PATCH", UPLOAD), ("PUT", UPLOAD), ("PUT", "/manifests/")],
 )
 def test_a_refusal_that_stays_is_an_error_and_nothing_is_tagged(
     method: str, path: str, registry: ScriptedRegistry, tmp_path: Path

@@ -204,6 +204,22 @@ def test_a_head_that_is_refused_says_nothing_and_the_blob_is_sent(
     assert [] == task.pauses
 
 
+@pytest.mark.parametrize("status", [429, 500, 503, 520])
+def test_a_head_that_stays_unanswered_says_nothing_and_the_blob_is_sent(
+    status: int, registry: ScriptedRegistry, task: Patient, tmp_path: Path
+) -> None:
+    registry.faults.append(Fault("HEAD", "/blobs/", status=status))
+    assert pushed(registry, task, tmp_path)
+
+
+def test_a_quota_that_is_used_up_ends_a_push_all_the_same(
+    registry: ScriptedRegistry, task: Patient, tmp_path: Path
+) -> None:
+    registry.faults.append(Fault(".*", "/blobs/", status=429))
+    with pytest.raises(TransportError, match="too many requests"):
+        pushed(registry, task, tmp_path)
+
+
 def test_a_page_for_people_says_nothing_of_a_blob(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
     """As of a proxy that wants a login, and answers every HEAD with 200."""
     registry.faults.append(Fault("HEAD", "/blobs/", status=200, headers={"Content-Type": "text/html; charset=utf-8"}))

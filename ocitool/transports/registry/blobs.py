@@ -22,7 +22,7 @@ from ocitool.transports.registry.bodies import Bytes, read_source
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.endpoint import RETRIES
 from ocitool.transports.registry.exchange import Response
-from ocitool.transports.registry.problems import RETRIED, Unreachable, unreachable
+from ocitool.transports.registry.problems import RETRIED, UnexpectedAnswer, Unreachable, unreachable
 from ocitool.transports.registry.scopes import Scope, pulling, pushing
 
 _CUTS = 100
@@ -34,6 +34,10 @@ _AT_ONCE = 1 * MiB
 _CHUNK = 16 * MiB
 """Of an upload to a registry that wants chunks."""
 _SMALLEST_CHUNK = 1 * MiB
+
+
+_LOOKS = 2
+"""How often a HEAD that is not answered is sent again: what it would say is found out by other requests too."""
 
 
 # Reading
@@ -48,9 +52,13 @@ class Presence(NamedTuple):
 
 def presence(client: Client, path: str, digest: Digest, scope: Scope | None = None) -> Presence:
     """Whether a blob is in a repository, by a HEAD. What is refused is not known: registries forbid HEAD to those who may push,
-    storages to those whom they let read by a signed GET, proxies to all. The next request tells. Raises `TransportError` for no
-    answer, and for one that stays a failure of the registry's."""
-    response = client.request("HEAD", client.url(f"{path}/blobs/{digest}"), scope or pulling(path), f"blob {digest}")
+    storages to those whom they let read by a signed GET, proxies to all, and quotas count it apart. The next request tells, so
+    one that stays 429 or 5xx is not known either, after `_LOOKS` more attempts. Raises `TransportError` for no answer."""
+    url = client.url(f"{path}/blobs/{digest}")
+    try:
+        response = client.request("HEAD", url, scope or pulling(path), f"blob {digest}", retries=_LOOKS)
+    except UnexpectedAnswer:
+        return Presence(None)
     finished(response)
     if response.status_code != 200 or is_page(response):
         return Presence(False if response.status_code == 404 else None)
@@ -232,7 +240,7 @@ def believe(target: UploadTarget, blob: Blob) -> None:
     assert blob.digest is not None
 
     def send_it() -> None:
-        text = f"{target.where}: the registry stated_kind that it has {blob.digest}, and has not got it; it is sent"
+        text = f"{target.where}: the registry said that it has {blob.digest}, and has not got it; it is sent"
         target.client.task.notice("damaged", text)
         _Upload(target, blob, None).run()
 

@@ -20,7 +20,7 @@ from ocitool.patterns import pattern
 from ocitool.spec import document
 from ocitool.spec.manifest import listed
 from ocitool.transports.registry.addresses import joined, named
-from ocitool.transports.registry.problems import UnexpectedAnswer
+from ocitool.transports.registry.problems import RETRIED, UnexpectedAnswer
 
 _TARGET = pattern(r"\s*(?:<(?P<target>[^>]*)>|(?P<bare>[^\s<;,][^\s;]*))\s*")
 """What a link leads to. Some registries leave out the angle brackets."""
@@ -108,7 +108,7 @@ def _later(fetch: Fetch, first: str, url: str, most: int, where: str) -> ListPag
         except NotFoundError as error:
             problem = NotFoundError(f"the next page of the list is not there: {error.what}", where)
         except UnexpectedAnswer as error:
-            if error.status >= 500:
+            if error.status in RETRIED or error.status >= 500:
                 raise
             problem = error
     raise problem from None

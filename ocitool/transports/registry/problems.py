@@ -187,7 +187,7 @@ def answered(answer: Answer, what: str, where: str, host: str) -> OcitoolError:
     if status == 407:
         return TransportError(f"{_wanted()}{words}", where, hint=PROXY_LOGIN)
     if status == 429:
-        return TransportError(f"too many requests{words}", where, hint=_patience(answer, what, host))
+        return UnexpectedAnswer(f"too many requests{words}", where, status, hint=_patience(answer, what, host))
     hint = None
     if status == 413 and what.startswith("manifest"):
         hint = "the registry or a proxy before it takes no manifest of this size: that limit can be raised there"
