@@ -348,7 +348,7 @@ def test_holes_below_the_ratio_do_not_count(monkeypatch: pytest.MonkeyPatch) -> 
 def test_dedupe_begins_no_layer_once_those_before_it_unpacked_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "EXPANSION", 5 << 20)
     bombs = [head(b"z%d" % n, size=2 << 20) + bytes(2 << 20) + END for n in range(8)]
-    images = [image([bomb], codecs="zstd", tag=f"t{n}") for n, bomb in enumerate(bombs)]
+    images = [image([bomb], codec="zstd", tag=f"t{n}") for n, bomb in enumerate(bombs)]
     begun: list[str] = []
     index = layer_jobs.index
     monkeypatch.setattr(layer_jobs, "index", lambda job: begun.append(job.key) or index(job))
@@ -370,7 +370,7 @@ def test_layers_that_are_compressed_to_know_their_size_count_too(tmp_path: Path,
     begun: list[str] = []
     as_zstd = layer_jobs.as_zstd
     monkeypatch.setattr(layer_jobs, "as_zstd", lambda job, level: begun.append(job.key) or as_zstd(job, level))
-    images = [image([head(b"z%d" % n, size=2 << 20) + bytes(2 << 20) + END], codecs="gzip", tag=f"t{n}") for n in range(8)]
+    images = [image([head(b"z%d" % n, size=2 << 20) + bytes(2 << 20) + END], codec="gzip", tag=f"t{n}") for n in range(8)]
     with Task(jobs=1) as task:
         where = str(write_layout(tmp_path / "layout", images))
         found = dedupe([where], DedupeOptions(RepositoryFilter(), zstd=3), Session(task, cached=False))

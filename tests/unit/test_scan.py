@@ -64,10 +64,10 @@ def test_the_diff_id_is_of_the_unpacked_bytes_and_the_digest_of_the_stored() -> 
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_the_codec_changes_nothing_about_the_entries(codecs: str) -> None:
-    index = scanned(encode(codecs, SAMPLE[:5000], SAMPLE[5000:]))
+def test_the_codec_changes_nothing_about_the_entries(codec: str) -> None:
+    index = scanned(encode(codec, SAMPLE[:5000], SAMPLE[5000:]))
     assert columns(scanned(SAMPLE)) == columns(index)
-    assert codecs == index.codec
+    assert codec == index.codec
 
 
 def test_skippable_frames_count_in_the_digest_only() -> None:
@@ -83,9 +83,9 @@ def test_the_magic_decides_and_not_the_name() -> None:
 
 @pytest.mark.parametrize("tail", [b"", bytes(9000), b"trailing", b"x" * 2000])
 @pytest.mark.parametrize("codec", ["none", "gzip", "zstd"])
-def test_bytes_after_the_end_count_in_the_diff_id(codecs: str, tail: bytes) -> None:
+def test_bytes_after_the_end_count_in_the_diff_id(codec: str, tail: bytes) -> None:
     data = SAMPLE + tail
-    assert Digest.of(data) == scanned(data if codecs == "none" else encode(codecs, data)).diff_id
+    assert Digest.of(data) == scanned(data if codec == "none" else encode(codec, data)).diff_id
 
 
 def test_an_empty_layer_of_zeros_has_its_diff_id() -> None:
@@ -104,8 +104,8 @@ def test_a_layer_without_end_blocks_has_its_diff_id() -> None:
 
 @pytest.mark.parametrize("sizes", [(1,), (511, 2), (512,), (513,), (4096, 1), (100_000,)])
 @pytest.mark.parametrize("codec", ["none", "gzip", "zstd"])
-def test_any_chunking_gives_the_same_index(codecs: str, sizes: tuple[int, ...]) -> None:
-    stored = SAMPLE if codecs == "none" else encode(codecs, SAMPLE)
+def test_any_chunking_gives_the_same_index(codec: str, sizes: tuple[int, ...]) -> None:
+    stored = SAMPLE if codec == "none" else encode(codec, SAMPLE)
     with Task() as task:
         assert columns(scanned(SAMPLE)) == columns(index_layer(Pieces(stored, *sizes), task))
 
@@ -175,9 +175,9 @@ def test_holes_beyond_the_bound_are_not_hashed() -> None:
 
 
 @pytest.mark.parametrize("codec", ["none", "gzip", "zstd"])
-def test_a_content_is_opened_with_its_holes_as_zeros(codecs: str) -> None:
+def test_a_content_is_opened_with_its_holes_as_zeros(codec: str) -> None:
     data = member(b"a", b"first") + sparse_1_0(b"s", SEGMENTS, 300_000) + END
-    blob = BytesBlob(data if codecs == "none" else encode(codecs, data))
+    blob = BytesBlob(data if codec == "none" else encode(codec, data))
     got = [b"".join(open_content(blob, entry)) for entry in scanned(data)]
     assert [b"first", dense(SEGMENTS, 300_000)] == got
 
