@@ -1,31 +1,36 @@
-"""Images at registries (OCI distribution-spec 1.1), with an authorization of oras' table.
+"""Images at registries, by the OCI distribution-spec 1.1.
 
-    access.py       how registries are to be reached, as the user says
-    keychain.py     who the user is at a registry: auth files, credential helpers
-    problems.py     what went wrong, in words and exit codes: answers, sockets, TLS
-    wording.py      what a server says in a refusal, whatever form it has
-    addresses.py    what a registry names as an address
-    scopes.py       what a request needs to be allowed
-    auth.py         challenges, tokens, the Authorization header
-    exchange.py     one request and its response on a connection
-    gate.py         where connections may lead, how they end
-    connections.py  how many there are, how they are used again
-    detours.py      those through proxies, which urllib3 makes
-    trust.py        whom they believe, and who we are: authorities, certs.d
-    proxies.py      by which way they go: proxies, and what goes without
-    endpoint.py     requests with authorization, redirects and retries
-    client.py       one registry: documents, tags, referrers
-    blobs.py        transfers: a blob read and sent in pieces, resumed where it was cut
-    bodies.py       the bytes of a blob as bodies of requests, hashed on their way
-    source.py       a repository as a source of images
-    sink.py         repositories as destinations
-    tagging.py      tags: what they lead to, and many given at a time
-    documents.py    documents that several sources have in common, fetched once
-    mounting.py     mounts: asked for, believed, made up for
-    origins.py      where blobs were seen before, for mounts
+In the direction of the data, from what the user says to images:
 
-All but the first five are imported when a registry is first asked; `detours` when there is a proxy, as it imports urllib3, and
-`auth` when a registry asks who the user is, as it imports oras, and requests with it.
+    access.py          options of the user: TLS, credentials, hosts
+    keychain.py        credentials: auth files and credential helpers
+    trust.py           TLS contexts: authorities, certs.d, client certificates
+    proxies.py         which proxy serves an address, from the environment
+    addresses.py       URLs taken apart, and the network zone of an address
+    gate.py            connections that are opened only where their zone allows
+    connections.py     the idle connections of a registry, used again
+    detours.py         connections through proxies, made by urllib3
+    exchange.py        one HTTP request and its response on a connection
+    answers.py         bodies of responses, read within bounds
+    wording.py         the error message in a response, whatever form it has
+    problems.py        errors and exit codes for responses, sockets and TLS
+    scopes.py          scopes of tokens
+    auth.py            challenges, tokens and the Authorization header (oras)
+    endpoint.py        requests with authorization, redirects and retries
+    lists.py           lists in pages: `Link` headers
+    client.py          one registry: documents, tags, referrers
+    bodies.py          the bytes of a blob as bodies of requests, hashed as they are sent
+    mount_hints.py     repositories that a blob was seen in, kept between runs
+    mounting.py        cross-repository mounts, and what is done if one was not made
+    blobs.py           blobs fetched and sent, resumed after a break
+    tag_cache.py       tags: what they lead to, and many put at once
+    document_cache.py  documents that several sources share, fetched once
+    source.py          a repository as a source of images
+    sink.py            repositories as destinations
+
+`access`, `keychain`, `problems`, `wording` and `addresses` import no heavy library. The others are imported when a registry is
+first asked, `detours` if there is a proxy (it imports urllib3), `auth` if a registry asks for a login (it imports oras and
+requests).
 """
 
 from __future__ import annotations
