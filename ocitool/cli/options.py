@@ -13,7 +13,9 @@ import typer
 
 from ocitool import credentials
 from ocitool.errors import DestinationError, UsageError
+from ocitool.layers import codecs
 from ocitool.pipeline.session import Session
+from ocitool.spec import mediatypes
 from ocitool.task import Notice, Progress, Task, answering
 from ocitool.transports.registry import Access, Registries
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from ocitool.cli.progress import Shown
     from ocitool.digest import Digest
     from ocitool.pipeline.image_writer import WriteOptions, WriteResult
+
+
+_ARCHIVES = ", ".join(["*.tar", *(f"*{codecs.CODECS[name].endings[0]}" for name in codecs.WRITERS)])
 
 
 class OutputFormat(Enum):
@@ -82,14 +87,15 @@ Src = Annotated[
     str, typer.Argument(metavar="SRC", help="The image: archive, layout, docker://HOST/REPO:TAG, or - for standard input.")
 ]
 Dest = Annotated[
-    str, typer.Argument(metavar="DEST", help="*.tar, *.tar.gz, *.tar.zst, a layout/, docker://HOST/REPO:TAG, or -.")
+    str, typer.Argument(metavar="DEST", help=f"{_ARCHIVES}, a layout/, docker://HOST/REPO:TAG, or -.")
 ]
 Tag = Annotated[
     list[str] | None,
     typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="A name for the image, beside DEST's and instead of SRC's."),
 ]
 CompressionOption = Annotated[
-    str | None, typer.Option("--compression", metavar="none|gzip|zstd[:LEVEL]", help="Of layers that are written.")
+    str | None,
+    typer.Option("--compression", metavar=f"{'|'.join(mediatypes.SUFFIXES)}[:LEVEL]", help="Of layers that are written."),
 ]
 With = Annotated[
     list[str] | None,

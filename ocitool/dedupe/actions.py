@@ -15,9 +15,10 @@ from ocitool.dedupe.commands import line, repacked, rewritable, rewritten, word
 from ocitool.dedupe.disk_usage import DiskUsage
 from ocitool.dedupe.repeated_files import DistinctContents, without
 from ocitool.globs import matcher
+from ocitool.layers import codecs
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.limits import KiB, MiB
+from ocitool.limits import KiB
 from ocitool.trees.compare import Key, compare, rows
 from ocitool.trees.tree import Directory, Tree, node_at
 from ocitool.trees.waste import waste
@@ -39,9 +40,6 @@ class _Guess(NamedTuple):
 
 _LEAST, _SHARE = 64 * KiB, 0.02
 """Bytes, and of an image's own: below either nobody writes it again."""
-
-_WINDOW = {"gzip": 32 * KiB, "zstd": 8 * MiB}
-"""What a codec has in sight: a repeated file that is smaller it may not need to write again."""
 
 _LEFT = ("/var/log/**", "/var/cache/**", "/var/lib/apt/lists/**", "**/__pycache__/**", "**/*.pyc")
 """What a build leaves that no image is made for, and that differs each time."""
@@ -257,6 +255,12 @@ def _repeated(suspect: _Suspect, least: int) -> Iterator[_Guess]:
     yield _Guess(places, least, lambda saves: _inside("repeated", saves, member, text, command))
 
 
+def _window(codec: str | None) -> int:
+    """What a codec has in sight: a repeated file that is smaller it may not need to write again."""
+    writer = codecs.WRITERS.get(codec or "none")
+    return writer.window if writer is not None else 0
+
+
 def _again(suspect: _Suspect, tree: Tree) -> Iterator[_Again]:
     _, stack, indexes, own = suspect
     first: dict[bytes, tuple[bytes, int, Entry]] = {}
@@ -265,7 +269,7 @@ def _again(suspect: _Suspect, tree: Tree) -> Iterator[_Again]:
         for path in index.paths:
             written[path] = written.get(path, 0) + 1
     for number, (layer, index) in enumerate(zip(stack.layers, indexes, strict=True)):
-        least = max(_LEAST, _WINDOW.get(layer.codec or "", 0))
+        least = max(_LEAST, _window(layer.codec))
         for row, size in enumerate(index.sizes):
             content = index.content(row) if size >= least and row not in index.sparse else None
             path = index.paths[row]

@@ -7,8 +7,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from ocitool.dedupe.collection import ImageEntry, ImageRef
-
-_WRITABLE = (".tar", ".tar.gz", ".tar.zst")
+from ocitool.transports import destinations
 
 
 def rewritable(member: ImageEntry) -> bool:
@@ -28,7 +27,7 @@ def replaceable(named: ImageRef, *, whole: bool = False) -> bool:
         return "@" not in named.reference
     if named.site.transport == "oci":
         return bool(named.tags) and named.site.path is not None and not any(tag.startswith(("@", "-")) for tag in named.tags)
-    return (named.alone or whole) and named.site.path is not None and named.site.path.endswith(_WRITABLE)
+    return (named.alone or whole) and named.site.path is not None and destinations.archive_codec(named.site.path) is not None
 
 
 def word(text: str) -> str:

@@ -100,8 +100,6 @@ def below(top: str, tolerant: Tolerant) -> tuple[list[tuple[str, bool]], int]:
     return found, others
 
 
-_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
-
 
 def _looks_like_archive(path: str) -> bool | None:
     """By its name or its first bytes; False where it is only compressed, None for what is none, or no regular file."""
@@ -109,7 +107,7 @@ def _looks_like_archive(path: str) -> bool | None:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             return None
-        if path.lower().endswith(_ENDINGS):
+        if path.lower().endswith(tuple(codecs.ENDINGS)):
             return True
         with open(path, "rb") as file:
             head = file.read(512)

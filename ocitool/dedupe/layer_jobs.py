@@ -19,7 +19,7 @@ from ocitool.dedupe.collection import BlobLocation
 from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, LimitError, OcitoolError, TransportError, UsageError
 from ocitool.layers import codecs
-from ocitool.layers.compress import Compression, compress
+from ocitool.layers.compress import NONE, Compression, compress
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import HOLES, LayerIndex
 from ocitool.layers.scan import each_content, index_layer
@@ -112,12 +112,15 @@ def as_zstd(job: LayerJob, level: int) -> CompressedSize:
 
 
 def compressed(job: LayerJob, files: tuple[Entry, ...]) -> CompressedSize:
-    """What files of a layer take in it, compressed as builders do: level 6 of gzip, 3 of zstd. Raises what decoding raises."""
+    """What files of a layer take in it, compressed as builders do. Raises what decoding raises."""
     with Task(jobs=1) as task:
         blob = opened(job, task)
-        compression = _AS_BUILT[codecs.of(blob)]
+        codec = codecs.of(blob)
+        writer = codecs.WRITERS.get(codec)
+        compression = Compression(codec, writer.builders) if writer is not None else NONE
+        header = writer.header if writer is not None else _HEADER
         contents = each_content(blob, sorted(map(_solid, files), key=lambda entry: entry.offset), task)
-        size = sum(_HEADER[compression.codec] + _size(pieces, compression, task) for pieces in contents)
+        size = sum(header + _size(pieces, compression, task) for pieces in contents)
         return CompressedSize(size, task.expanded(0))
 
 
@@ -126,10 +129,8 @@ def _solid(entry: Entry) -> Entry:
     return entry._replace(size=entry.stored, segments=None) if entry.size - entry.stored > HOLES else entry
 
 
-_AS_BUILT = {"none": Compression("none", 0), "gzip": Compression("gzip", 6), "zstd": Compression("zstd", 3)}
-
-_HEADER = {"none": 512, "gzip": 60, "zstd": 40}
-"""About what an entry's header takes besides."""
+_HEADER = 512
+"""What an entry's header takes besides, in a layer that is not compressed."""
 
 
 def _size(chunks: Iterable[bytes], compression: Compression, task: Task) -> int:

@@ -254,6 +254,4 @@ def _layer_descriptor(piece: OutputLayer) -> Mapping[str, Any]:
 def layer_type(image: Image, codec: str) -> str:
     """The media type of a made layer: of the manifest's family, but for what that family lacks."""
     docker = image.manifest is not None and image.manifest.media_type == mediatypes.DOCKER_MANIFEST
-    if docker and codec != "zstd":
-        return mediatypes.DOCKER_LAYER + ("" if codec == "none" else f".{codec}")
-    return mediatypes.OCI_LAYER + ("" if codec == "none" else f"+{codec}")
+    return mediatypes.tar_layer(codec, docker=docker)

@@ -1,6 +1,7 @@
 """The bytes of one layer.
 
-In the direction of the data: `codecs` decompresses (`magic` names what is no layer), `tarinput` gives bytes to `tar`, which
-reads entries (`entry`); `scan` makes an `index` of them, kept in a `cache`; `rewrite` edits a layer's tar, `tarwriter` writes
-one, and `compress` compresses it. Imports `spec` and the modules at the root.
+In the direction of the data: `codecs`, the table of compressions (`gzip_codec`, `zstd_codec`, `streams` for the others),
+decompresses (`magic` names what is no layer), `tarinput` gives bytes to `tar`, which reads entries (`entry`); `scan` makes an
+`index` of them, kept in a `cache`; `rewrite` edits a layer's tar, `tarwriter` writes one, and `compress` compresses it.
+Imports `spec` and the modules at the root.
 """

@@ -8,35 +8,110 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool import limits
-from ocitool.errors import FormatError, LimitError
+from ocitool.errors import LimitError
+from ocitool.layers import gzip_codec, streams, zstd_codec
+from ocitool.limits import KiB, MiB
 
 if TYPE_CHECKING:
     from ocitool.blob import Blob
     from ocitool.task import Task
 
-STEP = 1 << 19
-"""Bytes read, and bytes decoded, at a time."""
-
 SNIFF = 512
 """Bytes that `sniff` wants to see."""
 
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+class Codec(NamedTuple):
+    """All that is known of one compression, but for the media types of its layers: those are in `spec.mediatypes.SUFFIXES`.
+
+    magic: one of these begins its data. endings: of the names of archives in it; the first is the one that ocitool suggests.
+    unpack: the command that decompresses a file, or standard input, to standard output. decoded: from chunks to pieces of
+    about `streams.STEP`; it reads several streams in a row, and raises `FormatError` if one is damaged or ends too soon."""
+
+    name: str
+    magic: tuple[bytes, ...]
+    endings: tuple[str, ...]
+    unpack: str
+    decoded: Callable[[Iterator[bytes]], Iterator[bytes]]
+    writing: CodecWriter | None = None
+    """None for what is read and never written."""
+
+
+class CodecWriter(NamedTuple):
+    """How a codec compresses. compressed: from blocks and a level. engine: the library that does it at a level, with its
+    version. default: the level if none is asked for; dense: for what is sent and not kept; builders: what builders write.
+    window: bytes of its input that it finds again; header: bytes that the header of a file in a tar takes, about."""
+
+    compressed: Callable[[Iterator[bytearray], int, Task], Iterator[bytes]]
+    engine: Callable[[int], str]
+    levels: range
+    default: int
+    dense: int
+    builders: int
+    window: int
+    header: int
+
+
+def _xz(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    import lzma
+
+    return streams.decoded(
+        chunks, lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=512 * MiB), lzma.LZMAError, "xz"
+    )
+
+
+def _bzip2(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    import bz2
+
+    return streams.decoded(chunks, bz2.BZ2Decompressor, OSError, "bzip2")
+
+
+_BZIP2 = tuple(b"BZh%d%s" % (level, block) for level in range(1, 10) for block in (b"1AY&SY", b"\x17rE8P\x90"))
+"""The level, and the magic of a first block or of the end of data without one."""
+
+CODECS = {
+    one.name: one
+    for one in (
+        Codec(
+            "gzip", (b"\x1f\x8b\x08",), (".tar.gz", ".tgz"), "gzip -dc", gzip_codec.decoded,
+            CodecWriter(
+                gzip_codec.compressed, gzip_codec.engine, range(1, 10), default=2, dense=4, builders=6,
+                window=32 * KiB, header=60
+            ),
+        ),
+        Codec(
+            "zstd", zstd_codec.MAGIC, (".tar.zst", ".tzst"), "zstd -dc --long=31",
+            zstd_codec.decoded,
+            CodecWriter(
+                zstd_codec.compressed, zstd_codec.engine, range(1, 20), default=3, dense=9, builders=3,
+                window=8 * MiB, header=40
+            ),
+        ),
+        Codec("xz", (b"\xfd7zXZ\x00",), (".tar.xz", ".txz"), "xz -dc", _xz),
+        Codec("bzip2", _BZIP2, (".tar.bz2", ".tbz2"), "bzip2 -dc", _bzip2),
+    )
+}  # fmt: skip
+"""By name. What has none of these is `none`."""
+
+WRITERS = {name: one.writing for name, one in CODECS.items() if one.writing is not None}
+"""How those compress that are written, by name."""
+
+ENDINGS = {".tar": "none"} | {ending: one.name for one in CODECS.values() for ending in one.endings}
+"""Endings of the names of archives, each with the codec that it stands for."""
+
+
+def names(*, levels: bool = False) -> str:
+    """The compressions that a layer may be written in, as a user is told of them, with their levels or without."""
+    ranges = ("" if not levels else f"[:{one.levels[0]}-{one.levels[-1]}]" for one in WRITERS.values())
+    said = ["none", *map("".join, zip(WRITERS, ranges, strict=True))]
+    return f"{', '.join(said[:-1])} or {said[-1]}"
 
 
 def sniff(head: bytes) -> str:
-    """`gzip`, `zstd`, `xz`, `bzip2`, or `none` for anything else."""
-    if head[:3] == b"\x1f\x8b\x08":
-        return "gzip"
-    if head[:4] == _ZSTD_MAGIC or (head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50):
-        return "zstd"
-    if head[:6] == b"\xfd7zXZ\x00":
-        return "xz"
-    if head[:3] == b"BZh" and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90"):
-        return "bzip2"
-    return "none"
+    """The name of the codec of data that begin so, `none` if they have none that is known."""
+    return next((one.name for one in CODECS.values() if head.startswith(one.magic)), "none")
 
 
 def of(blob: Blob) -> str:
@@ -102,7 +177,7 @@ def _bounded_plain(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _bounded(chunks: Iterator[bytes], codec: str, fed: _Fed, task: Task | None = None) -> Iterator[bytes]:
     """`fed`: what all is unpacked from, which `chunks` are or come from."""
     most, ratio, out, told = limits.unpacked_size(), limits.unpacked_ratio(), 0, 0
-    for piece in _DECODERS[codec](chunks):
+    for piece in CODECS[codec].decoded(chunks):
         out += len(piece)
         if out > most:
             raise LimitError(f"unpacks to more than {most} bytes", hint="raise OCITOOL_MAX_UNPACKED_SIZE")
@@ -119,206 +194,3 @@ def _bounded(chunks: Iterator[bytes], codec: str, fed: _Fed, task: Task | None =
                     hint="raise OCITOOL_MAX_RATIO",
                 )
         yield piece
-
-
-def _gzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Members one after another (RFC 1952, 2.2)."""
-    new, error = _gzip_engine()
-    return _streams(chunks, new, error, "gzip")
-
-
-def _gzip_engine() -> tuple[Callable[[], Any], Any]:
-    """ISA-L where its wheel exists, else zlib behind the same few methods. Both check each member's CRC and length."""
-    try:
-        from isal import igzip_lib
-    except ImportError:
-        import zlib
-
-        return _ZlibMember, zlib.error
-    return lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), igzip_lib.IsalError
-
-
-class _ZlibMember:
-    """One gzip member through zlib, with the interface of `IgzipDecompressor`."""
-
-    def __init__(self) -> None:
-        import zlib
-
-        self._inner = zlib.decompressobj(wbits=31)
-        self.needs_input = True
-
-    @property
-    def eof(self) -> bool:
-        return self._inner.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inner.unused_data
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        tail = self._inner.unconsumed_tail
-        out = self._inner.decompress(tail + data if tail else data, max_length)
-        # A full output may leave more inside zlib although all input was taken: it is then asked again with nothing.
-        self.needs_input = not self._inner.unconsumed_tail and len(out) < max_length
-        return out
-
-
-def _zstd(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Frames one after another, skippable ones passed over (RFC 8878, 3.1).
-
-    zstandard's readers accept a stream that stops inside a frame, and give a whole chunk's output at once; so the frames'
-    block headers are walked here: the walk knows where a frame ends, and cuts the input so that each call can give at most
-    eight blocks (1 MiB).
-    """
-    import zstandard
-
-    decompressor = zstandard.ZstdDecompressor(max_window_size=limits.ZSTD_WINDOW)
-    source = _Window(chunks)
-    while source.more(1):
-        magic = source.peek(4)
-        if len(magic) < 4:
-            raise FormatError("zstd stream ends too soon")
-        if magic[1:] == b"\x2a\x4d\x18" and magic[0] & 0xF0 == 0x50:
-            head = source.take(8)
-            source.drop(int.from_bytes(head[4:8], "little"))
-            continue
-        if magic != _ZSTD_MAGIC:
-            raise FormatError("data behind a zstd stream that is not zstd")
-        frame = decompressor.decompressobj()
-        try:
-            yield from _zstd_frame(source, frame)
-        except zstandard.ZstdError as reason:
-            raise FormatError(f"damaged zstd stream ({reason})") from None
-
-
-def _zstd_frame(source: _Window, frame: Any) -> Iterator[bytes]:
-    descriptor = source.peek(5)[4:5]
-    if not descriptor:
-        raise FormatError("zstd stream ends too soon")
-    flags = descriptor[0]
-    single, size_flag = flags >> 5 & 1, flags >> 6
-    if (window := _window(source.peek(18), single, size_flag, flags & 3)) > limits.ZSTD_WINDOW:
-        raise LimitError(
-            f"a zstd frame with a window of {window} bytes, more than {limits.ZSTD_WINDOW}",
-            hint="zstd -dc --long=31 FILE | ocitool COMMAND - reads an archive",
-        )
-    header = 5 + (not single) + (0, 1, 2, 4)[flags & 3] + ((1 if single else 0), 2, 4, 8)[size_flag]
-    batch = [source.take(header)]
-    blocks, last = 0, 0
-    while not last:
-        word = int.from_bytes(source.peek(3), "little")
-        last, kind, size = word & 1, word >> 1 & 3, word >> 3
-        batch.append(source.take(3 + (1 if kind == 1 else size)))
-        blocks += 1
-        if blocks == 8 and not last:
-            if piece := frame.decompress(b"".join(batch)):
-                yield piece
-            batch, blocks = [], 0
-    if flags >> 2 & 1:
-        batch.append(source.take(4))
-    if piece := frame.decompress(b"".join(batch)):
-        yield piece
-    if not frame.eof:
-        raise FormatError("zstd stream ends too soon")
-
-
-def _window(head: bytes, single: int, size_flag: int, id_flag: int) -> int:
-    """The window of the frame that begins so (RFC 8878, 3.1.1.1): stated, or of a single segment its content's size."""
-    if not single:
-        value = head[5] if len(head) > 5 else 0
-        return (1 << 10 + (value >> 3)) // 8 * (8 + (value & 7))
-    at, length = 5 + (0, 1, 2, 4)[id_flag], (1, 2, 4, 8)[size_flag]
-    return int.from_bytes(head[at : at + length], "little") + (256 if length == 2 else 0)
-
-
-class _Window:
-    """Chunks as one run of bytes that can be looked at, taken and dropped."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._data = b""
-        self._at = 0
-
-    def more(self, size: int) -> bool:
-        while len(self._data) - self._at < size:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return False
-            self._data = self._data[self._at :] + chunk
-            self._at = 0
-        return True
-
-    def peek(self, size: int) -> bytes:
-        self.more(size)
-        return self._data[self._at : self._at + size]
-
-    def take(self, size: int) -> bytes:
-        if not self.more(size):
-            raise FormatError("zstd stream ends too soon")
-        piece = self._data[self._at : self._at + size]
-        self._at += size
-        return piece
-
-    def drop(self, size: int) -> None:
-        while size:
-            if not self.more(1):
-                raise FormatError("zstd stream ends too soon")
-            step = min(size, len(self._data) - self._at)
-            self._at += step
-            size -= step
-
-
-def _xz(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    import lzma
-
-    return _streams(
-        chunks, lambda: lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=512 * limits.MiB), lzma.LZMAError, "xz"
-    )
-
-
-def _bzip2(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    import bz2
-
-    return _streams(chunks, bz2.BZ2Decompressor, OSError, "bzip2")
-
-
-def _streams(chunks: Iterator[bytes], new: Callable[[], Any], error: Any, name: str) -> Iterator[bytes]:
-    """Streams of one format one after another; zero padding may follow the last, as gzip(1) and xz(1) allow.
-
-    A decoder hands back what follows its stream as a copy, so thousands of tiny streams in one chunk would cost a copy of
-    the chunk each: while streams are tiny, the input is fed in small steps.
-    """
-    decoder, fed, step, padding = new(), 0, STEP, False
-    for chunk in chunks:
-        position = 0
-        while position < len(chunk) or not (fed == 0 or decoder.needs_input):
-            feed = chunk[position : position + step] if step < len(chunk) or position else chunk
-            if fed == 0 and (padding or feed[:1] == b"\0"):
-                if feed.strip(b"\0"):
-                    raise FormatError(f"data behind a {name} stream that is not {name}")
-                padding = True
-                position += len(feed)
-                continue
-            try:
-                piece = decoder.decompress(feed, STEP)
-            except error as reason:
-                raise FormatError(f"damaged {name} stream ({reason})") from None
-            position += len(feed)
-            fed += len(feed)
-            if decoder.eof:
-                unused = len(decoder.unused_data)
-                position -= unused
-                step = STEP if fed - unused > 1 << 16 else 1 << 14
-                decoder, fed = new(), 0
-            if piece:
-                yield piece
-    if fed:
-        raise FormatError(f"{name} stream ends too soon")
-
-
-_DECODERS: dict[str, Callable[[Iterator[bytes]], Iterator[bytes]]] = {
-    "gzip": _gzip,
-    "zstd": _zstd,
-    "xz": _xz,
-    "bzip2": _bzip2,
-}

@@ -16,7 +16,7 @@ from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, label
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsafeError, UnsupportedError
-from ocitool.layers import codecs, magic
+from ocitool.layers import codecs, magic, streams
 from ocitool.layers.entry import Entry, Kind, Segments
 from ocitool.layers.index import HOLES, HOLES_TOTAL, UNKNOWN, LayerIndex
 from ocitool.layers.tar import TarNotes, entries
@@ -174,7 +174,7 @@ def _hashed(
     sha256, offsets, sizes, sparse = hashlib.sha256, index.offsets, index.sizes, index.sparse
     done = 0
     for count, row in enumerate(rows):
-        if not count & 1023 or done > codecs.STEP:
+        if not count & 1023 or done > streams.STEP:
             task.check()
             task.advance("contents", done)
             done = 0

@@ -374,7 +374,7 @@ class ImageWriter:
         had = layer.compression
         if self.target.remote and had == "none" and layer.digest is None:
             return "gzip"  # as `_asked`
-        return had if had in ("none", "gzip", "zstd") else "gzip"
+        return had if had in mediatypes.SUFFIXES else "gzip"
 
     def new_codec(self, image: Image) -> str:
         """The codec of a layer that is put on the image: the one asked for, else that of its top-most layer, else gzip."""
@@ -577,7 +577,8 @@ class ImageWriter:
                     )  # fmt: skip
             held = {digest: blob for digest, _, blob in output.blobs}
             zstd = output.docker is not None and any(
-                _codec(held.get(layer.digest), layer) == "zstd" for image in output.images for layer in image.layers
+                _codec(held.get(layer.digest), layer) not in (None, *mediatypes.DOCKER_CODECS)
+                for image in output.images for layer in image.layers
                 if layer.digest in output.docker.layers
             )  # fmt: skip
             if zstd:

@@ -64,20 +64,19 @@ CONTENTS = {
 }
 """What a layer may be, as it stands behind "the layer is"."""
 
+SUFFIXES = {"none": ("", ""), "gzip": ("+gzip", ".gzip"), "zstd": ("+zstd", ".zstd")}
+"""What stands behind OCI's and behind Docker's type of a layer in this compression. `layers.codecs` knows all else of it."""
+DOCKER_CODECS = frozenset({"none", "gzip"})
+"""Those that engines know which know Docker's types alone: a layer in another one makes an OCI image of theirs."""
+_FAMILIES = (
+    (OCI_LAYER, DOCKER_LAYER),
+    ("application/vnd.oci.image.layer.nondistributable.v1.tar", "application/vnd.docker.image.rootfs.foreign.diff.tar"),
+)
 _TARS = {
-    OCI_LAYER: "none",
-    f"{OCI_LAYER}+gzip": "gzip",
-    f"{OCI_LAYER}+zstd": "zstd",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar": "none",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": "gzip",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd": "zstd",
-    DOCKER_LAYER: "none",
-    f"{DOCKER_LAYER}.gzip": "gzip",
-    f"{DOCKER_LAYER}.zstd": "zstd",
-    "application/vnd.docker.image.rootfs.foreign.diff.tar": "none",
-    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": "gzip",
-}
-_TAR_TYPES = {text: LayerType("tar", codec, tar=True, plain=codec == "none") for text, codec in _TARS.items()}
+    stem + suffix: LayerType("tar", codec, tar=True, plain=codec == "none")
+    for stems in _FAMILIES for codec, suffixes in SUFFIXES.items() for stem, suffix in zip(stems, suffixes, strict=True)
+}  # fmt: skip
+_AS_OCI = {docker + behind: oci + suffix for oci, docker in _FAMILIES for suffix, behind in SUFFIXES.values()}
 
 _ENCRYPTED = ("+encrypted", "+enc")
 """What ocicrypt puts behind a layer's type; imgcrypt's older releases wrote the short one."""
@@ -118,20 +117,27 @@ def is_media_type(text: str) -> bool:
 
 def layer_type(media_type: str) -> LayerType:
     """What a layer's media type says; `content` is `unknown` for one that no specification we know has."""
-    tar = _TAR_TYPES.get(media_type)
+    tar = _TARS.get(media_type)
     if tar is not None:
         return tar
     if media_type.endswith(_ENCRYPTED):
         # The compression is that of the plaintext: nothing but the key can check it.
-        return LayerType("encrypted", _TARS.get(media_type.rpartition("+enc")[0]))
+        return LayerType("encrypted", layer_codec(media_type.rpartition("+enc")[0]))
     if len(media_type) > _LONGEST:
         return _UNKNOWN
     return next((found for pattern, found in _OTHERS if re.fullmatch(pattern, media_type)), _UNKNOWN)
 
 
 def layer_codec(media_type: str) -> str | None:
-    """`none`, `gzip` or `zstd` as the type of a layer that is a tar states it; None for any other type."""
-    return _TARS.get(media_type)
+    """The compression (`SUFFIXES`) that the type of a layer states which is a tar; None for any other type."""
+    tar = _TARS.get(media_type)
+    return tar.codec if tar is not None else None
+
+
+def tar_layer(codec: str, *, docker: bool) -> str:
+    """The type of a layer that is a tar in this compression: Docker's only if that is asked for and its engines know it."""
+    oci, suffix = SUFFIXES[codec]
+    return DOCKER_LAYER + suffix if docker and codec in DOCKER_CODECS else OCI_LAYER + oci
 
 
 def is_foreign(media_type: str) -> bool:
@@ -141,10 +147,4 @@ def is_foreign(media_type: str) -> bool:
 
 def as_oci(media_type: str) -> str:
     """A layer type of Docker's as OCI names it; any other as it stands."""
-    for docker, oci in (
-        (DOCKER_LAYER, OCI_LAYER),
-        ("application/vnd.docker.image.rootfs.foreign.diff.tar", "application/vnd.oci.image.layer.nondistributable.v1.tar"),
-    ):
-        if media_type in (docker, f"{docker}.gzip", f"{docker}.zstd"):
-            return oci + media_type[len(docker) :].replace(".", "+")
-    return media_type
+    return _AS_OCI.get(media_type, media_type)

@@ -18,7 +18,7 @@ from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotAnImageError, OcitoolError
-from ocitool.layers import codecs
+from ocitool.layers import codecs, streams
 from ocitool.layers.entry import Entry, Kind, Segments, normalise
 from ocitool.layers.tar import TarNote, TarNotes, entries
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
@@ -367,7 +367,7 @@ def _stream(file: OpenFile) -> Iterator[bytes]:
 
     while True:
         try:
-            chunk = os.read(file.descriptor, codecs.STEP)
+            chunk = os.read(file.descriptor, streams.STEP)
         except OSError as error:
             raise unreadable(file.path, error) from None
         if not chunk:

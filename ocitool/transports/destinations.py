@@ -9,12 +9,17 @@ from typing import NamedTuple
 from ocitool import reference
 from ocitool.digest import Digest
 from ocitool.errors import UsageError
+from ocitool.layers import codecs
 from ocitool.reference import Repository
 from ocitool.task import Task
 from ocitool.transports.registry import Access, Registries
 from ocitool.transports.sink import Rehearsal, Sink
 
-_ENDINGS = {".tar": "none", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd"}
+
+def _said() -> str:
+    """The endings as a user is told of them: one for each codec."""
+    *most, last = [".tar", *(codecs.CODECS[name].endings[0] for name in codecs.WRITERS)]
+    return f"{', '.join(most)} or {last}"
 
 
 class Destination(NamedTuple):
@@ -100,10 +105,10 @@ def parse(text: str) -> Destination:
         return Destination("archive", path, reference.full(name) if name else None)
     if text.endswith("/") or os.path.isdir(text):
         return Destination("layout", text.rstrip("/") or "/", None)
-    if _ending(text) is not None:
+    if archive_codec(text) is not None:
         return Destination("archive", text, None)
     if ".tar" in os.path.basename(text):
-        raise UsageError("neither an archive nor a layout", text, hint="archives end in .tar, .tar.gz or .tar.zst")
+        raise UsageError("neither an archive nor a layout", text, hint=f"archives end in {_said()}")
     raise UsageError(
         "neither an archive nor a layout", text,
         hint=f"{text}.tar is an archive, {text}/ an OCI layout, docker://{text} would be at a registry; oci:DIR:TAG and "
@@ -132,8 +137,10 @@ def _registry(text: str, details: str) -> Destination:
     return Destination("registry", text, name, where)
 
 
-def _ending(path: str) -> str | None:
-    return next((codec for ending, codec in _ENDINGS.items() if path.endswith(ending)), None)
+def archive_codec(path: str) -> str | None:
+    """The codec of an archive that is written under this name, None if it is that of none."""
+    written = ("none", *codecs.WRITERS)
+    return next((codec for ending, codec in codecs.ENDINGS.items() if path.endswith(ending) and codec in written), None)
 
 
 def open_sink(
@@ -165,7 +172,7 @@ def open_sink(
         output = archive_sink.StandardOutput()
         return Rehearsal(path) if dry_run else output
     if not dry_run:
-        return archive_sink.ArchiveSink(path, force=force, compression=_ending(path) or "none")
+        return archive_sink.ArchiveSink(path, force=force, compression=archive_codec(path) or "none")
     if (problem := archive_sink.refused(path, force=force)) is not None:
         raise problem
     return Rehearsal(path)

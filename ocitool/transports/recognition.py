@@ -15,13 +15,11 @@ from ocitool.errors import FormatError, NotAnImageError, OcitoolError
 from ocitool.layers import codecs, magic
 from ocitool.layers.magic import Prefix
 
-_STREAMED = {"gzip": "gzip -dc", "zstd": "zstd -dc --long=31", "xz": "xz -dc", "bzip2": "bzip2 -dc"}
 _SYSTEM = ("bin", "etc", "usr", "var", "lib", "sbin", "proc", "dev", "root", "opt", "tmp")
 """Directories at the top of a root file system; three of them are one."""
 
 _SHOWN = 5
 _EMPTY = "the file is empty"
-_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")
 
 
 def no_directory(path: str, is_image: Callable[[str], bool]) -> OcitoolError:
@@ -52,7 +50,7 @@ def _directory(path: str, names: list[str], is_image: Callable[[str], bool]) -> 
             f"an unpacked root file system is no image; tar -C {quoted} -c . | docker import - NAME makes one of it, and "
             f"ocitool append SRC DEST --layer {quoted} puts its files on an image",
         )
-    inside = [name for name in names if name.endswith(_ENDINGS) or is_image(os.path.join(path, name))]
+    inside = [name for name in names if name.endswith(tuple(codecs.ENDINGS)) or is_image(os.path.join(path, name))]
     if inside:
         shown = ", ".join(shlex.quote(os.path.join(path, name)) for name in inside[:_SHOWN])
         more = f" and {len(inside) - _SHOWN} more" if len(inside) > _SHOWN else ""
@@ -96,7 +94,7 @@ def no_archive(path: str, head: Prefix, error: FormatError, wrappers: Sequence[s
     what, hint = _file(path, head)
     if wrappers and what is not None and what != _EMPTY:
         what = " in ".join((what, *reversed(wrappers)))
-        hint = f"unpack it first: {_STREAMED[wrappers[0]]} {shlex.quote(path)} > FILE; then look at FILE"
+        hint = f"unpack it first: {codecs.CODECS[wrappers[0]].unpack} {shlex.quote(path)} > FILE; then look at FILE"
     if what is None:
         return type(error)(f"not an image archive: {error.what}", path, hint=error.hint or hint)
     if what == _EMPTY:
@@ -140,7 +138,7 @@ def compressed_too_often(path: str, how: str, outer: str) -> NotAnImageError:
     source = "" if path == "-" else f" {shlex.quote(path)}"
     return NotAnImageError(
         f"not an image archive: compressed more than twice ({how})", path,
-        hint=f"{_STREAMED[outer]}{source} | ocitool COMMAND -",
+        hint=f"{codecs.CODECS[outer].unpack}{source} | ocitool COMMAND -",
     )  # fmt: skip
 
 
@@ -158,7 +156,7 @@ def no_image(members: MemberNames, images: Sequence[str]) -> NotAnImageError:
     """What a tar holds that is no image archive. `images`: directories in it in which images stand."""
     where, quoted, names = members.where, shlex.quote(members.where), list(members.names())
     missing = "it has neither index.json nor manifest.json nor repositories"
-    inside = sorted(name.decode("utf-8", "replace") for name in names if name.endswith(tuple(map(str.encode, _ENDINGS))))
+    inside = sorted(name.decode("utf-8", "replace") for name in names if name.endswith(tuple(map(str.encode, codecs.ENDINGS))))
     if images:
         what = f"it holds images in several directories: {', '.join(images[:_SHOWN])}"
         hint = f"unpack it first: tar -xf {quoted}; then name one of them"

@@ -20,7 +20,7 @@ from support.streams import CODECS, encode, skippable, text
 from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
-from ocitool.layers import codecs
+from ocitool.layers import codecs, gzip_codec
 from ocitool.layers.codecs import decode
 from ocitool.layers.scan import index_headers
 from ocitool.spec.document import parse
@@ -78,11 +78,11 @@ def codec(data: bytes) -> None:
         assert whole == attempt(data, name, 1 + len(data) % 97), f"{name}: chunking changes the output"
         if name != "gzip":
             continue
-        engine, codecs._gzip_engine = codecs._gzip_engine, lambda: (codecs._ZlibMember, zlib.error)
+        engine, gzip_codec._engine = gzip_codec._engine, lambda: (gzip_codec._ZlibMember, zlib.error)
         try:
             other = attempt(data, name, 1 << 19)
         finally:
-            codecs._gzip_engine = engine
+            gzip_codec._engine = engine
         try:
             expected: bytes | None = gzip.decompress(data)
         except (OSError, EOFError, zlib.error):

@@ -13,14 +13,14 @@ from support.streams import CODECS, decoded, encode, skippable, text
 
 from ocitool import limits
 from ocitool.errors import FormatError, LimitError, OcitoolError
-from ocitool.layers import codecs
+from ocitool.layers import gzip_codec
 from ocitool.layers.codecs import decode
 
 
 @pytest.fixture(params=["isal", "zlib"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "zlib":
-        monkeypatch.setattr(codecs, "_gzip_engine", lambda: (codecs._ZlibMember, zlib.error))
+        monkeypatch.setattr(gzip_codec, "_engine", lambda: (gzip_codec._ZlibMember, zlib.error))
     else:
         pytest.importorskip("isal")
 

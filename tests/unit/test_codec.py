@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import random
+import subprocess
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -15,15 +19,18 @@ from support.streams import CODECS, PART, decoded, encode, skippable, text
 
 from ocitool import limits
 from ocitool.errors import FormatError, LimitError
-from ocitool.layers import codecs
+from ocitool.layers import codecs, compress, gzip_codec, streams
 from ocitool.layers.codecs import decode, sniff
+from ocitool.spec import mediatypes
+from ocitool.task import Task
+from ocitool.transports import destinations
 
 
 @pytest.fixture(params=["isal", "zlib"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each gzip law holds with either engine."""
     if request.param == "zlib":
-        monkeypatch.setattr(codecs, "_gzip_engine", lambda: (codecs._ZlibMember, zlib.error))
+        monkeypatch.setattr(gzip_codec, "_engine", lambda: (gzip_codec._ZlibMember, zlib.error))
     else:
         pytest.importorskip("isal")
     return str(request.param)
@@ -90,7 +97,7 @@ def test_either_gzip_engine_reads_thousands_of_tiny_members(engine: str) -> None
 
 def test_either_gzip_engine_gives_a_large_output_in_bounded_pieces(engine: str) -> None:
     pieces = [len(piece) for piece in decode([gzip.compress(bytes(20 << 20), mtime=0)], "gzip")]
-    assert (20 << 20, True) == (sum(pieces), max(pieces) <= codecs.STEP)
+    assert (20 << 20, True) == (sum(pieces), max(pieces) <= streams.STEP)
 
 
 def test_either_gzip_engine_detects_a_flipped_crc(engine: str) -> None:
@@ -213,3 +220,36 @@ def test_a_member_with_reserved_flags_is_read_right_or_refused(engine: str) -> N
         assert b"firstsecond" == decoded(data)
     except FormatError:
         assert engine == "zlib"
+
+
+def test_each_compression_that_layers_may_have_by_their_type_is_written_and_no_other() -> None:
+    assert set(mediatypes.SUFFIXES) == {"none", *codecs.WRITERS}
+
+
+@pytest.mark.parametrize("name", codecs.CODECS)
+def test_the_command_that_a_hint_names_for_a_codec_unpacks_what_it_is_recognised_by(name: str, tmp_path: Path) -> None:
+    packers = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress, "xz": lzma.compress, "bzip2": bz2.compress}
+    data = packers[name](b"content")
+    assert name == sniff(data)
+    done = subprocess.run(codecs.CODECS[name].unpack.split(), input=data, stdout=subprocess.PIPE, check=True)
+    assert done.stdout == b"content"
+
+
+def test_a_codec_that_joins_the_table_is_recognised_decoded_and_written_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def upper(blocks: Iterator[bytearray], level: int, task: Task) -> Iterator[bytes]:
+        yield b"UP"
+        yield from (bytes(block).upper() for block in blocks)
+
+    def lower(chunks: Iterator[bytes]) -> Iterator[bytes]:
+        return (chunk.removeprefix(b"UP").lower() for chunk in chunks)
+
+    writing = codecs.CodecWriter(upper, lambda level: "upper 1", range(1, 3), 1, 1, 1, window=0, header=0)
+    monkeypatch.setitem(codecs.CODECS, "upper", codecs.Codec("upper", (b"UP",), (".tar.up",), "up -d", lower, writing))
+    monkeypatch.setitem(codecs.WRITERS, "upper", writing)
+    monkeypatch.setitem(codecs.ENDINGS, ".tar.up", "upper")
+    with Task() as task:
+        stored = b"".join(compress.compress([b"abc"], compress.parse("upper:2"), task))
+    assert stored == b"UPABC"
+    assert sniff(stored) == "upper"
+    assert b"".join(decode([stored], "upper")) == b"abc"
+    assert destinations.archive_codec("image.tar.up") == "upper"

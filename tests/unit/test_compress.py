@@ -21,6 +21,7 @@ from support.streams import decoded, text
 
 from ocitool.errors import CancelledError, FormatError, UsageError
 from ocitool.layers import compress as module
+from ocitool.layers import gzip_codec
 from ocitool.layers.compress import BLOCK, Compression, compress, engine, parse
 from ocitool.task import Task
 
@@ -112,7 +113,7 @@ def test_the_gzip_header_has_no_name_no_time_and_no_system(either: str) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 0xFFFFFFFF, 1 << 32, (1 << 32) + 5])
 def test_the_gzip_trailer_has_the_size_modulo_four_gigabytes(size: int) -> None:
-    assert (7).to_bytes(4, "little") + (size % (1 << 32)).to_bytes(4, "little") == module._trailer(7, size)
+    assert (7).to_bytes(4, "little") + (size % (1 << 32)).to_bytes(4, "little") == gzip_codec._trailer(7, size)
 
 
 def test_zstd_is_one_frame_with_a_checksum_and_without_a_size() -> None:

@@ -181,7 +181,7 @@ class _Maker:
     def _codec(self, blob: FileBlob | None, image: Image) -> str:
         """What was asked for, else the tar's own, else that of the image's top-most layer."""
         own = codecs.of(blob) if blob is not None else "none"
-        if own in ("gzip", "zstd") and self._writer.writing.compression is None:
+        if own in codecs.WRITERS and self._writer.writing.compression is None:
             return own
         return self._writer.new_codec(image)
 

@@ -19,6 +19,7 @@ from ocitool.globs import matcher, refuse_unmatched, unmatched
 from ocitool.images import drafts, select
 from ocitool.images.drafts import FinishedImage, ImageDraft, OutputLayer
 from ocitool.images.image import Image, Layer
+from ocitool.layers import codecs
 from ocitool.layers.scan import index_layer
 from ocitool.operations.rebuild.bytecode import accepted, settled, stale
 from ocitool.operations.rebuild.layer_match import LayerMatch, OldImage, match
@@ -38,8 +39,6 @@ _TRIES = 32
 """Layers that are tried one by one where all together do not give what is wanted: each costs a look at the whole tree."""
 _CHAIN = 3
 """Deltas in a row from which on they are better squashed."""
-_LEVELS = {"gzip": 4, "zstd": 9}
-"""A delta is made to be sent: these take off a tenth of what the defaults leave, for twice the time of a small layer."""
 
 
 class RebuildOptions(NamedTuple):
@@ -244,7 +243,7 @@ class _Rebuilder:
         try:
             tar = changeset_tar.tar(changes, image, new.tree, self._task, lowest=len(new.layers))
             codec = self._writer.new_codec(image)
-            return self._writer.layer(tar, codec, image, "new", level=_LEVELS.get(codec))
+            return self._writer.layer(tar, codec, image, "new", level=_level(codec))
         except OcitoolError as error:
             raise error.at(image.where) from None
 
@@ -360,3 +359,9 @@ def _history(old: IndexedImage, image: Image, layer: bool) -> list[dict[str, Any
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _level(codec: str) -> int | None:
+    """A delta is made to be sent: this takes off a tenth of what the default leaves, for twice the time of a small layer."""
+    writer = codecs.WRITERS.get(codec)
+    return writer.dense if writer is not None else None

@@ -9,6 +9,7 @@ from ocitool import masking
 from ocitool.images.image import Image
 from ocitool.operations.inspect import InspectedEntry, InspectedImage, Inspection
 from ocitool.report.json.fields import clean, created_by, notice_list, path_fields, platform_fields, stated
+from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Index
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _inspected(item: InspectedImage) -> dict[str, Any]:
                 "digest": str(layer.digest) if layer.digest else None,
                 "diffId": str(layer.diff_id) if layer.diff_id else None,
                 "mediaType": stated(layer.media_type),
-                "compression": facts.compression if facts.compression in ("none", "gzip", "zstd") else None,
+                "compression": facts.compression if facts.compression in mediatypes.SUFFIXES else None,
                 "compressionVerified": layer.blob is not None and not layer.blob.remote and layer.type.content != "encrypted",
                 "content": layer.type.content,
                 "present": layer.blob is not None,

@@ -57,7 +57,7 @@ def _encoded(response: Response, head: bytes) -> str | None:
     """The codec that a body which begins with these bytes is in, as its `Content-Encoding` says; None if that says nothing, or
     is not so."""
     found = codecs.sniff(head) if response.headers.get("Content-Encoding", "").strip() else "none"
-    return found if found in ("gzip", "zstd") else None
+    return found if found in codecs.WRITERS else None
 
 
 def decoded(response: Response, size: int) -> Iterator[bytes]:

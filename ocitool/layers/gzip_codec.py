@@ -1,0 +1,129 @@
+"""gzip (RFC 1952), both ways.
+
+It is compressed in blocks on all cores, as pigz does: borders by position, each block primed with the last 32 KiB of the one
+before and ended by a sync flush, so that the deflate data in a row are one stream, and the file is one member. Levels 1 to 3
+are ISA-L's where its wheel exists, else zlib's; 4 to 9 are zlib's. Measured on a real layer of 285 MB: level 2 is eleven
+times as fast as zlib's 6 on one core and 9.5 % larger, and a whole image is 4.4 % larger than what skopeo writes. 3 saves 1 %
+more for a third more time, 1 is hardly faster. So 2 is the default; who wants small layers takes zstd or `gzip:6`. ISA-L
+renews its Huffman tables only when told to: every 64 KiB is worth 1 % of the size and costs 6 % of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ocitool.layers import streams
+
+if TYPE_CHECKING:
+    from ocitool.task import Task
+
+_ISAL = range(1, 4)
+_WINDOW = 1 << 15
+_TABLES = 1 << 16
+_HEADER = b"\x1f\x8b\x08" + bytes(6) + b"\xff"  # no name, no time, system unknown (RFC 1952, 2.3)
+_LAST = b"\x03\x00"  # an empty last deflate block
+
+
+def decoded(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Members one after another (RFC 1952, 2.2)."""
+    new, error = _engine()
+    return streams.decoded(chunks, new, error, "gzip")
+
+
+def _engine() -> tuple[Callable[[], Any], Any]:
+    """ISA-L where its wheel exists, else zlib behind the same few methods. Both check each member's CRC and length."""
+    try:
+        from isal import igzip_lib
+    except ImportError:
+        import zlib
+
+        return _ZlibMember, zlib.error
+    return lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), igzip_lib.IsalError
+
+
+class _ZlibMember:
+    """One gzip member through zlib, with the interface of `IgzipDecompressor`."""
+
+    def __init__(self) -> None:
+        import zlib
+
+        self._inner = zlib.decompressobj(wbits=31)
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        tail = self._inner.unconsumed_tail
+        out = self._inner.decompress(tail + data if tail else data, max_length)
+        # A full output may leave more inside zlib although all input was taken: it is then asked again with nothing.
+        self.needs_input = not self._inner.unconsumed_tail and len(out) < max_length
+        return out
+
+
+class _Block(NamedTuple):
+    data: bytearray
+    before: bytes
+
+
+def compressed(blocks: Iterator[bytearray], level: int, task: Task) -> Iterator[bytes]:
+    library = _deflater(level)
+    crc, size = 0, 0
+
+    def primed() -> Iterator[_Block]:
+        nonlocal crc, size
+        before = b""
+        for data in blocks:
+            crc = library.crc32(data, crc)
+            size += len(data)
+            yield _Block(data, before)
+            before = bytes(data[-_WINDOW:])
+
+    yield _HEADER
+    yield from task.spread(lambda block: _deflate(library, level, block, task), primed())
+    yield _LAST + _trailer(crc, size)
+
+
+def _trailer(crc: int, size: int) -> bytes:
+    return crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+def _deflate(library: Any, level: int, block: _Block, task: Task) -> bytes:
+    """One block as deflate blocks of which none is the last, ending on a byte."""
+    more = {"zdict": block.before} if block.before else {}
+    deflater = library.compressobj(level, library.DEFLATED, -15, 8, library.Z_DEFAULT_STRATEGY, **more)
+    out: list[bytes] = []
+    with memoryview(block.data) as view:
+        for start in range(0, len(view), _TABLES):
+            task.check()
+            out += deflater.compress(view[start : start + _TABLES]), deflater.flush(library.Z_SYNC_FLUSH)
+    return b"".join(out)
+
+
+def _deflater(level: int) -> Any:
+    """ISA-L for the levels it has, where its wheel exists, else zlib behind the same names."""
+    import zlib
+
+    if level not in _ISAL:
+        return zlib
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return zlib
+    return isal_zlib
+
+
+def engine(level: int) -> str:
+    """The library that compresses at this level, and its version."""
+    library = _deflater(level)
+    if hasattr(library, "ZLIB_RUNTIME_VERSION"):
+        return f"zlib {library.ZLIB_RUNTIME_VERSION}"
+    import isal
+
+    return f"isal {isal.__version__}"
