@@ -131,9 +131,7 @@ def command(
     for path, word in zip(paths, rm or (), strict=True):
         if not path or escapes(path):
             raise UsageError(f"--rm {word}: no path below the root")
-    content = edit.ContentEdits(
-        paths, rm_content, tuple(map(edit.parse_addition, add or ())), layer, tuple(drop_layer or ())
-    )
+    content = edit.ContentEdits(paths, rm_content, tuple(map(edit.parse_addition, add or ())), layer, tuple(drop_layer or ()))
     with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         writing = options.writing(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
@@ -148,25 +146,30 @@ def command(
     raise typer.Exit(1 if result.findings else 0)
 
 
-def _warn(details: object) -> None:
+def _warn(report: object) -> None:
     """Said whatever is quiet: the image holds what was to be gone."""
+    from ocitool.operations.edit import EditReport
     from ocitool.report.escape import printed
 
-    assert isinstance(details, dict)
-    same, embedded = details.get("sameContent") or [], details.get("embedded") or []
-    for place in same:
-        text = f"what --rm took out still stands in layer {place['layer']} ({printed(place['path'])})"
+    assert isinstance(report, EditReport)
+
+    def shown(path: bytes) -> str:
+        return "/" + path.decode("utf-8", "replace")
+
+    for place in report.same_content:
+        text = f"what --rm took out still stands in layer {place.layer} ({printed(shown(place.path))})"
         print(f"ocitool: error: {text}", file=sys.stderr)
-    if same:
+    if report.same_content:
         print("hint: --rm-content takes out every file of that content", file=sys.stderr)
+    embedded = report.embedded or ()
     for place in embedded:
-        what = "taken out" if details.get("removed") else "redacted"
-        text = f"what is {what} still stands in layer {place['layer']} ({printed(place['path'])})"
+        what = "taken out" if report.removed else "redacted"
+        text = f"what is {what} still stands in layer {place.layer} ({printed(shown(place.path))})"
         print(f"ocitool: error: {text}", file=sys.stderr)
     if embedded:
         import shlex
 
-        paths = dict.fromkeys(place["path"] for place in embedded)
+        paths = dict.fromkeys(shown(place.path) for place in embedded)
         words = " ".join(f"--rm {shlex.quote(path)}" for path in list(paths)[:_NAMED])
         more = f" (and {len(paths) - _NAMED} more)" if len(paths) > _NAMED else ""
         print(f"hint: {printed(words)}{more} takes these files out of every layer", file=sys.stderr)

@@ -7,60 +7,44 @@ not serialised again: an image with the same pieces and the same configuration k
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from ocitool.blob import Blob
+from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, UsageError
 from ocitool.images.image import Image, Layer
 from ocitool.spec import mediatypes
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import Descriptor
-
-Origin = Literal["kept", "rewritten", "new", "squashed", "reused"]
+from ocitool.transports.sink import OutputImage, OutputLayer
 
 MOST_LAYERS = 125
 """Docker refuses images of more (its `maxLayerDepth`)."""
 
 
-class OutputLayer(NamedTuple):
-    """A layer of the image to be. `blob` is None where the bytes are not here (a kept layer that the destination has, or that
-    is left out). `descriptor`: the fields of a kept layer's own descriptor, None of a made one."""
-
-    digest: Digest
-    size: int
-    diff_id: Digest | None
-    media_type: str
-    origin: Origin
-    blob: Blob | None
-    descriptor: Mapping[str, Any] | None = None
-
-
 class ImageDraft(NamedTuple):
     """`config`: the configuration's fields, with `rootfs` and `history` as they will be. `annotations`: of the manifest;
-    None leaves them as they are. `touched`: whether the configuration is to be written anew."""
+    None leaves them as they are. `dated`: whether the change says itself when the image was created."""
 
     image: Image
     pieces: tuple[OutputLayer, ...]
     config: Mapping[str, Any]
     annotations: Mapping[str, str] | None = None
-    touched: bool = False
-
-
-class FinishedImage(NamedTuple):
-    """What a draft came to: the documents' bytes, the manifest's descriptor, and the pieces that they name."""
-
-    config: bytes
-    manifest: bytes
-    media_type: str
-    pieces: tuple[OutputLayer, ...]
-    digest: Digest
-    config_digest: Digest
-    """Those of documents that were kept are as they were named, in whatever algorithm."""
+    dated: bool = False
 
     @property
-    def descriptor(self) -> dict[str, Any]:
-        return {"mediaType": self.media_type, "digest": str(self.digest), "size": len(self.manifest)}
+    def diff_ids(self) -> list[str]:
+        return [str(layer.diff_id) for layer in self.pieces]
+
+    @property
+    def is_configured_anew(self) -> bool:
+        """Whether the configuration is another than the image's."""
+        return self.config != self.image.config.fields or self.diff_ids != list(map(str, self.image.config.diff_ids))
+
+    def differs(self, other: ImageDraft) -> bool:
+        """Whether another image comes of it than of the other draft: by what is written, wherever layers come from."""
+        ours, theirs = ([(one.digest, one.descriptor) for one in draft.pieces] for draft in (self, other))
+        return ours != theirs or (self.config, self.annotations) != (other.config, other.annotations)
 
 
 def kept(image: Image, layer: Layer) -> OutputLayer:
@@ -93,7 +77,7 @@ def inserted(draft: ImageDraft, number: int, piece: OutputLayer, entry: Mapping[
         at = _positions(history)[number] if number < len(draft.pieces) else len(history)
         config["history"] = [*history[:at], dict(entry), *history[at:]]
     pieces = (*draft.pieces[:number], piece, *draft.pieces[number:])
-    return draft._replace(pieces=pieces, config=config, touched=True)
+    return draft._replace(pieces=pieces, config=config)
 
 
 def dropped(draft: ImageDraft, number: int) -> ImageDraft:
@@ -103,7 +87,7 @@ def dropped(draft: ImageDraft, number: int) -> ImageDraft:
     if history is not None:
         at = _positions(history)[number]
         config["history"] = [*history[:at], *history[at + 1 :]]
-    return draft._replace(pieces=(*draft.pieces[:number], *draft.pieces[number + 1 :]), config=config, touched=True)
+    return draft._replace(pieces=(*draft.pieces[:number], *draft.pieces[number + 1 :]), config=config)
 
 
 def noted(draft: ImageDraft, entry: Mapping[str, Any]) -> ImageDraft:
@@ -112,12 +96,12 @@ def noted(draft: ImageDraft, entry: Mapping[str, Any]) -> ImageDraft:
     history = _history(draft)
     if history is not None:
         config["history"] = [*history, {**entry, "empty_layer": True}]
-    return draft._replace(config=config, touched=True)
+    return draft._replace(config=config)
 
 
 def configured(draft: ImageDraft, config: Mapping[str, Any]) -> ImageDraft:
     """With another configuration, the draft's history and layers apart."""
-    return draft._replace(config=config, touched=True)
+    return draft._replace(config=config)
 
 
 def annotated(draft: ImageDraft, annotations: Mapping[str, str]) -> ImageDraft:
@@ -140,7 +124,7 @@ def squashed(draft: ImageDraft, count: int, piece: OutputLayer | None, entry: Ma
         told = dict(entry) if piece is not None else {**entry, "empty_layer": True}
         config["history"] = [*before, told, *history[at[-1] + 1 :]]
     pieces = draft.pieces if piece is None else (*draft.pieces, piece)
-    return draft._replace(pieces=pieces, config=config, touched=True)
+    return draft._replace(pieces=pieces, config=config)
 
 
 def layered(draft: ImageDraft, pieces: Sequence[OutputLayer], history: Sequence[Mapping[str, Any]] | None) -> ImageDraft:
@@ -148,7 +132,7 @@ def layered(draft: ImageDraft, pieces: Sequence[OutputLayer], history: Sequence[
     config = {key: value for key, value in draft.config.items() if history is not None or key != "history"}
     if history is not None:
         config["history"] = [dict(entry) for entry in history]
-    return draft._replace(pieces=tuple(pieces), config=config, touched=True)
+    return draft._replace(pieces=tuple(pieces), config=config)
 
 
 def history_of(image: Image) -> list[dict[str, Any]]:
@@ -183,21 +167,21 @@ def _positions(history: Sequence[Mapping[str, Any]]) -> list[int]:
     return [at for at, entry in enumerate(history) if entry.get("empty_layer") is not True]
 
 
-def finish(draft: ImageDraft) -> FinishedImage:
-    """The documents of a draft."""
+def finish(draft: ImageDraft) -> OutputImage:
+    """The image of a draft: its documents, and all that they name. Documents that did not change are as they were named, in
+    whatever algorithm."""
     image = draft.image
     manifest = image.manifest
-    diff_ids = [str(piece.diff_id) for piece in draft.pieces]
     config = image.config.raw
-    if draft.touched or diff_ids != [str(diff_id) for diff_id in image.config.diff_ids]:
+    if draft.is_configured_anew:
         fields = dict(draft.config)
         rootfs = fields.get("rootfs")
-        fields["rootfs"] = {**(rootfs if isinstance(rootfs, dict) else {"type": "layers"}), "diff_ids": diff_ids}
+        fields["rootfs"] = {**(rootfs if isinstance(rootfs, dict) else {"type": "layers"}), "diff_ids": draft.diff_ids}
         config = serialised(fields)
     media_type, pieces = _converted(image, draft.pieces)
     if manifest is not None and draft.annotations is None and config == image.config.raw and _same(manifest.layers, pieces):
         digest = image.digest or manifest.digest
-        return FinishedImage(config, manifest.raw, manifest.media_type, pieces, digest, manifest.config.digest)
+        return _output(image, manifest.raw, digest, manifest.media_type, manifest.config.digest, config, pieces)
     document: dict[str, Any] = dict(manifest.fields) if manifest else {"schemaVersion": 2}
     if manifest is None or "mediaType" in document or media_type != manifest.media_type:
         document["mediaType"] = media_type
@@ -210,7 +194,27 @@ def finish(draft: ImageDraft) -> FinishedImage:
         if draft.annotations:
             document["annotations"] = dict(draft.annotations)
     raw = serialised(document)
-    return FinishedImage(config, raw, media_type, pieces, Digest.of(raw), config_digest)
+    return _output(image, raw, Digest.of(raw), media_type, config_digest, config, pieces)
+
+
+def _output(
+    image: Image, manifest: bytes, digest: Digest, media_type: str, config_digest: Digest, config: bytes,
+    layers: tuple[OutputLayer, ...],
+) -> OutputImage:  # fmt: skip
+    blobs: list[tuple[Digest, int, Blob | None]] = [
+        (digest, len(manifest), BytesBlob(manifest, digest)),
+        (config_digest, len(config), BytesBlob(config, config_digest)),
+        *((layer.digest, layer.size, layer.blob) for layer in layers),
+    ]
+    made = {layer.digest for layer in layers if layer.origin not in ("kept", "reused")}
+    made |= {digest} if digest != image.digest else set()
+    made |= {config_digest} if config != image.config.raw else set()
+    return OutputImage(
+        {"mediaType": media_type, "digest": str(digest), "size": len(manifest)}, image.tags, tuple(blobs), config_digest,
+        image.platform, layers, loaded=config_digest, made=frozenset(made),
+        foreign=frozenset(one.digest for one in layers if one.descriptor is not None and one.descriptor.get("urls")),
+        where=image.where,
+    )  # fmt: skip
 
 
 def _same(layers: Sequence[Descriptor], pieces: Sequence[OutputLayer]) -> bool:

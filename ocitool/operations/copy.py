@@ -10,22 +10,23 @@ from ocitool.blob import unopened
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, FormatError, NotFoundError, OcitoolError, UsageError
 from ocitool.globs import NothingMatches, refuse_unmatched
-from ocitool.images import drafts, indexes, select
+from ocitool.images import indexes, select
 from ocitool.images.closure import closure
-from ocitool.images.drafts import FinishedImage
 from ocitool.images.image import Image
 from ocitool.images.select import Target
 from ocitool.operations.tags import is_picked, matching, unpicked
 from ocitool.patterns import pattern
 from ocitool.pipeline import index_rewrite
-from ocitool.pipeline.image_writer import ImageWriter, OutputImage, WriteOptions, WriteResult, refuse_nothing
+from ocitool.pipeline.delivery import deliver
+from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.output_layers import kept, unhashed_layer
-from ocitool.pipeline.problems import Problem, placed
+from ocitool.pipeline.problems import Problem, placed, refuse_nothing
+from ocitool.pipeline.rewrite import convert
 from ocitool.pipeline.session import Session
 from ocitool.reference import Repository
 from ocitool.spec.manifest import REF_NAME, named
-from ocitool.transports import destinations
 from ocitool.transports.opening import Opened
+from ocitool.transports.sink import OutputImage
 from ocitool.transports.source import RemoteSource, Source
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ def copy(
     it leads to, unless everything is to be verified, or made again (`writing.force`).
     Nothing is made anew but the manifest of an image that has none, and what `writing.compression` asks for.
     """
-    remote = destinations.parse(writing.destination).remote  # before anything is read: wrong words cost nothing
+    remote = writing.target.remote
     if tags and all(_repository(word) is None for word in references):
         raise UsageError("--tags is for a repository that is named without a tag", ", ".join(references))
     if exclude and not tags:
@@ -75,7 +76,7 @@ def copy(
         def outputs_of(row: tuple[Opened, bool]) -> list[OutputImage]:
             one, optional = row
             if isinstance(one.source, RemoteSource):
-                one.source.reuse_documents(writer.lends)
+                one.source.reuse_documents(writer.blobs.near)
             # Between registries a tag comes to name what it named: a promotion that drops platforms is found out too late.
             whole = all_platforms or (remote and one.source.remote and platform is None)
             if optional and again and remote and not reading.verify and (there := _there(one.source, writer)) is not None:
@@ -100,7 +101,7 @@ def copy(
         if omit is not None:
             _refuse_needless(omit, outputs, reading, allow_no_match)
         writer.problems += problems
-        written = writer.deliver(command, outputs)
+        written = deliver(writer, command, outputs)
         for one, optional in opened:
             if not optional:  # what a glob picks is copied as it was when it was read
                 _tell_moved(one.source, reading)
@@ -296,8 +297,8 @@ def _output(opened: Opened, target: Target, writer: ImageWriter, platform: str |
         root = target.entries[0].descriptor
         return index_rewrite.copy_closure(source, root, names, closure(source, root), writer)
     if target.document is not None and all_platforms:
-        if writer.writing.compression is not None or target.document is source.index:
-            return index_rewrite.rewrite_index(opened, target, writer, lambda image: _converted(image, writer))
+        if writer.options.compression is not None or target.document is source.index:
+            return index_rewrite.rewrite_index(opened, target, writer, lambda one: _converted(one, writer))
         _, descriptor = index_rewrite.index_of(opened, target)
         return index_rewrite.copy_closure(source, descriptor, names, closure(source, descriptor), writer)
     if target.document is not None:
@@ -318,8 +319,9 @@ def _output(opened: Opened, target: Target, writer: ImageWriter, platform: str |
             select.check_platform(opened, image, platform)
         entry = target.entries[0] if target.entries else None
     convertible = image.is_image and (entry is None or entry.kind == "image")
-    if entry is None or (writer.writing.compression is not None and convertible):
-        output = index_rewrite.rewrite_image(source, image._replace(tags=names), writer, lambda one: _converted(one, writer))
+    if entry is None or (writer.options.compression is not None and convertible):
+        output = _converted(image._replace(tags=names), writer)
+        index_rewrite.name_lost(source, image, output, writer)
         return output if entry is None else index_rewrite.with_descriptor_of(output, entry.descriptor)
     return index_rewrite.copy_closure(source, entry.descriptor, names, closure(source, entry.descriptor), writer)
 
@@ -335,14 +337,14 @@ def _tell_what_stays(where: str, image: Image, target: Target, writer: ImageWrit
         writer.task.notice("attestation", text)
 
 
-def _converted(image: Image, writer: ImageWriter) -> FinishedImage:
-    """The image with its layers in the compression asked for; without one, as it is, a manifest made where it has none."""
-    documents = drafts.finish(drafts.start(image, writer.pieces_as_asked(image)))
-    if documents.config != image.config.raw and image.image_id == str(image.config.digest):
+def _converted(image: Image, writer: ImageWriter) -> OutputImage:
+    """The image with its layers in the compression asked for; without one, as it is, a manifest made if it has none."""
+    output = convert(image, writer)
+    if output.image_id != image.config.digest and image.image_id == str(image.config.digest):
         what = "other diff_ids than its layers have" if image.config.diff_ids else "no diff_ids"
         text = f"the configuration {image.image_id} states {what}: those of its layers are written into it, it becomes"
-        writer.task.notice("config", f"{image.where}: {text} {documents.config_digest}")
-    return documents
+        writer.task.notice("config", f"{image.where}: {text} {output.image_id}")
+    return output
 
 
 def omitted(words: Sequence[str], reading: Session) -> dict[str, frozenset[Digest]]:

@@ -16,21 +16,21 @@ from ocitool.digest import Digest
 from ocitool.disk.scan_directory import shown, some
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import config_merge, drafts, select
-from ocitool.images.drafts import FinishedImage, ImageDraft, OutputLayer
+from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image
 from ocitool.images.platforms import normal
 from ocitool.layers.rewrite import LayerEdit, apply_edit, has_globals, rewrite_layer
-from ocitool.pipeline import index_rewrite
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.indexed_image import IndexedImage, indexed_images
 from ocitool.pipeline.layer_identity import base_layers
+from ocitool.pipeline.rewrite import rewrite
 from ocitool.pipeline.session import Session
-from ocitool.pipeline.source_date import with_timestamp
 from ocitool.reference import PREFIX, Selector, at_registry, is_bare
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
 from ocitool.task import Task
 from ocitool.transports.opening import Opened
+from ocitool.transports.sink import OutputImage, OutputLayer
 from ocitool.trees.changeset import same_entry
 from ocitool.trees.inherited import InheritedAttributes, attributes, differing, inherited
 from ocitool.trees.tree import Directory, Node, Tree, both, node_at, ref_of
@@ -62,9 +62,44 @@ def rebase(
     opened = reading.open(reference, "layers")
     with ImageWriter(writing, reading, platform=platform) as writer:
         rebaser = _Rebaser(bases, opened, reading, writer)
-        output = index_rewrite.rewrite(opened, writer, rebaser.rebased, platform, all_platforms)
-        findings = rebaser.conflicts if fail_on_conflict else 0
-        return writer.deliver("rebase", [output], details={"rebased": rebaser.told}, findings=findings)
+
+        def summary(done: Sequence[tuple[OutputImage, RebasedImage]]) -> tuple[RebaseReport, int]:
+            rebased = tuple(told for _, told in done)
+            found = sum(len(one.conflicts) + len(one.settings) for one in rebased)
+            return RebaseReport(rebased), found if fail_on_conflict else 0
+
+        return rewrite("rebase", opened, rebaser.rebased, writer, summary, platform=platform, all_platforms=all_platforms)
+
+
+class BaseImage(NamedTuple):
+    """A base as it was named, its digest, and how many layers are its."""
+
+    image: str
+    digest: Digest | None
+    layers: int
+
+
+class FollowedDirectory(NamedTuple):
+    """A directory that an own layer lists, and that has the new base's attributes now."""
+
+    path: bytes
+    layer: int
+
+
+class RebasedImage(NamedTuple):
+    """What became of one image. `settings`: names of those that both the new base and the image changed."""
+
+    reference: str
+    platform: str
+    old_base: BaseImage
+    new_base: BaseImage
+    conflicts: tuple[Conflict, ...]
+    settings: tuple[str, ...]
+    directories: tuple[FollowedDirectory, ...]
+
+
+class RebaseReport(NamedTuple):
+    rebased: tuple[RebasedImage, ...]
 
 
 class _Base(NamedTuple):
@@ -75,9 +110,6 @@ class _Base(NamedTuple):
 
 class _Rebaser:
     def __init__(self, bases: BaseReferences, opened: Opened, reading: Session, writer: ImageWriter) -> None:
-        self.told: list[Mapping[str, Any]] = []
-        """For the report: what became of each image."""
-        self.conflicts = 0
         self._bases = bases
         self._source = opened
         self._reading = reading
@@ -86,10 +118,9 @@ class _Rebaser:
         self._indexer = reading.indexer()
         self._opened: dict[str, Opened] = {}
 
-    def rebased(self, image: Image) -> FinishedImage:
+    def rebased(self, draft: ImageDraft) -> tuple[ImageDraft, RebasedImage]:
+        image = draft.image
         annotations = image.manifest.annotations if image.manifest else {}
-        image = self._writer.completed(image)
-        draft = drafts.start(image, self._writer.pieces(image))
         new = self._new(image, annotations)
         old = self._old(image, annotations)
         for base in (old, new):
@@ -104,7 +135,7 @@ class _Rebaser:
         conflicts = self._conflicts(image, meeting)
         held = {piece.digest: piece._replace(origin="reused") for piece in draft.pieces}
         taken = [
-            held[layer.digest] if layer.digest in held else self._writer.lent(image, layer, new.image, layer)
+            held[layer.digest] if layer.digest in held else self._writer.layers.of_other(image, layer, new.image, layer)
             for layer in new.image.layers
         ]
         history = _history(image, old.image, new.image, count)
@@ -114,9 +145,8 @@ class _Rebaser:
         config = dict(draft.config)
         if section or "config" in config:
             config["config"] = section
-        draft = _annotated(with_timestamp(drafts.configured(draft, config)), annotations, new, self._bases)
-        self._tell(image, old, new, meeting, conflicts, clashes)
-        return drafts.finish(draft)
+        draft = _annotated(drafts.configured(draft, config), annotations, new, self._bases)
+        return draft, self._told(image, old, new, meeting, conflicts, clashes)
 
     # The bases
 
@@ -129,7 +159,7 @@ class _Rebaser:
             name = PREFIX + stated
             self._task.notice("base", f"{image.where}: the new base is {name}, as an annotation says")
         found = select.single(self._open(name), None, like=image.platform)
-        return _Base(name, self._writer.completed(found))
+        return _Base(name, self._writer.blobs.completed(found))
 
     def _old(self, image: Image, annotations: Mapping[str, str]) -> _Base:
         name = self._bases.old
@@ -156,7 +186,7 @@ class _Rebaser:
 
     def _near(self) -> Iterator[Opened]:
         """Places that may hold the old base, before a registry is asked: where the image is, and what the command names."""
-        named = (self._bases.new, *self._writer.writing.supplies)
+        named = (self._bases.new, *self._writer.options.supplies)
         for opened in (self._source, *(self._open(name) for name in named if name is not None)):
             if opened.source.index is not None and not opened.source.remote:
                 yield opened
@@ -172,18 +202,16 @@ class _Rebaser:
         """The image's own layers as they are written."""
         numbered = dict(zip(range(meeting.count, len(image.layers)), pieces, strict=True))
         self._task.expect(expected(meeting.mine.layers[number].blob for number in numbered if meeting.edits.get(number)))
-        unchanged = [piece for number, piece in numbered.items() if meeting.edits.get(number) is None]
-        converted = iter(self._writer.recompressed(image, unchanged))
-        for number in numbered:
+        for number, piece in numbered.items():
             edit = meeting.edits.get(number)
             if edit is None:
-                yield next(converted)
+                yield piece
                 continue
             layer = meeting.mine.layers[number]
             assert layer.blob is not None
             index = meeting.mine.indexes[number]
             tar = rewrite_layer(layer.blob, index, edit, lambda entry: (entry, ()), self._task, diff_id=layer.diff_id)
-            yield self._writer.layer(tar, self._writer.codec(layer), image, "rewritten")
+            yield self._writer.layers.made(tar, self._writer.layers.codec(layer), image, "rewritten")
 
     def _conflicts(self, image: Image, meeting: _Meeting) -> list[Conflict]:
         mine, made, shift = meeting.mine, meeting.made, meeting.shift
@@ -195,10 +223,9 @@ class _Rebaser:
                 raise FormatError("a hard link to what the new base does not have", where)
         return list(_conflicts(meeting))
 
-    def _tell(
+    def _told(
         self, image: Image, old: _Base, new: _Base, meeting: _Meeting, conflicts: Sequence[Conflict], clashes: Sequence[str]
-    ) -> None:
-        self.conflicts += len(conflicts) + len(clashes)
+    ) -> RebasedImage:
         followed = [(entry.path, number) for number, edit in meeting.edits.items() for entry in edit.replace.values()]
         if followed:
             numbers = sorted(meeting.edits)
@@ -213,19 +240,11 @@ class _Rebaser:
         if clashes:
             text = f"{image.where}: both the new base and the image set {', '.join(clashes)}: the image's stays"
             self._task.notice("conflict", text)
-        self.told.append(
-            {
-                "reference": image.where,
-                "platform": masking.stated(image.platform),
-                "oldBase": {"image": old.name, "digest": _text(old.image.digest), "layers": meeting.count},
-                "newBase": {"image": new.name, "digest": _text(new.image.digest), "layers": len(new.image.layers)},
-                "conflicts": [
-                    {"path": one.path, "base": one.base, "app": one.app, "layer": one.layer} for one in conflicts
-                ],
-                "settings": list(clashes),
-                "directories": [{"path": path, "layer": number} for path, number in followed],
-            }
-        )
+        return RebasedImage(
+            image.where, masking.stated(image.platform), BaseImage(old.name, old.image.digest, meeting.count),
+            BaseImage(new.name, new.image.digest, len(new.image.layers)), tuple(conflicts), tuple(clashes),
+            tuple(FollowedDirectory(path, number) for path, number in followed),
+        )  # fmt: skip
 
 
 class _Meeting:
@@ -348,7 +367,3 @@ def _with_digest(name: str, digest: Digest) -> str:
     where = at_registry(PREFIX + name)
     assert where is not None
     return str(where._replace(tag=None, digest=digest))
-
-
-def _text(digest: Digest | None) -> str | None:
-    return None if digest is None else str(digest)

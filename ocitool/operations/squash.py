@@ -6,27 +6,28 @@ more, and their visible contents go straight into the new one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ocitool import masking
 from ocitool.blob import expected
 from ocitool.errors import OcitoolError, UnsupportedError, UsageError
 from ocitool.images import drafts, select
-from ocitool.images.drafts import FinishedImage, OutputLayer
+from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.listing import layer_of
-from ocitool.pipeline import index_rewrite
 from ocitool.pipeline.fallback_blobs import images_of
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.indexed_image import refuse_unreadable
 from ocitool.pipeline.layer_identity import base_layers, common_base, identified
+from ocitool.pipeline.rewrite import rewrite
 from ocitool.pipeline.session import Session
-from ocitool.pipeline.source_date import made_at, with_timestamp
+from ocitool.pipeline.source_date import made_at
 from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
 from ocitool.task import Task
+from ocitool.transports.sink import OutputImage, OutputLayer
 from ocitool.trees import changeset_tar
 from ocitool.trees.changeset import Changeset, changeset, content_size, undecided
 from ocitool.trees.indexing import Indexer
@@ -52,42 +53,68 @@ def squash(
     opened = reading.open(reference, "layers")
     with ImageWriter(writing, reading, platform=platform) as writer:
         squasher = _Squasher(extent, reading, writer)
-        output = index_rewrite.rewrite(opened, writer, squasher.squashed, platform, all_platforms)
-        return writer.deliver("squash", [output], details={"squashed": squasher.told})
+
+        def summary(done: Sequence[tuple[OutputImage, SquashedImage | None]]) -> tuple[SquashReport, int]:
+            return SquashReport(tuple(told for _, told in done if told is not None)), 0
+
+        return rewrite("squash", opened, squasher.squashed, writer, summary, platform=platform, all_platforms=all_platforms)
+
+
+class SharingLost(NamedTuple):
+    """An image with which layers are no longer shared, and what they weigh; None if that is not known."""
+
+    image: str
+    layers: int | None
+    size: int | None
+
+
+class SquashedImage(NamedTuple):
+    """What became of one image: `layers` of its layers, from number `first` on, are `into` layers now, with so many `entries`.
+    Saved are bytes: `stored`, and unpacked ones of files that were `hidden` or `duplicate`."""
+
+    reference: str
+    platform: str
+    first: int
+    layers: int
+    into: int
+    entries: int
+    stored: int
+    hidden: int
+    duplicate: int
+    lost: tuple[SharingLost, ...]
+
+
+class SquashReport(NamedTuple):
+    squashed: tuple[SquashedImage, ...]
 
 
 class _Squasher:
     def __init__(self, extent: SquashRange, reading: Session, writer: ImageWriter) -> None:
-        self.told: list[Mapping[str, Any]] = []
-        """For the report: what became of each image."""
         self._extent = extent
         self._reading = reading
         self._task: Task = reading.task
         self._writer = writer
         self._indexer: Indexer = reading.indexer()
 
-    def squashed(self, image: Image) -> FinishedImage:
-        image = self._writer.completed(image)
+    def squashed(self, draft: ImageDraft) -> tuple[ImageDraft, SquashedImage | None]:
+        image = draft.image
         kept = self._kept(image)
         merged = image.layers[kept:]
         if len(merged) < 2:
             text = f"{image.where}: {len(merged)} of its {len(image.layers)} layers: nothing to squash"
             self._task.notice("squash", text)
-            return drafts.finish(drafts.start(image, self._writer.pieces_as_asked(image)))
+            return draft, None
         for layer in image.layers:
             refuse_unreadable(image, layer)
         for layer in merged:
             _refuse_foreign(image, layer)
-        draft = drafts.start(image, self._writer.pieces(image._replace(layers=image.layers[:kept])))
         indexes = self._indexer.indexes(image, image.layers[:kept]) + self._indexer.outlines(image, merged)
         upper = Tree(self._decided(image, indexes, kept) if kept else indexes)
         changes = changeset(Tree(upper.indexes[:kept]) if kept else None, upper)
-        draft = draft._replace(pieces=self._writer.recompressed(image, draft.pieces))
         piece = self._layer(image, kept, changes, upper)
-        draft = drafts.squashed(draft, len(image.layers), piece, _entry(merged, image))
-        draft = with_timestamp(draft)
-        self._tell(image, kept, upper, changes, piece)
-        return drafts.finish(draft)
+        below = draft._replace(pieces=draft.pieces[:kept])
+        draft = drafts.squashed(below, len(image.layers), piece, _entry(merged, image))
+        return draft, self._told(image, kept, upper, changes, piece)
 
     def _layer(self, image: Image, kept: int, changes: Changeset, upper: Tree) -> OutputLayer | None:
         """The new layer; None where the kept ones are all that is visible. The old ones are read in any case: what their
@@ -96,7 +123,7 @@ class _Squasher:
         tar = changeset_tar.tar(changes, image, upper, self._task, lowest=kept)
         try:
             if changes or not kept:
-                return self._writer.layer(tar, self._writer.new_codec(image), image, "squashed")
+                return self._writer.layers.made(tar, self._writer.layers.new_codec(image), image, "squashed")
             for _ in tar:
                 pass
         except OcitoolError as error:
@@ -114,7 +141,7 @@ class _Squasher:
             return len(image.layers) - last
         if base is not None:
             found = select.single(self._reading.open(base, "layers"), None, like=image.platform)
-            return base_layers(image, self._writer.completed(found), self._task)
+            return base_layers(image, self._writer.blobs.completed(found), self._task)
         return 0
 
     def _decided(self, image: Image, indexes: list[LayerIndex], kept: int) -> list[LayerIndex]:
@@ -130,41 +157,29 @@ class _Squasher:
                 known[id(index)] = self._indexer.contents(layer, index, sorted(wanted.get(id(index), ())))
         return [known[id(index)] for index in indexes]
 
-    def _tell(self, image: Image, kept: int, upper: Tree, changes: Changeset, piece: OutputLayer | None) -> None:
+    def _told(self, image: Image, kept: int, upper: Tree, changes: Changeset, piece: OutputLayer | None) -> SquashedImage:
         held = sum(map(content_size, upper.indexes[kept:]))
         written = changes.size(upper, kept)
         duplicate = _visible(upper, kept) - written if kept else 0
-        self.told.append(
-            {
-                "reference": image.where,
-                "platform": masking.stated(image.platform),
-                "from": kept,
-                "layers": len(image.layers) - kept,
-                "into": 0 if piece is None else 1,
-                "entries": len(changes),
-                "saved": {
-                    "stored": sum(layer.size for layer in image.layers[kept:]) - (piece.size if piece is not None else 0),
-                    "hidden": held - written - duplicate,
-                    "duplicate": duplicate,
-                },
-                "lost": self._lost(image, kept),
-            }
-        )
+        stored = sum(layer.size for layer in image.layers[kept:]) - (piece.size if piece is not None else 0)
+        return SquashedImage(
+            image.where, masking.stated(image.platform), kept, len(image.layers) - kept, 0 if piece is None else 1,
+            len(changes), stored, held - written - duplicate, duplicate, tuple(self._lost(image, kept)),
+        )  # fmt: skip
 
-    def _lost(self, image: Image, kept: int) -> list[dict[str, Any]]:
+    def _lost(self, image: Image, kept: int) -> Iterator[SharingLost]:
         """The images whose layers were shared until now: those that `--with` names, and the one that annotations name."""
-        found: list[dict[str, Any]] = []
-        for reference in self._writer.writing.supplies:
+        known = False
+        for reference in self._writer.options.supplies:
             bases = images_of(self._reading.open(reference, "layers"))
             shared = max((common_base(*identified((image, base), self._indexer)) for base in bases), default=0)
             if shared > kept:
-                size = sum(layer.size for layer in image.layers[kept:shared])
-                found.append({"image": reference, "layers": shared - kept, "size": size})
+                known = True
+                yield SharingLost(reference, shared - kept, sum(layer.size for layer in image.layers[kept:shared]))
         annotations = image.manifest.annotations if image.manifest else {}
         named = annotations.get(BASE_NAME) or annotations.get(BASE_DIGEST)
-        if named and not found and not kept:
-            found.append({"image": named, "layers": None, "size": None})
-        return found
+        if named and not known and not kept:
+            yield SharingLost(named, None, None)
 
 
 def _visible(tree: Tree, lowest: int) -> int:

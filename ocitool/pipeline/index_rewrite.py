@@ -17,20 +17,20 @@ from ocitool.digest import Digest
 from ocitool.errors import LimitError, NotFoundError
 from ocitool.images import indexes, select
 from ocitool.images.closure import Closure, closure
-from ocitool.images.drafts import FinishedImage
 from ocitool.images.image import Image, from_manifest, read_entry
 from ocitool.images.platforms import pick_platform, rank
 from ocitool.images.select import Target
 from ocitool.limits import INDEX_DEPTH
-from ocitool.pipeline.image_writer import ImageWriter, OutputImage, WrittenImage, WrittenLayer, draft_output
+from ocitool.pipeline.image_writer import ImageWriter
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object, serialised
-from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor, Manifest, named, string
+from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor, Manifest, Platform, named, string
 from ocitool.transports.opening import Opened
-from ocitool.transports.sink import DockerImage
+from ocitool.transports.sink import OutputImage, OutputLayer
 from ocitool.transports.source import Source
 
-Change = Callable[[Image], FinishedImage]
+Finish = Callable[[Image], OutputImage]
+"""From an image to what is written in its place: see `rewrite`."""
 
 
 class IndexChange(Protocol):
@@ -43,37 +43,13 @@ class IndexChange(Protocol):
         """Told of everything that is no image and is taken over as it is."""
 
 
-def rewrite(
-    opened: Opened,
-    writer: ImageWriter,
-    change: Change,
-    platform: str | None,
-    all_platforms: bool,
-    around: IndexChange | None = None,
-) -> OutputImage:
-    """What a reference names, changed: one image, or with `all_platforms` an index with all of its images. Raises what
-    `select.one` raises."""
-    target = select.sole(opened) if all_platforms else None
-    if target is not None and target.document is not None and target.may_be_image:
-        return rewrite_index(opened, target, writer, change, around)
-    return rewrite_image(opened.source, select.single(opened, platform), writer, change)
-
-
-def rewrite_image(source: Source, image: Image, writer: ImageWriter, change: Change) -> OutputImage:
-    """One image, changed."""
-    documents = change(image)
-    if image.digest is not None and documents.digest != image.digest:
-        _name_lost(source, [image.digest], writer)
-    return draft_output(documents, image.tags, image)
-
-
 def rewrite_index(
-    opened: Opened, target: Target, writer: ImageWriter, change: Change, around: IndexChange | None = None
+    opened: Opened, target: Target, writer: ImageWriter, finish: Finish, around: IndexChange | None = None
 ) -> OutputImage:
-    """An index with every image changed."""
+    """An index with what `finish` gives in the place of every image."""
     source = opened.source
     document, descriptor = index_of(opened, target)
-    parts = _IndexParts(source, writer, change, around)
+    parts = _IndexParts(source, writer, finish, around)
     revised = parts.revised(document, 0)
     digest = descriptor.digest
     if revised.raw != document.raw:
@@ -88,8 +64,8 @@ def rewrite_index(
     blobs = {digest: (digest, size, BytesBlob(revised.raw, digest)), **parts.blobs}
     return OutputImage(
         {key: value for key, value in fields.items() if key != "data"}, names, tuple(blobs.values()),
-        tuple(image._replace(names=names) for image in parts.images), docker_image(parts.images), frozenset(parts.made),
-        frozenset(parts.foreign), source.where, is_index=True,
+        parts=tuple(image._replace(names=names) for image in parts.images), is_index=True, loaded=loaded(parts.images),
+        made=frozenset(parts.made), foreign=frozenset(parts.foreign), where=source.where,
     )  # fmt: skip
 
 
@@ -102,17 +78,17 @@ def with_descriptor_of(made: OutputImage, old: Descriptor) -> OutputImage:
 class _IndexParts:
     """What an index is put together from, gathered while it is walked."""
 
-    def __init__(self, source: Source, writer: ImageWriter, change: Change, around: IndexChange | None) -> None:
+    def __init__(self, source: Source, writer: ImageWriter, finish: Finish, around: IndexChange | None) -> None:
         self.blobs: dict[Digest, tuple[Digest, int, Blob | None]] = {}
-        self.images: list[WrittenImage] = []
+        self.images: list[OutputImage] = []
         self.made: set[Digest] = set()
         self.foreign: set[Digest] = set()
         self.gone: list[Digest] = []
         self._source = source
         self._writer = writer
-        self._change = change
+        self._finish = finish
         self._around = around
-        self._changed: dict[Digest, FinishedImage] = {}
+        self._finished: dict[Digest, OutputImage] = {}
         self._revised: dict[Digest, Index] = {}
         """What came of each manifest and index: an index may name one often, and nest such indexes."""
 
@@ -154,12 +130,12 @@ class _IndexParts:
             return Index(serialised(fields), fields, source.where)
         return Index(edited.raw, fields, source.where)
 
-    def _image(self, descriptor: Descriptor, manifest: Manifest) -> FinishedImage:
-        if descriptor.digest not in self._changed:
+    def _image(self, descriptor: Descriptor, manifest: Manifest) -> OutputImage:
+        if descriptor.digest not in self._finished:
             image = from_manifest(self._source, descriptor, manifest, ())
-            documents = self._changed[descriptor.digest] = self._change(image)
-            self._add(draft_output(documents, (), image))
-        return self._changed[descriptor.digest]
+            output = self._finished[descriptor.digest] = self._finish(image)
+            self._add(output)
+        return self._finished[descriptor.digest]
 
     def _index(self, descriptor: Descriptor, document: Index, depth: int) -> dict[str, Any]:
         """The descriptor of a nested index as it will be."""
@@ -196,7 +172,15 @@ def copy_closure(
 ) -> OutputImage:
     """Everything below a descriptor as it is, with the images that are there."""
     images = tuple(_kept(source, d, m, names) for d, m in found.manifests if m.is_image and not d.is_attestation)
-    return copy_found(source, descriptor, names, found, writer)._replace(images=images, docker=docker_image(images))
+    return _with_images(copy_found(source, descriptor, names, found, writer), images)
+
+
+def _with_images(output: OutputImage, images: tuple[OutputImage, ...]) -> OutputImage:
+    """An output with the images that it is or leads to."""
+    if not output.is_index and len(images) == 1:
+        (one,) = images
+        output = output._replace(image_id=one.image_id, platform=one.platform, layers=one.layers)
+    return output._replace(parts=images, loaded=loaded(images))
 
 
 def copy_found(
@@ -210,7 +194,7 @@ def copy_found(
     ]
     blobs += [(named.digest, named.size, blob) for named, blob in found.blobs]
     return OutputImage(
-        dict(descriptor.fields), tuple(names), tuple(blobs), (), None,
+        dict(descriptor.fields), tuple(names), tuple(blobs),
         foreign=frozenset(d.digest for d, _ in found.blobs if d.urls), where=source.where,
         is_index=all(one.digest != descriptor.digest for one in (*(top for top, _ in found.manifests), *found.others)),
         kind=_kind_of(descriptor, found),
@@ -234,18 +218,17 @@ def unchanged(source: Source, descriptor: Descriptor, names: Sequence[str]) -> O
     manifest alone, an index without its images."""
     document = read_entry(source, descriptor)
     rows: list[tuple[Digest, int, Blob | None]] = [(descriptor.digest, descriptor.size, None)]
-    images: tuple[WrittenImage, ...] = ()
+    images: tuple[OutputImage, ...] = ()
     if isinstance(document, Manifest):
         rows += ((one.digest, one.size, None) for one in (document.config, *document.layers))
         if document.is_image:
-            held = (WrittenLayer(one.digest, None, one.size, "kept", one.media_type) for one in document.layers)
-            image_id = document.config.digest
-            images = (WrittenImage(descriptor.digest, image_id, tuple(names), descriptor.platform, tuple(held)),)
-    return OutputImage(
-        dict(descriptor.fields), tuple(names), tuple(rows), images, None, where=source.where,
+            images = (_image_of(descriptor, document, names, descriptor.platform, [None] * len(document.layers)),)
+    output = OutputImage(
+        dict(descriptor.fields), tuple(names), tuple(rows), where=source.where,
         is_index=isinstance(document, Index), is_there=True,
         kind=_stated_kind(document) if isinstance(document, Manifest) and not images else None,
     )  # fmt: skip
+    return _with_images(output, images)._replace(loaded=None)
 
 
 def _tell_absent(source: Source, descriptors: Iterable[Descriptor], writer: ImageWriter) -> None:
@@ -269,7 +252,7 @@ def tell_others(
         writer.task.notice("unreadable", text)
 
 
-def _kept(source: Source, descriptor: Descriptor, manifest: Manifest, names: Sequence[str]) -> WrittenImage:
+def _kept(source: Source, descriptor: Descriptor, manifest: Manifest, names: Sequence[str]) -> OutputImage:
     platform = descriptor.platform
     diff_ids: Sequence[Digest | None] = [None] * len(manifest.layers)
     try:
@@ -279,21 +262,29 @@ def _kept(source: Source, descriptor: Descriptor, manifest: Manifest, names: Seq
     else:
         platform = image.platform
         diff_ids = [layer.diff_id for layer in image.layers]
+    return _image_of(descriptor, manifest, names, platform, diff_ids)
+
+
+def _image_of(
+    descriptor: Descriptor, manifest: Manifest, names: Sequence[str], platform: Platform | None,
+    diff_ids: Sequence[Digest | None],
+) -> OutputImage:  # fmt: skip
+    """What a report tells of an image that is taken over as it is."""
     layers = tuple(
-        WrittenLayer(layer.digest, diff_id, layer.size, "kept", layer.media_type)
+        OutputLayer(layer.digest, layer.size, diff_id, layer.media_type, "kept", None)
         for layer, diff_id in zip(manifest.layers, diff_ids, strict=True)
     )
-    return WrittenImage(descriptor.digest, manifest.config.digest, tuple(names), platform, layers)
+    return OutputImage(dict(descriptor.fields), tuple(names), image_id=manifest.config.digest, platform=platform, layers=layers)
 
 
-def docker_image(images: Sequence[WrittenImage]) -> DockerImage | None:
-    """The image that `manifest.json` can name: the one that comes nearest to the host's platform, else the first."""
+def loaded(images: Sequence[OutputImage]) -> Digest | None:
+    """The `image_id` of the image that `manifest.json` can name: the one that comes nearest to the host's platform, else the
+    first."""
     if not images:
         return None
     wanted = pick_platform(None)
     near = [(found, n) for n, image in enumerate(images) if (found := rank(wanted, image.platform)) is not None]
-    chosen = images[min(near)[1]] if near else images[0]
-    return DockerImage(chosen.image_id, tuple(layer.digest for layer in chosen.layers))
+    return (images[min(near)[1]] if near else images[0]).image_id
 
 
 def names_of(target: Target) -> tuple[str, ...]:
@@ -316,6 +307,12 @@ def index_of(opened: Opened, target: Target) -> tuple[Index, Descriptor]:
         return made, Descriptor(mediatypes.OCI_INDEX, made.digest, len(made.raw), own)
     assert target.top is not None
     return document, target.top
+
+
+def name_lost(source: Source, image: Image, output: OutputImage, writer: ImageWriter) -> None:
+    """Tells what speaks of an image and not of the changed one."""
+    if image.digest is not None and output.digest != image.digest:
+        _name_lost(source, [image.digest], writer)
 
 
 def _name_lost(source: Source, gone: Sequence[Digest], writer: ImageWriter) -> None:

@@ -10,10 +10,10 @@ from ocitool.blob import Blob, FileBlob, label, stream_once
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
 from ocitool.images import drafts
-from ocitool.images.drafts import OutputLayer
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs
 from ocitool.task import Task
+from ocitool.transports.sink import OutputLayer
 
 
 def is_hashed(image: Image, layer: Layer) -> bool:
@@ -57,29 +57,25 @@ def unhashed_layer(image: Image, layer: Layer) -> OutputLayer | None:
     diff_id = layer.diff_id
     if diff_id is None or diff_id.algorithm != "sha256" or codecs.of(layer.blob) != "none":
         return None
-    return OutputLayer(diff_id, layer.blob.size, diff_id, layer.media_type, "kept", layer.blob)
+    where = f"{image.where}: layer {layer.number}"
+    return OutputLayer(diff_id, layer.blob.size, diff_id, layer.media_type, "kept", layer.blob, stated=where)
 
 
 class Claim(NamedTuple):
-    """A plain layer that is named by the diff_id which its image's configuration states, and that was not hashed yet."""
+    """A plain layer that goes by the diff_id which its image's configuration states, and that was not hashed yet."""
 
-    blob: FileBlob
+    blob: Blob
+    digest: Digest
     where: str
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """The same for blobs that are the same bytes of one open file."""
-        return id(self.blob.file), self.blob.offset
 
     def check(self, task: Task) -> None:
         """Hashes it. Raises the `IntegrityError` of `kept`."""
-        assert self.blob.digest is not None
         try:
             found, _ = _measured(self.blob, task)
         except IntegrityError as error:
             raise error.at(self.where) from None
-        if found != self.blob.digest:
-            raise _other(found, self.blob.digest, self.where)
+        if found != self.digest:
+            raise _other(found, self.digest, self.where)
 
 
 def _other(found: Digest, stated: Digest, where: str) -> IntegrityError:

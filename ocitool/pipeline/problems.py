@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ocitool.errors import CancelledError, OcitoolError, UsageError
+from ocitool.task import Task
 
 
 class Problem(NamedTuple):
@@ -44,3 +45,11 @@ class Tolerant:
             return False
         self._take(placed(self._where, error))
         return True
+
+
+def refuse_nothing(left: Sequence[object], problems: Sequence[Problem], task: Task) -> None:
+    """Raises the first of the problems if nothing else is left; the others are told."""
+    if not left and problems:
+        for one in problems[1:]:
+            task.notice("problem", str(one.error))
+        raise problems[0].error

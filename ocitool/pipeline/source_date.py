@@ -1,5 +1,9 @@
-"""Now, and the latest time that anything made here may have: both are `SOURCE_DATE_EPOCH` where it is set
-(reproducible-builds.org), so that the same command makes the same bytes."""
+"""Now, and the latest time that anything made here may have: both are `SOURCE_DATE_EPOCH` if it is set
+(reproducible-builds.org), so that the same command makes the same bytes.
+
+One rule holds for every command that changes images: it is the time of a new history entry and of the changed configuration
+(`created`), and no file that comes from the host, nor a directory made for it, is later. What the image had keeps its times,
+and an image that does not change keeps every byte."""
 
 from __future__ import annotations
 
@@ -35,8 +39,11 @@ def made_at(otherwise: str | None) -> str | None:
 
 
 def with_timestamp(draft: ImageDraft) -> ImageDraft:
-    """The draft as created at `SOURCE_DATE_EPOCH`, where that is set."""
-    return draft if source_date() is None else drafts.configured(draft, {**draft.config, "created": timestamp()})
+    """The draft as created at `SOURCE_DATE_EPOCH`, if that is set, its configuration is another than the image's, and the
+    change does not say itself when it was created. What is only annotated or compressed otherwise keeps its configuration."""
+    if source_date() is None or draft.dated or not draft.is_configured_anew:
+        return draft
+    return drafts.configured(draft, {**draft.config, "created": timestamp()})
 
 
 def clamped(mtime: int) -> int:

@@ -28,7 +28,7 @@ from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, named
 from ocitool.task import Task
 from ocitool.transports.layout import LAYOUT_FILE
 from ocitool.transports.outputs import keep_mode, new_file
-from ocitool.transports.sink import Losses, RequestedImage, StatelessSink, WriteOutcome, WriteRequest
+from ocitool.transports.sink import Losses, OutputImage, StatelessSink, WriteOutcome, WriteRequest
 
 OMITTED = "org.ocitool.omitted"
 """The annotation of index.json that lists the digests which an archive leaves out, comma-separated."""
@@ -188,7 +188,7 @@ def _members(bundle: WriteRequest) -> Iterator[tuple[bytes, Blob | None]]:
     """Documents first: who reads the archive from a pipe knows at once what comes. Raises `LimitError` before the first one for
     an archive that could not be read again."""
     documents = {"oci-layout": LAYOUT_FILE, "index.json": _index(bundle)}
-    if not bundle.omitted and any(root.docker is not None for root in bundle.roots):
+    if not bundle.omitted and any(root.loaded is not None for root in bundle.roots):
         documents["manifest.json"] = _docker_manifest(bundle.roots)
     algorithms = sorted({blob.digest.algorithm for blob in bundle.blobs if blob.digest})
     count = len(documents) + 1 + len(algorithms) + len(bundle.blobs)
@@ -235,22 +235,21 @@ def _names(name: str) -> dict[str, str]:
 
 def _tell_unloadable(bundle: WriteRequest, task: Task) -> None:
     """Of names that manifest.json cannot have; a bare tag, which names no repository, is left out of it as ever."""
-    names = [reference.full(name) for root in bundle.roots if root.docker is not None for name in root.names]
+    names = [reference.full(name) for root in bundle.roots if root.loaded is not None for name in root.names]
     for name in dict.fromkeys(names):
         if not reference.is_bare(name) and not reference.is_loadable(name):
             text = f"{name} stands in index.json alone: docker load would refuse an archive with this name"
             task.notice("name", text)
 
 
-def _docker_manifest(roots: tuple[RequestedImage, ...]) -> bytes:
+def _docker_manifest(roots: tuple[OutputImage, ...]) -> bytes:
     images: dict[Digest, dict[str, Any]] = {}
     for root in roots:
-        if root.docker is None:
+        loaded = root.loaded_image
+        if loaded is None or loaded.image_id is None:
             continue
-        image = images.setdefault(
-            root.docker.config,
-            {"Config": _path(root.docker.config), "RepoTags": [], "Layers": [_path(layer) for layer in root.docker.layers]},
-        )
+        layers = [_path(layer.digest) for layer in loaded.layers]
+        image = images.setdefault(loaded.image_id, {"Config": _path(loaded.image_id), "RepoTags": [], "Layers": layers})
         image["RepoTags"] += [full for full in map(reference.full, root.names) if reference.is_loadable(full)]
     listed = [{**image, "RepoTags": list(dict.fromkeys(image["RepoTags"])) or None} for image in images.values()]
     return serialised(listed, limits.STORE)

@@ -49,6 +49,12 @@ class Destination(NamedTuple):
         """Whether an image gets no name here: the destination is a digest, without a tag."""
         return self.repository is not None and self.repository.digest is not None and self.repository.tag is None
 
+    def refuse_inside(self, directory: str) -> None:
+        """`UsageError` if this is in a directory that becomes part of the image: what is written would be read."""
+        inside = os.path.realpath(directory).rstrip("/") + "/"
+        if self.kind not in ("stdout", "registry") and (os.path.realpath(self.path) + "/").startswith(inside):
+            raise UsageError(f"the destination stands in {directory}, which goes into the image", self.path)
+
     def pinned(self, digest: Digest, repositories: Iterable[str]) -> tuple[str, ...]:
         """How to refer to what was written here by its digest; `repositories`: where a registry has it."""
         if self.kind == "registry":

@@ -27,7 +27,7 @@ from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, 
 from ocitool.task import Task, undisturbed
 from ocitool.transports import layout
 from ocitool.transports.layout_lock import LayoutLock
-from ocitool.transports.sink import Losses, Rehearsal, RequestedImage, WriteOutcome, WriteRequest, index_in_the_way
+from ocitool.transports.sink import Losses, OutputImage, Rehearsal, WriteOutcome, WriteRequest, index_in_the_way
 from ocitool.transports.verifications import Verifications, is_settled, now
 
 _ATTEMPTS = 20
@@ -330,7 +330,7 @@ def _platforms(where: str, one: Descriptor) -> list[str]:
     return [str(entry.platform) for entry in manifests if entry.platform is not None and not entry.is_attestation]
 
 
-def merged(old: Index | None, roots: Sequence[RequestedImage]) -> bytes:
+def merged(old: Index | None, roots: Sequence[OutputImage]) -> bytes:
     """The index with these roots in it. A name moves: the entry that had it goes. All else stays as it is."""
     fields: dict[str, Any] = dict(old.fields) if old else {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX}
     entries = _Entries()

@@ -7,7 +7,7 @@ is written, and shows nothing before the last one is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from ocitool import masking
 from ocitool.atomic import Temporary, anonymous_temporary
@@ -15,33 +15,113 @@ from ocitool.blob import Blob, FileBlob
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
 from ocitool.reference import speaks_of_a_digest
+from ocitool.spec.manifest import Platform
 from ocitool.task import Task
 
 T = TypeVar("T")
 
 
-class DockerImage(NamedTuple):
-    """What an engine without OCI support needs to know of an image: a line of `manifest.json`."""
-
-    config: Digest
-    layers: tuple[Digest, ...]
+Origin = Literal["kept", "rewritten", "new", "squashed", "reused"]
 
 
-class RequestedImage(NamedTuple):
-    """One image or index at the top. `descriptor`: its fields, without names. `names`: as the user knows them, may be
-    none. `docker`: the one image of it that `manifest.json` names, None for what is no image. `subject`: for what is no image
-    by itself, the digest that it speaks of, and `repositories` where that goes."""
+class OutputLayer(NamedTuple):
+    """A layer that is written, and as it was written. `blob` is None if the bytes are not here: of a kept layer that the
+    destination has or that is left out, and when all is written. `descriptor`: the fields of a kept layer's own descriptor,
+    None of a made one. `stated`: the place (`ARCHIVE: layer N`) of a layer that goes by what a docker archive's configuration
+    states of it, whose bytes were not hashed yet; None of any other."""
+
+    digest: Digest
+    size: int
+    diff_id: Digest | None
+    media_type: str
+    origin: Origin
+    blob: Blob | None
+    descriptor: Mapping[str, Any] | None = None
+    stated: str | None = None
+
+
+class OutputImage(NamedTuple):
+    """One image, or one index or artifact, that is written, and as it was written.
+
+    `descriptor`: its fields, without names. `names`: as the user knows them, may be none. `blobs`: all that it leads to with
+    sizes, documents first; None for bytes that are not at the source. `image_id`, `platform`, `layers` are those of an image,
+    `parts` the images of an index."""
 
     descriptor: Mapping[str, Any]
-    names: tuple[str, ...]
-    docker: DockerImage | None
-    subject: Digest | None = None
-    repositories: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    blobs: tuple[tuple[Digest, int, Blob | None], ...] = ()
+    image_id: Digest | None = None
+    platform: Platform | None = None
+    layers: tuple[OutputLayer, ...] = ()
+    parts: tuple[OutputImage, ...] = ()
     is_index: bool = False
-    needs: frozenset[Digest] = frozenset()
-    """All that it leads to."""
+    loaded: Digest | None = None
+    """The `image_id` of the one that an engine without OCI support is to load: a line of `manifest.json`."""
+    made: frozenset[Digest] = frozenset()
+    """Those of the blobs that this run made."""
+    foreign: frozenset[Digest] = frozenset()
+    """Those that may be absent, because their descriptors say where else they are (`urls`)."""
+    where: str = ""
+    kind: str | None = None
+    """The type of an artifact; None for an image or an index."""
+    subject: Digest | None = None
+    """For what is no image by itself: the digest that it speaks of."""
+    repositories: tuple[str, ...] = ()
+    """The repositories of a registry that it goes to, once that is known."""
+    references: tuple[str, ...] = ()
+    """How what was written is asked for by its digest, which keeps an index whole; none on standard output."""
     optional: bool = False
     """Whether the others are written even if a part of this one cannot be had: without one that is not, nothing is."""
+    is_there: bool = False
+    """Whether the destination has it under all of its names: nothing of it is written, and blobs are without bytes."""
+
+    @property
+    def digest(self) -> Digest:
+        return Digest.parse(self.descriptor["digest"])
+
+    @property
+    def media_type(self) -> str:
+        return self.descriptor.get("mediaType") or ""
+
+    @property
+    def needs(self) -> frozenset[Digest]:
+        """The digests of all that it leads to."""
+        return frozenset(digest for digest, _, _ in self.blobs)
+
+    @property
+    def images(self) -> tuple[OutputImage, ...]:
+        """The image itself, or the images of the index."""
+        return (self,) if self.image_id is not None else self.parts
+
+    @property
+    def platforms(self) -> tuple[Platform, ...] | None:
+        """The platforms of an index, each once; None of what is no index."""
+        found = dict.fromkeys(image.platform for image in self.images if image.platform is not None)
+        return tuple(found) if self.is_index else None
+
+    @property
+    def loaded_image(self) -> OutputImage | None:
+        """The image that `loaded` names."""
+        return next((one for one in self.images if one.image_id == self.loaded), None) if self.loaded is not None else None
+
+    @property
+    def manifest(self) -> bytes:
+        """The bytes of an image's manifest."""
+        return _document(self.blobs[0][2])
+
+    @property
+    def config(self) -> bytes:
+        """The bytes of an image's configuration."""
+        return _document(self.blobs[1][2])
+
+    def named(self, names: tuple[str, ...]) -> OutputImage:
+        """Returns it under these names, and so its images."""
+        return self._replace(names=names, parts=tuple(part._replace(names=names) for part in self.parts))
+
+    def without_bytes(self) -> OutputImage:
+        """Returns what a report tells of it, which holds no file open."""
+        layers = tuple(layer._replace(blob=None, descriptor=None) for layer in self.layers)
+        return self._replace(layers=layers, blobs=(), parts=tuple(part.without_bytes() for part in self.parts))
 
     @property
     def sparing(self) -> tuple[str, ...]:
@@ -52,11 +132,16 @@ class RequestedImage(NamedTuple):
         return tuple(name for name in self.names if self.subject is None or not speaks_of_a_digest(name))
 
 
+def _document(blob: Blob | None) -> bytes:
+    assert blob is not None
+    return blob.pread(blob.size, 0)
+
+
 class WriteRequest(NamedTuple):
     """Everything that is to be written. `blobs`: each digest once, documents before what they name, all with size and
     digest. `omitted`: digests that are named and left out on purpose. `others`: where else a blob is said to be."""
 
-    roots: tuple[RequestedImage, ...]
+    roots: tuple[OutputImage, ...]
     blobs: tuple[Blob, ...]
     omitted: tuple[Digest, ...] = ()
     others: Callable[[Blob], Iterable[Blob]] = lambda _: ()
@@ -104,7 +189,7 @@ class WriteOutcome(NamedTuple):
 class Losses:
     """What of a bundle cannot be had, or put where it belongs, while its other roots are written. Used by several threads."""
 
-    def __init__(self, roots: Sequence[RequestedImage]) -> None:
+    def __init__(self, roots: Sequence[OutputImage]) -> None:
         self._roots = roots
         self._blobs: dict[Digest, OcitoolError] = {}
         self._names: dict[str, OcitoolError] = {}
@@ -134,11 +219,11 @@ class Losses:
         """Why a name was not given."""
         return self._names.get(name)
 
-    def left(self) -> tuple[RequestedImage, ...]:
+    def left(self) -> tuple[OutputImage, ...]:
         """The roots that can be written, with the names that they can have."""
         found = []
         for root in self._roots:
-            if not root.needs.isdisjoint(self._blobs):
+            if self._blobs and not root.needs.isdisjoint(self._blobs):
                 continue
             names = tuple(name for name in root.names if name not in self._names)
             if names or not root.names:

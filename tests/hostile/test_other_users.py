@@ -39,7 +39,7 @@ from ocitool.transports.layout_sink import LayoutSink
 from ocitool.transports.outputs import output_file
 from ocitool.transports.registry import Access, Registries
 from ocitool.transports.registry.mount_hints import MountHints
-from ocitool.transports.sink import RequestedImage, WriteRequest
+from ocitool.transports.sink import OutputImage, WriteRequest
 
 SECRET = b"nobody may change this\n" * 100
 
@@ -98,7 +98,7 @@ class Coming(BytesBlob):
 def bundle(*blobs: BytesBlob) -> WriteRequest:
     first = blobs[0]
     descriptor = {"mediaType": "x/y", "digest": str(first.digest), "size": first.size}
-    return WriteRequest((RequestedImage(descriptor, ("a",), None),), blobs)
+    return WriteRequest((OutputImage(descriptor, ("a",)),), blobs)
 
 
 def digest_name(data: bytes) -> str:

@@ -19,7 +19,7 @@ from support.stacks import Stack, layers
 from ocitool.errors import FormatError, UnsafeError
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.rebase import BaseReferences, rebase
+from ocitool.operations.rebase import BaseReferences, Conflict, RebaseReport, rebase
 from ocitool.pipeline.image_writer import WriteOptions, WriteResult
 from ocitool.pipeline.session import Session
 from ocitool.task import Task
@@ -52,7 +52,7 @@ def seen(tars: Sequence[bytes]) -> Seen:
 class Made(NamedTuple):
     layers: list[bytes]
     config: Any
-    conflicts: list[dict[str, Any]]
+    conflicts: tuple[Conflict, ...]
 
 
 def rebased(old: Sequence[bytes], new: Sequence[bytes], own: Sequence[bytes], *codec: str) -> Made:
@@ -66,11 +66,11 @@ def rebased(old: Sequence[bytes], new: Sequence[bytes], own: Sequence[bytes], *c
             bases = BaseReferences(str(place / "old"), str(place / "new"))
             reading = Session(task, cached=False)
             found: WriteResult = rebase(str(place / "src"), bases, reading, WriteOptions(f"oci:{place / 'out'}"))
-        assert found.details is not None
-        (told,) = found.details["rebased"]
+        assert isinstance(found.details, RebaseReport)
+        (told,) = found.details.rebased
         manifest, blobs = places.manifest(place / "out"), places.blobs(place / "out")
         config = json.loads(blobs[manifest["config"]["digest"]])
-        return Made([blobs[layer["digest"]] for layer in manifest["layers"]], config, told["conflicts"])
+        return Made([blobs[layer["digest"]] for layer in manifest["layers"]], config, told.conflicts)
 
 
 def broken(tars: Sequence[bytes]) -> bool:
@@ -126,7 +126,7 @@ def test_on_the_same_base_nothing_changes(old: Stack, own: Stack) -> None:
     a, _, c = whole(old, old, own)
     made = rebased(a, a, c)
     before = image([*a, *c], codec="none")
-    assert (before.layers, json.loads(before.config), []) == (made.layers, made.config, made.conflicts)
+    assert (before.layers, json.loads(before.config), ()) == (made.layers, made.config, made.conflicts)
 
 
 # Examples where this does not hold yet are in tests/cli/test_rebase.py: a link that is hidden later, or below a link.
@@ -206,7 +206,7 @@ def shown(path: bytes) -> str:
 def test_every_file_that_all_three_have_otherwise_is_told(old: Stack, new: Stack, own: Stack) -> None:
     a, b, c = whole(old, new, own)
     before, theirs, mine = tree_of(a), tree_of(b), tree_of([*a, *c])
-    told = {shown(one["path"]) for one in rebased(a, b, c).conflicts}
+    told = {shown(one.path) for one in rebased(a, b, c).conflicts}
     spoken = said([scanned(tar) for tar in c])
     for path in files(before, theirs, mine):
         three = [at(tree, path) for tree in (before, theirs, mine)]
@@ -231,7 +231,7 @@ def test_what_the_new_base_left_alone_or_no_own_layer_speaks_of_is_not_told(old:
     }
     spoken = {shown(path) for path in said([scanned(tar) for tar in c])}
     for conflict in rebased(a, b, c).conflicts:
-        path = shown(conflict["path"])
+        path = shown(conflict.path)
         assert path in changed
         parents = [path[:end] for end, char in enumerate(path) if char == "/" and end]
         # An own layer says it, or a directory above it, or something that makes a directory of it.

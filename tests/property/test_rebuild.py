@@ -19,7 +19,7 @@ from ocitool.globs import matcher
 from ocitool.images.image import Image
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.rebuild import Plan, RebuildOptions, _chosen, rebuild
+from ocitool.operations.rebuild import Plan, RebuildOptions, RebuildReport, _chosen, rebuild
 from ocitool.operations.rebuild.layer_match import LayerMatch, OldImage, match
 from ocitool.operations.rebuild.reuse_check import same
 from ocitool.pipeline import indexed_image
@@ -98,8 +98,8 @@ class Rebuilt:
             question = RebuildOptions((f"{place}/0",), plan, times, ignore, allow_no_match=True)
             self.written: WriteResult = rebuild(f"{place}/1", question, reading, WriteOptions(f"oci:{place}/2"))
             self.old, self.wanted, self.found = (self._seen(reading.image(f"{place}/{n}", None), task) for n in range(3))
-        assert self.written.details is not None
-        (self.told,) = self.written.details["rebuilt"]
+        assert isinstance(self.written.details, RebuildReport)
+        (self.told,) = self.written.details.rebuilt
 
     def _seen(self, image: Image, task: Task) -> Seen:
         return plain(described(image, tree_of(image, task)))
@@ -159,9 +159,9 @@ def test_a_delta_changes_the_time_of_no_path_that_stays(pair: tuple[Stack, Stack
 @given(either)
 def test_reuse_sends_no_more_than_the_image_as_it_is(pair: tuple[Stack, Stack]) -> None:
     made = rebuilt(*pair, "auto")
-    plans = {one["plan"]: one["transfer"] for one in made.told["plans"]}
+    plans = {one.plan: one.transfer for one in made.told.plans}
     assert plans["reuse"] <= plans["as-is"]
-    assert ("reuse" if plans["reuse"] < plans["as-is"] else "as-is") == made.told["plan"]
+    assert ("reuse" if plans["reuse"] < plans["as-is"] else "as-is") == made.told.plan
 
 
 globs = st.sampled_from([("a/**",), ("a", "a/**"), ("**/b", "**/b/**"), ("*/c", "*/c/**", "b/**"), ("**",)])
@@ -200,7 +200,7 @@ def test_every_ignored_difference_is_reported_or_stands_below_one(
     pair: tuple[Stack, Stack], ignore: tuple[str, ...], plan: Plan
 ) -> None:
     made = rebuilt(*pair, plan, ignore=ignore)
-    told = {shown(one["path"]) for one in made.told["ignored"]}
+    told = {shown(path) for path in made.told.ignored}
     for path in made.differing("mtime", "links"):
         names = path.decode("utf-8", "replace").split("/")
         assert any("/" + "/".join(names[:depth]) in told for depth in range(1, len(names) + 1)), (path, told)

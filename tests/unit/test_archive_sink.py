@@ -22,7 +22,7 @@ from ocitool.images.select import groups
 from ocitool.task import Task
 from ocitool.transports.archive_sink import OMITTED, ArchiveSink, _pieces
 from ocitool.transports.opening import open_source
-from ocitool.transports.sink import DockerImage, RequestedImage, WriteOutcome, WriteRequest
+from ocitool.transports.sink import OutputImage, OutputLayer, WriteOutcome, WriteRequest
 
 A, B = image([layer_tar([("a", b"a" * 1000)])], codec="none"), image([layer_tar([("b", b"b")])])
 
@@ -33,13 +33,15 @@ def task() -> Iterator[Task]:
         yield running
 
 
-def docker(one: Image) -> DockerImage:
-    layers = tuple(Digest.parse(layer["digest"]) for layer in one.manifest["layers"])
-    return DockerImage(Digest.parse(sha256(one.config)), layers)
-
-
-def root(one: Image, *names: str, is_image: bool = True) -> RequestedImage:
-    return RequestedImage(one.descriptor, names, docker(one) if is_image else None)
+def root(one: Image, *names: str, is_image: bool = True) -> OutputImage:
+    if not is_image:
+        return OutputImage(one.descriptor, names)
+    image_id = Digest.parse(sha256(one.config))
+    layers = tuple(
+        OutputLayer(Digest.parse(layer["digest"]), layer["size"], None, layer["mediaType"], "kept", None)
+        for layer in one.manifest["layers"]
+    )
+    return OutputImage(one.descriptor, names, image_id=image_id, layers=layers, loaded=image_id)
 
 
 def blobs(*images: Image) -> tuple[Blob, ...]:

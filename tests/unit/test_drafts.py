@@ -26,12 +26,12 @@ from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, UsageError
 from ocitool.images import drafts
-from ocitool.images.drafts import FinishedImage, OutputLayer
 from ocitool.images.image import Image
 from ocitool.images.select import single
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
+from ocitool.transports.sink import OutputImage, OutputLayer
 
 ONE, TWO, NEW = layer_tar([("a", b"1")]), layer_tar([("b", b"2")]), layer_tar([("c", b"3")])
 NOTE = {"created": "2024-02-02T00:00:00Z", "created_by": "test"}
@@ -64,13 +64,13 @@ def piece(image: Image, data: bytes = NEW, codec: str = "none") -> OutputLayer:
     return OutputLayer(digest, len(data), digest, drafts.layer_type(image, codec), "new", BytesBlob(data, digest))
 
 
-def fields(documents: FinishedImage) -> tuple[Any, Any]:
+def fields(documents: OutputImage) -> tuple[Any, Any]:
     config, manifest = json.loads(documents.config), json.loads(documents.manifest)
     assert sha256(documents.manifest) == str(documents.digest) == documents.descriptor["digest"]
-    assert str(documents.config_digest) == manifest["config"]["digest"] == sha256(documents.config)
+    assert str(documents.image_id) == manifest["config"]["digest"] == sha256(documents.config)
     assert len(documents.config) == manifest["config"]["size"]
-    assert [str(p.diff_id) for p in documents.pieces] == config["rootfs"]["diff_ids"]
-    assert [str(p.digest) for p in documents.pieces] == [layer["digest"] for layer in manifest["layers"]]
+    assert [str(p.diff_id) for p in documents.layers] == config["rootfs"]["diff_ids"]
+    assert [str(p.digest) for p in documents.layers] == [layer["digest"] for layer in manifest["layers"]]
     return config, manifest
 
 
@@ -94,9 +94,9 @@ def test_documents_named_by_sha512_keep_those_digests(task: Task, tmp_path: Path
     write_files(tmp_path / "in", {"oci-layout": b"{}", "index.json": pretty(index_of([entry])), **files})
     found = single(open_source(str(tmp_path / "in"), "layers", task), None)
     same = drafts.finish(started(found))
-    assert (sha512(made.raw), sha512(made.config)) == (str(same.digest), str(same.config_digest))
+    assert (sha512(made.raw), sha512(made.config)) == (str(same.digest), str(same.image_id))
     other = drafts.finish(drafts.replaced(started(found), 0, piece(found, ONE)))
-    assert sha512(made.config) == str(other.config_digest) == json.loads(other.manifest)["config"]["digest"]
+    assert sha512(made.config) == str(other.image_id) == json.loads(other.manifest)["config"]["digest"]
 
 
 def test_another_layer_of_the_same_content_leaves_the_configuration(task: Task, tmp_path: Path) -> None:

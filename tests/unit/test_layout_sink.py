@@ -21,7 +21,7 @@ from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Index, named
 from ocitool.task import Task
 from ocitool.transports.layout_sink import LayoutSink, merged
-from ocitool.transports.sink import RequestedImage, WriteRequest
+from ocitool.transports.sink import OutputImage, WriteRequest
 
 A, B = image([layer_tar([("a", b"a")])]), image([layer_tar([("b", b"b")])])
 REF, CTD = places.REF_NAME, places.CONTAINERD_NAME
@@ -44,11 +44,11 @@ def index(*entries: dict[str, Any], **changes: Any) -> Index:
     return Index(raw, parse_object(raw, "test"), "test")
 
 
-def root(one: Image, *names: str, **changes: Any) -> RequestedImage:
-    return RequestedImage({**one.descriptor, **changes}, names, None)
+def root(one: Image, *names: str, **changes: Any) -> OutputImage:
+    return OutputImage({**one.descriptor, **changes}, names)
 
 
-def after(old: Index | None, *roots: RequestedImage) -> list[Any]:
+def after(old: Index | None, *roots: OutputImage) -> list[Any]:
     return list(json.loads(merged(old, roots))["manifests"])
 
 
@@ -79,7 +79,7 @@ def bundle(images: Sequence[Image], names: Sequence[str] = ()) -> WriteRequest:
         ([{**entry(A), "annotations": "odd"}], root(B, "x"), [{**entry(A), "annotations": "odd"}, entry(B, ref="x")]),
     ],
 )  # fmt: skip
-def test_a_name_moves_and_everything_else_stays(old: list[Any], new: RequestedImage, expected: list[Any]) -> None:
+def test_a_name_moves_and_everything_else_stays(old: list[Any], new: OutputImage, expected: list[Any]) -> None:
     found = after(index(*old), new)
     assert expected == found
     assert expected == after(index(*found), new)

@@ -37,8 +37,8 @@ class Conflicts:
             reading = Session(task, cached=False)
             found: Any = rebase(str(place / "src"), bases, reading, WriteOptions(f"oci:{place / 'out'}", dry_run=True))
         self.notices = [(notice.code, notice.text) for notice in found.notices]
-        (told,) = found.details["rebased"]
-        conflicts = [("/" + one["path"].decode(), one["base"], one["app"], one["layer"]) for one in told["conflicts"]]
+        (told,) = found.details.rebased
+        conflicts = [("/" + one.path.decode(), one.base, one.app, one.layer) for one in told.conflicts]
         assert sorted(path for path, *_ in conflicts) == [path for path, *_ in conflicts]
         assert len({path for path, *_ in conflicts}) == len(conflicts)
         assert bool(conflicts) == (["conflict"] == [code for code, _ in self.notices])

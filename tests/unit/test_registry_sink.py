@@ -34,7 +34,7 @@ from ocitool.reference import Repository
 from ocitool.spec import mediatypes
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.sink import RegistrySink
-from ocitool.transports.sink import RequestedImage, WriteRequest
+from ocitool.transports.sink import OutputImage, WriteRequest
 
 # Referrers
 
@@ -144,7 +144,7 @@ def test_one_name_for_two_images_is_wrong(registry: ScriptedRegistry, task: Pati
 def test_two_images_for_one_tag_are_refused_before_anything_is_sent(registry: ScriptedRegistry, task: Patient) -> None:
     one, two = image([ONE], codec="none"), image([TWO], codec="none")
     name = f"{registry.host}/app:1"
-    roots = tuple(RequestedImage(made.descriptor, (name,), None) for made in (one, two))
+    roots = tuple(OutputImage(made.descriptor, (name,)) for made in (one, two))
     held = tuple(BytesBlob(data, Digest.parse(key)) for made in (one, two) for key, data in made.blobs.items())
     sink = RegistrySink(Client(registry.host, INSECURE, task), Repository(registry.host, "app"))
     with pytest.raises(UsageError, match="two different images"):
@@ -202,7 +202,7 @@ def test_an_index_comes_after_every_child_it_names_also_one_with_a_tag_of_its_ow
     for tag in order:
         kind = mediatypes.OCI_MANIFEST if documents[tag] == one.raw else mediatypes.OCI_INDEX
         fields = {"mediaType": kind, "digest": sha256(documents[tag]), "size": len(documents[tag])}
-        roots.append(RequestedImage(fields, (f"{registry.host}/app:{tag}",), None))
+        roots.append(OutputImage(fields, (f"{registry.host}/app:{tag}",)))
     RegistrySink(Client(registry.host, INSECURE, task), None).write(WriteRequest(tuple(roots), blobs), task, verify=False)
     assert {("app", tag): sha256(documents[tag]) for tag in order} == registry.tags
     assert {201} == {sent.status for sent in registry.sent("PUT", "/manifests/")}

@@ -26,7 +26,7 @@ from ocitool.transports.archive_sink import ArchiveSink
 from ocitool.transports.layout_lock import LayoutLock
 from ocitool.transports.layout_sink import LayoutSink
 from ocitool.transports.layout_store import HeldLayout, StoredFile
-from ocitool.transports.sink import RequestedImage, WriteRequest
+from ocitool.transports.sink import OutputImage, WriteRequest
 
 DATA = b"content" * 100
 
@@ -40,7 +40,7 @@ def task() -> Iterator[Task]:
 def bundle(data: bytes = DATA, name: str = "a") -> WriteRequest:
     digest = Digest.of(data)
     descriptor = {"mediaType": "x/y", "digest": str(digest), "size": len(data)}
-    return WriteRequest((RequestedImage(descriptor, (name,), None),), (BytesBlob(data, digest),))
+    return WriteRequest((OutputImage(descriptor, (name,)),), (BytesBlob(data, digest),))
 
 
 def write(directory: Path, task: Task, what: WriteRequest | None = None) -> None:
@@ -171,7 +171,7 @@ def test_a_source_that_is_cut_short_while_it_is_read_leaves_the_old(
         sink = LayoutSink(str(place), told)
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     with pytest.raises(IntegrityError):
-        sink.write(WriteRequest((RequestedImage(descriptor, ("new",), None),), (blob,)), told, verify=verify)
+        sink.write(WriteRequest((OutputImage(descriptor, ("new",)),), (blob,)), told, verify=verify)
     sink.close()
     assert before == {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
 

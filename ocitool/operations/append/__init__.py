@@ -26,7 +26,7 @@ from ocitool.errors import (
     UsageError,
 )
 from ocitool.images import drafts
-from ocitool.images.drafts import FinishedImage, OutputLayer
+from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image
 from ocitool.layers import codecs, tarwriter
 from ocitool.layers.entry import Kind
@@ -35,12 +35,13 @@ from ocitool.layers.scan import index_layer
 from ocitool.operations.append import directory
 from ocitool.operations.append.directory import Placement
 from ocitool.operations.append.overwritten import overwritten
-from ocitool.pipeline import index_rewrite
-from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult, refuse_inside
+from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
+from ocitool.pipeline.rewrite import rewrite
 from ocitool.pipeline.session import Session
 from ocitool.pipeline.source_date import clamped, timestamp
 from ocitool.task import Task
 from ocitool.transports.layout import opened_file
+from ocitool.transports.sink import OutputLayer
 from ocitool.trees.indexing import tell_odd_times
 from ocitool.trees.tree import Tree
 
@@ -67,12 +68,13 @@ def append(
     for addition in additions:
         _check(addition)
         if os.path.isdir(addition.path):
-            refuse_inside(writing.destination, addition.path)
+            writing.target.refuse_inside(addition.path)
     opened = reading.open(reference, "layers")
     with ImageWriter(writing, reading, platform=platform) as writer:
         maker = _Maker(additions, writer, reading, message)
-        output = index_rewrite.rewrite(opened, writer, maker.appended, platform, all_platforms)
-        return writer.deliver("append", [output])
+        return rewrite(
+            "append", opened, maker.appended, writer, lambda _: (None, 0), platform=platform, all_platforms=all_platforms
+        )
 
 
 def _check(addition: LayerInput) -> None:
@@ -105,22 +107,21 @@ class _Maker:
         self._made: dict[tuple[object, ...], OutputLayer] = {}
         self._indexes: dict[str, LayerIndex] = {}
 
-    def appended(self, image: Image) -> FinishedImage:
-        draft = drafts.start(image, self._writer.pieces_as_asked(image))
+    def appended(self, draft: ImageDraft) -> tuple[ImageDraft, None]:
+        image = draft.image
         tree = self._tree(image)
         for addition in self._additions:
             history = {"created": self._created, "created_by": _created_by(addition)}
             if self._message is not None:
                 history["comment"] = self._message
             draft = drafts.inserted(draft, len(draft.pieces), self._piece(addition, image, tree), history)
-        return drafts.finish(draft)
+        return draft, None
 
     def _tree(self, image: Image) -> Tree | None:
         """The image's file system; None if it cannot be looked into, which is told, or nothing asks for it."""
         layers = [one for one in self._additions if one.kind == "layer"]
         if not layers:
             return None
-        image = self._writer.completed(image)
         needed = any(os.path.isdir(one.path) and not one.placing.directories for one in layers)
         why = "its layers are at a registry"
         if needed or not any(layer.blob is not None and layer.blob.remote for layer in image.layers):
@@ -146,7 +147,7 @@ class _Maker:
             key: tuple[object, ...] = (addition, codec)
             if key not in self._made:
                 tar = tarwriter.write(map(_clamped, members(addition.path, self._task)))
-                self._made[key] = self._writer.layer(tar, codec, image, "new")
+                self._made[key] = self._writer.layers.made(tar, codec, image, "new")
         elif os.path.isfile(addition.path):
             file = opened_file(addition.path)
             blob = FileBlob(file, 0, file.size)
@@ -166,7 +167,7 @@ class _Maker:
             key = (addition, codec, said)
             if key not in self._made:
                 tar = tarwriter.write(directory.members(addition.path, addition.placing, below, self._task))
-                self._made[key] = self._writer.layer(tar, codec, image, "new")
+                self._made[key] = self._writer.layers.made(tar, codec, image, "new")
             self._told(addition, index, tree)
         return self._made[key]._replace(media_type=drafts.layer_type(image, codec))
 
@@ -181,9 +182,7 @@ class _Maker:
     def _codec(self, blob: FileBlob | None, image: Image) -> str:
         """What was asked for, else the tar's own, else that of the image's top-most layer."""
         own = codecs.of(blob) if blob is not None else "none"
-        if own in codecs.WRITERS and self._writer.writing.compression is None:
-            return own
-        return self._writer.new_codec(image)
+        return self._writer.layers.new_codec(image, own if own in codecs.WRITERS else None)
 
     def _of_tar(self, addition: LayerInput, blob: FileBlob, codec: str, image: Image) -> OutputLayer:
         """Read twice: to see that it is a layer at all, then to store it."""
@@ -198,7 +197,7 @@ class _Maker:
                 "portable", "the tar leaves out directories that its files are in, has links to what stands later or nowhere, "
                 "or names a path twice: engines differ on such layers",
             )  # fmt: skip
-        piece = self._writer.layer(codecs.decode(blob.chunks(), codecs.of(blob)), codec, image, "new")
+        piece = self._writer.layers.made(codecs.decode(blob.chunks(), codecs.of(blob)), codec, image, "new")
         if piece.diff_id != index.diff_id:
             raise IntegrityError("changed while it was read")
         return piece

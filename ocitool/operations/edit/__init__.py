@@ -6,25 +6,27 @@ Layers are opened only where content is asked for: an edit of the configuration 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ocitool import masking
 from ocitool.errors import UsageError
 from ocitool.images import config_edits, drafts, select
 from ocitool.images.config_edits import Settings
-from ocitool.images.drafts import FinishedImage, ImageDraft
+from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image
-from ocitool.operations.edit.content_edits import ContentEdits, Editor, EntryLocation, shown_path
+from ocitool.operations.edit.content_edits import ContentEdits, Editor, EntryLocation
 from ocitool.operations.edit.file_addition import parse_addition
 from ocitool.operations.edit.redact import SHORTEST, Redaction, Redactor
-from ocitool.pipeline import index_rewrite
-from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult, refuse_inside
+from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.indexed_image import refuse_unreadable
+from ocitool.pipeline.rewrite import rewrite
 from ocitool.pipeline.session import Session
 from ocitool.pipeline.source_date import source_date, timestamp
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import Opened
+from ocitool.transports.sink import OutputImage
 
 __all__ = ["ContentEdits", "Redaction", "edit", "parse_addition"]
 
@@ -42,11 +44,12 @@ def edit(
     """
     if redaction.search and not redaction.words and not settings.unset_env and not content.remove:
         raise UsageError("--search is for --redact, --unset-env and --rm", hint="it names files that hold what they take out")
-    if not settings and not content and not redaction and writing.compression is None:
-        raise UsageError("nothing to edit", hint="ocitool edit --help lists what can be; ocitool copy writes it as it is")
+    if not settings and not content and not redaction:
+        hint = "ocitool edit --help lists what can be; ocitool copy writes it as it is, or in another --compression"
+        raise UsageError("nothing to edit", hint=hint)
     for one in content.add:
         if os.path.isdir(one.source):
-            refuse_inside(writing.destination, one.source)
+            writing.target.refuse_inside(one.source)
     opened = reading.open(reference, "layers")
     with ImageWriter(writing, reading, platform=platform) as writer:
         editor = Editor(content, reading, writer)
@@ -54,40 +57,62 @@ def edit(
         if redaction or settings.unset_env:
             for image in _all(opened, platform, all_platforms):
                 redactor.learn(image)
-        embedded: list[EntryLocation] = []
+        holders: dict[EntryLocation, None] = {}
 
-        def change(image: Image) -> FinishedImage:
-            draft = redactor.redacted(drafts.start(image, writer.pieces(image)))
-            draft = editor.edited(image, draft)
+        def change(draft: ImageDraft) -> tuple[ImageDraft, ImageDraft]:
+            image = draft.image
+            draft = editor.edited(redactor.redacted(draft))
             if redaction.search:
-                embedded.extend(one for one in _holders(image, editor, redactor, reading, writer) if one not in embedded)
-            draft = draft._replace(pieces=writer.recompressed(image, draft.pieces))
+                holders.update(dict.fromkeys(_holders(image, editor, redactor, reading)))
             for number in reversed(editor.dropped(image)):
                 draft = drafts.dropped(draft, number)
             draft = _configured(draft, settings, reading.task)
             editor.tell_mentions(draft)
-            documents = drafts.finish(draft)
-            if redaction.words or settings.unset_env:
-                editor.replace_documents(image, documents)
-            told = [*redactor.tell_leftovers(documents, image), *(("", name) for name in redaction.words)]
-            for text in config_edits.leftovers(draft.config, settings):
-                if not any(text.startswith(place.partition(" ")[0]) and text.endswith(name) for place, name in told):
-                    reading.task.notice("leftover", f"{image.where}: {text}")
-            return documents
+            return draft, draft
+
+        def summary(done: Sequence[tuple[OutputImage, ImageDraft]]) -> tuple[EditReport | None, int]:
+            for output, draft in done:
+                if redaction.words or settings.unset_env:
+                    editor.replace_documents(draft.image, output)
+                _tell_leftovers(output, draft, settings, redaction, redactor, reading.task)
+            editor.settle()
+            redactor.settle(redaction.search, bool(holders))
+            report = EditReport(
+                content.remove, tuple(editor.elsewhere), redactor.places if redaction.words else None,
+                tuple(holders) if redaction.search else None,
+            )  # fmt: skip
+            told = content.remove or redaction.words or redaction.search
+            return report if told else None, len(editor.elsewhere) + len(holders)
 
         if not all_platforms:
             _tell_others(opened, platform, reading.task)
-        output = index_rewrite.rewrite(opened, writer, change, platform, all_platforms, redactor)
-        editor.settle()
-        redactor.settle(redaction.search, bool(embedded))
-        details = dict(editor.details or {})
-        if redaction.words:
-            details["redacted"] = redactor.details
-        if redaction.search:
-            details["embedded"] = [{"layer": one.layer, "path": shown_path(one.path)} for one in embedded]
-        written = writer.deliver("edit", [output], details=details or None, findings=len(editor.elsewhere) + len(embedded))
+        written = rewrite(
+            "edit", opened, change, writer, summary, platform=platform, all_platforms=all_platforms, around=redactor
+        )
         editor.tell_remains(written)
         return written._replace(notices=tuple(reading.task.notices))
+
+
+class EditReport(NamedTuple):
+    """What was taken out. `removed`: paths; `same_content`: what still has the content of a removed file; `redacted`: for each
+    word, the places that it was in, None if nothing was to be redacted; `embedded`: what still holds what was taken out, None
+    if that was not searched for."""
+
+    removed: tuple[bytes, ...]
+    same_content: tuple[EntryLocation, ...]
+    redacted: tuple[tuple[str, ...], ...] | None
+    embedded: tuple[EntryLocation, ...] | None
+
+
+def _tell_leftovers(
+    output: OutputImage, draft: ImageDraft, settings: Settings, redaction: Redaction, redactor: Redactor, task: Task
+) -> None:
+    """Where the documents that are written still hold what was to go."""
+    image = draft.image
+    told = [*redactor.tell_leftovers(output, image), *(("", name) for name in redaction.words)]
+    for text in config_edits.leftovers(draft.config, settings):
+        if not any(text.startswith(place.partition(" ")[0]) and text.endswith(name) for place, name in told):
+            task.notice("leftover", f"{image.where}: {text}")
 
 
 def _all(opened: Opened, platform: str | None, all_platforms: bool) -> Iterator[Image]:
@@ -101,13 +126,12 @@ def _all(opened: Opened, platform: str | None, all_platforms: bool) -> Iterator[
         yield select.single(opened, platform)
 
 
-def _holders(image: Image, editor: Editor, redactor: Redactor, reading: Session, writer: ImageWriter) -> list[EntryLocation]:
+def _holders(image: Image, editor: Editor, redactor: Redactor, reading: Session) -> list[EntryLocation]:
     """What stays in the layers of an image and holds what is redacted, or the content of a file that is removed. What is
     equal to that file as a whole is told by the editor."""
     from ocitool.operations.edit.search import contents, holders
 
     gone = editor.dropped(image)
-    image = writer.completed(image)
     indexer = reading.indexer()
     texts: list[str | bytes] = [*redactor.texts, *contents(image, editor.lost, SHORTEST, indexer, reading.task)]
     if not texts:
@@ -148,9 +172,8 @@ def _configured(draft: ImageDraft, settings: Settings, task: Task) -> ImageDraft
     if fields != draft.config:
         # A date that was asked for makes the edit repeatable; SOURCE_DATE_EPOCH goes before it, as everywhere.
         created = settings.created if settings.created and source_date() is None else timestamp()
-        draft = drafts.noted(
-            drafts.configured(draft, fields), {"created": created, "created_by": config_edits.describe(settings)}
-        )
+        draft = drafts.configured(draft, fields)._replace(dated=settings.created is not None)
+        draft = drafts.noted(draft, {"created": created, "created_by": config_edits.describe(settings)})
     annotations = noted.get("annotations") or {}
     if annotations != (manifest.get("annotations") or {}):
         draft = drafts.annotated(draft, annotations)

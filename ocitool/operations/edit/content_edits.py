@@ -15,7 +15,7 @@ from ocitool.blob import expected
 from ocitool.disk.scan_directory import some
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, UnsafeError, UsageError
 from ocitool.images import drafts
-from ocitool.images.drafts import FinishedImage, ImageDraft
+from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
 from ocitool.layers.rewrite import LayerEdit, rewrite_layer, write_new
@@ -26,6 +26,7 @@ from ocitool.pipeline.image_writer import ImageWriter, WriteResult
 from ocitool.pipeline.session import Session
 from ocitool.pipeline.source_date import made_at, timestamp
 from ocitool.task import Task
+from ocitool.transports.sink import OutputImage
 from ocitool.trees.indexing import Indexer
 from ocitool.trees.inherited import outlived
 from ocitool.trees.plan import NotCarriedError, Plan, removal
@@ -83,9 +84,9 @@ class Editor:
         """The numbers of the layers that go, ascending."""
         return sorted({layer_of(image, number).number for number in self.content.drop})
 
-    def edited(self, image: Image, draft: ImageDraft) -> ImageDraft:
-        """The draft with layers made again where content asks for it; all layers are still there."""
-        content = self.content
+    def edited(self, draft: ImageDraft) -> ImageDraft:
+        """The draft with layers made again if content asks for it; all layers are still there."""
+        image, content = draft.image, self.content
         self.lost, self.same = {}, set()
         if not content:
             return draft
@@ -114,7 +115,7 @@ class Editor:
         for position, edit in sorted(work.edits.items()):
             if position >= len(live):
                 tar = write_new(edit.add, work.contents(position, self._task))
-                piece = self._writer.layer(tar, self._writer.new_codec(image), image, "new")
+                piece = self._writer.layers.made(tar, self._writer.layers.new_codec(image), image, "new")
                 draft = drafts.inserted(draft, len(draft.pieces), piece, {"created": timestamp(), "created_by": CREATED_BY})
                 continue
             layer = live[position]
@@ -122,7 +123,7 @@ class Editor:
             index, contents = work.originals[position], work.contents(position, self._task)
             tar = rewrite_layer(layer.blob, index, edit, contents, self._task, diff_id=layer.diff_id)
             self._replace(draft, layer.number)
-            piece = self._writer.layer(tar, self._writer.codec(layer), image, "rewritten")
+            piece = self._writer.layers.made(tar, self._writer.layers.codec(layer), image, "rewritten")
             draft = drafts.replaced(draft, layer.number, piece)
         return draft
 
@@ -139,16 +140,6 @@ class Editor:
                 hint = "--rm takes one path, no GLOB; ocitool ls --recursive lists them" if b"*" in path else None
                 raise NotFoundError("no layer carries this path", shown_path(path), hint=hint)
 
-    @property
-    def details(self) -> Mapping[str, Any] | None:
-        """For the report."""
-        if not self.content.remove:
-            return None
-        return {
-            "removed": [shown_path(path) for path in self.content.remove],
-            "sameContent": [{"layer": place.layer, "path": shown_path(place.path)} for place in self.elsewhere],
-        }
-
     def _into(self, image: Image, live: Sequence[Layer]) -> Layer:
         """The layer that is added to."""
         if self.content.layer is None:
@@ -160,11 +151,11 @@ class Editor:
             raise UsageError(f"layer {layer.number} is dropped, and can take no files", image.where)
         return layer
 
-    def replace_documents(self, image: Image, documents: FinishedImage) -> None:
+    def replace_documents(self, image: Image, output: OutputImage) -> None:
         """Notes that the image's own documents hold what others no longer do."""
-        if image.manifest is not None and image.digest is not None and image.digest != documents.digest:
+        if image.manifest is not None and image.digest is not None and image.digest != output.digest:
             self._replaced[image.digest] = len(image.manifest.raw)
-        if image.config.digest != documents.config_digest:
+        if image.config.digest != output.image_id:
             self._replaced[image.config.digest] = len(image.config.raw)
 
     def _replace(self, draft: ImageDraft, number: int) -> None:
@@ -295,8 +286,9 @@ class Editor:
         if target.kind != "layout" or not self._replaced or written.dry_run:
             return
         kept = {layer.digest for image in written.images for layer in image.layers}
-        kept |= {digest for image in written.images for digest in (image.digest, image.image_id)}
-        old = {digest for digest in self._replaced if digest not in kept and self._writer.blob(digest) is not None}
+        kept |= {digest for image in written.images for digest in (image.digest, image.image_id) if digest is not None}
+        gone = [digest for digest in self._replaced if digest not in kept]
+        old = {digest for digest in gone if self._writer.blobs.at_destination(digest) is not None}
         if not old:
             return
         names = sorted(set(_naming(Layout(target.path), {str(digest) for digest in old})))

@@ -15,7 +15,7 @@ from ocitool.blob import Blob
 from ocitool.errors import NotFoundError, UsageError
 from ocitool.images import drafts
 from ocitool.images.closure import Closure
-from ocitool.images.drafts import FinishedImage, ImageDraft
+from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image
 from ocitool.masking.lines import MASK, Masker
 from ocitool.masking.values import masked
@@ -24,6 +24,7 @@ from ocitool.pipeline.source_date import timestamp
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor
 from ocitool.task import Task
+from ocitool.transports.sink import OutputImage
 
 CREATED_BY = "ocitool edit --redact"
 
@@ -161,9 +162,9 @@ class Redactor:
     # Telling
 
     @property
-    def details(self) -> list[dict[str, Any]]:
-        """For the report: what was taken out where, by the option's number."""
-        return [{"option": number, "places": list(one.places)} for number, one in enumerate(self._secrets, 1)]
+    def places(self) -> tuple[tuple[str, ...], ...]:
+        """For each word that is redacted, in their order, the places that it was in."""
+        return tuple(tuple(one.places) for one in self._secrets)
 
     def settle(self, searched: bool, embedded: bool) -> None:
         """`NotFoundError` for what was found nowhere. It may be the secret itself, so its number is told."""
@@ -177,11 +178,11 @@ class Redactor:
                     + ("" if searched else "; --search looks into the layers"),
                 )
 
-    def tell_leftovers(self, documents: FinishedImage, image: Image) -> list[tuple[str, str]]:
+    def tell_leftovers(self, output: OutputImage, image: Image) -> list[tuple[str, str]]:
         """Where the documents that are written still hold the value of a variable that is removed, with the command that
         takes it out: places and names are returned."""
         windows = image.platform.os == "windows"
-        config, manifest = parse_object(documents.config, image.where), parse_object(documents.manifest, image.where)
+        config, manifest = parse_object(output.config, image.where), parse_object(output.manifest, image.where)
         rest = {key: value for key, value in manifest.items() if key not in ("mediaType", "schemaVersion")}
         parts = [(_named(place, part), part) for place, part in _parts(config)]
         parts += [(f"the manifest's {key}", value) for key, value in rest.items()]

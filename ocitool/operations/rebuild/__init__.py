@@ -17,19 +17,20 @@ from ocitool.disk.scan_directory import shown, some
 from ocitool.errors import LimitError, NotFoundError, OcitoolError, UnsafeError, UsageError
 from ocitool.globs import matcher, refuse_unmatched, unmatched
 from ocitool.images import drafts, select
-from ocitool.images.drafts import FinishedImage, ImageDraft, OutputLayer
+from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs
 from ocitool.layers.scan import index_layer
 from ocitool.operations.rebuild.bytecode import accepted, settled, stale
 from ocitool.operations.rebuild.layer_match import LayerMatch, OldImage, match
 from ocitool.operations.rebuild.reuse_check import LeftoverFile, ignored_differences, refused, removed_since, same, shipped
-from ocitool.pipeline import index_rewrite
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.indexed_image import IndexedImage, indexed_images
+from ocitool.pipeline.rewrite import rewrite
 from ocitool.pipeline.session import Session
-from ocitool.pipeline.source_date import made_at, with_timestamp
+from ocitool.pipeline.source_date import made_at
 from ocitool.task import Task
+from ocitool.transports.sink import OutputImage, OutputLayer
 from ocitool.trees import changeset_tar
 from ocitool.trees.changeset import Changeset, Ignored, changeset
 
@@ -61,15 +62,65 @@ def rebuild(
     opened = reading.open(reference, "layers")
     with ImageWriter(writing, reading, platform=platform) as writer:
         rebuilder = _Rebuilder(question, reading, writer)
-        output = index_rewrite.rewrite(opened, writer, rebuilder.rebuilt, platform, all_platforms)
-        rebuilder.settle()
-        return writer.deliver("rebuild", [output], details={"rebuilt": rebuilder.told})
+
+        def summary(done: Sequence[tuple[OutputImage, tuple[RebuiltImage, _Have]]]) -> tuple[RebuildReport, int]:
+            rebuilder.settle()
+            return RebuildReport(tuple(told.with_cost(have.owed(output.layers)) for output, (told, have) in done)), 0
+
+        return rewrite("rebuild", opened, rebuilder.rebuilt, writer, summary, platform=platform, all_platforms=all_platforms)
+
+
+class PlanCost(NamedTuple):
+    """What one who has the old images needs for a plan, in bytes of layers; None for a plan that is not possible."""
+
+    plan: str
+    transfer: int | None
+    estimated: bool
+
+
+class MatchedLayer(NamedTuple):
+    """How a layer matches one of an old image, and which: the name of the image, and the number of its layer."""
+
+    how: str
+    image: str | None
+    layer: int | None
+
+
+class DeltaReport(NamedTuple):
+    """The old image below the delta, how many `deltas` in a row that makes, and the files that are passed on hidden."""
+
+    against: str
+    deltas: int
+    hidden: tuple[LeftoverFile, ...]
+
+
+class RebuiltImage(NamedTuple):
+    """What became of one image. The result differs from it in `ignored` paths and in .pyc files: `equal_pyc` fit the times of
+    their sources, `stale_pyc` do not."""
+
+    reference: str
+    platform: str
+    against: tuple[str, ...]
+    plan: str
+    plans: tuple[PlanCost, ...]
+    layers: tuple[MatchedLayer, ...]
+    ignored: tuple[bytes, ...]
+    equal_pyc: tuple[bytes, ...]
+    stale_pyc: tuple[bytes, ...]
+    delta: DeltaReport | None
+
+    def with_cost(self, transfer: int) -> RebuiltImage:
+        """Returns it with what the plan that was taken came to."""
+        plans = tuple(one._replace(transfer=transfer) if one.plan == self.plan else one for one in self.plans)
+        return self._replace(plans=plans)
+
+
+class RebuildReport(NamedTuple):
+    rebuilt: tuple[RebuiltImage, ...]
 
 
 class _Rebuilder:
     def __init__(self, question: RebuildOptions, reading: Session, writer: ImageWriter) -> None:
-        self.told: list[Mapping[str, Any]] = []
-        """For the report: what became of each image."""
         self._question = question
         self._task: Task = reading.task
         self._writer = writer
@@ -79,24 +130,22 @@ class _Rebuilder:
         """Globs that matched nothing yet."""
         self._opened = [(one, reading.open(one, "layers")) for one in question.against]
 
-    def rebuilt(self, image: Image) -> FinishedImage:
+    def rebuilt(self, draft: ImageDraft) -> tuple[ImageDraft, tuple[RebuiltImage, _Have]]:
+        image = draft.image
         names, images = self._olds(image)
-        new, *stacked = indexed_images([self._writer.completed(image), *images], self._indexer)
+        new, *stacked = indexed_images([image, *images], self._indexer)
         for stack in (new, *stacked):
             for index in stack.indexes:
                 self._left = unmatched(self._left, index.paths)
         olds = [self._beside(new, old) for old in stacked]
         have = _Have(stacked)
-        as_is = have.marked(drafts.start(new.image, self._writer.pieces(new.image)))
+        as_is = have.marked(draft)
         matches = self._verified(new, olds, match(new, olds, times=self._question.times))
         reuse = self._reuse(as_is, new, matches)
         best = self._best(olds, names)
         plan = self._question.plan
         if plan == "auto":
-            plan = "reuse" if have.owed(reuse) < have.owed(as_is) else "as-is"
-        told: dict[str, Any] = {
-            "reference": image.where, "platform": masking.stated(image.platform), "against": names, "plan": plan,
-        }  # fmt: skip
+            plan = "reuse" if have.owed(reuse.pieces) < have.owed(as_is.pieces) else "as-is"
         draft, made, delta = as_is, new, None
         if plan == "reuse":
             draft, made = reuse, _chosen(new, matches)
@@ -104,19 +153,19 @@ class _Rebuilder:
             if best is None:
                 raise LimitError(f"a delta on {drafts.MOST_LAYERS} layers is more than Docker takes", names[0])
             draft, made, delta = self._delta(as_is, new, best)
-        draft = draft._replace(pieces=self._writer.recompressed(image, draft.pieces))
+        changes = self._writer.layers.converts(image, changed=True), self._writer.layers.converts(image, changed=False)
+        guessed = {"reuse": changes[0], "as-is": changes[1], "delta": True, plan: False}
         costs = {
-            "as-is": have.owed(as_is), "reuse": have.owed(reuse), "delta": _estimate(best.changes, new) if best else None,
-            plan: have.owed(draft),
+            "as-is": have.owed(as_is.pieces), "reuse": have.owed(reuse.pieces),
+            "delta": _estimate(best.changes, new) if best else None,
         }  # fmt: skip
-        guessed = {"delta", *(("as-is", "reuse") if self._writer.converts(image) else ())} - {plan}
-        told["plans"] = [
-            {"plan": name, "transfer": cost, "estimated": cost is not None and name in guessed} for name, cost in costs.items()
-        ]
-        told["layers"] = _told(matches, dict(zip(map(id, stacked), names, strict=True)))
-        told |= self._differences(made, new, olds)
-        self.told.append({**told, "delta": delta})
-        return drafts.finish(draft)
+        plans = tuple(PlanCost(name, cost, cost is not None and guessed[name]) for name, cost in costs.items())
+        ignored, equal, stale = self._differences(made, new, olds)
+        told = RebuiltImage(
+            image.where, masking.stated(image.platform), tuple(names), plan, plans,
+            _matched(matches, dict(zip(map(id, stacked), names, strict=True))), ignored, equal, stale, delta,
+        )  # fmt: skip
+        return draft, (told, have)
 
     def settle(self) -> None:
         """`UsageError` for globs that match nothing in any of the images."""
@@ -132,8 +181,11 @@ class _Rebuilder:
             ignored = None
         return OldImage(old, new if self._question.times else settled(new, old), ignored)
 
-    def _differences(self, made: IndexedImage, new: IndexedImage, olds: Sequence[OldImage]) -> dict[str, Any]:
-        """In what the result is not the new image, for the report and as notices."""
+    def _differences(
+        self, made: IndexedImage, new: IndexedImage, olds: Sequence[OldImage]
+    ) -> tuple[tuple[bytes, ...], tuple[bytes, ...], tuple[bytes, ...]]:
+        """In what the result is not the new image, for the report and as notices: ignored paths, .pyc files that are equal, and
+        stale ones."""
         ignored = ignored_differences(made.tree, new.tree, times=self._question.times, ignored=self._ignored)
         late = stale(made, new)
         old = sorted({*accepted(made, new, [one.new for one in olds])[1]} - {*late})
@@ -142,11 +194,10 @@ class _Rebuilder:
             f"{_count(len(old), '.pyc file')} other than in it only by the time of the source, which they fit",
             f"{_count(len(late), '.pyc file')} with another time than the source has now",
         )
-        return {
-            "ignored": self._named("ignored", what[0], new.image, ignored),
-            "equalPyc": self._named("pyc", what[1], new.image, old),
-            "stalePyc": self._named("stale-pyc", what[2], new.image, late),
-        }
+        self._name("ignored", what[0], new.image, ignored)
+        self._name("pyc", what[1], new.image, old)
+        self._name("stale-pyc", what[2], new.image, late)
+        return tuple(ignored), tuple(old), tuple(late)
 
     def _olds(self, image: Image) -> tuple[list[str], list[Image]]:
         """The old images of this one's platform; that some of several lack it is no matter."""
@@ -155,7 +206,7 @@ class _Rebuilder:
         for name, opened in self._opened:
             select.targets(opened)  # raises where nothing of that name is there
             try:
-                images.append(self._writer.completed(select.single(opened, None, like=image.platform)))
+                images.append(self._writer.blobs.completed(select.single(opened, None, like=image.platform)))
                 names.append(name)
             except NotFoundError as error:
                 missing = error
@@ -194,7 +245,7 @@ class _Rebuilder:
         return draft
 
     def _piece(self, image: Image, like: Layer, old: IndexedImage, layer: Layer) -> OutputLayer:
-        return self._writer.lent(image, like, old.image, layer)._replace(diff_id=old.indexes[layer.number].diff_id)
+        return self._writer.layers.of_other(image, like, old.image, layer)._replace(diff_id=old.indexes[layer.number].diff_id)
 
     # Delta
 
@@ -212,7 +263,7 @@ class _Rebuilder:
                 found.append(_Delta(name, old, changes))
         return min(found, key=lambda one: _estimate(one.changes, one.old.new), default=None)
 
-    def _delta(self, draft: ImageDraft, new: IndexedImage, delta: _Delta) -> tuple[ImageDraft, IndexedImage, dict[str, Any]]:
+    def _delta(self, draft: ImageDraft, new: IndexedImage, delta: _Delta) -> tuple[ImageDraft, IndexedImage, DeltaReport]:
         """All layers of the old image, and one more."""
         image, old = draft.image, delta.old.stack
         hidden = shipped(old, new)
@@ -235,23 +286,22 @@ class _Rebuilder:
             stack = IndexedImage(old.image._replace(layers=layers), [*old.indexes, index_layer(piece.blob, self._task)])
         if not self._is_wanted(stack, new, [delta.old]):
             raise RuntimeError("the delta does not give the file system that was wanted")
-        draft = with_timestamp(drafts.layered(draft, made, _history(old, image, bool(delta.changes))))
+        draft = drafts.layered(draft, made, _history(old, image, bool(delta.changes)))
         told = [one for one in hidden if self._ignored is None or not self._ignored(one.path)]
         return draft, stack, self._hidden(delta, told, image)
 
     def _layer(self, image: Image, new: IndexedImage, changes: Changeset) -> OutputLayer:
         try:
             tar = changeset_tar.tar(changes, image, new.tree, self._task, lowest=len(new.layers))
-            codec = self._writer.new_codec(image)
-            return self._writer.layer(tar, codec, image, "new", level=_level(codec))
+            return self._writer.layers.made(tar, codec, image, "new", level=_level(codec))
         except OcitoolError as error:
             raise error.at(image.where) from None
 
-    def _hidden(self, delta: _Delta, found: Sequence[LeftoverFile], image: Image) -> dict[str, Any]:
+    def _hidden(self, delta: _Delta, found: Sequence[LeftoverFile], image: Image) -> DeltaReport:
         """What a delta ships although nobody sees it, and whether there are many of them by now."""
         size = sum(one.size for one in found)
         what = f"{_count(len(found), 'file')} ({size} bytes) of {delta.name} passed on that it does not have"
-        self._named("hidden", what, image, [one.path for one in found])
+        self._name("hidden", what, image, [one.path for one in found])
         layers = delta.old.stack.layers
         below = 0  # deltas right below this one
         while below < len(layers) and layers[-1 - below].created_by == CREATED_BY:
@@ -260,20 +310,12 @@ class _Rebuilder:
         if deltas >= _CHAIN:
             text = f"{deltas} deltas in a row; ocitool squash --from {len(layers) - below} makes one layer of them"
             self._task.notice("chain", f"{image.where}: {text}")
-        return {
-            "against": delta.name,
-            "deltas": deltas,
-            "hidden": {
-                "size": size,
-                "files": [{"path": one.path, "size": one.size, "layer": one.layer, "kind": one.kind} for one in found],
-            },
-        }
+        return DeltaReport(delta.name, deltas, tuple(found))
 
-    def _named(self, code: str, what: str, image: Image, paths: Sequence[bytes]) -> list[dict[str, bytes]]:
-        """Paths for the report, and a notice that there are any."""
+    def _name(self, code: str, what: str, image: Image, paths: Sequence[bytes]) -> None:
+        """A notice that there are any of these paths."""
         if paths:
             self._task.notice(code, f"{image.where}: {what}: {some(paths)}")
-        return [{"path": path} for path in paths]
 
 
 class _Delta(NamedTuple):
@@ -300,30 +342,26 @@ class _Have:
     def marked(self, draft: ImageDraft) -> ImageDraft:
         """With the layers that are there told as such: they stay whatever is asked for the others."""
         return draft._replace(
-            pieces=tuple(
-                piece._replace(origin="reused") if piece.digest in self._digests else piece for piece in draft.pieces
-            )
+            pieces=tuple(piece._replace(origin="reused") if piece.digest in self._digests else piece for piece in draft.pieces)
         )
 
-    def owed(self, draft: ImageDraft) -> int:
-        """Bytes of a draft's layers beyond that, each once."""
+    def owed(self, layers: Sequence[OutputLayer]) -> int:
+        """Bytes of layers beyond that, each once."""
         missing = {
             piece.digest: piece.size
-            for piece in draft.pieces
+            for piece in layers
             if piece.digest not in self._digests and piece.diff_id not in self._diff_ids
         }
         return sum(missing.values())
 
 
-def _told(matches: Sequence[LayerMatch], names: Mapping[int, str]) -> list[dict[str, Any]]:
-    return [
-        {
-            "index": number,
-            "match": one.how,
-            "old": {"image": names[id(one.old)], "layer": one.layer.number} if one.old and one.layer else None,
-        }
-        for number, one in enumerate(matches)
-    ]
+def _matched(matches: Sequence[LayerMatch], names: Mapping[int, str]) -> tuple[MatchedLayer, ...]:
+    return tuple(
+        MatchedLayer(one.how, names[id(one.old)], one.layer.number)
+        if one.old is not None and one.layer is not None
+        else MatchedLayer(one.how, None, None)
+        for one in matches
+    )
 
 
 def _chosen(new: IndexedImage, matches: Sequence[LayerMatch]) -> IndexedImage:

@@ -7,23 +7,23 @@ found before a byte is written. An image in which nothing changed is delivered a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from ocitool.blob import expected
 from ocitool.disk import disk_changes, snapshot
 from ocitool.disk.scan_directory import HeldDirectories, open_file, with_holes
 from ocitool.errors import NotFoundError, OcitoolError, UsageError
 from ocitool.images import drafts, select
-from ocitool.images.drafts import FinishedImage, ImageDraft
+from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image
 from ocitool.layers import tarwriter
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import Contents, rewrite_layer, write_new
 from ocitool.operations.repack.unpacked import UnpackedBlobs, open_unpacked
-from ocitool.pipeline import index_rewrite
-from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult, refuse_inside
+from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.layer_identity import base_layers
+from ocitool.pipeline.rewrite import rewrite_one
 from ocitool.pipeline.session import Session
 from ocitool.pipeline.source_date import clamped, timestamp
 from ocitool.task import Task
@@ -52,23 +52,34 @@ def repack(directory: str, question: RepackOptions, reading: Session, writing: W
     if question.mode == "append" and question.keep_base is not None:
         raise UsageError("--keep-base is for --mode rewrite: to append keeps every layer")
     found = open_unpacked(directory)
-    refuse_inside(writing.destination, found.rootfs)
+    writing.target.refuse_inside(found.rootfs)
     references = [one for one in (question.source, found.reference) if one is not None]
     with ImageWriter(writing, reading) as writer:
         blobs = UnpackedBlobs(found, references, writer, reading)
         image = blobs.image()
         work = _Work(image, blobs, question, reading, writer)
-        output = index_rewrite.rewrite_image(blobs, image, writer, work.documents)
-        return writer.deliver("repack", [output], details=work.details)
+        return rewrite_one("repack", blobs, image, work.repacked, writer, lambda done: (done[0][1], 0))
+
+
+class RepackReport(NamedTuple):
+    """`changed`, `removed`: paths. `layers` layers of `size` bytes were made, `unpacked` bytes of tars; appended, the changes
+    would take `appended` bytes unpacked."""
+
+    mode: Mode
+    changed: int
+    removed: int
+    layers: int
+    size: int
+    unpacked: int
+    appended: int
 
 
 class _Work:
-    """One image being put together again, and what is to be told of that."""
+    """One image being put together again."""
 
     def __init__(
         self, image: Image, blobs: UnpackedBlobs, question: RepackOptions, reading: Session, writer: ImageWriter
     ) -> None:
-        self.details: dict[str, Any] = {}
         self._image = image
         self._blobs = blobs
         self._rootfs = blobs.unpacked.rootfs
@@ -78,9 +89,8 @@ class _Work:
         self._writer = writer
         self._layers = _Layers(image, reading)
 
-    def documents(self, image: Image) -> FinishedImage:
-        question = self._question
-        draft = drafts.start(image, self._writer.pieces(image))
+    def repacked(self, draft: ImageDraft) -> tuple[ImageDraft, RepackReport]:
+        question, image = self._question, draft.image
         keep = 0
         if question.keep_base is not None:
             base = select.single(self._reading.open(question.keep_base, "layers"), None, like=image.platform)
@@ -100,14 +110,10 @@ class _Work:
         sizes = [draft.pieces[number].size for number in plan.edits]
         if plan.added is not None:
             sizes.append(draft.pieces[-1].size)
-        self.details = {
-            "mode": question.mode,
-            "changed": sum(change.entry is not None for change in changes),
-            "removed": sum(change.entry is None for change in changes),
-            "remade": {"layers": len(sizes), "size": sum(sizes), "uncompressedSize": made},
-            "append": {"uncompressedSize": other},
-        }
-        return drafts.finish(draft)
+        return draft, RepackReport(
+            question.mode, sum(change.entry is not None for change in changes),
+            sum(change.entry is None for change in changes), len(sizes), sum(sizes), made, other,
+        )  # fmt: skip
 
     def _changes(self) -> list[Change]:
         header, rows = snapshot.read(self._blobs.unpacked.snapshot)
@@ -156,12 +162,13 @@ class _Work:
                 raise NotFoundError("the layer is not here, and would have to be made again", where)
             tar = rewrite_layer(layer.blob, index, edit, content, self._task, diff_id=layer.diff_id)
             try:
-                piece = writer.layer(counted(tar), writer.codec(layer), image, "rewritten")
+                piece = writer.layers.made(counted(tar), writer.layers.codec(layer), image, "rewritten")
             except OcitoolError as error:
                 raise error.at(where) from None
             draft = drafts.replaced(draft, number, piece)
         if plan.added is not None:
-            piece = writer.layer(counted(write_new(plan.added, content)), writer.new_codec(image), image, "new")
+            tar = write_new(plan.added, content)
+            piece = writer.layers.made(counted(tar), writer.layers.new_codec(image), image, "new")
             entry = {"created": timestamp(), "created_by": CREATED_BY}
             draft = drafts.inserted(draft, len(draft.pieces), piece, entry)
         return draft, size

@@ -151,10 +151,10 @@ class UnpackedBlobs(SilentUntilOpened):
         if manifest is not None and digest == manifest.config.digest:
             return BytesBlob(self.unpacked.config, digest)
         size = next((layer.size for layer in manifest.layers if layer.digest == digest), None) if manifest else None
-        there = self._writer.blob(digest)
+        there = self._writer.blobs.at_destination(digest)
         if size is None:
             return there
-        sound = self._writer.sound(digest, size)
+        sound = self._writer.blobs.sound(digest, size)
         if sound is not None:
             return sound
         for lender in self._lenders:

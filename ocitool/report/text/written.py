@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence, Set
+from typing import TYPE_CHECKING, Any
 
-from ocitool.pipeline.image_writer import WriteResult, WrittenImage, WrittenRoot
+from ocitool.pipeline.image_writer import WriteResult
 from ocitool.reference import PREFIX
 from ocitool.report.escape import human, shown, stated
 from ocitool.report.text.parts import columns, count_of, shown_path
+from ocitool.transports.sink import OutputImage
+
+if TYPE_CHECKING:
+    from ocitool.operations.edit import EditReport
+    from ocitool.operations.rebase import RebaseReport
+    from ocitool.operations.rebuild import RebuildReport
+    from ocitool.operations.repack import RepackReport
+    from ocitool.operations.squash import SquashReport
 
 _ORDER = ("kept", "reused", "rewritten", "squashed", "new")
 
@@ -43,23 +51,23 @@ def written_text(result: WriteResult) -> Iterator[str]:
     elif result.lent:
         yield f"{human(result.lent)} came from what --with names"
     tell = _DETAILS.get(result.command)
-    if tell is not None and result.details:
+    if tell is not None and result.details is not None:
         yield from tell(result.details)
     told = [root for root in result.roots if root.subject is None]
     yield from _some([_root(root, one) for root in told for one in root.references if _is_told(root, one)], indent="")
 
 
-def _artifact(root: WrittenRoot) -> tuple[str, str, str]:
+def _artifact(root: OutputImage) -> tuple[str, str, str]:
     name = ", ".join(shown(name) for name in root.names) or "(no name)"
     return name, str(root.digest), f"artifact {shown(root.kind)}" if root.kind else "artifact"
 
 
-def _is_told(root: WrittenRoot, reference: str) -> bool:
+def _is_told(root: OutputImage, reference: str) -> bool:
     """Whether the digest says more than the line of the image does: in a file that is the same one."""
     return root.platforms is not None or reference.startswith(PREFIX)
 
 
-def _root(root: WrittenRoot, reference: str) -> tuple[str, str]:
+def _root(root: OutputImage, reference: str) -> tuple[str, str]:
     of = ", ".join(stated(platform) for platform in root.platforms or ())
     return shown(reference.removeprefix(PREFIX)), "" if root.platforms is None else f"index of {of or 'no image'}"
 
@@ -75,7 +83,7 @@ def _crossed(result: WriteResult) -> str:
     return line
 
 
-def _image(image: WrittenImage, shared: Set[str]) -> tuple[str, str, str]:
+def _image(image: OutputImage, shared: Set[str]) -> tuple[str, str, str]:
     """With its platform where several images have its name."""
     counts: Counter[str] = Counter(layer.origin for layer in image.layers)
     made = ", ".join(f"{counts[origin]} {origin}" for origin in _ORDER if counts[origin])
@@ -85,73 +93,71 @@ def _image(image: WrittenImage, shared: Set[str]) -> tuple[str, str, str]:
     return name, str(image.digest), f"{count_of(len(image.layers), 'layer')}: {made}" if made else "no layers"
 
 
-def _repacked(details: Mapping[str, Any]) -> Iterator[str]:
+def _repacked(report: RepackReport) -> Iterator[str]:
     """What was made again, beside what the other way would have cost."""
-    remade, other = details["remade"], details["append"]
-    if not remade["layers"]:
+    if not report.layers:
         yield "nothing changed"
         return
-    made = f"{count_of(remade['layers'], 'layer')} made, {human(remade['uncompressedSize'])} unpacked"
-    if details["mode"] == "append":
+    made = f"{count_of(report.layers, 'layer')} made, {human(report.unpacked)} unpacked"
+    if report.mode == "append":
         yield made
     else:
-        yield f"{made}; --mode append would have written {human(other['uncompressedSize'])} unpacked"
+        yield f"{made}; --mode append would have written {human(report.appended)} unpacked"
 
 
-def _squashed(details: Mapping[str, Any]) -> Iterator[str]:
+def _squashed(report: SquashReport) -> Iterator[str]:
     """What squashing saved, and what it cost."""
-    for image in details["squashed"]:
-        saved = image["saved"]
-        of = f" ({stated(image['platform'])})" if len(details["squashed"]) > 1 else ""
-        files = f"{human(saved['hidden'])} of hidden and {human(saved['duplicate'])} of duplicate files, unpacked"
-        stored = saved["stored"]
+    for image in report.squashed:
+        of = f" ({stated(image.platform)})" if len(report.squashed) > 1 else ""
+        files = f"{human(image.hidden)} of hidden and {human(image.duplicate)} of duplicate files, unpacked"
+        stored = image.stored
         less = f"{human(stored)} less" if stored >= 0 else f"{human(-stored)} more"
-        now = "are one now" if image["into"] else "are gone: what stays shows all that they did"
-        yield f"{image['layers']} layers {now}{of}: {less} stored; {files}, no longer ship"
-        for lost in image["lost"]:
-            what = "layers" if lost["layers"] is None else f"{count_of(lost['layers'], 'layer')}, {human(lost['size'])},"
-            yield f"no longer shared with {shown(lost['image'])}: its {what} are in the new one; --keep-base keeps them"
+        now = "are one now" if image.into else "are gone: what stays shows all that they did"
+        yield f"{image.layers} layers {now}{of}: {less} stored; {files}, no longer ship"
+        for lost in image.lost:
+            known = lost.layers is not None and lost.size is not None
+            what = f"{count_of(lost.layers or 0, 'layer')}, {human(lost.size or 0)}," if known else "layers"
+            yield f"no longer shared with {shown(lost.image)}: its {what} are in the new one; --keep-base keeps them"
 
 
-def _rebuilt(details: Mapping[str, Any]) -> Iterator[str]:
+def _rebuilt(report: RebuildReport) -> Iterator[str]:
     """What each plan would send, and which layers came from where."""
-    for image in details["rebuilt"]:
+    for image in report.rebuilt:
         rows = [("plan", "to transfer", "")]
-        for plan in image["plans"]:
-            size = "?" if plan["transfer"] is None else human(plan["transfer"])
-            said = "taken" if plan["plan"] == image["plan"] else "estimated" if plan["estimated"] else ""
-            rows.append((plan["plan"], size, said))
-        of = f", {stated(image['platform'])}" if len(details["rebuilt"]) > 1 else ""
-        yield f"for who has {', '.join(map(shown, image['against']))}{of}:"
+        for plan in image.plans:
+            size = "?" if plan.transfer is None else human(plan.transfer)
+            said = "taken" if plan.plan == image.plan else "estimated" if plan.estimated else ""
+            rows.append((plan.plan, size, said))
+        of = f", {stated(image.platform)}" if len(report.rebuilt) > 1 else ""
+        yield f"for who has {', '.join(map(shown, image.against))}{of}:"
         yield from columns(rows, indent="  ")
-        counts = Counter(layer["match"] for layer in image["layers"])
+        counts = Counter(layer.how for layer in image.layers)
         told = (("same", "same"), ("equal", "equal but for times or ignored paths"), ("changed", "changed"))
         yield "layers: " + ", ".join(f"{counts[how]} {text}" for how, text in told if counts[how])
-        if image["ignored"]:
-            yield f"not as in the new image: {count_of(len(image['ignored']), 'ignored path')}"
-        delta = image["delta"]
-        if delta is not None and delta["hidden"]["files"]:
-            hidden = delta["hidden"]
-            yield f"ships {count_of(len(hidden['files']), 'file')} ({human(hidden['size'])}) that the new image does not have:"
-            yield from _some([(human(one["size"]), shown_path(one["path"]), one["kind"]) for one in hidden["files"]])
+        if image.ignored:
+            yield f"not as in the new image: {count_of(len(image.ignored), 'ignored path')}"
+        if image.delta is not None and (hidden := image.delta.hidden):
+            size = human(sum(one.size for one in hidden))
+            yield f"ships {count_of(len(hidden), 'file')} ({size}) that the new image does not have:"
+            yield from _some([(human(one.size), shown_path(one.path), one.kind) for one in hidden])
 
 
-def _rebased(details: Mapping[str, Any]) -> Iterator[str]:
+def _rebased(report: RebaseReport) -> Iterator[str]:
     """Which base it was, which it is, and what both sides changed."""
-    for image in details["rebased"]:
-        old, new = image["oldBase"], image["newBase"]
-        of = f" ({stated(image['platform'])})" if len(details["rebased"]) > 1 else ""
-        yield f"base: {count_of(old['layers'], 'layer')} of {shown(old['image'])} before{of}"
-        yield f"      {count_of(new['layers'], 'layer')} of {shown(new['image'])} now"
-        if image["conflicts"]:
-            yield f"{count_of(len(image['conflicts']), 'path')} changed by the new base and by the image, whose own counts:"
-            rows = [(shown_path(one["path"]), f"base: {one['base']}", f"image: {one['app']}") for one in image["conflicts"]]
+    for image in report.rebased:
+        old, new = image.old_base, image.new_base
+        of = f" ({stated(image.platform)})" if len(report.rebased) > 1 else ""
+        yield f"base: {count_of(old.layers, 'layer')} of {shown(old.image)} before{of}"
+        yield f"      {count_of(new.layers, 'layer')} of {shown(new.image)} now"
+        if image.conflicts:
+            yield f"{count_of(len(image.conflicts), 'path')} changed by the new base and by the image, whose own counts:"
+            rows = [(shown_path(one.path), f"base: {one.base}", f"image: {one.app}") for one in image.conflicts]
             yield from _some(rows)
-        if image["directories"]:
-            yield f"{_directories(len(image['directories']))} the new base's attributes in place of the old one's:"
-            yield from _some([(shown_path(one["path"]), f"layer {one['layer']}") for one in image["directories"]])
-        if image["settings"]:
-            yield f"settings of both, of which the image's count: {', '.join(map(shown, image['settings']))}"
+        if image.directories:
+            yield f"{_directories(len(image.directories))} the new base's attributes in place of the old one's:"
+            yield from _some([(shown_path(one.path), f"layer {one.layer}") for one in image.directories])
+        if image.settings:
+            yield f"settings of both, of which the image's count: {', '.join(map(shown, image.settings))}"
 
 
 def _directories(count: int) -> str:
@@ -166,18 +172,19 @@ def _some(rows: Sequence[Sequence[str]], indent: str = "  ") -> Iterator[str]:
 
 
 _ROWS = 20
-def _edited(details: Mapping[str, Any]) -> Iterator[str]:
+
+
+def _edited(report: EditReport) -> Iterator[str]:
     """What was redacted, by the number of the option: what it names may be the secret."""
-    redacted = details.get("redacted") or []
-    for one in redacted:
-        of = f" for --redact number {one['option']}" if len(redacted) > 1 else ""
-        places = one["places"]
+    redacted = report.redacted or ()
+    for number, places in enumerate(redacted, 1):
+        of = f" for --redact number {number}" if len(redacted) > 1 else ""
         more = f" and {len(places) - _ROWS} more" if len(places) > _ROWS else ""
         named = f": {', '.join(map(shown, places[:_ROWS]))}{more}" if places else ""
         yield f"redacted {count_of(len(places), 'place')}{of}{named}"
 
 
-_DETAILS: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
+_DETAILS: dict[str, Callable[[Any], Iterator[str]]] = {
     "edit": _edited,
     "repack": _repacked,
     "squash": _squashed,

@@ -27,7 +27,7 @@ from ocitool.transports.registry.problems import RETRIED, UnexpectedAnswer
 from ocitool.transports.registry.scopes import pulling, pushing
 from ocitool.transports.registry.source import RemoteBlob
 from ocitool.transports.registry.tag_cache import TagCache, TaggedManifest
-from ocitool.transports.sink import Losses, RequestedImage, StatelessSink, WriteOutcome, WriteRequest, index_in_the_way
+from ocitool.transports.sink import Losses, OutputImage, StatelessSink, WriteOutcome, WriteRequest, index_in_the_way
 
 _NO_INDEXES = mediatypes.MANIFESTS | mediatypes.OTHER_MANIFESTS
 """What an answer of one of these types is; some registries and proxies give others: then its document is looked at."""
@@ -150,7 +150,7 @@ class RegistrySink(StatelessSink):
             for root in bundle.roots for name, path, tag in self._tagged(root) if name in root.sparing
         ]  # fmt: skip
 
-        def look(place: tuple[RequestedImage, str, str, str]) -> None:
+        def look(place: tuple[OutputImage, str, str, str]) -> None:
             root, name, path, tag = place
             try:
                 held = self._tags.held(path, tag)
@@ -346,13 +346,13 @@ class RegistrySink(StatelessSink):
         return list(pushes.values())
 
     @staticmethod
-    def _tagged(root: RequestedImage) -> Iterator[tuple[str, str, str]]:
+    def _tagged(root: OutputImage) -> Iterator[tuple[str, str, str]]:
         """The names of a root, each with its repository and tag."""
         for name in root.names:
             where = reference.repository(name)
             yield name, where.path, where.tag or "latest"
 
-    def _places(self, root: RequestedImage) -> Mapping[str, Sequence[str]]:
+    def _places(self, root: OutputImage) -> Mapping[str, Sequence[str]]:
         """The tags that a root gets, by repository."""
         found: dict[str, list[str]] = {}
         for _, path, tag in self._tagged(root):

@@ -1,0 +1,86 @@
+"""The names that images get at a destination, and how what was written there is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ocitool.digest import Digest
+from ocitool.errors import UsageError
+from ocitool.reference import distinct, full, is_bare
+from ocitool.task import Task
+from ocitool.transports.destinations import Destination
+from ocitool.transports.sink import OutputImage
+
+
+def with_names(outputs: Sequence[OutputImage], names: tuple[str, ...], target: Destination, task: Task) -> list[OutputImage]:
+    """The outputs under the names that they get; a name for two different images is a mistake. What speaks of an image gets no
+    name that an image gets, which is told."""
+    tops = [output for output in outputs if output.subject is None]
+    if names and len({output.digest for output in tops}) > 1:
+        hint = "docker://HOST/PREFIX/ gives each its own" if target.remote else "name them one by one"
+        raise UsageError(f"{len(tops)} images cannot have one name", ", ".join(names), hint=hint)
+    taken: dict[str, Digest] = {}
+    named: list[OutputImage] = []
+    for output in tops:
+        own = () if target.nameless else names or distinct(map(target.placed, output.names))
+        digest = output.digest
+        for name in own:
+            if taken.setdefault(full(name), digest) != digest:
+                raise UsageError(f"two different images with the name {name}", hint="--tag names them one by one")
+        at = (target.repository.name,) if target.repository is not None else _repositories(own)
+        named.append(output.named(own)._replace(repositories=at))
+    if len(tops) == len(outputs):
+        return named
+    homes: dict[Digest, tuple[str, ...]] = {}
+    before: dict[Digest, tuple[str, ...]] = {}
+    for one, top in zip(named, tops, strict=True):
+        for digest, _, _ in one.blobs:
+            homes.setdefault(digest, one.repositories)
+            before.setdefault(digest, _repositories(map(full, top.names)))
+    renamed = bool(names) or target.repository is not None
+    for output in outputs:
+        if output.subject is None:
+            continue
+        at, old = homes.get(output.subject, ()), before.get(output.subject, ())
+        for digest, _, _ in output.blobs:
+            homes.setdefault(digest, at)
+            before.setdefault(digest, old)
+        given: list[str] = []
+        mine = output.digest
+        for name in output.names:
+            wanted = _beside(name, at, old) if renamed or is_bare(name) else [target.placed(name)]
+            free = [one for one in wanted if taken.setdefault(full(one), mine) == mine]
+            if not free or len(free) < len(wanted):
+                text = f"{output.where}: {mine}, which speaks of {output.subject}, does not keep the name"
+                task.notice("referrer", f"{text} {name}: {'an image has it' if wanted else 'it is of another repository'}")
+            given += free
+        named.append(output._replace(names=distinct(given), repositories=at))
+    return named
+
+
+def _beside(name: str, at: Sequence[str], old: Sequence[str]) -> list[str]:
+    """The names of what speaks of an image that went from the repositories `old` to `at`: its tag there, if it was of them."""
+    repository, _, tag = full(name).rpartition(":") if not is_bare(name) else ("", "", name)
+    if repository and repository not in old:
+        return []
+    return [f"{place}:{tag}" for place in at] or [tag]
+
+
+def roots(outputs: Sequence[OutputImage], target: Destination) -> tuple[OutputImage, ...]:
+    """What was written at the top, each digest once, with all of its names."""
+    found: dict[Digest, OutputImage] = {}
+    names: dict[Digest, list[str]] = {}
+    for output in outputs:
+        digest = output.digest
+        one = output.without_bytes()._replace(references=target.pinned(digest, output.repositories))
+        if (known := found.get(digest)) is not None:
+            references = dict.fromkeys((*known.references, *one.references))
+            one = known._replace(references=tuple(references))
+        found[digest] = one
+        names.setdefault(digest, []).extend(output.names)
+    return tuple(root.named(distinct(names[digest])) for digest, root in found.items())
+
+
+def _repositories(names: Iterable[str]) -> tuple[str, ...]:
+    """The names without their tags; bare tags name none."""
+    return tuple(dict.fromkeys(name.rpartition(":")[0] for name in names if not is_bare(name)))
