@@ -158,7 +158,11 @@ VARIABLES = (
         "OCITOOL_MAX_DOCUMENTS, OCITOOL_MAX_LAYER_ENTRIES, OCITOOL_MAX_RATIO, OCITOOL_MAX_UNPACKED_SIZE",
         "raise a [limit](limits.md)",
     ),
-    ("SOURCE_DATE_EPOCH", "seconds since 1970: the time that commands which write an image use in place of the present one"),
+    (
+        "SOURCE_DATE_EPOCH",
+        "seconds since 1970: the time that commands which [write an image](../scripts.md#builds-that-can-be-repeated) use in "
+        "place of the present one",
+    ),
     ("REGISTRY_AUTH_FILE", "the file of credentials, if `--authfile` does not name one"),
     ("DOCKER_CONFIG", "the directory of docker's `config.json`, where credentials are looked for"),
     ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "[proxies](../registries.md#proxies), also in lower case"),

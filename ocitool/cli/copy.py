@@ -55,7 +55,7 @@ FromFile = Annotated[
 def command(
     refs: Annotated[list[str], typer.Argument(metavar="SRC... DEST", help="Images, and where they go.", show_default=False)],
     tag: options.Tag = None,
-    compression: options.CompressionOption = None,
+    compression: options.ConversionOption = None,
     supply: options.With = None,
     omit: Annotated[
         list[str] | None,

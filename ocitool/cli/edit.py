@@ -26,7 +26,7 @@ Examples:
   ocitool edit image.tar small.tar --drop-layer -1
 
 \b
-Layers that no --rm, --add or --compression is about keep their very bytes.
+Layers that no --rm and --add is about keep their very bytes, but for --compression.
 """
 
 Words = list[str] | None

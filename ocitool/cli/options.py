@@ -93,9 +93,16 @@ Tag = Annotated[
     list[str] | None,
     typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="A name for the image, beside DEST's and instead of SRC's."),
 ]
+_CODECS = f"{'|'.join(mediatypes.SUFFIXES)}[:LEVEL]"
 CompressionOption = Annotated[
     str | None,
-    typer.Option("--compression", metavar=f"{'|'.join(mediatypes.SUFFIXES)}[:LEVEL]", help="Of layers that are written."),
+    typer.Option(
+        "--compression", metavar=_CODECS,
+        help="Convert all layers that are written, if the image changes; copy converts one that does not.",
+    ),
+]
+ConversionOption = Annotated[
+    str | None, typer.Option("--compression", metavar=_CODECS, help="Convert all layers that are written.")
 ]
 With = Annotated[
     list[str] | None,

@@ -35,7 +35,7 @@ def command(
     ],
     dest: options.Dest,
     tag: options.Tag = None,
-    compression: options.CompressionOption = None,
+    compression: options.ConversionOption = None,
     supply: options.With = None,
     tags: copy.Tags = None,
     exclude: copy.Exclude = None,

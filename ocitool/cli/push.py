@@ -32,7 +32,7 @@ def command(
         str, typer.Argument(metavar="REF", parser=options.at_registry, help="[docker://]HOST/REPO[:TAG].", show_default=False)
     ],
     tag: options.Tag = None,
-    compression: options.CompressionOption = None,
+    compression: options.ConversionOption = None,
     supply: options.With = None,
     referrers: copy.Referrers = False,
     platform: options.PlatformOption = None,
