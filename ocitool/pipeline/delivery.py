@@ -18,7 +18,7 @@ from ocitool.reference import PREFIX
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.destinations import Destination
-from ocitool.transports.sink import Losses, OutputImage, OutputLayer, WriteOutcome, WriteRequest
+from ocitool.transports.sink import OutputImage, OutputLayer, WriteOutcome, WriteRequest
 
 
 def deliver(
@@ -49,8 +49,8 @@ class _Delivery:
         writer.layers.check_unwritten(blobs, rehearsing=writer.options.dry_run)
         request = WriteRequest(wanted, tuple(blobs.values()), tuple(omitted), lambda blob: self._others(blob, new))
         outcome = self._written(request) if wanted or not named else WriteOutcome(frozenset(), not writer.options.dry_run)
-        if outcome.losses:
-            named = self._arrived(named, outcome.losses)
+        if outcome.lost or outcome.refused:
+            named = self._arrived(named, outcome)
         refuse_nothing(named, writer.problems, self._task)
         self.verified = outcome.verified
         self.roots = roots(named, self._target)
@@ -88,16 +88,16 @@ class _Delivery:
             if one is not blob and one.size == blob.size:
                 yield one
 
-    def _arrived(self, outputs: Sequence[OutputImage], losses: Losses) -> list[OutputImage]:
+    def _arrived(self, outputs: Sequence[OutputImage], outcome: WriteOutcome) -> list[OutputImage]:
         """What of these was written; the rest goes into `problems`."""
         found = []
         problems = self._writer.problems
         for output in outputs:
-            lost = losses.of(output.needs) if not output.is_there else None
+            lost = outcome.why(output) if not output.is_there else None
             if lost is not None:
                 problems.append(placed(output.where, copy(lost)))  # which others have too, in other places
                 continue
-            refused = {name: error for name in output.names if (error := losses.of_name(name)) is not None}
+            refused = {name: outcome.refused[name] for name in output.names if name in outcome.refused}
             problems += [placed(name, copy(error)) for name, error in refused.items()]
             names = tuple(name for name in output.names if name not in refused)
             if names or not refused:

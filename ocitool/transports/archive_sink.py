@@ -58,7 +58,7 @@ class ArchiveSink(StatelessSink):
             left = bundle.left(losses)
             if not left.roots:
                 break
-        return WriteOutcome(frozenset(), True, losses)
+        return losses.outcome((), verified=True)
 
     def _written(self, bundle: WriteRequest, losses: Losses, task: Task) -> bool:
         """Whether it could be; if not, `losses` has grown."""

@@ -136,7 +136,7 @@ class LayoutSink:
             with self._lock.index():
                 self._publish(losses)
             self._made = ()
-        return WriteOutcome(frozenset(skipped), True, losses)
+        return losses.outcome(skipped, verified=True)
 
     def _put(self, blob: Blob, task: Task, verify: bool) -> bool:
         """Whether the blob was written: it is not if it is there already, as it should be."""
@@ -286,7 +286,8 @@ class RehearsedLayout(Rehearsal):
         old = layout.Layout(self.where).index if there else None
         losses = Losses(bundle.roots)
         checked(self.where, old, losses, replaces_index=self._replaces_index)
-        return super().write(bundle.left(losses) if losses else bundle, task, verify=verify)._replace(losses=losses)
+        done = super().write(bundle.left(losses) if losses else bundle, task, verify=verify)
+        return losses.outcome(done.skipped, verified=done.verified)
 
 
 def checked(where: str, old: Index | None, losses: Losses, *, replaces_index: bool) -> bytes:

@@ -7,6 +7,7 @@ is written, and shows nothing before the last one is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from ocitool import masking
@@ -180,10 +181,19 @@ class WriteOutcome(NamedTuple):
 
     skipped: frozenset[Digest]
     verified: bool
-    losses: Losses | None = None
-    """What was not written, of a bundle with optional roots."""
+    lost: Mapping[Digest, OcitoolError] = MappingProxyType({})
+    """Why blobs of optional roots were not written."""
+    refused: Mapping[str, OcitoolError] = MappingProxyType({})
+    """Why names of optional roots were not given."""
     unchanged: int = 0
     """How many names led to their roots before, and were not given again."""
+
+    def why(self, root: OutputImage) -> OcitoolError | None:
+        """Why a root was not written; None of one that was."""
+        if not self.lost:
+            return None
+        needs = root.needs
+        return next((error for digest, error in self.lost.items() if digest in needs), None)
 
 
 class Losses:
@@ -191,6 +201,7 @@ class Losses:
 
     def __init__(self, roots: Sequence[OutputImage]) -> None:
         self._roots = roots
+        self._needs = [root.needs for root in roots]
         self._blobs: dict[Digest, OcitoolError] = {}
         self._names: dict[str, OcitoolError] = {}
 
@@ -200,7 +211,7 @@ class Losses:
     def blob(self, digest: Digest, error: OcitoolError) -> None:
         """A blob or document is not written. Raises the error if more than this one has it, or not only optional roots need
         the blob."""
-        need = [root.optional for root in self._roots if digest in root.needs]
+        need = [root.optional for root, needs in zip(self._roots, self._needs, strict=True) if digest in needs]
         if error.of_all or not need or not all(need):
             raise error
         self._blobs.setdefault(digest, error)
@@ -211,19 +222,15 @@ class Losses:
             raise error
         self._names.setdefault(name, error)
 
-    def of(self, needs: frozenset[Digest]) -> OcitoolError | None:
-        """Why a root that leads to these blobs was not written."""
-        return next((error for digest, error in self._blobs.items() if digest in needs), None)
-
-    def of_name(self, name: str) -> OcitoolError | None:
-        """Why a name was not given."""
-        return self._names.get(name)
+    def outcome(self, skipped: Iterable[Digest], *, verified: bool, unchanged: int = 0) -> WriteOutcome:
+        """What writing all but this came to."""
+        return WriteOutcome(frozenset(skipped), verified, dict(self._blobs), dict(self._names), unchanged)
 
     def left(self) -> tuple[OutputImage, ...]:
         """The roots that can be written, with the names that they can have."""
         found = []
-        for root in self._roots:
-            if self._blobs and not root.needs.isdisjoint(self._blobs):
+        for root, needs in zip(self._roots, self._needs, strict=True):
+            if not needs.isdisjoint(self._blobs):
                 continue
             names = tuple(name for name in root.names if name not in self._names)
             if names or not root.names:

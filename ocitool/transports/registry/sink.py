@@ -141,7 +141,7 @@ class RegistrySink(StatelessSink):
         for one in self._missing(left) if self._rehearsing else self._publish(bundle, left, losses, task):
             unchanged += one.unchanged
             (sent if one.tags or one.top.digest in one.push.documents else skipped).add(one.top.digest)
-        return WriteOutcome(frozenset(skipped - sent), not self._rehearsing, losses, unchanged)
+        return losses.outcome(skipped - sent, verified=not self._rehearsing, unchanged=unchanged)
 
     def _spare_indexes(self, bundle: WriteRequest, task: Task, losses: Losses) -> None:
         """Raises `DestinationError` where one image is to get a tag that holds an index. Costs a HEAD for each such tag."""
