@@ -14,10 +14,50 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, UsageError
 from ocitool.patterns import pattern
 
-LOCAL = ("docker-archive", "oci-archive", "oci", "dir")
-REGISTRY = "docker"
-PREFIX = "docker://"
 DEFAULT_HOST = "docker.io"
+
+
+class Transport(NamedTuple):
+    """A kind of place where images are: what is known of all such places. `transports.opening` opens them to read,
+    `transports.destinations` to write.
+
+    name: as reports state it. prefix: what a reference to such a place begins with; None if only the content tells it.
+    """
+
+    name: str
+    prefix: str | None
+    remote: bool = False
+    """Each look costs a request, and a reference names a repository; else it names a path."""
+    directory: bool = False
+    """The path is that of a directory, else of a file."""
+    store: bool = False
+    """A directory that keeps the blobs of many images once, under names that can be moved: what no name leads to can be
+    collected."""
+    archive: bool = False
+    """One file with all that its images need, and their names in full: a command that writes there writes all of it."""
+    stream: bool = False
+    """Standard input or output: it has no path, and nothing can be looked up there afterwards."""
+    manifests: bool = True
+    """Its images have manifests; else these are made when an image is written elsewhere."""
+    image_names: bool = False
+    """Names are those that engines take, in a reference to it too."""
+    written: bool = True
+    packed: str | None = None
+    """The name of the transport that has the same in one file."""
+
+
+REGISTRY = Transport("docker", "docker://", remote=True)
+LAYOUT = Transport("oci", "oci:", directory=True, store=True, packed="oci-archive")
+OCI_ARCHIVE = Transport("oci-archive", "oci-archive:", archive=True)
+DOCKER_ARCHIVE = Transport("docker-archive", "docker-archive:", archive=True, manifests=False, image_names=True)
+DIRECTORY = Transport("dir", "dir:", directory=True, written=False)
+STREAM = Transport("-", None, archive=True, stream=True)
+TRANSPORTS = (REGISTRY, DOCKER_ARCHIVE, OCI_ARCHIVE, LAYOUT, DIRECTORY)
+"""Those that a reference names."""
+PREFIX = "docker://"
+"""What a reference to a registry begins with."""
+LOCAL = tuple(one.prefix for one in TRANSPORTS if one.prefix is not None and not one.remote)
+"""What references to files and directories begin with."""
 
 
 class Selector(NamedTuple):
@@ -33,7 +73,7 @@ class Reference(NamedTuple):
     """`transport` is None for a plain path, which is recognised by its content. `-` is standard input."""
 
     text: str
-    transport: str | None
+    transport: Transport | None
     details: str
 
     def splits(self) -> Iterator[tuple[str, str | None]]:
@@ -68,13 +108,11 @@ def parse(text: str) -> Reference:
         raise UsageError(
             "this version reads no engines (docker-daemon:)", text, hint="save the image to an archive first"
         )
-    if text.startswith(PREFIX):
-        return Reference(text, REGISTRY, text[len(PREFIX) :])
-    for transport in LOCAL:
-        if text.startswith(transport + ":"):
-            details = text[len(transport) + 1 :]
-            if not details:
-                raise UsageError(f"{transport}: needs a path", text)
+    for transport in TRANSPORTS:
+        if transport.prefix is not None and text.startswith(transport.prefix):
+            details = text[len(transport.prefix) :]
+            if not details and not transport.remote:
+                raise UsageError(f"{transport.prefix} needs a path", text)
             return Reference(text, transport, details)
     if not text:
         raise UsageError("an empty reference")

@@ -127,7 +127,7 @@ def at_registry(text: str) -> str:
         return text
     from ocitool import reference
 
-    if text == "-" or os.path.exists(text) or text.startswith(tuple(f"{name}:" for name in reference.LOCAL)):
+    if text == "-" or os.path.exists(text) or text.startswith(reference.LOCAL):
         raise UsageError("a registry's image is needed, and this is a file", text, hint="ocitool copy takes files")
     return reference.PREFIX + text
 

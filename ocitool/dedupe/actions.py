@@ -308,5 +308,7 @@ def _plain(path: bytes) -> bool:
 
 
 def _compression(layers: Sequence[StoredBlob]) -> str:
-    """Gzip as tight as builders make it: by default ours is quicker and larger."""
-    return " --compression gzip:6" if any(layer.codec == "gzip" for layer in layers) else ""
+    """As tight as builders make it, if by default ours is quicker and larger."""
+    found = ((layer.codec, codecs.WRITERS.get(layer.codec or "none")) for layer in layers)
+    levels = (f" --compression {name}:{one.builders}" for name, one in found if one is not None and one.builders > one.default)
+    return next(levels, "")

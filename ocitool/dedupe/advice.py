@@ -326,7 +326,7 @@ def _contained(collection: Collection, bases: Sequence[SharedBase], disk: DiskUs
 
 def _linked(collection: Collection) -> Iterator[Advice]:
     """Blobs of several layouts on one file system: what `layout link` makes one file of."""
-    paths = list(dict.fromkeys(site.path for site in collection.sites if site.transport == "oci" and site.path is not None))
+    paths = list(dict.fromkeys(site.path for site in collection.sites if site.transport.store and site.path is not None))
     groups: dict[object, list[tuple[str, StoredFile]]] = {}
     for path in paths if len(paths) > 1 else ():
         with suppress(OcitoolError):  # what of it is needed was read, or named as a problem
@@ -380,7 +380,7 @@ def _stored(collection: Collection) -> Iterator[Advice]:
         site.path: site.size for site in collection.sites
         if site.size is not None and site.path not in collection.partial and not site.linked
     }  # fmt: skip
-    layouts = {site.path for site in collection.sites if site.transport == "oci" and site.path is not None}
+    layouts = {site.path for site in collection.sites if site.transport.store and site.path is not None}
     into = next(iter(layouts)) if len(layouts) == 1 and layouts.isdisjoint(collection.partial) else None
     moved: dict[int, None] = {}
     there: set[int] = set()
@@ -419,7 +419,7 @@ def _stored(collection: Collection) -> Iterator[Advice]:
 
 def _gets_manifest(member: ImageEntry) -> bool:
     """Whether an image has a manifest only once it is written: `docker save` archives have none, so its size is not known."""
-    return any(named.site.transport == "docker-archive" for named in member.places.values())
+    return not all(named.site.transport.manifests for named in member.places.values())
 
 
 def _new(name: str) -> str:

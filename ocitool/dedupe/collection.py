@@ -15,7 +15,7 @@ from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
 from ocitool.pipeline.layer_identity import instruction
-from ocitool.reference import Repository, endings
+from ocitool.reference import Repository, Transport, endings
 from ocitool.transports.registry import Access
 
 Kind = Literal["image", "index", "artifact"]
@@ -104,7 +104,7 @@ class ImageSource(NamedTuple):
     """A source of the collection. `path`: of a layout or an archive. `size`: of an archive's file; `linked`: which has other
     names."""
 
-    transport: str
+    transport: Transport
     path: str | None
     size: int | None
     linked: bool = False

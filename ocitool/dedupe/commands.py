@@ -23,9 +23,9 @@ def single(member: ImageEntry) -> bool:
 
 def replaceable(named: ImageRef, *, whole: bool = False) -> bool:
     """Whether a command that writes to where an image is replaces it; `whole`: one that writes all that is there."""
-    if named.site.transport == "docker":
+    if named.site.transport.remote:
         return "@" not in named.reference
-    if named.site.transport == "oci":
+    if named.site.transport.store:
         return bool(named.tags) and named.site.path is not None and not any(tag.startswith(("@", "-")) for tag in named.tags)
     return (named.alone or whole) and named.site.path is not None and destinations.archive_codec(named.site.path) is not None
 
@@ -45,10 +45,10 @@ def rewritten(command: str, members: Iterable[ImageEntry], options: str) -> list
 
 def destination(named: ImageRef) -> str:
     """Where a command writes to, to replace what is there, with the options that this takes."""
-    if named.site.transport == "docker":
+    if named.site.transport.remote:
         return word(named.reference)
     path = named.site.path or ""
-    if named.site.transport == "oci":
+    if named.site.transport.store:
         # A reference by one name is that name alone, one by digest none.
         tags = named.tags if len(named.tags) > 1 or "@" in named.reference else ()
         return " ".join([word(path.rstrip("/") + "/"), *(f"--tag {shlex.quote(tag)}" for tag in tags)])
@@ -71,9 +71,9 @@ def removed(member: ImageEntry) -> list[str] | None:
     """The commands that delete an image everywhere; None where there is none: registries have their own ways."""
     commands = []
     for named in member.places.values():
-        if named.site.path is None or (named.site.transport == "oci" and member.digest is None):
+        if named.site.path is None or (named.site.transport.store and member.digest is None):
             return None
-        if named.site.transport == "oci":
+        if named.site.transport.store:
             # By its digest: that is this image alone, with all of its names.
             commands.append(f"ocitool layout rm {word(named.site.path)} @{member.digest}")
         elif named.alone:
@@ -86,7 +86,7 @@ def removed(member: ImageEntry) -> list[str] | None:
 def line(commands: Iterable[str], members: Iterable[ImageEntry]) -> str:
     """One line of commands, and of those that free what these images then no longer need."""
     sites = (named.site for one in members for named in one.places.values())
-    paths = dict.fromkeys(site.path for site in sites if site.transport == "oci" and site.path is not None)
+    paths = dict.fromkeys(site.path for site in sites if site.transport.store and site.path is not None)
     return " && ".join([*commands, *(f"ocitool layout gc {word(path)}" for path in paths)])
 
 

@@ -103,7 +103,7 @@ class DiskUsage:
 
     def _store(self, named: ImageRef) -> StorageLocation | None:
         site = named.site
-        if site.transport == "docker":
+        if site.transport.remote:
             where = reference.at_registry(named.reference)
             key = ("registry", where.host if where is not None else "")
             return self._stores.setdefault(key, StorageLocation(None, None))

@@ -165,7 +165,7 @@ class _Inventory:
         def look(numbered: tuple[int, str]) -> None:
             order, text = numbered
             with self.tolerant(text):
-                self._source(text, self._reading.open(text, "documents"), ImageSource("docker", None, None), order)
+                self._source(text, self._reading.open(text, "documents"), ImageSource(reference.REGISTRY, None, None), order)
             progress.one_more()
 
         self._reading.task.map(look, list(enumerate(wanted, first)))

@@ -40,7 +40,7 @@ class ReferenceNames:
         source, selector = self._opened.source, self._opened.selector
         if selector is not None or source.remote:
             return self._given
-        if self.alone and source.transport != "oci":
+        if self.alone and not source.transport.store:
             return self._name
         digests = {entry.descriptor.digest for entry in group.entries}
         for tag in group.tags:

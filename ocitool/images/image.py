@@ -187,7 +187,7 @@ def from_manifest(source: Source, descriptor: Descriptor, manifest: Manifest, ta
     if manifest.is_image and not aligned:
         _tell_counts(source, f"the manifest {descriptor.digest}", len(rows), config)
     return Image(
-        source.where, source.transport, tags, descriptor.digest, manifest, config, str(manifest.config.digest),
+        source.where, source.transport.name, tags, descriptor.digest, manifest, config, str(manifest.config.digest),
         layers, completed(config.platform, descriptor.platform), aligned or not manifest.is_image, history_aligned,
     )  # fmt: skip
 
@@ -224,7 +224,7 @@ def from_record(source: Source, record: DockerImageRecord) -> Image:
     if not aligned:
         _tell_counts(source, f"manifest.json, image @{record.number},", len(rows), config)
     return Image(
-        source.where, source.transport, record.tags, None, None, config, record.image_id or str(config.digest), layers,
+        source.where, source.transport.name, record.tags, None, None, config, record.image_id or str(config.digest), layers,
         config.platform, aligned, history_aligned,
     )  # fmt: skip
 

@@ -159,7 +159,7 @@ def inspect(
     if platform is not None and not images and not problems.all():
         raise NotFoundError(f"no image for {platform}", source.where)
     return Inspection(
-        reference, source.transport, index, entries, tuple(images), tuple(reading.task.notices), problems.all()
+        reference, source.transport.name, index, entries, tuple(images), tuple(reading.task.notices), problems.all()
     )
 
 

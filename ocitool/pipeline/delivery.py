@@ -141,7 +141,7 @@ class _Delivery:
 
     @property
     def _archived(self) -> bool:
-        return self._target.kind in ("archive", "stdout")
+        return self._target.transport.archive
 
     def _warn(self, outputs: Sequence[OutputImage]) -> None:
         task = self._task

@@ -22,6 +22,7 @@ from ocitool.layers import codecs, streams
 from ocitool.layers.entry import Entry, Kind, Segments, normalise
 from ocitool.layers.tar import TarNote, TarNotes, entries
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
+from ocitool.reference import DOCKER_ARCHIVE, OCI_ARCHIVE
 from ocitool.spec.document import parse, parse_object
 from ocitool.spec.manifest import Descriptor, Index
 from ocitool.task import Task
@@ -450,7 +451,7 @@ class OciArchive(SilentUntilOpened):
     """`records`: the images that `manifest.json` or `repositories` have and the index has not, unless the index alone is asked
     for (`alone`). `notices`, `problems`: how the two differ, and what of them cannot be read."""
 
-    transport = "oci-archive"
+    transport = OCI_ARCHIVE
     remote = False
 
     def __init__(self, members: Members, *, alone: bool = False) -> None:
@@ -479,7 +480,7 @@ class OciArchive(SilentUntilOpened):
 class DockerArchive(SilentUntilOpened):
     """The images of `manifest.json` or `repositories`. `notices`: what an index beside them has more."""
 
-    transport = "docker-archive"
+    transport = DOCKER_ARCHIVE
     remote = False
 
     def __init__(self, members: Members) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ocitool import reference
 from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.layers import codecs
-from ocitool.reference import Repository
+from ocitool.reference import Repository, Transport
 from ocitool.task import Task
 from ocitool.transports.registry import Access, Registries
 from ocitool.transports.sink import Rehearsal, Sink
@@ -23,10 +23,10 @@ def _said() -> str:
 
 
 class Destination(NamedTuple):
-    """`kind`: `archive`, `layout`, `stdout` or `registry`; `name`: what the reference itself calls the image, or None.
-    `repository`: of a registry; if it is None, `prefix` stands before the repositories that the images' names give."""
+    """`name`: what the reference itself calls the image, or None. `repository`: of a registry; if it is None, `prefix` stands
+    before the repositories that the images' names give."""
 
-    kind: str
+    transport: Transport
     path: str
     name: str | None
     repository: Repository | None = None
@@ -42,7 +42,7 @@ class Destination(NamedTuple):
 
     @property
     def remote(self) -> bool:
-        return self.kind == "registry"
+        return self.transport.remote
 
     @property
     def nameless(self) -> bool:
@@ -52,14 +52,14 @@ class Destination(NamedTuple):
     def refuse_inside(self, directory: str) -> None:
         """`UsageError` if this is in a directory that becomes part of the image: what is written would be read."""
         inside = os.path.realpath(directory).rstrip("/") + "/"
-        if self.kind not in ("stdout", "registry") and (os.path.realpath(self.path) + "/").startswith(inside):
+        if not (self.transport.stream or self.remote) and (os.path.realpath(self.path) + "/").startswith(inside):
             raise UsageError(f"the destination stands in {directory}, which goes into the image", self.path)
 
     def pinned(self, digest: Digest, repositories: Iterable[str]) -> tuple[str, ...]:
         """How to refer to what was written here by its digest; `repositories`: where a registry has it."""
-        if self.kind == "registry":
+        if self.transport.remote:
             return tuple(f"{reference.PREFIX}{name}@{digest}" for name in repositories)
-        return () if self.kind == "stdout" else (f"{self.path}:@{digest}",)
+        return () if self.transport.stream else (f"{self.path}:@{digest}",)
 
     def given(self, text: str) -> str:
         """The name that a user gives an image, as this destination is to have it: layouts take bare tags, and so does a
@@ -70,7 +70,7 @@ class Destination(NamedTuple):
             if not reference.is_tag(text):
                 raise UsageError(f"{text} is no tag", hint=f"docker://{self.repository.name} is the name; --tag gives a tag")
             return f"{self.repository.name}:{text}"
-        if self.kind != "layout":
+        if not self.transport.store:
             return self.placed(image_name(text))
         if not reference.is_layout_name(text):
             raise UsageError(f"{text} is no name for an image", hint="letters, digits and . _ - : @ + / only")
@@ -80,7 +80,7 @@ class Destination(NamedTuple):
         """The name that an image has at its source, as it is here: in full in archives, so that every engine gives the image
         the same one. `UsageError` for a tag alone if the destination needs a repository."""
         if self.prefix is None:
-            return reference.full(name) if self.kind in ("archive", "stdout") else name
+            return reference.full(name) if self.transport.archive else name
         if reference.is_bare(name):
             raise UsageError(
                 f"{name} is a tag without a repository, so nobody can say where it goes below {self.path}",
@@ -92,27 +92,25 @@ class Destination(NamedTuple):
 def parse(text: str) -> Destination:
     """Raises `UsageError` where the words name no place that can be written to. Looks whether a plain path is a directory."""
     if text == "-":
-        return Destination("stdout", "-", None)
+        return Destination(reference.STREAM, "-", None)
     ref = reference.parse(text)
-    if ref.transport == reference.REGISTRY:
+    if ref.transport is not None and ref.transport.remote:
         return _registry(text, ref.details)
-    if ref.transport == "dir":
-        raise UsageError("dir: is read, and not written", text, hint=f"oci:{ref.details} is a layout")
+    if ref.transport is not None and not ref.transport.written:
+        raise UsageError(f"{ref.transport.prefix} is read, and not written", text, hint=f"oci:{ref.details} is a layout")
     if ref.transport is not None:
         path, _, name = ref.details.partition(":")
         if name.startswith("@") or not path:
             raise UsageError("a destination takes a name, not a position or digest", text)
-        if ref.transport == "docker-archive" and name:
+        if ref.transport.image_names and name:
             name = image_name(name)
         elif name and not reference.is_layout_name(name):
             raise UsageError(f"{name} is no name for an image", text)
-        if ref.transport == "oci":
-            return Destination("layout", path, name or None)
-        return Destination("archive", path, reference.full(name) if name else None)
+        return Destination(ref.transport, path, (reference.full(name) if ref.transport.archive else name) if name else None)
     if text.endswith("/") or os.path.isdir(text):
-        return Destination("layout", text.rstrip("/") or "/", None)
+        return Destination(reference.LAYOUT, text.rstrip("/") or "/", None)
     if archive_codec(text) is not None:
-        return Destination("archive", text, None)
+        return Destination(reference.DOCKER_ARCHIVE, text, None)
     if ".tar" in os.path.basename(text):
         raise UsageError("neither an archive nor a layout", text, hint=f"archives end in {_said()}")
     raise UsageError(
@@ -137,10 +135,10 @@ def _registry(text: str, details: str) -> Destination:
         if path and not reference.is_path(path):
             raise UsageError(f"{path} is no name of a repository", text)
         host = reference.host_name(first)
-        return Destination("registry", text, None, None, f"{host}/{path}/" if path else f"{host}/")
+        return Destination(reference.REGISTRY, text, None, None, f"{host}/{path}/" if path else f"{host}/")
     where = reference.repository(details)
     name = f"{where.name}:{where.tag}" if where.tag is not None else None
-    return Destination("registry", text, name, where)
+    return Destination(reference.REGISTRY, text, name, where)
 
 
 def archive_codec(path: str) -> str | None:
@@ -149,36 +147,70 @@ def archive_codec(path: str) -> str | None:
     return next((codec for ending, codec in codecs.ENDINGS.items() if path.endswith(ending) and codec in written), None)
 
 
+class SinkOptions(NamedTuple):
+    """How a destination is written. `force`: an archive that exists is replaced. `dry_run`: nothing is written, and what is
+    there already is still known. `replaces_index`: a tag that holds an index may come to name one image; else that is refused.
+    `cached`: what the cache directory has on record of a layout's blobs may be believed, and more is recorded."""
+
+    force: bool = False
+    dry_run: bool = False
+    replaces_index: bool = False
+    cached: bool = False
+
+
 def open_sink(
     destination: Destination, task: Task, registries: Registries | None = None, *, force: bool = False, dry_run: bool = False,
     replaces_index: bool = False, cached: bool = False,
 ) -> Sink:  # fmt: skip
     """Raises `DestinationError` where something stands in the way, `UsageError` where standard output is a terminal. The
-    caller closes it. `dry_run`: nothing is written, and what is there already is still known. `replaces_index`: a tag that
-    holds an index may come to name one image; else that is refused. `cached`: what the cache directory
-    has on record of a layout's blobs may be believed, and more is recorded."""
-    kind, path = destination.kind, destination.path
-    if kind == "registry":
-        from ocitool.transports.registry.sink import RegistrySink
+    caller closes it. The options are those of `SinkOptions`."""
+    options = SinkOptions(force, dry_run, replaces_index, cached)
+    return _SINKS[destination.transport](destination, options, task, registries or Registries(Access(), task))
 
-        host = destination.repository.host if destination.repository else str(destination.prefix).partition("/")[0]
-        client = (registries or Registries(Access(), task)).client(host)
-        return RegistrySink(client, destination.repository, rehearsing=dry_run, replaces_index=replaces_index)
-    if kind == "layout":
-        from ocitool.transports import layout_sink
 
-        if not dry_run:
-            return layout_sink.LayoutSink(path, task, replaces_index=replaces_index, cached=cached)
-        if (problem := layout_sink.refused(path)) is not None:
-            raise problem
-        return layout_sink.RehearsedLayout(path, replaces_index=replaces_index)
+def _registry_sink(destination: Destination, options: SinkOptions, task: Task, registries: Registries) -> Sink:
+    from ocitool.transports.registry.sink import RegistrySink
+
+    host = destination.repository.host if destination.repository else str(destination.prefix).partition("/")[0]
+    return RegistrySink(
+        registries.client(host), destination.repository, rehearsing=options.dry_run, replaces_index=options.replaces_index
+    )
+
+
+def _layout_sink(destination: Destination, options: SinkOptions, task: Task, registries: Registries) -> Sink:
+    from ocitool.transports import layout_sink
+
+    if not options.dry_run:
+        replaces = options.replaces_index
+        return layout_sink.LayoutSink(destination.path, task, replaces_index=replaces, cached=options.cached)
+    if (problem := layout_sink.refused(destination.path)) is not None:
+        raise problem
+    return layout_sink.RehearsedLayout(destination.path, replaces_index=options.replaces_index)
+
+
+def _archive_sink(destination: Destination, options: SinkOptions, task: Task, registries: Registries) -> Sink:
     from ocitool.transports import archive_sink
 
-    if kind == "stdout":
-        output = archive_sink.StandardOutput()
-        return Rehearsal(path) if dry_run else output
-    if not dry_run:
-        return archive_sink.ArchiveSink(path, force=force, compression=archive_codec(path) or "none")
-    if (problem := archive_sink.refused(path, force=force)) is not None:
+    path = destination.path
+    if not options.dry_run:
+        return archive_sink.ArchiveSink(path, force=options.force, compression=archive_codec(path) or "none")
+    if (problem := archive_sink.refused(path, force=options.force)) is not None:
         raise problem
     return Rehearsal(path)
+
+
+def _standard_output(destination: Destination, options: SinkOptions, task: Task, registries: Registries) -> Sink:
+    from ocitool.transports import archive_sink
+
+    output = archive_sink.StandardOutput()
+    return Rehearsal(destination.path) if options.dry_run else output
+
+
+_SINKS: dict[Transport, Callable[[Destination, SinkOptions, Task, Registries], Sink]] = {
+    reference.REGISTRY: _registry_sink,
+    reference.LAYOUT: _layout_sink,
+    reference.OCI_ARCHIVE: _archive_sink,
+    reference.DOCKER_ARCHIVE: _archive_sink,
+    reference.STREAM: _standard_output,
+}
+"""How each transport that is written opens a destination."""

@@ -15,6 +15,7 @@ from ocitool.blob import Blob, FileBlob, OpenFile, unreadable
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, OcitoolError
 from ocitool.layers.entry import normalise
+from ocitool.reference import DIRECTORY
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object, serialised
 from ocitool.spec.manifest import Descriptor, Index, read
@@ -76,7 +77,7 @@ class DirImage(SilentUntilOpened):
     """What skopeo writes to `dir:`: manifest.json, and each blob under the digits of its digest; of an index (`copy --all`)
     manifest.json is the index, and its manifests are DIGITS.manifest.json."""
 
-    transport = "dir"
+    transport = DIRECTORY
     remote = False
     notices: tuple[str, ...] = ()
     problems: tuple[OcitoolError, ...] = ()

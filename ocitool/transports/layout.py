@@ -13,6 +13,7 @@ from ocitool.blob import Blob, FileBlob, OpenFile, unreadable
 from ocitool.digest import Digest
 from ocitool.directories import OpenDirectory
 from ocitool.errors import FormatError, LimitError, OcitoolError
+from ocitool.reference import LAYOUT
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor, Index
 from ocitool.transports.source import ArchiveNames, DockerImageRecord, SilentUntilOpened
@@ -31,7 +32,7 @@ def looks_like(directory: str) -> bool:
 class Layout(SilentUntilOpened):
     """`members`: the files of the directory, if it is a hybrid archive that was extracted."""
 
-    transport = "oci"
+    transport = LAYOUT
     remote = False
     members: Members | None = None
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool import reference
 from ocitool.blob import OpenFile, unreadable
 from ocitool.errors import FormatError, LimitError, NotFoundError, OcitoolError, UsageError
-from ocitool.reference import Reference, Selector
+from ocitool.reference import Reference, Selector, Transport
 from ocitool.task import Task
 from ocitool.transports.registry import Access, Registries
 from ocitool.transports.source import Source
@@ -39,22 +40,25 @@ def open_source(text: str, want: Want, task: Task, registries: Registries | None
 
 def _opened(text: str, want: Want, task: Task, registries: Registries | None) -> Opened:
     ref = reference.parse(text)
-    if ref.transport == reference.REGISTRY:
-        from ocitool.transports.registry.source import RegistrySource
-
-        where = reference.repository(ref.details)
-        return Opened(RegistrySource(where, registries or Registries(Access(), task)), None)
+    if ref.transport is not None and ref.transport.remote:
+        return Opened(_REMOTE[ref.transport](ref.details, registries or Registries(Access(), task)), None)
     path, rest, is_directory = _existing(ref)
     selector = reference.selector(rest) if rest is not None else None
     if is_directory:
         return _told(_directory(ref.transport, path), selector, task)
-    if ref.transport in ("oci", "dir"):
-        hint = f"oci-archive:{path}" if ref.transport == "oci" else None
-        raise UsageError(f"{ref.transport}: wants a directory, this is a file", path, hint=hint)
+    if ref.transport is not None and ref.transport.directory:
+        hint = f"{ref.transport.packed}:{path}" if ref.transport.packed is not None else None
+        raise UsageError(f"{ref.transport.prefix} wants a directory, this is a file", path, hint=hint)
     from ocitool.transports import archive
 
     members = archive.top_level(archive.read(path, _file(path), want, task), task)
     return _told(_archive(ref.transport, members), selector, task)
+
+
+def _registry(details: str, registries: Registries) -> Source:
+    from ocitool.transports.registry.source import RegistrySource
+
+    return RegistrySource(reference.repository(details), registries)
 
 
 def _told(source: OciArchive | DockerArchive | Layout | DirImage, selector: Selector | None, task: Task) -> Opened:
@@ -128,44 +132,79 @@ def is_image_directory(path: str) -> bool:
     return layout.looks_like(path) or directory.is_dir_image(path) or directory.is_extracted_archive(path)
 
 
-def _directory(transport: str | None, path: str) -> Layout | DockerArchive | DirImage:
+def _directory(transport: Transport | None, path: str) -> Layout | DockerArchive | DirImage:
+    """A directory as its transport reads it; a plain path as what its content is."""
+    if transport is None:
+        return _recognised(path)
+    if not transport.directory:
+        raise UsageError(f"{transport.prefix} wants a file, this is a directory", path)
+    return _DIRECTORIES[transport](path)
+
+
+def _named_layout(path: str) -> Layout | DockerArchive:
+    from ocitool.transports import layout
+
+    _readable(path)
+    if layout.looks_like(path):
+        return _layout(path, alone=True)
+    from ocitool.transports import recognition
+
+    raise recognition.no_directory(path, is_image_directory)
+
+
+def _dir_image(path: str) -> DirImage:
+    from ocitool.transports.directory import DirImage
+
+    return DirImage(path)
+
+
+def _recognised(path: str) -> Layout | DockerArchive | DirImage:
     """A layout, or an image in a directory of another kind."""
     from ocitool.transports import layout
 
-    if transport == "dir":
-        from ocitool.transports.directory import DirImage
-
-        return DirImage(path)
-    if transport not in (None, "oci"):
-        raise UsageError(f"{transport}: wants a file, this is a directory", path)
-    try:
-        os.lstat(os.path.join(path, "index.json"))
-    except PermissionError as error:
-        raise unreadable(path, error) from None
-    except OSError:
-        pass
+    _readable(path)
     if layout.looks_like(path):
-        return _layout(path, alone=transport is not None)
+        return _layout(path, alone=False)
     from ocitool.transports import directory, recognition
 
-    if transport is None and directory.is_dir_image(path):
+    if directory.is_dir_image(path):
         return directory.DirImage(path)
-    if transport is None and directory.is_extracted_archive(path):
+    if directory.is_extracted_archive(path):
         from ocitool.transports import archive
 
         return archive.DockerArchive(directory.DirectoryMembers(path))
     raise recognition.no_directory(path, is_image_directory)
 
 
-def _archive(transport: str | None, members: Members) -> OciArchive | DockerArchive:
-    """The archive as its transport reads it. A plain path is an OCI archive and a docker archive at once if it can be; of two
-    lists of images of which one cannot be read the other counts."""
+def _readable(path: str) -> None:
+    """Raises if the user may not look into a directory."""
+    try:
+        os.lstat(os.path.join(path, "index.json"))
+    except PermissionError as error:
+        raise unreadable(path, error) from None
+    except OSError:
+        pass
+
+
+def _oci_archive(members: Members) -> OciArchive:
     from ocitool.transports import archive
 
-    if transport == "oci-archive":
-        return archive.OciArchive(members, alone=True)
-    if transport == "docker-archive":
-        return archive.DockerArchive(members)
+    return archive.OciArchive(members, alone=True)
+
+
+def _docker_archive(members: Members) -> DockerArchive:
+    from ocitool.transports import archive
+
+    return archive.DockerArchive(members)
+
+
+def _archive(transport: Transport | None, members: Members) -> OciArchive | DockerArchive:
+    """The archive as its transport reads it. A plain path is an OCI archive and a docker archive at once if it can be; of two
+    lists of images of which one cannot be read the other counts."""
+    if transport is not None:
+        return _FILES[transport](members)
+    from ocitool.transports import archive
+
     oci, docker = archive.is_oci(members), archive.is_docker(members)
     if not oci and not docker:
         from ocitool.transports import recognition
@@ -187,3 +226,13 @@ def _archive(transport: str | None, members: Members) -> OciArchive | DockerArch
     if docker and source.index is not None and not source.index.entries and not source.problems:
         return archive.DockerArchive(members)  # its index names nothing, as some savers write it
     return source
+
+
+_REMOTE: dict[Transport, Callable[[str, Registries], Source]] = {reference.REGISTRY: _registry}
+_DIRECTORIES: dict[Transport, Callable[[str], Layout | DockerArchive | DirImage]] = {
+    reference.LAYOUT: _named_layout, reference.DIRECTORY: _dir_image,
+}  # fmt: skip
+_FILES: dict[Transport, Callable[[Members], OciArchive | DockerArchive]] = {
+    reference.OCI_ARCHIVE: _oci_archive, reference.DOCKER_ARCHIVE: _docker_archive,
+}  # fmt: skip
+"""How each transport opens what a reference names: a repository, a directory, or the members of a file."""

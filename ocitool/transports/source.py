@@ -10,6 +10,7 @@ from ocitool import reference
 from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
+from ocitool.reference import Transport
 from ocitool.spec.manifest import Descriptor, Index, Manifest, Stated
 
 
@@ -84,7 +85,7 @@ class Source(Protocol):
     documents that its index leads to, by what their entries state, which opening it had to read and verify.
     """
 
-    transport: str
+    transport: Transport
     where: str
     remote: bool
     index: Index | None

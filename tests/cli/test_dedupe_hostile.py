@@ -26,6 +26,7 @@ from ocitool.dedupe.commands import removed, rewritable
 from ocitool.dedupe.repeated_files import DistinctContents
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
+from ocitool.reference import LAYOUT, OCI_ARCHIVE, REGISTRY, Transport
 
 Run = Callable[..., Any]
 NOISE = os.urandom(200_000)
@@ -135,18 +136,18 @@ def test_names_that_mean_one_thing_are_two_images_of_one_name(ocitool: Run, tmp_
     assert [] == advice(ocitool, *(write_oci_archive(tmp_path / name, [one]) for name, one in pair), kind="store")
 
 
-def place(transport: str, reference: str, *tags: str, alone: bool = True) -> ImageRef:
-    return ImageRef((0, 0), reference, tags, ImageSource(transport, "p.tar" if transport != "oci" else "p", None), alone)
+def place(transport: Transport, reference: str, *tags: str, alone: bool = True) -> ImageRef:
+    return ImageRef((0, 0), reference, tags, ImageSource(transport, "p" if transport.directory else "p.tar", None), alone)
 
 
 @pytest.mark.parametrize(
     ("wanted", "one"),
     [
-        (True, place("oci", "p:a", "a")), (False, place("oci", "p:@sha256:1")), (False, place("oci", "p:@0", "@0")),
-        (True, place("oci-archive", "p.tar")), (False, place("oci-archive", "p.tar:a", "a", alone=False)),
-        (False, ImageRef((0, 0), "p.tar.xz", (), ImageSource("oci-archive", "p.tar.xz", 1), True)),
-        (True, ImageRef((0, 0), "docker://h/a:1", ("1",), ImageSource("docker", None, None), True)),
-        (False, ImageRef((0, 0), "docker://h/a@sha256:1", (), ImageSource("docker", None, None), True)),
+        (True, place(LAYOUT, "p:a", "a")), (False, place(LAYOUT, "p:@sha256:1")), (False, place(LAYOUT, "p:@0", "@0")),
+        (True, place(OCI_ARCHIVE, "p.tar")), (False, place(OCI_ARCHIVE, "p.tar:a", "a", alone=False)),
+        (False, ImageRef((0, 0), "p.tar.xz", (), ImageSource(OCI_ARCHIVE, "p.tar.xz", 1), True)),
+        (True, ImageRef((0, 0), "docker://h/a:1", ("1",), ImageSource(REGISTRY, None, None), True)),
+        (False, ImageRef((0, 0), "docker://h/a@sha256:1", (), ImageSource(REGISTRY, None, None), True)),
     ],
 )  # fmt: skip
 def test_an_image_is_written_anew_only_where_its_name_moves(wanted: bool, one: ImageRef) -> None:
@@ -199,7 +200,7 @@ def test_an_image_that_thousands_share_with_is_summed_in_one_step_a_blob() -> No
     shared = collection.blob("sha256:s", None, 5, 5)
     for number in range(3):
         own = collection.blob(f"sha256:{number}", None, 7, 7)
-        one = place("oci", f"p:{number}", str(number))
+        one = place(LAYOUT, f"p:{number}", str(number))
         collection.add(
             str(number), ImageEntry(number, {one.reference: one}, "image", None, None, (), 1, (own, shared, shared), ())
         )

@@ -26,32 +26,32 @@ def task() -> Iterator[Task]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("-", ("stdout", "-", None)),
-        ("a.tar", ("archive", "a.tar", None)),
-        ("a.tar.gz", ("archive", "a.tar.gz", None)),
-        ("dir/a.tgz", ("archive", "dir/a.tgz", None)),
-        ("a:b.tar.zst", ("archive", "a:b.tar.zst", None)),
-        ("layout/", ("layout", "layout", None)),
-        ("a.tar/", ("layout", "a.tar", None)),
-        ("/", ("layout", "/", None)),
-        ("oci:dir", ("layout", "dir", None)),
-        ("oci:dir/", ("layout", "dir/", None)),
-        ("oci:dir:v1", ("layout", "dir", "v1")),
-        ("oci:dir:host:5000/app:v1", ("layout", "dir", "host:5000/app:v1")),
-        ("oci-archive:f", ("archive", "f", None)),
-        ("oci-archive:f:v1", ("archive", "f", "v1")),
-        ("docker-archive:f", ("archive", "f", None)),
-        ("docker-archive:f:", ("archive", "f", None)),
-        ("docker-archive:f:app", ("archive", "f", "docker.io/library/app:latest")),
-        ("docker-archive:f:team/app:1", ("archive", "f", "docker.io/team/app:1")),
-        ("docker-archive:f:localhost:5000/app:1", ("archive", "f", "localhost:5000/app:1")),
+        ("-", ("-", "-", None)),
+        ("a.tar", ("docker-archive", "a.tar", None)),
+        ("a.tar.gz", ("docker-archive", "a.tar.gz", None)),
+        ("dir/a.tgz", ("docker-archive", "dir/a.tgz", None)),
+        ("a:b.tar.zst", ("docker-archive", "a:b.tar.zst", None)),
+        ("layout/", ("oci", "layout", None)),
+        ("a.tar/", ("oci", "a.tar", None)),
+        ("/", ("oci", "/", None)),
+        ("oci:dir", ("oci", "dir", None)),
+        ("oci:dir/", ("oci", "dir/", None)),
+        ("oci:dir:v1", ("oci", "dir", "v1")),
+        ("oci:dir:host:5000/app:v1", ("oci", "dir", "host:5000/app:v1")),
+        ("oci-archive:f", ("oci-archive", "f", None)),
+        ("oci-archive:f:v1", ("oci-archive", "f", "v1")),
+        ("docker-archive:f", ("docker-archive", "f", None)),
+        ("docker-archive:f:", ("docker-archive", "f", None)),
+        ("docker-archive:f:app", ("docker-archive", "f", "docker.io/library/app:latest")),
+        ("docker-archive:f:team/app:1", ("docker-archive", "f", "docker.io/team/app:1")),
+        ("docker-archive:f:localhost:5000/app:1", ("docker-archive", "f", "localhost:5000/app:1")),
     ],
 )
 def test_a_destination_is_an_archive_a_layout_or_standard_output(
     text: str, expected: tuple[str, str, str | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Destination(*expected) == parse(text)
+    assert (*expected, None, None) == (parse(text).transport.name, *parse(text)[1:])
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_destination_is_an_archive_a_layout_or_standard_output(
 )
 def test_a_registry_is_a_repository_or_what_stands_before_names(text: str, name: str | None, prefix: str | None) -> None:
     found = parse(text)
-    assert ("registry", name, prefix) == (found.kind, found.name, found.prefix)
+    assert (reference.REGISTRY, name, prefix) == (found.transport, found.name, found.prefix)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_bare_tag_has_no_place_below_a_prefix() -> None:
 @pytest.mark.parametrize("name", ["plain", "a.tar"])
 def test_a_directory_that_exists_is_a_layout_whatever_its_name(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
-    assert Destination("layout", str(tmp_path / name), None) == parse(str(tmp_path / name))
+    assert Destination(reference.LAYOUT, str(tmp_path / name), None) == parse(str(tmp_path / name))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_other_words_are_a_mistake(text: str, tmp_path: Path, monkeypatch: pytes
     ],
 )
 def test_a_name_for_engines_is_completed(text: str, expected: str) -> None:
-    assert expected == image_name(text) == Destination("archive", "x.tar", None).given(text) == parse("-").given(text)
+    assert expected == image_name(text) == parse("x.tar").given(text) == parse("-").given(text)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_what_engines_take_for_no_name_is_a_mistake(text: str) -> None:
         image_name(text)
 
 
-LAYOUT = Destination("layout", "store", None)
+LAYOUT = Destination(reference.LAYOUT, "store", None)
 
 
 @pytest.mark.parametrize("text", ["v1", "App", "a/b:c", "a@sha256:0", "1.0+build-2"])

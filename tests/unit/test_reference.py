@@ -6,14 +6,30 @@ import pytest
 
 from ocitool.digest import Digest
 from ocitool.errors import UsageError
-from ocitool.reference import Repository, familiar, host_of, matches, parse, qualified, repository, selector
+from ocitool.reference import (
+    TRANSPORTS,
+    Repository,
+    Transport,
+    familiar,
+    host_of,
+    matches,
+    parse,
+    qualified,
+    repository,
+    selector,
+)
+
+
+def named(name: str) -> Transport:
+    return next(one for one in TRANSPORTS if one.name == name)
+
 
 HEX = "sha256:" + "ab" * 32
 
 
 @pytest.mark.parametrize("transport", ["docker-archive", "oci-archive", "oci"])
 def test_transport_is_what_stands_before_the_first_colon(transport: str) -> None:
-    assert parse(f"{transport}:dir/app.tar:app:1")[1:] == (transport, "dir/app.tar:app:1")
+    assert parse(f"{transport}:dir/app.tar:app:1")[1:] == (named(transport), "dir/app.tar:app:1")
 
 
 @pytest.mark.parametrize("path", ["app.tar", "-", "./oci:x", "/a/oci", "oci", "ocix:y", "C:\\app.tar"])

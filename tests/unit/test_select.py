@@ -11,6 +11,7 @@ import pytest
 from support.images import Image as Made
 from support.images import image, index_of, layer_tar, pretty, sha256, write_docker_archive, write_layout
 
+from ocitool import reference
 from ocitool.blob import Blob, BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, UsageError
@@ -211,7 +212,7 @@ def test_attestations_are_no_platform_of_an_index() -> None:
 class Fake:
     """A source of documents in memory, of which nobody checks the digests."""
 
-    transport = where = "fake"
+    transport, where = reference.LAYOUT, "fake"
     remote = False
     records = ()
     manifests: ClassVar[dict[Any, Any]] = {}

@@ -95,7 +95,7 @@ def test_every_flavour_is_recognised_by_content_and_holds_the_same_image(
     ],
 )  # fmt: skip
 def test_plain_path_says_what_it_was_recognised_as(name: str, transport: str, task: Task) -> None:
-    assert open_source(str(ENCODINGS / name), "documents", task).source.transport == transport
+    assert open_source(str(ENCODINGS / name), "documents", task).source.transport.name == transport
 
 
 @pytest.mark.parametrize("transport", ["docker-archive", "oci-archive"])

@@ -283,7 +283,7 @@ class Editor:
         from ocitool.transports.layout import Layout
 
         target = self._writer.target
-        if target.kind != "layout" or not self._replaced or written.dry_run:
+        if not target.transport.store or not self._replaced or written.dry_run:
             return
         kept = {layer.digest for image in written.images for layer in image.layers}
         kept |= {digest for image in written.images for digest in (image.digest, image.image_id) if digest is not None}

@@ -22,6 +22,7 @@ from ocitool.operations.unpack.editable import SCHEMA, VERSION
 from ocitool.pipeline.fallback_blobs import FallbackBlobs
 from ocitool.pipeline.image_writer import ImageWriter
 from ocitool.pipeline.session import Session
+from ocitool.reference import Transport
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Descriptor, Index, Manifest, read
 from ocitool.transports.layout import opened_file
@@ -131,7 +132,7 @@ class UnpackedBlobs(SilentUntilOpened):
     def __init__(self, unpacked: UnpackedImage, references: Sequence[str], writer: ImageWriter, reading: Session) -> None:
         self.unpacked = unpacked
         self.where = unpacked.directory
-        self.transport = "unpacked"
+        self.transport = Transport("unpacked", None, directory=True)
         self.remote = False
         self.index: Index | None = None
         self.records: tuple[DockerImageRecord, ...] = ()

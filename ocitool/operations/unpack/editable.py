@@ -174,8 +174,8 @@ def absolute(reference: str) -> str | None:
         if path == "-":
             return None
         if os.path.exists(path):
-            words = [parsed.transport, os.path.abspath(path), rest]
-            return ":".join(word for word in words if word is not None)
+            prefix = (parsed.transport.prefix if parsed.transport is not None else None) or ""
+            return prefix + os.path.abspath(path) + (f":{rest}" if rest is not None else "")
     return reference
 
 

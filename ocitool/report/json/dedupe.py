@@ -42,7 +42,7 @@ def _parts(result: Deduped) -> Iterator[tuple[str, Any]]:
     yield "images", (
         {
             "reference": clean(one.reference), "also": clean(one.also), "kind": one.kind,
-            "transport": one.first.site.transport,
+            "transport": one.first.site.transport.name,
             "digest": str(one.digest) if one.digest else None, "imageId": clean(one.image_id),
             "platforms": [stated(stack.platform) for stack in one.stacks],
             "layers": sum(len(stack.layers) for stack in one.stacks), "base": under.get(one.number),

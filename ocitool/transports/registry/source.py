@@ -17,7 +17,7 @@ from ocitool.blob import Blob, BytesBlob, FileBlob, OpenFile
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, TransportError
 from ocitool.layers.codecs import SNIFF
-from ocitool.reference import Repository
+from ocitool.reference import REGISTRY, Repository
 from ocitool.spec import mediatypes
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import REF_NAME, Descriptor, Index, descriptor, read
@@ -32,7 +32,7 @@ _COSIGN = ("sig", "att", "sbom")
 
 
 class RegistrySource(SilentUntilOpened, RemoteSource):
-    transport = "docker"
+    transport = REGISTRY
     remote = True
 
     def __init__(self, repository: Repository, registries: Registries) -> None:

@@ -1,0 +1,46 @@
+"""Facts that are tables in code: nothing outside of a table asks for one of its names, and each checker is shown to fail."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ocitool.layers import codecs
+from ocitool.reference import TRANSPORTS
+
+SOURCES = Path(__file__).parents[2] / "ocitool"
+NAMES = {one.name for one in TRANSPORTS} | set(codecs.CODECS)
+EXCEPTIONS = {
+    "disk/snapshot.py": "a snapshot is zstd by its own definition",
+    "transports/registry/wording.py": "encodings of HTTP, of which gzip has a synonym",
+    "dedupe/layers.py": "the advice `zstd` is about gzip layers",
+}
+
+
+def compared(source: str) -> Iterator[tuple[int, str]]:
+    """Line and name, for each comparison with the name of a transport or codec."""
+    for node in ast.walk(ast.parse(source)):
+        sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+        for side in sides:
+            for part in side.elts if isinstance(side, ast.Tuple | ast.Set | ast.List) else [side]:
+                if isinstance(part, ast.Constant) and part.value in NAMES:
+                    yield part.lineno, str(part.value)
+
+
+def test_code_asks_for_a_property_of_a_transport_or_codec_and_never_for_its_name() -> None:
+    found = {str(path.relative_to(SOURCES)): list(compared(path.read_text())) for path in SOURCES.rglob("*.py")}
+    assert sorted(EXCEPTIONS) == sorted(name for name, lines in found.items() if lines), found
+
+
+@pytest.mark.parametrize(
+    "source", ['site.transport == "oci"', 'kind in ("docker", "dir")', 'codec != "zstd"', '"gzip" == codec', 'codec in {"xz"}']
+)
+def test_a_question_for_a_name_is_found(source: str) -> None:
+    assert list(compared(source))
+
+
+def test_a_question_for_a_property_is_none() -> None:
+    assert not list(compared('site.transport.store and codec in codecs.WRITERS and kind == "image"'))
