@@ -19,7 +19,7 @@ from ocitool.layers import codecs
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import KiB
-from ocitool.trees.compare import Key, compare, rows
+from ocitool.trees.compare import Key, compare, rows_by_path
 from ocitool.trees.tree import Directory, Tree, node_at
 from ocitool.trees.waste import waste
 
@@ -185,7 +185,7 @@ def _copied(suspect: _Suspect, least: int) -> Iterator[_Guess]:
             continue
         index = indexes[one.by]
         if one.by not in tables:
-            tables[one.by] = rows(index)
+            tables[one.by] = rows_by_path(index)
         row = tables[one.by].get(one.path)
         if row is not None and index.kinds[row] == Kind.FILE and row not in index.sparse:
             found.setdefault(one.by, []).append(index.entry(row))

@@ -42,7 +42,7 @@ from ocitool.transports import layout
 from ocitool.transports.archive import Want
 from ocitool.transports.opening import Opened
 from ocitool.transports.source import Source
-from ocitool.trees.indexing import readable, refuse_other_than_tar
+from ocitool.trees.indexing import readable_blob, refuse_other_than_tar
 
 
 def take_inventory(
@@ -360,7 +360,7 @@ class _Inventory:
         stored.trouble = None
         try:
             refuse_other_than_tar(layer, stated=image.manifest is not None)
-            readable(layer)
+            readable_blob(layer)
         except OcitoolError as error:
             stored.trouble = error
         place = _place(blob)

@@ -20,7 +20,7 @@ from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import index_layer
 from ocitool.layers.tarinput import TarInput
 from ocitool.task import Task
-from ocitool.trees.indexing import readable, tell_odd_times
+from ocitool.trees.indexing import notice_odd_times, readable_blob
 from ocitool.trees.tree import Directory, Tree
 
 _SHIFT = 32
@@ -108,9 +108,9 @@ def _read(
 
     where = f"{image.where}: layer {layer.number}"
     try:
-        blob, algorithm = readable(layer)
+        blob, algorithm = readable_blob(layer)
         index = index_layer(blob, task, algorithm=algorithm, keep=keep)
-        tell_odd_times(index, where, task)
+        notice_odd_times(index, where, task)
     except OcitoolError as error:
         raise error.at(where) from None
     _match(image, layer, index)

@@ -276,7 +276,7 @@ def _look(image: Image, indexer: Indexer | None, files: bool, top: int) -> Inspe
         return InspectedImage(image, tuple(facts), None, indexer.verify)
     from ocitool.trees.waste import waste
 
-    found = waste(indexes, lambda number, index, rows: indexer.contents(image.layers[number], index, rows), top)
+    found = waste(indexes, lambda number, index, rows: indexer.with_hashes(image.layers[number], index, rows), top)
     return InspectedImage(image, tuple(facts), found, indexer.verify)
 
 

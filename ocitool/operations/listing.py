@@ -13,7 +13,7 @@ from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import content_at, open_content
 from ocitool.pipeline.session import Session
 from ocitool.task import Notice, Task
-from ocitool.trees.file_hashes import content
+from ocitool.trees.file_hashes import verified_content
 from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, ref_of
 
 
@@ -152,8 +152,8 @@ def cat(
     entry = index.entry(row)
     if entry.kind != Kind.FILE:
         raise UsageError("not a regular file", _shown(wanted))
-    if indexer.skims(one, index):
-        index = reading.indexer().computed([(image, one)])[0]
+    if indexer.reads_headers_only(one, index):
+        index = reading.indexer().computed_indexes([(image, one)])[0]
     assert one.blob is not None
     known = None if index.is_holey(row) else index.content(row)
     if known is None:
@@ -171,7 +171,7 @@ def _row(index: LayerIndex, path: bytes) -> int | None:
 
 def _with_layer(image: Image, layer: Layer, index: LayerIndex, entry: Entry, task: Task) -> Iterator[bytes]:
     """A file's content; then the rest of its layer is read too, and verified."""
-    with content(image, layer, index, task) as tar:
+    with verified_content(image, layer, index, task) as tar:
         yield from content_at(tar, entry)
 
 

@@ -32,8 +32,8 @@ from ocitool.task import Task
 from ocitool.transports.opening import Opened
 from ocitool.transports.sink import OutputImage, OutputLayer
 from ocitool.trees.changeset import same_entry
-from ocitool.trees.inherited import InheritedAttributes, attributes, differing, inherited
-from ocitool.trees.tree import Directory, Node, Tree, both, node_at, ref_of
+from ocitool.trees.inherited import InheritedAttributes, attributes, differing, follow_base
+from ocitool.trees.tree import Directory, Node, Tree, node_at, ref_of, walk_both
 
 
 class BaseReferences(NamedTuple):
@@ -258,7 +258,7 @@ class _Meeting:
         self.old, self.new = Tree(mine.indexes[:count]), other.tree
         self.shift = len(other.indexes) - count
         self.differences = [
-            (path, was, base) for path, was, base in both(self.old, self.new) if not _agree(self.old, was, self.new, base)
+            (path, was, base) for path, was, base in walk_both(self.old, self.new) if not _agree(self.old, was, self.new, base)
         ]
         self.edits = dict(self._edits())
         own = [
@@ -275,7 +275,7 @@ class _Meeting:
             if isinstance(was, Directory) and isinstance(base, Directory)
         }
         own = self.mine.indexes[self.count :]
-        for number, edit in enumerate(inherited(self.mine.indexes[: self.count], own, changed), self.count):
+        for number, edit in enumerate(follow_base(self.mine.indexes[: self.count], own, changed), self.count):
             blob = self.mine.layers[number].blob
             if edit.replace and blob is not None:
                 with contextlib.suppress(UnsupportedError):

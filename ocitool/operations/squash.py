@@ -29,7 +29,7 @@ from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME
 from ocitool.task import Task
 from ocitool.transports.sink import OutputImage, OutputLayer
 from ocitool.trees import changeset_tar
-from ocitool.trees.changeset import Changeset, changeset, content_size, undecided
+from ocitool.trees.changeset import Changeset, changeset, content_size, rows_to_hash
 from ocitool.trees.indexing import Indexer
 from ocitool.trees.tree import Directory, Tree
 
@@ -108,7 +108,7 @@ class _Squasher:
             refuse_unreadable(image, layer)
         for layer in merged:
             _refuse_foreign(image, layer)
-        indexes = self._indexer.indexes(image, image.layers[:kept]) + self._indexer.outlines(image, merged)
+        indexes = self._indexer.indexes(image, image.layers[:kept]) + self._indexer.unhashed_indexes(image, merged)
         upper = Tree(self._decided(image, indexes, kept) if kept else indexes)
         changes = changeset(Tree(upper.indexes[:kept]) if kept else None, upper)
         piece = self._layer(image, kept, changes, upper)
@@ -120,7 +120,7 @@ class _Squasher:
         """The new layer; None where the kept ones are all that is visible. The old ones are read in any case: what their
         indexes say may never have been hashed."""
         self._task.expect(expected(layer.blob for layer in image.layers[kept:]), anew=True)
-        tar = changeset_tar.tar(changes, image, upper, self._task, lowest=kept)
+        tar = changeset_tar.tar_chunks(changes, image, upper, self._task, lowest=kept)
         try:
             if changes or not kept:
                 return self._writer.layers.made(tar, self._writer.layers.new_codec(image), image, "squashed")
@@ -147,14 +147,14 @@ class _Squasher:
     def _decided(self, image: Image, indexes: list[LayerIndex], kept: int) -> list[LayerIndex]:
         """The indexes with the contents known that decide whether a file is what the kept layers have there already. Layers
         that are listed twice share an index."""
-        below, above = undecided(Tree(indexes[:kept]), Tree(indexes))
+        below, above = rows_to_hash(Tree(indexes[:kept]), Tree(indexes))
         wanted: dict[int, set[int]] = {}
         for number, rows in (*enumerate(below), *enumerate(above)):
             wanted.setdefault(id(indexes[number]), set()).update(rows)
         known: dict[int, LayerIndex] = {}
         for layer, index in zip(image.layers, indexes, strict=True):
             if id(index) not in known:
-                known[id(index)] = self._indexer.contents(layer, index, sorted(wanted.get(id(index), ())))
+                known[id(index)] = self._indexer.with_hashes(layer, index, sorted(wanted.get(id(index), ())))
         return [known[id(index)] for index in indexes]
 
     def _told(self, image: Image, kept: int, upper: Tree, changes: Changeset, piece: OutputLayer | None) -> SquashedImage:

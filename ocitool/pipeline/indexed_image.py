@@ -9,7 +9,7 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError
 from ocitool.images.image import Image, Layer
 from ocitool.layers.index import LayerIndex
-from ocitool.trees.indexing import Indexer, readable, refuse_other_than_tar
+from ocitool.trees.indexing import Indexer, readable_blob, refuse_other_than_tar
 from ocitool.trees.tree import Tree
 
 
@@ -53,8 +53,8 @@ def indexed_images(images: Sequence[Image], indexer: Indexer) -> list[IndexedIma
         key = layer.digest or number
         if key not in nearest or _is_remote(nearest[key][1]):
             nearest[key] = image, layer
-    indexer.computed(list(nearest.values()))  # held from now on, for all that state their digests
-    found = iter(indexer.computed(wanted))
+    indexer.computed_indexes(list(nearest.values()))  # held from now on, for all that state their digests
+    found = iter(indexer.computed_indexes(wanted))
     return [IndexedImage(image, [next(found) for _ in image.layers]) for image in images]
 
 
@@ -72,6 +72,6 @@ def refuse_unreadable(image: Image, layer: Layer) -> None:
         if layer.blob is None:
             hint = "the image was packed without it; --with names an image that has it"
             raise NotFoundError(f"the layer {layer.digest or layer.number} is not here", hint=hint)
-        readable(layer)
+        readable_blob(layer)
     except OcitoolError as error:
         raise error.at(where) from None

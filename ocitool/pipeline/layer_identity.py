@@ -62,7 +62,7 @@ def identified(images: Sequence[Image], indexer: Indexer) -> list[Image]:
         if layer.diff_id is None and layer.blob is not None and image.is_image
         and (layer.digest is None or (layer.digest not in stated and len(holders[layer.digest]) < len(images)))
     ]  # fmt: skip
-    computed = dict(zip(map(_place, owed), (index.diff_id for index in indexer.computed(owed)), strict=True))
+    computed = dict(zip(map(_place, owed), (index.diff_id for index in indexer.computed_indexes(owed)), strict=True))
 
     def known(image: Image, layer: Layer) -> Layer:
         found = stated.get(layer.digest) if layer.digest is not None else None

@@ -17,8 +17,8 @@ from typing import NamedTuple
 from ocitool.errors import UnsafeError
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
-from ocitool.trees.compare import alike, differing
-from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, both, node_at
+from ocitool.trees.compare import differing, equal_rows
+from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, node_at, walk_both
 
 Ignored = Callable[[bytes], bool]
 """Whether what stands at a path is nobody's concern: neither compared nor said. A directory that only one side has, and what
@@ -58,7 +58,7 @@ class Changeset(NamedTuple):
         taken = zip(upper.indexes[lowest:], self.files[lowest:], strict=True)
         return sum(index.stored(row) for index, names in taken for row in names)
 
-    def tail(self, upper: Tree) -> Iterator[Entry]:
+    def entries_after_files(self, upper: Tree) -> Iterator[Entry]:
         """What stands behind the files: entries without content."""
         for path, ref in self.special:
             yield upper.entry(ref)._replace(path=path)
@@ -69,25 +69,24 @@ class Changeset(NamedTuple):
         """All that is said, directories and whiteouts too, in no order."""
         yield from (entry.path for entry in self.head)
         yield from (path for names in self.files for path in names.values())
-        yield from (entry.path for entry in self.tail(upper))
+        yield from (entry.path for entry in self.entries_after_files(upper))
 
 
 def changeset(lower: Tree | None, upper: Tree, *, times: bool = True, ignored: Ignored | None = None) -> Changeset:
     """What a layer on `lower` says so that `upper` comes out; nothing for trees that are equal.
 
-    Contents that `undecided` asks for must be known. times: False leaves alone what differs in nothing but mtime. `UnsafeError`
-    where a hard link that leads to nothing would have to be said.
-    """
-    return _Comparison(lower, upper, times, ignored).made()
+    Contents that `rows_to_hash` asks for must be known. times: False leaves alone what differs in nothing but mtime.
+    `UnsafeError` where a hard link that leads to nothing would have to be said. """
+    return _Comparison(lower, upper, times, ignored).changeset()
 
 
-def undecided(
+def rows_to_hash(
     lower: Tree, upper: Tree, *, times: bool = True, keep: Callable[[bytes], bool] | None = None
 ) -> tuple[list[list[int]], list[list[int]]]:
     """For each layer of either tree the rows whose contents alone decide, and are not known: of files of one path and size,
     with `times` of one time too. keep: which paths are wanted."""
     found: tuple[list[list[int]], list[list[int]]] = ([[] for _ in lower.indexes], [[] for _ in upper.indexes])
-    for path, old, new in both(lower, upper):
+    for path, old, new in walk_both(lower, upper):
         if old is None or new is None or isinstance(old, Directory) or isinstance(new, Directory):
             continue
         theirs, ours = lower.inode(old), upper.inode(new)
@@ -122,11 +121,11 @@ class _Comparison:
         self.files: list[dict[int, bytes]] = [{} for _ in upper.indexes]
         self.special: list[tuple[bytes, int]] = []
         self.links: list[HardLink] = []
-        self.first: dict[int, bytes] = {}
-        self.stays: dict[int, bool] = {}  # of files with several names, by their inode in the upper tree
-        self.claimed: dict[int, int] = {}  # inode of the lower tree -> the upper one that it goes on to be
+        self.first_names: dict[int, bytes] = {}
+        self.kept: dict[int, bool] = {}  # of files with several names, by their inode in the upper tree
+        self.continued_as: dict[int, int] = {}  # inode of the lower tree -> the upper one that it goes on to be
 
-    def made(self) -> Changeset:
+    def changeset(self) -> Changeset:
         root, ref = self.upper.root, self.upper.root.ref
         if (self.flat and ref != IMPLIED) or not self._same(self.lower.root.ref, ref):
             self.head.append(self.upper.entry(ref)._replace(path=b""))
@@ -135,14 +134,14 @@ class _Comparison:
         while stack:
             path, old, new = stack.pop()
             if not isinstance(new, Directory):
-                if not self._stays(path, old, new):
-                    self._say(path, new)
+                if not self._is_kept(path, old, new):
+                    self._add_file(path, new)
                 continue
             below = old.children if isinstance(old, Directory) else {}
             if path and (not isinstance(old, Directory) or not (self._ignores(path) or self._same(old.ref, new.ref))):
-                self._list(path, new)
+                self._add_directory(path, new)
             if below:
-                self._hide(path, below, new)
+                self._add_whiteouts(path, below, new)
             prefix = path + b"/" if path else b""
             children = new.children
             for name in sorted(children, reverse=True):
@@ -151,7 +150,7 @@ class _Comparison:
                     stack.append((at, other, child))
         return Changeset(tuple(self.head), tuple(self.files), tuple(self.special), tuple(self.links))
 
-    def _hide(self, path: bytes, below: Mapping[bytes, Node], new: Directory) -> None:
+    def _add_whiteouts(self, path: bytes, below: Mapping[bytes, Node], new: Directory) -> None:
         """Whiteouts of what a directory no longer has; one opaque marker where that is all it had."""
         prefix = path + b"/" if path else b""
         gone = sorted(
@@ -161,20 +160,20 @@ class _Comparison:
         )
         if not gone:
             return
-        self._list(path, new)
+        self._add_directory(path, new)
         if path and len(gone) == len(below) > 1:
             self.head.append(_marker(path, Kind.OPAQUE))
         else:
             self.head += [_marker(prefix + name, Kind.WHITEOUT) for name in gone]
 
-    def _list(self, path: bytes, directory: Directory) -> None:
+    def _add_directory(self, path: bytes, directory: Directory) -> None:
         """Says a directory, after those that it is in."""
         if path not in self.listed:
-            self._list_parents(path)
+            self._add_parents(path)
             self.listed.add(path)
             self.head.append(self.upper.entry(directory.ref)._replace(path=path))
 
-    def _list_parents(self, path: bytes) -> None:
+    def _add_parents(self, path: bytes) -> None:
         missing = []
         while (path := path.rpartition(b"/")[0]) not in self.listed:
             missing.append(path)
@@ -184,20 +183,20 @@ class _Comparison:
             self.listed.add(parent)
             self.head.append(self.upper.entry(above.ref)._replace(path=parent))
 
-    def _say(self, path: bytes, node: int) -> None:
+    def _add_file(self, path: bytes, node: int) -> None:
         inode = self.upper.inode(node)
         kind = self.upper.indexes[inode >> 32].kinds[inode & 0xFFFFFFFF]
         if kind == _HARDLINK:
             raise UnsafeError("a hard link to nothing in the image", "/" + path.decode("utf-8", "replace"))
-        self._list_parents(path)
-        if self.linked and (first := self.first.setdefault(inode, path)) is not path:
+        self._add_parents(path)
+        if self.linked and (first := self.first_names.setdefault(inode, path)) is not path:
             self.links.append(HardLink(path, first, inode))
         elif kind == _FILE:
             self.files[inode >> 32][inode & 0xFFFFFFFF] = path
         else:
             self.special.append((path, inode))
 
-    def _stays(self, path: bytes, old: Node | None, new: int) -> bool:
+    def _is_kept(self, path: bytes, old: Node | None, new: int) -> bool:
         """Whether what the lower tree has at a path is what is wanted there, with all of its names."""
         if old is None or isinstance(old, Directory):
             return False
@@ -207,12 +206,12 @@ class _Comparison:
         names = self.upper.links(new)
         if not names and not self.lower.links(old):
             return self._same(theirs, ours)
-        found = self.stays.get(ours)
+        found = self.kept.get(ours)
         if found is None:
-            found = self.stays[ours] = self._all_stay(names or [path], theirs, ours)
+            found = self.kept[ours] = self._are_kept(names or [path], theirs, ours)
         return found
 
-    def _all_stay(self, names: list[bytes], theirs: int, ours: int) -> bool:
+    def _are_kept(self, names: list[bytes], theirs: int, ours: int) -> bool:
         """Whether a file goes on with just these names: no other file of the upper tree may be the same one below."""
         for name in names:
             if self._ignores(name):
@@ -220,7 +219,7 @@ class _Comparison:
             other = node_at(self.lower, name)
             if other is None or isinstance(other, Directory) or self.lower.inode(other) != theirs:
                 return False
-        return self._same(theirs, ours) and self.claimed.setdefault(theirs, ours) == ours
+        return self._same(theirs, ours) and self.continued_as.setdefault(theirs, ours) == ours
 
     def _ignores(self, path: bytes) -> bool:
         return self.ignored is not None and self.ignored(path)
@@ -242,7 +241,7 @@ def same_entry(lower: Tree, theirs: int, upper: Tree, ours: int, ignore: Collect
         return False
     if a.kinds[i] == _FILE and (a.sizes[i] != b.sizes[j] or a.content(i) is None or a.content(i) != b.content(j)):
         return False
-    return alike(a, i, b, j) or not differing(a.entry(i), b.entry(j), True, ignore)
+    return equal_rows(a, i, b, j) or not differing(a.entry(i), b.entry(j), True, ignore)
 
 
 def _marker(path: bytes, kind: Kind) -> Entry:

@@ -16,7 +16,7 @@ from ocitool.layers.index import LayerIndex
 from ocitool.layers.tarwriter import END, header
 from ocitool.task import Task
 from ocitool.trees.changeset import Changeset
-from ocitool.trees.file_hashes import content
+from ocitool.trees.file_hashes import verified_content
 from ocitool.trees.tree import Tree
 
 _BLOCK = 512
@@ -24,7 +24,7 @@ _STEP = 1 << 18
 _LARGE = 1 << 15
 
 
-def tar(changes: Changeset, image: Image, tree: Tree, task: Task, *, lowest: int = 0) -> Iterator[bytes | memoryview]:
+def tar_chunks(changes: Changeset, image: Image, tree: Tree, task: Task, *, lowest: int = 0) -> Iterator[bytes | memoryview]:
     """The tar in pieces, each valid until the next is asked for. `tree` is the upper one of the changeset, of all of the
     image's layers.
 
@@ -44,7 +44,7 @@ def _members(changes: Changeset, image: Image, tree: Tree, task: Task, lowest: i
         if names or (owed and key not in read):
             yield from _files(image, layer, index, names, task)
             read.add(key)
-    for entry in changes.tail(tree):
+    for entry in changes.entries_after_files(tree):
         yield _header(entry)
     yield END
 
@@ -52,7 +52,7 @@ def _members(changes: Changeset, image: Image, tree: Tree, task: Task, lowest: i
 def _files(
     image: Image, layer: Layer, index: LayerIndex, names: Mapping[int, bytes], task: Task
 ) -> Iterator[bytes | memoryview]:
-    with content(image, layer, index, task) as source:
+    with verified_content(image, layer, index, task) as source:
         for row in sorted(names):
             entry = index.entry(row)._replace(path=names[row])
             source.skip(entry.offset - source.offset)

@@ -52,7 +52,7 @@ Key = bytes | tuple[bytes, int]
 """A path, or a path and the kind of a whiteout or opaque marker, which have names of their own."""
 
 
-def rows(index: LayerIndex) -> dict[Key, int]:
+def rows_by_path(index: LayerIndex) -> dict[Key, int]:
     """The row that counts for each path: of duplicates the later."""
     special = int(Kind.WHITEOUT)
     return {
@@ -62,17 +62,17 @@ def rows(index: LayerIndex) -> dict[Key, int]:
     }
 
 
-def shape(index: LayerIndex) -> int:
+def order_free_hash(index: LayerIndex) -> int:
     """Paths, kinds and sizes in any order as one number: layers of equal entries have equal shapes. Only a first sieve,
     within one process."""
     return sum(map(hash, zip(index.paths, index.kinds, index.sizes, strict=True)))
 
 
-def undecided(a: LayerIndex, b: LayerIndex) -> tuple[list[int], list[int]]:
+def rows_to_hash(a: LayerIndex, b: LayerIndex) -> tuple[list[int], list[int]]:
     """Rows whose contents `compare` will ask for and that are not known: files of one path and size in both."""
     found: tuple[list[int], list[int]] = ([], [])
-    others = rows(b)
-    for key, row in rows(a).items():
+    others = rows_by_path(b)
+    for key, row in rows_by_path(a).items():
         other = others.get(key)
         if other is None or a.kinds[row] != Kind.FILE or b.kinds[other] != Kind.FILE or a.sizes[row] != b.sizes[other]:
             continue
@@ -83,7 +83,7 @@ def undecided(a: LayerIndex, b: LayerIndex) -> tuple[list[int], list[int]]:
     return found
 
 
-def alike(a: LayerIndex, i: int, b: LayerIndex, j: int, *, times: bool = True) -> bool:
+def equal_rows(a: LayerIndex, i: int, b: LayerIndex, j: int, *, times: bool = True) -> bool:
     """Equal in everything, with `times` in these too, told from the columns: most rows are, and none is worth an `Entry`."""
     return (
         (not times or a.mtimes[i] == b.mtimes[j])
@@ -102,18 +102,18 @@ def alike(a: LayerIndex, i: int, b: LayerIndex, j: int, *, times: bool = True) -
 def compare(a: LayerIndex, b: LayerIndex, ignore: Collection[str] = ()) -> list[LayerChange]:
     """How layer `b` differs from layer `a`, order aside: nothing for layers of equal entries.
 
-    Contents must be known where `undecided` asks. Hard links compare by their target's name, whiteouts by their path.
+    Contents must be known where `rows_to_hash` asks. Hard links compare by their target's name, whiteouts by their path.
     """
     found = []
     times = "mtime" not in ignore
-    others = rows(b)
-    for key, row in rows(a).items():
+    others = rows_by_path(b)
+    for key, row in rows_by_path(a).items():
         other = others.pop(key, None)
         path = a.paths[row]
         if other is None:
             found.append(LayerChange(path, row, None, ()))
             continue
-        if not isinstance(key, bytes) or alike(a, row, b, other, times=times):
+        if not isinstance(key, bytes) or equal_rows(a, row, b, other, times=times):
             continue  # a whiteout has nothing but its path
         same = a.sizes[row] == b.sizes[other] and a.content(row) == b.content(other)
         fields = differing(a.entry(row), b.entry(other), same, ignore)

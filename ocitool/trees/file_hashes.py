@@ -21,7 +21,7 @@ from ocitool.task import Task
 
 
 @contextmanager
-def content(image: Image, layer: Layer, index: LayerIndex, task: Task) -> Iterator[ChunkInput]:
+def verified_content(image: Image, layer: Layer, index: LayerIndex, task: Task) -> Iterator[ChunkInput]:
     """The layer's unpacked bytes, to be read forward by the offsets of its index. What is left unread when the block ends
     is read too, and digest and diff_id are compared at the end, `IntegrityError`: nothing taken may be believed before."""
     where = f"{image.where}: layer {layer.number}"

@@ -32,23 +32,23 @@ class Indexer:
             task.remark("cache", cache.refused)
 
     def indexes(self, image: Image, layers: Sequence[Layer] | None = None) -> list[LayerIndex]:
-        """The indexes of these layers (all by default), several read at once. Contents may be unknown: see `contents`."""
-        return self.pairs([(image, layer) for layer in (image.layers if layers is None else layers)])
+        """The indexes of these layers (all by default), several read at once. Contents may be unknown: see `with_hashes`."""
+        return self.indexes_of([(image, layer) for layer in (image.layers if layers is None else layers)])
 
-    def pairs(self, wanted: Sequence[tuple[Image, Layer]]) -> list[LayerIndex]:
+    def indexes_of(self, wanted: Sequence[tuple[Image, Layer]]) -> list[LayerIndex]:
         """As `indexes`, over layers of several images."""
-        return self._all(wanted, self._listed)
+        return self._read_all(wanted, self._read_listing)
 
-    def computed(self, wanted: Sequence[tuple[Image, Layer]]) -> list[LayerIndex]:
+    def computed_indexes(self, wanted: Sequence[tuple[Image, Layer]]) -> list[LayerIndex]:
         """As `pairs`, with diff_ids and contents that were computed from the bytes, now or when they were cached."""
-        return self._all(wanted, self._scanned)
+        return self._read_all(wanted, self._read_hashed)
 
-    def outlines(self, image: Image, layers: Sequence[Layer]) -> list[LayerIndex]:
+    def unhashed_indexes(self, image: Image, layers: Sequence[Layer]) -> list[LayerIndex]:
         """As `indexes`, for one who reads the bytes of these layers afterwards, and verifies them then: what is not known yet
         is unpacked and not hashed."""
-        return self._all([(image, layer) for layer in layers], self._outlined)
+        return self._read_all([(image, layer) for layer in layers], self._read_unhashed)
 
-    def contents(self, layer: Layer, index: LayerIndex, rows: Sequence[int]) -> LayerIndex:
+    def with_hashes(self, layer: Layer, index: LayerIndex, rows: Sequence[int]) -> LayerIndex:
         """The index with the contents of these rows known."""
         missing = [row for row in rows if index.content(row) is None]
         if not missing:
@@ -58,9 +58,9 @@ class Indexer:
         self._held[_key(layer, self.verify)] = found
         return found
 
-    def _all(self, wanted: Sequence[tuple[Image, Layer]], read: Read) -> list[LayerIndex]:
+    def _read_all(self, wanted: Sequence[tuple[Image, Layer]], read: Read) -> list[LayerIndex]:
         coming = {_key(layer, self.verify): layer.blob for _, layer in wanted if layer.blob is not None}
-        self.task.expect(expected(blob for key, blob in coming.items() if self._passes(key, blob, read)))
+        self.task.expect(expected(blob for key, blob in coming.items() if self._reads_whole_blob(key, blob, read)))
         first: dict[str, int] = {}  # a layer that is listed twice is read once
         for number, (_, layer) in enumerate(wanted):
             first.setdefault(_key(layer, self.verify), number)
@@ -92,22 +92,22 @@ class Indexer:
             held = None  # what these bytes are is for this layer's own type to say
         if held is None:
             try:
-                blob, algorithm = readable(layer)
-                held = self._known(layer, blob, algorithm, read)
+                blob, algorithm = readable_blob(layer)
+                held = self._cached(layer, blob, algorithm, read)
                 if held is None:
                     held = read(blob, algorithm)
-                tell_odd_times(held, where, self.task)
+                notice_odd_times(held, where, self.task)
             except OcitoolError as error:
                 raise error.at(where) from None
             self._held[_key(layer, self.verify)] = held
-        stated = layer.diff_id if self._computes(layer, held, read) else None
+        stated = layer.diff_id if self._computes_diff_id(layer, held, read) else None
         if stated is not None and held.diff_id is not None and held.diff_id != stated:
             raise IntegrityError(f"unpacks to {held.diff_id}, the configuration states {layer.diff_id}", where)
         return held
 
     # What a cache knows: it may save work and never change an answer
 
-    def _known(self, layer: Layer, blob: Blob, algorithm: str, read: Read) -> LayerIndex | None:
+    def _cached(self, layer: Layer, blob: Blob, algorithm: str, read: Read) -> LayerIndex | None:
         """The index that was once computed from these very bytes.
 
         A digest names a blob, and what stands under the name here may be damaged since, or in this copy: bytes on this machine
@@ -121,7 +121,7 @@ class Indexer:
             found = self._cache.find(layer.digest, None, algorithm)
             hashed = found is not None and not blob.remote
             if found is not None and hashed:
-                if not self._is(blob, layer.digest):
+                if not self._matches_digest(blob, layer.digest):
                     return None
                 self._cache.know(found, blob.identity)
         if found is None or not within_limits(found, blob.size):
@@ -130,11 +130,11 @@ class Indexer:
             self.task.spare(label(blob), blob.size)
         return found
 
-    def _passes(self, key: str, blob: Blob, read: Read) -> bool:
+    def _reads_whole_blob(self, key: str, blob: Blob, read: Read) -> bool:
         """Whether all bytes of the blob will be read, unless a cache knows it."""
         return key not in self._held and not self._by_headers(blob, read)
 
-    def _is(self, blob: Blob, digest: Digest) -> bool:
+    def _matches_digest(self, blob: Blob, digest: Digest) -> bool:
         """Whether the blob's bytes are what its digest says."""
         try:
             for chunk in verified(blob.chunks(), digest, blob.size):
@@ -146,40 +146,40 @@ class Indexer:
 
     def _by_headers(self, blob: Blob, read: Read) -> bool:
         """Whether a layer is indexed without reading its contents, which costs less than hashing it."""
-        return read != self._scanned and not self.verify and not blob.remote and codecs.of(blob) == "none"
+        return read != self._read_hashed and not self.verify and not blob.remote and codecs.of(blob) == "none"
 
-    def skims(self, layer: Layer, index: LayerIndex) -> bool:
+    def reads_headers_only(self, layer: Layer, index: LayerIndex) -> bool:
         """Whether `indexes` and `pairs` read nothing but headers of this layer if no cache knows it. Then neither its diff_id
         nor contents that were not asked for may show in an answer, which else would depend on what was done before."""
         remote = layer.blob is not None and layer.blob.remote
         return not self.verify and not remote and index.codec == "none"
 
-    def _computes(self, layer: Layer, index: LayerIndex, read: Read) -> bool:
+    def _computes_diff_id(self, layer: Layer, index: LayerIndex, read: Read) -> bool:
         """Whether this way of reading computes the diff_id if no cache knows it."""
-        if read == self._outlined:
+        if read == self._read_unhashed:
             return self.verify or (layer.blob is not None and layer.blob.remote)
-        return read == self._scanned or not self.skims(layer, index)
+        return read == self._read_hashed or not self.reads_headers_only(layer, index)
 
     # How a layer is read that no cache knows
 
-    def _scanned(self, blob: Blob, algorithm: str) -> LayerIndex:
+    def _read_hashed(self, blob: Blob, algorithm: str) -> LayerIndex:
         index = index_layer(blob, self.task, algorithm=algorithm)
         self._cache.keep(index, blob.identity)
         return index
 
-    def _listed(self, blob: Blob, algorithm: str) -> LayerIndex:
-        if self._by_headers(blob, self._listed):  # of a remote one each header would be a request
+    def _read_listing(self, blob: Blob, algorithm: str) -> LayerIndex:
+        if self._by_headers(blob, self._read_listing):  # of a remote one each header would be a request
             return index_headers(blob)
-        return self._scanned(blob, algorithm)
+        return self._read_hashed(blob, algorithm)
 
-    def _outlined(self, blob: Blob, algorithm: str) -> LayerIndex:
-        return self._scanned(blob, algorithm) if self.verify or blob.remote else index_layer_unhashed(blob, self.task)
-
-
-_NAMED = 3
+    def _read_unhashed(self, blob: Blob, algorithm: str) -> LayerIndex:
+        return self._read_hashed(blob, algorithm) if self.verify or blob.remote else index_layer_unhashed(blob, self.task)
 
 
-def tell_odd_times(index: LayerIndex, where: str, task: Task) -> None:
+_MAX_NAMED = 3
+
+
+def notice_odd_times(index: LayerIndex, where: str, task: Task) -> None:
     for text in odd_times(index, where):
         task.notice("time", text)
 
@@ -188,14 +188,14 @@ def odd_times(index: LayerIndex, where: str) -> list[str]:
     """Notices about the times that the index holds in place of those that the layer states: two of them may differ and compare
     equal, and what is made of an entry has the one of the index."""
     odd = [note for note in index.notes if note.rule == ODD_TIME]
-    texts = [f"{where}: /{note.path.decode('utf-8', 'backslashreplace')}: {note.text}" for note in odd[:_NAMED]]
-    if len(odd) > _NAMED:
-        more = len(odd) - _NAMED + index.notes_dropped
+    texts = [f"{where}: /{note.path.decode('utf-8', 'backslashreplace')}: {note.text}" for note in odd[:_MAX_NAMED]]
+    if len(odd) > _MAX_NAMED:
+        more = len(odd) - _MAX_NAMED + index.notes_dropped
         texts.append(f"{where}: {more:,} more entries have such modification times: validate lists them")
     return texts
 
 
-def readable(layer: Layer) -> tuple[Blob, str]:
+def readable_blob(layer: Layer) -> tuple[Blob, str]:
     """The layer's blob and the algorithm of its diff_id, if this is a layer that can be read at all."""
     blob = layer.blob
     if blob is None:

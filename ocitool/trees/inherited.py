@@ -35,7 +35,7 @@ def differing(one: Attributes, other: Attributes) -> set[str | bytes]:
     return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
 
 
-def inherited(
+def follow_base(
     base: Sequence[LayerIndex], own: Sequence[LayerIndex], changed: Mapping[bytes, InheritedAttributes]
 ) -> list[LayerEdit]:
     """For each of the layers that stand on `base` the edit by which directories follow it to another base.
@@ -60,7 +60,7 @@ def inherited(
             if tree.layer(node.ref) != len(tree.indexes) - 1:
                 continue
             said = tree.entry(node.ref)
-            made = _following(said, below[path])
+            made = _follow(said, below[path])
             below[path] = InheritedAttributes(said, made)
             if differing(attributes(said), attributes(made)):
                 replace[tree.row(node.ref)] = made
@@ -68,7 +68,7 @@ def inherited(
     return edits
 
 
-def _following(said: Entry, below: InheritedAttributes) -> Entry:
+def _follow(said: Entry, below: InheritedAttributes) -> Entry:
     """The entry with what stands below now in place of what stood there and it repeats."""
     def either(mine: int, was: int, now: int) -> int:
         return now if mine == was else mine
@@ -90,7 +90,7 @@ def _xattrs(said: dict[bytes, bytes], was: Mapping[bytes, bytes], now: Mapping[b
     return tuple(sorted(said.items())) or None
 
 
-def outlived(indexes: Sequence[LayerIndex], dropped: Collection[int]) -> Iterator[tuple[bytes, int, int]]:
+def outlived_directories(indexes: Sequence[LayerIndex], dropped: Collection[int]) -> Iterator[tuple[bytes, int, int]]:
     """Directories that keep the attributes of a layer that is dropped, because an upper layer repeats them: path, the number of
     the dropped layer and of the one above. `indexes`: of all layers."""
     tree = Tree(())

@@ -1,4 +1,4 @@
-"""Where one is on the way through a tree of directories."""
+"""The position of a path lookup in a tree of directories."""
 
 from __future__ import annotations
 
@@ -8,41 +8,48 @@ D = TypeVar("D")
 
 
 class PathStack(Generic[D]):
-    """The directories from the root down to one, and their names. `hops`: symbolic links followed; `last`: the name of what
-    stands at the end and is no directory."""
+    """The directories from the root to the current one, and their names.
 
-    __slots__ = ("hops", "last", "names", "size", "trail")
+    `hops`: symbolic links followed so far. `last`: the name of the path's end if it is not a directory. `size`: bytes
+    of `path`.
+    """
+
+    __slots__ = ("directories", "hops", "last", "names", "size")
 
     def __init__(self, root: D) -> None:
-        self.trail = [root]
+        self.directories = [root]
         self.names: list[bytes] = []
         self.size = 0
         self.hops = 0
         self.last: bytes | None = None
 
     def copy(self) -> PathStack[D]:
-        way = PathStack(self.trail[0])
-        way.trail, way.names, way.size, way.hops = self.trail[:], self.names[:], self.size, self.hops
-        return way
+        copy = PathStack(self.directories[0])
+        copy.directories, copy.names, copy.size, copy.hops = self.directories[:], self.names[:], self.size, self.hops
+        return copy
 
     @property
     def directory(self) -> D:
-        return self.trail[-1]
+        """The current directory."""
+        return self.directories[-1]
 
     @property
-    def place(self) -> bytes:
+    def path(self) -> bytes:
+        """The path of the current directory, or of `last` in it."""
         return b"/".join(self.names if self.last is None else (*self.names, self.last))
 
     def enter(self, directory: D, name: bytes) -> None:
-        self.trail.append(directory)
+        """Makes `directory` the current one; it is `name` in the one before."""
+        self.directories.append(directory)
         self.names.append(name)
         self.size += len(name) + 1
 
     def leave(self) -> None:
+        """Returns to the parent; at the root it does nothing, as `..` does."""
         if self.names:
-            self.trail.pop()
+            self.directories.pop()
             self.size -= len(self.names.pop()) + 1
 
     def to_root(self) -> None:
-        del self.trail[1:], self.names[:]
+        del self.directories[1:], self.names[:]
         self.size = 0

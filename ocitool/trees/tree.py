@@ -18,7 +18,7 @@ from ocitool.trees.path_stack import PathStack
 T = TypeVar("T")
 _SHIFT = 32
 _MASK = (1 << _SHIFT) - 1
-_STRETCHED = 256
+_LONGER = 256
 """Bytes that a real path may be longer than the one in the tar before all of them are counted."""
 IMPLIED = -1
 """The reference of a directory that no layer lists: a missing parent."""
@@ -65,7 +65,7 @@ def ref_of(node: Node) -> int:
     return node.ref if isinstance(node, Directory) else node
 
 
-def maker(node: Node) -> int | None:
+def layer_of(node: Node) -> int | None:
     """The number of the layer that a node comes from; None for a root that no layer lists."""
     ref = ref_of(node)
     if ref != IMPLIED:
@@ -91,9 +91,9 @@ class Tree:
         """Hard links whose target does not exist: path and ref."""
         self._inodes: dict[int, int] = {}
         self._missing_base = missing_base
-        self._implied = self._implied_size = self._most_implied = self._entries = 0
-        self._linked, self._stretched = 0, False
-        self._steps, self._most_steps = 0, limits.LINK_STEPS
+        self._implied = self._implied_size = self._max_implied = self._entries = 0
+        self._linked, self._long_paths = 0, False
+        self._steps, self._max_steps = 0, limits.LINK_STEPS
         self._hidden = hidden
         self._parents: dict[bytes, Directory] = {b"": self.root}
         self._aliases: dict[bytes, bytes] = {}  # of parents reached through a link: where they really are
@@ -139,12 +139,13 @@ class Tree:
         return self.indexes[ref >> _SHIFT].entry(ref & _MASK)
 
     def find(self, path: bytes, *, follow: bool = False) -> Node | None:
-        """What stands at a normalised path. Symbolic links on the way are followed inside the root; the last one only
+        """What stands at a normalised path. Symbolic links on the stack are followed inside the root; the last one only
         with `follow`."""
         return self._resolve(path, follow)[0]
 
-    def real(self, path: bytes) -> bytes | None:
-        """Where a path is when the links on the way are followed, its last name not; None where its directory is not there."""
+    def real_path(self, path: bytes) -> bytes | None:
+        """Where a path is when the links on the stack are followed, its last name not; None where its directory is not
+        there."""
         parent, _, name = path.rpartition(b"/")
         node, place = self._resolve(parent, True)
         if not isinstance(node, Directory):
@@ -193,9 +194,9 @@ class Tree:
 
     def remover(self, path: bytes) -> int | None:
         """The layer that removed this path or a directory above it."""
-        return self._from_above(path, self._removers, self.removed.get)
+        return self._computed_from_root(path, self._removers, self.removed.get)
 
-    def removed_with(self, path: bytes, layer: int) -> bytes:
+    def removed_directory(self, path: bytes, layer: int) -> bytes:
         """The highest directory that this layer removed and that a path was in; the path itself where it went alone."""
 
         def top(at: bytes, above: bytes | None) -> bytes | None:
@@ -203,9 +204,11 @@ class Tree:
 
         if layer not in self._tops:  # they are asked for by layer
             self._tops = {layer: {}}
-        return self._from_above(path, self._tops[layer], top) or path
+        return self._computed_from_root(path, self._tops[layer], top) or path
 
-    def _from_above(self, path: bytes, known: dict[bytes, T | None], of: Callable[[bytes, T | None], T | None]) -> T | None:
+    def _computed_from_root(
+        self, path: bytes, known: dict[bytes, T | None], of: Callable[[bytes, T | None], T | None]
+    ) -> T | None:
         """What `of` gives for a path and for what it gave for the directory above. `known`: that of some directories, so that
         whoever asks for one path after the other, as they are walked, does not go up to the root for each."""
         above = []
@@ -225,14 +228,14 @@ class Tree:
         base = layer << _SHIFT
         self._removers, self._tops = {}, {}
         kinds, paths = index.kinds, index.paths
-        self._most_steps += limits.ENTRY_LINK_STEPS * len(paths)
+        self._max_steps += limits.ENTRY_LINK_STEPS * len(paths)
         self._entries += len(paths)
         implied = limits.IMPLIED_FREE + limits.ENTRY_IMPLIED * self._entries
-        self._most_implied = min(limits.IMPLIED_DIRECTORIES, implied)
+        self._max_implied = min(limits.IMPLIED_DIRECTORIES, implied)
         before: dict[int, int] = {}
         if _WHITEOUT in kinds or _OPAQUE in kinds or _INVALID in kinds:
             if _HARDLINK in kinds:
-                before = self._targets(index)
+                before = self._targets_before_whiteouts(index)
             self._hide(layer, index)
             before = {row: inode for row, inode in before.items() if self._target(index.links[row]) is None}
         parents = self._parents
@@ -268,10 +271,10 @@ class Tree:
                     old.ref = ref
                 else:
                     if old is not None:
-                        self._drop(old, self._place(path), layer, None)
+                        self._drop(old, self._real_entry_path(path), layer, None)
                     children[name] = parents[path] = Directory(ref)
                     if self._aliases:
-                        self._alias(path, self._place(path))
+                        self._alias(path, self._real_entry_path(path))
                     if old is not None:
                         parents.clear()
                         parents[b""] = self.root
@@ -292,22 +295,22 @@ class Tree:
                 else:
                     self._inodes[ref] = inode
             if old is not None:
-                self._drop(old, self._place(path), layer, ref)
+                self._drop(old, self._real_entry_path(path), layer, ref)
                 if isinstance(old, Directory) or self._is_symlink(old) or kind == _SYMLINK:
                     parents.clear()
                     parents[b""] = self.root
             children[name] = ref
-        if self._stretched:
+        if self._long_paths:
             for path in paths:
                 self._linked += len(self._aliases.get(path.rpartition(b"/")[0], b""))
             self._check_linked(paths[-1])
-        self._settle(pending, before)
+        self._resolve_pending(pending, before)
 
     def _alias(self, path: bytes, place: bytes) -> None:
         """Notes where a directory that is reached through a link really is."""
         self._aliases[path] = place
         self._linked += len(place)
-        self._stretched = self._stretched or len(place) > len(path) + _STRETCHED
+        self._long_paths = self._long_paths or len(place) > len(path) + _LONGER
         self._check_linked(path)
 
     def _check_linked(self, path: bytes) -> None:
@@ -324,7 +327,7 @@ class Tree:
         inode = self._inodes.get(target, target)
         return None if self._kind(inode) == _HARDLINK else inode
 
-    def _targets(self, index: LayerIndex) -> dict[int, int]:
+    def _targets_before_whiteouts(self, index: LayerIndex) -> dict[int, int]:
         """What a layer's hard links mean before its whiteouts apply: a link may share a file that its layer deletes."""
         found = {}
         for row, kind in enumerate(index.kinds):
@@ -334,14 +337,14 @@ class Tree:
                     found[row] = inode
         return found
 
-    def _settle(self, pending: list[tuple[int, bytes, bytes]], before: dict[int, int]) -> None:
+    def _resolve_pending(self, pending: list[tuple[int, bytes, bytes]], before: dict[int, int]) -> None:
         """Links that stand before their target, also in chains; then links to what their own layer deleted. A pass settles
         every chain; one that leads through a link to a symbolic link needs another, and there are no more than
         `SYMLINK_HOPS`."""
         if pending and self._missing_base:
             self.needs_base = True  # the base may have the target
         for _ in range(limits.SYMLINK_HOPS):
-            left = self._unsettled(pending)
+            left = self._resolve_ready(pending)
             if len(left) == len(pending):
                 deleted = {ref: before[ref & _MASK] for ref, _, _ in left if ref & _MASK in before}
                 if not deleted:
@@ -351,7 +354,7 @@ class Tree:
             pending = left
         self.broken += [(path, ref) for ref, path, _ in pending if self._resolve(path, False)[0] == ref]
 
-    def _unsettled(self, pending: list[tuple[int, bytes, bytes]]) -> list[tuple[int, bytes, bytes]]:
+    def _resolve_ready(self, pending: list[tuple[int, bytes, bytes]]) -> list[tuple[int, bytes, bytes]]:
         """Gives links their files, those that lead to other links with them; what is left has no target yet."""
         waiting: dict[int, list[int]] = {}
         ready: list[int] = []
@@ -389,7 +392,7 @@ class Tree:
             if kind == _INVALID or escapes(path):
                 raise UnsafeError(f"a whiteout of nothing or of what is outside: {path[:200]!r}")
             parent_path, _, name = path.rpartition(b"/")
-            directory, place = self._hidden_in(path if kind == _OPAQUE else parent_path, listed)
+            directory, place = self._directory_hidden_in(path if kind == _OPAQUE else parent_path, listed)
             if directory is not None:
                 hides.append((directory, place, None if kind == _OPAQUE else name))
         for directory, place, hidden in hides:
@@ -405,28 +408,28 @@ class Tree:
         self._parents.clear()
         self._parents[b""] = self.root
 
-    def _hidden_in(self, path: bytes, listed: set[bytes]) -> tuple[Directory | None, bytes]:
+    def _directory_hidden_in(self, path: bytes, listed: set[bytes]) -> tuple[Directory | None, bytes]:
         """The lower directory that a whiteout or opaque marker speaks of, and where it is. A link to a directory is
         followed unless the layer itself has a directory there: that one takes the link's place, and hides nothing
-        of what the link led to."""
-        way = PathStack(self.root)
+        of what the link target to."""
+        stack = PathStack(self.root)
         names = path.split(b"/") if path else []
         for depth, name in enumerate(names, 1):
-            child = way.directory.children.get(name)
+            child = stack.directory.children.get(name)
             if isinstance(child, Directory):
-                way.enter(child, name)
+                stack.enter(child, name)
                 continue
             link = child is not None and self._is_symlink(child)
             if (link or self._missing_base) and b"/".join(names[:depth]) not in listed:
                 if self._missing_base:
                     self.needs_base = True  # only the base knows whether this is a directory or a link to one
-                if link and (led := self._led(way, name, path)) is not None:
-                    way = led
+                if link and (target := self._follow_link(stack, name, path)) is not None:
+                    stack = target
                     continue
             if self._missing_base and not self.needs_base:
                 self.needs_base = any(b"/".join(names[:n]) not in listed for n in range(depth + 1, len(names) + 1))
             return None, b""
-        return way.directory, way.place
+        return stack.directory, stack.path
 
     def _empty(self, directory: Directory) -> None:
         """Takes everything out of a directory that is gone, so that nothing in it is hidden a second time."""
@@ -436,7 +439,7 @@ class Tree:
             stack.extend(node for node in children.values() if isinstance(node, Directory))
             children.clear()
 
-    def _place(self, path: bytes) -> bytes:
+    def _real_entry_path(self, path: bytes) -> bytes:
         """Where an entry of this path really goes: its parent may be reached through a link."""
         if self._aliases:
             parent, _, name = path.rpartition(b"/")
@@ -459,7 +462,7 @@ class Tree:
 
     def _directory(self, path: bytes, layer: int) -> tuple[Directory, bytes]:
         """The directory that a path's entries go to, and where it is: links to directories are followed, anything
-        else in the way becomes a directory, and what is missing is made."""
+        else in the stack becomes a directory, and what is missing is made."""
         names = path.split(b"/")
         current = self.root
         for name in names:
@@ -469,41 +472,43 @@ class Tree:
             current = child
         else:
             return current, path
-        way = PathStack(self.root)
+        stack = PathStack(self.root)
         for name in names:
             if name == b"..":
                 raise UnsafeError(f"an entry leaves the root: {path[:200]!r}")
-            child = way.directory.children.get(name)
+            child = stack.directory.children.get(name)
             if isinstance(child, Directory):
-                way.enter(child, name)
+                stack.enter(child, name)
                 continue
-            if child is not None and self._is_symlink(child) and (led := self._led(way, name, path)) is not None:
-                way = led
+            if child is not None and self._is_symlink(child) and (target := self._follow_link(stack, name, path)) is not None:
+                stack = target
                 continue
             made = ImpliedDirectory(layer)
             if self._missing_base:
                 self.needs_base = True  # only the base knows whether this is a directory or a link to one
-            parent = way.directory
-            way.enter(made, name)
+            parent = stack.directory
+            stack.enter(made, name)
             if child is not None:
-                self._drop(child, way.place, layer, None)
+                self._drop(child, stack.path, layer, None)
             parent.children[name] = made
             self._implied += 1
-            self._implied_size += way.size
-            if self._implied > self._most_implied:
-                raise LimitError(f"more than {self._most_implied} directories that no layer lists", _shown(path))
+            self._implied_size += stack.size
+            if self._implied > self._max_implied:
+                raise LimitError(f"more than {self._max_implied} directories that no layer lists", _shown(path))
             if self._implied_size > limits.IMPLIED_PATHS:
                 raise LimitError(f"directories that no layer lists with paths of more than {limits.IMPLIED_PATHS} bytes")
-        return way.directory, way.place
+        return stack.directory, stack.path
 
-    def _led(self, way: PathStack[Directory], name: bytes, path: bytes) -> PathStack[Directory] | None:
-        """Where a symbolic link leads that stands on the way to `path`; None where that is no directory."""
-        led = way.copy()
-        if not isinstance(self._walk(led, name, True, path), Directory):
+    def _follow_link(self, stack: PathStack[Directory], name: bytes, path: bytes) -> PathStack[Directory] | None:
+        """Where a symbolic link leads that stands on the stack to `path`; None where that is no directory."""
+        target = stack.copy()
+        if not isinstance(self._walk(target, name, True, path), Directory):
             return None
-        if led.size > limits.PATH_LENGTH or len(led.names) > limits.PATH_DEPTH:
-            raise LimitError(f"symbolic links lead to a path of {led.size} bytes, {len(led.names)} levels deep", _shown(path))
-        return led
+        if target.size > limits.PATH_LENGTH or len(target.names) > limits.PATH_DEPTH:
+            raise LimitError(
+                f"symbolic links lead to a path of {target.size} bytes, {len(target.names)} levels deep", _shown(path)
+            )
+        return target
 
     def _kind(self, ref: int) -> int:
         return self.indexes[ref >> _SHIFT].kinds[ref & _MASK]
@@ -525,12 +530,12 @@ class Tree:
                 return child, path
         else:
             return current, path
-        way = PathStack(self.root)
-        node = self._walk(way, path, follow, path)
-        return node, way.place if node is not None else b""
+        stack = PathStack(self.root)
+        node = self._walk(stack, path, follow, path)
+        return node, stack.path if node is not None else b""
 
-    def _walk(self, way: PathStack[Directory], path: bytes, follow: bool, whole: bytes) -> Node | None:
-        """What stands at a path that begins where `way` is, which goes there, as the kernel walks a path in a changed root:
+    def _walk(self, stack: PathStack[Directory], path: bytes, follow: bool, whole: bytes) -> Node | None:
+        """What stands at a path that begins where `stack` is, which goes there, as the kernel walks a path in a changed root:
         `..` at the root stays there. `whole`: the path that is asked for.
 
         Names of link targets count, so that neither long ways round nor links to links cost more than `LINK_STEPS` and
@@ -543,34 +548,34 @@ class Tree:
             if not name or name == b".":
                 continue
             if name == b"..":
-                way.leave()
+                stack.leave()
                 continue
-            child = way.directory.children.get(name)
+            child = stack.directory.children.get(name)
             if child is None:
                 return None
             if isinstance(child, Directory):
-                way.enter(child, name)
+                stack.enter(child, name)
             elif self._is_symlink(child) and (parts or follow):
-                way.hops += 1
-                if way.hops > limits.SYMLINK_HOPS:
+                stack.hops += 1
+                if stack.hops > limits.SYMLINK_HOPS:
                     return None
                 inode = self._inodes.get(child, child)
                 target = self.indexes[inode >> _SHIFT].links[inode & _MASK]
                 if target.startswith(b"/"):
-                    way.to_root()
+                    stack.to_root()
                 more = target.split(b"/")
                 more.reverse()
                 parts += more
                 self._steps += len(more)
-                if self._steps > self._most_steps:
-                    text = f"symbolic links with more than {self._most_steps} names in their targets were followed"
+                if self._steps > self._max_steps:
+                    text = f"symbolic links with more than {self._max_steps} names in their targets were followed"
                     raise LimitError(text, _shown(whole))
             elif parts:
                 return None
             else:
-                way.last = name
+                stack.last = name
                 return child
-        return way.directory
+        return stack.directory
 
 
 def _shown(path: bytes) -> str:
@@ -585,7 +590,7 @@ def node_at(tree: Tree, path: bytes) -> Node | None:
     return node
 
 
-def both(a: Tree, b: Tree) -> Iterator[tuple[bytes, Node | None, Node | None]]:
+def walk_both(a: Tree, b: Tree) -> Iterator[tuple[bytes, Node | None, Node | None]]:
     """Every path of either tree with what stands there, the root first where either lists it, parents before children."""
     if a.root.ref != IMPLIED or b.root.ref != IMPLIED:
         yield b"", a.root, b.root

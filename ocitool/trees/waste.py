@@ -23,7 +23,7 @@ class WastedFile(NamedTuple):
     kind: HiddenKind
 
 
-class LargestFiles(NamedTuple):
+class LargestFile(NamedTuple):
     path: bytes
     size: int
     layer: int
@@ -42,7 +42,7 @@ class Waste(NamedTuple):
     """`hidden`: all, largest first; `largest` and `paths`: the first of their kind."""
 
     hidden: tuple[WastedFile, ...]
-    largest: tuple[LargestFiles, ...]
+    largest: tuple[LargestFile, ...]
     paths: tuple[WastedPath, ...]
     top: int
     sums: Mapping[tuple[HiddenKind, int], tuple[int, int]]
@@ -118,7 +118,7 @@ def _content(tree: Tree, indexes: list[LayerIndex], ref: int) -> bytes | None:
     return indexes[tree.layer(ref)].content(tree.row(ref))
 
 
-def _largest(tree: Tree, top: int) -> Iterator[LargestFiles]:
+def _largest(tree: Tree, top: int) -> Iterator[LargestFile]:
     """The largest visible files, each once whatever its names."""
     import heapq
 
@@ -138,4 +138,4 @@ def _largest(tree: Tree, top: int) -> Iterator[LargestFiles]:
             yield size, path, tree.layer(inode)
 
     for size, path, layer in heapq.nsmallest(top, files(), key=lambda file: (-file[0], file[1])):
-        yield LargestFiles(path, size, layer)
+        yield LargestFile(path, size, layer)

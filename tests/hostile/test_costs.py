@@ -73,7 +73,7 @@ def test_the_bound_on_links_grows_with_the_entries(monkeypatch: pytest.MonkeyPat
 
 def test_looking_up_paths_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     tree = Tree([layer(*detours(500, 0))])
-    monkeypatch.setattr(tree, "_most_steps", tree._steps + 2000)
+    monkeypatch.setattr(tree, "_max_steps", tree._steps + 2000)
     assert tree.find(b"L", follow=True) is not None
     with pytest.raises(LimitError):
         tree.find(b"L", follow=True)
@@ -255,10 +255,10 @@ def test_what_removed_a_path_is_found_in_any_order_of_questions(removed: dict[by
     tree.removed.update(removed)
     for path, by in data.draw(st.lists(st.tuples(FEW, st.integers(0, 2)), max_size=12)):
         assert tree.remover(path) == next((removed[at] for at in upwards(path) if at in removed), None)
-        assert tree.removed_with(path, by) == [path, *(at for at in upwards(path) if at and removed.get(at) == by)][-1]
+        assert tree.removed_directory(path, by) == [path, *(at for at in upwards(path) if at and removed.get(at) == by)][-1]
 
 
-@pytest.mark.parametrize("ask", [lambda tree, path: tree.remover(path), lambda tree, path: tree.removed_with(path, 0)])
+@pytest.mark.parametrize("ask", [lambda tree, path: tree.remover(path), lambda tree, path: tree.removed_directory(path, 0)])
 def test_what_removed_files_of_a_deep_directory_is_looked_up_once_for_its_parents(ask: Callable[[Tree, bytes], Any]) -> None:
     class Counted(dict[bytes, int]):
         looked = 0

@@ -30,7 +30,7 @@ class Made:
         self.lower = Tree([scanned(tar) for tar in lower])
         self.changes: Changeset = changeset(self.lower, self.upper)
         with Task() as task:
-            self.tar = b"".join(map(bytes, changeset_tar.tar(self.changes, self.image, self.upper, task)))
+            self.tar = b"".join(map(bytes, changeset_tar.tar_chunks(self.changes, self.image, self.upper, task)))
         self.layer: LayerIndex = scanned(self.tar)
         self.stack = [*lower, self.tar]
         self.result = Tree([*self.lower.indexes, self.layer])

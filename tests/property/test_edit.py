@@ -104,7 +104,7 @@ def test_nothing_is_left_of_a_removed_path_and_all_else_stands(stack: Stack, pat
     hidden: list[HiddenFile] = []
     tree = Tree([scanned(tar) for tar in tars], hidden=hidden.append)
     places = {one.ref: one.path for one in hidden} | {ref_of(node): path for path, node in tree.walk()}
-    asked = {path.encode(), tree.real(path.encode()) or path.encode()}
+    asked = {path.encode(), tree.real_path(path.encode()) or path.encode()}
 
     def is_asked(name: bytes) -> bool:
         return any(name == one or name.startswith(one + b"/") for one in asked)

@@ -26,7 +26,7 @@ def merged(tars: list[bytes]) -> tuple[dict[bytes, dict[str, Any]], bytes] | Non
         found = described(image, tree)
         if tree.root.ref == IMPLIED:
             del found[b""]
-        return found, b"".join(map(bytes, changeset_tar.tar(changeset(None, tree), image, tree, task)))
+        return found, b"".join(map(bytes, changeset_tar.tar_chunks(changeset(None, tree), image, tree, task)))
 
 
 @settings(max_examples=150)

@@ -26,7 +26,7 @@ from ocitool.pipeline import indexed_image
 from ocitool.pipeline.image_writer import WriteOptions, WriteResult
 from ocitool.pipeline.session import Session
 from ocitool.task import Task
-from ocitool.trees.compare import rows
+from ocitool.trees.compare import rows_by_path
 from ocitool.trees.tree import Tree
 
 Made = tuple[Entry, bytes]
@@ -227,7 +227,7 @@ def facts(index: LayerIndex) -> dict[Any, tuple[object, ...]]:
 
 
 def times_of(index: LayerIndex) -> dict[Any, int]:
-    return {key: index.mtimes[row] for key, row in rows(index).items() if isinstance(key, bytes)}
+    return {key: index.mtimes[row] for key, row in rows_by_path(index).items() if isinstance(key, bytes)}
 
 
 def matched(

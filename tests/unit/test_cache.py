@@ -261,13 +261,13 @@ def test_the_directory_is_named_by_the_environment(monkeypatch: pytest.MonkeyPat
     assert default_directory() == "/somewhere"
 
 
-@pytest.mark.parametrize("how", ["indexes", "outlines"])
+@pytest.mark.parametrize("how", ["indexes", "unhashed_indexes"])
 def test_a_known_layer_without_entries_is_not_read_again(tmp_path: Path, how: str) -> None:
     """A plain one in memory is: its headers cost less than the hash that alone could tell that it is the same."""
     stored = compress(layer_tar([]), "gzip")
     image = memory_image([stored])
     with Task() as task:
         cache = IndexCache(str(tmp_path / "cache"))
-        (known,) = Indexer(cache, task).computed([(image, image.layers[0])])
+        (known,) = Indexer(cache, task).computed_indexes([(image, image.layers[0])])
         (found,) = getattr(Indexer(cache, task), how)(image, image.layers)
     assert (0, known.diff_id, "all") == (len(found), found.diff_id, found.hashed)

@@ -37,7 +37,7 @@ def tar_of(*stored: bytes) -> bytes:
 
 
 def written(image: Image, tree: Tree, task: Task) -> bytes:
-    return b"".join(map(bytes, changeset_tar.tar(changeset(None, tree), image, tree, task)))
+    return b"".join(map(bytes, changeset_tar.tar_chunks(changeset(None, tree), image, tree, task)))
 
 
 def listed(*stored: bytes) -> list[bytes]:

@@ -16,7 +16,7 @@ from ocitool.task import Task
 from ocitool.trees import plan
 from ocitool.trees.changes import Change
 from ocitool.trees.plan import Plan
-from ocitool.trees.plan.verify import differences
+from ocitool.trees.plan.verify import wrong_paths
 from ocitool.trees.tree import Tree
 
 Item = tuple[str, bytes | str | None]
@@ -416,18 +416,18 @@ def test_the_right_plan_passes() -> None:
 
 def test_an_old_content_under_a_changed_name_is_told() -> None:
     of = tree((("a", b"old"),))
-    assert [b"a"] == differences(of, {b"a": put("a")}, Plan({}))
+    assert [b"a"] == wrong_paths(of, {b"a": put("a")}, Plan({}))
 
 
 def test_a_copy_that_is_written_with_another_files_content_is_told() -> None:
     of = tree((("a", b"old"), ("b", b"new")))
     found = Plan({}, (entry("b", b"new")[0], entry("c", "hard:b")[0]))
-    assert [b"c"] == differences(of, {b"c": put("c")}, found)
+    assert [b"c"] == wrong_paths(of, {b"c": put("c")}, found)
 
 
 def test_names_that_come_apart_are_told() -> None:
     of = tree((("a", b"old"), ("b", "hard:a")))
-    assert [b"b"] == differences(of, {}, Plan({}, (entry("b", b"old")[0],)))
+    assert [b"b"] == wrong_paths(of, {}, Plan({}, (entry("b", b"old")[0],)))
 
 
 BROKEN: dict[str, list[Item]] = {

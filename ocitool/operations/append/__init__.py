@@ -42,7 +42,7 @@ from ocitool.pipeline.source_date import clamped, timestamp
 from ocitool.task import Task
 from ocitool.transports.layout import opened_file
 from ocitool.transports.sink import OutputLayer
-from ocitool.trees.indexing import tell_odd_times
+from ocitool.trees.indexing import notice_odd_times
 from ocitool.trees.tree import Tree
 
 
@@ -190,7 +190,7 @@ class _Maker:
         index = self._indexes[addition.path] = index_layer(blob, self._task)
         if not index.size:
             raise FormatError("an empty file is no layer", addition.path, hint="tar -cf FILE -T /dev/null makes an empty layer")
-        tell_odd_times(index, addition.path, self._task)
+        notice_odd_times(index, addition.path, self._task)
         Tree([index], missing_base=True)  # says what is unsafe
         if not self_contained(index):
             self._task.notice(

@@ -80,7 +80,7 @@ def _target(to: bytes, tree: Tree) -> bytes:
         at = at + b"/" + name if at else name
         node = tree.find(at, follow=True)
         if isinstance(node, Directory):
-            real = tree.real(at + b"/.")
+            real = tree.real_path(at + b"/.")
             at = at if real is None else real.removesuffix(b".").rstrip(b"/")
         elif node is not None or tree.find(at) is not None:
             raise UsageError("--to: no directory in the image", shown(at), hint="name the directory itself")

@@ -17,10 +17,10 @@ from ocitool.masking.files import secret_path
 from ocitool.operations.diff.layers import pair
 from ocitool.operations.diff.result import ChangeKind, FileChange, LayerPair, Side
 from ocitool.pipeline.layer_identity import common_base, layer_identity
-from ocitool.trees.changeset import undecided
-from ocitool.trees.compare import alike, differing
+from ocitool.trees.changeset import rows_to_hash
+from ocitool.trees.compare import differing, equal_rows
 from ocitool.trees.indexing import Indexer
-from ocitool.trees.tree import IMPLIED, Directory, HiddenFile, Node, Tree, both, maker, ref_of
+from ocitool.trees.tree import IMPLIED, Directory, HiddenFile, Node, Tree, layer_of, ref_of, walk_both
 
 _FILE, _DIRECTORY, _METADATA = int(Kind.FILE), int(Kind.DIRECTORY), int(Kind.METADATA)
 
@@ -56,7 +56,7 @@ def compare_images(
     verify = indexer.verify
     needed = [(before, layer) for layer in before.layers if verify or layer.number >= base]
     needed += [(after, layer) for layer in after.layers if verify or layer.number >= base]
-    found = indexer.pairs(needed)
+    found = indexer.indexes_of(needed)
     before_indexes: dict[int, LayerIndex] = {}
     after_indexes: dict[int, LayerIndex] = {}
     for (image, layer), index in zip(needed, found, strict=True):
@@ -142,7 +142,7 @@ class _Sides:
                 was = event.path in self._overwritten or not self._blanks(event)
             if not was:
                 holder = layers[self.after.layer(inode)]
-                top = self.after.removed_with(event.path, event.by) if event.replaced is None else event.path
+                top = self.after.removed_directory(event.path, event.by) if event.replaced is None else event.path
                 yield ShippedFile(event.path, index.sizes[row], layers[event.by], holder, top, event.replaced is not None)
 
     def _blanks(self, event: HiddenFile) -> bool:
@@ -172,7 +172,7 @@ class _Sides:
         """Hashes the contents that only contents can decide: files of one path and one size on both sides."""
         if all(index.hashed == "all" for index in (*self._a, *self._b)):
             return
-        below, above = undecided(self.before, self.after, times=False, keep=keep)
+        below, above = rows_to_hash(self.before, self.after, times=False, keep=keep)
         work = [
             (held, number, image.layers[self.base + number], rows)
             for held, wanted, image in zip((self._a, self._b), (below, above), self._images, strict=True)
@@ -180,7 +180,7 @@ class _Sides:
             if rows
         ]
         for (held, number, _, _), index in zip(
-            work, self._indexer.task.map(lambda item: self._indexer.contents(item[2], item[0][item[1]], item[3]), work),
+            work, self._indexer.task.map(lambda item: self._indexer.with_hashes(item[2], item[0][item[1]], item[3]), work),
             strict=True,
         ):
             held[number] = index
@@ -193,7 +193,7 @@ class _Sides:
         keep: Callable[[bytes], bool],
     ) -> Iterator[FileChange]:
         """In the order of paths. `heirs`: which layer of the after image stands for a changed one of the before image."""
-        for path, x, y in both(self.before, self.after):
+        for path, x, y in walk_both(self.before, self.after):
             if not keep(path):
                 continue
             if x is None or y is None:
@@ -217,11 +217,11 @@ class _Sides:
         or took away what was; where a shared layer shows through, or nothing is left to blame, the one that stands for the
         layer of the before image, if any does."""
         images, base = self._images, self.base
-        number = self.after.remover(path) if y is None else maker(y)
+        number = self.after.remover(path) if y is None else layer_of(y)
         layer = None if number is None else images[1].layers[base + number]
         if layer is not None and layer_identity(layer) not in known:
             return layer
-        was = None if x is None else maker(x)
+        was = None if x is None else layer_of(x)
         return None if was is None else heirs.get(base + was)
 
     def _fields(self, x: Node, y: Node, ignore: Collection[str]) -> tuple[str, ...]:
@@ -231,7 +231,7 @@ class _Sides:
         if p != IMPLIED and q != IMPLIED:
             a, b = self._a[p >> 32], self._b[q >> 32]
             i, j = p & 0xFFFFFFFF, q & 0xFFFFFFFF
-            if not (a is b and i == j) and not alike(a, i, b, j):
+            if not (a is b and i == j) and not equal_rows(a, i, b, j):
                 same = a.sizes[i] == b.sizes[j] and a.content(i) == b.content(j)
                 found = differing(a.entry(i), b.entry(j), same, ignore)
         elif p != q:
@@ -284,7 +284,9 @@ class _Sides:
             holder = self._images[which].layers[self.base + tree.layer(inode)]
             index, row = (self._a, self._b)[which][tree.layer(inode)], tree.row(inode)
             if index.kinds[row] == _FILE and not index.is_holey(row):
-                needed = not self._indexer.skims(holder, index) or self._size_of(1 - which, other) == index.sizes[row]
+                needed = (
+                    not self._indexer.reads_headers_only(holder, index) or self._size_of(1 - which, other) == index.sizes[row]
+                )
                 content = index.content(row) if needed else None
         links = () if isinstance(node, Directory) else self._names(which, ref)
         return Side(tree.entry(ref), content, links, holder)

@@ -13,7 +13,7 @@ from ocitool.images.image import Image, Layer
 from ocitool.layers.index import LayerIndex
 from ocitool.operations.diff.result import LayerPair
 from ocitool.pipeline.layer_identity import instruction, layer_identity
-from ocitool.trees.compare import compare, shape, undecided
+from ocitool.trees.compare import compare, order_free_hash, rows_to_hash
 from ocitool.trees.indexing import Indexer
 
 
@@ -74,10 +74,10 @@ def _gap(before: Sequence[Layer], after: Sequence[Layer], indexer: Indexer, befo
     if before and after:
         shapes: dict[object, list[int]] = {}
         for i, layer in enumerate(before):
-            shapes.setdefault(shape(before_indexes[layer.number]), []).append(i)
+            shapes.setdefault(order_free_hash(before_indexes[layer.number]), []).append(i)
         tries = _TRIES
         for j, layer in enumerate(after):
-            alike = shapes.get(shape(after_indexes[layer.number]), [])
+            alike = shapes.get(order_free_hash(after_indexes[layer.number]), [])
             for i in islice(alike, bisect_right(alike, last), None):
                 tries -= 1
                 if tries < 0:
@@ -126,9 +126,9 @@ def _equal(a: Layer, b: Layer, indexer: Indexer, before_indexes: dict[int, Layer
     before, after = before_indexes[a.number], after_indexes[b.number]
     if compare(before, after, ("mtime", "content")):
         return False
-    rows_a, rows_b = undecided(before, after)
-    before = before_indexes[a.number] = indexer.contents(a, before, rows_a)
-    after = after_indexes[b.number] = indexer.contents(b, after, rows_b)
+    rows_a, rows_b = rows_to_hash(before, after)
+    before = before_indexes[a.number] = indexer.with_hashes(a, before, rows_a)
+    after = after_indexes[b.number] = indexer.with_hashes(b, after, rows_b)
     return not compare(before, after, ("mtime",))
 
 

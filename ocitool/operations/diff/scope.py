@@ -39,7 +39,7 @@ class PathFilter:
             if layer.number < base and not _is_here(layer):
                 self._blind = True
                 continue
-            for index in indexer.pairs([(image, layer)]):
+            for index in indexer.indexes_of([(image, layer)]):
                 self._left = unmatched(self._left, index.paths)
 
     def settle(self, task: Task) -> None:

@@ -28,7 +28,7 @@ from ocitool.pipeline.source_date import made_at, timestamp
 from ocitool.task import Task
 from ocitool.transports.sink import OutputImage
 from ocitool.trees.indexing import Indexer
-from ocitool.trees.inherited import outlived
+from ocitool.trees.inherited import outlived_directories
 from ocitool.trees.plan import NotCarriedError, Plan, removal
 from ocitool.trees.tree import Tree
 
@@ -182,7 +182,7 @@ class Editor:
     def _removal(self, work: LayerEdits, tree: Tree, also: Sequence[tuple[int, int]]) -> Plan | None:
         """The plan without these paths, those of them that this image has; None where it has none. A path that leads through
         a link is also the one that it leads to."""
-        asked = {path: {path, tree.real(path) or path} for path in self.content.remove}
+        asked = {path: {path, tree.real_path(path) or path} for path in self.content.remove}
         self._roots = set().union(*asked.values())
         wanted = set(self._roots)
         while wanted:
@@ -211,7 +211,7 @@ class Editor:
         rows: dict[int, list[int]] = {}
         for position, index in enumerate(work.indexes):
             rows[position] = [row for row, kind in enumerate(index.kinds) if kind == Kind.FILE and index.sizes[row] in sizes]
-            work.learn(position, self._indexer.contents(work.live[position], index, rows[position]))
+            work.learn(position, self._indexer.with_hashes(work.live[position], index, rows[position]))
 
         def content(position: int, row: int) -> bytes | None:
             index = work.indexes[position]
@@ -265,7 +265,7 @@ class Editor:
         try:
             if any(layer.blob is None or layer.blob.remote for layer in image.layers):
                 return
-            found = list(outlived(self._indexer.indexes(image), gone))
+            found = list(outlived_directories(self._indexer.indexes(image), gone))
         except (FormatError, IntegrityError, LimitError, UnsafeError):
             return
         for number, upper in dict.fromkeys((number, upper) for _, number, upper in found):
@@ -308,7 +308,7 @@ def _dropped(work: LayerEdits, tree: Tree, plan: Plan) -> Iterator[tuple[int, in
         index = work.indexes[position]
         for row in sorted(edit.drop | edit.replace.keys()):
             path = index.paths[row]
-            if index.kinds[row] < Kind.WHITEOUT and path not in again and tree.real(path) not in again:
+            if index.kinds[row] < Kind.WHITEOUT and path not in again and tree.real_path(path) not in again:
                 yield position, row  # a layer may spell its path through a link
 
 

@@ -16,7 +16,7 @@ from ocitool.pipeline.source_date import clamped
 from ocitool.task import Task
 from ocitool.trees.changes import Change
 from ocitool.trees.plan import Plan, rewrite
-from ocitool.trees.plan.verify import differences
+from ocitool.trees.plan.verify import wrong_paths
 from ocitool.trees.tree import Directory, Tree, node_at, ref_of
 
 Opener = Callable[[Entry], tuple[Entry, Iterable[bytes]]]
@@ -71,7 +71,7 @@ def addition(
     plan = rewrite(tree, list(changes.values()), keep_base=position)
     if plan.added is not None:
         raise UsageError(f"layer {numbers[position]} cannot take the files without a change to others", hint="--layer -1")
-    wrong = differences(whole, changes, plan)
+    wrong = wrong_paths(whole, changes, plan)
     if wrong:
         _refuse(wrong[0], plan, whole, numbers, position)
     return plan, openers

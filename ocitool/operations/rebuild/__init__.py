@@ -292,7 +292,7 @@ class _Rebuilder:
 
     def _layer(self, image: Image, new: IndexedImage, changes: Changeset) -> OutputLayer:
         try:
-            tar = changeset_tar.tar(changes, image, new.tree, self._task, lowest=len(new.layers))
+            tar = changeset_tar.tar_chunks(changes, image, new.tree, self._task, lowest=len(new.layers))
             codec = self._writer.layers.new_codec(image)
             return self._writer.layers.made(tar, codec, image, "new", level=_level(codec))
         except OcitoolError as error:

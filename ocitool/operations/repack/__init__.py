@@ -214,7 +214,7 @@ class _Layers:
         if index.content(row) is None:
             files = [row for row, kind in enumerate(index.kinds) if kind == Kind.FILE]
             indexer, indexes = self._all()
-            index = indexes[number] = indexer.contents(self._image.layers[number], index, files)
+            index = indexes[number] = indexer.with_hashes(self._image.layers[number], index, files)
         return index.content(row)
 
     def _file(self, path: bytes) -> int | None:

@@ -54,7 +54,7 @@ def unpack(reference: str, dest: str, reading: Session, *, platform: str | None 
     size = 0
     task.expect(expected(layer.blob for layer in image.layers), anew=True)
     if place is None:
-        for piece in changeset_tar.tar(changes, image, tree, task):
+        for piece in changeset_tar.tar_chunks(changes, image, tree, task):
             sys.stdout.buffer.write(piece)
             size += len(piece)
         sys.stdout.buffer.flush()
@@ -63,7 +63,7 @@ def unpack(reference: str, dest: str, reading: Session, *, platform: str | None 
         sweep(at)
         temporary = Temporary(at, private=force and at.stat(name) is not None)
         try:
-            for piece in changeset_tar.tar(changes, image, tree, task):
+            for piece in changeset_tar.tar_chunks(changes, image, tree, task):
                 temporary.write(piece)
                 size += len(piece)
             if force:

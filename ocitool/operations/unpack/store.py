@@ -51,8 +51,8 @@ from ocitool.layers.scan import index_layer
 from ocitool.layers.tarinput import TarInput
 from ocitool.pipeline.session import Session
 from ocitool.task import Notice, Task
-from ocitool.trees.file_hashes import content
-from ocitool.trees.indexing import Indexer, readable, tell_odd_times
+from ocitool.trees.file_hashes import verified_content
+from ocitool.trees.indexing import Indexer, notice_odd_times, readable_blob
 from ocitool.trees.tree import Tree
 
 SCHEMA, IMAGE_SCHEMA, VERSION = "ocitool/layers", "ocitool/layers-image", 1
@@ -341,15 +341,15 @@ class _Making:
         """The layer's verified index; where its directory is missing, its files are staged in the same pass."""
         image, number = self.image, layer.number
         if there:
-            return self.indexer.computed([(image, layer)])[0]
+            return self.indexer.computed_indexes([(image, layer)])[0]
 
         def keep(row: int, entry: Entry, tar: TarInput) -> None:
             self.rootfs.stage(number << _SHIFT | row, entry, tar.pieces)
 
         try:
-            blob, algorithm = readable(layer)
+            blob, algorithm = readable_blob(layer)
             index = index_layer(blob, self.task, algorithm=algorithm, keep=keep)
-            tell_odd_times(index, f"{image.where}: layer {number}", self.task)
+            notice_odd_times(index, f"{image.where}: layer {number}", self.task)
             if index.diff_id != layer.diff_id:
                 raise IntegrityError(f"unpacks to {index.diff_id}, the configuration states {layer.diff_id}")
         except OcitoolError as error:
@@ -388,7 +388,7 @@ class _Making:
 
     def _stage(self, number: int, rows: dict[int, int], indexes: Sequence[LayerIndex]) -> None:
         layer, index = self.image.layers[number], indexes[number]
-        with content(self.image, layer, index, self.task) as tar:
+        with verified_content(self.image, layer, index, self.task) as tar:
             for row in sorted(rows):
                 entry = index.entry(row)
                 tar.skip(entry.offset - tar.offset)

@@ -15,8 +15,8 @@ from ocitool.errors import FormatError, NotFoundError, UnsafeError, UnsupportedE
 from ocitool.layers.entry import WHITEOUT_PREFIX, Kind, escapes
 from ocitool.layers.index import LayerIndex
 from ocitool.trees.changes import Change
-from ocitool.trees.plan.rules import Planner, clean
-from ocitool.trees.plan.verify import Plan, differences
+from ocitool.trees.plan.rules import Planner, without_storage
+from ocitool.trees.plan.verify import Plan, wrong_paths
 from ocitool.trees.tree import Directory, HiddenFile, Tree, node_at, ref_of
 
 __all__ = ["NotCarriedError", "Plan", "append", "check", "removal", "rewrite"]
@@ -33,12 +33,12 @@ class NotCarriedError(NotFoundError):
 def rewrite(tree: Tree, changes: Sequence[Change], *, keep_base: int = 0) -> Plan:
     """Each change in its own layer. The first `keep_base` layers are never made again: what they own is overridden or
     hidden in the lowest layer above, or in a new one where there is none."""
-    return _solved(tree, changes, keep_base, frozenset())
+    return _find_plan(tree, changes, keep_base, frozenset())
 
 
 def append(tree: Tree, changes: Sequence[Change]) -> Plan:
     """All changes in one new layer on top."""
-    return _solved(tree, changes, len(tree.indexes), frozenset())
+    return _find_plan(tree, changes, len(tree.indexes), frozenset())
 
 
 def removal(indexes: Sequence[LayerIndex], paths: Iterable[bytes], also: Iterable[tuple[int, int]] = ()) -> Plan:
@@ -53,7 +53,7 @@ def removal(indexes: Sequence[LayerIndex], paths: Iterable[bytes], also: Iterabl
     gone = {path for path, _ in tree.walk() if _within(path, wanted) is not None}
     real = {one.ref: one.path for one in hidden}  # where an entry stands, which a layer may spell through a link
     real |= {ref_of(node): path for path, node in tree.walk()}
-    doomed: set[int] = set()
+    removed_rows: set[int] = set()
     found: set[bytes | None] = {_within(path, wanted) for path in gone}
     for layer, index in enumerate(tree.indexes):
         for row, spelt in enumerate(index.paths):
@@ -62,36 +62,36 @@ def removal(indexes: Sequence[LayerIndex], paths: Iterable[bytes], also: Iterabl
             root = _within(path, wanted)
             if root is None and spelt != path and index.kinds[row] not in (Kind.DIRECTORY, Kind.WHITEOUT, Kind.OPAQUE):
                 spelt_root = _within(spelt, wanted)
-                if spelt_root is not None and tree.real(spelt) != path:  # through a link that is gone since
+                if spelt_root is not None and tree.real_path(spelt) != path:  # through a link that is gone since
                     root = spelt_root
             if root is not None and not (index.kinds[row] == Kind.WHITEOUT and path == root):
-                doomed.add(ref)
+                removed_rows.add(ref)
                 found.add(root)
     if wanted - found:
         raise NotCarriedError(wanted - found)
-    doomed |= {tree.ref(layer, row) for layer, row in also}
-    inodes = {tree.inode(ref) for ref in doomed if tree.indexes[tree.layer(ref)].kinds[tree.row(ref)] != Kind.DIRECTORY}
-    doomed |= inodes
+    removed_rows |= {tree.ref(layer, row) for layer, row in also}
+    inodes = {tree.inode(ref) for ref in removed_rows if tree.indexes[tree.layer(ref)].kinds[tree.row(ref)] != Kind.DIRECTORY}
+    removed_rows |= inodes
     for layer, index in enumerate(tree.indexes):
         for row, kind in enumerate(index.kinds):
             if kind == Kind.HARDLINK and tree.inode(tree.ref(layer, row)) in inodes:
-                doomed.add(tree.ref(layer, row))
+                removed_rows.add(tree.ref(layer, row))
     for path, node in tree.walk():
         if not isinstance(node, Directory) and tree.inode(node) in inodes:
             gone.add(path)
-    return _solved(tree, [Change(path, None) for path in sorted(gone)], 0, frozenset(doomed))
+    return _find_plan(tree, [Change(path, None) for path in sorted(gone)], 0, frozenset(removed_rows))
 
 
 def check(plan: Plan, tree: Tree, changes: Sequence[Change]) -> None:
     """Raises `RuntimeError`, for a bug of ours, where the plan's merged tree is not the tree with the changes applied."""
-    wrong = differences(tree, _completed(tree, changes), plan)
+    wrong = wrong_paths(tree, _with_all_names(tree, changes), plan)
     if wrong:
         raise RuntimeError(f"the planned layers differ from what was asked at {len(wrong)} paths, first {wrong[0]!r}")
 
 
-def _solved(tree: Tree, changes: Sequence[Change], keep: int, doomed: frozenset[int]) -> Plan:
-    after = _completed(tree, changes)
-    if not after and not doomed:
+def _find_plan(tree: Tree, changes: Sequence[Change], keep: int, removed_rows: frozenset[int]) -> Plan:
+    after = _with_all_names(tree, changes)
+    if not after and not removed_rows:
         return Plan({})
     count = len(tree.indexes)
     top = max(count - 1, keep)
@@ -99,14 +99,14 @@ def _solved(tree: Tree, changes: Sequence[Change], keep: int, doomed: frozenset[
     pinned: set[bytes] = set()
     wrong: list[bytes] = []
     for layer in (top, top, top, count, count):
-        planner = Planner(tree, after, keep=keep, top=layer, pinned=pinned, doomed=doomed)
-        if planner.left:
-            planner.hide(planner.left)
+        planner = Planner(tree, after, keep=keep, top=layer, pinned=pinned, removed_rows=removed_rows)
+        if planner.left_with_whiteouts:
+            planner.hide(planner.left_with_whiteouts)
         plan = planner.plan()
-        wrong = differences(tree, asked, plan)
+        wrong = wrong_paths(tree, asked, plan)
         if wrong and planner.hide(wrong):
             plan = planner.plan()
-            wrong = differences(tree, asked, plan)
+            wrong = wrong_paths(tree, asked, plan)
         if not wrong:
             return plan
         after = _with_present(tree, after, wrong)
@@ -117,20 +117,20 @@ def _solved(tree: Tree, changes: Sequence[Change], keep: int, doomed: frozenset[
     raise RuntimeError(f"no plan for the changes: {len(wrong)} paths come out wrong, first {wrong[0]!r}")
 
 
-def _completed(tree: Tree, changes: Iterable[Change]) -> dict[bytes, Change]:
+def _with_all_names(tree: Tree, changes: Iterable[Change]) -> dict[bytes, Change]:
     """The changes by path, with every name of a file of which one name changes."""
     after = {change.path: change for change in changes}
     for path, change in after.items():
         if change.entry is not None:
-            _refuse(path)
-            after[path] = change._replace(entry=clean(change.entry))
+            _refuse_name(path)
+            after[path] = change._replace(entry=without_storage(change.entry))
     if tree.has_links:
         done: set[int] = set()
         for path in list(after):
             node = node_at(tree, path)
             if node is not None and not isinstance(node, Directory) and (inode := tree.inode(node)) not in done:
                 done.add(inode)
-                _keep(tree, after, node, [name for name in tree.links(node) if name not in after])
+                _add_names(tree, after, node, [name for name in tree.links(node) if name not in after])
     return after
 
 
@@ -144,22 +144,22 @@ def _with_present(tree: Tree, after: Mapping[bytes, Change], paths: Iterable[byt
         if node is None:
             found[path] = Change(path, None)
         elif isinstance(node, Directory):
-            found[path] = Change(path, clean(tree.entry(node.ref)._replace(path=path)), content=False)
+            found[path] = Change(path, without_storage(tree.entry(node.ref)._replace(path=path)), content=False)
         else:
-            _keep(tree, found, node, [name for name in tree.links(node) or [path] if name not in found])
+            _add_names(tree, found, node, [name for name in tree.links(node) or [path] if name not in found])
     return found
 
 
-def _keep(tree: Tree, after: dict[bytes, Change], node: int, names: Sequence[bytes]) -> None:
+def _add_names(tree: Tree, after: dict[bytes, Change], node: int, names: Sequence[bytes]) -> None:
     """Says again that these are the names of one file."""
     for name in names:
-        entry = clean(tree.entry(node)._replace(path=name))
+        entry = without_storage(tree.entry(node)._replace(path=name))
         if name != names[0]:
-            entry = clean(entry._replace(kind=Kind.HARDLINK, link=names[0]))
+            entry = without_storage(entry._replace(kind=Kind.HARDLINK, link=names[0]))
         after[name] = Change(name, entry, content=False)
 
 
-def _refuse(path: bytes) -> None:
+def _refuse_name(path: bytes) -> None:
     """Names that no layer can hold."""
     shown = path.decode("utf-8", "replace")
     if escapes(path) or path.startswith(b"/"):

@@ -16,8 +16,8 @@ from collections.abc import Collection, Iterable, Mapping
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.trees.changes import Change
-from ocitool.trees.plan.layer_drafts import LayerDraft, ancestors, survey
-from ocitool.trees.plan.verify import Plan, facts
+from ocitool.trees.plan.layer_drafts import LayerDraft, ancestors, draft_layers
+from ocitool.trees.plan.verify import Plan, metadata
 from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, node_at, ref_of
 
 _WHITEOUT = int(Kind.WHITEOUT)
@@ -25,11 +25,11 @@ _WHITEOUT = int(Kind.WHITEOUT)
 
 class Planner:
     """`after`: the changes by path, complete with all names of each file. Layers below `keep` stay. `top`: the layer for what
-    is `pinned`; one more than there are for a new one. `doomed`: rows that go in any case."""
+    is `pinned`; one more than there are for a new one. `removed_rows`: rows that go in any case."""
 
     def __init__(
         self, tree: Tree, after: Mapping[bytes, Change], *, keep: int, top: int, pinned: Collection[bytes] = (),
-        doomed: Iterable[int] = (),
+        removed_rows: Iterable[int] = (),
     ) -> None:  # fmt: skip
         self.tree = tree
         self.after = after
@@ -38,11 +38,11 @@ class Planner:
         self.pinned = pinned
         self.before: dict[bytes, Node | None] = {path: node_at(tree, path) for path in after}
         directories = {path for path in after if self._is_directory(path) and isinstance(self.before[path], Directory)}
-        insides = frozenset(after.keys() - directories)
-        self.drafts = [*survey(tree.indexes, after, insides), LayerDraft(LayerIndex())]
-        for ref in doomed:
+        subtrees = frozenset(after.keys() - directories)
+        self.drafts = [*draft_layers(tree.indexes, after, subtrees), LayerDraft(LayerIndex())]
+        for ref in removed_rows:
             self.drafts[tree.layer(ref)].drop.add(tree.row(ref))
-        self.left: list[bytes] = []
+        self.left_with_whiteouts: list[bytes] = []
         """Removed directories of which a layer would still hold whiteouts: some engines make the directory for those."""
         self._remove()
         for path in sorted(after):
@@ -70,9 +70,9 @@ class Planner:
             if change is None or change.entry is not None or any(above in hidden for above in ancestors(path)):
                 continue
             hidden.add(path)
-            layer = self.top if path in self.pinned else self._upper(self._carrier(path))
+            layer = self.top if path in self.pinned else self._writable(self._top_carrier(path))
             draft = self.drafts[layer]
-            draft.clear(path)
+            draft.drop_subtree(path)
             if not self._is_directory(path.rpartition(b"/")[0]):
                 continue  # a file stands above it, which hides what is below
             draft.add[path, False] = Entry(path, Kind.WHITEOUT, 0o600, 0, 0, 0, 0)
@@ -102,7 +102,7 @@ class Planner:
                     and (index.links[row] in lost or tree.inode(tree.ref(layer, row)) in gone)
                     and node_at(tree, index.paths[row]) != tree.ref(layer, row)
                 ]
-                draft.forget(hidden)
+                draft.drop_rows(hidden)
                 lost = {index.paths[row] for row in hidden}
                 if not hidden:
                     break
@@ -118,21 +118,23 @@ class Planner:
             node = self.before[path]
             if node is None:
                 continue
-            layer = self._owner(node)
+            layer = self._visible_layer(node)
             if layer >= self.keep and path not in self.pinned:
                 draft = self.drafts[layer]
-                draft.forget(draft.entries(path))
+                draft.drop_rows(draft.entries(path))
                 draft.drop.add(self.tree.row(ref_of(node)))
-                draft.forget(draft.opaques(path))
+                draft.drop_rows(draft.opaque_markers(path))
                 for implied in ancestors(path):
                     directory = node_at(self.tree, implied)
                     if isinstance(directory, Directory) and directory.ref == IMPLIED and self._is_directory(implied):
                         self._put(layer, implied, self._merged(implied))
             if isinstance(node, Directory) and self._is_directory(parent):
-                self.left.append(path)
-        self.left = [path for path in self.left if any(self._has_hides(draft, path) for draft in self.drafts)]
+                self.left_with_whiteouts.append(path)
+        self.left_with_whiteouts = [
+            path for path in self.left_with_whiteouts if any(self._has_whiteouts_below(draft, path) for draft in self.drafts)
+        ]
 
-    def _has_hides(self, draft: LayerDraft, path: bytes) -> bool:
+    def _has_whiteouts_below(self, draft: LayerDraft, path: bytes) -> bool:
         kinds, paths = draft.index.kinds, draft.index.paths
         return any(
             row not in draft.drop and kinds[row] >= _WHITEOUT and not (kinds[row] == _WHITEOUT and paths[row] == path)
@@ -143,11 +145,11 @@ class Planner:
 
     def _directory(self, path: bytes, entry: Entry) -> None:
         node = self.before[path]
-        if isinstance(node, Directory) and path not in self.pinned and facts(self.tree.entry(node.ref)) == facts(entry):
+        if isinstance(node, Directory) and path not in self.pinned and metadata(self.tree.entry(node.ref)) == metadata(entry):
             return
-        layer = self._level(path)
+        layer = self._layer_for(path)
         draft = self.drafts[layer]
-        fresh = bool(draft.hides(path)) or (not isinstance(node, Directory) and (node is not None or path in self.pinned))
+        fresh = bool(draft.whiteouts(path)) or (not isinstance(node, Directory) and (node is not None or path in self.pinned))
         self._put(layer, path, entry)
         if fresh and any(below.has_directory(path) for below in self.drafts[:layer]):
             self._opaque(draft, path)
@@ -165,11 +167,11 @@ class Planner:
         """One file with all its names, in one layer."""
         if self._is_untouched(names):
             return
-        layer = max(self._level(change.path) for change in names)
+        layer = max(self._layer_for(change.path) for change in names)
         draft = self.drafts[layer]
         for change in names:
             if isinstance(self.before[change.path], Directory):
-                draft.clear(change.path)
+                draft.drop_subtree(change.path)
         first = names[0].entry
         assert first is not None
         if len(names) == 1:
@@ -181,14 +183,14 @@ class Planner:
             assert entry is not None
             row = self._visible_row(layer, change.path)
             if kept is not None and row is not None and (row == kept or self._links_to(draft, row, kept)):
-                draft.forget(other for other in draft.entries(change.path) if other != row)
-                draft.forget(draft.hides(change.path))
+                draft.drop_rows(other for other in draft.entries(change.path) if other != row)
+                draft.drop_rows(draft.whiteouts(change.path))
                 continue
-            self._leave(change.path)
-            draft.forget((*draft.entries(change.path), *draft.hides(change.path), *draft.opaques(change.path)))
+            self._drop_old(change.path)
+            draft.drop_rows((*draft.entries(change.path), *draft.whiteouts(change.path), *draft.opaque_markers(change.path)))
             if kept is not None:
                 target = draft.index.paths[kept]
-                entry = clean(entry._replace(kind=Kind.HARDLINK, link=target))
+                entry = without_storage(entry._replace(kind=Kind.HARDLINK, link=target))
             draft.add[change.path, False] = entry
 
     def _is_untouched(self, names: list[Change]) -> bool:
@@ -200,7 +202,7 @@ class Planner:
             node = self.before[change.path]
             if change.content or change.path in self.pinned or node is None or isinstance(node, Directory):
                 return False
-            if self._owner(node) >= self.keep or facts(self.tree.entry(node)) != facts(first):
+            if self._visible_layer(node) >= self.keep or metadata(self.tree.entry(node)) != metadata(first):
                 return False
             inodes.add(self.tree.inode(node))
         return len(inodes) == 1
@@ -215,7 +217,7 @@ class Planner:
                 continue
             inode = self.tree.inode(node)
             row = self.tree.row(inode)
-            if self.tree.layer(inode) != layer or facts(self.tree.entry(inode)) != facts(first):
+            if self.tree.layer(inode) != layer or metadata(self.tree.entry(inode)) != metadata(first):
                 continue
             path = self.drafts[layer].index.paths[row]
             if row not in self.drafts[layer].drop and self._visible_row(layer, path) == row:
@@ -224,7 +226,7 @@ class Planner:
 
     def _visible_row(self, layer: int, path: bytes) -> int | None:
         node = self.before.get(path)
-        if node is None or isinstance(node, Directory) or self._owner(node) != layer:
+        if node is None or isinstance(node, Directory) or self._visible_layer(node) != layer:
             return None
         row = self.tree.row(node)
         return row if self.drafts[layer].index.paths[row] == path else None
@@ -233,58 +235,58 @@ class Planner:
         index = draft.index
         return index.kinds[row] == Kind.HARDLINK and index.links[row] == index.paths[target] and target < row
 
-    def _leave(self, path: bytes) -> None:
+    def _drop_old(self, path: bytes) -> None:
         """The old entry of a path leaves its layer, unless that one stays or the path is pinned."""
         node = self.before[path]
         if node is None or isinstance(node, Directory) or path in self.pinned:
             return
-        layer = self._owner(node)
+        layer = self._visible_layer(node)
         if layer >= self.keep:
-            self.drafts[layer].forget([self.tree.row(node)])
+            self.drafts[layer].drop_rows([self.tree.row(node)])
 
     # Where to
 
-    def _level(self, path: bytes) -> int:
+    def _layer_for(self, path: bytes) -> int:
         """The layer that a path is to stand in."""
         if path in self.pinned:
             return self.top
         node = self.before[path]
         entry = self.after[path].entry
         if node is None or ref_of(node) == IMPLIED:
-            return self._home(path)
+            return self._layer_for_new(path)
         if isinstance(node, Directory) and entry is not None and entry.kind != Kind.DIRECTORY:
-            return self._upper(self._carrier(path))
-        return self._upper(self._owner(node))
+            return self._writable(self._top_carrier(path))
+        return self._writable(self._visible_layer(node))
 
-    def _home(self, path: bytes) -> int:
+    def _layer_for_new(self, path: bytes) -> int:
         """For a new path."""
         parent = path.rpartition(b"/")[0]
         layers = range(len(self.tree.indexes) - 1, -1, -1)
-        listing = next((layer for layer in layers if self.drafts[layer].lists(parent)), None)
-        if self.drafts[-1].lists(parent) or listing is None:
-            return self._upper(max(self.top, self.keep))
+        listing = next((layer for layer in layers if self.drafts[layer].lists_directory(parent)), None)
+        if self.drafts[-1].lists_directory(parent) or listing is None:
+            return self._writable(max(self.top, self.keep))
         names = (path, *ancestors(path))
         floor = next(
             (
                 layer
                 for layer in layers
-                if self.drafts[layer].opaques(b"") or any(self.drafts[layer].speaks_of(name) for name in names)
+                if self.drafts[layer].opaque_markers(b"") or any(self.drafts[layer].mentions(name) for name in names)
             ),
             0,
         )
-        return self._upper(max(listing, floor))
+        return self._writable(max(listing, floor))
 
-    def _owner(self, node: Node) -> int:
+    def _visible_layer(self, node: Node) -> int:
         """The layer that a path is visible from; -1 where none lists it."""
         ref = ref_of(node)
         return -1 if ref == IMPLIED else self.tree.layer(ref)
 
-    def _carrier(self, path: bytes) -> int:
+    def _top_carrier(self, path: bytes) -> int:
         """The top-most layer that carries a path or anything below it."""
         found = [layer for layer, draft in enumerate(self.drafts) if draft.carries(path)]
         return found[-1] if found else self.top
 
-    def _upper(self, layer: int) -> int:
+    def _writable(self, layer: int) -> int:
         return max(layer, self.keep)
 
     # How it is said
@@ -292,40 +294,40 @@ class Planner:
     def _put(self, layer: int, path: bytes, entry: Entry, *, new_content: bool = False) -> None:
         """Makes `entry` what the layer has at the path: in its old place where that keeps the order, else at the end."""
         draft = self.drafts[layer]
-        draft.forget(draft.hides(path))
+        draft.drop_rows(draft.whiteouts(path))
         if entry.kind != Kind.DIRECTORY:
-            draft.forget(draft.opaques(path))
+            draft.drop_rows(draft.opaque_markers(path))
         own = draft.entries(path)
         if own:
             last = own[-1]
-            draft.forget(own[:-1])
-            if not new_content and facts(draft.index.entry(last)) == facts(entry):
+            draft.drop_rows(own[:-1])
+            if not new_content and metadata(draft.index.entry(last)) == metadata(entry):
                 return
-            if all(draft.lists(above, last) for above in ancestors(path)):
+            if all(draft.lists_directory(above, last) for above in ancestors(path)):
                 draft.replace[last] = entry
                 return
             if entry.kind == Kind.DIRECTORY and draft.kind(last) == Kind.DIRECTORY:
                 draft.replace[last] = entry  # its children stand behind it
                 return
-            draft.forget([last])
+            draft.drop_rows([last])
         else:
             node = self.before.get(path)
-            if node is not None and self._owner(node) == layer and not isinstance(node, Directory):
-                draft.forget([self.tree.row(ref_of(node))])  # listed by another way than its real path
+            if node is not None and self._visible_layer(node) == layer and not isinstance(node, Directory):
+                draft.drop_rows([self.tree.row(ref_of(node))])  # listed by another way than its real path
         draft.add[path, False] = entry
 
     def _opaque(self, draft: LayerDraft, path: bytes) -> None:
-        if not draft.opaques(path):
+        if not draft.opaque_markers(path):
             draft.add[path, True] = Entry(path, Kind.OPAQUE, 0o600, 0, 0, 0, 0)
 
     def _list_parents(self, draft: LayerDraft) -> None:
         for path in {*(path for path, _ in draft.add), *(entry.path for entry in draft.replace.values())}:
             for above in ancestors(path):
-                if draft.lists(above):
+                if draft.lists_directory(above):
                     continue
-                hidden = draft.hides(above)
-                draft.forget(hidden)
-                draft.forget(draft.entries(above))
+                hidden = draft.whiteouts(above)
+                draft.drop_rows(hidden)
+                draft.drop_rows(draft.entries(above))
                 draft.add[above, False] = self._merged(above)
                 if hidden:
                     self._opaque(draft, above)
@@ -345,10 +347,10 @@ class Planner:
         node = node_at(self.tree, path)
         if change is not None or not isinstance(node, Directory):
             raise RuntimeError(f"a change stands below {path!r}, which is to be no directory")
-        return clean(self.tree.entry(node.ref)._replace(path=path))
+        return without_storage(self.tree.entry(node.ref)._replace(path=path))
 
 
-def clean(entry: Entry) -> Entry:
+def without_storage(entry: Entry) -> Entry:
     """An entry as a tar of ours gives it back: nothing said of where and how its old layer stores it."""
     size = entry.size if entry.kind == Kind.FILE else 0
     return entry._replace(

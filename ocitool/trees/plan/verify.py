@@ -31,7 +31,7 @@ class Plan(NamedTuple):
         return found if self.added is None else [*found, apply_edit(LayerIndex(), LayerEdit(add=self.added))]
 
 
-def facts(entry: Entry) -> tuple[object, ...]:
+def metadata(entry: Entry) -> tuple[object, ...]:
     """What a file system shows of an entry, but for its content and names."""
     return (
         entry.kind, entry.mode, entry.uid, entry.gid, entry.mtime, entry.size if entry.kind == Kind.FILE else 0,
@@ -39,7 +39,7 @@ def facts(entry: Entry) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def differences(tree: Tree, after: Mapping[bytes, Change], plan: Plan) -> list[bytes]:
+def wrong_paths(tree: Tree, after: Mapping[bytes, Change], plan: Plan) -> list[bytes]:
     """The paths that the plan's merged tree has otherwise than `tree` with the changes applied, sorted."""
     return _Verifier(tree, after, plan).wrong()
 
@@ -106,9 +106,9 @@ class _Verifier:
         inode, asked = self.made.inode(now), self.tree.inode(was)
         origin = self._origin(inode)
         if origin == asked:
-            return self._origin(now) == was or facts(self.made.entry(now)) == facts(self.tree.entry(was))
+            return self._origin(now) == was or metadata(self.made.entry(now)) == metadata(self.tree.entry(was))
         entry, expected = self.made.entry(now), self.tree.entry(was)
-        return facts(entry) == facts(expected) and (expected.kind != Kind.FILE or self._own_content(path, origin, entry))
+        return metadata(entry) == metadata(expected) and (expected.kind != Kind.FILE or self._own_content(path, origin, entry))
 
     def _as_changed(self, change: Change, was: Node | None, now: Node | None) -> bool:
         entry = change.entry
@@ -121,7 +121,7 @@ class _Verifier:
         first = self.after[entry.link] if entry.kind == Kind.HARDLINK else change
         assert first.entry is not None
         found = self.made.entry(now)
-        if facts(first.entry) != facts(found) or not self._grouped(change.path, now):
+        if metadata(first.entry) != metadata(found) or not self._grouped(change.path, now):
             return False
         origin = self._origin(self.made.inode(now))
         if found.kind != Kind.FILE or origin is None:
@@ -134,7 +134,7 @@ class _Verifier:
             if self._origin(now.ref) == was.ref:
                 return True
             entry = self.tree.entry(was.ref)
-        return facts(entry) == facts(self.made.entry(now.ref))
+        return metadata(entry) == metadata(self.made.entry(now.ref))
 
     def _own_content(self, path: bytes, origin: int | None, entry: Entry) -> bool:
         """A new entry is written with what is to stand at its own path: this must be the same file."""
