@@ -1,7 +1,15 @@
-"""Merged file systems as values: layers stacked into one tree, trees compared, and the layers that turn one into another.
+"""Merged file systems as values: layers stacked into one tree, trees compared, and the layers that turn one tree into
+another.
 
-In the direction of the data: `indexing` and `file_hashes` read layers; `tree` merges their indexes; `compare`, `waste` and
-`inherited` look at what the merge gives; `changes`, `changeset` and `plan/` say which layers a new tree needs; `changeset_tar`
-writes them. `path_stack` follows a path through directories. Imports `images`, and what is below it; nothing here touches a
-directory of the host.
+In the direction of the data:
+
+- `indexing` gives the index of each layer; `file_hashes` reads a layer's content again, verified.
+- `tree` merges indexes into one file system; `path_stack` follows a path through its directories.
+- `compare` compares entries and layers, `waste` finds files that upper layers hide, `inherited` finds attributes of
+  directories that layers repeat from the base below.
+- `changes` is the value "this path shall become that"; `changeset` gives the members of one layer between two trees;
+  `plan/` decides which layer takes each change.
+- `changeset_tar` writes a changeset as a tar.
+
+It may import `images`, `layers`, `spec` and the modules at the root. Nothing here touches a directory of the host.
 """

@@ -1,4 +1,5 @@
-"""What a path of a file system is to become: the word between whoever finds changes and whoever plans layers for them."""
+"""The value in which a change of one path is passed from what finds changes (a comparison, a directory, an edit) to
+`plan`."""
 
 from __future__ import annotations
 
@@ -8,13 +9,14 @@ from ocitool.layers.entry import Entry
 
 
 class Change(NamedTuple):
-    """`entry` is what is to stand at `path`, None for nothing.
+    """A change of one path: `entry` is the entry that `path` shall have, None if the path is removed.
 
-    The names of one file are one group: the first in the order of a walk (`Tree.walk`) is a `FILE` entry, each other a
-    `HARDLINK` whose `link` is that first name. Where anything of a group changed (content, attributes, membership), every
-    name of it is a change, also names that look the same. A removed directory is one change a path: each thing below it is
-    listed too. `content` says whether a file's bytes changed: where they did not, whoever plans may take them from where
-    they stand.
+    `content` is False if the bytes of a file did not change: a plan may then take them from the layer that holds them.
+
+    Hard links: the names of one file are one group. Its first name in the order of `Tree.walk` is a `FILE` entry, each
+    other name a `HARDLINK` whose `link` is the first name. If anything of a group changed (content, attributes, the set
+    of names), each of its names is a change, even if it looks unchanged. A removed directory is one change for each
+    path in it too.
     """
 
     path: bytes

@@ -1,12 +1,14 @@
-"""What one layer must say to turn a file system into another one: found by comparing the two merged trees.
+"""The members of the layer that turns one merged tree into another, found by comparing the two.
 
-Source: image-spec layer.md ("Representing Changes"). Without a lower tree it is all of the upper one, flat. Above a lower one a
-whiteout stands for each top-most path that is gone and whose directory is still there, and one opaque marker where a directory
-lost all that it had; a name never stands beside its own whiteout, and all parents of what is said are listed, with the
-attributes they are to have: engines disagree on anything else. A file with several names is said with all of them, or not at
-all: links lead to an earlier entry of the same layer.
+Source: image-spec layer.md, "Representing Changes". Without a lower tree the layer is all of the upper one. Otherwise:
 
-Memory: about 100 bytes for each path that is said.
+- a whiteout for each top-most path that is gone and whose directory is still there; one opaque marker instead if a
+  directory lost all it had. A name never occurs beside its own whiteout.
+- every parent directory of a member is a member too, with its final attributes: engines disagree on anything else.
+- a file with several names is written with all of them or not at all, since a hard link refers to an earlier entry of
+  the same layer.
+
+Memory: about 100 bytes for each member.
 """
 
 from __future__ import annotations
@@ -21,14 +23,15 @@ from ocitool.trees.compare import differing, equal_rows
 from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, node_at, walk_both
 
 Ignored = Callable[[bytes], bool]
-"""Whether what stands at a path is nobody's concern: neither compared nor said. A directory that only one side has, and what
-takes a directory's place, is never ignored; of one that both have, the attributes are."""
+"""Whether a path is left out of the comparison. It never holds for a directory that only one tree has, nor for what replaces
+a directory; of a directory that both trees have, only the attributes are left out."""
 
 _FILE, _HARDLINK = int(Kind.FILE), int(Kind.HARDLINK)
 
 
 class HardLink(NamedTuple):
-    """A further name of a file. `target`: the name that stands for it in this layer; `ref`: its entry in the upper tree."""
+    """A further name of a file. `target` is the name that comes first in this layer, `ref` the file's entry in the
+    upper tree."""
 
     path: bytes
     target: bytes
@@ -38,8 +41,9 @@ class HardLink(NamedTuple):
 class Changeset(NamedTuple):
     """The members of a layer, in the order in which they are written.
 
-    head: directories, opaque markers and whiteouts, a directory before what is in it. files: for each layer of the upper tree
-    the rows whose contents are taken, and the paths they get. special: what has no content, with its ref. Then the links.
+    `head`: directories, opaque markers and whiteouts, each directory before what is in it. `files`: for each layer of
+    the upper tree its rows whose contents are copied, and their paths. `special`: path and ref of what has no content.
+    `links`: hard links, last, since their targets come first.
     """
 
     head: tuple[Entry, ...]
@@ -54,37 +58,43 @@ class Changeset(NamedTuple):
         return len(self.head) + len(self.special) + len(self.links) + sum(map(len, self.files))
 
     def size(self, upper: Tree, lowest: int = 0) -> int:
-        """Bytes of content that come from the layers of the upper tree from this one on: of sparse files their data."""
+        """Returns the bytes of content that come from the upper tree's layers from number `lowest` on; of sparse files
+        only the data."""
         taken = zip(upper.indexes[lowest:], self.files[lowest:], strict=True)
         return sum(index.stored(row) for index, names in taken for row in names)
 
     def entries_after_files(self, upper: Tree) -> Iterator[Entry]:
-        """What stands behind the files: entries without content."""
+        """Yields the entries that follow the files: special files and hard links. None has content."""
         for path, ref in self.special:
             yield upper.entry(ref)._replace(path=path)
         for path, target, ref in self.links:
             yield upper.entry(ref)._replace(path=path, kind=Kind.HARDLINK, link=target, size=0, segments=None)
 
     def paths(self, upper: Tree) -> Iterator[bytes]:
-        """All that is said, directories and whiteouts too, in no order."""
+        """Yields the paths of all members, directories and whiteouts too, in no promised order."""
         yield from (entry.path for entry in self.head)
         yield from (path for names in self.files for path in names.values())
         yield from (entry.path for entry in self.entries_after_files(upper))
 
 
 def changeset(lower: Tree | None, upper: Tree, *, times: bool = True, ignored: Ignored | None = None) -> Changeset:
-    """What a layer on `lower` says so that `upper` comes out; nothing for trees that are equal.
+    """Returns the members of a layer on `lower` that give `upper`; an empty changeset if the trees are equal.
 
-    Contents that `rows_to_hash` asks for must be known. times: False leaves alone what differs in nothing but mtime.
-    `UnsafeError` where a hard link that leads to nothing would have to be said. """
+    The contents of the rows that `rows_to_hash` returns must be known. `times=False`: paths that differ only in mtime
+    are equal. Raises `UnsafeError` if a hard link without a target would have to be written.
+    """
     return _Comparison(lower, upper, times, ignored).changeset()
 
 
 def rows_to_hash(
     lower: Tree, upper: Tree, *, times: bool = True, keep: Callable[[bytes], bool] | None = None
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """For each layer of either tree the rows whose contents alone decide, and are not known: of files of one path and size,
-    with `times` of one time too. keep: which paths are wanted."""
+    """Returns, for each layer of either tree, the rows whose contents are not known and alone decide whether a path
+    changed.
+
+    These are files of one path and size, and with `times` of one mtime. `keep` limits them to the paths for which it is
+    true.
+    """
     found: tuple[list[list[int]], list[list[int]]] = ([[] for _ in lower.indexes], [[] for _ in upper.indexes])
     for path, old, new in walk_both(lower, upper):
         if old is None or new is None or isinstance(old, Directory) or isinstance(new, Directory):
@@ -104,11 +114,12 @@ def rows_to_hash(
 
 
 def content_size(index: LayerIndex) -> int:
-    """Bytes of content in a layer's tar: of sparse files their data."""
+    """Returns the bytes of content in a layer's tar; of sparse files only the data."""
     return sum(map(index.stored, index.rows_of(_FILE)))
 
 
 class _Comparison:
+    """One walk through both trees at once, which collects the members of the layer."""
     def __init__(self, lower: Tree | None, upper: Tree, times: bool, ignored: Ignored | None) -> None:
         self.flat = lower is None
         self.lower = lower if lower is not None else Tree(())
@@ -151,7 +162,7 @@ class _Comparison:
         return Changeset(tuple(self.head), tuple(self.files), tuple(self.special), tuple(self.links))
 
     def _add_whiteouts(self, path: bytes, below: Mapping[bytes, Node], new: Directory) -> None:
-        """Whiteouts of what a directory no longer has; one opaque marker where that is all it had."""
+        """Adds whiteouts of the names that a directory lost, or one opaque marker if it lost all it had."""
         prefix = path + b"/" if path else b""
         gone = sorted(
             name
@@ -167,7 +178,7 @@ class _Comparison:
             self.head += [_marker(prefix + name, Kind.WHITEOUT) for name in gone]
 
     def _add_directory(self, path: bytes, directory: Directory) -> None:
-        """Says a directory, after those that it is in."""
+        """Adds a directory as a member, after its parents. Does nothing if it is one already."""
         if path not in self.listed:
             self._add_parents(path)
             self.listed.add(path)
@@ -197,7 +208,7 @@ class _Comparison:
             self.special.append((path, inode))
 
     def _is_kept(self, path: bytes, old: Node | None, new: int) -> bool:
-        """Whether what the lower tree has at a path is what is wanted there, with all of its names."""
+        """Whether the lower tree already has the wanted file at a path, with all of its names."""
         if old is None or isinstance(old, Directory):
             return False
         theirs, ours = self.lower.inode(old), self.upper.inode(new)
@@ -212,7 +223,8 @@ class _Comparison:
         return found
 
     def _are_kept(self, names: list[bytes], theirs: int, ours: int) -> bool:
-        """Whether a file goes on with just these names: no other file of the upper tree may be the same one below."""
+        """Whether exactly these names lead to one file in the lower tree, and no other file of the upper tree continues
+        it."""
         for name in names:
             if self._ignores(name):
                 continue
@@ -229,7 +241,8 @@ class _Comparison:
 
 
 def same_entry(lower: Tree, theirs: int, upper: Tree, ours: int, ignore: Collection[str] = ()) -> bool:
-    """Whether what stands behind two refs, one of each tree, is equal, its names aside. Contents that are not known differ."""
+    """Whether two refs, one of each tree, stand for equal entries, their names aside. Contents that are not known count
+    as different."""
     theirs, ours = lower.inode(theirs), upper.inode(ours)
     if theirs == IMPLIED or ours == IMPLIED:
         return theirs == ours or not differing(lower.entry(theirs), upper.entry(ours), True, ignore)

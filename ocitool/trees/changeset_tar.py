@@ -1,8 +1,8 @@
-"""The tar of a changeset: contents go from the layers that hold them straight to where they are wanted.
+"""The tar of a changeset: contents are copied from the layers that hold them.
 
-Each layer's bytes are read once more, in order, and what is wanted is written as it passes: nothing is buffered. Directories
-come first, then files by layer and place, then what has no content, then hard links, so that nothing stands before what it
-needs. A sparse file stays sparse. The same trees give the same bytes, always.
+Each layer is read once, in order, and each wanted file is written while it is read: nothing is buffered. Directories
+come first, then files by layer and offset, then entries without content, then hard links, so that no entry comes before
+one it needs. A sparse file stays sparse. The bytes depend on the trees alone.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ _LARGE = 1 << 15
 
 
 def tar_chunks(changes: Changeset, image: Image, tree: Tree, task: Task, *, lowest: int = 0) -> Iterator[bytes | memoryview]:
-    """The tar in pieces, each valid until the next is asked for. `tree` is the upper one of the changeset, of all of the
-    image's layers.
+    """Yields the tar in chunks, each valid until the next is asked for.
 
-    The layers from `lowest` on are read and verified, also those that nothing is taken from, `IntegrityError`; lower ones only
-    where their index is of bytes that nobody has hashed yet. That is known when the iterator has ended.
+    `tree` is the upper tree of the changeset, merged from all layers of `image`. The layers from number `lowest` on are
+    read to their end and verified even if nothing is taken from them; lower ones only if their index comes from bytes
+    that were not hashed yet. Raises `IntegrityError`, at the latest when the iterator ends: until then no chunk may be
+    trusted.
     """
     return _joined(_members(changes, image, tree, task, lowest))
 
@@ -63,7 +64,8 @@ def _files(
 
 
 def _joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-    """Small pieces joined, since most are headers and whoever takes them does something for each; large ones as they are."""
+    """Joins small chunks, since most are headers and each costs the consumer a call; large chunks are passed on
+    uncopied."""
     held: list[bytes] = []
     size = 0
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""Comparing entries: two layers with each other, or the two sides of one path."""
+"""Comparison of entries: of two layers, or of the two sides of one path."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ FIELDS = ("type", "content", "mode", "uid", "gid", "mtime", "linkTarget", "links
 
 
 def differing(a: Entry, b: Entry, same_content: bool, ignore: Collection[str] = ()) -> tuple[str, ...]:
-    """The fields in which two entries differ, `links` aside, in the order of `FIELDS`.
+    """Returns the fields in which two entries differ, in the order of `FIELDS`; never `links`.
 
-    `same_content` is asked of two files only. A different type says it all: its other fields are not compared.
+    `same_content` counts for two files only. If the type differs, it is the only field returned. `ignore`: fields left
+    out.
     """
     if a.kind != b.kind:
         return () if "type" in ignore else ("type",)
@@ -40,7 +41,7 @@ def differing(a: Entry, b: Entry, same_content: bool, ignore: Collection[str] = 
 
 
 class LayerChange(NamedTuple):
-    """One path of two layers: rows in either, None where it is not, and the fields that differ."""
+    """A path that differs between two layers: its row in each, None if it is not there, and the fields that differ."""
 
     path: bytes
     before: int | None
@@ -53,7 +54,7 @@ Key = bytes | tuple[bytes, int]
 
 
 def rows_by_path(index: LayerIndex) -> dict[Key, int]:
-    """The row that counts for each path: of duplicates the later."""
+    """Returns the row that counts for each path: of duplicates the last."""
     special = int(Kind.WHITEOUT)
     return {
         (path, kind) if kind >= special else path: row
@@ -63,13 +64,17 @@ def rows_by_path(index: LayerIndex) -> dict[Key, int]:
 
 
 def order_free_hash(index: LayerIndex) -> int:
-    """Paths, kinds and sizes in any order as one number: layers of equal entries have equal shapes. Only a first sieve,
-    within one process."""
+    """Returns a hash of all paths, kinds and sizes that does not depend on their order.
+
+    Layers of equal entries have equal hashes; unequal ones may too. It holds within one process only, as `hash` of
+    bytes does.
+    """
     return sum(map(hash, zip(index.paths, index.kinds, index.sizes, strict=True)))
 
 
 def rows_to_hash(a: LayerIndex, b: LayerIndex) -> tuple[list[int], list[int]]:
-    """Rows whose contents `compare` will ask for and that are not known: files of one path and size in both."""
+    """Returns the rows of either layer whose contents `compare` needs and that are not known: files of one path and
+    size in both."""
     found: tuple[list[int], list[int]] = ([], [])
     others = rows_by_path(b)
     for key, row in rows_by_path(a).items():
@@ -84,7 +89,7 @@ def rows_to_hash(a: LayerIndex, b: LayerIndex) -> tuple[list[int], list[int]]:
 
 
 def equal_rows(a: LayerIndex, i: int, b: LayerIndex, j: int, *, times: bool = True) -> bool:
-    """Equal in everything, with `times` in these too, told from the columns: most rows are, and none is worth an `Entry`."""
+    """Whether two rows are equal in all columns (without `times`: all but mtime). Faster than comparing `Entry` values."""
     return (
         (not times or a.mtimes[i] == b.mtimes[j])
         and a.kinds[i] == b.kinds[j]
@@ -100,9 +105,11 @@ def equal_rows(a: LayerIndex, i: int, b: LayerIndex, j: int, *, times: bool = Tr
 
 
 def compare(a: LayerIndex, b: LayerIndex, ignore: Collection[str] = ()) -> list[LayerChange]:
-    """How layer `b` differs from layer `a`, order aside: nothing for layers of equal entries.
+    """Returns the paths in which layer `b` differs from layer `a`, regardless of order; an empty list for layers of
+    equal entries.
 
-    Contents must be known where `rows_to_hash` asks. Hard links compare by their target's name, whiteouts by their path.
+    The contents of the rows that `rows_to_hash` returns must be known. Hard links compare by their target's name,
+    whiteouts by path.
     """
     found = []
     times = "mtime" not in ignore

@@ -1,8 +1,8 @@
-"""A layer's content read once more, after its index was made: one pass, hashed, verified when it ends.
+"""Reading a layer's content a second time, by its index, in one pass that verifies it.
 
-An index may come from the cache or from headers alone, so its bytes may never have been hashed in this run. Whoever writes
-what they hold reads them here: stored bytes against the digest, unpacked bytes against the diff_id. Reading, hashing and
-inflating run ahead on the CPU pool.
+An index may come from the cache or from headers alone, so the layer's bytes may not have been hashed in this run.
+Whatever writes a layer's contents elsewhere reads them here: the stored bytes are compared with the digest, the
+unpacked bytes with the diff_id. Reading, hashing and inflating run ahead on the CPU pool.
 """
 
 from __future__ import annotations
@@ -22,15 +22,19 @@ from ocitool.task import Task
 
 @contextmanager
 def verified_content(image: Image, layer: Layer, index: LayerIndex, task: Task) -> Iterator[ChunkInput]:
-    """The layer's unpacked bytes, to be read forward by the offsets of its index. What is left unread when the block ends
-    is read too, and digest and diff_id are compared at the end, `IntegrityError`: nothing taken may be believed before."""
+    """Opens a layer's unpacked bytes, to be read forward by the offsets of its index.
+
+    What was not read when the block ends is read too; then digest and diff_id are compared. Raises `IntegrityError` at
+    the end of the block if they differ: nothing that was read may be trusted before. `NotFoundError` if the layer's
+    blob is missing.
+    """
     where = f"{image.where}: layer {layer.number}"
     blob = layer.blob
     if blob is None:
         raise NotFoundError(f"the layer {layer.digest or layer.number} is not here", image.where)
     compression = codecs.of(blob)
     name = label(blob)
-    # Bytes that unpack to what those of this digest unpacked to are as good as those.
+    # The cache knows the diff_id of this digest: comparing the unpacked bytes with it verifies the stored bytes too.
     known = index.diff_id is not None and index.digest == layer.digest
     stored: Any = layer.digest.hasher() if layer.digest is not None and not known else None
     diff_ids = {digest for digest in (layer.diff_id, index.diff_id) if digest is not None}

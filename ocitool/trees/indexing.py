@@ -1,4 +1,4 @@
-"""The indexes of an image's layers: from the cache, by seeking, or by one pass over the bytes."""
+"""The indexes of an image's layers: from the cache, from tar headers alone, or by one pass over the bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ Read = Callable[[Blob, str], LayerIndex]
 
 
 class Indexer:
-    """Reads a layer at most once a run. `verify`: read and hash every layer, believe no cache."""
+    """Returns indexes of layers; reads each layer at most once in a run. `verify`: every layer is read and hashed, no
+    cache is used.
+
+    A cache may save work and never changes an answer.
+    """
 
     def __init__(self, cache: IndexCache, task: Task, *, verify: bool = False) -> None:
         self.verify = verify
@@ -32,24 +36,26 @@ class Indexer:
             task.remark("cache", cache.refused)
 
     def indexes(self, image: Image, layers: Sequence[Layer] | None = None) -> list[LayerIndex]:
-        """The indexes of these layers (all by default), several read at once. Contents may be unknown: see `with_hashes`."""
+        """Returns the indexes of `layers` (all by default); several are read at once. Contents of files may be unknown:
+        see `with_hashes`."""
         return self.indexes_of([(image, layer) for layer in (image.layers if layers is None else layers)])
 
     def indexes_of(self, wanted: Sequence[tuple[Image, Layer]]) -> list[LayerIndex]:
-        """As `indexes`, over layers of several images."""
+        """As `indexes`, for layers of several images."""
         return self._read_all(wanted, self._read_listing)
 
     def computed_indexes(self, wanted: Sequence[tuple[Image, Layer]]) -> list[LayerIndex]:
-        """As `pairs`, with diff_ids and contents that were computed from the bytes, now or when they were cached."""
+        """As `indexes_of`; all diff_ids and contents are known, computed from the bytes now or when the index was
+        cached."""
         return self._read_all(wanted, self._read_hashed)
 
     def unhashed_indexes(self, image: Image, layers: Sequence[Layer]) -> list[LayerIndex]:
-        """As `indexes`, for one who reads the bytes of these layers afterwards, and verifies them then: what is not known yet
-        is unpacked and not hashed."""
+        """As `indexes`, for a caller that reads and verifies these layers afterwards: what no cache knows is unpacked
+        but not hashed."""
         return self._read_all([(image, layer) for layer in layers], self._read_unhashed)
 
     def with_hashes(self, layer: Layer, index: LayerIndex, rows: Sequence[int]) -> LayerIndex:
-        """The index with the contents of these rows known."""
+        """Returns the index with the content hashes of these rows known; reads the layer for those that are missing."""
         missing = [row for row in rows if index.content(row) is None]
         if not missing:
             return index
@@ -68,7 +74,8 @@ class Indexer:
         failed: list[OcitoolError] = []
 
         def attempt(number: int) -> LayerIndex | None:
-            """Keeps an error instead of raising it, which in `map` would cancel the task: other images can still be read."""
+            """Keeps an error instead of raising it, which in `map` would cancel the task: other images can still be
+            read."""
             if failed:
                 return None
             try:
@@ -89,7 +96,7 @@ class Indexer:
         where = f"{image.where}: layer {layer.number}"
         held = self._held.get(_key(layer, self.verify))
         if held is not None and layer.type.content != "tar":
-            held = None  # what these bytes are is for this layer's own type to say
+            held = None  # the same bytes may be refused for this layer's own media type
         if held is None:
             try:
                 blob, algorithm = readable_blob(layer)
@@ -105,13 +112,13 @@ class Indexer:
             raise IntegrityError(f"unpacks to {held.diff_id}, the configuration states {layer.diff_id}", where)
         return held
 
-    # What a cache knows: it may save work and never change an answer
+    # The cache
 
     def _cached(self, layer: Layer, blob: Blob, algorithm: str, read: Read) -> LayerIndex | None:
-        """The index that was once computed from these very bytes.
+        """Returns the cached index that was computed from these very bytes, or None.
 
-        A digest names a blob, and what stands under the name here may be damaged since, or in this copy: bytes on this machine
-        are hashed before they are believed by it. Those of a registry are not fetched for it.
+        A digest only names a blob: the local copy may be damaged. Bytes on this machine are therefore hashed before an
+        index is taken by their digest. Those of a registry are not fetched for it.
         """
         if self.verify:
             return None
@@ -131,11 +138,11 @@ class Indexer:
         return found
 
     def _reads_whole_blob(self, key: str, blob: Blob, read: Read) -> bool:
-        """Whether all bytes of the blob will be read, unless a cache knows it."""
+        """Whether all bytes of the blob will be read, unless the cache has its index."""
         return key not in self._held and not self._by_headers(blob, read)
 
     def _matches_digest(self, blob: Blob, digest: Digest) -> bool:
-        """Whether the blob's bytes are what its digest says."""
+        """Whether the blob's bytes have this digest. Reads them all."""
         try:
             for chunk in verified(blob.chunks(), digest, blob.size):
                 self.task.check()
@@ -145,22 +152,25 @@ class Indexer:
         return True
 
     def _by_headers(self, blob: Blob, read: Read) -> bool:
-        """Whether a layer is indexed without reading its contents, which costs less than hashing it."""
+        """Whether the layer is indexed from its headers alone, which costs less than hashing it."""
         return read != self._read_hashed and not self.verify and not blob.remote and codecs.of(blob) == "none"
 
     def reads_headers_only(self, layer: Layer, index: LayerIndex) -> bool:
-        """Whether `indexes` and `pairs` read nothing but headers of this layer if no cache knows it. Then neither its diff_id
-        nor contents that were not asked for may show in an answer, which else would depend on what was done before."""
+        """Whether `indexes` and `indexes_of` read only the headers of this layer if no cache has its index.
+
+        If so, a report may show neither its diff_id nor contents that it did not ask for: both would depend on earlier
+        runs.
+        """
         remote = layer.blob is not None and layer.blob.remote
         return not self.verify and not remote and index.codec == "none"
 
     def _computes_diff_id(self, layer: Layer, index: LayerIndex, read: Read) -> bool:
-        """Whether this way of reading computes the diff_id if no cache knows it."""
+        """Whether this way of reading computes the diff_id if no cache has the index."""
         if read == self._read_unhashed:
             return self.verify or (layer.blob is not None and layer.blob.remote)
         return read == self._read_hashed or not self.reads_headers_only(layer, index)
 
-    # How a layer is read that no cache knows
+    # Ways to read a layer whose index is not cached
 
     def _read_hashed(self, blob: Blob, algorithm: str) -> LayerIndex:
         index = index_layer(blob, self.task, algorithm=algorithm)
@@ -180,13 +190,17 @@ _MAX_NAMED = 3
 
 
 def notice_odd_times(index: LayerIndex, where: str, task: Task) -> None:
+    """Adds the notices of `odd_times` to the task."""
     for text in odd_times(index, where):
         task.notice("time", text)
 
 
 def odd_times(index: LayerIndex, where: str) -> list[str]:
-    """Notices about the times that the index holds in place of those that the layer states: two of them may differ and compare
-    equal, and what is made of an entry has the one of the index."""
+    """Returns notices about modification times that an index cannot hold, at most a few with their path.
+
+    The index holds the nearest time instead: two such times may compare equal, and an entry that is written gets the
+    index's.
+    """
     odd = [note for note in index.notes if note.rule == ODD_TIME]
     texts = [f"{where}: /{note.path.decode('utf-8', 'backslashreplace')}: {note.text}" for note in odd[:_MAX_NAMED]]
     if len(odd) > _MAX_NAMED:
@@ -196,19 +210,27 @@ def odd_times(index: LayerIndex, where: str) -> list[str]:
 
 
 def readable_blob(layer: Layer) -> tuple[Blob, str]:
-    """The layer's blob and the algorithm of its diff_id, if this is a layer that can be read at all."""
+    """Returns the layer's blob and the algorithm of its diff_id.
+
+    Raises `NotFoundError` if the blob is missing, `UnsupportedError` if the layer is not a tar or the algorithm is
+    unknown.
+    """
     blob = layer.blob
     if blob is None:
         raise NotFoundError(f"the layer {layer.digest or layer.number} is not here")
     refuse_other_than_tar(layer)
     algorithm = layer.diff_id.algorithm if layer.diff_id else "sha256"
-    Digest(algorithm, "").hasher()  # a diff_id that cannot be checked is no base to stand on
+    Digest(algorithm, "").hasher()  # raises for an algorithm that cannot be computed
     return blob, algorithm
 
 
 def refuse_other_than_tar(layer: Layer, *, stated: bool = False) -> None:
-    """`UnsupportedError` for a layer that is no tar of files, as `Layer.type` has it; one of an unknown type is looked into.
-    `stated`: what its media type does not state to be one is refused whatever it is, since it is to be written."""
+    """Raises `UnsupportedError` for a layer that is not a tar of files, by `Layer.type`; the bytes decide for an
+    unknown media type.
+
+    `stated`: the layer is to be written, so a media type that does not state a tar layer is refused whatever the bytes
+    are.
+    """
     kind = layer.type
     if stated and mediatypes.layer_codec(layer.media_type) is None and kind.tar:
         kind = mediatypes.LayerType("unknown", None)
@@ -230,12 +252,13 @@ def refuse_other_than_tar(layer: Layer, *, stated: bool = False) -> None:
 
 
 def unpacked_head(blob: Blob) -> BytesBlob:
-    """The first bytes of what a blob unpacks to. Raises what its decoder raises."""
+    """Returns the first bytes that a blob unpacks to. Raises what its decoder raises."""
     return BytesBlob(next(codecs.decode(blob.chunks(), codecs.of(blob)), b""))
 
 
 def _key(layer: Layer, verify: bool) -> str:
-    """What makes two layers one read: the same bytes of a file, or (unless verifying) the same claimed digest."""
+    """Returns a key that is equal for layers that need only one read: the same bytes of a file, or (unless verifying)
+    one stated digest."""
     if layer.digest is not None and not verify:
         return str(layer.digest)
     return (layer.blob.identity if layer.blob else None) or f"memory {id(layer.blob)}"

@@ -1,8 +1,9 @@
-"""What directories have from the base below them: layers list the directories above their entries with the attributes that they
-found there, and on another base those attributes are the old base's still.
+"""Attributes of directories that layers repeat from the base below, and what becomes of them on another base.
 
-An attribute of a directory (mode, owner, group, each extended attribute) which a layer repeats as it stood below becomes what
-stands below now; one which the layer itself set stays. A time follows only where an attribute does: it alone says nothing.
+A layer lists the directories above its entries with the attributes that they had in the base. On another base those are
+still the old base's. So an attribute (mode, owner, group, each extended attribute) that a layer repeats as it was below
+becomes the one that is below now; an attribute that the layer itself set stays. The mtime follows only if another
+attribute does.
 """
 
 from __future__ import annotations
@@ -19,29 +20,30 @@ Attributes = Mapping[str | bytes, object]
 
 
 class InheritedAttributes(NamedTuple):
-    """A directory as the layers below have it: as they had it, and as they have it now."""
+    """A directory of the layers below: its entry on the old base, and on the new one."""
 
     was: Entry
     now: Entry
 
 
 def attributes(entry: Entry) -> dict[str | bytes, object]:
-    """What counts of a directory: mode, uid, gid, and extended attributes by their names."""
+    """Returns the attributes that are compared: mode, uid, gid, and extended attributes by their names."""
     return {"mode": entry.mode, "uid": entry.uid, "gid": entry.gid, **dict(entry.xattrs or ())}
 
 
 def differing(one: Attributes, other: Attributes) -> set[str | bytes]:
-    """The attributes in which two directories differ."""
+    """Returns the names of the attributes in which two directories differ."""
     return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
 
 
 def follow_base(
     base: Sequence[LayerIndex], own: Sequence[LayerIndex], changed: Mapping[bytes, InheritedAttributes]
 ) -> list[LayerEdit]:
-    """For each of the layers that stand on `base` the edit by which directories follow it to another base.
+    """Returns, for each of the `own` layers above `base`, the edit that gives repeated attributes their values on the
+    new base.
 
-    changed: the directories that both bases have, with other attributes. A directory that a layer removed and made again is
-    its own.
+    `changed`: directories that both bases have, with different attributes. A directory that a layer removes and makes
+    again is no longer followed.
     """
     if not changed:
         return [LayerEdit() for _ in own]
@@ -69,7 +71,7 @@ def follow_base(
 
 
 def _follow(said: Entry, below: InheritedAttributes) -> Entry:
-    """The entry with what stands below now in place of what stood there and it repeats."""
+    """Returns the entry with each attribute that equals the old base's replaced by the new base's."""
     def either(mine: int, was: int, now: int) -> int:
         return now if mine == was else mine
 
@@ -91,8 +93,11 @@ def _xattrs(said: dict[bytes, bytes], was: Mapping[bytes, bytes], now: Mapping[b
 
 
 def outlived_directories(indexes: Sequence[LayerIndex], dropped: Collection[int]) -> Iterator[tuple[bytes, int, int]]:
-    """Directories that keep the attributes of a layer that is dropped, because an upper layer repeats them: path, the number of
-    the dropped layer and of the one above. `indexes`: of all layers."""
+    """Yields directories that keep the attributes of a dropped layer because an upper layer repeats them: path, number
+    of the dropped layer, number of the upper one.
+
+    `indexes`: of all layers; `dropped`: numbers of those that are dropped.
+    """
     tree = Tree(())
     given: dict[bytes, tuple[int, Entry]] = {}
     for number, index in enumerate(indexes):

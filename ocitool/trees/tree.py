@@ -1,7 +1,10 @@
 """The merged file system of layers, and for each path the layer that made it.
 
-Source: image-spec layer.md ("Applying Changesets"). A layer's whiteouts and opaque markers act on lower layers only, and
-before its own entries, wherever they stand in the tar. Memory: about 150 bytes a path beside the indexes.
+Source: image-spec layer.md, "Applying Changesets". A layer's whiteouts and opaque markers act on lower layers only, and
+before its own entries, wherever they occur in the tar. Memory: about 150 bytes a path beside the indexes.
+
+An entry is named by a ref: the layer's number and the row of its index in one integer (`Tree.ref`, `Tree.layer`,
+`Tree.row`). Integers instead of objects keep a tree of millions of paths small; hot loops split a ref in place.
 """
 
 from __future__ import annotations
@@ -19,9 +22,9 @@ T = TypeVar("T")
 _SHIFT = 32
 _MASK = (1 << _SHIFT) - 1
 _LONGER = 256
-"""Bytes that a real path may be longer than the one in the tar before all of them are counted."""
+"""Bytes by which a real path may be longer than the path in the tar before all real paths are counted."""
 IMPLIED = -1
-"""The reference of a directory that no layer lists: a missing parent."""
+"""The ref of a directory that no layer lists: a missing parent."""
 
 _FILE, _DIRECTORY, _SYMLINK, _HARDLINK = int(Kind.FILE), int(Kind.DIRECTORY), int(Kind.SYMLINK), int(Kind.HARDLINK)
 _AUFS = b".wh..wh."
@@ -29,7 +32,8 @@ _WHITEOUT, _OPAQUE, _METADATA, _INVALID = int(Kind.WHITEOUT), int(Kind.OPAQUE), 
 
 
 class Directory:
-    """`ref` is the entry that gave its attributes; children are directories or the refs of everything else."""
+    """A directory. `ref` is the entry of its attributes; `children` maps names to directories, or to the refs of
+    everything else."""
 
     __slots__ = ("children", "ref")
 
@@ -39,7 +43,7 @@ class Directory:
 
 
 class ImpliedDirectory(Directory):
-    """A directory that is only a parent of what `layer` lists; `ref` is `IMPLIED` until a layer lists it too."""
+    """A directory that no layer lists and `layer` needs as a parent; `ref` is `IMPLIED` until a layer lists it too."""
 
     __slots__ = ("layer",)
 
@@ -49,11 +53,11 @@ class ImpliedDirectory(Directory):
 
 
 Node = Directory | int
-"""What stands at a name. A ref is layer and row in one number: see `Tree.layer` and `Tree.row`."""
+"""What a name stands for: a directory, or the ref of anything else."""
 
 
 class HiddenFile(NamedTuple):
-    """A file or link that a later layer hid. `by`: that layer; `replaced`: the file that took its name, or None."""
+    """A file or link that a later layer hides. `by`: that layer; `replaced`: the ref that took its name, or None."""
 
     ref: int
     path: bytes
@@ -66,7 +70,7 @@ def ref_of(node: Node) -> int:
 
 
 def layer_of(node: Node) -> int | None:
-    """The number of the layer that a node comes from; None for a root that no layer lists."""
+    """Returns the number of the layer that a node comes from; None for a root that no layer lists."""
     ref = ref_of(node)
     if ref != IMPLIED:
         return ref >> _SHIFT
@@ -74,9 +78,11 @@ def layer_of(node: Node) -> int | None:
 
 
 class Tree:
-    """Built from indexes, lowest first, and then only read.
+    """The merged tree of `indexes`, lowest layer first. Built once, then only read.
 
-    `missing_base`: these are the upper layers of a base that is not looked at; see `needs_base`.
+    `missing_base`: the layers of a base below these are not given; see `needs_base`. `hidden` is called for each file
+    that a later layer hides, in order. Raises `UnsafeError` for an entry or link that leaves the root, `LimitError`
+    beyond the bounds of `limits`.
     """
 
     def __init__(
@@ -84,9 +90,9 @@ class Tree:
     ) -> None:
         self.indexes = tuple(indexes)
         self.root = Directory(IMPLIED)
-        self.needs_base = False
+        self.needs_base = False  # with `missing_base`: whether the tree depends on what the base has
         self.removed: dict[bytes, int] = {}
-        """Paths that a whiteout, an opaque marker or another kind of entry removed -> the layer that did, the last one."""
+        """Paths that a whiteout, an opaque marker or an entry of another kind removed, with the last layer that did."""
         self.broken: list[tuple[bytes, int]] = []
         """Hard links whose target does not exist: path and ref."""
         self._inodes: dict[int, int] = {}
@@ -96,7 +102,7 @@ class Tree:
         self._steps, self._max_steps = 0, limits.LINK_STEPS
         self._hidden = hidden
         self._parents: dict[bytes, Directory] = {b"": self.root}
-        self._aliases: dict[bytes, bytes] = {}  # of parents reached through a link: where they really are
+        self._aliases: dict[bytes, bytes] = {}  # of parents reached through a link: their real paths
         self._links: dict[int, list[bytes]] | None = None
         self._removers: dict[bytes, int | None] = {}
         self._tops: dict[int, dict[bytes, bytes | None]] = {}
@@ -105,7 +111,7 @@ class Tree:
         self._parents, self._aliases = {}, {}
 
     def add(self, index: LayerIndex) -> None:
-        """One more layer on top, for the one who builds the tree, before anyone else holds it."""
+        """Puts one more layer on top. Only for the code that builds the tree, before it is shared."""
         self.indexes = (*self.indexes, index)
         self._parents = {b"": self.root}
         self._apply(len(self.indexes) - 1, index)
@@ -115,7 +121,7 @@ class Tree:
 
     @staticmethod
     def layer(ref: int) -> int:
-        """The number of the layer that holds an entry; -1 for `IMPLIED`."""
+        """Returns the number of the layer of a ref; -1 for `IMPLIED`."""
         return ref >> _SHIFT
 
     @staticmethod
@@ -124,28 +130,30 @@ class Tree:
 
     @staticmethod
     def ref(layer: int, row: int) -> int:
-        """The reference of an entry, as `layer` and `row` take it apart."""
+        """Returns the ref of a row of a layer, the inverse of `layer` and `row`."""
         return layer << _SHIFT | row
 
     def inode(self, ref: int) -> int:
-        """The entry that holds content and attributes: of a hard link the file that it shares, else itself."""
+        """Returns the ref of the entry with content and attributes: for a hard link the file that it shares, else the
+        ref itself."""
         return self._inodes.get(ref, ref)
 
     def entry(self, ref: int) -> Entry:
-        """The entry with content and attributes. An implied directory is root's, mode 755, at the epoch."""
+        """Returns the entry with content and attributes. An implied directory belongs to root, has mode 755 and mtime
+        0."""
         if ref == IMPLIED:
             return Entry(b"", Kind.DIRECTORY, 0o755, 0, 0, 0, 0)
         ref = self.inode(ref)
         return self.indexes[ref >> _SHIFT].entry(ref & _MASK)
 
     def find(self, path: bytes, *, follow: bool = False) -> Node | None:
-        """What stands at a normalised path. Symbolic links on the stack are followed inside the root; the last one only
-        with `follow`."""
+        """Returns the node at a normalised path, or None. Symbolic links in its directories are followed inside the
+        root; one at the end only with `follow`."""
         return self._resolve(path, follow)[0]
 
     def real_path(self, path: bytes) -> bytes | None:
-        """Where a path is when the links on the stack are followed, its last name not; None where its directory is not
-        there."""
+        """Returns a path with the links in its directories followed, but not its last name; None if its directory does
+        not exist."""
         parent, _, name = path.rpartition(b"/")
         node, place = self._resolve(parent, True)
         if not isinstance(node, Directory):
@@ -153,7 +161,7 @@ class Tree:
         return place + b"/" + name if place else name
 
     def walk(self, directory: Directory | None = None, prefix: bytes = b"") -> Iterator[tuple[bytes, Node]]:
-        """Everything below a directory in the order of names, parents first."""
+        """Yields path and node of everything below a directory (default: the root), sorted by name, parents first."""
         stack: list[tuple[bytes, Node]] = []
 
         def push(found: Directory, at: bytes) -> None:
@@ -174,12 +182,12 @@ class Tree:
 
     @property
     def shared(self) -> frozenset[int]:
-        """The refs (as `inode` gives them) that some hard link shares, whether its name is still there or not."""
+        """The refs (as `inode` returns them) of files that a hard link shares, even if the link is hidden by now."""
         return frozenset(self._inodes.values())
 
     def links(self, ref: int) -> list[bytes]:
-        """All names of the file behind a ref, sorted, where it has more than one; else nothing. All of them share one
-        list: it is only read."""
+        """Returns all names of the file of a ref, sorted, if it has more than one; else an empty list. Do not change
+        the list: it is shared."""
         if self._links is None:
             found: dict[int, list[bytes]] = {}
             if self._inodes:
@@ -193,11 +201,11 @@ class Tree:
         return self._links.get(self.inode(ref), [])
 
     def remover(self, path: bytes) -> int | None:
-        """The layer that removed this path or a directory above it."""
+        """Returns the last layer that removed this path or a directory above it; None if none did."""
         return self._computed_from_root(path, self._removers, self.removed.get)
 
     def removed_directory(self, path: bytes, layer: int) -> bytes:
-        """The highest directory that this layer removed and that a path was in; the path itself where it went alone."""
+        """Returns the top-most directory above a path that `layer` removed; the path itself if it was removed alone."""
 
         def top(at: bytes, above: bytes | None) -> bytes | None:
             return at if above is None and at and self.removed.get(at) == layer else above
@@ -209,8 +217,12 @@ class Tree:
     def _computed_from_root(
         self, path: bytes, known: dict[bytes, T | None], of: Callable[[bytes, T | None], T | None]
     ) -> T | None:
-        """What `of` gives for a path and for what it gave for the directory above. `known`: that of some directories, so that
-        whoever asks for one path after the other, as they are walked, does not go up to the root for each."""
+        """Returns `of(path, value of its parent)`, where each parent's value is computed the same way from the root
+        down.
+
+        `known` remembers the values of some parents: for paths asked in the order of a walk, no call goes up to the
+        root.
+        """
         above = []
         at = path
         while at and (at := at.rpartition(b"/")[0]) not in known:
@@ -225,6 +237,14 @@ class Tree:
     # Building
 
     def _apply(self, layer: int, index: LayerIndex) -> None:
+        """Applies one layer: first its whiteouts and opaque markers to the layers below, then its entries in order,
+        then pending links.
+
+        `before` holds the targets of hard links as they were before the whiteouts, for links to files that this layer
+        deletes. Links whose target comes later in the tar are `pending`. `parents` remembers the directory of each
+        parent path; it is cleared if a directory or a symbolic link is replaced, since any path may then lead
+        elsewhere.
+        """
         base = layer << _SHIFT
         self._removers, self._tops = {}, {}
         kinds, paths = index.kinds, index.paths
@@ -252,7 +272,7 @@ class Tree:
                     raise UnsafeError(f"an entry leaves the root: {path[:200]!r}")
                 if path.startswith(_AUFS):
                     if kind == _FILE:
-                        bookkeeping[path] = base + row  # part of no file system, but AUFS links to it
+                        bookkeeping[path] = base + row  # not a file of the tree, but AUFS makes hard links to it
                     continue
                 parent, place = self._directory(parent_path, layer)
                 parents[parent_path] = parent
@@ -307,20 +327,21 @@ class Tree:
         self._resolve_pending(pending, before)
 
     def _alias(self, path: bytes, place: bytes) -> None:
-        """Notes where a directory that is reached through a link really is."""
+        """Records the real path of a directory that is reached through a link."""
         self._aliases[path] = place
         self._linked += len(place)
         self._long_paths = self._long_paths or len(place) > len(path) + _LONGER
         self._check_linked(path)
 
     def _check_linked(self, path: bytes) -> None:
-        """Whoever walks the tree gets real paths: short names below a link to a deep directory may have long ones."""
+        """Raises `LimitError` if real paths get too long in total: short names below a link to a deep directory have
+        long real paths."""
         most = limits.LINKED_PATHS + limits.ENTRY_LINKED * self._entries
         if self._linked > most:
             raise LimitError(f"paths of more than {most} bytes that symbolic links lead to", _shown(path))
 
     def _target(self, link: bytes) -> int | None:
-        """The entry with the content that a hard link to this path shares; None where there is none (yet)."""
+        """Returns the entry with the content that a hard link to this path shares; None if there is none (yet)."""
         target = self._resolve(link, False)[0]
         if target is None or isinstance(target, Directory):
             return None
@@ -328,7 +349,8 @@ class Tree:
         return None if self._kind(inode) == _HARDLINK else inode
 
     def _targets_before_whiteouts(self, index: LayerIndex) -> dict[int, int]:
-        """What a layer's hard links mean before its whiteouts apply: a link may share a file that its layer deletes."""
+        """Returns the targets of a layer's hard links before its whiteouts apply: a link may share a file that its own
+        layer deletes."""
         found = {}
         for row, kind in enumerate(index.kinds):
             if kind == _HARDLINK and index.links[row] != index.paths[row]:
@@ -338,9 +360,12 @@ class Tree:
         return found
 
     def _resolve_pending(self, pending: list[tuple[int, bytes, bytes]], before: dict[int, int]) -> None:
-        """Links that stand before their target, also in chains; then links to what their own layer deleted. A pass settles
-        every chain; one that leads through a link to a symbolic link needs another, and there are no more than
-        `SYMLINK_HOPS`."""
+        """Resolves links that come before their target, also in chains, then links to files that their own layer
+        deleted.
+
+        One pass resolves every chain, except one that leads through a link to a symbolic link: each of those needs one
+        more pass, and there are at most `SYMLINK_HOPS` of them. What is left goes to `broken`.
+        """
         if pending and self._missing_base:
             self.needs_base = True  # the base may have the target
         for _ in range(limits.SYMLINK_HOPS):
@@ -355,7 +380,7 @@ class Tree:
         self.broken += [(path, ref) for ref, path, _ in pending if self._resolve(path, False)[0] == ref]
 
     def _resolve_ready(self, pending: list[tuple[int, bytes, bytes]]) -> list[tuple[int, bytes, bytes]]:
-        """Gives links their files, those that lead to other links with them; what is left has no target yet."""
+        """Resolves the links whose target exists, and the links to those; returns the links that have no target yet."""
         waiting: dict[int, list[int]] = {}
         ready: list[int] = []
         for ref, path, link in pending:
@@ -376,7 +401,7 @@ class Tree:
         return [item for item in pending if item[0] not in self._inodes]
 
     def _hide(self, layer: int, index: LayerIndex) -> None:
-        """Applies a layer's whiteouts and opaque markers to what is below it.
+        """Applies a layer's whiteouts and opaque markers to the layers below.
 
         All are looked up before the first is applied, so that their order does not matter.
         """
@@ -397,7 +422,7 @@ class Tree:
                 hides.append((directory, place, None if kind == _OPAQUE else name))
         for directory, place, hidden in hides:
             if not directory.children:
-                continue  # a dict whose items were all taken out is still gone through at its old size
+                continue  # iterating a dict that was emptied still costs its old size
             prefix = place + b"/" if place else b""
             for name in list(directory.children) if hidden is None else [hidden]:
                 node = directory.children.pop(name, None)
@@ -409,9 +434,13 @@ class Tree:
         self._parents[b""] = self.root
 
     def _directory_hidden_in(self, path: bytes, listed: set[bytes]) -> tuple[Directory | None, bytes]:
-        """The lower directory that a whiteout or opaque marker speaks of, and where it is. A link to a directory is
-        followed unless the layer itself has a directory there: that one takes the link's place, and hides nothing
-        of what the link target to."""
+        """Returns the lower directory that a whiteout or opaque marker applies to, and its real path; None if there is
+        none.
+
+        A symbolic link to a directory is followed, unless the layer itself lists a directory at that path: this
+        directory replaces the link, and hides nothing of what the link led to. `listed`: directories that the layer
+        lists.
+        """
         stack = PathStack(self.root)
         names = path.split(b"/") if path else []
         for depth, name in enumerate(names, 1):
@@ -432,7 +461,7 @@ class Tree:
         return stack.directory, stack.path
 
     def _empty(self, directory: Directory) -> None:
-        """Takes everything out of a directory that is gone, so that nothing in it is hidden a second time."""
+        """Empties a removed directory, so that nothing in it is reported as hidden a second time."""
         stack = [directory]
         while stack:
             children = stack.pop().children
@@ -440,7 +469,7 @@ class Tree:
             children.clear()
 
     def _real_entry_path(self, path: bytes) -> bytes:
-        """Where an entry of this path really goes: its parent may be reached through a link."""
+        """Returns the real path of an entry whose parent may be reached through a link."""
         if self._aliases:
             parent, _, name = path.rpartition(b"/")
             place = self._aliases.get(parent, parent)
@@ -448,7 +477,7 @@ class Tree:
         return path
 
     def _drop(self, node: Node, path: bytes, layer: int, replaced: int | None) -> None:
-        """Notes that a node goes; the caller takes it out of its directory."""
+        """Records that a node is removed; the caller takes it out of its directory."""
         if isinstance(node, Directory) or replaced is None:
             self.removed[path] = layer
         if self._hidden is None:
@@ -461,8 +490,11 @@ class Tree:
                 self._hidden(HiddenFile(child, below, layer, None))
 
     def _directory(self, path: bytes, layer: int) -> tuple[Directory, bytes]:
-        """The directory that a path's entries go to, and where it is: links to directories are followed, anything
-        else in the stack becomes a directory, and what is missing is made."""
+        """Returns the directory that a path's entries go to, and its real path.
+
+        Links to directories are followed, anything else on the path is replaced by a directory, and missing directories
+        are made.
+        """
         names = path.split(b"/")
         current = self.root
         for name in names:
@@ -500,7 +532,8 @@ class Tree:
         return stack.directory, stack.path
 
     def _follow_link(self, stack: PathStack[Directory], name: bytes, path: bytes) -> PathStack[Directory] | None:
-        """Where a symbolic link leads that stands on the stack to `path`; None where that is no directory."""
+        """Returns the position that the symbolic link `name` leads to; None if it does not lead to a directory. `path`:
+        named in errors."""
         target = stack.copy()
         if not isinstance(self._walk(target, name, True, path), Directory):
             return None
@@ -517,7 +550,7 @@ class Tree:
         return self._kind(self._inodes.get(ref, ref)) == _SYMLINK
 
     def _resolve(self, path: bytes, follow: bool) -> tuple[Node | None, bytes]:
-        """What stands at a path, and where it really is."""
+        """Returns the node at a path, and its real path."""
         current = self.root
         names = path.split(b"/")
         for depth, name in enumerate(names, 1):
@@ -535,11 +568,11 @@ class Tree:
         return node, stack.path if node is not None else b""
 
     def _walk(self, stack: PathStack[Directory], path: bytes, follow: bool, whole: bytes) -> Node | None:
-        """What stands at a path that begins where `stack` is, which goes there, as the kernel walks a path in a changed root:
-        `..` at the root stays there. `whole`: the path that is asked for.
+        """Follows `path` from the position of `stack`, which it moves, and returns the node there, as the kernel does
+        in a changed root: `..` at the root stays there. `whole`: the path named in errors.
 
-        Names of link targets count, so that neither long ways round nor links to links cost more than `LINK_STEPS` and
-        `ENTRY_LINK_STEPS` allow for the tree.
+        Names in link targets are counted, so that neither long detours nor links to links cost more than `LINK_STEPS`
+        and `ENTRY_LINK_STEPS` allow for the tree.
         """
         parts = path.split(b"/")
         parts.reverse()
@@ -583,7 +616,7 @@ def _shown(path: bytes) -> str:
 
 
 def node_at(tree: Tree, path: bytes) -> Node | None:
-    """What stands at a path of which no part is a symbolic link."""
+    """Returns the node at a path without following any symbolic link."""
     node: Node | None = tree.root
     for name in path.split(b"/") if path else ():
         node = node.children.get(name) if isinstance(node, Directory) else None
@@ -591,7 +624,8 @@ def node_at(tree: Tree, path: bytes) -> Node | None:
 
 
 def walk_both(a: Tree, b: Tree) -> Iterator[tuple[bytes, Node | None, Node | None]]:
-    """Every path of either tree with what stands there, the root first where either lists it, parents before children."""
+    """Yields every path of either tree with its two nodes, the root first if either tree lists it, parents before
+    children."""
     if a.root.ref != IMPLIED or b.root.ref != IMPLIED:
         yield b"", a.root, b.root
     stack: list[tuple[bytes, Node | None, Node | None]] = []

@@ -1,4 +1,4 @@
-"""Files that ship although nobody sees them: what later layers overwrite, delete or copy up."""
+"""Files that are shipped but not visible, because later layers overwrite, delete or copy them up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _KINDS: tuple[HiddenKind, ...] = ("overwritten", "deleted", "copied-up")
 
 
 class WastedFile(NamedTuple):
-    """A hidden file that still ships. `layer` holds it, `by` hid it; `size` is its content's length."""
+    """A hidden file that is still shipped. `layer` holds it, layer `by` hides it; `size` is the length of its content
+    in bytes."""
 
     path: bytes
     size: int
@@ -24,13 +25,14 @@ class WastedFile(NamedTuple):
 
 
 class LargestFile(NamedTuple):
+    """A visible file and the layer that holds it."""
     path: bytes
     size: int
     layer: int
 
 
 class WastedPath(NamedTuple):
-    """One path's hidden copies together."""
+    """All hidden copies of one path: their bytes and number."""
 
     path: bytes
     bytes: int
@@ -39,17 +41,17 @@ class WastedPath(NamedTuple):
 
 
 class Waste(NamedTuple):
-    """`hidden`: all, largest first; `largest` and `paths`: the first of their kind."""
+    """The hidden files of an image. `hidden`: all, largest first; `largest` and `paths`: the first `top` of each kind."""
 
     hidden: tuple[WastedFile, ...]
     largest: tuple[LargestFile, ...]
     paths: tuple[WastedPath, ...]
     top: int
     sums: Mapping[tuple[HiddenKind, int], tuple[int, int]]
-    """(files, bytes) of each kind that each layer hides."""
+    """Number of files and bytes by kind and by the layer that hides them."""
 
     def total(self, kind: HiddenKind | None = None, by: int | None = None) -> tuple[int, int]:
-        """(files, bytes) of a kind, hidden by a layer."""
+        """Returns the number of hidden files and their bytes, of one kind or all, hidden by one layer or all."""
         if by is not None:  # asked for each of thousands of layers
             found = [self.sums[k, by] for k in ((kind,) if kind is not None else _KINDS) if (k, by) in self.sums]
         else:
@@ -66,14 +68,14 @@ def _sums(hidden: Iterable[WastedFile]) -> Mapping[tuple[HiddenKind, int], tuple
 
 
 Known = Callable[[int, LayerIndex, Sequence[int]], LayerIndex]
-"""A layer's index with the contents of some rows known, from its number, its index and the rows."""
+"""A function from a layer's number, its index and rows to the index with the contents of those rows known."""
 
 
 def waste(indexes: list[LayerIndex], known: Known, top: int) -> Waste:
-    """Files that ship although nobody sees them, of an image's layers.
+    """Returns the files of an image's layers that are shipped but not visible.
 
-    A file counts where its last name was hidden; one whose content some other name still shows does not. Copied up: hidden
-    by a file of equal content, which differs in owner, mode, time or attributes alone.
+    A file counts once its last name is hidden. It is "copied-up" if a file of equal content hides it, which differs in
+    owner, mode, time or attributes only. `top`: length of the lists of largest files and paths.
     """
     events: list[HiddenFile] = []
     tree = Tree(indexes, hidden=events.append)
@@ -119,7 +121,7 @@ def _content(tree: Tree, indexes: list[LayerIndex], ref: int) -> bytes | None:
 
 
 def _largest(tree: Tree, top: int) -> Iterator[LargestFile]:
-    """The largest visible files, each once whatever its names."""
+    """Yields the `top` largest visible files, each once however many names it has."""
     import heapq
 
     def files() -> Iterator[tuple[int, bytes, int]]:

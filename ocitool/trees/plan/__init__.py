@@ -1,10 +1,13 @@
-"""What becomes of an image's layers when its merged tree is to change: pure functions from indexes and changes to a plan.
+"""The edits of an image's layers that change its merged tree as asked: pure functions from indexes and changes to a
+`Plan`.
 
-`rewrite` changes each path in the layer it is visible from, `append` puts all changes into one new layer, `removal` takes
-paths out of every layer that has them. Each plan is judged before it is given: its merged tree is the old one with the
-changes applied, exactly, or the rules are tried again with the paths in question moved up, at last into a new layer.
+`rewrite` changes each path in the layer it is visible from, `append` puts all changes into one new layer, `removal`
+takes paths out of every layer that has them. `rules` makes a plan with one draft for each layer (`layer_drafts`);
+`verify` compares the merged tree that it gives with the old tree and the changes. If they differ, the plan is made
+again with the wrong paths moved up, at last into a new layer: no plan is returned that was not verified.
 
-A new file's content is what is to stand at its path, also where a plan has to copy a file that nobody changed.
+The content of a new entry is the content of the file at its path, also if a plan has to copy a file that did not
+change.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ __all__ = ["NotCarriedError", "Plan", "append", "check", "removal", "rewrite"]
 
 
 class NotCarriedError(NotFoundError):
-    """No layer carries these paths."""
+    """No layer has these paths."""
 
     def __init__(self, paths: Iterable[bytes]) -> None:
         self.paths = frozenset(paths)
@@ -31,21 +34,24 @@ class NotCarriedError(NotFoundError):
 
 
 def rewrite(tree: Tree, changes: Sequence[Change], *, keep_base: int = 0) -> Plan:
-    """Each change in its own layer. The first `keep_base` layers are never made again: what they own is overridden or
-    hidden in the lowest layer above, or in a new one where there is none."""
+    """Returns the plan that changes each path in its own layer.
+
+    The first `keep_base` layers are not edited: what they hold is overridden or hidden in the lowest layer above them,
+    or in a new one.
+    """
     return _find_plan(tree, changes, keep_base, frozenset())
 
 
 def append(tree: Tree, changes: Sequence[Change]) -> Plan:
-    """All changes in one new layer on top."""
+    """Returns the plan that puts all changes into one new layer on top."""
     return _find_plan(tree, changes, len(tree.indexes), frozenset())
 
 
 def removal(indexes: Sequence[LayerIndex], paths: Iterable[bytes], also: Iterable[tuple[int, int]] = ()) -> Plan:
-    """These paths, all below them, and all hard links to any of it leave every layer that carries them. `also`: files that go
-    too, with their links, by layer and row; another version of such a file stays.
+    """Returns the plan that removes these paths, all below them, and all hard links to any of it, from every layer.
 
-    Whiteouts of the paths may stay. `NotCarriedError` for paths that no layer has.
+    `also`: files, by layer and row, that are removed too, with their hard links; other versions of such a file stay.
+    Whiteouts of the paths may stay. Raises `NotCarriedError` for paths that no layer has.
     """
     hidden: list[HiddenFile] = []
     tree = Tree(indexes, hidden=hidden.append)
@@ -83,13 +89,18 @@ def removal(indexes: Sequence[LayerIndex], paths: Iterable[bytes], also: Iterabl
 
 
 def check(plan: Plan, tree: Tree, changes: Sequence[Change]) -> None:
-    """Raises `RuntimeError`, for a bug of ours, where the plan's merged tree is not the tree with the changes applied."""
+    """Raises `RuntimeError`, which means a bug, if the plan's merged tree is not the tree with the changes applied."""
     wrong = wrong_paths(tree, _with_all_names(tree, changes), plan)
     if wrong:
         raise RuntimeError(f"the planned layers differ from what was asked at {len(wrong)} paths, first {wrong[0]!r}")
 
 
 def _find_plan(tree: Tree, changes: Sequence[Change], keep: int, removed_rows: frozenset[int]) -> Plan:
+    """Returns the first plan that is verified, of several attempts.
+
+    Paths that an attempt gets wrong are pinned to the top-most layer for the next, then all changes, at last in a new
+    layer. `removed_rows`: refs that are removed in any case.
+    """
     after = _with_all_names(tree, changes)
     if not after and not removed_rows:
         return Plan({})
@@ -118,7 +129,7 @@ def _find_plan(tree: Tree, changes: Sequence[Change], keep: int, removed_rows: f
 
 
 def _with_all_names(tree: Tree, changes: Iterable[Change]) -> dict[bytes, Change]:
-    """The changes by path, with every name of a file of which one name changes."""
+    """Returns the changes by path, with a change for every name of a file of which one name changes."""
     after = {change.path: change for change in changes}
     for path, change in after.items():
         if change.entry is not None:
@@ -135,7 +146,7 @@ def _with_all_names(tree: Tree, changes: Iterable[Change]) -> dict[bytes, Change
 
 
 def _with_present(tree: Tree, after: Mapping[bytes, Change], paths: Iterable[bytes]) -> dict[bytes, Change]:
-    """The changes, and what stands at these paths as changes too: for plans that have to say it again."""
+    """Returns the changes, and the present state of `paths` as changes too, for plans that have to write it again."""
     found = dict(after)
     for path in paths:
         node = node_at(tree, path)
@@ -151,7 +162,7 @@ def _with_present(tree: Tree, after: Mapping[bytes, Change], paths: Iterable[byt
 
 
 def _add_names(tree: Tree, after: dict[bytes, Change], node: int, names: Sequence[bytes]) -> None:
-    """Says again that these are the names of one file."""
+    """Adds changes which state that `names` are the names of one unchanged file."""
     for name in names:
         entry = without_storage(tree.entry(node)._replace(path=name))
         if name != names[0]:
@@ -160,7 +171,7 @@ def _add_names(tree: Tree, after: dict[bytes, Change], node: int, names: Sequenc
 
 
 def _refuse_name(path: bytes) -> None:
-    """Names that no layer can hold."""
+    """Raises for a path that no layer can hold."""
     shown = path.decode("utf-8", "replace")
     if escapes(path) or path.startswith(b"/"):
         raise UnsafeError("a path leaves the root", shown)
@@ -171,7 +182,7 @@ def _refuse_name(path: bytes) -> None:
 
 
 def _within(path: bytes, roots: frozenset[bytes]) -> bytes | None:
-    """The one of `roots` that a path is or stands below."""
+    """Returns the one of `roots` that a path is, or that it is below; None if there is none."""
     while path not in roots:
         if not path:
             return None

@@ -1,12 +1,12 @@
-"""Which layer each change goes to, and how it is said there: the rules of rewriting, one plan at a time.
+"""The rules by which a plan assigns each change to a layer and edits that layer.
 
-A changed path is changed where it is visible from; a deleted one leaves that layer; a new one goes to the top-most layer
-that lists its directory, but never below a layer that speaks of it or of a directory above it (the root's own entry, which
-can hide nothing, does not count). What these rules get wrong, because an image is stranger than they are, the caller finds by
-judging the plan, and then has those paths `pinned` to the top-most layer.
+A changed path is changed in the layer it is visible from; a deleted path leaves that layer; a new one goes to the
+top-most layer that lists its directory, but never below a layer that mentions it or a directory above it (the root's
+own entry, which hides nothing, does not count). Unusual images can break these rules: the caller verifies the plan, and
+then has the wrong paths `pinned` to the top-most layer.
 
-What is written keeps the rules that all engines agree on: parents are listed, with their merged attributes; no name stands
-twice, nor with its whiteout; a hard link stands behind its target, in one layer.
+The edited layers keep what all engines agree on: parents are listed, with their merged attributes; no name occurs
+twice, nor with its whiteout; a hard link comes after its target, in one layer.
 """
 
 from __future__ import annotations
@@ -24,8 +24,12 @@ _WHITEOUT = int(Kind.WHITEOUT)
 
 
 class Planner:
-    """`after`: the changes by path, complete with all names of each file. Layers below `keep` stay. `top`: the layer for what
-    is `pinned`; one more than there are for a new one. `removed_rows`: rows that go in any case."""
+    """Makes one plan.
+
+    `after`: the changes by path, with all names of each file. `keep`: layers below this number are not edited. `top`:
+    the layer for `pinned` paths; the number of layers means a new one. `removed_rows`: refs that are removed in any
+    case.
+    """
 
     def __init__(
         self, tree: Tree, after: Mapping[bytes, Change], *, keep: int, top: int, pinned: Collection[bytes] = (),
@@ -43,7 +47,7 @@ class Planner:
         for ref in removed_rows:
             self.drafts[tree.layer(ref)].drop.add(tree.row(ref))
         self.left_with_whiteouts: list[bytes] = []
-        """Removed directories of which a layer would still hold whiteouts: some engines make the directory for those."""
+        """Removed directories below which a layer still has whiteouts: some engines would make the directory for them."""
         self._remove()
         for path in sorted(after):
             change = after[path]
@@ -53,6 +57,7 @@ class Planner:
             self._file(names)
 
     def plan(self) -> Plan:
+        """Returns the plan of all edits made so far."""
         self._drop_hidden_links()
         for draft in self.drafts:
             self._list_parents(draft)
@@ -62,8 +67,11 @@ class Planner:
         return Plan(edits, None if added is None else added.add)
 
     def hide(self, paths: Iterable[bytes]) -> bool:
-        """Whiteouts for paths that must not reappear, in the top-most layer that carries each or anything below it. Whether
-        any was new."""
+        """Adds whiteouts for removed paths that must not reappear, each in the top-most layer that has it or anything
+        below it.
+
+        Returns whether any was added.
+        """
         hidden: set[bytes] = set()
         for path in sorted(paths):
             change = self.after.get(path)
@@ -74,15 +82,15 @@ class Planner:
             draft = self.drafts[layer]
             draft.drop_subtree(path)
             if not self._is_directory(path.rpartition(b"/")[0]):
-                continue  # a file stands above it, which hides what is below
+                continue  # its parent becomes a file, which hides what was below
             draft.add[path, False] = Entry(path, Kind.WHITEOUT, 0o600, 0, 0, 0, 0)
         return bool(hidden)
 
-    # What goes
+    # Removing
 
     def _drop_hidden_links(self) -> None:
-        """Of a file that goes or changes no name may stay that an upper layer hides: engines link it to what is no longer
-        there, or give the new file its old attributes."""
+        """Drops hard links to a removed or changed file if an upper layer hides the link: engines would link it to a
+        missing file, or give the new file its old attributes."""
         tree = self.tree
         gone = {
             tree.ref(layer, row)
@@ -113,7 +121,7 @@ class Planner:
             parent = path.rpartition(b"/")[0]
             above = self.after.get(parent)
             if parent in covered or (above and above.entry and above.entry.kind != Kind.DIRECTORY):
-                covered.add(path)  # a file takes its directory's place, and hides all that was in it
+                covered.add(path)  # a file replaces its directory, and hides all that was in it
                 continue
             node = self.before[path]
             if node is None:
@@ -141,7 +149,7 @@ class Planner:
             for row in draft.under.get(path, ())
         )
 
-    # What comes
+    # Adding and changing
 
     def _directory(self, path: bytes, entry: Entry) -> None:
         node = self.before[path]
@@ -155,7 +163,8 @@ class Planner:
             self._opaque(draft, path)
 
     def _groups(self) -> list[list[Change]]:
-        """The changes that are files of any kind, the names of one file together, its first name first."""
+        """Returns the changes that add or change a file of any kind, grouped by file, the first name of each file
+        first."""
         groups: dict[bytes, list[Change]] = {}
         for path in sorted(self.after):
             entry = self.after[path].entry
@@ -164,7 +173,7 @@ class Planner:
         return list(groups.values())
 
     def _file(self, names: list[Change]) -> None:
-        """One file with all its names, in one layer."""
+        """Puts one file with all its names into one layer."""
         if self._is_untouched(names):
             return
         layer = max(self._layer_for(change.path) for change in names)
@@ -194,7 +203,8 @@ class Planner:
             draft.add[change.path, False] = entry
 
     def _is_untouched(self, names: list[Change]) -> bool:
-        """Names of a file in layers that stay, which only others of its names left: nothing is to be said again."""
+        """Whether these names belong to one unchanged file of layers that stay, which lost only other names: nothing
+        must be written."""
         inodes = set()
         first = names[0].entry
         assert first is not None
@@ -208,7 +218,8 @@ class Planner:
         return len(inodes) == 1
 
     def _kept_inode(self, layer: int, names: list[Change]) -> int | None:
-        """The row of the layer that holds this very file already, under one of its names, with the same attributes."""
+        """Returns the layer's row that already holds this file under one of its names, with the same attributes; None
+        if there is none."""
         first = names[0].entry
         assert first is not None
         for change in names:
@@ -236,7 +247,7 @@ class Planner:
         return index.kinds[row] == Kind.HARDLINK and index.links[row] == index.paths[target] and target < row
 
     def _drop_old(self, path: bytes) -> None:
-        """The old entry of a path leaves its layer, unless that one stays or the path is pinned."""
+        """Drops the old entry of a path from its layer, unless the layer stays or the path is pinned."""
         node = self.before[path]
         if node is None or isinstance(node, Directory) or path in self.pinned:
             return
@@ -244,10 +255,10 @@ class Planner:
         if layer >= self.keep:
             self.drafts[layer].drop_rows([self.tree.row(node)])
 
-    # Where to
+    # The layer of a path
 
     def _layer_for(self, path: bytes) -> int:
-        """The layer that a path is to stand in."""
+        """Returns the layer that a changed path goes to."""
         if path in self.pinned:
             return self.top
         node = self.before[path]
@@ -259,7 +270,7 @@ class Planner:
         return self._writable(self._visible_layer(node))
 
     def _layer_for_new(self, path: bytes) -> int:
-        """For a new path."""
+        """Returns the layer that a new path goes to."""
         parent = path.rpartition(b"/")[0]
         layers = range(len(self.tree.indexes) - 1, -1, -1)
         listing = next((layer for layer in layers if self.drafts[layer].lists_directory(parent)), None)
@@ -277,22 +288,22 @@ class Planner:
         return self._writable(max(listing, floor))
 
     def _visible_layer(self, node: Node) -> int:
-        """The layer that a path is visible from; -1 where none lists it."""
+        """Returns the layer that a node is visible from; -1 if no layer lists it."""
         ref = ref_of(node)
         return -1 if ref == IMPLIED else self.tree.layer(ref)
 
     def _top_carrier(self, path: bytes) -> int:
-        """The top-most layer that carries a path or anything below it."""
+        """Returns the top-most layer that has a path or anything below it."""
         found = [layer for layer, draft in enumerate(self.drafts) if draft.carries(path)]
         return found[-1] if found else self.top
 
     def _writable(self, layer: int) -> int:
         return max(layer, self.keep)
 
-    # How it is said
+    # Editing the drafts
 
     def _put(self, layer: int, path: bytes, entry: Entry, *, new_content: bool = False) -> None:
-        """Makes `entry` what the layer has at the path: in its old place where that keeps the order, else at the end."""
+        """Gives the layer this entry at the path: in the row of the old entry if that keeps the order, else at the end."""
         draft = self.drafts[layer]
         draft.drop_rows(draft.whiteouts(path))
         if entry.kind != Kind.DIRECTORY:
@@ -307,13 +318,13 @@ class Planner:
                 draft.replace[last] = entry
                 return
             if entry.kind == Kind.DIRECTORY and draft.kind(last) == Kind.DIRECTORY:
-                draft.replace[last] = entry  # its children stand behind it
+                draft.replace[last] = entry  # its children come after it
                 return
             draft.drop_rows([last])
         else:
             node = self.before.get(path)
             if node is not None and self._visible_layer(node) == layer and not isinstance(node, Directory):
-                draft.drop_rows([self.tree.row(ref_of(node))])  # listed by another way than its real path
+                draft.drop_rows([self.tree.row(ref_of(node))])  # listed under a path that leads through a link
         draft.add[path, False] = entry
 
     def _opaque(self, draft: LayerDraft, path: bytes) -> None:
@@ -333,25 +344,26 @@ class Planner:
                     self._opaque(draft, above)
 
     def _is_directory(self, path: bytes) -> bool:
-        """Whether a path is to be a directory."""
+        """Whether a path shall be a directory."""
         change = self.after.get(path)
         if change is not None:
             return change.entry is not None and change.entry.kind == Kind.DIRECTORY
         return isinstance(node_at(self.tree, path), Directory)
 
     def _merged(self, path: bytes) -> Entry:
-        """A directory with the attributes that it is to have."""
+        """Returns a directory's entry with the attributes that it shall have."""
         change = self.after.get(path)
         if change is not None and change.entry is not None and change.entry.kind == Kind.DIRECTORY:
             return change.entry
         node = node_at(self.tree, path)
         if change is not None or not isinstance(node, Directory):
-            raise RuntimeError(f"a change stands below {path!r}, which is to be no directory")
+            raise RuntimeError(f"a change is below {path!r}, which is not a directory")
         return without_storage(self.tree.entry(node.ref)._replace(path=path))
 
 
 def without_storage(entry: Entry) -> Entry:
-    """An entry as a tar of ours gives it back: nothing said of where and how its old layer stores it."""
+    """Returns an entry without what depends on how its old layer stores it (offset, segments), as a tar written here is
+    indexed."""
     size = entry.size if entry.kind == Kind.FILE else 0
     return entry._replace(
         size=size, stored=size, offset=0, segments=None, xattrs=tuple(sorted(entry.xattrs)) if entry.xattrs else None,

@@ -1,6 +1,7 @@
-"""Whether a plan gives what was asked for: its merged tree against the old tree with the changes applied.
+"""Verification of a plan: its merged tree is compared with the old tree and the changes.
 
-Independent of how plans are made: it looks at the merged trees, and at where each row of an edited layer comes from.
+Independent of how plans are made: it looks at the merged trees, and at the old row that each row of an edited layer
+comes from.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from ocitool.trees.tree import Directory, Node, Tree, node_at, ref_of
 
 
 class Plan(NamedTuple):
-    """edits: layer number -> what becomes of it; layers that are not named keep their very bytes. added: the entries of one
-    new layer on top of all; None for none."""
+    """The edits of an image's layers.
+
+    `edits`: the edit by layer number; layers without one keep their bytes. `added`: the entries of a new layer on top;
+    None for none.
+    """
 
     edits: Mapping[int, LayerEdit]
     added: tuple[Entry, ...] | None = None
 
     def applied(self, indexes: Sequence[LayerIndex]) -> list[LayerIndex]:
-        """The indexes of the layers that the plan gives, without offsets where a layer is made again."""
+        """Returns the indexes of the layers that the plan gives; without offsets for layers that are written again."""
         found = [
             apply_edit(index, self.edits[layer]) if layer in self.edits else index for layer, index in enumerate(indexes)
         ]
@@ -32,7 +36,7 @@ class Plan(NamedTuple):
 
 
 def metadata(entry: Entry) -> tuple[object, ...]:
-    """What a file system shows of an entry, but for its content and names."""
+    """Returns what a file system shows of an entry, except its content and names."""
     return (
         entry.kind, entry.mode, entry.uid, entry.gid, entry.mtime, entry.size if entry.kind == Kind.FILE else 0,
         entry.link if entry.kind in (Kind.SYMLINK, Kind.HARDLINK) else b"", entry.device, entry.xattrs or None,
@@ -40,7 +44,7 @@ def metadata(entry: Entry) -> tuple[object, ...]:
 
 
 def wrong_paths(tree: Tree, after: Mapping[bytes, Change], plan: Plan) -> list[bytes]:
-    """The paths that the plan's merged tree has otherwise than `tree` with the changes applied, sorted."""
+    """Returns the paths, sorted, at which the plan's merged tree is not `tree` with the changes applied."""
     return _Verifier(tree, after, plan).wrong()
 
 
@@ -55,8 +59,8 @@ class _Verifier:
             or self.made.has_links
             or any(change.entry is not None and change.entry.kind == Kind.HARDLINK for change in after.values())
         )
-        self.asked: dict[int, object] = {}  # inode of the made tree -> the file that its names are to show
-        self.shown: dict[object, int] = {}  # and back
+        self.asked: dict[int, object] = {}  # inode of the made tree -> the file that its names shall be
+        self.shown: dict[object, int] = {}  # the inverse of `asked`
         self.unchanged: dict[bytes, set[int]] = {}  # first name of a changed file -> the old files with its content
         for path, change in after.items():
             node = None if change.content or change.entry is None else node_at(tree, path)
@@ -137,18 +141,18 @@ class _Verifier:
         return metadata(entry) == metadata(self.made.entry(now.ref))
 
     def _own_content(self, path: bytes, origin: int | None, entry: Entry) -> bool:
-        """A new entry is written with what is to stand at its own path: this must be the same file."""
+        """Whether a new entry is written with the right content: that of its own path must be that of the same file."""
         return origin is None and self._file(entry.path) == self._file(path)
 
     def _grouped(self, path: bytes, now: int) -> bool:
-        """Names share a file exactly where they are to."""
+        """Whether a name shares its file with exactly the names that it shall share it with."""
         if not self.groups:
             return True
         inode, file = self.made.inode(now), self._file(path)
         return self.asked.setdefault(inode, file) == file and self.shown.setdefault(file, inode) == inode
 
     def _file(self, path: bytes) -> object:
-        """The file that a path is to show, named so that equal names are one file."""
+        """Returns a key of the file that a path shall be: equal for names of one file."""
         change = self.after.get(path)
         if change is not None and change.entry is not None:
             return change.entry.link if change.entry.kind == Kind.HARDLINK else path
@@ -156,7 +160,7 @@ class _Verifier:
         return None if node is None or change is not None else self.tree.inode(ref_of(node))
 
     def _origin(self, ref: int) -> int | None:
-        """The entry of the old layers that a row of the made ones is; None for a new one."""
+        """Returns the ref in the old layers that a ref of the made tree comes from; None for a new entry."""
         if ref < 0:
             return ref
         layer = self.made.layer(ref)
@@ -171,7 +175,7 @@ class _Verifier:
 
 
 def _origins(index: LayerIndex, edit: LayerEdit) -> array[int]:
-    """For each row of the edited index that was there before, the row it had; -1 where it was replaced."""
+    """Returns, for each row of the edited index that comes from the old one, its old row; -1 if it was replaced."""
     found = array("q")
     for start, stop in kept_runs(index, edit):
         found.extend(-1 if row in edit.replace else row for row in range(start, stop))
