@@ -76,3 +76,8 @@ def normalise(name: bytes) -> bytes:
 def escapes(path: bytes) -> bool:
     """Whether a normalised path leaves the root."""
     return path == b".." or path.startswith(b"../")
+
+
+def path_text(path: bytes) -> str:
+    """A path as text, with a leading slash. A byte that is not UTF-8 is a lone surrogate, as `os.fsdecode` has it."""
+    return "/" + path.decode("utf-8", "surrogateescape")

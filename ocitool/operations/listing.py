@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, UsageError
 from ocitool.images.image import Image, Layer
-from ocitool.layers.entry import Entry, Kind, normalise
+from ocitool.layers.entry import Entry, Kind, normalise, path_text
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import content_at, open_content
 from ocitool.pipeline.session import Session
@@ -16,14 +16,23 @@ from ocitool.task import Notice, Task
 from ocitool.trees.file_hashes import verified_content
 from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, ref_of
 
+if TYPE_CHECKING:
+    from ocitool.trees.indexing import Indexer
 
-class Item(NamedTuple):
-    """A path (no leading slash), its entry, all its names if it has several, and the layer that made it."""
+
+class File(NamedTuple):
+    """What stands at a path: a file, directory, link or device. `path`: without a leading slash; `links`: all its names if it
+    has several; `layer`: the one that made it, None for a directory that no layer lists."""
 
     path: bytes
     entry: Entry
-    links: list[bytes]
+    links: Sequence[bytes]
     layer: Layer | None
+
+    @property
+    def name(self) -> str:
+        """The path as text, with its leading slash."""
+        return path_text(self.path)
 
 
 class Listing(NamedTuple):
@@ -33,7 +42,7 @@ class Listing(NamedTuple):
     image: Image
     layer: int | None
     verified: bool
-    items: Iterator[Item]
+    items: Iterator[File]
     notices: tuple[Notice, ...]
 
 
@@ -55,51 +64,57 @@ def ls(
     platform: str | None = None,
 ) -> Listing:
     """What stands at a path. `NotFoundError` when nothing does."""
-    wanted = _wanted(path)
+    wanted = wanted_path(path)
     image = reading.image(reference, platform)
     indexer = reading.indexer()
-    if layer is not None:
-        one = layer_of(image, layer)
-        index = indexer.indexes(image, [one])[0]
-        items = _in_layer(index, one, wanted, recursive, image.where)
-        number: int | None = one.number
+    if layer is None:
+        items = files(Tree(indexer.indexes(image)), image, wanted, recursive=recursive)
     else:
-        tree = Tree(indexer.indexes(image))
-        items = _merged(tree, image, wanted, recursive)
-        number = None
+        items = files_of_layer(image, layer, indexer, wanted, recursive=recursive)
+    number = None if layer is None else layer_of(image, layer).number
     return Listing(reference, image, number, reading.verify, items, tuple(reading.task.notices))
 
 
-def _merged(tree: Tree, image: Image, path: bytes, recursive: bool) -> Iterator[Item]:
+def file_at(tree: Tree, image: Image, path: bytes, node: Node) -> File:
+    """A node of an image's merged file system, by its path."""
+    ref = ref_of(node)
+    links = [] if isinstance(node, Directory) else tree.links(ref)
+    entry = tree.entry(ref)
+    if ref == IMPLIED:
+        entry = entry._replace(path=path)
+    return File(path, entry, links, None if ref == IMPLIED else image.layers[tree.layer(ref)])
+
+
+def files(tree: Tree, image: Image, path: bytes, *, recursive: bool) -> Iterator[File]:
+    """What stands at a path of the merged file system: of a directory its children, `recursive` everything below; of anything
+    else itself. Raises `NotFoundError`, at once."""
     node = tree.find(path, follow=True)
     if node is None:
         node = tree.find(path)  # a link to nothing is there all the same
     if node is None:
         raise NotFoundError("no such path in the image", _shown(path))
-
-    def item(at: bytes, found: Node) -> Item:
-        ref = ref_of(found)
-        links = [] if isinstance(found, Directory) else tree.links(ref)
-        entry = tree.entry(ref)
-        if ref == IMPLIED:
-            entry = entry._replace(path=at)
-        return Item(at, entry, links, None if ref == IMPLIED else image.layers[tree.layer(ref)])
-
-    def items() -> Iterator[Item]:
-        if not isinstance(node, Directory):
-            yield item(path, node)
-        elif recursive:
-            for at, found in tree.walk(node, path):
-                yield item(at, found)
-        else:
-            prefix = path + b"/" if path else b""
-            for name in sorted(node.children):
-                yield item(prefix + name, node.children[name])
-
-    return items()
+    return _below(tree, image, path, node, recursive)
 
 
-def _in_layer(index: LayerIndex, layer: Layer, path: bytes, recursive: bool, where: str) -> Iterator[Item]:
+def _below(tree: Tree, image: Image, path: bytes, node: Node, recursive: bool) -> Iterator[File]:
+    if not isinstance(node, Directory):
+        yield file_at(tree, image, path, node)
+    elif recursive:
+        for at, found in tree.walk(node, path):
+            yield file_at(tree, image, at, found)
+    else:
+        prefix = path + b"/" if path else b""
+        for name in sorted(node.children):
+            yield file_at(tree, image, prefix + name, node.children[name])
+
+
+def files_of_layer(image: Image, number: int, indexer: Indexer, path: bytes, *, recursive: bool) -> Iterator[File]:
+    """As `files`, of one layer's entries, whiteouts among them. Raises `UsageError` if there is no such layer."""
+    layer = layer_of(image, number)
+    return _in_layer(indexer.indexes(image, [layer])[0], layer, path, recursive, image.where)
+
+
+def _in_layer(index: LayerIndex, layer: Layer, path: bytes, recursive: bool, where: str) -> Iterator[File]:
     """A layer's entries in the order of paths, whiteouts among them; parents that it does not list are left out."""
     prefix = path + b"/" if path else b""
     rows = [
@@ -111,7 +126,7 @@ def _in_layer(index: LayerIndex, layer: Layer, path: bytes, recursive: bool, whe
         raise NotFoundError(f"no such path in layer {layer.number}", f"{where}: {_shown(path)}")
     below = [row for row in rows if index.paths[row] != path or index.kinds[row] != Kind.DIRECTORY]
     below.sort(key=lambda row: (index.paths[row], row))
-    return (Item(index.paths[row], index.entry(row), [], layer) for row in below)
+    return (File(index.paths[row], index.entry(row), [], layer) for row in below)
 
 
 def _near(at: bytes, path: bytes) -> bool:
@@ -126,9 +141,17 @@ def cat(
     Nothing says whether what is printed was verified, so it is: the layer that has the file is read in full, unless the cache
     knows its very bytes, and the content is hashed while it passes. `IntegrityError` may come after the last piece.
     """
-    wanted = _wanted(path)
+    wanted = wanted_path(path)
     image = reading.image(reference, platform)
-    indexer = reading.indexer()
+    return content_at_path(image, wanted, reading, reading.indexer(), layer=layer, hint=f"ocitool ls {reference} {path}")
+
+
+def content_at_path(
+    image: Image, wanted: bytes, reading: Session, indexer: Indexer, *, layer: int | None = None, hint: str | None = None,
+    tree: Tree | None = None,
+) -> Iterator[bytes]:
+    """As `cat`, of an image that is open. `hint`: what to do about a directory; `tree`: its merged file system, if that was
+    made."""
     if layer is not None:
         one = layer_of(image, layer)
         index = indexer.indexes(image, [one])[0]
@@ -141,12 +164,12 @@ def cat(
                 raise UsageError("a hard link to a file of a lower layer", _shown(wanted), hint="leave --layer out")
             row = target
     else:
-        tree = Tree(indexer.indexes(image))
+        tree = tree or Tree(indexer.indexes(image))
         node = tree.find(wanted, follow=True)
         if node is None:
             raise NotFoundError("no such path in the image", _shown(wanted))
         if isinstance(node, Directory):
-            raise UsageError("a directory, not a file", _shown(wanted), hint=f"ocitool ls {reference} {path}")
+            raise UsageError("a directory, not a file", _shown(wanted), hint=hint)
         inode = tree.inode(node)
         one, index, row = image.layers[tree.layer(inode)], tree.indexes[tree.layer(inode)], tree.row(inode)
     entry = index.entry(row)
@@ -187,11 +210,11 @@ def _checked(pieces: Iterator[bytes], known: bytes, where: str) -> Iterator[byte
         raise IntegrityError("the content is not what it was when the layer was indexed", where)
 
 
-def _wanted(path: str) -> bytes:
-    """`UsageError` for an empty path, which is most likely a variable that is not set."""
+def wanted_path(path: str | bytes) -> bytes:
+    """The one spelling of a path. `UsageError` for an empty one, which is most likely a variable that is not set."""
     if not path:
         raise UsageError("an empty path", hint="/ is the whole image")
-    return normalise(path.encode("utf-8", "surrogateescape"))
+    return normalise(path if isinstance(path, bytes) else path.encode("utf-8", "surrogateescape"))
 
 
 def _shown(path: bytes) -> str:

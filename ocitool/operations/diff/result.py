@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
-from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.entry import Entry, Kind, path_text
 from ocitool.spec.manifest import Platform
 from ocitool.task import Notice
 
@@ -72,6 +72,11 @@ class FileChange(NamedTuple):
     layer: Layer | None
 
     @property
+    def name(self) -> str:
+        """The path as text, with its leading slash."""
+        return path_text(self.path)
+
+    @property
     def size_delta(self) -> int:
         return file_size(self.after) - file_size(self.before)
 
@@ -112,6 +117,11 @@ class Notable(NamedTuple):
     size: int = 0
     top: bytes | None = None
 
+    @property
+    def name(self) -> str | None:
+        """The path as text, with its leading slash."""
+        return None if self.path is None else path_text(self.path)
+
 
 class Failure(NamedTuple):
     """A rule that is met. `platform`: of which image of an index; `actual` is None if that one was not compared."""
@@ -137,6 +147,11 @@ class Patch(NamedTuple):
     path: bytes
     text: str
     withheld: Literal["path", "content"] | None = None
+
+    @property
+    def name(self) -> str:
+        """The path as text, with its leading slash."""
+        return path_text(self.path)
 
 
 class Summary(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ocitool.operations.listing import Item, Listing
+from ocitool.operations.listing import File, Listing
 from ocitool.report.json.fields import TYPES, attributes, clean, dumped, layer_fields, link_fields, notice_list, path_fields
 
 
@@ -30,7 +30,7 @@ def ls_json(result: Listing) -> Iterator[str]:
     yield f'], "notices": {dumped(notice_list(result.notices))}}}'
 
 
-def _item(item: Item) -> dict[str, Any]:
+def _item(item: File) -> dict[str, Any]:
     return {
         **path_fields(item.path),
         "type": TYPES[item.entry.kind],

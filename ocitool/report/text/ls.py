@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ocitool.layers.entry import Entry, Kind
-from ocitool.operations.listing import Item, Listing
+from ocitool.operations.listing import File, Listing
 from ocitool.report.escape import shown
 from ocitool.report.json.fields import rfc3339
 from ocitool.report.text.parts import shown_path
@@ -29,7 +29,7 @@ def _suffix(entry: Entry) -> str:
     return {Kind.WHITEOUT: " (whiteout)", Kind.OPAQUE: " (opaque)"}.get(entry.kind, "")
 
 
-def _long(item: Item) -> str:
+def _long(item: File) -> str:
     entry = item.entry
     size = f"{entry.device[0]},{entry.device[1]}" if entry.device else str(entry.size)
     stamp = (rfc3339(entry.mtime) or str(entry.mtime // 1_000_000_000))[:19]
