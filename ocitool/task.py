@@ -15,16 +15,18 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from threading import Event, Lock, Semaphore, current_thread, local, main_thread
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 from weakref import WeakSet
 
-from ocitool import limits, signals
+from ocitool import credentials, limits, signals
 from ocitool.directories import lock_holders
 from ocitool.errors import CancelledError, DestinationError
 
@@ -126,7 +128,7 @@ class Task:
 
     def notice(self, code: str, text: str) -> None:
         """Reports a notice once, when it is raised. In `notices`, those raised within `map` are in the order of its items."""
-        notice = Notice(code, text)
+        notice = Notice(code, credentials.replaced(text))
         heard: dict[Notice, None] | None = getattr(self._this, "heard", None)
         if heard is not None:
             heard[notice] = None
@@ -136,7 +138,7 @@ class Task:
 
     def remark(self, code: str, text: str) -> None:
         """Tells of this run what no report says, since it is the same without it."""
-        self._say(Notice(code, text))
+        self._say(Notice(code, credentials.replaced(text)))
 
     def _say(self, notice: Notice) -> None:
         with self._counting:
@@ -502,7 +504,8 @@ class Task:
     @contextmanager
     def processes(self) -> Iterator[ProcessPoolExecutor]:
         """`workers` processes, for work that threads would do in turns. They are started anew, not forked: other threads
-        may hold locks. They end with the block, and with this process however it ends."""
+        may hold locks. They do not run the program that this process runs. They end with the block, and with this process
+        however it ends."""
         from concurrent.futures import ProcessPoolExecutor
         from multiprocessing import get_context
 
@@ -511,7 +514,8 @@ class Task:
                 """May start a process: Ctrl-C is none of its affairs, from its first moment on."""
                 before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
                 try:
-                    return super().submit(*args, **more)
+                    with _without_program():
+                        return super().submit(*args, **more)
                 finally:
                     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -666,6 +670,30 @@ def undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
         if came:
             signal.raise_signal(came[0])
+
+
+_programs: list[ModuleType] = []
+"""The program that this process runs, once for each thread that is in `_without_program`."""
+_exchanging = Lock()
+
+
+@contextmanager
+def _without_program() -> Iterator[None]:
+    """A process that is started in it does not know which program runs here, and cannot import it as its own `__main__`: of a
+    script that calls us that would run everything a second time."""
+    with _exchanging:
+        program = _programs[0] if _programs else sys.modules["__main__"]
+        nameless = ModuleType("__main__")  # other threads find in it what the program has
+        vars(nameless).update((name, it) for name, it in vars(program).items() if name not in ("__file__", "__spec__"))
+        sys.modules["__main__"] = nameless
+        _programs.append(program)
+    try:
+        yield
+    finally:
+        with _exchanging:
+            program = _programs.pop()
+            if not _programs:
+                sys.modules["__main__"] = program
 
 
 def _end_with_parent() -> None:
