@@ -1,3 +1,146 @@
-"""ocitool: see, compare, edit and move container images as files."""
+"""ocitool: see, compare, edit and move container images as files.
+
+This is the Python API. `__all__` names what is promised, with the fields and methods that docs/python-api.md lists; it changes
+by the rules of semantic versions. Everything else in this package, its modules included, is private and may change at any time.
+
+Nothing is imported before it is asked for.
+"""
+
+import sys
+from types import ModuleType
 
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocitool.api.image import ImageInfo, MergedTree
+    from ocitool.api.image import OpenImage as Image
+    from ocitool.api.image import open as open
+    from ocitool.api.reading import dedupe, diff, inspect, tags, validate
+    from ocitool.api.rendering import render
+    from ocitool.api.running import Cancellation, RegistryOptions
+    from ocitool.api.writing import append, copy, edit, rebase, rebuild, repack, squash, unpack
+    from ocitool.dedupe import Deduped
+    from ocitool.dedupe.advice import Advice
+    from ocitool.digest import Digest
+    from ocitool.errors import (
+        CancelledError,
+        DestinationError,
+        FormatError,
+        IntegrityError,
+        LimitError,
+        NotAnImageError,
+        NotFoundError,
+        OcitoolError,
+        TransportError,
+        UnsafeError,
+        UnsupportedError,
+        UsageError,
+    )
+    from ocitool.images.image import Layer
+    from ocitool.layers.entry import Entry, Kind
+    from ocitool.operations.diff import Diff, IndexDiff
+    from ocitool.operations.diff.result import (
+        ConfigChange,
+        Failure,
+        FileChange,
+        LayerPair,
+        Notable,
+        NotCompared,
+        Patch,
+        PlatformDiff,
+        Side,
+        Summary,
+    )
+    from ocitool.operations.inspect import InspectedEntry, InspectedImage, Inspection, LayerFacts
+    from ocitool.operations.listing import File
+    from ocitool.operations.tags import Tags
+    from ocitool.operations.unpack.editable import UnpackResult
+    from ocitool.operations.unpack.flat import FlatResult
+    from ocitool.operations.unpack.store import StoredImage, StoredLayer, StoreResult
+    from ocitool.operations.validate import Checked, Finding, Validation
+    from ocitool.pipeline.image_writer import WriteResult
+    from ocitool.pipeline.problems import Problem
+    from ocitool.spec.manifest import Config, Descriptor, HistoryEntry, Index, Manifest, Platform
+    from ocitool.task import Notice, Progress
+    from ocitool.transports.sink import OutputImage, OutputLayer
+
+__all__ = [
+    "Advice", "Cancellation", "CancelledError", "Checked", "Config", "ConfigChange", "Deduped", "Descriptor",
+    "DestinationError", "Diff", "Digest", "Entry", "Failure", "File", "FileChange", "Finding", "FlatResult",
+    "FormatError", "HistoryEntry", "Image", "ImageInfo", "Index", "IndexDiff", "InspectedEntry", "InspectedImage",
+    "Inspection", "IntegrityError", "Kind", "Layer", "LayerFacts", "LayerPair", "LimitError", "Manifest",
+    "MergedTree", "NotAnImageError", "NotCompared", "NotFoundError", "Notable", "Notice", "OcitoolError",
+    "OutputImage", "OutputLayer", "Patch", "Platform", "PlatformDiff", "Problem", "Progress", "RegistryOptions",
+    "Side", "StoreResult", "StoredImage", "StoredLayer", "Summary", "Tags", "TransportError", "UnpackResult",
+    "UnsafeError", "UnsupportedError", "UsageError", "Validation", "WriteResult", "__version__", "append", "copy",
+    "dedupe", "diff", "edit", "inspect", "open", "rebase", "rebuild", "render", "repack", "squash", "tags", "unpack",
+    "validate",
+]  # fmt: skip
+
+_NAMES = {
+    "api.image": "ImageInfo MergedTree OpenImage=Image open",
+    "api.reading": "dedupe diff inspect tags validate",
+    "api.rendering": "render",
+    "api.running": "Cancellation RegistryOptions",
+    "api.writing": "append copy edit rebase rebuild repack squash unpack",
+    "dedupe": "Deduped",
+    "dedupe.advice": "Advice",
+    "digest": "Digest",
+    "errors": (
+        "CancelledError DestinationError FormatError IntegrityError LimitError NotAnImageError NotFoundError "
+        "OcitoolError TransportError UnsafeError UnsupportedError UsageError"
+    ),
+    "images.image": "Layer",
+    "layers.entry": "Entry Kind",
+    "operations.diff": "Diff IndexDiff",
+    "operations.diff.result": "ConfigChange Failure FileChange LayerPair NotCompared Notable Patch PlatformDiff Side Summary",
+    "operations.inspect": "InspectedEntry InspectedImage Inspection LayerFacts",
+    "operations.listing": "File",
+    "operations.tags": "Tags",
+    "operations.unpack.editable": "UnpackResult",
+    "operations.unpack.flat": "FlatResult",
+    "operations.unpack.store": "StoreResult StoredImage StoredLayer",
+    "operations.validate": "Checked Finding Validation",
+    "pipeline.image_writer": "WriteResult",
+    "pipeline.problems": "Problem",
+    "spec.manifest": "Config Descriptor HistoryEntry Index Manifest Platform",
+    "task": "Notice Progress",
+    "transports.sink": "OutputImage OutputLayer",
+}
+"""The public names by the module that has them; `=` stands before the name that one has here."""
+
+_HOMES = {
+    name.rpartition("=")[2]: (module, name.partition("=")[0]) for module, names in _NAMES.items() for name in names.split()
+}
+
+
+if not TYPE_CHECKING:  # which would take any name for one that is there
+
+    def __getattr__(name: str) -> object:
+        """Imports what a public name means, when it is first asked for (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        module, there = _HOMES[name]
+        value: object = getattr(import_module(f"{__name__}.{module}"), there)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """This module. `ocitool.dedupe` is a function and a package: the name is the function's here, and the package is imported
+    from by its full name."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """What the import of a package within this one binds would hide a function."""
+        if name not in _HOMES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from generator import commands, tables, troff
+from generator import commands, python, tables, troff
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,6 +37,11 @@ def parts(root: Path) -> dict[str, Callable[[], str]]:
         "fields of reports": tables.report_fields,
         "commands": lambda: commands.index(commands.program()),
         "measured in short": partial(measured, root),
+        "python functions": python.functions,
+        "python arguments": python.arguments,
+        "python image": python.image,
+        "python documents": python.documents,
+        "python results": python.results,
     }
     known |= {f"command {one.path}": partial(commands.reference, one) for one in commands.program().below}
     return known

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
 
 from ocitool.cli import options
 from ocitool.cli.access import Access, registries
-from ocitool.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -73,17 +71,12 @@ def command(
     """Write SRC to DEST with layers on top; all that it had is copied byte for byte. A tar is kept byte for byte too; whiteout
     devices and opaque marks of an upper directory become the layer's."""
     options.one_or_all(platform, all_platforms)
-    if owner is not None and keep_owner:
-        raise UsageError("--owner or --keep-owner, not both")
-    if not layer and (to or owner or keep_owner or dirs_from_layer):
-        raise UsageError("--to, --owner, --keep-owner and --dirs-from-layer are for --layer DIR")
+    from ocitool.api import arguments
     from ocitool.operations import append
-    from ocitool.operations.append.directory import Placement
 
-    owners = None if keep_owner else _owner(owner)
-    placing = Placement(_path(to), owners, dirs_from_layer)
-    additions = [append.LayerInput("layer", path, placing) for path in layer or ()]
-    additions += [append.LayerInput("upperdir", path) for path in upperdir or ()]
+    additions = arguments.layer_inputs(
+        layer or (), upperdir or (), to=to, owner=owner, keep_owner=keep_owner, dirs_from_layer=dirs_from_layer
+    )
     with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         writing = options.writing(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
@@ -92,21 +85,3 @@ def command(
             src, additions, reading, writing, message=message, platform=platform, all_platforms=all_platforms
         )
     options.write_written(result, format, report, quiet=quiet)
-
-
-def _owner(text: str | None) -> tuple[int, int]:
-    """`UID:GID`, or one number for both."""
-    parts = ("0" if text is None else text).split(":")
-    numbers = all(part.isascii() and part.isdigit() and len(part) < 11 for part in parts)
-    if len(parts) > 2 or not numbers or not all(int(part) < 1 << 32 for part in parts):
-        raise UsageError(f"--owner {text}: not UID or UID:GID", hint="numbers: a name means another number in each image")
-    return int(parts[0]), int(parts[-1])
-
-
-def _path(text: str | None) -> bytes:
-    from ocitool.layers.entry import WHITEOUT_PREFIX, escapes, normalise
-
-    given = os.fsencode(text or "")
-    if escapes(normalise(given)) or any(part.startswith(WHITEOUT_PREFIX) for part in given.split(b"/")):
-        raise UsageError(f"--to {text}: no path that an image can hold")
-    return b"/".join(part for part in given.split(b"/") if part not in (b"", b"."))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -116,8 +115,8 @@ def command(
         rm, search = [path for path in rm or () if path != "--search"], True  # `--rm --search`, without a path
     if rm_content and not rm:
         raise UsageError("--rm-content is for --rm")
+    from ocitool.api import arguments
     from ocitool.images import config_edits
-    from ocitool.layers.entry import escapes, normalise
     from ocitool.operations import edit
 
     asked = config_edits.parse(
@@ -127,11 +126,10 @@ def command(
         unset_expose=unset_expose or (), volumes=volume or (), unset_volumes=unset_volume or (),
         unset_healthcheck=unset_healthcheck, stop_signal=stop_signal, created=created,
     )  # fmt: skip
-    paths = tuple(normalise(os.fsencode(path)) for path in rm or ())
-    for path, word in zip(paths, rm or (), strict=True):
-        if not path or escapes(path):
-            raise UsageError(f"--rm {word}: no path below the root")
-    content = edit.ContentEdits(paths, rm_content, tuple(map(edit.parse_addition, add or ())), layer, tuple(drop_layer or ()))
+    content = edit.ContentEdits(
+        arguments.removed_paths(rm or ()), rm_content, tuple(map(edit.parse_addition, add or ())), layer,
+        tuple(drop_layer or ()),
+    )  # fmt: skip
     with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         writing = options.writing(
             dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ocitool import credentials
+from ocitool.api import arguments
+from ocitool.api.arguments import once as once
+from ocitool.api.arguments import one_or_all as one_or_all
 from ocitool.errors import DestinationError, UsageError
 from ocitool.layers import codecs
 from ocitool.pipeline.session import Session
@@ -161,17 +164,6 @@ def listed(path: str) -> FileLines:
     return FileLines(line for line in lines if line)
 
 
-def one_or_all(platform: str | None, all_platforms: bool) -> None:
-    if platform and all_platforms:
-        raise UsageError("--platform and --all-platforms exclude each other")
-
-
-def once(*references: str | None) -> None:
-    """`UsageError` where several references are standard input."""
-    if references.count("-") > 1:
-        raise UsageError("standard input can be read once")
-
-
 def apart(destination: str, report: str | None) -> None:
     """`UsageError` if standard output is to take both the image and the report."""
     if destination == report == "-":
@@ -183,15 +175,10 @@ def writing(
     dry_run: bool = False, supplies: list[str] | None = None, omit: frozenset[Digest] = frozenset(), report: str | None = None,
 ) -> WriteOptions:  # fmt: skip
     """The options of a writing command as its operation wants them. `UsageError` if image and report go to standard output."""
-    from ocitool.pipeline.image_writer import WriteOptions
-
     apart(destination, report)
-    asked = None
-    if compression is not None:
-        from ocitool.layers import compress
-
-        asked = compress.parse(compression)
-    return WriteOptions(destination, tuple(tag or ()), asked, force, dry_run, tuple(supplies or ()), omit)
+    return arguments.write_options(
+        destination, tag=tag or (), compression=compression, force=force, dry_run=dry_run, fallback=supplies or (), omit=omit
+    )
 
 
 def write_written(result: WriteResult, format: OutputFormat, report: str | None, *, quiet: bool = False) -> None:

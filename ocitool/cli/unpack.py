@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Annotated, Any
@@ -70,33 +69,14 @@ def command(
     access: Access,
 ) -> None:
     """Unpack an image; every layer is verified on the way, and DEST is whole or not there."""
-    from ocitool.disk.rootfs import Ownership, parse_map
-    from ocitool.errors import UsageError
+    from ocitool.api import arguments
 
-    owners = Ownership(
-        rootless or os.geteuid() != 0, parse_map(uid_map or (), "--uid-map"), parse_map(gid_map or (), "--gid-map"),
-        rootless_xattr,
+    given = _mode(mode)
+    owners = arguments.ownership(
+        form.value, dest, platform=platform, all_platforms=all_platforms, rootless=rootless, rootless_xattr=rootless_xattr,
+        uid_map=uid_map or (), gid_map=gid_map or (), mode=given, force=force,
     )  # fmt: skip
-    _only(form, all_platforms, "--all-platforms", UnpackForm.layers)
-    _only(form, force, "--force", UnpackForm.tar)
-    _only(form, mode, "--mode", UnpackForm.editable, UnpackForm.rootfs, UnpackForm.bundle, UnpackForm.layers)
-    opened = _mode(mode)
-    _only(
-        form,
-        rootless or rootless_xattr or uid_map or gid_map,
-        "ownership",
-        UnpackForm.editable,
-        UnpackForm.rootfs,
-        UnpackForm.bundle,
-        UnpackForm.layers,
-    )
-    options.one_or_all(platform, all_platforms)
-    if dest == "-" and form is not UnpackForm.tar:
-        raise UsageError(
-            f"standard output takes no directory, and --as {form.value} makes one", hint="--as tar; or ./- for that name"
-        )
-    if rootless_xattr and not owners.rootless:
-        raise UsageError("--rootless-xattr needs --rootless: root sets the owners themselves")
+    opened = arguments.file_mode(given, mode or "")
     with options.running(no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
         result: Any
         if form is UnpackForm.layers:
@@ -133,17 +113,7 @@ def command(
 
 
 def _mode(text: str | None) -> int | None:
-    from ocitool.errors import UsageError
-
+    """-1 for what is no octal number."""
     if text is None:
         return None
-    if not 0 < len(text) < 5 or not set(text) <= set("01234567") or int(text, 8) & 0o7700 != 0o700:
-        raise UsageError(f"--mode {text}: not a mode that its owner can use", hint="four octal digits from 0700 to 0777")
-    return int(text, 8)
-
-
-def _only(form: UnpackForm, given: object, what: str, *forms: UnpackForm) -> None:
-    from ocitool.errors import UsageError
-
-    if given and form not in forms:
-        raise UsageError(f"{what} is for --as {', '.join(one.value for one in forms)}")
+    return int(text, 8) if 0 < len(text) < 5 and set(text) <= set("01234567") else -1

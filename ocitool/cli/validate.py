@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
 from typing import Annotated
 
 import typer
 
-from ocitool import limits
 from ocitool.cli import options
 from ocitool.cli.access import Access, registries
 from ocitool.operations import validate
+from ocitool.operations.validate.bare import document_file
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -56,7 +55,7 @@ def command(
     options.once(*refs)
     with options.running(no_cache=True, jobs=jobs, quiet=quiet, access=access) as reading:
         if as_ is not None:
-            results = [validate.validate_document(as_.value, _document(ref), ref) for ref in refs]
+            results = [validate.validate_document(as_.value, document_file(ref), ref) for ref in refs]
         else:
             results = [validate.validate(ref, reading.task, reading.registries) for ref in refs]
     if format is options.OutputFormat.json:
@@ -70,19 +69,3 @@ def command(
 
         options.write(validate_text(results, Paint(options.colour(no_color, report))), report)
     raise typer.Exit(0 if all(result.valid for result in results) else 1)
-
-
-def _document(path: str) -> bytes:
-    """At most one byte more than a document may have: the reader refuses it then."""
-    from ocitool.blob import unreadable
-    from ocitool.errors import NotFoundError
-
-    if path == "-":
-        return sys.stdin.buffer.read(limits.STORE.size + 1)
-    try:
-        with open(path, "rb") as file:
-            return file.read(limits.STORE.size + 1)
-    except FileNotFoundError:
-        raise NotFoundError("no such file", path) from None
-    except OSError as error:
-        raise unreadable(path, error) from None

@@ -23,8 +23,8 @@ from ocitool.transports.source import DockerImageRecord, Source
 
 
 class Layer(NamedTuple):
-    """One layer as its image states it, lowest is 0. `blob` is None where the bytes are not here; `size` is the stored
-    size; `digest` is None in docker archives that name no blobs; `created_by` is the instruction that made it."""
+    """One layer as its image states it, lowest is 0. `size` is the stored size; `digest` is None in docker archives that name
+    no blobs; `created_by` is the instruction that made it. `blob` is None if the bytes are not here, or not held."""
 
     number: int
     blob: Blob | None

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 
 class Kind(IntEnum):
+    """What an entry of a layer is. The last four occur in layers alone, and in no merged file system."""
+
     FILE = 0
     DIRECTORY = 1
     SYMLINK = 2

@@ -13,7 +13,7 @@ from ocitool.errors import CancelledError, LimitError, NotFoundError, OcitoolErr
 from ocitool.images import select
 from ocitool.images.image import Image, Layer, document_bytes
 from ocitool.images.platforms import matches, pick_platform
-from ocitool.images.select import IndexChild, Target
+from ocitool.images.select import EntryKind, IndexChild, Target
 from ocitool.layers.entry import Kind
 from ocitool.pipeline.session import Session
 from ocitool.spec.manifest import Index, Platform
@@ -36,6 +36,9 @@ class LayerFacts(NamedTuple):
 
 
 class InspectedImage(NamedTuple):
+    """An image and what was found of it. `layers`: of each of its layers; `waste`: of its files, if they were asked for;
+    `verified`: whether every layer was read and hashed."""
+
     image: Image
     layers: tuple[LayerFacts, ...]
     waste: Waste | None
@@ -52,7 +55,7 @@ class InspectedEntry(NamedTuple):
     platform: Platform | None
     annotations: Mapping[str, str]
     tags: tuple[str, ...]
-    kind: select.EntryKind
+    kind: EntryKind
     present: bool | None
     problem: str | None
 

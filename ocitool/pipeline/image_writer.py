@@ -57,7 +57,8 @@ class WriteOptions:
 class WriteResult(NamedTuple):
     """What a writing command did. Sizes are bytes of blobs: `kept` taken over as they were, `written` made, `skipped` at the
     destination already, `omitted` left out; `lent`, of what was kept, came from what `--with` names. `transferred` went over a
-    network, documents and what was repeated with it. `verified`: as `sink.WriteOutcome` has it."""
+    network, documents and what was repeated with it. `verified`: every byte was hashed, in this run or, of a blob that was
+    there already, in an earlier one that is on record."""
 
     command: str
     destination: str

@@ -21,6 +21,9 @@ from ocitool.limits import DOCUMENT, JsonLimits
 class Document:
     """A JSON object with its bytes. Subclasses name its fields; none changes it."""
 
+    raw: bytes
+    fields: Mapping[str, Any]
+
     def __init__(self, raw: bytes, fields: Mapping[str, Any]) -> None:
         self.raw = raw
         self.fields = fields

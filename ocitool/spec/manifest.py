@@ -27,7 +27,8 @@ ATTESTATION_SUBJECT = "vnd.docker.reference.digest"
 
 
 class Platform(NamedTuple):
-    """image-index.md, "platform"; None where a document does not say. Two of them are compared by `platforms.normal`."""
+    """What an image runs on (image-index.md, "platform"); None if a document does not say. `images.platforms.normal` makes two
+    of them comparable."""
 
     os: str | None
     architecture: str | None
@@ -47,7 +48,8 @@ Stated = tuple[str, Digest, int]
 
 
 class Descriptor(NamedTuple):
-    """image-spec descriptor.md. `fields` is the whole object, unknown members included."""
+    """What a document says of another one, or of a blob (image-spec descriptor.md). `fields` is the whole object, unknown
+    members included."""
 
     media_type: str
     digest: Digest
@@ -198,6 +200,9 @@ def _entry(value: object, position: int, where: str) -> Descriptor | InvalidDesc
 class Manifest(Document):
     """An image manifest, OCI or Docker schema 2."""
 
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
     def __init__(self, raw: bytes, fields: Mapping[str, Any], where: str) -> None:
         super().__init__(raw, fields)
         self.config = descriptor(fields.get("config"), where)
@@ -231,6 +236,10 @@ class Index(Document):
     `entries` are all that `manifests` lists, in its order, of which `manifests` and `invalid` are the parts: one entry that
     cannot be read hides no other, and whatever writes the index again writes it back as it is.
     """
+
+    entries: tuple[Descriptor | InvalidDescriptor, ...]
+    manifests: tuple[Descriptor, ...]
+    invalid: tuple[InvalidDescriptor, ...]
 
     def __init__(self, raw: bytes, fields: Mapping[str, Any], where: str) -> None:
         super().__init__(raw, fields)
@@ -310,7 +319,7 @@ def named_by(raw: bytes, where: str, media_type: str) -> tuple[Descriptor, ...]:
 
 
 class HistoryEntry(NamedTuple):
-    """config.md, "history"; None where the document does not say."""
+    """A step of the build (config.md, "history"); None if the document does not say."""
 
     created: str | None
     created_by: str | None

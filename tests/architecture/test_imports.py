@@ -35,10 +35,12 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"operations"}),
     frozenset({"dedupe"}),
     frozenset({"report"}),  # draws what operations return, so it may import their types; never the other way
+    frozenset({"api"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
-"""From the lowest up: a module imports its own level and those below. `ocitool` itself holds the version only."""
+"""From the lowest up: a module imports its own level and those below. `ocitool` itself names what is public, and imports it
+when it is asked for."""
 
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 
@@ -152,7 +154,8 @@ def upward(modules: Modules) -> list[str]:
         if not within(one.target, "ocitool") or not target or source not in LEVEL:
             continue
         if not source:
-            found.append(f"ocitool:{one.line} imports {one.target}: it holds the version only")
+            if not one.typing:
+                found.append(f"ocitool:{one.line} imports {one.target} before it is asked for")
         elif LEVEL.get(target, len(LEVELS)) > LEVEL[source]:
             found.append(f"{one.module}:{one.line} imports {one.target}, which is above it")
     return found
@@ -401,6 +404,8 @@ BREACHES: tuple[tuple[Checker, dict[str, str]], ...] = (
     (upward, {"cli": "import ocitool.__main__"}),
     (upward, {"cli": "import ocitool.nowhere"}),
     (upward, {"helpers": ""}),
+    (upward, {"spec__manifest": "from ocitool.api import reading", "api__reading": ""}),
+    (upward, {"api__reading": "from ocitool import cli", "cli": ""}),
     (strangers, {"transports__archive": "import oras.client"}),
     (strangers, {"transports__registryish": "import oras"}),
     (strangers, {"operations__validate": "def f():\n  from jsonschema import validate"}),

@@ -9,7 +9,7 @@ as fast; one with pipes, quotes in quotes or redirections is bash's. `localhost:
 each page.
 
 A ```pycon block is a session of Python, run by doctest in the same directory; names stay from one block of a page to the
-next, and `...` in a line stands for any text.
+next, and `...` in a line stands for any text. It has the same registry.
 
 What must not run (placeholders) belongs in a ```text block.
 """
@@ -27,6 +27,7 @@ from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from support.inside import run_together
 
@@ -162,9 +163,7 @@ class Runner:
 
     def execute(self, text: str, *, plain: bool = False, cwd: Path | None = None) -> tuple[int, list[str]]:
         """Exit code and lines printed."""
-        own: dict[str, str | None] = dict.fromkeys(("COLUMNS", "FORCE_COLOR", "VIRTUAL_ENV"))
-        own |= {"PATH": f"{self.programs}:{os.environ['PATH']}", "OCITOOL_CACHE_DIR": str(self.cache), "NO_COLOR": "1"}
-        own |= {"TERM": "dumb", "LC_ALL": "C.UTF-8", "REGISTRY_AUTH_FILE": str(self.programs / "none.json")}
+        own = self._environment()
         if plain:
             code, printed = run_together(tuple(shlex.split(text)[1:]), own, self.cwd)
             return code, printed.decode("utf-8", "replace").splitlines()
@@ -174,6 +173,11 @@ class Runner:
             stderr=subprocess.STDOUT, timeout=300,
         )  # fmt: skip
         return done.returncode, done.stdout.decode("utf-8", "replace").splitlines()
+
+    def _environment(self) -> dict[str, str | None]:
+        own: dict[str, str | None] = dict.fromkeys(("COLUMNS", "FORCE_COLOR", "VIRTUAL_ENV"))
+        own |= {"PATH": f"{self.programs}:{os.environ['PATH']}", "OCITOOL_CACHE_DIR": str(self.cache), "NO_COLOR": "1"}
+        return own | {"TERM": "dumb", "LC_ALL": "C.UTF-8", "REGISTRY_AUTH_FILE": str(self.programs / "none.json")}
 
     def _check(self, command: Command, page: str) -> None:
         there = replace(command, text=command.text.replace(HOST, self.there))
@@ -185,9 +189,11 @@ class Runner:
             assert printed == list(command.shown), f"{page}:{command.line}: {command.text}\n{whole}"
 
     def _python(self, block: Block, page: str) -> None:
-        test = doctest.DocTestParser().get_doctest(block.python, self._names, page, page, block.line - 1)
+        python = block.python.replace(HOST, self.there)
+        test = doctest.DocTestParser().get_doctest(python, self._names, page, page, block.line - 1)
         said = io.StringIO()
-        with chdir(self.cwd), redirect_stdout(io.StringIO()):
+        own = {name: value for name, value in self._environment().items() if value is not None}
+        with chdir(self.cwd), mock.patch.dict(os.environ, own), redirect_stdout(io.StringIO()):
             failed, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.write, clear_globs=False)
         self._names = test.globs
         assert not failed, said.getvalue()

@@ -155,6 +155,9 @@ class Patch(NamedTuple):
 
 
 class Summary(NamedTuple):
+    """Of the files how many were added and so on, and how many of the changes are of times alone; bytes that the unpacked image
+    grew by, and those that whoever has the image before must fetch."""
+
     added: int
     removed: int
     modified: int
@@ -167,6 +170,10 @@ class Summary(NamedTuple):
 
 
 class Diff(NamedTuple):
+    """What changed from one image to another. `identical`: nothing that was compared differs; `verified`: every layer was read
+    and hashed, else layers were taken by their stated digests. `failures`: the rules that are met; `patches`: None unless they
+    were asked for."""
+
     before_reference: str
     after_reference: str
     before: Image

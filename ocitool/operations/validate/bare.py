@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 from ocitool import limits
-from ocitool.errors import FormatError, UsageError
+from ocitool.blob import unreadable
+from ocitool.errors import FormatError, NotFoundError, UsageError
 from ocitool.operations.validate.findings import Checked, Findings, Validation, ambiguous
 from ocitool.spec.document import parse
 from ocitool.spec.manifest import Config, Index, Manifest, descriptor
@@ -51,3 +54,17 @@ def validate_document(kind: str, raw: bytes, where: str) -> Validation:
         except FormatError as error:
             found.error("document", kind, error.what)
     return found.result(where, Checked(1, 0, 0, 0, len(raw)))
+
+
+def document_file(path: str) -> bytes:
+    """The bytes of a document's file, or of standard input (`-`): at most one more than a document may have, for which whoever
+    reads it refuses it."""
+    if path == "-":
+        return sys.stdin.buffer.read(limits.STORE.size + 1)
+    try:
+        with open(path, "rb") as file:
+            return file.read(limits.STORE.size + 1)
+    except FileNotFoundError:
+        raise NotFoundError("no such file", path) from None
+    except OSError as error:
+        raise unreadable(path, error) from None

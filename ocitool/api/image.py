@@ -1,0 +1,274 @@
+"""An image that is open: its documents, its layers, and the files that it shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from ocitool.api.arguments import Reference
+from ocitool.api.running import Cancellation, RegistryOptions, own_errors, session
+from ocitool.errors import UsageError
+from ocitool.images import select
+from ocitool.images.image import Image, Layer
+from ocitool.operations import listing
+from ocitool.operations.listing import File
+from ocitool.task import Notice, Progress
+from ocitool.trees.tree import Directory, Tree
+
+if TYPE_CHECKING:
+    from ocitool.digest import Digest
+    from ocitool.pipeline.session import Session
+    from ocitool.spec.manifest import Config, Manifest, Platform
+    from ocitool.trees.indexing import Indexer
+
+ImagePath = str | bytes
+"""A path in an image, with a leading slash or without."""
+
+
+class ImageInfo(Protocol):
+    """What an image says of itself: `Image`, and the images that results name.
+
+    `digest` is the manifest's, None for an image of a docker archive, which has no manifest; `image_id` the digest of the
+    configuration, by which engines know it; `tags` its names where it lies; `layers` the lowest first, as the image states
+    them; `size` the stored bytes of all layers."""
+
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+    @property
+    def digest(self) -> Digest | None: ...
+    @property
+    def image_id(self) -> str: ...
+    @property
+    def media_type(self) -> str: ...
+    @property
+    def platform(self) -> Platform: ...
+    @property
+    def manifest(self) -> Manifest | None: ...
+    @property
+    def config(self) -> Config: ...
+    @property
+    def layers(self) -> tuple[Layer, ...]: ...
+    @property
+    def size(self) -> int: ...
+
+
+def open(
+    reference: Reference,
+    *,
+    platform: str | None = None,
+    verify: bool = False,
+    no_cache: bool = False,
+    jobs: int = 4,
+    registry: RegistryOptions | None = None,
+    progress: Progress | None = None,
+    cancellation: Cancellation | None = None,
+) -> OpenImage:
+    """The one image that a reference means; of an index the one for `platform` (default: the host's).
+
+    Reads its documents, and a layer once a file of it is asked for. Raises `UsageError`, `NotFoundError`, and what reading
+    raises. Leave it with `with`, `close()`, or by letting go of it."""
+    with ExitStack() as stack:
+        run = stack.enter_context(
+            session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
+                    cancellation=cancellation)
+        )  # fmt: skip
+        opened = run.open(os.fspath(reference), "layers")
+        target = select.sole(opened)
+        image = select.image_of(opened, target, platform)
+        documents = {"config": image.config.raw}
+        if image.manifest is not None:
+            documents["manifest"] = image.manifest.raw
+        if target.document is not None:
+            documents["index"] = target.document.raw
+        return OpenImage(os.fspath(reference), image, documents, run, stack.pop_all())
+
+
+class OpenImage:
+    """An image that `open` opened: `ocitool.Image`. A context manager; leaving it closes it.
+
+    It holds the files that its layers are in, and threads once layers were read. Closed, it still says what it is, and no file
+    can be read any more. An image that is not closed lets go of all that when nothing refers to it. Several threads may read
+    from one image. Interrupted by Ctrl-C or `Cancellation`, it reads no more: open it again.
+    """
+
+    def __init__(
+        self, reference: str, image: Image, documents: Mapping[str, bytes], run: Session, resources: ExitStack
+    ) -> None:
+        self._reference = reference
+        self._image = image
+        self._stated = _without_blobs(image)
+        """What is handed out: it holds no file open."""
+        self._documents = MappingProxyType(dict(documents))
+        self._resources = resources
+        self._run: Session | None = run
+        self._indexer: Indexer | None = run.indexer()
+        self._tree: Tree | None = None
+
+    def __enter__(self) -> OpenImage:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<ocitool.Image {self._reference} {self.digest or self.image_id}>"
+
+    def close(self) -> None:
+        """Lets go of files and threads. Does nothing if it is closed."""
+        self._image = self._stated
+        self._run = self._indexer = self._tree = None
+        self._resources.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._run is None
+
+    @property
+    def reference(self) -> str:
+        """What it was opened by."""
+        return self._reference
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Its names where it lies."""
+        return self._image.tags
+
+    @property
+    def digest(self) -> Digest | None:
+        """The manifest's. None for an image of a docker archive, which has no manifest."""
+        return self._image.digest
+
+    @property
+    def image_id(self) -> str:
+        """The digest of its configuration, by which engines know it; an archive of Docker's first format has ids of its own."""
+        return self._image.image_id
+
+    @property
+    def media_type(self) -> str:
+        """The manifest's."""
+        return self._image.media_type
+
+    @property
+    def platform(self) -> Platform:
+        """As its configuration and its entry in an index state it."""
+        return self._image.platform
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest, parsed. None for an image of a docker archive."""
+        return self._image.manifest
+
+    @property
+    def config(self) -> Config:
+        """The configuration, parsed."""
+        return self._image.config
+
+    @property
+    def documents(self) -> Mapping[str, bytes]:
+        """The exact bytes of `config`, of `manifest` if there is one, and of `index` if the reference names one."""
+        return self._documents
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The lowest first, as the image states them."""
+        return self._stated.layers
+
+    @property
+    def size(self) -> int:
+        """Stored bytes of all layers."""
+        return self._image.size
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What there is to know about it that is no error, as it came up so far."""
+        return tuple(self._session.task.notices)
+
+    def tree(self) -> MergedTree:
+        """Its file system. Reads each layer once, unless the cache knows it: about 300 bytes of memory a path. The tree stays
+        valid when the image is closed."""
+        return MergedTree(self._merged(), self._stated)
+
+    def walk(self, path: ImagePath = "/", *, layer: int | None = None) -> Iterator[File]:
+        """Everything below a path, in the order of names, a directory before what is in it; a path that is no directory is
+        given itself. With `layer`, the entries of that layer alone (0 is the lowest, -1 the top), whiteouts among them.
+
+        Raises `NotFoundError`, `UsageError` for a layer that it has not, and what reading layers raises."""
+        if layer is None:
+            return self.tree().walk(path)
+        run, indexer = self._session, self._indexes
+        with own_errors():
+            run.task.check()
+            found = listing.files_of_layer(self._image, layer, indexer, listing.wanted_path(path), recursive=True)
+        own = self._stated.layers[layer]
+        return (file._replace(layer=own) for file in found)
+
+    def read(self, path: ImagePath, *, layer: int | None = None) -> bytes:
+        """The content of a file, verified; links are followed. With `layer`, as that layer has it.
+
+        Raises `NotFoundError`, `UsageError` if it is no regular file, and what reading its layer raises."""
+        return b"".join(self.chunks(path, layer=layer))
+
+    def chunks(self, path: ImagePath, *, layer: int | None = None) -> Iterator[bytes]:
+        """As `read`, in pieces, so that memory does not grow with the file. `IntegrityError` may come after the last piece:
+        what was taken is not verified before the iterator ended."""
+        run, indexer = self._session, self._indexes
+        with own_errors():
+            run.task.check()
+            tree = self._merged() if layer is None else None
+            yield from listing.content_at_path(
+                self._image, listing.wanted_path(path), run, indexer, layer=layer, hint="walk() gives what is in it", tree=tree
+            )
+
+    @property
+    def _session(self) -> Session:
+        if self._run is None:
+            raise UsageError("the image is closed", self._reference)
+        return self._run
+
+    @property
+    def _indexes(self) -> Indexer:
+        if self._indexer is None:
+            raise UsageError("the image is closed", self._reference)
+        return self._indexer
+
+    def _merged(self) -> Tree:
+        run, indexer = self._session, self._indexes
+        with own_errors():
+            run.task.check()
+            if self._tree is None:  # two threads that want it at once make it twice, and the same
+                self._tree = Tree(indexer.indexes(self._image))
+            return self._tree
+
+
+def _without_blobs(image: Image) -> Image:
+    return image._replace(layers=tuple(layer._replace(blob=None) for layer in image.layers))
+
+
+class MergedTree:
+    """The file system that an image shows: its layers, one upon the other."""
+
+    def __init__(self, tree: Tree, image: Image) -> None:
+        self._tree = tree
+        self._image = image
+
+    def find(self, path: ImagePath, *, follow: bool = True) -> File | None:
+        """What stands at a path, None if nothing does. Symbolic links on the way are followed inside the image, the last one
+        only with `follow`."""
+        wanted = listing.wanted_path(path)
+        node = self._tree.find(wanted, follow=follow)
+        return None if node is None else listing.file_at(self._tree, self._image, wanted, node)
+
+    def children(self, path: ImagePath = "/") -> Iterator[File]:
+        """What is in a directory, in the order of names; nothing for what is no directory. Raises `NotFoundError`."""
+        wanted = listing.wanted_path(path)
+        node = self._tree.find(wanted, follow=True)
+        if node is not None and not isinstance(node, Directory):
+            return iter(())
+        return listing.files(self._tree, self._image, wanted, recursive=False)
+
+    def walk(self, path: ImagePath = "/") -> Iterator[File]:
+        """As `Image.walk`."""
+        return listing.files(self._tree, self._image, listing.wanted_path(path), recursive=True)

@@ -1,0 +1,129 @@
+"""Functions that read images and write nothing."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal, get_args, overload
+
+from ocitool.api.arguments import Reference, References, Words, once, one_of, one_or_all, optional, references, words
+from ocitool.api.running import Cancellation, RegistryOptions, session
+from ocitool.dedupe import Deduped
+from ocitool.operations.diff import Diff, IndexDiff
+from ocitool.operations.inspect import Inspection
+from ocitool.operations.tags import Tags
+from ocitool.operations.validate import Validation
+from ocitool.task import Progress
+
+DocumentKind = Literal["descriptor", "manifest", "index", "config", "layout", "docker-manifest", "docker-manifest-list"]
+
+
+def inspect(
+    reference: Reference, *, files: bool = False, top: int = 10, platform: str | None = None, all_platforms: bool = False,
+    verify: bool = False, no_cache: bool = False, jobs: int = 4, registry: RegistryOptions | None = None,
+    progress: Progress | None = None, cancellation: Cancellation | None = None,
+) -> Inspection:  # fmt: skip
+    """What an image is, layer by layer; of a store, of everything in it. Opens no layer unless `files` or `verify` asks.
+
+    `problems` of the result: what of a store could not be read, while all else is there."""
+    from ocitool.operations.inspect import inspect
+
+    one_or_all(platform, all_platforms)
+    with session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
+                 cancellation=cancellation) as run:  # fmt: skip
+        return inspect(os.fspath(reference), run, files=files, top=top, platform=platform, all_platforms=all_platforms)
+
+
+@overload
+def diff(
+    a: Reference, b: Reference, *, path: Words = (), ignore_path: Words = (), allow_no_match: bool = False,
+    patch: bool = False, semantic: bool = False, ignore: Words = (), fail_on: Words = (), show_secrets: bool = False,
+    platform: str | None = None, all_platforms: Literal[False] = False, verify: bool = False, no_cache: bool = False,
+    jobs: int = 4, registry: RegistryOptions | None = None, progress: Progress | None = None,
+    cancellation: Cancellation | None = None,
+) -> Diff: ...  # fmt: skip
+@overload
+def diff(
+    a: Reference, b: Reference, *, path: Words = (), ignore_path: Words = (), allow_no_match: bool = False,
+    patch: bool = False, semantic: bool = False, ignore: Words = (), fail_on: Words = (), show_secrets: bool = False,
+    platform: None = None, all_platforms: Literal[True], verify: bool = False, no_cache: bool = False,
+    jobs: int = 4, registry: RegistryOptions | None = None, progress: Progress | None = None,
+    cancellation: Cancellation | None = None,
+) -> IndexDiff: ...  # fmt: skip
+def diff(
+    a: Reference, b: Reference, *, path: Words = (), ignore_path: Words = (), allow_no_match: bool = False,
+    patch: bool = False, semantic: bool = False, ignore: Words = (), fail_on: Words = (), show_secrets: bool = False,
+    platform: str | None = None, all_platforms: bool = False, verify: bool = False, no_cache: bool = False,
+    jobs: int = 4, registry: RegistryOptions | None = None, progress: Progress | None = None,
+    cancellation: Cancellation | None = None,
+) -> Diff | IndexDiff:  # fmt: skip
+    """What changed from image `a` to image `b`: layers, files, configuration, and what of it a reviewer must see first. With
+    `all_platforms`, of two indexes, platform by platform.
+
+    `fail_on`: rules; those that are met are `failures` of the result. `patch`: unified diffs of text files too, which leave out
+    files that look secret unless `show_secrets`. An image that cannot be read is an error, and never a difference."""
+    from ocitool.operations.diff import DiffOptions, diff, diff_platforms
+    from ocitool.operations.diff.rules import rule
+
+    one_or_all(platform, all_platforms)
+    before, after = os.fspath(a), os.fspath(b)
+    once(before, after)
+    options = DiffOptions(
+        ignore=words(ignore), semantic=semantic, paths=words(path), patch=patch, secrets=show_secrets,
+        ignored_paths=words(ignore_path), allow_no_match=allow_no_match, rules=tuple(map(rule, words(fail_on))),
+    )  # fmt: skip
+    with session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
+                 cancellation=cancellation) as run:  # fmt: skip
+        if all_platforms:
+            return diff_platforms(before, after, options, run)
+        return diff(before, after, options, run, platform=platform)
+
+
+def validate(
+    reference: Reference, *, as_: DocumentKind | None = None, jobs: int = 4, registry: RegistryOptions | None = None,
+    progress: Progress | None = None, cancellation: Cancellation | None = None,
+) -> Validation:  # fmt: skip
+    """Every rule that an image breaks, or a whole store; all of it is read and hashed. `as_`: the reference is a file that
+    holds one document of this kind. Damage is a finding; a source of which nothing can be read is an error."""
+    from ocitool.operations.validate import validate, validate_document
+    from ocitool.operations.validate.bare import document_file
+
+    text = os.fspath(reference)
+    with session(no_cache=True, jobs=jobs, registry=registry, progress=progress, cancellation=cancellation) as run:
+        if as_ is not None:
+            return validate_document(one_of("--as", as_, get_args(DocumentKind)), document_file(text), text)
+        return validate(text, run.task, run.registries)
+
+
+def dedupe(
+    refs: References, *, files: bool = False, repos: Words = (), tags: Words = (),
+    allow_no_match: bool = False, zstd: int | None = None, export: Reference | None = None, cluster: str | None = None,
+    strict: bool = False, top: int = 10, verify: bool = False, no_cache: bool = False, jobs: int = 4,
+    registry: RegistryOptions | None = None, progress: Progress | None = None, cancellation: Cancellation | None = None,
+) -> Deduped:  # fmt: skip
+    """What many images share, what that saves, and what more could be saved. Reads no layer unless `files`, `zstd`, `export` or
+    `verify` asks; then several are read at a time, each by a process of its own.
+
+    `problems` of the result: sources that could not be read; with `strict` the first of them is raised."""
+    from ocitool.dedupe import DedupeOptions, RepositoryFilter, dedupe
+    from ocitool.errors import UsageError
+
+    if zstd is not None and not 1 <= zstd <= 19:
+        raise UsageError(f"--zstd {zstd}: not in the range 1 to 19")
+    given = references(refs)
+    once(*given)
+    choice = RepositoryFilter(words(repos), words(tags), allow_no_match)
+    options = DedupeOptions(choice, files, optional(export), zstd, cluster, strict, top)
+    with session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
+                 cancellation=cancellation) as run:  # fmt: skip
+        return dedupe(given, options, run)
+
+
+def tags(
+    reference: str, *, registry: RegistryOptions | None = None, progress: Progress | None = None,
+    cancellation: Cancellation | None = None,
+) -> Tags:  # fmt: skip
+    """The tags of a repository (`docker://HOST/REPO`), in the registry's order."""
+    from ocitool.operations.tags import tags
+
+    with session(registry=registry, progress=progress, cancellation=cancellation) as run:
+        return tags(reference, run)
