@@ -7,15 +7,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from ocitool import masking
+from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.images import config_edits, drafts, select
 from ocitool.images.config_edits import Settings
 from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image
-from ocitool.operations.edit.content_edits import ContentEdits, Editor, EntryLocation
+from ocitool.operations.edit.content_edits import (
+    ContentChange,
+    ContentEdits,
+    EntryLocation,
+    dropped,
+    edit_content,
+    refuse_missing,
+    replaced_documents,
+    tell_mentions,
+    tell_remains,
+)
 from ocitool.operations.edit.file_addition import parse_addition
 from ocitool.operations.edit.redact import SHORTEST, Redaction, Redactor
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
@@ -27,6 +39,7 @@ from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import Opened
 from ocitool.transports.sink import OutputImage
+from ocitool.trees.indexing import Indexer
 
 __all__ = ["ContentEdits", "Redaction", "edit", "parse_addition"]
 
@@ -52,45 +65,53 @@ def edit(
             writing.target.refuse_inside(one.source)
     opened = reading.open(reference, "layers")
     with ImageWriter(writing, reading, platform=platform) as writer:
-        editor = Editor(content, reading, writer)
+        indexer = cache(reading.indexer)  # made if contents ask for it
         redactor = Redactor(redaction, settings.unset_env, reading.task)
         if redaction or settings.unset_env:
             for image in _all(opened, platform, all_platforms):
                 redactor.learn(image)
-        holders: dict[EntryLocation, None] = {}
+        replaced: dict[Digest, int] = {}
 
-        def change(draft: ImageDraft) -> tuple[ImageDraft, ImageDraft]:
+        def change(draft: ImageDraft) -> tuple[ImageDraft, _EditedImage]:
             image = draft.image
-            draft = editor.edited(redactor.redacted(draft))
-            if redaction.search:
-                holders.update(dict.fromkeys(_holders(image, editor, redactor, reading)))
-            for number in reversed(editor.dropped(image)):
+            draft, edited = edit_content(redactor.redacted(draft), content, indexer, writer)
+            holders = _holders(image, content, edited, redactor, indexer(), reading.task) if redaction.search else []
+            for number in reversed(dropped(image, content)):
                 draft = drafts.dropped(draft, number)
             draft = _configured(draft, settings, reading.task)
-            editor.tell_mentions(draft)
-            return draft, draft
+            tell_mentions(draft, content, reading.task)
+            return draft, _EditedImage(draft, edited, tuple(holders))
 
-        def summary(done: Sequence[tuple[OutputImage, ImageDraft]]) -> tuple[EditReport | None, int]:
-            for output, draft in done:
+        def summary(done: Sequence[tuple[OutputImage, _EditedImage]]) -> tuple[EditReport | None, int]:
+            for output, one in done:
+                replaced.update(one.content.replaced)
                 if redaction.words or settings.unset_env:
-                    editor.replace_documents(draft.image, output)
-                _tell_leftovers(output, draft, settings, redaction, redactor, reading.task)
-            editor.settle()
-            redactor.settle(redaction.search, bool(holders))
-            report = EditReport(
-                content.remove, tuple(editor.elsewhere), redactor.places if redaction.words else None,
-                tuple(holders) if redaction.search else None,
-            )  # fmt: skip
+                    replaced.update(replaced_documents(one.draft.image, output))
+                _tell_leftovers(output, one.draft, settings, redaction, redactor, reading.task)
+            refuse_missing(content, {path for _, one in done for path in one.content.found})
+            same = tuple(dict.fromkeys(place for _, one in done for place in one.content.elsewhere))
+            embedded = tuple(dict.fromkeys(place for _, one in done for place in one.embedded))
+            redactor.settle(redaction.search, bool(embedded))
+            places = redactor.places if redaction.words else None
+            report = EditReport(content.remove, same, places, embedded if redaction.search else None)
             told = content.remove or redaction.words or redaction.search
-            return report if told else None, len(editor.elsewhere) + len(holders)
+            return report if told else None, len(same) + len(embedded)
 
         if not all_platforms:
             _tell_others(opened, platform, reading.task)
         written = rewrite(
             "edit", opened, change, writer, summary, platform=platform, all_platforms=all_platforms, around=redactor
         )
-        editor.tell_remains(written)
+        tell_remains(written, replaced, writer)
         return written._replace(notices=tuple(reading.task.notices))
+
+
+class _EditedImage(NamedTuple):
+    """What an image became, and what its edits found: `embedded` is what still holds what was taken out."""
+
+    draft: ImageDraft
+    content: ContentChange
+    embedded: tuple[EntryLocation, ...]
 
 
 class EditReport(NamedTuple):
@@ -126,28 +147,28 @@ def _all(opened: Opened, platform: str | None, all_platforms: bool) -> Iterator[
         yield select.single(opened, platform)
 
 
-def _holders(image: Image, editor: Editor, redactor: Redactor, reading: Session) -> list[EntryLocation]:
+def _holders(
+    image: Image, content: ContentEdits, edited: ContentChange, redactor: Redactor, indexer: Indexer, task: Task
+) -> list[EntryLocation]:
     """What stays in the layers of an image and holds what is redacted, or the content of a file that is removed. What is
-    equal to that file as a whole is told by the editor."""
+    equal to that file as a whole is told by itself."""
     from ocitool.operations.edit.search import contents, holders
 
-    gone = editor.dropped(image)
-    indexer = reading.indexer()
-    texts: list[str | bytes] = [*redactor.texts, *contents(image, editor.lost, SHORTEST, indexer, reading.task)]
+    gone = dropped(image, content)
+    texts: list[str | bytes] = [*redactor.texts, *contents(image, edited.lost, SHORTEST, indexer, task)]
     if not texts:
         return []
     numbers = [layer.number for layer in image.layers if layer.number not in gone]
     for number in numbers:
         refuse_unreadable(image, image.layers[number])
-    found = holders(image, numbers, texts, indexer, reading.task)
+    found = holders(image, numbers, texts, indexer, task)
     lost = {
         EntryLocation(number, indexer.indexes(image, [image.layers[number]])[0].paths[row])
-        for number, rows in editor.lost.items() for row in rows
+        for number, rows in edited.lost.items() for row in rows
     }  # fmt: skip
-    removed = editor.content.remove
     return [
-        one for one in found if one not in lost | editor.same
-        and not any(one.path == path or one.path.startswith(path + b"/") for path in removed)
+        one for one in found if one not in lost | edited.same
+        and not any(one.path == path or one.path.startswith(path + b"/") for path in content.remove)
     ]  # fmt: skip
 
 

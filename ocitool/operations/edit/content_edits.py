@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ocitool.blob import expected
+from ocitool.digest import Digest
 from ocitool.disk.scan_directory import some
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, UnsafeError, UsageError
 from ocitool.images import drafts
@@ -23,7 +25,6 @@ from ocitool.operations.edit.file_addition import FileAddition, addition
 from ocitool.operations.edit.layer_edits import LayerEdits
 from ocitool.operations.listing import layer_of
 from ocitool.pipeline.image_writer import ImageWriter, WriteResult
-from ocitool.pipeline.session import Session
 from ocitool.pipeline.source_date import made_at, timestamp
 from ocitool.task import Task
 from ocitool.transports.sink import OutputImage
@@ -61,42 +62,52 @@ class EntryLocation(NamedTuple):
     path: bytes
 
 
-class Editor:
-    """Edits the contents of one image after another; what it found is told when all are done."""
+class ContentChange(NamedTuple):
+    """What the edits of one image's contents came to. `found`: paths to be removed that it has; `lost`: the files that go, rows
+    of layers by number; `same`: the other files with the content of one that goes, and `elsewhere` those of them that stay;
+    `replaced`: layers, with their sizes, that hold what others no longer do."""
 
-    def __init__(self, content: ContentEdits, reading: Session, writer: ImageWriter) -> None:
+    found: frozenset[bytes] = frozenset()
+    lost: Mapping[int, frozenset[int]] = MappingProxyType({})
+    same: frozenset[EntryLocation] = frozenset()
+    elsewhere: tuple[EntryLocation, ...] = ()
+    replaced: Mapping[Digest, int] = MappingProxyType({})
+
+
+def dropped(image: Image, content: ContentEdits) -> list[int]:
+    """The numbers of the layers that go, ascending."""
+    return sorted({layer_of(image, number).number for number in content.drop})
+
+
+def edit_content(
+    draft: ImageDraft, content: ContentEdits, indexer: Callable[[], Indexer], writer: ImageWriter
+) -> tuple[ImageDraft, ContentChange]:
+    """The draft with layers made again if content asks for it, and what that came to; all layers are still there."""
+    return _ContentEditor(content, indexer(), writer).edited(draft) if content else (draft, ContentChange())
+
+
+class _ContentEditor:
+    """Edits the contents of one image."""
+
+    def __init__(self, content: ContentEdits, indexer: Indexer, writer: ImageWriter) -> None:
         self.content = content
-        self.elsewhere: list[EntryLocation] = []
-        """Contents that were to be removed and still stand somewhere."""
-        self.lost: dict[int, set[int]] = {}
-        """Of the image that was edited last, the files that go: rows of layers, by number."""
-        self.same: set[EntryLocation] = set()
-        """Of that image, the other files that have the content of one that goes."""
-        self._task: Task = reading.task
+        self._task: Task = writer.task
         self._writer = writer
-        self._indexer: Indexer | None = None
-        self._reading = reading
+        self._indexer = indexer
+        self._elsewhere: tuple[EntryLocation, ...] = ()
+        self._lost: dict[int, set[int]] = {}
+        self._same_content: frozenset[EntryLocation] = frozenset()
         self._found: set[bytes] = set()
         self._roots: set[bytes] = set()
-        self._replaced: dict[Any, int] = {}
+        self._replaced: dict[Digest, int] = {}
 
-    def dropped(self, image: Image) -> list[int]:
-        """The numbers of the layers that go, ascending."""
-        return sorted({layer_of(image, number).number for number in self.content.drop})
-
-    def edited(self, draft: ImageDraft) -> ImageDraft:
-        """The draft with layers made again if content asks for it; all layers are still there."""
+    def edited(self, draft: ImageDraft) -> tuple[ImageDraft, ContentChange]:
         image, content = draft.image, self.content
-        self.lost, self.same = {}, set()
-        if not content:
-            return draft
-        gone = self.dropped(image)
+        gone = dropped(image, content)
         for number in gone:
             self._replace(draft, number)
         live = [layer for layer in image.layers if layer.number not in gone]
         into = self._into(image, live) if content.add else None
-        if self._indexer is None:
-            self._indexer = self._reading.indexer()
         work = LayerEdits(image, live, self._indexer.indexes(image, live))
         if gone:
             self._tell_broken(work)
@@ -125,20 +136,16 @@ class Editor:
             self._replace(draft, layer.number)
             piece = self._writer.layers.made(tar, self._writer.layers.codec(layer), image, "rewritten")
             draft = drafts.replaced(draft, layer.number, piece)
-        return draft
+        lost = {number: frozenset(rows) for number, rows in self._lost.items()}
+        return draft, ContentChange(
+            frozenset(self._found), lost, self._same_content, self._elsewhere, dict(self._replaced)
+        )
 
     def _record(self, image: Image) -> dict[str, Any]:
         """The history entry of a removal. It does not repeat which paths went: who has a path can tell whether it did."""
         paths = " ".join(sorted(map(path_mark, self.content.remove)))
         created = made_at(image.config.created)
         return {**({"created": created} if created else {}), "created_by": CREATED_BY, "comment": f"paths {paths}"}
-
-    def settle(self) -> None:
-        """`NotFoundError` for a path that no image of all that were edited carries."""
-        for path in self.content.remove:
-            if path not in self._found:
-                hint = "--rm takes one path, no GLOB; ocitool ls --recursive lists them" if b"*" in path else None
-                raise NotFoundError("no layer carries this path", shown_path(path), hint=hint)
 
     def _into(self, image: Image, live: Sequence[Layer]) -> Layer:
         """The layer that is added to."""
@@ -150,13 +157,6 @@ class Editor:
         if layer not in live:
             raise UsageError(f"layer {layer.number} is dropped, and can take no files", image.where)
         return layer
-
-    def replace_documents(self, image: Image, output: OutputImage) -> None:
-        """Notes that the image's own documents hold what others no longer do."""
-        if image.manifest is not None and image.digest is not None and image.digest != output.digest:
-            self._replaced[image.digest] = len(image.manifest.raw)
-        if image.config.digest != output.image_id:
-            self._replaced[image.config.digest] = len(image.config.raw)
 
     def _replace(self, draft: ImageDraft, number: int) -> None:
         piece = draft.pieces[number]
@@ -170,13 +170,13 @@ class Editor:
         if plan is None:
             return
         same = self._same(work, tree, plan)
-        self.same = set(same.values())
+        self._same_content = frozenset(same.values())
         if same and self.content.same_content:
             plan = self._removal(work, tree, list(same))
             assert plan is not None
             same = self._same(work, tree, plan)
         self._tell_removed(work, tree, plan)
-        self.elsewhere += [place for place in same.values() if place not in self.elsewhere]
+        self._elsewhere = tuple(dict.fromkeys(same.values()))
         work.step(plan, tree, {})
 
     def _removal(self, work: LayerEdits, tree: Tree, also: Sequence[tuple[int, int]]) -> Plan | None:
@@ -197,7 +197,6 @@ class Editor:
 
     def _same(self, work: LayerEdits, tree: Tree, plan: Plan) -> dict[tuple[int, int], EntryLocation]:
         """The files that would be left with the content of one that goes: position and row, and where that is."""
-        assert self._indexer is not None
         moved = work.copied(plan, tree)
         lost = {
             (position, row)
@@ -206,7 +205,7 @@ class Editor:
             if work.indexes[position].kinds[row] == Kind.FILE and (position, row) not in moved
         }
         for position, row in lost:
-            self.lost.setdefault(work.live[position].number, set()).add(row)
+            self._lost.setdefault(work.live[position].number, set()).add(row)
         sizes = {work.indexes[position].sizes[row] for position, row in lost} - {0}
         rows: dict[int, list[int]] = {}
         for position, index in enumerate(work.indexes):
@@ -252,7 +251,6 @@ class Editor:
         """Hard links that lose their target with a dropped layer."""
         broken = [path for path, _ in Tree(work.indexes).broken]
         if broken:
-            assert self._indexer is not None
             before = {path for path, _ in Tree(self._indexer.indexes(work.image)).broken}
             for path in broken:
                 if path not in before:
@@ -261,7 +259,6 @@ class Editor:
 
     def _tell_outlived(self, image: Image, gone: Sequence[int]) -> None:
         """Directories that stay as a dropped layer made them. It is looked into if it is here and can be read."""
-        assert self._indexer is not None
         try:
             if any(layer.blob is None or layer.blob.remote for layer in image.layers):
                 return
@@ -273,31 +270,49 @@ class Editor:
             kept = f"directories keep mode, owner or extended attributes of layer {number}"
             self._task.notice("directories", f"{image.where}: {kept}, because layer {upper} lists them too: {paths}")
 
-    def tell_mentions(self, draft: ImageDraft) -> None:
-        """Where the configuration as it will be still speaks of what was removed."""
-        for text in mentions(draft.config, self.content.remove):
-            self._task.notice("mention", f"{draft.image.where}: {text}")
 
-    def tell_remains(self, written: WriteResult) -> None:
-        """What a destination layout still holds of blobs that the result no longer has, and how it is freed."""
-        from ocitool.transports.layout import Layout
+def refuse_missing(content: ContentEdits, found: Set[bytes]) -> None:
+    """`NotFoundError` for a path to be removed that no image of all that were edited carries."""
+    for path in content.remove:
+        if path not in found:
+            hint = "--rm takes one path, no GLOB; ocitool ls --recursive lists them" if b"*" in path else None
+            raise NotFoundError("no layer carries this path", shown_path(path), hint=hint)
 
-        target = self._writer.target
-        if not target.transport.store or not self._replaced or written.dry_run:
-            return
-        kept = {layer.digest for image in written.images for layer in image.layers}
-        kept |= {digest for image in written.images for digest in (image.digest, image.image_id) if digest is not None}
-        gone = [digest for digest in self._replaced if digest not in kept]
-        old = {digest for digest in gone if self._writer.blobs.at_destination(digest) is not None}
-        if not old:
-            return
-        names = sorted(set(_naming(Layout(target.path), {str(digest) for digest in old})))
-        first = f"after ocitool layout rm {target.path} {' '.join(names)}" if names else "now"
-        size = sum(self._replaced[digest] for digest in old)
-        self._task.notice(
-            "remains", f"{target.path} still holds {len(old)} of the old blobs ({size} bytes) with what was taken out: "
-            f"ocitool layout gc {target.path} frees them {first}",
-        )  # fmt: skip
+
+def replaced_documents(image: Image, output: OutputImage) -> Iterator[tuple[Digest, int]]:
+    """The image's own documents, with their sizes, if they hold what others no longer do."""
+    if image.manifest is not None and image.digest is not None and image.digest != output.digest:
+        yield image.digest, len(image.manifest.raw)
+    if image.config.digest != output.image_id:
+        yield image.config.digest, len(image.config.raw)
+
+
+def tell_mentions(draft: ImageDraft, content: ContentEdits, task: Task) -> None:
+    """Where the configuration as it will be still speaks of what was removed."""
+    for text in mentions(draft.config, content.remove):
+        task.notice("mention", f"{draft.image.where}: {text}")
+
+
+def tell_remains(written: WriteResult, replaced: Mapping[Digest, int], writer: ImageWriter) -> None:
+    """What a destination layout still holds of blobs that the result no longer has, and how it is freed."""
+    from ocitool.transports.layout import Layout
+
+    target = writer.target
+    if not target.transport.store or not replaced or written.dry_run:
+        return
+    kept = {layer.digest for image in written.images for layer in image.layers}
+    kept |= {digest for image in written.images for digest in (image.digest, image.image_id) if digest is not None}
+    gone = [digest for digest in replaced if digest not in kept]
+    old = {digest for digest in gone if writer.blobs.at_destination(digest) is not None}
+    if not old:
+        return
+    names = sorted(set(_naming(Layout(target.path), {str(digest) for digest in old})))
+    first = f"after ocitool layout rm {target.path} {' '.join(names)}" if names else "now"
+    size = sum(replaced[digest] for digest in old)
+    writer.task.notice(
+        "remains", f"{target.path} still holds {len(old)} of the old blobs ({size} bytes) with what was taken out: "
+        f"ocitool layout gc {target.path} frees them {first}",
+    )  # fmt: skip
 
 
 def _dropped(work: LayerEdits, tree: Tree, plan: Plan) -> Iterator[tuple[int, int]]:
