@@ -1,7 +1,7 @@
-"""An image to be written: pieces and documents, from which configuration and manifest follow.
+"""An image to be written: layers and documents, from which configuration and manifest follow.
 
 Every editing command is `start` (the image as it is), pure functions from draft to draft, `finish`. What nobody edited is
-not serialised again: an image with the same pieces and the same configuration keeps both documents byte for byte.
+not serialised again: an image with the same layers and the same configuration keeps both documents byte for byte.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class ImageDraft(NamedTuple):
     None leaves them as they are. `dated`: whether the change says itself when the image was created."""
 
     image: Image
-    pieces: tuple[OutputLayer, ...]
+    layers: tuple[OutputLayer, ...]
     config: Mapping[str, Any]
     annotations: Mapping[str, str] | None = None
     dated: bool = False
 
     @property
     def diff_ids(self) -> list[str]:
-        return [str(layer.diff_id) for layer in self.pieces]
+        return [str(layer.diff_id) for layer in self.layers]
 
     @property
     def is_configured_anew(self) -> bool:
@@ -43,7 +43,7 @@ class ImageDraft(NamedTuple):
 
     def differs(self, other: ImageDraft) -> bool:
         """Whether another image comes of it than of the other draft: by what is written, wherever layers come from."""
-        ours, theirs = ([(one.digest, one.descriptor) for one in draft.pieces] for draft in (self, other))
+        ours, theirs = ([(one.digest, one.descriptor) for one in draft.layers] for draft in (self, other))
         return ours != theirs or (self.config, self.annotations) != (other.config, other.annotations)
 
 
@@ -54,30 +54,30 @@ def kept(image: Image, layer: Layer) -> OutputLayer:
     return OutputLayer(layer.digest, layer.size, layer.diff_id, layer.media_type, "kept", layer.blob, descriptor)
 
 
-def start(image: Image, pieces: Sequence[OutputLayer]) -> ImageDraft:
-    """The image as it is, made of these pieces. `FormatError` where its layers and diff_ids do not align (a configuration
-    that states none, as in v1 archives, gets the pieces'), `UsageError` for an artifact."""
+def start(image: Image, layers: Sequence[OutputLayer]) -> ImageDraft:
+    """The image as it is, made of these layers. `FormatError` where its layers and diff_ids do not align (a configuration
+    that states none, as in v1 archives, gets the layers'), `UsageError` for an artifact."""
     if not image.is_image:
         raise UsageError("an artifact, where an image is needed", image.where)
-    if any(piece.diff_id is None for piece in pieces) or (image.config.diff_ids and not image.aligned):
+    if any(layer.diff_id is None for layer in layers) or (image.config.diff_ids and not image.aligned):
         raise FormatError("layers and diff_ids do not align", image.where, hint="ocitool validate says more")
-    return ImageDraft(image, tuple(pieces), image.config.fields)
+    return ImageDraft(image, tuple(layers), image.config.fields)
 
 
-def replaced(draft: ImageDraft, number: int, piece: OutputLayer) -> ImageDraft:
-    """With another piece in a layer's place."""
-    return draft._replace(pieces=(*draft.pieces[:number], piece, *draft.pieces[number + 1 :]))
+def replaced(draft: ImageDraft, number: int, layer: OutputLayer) -> ImageDraft:
+    """With another layer in a layer's place."""
+    return draft._replace(layers=(*draft.layers[:number], layer, *draft.layers[number + 1 :]))
 
 
-def inserted(draft: ImageDraft, number: int, piece: OutputLayer, entry: Mapping[str, Any]) -> ImageDraft:
+def inserted(draft: ImageDraft, number: int, layer: OutputLayer, entry: Mapping[str, Any]) -> ImageDraft:
     """With one more layer that will have this number, and the history entry that tells of it."""
     config = dict(draft.config)
     history = _history(draft)
     if history is not None:
-        at = _positions(history)[number] if number < len(draft.pieces) else len(history)
+        at = _positions(history)[number] if number < len(draft.layers) else len(history)
         config["history"] = [*history[:at], dict(entry), *history[at:]]
-    pieces = (*draft.pieces[:number], piece, *draft.pieces[number:])
-    return draft._replace(pieces=pieces, config=config)
+    layers = (*draft.layers[:number], layer, *draft.layers[number:])
+    return draft._replace(layers=layers, config=config)
 
 
 def dropped(draft: ImageDraft, number: int) -> ImageDraft:
@@ -87,7 +87,7 @@ def dropped(draft: ImageDraft, number: int) -> ImageDraft:
     if history is not None:
         at = _positions(history)[number]
         config["history"] = [*history[:at], *history[at + 1 :]]
-    return draft._replace(pieces=(*draft.pieces[:number], *draft.pieces[number + 1 :]), config=config)
+    return draft._replace(layers=(*draft.layers[:number], *draft.layers[number + 1 :]), config=config)
 
 
 def noted(draft: ImageDraft, entry: Mapping[str, Any]) -> ImageDraft:
@@ -108,31 +108,31 @@ def annotated(draft: ImageDraft, annotations: Mapping[str, str]) -> ImageDraft:
     return draft._replace(annotations=annotations)
 
 
-def squashed(draft: ImageDraft, count: int, piece: OutputLayer | None, entry: Mapping[str, Any]) -> ImageDraft:
-    """With one piece (None: with nothing) in place of all the layers above those of the draft; the image had `count` layers.
+def squashed(draft: ImageDraft, count: int, layer: OutputLayer | None, entry: Mapping[str, Any]) -> ImageDraft:
+    """With one layer (None: with nothing) in place of all the layers above those of the draft; the image had `count` layers.
     The history entries of those layers go, `entry` stands where the last of them stood; those that made no layer stay. One that
     does not align gives way to one that does."""
     config = dict(draft.config)
     history = aligned_history(config, count)
     if history is None and "history" in config:
         unsaid = {**_unstated(), "empty_layer": True}
-        config["history"] = [*(_unstated() for _ in draft.pieces), unsaid, *([dict(entry)] if piece is not None else ())]
+        config["history"] = [*(_unstated() for _ in draft.layers), unsaid, *([dict(entry)] if layer is not None else ())]
     elif history is not None:
         at = _positions(history)
-        gone = set(at[len(draft.pieces) :])
+        gone = set(at[len(draft.layers) :])
         before = [old for number, old in enumerate(history[: at[-1]]) if number not in gone]
-        told = dict(entry) if piece is not None else {**entry, "empty_layer": True}
+        told = dict(entry) if layer is not None else {**entry, "empty_layer": True}
         config["history"] = [*before, told, *history[at[-1] + 1 :]]
-    pieces = draft.pieces if piece is None else (*draft.pieces, piece)
-    return draft._replace(pieces=pieces, config=config)
+    layers = draft.layers if layer is None else (*draft.layers, layer)
+    return draft._replace(layers=layers, config=config)
 
 
-def layered(draft: ImageDraft, pieces: Sequence[OutputLayer], history: Sequence[Mapping[str, Any]] | None) -> ImageDraft:
+def layered(draft: ImageDraft, layers: Sequence[OutputLayer], history: Sequence[Mapping[str, Any]] | None) -> ImageDraft:
     """With other layers, and the history that tells of them; None: none."""
     config = {key: value for key, value in draft.config.items() if history is not None or key != "history"}
     if history is not None:
         config["history"] = [dict(entry) for entry in history]
-    return draft._replace(pieces=tuple(pieces), config=config)
+    return draft._replace(layers=tuple(layers), config=config)
 
 
 def history_of(image: Image) -> list[dict[str, Any]]:
@@ -160,7 +160,7 @@ def aligned_history(config: Mapping[str, Any], count: int) -> list[Any] | None:
 
 
 def _history(draft: ImageDraft) -> list[Any] | None:
-    return aligned_history(draft.config, len(draft.pieces))
+    return aligned_history(draft.config, len(draft.layers))
 
 
 def _positions(history: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -178,23 +178,23 @@ def finish(draft: ImageDraft) -> OutputImage:
         rootfs = fields.get("rootfs")
         fields["rootfs"] = {**(rootfs if isinstance(rootfs, dict) else {"type": "layers"}), "diff_ids": draft.diff_ids}
         config = serialised(fields)
-    media_type, pieces = _converted(image, draft.pieces)
-    if manifest is not None and draft.annotations is None and config == image.config.raw and _same(manifest.layers, pieces):
+    media_type, layers = _converted(image, draft.layers)
+    if manifest is not None and draft.annotations is None and config == image.config.raw and _same(manifest.layers, layers):
         digest = image.digest or manifest.digest
-        return _output(image, manifest.raw, digest, manifest.media_type, manifest.config.digest, config, pieces)
+        return _output(image, manifest.raw, digest, manifest.media_type, manifest.config.digest, config, layers)
     document: dict[str, Any] = dict(manifest.fields) if manifest else {"schemaVersion": 2}
     if manifest is None or "mediaType" in document or media_type != manifest.media_type:
         document["mediaType"] = media_type
     old = manifest.config if manifest else None
     config_digest = old.digest if old is not None and config == image.config.raw else Digest.of(config)
     document["config"] = _config_descriptor(old, media_type, config_digest, len(config))
-    document["layers"] = [_layer_descriptor(piece) for piece in pieces]
+    document["layers"] = [_layer_descriptor(layer) for layer in layers]
     if draft.annotations is not None:
         document.pop("annotations", None)
         if draft.annotations:
             document["annotations"] = dict(draft.annotations)
     raw = serialised(document)
-    return _output(image, raw, Digest.of(raw), media_type, config_digest, config, pieces)
+    return _output(image, raw, Digest.of(raw), media_type, config_digest, config, layers)
 
 
 def _output(
@@ -217,26 +217,26 @@ def _output(
     )  # fmt: skip
 
 
-def _same(layers: Sequence[Descriptor], pieces: Sequence[OutputLayer]) -> bool:
-    return [layer.fields for layer in layers] == [piece.descriptor for piece in pieces]
+def _same(stated: Sequence[Descriptor], layers: Sequence[OutputLayer]) -> bool:
+    return [one.fields for one in stated] == [layer.descriptor for layer in layers]
 
 
-def _converted(image: Image, pieces: tuple[OutputLayer, ...]) -> tuple[str, tuple[OutputLayer, ...]]:
-    """The manifest's media type and its pieces. Docker's types know no zstd: an image that gets such a layer becomes an OCI
+def _converted(image: Image, layers: tuple[OutputLayer, ...]) -> tuple[str, tuple[OutputLayer, ...]]:
+    """The manifest's media type and its layers. Docker's types know no zstd: an image that gets such a layer becomes an OCI
     image, with every layer's type. A docker archive, which has no manifest, becomes one too."""
     own = image.manifest.media_type if image.manifest else None
     docker = own == mediatypes.DOCKER_MANIFEST
-    if docker and not any(piece.media_type.startswith(mediatypes.OCI_LAYER) for piece in pieces):
-        return mediatypes.DOCKER_MANIFEST, pieces
+    if docker and not any(layer.media_type.startswith(mediatypes.OCI_LAYER) for layer in layers):
+        return mediatypes.DOCKER_MANIFEST, layers
     if own is not None and not docker:
-        return own, pieces
-    return mediatypes.OCI_MANIFEST, tuple(_as_oci(piece) for piece in pieces)
+        return own, layers
+    return mediatypes.OCI_MANIFEST, tuple(_as_oci(layer) for layer in layers)
 
 
-def _as_oci(piece: OutputLayer) -> OutputLayer:
-    media_type = mediatypes.as_oci(piece.media_type)
-    descriptor = None if piece.descriptor is None else {**piece.descriptor, "mediaType": media_type}
-    return piece._replace(media_type=media_type, descriptor=descriptor)
+def _as_oci(layer: OutputLayer) -> OutputLayer:
+    media_type = mediatypes.as_oci(layer.media_type)
+    descriptor = None if layer.descriptor is None else {**layer.descriptor, "mediaType": media_type}
+    return layer._replace(media_type=media_type, descriptor=descriptor)
 
 
 def _config_descriptor(old: Descriptor | None, media_type: str, digest: Digest, size: int) -> dict[str, Any]:
@@ -249,10 +249,10 @@ def _config_descriptor(old: Descriptor | None, media_type: str, digest: Digest, 
     return {**fields, "digest": str(digest), "size": size}
 
 
-def _layer_descriptor(piece: OutputLayer) -> Mapping[str, Any]:
-    if piece.descriptor is not None:
-        return piece.descriptor
-    return {"mediaType": piece.media_type, "digest": str(piece.digest), "size": piece.size}
+def _layer_descriptor(layer: OutputLayer) -> Mapping[str, Any]:
+    if layer.descriptor is not None:
+        return layer.descriptor
+    return {"mediaType": layer.media_type, "digest": str(layer.digest), "size": layer.size}
 
 
 def layer_type(image: Image, codec: str) -> str:

@@ -133,13 +133,13 @@ class _Rebaser:
         count = base_layers(image, old.image, self._task)
         meeting = _Meeting(indexed_images([image, new.image], self._indexer), count)
         conflicts = self._conflicts(image, meeting)
-        held = {piece.digest: piece._replace(origin="reused") for piece in draft.pieces}
+        held = {layer.digest: layer._replace(origin="reused") for layer in draft.layers}
         taken = [
             held[layer.digest] if layer.digest in held else self._writer.layers.of_other(image, layer, new.image, layer)
             for layer in new.image.layers
         ]
         history = _history(image, old.image, new.image, count)
-        own = self._own(image, draft.pieces[count:], meeting)
+        own = self._own(image, draft.layers[count:], meeting)
         draft = drafts.layered(draft, (*taken, *own), history)
         section, clashes = config_merge.settings(old.image.config.settings, new.image.config.settings, image.config.settings)
         config = dict(draft.config)
@@ -198,14 +198,14 @@ class _Rebaser:
 
     # The image's own layers
 
-    def _own(self, image: Image, pieces: Sequence[OutputLayer], meeting: _Meeting) -> Iterator[OutputLayer]:
+    def _own(self, image: Image, layers: Sequence[OutputLayer], meeting: _Meeting) -> Iterator[OutputLayer]:
         """The image's own layers as they are written."""
-        numbered = dict(zip(range(meeting.count, len(image.layers)), pieces, strict=True))
+        numbered = dict(zip(range(meeting.count, len(image.layers)), layers, strict=True))
         self._task.expect(expected(meeting.mine.layers[number].blob for number in numbered if meeting.edits.get(number)))
-        for number, piece in numbered.items():
+        for number, kept in numbered.items():
             edit = meeting.edits.get(number)
             if edit is None:
-                yield piece
+                yield kept
                 continue
             layer = meeting.mine.layers[number]
             assert layer.blob is not None

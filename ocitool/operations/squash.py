@@ -111,10 +111,10 @@ class _Squasher:
         indexes = self._indexer.indexes(image, image.layers[:kept]) + self._indexer.unhashed_indexes(image, merged)
         upper = Tree(self._decided(image, indexes, kept) if kept else indexes)
         changes = changeset(Tree(upper.indexes[:kept]) if kept else None, upper)
-        piece = self._layer(image, kept, changes, upper)
-        below = draft._replace(pieces=draft.pieces[:kept])
-        draft = drafts.squashed(below, len(image.layers), piece, _entry(merged, image))
-        return draft, self._told(image, kept, upper, changes, piece)
+        made = self._layer(image, kept, changes, upper)
+        below = draft._replace(layers=draft.layers[:kept])
+        draft = drafts.squashed(below, len(image.layers), made, _entry(merged, image))
+        return draft, self._told(image, kept, upper, changes, made)
 
     def _layer(self, image: Image, kept: int, changes: Changeset, upper: Tree) -> OutputLayer | None:
         """The new layer; None where the kept ones are all that is visible. The old ones are read in any case: what their
@@ -157,13 +157,13 @@ class _Squasher:
                 known[id(index)] = self._indexer.with_hashes(layer, index, sorted(wanted.get(id(index), ())))
         return [known[id(index)] for index in indexes]
 
-    def _told(self, image: Image, kept: int, upper: Tree, changes: Changeset, piece: OutputLayer | None) -> SquashedImage:
+    def _told(self, image: Image, kept: int, upper: Tree, changes: Changeset, made: OutputLayer | None) -> SquashedImage:
         held = sum(map(content_size, upper.indexes[kept:]))
         written = changes.size(upper, kept)
         duplicate = _visible(upper, kept) - written if kept else 0
-        stored = sum(layer.size for layer in image.layers[kept:]) - (piece.size if piece is not None else 0)
+        stored = sum(layer.size for layer in image.layers[kept:]) - (made.size if made is not None else 0)
         return SquashedImage(
-            image.where, masking.stated(image.platform), kept, len(image.layers) - kept, 0 if piece is None else 1,
+            image.where, masking.stated(image.platform), kept, len(image.layers) - kept, 0 if made is None else 1,
             len(changes), stored, held - written - duplicate, duplicate, tuple(self._lost(image, kept)),
         )  # fmt: skip
 

@@ -41,12 +41,12 @@ def kept(image: Image, layer: Layer, task: Task) -> OutputLayer:
 
 def from_fallback(image: Image, lender: Image, layer: Layer, task: Task) -> OutputLayer:
     """A layer of another image for this one: its very blob, under the type that this image's manifest has for it."""
-    piece = kept(lender, layer, task)
+    found = kept(lender, layer, task)
     if lender.is_foreign(layer):
-        return piece._replace(origin="reused")
+        return found._replace(origin="reused")
     media_type = drafts.layer_type(image, layer.compression or "none")
-    descriptor = None if piece.descriptor is None else {**piece.descriptor, "mediaType": media_type}
-    return piece._replace(media_type=media_type, origin="reused", descriptor=descriptor)
+    descriptor = None if found.descriptor is None else {**found.descriptor, "mediaType": media_type}
+    return found._replace(media_type=media_type, origin="reused", descriptor=descriptor)
 
 
 def unhashed_layer(image: Image, layer: Layer) -> OutputLayer | None:

@@ -78,7 +78,7 @@ def _finished(image: Image, change: Change[T], writer: ImageWriter, *, always: b
     start = drafts.start(image, writer.layers.of_image(image))
     draft, told = change(start)
     changed = draft.differs(start)
-    layers = writer.layers.converted(image, draft.pieces, changed=changed or always)
+    layers = writer.layers.converted(image, draft.layers, changed=changed or always)
     if changed:
         draft = with_timestamp(draft)
-    return drafts.finish(draft._replace(pieces=layers)), told
+    return drafts.finish(draft._replace(layers=layers)), told

@@ -48,7 +48,7 @@ def made_piece(draft: ImageDraft, number: int, codec: str) -> OutputLayer:
 
 
 def edited(draft: ImageDraft, kind: str, at: int, codec: str, serial: int) -> ImageDraft:
-    size = len(draft.pieces)
+    size = len(draft.layers)
     if kind == "insert":
         return drafts.inserted(draft, at % (size + 1), made_piece(draft, serial, codec), {"created_by": f"layer {serial}"})
     if kind == "note":
@@ -81,12 +81,12 @@ def test_documents_agree_after_any_edits(
         assert (made.config, made.raw) == (documents.config, documents.manifest)
     assert sha256(documents.manifest) == str(documents.digest)
     assert sha256(documents.config) == manifest["config"]["digest"]
-    assert [str(piece.diff_id) for piece in draft.pieces] == config["rootfs"]["diff_ids"]
-    assert [str(piece.digest) for piece in draft.pieces] == [layer["digest"] for layer in manifest["layers"]]
+    assert [str(piece.diff_id) for piece in draft.layers] == config["rootfs"]["diff_ids"]
+    assert [str(piece.digest) for piece in draft.layers] == [layer["digest"] for layer in manifest["layers"]]
     before = json.loads(made.config).get("history")
     entries = config.get("history")
     if before is not None and sum(1 for e in before if not e.get("empty_layer")) == layers:
-        assert len(draft.pieces) == sum(1 for e in entries if not e.get("empty_layer"))
+        assert len(draft.layers) == sum(1 for e in entries if not e.get("empty_layer"))
     types = {layer["mediaType"] for layer in manifest["layers"]}
     oci = manifest["mediaType"] == mediatypes.OCI_MANIFEST
     assert all(kind.startswith(mediatypes.OCI_LAYER if oci else mediatypes.DOCKER_LAYER) for kind in types)

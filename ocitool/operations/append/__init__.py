@@ -114,7 +114,7 @@ class _Maker:
             history = {"created": self._created, "created_by": _created_by(addition)}
             if self._message is not None:
                 history["comment"] = self._message
-            draft = drafts.inserted(draft, len(draft.pieces), self._piece(addition, image, tree), history)
+            draft = drafts.inserted(draft, len(draft.layers), self._output_layer(addition, image, tree), history)
         return draft, None
 
     def _tree(self, image: Image) -> Tree | None:
@@ -133,7 +133,7 @@ class _Maker:
         self._task.notice("overwritten", f"{image.where}: what it has where files are put was not looked at{kept}: {why}")
         return None
 
-    def _piece(self, addition: LayerInput, image: Image, tree: Tree | None) -> OutputLayer:
+    def _output_layer(self, addition: LayerInput, image: Image, tree: Tree | None) -> OutputLayer:
         try:
             return self._make(addition, image, tree)
         except OcitoolError as error:
@@ -197,10 +197,10 @@ class _Maker:
                 "portable", "the tar leaves out directories that its files are in, has links to what stands later or nowhere, "
                 "or names a path twice: engines differ on such layers",
             )  # fmt: skip
-        piece = self._writer.layers.made(codecs.decode(blob.chunks(), codecs.of(blob)), codec, image, "new")
-        if piece.diff_id != index.diff_id:
+        made = self._writer.layers.made(codecs.decode(blob.chunks(), codecs.of(blob)), codec, image, "new")
+        if made.diff_id != index.diff_id:
             raise IntegrityError("changed while it was read")
-        return piece
+        return made
 
 
 def _name(path: str) -> str:

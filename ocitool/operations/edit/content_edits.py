@@ -126,16 +126,16 @@ class _ContentEditor:
         for position, edit in sorted(work.edits.items()):
             if position >= len(live):
                 tar = write_new(edit.add, work.contents(position, self._task))
-                piece = self._writer.layers.made(tar, self._writer.layers.new_codec(image), image, "new")
-                draft = drafts.inserted(draft, len(draft.pieces), piece, {"created": timestamp(), "created_by": CREATED_BY})
+                made = self._writer.layers.made(tar, self._writer.layers.new_codec(image), image, "new")
+                draft = drafts.inserted(draft, len(draft.layers), made, {"created": timestamp(), "created_by": CREATED_BY})
                 continue
             layer = live[position]
             assert layer.blob is not None
             index, contents = work.originals[position], work.contents(position, self._task)
             tar = rewrite_layer(layer.blob, index, edit, contents, self._task, diff_id=layer.diff_id)
             self._replace(draft, layer.number)
-            piece = self._writer.layers.made(tar, self._writer.layers.codec(layer), image, "rewritten")
-            draft = drafts.replaced(draft, layer.number, piece)
+            made = self._writer.layers.made(tar, self._writer.layers.codec(layer), image, "rewritten")
+            draft = drafts.replaced(draft, layer.number, made)
         lost = {number: frozenset(rows) for number, rows in self._lost.items()}
         return draft, ContentChange(
             frozenset(self._found), lost, self._same_content, self._elsewhere, dict(self._replaced)
@@ -159,8 +159,8 @@ class _ContentEditor:
         return layer
 
     def _replace(self, draft: ImageDraft, number: int) -> None:
-        piece = draft.pieces[number]
-        self._replaced[piece.digest] = piece.size
+        layer = draft.layers[number]
+        self._replaced[layer.digest] = layer.size
 
     # Removing
 

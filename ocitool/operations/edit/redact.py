@@ -125,18 +125,18 @@ class Redactor:
         config, annotations = dict(draft.config), draft.annotations
         stated = annotations if annotations is not None else (draft.image.manifest.annotations if draft.image.manifest else {})
         noted = dict(stated)
-        pieces = list(draft.pieces)
+        layers = list(draft.layers)
         for secret in self._secrets:
             for place, part in list(_parts(config)):
                 _put(config, place, self._clean(secret, _named(place, part), part, windows))
             noted = self._clean(secret, "annotations", noted, windows)
-            for number, piece in enumerate(pieces):
-                told = (piece.descriptor or {}).get("annotations")
-                if piece.descriptor is not None and told:
+            for number, layer in enumerate(layers):
+                told = (layer.descriptor or {}).get("annotations")
+                if layer.descriptor is not None and told:
                     new = self._clean(secret, f"annotations of layer {number}", told, windows)
                     if new != told:
-                        pieces[number] = piece._replace(descriptor={**piece.descriptor, "annotations": new})
-        draft = draft._replace(pieces=tuple(pieces))
+                        layers[number] = layer._replace(descriptor={**layer.descriptor, "annotations": new})
+        draft = draft._replace(layers=tuple(layers))
         if config != draft.config:
             draft = drafts.configured(draft, config)
             draft = drafts.noted(draft, {"created": timestamp(), "created_by": CREATED_BY})

@@ -145,7 +145,7 @@ class _Rebuilder:
         best = self._best(olds, names)
         plan = self._question.plan
         if plan == "auto":
-            plan = "reuse" if have.owed(reuse.pieces) < have.owed(as_is.pieces) else "as-is"
+            plan = "reuse" if have.owed(reuse.layers) < have.owed(as_is.layers) else "as-is"
         draft, made, delta = as_is, new, None
         if plan == "reuse":
             draft, made = reuse, _chosen(new, matches)
@@ -156,7 +156,7 @@ class _Rebuilder:
         changes = self._writer.layers.converts(image, changed=True), self._writer.layers.converts(image, changed=False)
         guessed = {"reuse": changes[0], "as-is": changes[1], "delta": True, plan: False}
         costs = {
-            "as-is": have.owed(as_is.pieces), "reuse": have.owed(reuse.pieces),
+            "as-is": have.owed(as_is.layers), "reuse": have.owed(reuse.layers),
             "delta": _estimate(best.changes, new) if best else None,
         }  # fmt: skip
         plans = tuple(PlanCost(name, cost, cost is not None and guessed[name]) for name, cost in costs.items())
@@ -241,10 +241,10 @@ class _Rebuilder:
             old, layer = found.old, found.layer
             if old is None or layer is None or (found.how == "same" and layer.digest in (None, new.layers[number].digest)):
                 continue
-            draft = drafts.replaced(draft, number, self._piece(draft.image, new.layers[number], old, layer))
+            draft = drafts.replaced(draft, number, self._output_layer(draft.image, new.layers[number], old, layer))
         return draft
 
-    def _piece(self, image: Image, like: Layer, old: IndexedImage, layer: Layer) -> OutputLayer:
+    def _output_layer(self, image: Image, like: Layer, old: IndexedImage, layer: Layer) -> OutputLayer:
         return self._writer.layers.of_other(image, like, old.image, layer)._replace(diff_id=old.indexes[layer.number].diff_id)
 
     # Delta
@@ -274,16 +274,16 @@ class _Rebuilder:
                 f"files were taken out of {image.where}, or it does not say whether: a delta would pass on {count} that it no "
                 f"longer has, first {first}", delta.name, hint="--plan reuse leaves them behind",
             )  # fmt: skip
-        made = [self._piece(image, layer, old, layer) for layer in old.layers]
+        made = [self._output_layer(image, layer, old, layer) for layer in old.layers]
         stack = old
         if delta.changes:
-            piece = self._layer(image, new, delta.changes)
-            made.append(piece)
-            assert piece.blob is not None
-            self._task.expect(expected([piece.blob]))
-            layer = Layer(len(old.layers), piece.blob, piece.digest, piece.diff_id, piece.size, piece.media_type, None, None)
+            added = self._layer(image, new, delta.changes)
+            made.append(added)
+            assert added.blob is not None
+            self._task.expect(expected([added.blob]))
+            layer = Layer(len(old.layers), added.blob, added.digest, added.diff_id, added.size, added.media_type, None, None)
             layers = (*old.layers, layer)
-            stack = IndexedImage(old.image._replace(layers=layers), [*old.indexes, index_layer(piece.blob, self._task)])
+            stack = IndexedImage(old.image._replace(layers=layers), [*old.indexes, index_layer(added.blob, self._task)])
         if not self._is_wanted(stack, new, [delta.old]):
             raise RuntimeError("the delta does not give the file system that was wanted")
         draft = drafts.layered(draft, made, _history(old, image, bool(delta.changes)))
@@ -343,15 +343,15 @@ class _Have:
     def marked(self, draft: ImageDraft) -> ImageDraft:
         """With the layers that are there told as such: they stay whatever is asked for the others."""
         return draft._replace(
-            pieces=tuple(piece._replace(origin="reused") if piece.digest in self._digests else piece for piece in draft.pieces)
+            layers=tuple(layer._replace(origin="reused") if layer.digest in self._digests else layer for layer in draft.layers)
         )
 
     def owed(self, layers: Sequence[OutputLayer]) -> int:
         """Bytes of layers beyond that, each once."""
         missing = {
-            piece.digest: piece.size
-            for piece in layers
-            if piece.digest not in self._digests and piece.diff_id not in self._diff_ids
+            layer.digest: layer.size
+            for layer in layers
+            if layer.digest not in self._digests and layer.diff_id not in self._diff_ids
         }
         return sum(missing.values())
 

@@ -107,9 +107,9 @@ class _Work:
                 contents = self._contents(below, changes)
                 other = _tar_size(contents(entry)[0] for entry in aside.added or ())
                 draft, made = self._made(draft, plan, contents)
-        sizes = [draft.pieces[number].size for number in plan.edits]
+        sizes = [draft.layers[number].size for number in plan.edits]
         if plan.added is not None:
-            sizes.append(draft.pieces[-1].size)
+            sizes.append(draft.layers[-1].size)
         return draft, RepackReport(
             question.mode, sum(change.entry is not None for change in changes),
             sum(change.entry is None for change in changes), len(sizes), sum(sizes), made, other,
@@ -162,15 +162,15 @@ class _Work:
                 raise NotFoundError("the layer is not here, and would have to be made again", where)
             tar = rewrite_layer(layer.blob, index, edit, content, self._task, diff_id=layer.diff_id)
             try:
-                piece = writer.layers.made(counted(tar), writer.layers.codec(layer), image, "rewritten")
+                made = writer.layers.made(counted(tar), writer.layers.codec(layer), image, "rewritten")
             except OcitoolError as error:
                 raise error.at(where) from None
-            draft = drafts.replaced(draft, number, piece)
+            draft = drafts.replaced(draft, number, made)
         if plan.added is not None:
             tar = write_new(plan.added, content)
-            piece = writer.layers.made(counted(tar), writer.layers.new_codec(image), image, "new")
+            made = writer.layers.made(counted(tar), writer.layers.new_codec(image), image, "new")
             entry = {"created": timestamp(), "created_by": CREATED_BY}
-            draft = drafts.inserted(draft, len(draft.pieces), piece, entry)
+            draft = drafts.inserted(draft, len(draft.layers), made, entry)
         return draft, size
 
 
