@@ -1,11 +1,9 @@
-"""The options of registries, which every command has that takes a REF: added to its signature by a decorator."""
+"""The options of registries, which every command has that takes a REF."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any, get_type_hints
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
@@ -14,10 +12,10 @@ from ocitool.cli.options import Host
 from ocitool.errors import UsageError
 from ocitool.transports.registry import Access
 
-__all__ = ["Access", "registries"]
+__all__ = ["OPTIONS", "Access", "of"]
 
 _Text = str | None
-_OPTIONS: dict[str, tuple[Any, Any]] = {
+OPTIONS: dict[str, tuple[Any, Any]] = {
     "insecure": (
         Annotated[bool, typer.Option("--insecure", help="The registry may have no TLS, or a certificate nobody vouches for.")],
         False,
@@ -57,27 +55,8 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 }
 
 
-def registries(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with these options; it gets them as `access`."""
-    signature = inspect.signature(command)
-    hints = get_type_hints(command, include_extras=True)
-    own = [one.replace(annotation=hints[one.name]) for one in signature.parameters.values() if one.name != "access"]
-    added = [
-        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
-        for name, (annotation, default) in _OPTIONS.items()
-    ]
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        asked = {name: given.pop(name) for name in _OPTIONS}
-        command(**given, access=_access(asked, given))
-
-    run.__signature__ = signature.replace(parameters=own + added)  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in own + added} | {"return": None}
-    return run
-
-
-def _access(asked: dict[str, Any], given: dict[str, Any]) -> Access:
+def of(asked: dict[str, Any], given: dict[str, Any]) -> Access:
+    """What the options say of registries. `given`: all other options and arguments, among which are references."""
     insecure = set(map(reference.host_name, asked["insecure_host"] or ()))
     if asked["insecure"]:
         found = (word if isinstance(word, Host) else reference.host_of(word) for word in _words(given))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import WRITE, Shared, with_shared
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -27,7 +27,7 @@ Of --layer DIR:
 
 
 @app.command(epilog=_EXAMPLES, short_help="Put one more layer on an image.")
-@registries
+@with_shared(*WRITE)
 def command(
     src: options.Src,
     dest: options.Dest,
@@ -51,37 +51,20 @@ def command(
         typer.Option("--dirs-from-layer", help="Directories that the image has take mode, owner and time of those in DIR."),
     ] = False,
     message: Annotated[str | None, typer.Option("--message", "-m", metavar="TEXT", help="A comment for the history.")] = None,
-    tag: options.Tag = None,
-    compression: options.CompressionOption = None,
-    supply: options.With = None,
-    platform: options.PlatformOption = None,
-    all_platforms: options.AllPlatforms = False,
-    force: options.Force = False,
-    dry_run: options.DryRun = False,
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    verify: options.Verify = False,
-    no_cache: options.NoCache = False,
-    jobs: options.Jobs = 4,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """Write SRC to DEST with layers on top; all that it had is copied byte for byte. A tar is kept byte for byte too; whiteout
     devices and opaque marks of an upper directory become the layer's."""
-    options.one_or_all(platform, all_platforms)
     from ocitool.api import arguments
     from ocitool.operations import append
 
     additions = arguments.layer_inputs(
         layer or (), upperdir or (), to=to, owner=owner, keep_owner=keep_owner, dirs_from_layer=dirs_from_layer
     )
-    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = options.writing(
-            dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
-        )
+    with shared.running() as reading:
+        writing = shared.writing(dest)
         result = append.append(
-            src, additions, reading, writing, message=message, platform=platform, all_platforms=all_platforms
+            src, additions, reading, writing, message=message, platform=shared.platform, all_platforms=shared.all_platforms
         )
-    options.write_written(result, format, report, quiet=quiet)
+    shared.show_written(result)

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
-from ocitool.operations import listing
+from ocitool.cli.shared import READ, TALK, Shared, with_shared
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -21,26 +20,22 @@ Examples:
 
 
 @app.command(epilog=_EXAMPLES, short_help="Print a file of an image.")
-@registries
+@with_shared("platform", *READ, *TALK)
 def command(
     ref: options.Ref,
     path: Annotated[str, typer.Argument(metavar="PATH", help="A file in the image; links are followed.")],
     layer: Annotated[
         int | None, typer.Option("--layer", metavar="N", help="The file as this layer has it; 0 is the lowest, -1 the top.")
     ] = None,
-    platform: options.PlatformOption = None,
-    verify: options.Verify = False,
-    no_cache: options.NoCache = False,
-    jobs: options.Jobs = 4,
     force: Annotated[bool, typer.Option("--force", help="Print on a terminal byte for byte too, and binary content.")] = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """Print a file of the merged file system, or of one layer, byte for byte.
 
     On a terminal control characters are written out (as \\x1b), and binary content is refused, unless --force is given."""
+    from ocitool.operations import listing
+
     terminal = sys.stdout.isatty()  # the file is printed while it is read: there it would stand among the bars
-    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, bars=not terminal, access=access) as reading:
-        options.write_exact(listing.cat(ref, path, reading, layer=layer, platform=platform), force=force)
+    with shared.running(bars=not terminal) as reading:
+        options.write_exact(listing.cat(ref, path, reading, layer=layer, platform=shared.platform), force=force)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import OUTPUT, TALK, Shared, with_shared
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -18,29 +18,18 @@ Examples:
 
 
 @app.command(epilog=_EXAMPLES, short_help="List the repositories of a registry.")
-@registries
+@with_shared(*OUTPUT, *TALK)
 def command(
     host: Annotated[
         options.Host,
         typer.Argument(metavar="HOST", parser=options.registry, help="[docker://]HOST[:PORT].", show_default=False),
     ],
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """List the repositories of a registry, a line each. Not every registry keeps a catalogue, or shows it."""
-    with options.running(quiet=quiet, access=access) as reading:
+    with shared.running() as reading:
         from ocitool.operations import tags
 
         result = tags.catalog(host, reading)
-    if format is options.OutputFormat.json:
-        from ocitool.report.json.tags import catalog_json
-
-        options.write(catalog_json(result), report)
-    else:
-        from ocitool.report.text.tags import catalog_text
-
-        options.write(catalog_text(result), report)
+    shared.show("catalog", result)

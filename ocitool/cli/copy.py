@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import OUTPUT, PLATFORMS, TALK, Shared, with_shared
 from ocitool.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -41,7 +41,6 @@ Strict = Annotated[
 Referrers = Annotated[
     bool, typer.Option("--referrers", help="Also what speaks of the images: signatures, SBOMs, attestations.")
 ]
-NoNotes = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep notes of where blobs were seen.")]
 FromFile = Annotated[
     options.FileLines | None,
     typer.Option(
@@ -51,12 +50,9 @@ FromFile = Annotated[
 
 
 @app.command(epilog=_EXAMPLES, short_help="Copy images between archives, layouts and registries.")
-@registries
+@with_shared("tag", "conversion", "supply", *PLATFORMS, "force", "dry_run", *OUTPUT, "verify", "jobs", *TALK, "no_notes")
 def command(
     refs: Annotated[list[str], typer.Argument(metavar="SRC... DEST", help="Images, and where they go.", show_default=False)],
-    tag: options.Tag = None,
-    compression: options.ConversionOption = None,
-    supply: options.With = None,
     omit: Annotated[
         list[str] | None,
         typer.Option("--omit", metavar="REF|@FILE", help="Leave out layers that the other side has: an image, or a list."),
@@ -67,19 +63,8 @@ def command(
     allow_no_match: options.AllowNoMatch = False,
     from_file: FromFile = None,
     referrers: Referrers = False,
-    platform: options.PlatformOption = None,
-    all_platforms: options.AllPlatforms = False,
-    force: options.Force = False,
-    dry_run: options.DryRun = False,
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    verify: options.Verify = False,
-    no_cache: NoNotes = False,
-    jobs: options.Jobs = 4,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """Copy images, their layers and documents byte for byte, to where DEST says: an archive (*.tar, .tar.gz, .tar.zst,
     docker-archive:FILE, oci-archive:FILE, - for standard output), an OCI layout (a directory, oci:DIR:TAG), or a registry
@@ -87,18 +72,14 @@ def command(
     sources, dest = [*refs[:-1], *(from_file or ())], refs[-1]
     if not sources:
         raise UsageError("copy needs a source and a destination", hint="ocitool copy SRC DEST")
-    options.one_or_all(platform, all_platforms)
-    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+    with shared.running() as reading:
         from ocitool.operations import copy
 
         omitted = copy.omitted(omit or (), reading)
-        writing = options.writing(
-            dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply,
-            omit=frozenset().union(*omitted.values()), report=report,
-        )  # fmt: skip
+        writing = shared.writing(dest, omit=frozenset().union(*omitted.values()))
         result = copy.copy(
-            sources, reading, writing, platform=platform, all_platforms=all_platforms, tags=tags or (), referrers=referrers,
-            omit=omitted, allow_no_match=allow_no_match, exclude=exclude or (), strict=strict,
+            sources, reading, writing, platform=shared.platform, all_platforms=shared.all_platforms, tags=tags or (),
+            referrers=referrers, omit=omitted, allow_no_match=allow_no_match, exclude=exclude or (), strict=strict,
         )
-    options.write_written(result, format, report, quiet=quiet)
-    options.end_with_problems(result, format, quiet=quiet)
+    shared.show_written(result)
+    options.end_with_problems(result, shared.format, quiet=shared.quiet)

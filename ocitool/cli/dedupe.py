@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import READ, REVIEW, Shared, with_shared
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -25,7 +25,7 @@ Examples:
 
 
 @app.command(epilog=_EXAMPLES, short_help="What many images share, and what more could be saved.")
-@registries
+@with_shared(*REVIEW, *READ, "quiet", "no_color", "debug")
 def command(
     refs: Annotated[
         list[str],
@@ -54,39 +54,19 @@ def command(
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first source that cannot be read.")] = False,
     top: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many of each kind text and tables list.")] = 10,
-    format: options.ReviewFormatOption = options.ReviewFormat.text,
-    report: options.ReportOption = None,
-    verify: options.Verify = False,
-    no_cache: options.NoCache = False,
-    jobs: options.Jobs = 4,
-    quiet: options.Quiet = False,
-    no_color: options.NoColor = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """Show what many images share and what that saves: by layer, by common base, by image, and what deleting an image would
     really free; then what more could be saved, each with the command that does it. Bytes count as in one layout that holds
     all of the images; of archives, what lies on disk is said beside. Reads no layer unless --files, --zstd, --export or
     --verify asks. A source that cannot be read is named, and the exit code is 1."""
     options.once(*refs)
-    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+    with shared.running() as reading:
         from ocitool.dedupe import DedupeOptions, RepositoryFilter, dedupe
 
         choice = RepositoryFilter(tuple(repos or ()), tuple(tags or ()), allow_no_match)
         result = dedupe(refs, DedupeOptions(choice, files, export, zstd, cluster, strict, top), reading)
-    if format is options.ReviewFormat.json:
-        from ocitool.report.json.dedupe import dedupe_json
-
-        options.write(dedupe_json(result), report)
-    elif format is options.ReviewFormat.markdown:
-        from ocitool.report.markdown.dedupe import dedupe_markdown
-
-        options.write([dedupe_markdown(result)], report)
-    else:
-        from ocitool.report.text.dedupe import dedupe_text
-        from ocitool.report.text.parts import Paint
-
-        options.write(dedupe_text(result, Paint(options.colour(no_color, report))), report)
+    shared.show("dedupe", result)
     if result.problems:
         raise typer.Exit(1)

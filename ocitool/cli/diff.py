@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import PLATFORMS, READ, REVIEW, Shared, with_shared
 from ocitool.operations import diff
 from ocitool.operations.diff.rules import rule
 
@@ -31,7 +31,7 @@ is shown and meets notable:RULE alone.
 
 
 @app.command(epilog=_EXAMPLES, short_help="What changed between two images.")
-@registries
+@with_shared(*PLATFORMS, *REVIEW, *READ, "quiet", "no_color", "debug")
 def command(
     a: Annotated[str, typer.Argument(metavar="A", help="The image before.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The image after.")],
@@ -55,48 +55,24 @@ def command(
         list[str] | None, typer.Option("--fail-on", metavar="RULE", help="Exit 1 only for this; see below.")
     ] = None,
     show_secrets: options.ShowSecrets = False,
-    platform: options.PlatformOption = None,
-    all_platforms: options.AllPlatforms = False,
-    format: options.ReviewFormatOption = options.ReviewFormat.text,
-    report: options.ReportOption = None,
-    verify: options.Verify = False,
-    no_cache: options.NoCache = False,
-    jobs: options.Jobs = 4,
-    quiet: options.Quiet = False,
-    no_color: options.NoColor = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """Show what changed between two images: layers, files, configuration, and what caused it."""
-    options.one_or_all(platform, all_platforms)
     question = diff.DiffOptions(
         ignore=tuple(ignore or ()), semantic=semantic, paths=tuple(path or ()), patch=patch, secrets=show_secrets,
         ignored_paths=tuple(ignore_path or ()), allow_no_match=allow_no_match,
         rules=tuple(rule(text) for text in fail_on or ()),
     )  # fmt: skip
-    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+    with shared.running() as reading:
         result: diff.Diff | diff.IndexDiff
-        if all_platforms:
+        if shared.all_platforms:
             result = diff.diff_platforms(a, b, question, reading)
         else:
-            result = diff.diff(a, b, question, reading, platform=platform)
+            result = diff.diff(a, b, question, reading, platform=shared.platform)
     from ocitool import masking
 
     with masking.revealed(show_secrets):
-        if format is options.ReviewFormat.json:
-            from ocitool.report.json.diff import diff_json
-            from ocitool.report.json.fields import json_text
-
-            options.write([json_text(diff_json(result))], report)
-        elif format is options.ReviewFormat.markdown:
-            from ocitool.report import markdown
-
-            options.write([markdown.diff_markdown(result, stat=stat)], report)
-        else:
-            from ocitool.report.text.diff import diff_text
-            from ocitool.report.text.parts import Paint
-
-            options.write(diff_text(result, Paint(options.colour(no_color, report)), stat=stat), report)
+        shared.show("diff", result, stat=stat)
     failed = bool(result.failures) if question.rules else not result.identical
     raise typer.Exit(1 if failed else 0)

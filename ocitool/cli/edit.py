@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import WRITE, Shared, with_shared
 from ocitool.errors import UsageError
+from ocitool.images import config_edits
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -34,36 +35,21 @@ _NAMED = 20
 """Paths that a hint names."""
 
 
+def _settings() -> dict[str, tuple[Any, Any]]:
+    """The options of `config_edits.SETTINGS`, by field."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for one in config_edits.SETTINGS:
+        kind: Any = bool if one.metavar is None else list[str] | None if one.many else str | None
+        option = typer.Option(*one.option, metavar=one.metavar, help=one.help)
+        found[one.field] = Annotated[kind, option], False if one.metavar is None else None
+    return found
+
+
 @app.command(epilog=_EXAMPLES, short_help="Change configuration and contents of an image.")
-@registries
+@with_shared(*WRITE, more=_settings())
 def command(
     src: options.Src,
     dest: options.Dest,
-    env: Annotated[Words, typer.Option("--env", "-e", metavar="K=V", help="Set a variable.")] = None,
-    unset_env: Annotated[Words, typer.Option("--unset-env", metavar="K", help="Remove a variable.")] = None,
-    label: Annotated[Words, typer.Option("--label", "-l", metavar="K=V", help="Set a label.")] = None,
-    unset_label: Annotated[Words, typer.Option("--unset-label", metavar="K", help="Remove a label.")] = None,
-    annotation: Annotated[Words, typer.Option("--annotation", metavar="K=V", help="Set an annotation of the manifest.")] = None,
-    unset_annotation: Annotated[Words, typer.Option("--unset-annotation", metavar="K", help="Remove an annotation.")] = None,
-    cmd: Annotated[
-        str | None, typer.Option("--cmd", metavar="JSON|LINE", help="What runs: a JSON array, else a line for the shell.")
-    ] = None,
-    unset_cmd: Annotated[bool, typer.Option("--unset-cmd", help="Remove the command.")] = False,
-    entrypoint: Annotated[
-        str | None, typer.Option("--entrypoint", metavar="JSON|LINE", help="What always runs; the command is left as it is.")
-    ] = None,
-    unset_entrypoint: Annotated[bool, typer.Option("--unset-entrypoint", help="Remove the entrypoint.")] = False,
-    user: Annotated[str | None, typer.Option("--user", metavar="USER[:GROUP]", help="Who runs it; '' removes.")] = None,
-    workdir: Annotated[str | None, typer.Option("--workdir", metavar="PATH", help="Where it runs; '' removes.")] = None,
-    expose: Annotated[Words, typer.Option("--expose", metavar="PORT[/PROTO]", help="Add a port, or a range of them.")] = None,
-    unset_expose: Annotated[Words, typer.Option("--unset-expose", metavar="PORT[/PROTO]", help="Remove ports.")] = None,
-    volume: Annotated[Words, typer.Option("--volume", metavar="PATH", help="Declare a volume.")] = None,
-    unset_volume: Annotated[Words, typer.Option("--unset-volume", metavar="PATH", help="Remove a volume.")] = None,
-    unset_healthcheck: Annotated[bool, typer.Option("--unset-healthcheck", help="Remove the health check.")] = False,
-    stop_signal: Annotated[
-        str | None, typer.Option("--stop-signal", metavar="SIGNAL", help="What ends it; '' removes.")
-    ] = None,
-    created: Annotated[str | None, typer.Option("--created", metavar="TIME", help="RFC 3339, or @SECONDS.")] = None,
     rm: Annotated[
         Words, typer.Option("--rm", metavar="PATH", help="Take a path and its hard links out of every layer.")
     ] = None,
@@ -87,28 +73,14 @@ def command(
     drop_layer: Annotated[
         list[int] | None, typer.Option("--drop-layer", metavar="N", help="Drop a layer of SRC; -1 is the top.")
     ] = None,
-    tag: options.Tag = None,
-    compression: options.CompressionOption = None,
-    supply: options.With = None,
-    platform: options.PlatformOption = None,
-    all_platforms: options.AllPlatforms = False,
-    force: options.Force = False,
-    dry_run: options.DryRun = False,
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    verify: options.Verify = False,
-    no_cache: options.NoCache = False,
-    jobs: options.Jobs = 4,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    more: dict[str, Any],
+    shared: Shared,
 ) -> None:
     """Write SRC to DEST with another configuration, or with other files in the layers that it has. An option may be given
     several times. --redact puts *** in the place of a secret: that is the value of a variable or build argument by its name,
     or the text itself, in history, configuration and annotations. Exit code 1: what --rm took out still stands elsewhere in
     the image, or --search found files; 3: --redact found nothing."""
-    options.one_or_all(platform, all_platforms)
     if layer is not None and not add:
         raise UsageError("--layer is for --add")
     if "--search" in (rm or ()):
@@ -116,29 +88,20 @@ def command(
     if rm_content and not rm:
         raise UsageError("--rm-content is for --rm")
     from ocitool.api import arguments
-    from ocitool.images import config_edits
     from ocitool.operations import edit
 
-    asked = config_edits.parse(
-        env=env or (), unset_env=unset_env or (), labels=label or (), unset_labels=unset_label or (),
-        annotations=annotation or (), unset_annotations=unset_annotation or (), cmd=cmd, unset_cmd=unset_cmd,
-        entrypoint=entrypoint, unset_entrypoint=unset_entrypoint, user=user, workdir=workdir, expose=expose or (),
-        unset_expose=unset_expose or (), volumes=volume or (), unset_volumes=unset_volume or (),
-        unset_healthcheck=unset_healthcheck, stop_signal=stop_signal, created=created,
-    )  # fmt: skip
+    asked = config_edits.parse(**more)
     content = edit.ContentEdits(
         arguments.removed_paths(rm or ()), rm_content, tuple(map(edit.parse_addition, add or ())), layer,
         tuple(drop_layer or ()),
     )  # fmt: skip
-    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = options.writing(
-            dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
-        )
+    with shared.running() as reading:
+        writing = shared.writing(dest)
         result = edit.edit(
             src, asked, content, reading, writing, redaction=edit.Redaction(tuple(redact or ()), search),
-            platform=platform, all_platforms=all_platforms,
+            platform=shared.platform, all_platforms=shared.all_platforms,
         )  # fmt: skip
-    options.write_written(result, format, report, quiet=quiet)
+    shared.show_written(result)
     if result.findings:
         _warn(result.details)
     raise typer.Exit(1 if result.findings else 0)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ocitool.cli import options
+from ocitool.cli.shared import OUTPUT, TALK, Shared, with_shared
 
 app = typer.Typer(
     rich_markup_mode=None, add_completion=False, no_args_is_help=True, short_help="Keep one store of many images.",
@@ -27,25 +26,23 @@ Examples:
 
 
 @app.command("rm", epilog=_RM, short_help="Drop names of images.")
+@with_shared("dry_run", *OUTPUT, *TALK, remote=False)
 def rm(
     directory: Directory,
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Tag or full name, @N, or @sha256:... for all.")],
     referrers: Annotated[
         bool, typer.Option("--referrers", help="Drop what speaks of the images as well: signatures, attestations, SBOMs.")
     ] = False,
-    dry_run: options.DryRun = False,
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    shared: Shared,
 ) -> None:
     """Drop images from index.json by their names, all or none of them. Their blobs stay until `layout gc`. What speaks of a
     dropped image by its digest is named, and stays unless --referrers is given."""
-    with options.running(quiet=quiet) as reading:
+    with shared.running() as reading:
         from ocitool.operations import layout
 
-        result = layout.remove(directory, names, reading.task, referrers=referrers, dry_run=dry_run)
-    _write("rm", result, format, report)
+        result = layout.remove(directory, names, reading.task, referrers=referrers, dry_run=shared.dry_run)
+    shared.show("rm", result)
 
 
 _GC = """\b
@@ -65,22 +62,20 @@ which one platform was fetched): it is named, and keeps nothing.
 
 
 @app.command("gc", epilog=_GC, short_help="Free blobs that no image needs.")
+@with_shared("dry_run", *OUTPUT, *TALK, remote=False)
 def gc(
     directory: Directory,
-    dry_run: options.DryRun = False,
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    shared: Shared,
 ) -> None:
     """Free the blobs that nothing in index.json leads to. Waits for running ocitool writers and keeps new ones waiting; other
     programs that write to the layout (skopeo, umoci, podman, buildah) know no such lock, and a blob that one of them has
     written and not yet named would be freed."""
-    with options.running(quiet=quiet) as reading:
+    with shared.running() as reading:
         from ocitool.operations import layout
 
-        result = layout.collect(directory, reading.task, dry_run=dry_run)
-    _write("gc", result, format, report)
+        result = layout.collect(directory, reading.task, dry_run=shared.dry_run)
+    shared.show("gc", result)
 
 
 _LINK = """\b
@@ -94,23 +89,20 @@ Exit: 1 when a blob is not what its digest says; it is named and left alone.
 
 
 @app.command("link", epilog=_LINK, short_help="Share equal blobs between layouts.")
+@with_shared("dry_run", *OUTPUT, "jobs", *TALK, remote=False)
 def link(
     directories: Annotated[list[str], typer.Argument(metavar="DIR DIR...", help="OCI layouts.", show_default=False)],
-    dry_run: options.DryRun = False,
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    jobs: options.Jobs = 4,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    shared: Shared,
 ) -> None:
     """Make equal blobs of several layouts one file, by hard links to that of the first layout. Every file is hashed before.
     Files of different mode or owner are not linked, but reflinked where the file system can. Safe as long as nobody
     changes a blob in place: ocitool never does."""
-    with options.running(jobs=jobs, quiet=quiet) as reading:
+    with shared.running() as reading:
         from ocitool.operations import layout
 
-        result = layout.link(directories, reading.task, dry_run=dry_run)
-    _write("link", result, format, report)
+        result = layout.link(directories, reading.task, dry_run=shared.dry_run)
+    shared.show("link", result)
     if result.damaged:
         raise typer.Exit(1)
 
@@ -137,35 +129,18 @@ where nothing in it is mended; blobs always do.
 
 
 @app.command("normalize", epilog=_NORMALIZE, short_help="Tidy up, and report what is wrong.")
+@with_shared("dry_run", *OUTPUT, "jobs", *TALK, remote=False)
 def normalize(
     directory: Directory,
     verify: Annotated[bool, typer.Option("--verify", help="Read and hash every blob.")] = False,
-    dry_run: options.DryRun = False,
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    jobs: options.Jobs = 4,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    shared: Shared,
 ) -> None:
     """Put a layout into one shape, and report what cannot be mended."""
-    with options.running(jobs=jobs, quiet=quiet) as reading:
+    with shared.running() as reading:
         from ocitool.operations import layout
 
-        result = layout.normalize(directory, reading.task, verify=verify, dry_run=dry_run)
-    _write("normalize", result, format, report)
+        result = layout.normalize(directory, reading.task, verify=verify, dry_run=shared.dry_run)
+    shared.show("normalize", result)
     if any(finding.severity == "error" for finding in result.findings):
         raise typer.Exit(1)
-
-
-def _write(action: str, result: Any, format: options.OutputFormat, report: str | None) -> None:
-    if format is options.OutputFormat.json:
-        from ocitool.report.json import fields, layout
-
-        options.write([fields.json_text(getattr(layout, f"{action}_json")(result))], report)
-        return
-    from ocitool.report.text.layout import gc_text, link_text, normalize_text, rm_text
-
-    lines: dict[str, Callable[..., Iterator[str]]] = {
-        "rm": rm_text, "gc": gc_text, "link": link_text, "normalize": normalize_text,
-    }  # fmt: skip
-    options.write(lines[action](result), report)

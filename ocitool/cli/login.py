@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import TALK, Shared, with_shared
 from ocitool.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -23,7 +23,7 @@ _LONGEST = 1 << 16
 
 
 @app.command(epilog=_EXAMPLES, short_help="Keep a user's name and password for a registry.")
-@registries
+@with_shared(*TALK)
 def command(
     host: Annotated[
         options.Host,
@@ -33,21 +33,19 @@ def command(
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="What happens anyway: the password is read from standard input.")
     ] = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """Ask a registry whether it takes a user's name and password, and keep them: with the credential helper that the file of
     credentials names, else in that file. The password comes from standard input only; on a terminal it is not shown."""
     if ":" in username or not username:
         raise UsageError("a user's name has no colon and is not empty")
     password = _password()
-    with options.running(quiet=quiet, access=access) as reading:
+    with shared.running() as reading:
         from ocitool.operations import login
 
         where = login.login(host, username, password, reading)
-    if not quiet:
+    if not shared.quiet:
         print(f"logged in to {host}, kept in {where}")
 
 

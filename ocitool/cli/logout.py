@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import TALK, Shared, with_shared
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -18,21 +18,19 @@ Examples:
 
 
 @app.command(epilog=_EXAMPLES, short_help="Forget what login kept.")
-@registries
+@with_shared(*TALK)
 def command(
     host: Annotated[
         options.Host,
         typer.Argument(metavar="HOST", parser=options.registry, help="The registry, as in references.", show_default=False),
     ],
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """Forget the name and password that are kept for a registry. Exit code 3: there are none."""
-    with options.running(quiet=quiet, access=access) as reading:
+    with shared.running() as reading:
         from ocitool.operations import login
 
         login.logout(host, reading)
-    if not quiet:
+    if not shared.quiet:
         print(f"logged out of {host}")

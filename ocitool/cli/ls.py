@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
-from ocitool.operations import listing
+from ocitool.cli.shared import OUTPUT, READ, TALK, Shared, with_shared
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -21,7 +20,7 @@ Examples:
 
 
 @app.command(epilog=_EXAMPLES, short_help="List files of an image, or of one layer.")
-@registries
+@with_shared("platform", *OUTPUT, *READ, *TALK)
 def command(
     ref: options.Ref,
     path: Annotated[str, typer.Argument(metavar="[PATH]", help="A directory or file in the image.", show_default=False)] = "/",
@@ -30,25 +29,12 @@ def command(
     ] = None,
     long: Annotated[bool, typer.Option("--long", "-l", help="Mode, owner, size, time and layer too.")] = False,
     recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Everything below.")] = False,
-    platform: options.PlatformOption = None,
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    verify: options.Verify = False,
-    no_cache: options.NoCache = False,
-    jobs: options.Jobs = 4,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """List the merged file system, or one layer's entries."""
-    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        result = listing.ls(ref, path, reading, layer=layer, recursive=recursive, platform=platform)
-    if format is options.OutputFormat.json:
-        from ocitool.report.json.ls import ls_json
+    from ocitool.operations import listing
 
-        options.write(ls_json(result), report)
-    else:
-        from ocitool.report.text.ls import ls_text
-
-        options.write(ls_text(result, long=long), report)
+    with shared.running() as reading:
+        result = listing.ls(ref, path, reading, layer=layer, recursive=recursive, platform=shared.platform)
+    shared.show("ls", result, long=long)

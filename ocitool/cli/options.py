@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +17,8 @@ from ocitool.api.arguments import one_or_all as one_or_all
 from ocitool.errors import DestinationError, UsageError
 from ocitool.layers import codecs
 from ocitool.pipeline.session import Session
+from ocitool.report import formats
+from ocitool.report.formats import OutputFormat, ReviewFormat
 from ocitool.spec import mediatypes
 from ocitool.task import Notice, Progress, Task, answering
 from ocitool.transports.registry import Access, Registries
@@ -29,17 +30,6 @@ if TYPE_CHECKING:
 
 
 _ARCHIVES = ", ".join(["*.tar", *(f"*{codecs.CODECS[name].endings[0]}" for name in codecs.WRITERS)])
-
-
-class OutputFormat(Enum):
-    text = "text"
-    json = "json"
-
-
-class ReviewFormat(Enum):
-    text = "text"
-    json = "json"
-    markdown = "markdown"
 
 
 Ref = Annotated[
@@ -80,6 +70,7 @@ PlatformOption = Annotated[
 ]
 AllPlatforms = Annotated[bool, typer.Option("--all-platforms", help="Every image of an index.")]
 Verify = Annotated[bool, typer.Option("--verify", help="Read and hash every layer; believe nothing stated or on record.")]
+NoNotes = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep notes of where blobs were seen.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep indexes of layers.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, max=64, help="Layers read, fetched or sent at a time.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on standard error.")]
@@ -181,19 +172,21 @@ def writing(
     )
 
 
-def write_written(result: WriteResult, format: OutputFormat, report: str | None, *, quiet: bool = False) -> None:
+def show(
+    name: str, result: object, format: OutputFormat | ReviewFormat, report: str | None, *, colour: bool = False, **view: bool
+) -> None:
+    """Writes a report (`formats.REPORTS`) in a format to where `write` puts it."""
+    write(formats.lines(name, result, format.value, colour=colour, **view), report)
+
+
+def write_written(
+    result: WriteResult, format: OutputFormat | ReviewFormat, report: str | None, *, quiet: bool = False
+) -> None:
     """The report of a writing command; where standard output takes the image, on standard error. Quiet, text goes only
     where it was sent."""
-    if quiet and format is OutputFormat.text and report is None:
+    if quiet and formats.FORMATS[format.value].prose and report is None:
         return
-    if format is OutputFormat.json:
-        from ocitool.report.json.written import written_json
-
-        lines = written_json(result)
-    else:
-        from ocitool.report.text.written import written_text
-
-        lines = written_text(result)
+    lines = formats.lines("written", result, format.value)
     if result.destination == "-" and report is None:
         for line in lines:
             print(credentials.replaced(line), file=sys.stderr)
@@ -201,11 +194,11 @@ def write_written(result: WriteResult, format: OutputFormat, report: str | None,
         write(lines, report)
 
 
-def end_with_problems(result: WriteResult, format: OutputFormat, *, quiet: bool = False) -> None:
+def end_with_problems(result: WriteResult, format: OutputFormat | ReviewFormat, *, quiet: bool = False) -> None:
     """Exit code 1 if some of many images were not copied. Where no text says which, lines on standard error do."""
     from ocitool.report.escape import printed
 
-    if quiet or format is OutputFormat.json:
+    if quiet or not formats.FORMATS[format.value].prose:
         for one in result.problems:
             print(credentials.replaced(f"ocitool: error: {printed(str(one.error))}"), file=sys.stderr)
     if result.problems:

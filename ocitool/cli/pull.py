@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import copy, options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import OUTPUT, PLATFORMS, TALK, Shared, with_shared
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -25,7 +25,7 @@ before a network failed, or Ctrl-C, stays in a layout: the same command goes on.
 
 
 @app.command(epilog=_EXAMPLES, short_help="Fetch an image from a registry.")
-@registries
+@with_shared("tag", "conversion", "supply", *PLATFORMS, "force", "dry_run", *OUTPUT, "verify", "no_notes", "jobs", *TALK)
 def command(
     ref: Annotated[
         str,
@@ -34,40 +34,23 @@ def command(
         ),
     ],
     dest: options.Dest,
-    tag: options.Tag = None,
-    compression: options.ConversionOption = None,
-    supply: options.With = None,
     tags: copy.Tags = None,
     exclude: copy.Exclude = None,
     strict: copy.Strict = False,
     allow_no_match: options.AllowNoMatch = False,
     referrers: copy.Referrers = False,
-    platform: options.PlatformOption = None,
-    all_platforms: options.AllPlatforms = False,
-    force: options.Force = False,
-    dry_run: options.DryRun = False,
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    verify: options.Verify = False,
-    no_cache: copy.NoNotes = False,
-    jobs: options.Jobs = 4,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """Fetch an image from a registry, verified: the short form of `copy docker://REF DEST`."""
-    options.one_or_all(platform, all_platforms)
-    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+    with shared.running() as reading:
         from ocitool.operations import copy
 
-        writing = options.writing(
-            dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
-        )
+        writing = shared.writing(dest)
         result = copy.copy(
-            [ref], reading, writing, command="pull", platform=platform, all_platforms=all_platforms,
+            [ref], reading, writing, command="pull", platform=shared.platform, all_platforms=shared.all_platforms,
             tags=tags or (), referrers=referrers, allow_no_match=allow_no_match,
             exclude=exclude or (), strict=strict,
         )  # fmt: skip
-    options.write_written(result, format, report, quiet=quiet)
-    options.end_with_problems(result, format, quiet=quiet)
+    shared.show_written(result)
+    options.end_with_problems(result, shared.format, quiet=shared.quiet)

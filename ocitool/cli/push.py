@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import copy, options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import OUTPUT, PLATFORMS, TALK, Shared, with_shared
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -25,40 +25,24 @@ The tag is set last. Plain layers of `docker save` archives are compressed
 
 
 @app.command(epilog=_EXAMPLES, short_help="Send an image to a registry.")
-@registries
+@with_shared("tag", "conversion", "supply", *PLATFORMS, "dry_run", *OUTPUT, "verify", "no_notes", "jobs", *TALK)
 def command(
     src: options.Src,
     ref: Annotated[
         str, typer.Argument(metavar="REF", parser=options.at_registry, help="[docker://]HOST/REPO[:TAG].", show_default=False)
     ],
-    tag: options.Tag = None,
-    compression: options.ConversionOption = None,
-    supply: options.With = None,
     referrers: copy.Referrers = False,
-    platform: options.PlatformOption = None,
-    all_platforms: options.AllPlatforms = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an index under the tag by one image.")] = False,
-    dry_run: options.DryRun = False,
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    verify: options.Verify = False,
-    no_cache: copy.NoNotes = False,
-    jobs: options.Jobs = 4,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """Send an image to a registry: the short form of `copy SRC docker://REF`."""
-    options.one_or_all(platform, all_platforms)
-    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+    with shared.running() as reading:
         from ocitool.operations import copy
 
-        writing = options.writing(
-            ref, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
-        )
+        writing = shared._replace(force=force).writing(ref)
         result = copy.copy(
-            [src], reading, writing, command="push", platform=platform, all_platforms=all_platforms,
+            [src], reading, writing, command="push", platform=shared.platform, all_platforms=shared.all_platforms,
             referrers=referrers,
         )  # fmt: skip
-    options.write_written(result, format, report, quiet=quiet)
+    shared.show_written(result)

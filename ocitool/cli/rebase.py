@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import WRITE, Shared, with_shared
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -31,7 +31,7 @@ class ConflictRule(Enum):
 
 
 @app.command(epilog=_EXAMPLES, short_help="Put an image's own layers on another base.")
-@registries
+@with_shared(*WRITE)
 def command(
     src: options.Src,
     dest: options.Dest,
@@ -44,22 +44,8 @@ def command(
     fail_on: Annotated[
         ConflictRule, typer.Option("--fail-on", metavar="RULE", help="conflict: exit 1 on conflicts, although it is written.")
     ] = ConflictRule.none,
-    tag: options.Tag = None,
-    compression: options.CompressionOption = None,
-    supply: options.With = None,
-    platform: options.PlatformOption = None,
-    all_platforms: options.AllPlatforms = False,
-    force: options.Force = False,
-    dry_run: options.DryRun = False,
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    verify: options.Verify = False,
-    no_cache: options.NoCache = False,
-    jobs: options.Jobs = 4,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """Write SRC to DEST with the new base's layers in place of the old one's. Its own layers keep their very bytes, but for
     layers that list a directory with the old base's mode, owner or extended attributes, which the new base has changed: they
@@ -67,17 +53,14 @@ def command(
     labels, command ...) becomes the new one's, what it says itself stays. Files and attributes of directories that the new base
     and SRC's own layers both changed are listed; SRC's count. --compression is for SRC's own
     layers: those of the base stay its very blobs, where it has such (the layers of a docker save archive are no blobs yet)."""
-    options.one_or_all(platform, all_platforms)
-    options.once(src, old_base, new_base, *(supply or ()))
+    options.once(src, old_base, new_base, *(shared.supply or ()))
     from ocitool.operations.rebase import BaseReferences, rebase
 
-    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = options.writing(
-            dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
-        )
+    with shared.running() as reading:
+        writing = shared.writing(dest)
         result = rebase(
-            src, BaseReferences(old_base, new_base), reading, writing, platform=platform, all_platforms=all_platforms,
-            fail_on_conflict=fail_on is ConflictRule.conflict,
+            src, BaseReferences(old_base, new_base), reading, writing, platform=shared.platform,
+            all_platforms=shared.all_platforms, fail_on_conflict=fail_on is ConflictRule.conflict,
         )  # fmt: skip
-    options.write_written(result, format, report, quiet=quiet)
+    shared.show_written(result)
     raise typer.Exit(1 if result.findings else 0)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import WRITE, Shared, with_shared
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -34,7 +34,7 @@ class RebuildPlan(Enum):
 
 
 @app.command(epilog=_EXAMPLES, short_help="Re-use layers of an older build wherever they are equal.")
-@registries
+@with_shared(*WRITE)
 def command(
     new: Annotated[str, typer.Argument(metavar="NEW", help="The image that is wanted.")],
     dest: options.Dest,
@@ -50,34 +50,17 @@ def command(
         list[str] | None, typer.Option("--ignore-path", metavar="GLOB", help="These paths may be OLD's.")
     ] = None,
     allow_no_match: options.AllowNoMatch = False,
-    tag: options.Tag = None,
-    compression: options.CompressionOption = None,
-    supply: options.With = None,
-    platform: options.PlatformOption = None,
-    all_platforms: options.AllPlatforms = False,
-    force: options.Force = False,
-    dry_run: options.DryRun = False,
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    verify: options.Verify = False,
-    no_cache: options.NoCache = False,
-    jobs: options.Jobs = 4,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """Re-uses layers, builds nothing: writes NEW to DEST, made of OLD's layers wherever those are equal, so that a registry or
     host that has OLD needs only what truly changed. Equal means the same paths, types, modes, owners, links, xattrs and
     contents; times do not count. The result is compared with NEW, file by file, before it is written."""
-    options.one_or_all(platform, all_platforms)
-    options.once(new, *(against or ()), *(supply or ()))
+    options.once(new, *(against or ()), *(shared.supply or ()))
     from ocitool.operations.rebuild import RebuildOptions, rebuild
 
     question = RebuildOptions(tuple(against or ()), plan.value, strict_times, tuple(ignore_path or ()), allow_no_match)
-    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = options.writing(
-            dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
-        )
-        result = rebuild(new, question, reading, writing, platform=platform, all_platforms=all_platforms)
-    options.write_written(result, format, report, quiet=quiet)
+    with shared.running() as reading:
+        writing = shared.writing(dest)
+        result = rebuild(new, question, reading, writing, platform=shared.platform, all_platforms=shared.all_platforms)
+    shared.show_written(result)

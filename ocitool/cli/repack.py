@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import OUTPUT, READ, TALK, Shared, with_shared
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -30,7 +30,7 @@ class RepackMode(Enum):
 
 
 @app.command(epilog=_EXAMPLES, short_help="Put an edited unpacked image together again.")
-@registries
+@with_shared("tag", "compression", "force", "dry_run", *OUTPUT, *READ, *TALK)
 def command(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="An image that ocitool unpack took apart.")],
     dest: options.Dest,
@@ -47,25 +47,14 @@ def command(
     dir_times: Annotated[
         bool, typer.Option("--dir-times", help="Take over times of directories in which something changed.")
     ] = False,
-    tag: options.Tag = None,
-    compression: options.CompressionOption = None,
-    force: options.Force = False,
-    dry_run: options.DryRun = False,
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    verify: options.Verify = False,
-    no_cache: options.NoCache = False,
-    jobs: options.Jobs = 4,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """Write the image in DIR to DEST, with what was edited in DIR/rootfs. Nothing edited: the same image, to the digest."""
     from ocitool.operations.repack import RepackOptions, repack
 
     question = RepackOptions(source, mode.value, keep_base, checksum, dir_times)
-    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = options.writing(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, report=report)
+    with shared.running() as reading:
+        writing = shared.writing(dest)
         result = repack(directory, question, reading, writing)
-    options.write_written(result, format, report, quiet=quiet)
+    shared.show_written(result)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import WRITE, Shared, with_shared
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -26,7 +26,7 @@ The merged file system stays exactly the same. Layers that are kept keep their v
 
 
 @app.command(epilog=_EXAMPLES, short_help="Make one layer of many.")
-@registries
+@with_shared(*WRITE)
 def command(
     src: options.Src,
     dest: options.Dest,
@@ -37,33 +37,16 @@ def command(
     keep_base: Annotated[
         str | None, typer.Option("--keep-base", metavar="REF", help="Squash what stands above this image's layers.")
     ] = None,
-    tag: options.Tag = None,
-    compression: options.CompressionOption = None,
-    supply: options.With = None,
-    platform: options.PlatformOption = None,
-    all_platforms: options.AllPlatforms = False,
-    force: options.Force = False,
-    dry_run: options.DryRun = False,
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    verify: options.Verify = False,
-    no_cache: options.NoCache = False,
-    jobs: options.Jobs = 4,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """Write SRC to DEST with its layers, or the upper ones of them, as one. Says what that saves (files that later layers
     delete, overwrite or copy), and which layers are no longer shared with the base or with what --with names."""
-    options.one_or_all(platform, all_platforms)
-    options.once(src, keep_base, *(supply or ()))
+    options.once(src, keep_base, *(shared.supply or ()))
     from ocitool.operations.squash import SquashRange, squash
 
-    with options.running(verify=verify, no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
-        writing = options.writing(
-            dest, tag=tag, compression=compression, force=force, dry_run=dry_run, supplies=supply, report=report
-        )
+    with shared.running() as reading:
+        writing = shared.writing(dest)
         extent = SquashRange(first, last, keep_base)
-        result = squash(src, extent, reading, writing, platform=platform, all_platforms=all_platforms)
-    options.write_written(result, format, report, quiet=quiet)
+        result = squash(src, extent, reading, writing, platform=shared.platform, all_platforms=shared.all_platforms)
+    shared.show_written(result)

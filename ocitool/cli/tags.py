@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import OUTPUT, TALK, Shared, with_shared
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -19,28 +19,17 @@ Examples:
 
 
 @app.command(epilog=_EXAMPLES, short_help="List the tags of a repository.")
-@registries
+@with_shared(*OUTPUT, *TALK)
 def command(
     ref: Annotated[
         str, typer.Argument(metavar="REF", parser=options.at_registry, help="[docker://]HOST/REPO.", show_default=False)
     ],
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """List the tags of a repository, a line each, in the registry's order."""
-    with options.running(quiet=quiet, access=access) as reading:
+    with shared.running() as reading:
         from ocitool.operations import tags
 
         result = tags.tags(ref, reading)
-    if format is options.OutputFormat.json:
-        from ocitool.report.json.tags import tags_json
-
-        options.write(tags_json(result), report)
-    else:
-        from ocitool.report.text.tags import tags_text
-
-        options.write(tags_text(result), report)
+    shared.show("tags", result)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Annotated, Any
 
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import OUTPUT, TALK, Shared, with_shared
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -32,12 +31,11 @@ class UnpackForm(Enum):
 
 
 @app.command(epilog=_EXAMPLES, short_help="Take an image apart into files.")
-@registries
+@with_shared("platform", *OUTPUT, "no_cache", "jobs", *TALK)
 def command(
     ref: options.Ref,
     dest: Annotated[str, typer.Argument(metavar="DEST", help="A new or empty directory; for tar a new file, or -.")],
     form: Annotated[UnpackForm, typer.Option("--as", help="What to make.")] = UnpackForm.editable,
-    platform: options.PlatformOption = None,
     all_platforms: Annotated[bool, typer.Option("--all-platforms", help="With layers: every image of an index.")] = False,
     rootless: Annotated[
         bool, typer.Option("--rootless", help="All files are your own. The default unless you are root.")
@@ -59,57 +57,41 @@ def command(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="With tar: replace an existing file.")] = False,
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    no_cache: options.NoCache = False,
-    jobs: options.Jobs = 4,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """Unpack an image; every layer is verified on the way, and DEST is whole or not there."""
     from ocitool.api import arguments
 
     given = _mode(mode)
     owners = arguments.ownership(
-        form.value, dest, platform=platform, all_platforms=all_platforms, rootless=rootless, rootless_xattr=rootless_xattr,
-        uid_map=uid_map or (), gid_map=gid_map or (), mode=given, force=force,
+        form.value, dest, platform=shared.platform, all_platforms=all_platforms, rootless=rootless,
+        rootless_xattr=rootless_xattr, uid_map=uid_map or (), gid_map=gid_map or (), mode=given, force=force,
     )  # fmt: skip
     opened = arguments.file_mode(given, mode or "")
-    with options.running(no_cache=no_cache, jobs=jobs, quiet=quiet, access=access) as reading:
+    with shared.running() as reading:
         result: Any
         if form is UnpackForm.layers:
             from ocitool.operations.unpack import store
 
             what = "store"
             result = store.unpack(
-                ref, dest, reading, platform=platform, all_platforms=all_platforms, owners=owners, mode=opened
+                ref, dest, reading, platform=shared.platform, all_platforms=all_platforms, owners=owners, mode=opened
             )
         elif form is UnpackForm.tar:
             from ocitool.operations.unpack import flat
 
-            options.apart(dest, report)
+            options.apart(dest, shared.report)
             what = "flat"
-            result = flat.unpack(ref, dest, reading, platform=platform, force=force)
+            result = flat.unpack(ref, dest, reading, platform=shared.platform, force=force)
         else:
             from ocitool.operations.unpack import editable
 
             what = "unpack"
-            result = editable.unpack(ref, dest, reading, form=form.value, platform=platform, owners=owners, mode=opened)
-    if form is UnpackForm.tar and dest == "-" and report is None:
+            result = editable.unpack(ref, dest, reading, form=form.value, platform=shared.platform, owners=owners, mode=opened)
+    if form is UnpackForm.tar and dest == "-" and shared.report is None:
         return
-    if format is options.OutputFormat.json:
-        from ocitool.report.json import fields
-        from ocitool.report.json.unpack import flat_json, store_json, unpack_json
-
-        fields_of: dict[str, Callable[..., dict[str, Any]]] = {"unpack": unpack_json, "flat": flat_json, "store": store_json}
-        options.write([fields.json_text(fields_of[what](result))], report)
-    else:
-        from ocitool.report.text.unpack import flat_text, store_text, unpack_text
-
-        lines_of: dict[str, Callable[..., Iterator[str]]] = {"unpack": unpack_text, "flat": flat_text, "store": store_text}
-        options.write(lines_of[what](result), report)
+    shared.show(what, result)
 
 
 def _mode(text: str | None) -> int | None:

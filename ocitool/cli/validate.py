@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ocitool.cli import options
-from ocitool.cli.access import Access, registries
+from ocitool.cli.shared import OUTPUT, Shared, with_shared
 from ocitool.operations import validate
 from ocitool.operations.validate.bare import document_file
 
@@ -38,34 +38,19 @@ Exit: 0 no error (warnings are none), 1 for any finding of severity error.
 
 
 @app.command(epilog=_EXAMPLES, short_help="Check images deeply.")
-@registries
+@with_shared(*OUTPUT, "jobs", "quiet", "no_color", "debug")
 def command(
     refs: Annotated[list[str], typer.Argument(metavar="REF...", help="Images, or documents with --as.")],
     as_: Annotated[DocumentKind | None, typer.Option("--as", help="Check one bare document of this kind.")] = None,
-    format: options.FormatOption = options.OutputFormat.text,
-    report: options.ReportOption = None,
-    jobs: options.Jobs = 4,
-    quiet: options.Quiet = False,
-    no_color: options.NoColor = False,
-    debug: options.Debug = False,
     *,
-    access: Access,
+    shared: Shared,
 ) -> None:
     """Check images deeply: schemas, digests, sizes, diff_ids, history, tar rules. Reads and hashes everything."""
     options.once(*refs)
-    with options.running(no_cache=True, jobs=jobs, quiet=quiet, access=access) as reading:
+    with shared._replace(no_cache=True).running() as reading:
         if as_ is not None:
             results = [validate.validate_document(as_.value, document_file(ref), ref) for ref in refs]
         else:
             results = [validate.validate(ref, reading.task, reading.registries) for ref in refs]
-    if format is options.OutputFormat.json:
-        from ocitool.report.json.fields import json_text
-        from ocitool.report.json.validate import validate_json
-
-        options.write([json_text(validate_json(results))], report)
-    else:
-        from ocitool.report.text.parts import Paint
-        from ocitool.report.text.validate import validate_text
-
-        options.write(validate_text(results, Paint(options.colour(no_color, report))), report)
+    shared.show("validate", results)
     raise typer.Exit(0 if all(result.valid for result in results) else 1)

@@ -57,51 +57,39 @@ class Settings(NamedTuple):
 # From words to settings
 
 
-def parse(
-    *,
-    env: Sequence[str] = (),
-    unset_env: Sequence[str] = (),
-    labels: Sequence[str] = (),
-    unset_labels: Sequence[str] = (),
-    annotations: Sequence[str] = (),
-    unset_annotations: Sequence[str] = (),
-    cmd: str | None = None,
-    unset_cmd: bool = False,
-    entrypoint: str | None = None,
-    unset_entrypoint: bool = False,
-    user: str | None = None,
-    workdir: str | None = None,
-    expose: Sequence[str] = (),
-    unset_expose: Sequence[str] = (),
-    volumes: Sequence[str] = (),
-    unset_volumes: Sequence[str] = (),
-    unset_healthcheck: bool = False,
-    stop_signal: str | None = None,
-    created: str | None = None,
-) -> Settings:
-    """The settings that words of a command line ask for. `UsageError` on any that mean nothing or contradict another."""
-    made = Settings(
-        _pairs("--env", env), _names("--unset-env", unset_env), _pairs("--label", labels),
-        _names("--unset-label", unset_labels), _pairs("--annotation", annotations),
-        _names("--unset-annotation", unset_annotations), _command("--cmd", cmd), unset_cmd,
-        _command("--entrypoint", entrypoint), unset_entrypoint, _user(user), _directory("--workdir", workdir),
-        tuple(_port("--expose", text) for text in expose), tuple(_port("--unset-expose", text) for text in unset_expose),
-        tuple(_volume("--volume", text) for text in volumes),
-        tuple(_volume("--unset-volume", text) for text in unset_volumes), unset_healthcheck, _signal(stop_signal),
-        None if created is None else moment(created),
-    )  # fmt: skip
-    for flag, wanted, unwanted in (
-        ("env", [key for key, _ in made.env], made.unset_env),
-        ("label", [key for key, _ in made.labels], made.unset_labels),
-        ("annotation", [key for key, _ in made.annotations], made.unset_annotations),
-        ("expose", list(_ports(made.expose)), tuple(_ports(made.unset_expose))),
-        ("volume", list(map(_place, made.volumes)), tuple(map(_place, made.unset_volumes))),
-        ("cmd", [""] if made.cmd is not None else [], ("",) if unset_cmd else ()),
-        ("entrypoint", [""] if made.entrypoint is not None else [], ("",) if unset_entrypoint else ()),
-    ):
-        both = set(wanted) & set(unwanted)
-        if both:
-            raise UsageError(f"--{flag} and --unset-{flag} ask for both at once", min(both) or None)
+class Setting(NamedTuple):
+    """A setting as a command line has it.
+
+    field: of `Settings`. option: what sets it, in one form or two. metavar: None if it takes no word. many: whether it may be
+    given several times. parse: from the option and its word, or words, to the field's value; raises `UsageError`. clashes: the
+    field that sets what this one removes. named: what a value of either sets or removes."""
+
+    field: str
+    option: tuple[str, ...]
+    metavar: str | None
+    help: str
+    parse: Callable[[str, Any], Any]
+    many: bool = False
+    clashes: str | None = None
+    named: Callable[[Any], Iterable[str]] = iter
+
+
+def parse(**words: Any) -> Settings:
+    """The settings that words of a command line ask for, by field; one that is missing, None or empty leaves alone, but for an
+    empty word. `UsageError` on any that mean nothing or contradict another."""
+    given = {one.field: words.pop(one.field, None) for one in SETTINGS}
+    assert not words, words
+    asked = {
+        one.field: one.parse(one.option[0], given[one.field])
+        for one in SETTINGS if given[one.field] not in (None, False, [], ())
+    }  # fmt: skip
+    made = Settings(**asked)
+    for one in SETTINGS:
+        if one.clashes is not None and one.field in asked and one.clashes in asked:
+            both = set(one.named(asked[one.clashes])) & set(one.named(asked[one.field]))
+            if both:
+                flag = one.option[0]
+                raise UsageError(f"{flag.replace('--unset-', '--')} and {flag} ask for both at once", min(both) or None)
     return made
 
 
@@ -150,11 +138,9 @@ def _names(flag: str, words: Sequence[str]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _command(flag: str, text: str | None) -> Command | None:
+def _command(flag: str, text: str) -> Command:
     """A JSON array of words, else a line for the shell. What was meant as an array and is none is an error: Docker takes
     it for a line, and the container then fails to start."""
-    if text is None:
-        return None
     bare = _text(flag, text).strip()
     if not bare:
         raise UsageError(f"{flag}: an empty command", hint=f"--unset-{flag[2:]} removes it; {flag} '[]' sets it to nothing")
@@ -171,28 +157,27 @@ def _command(flag: str, text: str | None) -> Command | None:
     return text  # `[ -e /x ] && ...`
 
 
-def _user(text: str | None) -> str | None:
-    if text and not re.fullmatch(r"[^:\s]+(:[^:\s]+)?", _text("--user", text)):
-        raise UsageError(f"--user {text}: no user", hint="--user NAME, UID, or either with :GROUP")
+def _user(flag: str, text: str) -> str:
+    if text and not re.fullmatch(r"[^:\s]+(:[^:\s]+)?", _text(flag, text)):
+        raise UsageError(f"{flag} {text}: no user", hint=f"{flag} NAME, UID, or either with :GROUP")
     return text
 
 
-def _directory(flag: str, text: str | None) -> str | None:
+def _directory(flag: str, text: str) -> str:
     if text and not re.match(r"/|[A-Za-z]:[\\/]", _text(flag, text)):
         raise UsageError(f"{flag} {text}: not an absolute path", hint=f"{flag} /{text}")
     return text
 
 
-def _volume(flag: str, text: str) -> str:
-    if not text:
+def _volumes(flag: str, words: Sequence[str]) -> tuple[str, ...]:
+    if not all(words):
         raise UsageError(f"{flag}: an empty path")
-    _directory(flag, text)
-    return text
+    return tuple(_directory(flag, text) for text in words)
 
 
-def _signal(text: str | None) -> str | None:
+def _signal(flag: str, text: str) -> str:
     if text and not re.fullmatch(r"[0-9]{1,3}|(SIG)?[A-Za-z][A-Za-z0-9]*([+-][0-9]{1,2})?", text, re.ASCII):
-        raise UsageError(f"--stop-signal {text}: no signal", hint="--stop-signal SIGTERM, or a number")
+        raise UsageError(f"{flag} {text}: no signal", hint=f"{flag} SIGTERM, or a number")
     return text
 
 
@@ -203,6 +188,63 @@ def _port(flag: str, text: str) -> str:
         raise UsageError(f"{flag} {text}: no port", hint=f"{flag} 80, 53/udp, or 8000-8010/tcp")
     last = f"-{int(found[2])}" if found[2] and int(found[2]) != int(found[1]) else ""
     return f"{int(found[1])}{last}/{found[3] or 'tcp'}"
+
+
+def _flag(flag: str, given: bool) -> bool:
+    return given
+
+
+def _moment(flag: str, text: str) -> str:
+    return moment(text)
+
+
+def _exposed(flag: str, words: Sequence[str]) -> tuple[str, ...]:
+    return tuple(_port(flag, text) for text in words)
+
+
+def _keys(value: Sequence[str | tuple[str, str]]) -> Iterator[str]:
+    """Names, of pairs or alone."""
+    return (one if isinstance(one, str) else one[0] for one in value)
+
+
+def _whole(value: object) -> Iterator[str]:
+    """What is there once."""
+    yield ""
+
+
+SETTINGS = (
+    Setting("env", ("--env", "-e"), "K=V", "Set a variable.", _pairs, many=True),
+    Setting("unset_env", ("--unset-env",), "K", "Remove a variable.", _names, many=True, clashes="env", named=_keys),
+    Setting("labels", ("--label", "-l"), "K=V", "Set a label.", _pairs, many=True),
+    Setting("unset_labels", ("--unset-label",), "K", "Remove a label.", _names, many=True, clashes="labels", named=_keys),
+    Setting("annotations", ("--annotation",), "K=V", "Set an annotation of the manifest.", _pairs, many=True),
+    Setting(
+        "unset_annotations", ("--unset-annotation",), "K", "Remove an annotation.", _names, many=True, clashes="annotations",
+        named=_keys,
+    ),
+    Setting("cmd", ("--cmd",), "JSON|LINE", "What runs: a JSON array, else a line for the shell.", _command),
+    Setting("unset_cmd", ("--unset-cmd",), None, "Remove the command.", _flag, clashes="cmd", named=_whole),
+    Setting("entrypoint", ("--entrypoint",), "JSON|LINE", "What always runs; the command is left as it is.", _command),
+    Setting(
+        "unset_entrypoint", ("--unset-entrypoint",), None, "Remove the entrypoint.", _flag, clashes="entrypoint", named=_whole
+    ),
+    Setting("user", ("--user",), "USER[:GROUP]", "Who runs it; '' removes.", _user),
+    Setting("workdir", ("--workdir",), "PATH", "Where it runs; '' removes.", _directory),
+    Setting("expose", ("--expose",), "PORT[/PROTO]", "Add a port, or a range of them.", _exposed, many=True),
+    Setting(
+        "unset_expose", ("--unset-expose",), "PORT[/PROTO]", "Remove ports.", _exposed, many=True, clashes="expose",
+        named=lambda ports: _ports(ports),
+    ),
+    Setting("volumes", ("--volume",), "PATH", "Declare a volume.", _volumes, many=True),
+    Setting(
+        "unset_volumes", ("--unset-volume",), "PATH", "Remove a volume.", _volumes, many=True, clashes="volumes",
+        named=lambda paths: map(_place, paths),
+    ),
+    Setting("unset_healthcheck", ("--unset-healthcheck",), None, "Remove the health check.", _flag),
+    Setting("stop_signal", ("--stop-signal",), "SIGNAL", "What ends it; '' removes.", _signal),
+    Setting("created", ("--created",), "TIME", "RFC 3339, or @SECONDS.", _moment),
+)  # fmt: skip
+"""Every setting once: options, help and parsing come from here."""
 
 
 # From documents to documents

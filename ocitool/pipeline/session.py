@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ocitool.images import select
-from ocitool.images.image import Image
 from ocitool.task import Task
-from ocitool.transports.opening import Opened, open_source
 from ocitool.transports.registry import Access, Registries
 
 if TYPE_CHECKING:
+    from ocitool.images.image import Image
     from ocitool.transports.archive import Want
+    from ocitool.transports.opening import Opened
     from ocitool.trees.indexing import Indexer
 
 
@@ -25,6 +24,8 @@ class Session(NamedTuple):
     registries: Registries | None = None
 
     def open(self, reference: str, want: Want) -> Opened:
+        from ocitool.transports.opening import open_source  # what opens an image is loaded for a command that does
+
         return open_source(reference, want, self.task, self.registries)
 
     def asked(self) -> Registries:
@@ -32,6 +33,8 @@ class Session(NamedTuple):
         return self.registries or Registries(Access(), self.task)
 
     def image(self, reference: str, platform: str | None) -> Image:
+        from ocitool.images import select
+
         return select.single(self.open(reference, "layers"), platform)
 
     def indexer(self) -> Indexer:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ocitool.cli import options, shared
+from ocitool.images.config_edits import SETTINGS, Settings
 from ocitool.layers import codecs
 from ocitool.reference import TRANSPORTS
 
@@ -44,3 +46,29 @@ def test_a_question_for_a_name_is_found(source: str) -> None:
 
 def test_a_question_for_a_property_is_none() -> None:
     assert not list(compared('site.transport.store and codec in codecs.WRITERS and kind == "image"'))
+
+
+def listed(source: str) -> Iterator[str]:
+    """Options that a function of the source has as parameters although `with_shared` gives them to commands."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            for one in (*node.args.args, *node.args.kwonlyargs):
+                if ast.unparse(one.annotation or ast.Constant(None)) in SHARED:
+                    yield f"{node.name}({one.arg})"
+
+
+SHARED = {
+    f"options.{name}" for name, made in vars(options).items() if any(made is one for _, one, _ in shared._ALL.values())
+}
+
+
+def test_a_command_lists_no_option_that_the_decorator_adds() -> None:
+    assert [] == [one for path in (SOURCES / "cli").glob("*.py") for one in listed(path.read_text())]
+
+
+def test_a_listed_option_is_found() -> None:
+    assert ["command(tag)"] == list(listed("def command(src: options.Src, tag: options.Tag = None) -> None: ..."))
+
+
+def test_each_setting_of_a_configuration_is_in_the_table_once() -> None:
+    assert list(Settings._fields) == [one.field for one in SETTINGS]

@@ -139,7 +139,7 @@ def options(name: str) -> dict[str, Any]:
         if long is not None:
             word = long.removeprefix("--").replace("-", "_")
             found[word + "_" * (word in ("with", "from", "as"))] = one.default
-    ours = OF_THE_TERMINAL | set(access._OPTIONS) | NOT_HERE.get(name, set())
+    ours = OF_THE_TERMINAL | set(access.OPTIONS) | NOT_HERE.get(name, set())
     return {word: default for word, default in found.items() if word not in ours}
 
 
@@ -171,7 +171,7 @@ def test_every_writing_and_reading_command_has_its_function() -> None:
 
 
 def test_registry_options_are_those_of_the_command() -> None:
-    own = {name: default for name, (_, default) in access._OPTIONS.items() if name != "insecure"}
+    own = {name: default for name, (_, default) in access.OPTIONS.items() if name != "insecure"}
     fields = inspect.signature(ocitool.RegistryOptions).parameters
     assert {name: default or None for name, default in own.items()} == {
         one.name: one.default or None for one in fields.values()

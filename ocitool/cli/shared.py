@@ -1,0 +1,141 @@
+"""Options that commands share, added to a command by one decorator: its signature lists its own alone.
+
+What they say is one value, `Shared`, which also does what such options are for: run, write, show.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
+
+from ocitool.cli import access, options
+from ocitool.cli.access import Access
+from ocitool.pipeline.session import Session
+from ocitool.report.formats import OutputFormat, ReviewFormat
+
+if TYPE_CHECKING:
+    from ocitool.digest import Digest
+    from ocitool.pipeline.image_writer import WriteOptions, WriteResult
+
+
+class Shared(NamedTuple):
+    """What the shared options of a command say; one that it does not have is as if it were not given."""
+
+    tag: list[str] | None = None
+    compression: str | None = None
+    supply: list[str] | None = None
+    platform: str | None = None
+    all_platforms: bool = False
+    force: bool = False
+    dry_run: bool = False
+    format: OutputFormat | ReviewFormat = OutputFormat.text
+    report: str | None = None
+    verify: bool = False
+    no_cache: bool = False
+    jobs: int = 4
+    quiet: bool = False
+    no_color: bool = False
+    debug: bool = False
+    access: Access | None = None
+
+    def running(self, *, bars: bool = True) -> AbstractContextManager[Session]:
+        """As `options.running`."""
+        return options.running(
+            verify=self.verify, no_cache=self.no_cache, jobs=self.jobs, quiet=self.quiet, bars=bars, access=self.access
+        )
+
+    def writing(self, destination: str, *, omit: frozenset[Digest] = frozenset()) -> WriteOptions:
+        """As `options.writing`."""
+        return options.writing(
+            destination, tag=self.tag, compression=self.compression, force=self.force, dry_run=self.dry_run,
+            supplies=self.supply, omit=omit, report=self.report,
+        )  # fmt: skip
+
+    def show(self, report: str, result: object, **view: bool) -> None:
+        """Writes a report (`formats.REPORTS`) in the format asked for to where it is wanted."""
+        options.show(report, result, self.format, self.report, colour=options.colour(self.no_color, self.report), **view)
+
+    def show_written(self, result: WriteResult) -> None:
+        """Writes the report of a writing command."""
+        options.write_written(result, self.format, self.report, quiet=self.quiet)
+
+
+_ALL: Mapping[str, tuple[str, Any, Any]] = {
+    "tag": ("tag", options.Tag, None),
+    "compression": ("compression", options.CompressionOption, None),
+    "conversion": ("compression", options.ConversionOption, None),
+    "supply": ("supply", options.With, None),
+    "platform": ("platform", options.PlatformOption, None),
+    "all_platforms": ("all_platforms", options.AllPlatforms, False),
+    "force": ("force", options.Force, False),
+    "dry_run": ("dry_run", options.DryRun, False),
+    "format": ("format", options.FormatOption, OutputFormat.text),
+    "review": ("format", options.ReviewFormatOption, ReviewFormat.text),
+    "report": ("report", options.ReportOption, None),
+    "verify": ("verify", options.Verify, False),
+    "no_cache": ("no_cache", options.NoCache, False),
+    "no_notes": ("no_cache", options.NoNotes, False),
+    "jobs": ("jobs", options.Jobs, 4),
+    "quiet": ("quiet", options.Quiet, False),
+    "no_color": ("no_color", options.NoColor, False),
+    "debug": ("debug", options.Debug, False),
+}
+"""By what decorators name: the parameter, its annotation and its default. A parameter may have several forms."""
+
+READ = ("verify", "no_cache", "jobs")
+OUTPUT = ("format", "report")
+REVIEW = ("review", "report")
+TALK = ("quiet", "debug")
+PLATFORMS = ("platform", "all_platforms")
+WRITE = ("tag", "compression", "supply", *PLATFORMS, "force", "dry_run", *OUTPUT, *READ, *TALK)
+"""All of a command that makes another image of one."""
+
+
+def with_shared(
+    *names: str, remote: bool = True, more: Mapping[str, tuple[Any, Any]] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The command with these options (of `_ALL`) behind its own, and those of registries if it is `remote`; it gets what they
+    say as `shared`. `more`: further options, an annotation and a default by name, which stand before its own and reach it as
+    the mapping `more`."""
+    added = {_ALL[name][0]: _ALL[name][1:] for name in names}
+    hosts = access.OPTIONS if remote else {}
+    first = more or {}
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command)
+        hints = get_type_hints(command, include_extras=True)
+        own = [one.replace(annotation=hints[one.name]) for one in signature.parameters.values() if one.kind is not _NAMED]
+        words = [one for one in own if one.default is inspect.Parameter.empty]
+        parameters = [
+            *words, *_parameters(first), *(one for one in own if one.default is not inspect.Parameter.empty),
+            *_parameters(added), *_parameters(hosts),
+        ]  # fmt: skip
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            asked = {name: given.pop(name) for name in hosts}
+            known = access.of(asked, given) if remote else None
+            shared = Shared(access=known, **{name: given.pop(name) for name in added})
+            options.one_or_all(shared.platform, shared.all_platforms)
+            if first:
+                given["more"] = {name: given.pop(name) for name in first}
+            command(**given, shared=shared)
+
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
+        return run
+
+    return decorated
+
+
+_NAMED = inspect.Parameter.KEYWORD_ONLY
+
+
+def _parameters(options: Mapping[str, tuple[Any, Any]]) -> list[inspect.Parameter]:
+    return [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+        for name, (annotation, default) in options.items()
+    ]
