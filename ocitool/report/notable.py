@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ocitool.images.image import Layer
 from ocitool.masking.files import secret_path
 from ocitool.operations.diff.notable import RULES
 from ocitool.operations.diff.result import Notable
 from ocitool.report.escape import human
+from ocitool.report.phrases import Phrase, Quote, made_by, path, sentence
+from ocitool.report.sides import pointer_text
 
 _PER_RULE = 15
 
 
-class Row(NamedTuple):
-    """`path`: with a slash at its end it stands for all that was in a directory. `more`: a row that only counts others. `own`:
-    the sentence quotes nothing of an image."""
+class NotableRow(NamedTuple):
+    """`place`: a path or pointer, empty if it is about a layer alone; with a slash at its end it stands for all that was in a
+    directory. `made_by`: the instruction of that layer. `more`: a row that only counts others."""
 
     rule: str
-    path: bytes | None
-    pointer: str | None
-    layer: Layer | None
-    text: str
-    own: bool
+    place: Phrase
+    layer: int | None
+    made_by: Phrase
+    text: Phrase
     more: bool = False
 
 
@@ -31,7 +31,7 @@ _OWN_WORDS = frozenset(RULES) - {"user-root", "port", "volume", "unshared-layer"
 """Rules whose sentences quote nothing of an image."""
 
 
-def rows(notable: Sequence[Notable]) -> Iterator[Row]:
+def notable_rows(notable: Sequence[Notable]) -> Iterator[NotableRow]:
     """The gravest rule first, each with a few rows."""
     by_rule: dict[str, list[Notable]] = {}
     for item in notable:
@@ -43,7 +43,7 @@ def rows(notable: Sequence[Notable]) -> Iterator[Row]:
             yield _row(group)
         rest = groups[_PER_RULE:]
         if rest:
-            yield Row(rule, None, None, None, _counted(sum(map(len, rest)), rest), True, True)
+            yield NotableRow(rule, (), None, (), (_counted(sum(map(len, rest)), rest),), True)
 
 
 def _groups(items: Sequence[Notable]) -> list[list[Notable]]:
@@ -69,17 +69,25 @@ def _place(item: Notable) -> bytes:
     return path.rpartition(b"/")[0] if item.top in (None, path) else item.top or b""
 
 
-def _row(group: Sequence[Notable]) -> Row:
+def _row(group: Sequence[Notable]) -> NotableRow:
     item = group[0]
+    number, made = (item.layer.number, made_by(item.layer)) if item.layer is not None else (None, ())
     if len(group) == 1 or item.holder is None:
-        return Row(item.rule, item.path, item.pointer, item.layer, item.text, item.rule in _OWN_WORDS)
+        text: Phrase = (item.text,) if item.rule in _OWN_WORDS else sentence(item.text)
+        return NotableRow(item.rule, _where(item), number, made, text)
     place = _place(item)
     size = sum(one.size for one in group)
     verb = item.text.partition(",")[0]
-    text = f"{len(group):,} files {verb}, but their {human(size)} still ship in layer {item.holder.number}"
-    return Row(item.rule, place + b"/" if place else b"", None, item.layer, text, True)
+    said = f"{len(group):,} files {verb}, but their {human(size)} still ship in layer {item.holder.number}"
+    return NotableRow(item.rule, (path(place + b"/" if place else b""),), number, made, (said,))
+
+
+def _where(item: Notable) -> Phrase:
+    if item.path is not None:
+        return (path(item.path),)
+    return (Quote(pointer_text(item.pointer), "value"),) if item.pointer is not None else ()
 
 
 def _counted(count: int, groups: Sequence[Sequence[Notable]]) -> str:
     size = sum(item.size for group in groups for item in group)
-    return f"{count:,} more" + (f", {human(size)}" if size else "")
+    return f"{count:,} more" + (f", {human(size)}" if size else "") + " (--format json lists all)"

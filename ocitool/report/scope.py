@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ocitool.operations.diff.result import Diff, IndexDiff
+from ocitool.report.phrases import Phrase, joined, reference
 
 
 def one_of(result: IndexDiff) -> Diff | None:
@@ -10,12 +11,14 @@ def one_of(result: IndexDiff) -> Diff | None:
     return next((entry.diff for entry in result.platforms if entry.diff is not None), None)
 
 
-def compared(result: Diff) -> str:
-    """Which files were compared, empty for all of them. Unescaped."""
-    parts = [f"that matches {' or '.join(result.paths)}"] if result.paths else []
+def compared(result: Diff) -> Phrase:
+    """Which files were compared, empty for all of them."""
+    parts: list[Phrase] = []
+    if result.paths:
+        parts.append(("that matches ", *joined(((reference(glob),) for glob in result.paths), " or ")))
     if result.ignored_paths:
-        parts.append(f"outside {' and '.join(result.ignored_paths)}")
-    return " ".join(parts)
+        parts.append(("outside ", *joined(((reference(glob),) for glob in result.ignored_paths), " and ")))
+    return joined(parts, " ")
 
 
 def beside(result: Diff) -> str:

@@ -541,10 +541,9 @@ def test_lines_that_stand_once_are_anchors_where_difflib_would_take_too_long(mon
 
 @pytest.mark.parametrize("pattern", ["text", "html"])
 def test_runs_of_blanks_and_backslashes_are_gone_over_once(pattern: str) -> None:
-    from ocitool.report import escape
-    from ocitool.report.text import parts
+    from ocitool.report import escape, phrases
 
-    expression = parts._NOISE if pattern == "text" else escape._AFTER_BACKSLASH
+    expression = phrases._NOISE if pattern == "text" else escape._AFTER_BACKSLASH
     run = " " * 50 if pattern == "text" else "\\" * 50
     assert [found.start() for found in expression.finditer("x" + run + ("# buildkit" if pattern == "text" else "|"))] == [1]
     assert expression.match("x" + run + ("# buildkit" if pattern == "text" else "|"), 20) is None

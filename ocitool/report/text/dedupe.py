@@ -8,7 +8,8 @@ from ocitool.dedupe import Deduped
 from ocitool.dedupe.advice import Advice
 from ocitool.dedupe.collection import Usage
 from ocitool.report.escape import human, shown
-from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path
+from ocitool.report.phrases import count_of
+from ocitool.report.text.parts import Paint, columns, instruction, shown_path
 
 _WIDTH = 24
 _COMMAND = 1_000

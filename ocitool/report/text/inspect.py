@@ -9,7 +9,8 @@ from ocitool import masking
 from ocitool.images.image import Image, Layer
 from ocitool.operations.inspect import InspectedEntry, InspectedImage, Inspection
 from ocitool.report.escape import human, shown, stated
-from ocitool.report.text.parts import Paint, columns, count_of, instruction, shown_path, value_text
+from ocitool.report.phrases import count_of
+from ocitool.report.text.parts import Paint, columns, instruction, shown_path, value_text
 from ocitool.spec import mediatypes
 
 if TYPE_CHECKING:

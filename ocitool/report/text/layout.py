@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from ocitool.operations.layout import Collected, Linked, Normalized, Removed
 from ocitool.report.escape import human, shown
-from ocitool.report.text.parts import columns, count_of
+from ocitool.report.phrases import count_of
+from ocitool.report.text.parts import columns
 
 _LISTED = 20
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ocitool import masking
-from ocitool.patterns import pattern
-from ocitool.report.escape import clip, shown
+from ocitool.report import phrases
+from ocitool.report.escape import apart, clip, shown
+from ocitool.report.phrases import Phrase, Quote
 
 INSTRUCTION = 100
 """Characters of an instruction that a line shows."""
-_HASH = pattern(r"\b((?:file|dir|multi):[0-9a-f]{12})[0-9a-f]{52}\b")
-_NOISE = pattern(r"^(?:/bin/sh -c #\(nop\) +|/bin/sh -c )|(?<!\s)\s++# buildkit$")
 
 
 class Paint:
@@ -40,27 +38,32 @@ def columns(rows: Sequence[Sequence[str]], right: Iterable[int] = (), indent: st
         yield (indent + "  ".join(cells)).rstrip()
 
 
-def instruction(text: str | None, width: int = INSTRUCTION) -> str:
-    """The beginning of an instruction on one line, without what builders wrap around it."""
-    return clip(full_instruction(text), width)
+def said(phrase: Phrase, instruction: int = INSTRUCTION) -> str:
+    """With its quotes escaped, and instructions cut at a length."""
+    return "".join(one if isinstance(one, str) else _quoted(one, instruction) for one in phrase)
 
 
-def full_instruction(text: str | None) -> str:
-    if not text:
-        return "-"
-    return shown(" ".join(masking.instruction(_HASH.sub(r"\1", _NOISE.sub("", text))).split()))
+def _quoted(quote: Quote, instruction: int = INSTRUCTION) -> str:
+    return clip(shown(quote.raw), instruction) if quote.kind == "instruction" else shown(quote.raw)
+
+
+def both(before: Quote | None, after: Quote | None) -> str:
+    """The value on one side, or those on both, cut so that it can be seen that they differ."""
+    if before is None or after is None:
+        return "".join(_quoted(one) for one in (before, after) if one is not None)
+    texts = shown(before.raw), shown(after.raw)
+    return " -> ".join(apart(*texts, INSTRUCTION) if after.kind == "instruction" else texts)
 
 
 def shown_path(path: bytes) -> str:
     return shown(b"/" + path)
 
 
+def instruction(text: str | None, width: int = INSTRUCTION) -> str:
+    """The beginning of an instruction on one line, without what builders wrap around it."""
+    return said(phrases.instruction(text), width)
+
+
 def value_text(value: Any) -> str:
     """A JSON value on one line."""
-    import json
-
-    return shown(value) if isinstance(value, str) else shown(json.dumps(value, ensure_ascii=False))
-
-
-def count_of(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
+    return shown(phrases.plain(value))

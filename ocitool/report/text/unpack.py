@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ocitool.report.escape import human, shown, stated
-from ocitool.report.text.parts import count_of
+from ocitool.report.phrases import count_of
 
 if TYPE_CHECKING:
     from ocitool.operations.unpack.editable import UnpackResult

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from ocitool.operations.validate import Validation
 from ocitool.report.escape import human, shown
-from ocitool.report.text.parts import Paint, count_of
+from ocitool.report.phrases import count_of
+from ocitool.report.text.parts import Paint
 
 
 def validate_text(results: Sequence[Validation], paint: Paint) -> Iterator[str]:

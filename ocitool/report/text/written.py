@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ocitool.pipeline.image_writer import WriteResult
 from ocitool.reference import PREFIX
 from ocitool.report.escape import human, shown, stated
-from ocitool.report.text.parts import columns, count_of, shown_path
+from ocitool.report.phrases import count_of
+from ocitool.report.text.parts import columns, shown_path
 from ocitool.transports.sink import OutputImage
 
 if TYPE_CHECKING:

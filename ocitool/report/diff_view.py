@@ -1,0 +1,523 @@
+"""What the report of `diff` says, for every format: sentences, rows, what is folded and what is masked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import compress
+from operator import attrgetter
+from typing import NamedTuple
+
+from ocitool.images.image import Image, Layer
+from ocitool.layers.entry import Kind
+from ocitool.operations.diff.config_changes import incidental
+from ocitool.operations.diff.result import (
+    ConfigChange,
+    Diff,
+    Failure,
+    FileChange,
+    IndexDiff,
+    LayerPair,
+    Patch,
+    PlatformDiff,
+    Side,
+    file_size,
+)
+from ocitool.report.escape import clip, human, signed
+from ocitool.report.notable import NotableRow, notable_rows
+from ocitool.report.phrases import (
+    LazyRows,
+    Phrase,
+    Quote,
+    count_of,
+    instruction,
+    joined,
+    made_by,
+    name,
+    path,
+    plain,
+    platform,
+    reference,
+    sentence,
+)
+from ocitool.report.scope import beside, compared, one_of
+from ocitool.report.sides import pointer_text, sides, withheld
+
+_LARGEST = 10
+_FOLDS = 20
+"""Layers of which it is told one by one how many files differ by modification time alone."""
+_PLATFORMS = 20
+_RUN = 3
+"""Shared layers in a row without a change of their own that have a row each. More are one row."""
+
+
+class FailureRow(NamedTuple):
+    """A rule of `--fail-on` that is met. `of`: the platform, empty if it is not one of several."""
+
+    rule: Phrase
+    of: Phrase
+    met: Phrase
+
+
+class LayerRow(NamedTuple):
+    """A layer, or several shared ones. `number`: as `3`, `3 (was 2)`, `was 2`, `0–7`. `was`: the stored size before, if it
+    differs. `changes`: how many files it changed, and `by_kind` how; `grown`: by how many bytes, if that was asked."""
+
+    number: str
+    made_by: Phrase
+    status: str
+    stored: str
+    was: str
+    changes: str
+    by_kind: str
+    grown: str
+    why: Phrase
+
+
+class ConfigRow(NamedTuple):
+    """`before`, `after`: None on the side that has no such value. `hidden_change`: what is shown of both is the same."""
+
+    kind: str
+    where: Phrase
+    before: Quote | None
+    after: Quote | None
+    hidden_change: bool
+
+
+class FileRow(NamedTuple):
+    """`what`: the values that changed. `grown`: by how much a file is larger, and how much of it is stored anew. `layer`: the
+    number of the layer that brought the change, None if it is gone."""
+
+    kind: str
+    path: Quote
+    what: Phrase
+    grown: str
+    layer: int | None
+
+
+class ConfigView(NamedTuple):
+    """`total`: of all changes, with those that are only counted in the sentences of `folded`."""
+
+    total: int
+    rows: LazyRows[ConfigRow]
+    folded: tuple[Phrase, ...]
+
+
+class FilesView(NamedTuple):
+    """As `ConfigView`, of files."""
+
+    total: int
+    rows: LazyRows[FileRow]
+    folded: tuple[Phrase, ...]
+
+
+class PatchView(NamedTuple):
+    """`withheld`: why nothing is shown, empty if it is."""
+
+    path: Quote
+    withheld: str
+    lines: Sequence[str]
+
+    def kept(self, lines: int, length: int) -> tuple[list[str], str]:
+        """The first lines, each cut at a length, and what is said of the rest."""
+        more = len(self.lines) - lines
+        said = f"{more:,} more lines of this patch not shown" if more > 0 else ""
+        return [clip(line, length) for line in self.lines[:lines]], said
+
+
+class DiffView(NamedTuple):
+    """Of two images. `before`, `after`: what they are called. `not_compared`: empty if nothing was left out."""
+
+    before: Phrase
+    after: Phrase
+    verdict: Phrase
+    totals: str
+    not_compared: Phrase
+    failures: LazyRows[FailureRow]
+    notable: tuple[NotableRow, ...]
+    layers: LazyRows[LayerRow]
+    config: ConfigView
+    files: FilesView
+    patches: LazyRows[PatchView]
+
+
+class PlatformView(NamedTuple):
+    """An image of an index. `state`: in a few words; `diff`: None if it was not compared."""
+
+    platform: Quote
+    state: Phrase
+    notable: tuple[NotableRow, ...]
+    diff: Diff | None
+    differs: bool
+
+
+class IndexView(NamedTuple):
+    before: Phrase
+    after: Phrase
+    verdict: Phrase
+    failures: LazyRows[FailureRow]
+    config: ConfigView
+    platforms: LazyRows[PlatformView]
+
+
+def diff_view(result: Diff, *, grown: bool = False) -> DiffView:
+    """`grown`: whether layers say by how many bytes their files grew, which takes a pass over all files in Python."""
+    counts = _counts(result.files)
+    return DiffView(
+        _named(result.before, result.before_reference), _named(result.after, result.after_reference), verdict(result),
+        totals(result), not_compared(result), LazyRows(result.failures, _failure), tuple(notable_rows(result.notable)),
+        _layers(result, counts, _sizes(result.files) if grown else {}), config_view(result.config),
+        _files(result.files, counts), LazyRows(result.patches or (), _patch),
+    )  # fmt: skip
+
+
+def index_view(result: IndexDiff) -> IndexView:
+    return IndexView(
+        (reference(result.before_reference),), (reference(result.after_reference),), _of_indexes(result),
+        LazyRows(result.failures, _failure), config_view(result.config), LazyRows(result.platforms, _platform),
+    )  # fmt: skip
+
+
+# Sentences
+
+
+def _named(image: Image, given: str) -> Phrase:
+    return (reference(given), " (", name(image.tags[0]), ")") if image.tags else (reference(given),)
+
+
+def verdict(result: Diff) -> Phrase:
+    """The first line: what changed in the file system."""
+    scope = compared(result)
+    if result.same:
+        inside: Phrase = (" in ", platform(result.after.platform)) if result.not_compared else ()
+        return ("no file ", *scope, " differs", *inside, beside(result)) if scope else ("no difference", *inside)
+    s = result.summary
+    counts = [f"{number:,} {word}" for number, word in (
+        (s.added, "added"), (s.removed, "removed"), (s.modified, "modified"), (s.type, "of another type"),
+        (s.metadata, "with other metadata"),
+    ) if number]  # fmt: skip
+    where: Phrase = (" ", *scope) if scope else ()
+    stored = sum(not pair.same for pair in result.layers)
+    if not counts and not result.config and stored:
+        cut = f"{count_of(stored, 'layer')} cut or stored otherwise (--semantic ignores that)"
+        return ("no file and no setting differs; " + cut,)
+    alone = f" ({s.mtime_only:,} by modification time alone)" if s.mtime_only else ""
+    settings = beside(result) or f"; {count_of(len(result.config), 'configuration change')}"
+    if not counts:
+        return ("no file", *where, " differs", alone + settings)
+    many = (" that match ", *where[2:]) if result.paths else where
+    return ("files", *many, ": " + ", ".join(counts) + alone + settings)
+
+
+def totals(result: Diff) -> str:
+    layers, size = result.shared
+    s = result.summary
+    about = "about " if s.transfer_estimated else ""
+    claim = "" if result.verified else "; by stated digests"
+    return (
+        f"file system {signed(s.size_delta)}; to transfer {about}{human(s.transfer_bytes)}; "
+        f"{layers} of {count_of(len(result.after.layers), 'layer')} shared ({human(size)}){claim}"
+    )
+
+
+def not_compared(result: Diff) -> Phrase:
+    """Which images of two indexes were not compared, and differ by their digests."""
+    if not result.not_compared:
+        return ()
+    listed = [(platform(one.platform), f" ({one.status})") for one in result.not_compared[:_PLATFORMS]]
+    more = len(result.not_compared) - len(listed)
+    rest = f" and {more:,} more" if more else ""
+    return ("not compared: ", *joined(listed, ", "), f"{rest}; --all-platforms compares them")
+
+
+def _of_indexes(result: IndexDiff) -> Phrase:
+    one = one_of(result)
+    aside = beside(one) if one is not None else ""
+    if result.identical:
+        scope = compared(one) if one is not None else ()
+        said: Phrase = ("no file ", *scope, " differs") if scope else ("no difference",)
+        return (*said, f" in {count_of(len(result.platforms), 'platform')}{aside}")
+    differing = sum(entry.diff is not None and not entry.diff.identical for entry in result.platforms)
+    lone = sum(entry.status != "both" for entry in result.platforms)
+    absent = sum(entry.status == "both" and entry.diff is None for entry in result.platforms)
+    same = len(result.platforms) - differing - lone - absent
+    parts = [f"{count_of(differing, 'platform')} changed", f"{lone} on one side only", f"{same} identical"]
+    if absent:
+        parts.append(f"{absent} not here")
+    if result.config:
+        parts.append(count_of(len(result.config), "change") + " in the documents")
+    return (f"indexes differ: {', '.join(parts)}{aside}",)
+
+
+def _failure(failure: Failure) -> FailureRow:
+    of: Phrase = (platform(failure.platform),) if failure.platform is not None else ()
+    if failure.actual is None:
+        return FailureRow((reference(failure.rule),), of, ("not compared",))
+    actual, limit = _amount(failure.rule, failure.actual), _amount(failure.rule, failure.limit)
+    if actual == limit:  # of sizes, which are rounded
+        actual, limit = (_amount("", side) for side in (failure.actual, failure.limit))
+    return FailureRow((reference(failure.rule),), of, (*actual, " (limit ", *limit, ")"))
+
+
+def _amount(rule: str, value: int | float | str | None) -> Phrase:
+    if isinstance(value, str):
+        return (Quote(value, "value"),)
+    if value is None:
+        return ("none",)
+    if rule.endswith("%"):
+        return (f"{value:g}%",)
+    return (human(int(value)) if rule.startswith(("size:", "transfer:")) else f"{value:,}",)
+
+
+def _platform(entry: PlatformDiff) -> PlatformView:
+    differs = entry.diff is not None and not entry.diff.identical
+    if entry.status != "both":
+        said = f", {count_of(len(entry.notable), 'notable change')}" if entry.notable else ""
+        state: Phrase = (entry.status + said,)
+    elif entry.diff is None:
+        state = ("not compared: its manifest is not here on both sides",)
+    else:
+        state = verdict(entry.diff)
+    return PlatformView(platform(entry.platform), state, tuple(notable_rows(entry.notable)), entry.diff, differs)
+
+
+# Layers
+
+
+_KINDS = ("added", "removed", "modified", "type", "metadata")
+_Counts = dict[int | None, Counter[str]]
+"""By the number of a layer (None: it is gone), how many files it changed how; `mtime`: by their modification time alone."""
+
+
+def _counts(files: Sequence[FileChange]) -> _Counts:
+    """Without a step in Python for each file: there may be hundreds of thousands."""
+    layers = list(map(attrgetter("layer"), files))
+    known: dict[int, Layer | None] = dict(zip(map(id, layers), layers, strict=True))
+    keys = zip(map(id, layers), map(attrgetter("kind"), files), map(attrgetter("fields"), files), strict=True)
+    found: _Counts = {}
+    for (layer_id, kind, fields), count in Counter(keys).items():
+        layer = known[layer_id]
+        of_layer = found.setdefault(layer.number if layer is not None else None, Counter())
+        of_layer["mtime" if fields == ("mtime",) else kind] += count
+    return found
+
+
+def _sizes(files: Sequence[FileChange]) -> dict[int | None, int]:
+    """By the number of a layer, by how many bytes files grew; one of several names counts once."""
+    found: Counter[int | None] = Counter()
+    counted: set[tuple[int, bytes]] = set()
+    for _, _, _, before, after, layer in files:
+        size = 0
+        for sign, side in ((-1, before), (1, after)):
+            if side is None:
+                continue
+            if side.links:
+                if (sign, side.links[0]) in counted:
+                    continue
+                counted.add((sign, side.links[0]))
+            size += sign * file_size(side)
+        if size:
+            found[layer.number if layer is not None else None] += size
+    return found
+
+
+def _layers(result: Diff, counts: _Counts, sizes: dict[int | None, int]) -> LazyRows[LayerRow]:
+    def row(group: Sequence[LayerPair]) -> LayerRow:
+        if not group:
+            gone = counts[None]
+            return LayerRow("", ("layers that are gone",), "", "", "", _changes(gone), _by_kind(gone), grown(None), ())
+        return one(group[0]) if len(group) == 1 else _run(group)
+
+    def one(pair: LayerPair) -> LayerRow:
+        layer = pair.after or pair.before
+        assert layer is not None
+        own = counts.get(pair.after.number) if pair.after is not None else None
+        was = human(pair.before.size) if pair.before and pair.after and pair.before.size != pair.after.size else ""
+        named = pair.cause is not None and f"layer {pair.cause.number} " in (pair.reason or "")
+        cause = [(f"layer {pair.cause.number}",)] if pair.cause and not named else []
+        why = joined([*cause, *([sentence(pair.reason)] if pair.reason else [])], ": ")
+        return LayerRow(
+            _number(pair), made_by(layer), pair.status, human(layer.size), was, _changes(own), _by_kind(own),
+            grown(layer.number) if own else "", why,
+        )  # fmt: skip
+
+    def grown(number: int | None) -> str:
+        return signed(sizes.get(number, 0)) if sizes else ""
+
+    return LazyRows([*_grouped(result.layers, counts), *([()] if None in counts else [])], row)
+
+
+def _run(group: Sequence[LayerPair]) -> LayerRow:
+    first, last = group[0].after, group[-1].after
+    assert first is not None
+    assert last is not None
+    size = human(sum(pair.after.size for pair in group if pair.after))
+    return LayerRow(f"{first.number}–{last.number}", (f"{len(group)} layers",), "shared", size, "", "", "", "", ())
+
+
+def _grouped(pairs: Sequence[LayerPair], counts: _Counts) -> Iterator[Sequence[LayerPair]]:
+    """Runs of shared layers without a change of their own together; every other pair by itself."""
+    run: list[LayerPair] = []
+    for pair in (*pairs, None):
+        if pair is not None and pair.same and pair.after and pair.after.number not in counts:
+            run.append(pair)
+            continue
+        yield from [run] if len(run) > _RUN else [[one] for one in run]
+        run = []
+        if pair is not None:
+            yield [pair]
+
+
+def _number(pair: LayerPair) -> str:
+    if pair.after is None:
+        return f"was {pair.before.number}" if pair.before else ""
+    was = f" (was {pair.before.number})" if pair.before and pair.before.number != pair.after.number else ""
+    return f"{pair.after.number}{was}"
+
+
+def _changes(counts: Counter[str] | None) -> str:
+    """Without those of modification times alone, which are counted elsewhere."""
+    count = sum(counts[kind] for kind in _KINDS) if counts else 0
+    return count_of(count, "change") if count else ""
+
+
+def _by_kind(counts: Counter[str] | None) -> str:
+    if not counts:
+        return ""
+    names = (*zip(_KINDS, _KINDS, strict=True), ("mtime", "by modification time alone"))
+    return ", ".join(f"{counts[kind]:,} {word}" for kind, word in names if counts[kind])
+
+
+# Configuration
+
+
+def config_view(config: Sequence[ConfigChange]) -> ConfigView:
+    """The changes a person asks about; what only follows from building again is counted."""
+    why = [incidental(change) for change in config]
+    listed = [change for change, folded in zip(config, why, strict=True) if folded is None]
+    said: list[Phrase] = []
+    if times := why.count("time"):
+        said.append((f"{count_of(times, 'time')} of creation {'differs' if times == 1 else 'differ'}",))
+    if notes := why.count("bookkeeping"):
+        said.append((f"{count_of(notes, 'change')} in what the builder notes for itself (container, container_config)",))
+    return ConfigView(len(config), LazyRows(listed, _setting), tuple(said))
+
+
+def _setting(change: ConfigChange) -> ConfigRow:
+    found = sides(change)
+    where: Phrase = (Quote(pointer_text(change.pointer), "value"),)
+    if change.document != "config":
+        where = (f"{change.document} ", *where)
+    if change.key:
+        where = (*where, " ", name(change.key))
+    history = change.pointer.startswith("/history/")
+    shown: list[Quote | None] = [
+        None if absent else _instruction(side) if history else Quote(plain(masked), "value")
+        for absent, side, masked in (
+            (change.kind == "added", change.before, found.before), (change.kind == "removed", change.after, found.after),
+        )
+    ]  # fmt: skip
+    before, after = shown
+    alike = before is not None and after is not None and before.raw == after.raw
+    return ConfigRow(change.kind, where, before, after, found.changed or alike)
+
+
+def _instruction(entry: object) -> Quote:
+    """Of an entry of the history, which may be of any form."""
+    text = entry.get("created_by") if isinstance(entry, dict) else entry
+    (said,) = instruction(text if isinstance(text, str) else None)
+    return said if isinstance(said, Quote) else Quote(said, "instruction")
+
+
+# Files
+
+
+def _files(files: Sequence[FileChange], counts: _Counts) -> FilesView:
+    listed = list(compress(files, map(("mtime",).__ne__, map(attrgetter("fields"), files))))
+    quiet = sorted((number is None, number or 0, of["mtime"]) for number, of in counts.items() if of["mtime"])
+    said = [_quiet(count, "layers that are gone" if gone else f"layer {number}") for gone, number, count in quiet[:_FOLDS]]
+    if rest := quiet[_FOLDS:]:
+        said.append(_quiet(sum(count for _, _, count in rest), count_of(len(rest), "more layer")))
+    return FilesView(len(files), LazyRows(listed, _file), tuple(said))
+
+
+def _quiet(count: int, of: str) -> Phrase:
+    return (f"{count_of(count, 'path')} of {of} {'differs' if count == 1 else 'differ'} by modification time alone",)
+
+
+def largest(files: Sequence[FileChange]) -> LazyRows[FileRow]:
+    """The changes of most bytes: what came, went or is stored anew."""
+    import heapq
+
+    found = heapq.nsmallest(_LARGEST, (f for f in files if _weight(f)), key=lambda f: (-_weight(f), f.path))
+    return LazyRows(found, _file)
+
+
+def _weight(change: FileChange) -> int:
+    return max(change.stored, abs(change.size_delta))
+
+
+def _file(change: FileChange) -> FileRow:
+    number = change.layer.number if change.layer is not None else None
+    return FileRow(change.kind, path(change.path), _what(change), _grown(change), number)
+
+
+def _grown(change: FileChange) -> str:
+    grown = signed(change.size_delta) if change.size_delta else ""
+    if change.kind in ("added", "removed") or not change.stored or change.stored == abs(change.size_delta):
+        return grown
+    if change.kind == "metadata":
+        return f"{human(change.stored)} stored again"
+    return f"{grown} ({human(change.stored)} stored anew)" if grown else f"{human(change.stored)} replaced"
+
+
+def _what(change: FileChange) -> Phrase:
+    """What of a path changed, with the values."""
+    before, after = change.before, change.after
+    if before is None or after is None:
+        side = before or after
+        assert side is not None
+        return _side(side)
+    if change.kind == "type":
+        return (f"{_kind(before)} -> {_kind(after)}",)
+    return joined((_field(field, before, after) for field in change.fields), ", ")
+
+
+def _field(field: str, before: Side, after: Side) -> Phrase:
+    a, b = before.entry, after.entry
+    if field == "content":
+        return (f"content {human(a.size)} -> {human(b.size)}",)
+    if field == "mode":
+        return (f"mode {a.mode:04o} -> {b.mode:04o}",)
+    if field in ("uid", "gid"):
+        return (f"{field} {getattr(a, field)} -> {getattr(b, field)}",)
+    if field == "linkTarget":
+        return ("target ", Quote(a.link, "target"), " -> ", Quote(b.link, "target"))
+    if field == "device":
+        return (f"device {a.device} -> {b.device}",)
+    if field == "xattrs":
+        old, new = dict(a.xattrs or ()), dict(b.xattrs or ())
+        names = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        return ("xattrs ", *joined(((Quote(key, "name"),) for key in names), " "))
+    if field == "links":
+        return (f"{len(before.links) or 1} -> {len(after.links) or 1} names",)
+    return (field,)
+
+
+def _kind(side: Side) -> str:
+    return Kind(side.entry.kind).name.lower()
+
+
+def _side(side: Side) -> Phrase:
+    entry = side.entry
+    mode = f" {entry.mode:04o}" if entry.mode & 0o7000 else ""
+    if entry.kind == Kind.FILE:
+        return (human(entry.size) + mode,)
+    if entry.kind == Kind.SYMLINK:
+        return ("-> ", Quote(entry.link, "target"))
+    return (_kind(side) + mode,)
+
+
+def _patch(patch: Patch) -> PatchView:
+    why = withheld(patch) if patch.withheld else ""
+    return PatchView(path(patch.path), why, () if why else patch.text.removesuffix("\n").split("\n"))
