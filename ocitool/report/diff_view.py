@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import compress
-from operator import attrgetter
 from typing import NamedTuple
 
-from ocitool.images.image import Image, Layer
-from ocitool.layers.entry import Kind
+from ocitool.images.image import Image
 from ocitool.operations.diff.config_changes import incidental
 from ocitool.operations.diff.result import (
     ConfigChange,
     Diff,
     Failure,
-    FileChange,
     IndexDiff,
     LayerPair,
     Patch,
     PlatformDiff,
-    Side,
-    file_size,
 )
 from ocitool.report.escape import clip, human, signed
+from ocitool.report.files_view import KINDS, Counts, FilesView, counts_of, files_view, growth_of
 from ocitool.report.notable import NotableRow, notable_rows
 from ocitool.report.phrases import (
     LazyRows,
@@ -43,9 +38,6 @@ from ocitool.report.phrases import (
 from ocitool.report.scope import beside, compared, one_of
 from ocitool.report.sides import pointer_text, sides, withheld
 
-_LARGEST = 10
-_FOLDS = 20
-"""Layers of which it is told one by one how many files differ by modification time alone."""
 _PLATFORMS = 20
 _RUN = 3
 """Shared layers in a row without a change of their own that have a row each. More are one row."""
@@ -84,30 +76,11 @@ class ConfigRow(NamedTuple):
     hidden_change: bool
 
 
-class FileRow(NamedTuple):
-    """`what`: the values that changed. `grown`: by how much a file is larger, and how much of it is stored anew. `layer`: the
-    number of the layer that brought the change, None if it is gone."""
-
-    kind: str
-    path: Quote
-    what: Phrase
-    grown: str
-    layer: int | None
-
-
 class ConfigView(NamedTuple):
     """`total`: of all changes, with those that are only counted in the sentences of `folded`."""
 
     total: int
     rows: LazyRows[ConfigRow]
-    folded: tuple[Phrase, ...]
-
-
-class FilesView(NamedTuple):
-    """As `ConfigView`, of files."""
-
-    total: int
-    rows: LazyRows[FileRow]
     folded: tuple[Phrase, ...]
 
 
@@ -162,12 +135,12 @@ class IndexView(NamedTuple):
 
 def diff_view(result: Diff, *, grown: bool = False) -> DiffView:
     """`grown`: whether layers say by how many bytes their files grew, which takes a pass over all files in Python."""
-    counts = _counts(result.files)
+    counts = counts_of(result.files)
     return DiffView(
         _named(result.before, result.before_reference), _named(result.after, result.after_reference), verdict(result),
         totals(result), not_compared(result), LazyRows(result.failures, _failure), tuple(notable_rows(result.notable)),
-        _layers(result, counts, _sizes(result.files) if grown else {}), config_view(result.config),
-        _files(result.files, counts), LazyRows(result.patches or (), _patch),
+        _layers(result, counts, growth_of(result.files) if grown else {}), config_view(result.config),
+        files_view(result.files, counts), LazyRows(result.patches or (), _patch),
     )  # fmt: skip
 
 
@@ -284,44 +257,7 @@ def _platform(entry: PlatformDiff) -> PlatformView:
 # Layers
 
 
-_KINDS = ("added", "removed", "modified", "type", "metadata")
-_Counts = dict[int | None, Counter[str]]
-"""By the number of a layer (None: it is gone), how many files it changed how; `mtime`: by their modification time alone."""
-
-
-def _counts(files: Sequence[FileChange]) -> _Counts:
-    """Without a step in Python for each file: there may be hundreds of thousands."""
-    layers = list(map(attrgetter("layer"), files))
-    known: dict[int, Layer | None] = dict(zip(map(id, layers), layers, strict=True))
-    keys = zip(map(id, layers), map(attrgetter("kind"), files), map(attrgetter("fields"), files), strict=True)
-    found: _Counts = {}
-    for (layer_id, kind, fields), count in Counter(keys).items():
-        layer = known[layer_id]
-        of_layer = found.setdefault(layer.number if layer is not None else None, Counter())
-        of_layer["mtime" if fields == ("mtime",) else kind] += count
-    return found
-
-
-def _sizes(files: Sequence[FileChange]) -> dict[int | None, int]:
-    """By the number of a layer, by how many bytes files grew; one of several names counts once."""
-    found: Counter[int | None] = Counter()
-    counted: set[tuple[int, bytes]] = set()
-    for _, _, _, before, after, layer in files:
-        size = 0
-        for sign, side in ((-1, before), (1, after)):
-            if side is None:
-                continue
-            if side.links:
-                if (sign, side.links[0]) in counted:
-                    continue
-                counted.add((sign, side.links[0]))
-            size += sign * file_size(side)
-        if size:
-            found[layer.number if layer is not None else None] += size
-    return found
-
-
-def _layers(result: Diff, counts: _Counts, sizes: dict[int | None, int]) -> LazyRows[LayerRow]:
+def _layers(result: Diff, counts: Counts, sizes: dict[int | None, int]) -> LazyRows[LayerRow]:
     def row(group: Sequence[LayerPair]) -> LayerRow:
         if not group:
             gone = counts[None]
@@ -355,7 +291,7 @@ def _run(group: Sequence[LayerPair]) -> LayerRow:
     return LayerRow(f"{first.number}–{last.number}", (f"{len(group)} layers",), "shared", size, "", "", "", "", ())
 
 
-def _grouped(pairs: Sequence[LayerPair], counts: _Counts) -> Iterator[Sequence[LayerPair]]:
+def _grouped(pairs: Sequence[LayerPair], counts: Counts) -> Iterator[Sequence[LayerPair]]:
     """Runs of shared layers without a change of their own together; every other pair by itself."""
     run: list[LayerPair] = []
     for pair in (*pairs, None):
@@ -377,14 +313,14 @@ def _number(pair: LayerPair) -> str:
 
 def _changes(counts: Counter[str] | None) -> str:
     """Without those of modification times alone, which are counted elsewhere."""
-    count = sum(counts[kind] for kind in _KINDS) if counts else 0
+    count = sum(counts[kind] for kind in KINDS) if counts else 0
     return count_of(count, "change") if count else ""
 
 
 def _by_kind(counts: Counter[str] | None) -> str:
     if not counts:
         return ""
-    names = (*zip(_KINDS, _KINDS, strict=True), ("mtime", "by modification time alone"))
+    names = (*zip(KINDS, KINDS, strict=True), ("mtime", "by modification time alone"))
     return ", ".join(f"{counts[kind]:,} {word}" for kind, word in names if counts[kind])
 
 
@@ -427,95 +363,6 @@ def _instruction(entry: object) -> Quote:
     text = entry.get("created_by") if isinstance(entry, dict) else entry
     (said,) = instruction(text if isinstance(text, str) else None)
     return said if isinstance(said, Quote) else Quote(said, "instruction")
-
-
-# Files
-
-
-def _files(files: Sequence[FileChange], counts: _Counts) -> FilesView:
-    listed = list(compress(files, map(("mtime",).__ne__, map(attrgetter("fields"), files))))
-    quiet = sorted((number is None, number or 0, of["mtime"]) for number, of in counts.items() if of["mtime"])
-    said = [_quiet(count, "layers that are gone" if gone else f"layer {number}") for gone, number, count in quiet[:_FOLDS]]
-    if rest := quiet[_FOLDS:]:
-        said.append(_quiet(sum(count for _, _, count in rest), count_of(len(rest), "more layer")))
-    return FilesView(len(files), LazyRows(listed, _file), tuple(said))
-
-
-def _quiet(count: int, of: str) -> Phrase:
-    return (f"{count_of(count, 'path')} of {of} {'differs' if count == 1 else 'differ'} by modification time alone",)
-
-
-def largest(files: Sequence[FileChange]) -> LazyRows[FileRow]:
-    """The changes of most bytes: what came, went or is stored anew."""
-    import heapq
-
-    found = heapq.nsmallest(_LARGEST, (f for f in files if _weight(f)), key=lambda f: (-_weight(f), f.path))
-    return LazyRows(found, _file)
-
-
-def _weight(change: FileChange) -> int:
-    return max(change.stored, abs(change.size_delta))
-
-
-def _file(change: FileChange) -> FileRow:
-    number = change.layer.number if change.layer is not None else None
-    return FileRow(change.kind, path(change.path), _what(change), _grown(change), number)
-
-
-def _grown(change: FileChange) -> str:
-    grown = signed(change.size_delta) if change.size_delta else ""
-    if change.kind in ("added", "removed") or not change.stored or change.stored == abs(change.size_delta):
-        return grown
-    if change.kind == "metadata":
-        return f"{human(change.stored)} stored again"
-    return f"{grown} ({human(change.stored)} stored anew)" if grown else f"{human(change.stored)} replaced"
-
-
-def _what(change: FileChange) -> Phrase:
-    """What of a path changed, with the values."""
-    before, after = change.before, change.after
-    if before is None or after is None:
-        side = before or after
-        assert side is not None
-        return _side(side)
-    if change.kind == "type":
-        return (f"{_kind(before)} -> {_kind(after)}",)
-    return joined((_field(field, before, after) for field in change.fields), ", ")
-
-
-def _field(field: str, before: Side, after: Side) -> Phrase:
-    a, b = before.entry, after.entry
-    if field == "content":
-        return (f"content {human(a.size)} -> {human(b.size)}",)
-    if field == "mode":
-        return (f"mode {a.mode:04o} -> {b.mode:04o}",)
-    if field in ("uid", "gid"):
-        return (f"{field} {getattr(a, field)} -> {getattr(b, field)}",)
-    if field == "linkTarget":
-        return ("target ", Quote(a.link, "target"), " -> ", Quote(b.link, "target"))
-    if field == "device":
-        return (f"device {a.device} -> {b.device}",)
-    if field == "xattrs":
-        old, new = dict(a.xattrs or ()), dict(b.xattrs or ())
-        names = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-        return ("xattrs ", *joined(((Quote(key, "name"),) for key in names), " "))
-    if field == "links":
-        return (f"{len(before.links) or 1} -> {len(after.links) or 1} names",)
-    return (field,)
-
-
-def _kind(side: Side) -> str:
-    return Kind(side.entry.kind).name.lower()
-
-
-def _side(side: Side) -> Phrase:
-    entry = side.entry
-    mode = f" {entry.mode:04o}" if entry.mode & 0o7000 else ""
-    if entry.kind == Kind.FILE:
-        return (human(entry.size) + mode,)
-    if entry.kind == Kind.SYMLINK:
-        return ("-> ", Quote(entry.link, "target"))
-    return (_kind(side) + mode,)
 
 
 def _patch(patch: Patch) -> PatchView:

@@ -9,16 +9,14 @@ from ocitool.report.diff_view import (
     ConfigView,
     DiffView,
     FailureRow,
-    FileRow,
-    FilesView,
     LayerRow,
     PatchView,
     PlatformView,
     diff_view,
     index_view,
-    largest,
 )
 from ocitool.report.escape import cell, fence
+from ocitool.report.files_view import FileRow, FilesView, largest
 from ocitool.report.markdown.page import END, LIMIT, SMALLEST, Page, cut, say_notices, table_row
 from ocitool.report.markdown.words import both, said
 from ocitool.report.notable import NotableRow

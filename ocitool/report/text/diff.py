@@ -9,12 +9,12 @@ from ocitool.report.diff_view import (
     ConfigView,
     DiffView,
     FailureRow,
-    FilesView,
     PatchView,
     diff_view,
     index_view,
 )
 from ocitool.report.escape import shown
+from ocitool.report.files_view import FilesView
 from ocitool.report.notable import NotableRow
 from ocitool.report.phrases import count_of
 from ocitool.report.sides import CHANGED

@@ -1,0 +1,167 @@
+"""What the report of `diff` says of files, for every format."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import compress
+from operator import attrgetter
+from typing import NamedTuple
+
+from ocitool.images.image import Layer
+from ocitool.layers.entry import Kind
+from ocitool.operations.diff.result import FileChange, Side, file_size
+from ocitool.report.escape import human, signed
+from ocitool.report.phrases import LazyRows, Phrase, Quote, count_of, joined, path
+
+_LARGEST = 10
+_FOLDS = 20
+"""Layers of which it is told one by one how many files differ by modification time alone."""
+
+
+class FileRow(NamedTuple):
+    """`what`: the values that changed. `grown`: by how much a file is larger, and how much of it is stored anew. `layer`: the
+    number of the layer that brought the change, None if it is gone."""
+
+    kind: str
+    path: Quote
+    what: Phrase
+    grown: str
+    layer: int | None
+
+
+class FilesView(NamedTuple):
+    """`total`: of all changes, with those that are only counted in the sentences of `folded`."""
+
+    total: int
+    rows: LazyRows[FileRow]
+    folded: tuple[Phrase, ...]
+
+
+# Numbers
+
+
+KINDS = ("added", "removed", "modified", "type", "metadata")
+Counts = dict[int | None, Counter[str]]
+"""By the number of a layer (None: it is gone), how many files it changed how; `mtime`: by their modification time alone."""
+
+
+def counts_of(files: Sequence[FileChange]) -> Counts:
+    """Without a step in Python for each file: there may be hundreds of thousands."""
+    layers = list(map(attrgetter("layer"), files))
+    known: dict[int, Layer | None] = dict(zip(map(id, layers), layers, strict=True))
+    keys = zip(map(id, layers), map(attrgetter("kind"), files), map(attrgetter("fields"), files), strict=True)
+    found: Counts = {}
+    for (layer_id, kind, fields), count in Counter(keys).items():
+        layer = known[layer_id]
+        of_layer = found.setdefault(layer.number if layer is not None else None, Counter())
+        of_layer["mtime" if fields == ("mtime",) else kind] += count
+    return found
+
+
+def growth_of(files: Sequence[FileChange]) -> dict[int | None, int]:
+    """By the number of a layer, by how many bytes files grew; one of several names counts once."""
+    found: Counter[int | None] = Counter()
+    counted: set[tuple[int, bytes]] = set()
+    for _, _, _, before, after, layer in files:
+        size = 0
+        for sign, side in ((-1, before), (1, after)):
+            if side is None:
+                continue
+            if side.links:
+                if (sign, side.links[0]) in counted:
+                    continue
+                counted.add((sign, side.links[0]))
+            size += sign * file_size(side)
+        if size:
+            found[layer.number if layer is not None else None] += size
+    return found
+
+
+# Rows
+
+
+def files_view(files: Sequence[FileChange], counts: Counts) -> FilesView:
+    listed = list(compress(files, map(("mtime",).__ne__, map(attrgetter("fields"), files))))
+    quiet = sorted((number is None, number or 0, of["mtime"]) for number, of in counts.items() if of["mtime"])
+    said = [_quiet(count, "layers that are gone" if gone else f"layer {number}") for gone, number, count in quiet[:_FOLDS]]
+    if rest := quiet[_FOLDS:]:
+        said.append(_quiet(sum(count for _, _, count in rest), count_of(len(rest), "more layer")))
+    return FilesView(len(files), LazyRows(listed, _file), tuple(said))
+
+
+def _quiet(count: int, of: str) -> Phrase:
+    return (f"{count_of(count, 'path')} of {of} {'differs' if count == 1 else 'differ'} by modification time alone",)
+
+
+def largest(files: Sequence[FileChange]) -> LazyRows[FileRow]:
+    """The changes of most bytes: what came, went or is stored anew."""
+    import heapq
+
+    found = heapq.nsmallest(_LARGEST, (f for f in files if _weight(f)), key=lambda f: (-_weight(f), f.path))
+    return LazyRows(found, _file)
+
+
+def _weight(change: FileChange) -> int:
+    return max(change.stored, abs(change.size_delta))
+
+
+def _file(change: FileChange) -> FileRow:
+    number = change.layer.number if change.layer is not None else None
+    return FileRow(change.kind, path(change.path), _what(change), _grown(change), number)
+
+
+def _grown(change: FileChange) -> str:
+    grown = signed(change.size_delta) if change.size_delta else ""
+    if change.kind in ("added", "removed") or not change.stored or change.stored == abs(change.size_delta):
+        return grown
+    if change.kind == "metadata":
+        return f"{human(change.stored)} stored again"
+    return f"{grown} ({human(change.stored)} stored anew)" if grown else f"{human(change.stored)} replaced"
+
+
+def _what(change: FileChange) -> Phrase:
+    """What of a path changed, with the values."""
+    before, after = change.before, change.after
+    if before is None or after is None:
+        side = before or after
+        assert side is not None
+        return _side(side)
+    if change.kind == "type":
+        return (f"{_kind(before)} -> {_kind(after)}",)
+    return joined((_field(field, before, after) for field in change.fields), ", ")
+
+
+def _field(field: str, before: Side, after: Side) -> Phrase:
+    a, b = before.entry, after.entry
+    if field == "content":
+        return (f"content {human(a.size)} -> {human(b.size)}",)
+    if field == "mode":
+        return (f"mode {a.mode:04o} -> {b.mode:04o}",)
+    if field in ("uid", "gid"):
+        return (f"{field} {getattr(a, field)} -> {getattr(b, field)}",)
+    if field == "linkTarget":
+        return ("target ", Quote(a.link, "target"), " -> ", Quote(b.link, "target"))
+    if field == "device":
+        return (f"device {a.device} -> {b.device}",)
+    if field == "xattrs":
+        old, new = dict(a.xattrs or ()), dict(b.xattrs or ())
+        names = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        return ("xattrs ", *joined(((Quote(key, "name"),) for key in names), " "))
+    if field == "links":
+        return (f"{len(before.links) or 1} -> {len(after.links) or 1} names",)
+    return (field,)
+
+
+def _kind(side: Side) -> str:
+    return Kind(side.entry.kind).name.lower()
+
+
+def _side(side: Side) -> Phrase:
+    entry = side.entry
+    mode = f" {entry.mode:04o}" if entry.mode & 0o7000 else ""
+    if entry.kind == Kind.FILE:
+        return (human(entry.size) + mode,)
+    if entry.kind == Kind.SYMLINK:
+        return ("-> ", Quote(entry.link, "target"))
+    return (_kind(side) + mode,)
