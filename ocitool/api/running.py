@@ -61,8 +61,8 @@ def access(options: RegistryOptions) -> Access:
 
 class Cancellation:
     """Ends operations before their end: whatever runs with it raises `CancelledError` soon after `cancel()`, once it has
-    cleaned up as after Ctrl-C. Any thread may call `cancel()`, a signal handler too; once it is called, nothing begins with it
-    any more."""
+    cleaned up as after Ctrl-C. Once that is called, nothing begins with it any more. Any thread may call `cancel()`; a handler
+    of a signal starts a thread for it, since what it interrupts may hold what `cancel()` waits for."""
 
     def __init__(self) -> None:
         self._cancelled = False
@@ -81,7 +81,7 @@ class Cancellation:
 
     @contextmanager
     def _covers(self, task: Task) -> Iterator[None]:
-        """What is in it ends with `cancel()`. No lock: a signal handler may come up while it were held."""
+        """What is in it ends with `cancel()`."""
         self._tasks[task] = None
         try:
             if self._cancelled:
