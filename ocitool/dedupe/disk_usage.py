@@ -17,7 +17,7 @@ from ocitool import reference
 from ocitool.dedupe.collection import Collection, ImageEntry, ImageRef, StoredBlob, Usage
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
-from ocitool.layers.tar import BLOCK
+from ocitool.layers.tar_fields import BLOCK
 from ocitool.task import Task
 from ocitool.transports.layout_store import StoredFile, blob_files
 

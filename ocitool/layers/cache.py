@@ -26,7 +26,7 @@ from ocitool.directories import OpenDirectory, is_own, own, own_below
 from ocitool.errors import FormatError
 from ocitool.layers.entry import Xattrs
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.tar import TarNote
+from ocitool.layers.tar_notes import TarNote
 
 PARSER = 2
 """Raise whenever the reader or the index would give something else for the same bytes."""

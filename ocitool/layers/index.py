@@ -12,7 +12,7 @@ from typing import Literal
 
 from ocitool.digest import Digest
 from ocitool.layers.entry import Entry, Kind, Segments, Xattrs
-from ocitool.layers.tar import TarNote
+from ocitool.layers.tar_notes import TarNote
 
 Hashed = Literal["none", "some", "all"]
 _KINDS = tuple(Kind)

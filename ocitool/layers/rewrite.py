@@ -23,7 +23,7 @@ from ocitool.errors import FormatError, LimitError, UnsupportedError
 from ocitool.layers import codecs, tarwriter
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.tar import BLOCK
+from ocitool.layers.tar_fields import BLOCK
 from ocitool.layers.tarinput import ChunkInput
 from ocitool.patterns import byte_pattern
 from ocitool.task import Task

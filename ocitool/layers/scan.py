@@ -19,7 +19,8 @@ from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError
 from ocitool.layers import codecs, magic, streams
 from ocitool.layers.entry import Entry, Kind, Segments
 from ocitool.layers.index import HOLES, HOLES_TOTAL, UNKNOWN, LayerIndex
-from ocitool.layers.tar import TarNotes, entries
+from ocitool.layers.tar import entries
+from ocitool.layers.tar_notes import TarNotes
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
 from ocitool.task import Task
 

@@ -20,7 +20,8 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotAnImageError, OcitoolError
 from ocitool.layers import codecs, streams
 from ocitool.layers.entry import Entry, Kind, Segments, normalise
-from ocitool.layers.tar import TarNote, TarNotes, entries
+from ocitool.layers.tar import entries
+from ocitool.layers.tar_notes import TarNote, TarNotes
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
 from ocitool.reference import DOCKER_ARCHIVE, OCI_ARCHIVE
 from ocitool.spec.document import parse, parse_object

@@ -15,14 +15,12 @@ LINES_OF_PACKAGE, LINES_OF_OPERATIONS = 5_000, 7_500
 
 FILES = {
     "images/select.py": "choosing one image of many, and saying why none is chosen: to be split",
-    "layers/tar.py": "the reader is one state machine; its parts are called for every entry",
     "task.py": "the one owner of threads and pools",
     "transports/archive.py": "two kinds of archive read by one walk: to be split",
     "trees/tree.py": "the merge of layers is one table with its rules",
 }
 FUNCTIONS = {
     "dedupe/advice.py::_stored": "each case in which archives cannot be merged ends it: to be split",
-    "layers/tar.py::entries": "the loop over entries: a call for each would cost a tenth of the reading",
     "masking/lines.py::_Line._read": "the loop over a secret's surroundings, a state machine of one character each",
     "masking/words.py::Words.next": "the loop over words of a command, a state machine",
     "operations/copy.py::copy": "the cases of many sources: to be split",

@@ -44,7 +44,8 @@ class FileReader:
 
 def ours() -> Callable[[str], int] | None:
     try:
-        from ocitool.layers.tar import TarNotes, entries
+        from ocitool.layers.tar import entries
+        from ocitool.layers.tar_notes import TarNotes
         from ocitool.layers.tarinput import SeekInput
     except ImportError:
         return None

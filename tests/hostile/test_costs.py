@@ -23,7 +23,7 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
 from ocitool.globs import Automaton, Matcher, unmatched
 from ocitool.images import select
-from ocitool.layers import cache, codecs, tar
+from ocitool.layers import cache, codecs, tar_extensions
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import hash_rows, index_headers, index_layer
 from ocitool.operations.diff.alignment import Alignment, unified
@@ -285,8 +285,8 @@ def test_empty_segments_of_all_sparse_files_count_too(form: Any, monkeypatch: py
 
 def test_global_headers_that_give_nothing_do_not_gather_again_what_others_give(monkeypatch: pytest.MonkeyPatch) -> None:
     gathered: list[int] = []
-    gather = tar._xattrs
-    monkeypatch.setattr(tar, "_xattrs", lambda records: gathered.append(len(records)) or gather(records))
+    gather = tar_extensions._xattrs
+    monkeypatch.setattr(tar_extensions, "_xattrs", lambda records: gathered.append(len(records)) or gather(records))
     given = pax(*((b"SCHILY.xattr.user.%d" % n, b"") for n in range(100)), flag=b"g")
     found = listed(given + (head(b"g", b"g") + pax((b"comment", b"c"), flag=b"g")) * 200 + member() + END)
     assert len(found[0].xattrs or ()) == 100

@@ -27,7 +27,8 @@ from ocitool import limits
 from ocitool.blob import BytesBlob
 from ocitool.errors import FormatError, LimitError, OcitoolError
 from ocitool.layers import index, scan
-from ocitool.layers.tar import TarNotes, entries
+from ocitool.layers.tar import entries
+from ocitool.layers.tar_notes import TarNotes
 from ocitool.layers.tarinput import ChunkInput, SeekInput
 
 

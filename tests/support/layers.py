@@ -10,7 +10,8 @@ from ocitool.digest import Digest
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import index_layer
-from ocitool.layers.tar import TarNotes, entries
+from ocitool.layers.tar import entries
+from ocitool.layers.tar_notes import TarNotes
 from ocitool.layers.tarinput import ChunkInput
 from ocitool.task import Task
 

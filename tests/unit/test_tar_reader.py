@@ -36,7 +36,7 @@ from support.layers import (
 
 from ocitool.errors import FormatError, LimitError, UnsafeError, UnsupportedError
 from ocitool.layers.entry import Kind, escapes, normalise
-from ocitool.layers.tar import TarNotes
+from ocitool.layers.tar_notes import TarNotes
 
 
 def test_a_file_is_read_with_all_its_fields() -> None:
