@@ -163,12 +163,12 @@ def apart(destination: str, report: str | None) -> None:
 
 def writing(
     destination: str, *, tag: list[str] | None = None, compression: str | None = None, force: bool = False,
-    dry_run: bool = False, supplies: list[str] | None = None, omit: frozenset[Digest] = frozenset(), report: str | None = None,
+    dry_run: bool = False, fallback: list[str] | None = None, omit: frozenset[Digest] = frozenset(), report: str | None = None,
 ) -> WriteOptions:  # fmt: skip
     """The options of a writing command as its operation wants them. `UsageError` if image and report go to standard output."""
     apart(destination, report)
     return arguments.write_options(
-        destination, tag=tag or (), compression=compression, force=force, dry_run=dry_run, fallback=supplies or (), omit=omit
+        destination, tag=tag or (), compression=compression, force=force, dry_run=dry_run, fallback=fallback or (), omit=omit
     )
 
 

@@ -51,7 +51,7 @@ class Shared(NamedTuple):
         """As `options.writing`."""
         return options.writing(
             destination, tag=self.tag, compression=self.compression, force=self.force, dry_run=self.dry_run,
-            supplies=self.supply, omit=omit, report=self.report,
+            fallback=self.supply, omit=omit, report=self.report,
         )  # fmt: skip
 
     def show(self, report: str, result: object, **view: bool) -> None:

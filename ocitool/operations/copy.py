@@ -70,7 +70,7 @@ def copy(
     problems: list[Problem] = []
     opened = _had(_opened(asked, reading), problems)
     refuse_nothing(opened, problems, reading.task)
-    again = platform is None and not (referrers or omit or writing.compression or writing.supplies or writing.force)
+    again = platform is None and not (referrers or omit or writing.compression or writing.fallback or writing.force)
     with ImageWriter(writing, reading, platform=platform) as writer:
 
         def outputs_of(row: tuple[Opened, bool]) -> list[OutputImage]:

@@ -186,7 +186,7 @@ class _Rebaser:
 
     def _near(self) -> Iterator[Opened]:
         """Places that may hold the old base, before a registry is asked: where the image is, and what the command names."""
-        named = (self._bases.new, *self._writer.options.supplies)
+        named = (self._bases.new, *self._writer.options.fallback)
         for opened in (self._source, *(self._open(name) for name in named if name is not None)):
             if opened.source.index is not None and not opened.source.remote:
                 yield opened

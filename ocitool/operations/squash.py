@@ -170,7 +170,7 @@ class _Squasher:
     def _lost(self, image: Image, kept: int) -> Iterator[SharingLost]:
         """The images whose layers were shared until now: those that `--with` names, and the one that annotations name."""
         known = False
-        for reference in self._writer.options.supplies:
+        for reference in self._writer.options.fallback:
             bases = images_of(self._reading.open(reference, "layers"))
             shared = max((common_base(*identified((image, base), self._indexer)) for base in bases), default=0)
             if shared > kept:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
     """Where to write and how. `names`, beside the destination's own, replace the source's; `compression` converts layers;
-    `supplies`: references whose blobs may be used if the source lacks them; `omit`: digests that are left out. Raises
+    `fallback`: references whose blobs may be used if the source lacks them; `omit`: digests that are left out. Raises
     `UsageError` if the words for the destination name no place that can be written to."""
 
     destination: str
@@ -45,7 +45,7 @@ class WriteOptions:
     compression: Compression | None = None
     force: bool = False
     dry_run: bool = False
-    supplies: tuple[str, ...] = ()
+    fallback: tuple[str, ...] = ()
     omit: frozenset[Digest] = frozenset()
     target: Destination = field(init=False)
     """What `destination` says."""
@@ -99,7 +99,7 @@ class ImageWriter:
             target, self.task, session.registries, force=options.force, dry_run=options.dry_run,
             replaces_index=options.force or platform is not None, cached=session.cached,
         )  # fmt: skip
-        self.blobs = BlobLookup(self.sink, options.supplies, session, remote=target.remote)
+        self.blobs = BlobLookup(self.sink, options.fallback, session, remote=target.remote)
         self.layers = LayerWriter(self.sink, self.blobs, options.compression, options.omit, self.task, remote=target.remote)
         self.problems: list[Problem] = []
         """What is left out and named, of many images."""

@@ -107,7 +107,7 @@ def test_what_is_unpacked_of_with_counts_for_the_whole_command(tmp_path: Path, m
         for layer in made.manifest["layers"]:
             (source / "blobs" / layer["digest"].replace(":", "/")).unlink()
         with Task(jobs=1) as task:
-            copy([str(source)], Session(task, cached=False), WriteOptions(f"oci:{tmp_path}/out{count}", supplies=(lender,)))
+            copy([str(source)], Session(task, cached=False), WriteOptions(f"oci:{tmp_path}/out{count}", fallback=(lender,)))
 
     copied(2)
     with pytest.raises(LimitError, match="together"):
