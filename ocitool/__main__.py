@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ocitool import signals
 
-signals.begin()  # before all else: a traceback does not answer Ctrl-C
+signals.install()  # before all else: a traceback does not answer Ctrl-C
 
 import gc  # noqa: E402
 

@@ -17,7 +17,7 @@ from itertools import chain
 
 from ocitool.blob import Blob, FileBlob, OpenFile, label, stream_once
 from ocitool.digest import Digest, verified
-from ocitool.directories import OpenDirectory, is_own
+from ocitool.directories import OpenDirectory, is_private_file
 from ocitool.errors import DestinationError, IntegrityError
 from ocitool.patterns import pattern
 from ocitool.task import Task, undisturbed, unfinished
@@ -25,7 +25,7 @@ from ocitool.task import Task, undisturbed, unfinished
 _NAME = pattern(r"\.ocitool-[0-9a-f]{16}\.part")
 _PARTIAL = pattern(r"\.ocitool-sha(?:256|512)-[0-9a-f]{64,128}\.partial")
 _COPY_STEP = 1 << 26
-APART = 4 << 20
+THREAD_SIZE = 4 << 20
 """Bytes from which a blob is worth a second thread."""
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EIO)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOENT, errno.EXDEV)
@@ -68,7 +68,7 @@ class Temporary:
                 self.descriptor = self.at.open(self.name, os.O_RDWR | os.O_CREAT | os.O_EXCL, self._mode)
             except OSError as error:
                 raise unwritable(self.directory, error) from None
-            if claimed(self.descriptor):
+            if lock_new(self.descriptor):
                 unfinished.add(self)
                 return
             self.close()
@@ -85,7 +85,7 @@ class Temporary:
     def write(self, data: bytes | memoryview) -> None:
         write_all(self.descriptor, data, self.directory)
 
-    def take(self, blob: Blob, task: Task) -> None:
+    def append_blob(self, blob: Blob, task: Task) -> None:
         """Appends a blob, as `transfer` does."""
         transfer(blob, self.descriptor, task, where=self.directory)
 
@@ -93,7 +93,7 @@ class Temporary:
         """Leaves room; where it begins."""
         return os.lseek(self.descriptor, count, os.SEEK_CUR) - count
 
-    def take_at(self, offset: int, blob: Blob, task: Task) -> None:
+    def write_blob_at(self, offset: int, blob: Blob, task: Task) -> None:
         """The blob's verified bytes at an offset of the file: several threads may, each its own part."""
         transfer(blob, self.descriptor, task, where=self.directory, offset=offset)
 
@@ -199,7 +199,7 @@ class Partial(Temporary):
         for _ in range(_ATTEMPTS):
             try:
                 self.descriptor = self.at.open(self.name, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK)
-                if not is_own(os.fstat(self.descriptor)):
+                if not is_private_file(os.fstat(self.descriptor)):
                     break
                 fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self.at.is_named(self.name, self.descriptor):
@@ -258,7 +258,7 @@ class Partial(Temporary):
             raise
 
     @property
-    def holds(self) -> bool:
+    def has_data(self) -> bool:
         """Whether there is anything in it that another attempt can use."""
         return self.descriptor >= 0 and os.fstat(self.descriptor).st_size > 0
 
@@ -266,7 +266,7 @@ class Partial(Temporary):
         """Lets go of it; one that holds nothing is removed."""
         if self.descriptor >= 0:
             with contextlib.suppress(OSError):
-                if not self.holds:
+                if not self.has_data:
                     self._forget()
             self.close()
 
@@ -310,7 +310,7 @@ class SpooledBlob(FileBlob):
         self.temporary = temporary
 
 
-def claimed(descriptor: int) -> bool:
+def lock_new(descriptor: int) -> bool:
     """Locks a temporary that was just made. False where a sweeper came between: what it removed, or is about to, is no use
     to anyone. On a file system without locks nobody sweeps."""
     try:
@@ -358,7 +358,7 @@ def transfer(blob: Blob, descriptor: int, task: Task, *, where: str, offset: int
         return
     remote = blob.remote
     written = _written(stream_once(blob), descriptor, where, offset)
-    if remote or blob.size < APART:
+    if remote or blob.size < THREAD_SIZE:
         _hash(written, blob, task)
     else:
         with task.ahead(written) as chunks:

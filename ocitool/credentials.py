@@ -1,7 +1,7 @@
 """The user's credentials that this process holds, and their replacement in everything that it prints.
 
 A registry, a token server or a proxy may say again what was sent to it. Whatever reads a credential, or is given one, registers
-it (`remember`); every exit of text (errors, notices, tracebacks, reports) passes what it prints through `replaced`. The bytes
+it (`remember`); every exit of text (errors, notices, tracebacks, reports) passes what it prints through `masked`. The bytes
 of documents and files (`cat`, `inspect --raw`) and of images are no such text and stay as they are.
 
 Found is a credential as it is, in base64 of either alphabet at any place within what was encoded, in hexadecimal, and in the
@@ -159,7 +159,7 @@ def forget() -> None:
         _search = None
 
 
-def replaced(text: str) -> str:
+def masked(text: str) -> str:
     """The text with `***` in the place of whatever equals, contains or spells a credential of ours. Costs nothing while none is
     registered; then time that grows with the text."""
     if not _texts and not _given:

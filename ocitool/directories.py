@@ -100,7 +100,7 @@ class OpenDirectory:
         at, name = self.located(name)
         return OpenDirectory(at.name(name), at.open(name, _OPEN))
 
-    def made(self, name: str, mode: int = 0o777) -> OpenDirectory:
+    def make_below(self, name: str, mode: int = 0o777) -> OpenDirectory:
         """`below`, of a directory that is made if it is missing."""
         with contextlib.suppress(FileExistsError):
             os.mkdir(name, mode, dir_fd=self.descriptor)
@@ -131,13 +131,13 @@ def opened(path: str) -> OpenDirectory:
     return OpenDirectory(path, at.open(name, _OPEN))
 
 
-def own(path: str) -> OpenDirectory:
+def private_directory(path: str) -> OpenDirectory:
     """A directory for one user alone, made if it is missing. Raises `ValueError` that says why it is not: what stands in a
     directory that others can write to may be theirs."""
     try:
         os.makedirs(os.path.dirname(path.rstrip("/")) or ".", mode=0o700, exist_ok=True)
         at, name = located(path)
-        found = at.made(name, 0o700)
+        found = at.make_below(name, 0o700)
     except DestinationError as error:
         raise ValueError(f"the cache directory {path} is not used: it leads through {error.what}") from None
     except OSError as error:
@@ -145,7 +145,7 @@ def own(path: str) -> OpenDirectory:
     return _own(found, path)
 
 
-def own_below(at: OpenDirectory, name: str) -> OpenDirectory:
+def private_below(at: OpenDirectory, name: str) -> OpenDirectory:
     """`own`, of a directory in one that is."""
     try:
         with contextlib.suppress(FileExistsError):
@@ -163,7 +163,7 @@ def _own(at: OpenDirectory, shown: str) -> OpenDirectory:
     return at
 
 
-def is_own(status: os.stat_result) -> bool:
+def is_private_file(status: os.stat_result) -> bool:
     """Whether a file is ours alone: no other user made it, may write to it, or has a second name for it."""
     mine = status.st_uid == os.geteuid() and status.st_nlink == 1
     return mine and stat.S_ISREG(status.st_mode) and not status.st_mode & stat.S_IWOTH

@@ -45,9 +45,9 @@ class OcitoolError(Exception):
     """An error with a place and a way out. Never raised itself: raise one of its subclasses."""
 
     exit_code = 70
-    of_source = False
+    from_source = False
     """Whether it came up while the source of what is written was read."""
-    of_all = False
+    ends_run = False
     """Whether what a command does next would come to the same: of many images, none is worth another attempt."""
 
     def __init__(self, what: str, where: str | None = None, *, hint: str | None = None) -> None:
@@ -58,7 +58,7 @@ class OcitoolError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For another process to raise again, whatever arguments its class takes."""
-        return _again, (type(self), self.args, self.__dict__)
+        return _rebuild, (type(self), self.args, self.__dict__)
 
     def at(self, where: str) -> OcitoolError:
         """The same error with a place, unless it already names one."""
@@ -66,7 +66,7 @@ class OcitoolError(Exception):
             self.where = where
         return self
 
-    def below(self, directory: str) -> OcitoolError:
+    def prefixed(self, directory: str) -> OcitoolError:
         """The same error, its place being a path below this directory."""
         self.where = directory.rstrip("/") + (self.where or "")
         return self
@@ -75,7 +75,7 @@ class OcitoolError(Exception):
         return f"{self.what} ({self.where})" if self.where else self.what
 
 
-def _again(kind: type[OcitoolError], args: tuple[Any, ...], fields: dict[str, Any]) -> OcitoolError:
+def _rebuild(kind: type[OcitoolError], args: tuple[Any, ...], fields: dict[str, Any]) -> OcitoolError:
     error = kind.__new__(kind, *args)
     error.__dict__.update(fields)
     return error
@@ -83,7 +83,7 @@ def _again(kind: type[OcitoolError], args: tuple[Any, ...], fields: dict[str, An
 
 class UsageError(OcitoolError):
     exit_code = 2
-    of_all = True
+    ends_run = True
 
 
 class NotFoundError(OcitoolError):
@@ -120,9 +120,9 @@ class TransportError(OcitoolError):
 
 class DestinationError(OcitoolError):
     exit_code = 9
-    of_all = True
+    ends_run = True
 
 
 class CancelledError(OcitoolError):
     exit_code = 130
-    of_all = True
+    ends_run = True

@@ -6,7 +6,7 @@ import re
 from typing import Any, cast
 
 
-class _Late:
+class _LazyPattern:
     def __init__(self, pattern: Any, flags: int) -> None:
         self._late = pattern, flags
 
@@ -18,8 +18,8 @@ class _Late:
 
 
 def pattern(text: str, flags: int = 0) -> re.Pattern[str]:
-    return cast("re.Pattern[str]", _Late(text, flags))
+    return cast("re.Pattern[str]", _LazyPattern(text, flags))
 
 
 def byte_pattern(data: bytes, flags: int = 0) -> re.Pattern[bytes]:
-    return cast("re.Pattern[bytes]", _Late(data, flags))
+    return cast("re.Pattern[bytes]", _LazyPattern(data, flags))

@@ -119,7 +119,7 @@ def parse(text: str) -> Reference:
     return Reference(text, None, text)
 
 
-def repository(details: str) -> Repository:
+def parse_repository(details: str) -> Repository:
     """What stands behind `docker://`: `[HOST/]PATH[:TAG][@DIGEST]` (distribution's grammar of references). A first part is
     a host only with a dot or colon in it, or as `localhost`; a path of one part at Docker Hub is in `library/`.
 
@@ -149,7 +149,7 @@ def repository(details: str) -> Repository:
 
 def at_registry(text: str) -> Repository | None:
     """What a reference names at a registry, None where it names a file. Raises `UsageError`."""
-    return repository(text[len(PREFIX) :]) if text.startswith(PREFIX) else None
+    return parse_repository(text[len(PREFIX) :]) if text.startswith(PREFIX) else None
 
 
 def host_name(text: str) -> str:
@@ -179,7 +179,7 @@ def is_host(part: str) -> bool:
     return "." in part or ":" in part or part == "localhost"
 
 
-def selector(text: str) -> Selector:
+def parse_selector(text: str) -> Selector:
     """`NAME[:TAG]`, `@N` or `@ALGORITHM:HEX`."""
     if not text.startswith("@"):
         if not text:
@@ -253,14 +253,14 @@ DIGEST_TAG = pattern(
 in the same manner (`.imgpkg`, `.image-locations.imgpkg`), and the referrers tag schema (no suffix)."""
 
 
-def speaks_of_a_digest(name: str) -> bool:
+def is_digest_tag(name: str) -> bool:
     """Whether a tag, or a name with one, is one of cosign's or stands for a list of referrers."""
     return DIGEST_TAG.fullmatch(name) is not None
 
 
-def familiar(name: str) -> str:
+def short_name(name: str) -> str:
     """A name without its host, and without what Docker Hub puts before names of one part: `team/app:1`. A tag is added."""
-    where = repository(qualified(name))
+    where = parse_repository(qualified(name))
     path = where.path.removeprefix("library/") if where.host == DEFAULT_HOST else where.path
     return f"{path}:{where.tag or 'latest'}"
 
@@ -268,7 +268,7 @@ def familiar(name: str) -> str:
 _LONGEST_NAME = 512
 
 
-def endings(name: str, marks: str) -> Iterator[str]:
+def suffixes(name: str, marks: str) -> Iterator[str]:
     """What follows each of these characters in a name; nothing longer than a name of a layout may be."""
     for at in range(max(0, len(name) - _LONGEST_NAME), len(name)):
         if name[at] in marks:
@@ -280,7 +280,7 @@ def is_bare(name: str) -> bool:
     return "/" not in name and ":" not in name
 
 
-def full(name: str) -> str:
+def canonical(name: str) -> str:
     """One spelling for names that mean one thing: in full, or a bare tag as it stands."""
     return name if is_bare(name) else qualified(name)
 
@@ -289,7 +289,7 @@ def distinct(names: Iterable[str]) -> tuple[str, ...]:
     """The names in their order, of several spellings of one name the first."""
     found: dict[str, str] = {}
     for name in names:
-        found.setdefault(full(name), name)
+        found.setdefault(canonical(name), name)
     return tuple(found.values())
 
 
@@ -297,7 +297,7 @@ def without_host(name: str) -> str | None:
     """`PATH:TAG` of a name, `latest` if it has no tag: what is left to say if only one place is meant. None for a bare tag, and
     for what is no name of an image."""
     try:
-        return None if is_bare(name) else familiar(name)
+        return None if is_bare(name) else short_name(name)
     except UsageError:
         return None
 

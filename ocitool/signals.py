@@ -32,48 +32,48 @@ class Terminated(BaseException):
     """SIGTERM or SIGHUP came: clean up as for Ctrl-C, and exit 143 or 129."""
 
 
-def begin() -> None:
+def install() -> None:
     """Answers these signals from now on, unless the program was started to ignore them."""
     for number in WORDS:
         if _signal.getsignal(number) != _signal.SIG_IGN:
             _signal.signal(number, _answer)
 
 
-def run() -> None:
+def command_started() -> None:
     """A command runs from now on: a signal is raised in it."""
     global _running
     sys.unraisablehook = _dropped
     _running = True
 
 
-def over() -> None:
+def command_ended() -> None:
     """Nothing is left to clean up: a signal ends the program at once."""
     global _running
     _running = False
 
 
-def running() -> bool:
+def is_command_running() -> bool:
     """Whether a command runs whose signals are raised in it."""
     return _running
 
 
-def came() -> int:
+def received() -> int:
     """The signal that is to end the command; 0 if none came."""
     return _came
 
 
-def since() -> float:
+def seconds_since() -> float:
     """Seconds since then; 0 if none came."""
     return time.monotonic() - _when if _when else 0.0
 
 
-def seen(number: int) -> None:
+def record_time(number: int) -> None:
     """Notes when it came; a later one changes nothing."""
     global _when
     _when = _when or time.monotonic()
 
 
-def end(number: int) -> NoReturn:
+def exit_now(number: int) -> NoReturn:
     """Ends the program here and now, with one line and the exit code of the signal."""
     clear = b"\r\x1b[K\x1b[?25h" if os.isatty(2) else b""  # of bars, which hide the cursor
     try:  # noqa: SIM105  (contextlib is not loaded yet)
@@ -86,10 +86,10 @@ def end(number: int) -> NoReturn:
 def _answer(number: int, _: object) -> None:
     global _came
     if not _running:
-        end(number)
+        exit_now(number)
     if not _came:
         _came = number
-        seen(number)
+        record_time(number)
         raise KeyboardInterrupt if number == _signal.SIGINT else Terminated
 
 

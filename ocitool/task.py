@@ -123,12 +123,12 @@ class Task:
     def __exit__(self, *_: object) -> None:
         self.cancel()
         for pool in (self._io, self._cpu):
-            if pool is not None:  # interrupted, whatever could end has done so: see `_settled`
-                pool.shutdown(wait=not signals.since(), cancel_futures=True)
+            if pool is not None:  # interrupted, whatever could end has done so: see `_wait_until_done`
+                pool.shutdown(wait=not signals.seconds_since(), cancel_futures=True)
 
     def notice(self, code: str, text: str) -> None:
         """Reports a notice once, when it is raised. In `notices`, those raised within `map` are in the order of its items."""
-        notice = Notice(code, credentials.replaced(text))
+        notice = Notice(code, credentials.masked(text))
         heard: dict[Notice, None] | None = getattr(self._this, "heard", None)
         if heard is not None:
             heard[notice] = None
@@ -138,7 +138,7 @@ class Task:
 
     def remark(self, code: str, text: str) -> None:
         """Tells of this run what no report says, since it is the same without it."""
-        self._say(Notice(code, credentials.replaced(text)))
+        self._say(Notice(code, credentials.masked(text)))
 
     def _say(self, notice: Notice) -> None:
         with self._counting:
@@ -153,12 +153,12 @@ class Task:
             self._kept.update(new)
             self.notices += new
 
-    def crossed(self, count: int) -> None:
+    def count_transferred(self, count: int) -> None:
         """Counts bytes that went over a network, either way."""
         with self._counting:
             self.bytes_transferred += count
 
-    def expanded(self, count: int) -> int:
+    def count_expansion(self, count: int) -> int:
         """Counts bytes that were unpacked beyond what is ordinary; how many they are by now."""
         with self._counting:
             self._expansion += count
@@ -181,7 +181,7 @@ class Task:
         together with what is under way, and `anew` without that, as what is written once all was read."""
         self._progress.expect(list(blobs), 1, anew)
 
-    def spare(self, label: str, size: int) -> None:
+    def unexpect(self, label: str, size: int) -> None:
         """Tells that a blob that was expected need not be read or written."""
         self._progress.expect([(label, size)], -1, False)
 
@@ -262,7 +262,7 @@ class Task:
                 future.cancel()
             self.cancel()
             for future in futures:
-                _settled(future)
+                _wait_until_done(future)
             raise
         finally:
             for notices in heard:
@@ -333,7 +333,7 @@ class Task:
             gone.set()
             slots.release()
             if future is not None and not future.cancel():
-                _settled(future)
+                _wait_until_done(future)
 
     def spread(self, function: Callable[[T], R], items: Iterable[T], depth: int | None = None) -> Iterator[R]:
         """The results in order, computed on the CPU pool, at most `depth` of them (default: two more than cores) begun and
@@ -411,7 +411,7 @@ class Task:
             while untaken:
                 future = untaken.popleft()
                 if not future.cancel():
-                    _settled(future)
+                    _wait_until_done(future)
 
     def apart(self, function: Callable[[T], R], items: Iterable[T], last: Callable[[], object]) -> Iterator[R]:
         """The results in order, computed one after another on a thread of their own, one item ahead of the one who takes them:
@@ -545,7 +545,7 @@ class OneAtATime:
         self._under_way: dict[Hashable, Event] = {}
 
     @contextmanager
-    def of(self, key: Hashable) -> Iterator[bool]:
+    def turn(self, key: Hashable) -> Iterator[bool]:
         """A block that one thread at a time is in, for each key. It is told whether another one was in it before: what that did
         need not be done again. Raises `CancelledError` instead of waiting when the task is over.
 
@@ -587,19 +587,19 @@ class Counter:
                 self._task.count(self._what, self._done, self._total)
 
 
-def _settled(future: Future[Any]) -> None:
+def _wait_until_done(future: Future[Any]) -> None:
     """Waits until it does not run any more; once a signal came, as long as `_GRACE` lasts."""
-    while not future.done() and signals.since() < _GRACE:
+    while not future.done() and signals.seconds_since() < _GRACE:
         with suppress(TimeoutError):
             future.exception(timeout=_STEP)
 
 
 @contextmanager
-def answering(task: Task) -> Iterator[None]:
+def handling_signals(task: Task) -> Iterator[None]:
     """Signals cancel the task at once, also while the main thread is in a call that Python cannot cut short, as the
     look-up of a host's name. If that call does not end soon, the program ends without it; and a second Ctrl-C ends it if
     what the first began takes long. Does nothing unless a command of the program runs in this thread."""
-    if not signals.running() or current_thread() is not main_thread():
+    if not signals.is_command_running() or current_thread() is not main_thread():
         yield
         return
     from select import select
@@ -617,15 +617,15 @@ def answering(task: Task) -> Iterator[None]:
 
     def watch() -> None:
         first = 0
-        while (number := came(_STEP if first and not signals.came() else None)) >= 0:
+        while (number := came(_STEP if first and not signals.received() else None)) >= 0:
             if number in signals.WORDS:
                 if not first:
-                    signals.seen(number)
+                    signals.record_time(number)
                     first = number
                     task.cancel()
-                elif signals.since() > _SECOND:
+                elif signals.seconds_since() > _SECOND:
                     _end(number)
-            if first and not signals.came() and not _undisturbed and signals.since() > _STUCK:
+            if first and not signals.received() and not _undisturbed and signals.seconds_since() > _STUCK:
                 _end(first)
         os.close(reader)
 
@@ -642,7 +642,7 @@ def _end(number: int) -> NoReturn:
     for one in list(unfinished):
         with suppress(Exception):
             one.discard()
-    signals.end(number)
+    signals.exit_now(number)
 
 
 _undisturbed = 0

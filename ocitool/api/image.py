@@ -76,7 +76,7 @@ def open(
                     cancellation=cancellation)
         )  # fmt: skip
         opened = run.open(os.fspath(reference), "layers")
-        target = select.sole(opened)
+        target = select.sole_target(opened)
         image = select.image_of(opened, target, platform)
         documents = {"config": image.config.raw}
         if image.manifest is not None:

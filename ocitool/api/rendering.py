@@ -40,7 +40,7 @@ def render(
     one_of("--format", format, get_args(Format))
     with masking.revealed(show_secrets):
         made = formats.lines(report, [result] if report == "validate" else result, format, stat=stat)
-        return "".join(credentials.replaced(line) + "\n" for line in made)
+        return "".join(credentials.masked(line) + "\n" for line in made)
 
 
 _REPORTS = {

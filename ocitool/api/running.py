@@ -122,9 +122,9 @@ def own_errors() -> Iterator[None]:
     try:
         yield
     except OcitoolError as error:
-        error.what = credentials.replaced(error.what)
-        error.where = error.where and credentials.replaced(error.where)
-        error.hint = error.hint and credentials.replaced(error.hint)
+        error.what = credentials.masked(error.what)
+        error.where = error.where and credentials.masked(error.where)
+        error.hint = error.hint and credentials.masked(error.hint)
         error.args = (error.what,)
         raise
     except OSError as error:

@@ -131,13 +131,13 @@ def main() -> NoReturn:
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     code = _ran()
-    signals.over()
+    signals.command_ended()
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         code = _reader_gone()
     except OSError as error:
-        code = code if signals.came() else _unwritable(error)  # a terminal that was closed takes no more
+        code = code if signals.received() else _unwritable(error)  # a terminal that was closed takes no more
     # All is closed and flushed; tearing the interpreter down object by object would only cost time (14 ms of 90).
     os._exit(code)
 
@@ -145,21 +145,21 @@ def main() -> NoReturn:
 def _ran() -> int:
     """Runs the command line, whatever comes up in it. The exit code."""
     try:
-        signals.run()
+        signals.command_started()
         code = run()
-        signals.over()  # within this block: what comes up to here is raised, what comes later ends the program at once
+        signals.command_ended()  # within this block: what comes up to here is raised, what comes later ends the program at once
     except Exception as error:
         code = _fail(f"a bug: {type(error).__name__}: {error}", hint="--debug shows where; please report it", code=70)
         _trace(error)
     except (KeyboardInterrupt, Terminated):  # in the last lines of `run`
         return _ended()
     # What Python dropped, or a worker was told first, is the same interruption.
-    return code if signals.came() in (0, code - 128) else _ended()
+    return code if signals.received() in (0, code - 128) else _ended()
 
 
 def _ended() -> int:
     """Says that the command was interrupted. The exit code, which is that of nothing else."""
-    number = signals.came() or signal.SIGINT
+    number = signals.received() or signal.SIGINT
     return _fail(signals.WORDS[number], code=128 + number)
 
 
@@ -169,7 +169,7 @@ def run() -> int:
     try:
         result = app(prog_name="ocitool", standalone_mode=False)
     except OcitoolError as error:
-        if signals.came():  # what a worker said of it
+        if signals.received():  # what a worker said of it
             return _ended()
         _trace(error)
         return _fail(error.what, where=error.where, hint=error.hint, code=error.exit_code)
@@ -192,7 +192,7 @@ def run() -> int:
                 return 2
             return _fail(error.format_message(), hint=f"{context.command_path} --help" if context else None, code=2)
         raise
-    if signals.came():  # typer has answered it with the code alone
+    if signals.received():  # typer has answered it with the code alone
         return _ended()
     return result if isinstance(result, int) else 0
 

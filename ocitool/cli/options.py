@@ -20,7 +20,7 @@ from ocitool.pipeline.session import Session
 from ocitool.report import formats
 from ocitool.report.formats import OutputFormat, ReviewFormat
 from ocitool.spec import mediatypes
-from ocitool.task import Notice, Progress, Task, answering
+from ocitool.task import Notice, Progress, Task, handling_signals
 from ocitool.transports.registry import Access, Registries
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def write_written(
     lines = formats.lines("written", result, format.value)
     if result.destination == "-" and report is None:
         for line in lines:
-            print(credentials.replaced(line), file=sys.stderr)
+            print(credentials.masked(line), file=sys.stderr)
     else:
         write(lines, report)
 
@@ -200,7 +200,7 @@ def end_with_problems(result: WriteResult, format: OutputFormat | ReviewFormat, 
 
     if quiet or not formats.FORMATS[format.value].prose:
         for one in result.problems:
-            print(credentials.replaced(f"ocitool: error: {printed(str(one.error))}"), file=sys.stderr)
+            print(credentials.masked(f"ocitool: error: {printed(str(one.error))}"), file=sys.stderr)
     if result.problems:
         raise typer.Exit(1)
 
@@ -215,7 +215,7 @@ def running(
     terminal = sys.stderr is not None and sys.stderr.isatty() and bars and not quiet
     progress = None if quiet else _LateProgress(terminal)
     _allow_files()
-    with Task(jobs=jobs, progress=progress) as task, answering(task):
+    with Task(jobs=jobs, progress=progress) as task, handling_signals(task):
         known = Registries(access or Access(), task, cached=not no_cache)
         try:
             yield Session(task, not no_cache, verify, known)
@@ -304,14 +304,14 @@ def write(lines: Iterable[str], report: str | None) -> None:
     if report in (None, "-"):
         out = sys.stdout
         for line in lines:
-            out.write(credentials.replaced(line) + "\n")
+            out.write(credentials.masked(line) + "\n")
         return
     from ocitool.transports.outputs import output_file
 
     with output_file(report) as file:
         block = bytearray()  # each write is a call of the system, and a report may have a million lines
         for line in lines:
-            block += credentials.replaced(line).encode("utf-8", "backslashreplace") + b"\n"
+            block += credentials.masked(line).encode("utf-8", "backslashreplace") + b"\n"
             if len(block) >= _BLOCK:
                 file.write(bytes(block))
                 block.clear()

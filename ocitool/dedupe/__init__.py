@@ -23,8 +23,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ocitool.dedupe.actions import remedies
-from ocitool.dedupe.advice import Advice, EqualLayers, advise, equal_uncompressed, in_order
+from ocitool.dedupe.actions import advise_from_contents
+from ocitool.dedupe.advice import Advice, EqualLayers, advise_from_documents, equal_uncompressed, ordered_by_saving
 from ocitool.dedupe.bases import SharedBase, bases
 from ocitool.dedupe.collection import Collection, ImageEntry, StoredBlob, Usage
 from ocitool.dedupe.discovery import RepositoryFilter
@@ -51,7 +51,7 @@ class Deduped(NamedTuple):
     collection: Collection
     shares: tuple[Usage, ...]
     disk: DiskUsage
-    lies: tuple[tuple[int | None, int], ...]
+    on_disk: tuple[tuple[int | None, int], ...]
     references: int
     layers: int
     referenced: int
@@ -90,14 +90,14 @@ def dedupe(words: Sequence[str], question: DedupeOptions, reading: Session) -> D
     disk = DiskUsage(collection, reading.task)
     found = bases(collection)
     equal = equal_uncompressed(collection)
-    advice = list(advise(collection, found, equal, disk, read=question.wants_files(reading)))
+    advice = list(advise_from_documents(collection, found, equal, disk, read=question.wants_files(reading)))
     totals = None
     if deep:
         layers = LayerReader(collection, question, reading, problems, disk)
         if question.wants_files(reading):
             contents = layers.contents()
-            totals = contents.totals(question.top, layers.again)
-            advice += remedies(collection, contents, layers.recall, layers.measure, disk)
+            totals = contents.totals(question.top, layers.index_of)
+            advice += advise_from_contents(collection, contents, layers.index_or_none, layers.measure, disk)
         if question.zstd is not None:
             advice += layers.zstd(question.zstd)
         damaged = layers.damaged()  # nothing is to be made of these, or deleted for them
@@ -113,7 +113,7 @@ def dedupe(words: Sequence[str], question: DedupeOptions, reading: Session) -> D
         tuple(words), collection, shares, disk, tuple(disk.of(*one) for one in zip(collection.members, shares, strict=True)),
         references,
         sum(1 for _ in collection.layers()), referenced, collection.unique(), tuple(shared), tuple(found), tuple(equal), totals,
-        tuple(in_order(advice)),
+        tuple(ordered_by_saving(advice)),
         tuple(problems), question.top, reading.verify, _in_order(reading.task.notices),
     )  # fmt: skip
 

@@ -9,11 +9,11 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ocitool.dedupe.advice import Advice, AdviceKind, rebuilt
+from ocitool.dedupe.advice import Advice, AdviceKind, rebuild_advice
 from ocitool.dedupe.collection import Collection, ImageEntry, PlatformImage, StoredBlob
-from ocitool.dedupe.commands import line, repacked, rewritable, rewritten, word
+from ocitool.dedupe.commands import command_line, repack_commands, rewritable, rewrite_commands, shell_word
 from ocitool.dedupe.disk_usage import DiskUsage
-from ocitool.dedupe.repeated_files import DistinctContents, without
+from ocitool.dedupe.repeated_files import DistinctContents, hash_of_rows
 from ocitool.globs import matcher
 from ocitool.layers import codecs
 from ocitool.layers.entry import Entry, Kind
@@ -41,14 +41,14 @@ class _Guess(NamedTuple):
 _LEAST, _SHARE = 64 * KiB, 0.02
 """Bytes, and of an image's own: below either nobody writes it again."""
 
-_LEFT = ("/var/log/**", "/var/cache/**", "/var/lib/apt/lists/**", "**/__pycache__/**", "**/*.pyc")
+_BUILD_LEFTOVERS = ("/var/log/**", "/var/cache/**", "/var/lib/apt/lists/**", "**/__pycache__/**", "**/*.pyc")
 """What a build leaves that no image is made for, and that differs each time."""
 
-_LINKS = 20
+_MAX_LINKS = 20
 """Files that one command links."""
 
 
-def remedies(
+def advise_from_contents(
     collection: Collection,
     contents: DistinctContents,
     recall: Recall,
@@ -71,7 +71,7 @@ def remedies(
 def _rebuilt(collection: Collection, contents: DistinctContents, recall: Recall, disk: DiskUsage) -> Iterator[Advice]:
     """Layers of equal entries but for their times."""
     pairs: list[tuple[StoredBlob, StoredBlob]] = []
-    for alike in contents.alike.values():
+    for alike in contents.equal_but_times.values():
         kept: list[StoredBlob] = []
         for layer in sorted(alike, key=lambda layer: (layer.users[:1], layer.key)):
             other = next((one for one in kept if _equal(one, layer, recall)), None)
@@ -81,33 +81,37 @@ def _rebuilt(collection: Collection, contents: DistinctContents, recall: Recall,
                 pairs.append((layer, other))
     ignored: dict[StoredBlob, Sequence[str]] = {}
     dropped = {gone for gone, _ in pairs}
-    for gone, stays, globs in _nearly(contents, recall):
+    for gone, stays, globs in _nearly_equal(contents, recall):
         if gone not in dropped and stays not in dropped:
             pairs.append((gone, stays))
             ignored[gone] = globs
-    yield from rebuilt(collection, "rebuild", pairs, "layers that differ from those of {keeper} in times alone", disk, ignored)
+    yield from rebuild_advice(
+        collection, "rebuild", pairs, "layers that differ from those of {keeper} in times alone", disk, ignored
+    )
 
 
-def _nearly(contents: DistinctContents, recall: Recall) -> Iterator[tuple[StoredBlob, StoredBlob, Sequence[str]]]:
+def _nearly_equal(contents: DistinctContents, recall: Recall) -> Iterator[tuple[StoredBlob, StoredBlob, Sequence[str]]]:
     """Layers of one instruction whose entries are equal but for their times and for logs, caches and compiled Python: the one
     that can go, the one that stays, and globs of what differs. A layer of an instruction of its own is not looked at."""
     made: dict[str, list[StoredBlob]] = {}
-    for layer in contents.sums:
+    for layer in contents.timeless_hashes:
         if layer.created_by and layer.size >= _LEAST:
             made.setdefault(layer.created_by, []).append(layer)
-    leaves = matcher(_LEFT)
+    leaves = matcher(_BUILD_LEFTOVERS)
     for layers in made.values():
-        if len(layers) < 2 or len({contents.sums[layer] for layer in layers}) < 2:
+        if len(layers) < 2 or len({contents.timeless_hashes[layer] for layer in layers}) < 2:
             continue
         alike: dict[int, list[StoredBlob]] = {}
         for layer in sorted(layers, key=lambda layer: (layer.users[:1], layer.key)):
             index = recall(layer)
             if index is not None:
                 rows = [row for row, path in enumerate(index.paths) if leaves(path)]
-                alike.setdefault(contents.sums[layer] - without(index, rows), []).append(layer)
+                alike.setdefault(contents.timeless_hashes[layer] - hash_of_rows(index, rows), []).append(layer)
         for kept, *others in alike.values():
             for gone in others:
-                globs = _differing(gone, kept, recall) if contents.sums[gone] != contents.sums[kept] else None
+                globs = (
+                    _differing(gone, kept, recall) if contents.timeless_hashes[gone] != contents.timeless_hashes[kept] else None
+                )
                 if globs:
                     yield gone, kept, globs
 
@@ -117,7 +121,7 @@ def _differing(one: StoredBlob, other: StoredBlob, recall: Recall) -> Sequence[s
     a, b = recall(one), recall(other)
     if a is None or b is None:
         return None
-    kinds = [(glob, matcher([glob])) for glob in _LEFT]
+    kinds = [(glob, matcher([glob])) for glob in _BUILD_LEFTOVERS]
     found: dict[str, None] = {}
     for change in compare(a, b, ("mtime",)):
         glob = next((glob for glob, matches in kinds if matches(change.path)), None)
@@ -144,9 +148,9 @@ class _Suspect(NamedTuple):
 
 
 def _of_image(member: ImageEntry, stack: PlatformImage, contents: DistinctContents, recall: Recall) -> Iterator[_Guess]:
-    own = [layer.users == [member.number] and not layer.held for layer in stack.layers]
+    own = [layer.users == [member.number] and not layer.kept_by for layer in stack.layers]
     least = max(_LEAST, round(_SHARE * sum(layer.size for layer, mine in zip(stack.layers, own, strict=True) if mine)))
-    copied, repeated = _twice(stack, contents)
+    copied, repeated = _may_repeat(stack, contents)
     if max(copied, repeated) < least or not any(own):
         return
     indexes = [index for layer in stack.layers if (index := recall(layer)) is not None]
@@ -159,13 +163,13 @@ def _of_image(member: ImageEntry, stack: PlatformImage, contents: DistinctConten
         yield from _repeated(suspect, least)
 
 
-def _twice(stack: PlatformImage, contents: DistinctContents) -> tuple[int, int]:
+def _may_repeat(stack: PlatformImage, contents: DistinctContents) -> tuple[int, int]:
     """Bytes that layers of an image may write again, under the same names and under any: a first sieve."""
     paths: dict[int, int] = {}
     texts: dict[int, int] = {}
     copied = repeated = 0
     for layer in stack.layers:
-        for (path, text), size in contents.marks.get(layer, {}).items():
+        for (path, text), size in contents.large_files.get(layer, {}).items():
             if path in paths:
                 copied += size
             elif text in texts:
@@ -191,17 +195,17 @@ def _copied(suspect: _Suspect, least: int) -> Iterator[_Guess]:
             found.setdefault(one.by, []).append(index.entry(row))
             lowest = min(lowest, one.layer)
     size = sum(entry.size for entries in found.values() for entry in entries)
-    if _about(suspect, found) < least:
+    if _estimated(suspect, found) < least:
         return
     files = [(stack.layers[by], tuple(entries)) for by, entries in found.items()]
     which = ", ".join(map(str, sorted(found)))
     text = f"{member.reference}: {size:,} bytes that layer {which} copies without changing them"
     if all(own[lowest:]):
         options = f"--from {lowest}" + _compression(stack.layers[lowest:])
-        command = line(rewritten("squash", [member], options), [member])
+        command = command_line(rewrite_commands("squash", [member], options), [member])
     else:
         text += "; a squash would cost what its lower layers share: fix the instruction (COPY --chmod, --chown)"
-        command = f"ocitool inspect --files {word(member.reference)}"
+        command = f"ocitool inspect --files {shell_word(member.reference)}"
     yield _Guess(files, least, lambda saves: _inside("squash", saves, member, text, command))
 
 
@@ -210,7 +214,7 @@ def _inside(kind: AdviceKind, saves: int, member: ImageEntry, text: str, command
     return Advice(kind, saves, (member.reference,), text, command, True, changes=frozenset((member.number,)))
 
 
-def _about(suspect: _Suspect, files: Mapping[int, Sequence[Entry]]) -> float:
+def _estimated(suspect: _Suspect, files: Mapping[int, Sequence[Entry]]) -> float:
     """What files of layers may take in them, by how much those shrink as a whole: a sieve, since layers are read to measure."""
     found = 0.0
     for number, entries in files.items():
@@ -219,7 +223,7 @@ def _about(suspect: _Suspect, files: Mapping[int, Sequence[Entry]]) -> float:
     return found
 
 
-class _Again(NamedTuple):
+class _DuplicateFile(NamedTuple):
     """A file with the content of another one, `first`. `hard`: both are of one layer, and could be links of one file."""
 
     first: bytes
@@ -233,12 +237,12 @@ def _repeated(suspect: _Suspect, least: int) -> Iterator[_Guess]:
     """Files that stand more than once in what the image shows: links hold them once. Nothing is said of a path that several
     layers write."""
     member, stack, indexes, _ = suspect
-    files = sorted(_again(suspect, Tree(indexes)), key=lambda one: (-one.entry.size, one.path))[:_LINKS]
+    files = sorted(_duplicates(suspect, Tree(indexes)), key=lambda one: (-one.entry.size, one.path))[:_MAX_LINKS]
     by_layer: dict[int, tuple[Entry, ...]] = {}
     for one in files:
         by_layer[one.layer] = (*by_layer.get(one.layer, ()), one.entry)
     size = sum(one.entry.size for one in files)
-    if _about(suspect, by_layer) < least:
+    if _estimated(suspect, by_layer) < least:
         return
     text = (
         f"{member.reference}: {size:,} bytes of files stand more than once ({_name(files[0].first)} and {_name(files[0].path)}"
@@ -250,7 +254,7 @@ def _repeated(suspect: _Suspect, least: int) -> Iterator[_Guess]:
         for one in files
     ]  # fmt: skip
     options = _compression([stack.layers[number] for number in by_layer])
-    command = line(repacked(member, links, options), [member])
+    command = command_line(repack_commands(member, links, options), [member])
     places = [(stack.layers[number], entries) for number, entries in by_layer.items()]
     yield _Guess(places, least, lambda saves: _inside("repeated", saves, member, text, command))
 
@@ -261,7 +265,7 @@ def _window(codec: str | None) -> int:
     return writer.window if writer is not None else 0
 
 
-def _again(suspect: _Suspect, tree: Tree) -> Iterator[_Again]:
+def _duplicates(suspect: _Suspect, tree: Tree) -> Iterator[_DuplicateFile]:
     _, stack, indexes, own = suspect
     first: dict[bytes, tuple[bytes, int, Entry]] = {}
     written: dict[bytes, int] = {}
@@ -273,17 +277,17 @@ def _again(suspect: _Suspect, tree: Tree) -> Iterator[_Again]:
         for row, size in enumerate(index.sizes):
             content = index.content(row) if size >= least and row not in index.sparse else None
             path = index.paths[row]
-            if content is None or written[path] > 1 or not _plain(path) or not _shows(tree, path, number, row):
+            if content is None or written[path] > 1 or not _plain(path) or not _is_visible(tree, path, number, row):
                 continue
             entry = index.entry(row)
             at, where, other = first.setdefault(content, (path, number, entry))
             if at == path or not own[number]:
                 continue
             if (other.mode, other.uid, other.gid, other.xattrs) == (entry.mode, entry.uid, entry.gid, entry.xattrs):
-                yield _Again(at, path, number, entry, where == number)
+                yield _DuplicateFile(at, path, number, entry, where == number)
 
 
-def _shows(tree: Tree, path: bytes, layer: int, row: int) -> bool:
+def _is_visible(tree: Tree, path: bytes, layer: int, row: int) -> bool:
     """Whether what the image shows there is this very entry, and no hard link."""
     node = node_at(tree, path)
     if node is None or isinstance(node, Directory):

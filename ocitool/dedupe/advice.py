@@ -19,15 +19,15 @@ from ocitool import reference
 from ocitool.dedupe.bases import SharedBase
 from ocitool.dedupe.collection import Collection, ImageEntry, ImageRef, PlatformImage, StoredBlob
 from ocitool.dedupe.commands import (
+    command_line,
+    delete_commands,
     destination,
-    line,
-    names,
-    removed,
     replaceable,
     rewritable,
-    rewritten,
+    rewrite_commands,
+    shell_word,
+    short_list,
     single,
-    word,
 )
 from ocitool.dedupe.disk_usage import DiskUsage, documents
 from ocitool.digest import Digest
@@ -63,7 +63,7 @@ class EqualLayers(NamedTuple):
     users: tuple[int, ...]
 
 
-def advise(
+def advise_from_documents(
     collection: Collection, bases: Sequence[SharedBase], equal: Sequence[EqualLayers], disk: DiskUsage, *, read: bool = False
 ) -> Iterator[Advice]:
     """What documents alone tell. Every command verifies what it keeps before it deletes anything, what is there already too;
@@ -75,7 +75,7 @@ def advise(
     yield from _stored(collection)
 
 
-def in_order(advice: Iterable[Advice]) -> list[Advice]:
+def ordered_by_saving(advice: Iterable[Advice]) -> list[Advice]:
     """What saves most first, and each with what came before it that it cannot be followed with: of two that delete or change an
     image only one saves what it says, and what is deleted nothing can be made of."""
     ordered = []
@@ -100,17 +100,17 @@ def in_order(advice: Iterable[Advice]) -> list[Advice]:
 
 def freed(blobs: Iterable[StoredBlob], going: set[int]) -> int:
     """Bytes of those that only these images need."""
-    return sum(blob.size for blob in blobs if not blob.held and going.issuperset(blob.users))
+    return sum(blob.size for blob in blobs if not blob.kept_by and going.issuperset(blob.users))
 
 
-def rebuilt(
+def rebuild_advice(
     collection: Collection, kind: AdviceKind, dropped: Iterable[tuple[StoredBlob, StoredBlob]], why: str, disk: DiskUsage,
     ignored: Mapping[StoredBlob, Sequence[str]] = {},
 ) -> Iterator[Advice]:
     """Layers of which another one may take the place (dropped, kept), those of the same images together: to rebuild these
     against an image that has the other ones. `why`: a sentence about these images, with a place for `{keeper}`.
     `ignored`: globs of paths in which a dropped layer differs, and need not."""
-    pairs = [one for one in dropped if not one[0].held and all(rewritable(collection.members[at]) for at in one[0].users)]
+    pairs = [one for one in dropped if not one[0].kept_by and all(rewritable(collection.members[at]) for at in one[0].users)]
     keepers = _keepers(collection, pairs)
     groups: dict[tuple[tuple[int, ...], int], list[tuple[StoredBlob, StoredBlob]]] = {}
     globs: dict[tuple[tuple[int, ...], int], dict[str, None]] = {}
@@ -123,17 +123,17 @@ def rebuilt(
         size = sum(gone.size for gone, _ in found)
         members, keeping = [collection.members[one] for one in users], collection.members[number].reference
         references = tuple(one.reference for one in members)
-        options = "".join(f" --ignore-path {word(glob)}" for glob in globs[users, number])
-        commands = rewritten("rebuild", members, f"--against {word(keeping)}{options}")
-        text = f"{names(references)}: {why.format(keeper=keeping)}"
+        options = "".join(f" --ignore-path {shell_word(glob)}" for glob in globs[users, number])
+        commands = rewrite_commands("rebuild", members, f"--against {shell_word(keeping)}{options}")
+        text = f"{short_list(references)}: {why.format(keeper=keeping)}"
         if globs[users, number]:
             text += f", but for {', '.join(globs[users, number])}, which stay as they are there"
         at_once = None
-        if not disk.together((*users, number)):
+        if not disk.in_one_store((*users, number)):
             changing = set(users)
-            at_once = max(0, disk.replaced(changing, changing, *map(dict.fromkeys, zip(*found, strict=True))))
+            at_once = max(0, disk.saved_by_replacing(changing, changing, *map(dict.fromkeys, zip(*found, strict=True))))
         yield Advice(
-            kind, size, references, text, line(commands, members), any(map(_gets_manifest, members)), at_once,
+            kind, size, references, text, command_line(commands, members), any(map(_gets_manifest, members)), at_once,
             changes=frozenset(users),
             needs=frozenset((number,)),
         )  # fmt: skip
@@ -168,7 +168,7 @@ def _keepers(
 def equal_uncompressed(collection: Collection) -> list[EqualLayers]:
     found: dict[str, list[StoredBlob]] = {}
     for blob in collection.layers():
-        if blob.diff_id is not None and blob.there and digest_of(blob) is not None:
+        if blob.diff_id is not None and blob.present and digest_of(blob) is not None:
             found.setdefault(str(blob.diff_id), []).append(blob)
     equal = []
     for diff_id, blobs in found.items():
@@ -199,7 +199,7 @@ def _recompressed(collection: Collection, equal: Sequence[EqualLayers], disk: Di
             kept = next(blob for blob in one.blobs if tuple(blob.users) == least)
             pairs += ((blob, kept) for blob in one.blobs if blob is not kept)
     why = "layers that {keeper} stores in another compression; its blobs serve for both"
-    yield from rebuilt(collection, "recompress", pairs, why, disk)
+    yield from rebuild_advice(collection, "recompress", pairs, why, disk)
 
 
 def _rebased(collection: Collection, bases: Sequence[SharedBase], disk: DiskUsage) -> Iterator[Advice]:
@@ -231,24 +231,24 @@ def _rebased(collection: Collection, bases: Sequence[SharedBase], disk: DiskUsag
 
 def _rebase(old: ImageEntry, new: ImageEntry, base: SharedBase, moving: Sequence[ImageEntry], disk: DiskUsage) -> Advice:
     references = tuple(one.reference for one in moving)
-    option = f"--old-base {word(old.reference)} --new-base {word(new.reference)}"
-    commands = rewritten("rebase", moving, option)
-    removal = removed(old)
+    option = f"--old-base {shell_word(old.reference)} --new-base {shell_word(new.reference)}"
+    commands = rewrite_commands("rebase", moving, option)
+    removal = delete_commands(old)
     going = {one.number for one in (old, *moving)}
     stays = new.blobs
     gone = [blob for blob in old.blobs if blob not in stays]
-    text = f"{names(references)}: on {old.reference}, an older build of {new.reference}, "
+    text = f"{short_list(references)}: on {old.reference}, an older build of {new.reference}, "
     text += "which then can go" if removal is not None else "to be deleted at the registry then"
     commands += removal or ()
     at_once = None
-    if not disk.together((*going, new.number)):
-        goes = disk.frees({old.number}) if removal is not None else 0
+    if not disk.in_one_store((*going, new.number)):
+        goes = disk.freed_by_deleting({old.number}) if removal is not None else 0
         changing = {one.number for one in moving}
         without = going if removal is not None else changing
         layers = dict.fromkeys(base.layers), dict.fromkeys(new.stacks[0].layers)
-        at_once = max(0, goes + disk.replaced(changing, without, *layers))
+        at_once = max(0, goes + disk.saved_by_replacing(changing, without, *layers))
     return Advice(
-        "rebase", freed(gone, going), references, text, line(commands, [old, *moving]), False, at_once,
+        "rebase", freed(gone, going), references, text, command_line(commands, [old, *moving]), False, at_once,
         deletes=frozenset((old.number,)), changes=frozenset(one.number for one in moving), needs=frozenset((new.number,)),
     )  # fmt: skip
 
@@ -258,8 +258,8 @@ def _families(member: ImageEntry, stack: PlatformImage) -> Iterator[object]:
     for tag in member.first.tags:
         if not reference.is_bare(tag):
             yield "name", stack.platform, reference.qualified(tag)
-    if stack.made is not None:
-        yield "made", stack.platform, stack.made, stack.base[0]
+    if stack.instructions_hash is not None:
+        yield "made", stack.platform, stack.instructions_hash, stack.base[0]
 
 
 def _newest_alone(
@@ -310,23 +310,29 @@ def _contained(collection: Collection, bases: Sequence[SharedBase], disk: DiskUs
             continue
         holder = collection.members[next(number for number in base.users if number not in base.whole)]
         members = [collection.members[number] for number in base.whole]
-        members = [one for one in members if one.kind == "image" and removed(one) is not None]
+        members = [one for one in members if one.kind == "image" and delete_commands(one) is not None]
         going = frozenset(one.number for one in members)
-        saves = disk.frees(going) if members else 0
+        saves = disk.freed_by_deleting(going) if members else 0
         if saves:
-            commands = [command for one in members for command in removed(one) or ()]
-            if not read and not disk.together((*going, holder.number)):  # else they are the same files
-                commands.insert(0, f"ocitool validate {word(holder.reference)}")
+            commands = [command for one in members for command in delete_commands(one) or ()]
+            if not read and not disk.in_one_store((*going, holder.number)):  # else they are the same files
+                commands.insert(0, f"ocitool validate {shell_word(holder.reference)}")
             references = tuple(one.reference for one in members)
-            text = f"{names(references)}: every layer is in {holder.reference} as well; where nobody runs it, it can go"
+            text = f"{short_list(references)}: every layer is in {holder.reference} as well; where nobody runs it, it can go"
             yield Advice(
-                "contained", saves, references, text, line(commands, members), deletes=going, needs=frozenset((holder.number,))
+                "contained",
+                saves,
+                references,
+                text,
+                command_line(commands, members),
+                deletes=going,
+                needs=frozenset((holder.number,)),
             )
 
 
 def _linked(collection: Collection) -> Iterator[Advice]:
     """Blobs of several layouts on one file system: what `layout link` makes one file of."""
-    paths = list(dict.fromkeys(site.path for site in collection.sites if site.transport.store and site.path is not None))
+    paths = list(dict.fromkeys(site.path for site in collection.sources if site.transport.store and site.path is not None))
     groups: dict[object, list[tuple[str, StoredFile]]] = {}
     for path in paths if len(paths) > 1 else ():
         with suppress(OcitoolError):  # what of it is needed was read, or named as a problem
@@ -345,8 +351,8 @@ def _linked(collection: Collection) -> Iterator[Advice]:
                 used[path] = used[where] = None
     if saves:
         named = [path for path in paths if path in used]
-        text = f"{names(named)}: equal blobs that `layout link` joins to one file each"
-        yield Advice("link", saves, (), text, "ocitool layout link " + " ".join(map(word, named)))
+        text = f"{short_list(named)}: equal blobs that `layout link` joins to one file each"
+        yield Advice("link", saves, (), text, "ocitool layout link " + " ".join(map(shell_word, named)))
 
 
 def _convertible(collection: Collection, layers: Iterable[StoredBlob]) -> set[int]:
@@ -358,7 +364,7 @@ def _convertible(collection: Collection, layers: Iterable[StoredBlob]) -> set[in
     waiting = list(layers)
     while waiting:
         layer = waiting.pop()
-        if layer.held or not found.issuperset(layer.users):
+        if layer.kept_by or not found.issuperset(layer.users):
             for number in found.intersection(layer.users):
                 found.discard(number)
                 waiting += (one for stack in collection.members[number].stacks for one in stack.layers)
@@ -367,20 +373,20 @@ def _convertible(collection: Collection, layers: Iterable[StoredBlob]) -> set[in
 
 def _converted(named: ImageRef, option: str, *, whole: bool) -> str:
     """The command that converts all that is in a place; else, and at a registry, what has the name."""
-    path = named.site.path
+    path = named.source.path
     if path is None or not whole:
-        return f"ocitool copy {option} {word(named.reference)} {destination(named)}"
-    return f"ocitool copy {option} {word(path)} {destination(named._replace(tags=()))}"
+        return f"ocitool copy {option} {shell_word(named.reference)} {destination(named)}"
+    return f"ocitool copy {option} {shell_word(path)} {destination(named._replace(tags=()))}"
 
 
 def _stored(collection: Collection) -> Iterator[Advice]:
     """Archives that hold the same blobs as each other, or as the only layout: one layout keeps each of them once. Two images of
     one name it cannot keep. An archive that has another name stays on disk when this one is deleted."""
     sizes = {
-        site.path: site.size for site in collection.sites
+        site.path: site.size for site in collection.sources
         if site.size is not None and site.path not in collection.partial and not site.linked
     }  # fmt: skip
-    layouts = {site.path for site in collection.sites if site.transport.store and site.path is not None}
+    layouts = {site.path for site in collection.sources if site.transport.store and site.path is not None}
     into = next(iter(layouts)) if len(layouts) == 1 and layouts.isdisjoint(collection.partial) else None
     moved: dict[int, None] = {}
     there: set[int] = set()
@@ -388,11 +394,11 @@ def _stored(collection: Collection) -> Iterator[Advice]:
     names_of: dict[str, int] = {}
     for member in collection.members:
         for named in member.places.values():
-            if named.site.path not in sizes and (into is None or named.site.path != into):
+            if named.source.path not in sizes and (into is None or named.source.path != into):
                 continue
-            if any(names_of.setdefault(reference.full(tag), member.number) != member.number for tag in named.tags):
+            if any(names_of.setdefault(reference.canonical(tag), member.number) != member.number for tag in named.tags):
                 return
-            if named.site.path == into:
+            if named.source.path == into:
                 there.add(member.number)
             else:
                 references[named.reference] = None
@@ -406,12 +412,12 @@ def _stored(collection: Collection) -> Iterator[Advice]:
         into = None  # it holds nothing of theirs
     saves = sum(size or 0 for size in sizes.values()) - sum(blob.size for blob in inside)
     saves -= documents(members) if members else 0
-    if (into is not None or len(sizes) > 1) and saves > 0 and all(blob.there for blob in inside):
-        quoted = " ".join(word(str(path)) for path in sizes)
+    if (into is not None or len(sizes) > 1) and saves > 0 and all(blob.present for blob in inside):
+        quoted = " ".join(shell_word(str(path)) for path in sizes)
         what = f"{len(sizes):,} archives" if len(sizes) > 1 else "1 archive"
         where = "a layout" if into is None else f"the layout {into}"
         text = f"{what}: {where} keeps each of their blobs once"
-        target = _new("store") if into is None else word(into.rstrip("/"))
+        target = _new("store") if into is None else shell_word(into.rstrip("/"))
         command = f"ocitool copy --all-platforms {quoted} {target}/ && rm {quoted}"
         about = any(map(_gets_manifest, members))
         yield Advice("store", saves, tuple(references), text, command, about, needs=frozenset(moved))
@@ -419,7 +425,7 @@ def _stored(collection: Collection) -> Iterator[Advice]:
 
 def _gets_manifest(member: ImageEntry) -> bool:
     """Whether an image has a manifest only once it is written: `docker save` archives have none, so its size is not known."""
-    return not all(named.site.transport.manifests for named in member.places.values())
+    return not all(named.source.transport.manifests for named in member.places.values())
 
 
 def _new(name: str) -> str:
@@ -434,7 +440,7 @@ def as_zstd(
     """What gzip layers would save as zstd, from the sizes that some of them (or all) have so. Those count that no image keeps
     which cannot be converted."""
     members = _convertible(collection, layers)
-    layers = [layer for layer in layers if not layer.held and members.issuperset(layer.users)]
+    layers = [layer for layer in layers if not layer.kept_by and members.issuperset(layer.users)]
     sizes = {layer: sizes[layer] for layer in layers if layer in sizes}
     gzip = sum(layer.size for layer in layers)
     known = sum(layer.size for layer in sizes)
@@ -444,9 +450,9 @@ def as_zstd(
     images = [collection.members[number] for number in sorted({number for layer in layers for number in layer.users})]
     option = f"--all-platforms --compression zstd:{level}"
     others = (one for one in collection.members if one.number not in members)
-    mixed = {named.site.path for one in others for named in one.places.values()}
+    mixed = {named.source.path for one in others for named in one.places.values()}
     places = [named for one in images for named in one.places.values()]
-    commands = list(dict.fromkeys(_converted(named, option, whole=named.site.path not in mixed) for named in places))
+    commands = list(dict.fromkeys(_converted(named, option, whole=named.source.path not in mixed) for named in places))
     text = f"{gzip:,} bytes of gzip layers as zstd:{level}; "
     if len(sizes) == len(layers):
         text += "all of them were compressed to know"
@@ -455,7 +461,9 @@ def as_zstd(
     text += ". Engines and registries older than 2021 refuse zstd"
     references = tuple(one.reference for one in images)
     at_once = None
-    if not disk.one:  # each archive has its own copy of what they have in common
+    if not disk.is_one_store:  # each archive has its own copy of what they have in common
         at_once = round(saves * sum(layer.size * disk.copies(layer) for layer in layers) / gzip)
     changes = frozenset(one.number for one in images)
-    yield Advice("zstd", saves, references, text, line(commands, images), len(sizes) < len(layers), at_once, changes=changes)
+    yield Advice(
+        "zstd", saves, references, text, command_line(commands, images), len(sizes) < len(layers), at_once, changes=changes
+    )

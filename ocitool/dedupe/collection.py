@@ -15,7 +15,7 @@ from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import OcitoolError
 from ocitool.pipeline.layer_identity import instruction
-from ocitool.reference import Repository, Transport, endings
+from ocitool.reference import Repository, Transport, suffixes
 from ocitool.transports.registry import Access
 
 Kind = Literal["image", "index", "artifact"]
@@ -48,29 +48,29 @@ class StoredBlob:
     speak of.
 
     Of a layer: `place`, or `blob` where its bytes have no name, and, if layers are to be read, `copies` in other places of
-    this machine; `trouble`: why no image can read it; `diff_id` as the first image states it."""
+    this machine; `problem`: why no image can read it; `diff_id` as the first image states it."""
 
     __slots__ = (
-        "blob", "codec", "copies", "created_by", "diff_id", "digest", "held", "is_layer", "key", "place", "size", "stated",
-        "there", "trouble", "users",
+        "blob", "codec", "copies", "created_by", "diff_id", "digest", "is_layer", "kept_by", "key",
+        "place", "present", "problem", "size", "stated_size", "users",
     )  # fmt: skip
 
     def __init__(self, key: str, digest: Digest | None, stated: int) -> None:
         self.key = key
         self.digest = digest
         self.diff_id: Digest | None = None
-        self.stated = stated
+        self.stated_size = stated
         self.size = 0
-        self.there = False
+        self.present = False
         self.is_layer = False
         self.codec: str | None = None
         self.created_by: str | None = None
         self.place: BlobLocation | None = None
         self.blob: Blob | None = None
         self.copies: tuple[BlobCopy, ...] = ()
-        self.trouble: OcitoolError | None = None
+        self.problem: OcitoolError | None = None
         self.users: list[int] = []
-        self.held: list[int] = []
+        self.kept_by: list[int] = []
 
     @property
     def saved(self) -> int:
@@ -96,7 +96,7 @@ class PlatformImage(NamedTuple):
     base: tuple[str | None, str | None]
     whole: bool
     """Whether each layer has its diff_id: layers and configuration agree."""
-    made: int | None
+    instructions_hash: int | None
     """Stands for all its instructions, whatever their inputs were; None where the history does not tell them."""
 
 
@@ -117,8 +117,8 @@ class ImageRef(NamedTuple):
     order: tuple[int, int]
     reference: str
     tags: tuple[str, ...]
-    site: ImageSource
-    alone: bool
+    source: ImageSource
+    only_one: bool
 
 
 class ImageEntry(NamedTuple):
@@ -134,7 +134,7 @@ class ImageEntry(NamedTuple):
     stacks: tuple[PlatformImage, ...]
     layers: int
     named: tuple[StoredBlob, ...]
-    held: tuple[StoredBlob, ...]
+    keeps: tuple[StoredBlob, ...]
 
     @property
     def reference(self) -> str:
@@ -163,7 +163,7 @@ class ImageEntry(NamedTuple):
 
         def add(name: str) -> None:
             found.append(name)
-            said.update((name, *endings(name, ":/")))
+            said.update((name, *suffixes(name, ":/")))
 
         add(self.reference)
         for where, place in self.places.items():
@@ -197,14 +197,14 @@ class Collection:
     def __init__(self) -> None:
         self.members: list[ImageEntry] = []
         self.blobs: dict[str, StoredBlob] = {}
-        self.sites: dict[ImageSource, None] = {}
+        self.sources: dict[ImageSource, None] = {}
         self.partial: set[str | None] = set()
         """Paths of sites of which not all could be read, or was asked for."""
         self._by_key: dict[str, ImageEntry] = {}
         self._texts: dict[str, str] = {}
         self._lines: dict[str, str | None] = {}
 
-    def known(self, key: str) -> ImageEntry | None:
+    def find(self, key: str) -> ImageEntry | None:
         return self._by_key.get(key)
 
     def add(self, key: str, member: ImageEntry) -> None:
@@ -213,8 +213,8 @@ class Collection:
         self.members.append(member)
         for blob in member.blobs:
             blob.users.append(member.number)
-        for blob in member.held:
-            blob.held.append(member.number)
+        for blob in member.keeps:
+            blob.kept_by.append(member.number)
 
     def ordered(self) -> Collection:
         """The same collection as if all of it had been added in the order in which it was asked for."""
@@ -224,16 +224,16 @@ class Collection:
             member.places.clear()
             member.places.update(places)
         for blob in self.blobs.values():
-            blob.users, blob.held, blob.created_by, blob.diff_id = [], [], None, None
+            blob.users, blob.kept_by, blob.created_by, blob.diff_id = [], [], None, None
         for number, member in enumerate(sorted(self.members, key=lambda one: one.first.order)):
             same.add(str(number), member._replace(number=number))
-            for blob in (*member.named, *member.held):
+            for blob in (*member.named, *member.keeps):
                 same.blobs.setdefault(blob.key, blob)
             for stack in member.stacks:
                 for layer, diff_id, created_by in zip(stack.layers, stack.diff_ids, stack.instructions, strict=True):
                     layer.created_by = layer.created_by or created_by
                     layer.diff_id = layer.diff_id or diff_id
-        same.sites, same.partial = self.sites, self.partial
+        same.sources, same.partial = self.sources, self.partial
         return same
 
     def extend(self, key: str, other: ImageEntry) -> None:
@@ -251,7 +251,7 @@ class Collection:
         for blob in blobs:
             blob.users.append(known.number)
 
-    def line(self, value: str | None) -> str | None:
+    def instruction_key(self, value: str | None) -> str | None:
         """An instruction as it is compared with others', the same string for equal ones."""
         if value is not None and value not in self._lines:
             self._lines[value] = self.text(instruction(value))
@@ -267,7 +267,7 @@ class Collection:
         if found is None:
             found = self.blobs[key] = StoredBlob(key, digest, stated)
         if kept is not None:
-            found.there, found.size = True, max(found.size, kept)
+            found.present, found.size = True, max(found.size, kept)
         return found
 
     # What it comes to
@@ -293,11 +293,11 @@ class Collection:
         blobs = member.blobs
         own = sum(blob.size for blob in blobs if len(blob.users) == 1)
         shared = sum(blob.size for blob in blobs if len(blob.users) > 1)
-        if any(subject.users or len(subject.held) > 1 for subject in member.held[:1]):
+        if any(subject.users or len(subject.kept_by) > 1 for subject in member.keeps[:1]):
             return Usage(own, shared, 0)
         frees = 0
-        for blob in (*blobs, *member.held):
-            if len(blob.users) + len(blob.held) <= 2 and {*blob.users, *blob.held} == {member.number}:
+        for blob in (*blobs, *member.keeps):
+            if len(blob.users) + len(blob.kept_by) <= 2 and {*blob.users, *blob.kept_by} == {member.number}:
                 frees += blob.size
         return Usage(own, shared, frees)
 

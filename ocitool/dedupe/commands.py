@@ -23,74 +23,78 @@ def single(member: ImageEntry) -> bool:
 
 def replaceable(named: ImageRef, *, whole: bool = False) -> bool:
     """Whether a command that writes to where an image is replaces it; `whole`: one that writes all that is there."""
-    if named.site.transport.remote:
+    if named.source.transport.remote:
         return "@" not in named.reference
-    if named.site.transport.store:
-        return bool(named.tags) and named.site.path is not None and not any(tag.startswith(("@", "-")) for tag in named.tags)
-    return (named.alone or whole) and named.site.path is not None and destinations.archive_codec(named.site.path) is not None
+    if named.source.transport.store:
+        return bool(named.tags) and named.source.path is not None and not any(tag.startswith(("@", "-")) for tag in named.tags)
+    return (
+        (named.only_one or whole)
+        and named.source.path is not None
+        and destinations.archive_codec(named.source.path) is not None
+    )
 
 
-def word(text: str) -> str:
+def shell_word(text: str) -> str:
     """A reference or path as a word of a shell, that no command takes for an option."""
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
-def rewritten(command: str, members: Iterable[ImageEntry], options: str) -> list[str]:
+def rewrite_commands(command: str, members: Iterable[ImageEntry], options: str) -> list[str]:
     """The command for every place of rewritable images, from there to there."""
     return [
-        f"ocitool {command} {word(named.reference)} {destination(named)} {options}"
+        f"ocitool {command} {shell_word(named.reference)} {destination(named)} {options}"
         for member in members for named in member.places.values()
     ]  # fmt: skip
 
 
 def destination(named: ImageRef) -> str:
     """Where a command writes to, to replace what is there, with the options that this takes."""
-    if named.site.transport.remote:
-        return word(named.reference)
-    path = named.site.path or ""
-    if named.site.transport.store:
+    if named.source.transport.remote:
+        return shell_word(named.reference)
+    path = named.source.path or ""
+    if named.source.transport.store:
         # A reference by one name is that name alone, one by digest none.
         tags = named.tags if len(named.tags) > 1 or "@" in named.reference else ()
-        return " ".join([word(path.rstrip("/") + "/"), *(f"--tag {shlex.quote(tag)}" for tag in tags)])
-    return f"{word(path)} --force"
+        return " ".join([shell_word(path.rstrip("/") + "/"), *(f"--tag {shlex.quote(tag)}" for tag in tags)])
+    return f"{shell_word(path)} --force"
 
 
-def repacked(member: ImageEntry, changes: Sequence[str], options: str) -> list[str]:
+def repack_commands(member: ImageEntry, changes: Sequence[str], options: str) -> list[str]:
     """The commands that change files of an image, unpacked in `unpacked/rootfs`, in every place where it is."""
     return [
         command
         for named in member.places.values()
         for command in (
-            f"ocitool unpack {word(named.reference)} unpacked", *changes,
+            f"ocitool unpack {shell_word(named.reference)} unpacked", *changes,
             f"ocitool repack unpacked {destination(named)}{options}", "rm -rf unpacked",
         )
     ]  # fmt: skip
 
 
-def removed(member: ImageEntry) -> list[str] | None:
+def delete_commands(member: ImageEntry) -> list[str] | None:
     """The commands that delete an image everywhere; None where there is none: registries have their own ways."""
     commands = []
     for named in member.places.values():
-        if named.site.path is None or (named.site.transport.store and member.digest is None):
+        if named.source.path is None or (named.source.transport.store and member.digest is None):
             return None
-        if named.site.transport.store:
+        if named.source.transport.store:
             # By its digest: that is this image alone, with all of its names.
-            commands.append(f"ocitool layout rm {word(named.site.path)} @{member.digest}")
-        elif named.alone:
-            commands.append(f"rm {'-r ' if os.path.isdir(named.site.path) else ''}{word(named.site.path)}")
+            commands.append(f"ocitool layout rm {shell_word(named.source.path)} @{member.digest}")
+        elif named.only_one:
+            commands.append(f"rm {'-r ' if os.path.isdir(named.source.path) else ''}{shell_word(named.source.path)}")
         else:
             return None
     return commands
 
 
-def line(commands: Iterable[str], members: Iterable[ImageEntry]) -> str:
+def command_line(commands: Iterable[str], members: Iterable[ImageEntry]) -> str:
     """One line of commands, and of those that free what these images then no longer need."""
-    sites = (named.site for one in members for named in one.places.values())
+    sites = (named.source for one in members for named in one.places.values())
     paths = dict.fromkeys(site.path for site in sites if site.transport.store and site.path is not None)
-    return " && ".join([*commands, *(f"ocitool layout gc {word(path)}" for path in paths)])
+    return " && ".join([*commands, *(f"ocitool layout gc {shell_word(path)}" for path in paths)])
 
 
-def names(references: Sequence[str]) -> str:
+def short_list(references: Sequence[str]) -> str:
     """Some of them, for a sentence."""
     more = f" and {len(references) - 2:,} more" if len(references) > 3 else ""
     return ", ".join(references[:2] if more else references) + more

@@ -49,7 +49,7 @@ def repositories(word: str, choice: RepositoryFilter, reading: Session) -> list[
     """Those that a reference to a registry means. Raises `UsageError`, `TransportError`."""
     details = word[len(reference.PREFIX) :].rstrip("/")
     if not is_registry(word):
-        return [reference.repository(details)]
+        return [reference.parse_repository(details)]
     if not choice.repositories:
         hint = f"{word.rstrip('/')} --repos '*' means all of it, {word.rstrip('/')}/REPOSITORY one"
         raise UsageError("a registry, and nothing says which of its repositories", word, hint=hint)
@@ -66,13 +66,13 @@ def images_of(where: Repository, choice: RepositoryFilter, listed: bool, reading
     a registry's, and was not named itself."""
     if where.tag or where.digest or not (choice.tags or listed):
         return [str(where)]
-    found = tags.matching(where, choice.tags or ("*",), reading).images
+    found = tags.matching_tags(where, choice.tags or ("*",), reading).images
     if not found and not listed and not choice.allow_no_match:
         raise NothingMatches(f"no tag matches {' or '.join(choice.tags)}", str(where))
     return [str(where._replace(tag=tag)) for tag in found]
 
 
-def below(top: str, tolerant: Tolerant) -> tuple[list[tuple[str, bool]], int]:
+def find_images(top: str, tolerant: Tolerant) -> tuple[list[tuple[str, bool]], int]:
     """Every layout below a directory and every file that may be an archive, in order, and whether it says that it is one: what
     is compressed may be anything. And how many files are neither. Links to directories are not followed."""
     found: list[tuple[str, bool]] = []

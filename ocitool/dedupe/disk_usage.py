@@ -34,7 +34,7 @@ class StorageLocation:
     whole: bool = True
     members: dict[int, None] = field(default_factory=dict)
     files: dict[str, StoredFile] = field(default_factory=dict)
-    beside: frozenset[str] = frozenset()
+    needed_by_others: frozenset[str] = frozenset()
     _owners: dict[StoredBlob, int] = field(default_factory=dict)
 
     @property
@@ -53,8 +53,8 @@ class StorageLocation:
         """The only image that needs or keeps each blob, -1 for several."""
         if not self._owners:
             for number in self.members:
-                for blob in (*members[number].blobs, *members[number].held):
-                    if self._owners.setdefault(blob, number) != number or blob.key in self.beside:
+                for blob in (*members[number].blobs, *members[number].keeps):
+                    if self._owners.setdefault(blob, number) != number or blob.key in self.needed_by_others:
                         self._owners[blob] = -1
         return self._owners
 
@@ -77,7 +77,7 @@ class DiskUsage:
                     mine[id(store)] = store
             self._of[member.number] = list(mine.values())
         stores = list(self._stores.values())
-        self.one = len(stores) == 1 and stores[0].shares and all(self._of.values())
+        self.is_one_store = len(stores) == 1 and stores[0].shares and all(self._of.values())
         """Whether all is one layout, or at one registry: what one layout of all takes is what it takes there."""
         layouts = [store for store in stores if store.shares and store.path is not None]
         if len(layouts) > 1:  # they may have files in common
@@ -89,20 +89,20 @@ class DiskUsage:
                 from ocitool.operations.layout.reach import beside  # with it come all commands of layouts
 
                 with suppress(OcitoolError):
-                    store.beside = frozenset(map(str, beside(str(store.path), self._tops(store), task)))
+                    store.needed_by_others = frozenset(map(str, beside(str(store.path), self._tops(store), task)))
         local = [store for store in stores if store.path is not None]
         self.archives = len(local) - len(layouts)
         self.layouts = len(layouts)
         self.elsewhere = len(local) < len(stores) or not all(self._of.values())
         """Whether some of it is not on this machine's disks: at a registry, or came by standard input."""
         self.on_disk = self._local(local) if local else None
-        self.documents = 0 if self.one else documents(collection.members)
+        self.documents = 0 if self.is_one_store else documents(collection.members)
         """Bytes that one layout of all takes beside blobs that are there already."""
         remote = [store for store in stores if store.path is None]
         self.at_registries = sum(blob.size for store in remote for blob in self._needed(store)) if remote else None
 
     def _store(self, named: ImageRef) -> StorageLocation | None:
-        site = named.site
+        site = named.source
         if site.transport.remote:
             where = reference.at_registry(named.reference)
             key = ("registry", where.host if where is not None else "")
@@ -136,24 +136,28 @@ class DiskUsage:
                     seen.add(file.key)
         return total
 
-    def replaced(
+    def saved_by_replacing(
         self, changing: Several[int], going: Several[int], gone: Several[StoredBlob], kept: Several[StoredBlob]
     ) -> int:
         """Bytes that are saved on this machine at once if images are made of the layers `kept` in place of `gone`, each one
         alone in its archives. `going`: those that then need `gone` no more."""
         stores = {id(store): store for number in changing for store in self._of[number] if store.path is not None}
-        return sum(self._less(store, going, gone, kept) for store in stores.values())
+        return sum(self._saved_in(store, going, gone, kept) for store in stores.values())
 
-    def _less(self, store: StorageLocation, going: Several[int], gone: Several[StoredBlob], kept: Several[StoredBlob]) -> int:
+    def _saved_in(
+        self, store: StorageLocation, going: Several[int], gone: Several[StoredBlob], kept: Several[StoredBlob]
+    ) -> int:
         if not store.shares:
             # What an archive's own compression makes of layers is not known, but of all that is in it.
             whole = sum(blob.size for blob in self._needed(store))
             ratio = min(1.0, (store.size or 0) / whole) if whole else 1.0
-            sizes = [sum(_room(blob, ratio) for blob in blobs) for blobs in (gone, kept)]
+            sizes = [sum(_archive_size(blob, ratio) for blob in blobs) for blobs in (gone, kept)]
             return 0 if store.linked else sizes[0] - sizes[1]
         there = store.members.keys()
-        left = {blob.key for blob in gone if all(one in going or one not in there for one in blob.users)} - store.beside
-        had = {blob.key for blob in kept if blob.key in store.beside or not there.isdisjoint(blob.users)}
+        left = {
+            blob.key for blob in gone if all(one in going or one not in there for one in blob.users)
+        } - store.needed_by_others
+        had = {blob.key for blob in kept if blob.key in store.needed_by_others or not there.isdisjoint(blob.users)}
         freed = sum(self._freed_file(store, blob) for blob in gone if blob.key in left and blob not in kept)
         return freed - sum(blob.size for blob in kept if blob.key not in had)
 
@@ -161,23 +165,23 @@ class DiskUsage:
         """In how many places a layer lies."""
         return len({id(store) for number in layer.users for store in self._of[number]})
 
-    def together(self, numbers: Iterable[int]) -> bool:
+    def in_one_store(self, numbers: Iterable[int]) -> bool:
         """Whether all of these images lie in one layout, or at one registry, and nowhere else."""
         stores = {id(store): store for number in numbers for store in self._of[number]}
-        return self.one or (len(stores) == 1 and all(store.shares for store in stores.values()))
+        return self.is_one_store or (len(stores) == 1 and all(store.shares for store in stores.values()))
 
     def of(self, member: ImageEntry, share: Usage) -> tuple[int | None, int]:
         """The bytes of what holds an image on this machine (None where nothing does), and those that deleting it frees wherever
         it is. `share`: what it has in one layout of all."""
-        if self.one and not any(store.beside for store in self._of[member.number]):
+        if self.is_one_store and not any(store.needed_by_others for store in self._of[member.number]):
             return (share.size if self.on_disk is not None else None), share.marginal
         local = [store for store in self._of[member.number] if store.path is not None]
         held = sum(
             store.size if store.size is not None else sum(map(store.bytes_of, member.blobs)) for store in local
         )
-        return (held if local else None), self.frees({member.number})
+        return (held if local else None), self.freed_by_deleting({member.number})
 
-    def frees(self, going: Several[int]) -> int:
+    def freed_by_deleting(self, going: Several[int]) -> int:
         """Bytes that deleting these images frees wherever they are: archives that hold nothing else, and in layouts and at
         registries the blobs that nothing else there needs. One of several images in an archive frees nothing."""
         stores = {id(store): store for number in going for store in self._of[number]}.values()
@@ -190,13 +194,13 @@ class DiskUsage:
             return store.size or 0 if gone else 0
         if len(mine) == 1:
             member, owners = self._members[mine[0]], store.owners(self._members)
-            if any(owners[blob] != member.number for blob in member.held[:1]):
+            if any(owners[blob] != member.number for blob in member.keeps[:1]):
                 return 0  # as long as what it speaks of stays, it does
-            needed: Iterable[StoredBlob] = (blob for blob in (*member.blobs, *member.held) if owners[blob] == member.number)
+            needed: Iterable[StoredBlob] = (blob for blob in (*member.blobs, *member.keeps) if owners[blob] == member.number)
         else:
             there = store.members.keys()
             gone_, blobs = set(mine), {blob: None for number in mine for blob in self._members[number].named}
-            alone = (blob for blob in blobs if not blob.held and blob.key not in store.beside)
+            alone = (blob for blob in blobs if not blob.kept_by and blob.key not in store.needed_by_others)
             needed = (blob for blob in alone if all(one in gone_ or one not in there for one in blob.users))
         return sum(self._freed_file(store, blob) for blob in needed)
 
@@ -225,7 +229,7 @@ _MANIFEST, _LAYER = 249, 150
 """Bytes of an entry of `index.json`, and of a name in it; of a manifest, and for each layer in it."""
 
 
-def _room(blob: StoredBlob, ratio: float) -> int:
+def _archive_size(blob: StoredBlob, ratio: float) -> int:
     """What a layer takes in an archive which is smaller than what is in it by this ratio: in a plain one whole blocks."""
     if ratio < 1:
         return round(blob.size * ratio) if blob.codec == "none" else blob.size

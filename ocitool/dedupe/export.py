@@ -47,7 +47,7 @@ def export(directory: str | None, collection: Collection) -> Iterator[Rows | Non
         above, name = located(directory)
         made = (above, name) if above.stat(name) is None else None
         with ExitStack() as stack:
-            rows = Rows(above.made(name), stack)
+            rows = Rows(above.make_below(name), stack)
             yield rows
             rows.finish(collection)
     except BaseException as error:

@@ -36,7 +36,7 @@ from ocitool.operations import tags
 from ocitool.pipeline.layer_identity import identified
 from ocitool.pipeline.problems import Problem, Tolerant
 from ocitool.pipeline.session import Session
-from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME, Descriptor, Manifest, descriptor
+from ocitool.spec.manifest import BASE_DIGEST, BASE_NAME, Descriptor, Manifest, parse_descriptor
 from ocitool.task import Counter
 from ocitool.transports import layout
 from ocitool.transports.archive import Want
@@ -56,8 +56,8 @@ def take_inventory(
     gathering = _Inventory(reading, want, strict)
     for word in words:
         with gathering.tolerant(word):
-            gathering.word(word, choice)
-    gathering.settle(choice)
+            gathering.add_reference(word, choice)
+    gathering.check_globs(choice)
     return gathering.finish()
 
 
@@ -77,27 +77,27 @@ class _Inventory:
         self._tags: set[str] = set()
         self._access = reading.asked().access.absolute()
 
-    def settle(self, choice: RepositoryFilter) -> None:
+    def check_globs(self, choice: RepositoryFilter) -> None:
         """`NothingMatches` for globs that picked nothing, unless that may be for what could not be read."""
         if self._problems:
             return
         for option, globs, names in (
             ("--repos", choice.repositories, self._repositories), ("--tags", choice.tags, self._tags),
         ):  # fmt: skip
-            missed, task = tags.unpicked(globs, sorted(names)), self._reading.task
+            missed, task = tags.unmatched_globs(globs, sorted(names)), self._reading.task
             refuse_unmatched(missed, option, {"--repos": "repository"}.get(option, "tag"), task, allowed=choice.allow_no_match)
 
     def finish(self) -> tuple[Collection, list[Problem]]:
         self._collection = self._collection.ordered()
         lacking: dict[str, list[str]] = {}
         for blob in self._collection.layers():
-            if not blob.there and blob.codec != "foreign":
+            if not blob.present and blob.codec != "foreign":
                 for number in blob.users:
                     lacking.setdefault(self._collection.members[number].reference, []).append(blob.key)
         for where, keys in lacking.items():
             more = f" and {len(keys) - 1:,} more" if len(keys) > 1 else ""
             self._problem(Problem(where, NotFoundError(f"the layer {keys[0]}{more} is not here", where)))
-        self._tell()
+        self._notice_problems()
         again = list(self._twice())
         for text in again[:_NAMED]:
             self._reading.task.notice("twice", f"{text}, and counted once")
@@ -111,7 +111,7 @@ class _Inventory:
         yield from self._again
         for member in self._collection.members:
             for named in list(member.places.values())[1:]:
-                if named.site.path is not None:
+                if named.source.path is not None:
                     yield f"{named.reference} is {member.reference}, which is listed already"
 
     def tolerant(self, where: str) -> Tolerant:
@@ -123,9 +123,9 @@ class _Inventory:
             raise problem.error
         with self._adding:
             self._problems.append(problem)
-        self._tell()
+        self._notice_problems()
 
-    def _tell(self) -> None:
+    def _notice_problems(self) -> None:
         """Says what is wrong as it comes up; but of the only thing that there is to say, an error will."""
         with self._adding:
             told = self._told
@@ -137,7 +137,7 @@ class _Inventory:
 
     # Where images are
 
-    def word(self, word: str, choice: RepositoryFilter) -> None:
+    def add_reference(self, word: str, choice: RepositoryFilter) -> None:
         if reference.host_of(word) is not None:
             self._registry(word, choice)
             return
@@ -173,7 +173,7 @@ class _Inventory:
 
     def _directory(self, top: str) -> None:
         before = len(self._problems)
-        found, passed = discovery.below(top, self.tolerant)
+        found, passed = discovery.find_images(top, self.tolerant)
         closed = len(self._problems) > before
         images = len(found)
         progress = Counter("archives", len(found), self._reading.task)
@@ -224,7 +224,7 @@ class _Inventory:
             self._reading.task.check()
             count += 1
             progress.one_more()
-            named = ImageRef((order, position), names.of(group), group.tags, site, names.alone)
+            named = ImageRef((order, position), names.of(group), group.tags, site, names.only_one)
             problems = len(self._problems)
             with self.tolerant(named.reference):
                 self._group(named, opened.source, group)
@@ -242,7 +242,7 @@ class _Inventory:
         if opened.selector is not None:
             self._collection.partial.add(site.path)
         if count and site.path is not None:
-            self._collection.sites[site] = None
+            self._collection.sources[site] = None
         return count > 0
 
     def _group(self, named: ImageRef, source: Source, group: Group) -> None:
@@ -258,7 +258,7 @@ class _Inventory:
                 raise error
         with self._adding:  # all that may take a request or a read of a document is done
             key = parts.key(images)
-            known = self._collection.known(key)
+            known = self._collection.find(key)
             if known is None:
                 self._collection.add(key, self._member(named, group, found, images, parts))
                 return
@@ -345,8 +345,8 @@ class _Inventory:
                 stored.is_layer = True
                 stored.created_by = self._collection.text(layer.created_by)
                 stored.codec = "foreign" if layer.blob is None and image.is_foreign(layer) else layer.compression
-            if layer.blob is not None and (stored.trouble is not None or (stored.place is None and stored.blob is None)):
-                self._find(stored, image, layer, layer.blob)
+            if layer.blob is not None and (stored.problem is not None or (stored.place is None and stored.blob is None)):
+                self._locate(stored, image, layer, layer.blob)
             elif self._want == "layers" and layer.blob is not None:
                 _find_copy(stored, layer.blob, label)
             yield stored
@@ -355,15 +355,15 @@ class _Inventory:
         kept = None if blob is None else 0 if _embedded(one, blob) else one.size
         return self._collection.blob(str(one.digest), one.digest, one.size, kept)
 
-    def _find(self, stored: StoredBlob, image: Image, layer: Layer, blob: Blob) -> None:
+    def _locate(self, stored: StoredBlob, image: Image, layer: Layer, blob: Blob) -> None:
         """Notes where a layer can be read again, and whether any image can."""
-        stored.trouble = None
+        stored.problem = None
         try:
             refuse_other_than_tar(layer, stated=image.manifest is not None)
             readable_blob(layer)
         except OcitoolError as error:
-            stored.trouble = error
-        place = _place(blob)
+            stored.problem = error
+        place = _location(blob)
         if blob.remote:
             urls = image.manifest.layers[layer.number].urls if image.manifest is not None else ()
             place = BlobLocation("", 0, None, reference.at_registry(image.where), self._access, urls)
@@ -371,7 +371,7 @@ class _Inventory:
         stored.blob = blob if place is None and self._want == "layers" else None
 
 
-def _place(blob: Blob) -> BlobLocation | None:
+def _location(blob: Blob) -> BlobLocation | None:
     """Where a blob is in a file that has a name."""
     if not isinstance(blob, FileBlob) or blob.path is None:
         return None
@@ -383,7 +383,7 @@ def _find_copy(stored: StoredBlob, blob: Blob, label: str) -> None:
     known = {stored.place.identity if stored.place is not None else None}
     known.update(one.place.identity for one in stored.copies if one.place is not None)
     if not blob.remote and (blob.identity is None or blob.identity not in known) and blob is not stored.blob:
-        place = _place(blob)
+        place = _location(blob)
         stored.copies += (BlobCopy(label, place, blob if place is None else None),)
 
 
@@ -401,7 +401,7 @@ def _stack(image: Image, layers: tuple[StoredBlob, ...], collection: Collection)
     pairs = zip(layers, image.layers, strict=True)
     diff_ids = tuple(one.diff_id if one.diff_id == layer.diff_id else layer.diff_id for one, layer in pairs)
     whole = image.aligned and bool(image.config.diff_ids)
-    lines = tuple(collection.line(entry.created_by) for entry in image.config.history)
+    lines = tuple(collection.instruction_key(entry.created_by) for entry in image.config.history)
     made = hash(lines) if lines and all(lines) else None
     return PlatformImage(platform, layers, diff_ids, instructions, image.config.created, base, whole, made)
 
@@ -472,7 +472,7 @@ class _GroupParts:
         if not isinstance(subject, dict) or self._source.remote:
             return []
         try:
-            spoken = closure(self._source, descriptor(subject, self._source.where))
+            spoken = closure(self._source, parse_descriptor(subject, self._source.where))
         except (NotFoundError, FormatError):
             return []
         documents = [(Descriptor("", one.digest, one.size, {}), one) for one in spoken.documents if one.digest is not None]

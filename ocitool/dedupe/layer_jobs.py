@@ -21,7 +21,7 @@ from ocitool.errors import CancelledError, IntegrityError, LimitError, OcitoolEr
 from ocitool.layers import codecs
 from ocitool.layers.compress import NONE, Compression, compress
 from ocitool.layers.entry import Entry
-from ocitool.layers.index import HOLES, LayerIndex
+from ocitool.layers.index import MAX_HASHED_HOLES, LayerIndex
 from ocitool.layers.scan import each_content, index_layer
 from ocitool.limits import MiB
 from ocitool.task import Task, undisturbed
@@ -67,7 +67,7 @@ class LayerJob(NamedTuple):
 
 class IndexedLayer(NamedTuple):
     """A layer's index with all its digests computed, the identity of the file's bytes that were read, and how many bytes were
-    unpacked beyond what is ordinary (`Task.expanded`)."""
+    unpacked beyond what is ordinary (`Task.count_expansion`)."""
 
     found: LayerIndex
     identity: str | None
@@ -77,15 +77,15 @@ class IndexedLayer(NamedTuple):
 def index(job: LayerJob) -> IndexedLayer:
     """Raises what `scan` raises, and what opening the layer raises."""
     with Task(jobs=1) as task:
-        blob = opened(job, task)
+        blob = open_layer(job, task)
         found = index_layer(blob, task, algorithm=job.algorithm)
-        return IndexedLayer(found, blob.identity, task.expanded(0))
+        return IndexedLayer(found, blob.identity, task.count_expansion(0))
 
 
-def sound(job: LayerJob, diff_id: Digest | None, task: Task) -> str | None:
+def verify_layer(job: LayerJob, diff_id: Digest | None, task: Task) -> str | None:
     """Reads a layer, and gives the identity of the file's bytes. Raises `IntegrityError` if they are not what its digest or, of
     a layer without one, its diff_id says, and what opening and decoding it raise."""
-    blob = opened(job, task)
+    blob = open_layer(job, task)
     if job.digest is None:
         found = index_layer(blob, task, algorithm=job.algorithm).diff_id
         if found != diff_id:
@@ -106,27 +106,27 @@ def as_zstd(job: LayerJob, level: int) -> CompressedSize:
     """Bytes that a layer would take as zstd at this level: it is compressed, and thrown away. Parts of a layer would tell less
     than they cost: what zstd gains differs twofold within one. Raises what decoding raises."""
     with Task(jobs=1) as task:
-        blob = opened(job, task)
+        blob = open_layer(job, task)
         size = _size(codecs.decode(blob.chunks(), codecs.of(blob), task), Compression("zstd", level), task)
-        return CompressedSize(size, task.expanded(0))
+        return CompressedSize(size, task.count_expansion(0))
 
 
 def compressed(job: LayerJob, files: tuple[Entry, ...]) -> CompressedSize:
     """What files of a layer take in it, compressed as builders do. Raises what decoding raises."""
     with Task(jobs=1) as task:
-        blob = opened(job, task)
+        blob = open_layer(job, task)
         codec = codecs.of(blob)
         writer = codecs.WRITERS.get(codec)
         compression = Compression(codec, writer.builders) if writer is not None else NONE
         header = writer.header if writer is not None else _HEADER
-        contents = each_content(blob, sorted(map(_solid, files), key=lambda entry: entry.offset), task)
+        contents = each_content(blob, sorted(map(_without_holes, files), key=lambda entry: entry.offset), task)
         size = sum(header + _size(pieces, compression, task) for pieces in contents)
-        return CompressedSize(size, task.expanded(0))
+        return CompressedSize(size, task.count_expansion(0))
 
 
-def _solid(entry: Entry) -> Entry:
+def _without_holes(entry: Entry) -> Entry:
     """A file without its holes if they are too many to be hashed: a terabyte of zeros would be compressed."""
-    return entry._replace(size=entry.stored, segments=None) if entry.size - entry.stored > HOLES else entry
+    return entry._replace(size=entry.stored, segments=None) if entry.size - entry.stored > MAX_HASHED_HOLES else entry
 
 
 _HEADER = 512
@@ -137,7 +137,7 @@ def _size(chunks: Iterable[bytes], compression: Compression, task: Task) -> int:
     return sum(map(len, compress(chunks, compression, task)))
 
 
-def opened(job: LayerJob, task: Task) -> Blob:
+def open_layer(job: LayerJob, task: Task) -> Blob:
     """The layer's blob. Raises `TransportError`, `NotFoundError`."""
     place = job.place
     if place is None:
@@ -162,25 +162,25 @@ def opened(job: LayerJob, task: Task) -> Blob:
     return RemoteBlob(job.digest, job.size, client, path, elsewhere)
 
 
-Duty = tuple[LayerJob, Callable[[LayerJob], T]]
+Job = tuple[LayerJob, Callable[[LayerJob], T]]
 """A layer, and what is to be done to it: a function that can be pickled, of a module or with some arguments given."""
 
 
-def run_job(
-    duties: Sequence[Duty[T]], cluster: str | None, task: Task, take: Callable[[int, T], None],
+def run_all(
+    duties: Sequence[Job[T]], cluster: str | None, task: Task, take: Callable[[int, T], None],
     failed: Callable[[int, OcitoolError], None],
 ) -> None:  # fmt: skip
     """Has all of it done, by whoever can reach the layers: those without a place only this process can. What is taken, and what
     failed, comes with its number."""
     here = {number: duty for number, duty in enumerate(duties) if not duty[0].reachable}
     others = {number: duty for number, duty in enumerate(duties) if number not in here}
-    fold(here, None, 1, task, take, failed)
-    with executor(cluster, [job for job, _ in others.values()], task) as (who, workers):
-        fold(others, who, workers, task, take, failed)
+    run_on(here, None, 1, task, take, failed)
+    with open_executor(cluster, [job for job, _ in others.values()], task) as (who, workers):
+        run_on(others, who, workers, task, take, failed)
 
 
-def fold(
-    duties: Mapping[int, Duty[T]], executor: Executor | None, workers: int, task: Task, take: Callable[[int, T], None],
+def run_on(
+    duties: Mapping[int, Job[T]], executor: Executor | None, workers: int, task: Task, take: Callable[[int, T], None],
     failed: Callable[[int, OcitoolError], None],
 ) -> None:  # fmt: skip
     """The largest layers first, each result taken as it comes; without an executor, all is done here. A layer that fails stops
@@ -216,7 +216,7 @@ def fold(
 
     def begun() -> int | None:
         number = waiting.pop()
-        if task.expanded(0) <= limits.EXPANSION:
+        if task.count_expansion(0) <= limits.EXPANSION:
             return number
         finished(number, _expanded)
         return None
@@ -253,7 +253,7 @@ def _expanded() -> NoReturn:
 
 
 @contextmanager
-def executor(cluster: str | None, jobs: Sequence[LayerJob], task: Task) -> Iterator[tuple[Executor | None, int]]:
+def open_executor(cluster: str | None, jobs: Sequence[LayerJob], task: Task) -> Iterator[tuple[Executor | None, int]]:
     """Who does these jobs, and how many at a time: the cluster at an address, else processes of this machine, else (None) it is
     so little that whoever asks does it himself."""
     if cluster is not None:

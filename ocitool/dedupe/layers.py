@@ -29,10 +29,10 @@ T = TypeVar("T")
 class LayerReader:
     """The layers of a collection, read where that is owed: each distinct one once, and what the cache knows not at all."""
 
-    HELD = 1_000_000
+    MAX_HELD = 1_000_000
     """Entries of indexes that are held in memory for a second look, about 190 bytes each."""
 
-    SAMPLES = 4 * GiB
+    MAX_SAMPLED = 4 * GiB
     """Stored bytes of layers that are compressed to learn what zstd would save; of more than that, some are."""
 
     def __init__(
@@ -60,7 +60,7 @@ class LayerReader:
         with export(self._question.export, self._collection) as rows:
 
             def take(layer: StoredBlob, index: LayerIndex) -> None:
-                self._judge(layer, index)
+                self._check_diff_ids(layer, index)
                 if texts := odd_times(index, self._named(layer)):
                     odd[layer] = texts
                 contents.add(layer, index)
@@ -72,11 +72,11 @@ class LayerReader:
                         raise OSError(error.what) from None  # no fault of the layer: `export` ends the run
 
             def keep(layer: StoredBlob, found: IndexedLayer) -> None:
-                self._task.expanded(found.expansion)
+                self._task.count_expansion(found.expansion)
                 if layer.digest is not None and found.found.digest != layer.digest:
                     raise IntegrityError(f"content is {found.found.digest}, stated is {layer.digest}")
                 seen = layer.place.identity if layer.place is not None else None
-                self._cache.keep(found.found, seen if seen == found.identity else None)  # another machine's is not ours
+                self._cache.store(found.found, seen if seen == found.identity else None)  # another machine's is not ours
                 take(layer, found.found)
 
             unknown = []
@@ -90,7 +90,7 @@ class LayerReader:
                         take(layer, known)
                     except OcitoolError as error:
                         self._failed(layer, error)
-            self._work([(job(layer), layer_jobs.index) for layer in unknown], unknown, keep)
+            self._run([(job_for(layer), layer_jobs.index) for layer in unknown], unknown, keep)
         self._read_copies()
         for layer in self._collection.layers():  # in their order, however their work went
             for text in odd.get(layer, ()):
@@ -104,22 +104,22 @@ class LayerReader:
         for layer in self._collection.layers():
             for copy in layer.copies:
                 identity = copy.place.identity if copy.place is not None else None
-                if self._verify or not self._cache.knows(digest_of(layer), layer.diff_id, identity, _algorithm(layer)):
+                if self._verify or not self._cache.has_bytes(digest_of(layer), layer.diff_id, identity, _algorithm(layer)):
                     waiting.append((layer, copy))
 
         def look(one: tuple[StoredBlob, BlobCopy]) -> OcitoolError | None:
             """Hashing needs no process of its own, and one copy that is damaged does not end the others."""
             layer, copy = one
             digest = digest_of(layer)
-            duty = layer_jobs.LayerJob(layer.key, copy.place, copy.blob, layer.stated, digest, _algorithm(layer))
+            duty = layer_jobs.LayerJob(layer.key, copy.place, copy.blob, layer.stated_size, digest, _algorithm(layer))
             try:
-                identity = layer_jobs.sound(duty, layer.diff_id, self._task)
+                identity = layer_jobs.verify_layer(duty, layer.diff_id, self._task)
             except CancelledError:
                 raise
             except OcitoolError as error:
                 return error
             if digest is not None and identity is not None and copy.place is not None and copy.place.identity == identity:
-                self._cache.same(digest, identity, _algorithm(layer))
+                self._cache.record_digest(digest, identity, _algorithm(layer))
             return None
 
         for (layer, copy), error in zip(waiting, self._task.map(look, waiting), strict=True):
@@ -132,7 +132,7 @@ class LayerReader:
         places = (one for one in self._collection.members if not self._damaged.isdisjoint(one.places))
         return {one.number for one in places} | {number for layer in self._bad for number in layer.users}
 
-    def _judge(self, layer: StoredBlob, index: LayerIndex) -> None:
+    def _check_diff_ids(self, layer: StoredBlob, index: LayerIndex) -> None:
         """Names the images that state another diff_id than the layer has. Raises `IntegrityError` where all do."""
         lies: dict[str, IntegrityError] = {}
         honest = False
@@ -154,7 +154,7 @@ class LayerReader:
         """What it would save to store gzip layers as zstd. Of a large collection some layers are compressed, those that come
         first by digest, as good as any others."""
         layers = sorted((one for one in self._readable() if one.codec == "gzip"), key=lambda layer: layer.key)
-        chosen, left = [], self.SAMPLES
+        chosen, left = [], self.MAX_SAMPLED
         for layer in layers:
             if left > 0:
                 chosen.append(layer)
@@ -164,47 +164,47 @@ class LayerReader:
         def take(layer: StoredBlob, measured: CompressedSize) -> None:
             sizes[layer] = self._counted(measured)
 
-        self._work([(job(layer), partial(layer_jobs.as_zstd, level=level)) for layer in chosen], chosen, take)
+        self._run([(job_for(layer), partial(layer_jobs.as_zstd, level=level)) for layer in chosen], chosen, take)
         yield from as_zstd(self._collection, layers, sizes, level, self._disk)
 
     def _counted(self, measured: CompressedSize) -> int:
         """The size; what was unpacked for it counts with all that the command unpacks."""
-        self._task.expanded(measured.expansion)
+        self._task.count_expansion(measured.expansion)
         return measured.size
 
     def measure(self, files: Sequence[tuple[StoredBlob, tuple[Entry, ...]]]) -> list[int]:
         """What files of layers take in them; 0 where a layer cannot be read any more."""
         sizes = [0] * len(files)
-        duties = [(job(layer), partial(layer_jobs.compressed, files=entries)) for layer, entries in files]
+        duties = [(job_for(layer), partial(layer_jobs.compressed, files=entries)) for layer, entries in files]
 
         def take(number: int, measured: CompressedSize) -> None:
             sizes[number] = self._counted(measured)
 
-        layer_jobs.run_job(
+        layer_jobs.run_all(
             duties, self._question.cluster, self._task, take,
             lambda number, error: self._failed(files[number][0], error),
         )  # fmt: skip
         return sizes
 
-    def recall(self, layer: StoredBlob) -> LayerIndex | None:
+    def index_or_none(self, layer: StoredBlob) -> LayerIndex | None:
         """The index of a layer that was read before; None where it could not be."""
-        if layer in self._bad or layer.trouble is not None or not layer.there:
+        if layer in self._bad or layer.problem is not None or not layer.present:
             return None
-        return self.again(layer)
+        return self.index_of(layer)
 
-    def again(self, layer: StoredBlob) -> LayerIndex:
+    def index_of(self, layer: StoredBlob) -> LayerIndex:
         found = self._held.get(layer)
         if found is None:
             identity = layer.place.identity if layer.place is not None else None
             # Verified or not: what is known of it by now, this run has read.
             found = self._cache.find(layer.digest, identity, _algorithm(layer))
         if found is None:
-            found = layer_jobs.index(job(layer)).found
+            found = layer_jobs.index(job_for(layer)).found
         self._hold(layer, found)
         return found
 
     def _hold(self, layer: StoredBlob, index: LayerIndex) -> None:
-        if layer not in self._held and self._entries + len(index) <= self.HELD:
+        if layer not in self._held and self._entries + len(index) <= self.MAX_HELD:
             self._held[layer] = index
             self._entries += len(index)
 
@@ -214,20 +214,20 @@ class LayerReader:
         remote = layer.place is not None and layer.place.repository is not None
         look = self._cache.find if remote else self._cache.find_bytes
         found = look(layer.digest, identity, _algorithm(layer))
-        return found if found is not None and within_limits(found, layer.stated) else None
+        return found if found is not None and within_limits(found, layer.stated_size) else None
 
     def _readable(self) -> Iterator[StoredBlob]:
         """Layers of images; those that cannot be read are problems, once."""
         for layer in {layer: None for one in self._collection.members for stack in one.stacks for layer in stack.layers}:
-            if layer.trouble is not None and layer not in self._bad:
-                self._failed(layer, layer.trouble)
-            elif layer.there and layer not in self._bad:
+            if layer.problem is not None and layer not in self._bad:
+                self._failed(layer, layer.problem)
+            elif layer.present and layer not in self._bad:
                 yield layer
 
-    def _work(
-        self, duties: Sequence[layer_jobs.Duty[T]], layers: Sequence[StoredBlob], take: Callable[[StoredBlob, T], None]
+    def _run(
+        self, duties: Sequence[layer_jobs.Job[T]], layers: Sequence[StoredBlob], take: Callable[[StoredBlob, T], None]
     ) -> None:
-        layer_jobs.run_job(
+        layer_jobs.run_all(
             duties, self._question.cluster, self._task, lambda number, result: take(layers[number], result),
             lambda number, error: self._failed(layers[number], error),
         )  # fmt: skip
@@ -248,9 +248,9 @@ class LayerReader:
         self._task.notice("unreadable", str(error))
 
 
-def job(layer: StoredBlob) -> layer_jobs.LayerJob:
+def job_for(layer: StoredBlob) -> layer_jobs.LayerJob:
     blob = layer.blob if layer.place is None else None
-    return layer_jobs.LayerJob(layer.key, layer.place, blob, layer.stated, layer.digest, _algorithm(layer))
+    return layer_jobs.LayerJob(layer.key, layer.place, blob, layer.stated_size, layer.digest, _algorithm(layer))
 
 
 def _algorithm(layer: StoredBlob) -> str:

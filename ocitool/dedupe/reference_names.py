@@ -30,7 +30,7 @@ class ReferenceNames:
         for number, record in enumerate(records):
             self._note(record.tags, number)
         self.expected = len(manifests) + len(records)
-        self.alone = len(digests) + len(records) == 1
+        self.only_one = len(digests) + len(records) == 1
 
     def _note(self, tags: tuple[str, ...], owner: object) -> None:
         for tag in tags:
@@ -40,13 +40,13 @@ class ReferenceNames:
         source, selector = self._opened.source, self._opened.selector
         if selector is not None or source.remote:
             return self._given
-        if self.alone and not source.transport.store:
+        if self.only_one and not source.transport.store:
             return self._name
         digests = {entry.descriptor.digest for entry in group.entries}
         for tag in group.tags:
             owners = self._owners.get(reference.qualified(tag), set())
             if not tag.startswith(("@", "-")) and (len(owners) == 1 or (digests and owners <= digests)):
                 return f"{self._name}:{tag}"
-        if self.alone:
+        if self.only_one:
             return self._name
         return f"{self._name}:@{group.entries[0].descriptor.digest}" if group.entries else f"{self._name}:@{group.position}"

@@ -29,7 +29,7 @@ class RepeatedFile(NamedTuple):
     content: bytes
     size: int
     times: int
-    spots: tuple[FileLocation, ...]
+    locations: tuple[FileLocation, ...]
 
     @property
     def saves(self) -> int:
@@ -56,11 +56,11 @@ class DistinctContents:
 
     def __init__(self) -> None:
         self.layers: list[StoredBlob] = []
-        self.alike: dict[int, list[StoredBlob]] = {}
+        self.equal_but_times: dict[int, list[StoredBlob]] = {}
         """Layers that seem to have equal entries but for their times."""
-        self.sums: dict[StoredBlob, int] = {}
+        self.timeless_hashes: dict[StoredBlob, int] = {}
         """Of each layer, what its entries come to but for their times."""
-        self.marks: dict[StoredBlob, dict[tuple[int, int], int]] = {}
+        self.large_files: dict[StoredBlob, dict[tuple[int, int], int]] = {}
         """Of each layer, sizes of its larger files by path with content, and by content alone: what is written twice."""
         self._counts: dict[bytes, list[int]] = {}
         self._files = 0
@@ -70,10 +70,10 @@ class DistinctContents:
         number = len(self.layers)
         self.layers.append(layer)
         if len(index):
-            self.sums[layer] = _timeless(index)
-            self.alike.setdefault(self.sums[layer], []).append(layer)
+            self.timeless_hashes[layer] = _timeless(index)
+            self.equal_but_times.setdefault(self.timeless_hashes[layer], []).append(layer)
         contents, sizes, paths, counts = bytes(index.contents), index.sizes, index.paths, self._counts
-        marks = self.marks[layer] = {}
+        marks = self.large_files[layer] = {}
         for row in index.rows_of(Kind.FILE):
             content = contents[32 * row : 32 * row + 32]
             size = sizes[row]
@@ -124,7 +124,7 @@ def _timeless(index: LayerIndex) -> int:
     return sum(map(hash, zip(*columns, texts, strict=True))) + sum(map(hash, rare))
 
 
-def without(index: LayerIndex, rows: Iterable[int]) -> int:
+def hash_of_rows(index: LayerIndex, rows: Iterable[int]) -> int:
     """What these entries add to the number of their layer."""
     total = 0
     for row in rows:

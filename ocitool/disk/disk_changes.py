@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ocitool.disk.holes import NoHoleError
-from ocitool.disk.scan_directory import Root, WalkedPath, content_at, entry_of, refuse_whiteout, shown, walk
-from ocitool.disk.snapshot import ROOTLESS, IdRange, SnapshotEntry, SnapshotHeader, disk_of, owner_of, stated_xattrs
+from ocitool.disk.scan_directory import Root, WalkedPath, content_at, entry_of, refuse_whiteout, shown_path, walk
+from ocitool.disk.snapshot import ROOTLESS, IdRange, SnapshotEntry, SnapshotHeader, file_status, owner_of, stated_xattrs
 from ocitool.errors import FormatError
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.scan import content_hash
@@ -31,18 +31,18 @@ from ocitool.trees.changes import Change
 ContentOf = Callable[[bytes, Entry], bytes | None]
 """The SHA-256 of a recorded file's content, by path and recorded entry, as `layers.scan.content_hash` has it; None if it is not
 known: the file then counts as changed."""
-FormOf = Callable[[bytes], Entry | None]
+StoredEntryOf = Callable[[bytes], Entry | None]
 """The entry of a recorded file as its layer stores it, with its segments if it is sparse."""
 
 
-def changes(
+def edited_paths(
     header: SnapshotHeader,
     rows: Iterable[SnapshotEntry],
     root: Root,
     task: Task,
     *,
     content_of: ContentOf,
-    form_of: FormOf = lambda _: None,
+    stored_entry_of: StoredEntryOf = lambda _: None,
     checksum: bool = False,
     dir_times: bool = False,
 ) -> Iterator[Change]:
@@ -51,7 +51,7 @@ def changes(
     checksum: files are compared by content even where their status is as recorded. dir_times: False leaves a directory whose
     only difference is its mtime, and which had a child added, removed or replaced, as it was recorded.
     """
-    found = _Edits(header, task, content_of, form_of, checksum, dir_times)
+    found = _Edits(header, task, content_of, stored_entry_of, checksum, dir_times)
     recorded = iter(rows)
     row = next(recorded, None)
     for seen in walk(root, task):
@@ -61,7 +61,7 @@ def changes(
                 yield from found.removed(row)
                 row = next(recorded, None)
         if row is not None and row.path == seen.path:
-            if checksum or not found.passes(seen.status, row):
+            if checksum or not found.is_unchanged(seen.status, row):
                 yield from found.compared(seen, row)
             row = next(recorded, None)
         else:
@@ -69,7 +69,7 @@ def changes(
     while row is not None:
         yield from found.removed(row)
         row = next(recorded, None)
-    yield from found.rest()
+    yield from found.finish()
 
 
 def _key(path: bytes) -> bytes:
@@ -83,7 +83,7 @@ class _Directory(NamedTuple):
 
     path: bytes
     touched: Change | None
-    stays: bool
+    same_inode: bool
 
 
 class _Name(NamedTuple):
@@ -96,7 +96,7 @@ class _Name(NamedTuple):
 
 class _Edits:
     def __init__(
-        self, header: SnapshotHeader, task: Task, content_of: ContentOf, form_of: FormOf, checksum: bool, dir_times: bool
+        self, header: SnapshotHeader, task: Task, content_of: ContentOf, form_of: StoredEntryOf, checksum: bool, dir_times: bool
     ) -> None:
         self._attributes = _Attributes(header, task)
         self._task = task
@@ -104,7 +104,7 @@ class _Edits:
         self._form_of = form_of
         self._checksum = checksum
         self._dir_times = dir_times
-        self._inside: list[_Directory] = []
+        self._directories: list[_Directory] = []
         self._names: dict[tuple[int, int], list[_Name]] = {}
         self._recorded_names: Counter[bytes] = Counter()
         self._hashes: dict[tuple[int, int], bytes] = {}
@@ -112,7 +112,7 @@ class _Edits:
 
     def removed(self, row: SnapshotEntry) -> Iterator[Change]:
         yield from self._enter(row.path)
-        self._replaced(row.path)
+        self._note_child_changed(row.path)
         if row.leader is not None:
             self._recorded_names[row.leader] += 1
         yield Change(row.path, None, False)
@@ -120,12 +120,12 @@ class _Edits:
     def added(self, seen: WalkedPath) -> Iterator[Change]:
         refuse_whiteout(seen)
         yield from self._enter(seen.path)
-        self._replaced(seen.path)
-        yield from self._found(seen, self._new(seen), True, None)
+        self._note_child_changed(seen.path)
+        yield from self._emit(seen, self._new(seen), True, None)
 
-    def passes(self, status: os.stat_result, row: SnapshotEntry) -> bool:
+    def is_unchanged(self, status: os.stat_result, row: SnapshotEntry) -> bool:
         """Whether this is an unchanged path that says nothing about any other: most are, so this is the quick way."""
-        if status.st_nlink > 1 or row.leader is not None or stat.S_ISDIR(status.st_mode) or disk_of(status) != row.disk:
+        if status.st_nlink > 1 or row.leader is not None or stat.S_ISDIR(status.st_mode) or file_status(status) != row.disk:
             return False
         self._same += 1
         return True
@@ -135,27 +135,27 @@ class _Edits:
         status, (path, stated, leader, disk, _) = seen.status, row
         if leader is not None:
             self._recorded_names[leader] += 1
-        if disk_of(status) == disk:
+        if file_status(status) == disk:
             self._same += 1
             if not self._checksum:
-                yield from self._found(seen, Change(path, stated, False), False, row)
+                yield from self._emit(seen, Change(path, stated, False), False, row)
                 return
         else:
             self._other += 1
         if stat.S_IFMT(status.st_mode) != stat.S_IFMT(disk.mode):
-            self._replaced(path)
-            yield from self._found(seen, self._new(seen), True, row)
+            self._note_child_changed(path)
+            yield from self._emit(seen, self._new(seen), True, row)
             return
-        entry = self._attributes.kept(seen, row)
-        content = entry.kind == Kind.FILE and self._rewritten(seen, stated)
+        entry = self._attributes.of_unpacked(seen, row)
+        content = entry.kind == Kind.FILE and self._has_other_content(seen, stated)
         changed = content or entry != stated
-        if status.st_ino != disk.ino and (changed or not self._inside or self._inside[-1].stays):
-            self._replaced(path)
-        yield from self._found(seen, Change(path, entry, content), changed, row)
+        if status.st_ino != disk.ino and (changed or not self._directories or self._directories[-1].same_inode):
+            self._note_child_changed(path)
+        yield from self._emit(seen, Change(path, entry, content), changed, row)
 
-    def rest(self) -> Iterator[Change]:
+    def finish(self) -> Iterator[Change]:
         """What is known only when everything was seen: the last directories, and files with several names."""
-        while self._inside:
+        while self._directories:
             yield from self._leave()
         for names in self._names.values():
             yield from self._group(names)
@@ -166,20 +166,20 @@ class _Edits:
 
     def _enter(self, path: bytes) -> Iterator[Change]:
         """Leaves the directories that a path is not in."""
-        while self._inside and self._inside[-1].path and not path.startswith(self._inside[-1].path + b"/"):
+        while self._directories and self._directories[-1].path and not path.startswith(self._directories[-1].path + b"/"):
             yield from self._leave()
 
     def _leave(self) -> Iterator[Change]:
-        touched = self._inside.pop().touched
+        touched = self._directories.pop().touched
         if touched is not None:
             yield touched
 
-    def _replaced(self, path: bytes) -> None:
+    def _note_child_changed(self, path: bytes) -> None:
         """A child came, went or is another: that alone may have set its directory's mtime."""
-        if path and self._inside and self._inside[-1].path == path.rpartition(b"/")[0]:
-            self._inside[-1] = self._inside[-1]._replace(touched=None)
+        if path and self._directories and self._directories[-1].path == path.rpartition(b"/")[0]:
+            self._directories[-1] = self._directories[-1]._replace(touched=None)
 
-    def _found(self, seen: WalkedPath, change: Change, changed: bool, row: SnapshotEntry | None) -> Iterator[Change]:
+    def _emit(self, seen: WalkedPath, change: Change, changed: bool, row: SnapshotEntry | None) -> Iterator[Change]:
         status = seen.status
         if stat.S_ISDIR(status.st_mode):
             only_time = (
@@ -187,7 +187,7 @@ class _Edits:
                 and change.entry._replace(mtime=row.entry.mtime) == row.entry
             )  # fmt: skip
             stays = row is not None and row.disk.ino == status.st_ino
-            self._inside.append(_Directory(seen.path, change if only_time else None, stays))
+            self._directories.append(_Directory(seen.path, change if only_time else None, stays))
             if changed and not only_time:
                 yield change
         elif status.st_nlink > 1 or (row is not None and row.leader is not None):
@@ -209,10 +209,10 @@ class _Edits:
             yield change._replace(entry=link)
 
     def _new(self, seen: WalkedPath) -> Change:
-        entry = self._attributes.new(seen)
+        entry = self._attributes.of_new(seen)
         return Change(seen.path, entry, entry.kind == Kind.FILE)
 
-    def _rewritten(self, seen: WalkedPath, stated: Entry) -> bool:
+    def _has_other_content(self, seen: WalkedPath, stated: Entry) -> bool:
         """Whether a file's bytes differ from what was unpacked. Of a file that the image has sparse only the data is read, as
         long as there are holes on disk too: a terabyte of nothing is compared at once."""
         if stated.kind != Kind.FILE or seen.status.st_size != stated.size:
@@ -226,7 +226,7 @@ class _Edits:
         found = self._hashes.get(key)
         if found is None:
             form = self._form_of(seen.path) or stated
-            content = ChunkInput(self._told_content(seen, form))
+            content = ChunkInput(self._content_with_progress(seen, form))
             try:
                 found = content_hash(content, form)
                 for _ in content.rest():  # what stands behind the last segment
@@ -237,7 +237,7 @@ class _Edits:
                 self._hashes[key] = found
         return found != wanted
 
-    def _told_content(self, seen: WalkedPath, form: Entry) -> Iterator[bytes]:
+    def _content_with_progress(self, seen: WalkedPath, form: Entry) -> Iterator[bytes]:
         for piece in content_at(seen, form.segments):
             self._task.check()
             self._task.advance("compare", len(piece))
@@ -257,25 +257,25 @@ class _Attributes:
             self._gids = self._gids or (IdRange(0, os.getegid(), 1),)
         self._task = task
 
-    def new(self, seen: WalkedPath) -> Entry:
+    def of_new(self, seen: WalkedPath) -> Entry:
         """Of what was not unpacked."""
         entry, owner = self._on_disk(seen)
         if owner is None:
-            uid, gid = self._inside(self._uids, entry.uid), self._inside(self._gids, entry.gid)
+            uid, gid = self._image_id(self._uids, entry.uid), self._image_id(self._gids, entry.gid)
             if gid is None and uid is not None and self._rootless:
                 gid = 0  # another group of the user's who unpacked
-            owner = self._told(seen, uid, entry.uid), self._told(seen, gid, entry.gid)
+            owner = self._mapped_or_own(seen, uid, entry.uid), self._mapped_or_own(seen, gid, entry.gid)
         return entry._replace(uid=owner[0], gid=owner[1])
 
-    def kept(self, seen: WalkedPath, row: SnapshotEntry) -> Entry:
+    def of_unpacked(self, seen: WalkedPath, row: SnapshotEntry) -> Entry:
         """Of a path that is of the type that was unpacked."""
         _, stated, _, disk, unset = row
         entry, owner = self._on_disk(seen)
         uid, gid = owner or (stated.uid, stated.gid)
         if entry.uid != disk.uid:
-            uid = self._told(seen, self._inside(self._uids, entry.uid), entry.uid)
+            uid = self._mapped_or_own(seen, self._image_id(self._uids, entry.uid), entry.uid)
         if entry.gid != disk.gid:
-            gid = self._told(seen, self._inside(self._gids, entry.gid), entry.gid)
+            gid = self._mapped_or_own(seen, self._image_id(self._gids, entry.gid), entry.gid)
         xattrs = dict(entry.xattrs or ())
         if unset:
             xattrs = {name: value for name, value in stated.xattrs or () if name in unset} | xattrs
@@ -304,10 +304,10 @@ class _Attributes:
             return entry, None
         owner = owner_of(value)
         if owner is None:
-            raise FormatError(f"the xattr {ROOTLESS.decode()} does not state an owner", shown(seen.path))
+            raise FormatError(f"the xattr {ROOTLESS.decode()} does not state an owner", shown_path(seen.path))
         return entry._replace(xattrs=tuple(xattrs.items()) or None), owner
 
-    def _inside(self, ranges: tuple[IdRange, ...], number: int) -> int | None:
+    def _image_id(self, ranges: tuple[IdRange, ...], number: int) -> int | None:
         if not ranges:
             return number
         for inside, outside, size in ranges:
@@ -315,9 +315,9 @@ class _Attributes:
                 return inside + number - outside
         return None
 
-    def _told(self, seen: WalkedPath, mapped: int | None, number: int) -> int:
+    def _mapped_or_own(self, seen: WalkedPath, mapped: int | None, number: int) -> int:
         if mapped is not None:
             return mapped
         if number:
-            self._task.notice("owner", f"id {number} of {shown(seen.path)} is in no id map: taken as it is")
+            self._task.notice("owner", f"id {number} of {shown_path(seen.path)} is in no id map: taken as it is")
         return number

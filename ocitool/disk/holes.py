@@ -1,8 +1,8 @@
 """Holes of files on disk. The file system says where they are (SEEK_DATA, SEEK_HOLE), so that none is read.
 
-A file whose file system does not tell has none. A map is worth its room from `WORTH` bytes of holes on; one of more than `MOST`
-segments is not made, because Go's archive/tar, which most engines read layers with, refuses a map of more than 1 MiB.
-"""
+A file whose file system does not tell has none. A map is worth its room from `MIN_HOLES` bytes of holes on; one of more than
+`MAX_SEGMENTS` segments is not made, because Go's archive/tar, which most engines read layers with, refuses a map of more than 1
+MiB. """
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from ocitool.errors import TransportError
 from ocitool.layers.entry import Entry, Segments
 
-WORTH = 1 << 16
-MOST = 30_000
+MIN_HOLES = 1 << 16
+MAX_SEGMENTS = 30_000
 _STEP = 1 << 20
 
 
@@ -22,9 +22,9 @@ class NoHoleError(TransportError):
     """There is data where a hole is to be."""
 
 
-def sparse(descriptor: int, entry: Entry) -> Entry:
+def with_holes(descriptor: int, entry: Entry) -> Entry:
     """The entry with the holes that its file has on disk; as it is if they are not worth a map."""
-    if entry.size < WORTH or os.fstat(descriptor).st_blocks * 512 > entry.size - WORTH or not hasattr(os, "SEEK_DATA"):
+    if entry.size < MIN_HOLES or os.fstat(descriptor).st_blocks * 512 > entry.size - MIN_HOLES or not hasattr(os, "SEEK_DATA"):
         return entry
     found: list[tuple[int, int]] = []
     at = stored = 0
@@ -35,9 +35,9 @@ def sparse(descriptor: int, entry: Entry) -> Entry:
             return entry
         found.append((start, at - start))
         stored += at - start
-        if len(found) > MOST:
+        if len(found) > MAX_SEGMENTS:
             return entry
-    return entry._replace(segments=tuple(found), stored=stored) if entry.size - stored >= WORTH else entry
+    return entry._replace(segments=tuple(found), stored=stored) if entry.size - stored >= MIN_HOLES else entry
 
 
 def _data_from(descriptor: int, at: int, size: int) -> int:
@@ -48,7 +48,7 @@ def _data_from(descriptor: int, at: int, size: int) -> int:
         return size if error.errno == errno.ENXIO else at
 
 
-def data(descriptor: int, size: int, segments: Segments) -> Iterator[bytes]:
+def segment_data(descriptor: int, size: int, segments: Segments) -> Iterator[bytes]:
     """The bytes of these segments; nothing, at times, so that who takes them may give up. `NoHoleError` where others of the
     file's bytes are not zero."""
     position = 0

@@ -29,7 +29,7 @@ _OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 _DIRECTORY, _HARDLINK, _WHITEOUT, _OPAQUE, _METADATA = (
     int(Kind.DIRECTORY), int(Kind.HARDLINK), int(Kind.WHITEOUT), int(Kind.OPAQUE), int(Kind.METADATA),
 )  # fmt: skip
-PAGE = 4096
+MOUNT_OPTIONS_SIZE = 4096
 """Bytes that the kernel takes as options of one mount."""
 
 
@@ -62,17 +62,17 @@ def chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
     return found
 
 
-def names(diff_id: Digest, chain_id: Digest) -> list[str]:
+def possible_names(diff_id: Digest, chain_id: Digest) -> list[str]:
     """The names that a layer's form may get."""
-    return [f"{diff_id.algorithm}/{diff_id.encoded}", f"{chain_id.algorithm}/{chain_id.encoded}", _lowest(diff_id)]
+    return [f"{diff_id.algorithm}/{diff_id.encoded}", f"{chain_id.algorithm}/{chain_id.encoded}", _lowest_name(diff_id)]
 
 
-def _lowest(diff_id: Digest) -> str:
+def _lowest_name(diff_id: Digest) -> str:
     """Of a self-contained layer whose own form does not do where it is the lowest: there its chain id is its diff_id."""
     return f"{diff_id.algorithm}/{diff_id.encoded}-lowest"
 
 
-def forms(indexes: Sequence[LayerIndex], diff_ids: Sequence[Digest]) -> list[OverlayLayer]:
+def overlay_layers(indexes: Sequence[LayerIndex], diff_ids: Sequence[Digest]) -> list[OverlayLayer]:
     """Every layer's form, lowest first. Raises what `Tree` raises, and `UnsafeError` where an entry would be taken for
     overlayfs's own bookkeeping."""
     found: list[OverlayLayer] = []
@@ -80,25 +80,25 @@ def forms(indexes: Sequence[LayerIndex], diff_ids: Sequence[Digest]) -> list[Ove
     chains = chain_ids(diff_ids)
     counts = Counter(diff_ids)
     for number, index in enumerate(indexes):
-        refuse(index)
-        own, chain, lowest = names(diff_ids[number], chains[number])
-        root = _alone(index, number) if self_contained(index) else None
+        refuse_reserved(index)
+        own, chain, lowest = possible_names(diff_ids[number], chains[number])
+        root = _form_of_self_contained(index, number) if self_contained(index) else None
         name = own
         if root is None:
             name = chain
-        elif not _effective(root, lower) or (counts[diff_ids[number]] > 1 and _has_marks(root)):
+        elif not _whiteouts_have_lower(root, lower) or (counts[diff_ids[number]] > 1 and _has_marks(root)):
             root, name = None, chain if number else lowest
         if root is None:
             for missing in indexes[len(upper.indexes) : number + 1]:
                 upper.add(missing)
-            root = _between(lower, upper)
+            root = _form_between(lower, upper)
         found.append(OverlayLayer(number, name, root))
         if number + 1 < len(indexes):
             lower.add(index)
     return found
 
 
-def stack(made: Sequence[OverlayLayer]) -> list[str]:
+def stack_names(made: Sequence[OverlayLayer]) -> list[str]:
     """The names to be stacked, top-most first: none twice, none below an opaque root. What a layer adds and hides, its
     upper occurrence adds and hides too."""
     found: dict[str, None] = {}
@@ -109,7 +109,7 @@ def stack(made: Sequence[OverlayLayer]) -> list[str]:
     return list(found)
 
 
-def refs(root: OverlayDir) -> Iterator[int]:
+def file_refs(root: OverlayDir) -> Iterator[int]:
     """The refs of all names in a form that are no directories."""
     todo = [root]
     while todo:
@@ -126,7 +126,7 @@ def entry_of(indexes: Sequence[LayerIndex], ref: int) -> Entry:
     return indexes[layer_of(ref)].entry(row_of(ref))
 
 
-def refuse(index: LayerIndex) -> None:
+def refuse_reserved(index: LayerIndex) -> None:
     for row, xattrs in index.xattrs.items():
         if any(name.startswith(_OVERLAY_XATTRS) for name, _ in xattrs):
             raise UnsafeError(f"an attribute that overlayfs would obey: {index.paths[row][:200]!r}")
@@ -160,27 +160,27 @@ def self_contained(index: LayerIndex) -> bool:
     return all(path in directories for path in hiding)
 
 
-def _alone(index: LayerIndex, number: int) -> OverlayDir:
+def _form_of_self_contained(index: LayerIndex, number: int) -> OverlayDir:
     """The form of a self-contained layer."""
     tree = Tree([index])
     base = Tree.ref(number, 0)
-    root = _whole(tree.root, tree, base)
+    root = _whole_directory(tree.root, tree, base)
     for path, kind in zip(index.paths, index.kinds, strict=True):
         if kind not in (_WHITEOUT, _OPAQUE):
             continue
         parent, _, name = path.rpartition(b"/")
-        over = _at(root, path if kind == _OPAQUE else parent)
+        over = _directory_at(root, path if kind == _OPAQUE else parent)
         if kind == _OPAQUE:
             over.opaque = True
             continue
         child = over.children.setdefault(name, WHITEOUT)
         if isinstance(child, OverlayDir):
             child.opaque = True
-    _clear(root)
+    _drop_hidden_marks(root)
     return root
 
 
-def _at(root: OverlayDir, path: bytes) -> OverlayDir:
+def _directory_at(root: OverlayDir, path: bytes) -> OverlayDir:
     for name in path.split(b"/") if path else ():
         child = root.children[name]
         assert isinstance(child, OverlayDir)
@@ -188,7 +188,7 @@ def _at(root: OverlayDir, path: bytes) -> OverlayDir:
     return root
 
 
-def _whole(directory: Directory, tree: Tree, base: int) -> OverlayDir:
+def _whole_directory(directory: Directory, tree: Tree, base: int) -> OverlayDir:
     """All of a directory, with `base` added to its refs."""
     root = OverlayDir(directory.ref + base if directory.ref != IMPLIED else IMPLIED)
     todo = [(directory, root)]
@@ -203,7 +203,7 @@ def _whole(directory: Directory, tree: Tree, base: int) -> OverlayDir:
     return root
 
 
-def _clear(root: OverlayDir) -> None:
+def _drop_hidden_marks(root: OverlayDir) -> None:
     """Takes away marks below an opaque directory, where they hide nothing."""
     todo = [(root, False)]
     while todo:
@@ -216,7 +216,7 @@ def _clear(root: OverlayDir) -> None:
         todo.extend((child, hidden) for child in over.children.values() if isinstance(child, OverlayDir))
 
 
-def _effective(root: OverlayDir, lower: Tree) -> bool:
+def _whiteouts_have_lower(root: OverlayDir, lower: Tree) -> bool:
     """Whether every whiteout stands in a directory that the layers below have too. The root is always of several layers."""
     todo: list[tuple[OverlayDir, Directory | int | None]] = [(root, lower.root)]
     while todo:
@@ -240,7 +240,7 @@ def _has_marks(root: OverlayDir) -> bool:
     return False
 
 
-def _between(lower: Tree, upper: Tree) -> OverlayDir:
+def _form_between(lower: Tree, upper: Tree) -> OverlayDir:
     """What makes `upper` out of `lower`: whiteouts for what is gone, or an opaque mark where nothing of a directory is left."""
     root = OverlayDir(upper.root.ref)
     frames: list[tuple[Directory, Directory, OverlayDir, OverlayDir | None, bytes]] = [
@@ -254,7 +254,7 @@ def _between(lower: Tree, upper: Tree) -> OverlayDir:
                 if isinstance(old, Directory):
                     frames.append((node, old, OverlayDir(node.ref), over, name))
                 else:
-                    over.children[name] = _whole(node, upper, 0)
+                    over.children[name] = _whole_directory(node, upper, 0)
             elif node == old:
                 inherits.add(id(over))
             else:
@@ -271,5 +271,5 @@ def _between(lower: Tree, upper: Tree) -> OverlayDir:
             parent.children[name] = over
         if not changed or id(over) in inherits:
             inherits.add(id(parent))
-    _clear(root)
+    _drop_hidden_marks(root)
     return root

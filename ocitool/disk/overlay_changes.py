@@ -20,9 +20,9 @@ from ocitool.disk.scan_directory import (
     Root,
     WalkedPath,
     entry_of,
-    is_ours,
+    is_file_xattr,
     open_file,
-    shown,
+    shown_path,
     walk,
     with_holes,
     xattrs_at,
@@ -34,7 +34,7 @@ from ocitool.task import Task
 Member = tuple[Entry, Iterator[bytes]]
 _PREFIXES = (b"trusted.overlay.", b"user.overlay.", b"user.fuseoverlayfs.", b"trusted.fuseoverlayfs.")
 _ESCAPED = b"overlay."
-_DROPPED = frozenset({b"origin", b"impure", b"nlink", b"uuid", b"protattr", b"upper"})
+_BOOKKEEPING = frozenset({b"origin", b"impure", b"nlink", b"uuid", b"protattr", b"upper"})
 """Bookkeeping that says nothing about what the directory shows."""
 
 _REFUSED = {
@@ -44,7 +44,7 @@ _REFUSED = {
 _HINT = "mount with redirect_dir=off,metacopy=off, or append the merged directory instead"
 
 
-def members(root: Root, task: Task) -> Iterator[Member]:
+def layer_members(root: Root, task: Task) -> Iterator[Member]:
     """The layer's entries with their contents, each content to be taken before the next entry. Every parent stands before
     its children, a file before the links to it, a directory before its opaque marker; nothing stands twice, nor beside its own
     whiteout.
@@ -63,7 +63,7 @@ def members(root: Root, task: Task) -> Iterator[Member]:
             if name.startswith(WHITEOUT_PREFIX):
                 hidden = _fuse_whiteout(seen, parent)
                 base = name[len(WHITEOUT_PREFIX) :]
-                there = None if hidden.kind == Kind.OPAQUE else _beside(at, base)
+                there = None if hidden.kind == Kind.OPAQUE else _stat_or_none(at, base)
                 if hidden.kind == Kind.WHITEOUT and there is not None and _is_device(there):
                     continue  # said again, by the device of its own name
                 if hidden.kind == Kind.WHITEOUT and there is None:
@@ -77,7 +77,7 @@ def members(root: Root, task: Task) -> Iterator[Member]:
             if _is_device(status):
                 yield whiteout(path), iter(())
                 continue
-            overlay, xattrs = _sorted_out(seen)
+            overlay, xattrs = _split_xattrs(seen)
             told |= overlay is not None
             marks = overlay or {}
             if b"whiteout" in marks and parent in marked and status.st_size == 0 and stat.S_ISREG(status.st_mode):
@@ -118,17 +118,17 @@ def _fuse_whiteout(seen: WalkedPath, parent: bytes) -> Entry:
     """What a `.wh.` file says: only empty regular files are marks, anything else is a name that no layer can hold."""
     if not stat.S_ISREG(seen.status.st_mode) or seen.status.st_size:
         raise FormatError(
-            "a name that begins with .wh. means a deleted file in a layer", shown(seen.path), hint="rename or remove it"
+            "a name that begins with .wh. means a deleted file in a layer", shown_path(seen.path), hint="rename or remove it"
         )
     if seen.name == OPAQUE_NAME:
         return whiteout(parent, Kind.OPAQUE)
     base = seen.name[len(WHITEOUT_PREFIX) :]
     if base in (b"", b".", b"..") or base.startswith(WHITEOUT_PREFIX):
-        raise FormatError("a whiteout of nothing", shown(seen.path), hint="rename or remove it")
+        raise FormatError("a whiteout of nothing", shown_path(seen.path), hint="rename or remove it")
     return whiteout(parent + b"/" + base if parent else base)
 
 
-def _beside(at: int, name: bytes) -> os.stat_result | None:
+def _stat_or_none(at: int, name: bytes) -> os.stat_result | None:
     """What stands at a name, None for nothing."""
     try:
         return os.stat(name, dir_fd=at, follow_symlinks=False)
@@ -136,14 +136,14 @@ def _beside(at: int, name: bytes) -> os.stat_result | None:
         return None
 
 
-def _sorted_out(seen: WalkedPath) -> tuple[dict[bytes, bytes] | None, tuple[tuple[bytes, bytes], ...] | None]:
+def _split_xattrs(seen: WalkedPath) -> tuple[dict[bytes, bytes] | None, tuple[tuple[bytes, bytes], ...] | None]:
     """The overlay's xattrs without their prefix (None: there are none), and the file's own."""
     overlay: dict[bytes, bytes] | None = None
     own = []
-    for xattr, value in xattrs_at(seen.at, seen.name, seen.status.st_mode):
+    for xattr, value in xattrs_at(seen.directory, seen.name, seen.status.st_mode):
         prefix = next((prefix for prefix in _PREFIXES if xattr.startswith(prefix)), None)
         if prefix is None:
-            if xattr != SELINUX and is_ours(xattr):
+            if xattr != SELINUX and is_file_xattr(xattr):
                 own.append((xattr, value))
             continue
         name = xattr[len(prefix) :]
@@ -152,13 +152,13 @@ def _sorted_out(seen: WalkedPath) -> tuple[dict[bytes, bytes] | None, tuple[tupl
             continue
         overlay = {} if overlay is None else overlay
         if name in _REFUSED:
-            raise UnsupportedError(_REFUSED[name], shown(seen.path), hint=_HINT)
+            raise UnsupportedError(_REFUSED[name], shown_path(seen.path), hint=_HINT)
         if name in (b"opaque", b"whiteout"):
             overlay[name] = value
-        elif name not in _DROPPED:
+        elif name not in _BOOKKEEPING:
             raise UnsupportedError(
                 f"the overlay's attribute {xattr.decode('utf-8', 'replace')} has a meaning that is not known here",
-                shown(seen.path), hint=_HINT,
+                shown_path(seen.path), hint=_HINT,
             )  # fmt: skip
     return overlay, tuple(own) or None
 

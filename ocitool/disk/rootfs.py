@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from threading import Condition
 from typing import NamedTuple
 
-from ocitool.disk.snapshot import CAPABILITY, ROOTLESS, IdRange, capability_outside, owner_xattr
+from ocitool.disk.snapshot import CAPABILITY, ROOTLESS, IdRange, capability_for_namespace, owner_xattr
 from ocitool.disk.staging_directory import OPEN_DIRECTORY, DirectoryMode, DirectoryStack
 from ocitool.errors import CancelledError, DestinationError, FormatError, OcitoolError, UsageError
 from ocitool.layers.entry import Entry, Kind, Segments, Xattrs
 from ocitool.task import Task, undisturbed
 from ocitool.trees.tree import Directory, Tree
 
-Take = Callable[[int], Iterable[bytes | memoryview]]
+ReadContent = Callable[[int], Iterable[bytes | memoryview]]
 """The next bytes of a content, in pieces."""
 
 _STAGING = b"staging"
@@ -49,7 +49,7 @@ class Ownership(NamedTuple):
     owner_xattr: bool = False
 
 
-def closed(owners: Ownership) -> DirectoryMode:
+def private_mode(owners: Ownership) -> DirectoryMode:
     """How a directory with a root file system in it is closed to other users: setuid files and devices of an image are theirs
     to use otherwise. With id maps the container's root must pass through it, as containerd has it."""
     ids = () if owners.rootless or not owners.uid_map else owners.gid_map  # else the image's root is the machine's
@@ -85,23 +85,23 @@ class Rootfs:
 
     def __init__(self, work: int, owners: Ownership, task: Task) -> None:
         self.owners = owners
-        self.written = 0
+        self.bytes_written = 0
         """Bytes of contents."""
         self._work = work
         self._task = task
         self._ids: dict[tuple[int, int], tuple[int, int]] = {}
-        self._told: Counter[str] = Counter()
+        self._not_set: Counter[str] = Counter()
         self._lock = Condition()
         self._staging_now = 0
         self._closed = False
-        self._chain: DirectoryStack | None = None
+        self._stack: DirectoryStack | None = None
         self._staging = -1
         try:
             os.mkdir(_STAGING, 0o700, dir_fd=work)
             self._staging = os.open(_STAGING, OPEN_DIRECTORY, dir_fd=work)
             self._own, self._umask = self._probe()
         except OSError as error:
-            raise self._refused(error, b"") from None
+            raise self._error(error, b"") from None
 
     def _probe(self) -> tuple[tuple[int, int], int]:
         """Owner and umask of what is made here."""
@@ -125,7 +125,7 @@ class Rootfs:
                     os.unlink(item.name, dir_fd=self._staging)
             os.rmdir(_STAGING, dir_fd=self._work)
         except OSError as error:
-            raise self._refused(error, b"") from None
+            raise self._error(error, b"") from None
 
     def close(self) -> None:
         """Lets go of all descriptors, once no thread stages any more; those that would are cancelled."""
@@ -134,17 +134,17 @@ class Rootfs:
             while self._staging_now:  # only where an error came between: what they wait for ends with the task
                 self._task.cancel()
                 self._lock.wait(_STEP)
-        if self._chain is not None:
-            self._chain.close()
-            os.close(self._chain.current)
-            self._chain = None
+        if self._stack is not None:
+            self._stack.close()
+            os.close(self._stack.current)
+            self._stack = None
         if self._staging >= 0:
             os.close(self._staging)
             self._staging = -1
 
     # Contents, from several threads
 
-    def stage(self, ref: int, entry: Entry, take: Take) -> None:
+    def stage(self, ref: int, entry: Entry, take: ReadContent) -> None:
         """A regular file with all its attributes, under a name that `put` finds by `ref`."""
         with self._lock:
             if self._closed:
@@ -155,16 +155,16 @@ class Rootfs:
         finally:
             with self._lock:
                 self._staging_now -= 1
-                self.written += entry.stored
+                self.bytes_written += entry.stored
                 if self._closed:
                     self._lock.notify_all()
 
-    def copy(self, ref: int, other: int, entry: Entry) -> None:
+    def copy_staged(self, ref: int, other: int, entry: Entry) -> None:
         """One more staged file, `other`, with the content of one that is staged as `ref`."""
         try:
             descriptor = os.open(b"%x" % ref, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._staging)
         except OSError as error:
-            raise self._refused(error, entry.path) from None
+            raise self._error(error, entry.path) from None
         offsets = iter([offset for offset, length in entry.segments or ((0, entry.stored),) if length])
 
         def take(size: int) -> Iterator[bytes]:
@@ -178,7 +178,7 @@ class Rootfs:
         finally:
             os.close(descriptor)
 
-    def _stage(self, ref: int, entry: Entry, take: Take) -> None:
+    def _stage(self, ref: int, entry: Entry, take: ReadContent) -> None:
         mode = self._file_mode(entry.mode)
         made = mode & 0o777 | 0o600
         try:
@@ -189,13 +189,13 @@ class Rootfs:
                 elif entry.stored:
                     for piece in take(entry.stored):
                         _write(descriptor, piece)
-                self._dress(descriptor, entry, mode, made & ~self._umask)
+                self._set_attributes(descriptor, entry, mode, made & ~self._umask)
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise self._refused(error, entry.path) from None
+            raise self._error(error, entry.path) from None
 
-    def _sparse(self, descriptor: int, segments: Segments, size: int, take: Take) -> None:
+    def _sparse(self, descriptor: int, segments: Segments, size: int, take: ReadContent) -> None:
         for offset, length in segments:
             if length:
                 os.lseek(descriptor, offset, os.SEEK_SET)
@@ -226,7 +226,7 @@ class Rootfs:
             )
         return found
 
-    def _dress(self, descriptor: int, entry: Entry, mode: int, made: int) -> None:
+    def _set_attributes(self, descriptor: int, entry: Entry, mode: int, made: int) -> None:
         """All attributes of an open file or directory, in the order in which none undoes another: a change of owner takes
         setuid and capabilities away, a mode may forbid xattrs."""
         owner = self._owner(entry)
@@ -243,7 +243,7 @@ class Rootfs:
     def _set_xattrs(self, target: int | bytes, xattrs: Xattrs, path: bytes) -> None:
         for name, value in xattrs:
             if name == CAPABILITY and self.owners.uid_map and not self.owners.rootless:
-                value = capability_outside(value, lambda number: _mapped(self.owners.uid_map, number, "user", path))
+                value = capability_for_namespace(value, lambda number: _mapped(self.owners.uid_map, number, "user", path))
             if name in _NEVER_SET:
                 self._count("selinux")
             elif self.owners.rootless and not name.startswith(b"user."):
@@ -271,50 +271,50 @@ class Rootfs:
 
     def _count(self, what: str) -> None:
         with self._lock:
-            self._told[what] += 1
+            self._not_set[what] += 1
 
     # Building a root
 
     def begin(self, name: bytes, *, at: int | None = None) -> None:
         """A new root directory in `work`, or in the directory open as `at`; it is the current one."""
-        assert self._chain is None
+        assert self._stack is None
         parent = self._work if at is None else at
         try:
             os.mkdir(name, 0o700, dir_fd=parent)
-            self._chain = DirectoryStack(os.open(name, OPEN_DIRECTORY, dir_fd=parent))
+            self._stack = DirectoryStack(os.open(name, OPEN_DIRECTORY, dir_fd=parent))
         except OSError as error:
-            raise self._refused(error, b"") from None
+            raise self._error(error, b"") from None
 
     def enter(self, name: bytes) -> None:
         """A new directory in the current one, which it becomes itself."""
-        chain = self._filled()
+        chain = self._open_stack()
         try:
             os.mkdir(name, 0o700, dir_fd=chain.current)
             chain.enter(name)
         except OSError as error:
-            raise self._refused(error, self._path(name)) from None
+            raise self._error(error, self._path(name)) from None
 
     def leave(self, entry: Entry, extra: Xattrs = ()) -> None:
         """Gives the current directory its attributes, which nothing changes any more, and returns to the one above.
 
         `extra`: xattrs of the caller's own; where they cannot be set, that is an error."""
-        chain = self._filled()
+        chain = self._open_stack()
         try:
             for name, value in extra:
                 os.setxattr(chain.current, name, value)
-            self._dress(chain.current, entry, self._directory_mode(entry.mode), 0o700 & ~self._umask)
+            self._set_attributes(chain.current, entry, self._directory_mode(entry.mode), 0o700 & ~self._umask)
             if chain.names:
                 chain.leave()
             else:
                 os.close(chain.current)
-                self._chain = None
+                self._stack = None
         except OSError as error:
-            raise self._refused(error, self._path()) from None
+            raise self._error(error, self._path()) from None
 
     def put(self, name: bytes, ref: int, entry: Entry, *, shared: bool = False) -> None:
         """What is no directory, in the current directory. `ref` and `entry` are those of the file itself, not of a hard
         link to it; `shared`: other names of it came before or may follow."""
-        here = self._filled().current
+        here = self._open_stack().current
         try:
             if entry.kind == _FILE:
                 if shared:
@@ -329,14 +329,14 @@ class Rootfs:
             else:
                 self._special(name, here, entry)
         except OSError as error:
-            raise self._refused(error, self._path(name)) from None
+            raise self._error(error, self._path(name)) from None
 
     def whiteout(self, name: bytes) -> None:
         """Overlayfs's mark of what is gone: a character device 0/0 in the current directory."""
         try:
-            os.mknod(name, stat.S_IFCHR | 0o600, os.makedev(0, 0), dir_fd=self._filled().current)
+            os.mknod(name, stat.S_IFCHR | 0o600, os.makedev(0, 0), dir_fd=self._open_stack().current)
         except OSError as error:
-            raise self._refused(error, self._path(name)) from None
+            raise self._error(error, self._path(name)) from None
 
     def _special(self, name: bytes, where: int, entry: Entry) -> None:
         kind = entry.kind
@@ -370,7 +370,7 @@ class Rootfs:
             os.chmod(name, mode, dir_fd=where)
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=where, follow_symlinks=False)
 
-    def place(self, tree: Tree, name: bytes = b"rootfs") -> int:
+    def place_tree(self, tree: Tree, name: bytes = b"rootfs") -> int:
         """The whole tree as the directory `name`; the number of paths in it. Staged must be all its files."""
         self.begin(name)
         directories: list[Directory] = [tree.root]
@@ -393,7 +393,7 @@ class Rootfs:
                     try:  # as `put`, without making an entry of what nobody asks
                         rename(b"%x" % ref, child, src_dir_fd=staging, dst_dir_fd=self._here)
                     except OSError as error:
-                        raise self._refused(error, self._path(child)) from None
+                        raise self._error(error, self._path(child)) from None
                 else:
                     put(child, ref, tree.entry(ref), shared=shared)
             else:
@@ -404,25 +404,25 @@ class Rootfs:
         self.clear()
         return count
 
-    def tell(self) -> None:
+    def notice_unset(self) -> None:
         """Notices of what could not be made as stated."""
-        for code, count in self._told.items():
+        for code, count in self._not_set.items():
             self._task.notice(code, _NOTICES[code].format(count, "" if count == 1 else "s"))
 
     @property
     def _here(self) -> int:
-        assert self._chain is not None
-        return self._chain.current
+        assert self._stack is not None
+        return self._stack.current
 
-    def _filled(self) -> DirectoryStack:
-        assert self._chain is not None
-        return self._chain
+    def _open_stack(self) -> DirectoryStack:
+        assert self._stack is not None
+        return self._stack
 
     def _path(self, name: bytes | None = None) -> bytes:
-        names = self._chain.names if self._chain is not None else []
+        names = self._stack.names if self._stack is not None else []
         return b"/".join([*names, name] if name is not None else names)
 
-    def _refused(self, error: OSError, path: bytes) -> OcitoolError:
+    def _error(self, error: OSError, path: bytes) -> OcitoolError:
         """The operating system's word as ours."""
         why = error.strerror or str(error)
         if error.errno in (errno.EPERM, errno.EINVAL) and not self.owners.rootless:

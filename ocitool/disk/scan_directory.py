@@ -20,7 +20,7 @@ from ocitool.errors import FormatError, LimitError, TransportError
 from ocitool.layers.entry import NUMBERS, WHITEOUT_PREFIX, Entry, Kind, Segments, Xattrs
 from ocitool.task import Task
 
-_OPEN = 64
+_MAX_OPEN = 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _STEP = 1 << 20
@@ -28,14 +28,14 @@ _KINDS = {
     stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.SYMLINK, stat.S_IFCHR: Kind.CHAR,
     stat.S_IFBLK: Kind.BLOCK, stat.S_IFIFO: Kind.FIFO,
 }  # fmt: skip
-_NOT_OURS = (b"trusted.overlay.", b"user.overlay.", b"btrfs.", b"system.nfs4_acl")
+_FILE_SYSTEM_XATTRS = (b"trusted.overlay.", b"user.overlay.", b"btrfs.", b"system.nfs4_acl")
 SELINUX = b"security.selinux"
 Root = int | str | os.PathLike[str]
 
 
-def is_ours(xattr: bytes) -> bool:
+def is_file_xattr(xattr: bytes) -> bool:
     """Whether an xattr on disk belongs to the file: labels of the host and bookkeeping of a file system do not."""
-    return xattr != SELINUX and not xattr.startswith(_NOT_OURS)
+    return xattr != SELINUX and not xattr.startswith(_FILE_SYSTEM_XATTRS)
 
 
 class HeldDirectories:
@@ -78,7 +78,7 @@ class HeldDirectories:
             current = os.open(name, _DIRECTORY, dir_fd=current)
             at = at + b"/" + name if at else name
             held.append((at, current))
-            if len(held) > _OPEN:
+            if len(held) > _MAX_OPEN:
                 os.close(held.pop(0)[1])
         return current
 
@@ -88,7 +88,7 @@ class WalkedPath(NamedTuple):
 
     path: bytes
     status: os.stat_result
-    at: int
+    directory: int
     name: bytes
 
 
@@ -120,7 +120,7 @@ def walk(root: Root, task: Task) -> Iterator[WalkedPath]:
                     socket, sockets = socket or path, sockets + 1
                     continue
                 if len(path) > limits.PATH_LENGTH or path.count(b"/") > limits.PATH_DEPTH:
-                    raise LimitError("a path longer or deeper than a layer may hold", shown(path))
+                    raise LimitError("a path longer or deeper than a layer may hold", shown_path(path))
                 if not -NUMBERS <= status.st_mtime_ns < NUMBERS:
                     odd_path, odd = odd_path or path, odd + 1
                 yield WalkedPath(path, status, at, name)
@@ -130,21 +130,21 @@ def walk(root: Root, task: Task) -> Iterator[WalkedPath]:
                         mount = mount or path
                     stack.extend((path, child) for child in _names(below.directory(path)))
     except OSError as error:
-        raise _gone(path, error) from None
+        raise _read_error(path, error) from None
     if sockets:
         more = f" and {sockets - 1} more" if sockets > 1 else ""
-        task.notice("socket", f"left out: an image cannot hold the socket {shown(socket)}{more}")
+        task.notice("socket", f"left out: an image cannot hold the socket {shown_path(socket)}{more}")
     if odd:
-        tell_odd_time(odd_path, odd - 1, task)
+        notice_odd_time(odd_path, odd - 1, task)
     if mount:
-        task.notice("mount", f"another file system is mounted at {shown(mount)}: what it holds counts")
+        task.notice("mount", f"another file system is mounted at {shown_path(mount)}: what it holds counts")
 
 
-def tell_odd_time(path: bytes, others: int, task: Task) -> None:
+def notice_odd_time(path: bytes, others: int, task: Task) -> None:
     """A notice about a file whose time on disk no entry can have, and about so many others."""
     more = f", and of {others:,} more" if others else ""
     text = f"its modification time{more} is not within the years 1677 to 2262: the nearest stands for it"
-    task.notice("time", f"{shown(path)}: {text}")
+    task.notice("time", f"{shown_path(path)}: {text}")
 
 
 def _names(descriptor: int) -> list[bytes]:
@@ -152,23 +152,23 @@ def _names(descriptor: int) -> list[bytes]:
     return sorted(map(os.fsencode, os.listdir(descriptor)), reverse=True)
 
 
-def shown(path: bytes) -> str:
+def shown_path(path: bytes) -> str:
     """A path for a message: whoever prints it escapes it."""
     return "/" + path[:500].decode("utf-8", "replace")
 
 
-def some(paths: Sequence[bytes]) -> str:
+def first_paths(paths: Sequence[bytes]) -> str:
     """The first paths of many, for a message."""
-    return ", ".join(map(shown, paths[:_NAMED])) + (", ..." if len(paths) > _NAMED else "")
+    return ", ".join(map(shown_path, paths[:_MAX_NAMED])) + (", ..." if len(paths) > _MAX_NAMED else "")
 
 
-_NAMED = 3
+_MAX_NAMED = 3
 
 
-def _gone(path: bytes, error: OSError) -> TransportError:
+def _read_error(path: bytes, error: OSError) -> TransportError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE):
-        return TransportError("changed while it was read", shown(path))
-    return TransportError(f"cannot be read: {error.strerror}", shown(path))
+        return TransportError("changed while it was read", shown_path(path))
+    return TransportError(f"cannot be read: {error.strerror}", shown_path(path))
 
 
 def scan(root: Root, task: Task) -> Iterator[ScannedPath]:
@@ -186,7 +186,7 @@ def scan(root: Root, task: Task) -> Iterator[ScannedPath]:
 def refuse_whiteout(seen: WalkedPath) -> None:
     if seen.name.startswith(WHITEOUT_PREFIX):
         raise FormatError(
-            "a name that begins with .wh. means a deleted file in a layer", shown(seen.path), hint="rename or remove it"
+            "a name that begins with .wh. means a deleted file in a layer", shown_path(seen.path), hint="rename or remove it"
         )
 
 
@@ -203,9 +203,9 @@ def entry_of(seen: WalkedPath) -> Entry:
     try:
         if kind is Kind.SYMLINK:
             link = os.readlink(name, dir_fd=at)
-        xattrs = tuple(item for item in xattrs_at(at, name, mode) if is_ours(item[0]))
+        xattrs = tuple(item for item in xattrs_at(at, name, mode) if is_file_xattr(item[0]))
     except OSError as error:
-        raise _gone(path, error) from None
+        raise _read_error(path, error) from None
     return Entry(
         path, kind, stat.S_IMODE(mode), status.st_uid, status.st_gid, _nearest(status.st_mtime_ns), size, link, 0, size,
         device, xattrs or None, None,
@@ -249,13 +249,13 @@ def _xattrs(target: bytes | int) -> Xattrs:
 
 def with_holes(root: Root | HeldDirectories, path: bytes, entry: Entry) -> Entry:
     """The entry of a file below a directory with the holes that it has on disk, for `open_file`, which raises alike."""
-    if entry.kind != Kind.FILE or entry.size < holes.WORTH:
+    if entry.kind != Kind.FILE or entry.size < holes.MIN_HOLES:
         return entry
     if not isinstance(root, HeldDirectories):
         with HeldDirectories(root) as below:
             return with_holes(below, path, entry)
-    with _opened(root, path) as descriptor:
-        return holes.sparse(descriptor, entry)
+    with _open_below(root, path) as descriptor:
+        return holes.with_holes(descriptor, entry)
 
 
 def open_file(root: Root | HeldDirectories, path: bytes, entry: Entry) -> Iterator[bytes]:
@@ -269,49 +269,49 @@ def open_file(root: Root | HeldDirectories, path: bytes, entry: Entry) -> Iterat
         with HeldDirectories(root) as below:
             yield from open_file(below, path, entry)
         return
-    with _opened(root, path) as descriptor:
-        yield from _content(descriptor, entry.size, entry.segments)
+    with _open_below(root, path) as descriptor:
+        yield from _checked_content(descriptor, entry.size, entry.segments)
 
 
 def content_at(seen: WalkedPath, segments: Segments | None = None) -> Iterator[bytes]:
     """The bytes of a regular file of a walk, or of these segments of it, as `open_file`."""
-    with _file(seen.at, seen.name, seen.path) as descriptor:
-        yield from _content(descriptor, seen.status.st_size, segments)
+    with _open_at(seen.directory, seen.name, seen.path) as descriptor:
+        yield from _checked_content(descriptor, seen.status.st_size, segments)
 
 
 @contextmanager
-def _opened(below: HeldDirectories, path: bytes) -> Iterator[int]:
+def _open_below(below: HeldDirectories, path: bytes) -> Iterator[int]:
     parent, _, name = path.rpartition(b"/")
     try:
         at = below.directory(parent)
     except OSError as error:
-        raise _gone(path, error) from None
-    with _file(at, name, path) as descriptor:
+        raise _read_error(path, error) from None
+    with _open_at(at, name, path) as descriptor:
         yield descriptor
 
 
 @contextmanager
-def _file(at: int, name: bytes, path: bytes) -> Iterator[int]:
+def _open_at(at: int, name: bytes, path: bytes) -> Iterator[int]:
     """A descriptor of a file; errors name its path."""
     try:
         descriptor = os.open(name, _FILE, dir_fd=at)
     except OSError as error:
-        raise _gone(path, error) from None
+        raise _read_error(path, error) from None
     try:
         yield descriptor
     except OSError as error:
-        raise _gone(path, error) from None
+        raise _read_error(path, error) from None
     except TransportError as error:
-        raise error.at(shown(path)) from None
+        raise error.at(shown_path(path)) from None
     finally:
         os.close(descriptor)
 
 
-def _content(descriptor: int, size: int, segments: Segments | None) -> Iterator[bytes]:
+def _checked_content(descriptor: int, size: int, segments: Segments | None) -> Iterator[bytes]:
     before = os.fstat(descriptor)
     if stat.S_ISREG(before.st_mode) and before.st_size == size:
         wanted = size if segments is None else sum(length for _, length in segments)
-        for piece in _dense(descriptor, size) if segments is None else holes.data(descriptor, size, segments):
+        for piece in _all_bytes(descriptor, size) if segments is None else holes.segment_data(descriptor, size, segments):
             wanted -= len(piece)
             yield piece
         after = os.fstat(descriptor)
@@ -321,7 +321,7 @@ def _content(descriptor: int, size: int, segments: Segments | None) -> Iterator[
     raise TransportError("changed while it was read")
 
 
-def _dense(descriptor: int, size: int) -> Iterator[bytes]:
+def _all_bytes(descriptor: int, size: int) -> Iterator[bytes]:
     while size and (piece := os.read(descriptor, min(size, _STEP))):
         size -= len(piece)
         yield piece

@@ -31,7 +31,7 @@ from ocitool import limits
 from ocitool.atomic import unwritable, write_all
 from ocitool.blob import FileBlob
 from ocitool.directories import located
-from ocitool.disk.scan_directory import HeldDirectories, Root, is_ours, xattrs_at
+from ocitool.disk.scan_directory import HeldDirectories, Root, is_file_xattr, xattrs_at
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsupportedError
 from ocitool.layers import codecs
 from ocitool.layers.entry import Entry, Kind
@@ -41,15 +41,15 @@ from ocitool.trees.tree import Directory, Node, Tree, ref_of
 
 SCHEMA = "ocitool/snapshot"
 VERSION = 1
-LINE = 8 * limits.TAR_HEADER_DATA
+MAX_LINE = 8 * limits.TAR_HEADER_DATA
 """One line: what a tar header can say, with every byte escaped."""
 
 _KINDS = {int(kind): kind for kind in (Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK, Kind.CHAR, Kind.BLOCK, Kind.FIFO)}
 _STATED, _DISK, _DEVICE = struct.Struct("<BHqqqq"), struct.Struct("<QqqqIII"), struct.Struct("<QQ")
 CAPABILITY = b"security.capability"
 _REVISION, _CAPS_1, _CAPS_2, _CAPS_3 = 0xFF000000, 0x01000000, 0x02000000, 0x03000000
-_MORE = {"link", "device", "xattrs", "leader", "unset"}
-_RANGES = 1_000
+_MORE_KEYS = {"link", "device", "xattrs", "leader", "unset"}
+_MAX_RANGES = 1_000
 _TICK = 20_000_000
 """Nanoseconds: longer than the clock that file systems stamp changes by stands still (at most 10 ms on Linux)."""
 ROOTLESS = b"user.rootlesscontainers"
@@ -178,7 +178,7 @@ def _name(name: bytes) -> str:
         return f'["{base64.b64encode(name).decode()}"]'
 
 
-def record(tree: Tree, root: Root, header: SnapshotHeader) -> Iterator[SnapshotEntry]:
+def snapshot_rows(tree: Tree, root: Root, header: SnapshotHeader) -> Iterator[SnapshotEntry]:
     """The rows of a tree that was just unpacked into a directory. Each path is looked at by lstat, no link is followed.
 
     A path of the tree that is not there is an `IntegrityError`.
@@ -203,12 +203,12 @@ def record(tree: Tree, root: Root, header: SnapshotHeader) -> Iterator[SnapshotE
             unset: tuple[bytes, ...] = ()
             if entry.xattrs:
                 found = xattrs_at(at, name or b".", status.st_mode)
-                held = {(key, value) for key, value in stated_xattrs(found, header) if is_ours(key)}
+                held = {(key, value) for key, value in stated_xattrs(found, header) if is_file_xattr(key)}
                 unset = tuple(item[0] for item in entry.xattrs if item not in held or item[0] == taken)
-            yield SnapshotEntry(path, entry, leader, disk_of(status), unset)
+            yield SnapshotEntry(path, entry, leader, file_status(status), unset)
 
 
-def disk_of(status: os.stat_result) -> FileStatus:
+def file_status(status: os.stat_result) -> FileStatus:
     return FileStatus(
         status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode, status.st_uid, status.st_gid
     )
@@ -219,7 +219,7 @@ def _from_root(tree: Tree) -> Iterator[tuple[bytes, Node]]:
     yield from tree.walk()
 
 
-def capability_outside(value: bytes, root: Callable[[int], int]) -> bytes:
+def capability_for_namespace(value: bytes, root: Callable[[int], int]) -> bytes:
     """The value of `security.capability` for a file of a user namespace: it counts only where the id `root(number)` is root.
     Without that a file gives its capabilities on the machine itself, also to whom it is there for a container alone."""
     kind = struct.unpack_from("<I", value)[0] if len(value) >= 4 else 0
@@ -230,8 +230,8 @@ def capability_outside(value: bytes, root: Callable[[int], int]) -> bytes:
     return struct.pack("<I", kind & ~_REVISION | _CAPS_3) + value[4:20].ljust(16, b"\0") + struct.pack("<I", root(number))
 
 
-def capability_inside(value: bytes, ranges: Sequence[IdRange]) -> bytes:
-    """What an image says in place of what `capability_outside` made."""
+def capability_of_image(value: bytes, ranges: Sequence[IdRange]) -> bytes:
+    """What an image says in place of what `capability_for_namespace` made."""
     if len(value) != 24 or struct.unpack_from("<I", value)[0] & _REVISION != _CAPS_3:
         return value
     kind, number = struct.unpack_from("<I", value)[0], struct.unpack_from("<I", value, 20)[0]
@@ -245,7 +245,7 @@ def stated_xattrs(xattrs: Iterable[tuple[bytes, bytes]], header: SnapshotHeader)
     """Xattrs on disk as an image states them, where their ids were shifted."""
     for name, value in xattrs:
         shifted = name == CAPABILITY and header.uid_map and not header.rootless
-        yield name, capability_inside(value, header.uid_map) if shifted else value
+        yield name, capability_of_image(value, header.uid_map) if shifted else value
 
 
 def owner_xattr(uid: int, gid: int) -> bytes:
@@ -306,8 +306,8 @@ def _lines(blob: FileBlob, where: str) -> Iterator[bytes]:
         for chunk in codecs.decode(blob.chunks(), "zstd"):
             lines = (rest + chunk).split(b"\n")
             rest = lines.pop()
-            if len(rest) > LINE:
-                raise LimitError(f"a line of the snapshot is longer than {LINE} bytes")
+            if len(rest) > MAX_LINE:
+                raise LimitError(f"a line of the snapshot is longer than {MAX_LINE} bytes")
             yield from lines
     except OcitoolError as error:
         raise error.at(where) from None
@@ -330,7 +330,7 @@ def _header(line: bytes, where: str) -> SnapshotHeader:
 
 def id_ranges(value: object, where: str) -> tuple[IdRange, ...]:
     """The ranges of a document: `[[inside, outside, size], ...]`."""
-    if not isinstance(value, list) or len(value) > _RANGES:
+    if not isinstance(value, list) or len(value) > _MAX_RANGES:
         raise FormatError("an id map is no list of ranges", where)
     for item in value:
         if not isinstance(item, list) or len(item) != 3 or not all(type(n) is int and 0 <= n <= 1 << 32 for n in item):
@@ -359,8 +359,8 @@ def _rows(lines: Iterator[bytes], where: str) -> Iterator[SnapshotEntry]:
                 if value != {"entries": count} or next(lines, None) is not None or not count:
                     raise ValueError
                 return
-            row = _recorded(value)
-            _place(parents, row)
+            row = _parse_row(value)
+            _check_order(parents, row)
         except LimitError as error:
             raise error.at(where) from None
         except FormatError:
@@ -371,7 +371,7 @@ def _rows(lines: Iterator[bytes], where: str) -> Iterator[SnapshotEntry]:
     raise FormatError("the snapshot is cut short", where, hint="unpack the image again")
 
 
-def _place(parents: list[list[bytes]], row: SnapshotEntry) -> None:
+def _check_order(parents: list[list[bytes]], row: SnapshotEntry) -> None:
     """That a line stands where a walk would have it: its parent listed, its name greater than the last one beside it."""
     path = row.path
     if not path:
@@ -391,7 +391,7 @@ def _place(parents: list[list[bytes]], row: SnapshotEntry) -> None:
         parents.append([path, b""])
 
 
-def _recorded(value: Any) -> SnapshotEntry:
+def _parse_row(value: Any) -> SnapshotEntry:
     """The row of a line; any of several exceptions where it is none."""
     name, kind, mode, uid, gid, mtime, size, disk, *rest = value
     path = _bytes(name)
@@ -402,7 +402,7 @@ def _recorded(value: Any) -> SnapshotEntry:
     more: dict[str, Any] = {}
     if rest:
         (more,) = rest
-        if not 0 < len(more.keys() & _MORE) == len(more):
+        if not 0 < len(more.keys() & _MORE_KEYS) == len(more):
             raise ValueError
     if ("link" in more) != (kind == Kind.SYMLINK) or ("device" in more) != (kind in (Kind.CHAR, Kind.BLOCK)):
         raise ValueError

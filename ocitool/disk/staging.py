@@ -30,7 +30,7 @@ class StagedImage(NamedTuple):
     """Every file of `tree` is staged under its ref; `read`: stored bytes that were read for it."""
 
     tree: Tree
-    read: int
+    bytes_read: int
 
 
 class _Hiding(NamedTuple):
@@ -40,7 +40,7 @@ class _Hiding(NamedTuple):
     opaque: frozenset[bytes]
 
 
-def check(image: Image) -> None:
+def check_layers(image: Image) -> None:
     """Raises what is wrong with an image whose layers are to be written, before any is read."""
     if not image.aligned:
         legacy = image.manifest is None and not image.config.diff_ids
@@ -54,19 +54,19 @@ def check(image: Image) -> None:
         raise NotFoundError(f"{len(missing)} of its {len(image.layers)} layers are not here: {text}", image.where)
 
 
-def stage(image: Image, rootfs: Rootfs, task: Task) -> StagedImage:
+def stage_image(image: Image, rootfs: Rootfs, task: Task) -> StagedImage:
     """Reads and verifies all layers, stages the files of the merged tree. Raises what `check`, `scan` and `Tree` raise, and
     `UnsafeError` where a hard link of the merged tree leads to nothing."""
-    check(image)
+    check_layers(image)
     skipped: set[int] = set()
     hiding: dict[int, _Hiding] = {}
     indexes: dict[int, LayerIndex] = {}
 
     def first_pass(layer: Layer) -> None:
         above = [found for number, found in list(hiding.items()) if number > layer.number]
-        index = _read(image, layer, rootfs, task, skip=_hidden(above), skipped=skipped)
+        index = _read(image, layer, rootfs, task, skip=_hidden_test(above), skipped=skipped)
         if layer.number:
-            hiding[layer.number] = _hides(index)
+            hiding[layer.number] = _hidden_by(index)
         indexes[layer.number] = index
 
     task.expect(expected(layer.blob for layer in _distinct(image)))
@@ -74,7 +74,7 @@ def stage(image: Image, rootfs: Rootfs, task: Task) -> StagedImage:
     read = sum(layer.size for layer in _distinct(image))
     for layer, same in _repeated(image):
         index = indexes[layer.number] = indexes[same.number]
-        _match(image, layer, index)
+        _check_diff_id(image, layer, index)
         skipped.update(layer.number << _SHIFT | row for row, kind in enumerate(index.kinds) if kind == Kind.FILE)
     tree = Tree([indexes[layer.number] for layer in image.layers])
     for path, ref in tree.broken:
@@ -113,11 +113,11 @@ def _read(
         notice_odd_times(index, where, task)
     except OcitoolError as error:
         raise error.at(where) from None
-    _match(image, layer, index)
+    _check_diff_id(image, layer, index)
     return index
 
 
-def _match(image: Image, layer: Layer, index: LayerIndex) -> None:
+def _check_diff_id(image: Image, layer: Layer, index: LayerIndex) -> None:
     if layer.diff_id is not None and index.diff_id != layer.diff_id:
         raise IntegrityError(
             f"unpacks to {index.diff_id}, the configuration states {layer.diff_id}", f"{image.where}: layer {layer.number}"
@@ -139,7 +139,7 @@ def _repeated(image: Image) -> list[tuple[Layer, Layer]]:
     return [(layer, upper[_key(layer)]) for layer in image.layers if upper[_key(layer)].number != layer.number]
 
 
-def _hides(index: LayerIndex) -> _Hiding:
+def _hidden_by(index: LayerIndex) -> _Hiding:
     names, opaque = [], []
     for path, kind in zip(index.paths, index.kinds, strict=True):
         if kind == Kind.OPAQUE:
@@ -149,7 +149,7 @@ def _hides(index: LayerIndex) -> _Hiding:
     return _Hiding(frozenset(names), frozenset(opaque))
 
 
-def _hidden(above: list[_Hiding]) -> Callable[[bytes], bool] | None:
+def _hidden_test(above: list[_Hiding]) -> Callable[[bytes], bool] | None:
     """Whether upper layers hide a path, as far as their names tell."""
     if not above:
         return None

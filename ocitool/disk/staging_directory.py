@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from ocitool import signals
-from ocitool.atomic import claimed, unwritable, write_all
+from ocitool.atomic import lock_new, unwritable, write_all
 from ocitool.directories import OpenDirectory, located
 from ocitool.errors import DestinationError
 from ocitool.patterns import byte_pattern
@@ -25,10 +25,10 @@ from ocitool.task import undisturbed
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATTERN = byte_pattern(rb"\..+\.ocitool-[0-9a-f]{16}", re.DOTALL)
 _NAME_LENGTH = 200
-_LAST = 0.6
+_CLEANUP_TIME = 0.6
 """Seconds after Ctrl-C or SIGTERM until which what was not finished is removed: the command is to end within one."""
 _ATTEMPTS = 100
-DEEPEST_OPEN = 64
+MAX_OPEN = 64
 """Directories held open at once on the way down a tree."""
 
 
@@ -48,25 +48,25 @@ class StagingDirectory:
     def __enter__(self) -> StagingDirectory:
         try:
             self._locate()
-            if _ours_stay(self._parent):
+            if _is_safe_from_others(self._parent):
                 _sweep(self._parent)
-            if not any(self._made() for _ in range(_ATTEMPTS)):
+            if not any(self._make() for _ in range(_ATTEMPTS)):
                 raise DestinationError("another process locks every directory that is made here", self.destination)
         except FileNotFoundError:
-            self._end()
+            self._clean_up()
             raise DestinationError("its directory does not exist", self.destination) from None
         except OSError as error:
-            self._end()
+            self._clean_up()
             raise unwritable(self.destination, error) from None
         except BaseException:
-            self._end()
+            self._clean_up()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._end()
+        self._clean_up()
 
-    def _end(self) -> None:
+    def _clean_up(self) -> None:
         with undisturbed():
             if self.descriptor >= 0:
                 with contextlib.suppress(OSError):
@@ -84,15 +84,15 @@ class StagingDirectory:
             if name in (".", ".."):
                 self._at, name = located(os.path.realpath(self.destination))
         self._parent, self._name = self._at.descriptor, os.fsencode(name)
-        _check(self._at, name, self.destination)
+        _check_destination(self._at, name, self.destination)
 
     def publish(self, name: bytes | None = None, access: DirectoryMode | None = None) -> int:
         """Puts the directory (or `name` in it, in its stead) where the destination is to be, in one step; open as `access`
         says, else as any new directory, and `name` as it is. Its mode."""
         try:
             if name is None:
-                open_to(self.descriptor, access or DirectoryMode(0o777 & ~self.umask))
-                if not self._stands():
+                set_access(self.descriptor, access or DirectoryMode(0o777 & ~self.umask))
+                if not self._is_unchanged():
                     raise DestinationError("another process exchanged what was made", self.destination)
                 os.rename(self._temporary, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
             else:
@@ -130,12 +130,12 @@ class StagingDirectory:
         assert self._at is not None
         return self._at.name(os.fsdecode(self._temporary))
 
-    def _stands(self) -> bool:
+    def _is_unchanged(self) -> bool:
         """Whether the name that was made is still that of the directory that was."""
         found = os.stat(self._temporary, dir_fd=self._parent, follow_symlinks=False)
         return os.path.samestat(found, os.fstat(self.descriptor))
 
-    def _made(self) -> bool:
+    def _make(self) -> bool:
         """Whether there is a directory now, and no sweeper came between its creation and its lock."""
         with undisturbed():
             self._temporary = b"." + self._name[:_NAME_LENGTH] + b".ocitool-" + os.urandom(8).hex().encode()
@@ -152,9 +152,9 @@ class StagingDirectory:
                 raise DestinationError("another process exchanged what was made", self.destination)
             # A setgid parent or its default access list would have a say in everything made below.
             self.umask = 0o777 & ~os.fstat(descriptor).st_mode
-            without_acls(descriptor)
+            remove_acls(descriptor)
             os.fchmod(descriptor, 0o700)
-            if claimed(descriptor):
+            if lock_new(descriptor):
                 self.descriptor = descriptor
                 return True
             os.close(descriptor)
@@ -168,20 +168,20 @@ class DirectoryMode(NamedTuple):
     group: int | None = None
 
 
-def without_acls(directory: int) -> None:
+def remove_acls(directory: int) -> None:
     """Takes away the access lists that a directory has from the one above it; no umask holds against a default one."""
     for name in ("system.posix_acl_default", "system.posix_acl_access"):
         with contextlib.suppress(OSError):
             os.removexattr(directory, name)
 
 
-def open_to(directory: int, access: DirectoryMode) -> None:
+def set_access(directory: int, access: DirectoryMode) -> None:
     if access.group is not None:
         os.fchown(directory, -1, access.group)
     os.fchmod(directory, access.mode)
 
 
-def _check(at: OpenDirectory, name: str, shown: str) -> None:
+def _check_destination(at: OpenDirectory, name: str, shown: str) -> None:
     status = at.stat(name)
     if status is None:
         return
@@ -196,7 +196,7 @@ def _check(at: OpenDirectory, name: str, shown: str) -> None:
         raise DestinationError("the current directory cannot be replaced", shown, hint="name a new directory")
 
 
-def _ours_stay(parent: int) -> bool:
+def _is_safe_from_others(parent: int) -> bool:
     """Whether no other user can rename what is ours in a directory. Else what has a temporary's name may be any directory of
     ours that stood there, with mounts in it."""
     status = os.fstat(parent)
@@ -239,14 +239,14 @@ def remove(parent: int, name: bytes, directory: int) -> None:
     if (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino):
         return
     chain = DirectoryStack(directory)
-    todo: list[list[bytes]] = [_emptied(directory)]
+    todo: list[list[bytes]] = [_remove_files(directory)]
     try:
         while True:
-            if signals.since() > _LAST:
+            if signals.seconds_since() > _CLEANUP_TIME:
                 return
             if todo[-1]:
                 chain.enter(todo[-1].pop())
-                todo.append(_emptied(chain.current))
+                todo.append(_remove_files(chain.current))
             elif len(todo) == 1:
                 break
             else:
@@ -258,14 +258,14 @@ def remove(parent: int, name: bytes, directory: int) -> None:
     os.rmdir(name, dir_fd=parent)
 
 
-def _emptied(directory: int) -> list[bytes]:
+def _remove_files(directory: int) -> list[bytes]:
     """Removes all but the directories in it, and names those."""
     if os.fstat(directory).st_mode & 0o700 != 0o700:
         os.fchmod(directory, 0o700)
     below = []
     with os.scandir(directory) as found:
         for count, item in enumerate(found):
-            if not count & 255 and signals.since() > _LAST:
+            if not count & 255 and signals.seconds_since() > _CLEANUP_TIME:
                 break
             if item.is_dir(follow_symlinks=False):
                 below.append(os.fsencode(item.name))
@@ -275,7 +275,7 @@ def _emptied(directory: int) -> list[bytes]:
 
 
 class DirectoryStack:
-    """The directories from a start down to the current one; at most `DEEPEST_OPEN` of them are open, whatever the depth.
+    """The directories from a start down to the current one; at most `MAX_OPEN` of them are open, whatever the depth.
 
     Only real directories are entered. One that was closed on the way down is opened again through `..` and must be the
     very same.
@@ -292,10 +292,10 @@ class DirectoryStack:
         try:
             descriptor = os.open(name, OPEN_DIRECTORY, dir_fd=self.current)
         except PermissionError:
-            descriptor = _opened_up(name, self.current)
+            descriptor = _open_made_accessible(name, self.current)
         depth = len(self._open)
-        if depth > DEEPEST_OPEN:
-            old = depth - DEEPEST_OPEN
+        if depth > MAX_OPEN:
+            old = depth - MAX_OPEN
             if self._open[old] >= 0:
                 status = os.fstat(self._open[old])
                 self._known[old] = (status.st_dev, status.st_ino)
@@ -330,7 +330,7 @@ class DirectoryStack:
         self.current = self._start
 
 
-def _opened_up(name: bytes, parent: int) -> int:
+def _open_made_accessible(name: bytes, parent: int) -> int:
     """A directory that its owner may not even look into, made accessible."""
     handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:

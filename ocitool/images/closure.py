@@ -10,7 +10,7 @@ from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, LimitError, NotFoundError, OcitoolError
 from ocitool.images.image import document_bytes, read_entry
 from ocitool.spec import mediatypes
-from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor, Manifest, named_by
+from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor, Manifest, referenced_descriptors
 from ocitool.transports.source import Source
 
 
@@ -31,7 +31,7 @@ class Closure(NamedTuple):
 def closure(source: Source, root: Descriptor, damaged: list[OcitoolError] | None = None) -> Closure:
     """Raises `NotFoundError` where the root is not here, `IntegrityError`, `FormatError`, `LimitError`. `damaged`: takes the
     errors of what cannot be read below the root, which then is left out."""
-    found = _Gathered(source)
+    found = _Collector(source)
     stack = [(root, 0)]
     while stack:
         descriptor, depth = stack.pop()
@@ -42,7 +42,7 @@ def closure(source: Source, root: Descriptor, damaged: list[OcitoolError] | None
         if len(found.documents) > limits.INDEX_MANIFESTS:
             raise LimitError(f"more than {limits.INDEX_MANIFESTS} manifests", source.where)
         try:
-            document = found.look(descriptor)
+            document = found.read(descriptor)
         except NotFoundError:
             if depth == 0:
                 raise
@@ -64,7 +64,7 @@ def closure(source: Source, root: Descriptor, damaged: list[OcitoolError] | None
     )  # fmt: skip
 
 
-class _Gathered:
+class _Collector:
     """What was found so far, each digest once."""
 
     def __init__(self, source: Source) -> None:
@@ -76,11 +76,11 @@ class _Gathered:
         self.invalid: list[InvalidDescriptor] = []
         self._source = source
 
-    def look(self, descriptor: Descriptor) -> Manifest | Index | None:
+    def read(self, descriptor: Descriptor) -> Manifest | Index | None:
         """Takes what a descriptor leads to. `NotFoundError` where it is not here."""
         document = read_entry(self._source, descriptor)
         if document is None:
-            self._other(descriptor)
+            self._read_other(descriptor)
             return None
         self.documents[descriptor.digest] = BytesBlob(document.raw, descriptor.digest)
         if isinstance(document, Manifest):
@@ -90,7 +90,7 @@ class _Gathered:
                     self.blobs[named.digest] = (named, _blob(self._source, named))
         return document
 
-    def _other(self, descriptor: Descriptor) -> None:
+    def _read_other(self, descriptor: Descriptor) -> None:
         """Content of a type that is not read: its bytes, and what is known that it leads to."""
         source, digest = self._source, descriptor.digest
         if descriptor.media_type not in mediatypes.OTHER_MANIFESTS:
@@ -99,14 +99,14 @@ class _Gathered:
                 if blob is None:
                     raise NotFoundError(f"the blob {digest} is not here", source.where)
                 if not blob.remote and mediatypes.layer_codec(descriptor.media_type) is None:
-                    _hash(blob, descriptor, source.where)
+                    _verify(blob, descriptor, source.where)
                 self.blobs[digest] = (descriptor, blob)
                 self.others.append(descriptor)
             return
         raw = document_bytes(source, descriptor, "manifest")
         self.documents[digest] = BytesBlob(raw, digest)
         self.others.append(descriptor)
-        for named in named_by(raw, f"{source.where}: manifest {digest}", descriptor.media_type):
+        for named in referenced_descriptors(raw, f"{source.where}: manifest {digest}", descriptor.media_type):
             if named.digest in self.blobs:
                 continue
             blob = source.blob(named) if not named.size else _blob(source, named)
@@ -116,7 +116,7 @@ class _Gathered:
                 self.blobs[named.digest] = (named._replace(size=blob.size), blob)
 
 
-def _hash(blob: Blob, descriptor: Descriptor, where: str) -> None:
+def _verify(blob: Blob, descriptor: Descriptor, where: str) -> None:
     """Hashes what no report or later step will look at again. `IntegrityError` where it is not what its digest says."""
     try:
         for _ in verified(blob.chunks(), descriptor.digest, descriptor.size):

@@ -11,54 +11,54 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _MEMBERS = ("Labels", "ExposedPorts", "Volumes")
-_OWN = ("Image", "Hostname", "Domainname", "OnBuild")
+_NOT_INHERITED = ("Image", "Hostname", "Domainname", "OnBuild")
 """What is never had from a base: what old builders noted of themselves, and triggers, which went off in the build."""
-_GONE = object()
+_UNSET = object()
 
 
-def settings(old: Mapping[str, Any], new: Mapping[str, Any], mine: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def merge_settings(old: Mapping[str, Any], new: Mapping[str, Any], mine: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The `config` section on the new base, and the names of the settings that both the new base and the image changed."""
     made: dict[str, Any] = {}
     conflicts: list[str] = []
     for key in dict.fromkeys((*mine, *new)):
-        a, b, c = (section.get(key, _GONE) for section in (old, new, mine))
+        a, b, c = (section.get(key, _UNSET) for section in (old, new, mine))
         value: Any
-        if a == b or key in _OWN or (key == "Cmd" and old.get("Entrypoint") != mine.get("Entrypoint")):
+        if a == b or key in _NOT_INHERITED or (key == "Cmd" and old.get("Entrypoint") != mine.get("Entrypoint")):
             value = c  # an entrypoint of the image's own takes no arguments from a base
         elif a == c:
             value = b
         else:
-            value = _third(key, _set(a), _set(b), _set(c), conflicts)
-            value = c if value is _GONE and _set(c) is _GONE else value
-        if value is not _GONE:
+            value = _merge_setting(key, _or_unset(a), _or_unset(b), _or_unset(c), conflicts)
+            value = c if value is _UNSET and _or_unset(c) is _UNSET else value
+        if value is not _UNSET:
             made[key] = value
     return made, conflicts
 
 
-def _third(key: str, old: Any, new: Any, mine: Any, conflicts: list[str]) -> Any:
+def _merge_setting(key: str, old: Any, new: Any, mine: Any, conflicts: list[str]) -> Any:
     """One setting of which the three differ."""
     three = (old, new, mine)
-    if key == "Env" and all(one is _GONE or _is_environment(one) for one in three):
-        return list(_merged(_variables(old), _variables(new), _variables(mine), "Env ", conflicts).values()) or _GONE
-    if key in _MEMBERS and all(one is _GONE or isinstance(one, dict) for one in three):
-        old, new, mine = ({} if one is _GONE else one for one in three)
-        return _merged(old, new, mine, f"{key} ", conflicts) or _GONE
-    return _one(old, new, mine, key, conflicts)
+    if key == "Env" and all(one is _UNSET or _is_environment(one) for one in three):
+        return list(_merge_members(_variables(old), _variables(new), _variables(mine), "Env ", conflicts).values()) or _UNSET
+    if key in _MEMBERS and all(one is _UNSET or isinstance(one, dict) for one in three):
+        old, new, mine = ({} if one is _UNSET else one for one in three)
+        return _merge_members(old, new, mine, f"{key} ", conflicts) or _UNSET
+    return _merge_value(old, new, mine, key, conflicts)
 
 
-def _merged(
+def _merge_members(
     old: Mapping[str, Any], new: Mapping[str, Any], mine: Mapping[str, Any], prefix: str, conflicts: list[str]
 ) -> dict[str, Any]:
     """Members one by one, those of the new base first, in its order."""
     found = {}
     for name in dict.fromkeys((*new, *mine)):
-        value = _one(old.get(name, _GONE), new.get(name, _GONE), mine.get(name, _GONE), prefix + name, conflicts)
-        if value is not _GONE:
+        value = _merge_value(old.get(name, _UNSET), new.get(name, _UNSET), mine.get(name, _UNSET), prefix + name, conflicts)
+        if value is not _UNSET:
             found[name] = value
     return found
 
 
-def _one(old: Any, new: Any, mine: Any, name: str, conflicts: list[str]) -> Any:
+def _merge_value(old: Any, new: Any, mine: Any, name: str, conflicts: list[str]) -> Any:
     if mine == old:
         return new
     if new not in (old, mine):
@@ -66,9 +66,9 @@ def _one(old: Any, new: Any, mine: Any, name: str, conflicts: list[str]) -> Any:
     return mine
 
 
-def _set(value: Any) -> Any:
+def _or_unset(value: Any) -> Any:
     """A setting that is absent, null or empty is not set."""
-    return value or _GONE
+    return value or _UNSET
 
 
 def _is_environment(value: Any) -> bool:
@@ -76,16 +76,16 @@ def _is_environment(value: Any) -> bool:
 
 
 def _variables(lines: Any) -> dict[str, str]:
-    return {} if lines is _GONE else {line.partition("=")[0]: line for line in lines}
+    return {} if lines is _UNSET else {line.partition("=")[0]: line for line in lines}
 
 
 def own_history(base: Sequence[Mapping[str, Any]], mine: Sequence[dict[str, Any]], layers: int) -> list[dict[str, Any]]:
     """The image's own entries: those behind the base's, where it begins with them, else behind its first `layers` layers."""
-    if [_step(entry) for entry in mine[: len(base)]] == [_step(entry) for entry in base]:
+    if [_build_step(entry) for entry in mine[: len(base)]] == [_build_step(entry) for entry in base]:
         return list(mine[len(base) :])
     made = [at for at, entry in enumerate(mine) if entry.get("empty_layer") is not True]
     return list(mine[made[layers - 1] + 1 :] if layers else mine)
 
 
-def _step(entry: Mapping[str, Any]) -> tuple[Any, Any, bool]:
+def _build_step(entry: Mapping[str, Any]) -> tuple[Any, Any, bool]:
     return entry.get("created"), entry.get("created_by"), entry.get("empty_layer") is True

@@ -18,7 +18,7 @@ from ocitool.spec.document import serialised
 from ocitool.spec.manifest import Descriptor
 from ocitool.transports.sink import OutputImage, OutputLayer
 
-MOST_LAYERS = 125
+MAX_LAYERS = 125
 """Docker refuses images of more (its `maxLayerDepth`)."""
 
 
@@ -115,8 +115,12 @@ def squashed(draft: ImageDraft, count: int, layer: OutputLayer | None, entry: Ma
     config = dict(draft.config)
     history = aligned_history(config, count)
     if history is None and "history" in config:
-        unsaid = {**_unstated(), "empty_layer": True}
-        config["history"] = [*(_unstated() for _ in draft.layers), unsaid, *([dict(entry)] if layer is not None else ())]
+        unsaid = {**_placeholder_entry(), "empty_layer": True}
+        config["history"] = [
+            *(_placeholder_entry() for _ in draft.layers),
+            unsaid,
+            *([dict(entry)] if layer is not None else ()),
+        ]
     elif history is not None:
         at = _positions(history)
         gone = set(at[len(draft.layers) :])
@@ -138,14 +142,14 @@ def layered(draft: ImageDraft, layers: Sequence[OutputLayer], history: Sequence[
 def history_of(image: Image) -> list[dict[str, Any]]:
     """An image's history, an entry for each layer; where it states none that aligns, entries that say only that."""
     found = aligned_history(image.config.fields, len(image.layers))
-    return found if found is not None else [_unstated() for _ in image.layers]
+    return found if found is not None else [_placeholder_entry() for _ in image.layers]
 
 
 UNSTATED = "the image stated no history"
 """The comment of a history entry that only stands for a layer."""
 
 
-def _unstated() -> dict[str, Any]:
+def _placeholder_entry() -> dict[str, Any]:
     return {"comment": UNSTATED}
 
 

@@ -103,7 +103,7 @@ def _type_of(blob: Blob) -> LayerType:
 
     if magic.is_tar(blob):
         return LayerType("tar", "none", tar=True, plain=True)
-    known = magic.known(blob)
+    known = magic.recognise(blob)
     return LayerType(known.content if known is not None else "unknown", None)
 
 

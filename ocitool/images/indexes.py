@@ -13,13 +13,13 @@ from ocitool.digest import Digest
 from ocitool.errors import LimitError
 from ocitool.images import select
 from ocitool.limits import INDEX_MANIFESTS
-from ocitool.reference import DIGEST_TAG, speaks_of_a_digest
+from ocitool.reference import DIGEST_TAG, is_digest_tag
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Index, InvalidDescriptor
 from ocitool.transports.source import Referrer, RemoteSource, Source
 
-_OWN = ("mediaType", "digest", "size")
-_OF_CONTENT = ("data", "urls")
+_IDENTITY = ("mediaType", "digest", "size")
+_CONTENT_MEMBERS = ("data", "urls")
 """Members of a descriptor that hold or lead to the content itself, so they go with it."""
 
 
@@ -49,14 +49,14 @@ def edit(index: Index, replaced: Mapping[Digest, Mapping[str, Any] | None]) -> E
         if descriptor.digest in replaced:
             new = replaced[descriptor.digest]
             if new is not None:
-                kept = {key: value for key, value in fields.items() if key not in _OF_CONTENT}
-                if any(new[key] != fields.get(key) for key in _OWN):
-                    fields = {**kept, **{key: new[key] for key in _OWN}}
+                kept = {key: value for key, value in fields.items() if key not in _CONTENT_MEMBERS}
+                if any(new[key] != fields.get(key) for key in _IDENTITY):
+                    fields = {**kept, **{key: new[key] for key in _IDENTITY}}
                     changed = True
                 entries.append(fields)
             else:
                 changed = True
-        elif _speaks_of(descriptor, by_text):
+        elif _is_attestation_of(descriptor, by_text):
             dropped.append(descriptor)
             changed = True
         else:
@@ -66,7 +66,7 @@ def edit(index: Index, replaced: Mapping[Digest, Mapping[str, Any] | None]) -> E
     return EditedIndex(serialised({**index.fields, "manifests": entries}), tuple(dropped))
 
 
-def _speaks_of(descriptor: Descriptor, replaced: Mapping[str, Mapping[str, Any] | None]) -> bool:
+def _is_attestation_of(descriptor: Descriptor, replaced: Mapping[str, Mapping[str, Any] | None]) -> bool:
     subject = descriptor.annotations.get(ATTESTATION_SUBJECT)
     if subject is None or subject not in replaced:
         return False
@@ -91,13 +91,13 @@ LISTING = "list of referrers"
 """The kind of what stands for a list which a registry did not keep."""
 
 
-def beside(source: Source, subjects: Collection[Digest]) -> list[Referrer]:
+def all_referrers(source: Source, subjects: Collection[Digest]) -> list[Referrer]:
     """What speaks of these manifests and is not part of them, what speaks of that too: signatures of SBOMs."""
     found: dict[tuple[Digest, str | None], Referrer] = {}
     waiting = list(dict.fromkeys(subjects))
     asked = set(waiting)
     while waiting:
-        new = _beside(source, waiting)
+        new = _direct_referrers(source, waiting)
         for one in new:
             found.setdefault((one.descriptor.digest, one.tag), one)
             if len(found) > INDEX_MANIFESTS:
@@ -107,7 +107,7 @@ def beside(source: Source, subjects: Collection[Digest]) -> list[Referrer]:
     return list(found.values())
 
 
-def _beside(source: Source, subjects: Sequence[Digest]) -> list[Referrer]:
+def _direct_referrers(source: Source, subjects: Sequence[Digest]) -> list[Referrer]:
     if isinstance(source, RemoteSource):
         return [one for digest in subjects for one in source.referrers(digest)]
     made = []
@@ -115,12 +115,12 @@ def _beside(source: Source, subjects: Sequence[Digest]) -> list[Referrer]:
         if one.kind == LISTING:
             continue  # it is made again where it is needed; what it lists is found by itself
         # A tag that names the digest stands wherever the image does; another one is a name like an image's.
-        tags = [name.rpartition(":")[2] if speaks_of_a_digest(name) else name for name in one.tags]
+        tags = [name.rpartition(":")[2] if is_digest_tag(name) else name for name in one.tags]
         made += [Referrer(one.subject, one.descriptor, tag) for tag in tags or (None,)]
     return made
 
 
-def told(found: Sequence[Referrer]) -> tuple[ReferrerReport, ...]:
+def referrer_reports(found: Sequence[Referrer]) -> tuple[ReferrerReport, ...]:
     """What a registry says that speaks of a manifest, as a search would have found it."""
     made = []
     for one in found:
@@ -148,7 +148,7 @@ def referrers(source: Source, subjects: Collection[Digest]) -> tuple[ReferrerRep
         found.setdefault(key, ReferrerReport(kind, subject, listed.descriptor, ()))
         tags.setdefault(key, {}).update(dict.fromkeys(listed.tags))  # one entry for each name, as layouts have them
 
-    for listed, _ in select.everything(source, source.index):
+    for listed, _ in select.all_children(source, source.index):
         for tag in listed.tags:
             name = DIGEST_TAG.fullmatch(tag)
             about = None
@@ -159,7 +159,7 @@ def referrers(source: Source, subjects: Collection[Digest]) -> tuple[ReferrerRep
             if name is not None and about is not None:
                 add(_KINDS.get(name["kind"] or "", name["kind"] or LISTING), about, listed)
                 if listed.nested is not None and not name["kind"]:
-                    for child in select.listed(source, listed.nested):
+                    for child in select.index_children(source, listed.nested):
                         if child.document is None and not child.opaque:  # else it says itself of what it speaks
                             add(_kind(child.descriptor.fields), about, child)
         spoken = by_text.get(listed.descriptor.annotations.get(ATTESTATION_SUBJECT, ""))

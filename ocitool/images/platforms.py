@@ -19,13 +19,15 @@ _ARCHITECTURES = {"i386": ("386", None), "x86_64": ("amd64", None), "x86-64": ("
 _BASELINE = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
 """The variant that is meant if none is stated."""
 
-_TEXT = pattern(r"(?P<os>[^/()]+)(?:\((?P<version>[^()+]*)(?P<features>(?:\+[^()+]+)*)\))?/(?P<rest>[^/()]+(?:/[^/()]+)?)")
+_PLATFORM_TEXT = pattern(
+    r"(?P<os>[^/()]+)(?:\((?P<version>[^()+]*)(?P<features>(?:\+[^()+]+)*)\))?/(?P<rest>[^/()]+(?:/[^/()]+)?)"
+)
 _NUMBERED = pattern(r"v(\d{1,4})(?:\.(\d{1,4}))?")
-_BUILD = 3
+_VERSION_PARTS = 3
 """Parts of a Windows version that a host must have in common with an image: 10.0.17763 of 10.0.17763.1."""
 
 
-def pick_platform(platform: str | None) -> Platform:
+def parse_platform(platform: str | None) -> Platform:
     """`os/arch[/variant]`, with os.version and os.features as containerd writes them: `windows(10.0.17763.1)/amd64`,
     `linux(+erofs)/amd64`. None is the host's platform (containers run on Linux, so a macOS host counts as one)."""
     if platform is None:
@@ -34,7 +36,7 @@ def pick_platform(platform: str | None) -> Platform:
                  "i686": ("386", None)}  # fmt: skip
         architecture, variant = names.get(machine, (machine, None))
         return Platform("linux" if sys.platform == "darwin" else sys.platform, architecture, variant)
-    match = _TEXT.fullmatch(platform)
+    match = _PLATFORM_TEXT.fullmatch(platform)
     if match is None:
         hint = "os/architecture[/variant], as in linux/arm64 or 'windows(10.0.17763.1)/amd64'"
         raise UsageError(f"invalid platform {platform}", hint=hint)
@@ -43,7 +45,7 @@ def pick_platform(platform: str | None) -> Platform:
     return Platform(match["os"], architecture, variant or None, match["version"] or None, features)
 
 
-def normal(platform: Platform) -> Platform:
+def normalized(platform: Platform) -> Platform:
     """The one spelling of a platform, by which two are compared: arm64/v8 is arm64, x86_64 is amd64, arm is arm/v7."""
     name = platform.os.lower() if platform.os else platform.os
     architecture = platform.architecture.lower() if platform.architecture else platform.architecture
@@ -67,7 +69,7 @@ def completed(said: Platform, by: Platform | None) -> Platform:
         return said
     if said.os is None and said.architecture is None:
         return by
-    one, other = normal(said), normal(by)
+    one, other = normalized(said), normalized(by)
     variants = said.variant and by.variant and one.variant != other.variant
     if variants or (one.os, one.architecture) != (other.os, other.architecture):
         return said
@@ -77,9 +79,9 @@ def completed(said: Platform, by: Platform | None) -> Platform:
     )  # fmt: skip
 
 
-def build(version: str | None) -> str | None:
+def stable_version(version: str | None) -> str | None:
     """The part of an os.version that stays the same when an operating system is updated."""
-    return None if version is None else ".".join(version.split(".")[:_BUILD])
+    return None if version is None else ".".join(version.split(".")[:_VERSION_PARTS])
 
 
 class Rank(NamedTuple):
@@ -104,7 +106,7 @@ def rank(wanted: Platform, offered: Platform | None, *, strict: bool = False) ->
     is asked for, and nothing else will do; otherwise it is only looked for, as a host looks for what it can run."""
     if offered is None:
         return None
-    mine, theirs = normal(wanted), normal(offered)
+    mine, theirs = normalized(wanted), normalized(offered)
     if (mine.os, mine.architecture) != (theirs.os, theirs.architecture):
         return None
     variant = _variant(wanted, mine, theirs, strict)
@@ -142,4 +144,4 @@ def _number(platform: Platform) -> tuple[int, int] | None:
 def _version(wanted: str | None, offered: str | None) -> int:
     if wanted is None or wanted == offered or (offered or "").startswith(f"{wanted}."):
         return 0
-    return 1 if build(wanted) == build(offered) else 2
+    return 1 if stable_version(wanted) == stable_version(offered) else 2

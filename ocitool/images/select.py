@@ -10,7 +10,7 @@ from ocitool import limits, masking, reference
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, LimitError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images.image import Image, from_manifest, from_record, platform_of_config, read_entry
-from ocitool.images.platforms import Rank, completed, normal, pick_platform, rank
+from ocitool.images.platforms import Rank, completed, normalized, parse_platform, rank
 from ocitool.reference import Selector
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import (
@@ -35,20 +35,20 @@ class IndexChild(NamedTuple):
 
     descriptor: Descriptor
     tags: tuple[str, ...]
-    look: _Probe
+    probe: _Probe
 
     @property
     def document(self) -> Manifest | Index | None:
         """None where it is absent, cannot be read (`problem` says why), or is `opaque`."""
-        return self.look.found.document
+        return self.probe.result.document
 
     @property
     def problem(self) -> OcitoolError | None:
-        return self.look.found.problem
+        return self.probe.result.problem
 
     @property
     def present(self) -> bool:
-        return self.look.found.present
+        return self.probe.result.present
 
     @property
     def opaque(self) -> bool:
@@ -90,7 +90,7 @@ def stated_kind(descriptor: Descriptor | InvalidDescriptor) -> EntryKind:
     return "artifact" if descriptor.fields.get("artifactType") else "image"
 
 
-class _Found(NamedTuple):
+class _ProbeResult(NamedTuple):
     """What a look gives: a document, or why there is none."""
 
     document: Manifest | Index | None
@@ -105,26 +105,26 @@ class _Probe:
     def __init__(self, source: Source, descriptor: Descriptor) -> None:
         self._source = source
         self._descriptor = descriptor
-        self._found: _Found | None = None
+        self._found: _ProbeResult | None = None
 
     @property
-    def found(self) -> _Found:
+    def result(self) -> _ProbeResult:
         if self._found is None:  # no lock: two threads that look at once find the same
-            self._found = self._look()
+            self._found = self._read()
         return self._found
 
-    def _look(self) -> _Found:
+    def _read(self) -> _ProbeResult:
         try:
-            return _Found(read_entry(self._source, self._descriptor), True, None)
+            return _ProbeResult(read_entry(self._source, self._descriptor), True, None)
         except CancelledError:
             raise
         except NotFoundError:
-            return _Found(None, False, None)
+            return _ProbeResult(None, False, None)
         except OcitoolError as error:
-            return _Found(None, True, error)
+            return _ProbeResult(None, True, error)
 
 
-def listed(source: Source, index: Index) -> tuple[IndexChild, ...]:
+def index_children(source: Source, index: Index) -> tuple[IndexChild, ...]:
     """The entries of an index, none resolved further."""
     if len(index.manifests) > limits.INDEX_MANIFESTS:
         raise LimitError(f"an index of more than {limits.INDEX_MANIFESTS} manifests", source.where)
@@ -158,10 +158,10 @@ def own_tags(descriptor: Descriptor | InvalidDescriptor) -> tuple[str, ...]:
     return ArchiveNames.of(found) if len(found) > 1 else tuple(found)
 
 
-def everything(source: Source, index: Index) -> Iterator[tuple[IndexChild, int]]:
+def all_children(source: Source, index: Index) -> Iterator[tuple[IndexChild, int]]:
     """All entries reachable from an index, each digest once, with their depth; a cycle ends at what was seen."""
     seen: set[Digest] = set()
-    stack = [(entry, 0) for entry in reversed(listed(source, index))]
+    stack = [(entry, 0) for entry in reversed(index_children(source, index))]
     while stack:
         entry, depth = stack.pop()
         again = entry.descriptor.digest in seen
@@ -175,7 +175,7 @@ def everything(source: Source, index: Index) -> Iterator[tuple[IndexChild, int]]
         if below is not None:
             if depth >= limits.INDEX_DEPTH:
                 raise LimitError(f"indexes nested more than {limits.INDEX_DEPTH} deep", source.where)
-            stack += [(child, depth + 1) for child in reversed(listed(source, below))]
+            stack += [(child, depth + 1) for child in reversed(index_children(source, below))]
 
 
 class Target(NamedTuple):
@@ -216,7 +216,7 @@ class Group(NamedTuple):
     entries: tuple[IndexChild, ...]
     tags: tuple[str, ...]
     record: DockerImageRecord | None
-    alone: bool
+    only_one: bool
     position: int | None = None
 
 
@@ -227,8 +227,8 @@ def groups(opened: Opened) -> Iterator[Group]:
     Raises `NotFoundError` when the selector matches nothing.
     """
     source = opened.source
-    entries, records = meant(source, opened.selector)
-    parted, tags = _parted(entries)
+    entries, records = selected(source, opened.selector)
+    parted, tags = _group_entries(entries)
     del entries  # they keep what was read of them
     alone = opened.selector is not None or len(parted) + len(records) + len(unreadable(opened)) == 1
     seen: set[Digest] = set()
@@ -246,7 +246,7 @@ def groups(opened: Opened) -> Iterator[Group]:
         yield Group((), record.tags, record, alone, position)
 
 
-def _parted(entries: Iterable[IndexChild]) -> tuple[deque[list[IndexChild]], dict[Digest, dict[str, None]]]:
+def _group_entries(entries: Iterable[IndexChild]) -> tuple[deque[list[IndexChild]], dict[Digest, dict[str, None]]]:
     """The entries by what they are one image of, and all tags of each digest."""
     named: dict[tuple[str, ...] | Digest, dict[Digest, IndexChild]] = {}
     tags: dict[Digest, dict[str, None]] = {}
@@ -258,7 +258,7 @@ def _parted(entries: Iterable[IndexChild]) -> tuple[deque[list[IndexChild]], dic
         if digest not in group:  # else another entry of the manifest says the same, as for each of its names in an archive
             group[digest] = entry
             tags.setdefault(digest, {}).update(dict.fromkeys(entry.tags))
-    return deque(_split(named)), tags
+    return deque(_split_nameless(named)), tags
 
 
 def target(source: Source, group: Group) -> Target:
@@ -279,7 +279,7 @@ def target(source: Source, group: Group) -> Target:
         return Target(None, (entry,), image, entry.descriptor)
     if entry.problem is not None:
         raise entry.problem
-    if group.alone and not entry.present:
+    if group.only_one and not entry.present:
         raise NotFoundError(f"the manifest {entry.descriptor.digest} is not here", source.where)
     return Target(source.index, (entry,), None, entry.descriptor)
 
@@ -288,7 +288,7 @@ def unreadable_below(source: Source, index: Index) -> Iterator[OcitoolError]:
     """What cannot be read of an index and of those nested in it: entries that are no descriptors, and documents, these at a
     registry only where they were looked at anyway."""
     yield from (one.error(source.where) for one in index.invalid)
-    for entry, _ in everything(source, index):
+    for entry, _ in all_children(source, index):
         nested = entry.nested
         if nested is not None:
             where = f"{source.where}: index {entry.descriptor.digest}"
@@ -311,11 +311,11 @@ def targets(opened: Opened) -> tuple[Target, ...]:
     return tuple(target(opened.source, group) for group in groups(opened))
 
 
-def _split(named: dict[tuple[str, ...] | Digest, dict[Digest, IndexChild]]) -> Iterator[list[IndexChild]]:
+def _split_nameless(named: dict[tuple[str, ...] | Digest, dict[Digest, IndexChild]]) -> Iterator[list[IndexChild]]:
     """The groups; nameless manifests of which two are for one platform are images of their own, not one image's."""
     for key, group in named.items():
         stated = [entry.descriptor.platform for entry in group.values() if entry.stated_kind != "attestation"]
-        offered = [one and normal(one) for one in stated]
+        offered = [one and normalized(one) for one in stated]
         if key == () and len(set(offered)) < len(offered):
             yield from ([entry] for entry in group.values())
         else:
@@ -325,16 +325,16 @@ def _split(named: dict[tuple[str, ...] | Digest, dict[Digest, IndexChild]]) -> I
 def _flat(source: Source, index: Index, tags: tuple[str, ...]) -> Iterator[IndexChild]:
     """An index's entries, those of nested indexes in their place, under the names of the index. What its entries state as names
     counts only if the index has none: a name is valid at the top of a layout alone (annotations.md, "ref.name")."""
-    for entry, _ in everything(source, index):
+    for entry, _ in all_children(source, index):
         yield entry._replace(tags=tags or own_tags(entry.descriptor))
 
 
-def meant(source: Source, selector: Selector | None) -> tuple[list[IndexChild], list[tuple[int, DockerImageRecord]]]:
+def selected(source: Source, selector: Selector | None) -> tuple[list[IndexChild], list[tuple[int, DockerImageRecord]]]:
     """The entries of the index and the records that a selector means, all without one. A record that is read instead of a
     manifest has the place of that manifest's entry; all others stand behind the index.
 
     Raises `NotFoundError` where it means nothing."""
-    records = _records_meant(source, selector)
+    records = _selected_records(source, selector)
     entries: tuple[IndexChild, ...] = ()
     if source.index is not None:
         try:
@@ -363,7 +363,7 @@ def _position(source: Source, digest: Digest) -> int:
     return next(n for n, one in enumerate(source.index.entries) if one.digest == digest)
 
 
-def _records_meant(source: Source, selector: Selector | None) -> list[tuple[int, DockerImageRecord]]:
+def _selected_records(source: Source, selector: Selector | None) -> list[tuple[int, DockerImageRecord]]:
     """The records that a selector means, with their positions: these go on behind those of the index."""
     first = len(source.index.entries) if source.index is not None else 0
     plain = list(enumerate((one for one in source.records if one.instead_of is None), first))
@@ -375,7 +375,7 @@ def _records_meant(source: Source, selector: Selector | None) -> list[tuple[int,
         found = [one for one in plain if reference.matches(selector.name, one[1].tags)]
         if not found and source.index is None:
             named = ((tag, position) for position, record in plain for tag in record.tags)
-            short = set(_shortened(source, selector.name, named))
+            short = set(_full_names(source, selector.name, named))
             found = [one for one in plain if not short.isdisjoint(one[1].tags)]
         return found[:1] if len({one.image_id or one.config for _, one in found}) == 1 else found
     return [one for one in plain if one[1].problem is None and _image_id(one[1]) == str(selector.digest)][:1]
@@ -390,12 +390,12 @@ def _not_found(source: Source, selector: Selector) -> NotFoundError:
     if selector.position is not None:
         what = f"the {'archive' if source.index is None else 'index'} holds {len(names)}"
         return NotFoundError(f"no image {selector.text}: {what}", source.where)
-    return NotFoundError(f"no image {selector.text}", source.where, hint=_names_hint(source))
+    return NotFoundError(f"no image {selector.text}", source.where, hint=_content_hint(source))
 
 
 def top_level(source: Source, index: Index, selector: Selector | None) -> tuple[IndexChild, ...]:
     if selector is None:
-        return tuple(entry for entry in listed(source, index) if entry.stated_kind != "attestation")
+        return tuple(entry for entry in index_children(source, index) if entry.stated_kind != "attestation")
     if selector.position is not None:
         if selector.position >= len(index.entries):
             raise _not_found(source, selector)
@@ -404,13 +404,13 @@ def top_level(source: Source, index: Index, selector: Selector | None) -> tuple[
             raise at.error(source.where)
         return (_probe(source, at),)
     if selector.digest is not None:
-        for entry in listed(source, index):  # what else stands here cannot be in its way
+        for entry in index_children(source, index):  # what else stands here cannot be in its way
             if entry.descriptor.digest == selector.digest:
                 return (entry,)
-        for entry, _ in everything(source, index):
+        for entry, _ in all_children(source, index):
             if entry.descriptor.digest == selector.digest:
                 return (entry,)
-        for entry, _ in everything(source, index):
+        for entry, _ in all_children(source, index):
             if isinstance(entry.document, Manifest) and entry.document.config.digest == selector.digest:
                 return (entry,)
         meant = [one for one in index.invalid if one.digest == selector.digest]
@@ -435,11 +435,11 @@ def _by_short_name(source: Source, index: Index, name: str) -> tuple[IndexChild,
     own = [(one, tag) for one in index.manifests for tag in own_tags(one)]
     entries = {one.digest: one for one in reversed(index.manifests)}  # the names of a digest are those of its first entry
     own += [(one, tag) for digest, one in entries.items() for tag in source.names.get(digest, ())]
-    found = set(_shortened(source, name, ((tag, one.digest) for one, tag in own)))
+    found = set(_full_names(source, name, ((tag, one.digest) for one, tag in own)))
     return tuple({id(one): _probe(source, one) for one, tag in own if tag in found}.values())
 
 
-def _shortened(source: Source, name: str, named: Iterable[tuple[str, object]]) -> Sequence[str]:
+def _full_names(source: Source, name: str, named: Iterable[tuple[str, object]]) -> Sequence[str]:
     """The full names that end in a name, all of one image."""
     if reference.names_host(name):
         return ()
@@ -481,19 +481,19 @@ def by_name(source: Source, index: Index) -> Callable[[str], tuple[Descriptor, .
     return meant
 
 
-_HINTED = 20
+_MAX_HINTED = 20
 """Images, and names of one, that a hint lists."""
 
 
-def _names_hint(source: Source) -> str:
+def _content_hint(source: Source) -> str:
     shown: dict[str, None] = {}
     seen: set[int] = set()
     entries = len(source.index.entries) if source.index is not None else 0
     for n, names in enumerate(_all_tags(source)):
-        if id(names) not in seen and len(shown) < _HINTED:
+        if id(names) not in seen and len(shown) < _MAX_HINTED:
             seen.add(id(names))
-            more = ", ..." if len(names) > _HINTED else ""
-            text = ", ".join(names[:_HINTED]) + more
+            more = ", ..." if len(names) > _MAX_HINTED else ""
+            text = ", ".join(names[:_MAX_HINTED]) + more
             # Entries of one name may be one image for several platforms; a record is an image of its own.
             shown[text if text and not (n >= entries and text in shown) else f"@{n}"] = None
     return "it holds " + "; ".join(shown) if shown else "it holds no image"
@@ -501,7 +501,7 @@ def _names_hint(source: Source) -> str:
 
 def single(opened: Opened, platform: str | None, *, like: Platform | None = None) -> Image:
     """The single image a reference means. Raises what `sole` and `image_of` raise."""
-    return image_of(opened, sole(opened), platform, like=like)
+    return image_of(opened, sole_target(opened), platform, like=like)
 
 
 def image_of(opened: Opened, target: Target, platform: str | None, *, like: Platform | None = None) -> Image:
@@ -517,7 +517,7 @@ def image_of(opened: Opened, target: Target, platform: str | None, *, like: Plat
     return image
 
 
-def sole(opened: Opened) -> Target:
+def sole_target(opened: Opened) -> Target:
     """The one thing that a reference names: of all that a source holds, the only one that may be an image. What cannot be
     read may be one; what is none (an artifact, content of an unknown type) does not stand in its way, and is told."""
     source = opened.source
@@ -539,7 +539,7 @@ def sole(opened: Opened) -> Target:
     if count > 1 or (not count and len(others) > 1):
         raise NotFoundError(
             f"it holds {count or len(others)} images and none was picked", source.where,
-            hint=f"append :NAME or :@N; {_names_hint(source)}",
+            hint=f"append :NAME or :@N; {_content_hint(source)}",
         )  # fmt: skip
     if problems:
         raise problems[0]
@@ -573,16 +573,16 @@ def for_platform(opened: Opened, target: Target, platform: str | None, like: Pla
     """The image of an index for a platform: the one asked for, else the one for `like` (the host's), else the only one that is
     here. What else would do as well, and in what the image is not quite what is wanted, is told."""
     source = opened.source
-    wanted = like if platform is None and like is not None and like.os and like.architecture else pick_platform(platform)
+    wanted = like if platform is None and like is not None and like.os and like.architecture else parse_platform(platform)
     chosen = _nearest(opened, target, wanted, strict=platform is not None)
     if chosen is None or not (source.remote or chosen.present):
-        chosen = _only(opened, target, wanted, chosen, asked=platform is not None)
+        chosen = _only_present(opened, target, wanted, chosen, asked=platform is not None)
     try:
         return resolve(source, chosen, _tags_of_target(target))
     except NotFoundError as error:  # its configuration
         others = [str(have) for have, entry in platforms(source, target) if entry is not chosen and entry.document is not None]
         if error.hint is None and others:
-            error.hint = f"it holds {', '.join(others[:_NAMED])} beside it; --platform picks one"
+            error.hint = f"it holds {', '.join(others[:_MAX_NAMED])} beside it; --platform picks one"
         raise
 
 
@@ -590,7 +590,7 @@ def check_platform(opened: Opened, image: Image, platform: str | None) -> None:
     """`NotFoundError` if the only image that a reference names is for another platform than the one asked for."""
     if platform is None:
         return
-    wanted = pick_platform(platform)
+    wanted = parse_platform(platform)
     found = rank(wanted, image.platform, strict=True)
     if found is None:
         raise NotFoundError(f"the image is for {masking.stated(image.platform)}, not {platform}", opened.source.where)
@@ -613,7 +613,7 @@ def _nearest(opened: Opened, target: Target, wanted: Platform, *, strict: bool) 
     that are not here. Entries whose descriptor names another platform are not looked at."""
     found = []
     for entry in target.entries:
-        offered = _offered(opened.source, entry, wanted)
+        offered = _offered_platform(opened.source, entry, wanted)
         near = rank(wanted, offered, strict=strict)
         if offered is not None and near is not None:
             found.append(_Candidate(near, entry, offered))
@@ -623,17 +623,17 @@ def _nearest(opened: Opened, target: Target, wanted: Platform, *, strict: bool) 
         images = [one for one in found if one.entry.kind == "image"]
         chosen = next((one for one in images if one.entry.present), images[0] if images else None)
     if chosen is not None and chosen.entry.present:
-        _tell(opened, wanted, chosen, found)
+        _notice_choice(opened, wanted, chosen, found)
     return chosen and chosen.entry
 
 
-def _tell(opened: Opened, wanted: Platform, chosen: _Candidate, found: Sequence[_Candidate]) -> None:
+def _notice_choice(opened: Opened, wanted: Platform, chosen: _Candidate, found: Sequence[_Candidate]) -> None:
     """What a reader of the answer could not know of the choice."""
     others = {one.entry.descriptor.digest: one for one in found if one.rank <= chosen.rank}
     others.pop(chosen.entry.descriptor.digest)
     listed = [str(one) for one in others.values()]
-    if len(listed) > _NAMED:
-        listed[_NAMED:] = [f"{len(listed) - _NAMED} more"]
+    if len(listed) > _MAX_NAMED:
+        listed[_MAX_NAMED:] = [f"{len(listed) - _MAX_NAMED} more"]
     if listed:
         text = f"several images are for {wanted}: taken is {chosen}, and not {', '.join(listed)}"
         opened.source.tell("platform", f"{opened.source.where}: {text}; --platform or @DIGEST picks another")
@@ -642,7 +642,7 @@ def _tell(opened: Opened, wanted: Platform, chosen: _Candidate, found: Sequence[
         opened.source.tell("platform", text)
 
 
-_NAMED = 10
+_MAX_NAMED = 10
 """Images that are named beside the one that was taken."""
 
 
@@ -653,7 +653,7 @@ def _is_workable(entry: IndexChild) -> bool:
     return all(not one.media_type or mediatypes.layer_codec(one.media_type) for one in entry.document.layers)
 
 
-def _offered(source: Source, entry: IndexChild, wanted: Platform) -> Platform | None:
+def _offered_platform(source: Source, entry: IndexChild, wanted: Platform) -> Platform | None:
     """The platform of an image, None for what is none. A configuration is looked at only for what its descriptor leaves out."""
     if entry.stated_kind not in ("image", "artifact"):
         return None
@@ -675,7 +675,7 @@ _KINDS = {
 }
 
 
-def _only(opened: Opened, target: Target, wanted: Platform, absent: IndexChild | None, *, asked: bool) -> IndexChild:
+def _only_present(opened: Opened, target: Target, wanted: Platform, absent: IndexChild | None, *, asked: bool) -> IndexChild:
     """The only image of an index that is here, unless a platform was asked for. `NotFoundError` names what is here."""
     offered = list(platforms(opened.source, target))
     here = [(have, entry) for have, entry in offered if entry.document is not None]

@@ -22,7 +22,7 @@ from typing import Any
 
 from ocitool import limits
 from ocitool.digest import Digest
-from ocitool.directories import OpenDirectory, is_own, own, own_below
+from ocitool.directories import OpenDirectory, is_private_file, private_below, private_directory
 from ocitool.errors import FormatError
 from ocitool.layers.entry import Xattrs
 from ocitool.layers.index import LayerIndex
@@ -45,8 +45,8 @@ class IndexCache:
         self._tables: dict[str, OpenDirectory] = {}
         if directory:
             try:
-                at = own(directory)
-                self._tables = {table: own_below(at, table) for table in ("ids", "indexes")}
+                at = private_directory(directory)
+                self._tables = {table: private_below(at, table) for table in ("ids", "indexes")}
             except ValueError as error:
                 self.refused = str(error)
 
@@ -76,16 +76,16 @@ class IndexCache:
                         return index
         return None
 
-    def keep(self, index: LayerIndex, identity: str | None) -> None:
+    def store(self, index: LayerIndex, identity: str | None) -> None:
         """Keeps an index that has both computed digests and all contents."""
         if not self._tables or index.diff_id is None or index.digest is None or index.hashed != "all":
             return
-        self.know(index, identity)  # first: an index that is there can be found, wherever the process is killed
+        self.record_bytes(index, identity)  # first: an index that is there can be found, wherever the process is killed
         self._write("indexes", _name(str(index.diff_id)), dump(index))
         if self._size is None or self._size > limits.cache_size():  # to look at every file takes as long as they are many
             self._size = self._trim()
 
-    def know(self, index: LayerIndex, identity: str | None) -> None:
+    def record_bytes(self, index: LayerIndex, identity: str | None) -> None:
         """Notes that the bytes with this identity are those of an index which is kept."""
         if not self._tables or index.diff_id is None:
             return
@@ -93,7 +93,7 @@ class IndexCache:
         for key in _keys(index.digest, identity):
             self._write("ids", _name(f"{index.diff_id.algorithm} {key}"), known)
 
-    def knows(self, digest: Digest | None, diff_id: Digest | None, identity: str | None, algorithm: str = "sha256") -> bool:
+    def has_bytes(self, digest: Digest | None, diff_id: Digest | None, identity: str | None, algorithm: str = "sha256") -> bool:
         """Whether the bytes with this identity are known to have this digest or, without one, to unpack to this diff_id."""
         if not self._tables or identity is None:
             return False
@@ -101,7 +101,7 @@ class IndexCache:
         unpacked, _, stored = (found or b"").decode("ascii").rpartition(" ")[0].partition(" ")
         return stored == str(digest) if digest is not None else unpacked == str(diff_id)
 
-    def same(self, digest: Digest, identity: str, algorithm: str = "sha256") -> None:
+    def record_digest(self, digest: Digest, identity: str, algorithm: str = "sha256") -> None:
         """Notes that the bytes with this identity have this digest, if an index of such bytes is kept."""
         if self._tables and (found := self._read("ids", _name(f"{algorithm} digest {digest}"))) is not None:
             self._write("ids", _name(f"{algorithm} file {identity}"), found)
@@ -119,7 +119,7 @@ class IndexCache:
     def _read(self, table: str, name: str) -> bytes | None:
         try:
             with os.fdopen(self._tables[table].read(name), "rb") as file:
-                data = file.read() if is_own(os.fstat(file.fileno())) else b""
+                data = file.read() if is_private_file(os.fstat(file.fileno())) else b""
                 body, checksum = data[:-32], data[-32:]
                 if _checksum(table, name, body) != checksum:
                     return None

@@ -188,7 +188,7 @@ def _bounded(chunks: Iterator[bytes], codec: str, fed: _Fed, task: Task | None =
         if task is not None and out > ratio * fed.count + told:
             more = out - ratio * fed.count - told
             told += more
-            if task.expanded(more) > limits.EXPANSION:
+            if task.count_expansion(more) > limits.EXPANSION:
                 raise LimitError(
                     f"compression bombs: together they unpack to {limits.EXPANSION} bytes more than {ratio} for each of theirs",
                     hint="raise OCITOOL_MAX_RATIO",

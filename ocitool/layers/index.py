@@ -106,9 +106,9 @@ class LayerIndex:
         value = bytes(self.contents[32 * row : 32 * row + 32])
         return None if value == UNKNOWN else value
 
-    def is_holey(self, row: int) -> bool:
+    def has_map_hash(self, row: int) -> bool:
         """Whether the content hash is over map and data, because the holes are too large to hash."""
-        return row in self.sparse and self.sizes[row] - self.sparse[row][1] > HOLES
+        return row in self.sparse and self.sizes[row] - self.sparse[row][1] > MAX_HASHED_HOLES
 
     def with_contents(self, found: Iterable[tuple[int, bytes]]) -> LayerIndex:
         """A copy that also knows these rows' contents; the other columns are shared."""
@@ -123,8 +123,8 @@ class LayerIndex:
         return copy
 
 
-HOLES = 1 << 30
+MAX_HASHED_HOLES = 1 << 30
 """Bytes of holes that are still hashed as the zeros they stand for."""
 
-HOLES_TOTAL = 4 << 30
-"""Bytes of holes hashed for one layer: a sparse entry costs a block and may claim `HOLES` of them."""
+MAX_LAYER_HOLES = 4 << 30
+"""Bytes of holes hashed for one layer: a sparse entry costs a block and may claim `MAX_HASHED_HOLES` of them."""

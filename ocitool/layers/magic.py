@@ -55,7 +55,7 @@ FORMATS = (
 )  # fmt: skip
 
 
-def known(head: Prefix) -> FileFormat | None:
+def recognise(head: Prefix) -> FileFormat | None:
     """The format of these bytes; None for those with no magic number that is listed."""
     blocks = {0: head.pread(512, 0)}
     for one in FORMATS:
@@ -72,7 +72,7 @@ def is_tar(head: Prefix) -> bool:
     """Whether a tar can begin so: with a header whose checksum is right, or with the end-of-archive blocks."""
     block = head.pread(512, 0)
     if not block.strip(b"\0"):
-        return known(head) is None
+        return recognise(head) is None
     if len(block) < 512:
         return False
     field = block[148:156].strip(b"\0 ")

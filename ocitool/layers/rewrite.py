@@ -74,7 +74,7 @@ def rewrite_layer(
             if begin > tar.offset:
                 yield from _all_of(lasting)
             yield from _copied(tar, begin - tar.offset)
-            lasting += _lasting(_region(tar, index.offsets[row] - begin))
+            lasting += _shared_headers(_region(tar, index.offsets[row] - begin))
             if row in edit.replace:
                 yield from members([edit.replace[row]])
             tar.skip(_data_end(index, row) - tar.offset)
@@ -209,7 +209,7 @@ def _region(tar: ChunkInput, size: int) -> bytes:
     return region
 
 
-def _lasting(region: bytes) -> Iterator[bytes]:
+def _shared_headers(region: bytes) -> Iterator[bytes]:
     """Of a member's headers those that are not its own: global pax headers speak of later members, labels of the archive."""
     for flag, header in _extensions(region):
         if flag in b"gV":

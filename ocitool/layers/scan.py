@@ -18,7 +18,7 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsafeError, UnsupportedError
 from ocitool.layers import codecs, magic, streams
 from ocitool.layers.entry import Entry, Kind, Segments
-from ocitool.layers.index import HOLES, HOLES_TOTAL, UNKNOWN, LayerIndex
+from ocitool.layers.index import MAX_HASHED_HOLES, MAX_LAYER_HOLES, UNKNOWN, LayerIndex
 from ocitool.layers.tar import entries
 from ocitool.layers.tar_notes import TarNotes
 from ocitool.layers.tarinput import ChunkInput, SeekInput, TarInput
@@ -30,11 +30,11 @@ _AHEAD = 1 << 20
 """Bytes of a blob beyond which it pays to read ahead."""
 
 
-Keep = Callable[[int, Entry, TarInput], None]
+OnFile = Callable[[int, Entry, TarInput], None]
 """Told of each regular file (row, entry) while its data is next in the tar; takes of it what it wants."""
 
 
-def index_layer(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep | None = None) -> LayerIndex:
+def index_layer(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: OnFile | None = None) -> LayerIndex:
     """The whole index with every content hashed, in one pass. `algorithm`: of the diff_id to compute. `keep` takes the
     contents instead: then none is hashed.
 
@@ -64,7 +64,7 @@ def index_layer(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep
 
     notes = TarNotes()
     pieces = codecs.decode(stored(), compression, task)
-    with _explained(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
+    with _explaining_errors(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
         tar = ChunkInput(unpacked(decoded))
         add = index.add
         holes = _Holes(blob, task)
@@ -88,7 +88,7 @@ def index_layer(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: Keep
 
 
 @contextmanager
-def _explained(blob: Blob) -> Iterator[None]:
+def _explaining_errors(blob: Blob) -> Iterator[None]:
     """What reading a blob raises, as `_explain` has it."""
     try:
         yield
@@ -111,7 +111,7 @@ def _explain(blob: Blob, error: OcitoolError) -> OcitoolError:
         return error
     compression = codecs.of(blob)
     head = blob if compression == "none" else _unpacked_head(blob, compression)
-    found = magic.known(head) if isinstance(error, FormatError) else None
+    found = magic.recognise(head) if isinstance(error, FormatError) else None
     if found is not None and not magic.is_tar(head):
         inside = "" if compression == "none" else f" in {compression}"
         error = UnsupportedError(f"it is {found.name}{inside}, not a tar archive")
@@ -127,8 +127,8 @@ def _explain(blob: Blob, error: OcitoolError) -> OcitoolError:
 
 def index_headers(blob: Blob) -> LayerIndex:
     """The index of an uncompressed layer by its headers alone: no content is read, no digest is known."""
-    with _explained(blob):
-        return _listed(SeekInput(blob))
+    with _explaining_errors(blob):
+        return _index_entries(SeekInput(blob))
 
 
 def index_layer_unhashed(blob: Blob, task: Task) -> LayerIndex:
@@ -138,13 +138,13 @@ def index_layer_unhashed(blob: Blob, task: Task) -> LayerIndex:
     if compression == "none":
         return index_headers(blob)
     pieces = codecs.decode(_chunks(blob, task), compression, task)
-    with _explained(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
-        index = _listed(ChunkInput(decoded), blob.size)
+    with _explaining_errors(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
+        index = _index_entries(ChunkInput(decoded), blob.size)
     index.codec = compression
     return index
 
 
-def _listed(tar: TarInput, source: int | None = None) -> LayerIndex:
+def _index_entries(tar: TarInput, source: int | None = None) -> LayerIndex:
     index = LayerIndex()
     notes = TarNotes()
     for entry in entries(tar, notes, source=source):
@@ -197,7 +197,7 @@ def _hashed(
 
 class _Holes:
     """Holes of a layer that are hashed. What they are beyond the ratio to its stored bytes counts with all that the command
-    unpacks: a layer of a few bytes has `HOLES_TOTAL` of them, and a manifest can name thousands."""
+    unpacks: a layer of a few bytes has `MAX_LAYER_HOLES` of them, and a manifest can name thousands."""
 
     def __init__(self, blob: Blob, task: Task) -> None:
         self._task = task
@@ -206,15 +206,15 @@ class _Holes:
 
     def count(self, entry: Entry) -> None:
         """Before a file is hashed."""
-        if entry.kind != Kind.FILE or entry.size - entry.stored > HOLES:
+        if entry.kind != Kind.FILE or entry.size - entry.stored > MAX_HASHED_HOLES:
             return
         self._hashed += entry.size - entry.stored
-        if self._hashed > HOLES_TOTAL:
-            raise LimitError(f"sparse files with more than {HOLES_TOTAL} bytes of holes in one layer")
+        if self._hashed > MAX_LAYER_HOLES:
+            raise LimitError(f"sparse files with more than {MAX_LAYER_HOLES} bytes of holes in one layer")
         more = self._hashed - self._told
         if more > 0:
             self._told += more
-            if self._task.expanded(more) > limits.EXPANSION:
+            if self._task.count_expansion(more) > limits.EXPANSION:
                 raise LimitError(
                     f"sparse files: with all that is unpacked, their holes are more than {limits.EXPANSION} bytes",
                     hint="raise OCITOOL_MAX_RATIO",
@@ -234,9 +234,9 @@ def content_hash(tar: TarInput, entry: Entry) -> bytes:
 
 
 def _sparse_hash(tar: TarInput, size: int, segments: Segments, stored: int) -> bytes:
-    """As the dense file's, so that sparse and dense copies are equal; a file with more than `HOLES` of holes is hashed as
-    map and data instead, because hashing a terabyte of nothing would be a bomb."""
-    if size - stored > HOLES:
+    """As the dense file's, so that sparse and dense copies are equal; a file with more than `MAX_HASHED_HOLES` of holes is
+    hashed as map and data instead, because hashing a terabyte of nothing would be a bomb."""
+    if size - stored > MAX_HASHED_HOLES:
         hasher = hashlib.sha256(b"sparse %d\0" % size)
         for offset, length in segments:
             hasher.update(b"%d+%d\0" % (offset, length))

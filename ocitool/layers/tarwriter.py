@@ -44,7 +44,7 @@ def member(entry: Entry, content: Iterable[bytes], *, explicit: bool = False) ->
         yield bytes(-written % _BLOCK)
 
 
-def length(entry: Entry) -> int:
+def member_size(entry: Entry) -> int:
     """Bytes that an entry takes, with header, content and padding."""
     stored = _stored(entry)
     return len(header(entry)) + stored + -stored % _BLOCK
@@ -64,7 +64,7 @@ def header(entry: Entry, *, explicit: bool = False) -> bytes:
     if entry.segments is not None:
         entry, records, table = _sparse(entry, entry.segments)
     if explicit:
-        records |= _everything(entry)
+        records |= _explicit_records(entry)
     name = member_name(entry)
     name_field, prefix = _split(name)
     if name_field is None or not name.isascii():
@@ -98,7 +98,7 @@ def header(entry: Entry, *, explicit: bool = False) -> bytes:
     return extension + block + table
 
 
-def _everything(entry: Entry) -> dict[bytes, bytes]:
+def _explicit_records(entry: Entry) -> dict[bytes, bytes]:
     """All that an entry says, as pax records: each takes back a global one."""
     size = entry.size if entry.kind == Kind.FILE else 0
     link = entry.link if entry.kind in (Kind.SYMLINK, Kind.HARDLINK) else b""

@@ -14,7 +14,7 @@ from ocitool.images import indexes, select
 from ocitool.images.closure import closure
 from ocitool.images.image import Image
 from ocitool.images.select import Target
-from ocitool.operations.tags import is_picked, matching, unpicked
+from ocitool.operations.tags import matches_any, matching_tags, unmatched_globs
 from ocitool.patterns import pattern
 from ocitool.pipeline import index_rewrite
 from ocitool.pipeline.delivery import deliver
@@ -24,7 +24,7 @@ from ocitool.pipeline.problems import Problem, placed, refuse_nothing
 from ocitool.pipeline.rewrite import convert
 from ocitool.pipeline.session import Session
 from ocitool.reference import Repository
-from ocitool.spec.manifest import REF_NAME, named
+from ocitool.spec.manifest import REF_NAME, with_names
 from ocitool.transports.opening import Opened
 from ocitool.transports.sink import OutputImage
 from ocitool.transports.source import RemoteSource, Source
@@ -120,7 +120,7 @@ def _tried(where: str, optional: bool, what: Callable[[], T]) -> T | Problem:
     try:
         return what()
     except OcitoolError as error:
-        if not optional or error.of_all:
+        if not optional or error.ends_run:
             raise
         return placed(where, error)
 
@@ -158,8 +158,8 @@ def _expanded(
         if not globs or where is None:
             found.append(_Request(word, False))
             continue
-        chosen, beside = matching(where, globs, reading)
-        unsaid = [tag for tag in beside if not is_picked(tag, exclude)] if tell_beside else []
+        chosen, beside = matching_tags(where, globs, reading)
+        unsaid = [tag for tag in beside if not matches_any(tag, exclude)] if tell_beside else []
         if unsaid:
             text = f"{where}: tags that name a digest are not copied ({len(unsaid)}, the first: {unsaid[0]})"
             reading.task.notice("referrer", f"{text}; --referrers takes those of the images")
@@ -167,10 +167,10 @@ def _expanded(
             raise NothingMatches(f"no tag matches {' or '.join(globs)}", str(where))
         picked += chosen
         others += beside
-        kept = [tag for tag in chosen if not is_picked(tag, exclude)]
+        kept = [tag for tag in chosen if not matches_any(tag, exclude)]
         found += [_Request(str(where._replace(tag=tag)), True) for tag in kept]
-    refuse_unmatched(unpicked(globs, picked), "--tags", "tag", reading.task, allowed=allowed)
-    refuse_unmatched(unpicked(exclude, [*picked, *others]), "--exclude", "tag", reading.task, allowed=True)
+    refuse_unmatched(unmatched_globs(globs, picked), "--tags", "tag", reading.task, allowed=allowed)
+    refuse_unmatched(unmatched_globs(exclude, [*picked, *others]), "--exclude", "tag", reading.task, allowed=True)
     if not found:
         raise NotFoundError("no image is left to copy", ", ".join(words))
     return found
@@ -209,7 +209,7 @@ def _with_referrers(
     in a layout, is none itself; what is part of an image is left there."""
     tops = [Digest.parse(output.descriptor["digest"]) for output in outputs]
     subjects = dict.fromkeys([*tops, *(image.digest for output in outputs for image in output.images)])
-    spoken = indexes.beside(source, subjects)
+    spoken = indexes.all_referrers(source, subjects)
     if isinstance(source, RemoteSource):
         writer.tell_unlisted(source)
     # At a registry each target was asked for by its name: it is one, whatever a list says that it speaks of.
@@ -225,7 +225,7 @@ def _with_referrers(
         if one.descriptor.digest in held:
             continue
         names = (one.tag,) if one.tag is not None else ()
-        descriptor = one.descriptor._replace(fields=named(one.descriptor.fields, {}))
+        descriptor = one.descriptor._replace(fields=with_names(one.descriptor.fields, {}))
         try:
             below = closure(source, descriptor)
         except NotFoundError:  # listed, and never stored or deleted since: there is nothing that could be copied
@@ -241,7 +241,7 @@ def _tell_unread(source: Source, known: Collection[Digest], writer: ImageWriter)
     """Entries of a source of which it cannot be known whether they speak of an image."""
     if source.index is None or isinstance(source, RemoteSource):
         return
-    for entry, _ in select.everything(source, source.index):
+    for entry, _ in select.all_children(source, source.index):
         one = entry.descriptor
         if entry.document is None and not entry.opaque and one.platform is None and one.digest not in known:
             why = "cannot be read" if entry.present else "is not here"

@@ -12,7 +12,7 @@ from ocitool.digest import Digest
 from ocitool.errors import CancelledError, LimitError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import select
 from ocitool.images.image import Image, Layer, document_bytes
-from ocitool.images.platforms import matches, pick_platform
+from ocitool.images.platforms import matches, parse_platform
 from ocitool.images.select import EntryKind, IndexChild, Target
 from ocitool.layers.entry import Kind
 from ocitool.pipeline.session import Session
@@ -174,7 +174,7 @@ def _index(
     index: Index | None = None
     listed: tuple[IndexChild, ...] = ()
     if several and source.index is not None:
-        index, listed = source.index, select.listed(source, source.index)
+        index, listed = source.index, select.index_children(source, source.index)
     elif found and found[0].document is not None:
         index, listed = found[0].document, found[0].entries
     if index is None:
@@ -221,7 +221,7 @@ class _Selection(NamedTuple):
     def images(self, target: Target) -> Iterator[Image]:
         source, platform = self.opened.source, self.platform
         if target.image is not None:
-            if self.several and platform is not None and not matches(pick_platform(platform), target.image.platform):
+            if self.several and platform is not None and not matches(parse_platform(platform), target.image.platform):
                 return
             select.check_platform(self.opened, target.image, platform)
             yield target.image
@@ -297,7 +297,7 @@ def digest(reference: str, reading: Session, platform: str | None = None) -> Dig
     if platform is not None:
         return raw(reference, "manifest", reading, platform)[1]
     opened = reading.open(reference, "documents")
-    target = select.sole(opened)
+    target = select.sole_target(opened)
     if target.top is not None:
         return target.top.digest
     if target.image is None:
@@ -312,7 +312,7 @@ def digest(reference: str, reading: Session, platform: str | None = None) -> Dig
 def raw(reference: str, part: Part, reading: Session, platform: str | None = None) -> tuple[bytes, Digest]:
     """A document's exact bytes, and its digest."""
     opened = reading.open(reference, "documents")
-    target = select.sole(opened)
+    target = select.sole_target(opened)
     if part == "index":
         if target.document is None:
             raise NotFoundError("the reference names an image, not an index", opened.source.where)

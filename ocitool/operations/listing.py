@@ -178,7 +178,7 @@ def content_at_path(
     if indexer.reads_headers_only(one, index):
         index = reading.indexer().computed_indexes([(image, one)])[0]
     assert one.blob is not None
-    known = None if index.is_holey(row) else index.content(row)
+    known = None if index.has_map_hash(row) else index.content(row)
     if known is None:
         return _with_layer(image, one, index, entry, reading.task)
     return _checked(open_content(one.blob, entry), known, f"{image.where}: {_shown(wanted)}")

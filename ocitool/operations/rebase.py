@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 from ocitool import masking
 from ocitool.blob import expected
 from ocitool.digest import Digest
-from ocitool.disk.scan_directory import shown, some
+from ocitool.disk.scan_directory import first_paths, shown_path
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import config_merge, drafts, select
 from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image
-from ocitool.images.platforms import normal
+from ocitool.images.platforms import normalized
 from ocitool.layers.rewrite import LayerEdit, apply_edit, has_globals, rewrite_layer
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.indexed_image import IndexedImage, indexed_images
@@ -124,7 +124,7 @@ class _Rebaser:
         new = self._new(image, annotations)
         old = self._old(image, annotations)
         for base in (old, new):
-            mine, other = normal(image.platform), normal(base.image.platform)
+            mine, other = normalized(image.platform), normalized(base.image.platform)
             text = f"a base for {masking.stated(base.image.platform)}, and the image is for {masking.stated(image.platform)}"
             if (other.os, other.architecture) != (mine.os, mine.architecture):
                 raise UsageError(text, base.name)
@@ -141,7 +141,9 @@ class _Rebaser:
         history = _history(image, old.image, new.image, count)
         own = self._own(image, draft.layers[count:], meeting)
         draft = drafts.layered(draft, (*taken, *own), history)
-        section, clashes = config_merge.settings(old.image.config.settings, new.image.config.settings, image.config.settings)
+        section, clashes = config_merge.merge_settings(
+            old.image.config.settings, new.image.config.settings, image.config.settings
+        )
         config = dict(draft.config)
         if section or "config" in config:
             config["config"] = section
@@ -219,7 +221,7 @@ class _Rebaser:
         for path, ref in made.broken:
             number = made.layer(ref) - shift
             if number >= meeting.count and (number, made.row(ref)) not in before:
-                where = f"{image.where}: layer {number}: {shown(path)}"
+                where = f"{image.where}: layer {number}: {shown_path(path)}"
                 raise FormatError("a hard link to what the new base does not have", where)
         return list(_conflicts(meeting))
 
@@ -230,12 +232,12 @@ class _Rebaser:
         if followed:
             numbers = sorted(meeting.edits)
             which = f"layer {numbers[0]} is" if len(numbers) == 1 else f"layers {', '.join(map(str, numbers))} are"
-            paths = some(list(dict.fromkeys(path for path, _ in followed)))
+            paths = first_paths(list(dict.fromkeys(path for path, _ in followed)))
             text = f"{which} made again, so that directories have the new base's attributes and not the old one's: {paths}"
             self._task.notice("directories", f"{image.where}: {text}")
         if conflicts:
             what = "1 path" if len(conflicts) == 1 else f"{len(conflicts)} paths"
-            paths = some([one.path for one in conflicts])
+            paths = first_paths([one.path for one in conflicts])
             self._task.notice("conflict", f"{image.where}: both the new base and the image changed {what}: {paths}")
         if clashes:
             text = f"{image.where}: both the new base and the image set {', '.join(clashes)}: the image's stays"

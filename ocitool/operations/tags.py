@@ -40,36 +40,36 @@ def tags(word: str, reading: Session) -> Tags:
     return Tags(where.name, tuple(found), tuple(reading.task.notices))
 
 
-class Picked(NamedTuple):
+class MatchedTags(NamedTuple):
     """Tags that a glob matches: those of images, and those that name a digest (cosign's, and those of lists of referrers)."""
 
     images: list[str]
-    beside: list[str]
+    of_digests: list[str]
 
 
-def matching(where: Repository, globs: Sequence[str], reading: Session) -> Picked:
+def matching_tags(where: Repository, globs: Sequence[str], reading: Session) -> MatchedTags:
     """The tags of a repository that one of the globs means. What the list calls a tag and cannot be one is told."""
-    picked = Picked([], [])
+    picked = MatchedTags([], [])
     odd: list[str] = []
     for tag in reading.asked().client(where.host).tags(where.path):
         if not reference.is_tag(tag):
             odd.append(tag)
-        elif is_picked(tag, globs):
-            (picked.beside if reference.speaks_of_a_digest(tag) else picked.images).append(tag)
+        elif matches_any(tag, globs):
+            (picked.of_digests if reference.is_digest_tag(tag) else picked.images).append(tag)
     if odd:
         text = f"{where}: {len(odd)} of the tags in its list cannot be one, and {'is' if len(odd) == 1 else 'are'} left out"
         reading.task.notice("tag", f"{text}: {masking.stated(odd[0])}{' ...' if len(odd) > 1 else ''}")
     return picked
 
 
-def is_picked(name: str, globs: Sequence[str]) -> bool:
+def matches_any(name: str, globs: Sequence[str]) -> bool:
     """Whether one of the globs matches a tag or repository."""
     return any(fnmatchcase(name, glob) for glob in globs)
 
 
-def unpicked(globs: Sequence[str], names: Sequence[str]) -> list[str]:
+def unmatched_globs(globs: Sequence[str], names: Sequence[str]) -> list[str]:
     """The globs that match none of these tags or repositories."""
-    return [glob for glob in globs if not any(is_picked(name, (glob,)) for name in names)]
+    return [glob for glob in globs if not any(matches_any(name, (glob,)) for name in names)]
 
 
 def catalog(host: str, reading: Session) -> Catalog:

@@ -31,7 +31,7 @@ class BlobLookup:
     def fallback(self) -> FallbackBlobs:
         """What `--with` names."""
         if self._opened is None:
-            with self._turns.of("fallback"):  # layers ask from several threads
+            with self._turns.turn("fallback"):  # layers ask from several threads
                 self._opened = self._opened or FallbackBlobs(self.references, self._session, self._sink.spool)
         return self._opened
 

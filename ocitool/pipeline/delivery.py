@@ -147,8 +147,8 @@ class _Delivery:
         task = self._task
         for output in outputs:
             for image in output.images:
-                if len(image.layers) > drafts.MOST_LAYERS:
-                    task.notice("layers", f"{len(image.layers)} layers: Docker takes no more than {drafts.MOST_LAYERS}")
+                if len(image.layers) > drafts.MAX_LAYERS:
+                    task.notice("layers", f"{len(image.layers)} layers: Docker takes no more than {drafts.MAX_LAYERS}")
             if not self._archived:
                 continue
             if not output.names:

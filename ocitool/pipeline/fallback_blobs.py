@@ -93,7 +93,7 @@ class FallbackBlobs:
     def _layers(self) -> dict[Digest, tuple[Layer, str]]:
         """Layers by diff_id, with what names them, as images state them: these are read when one is first asked for."""
         if self._by_diff_id is None:
-            with self._turns.of("layers"):  # layers that lack something ask from several threads
+            with self._turns.turn("layers"):  # layers that lack something ask from several threads
                 if self._by_diff_id is None:
                     self._by_diff_id = self._read()
         return self._by_diff_id

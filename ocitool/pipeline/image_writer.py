@@ -121,7 +121,7 @@ class ImageWriter:
         """Returns what speaks of a manifest at a source."""
         if isinstance(source, RemoteSource):
             try:
-                found = indexes.told(source.referrers(digest))
+                found = indexes.referrer_reports(source.referrers(digest))
                 if source.unlisted is not None and not isinstance(source.unlisted, NotFoundError):
                     self.tell_unlisted(source)
                 return found
@@ -140,7 +140,7 @@ class ImageWriter:
     def _searched(self, source: Source) -> Mapping[Digest, Sequence[ReferrerReport]]:
         """What speaks of what, looked for once: by the digest spoken of."""
         if id(source) not in self._referrers:
-            manifests = select.everything(source, source.index) if source.index is not None else ()
+            manifests = select.all_children(source, source.index) if source.index is not None else ()
             found: dict[Digest, list[ReferrerReport]] = {}
             for referrer in indexes.referrers(source, {listed.descriptor.digest for listed, _ in manifests}):
                 found.setdefault(referrer.subject, []).append(referrer)

@@ -18,13 +18,13 @@ from ocitool.errors import LimitError, NotFoundError
 from ocitool.images import indexes, select
 from ocitool.images.closure import Closure, closure
 from ocitool.images.image import Image, from_manifest, read_entry
-from ocitool.images.platforms import pick_platform, rank
+from ocitool.images.platforms import parse_platform, rank
 from ocitool.images.select import Target
 from ocitool.limits import INDEX_DEPTH
 from ocitool.pipeline.image_writer import ImageWriter
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object, serialised
-from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor, Manifest, Platform, named, string
+from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor, Manifest, Platform, string, with_names
 from ocitool.transports.opening import Opened
 from ocitool.transports.sink import OutputImage, OutputLayer
 from ocitool.transports.source import Source
@@ -98,7 +98,7 @@ class _IndexParts:
         if depth > INDEX_DEPTH:
             raise LimitError(f"indexes nested more than {INDEX_DEPTH} deep", source.where)
         replaced: dict[Digest, Mapping[str, Any] | None] = {}
-        for entry in select.listed(source, document):
+        for entry in select.index_children(source, document):
             old = entry.descriptor.digest
             if entry.problem is not None:
                 raise entry.problem
@@ -282,7 +282,7 @@ def loaded(images: Sequence[OutputImage]) -> Digest | None:
     first."""
     if not images:
         return None
-    wanted = pick_platform(None)
+    wanted = parse_platform(None)
     near = [(found, n) for n, image in enumerate(images) if (found := rank(wanted, image.platform)) is not None]
     return (images[min(near)[1]] if near else images[0]).image_id
 
@@ -300,7 +300,7 @@ def index_of(opened: Opened, target: Target) -> tuple[Index, Descriptor]:
     document = target.document
     assert document is not None and source.index is not None
     if document is source.index:
-        manifests = [named(entry.descriptor.fields, {}) for entry in target.entries[: target.direct]]
+        manifests = [with_names(entry.descriptor.fields, {}) for entry in target.entries[: target.direct]]
         fields = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": manifests}
         made = Index(serialised(fields), fields, source.where)
         own = {"mediaType": mediatypes.OCI_INDEX, "digest": str(made.digest), "size": len(made.raw)}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ocitool.digest import Digest
 from ocitool.errors import UsageError
-from ocitool.reference import distinct, full, is_bare
+from ocitool.reference import canonical, distinct, is_bare
 from ocitool.task import Task
 from ocitool.transports.destinations import Destination
 from ocitool.transports.sink import OutputImage
@@ -25,7 +25,7 @@ def with_names(outputs: Sequence[OutputImage], names: tuple[str, ...], target: D
         own = () if target.nameless else names or distinct(map(target.placed, output.names))
         digest = output.digest
         for name in own:
-            if taken.setdefault(full(name), digest) != digest:
+            if taken.setdefault(canonical(name), digest) != digest:
                 raise UsageError(f"two different images with the name {name}", hint="--tag names them one by one")
         at = (target.repository.name,) if target.repository is not None else _repositories(own)
         named.append(output.named(own)._replace(repositories=at))
@@ -36,7 +36,7 @@ def with_names(outputs: Sequence[OutputImage], names: tuple[str, ...], target: D
     for one, top in zip(named, tops, strict=True):
         for digest, _, _ in one.blobs:
             homes.setdefault(digest, one.repositories)
-            before.setdefault(digest, _repositories(map(full, top.names)))
+            before.setdefault(digest, _repositories(map(canonical, top.names)))
     renamed = bool(names) or target.repository is not None
     for output in outputs:
         if output.subject is None:
@@ -49,7 +49,7 @@ def with_names(outputs: Sequence[OutputImage], names: tuple[str, ...], target: D
         mine = output.digest
         for name in output.names:
             wanted = _beside(name, at, old) if renamed or is_bare(name) else [target.placed(name)]
-            free = [one for one in wanted if taken.setdefault(full(one), mine) == mine]
+            free = [one for one in wanted if taken.setdefault(canonical(one), mine) == mine]
             if not free or len(free) < len(wanted):
                 text = f"{output.where}: {mine}, which speaks of {output.subject}, does not keep the name"
                 task.notice("referrer", f"{text} {name}: {'an image has it' if wanted else 'it is of another repository'}")
@@ -60,7 +60,7 @@ def with_names(outputs: Sequence[OutputImage], names: tuple[str, ...], target: D
 
 def _beside(name: str, at: Sequence[str], old: Sequence[str]) -> list[str]:
     """The names of what speaks of an image that went from the repositories `old` to `at`: its tag there, if it was of them."""
-    repository, _, tag = full(name).rpartition(":") if not is_bare(name) else ("", "", name)
+    repository, _, tag = canonical(name).rpartition(":") if not is_bare(name) else ("", "", name)
     if repository and repository not in old:
         return []
     return [f"{place}:{tag}" for place in at] or [tag]

@@ -47,7 +47,7 @@ def rewrite(
         done.append(_finished(image, change, writer))
         return done[-1][0]
 
-    target = select.sole(opened) if all_platforms else None
+    target = select.sole_target(opened) if all_platforms else None
     if target is not None and target.document is not None and target.may_be_image:
         output = rewrite_index(opened, target, writer, finish, around)
     else:

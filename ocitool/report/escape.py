@@ -88,7 +88,7 @@ def shown_content(text: str) -> str:
 def printed(text: str) -> str:
     """As `shown`, of what is said on standard error: errors, hints, notices. They may quote servers and addresses, so no
     credential of ours stays in it, and no password or signature of an address."""
-    return shown(masking.addresses(credentials.replaced(text)))
+    return shown(masking.addresses(credentials.masked(text)))
 
 
 def _escaped(found: re.Match[str]) -> str:

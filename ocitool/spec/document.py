@@ -37,7 +37,7 @@ def parse(raw: bytes, where: str, bounds: JsonLimits = DOCUMENT) -> Any:
     """The value of a JSON text. Raises `FormatError` and `LimitError`, both with `where`."""
     if len(raw) > bounds.size:
         raise LimitError(f"a document of {len(raw)} bytes, more than {bounds.size}", where)
-    if values(raw) > bounds.values:
+    if count_values(raw) > bounds.values:
         raise LimitError(f"a document of more than {bounds.values} values", where)
     _check_depth(raw, where)
     try:
@@ -71,12 +71,12 @@ def serialised(value: Any, bounds: JsonLimits = DOCUMENT) -> bytes:
     raw = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
     if len(raw) > bounds.size:
         raise LimitError(f"a document of {len(raw)} bytes would come out, more than {bounds.size}")
-    if values(raw) > bounds.values:
+    if count_values(raw) > bounds.values:
         raise LimitError(f"a document of more than {bounds.values} values would come out")
     return raw
 
 
-def values(raw: bytes) -> int:
+def count_values(raw: bytes) -> int:
     """No less than the array items and object members of a JSON text; what stands in strings counts too."""
     return raw.count(b",") + raw.count(b":") + raw.count(b"[") + raw.count(b"{")
 

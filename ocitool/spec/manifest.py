@@ -58,12 +58,12 @@ class Descriptor(NamedTuple):
 
     @property
     def annotations(self) -> dict[str, str]:
-        return strings(self.fields.get("annotations"))
+        return string_members(self.fields.get("annotations"))
 
     @property
     def platform(self) -> Platform | None:
         found = self.fields.get("platform")
-        return platform_of(found) if isinstance(found, dict) else None
+        return parse_platform_object(found) if isinstance(found, dict) else None
 
     @property
     def urls(self) -> tuple[str, ...]:
@@ -113,12 +113,12 @@ class InvalidDescriptor(NamedTuple):
 
     @property
     def annotations(self) -> dict[str, str]:
-        return strings(self.fields.get("annotations"))
+        return string_members(self.fields.get("annotations"))
 
     @property
     def platform(self) -> Platform | None:
         found = self.fields.get("platform")
-        return platform_of(found) if isinstance(found, dict) else None
+        return parse_platform_object(found) if isinstance(found, dict) else None
 
     @property
     def digest(self) -> Digest | None:
@@ -133,7 +133,7 @@ class InvalidDescriptor(NamedTuple):
         return FormatError(f"entry @{self.position}: {self.what}", where)
 
 
-def named(descriptor: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+def with_names(descriptor: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """A descriptor with these names (`REF_NAME`, `CONTAINERD_NAME`) and no others; all else of it stays."""
     entry = dict(descriptor)
     given = entry.pop("annotations", None)
@@ -144,7 +144,7 @@ def named(descriptor: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, 
     return entry
 
 
-def strings(value: object) -> dict[str, str]:
+def string_members(value: object) -> dict[str, str]:
     """The members of an object that are strings; of annotations and labels, all that are valid."""
     if not isinstance(value, dict):
         return {}
@@ -155,7 +155,7 @@ def string(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def platform_of(fields: Mapping[str, Any]) -> Platform:
+def parse_platform_object(fields: Mapping[str, Any]) -> Platform:
     features = fields.get("os.features")
     return Platform(
         string(fields.get("os")), string(fields.get("architecture")), string(fields.get("variant")),
@@ -164,7 +164,7 @@ def platform_of(fields: Mapping[str, Any]) -> Platform:
     )  # fmt: skip
 
 
-def descriptor(value: object, where: str) -> Descriptor:
+def parse_descriptor(value: object, where: str) -> Descriptor:
     if not isinstance(value, dict):
         raise FormatError("a descriptor is not an object", where)
     media_type, size = value.get("mediaType", ""), value.get("size")
@@ -180,7 +180,7 @@ def descriptor(value: object, where: str) -> Descriptor:
     return Descriptor(media_type, digest, size, value)
 
 
-def listed(fields: Mapping[str, Any], key: str, where: str) -> list[Any]:
+def list_member(fields: Mapping[str, Any], key: str, where: str) -> list[Any]:
     """Returns the list that is under a key, empty if it is absent or null. Raises `FormatError` for any other value."""
     found = fields.get(key)
     if found is None:
@@ -192,7 +192,7 @@ def listed(fields: Mapping[str, Any], key: str, where: str) -> list[Any]:
 
 def _entry(value: object, position: int, where: str) -> Descriptor | InvalidDescriptor:
     try:
-        return descriptor(value, where)
+        return parse_descriptor(value, where)
     except FormatError as error:
         return InvalidDescriptor(position, value, error.what)
 
@@ -205,8 +205,8 @@ class Manifest(Document):
 
     def __init__(self, raw: bytes, fields: Mapping[str, Any], where: str) -> None:
         super().__init__(raw, fields)
-        self.config = descriptor(fields.get("config"), where)
-        self.layers = tuple(descriptor(value, where) for value in listed(fields, "layers", where))
+        self.config = parse_descriptor(fields.get("config"), where)
+        self.layers = tuple(parse_descriptor(value, where) for value in list_member(fields, "layers", where))
 
     @property
     def media_type(self) -> str:
@@ -214,7 +214,7 @@ class Manifest(Document):
 
     @property
     def annotations(self) -> dict[str, str]:
-        return strings(self.fields.get("annotations"))
+        return string_members(self.fields.get("annotations"))
 
     @property
     def artifact_type(self) -> str | None:
@@ -243,7 +243,7 @@ class Index(Document):
 
     def __init__(self, raw: bytes, fields: Mapping[str, Any], where: str) -> None:
         super().__init__(raw, fields)
-        self.entries = tuple(_entry(value, n, where) for n, value in enumerate(listed(fields, "manifests", where)))
+        self.entries = tuple(_entry(value, n, where) for n, value in enumerate(list_member(fields, "manifests", where)))
         self.manifests = tuple(one for one in self.entries if isinstance(one, Descriptor))
         self.invalid = tuple(one for one in self.entries if isinstance(one, InvalidDescriptor))
 
@@ -303,15 +303,15 @@ def read_unknown(raw: bytes, where: str, stated: str) -> Manifest | Index | None
         return None
 
 
-def named_by(raw: bytes, where: str, media_type: str) -> tuple[Descriptor, ...]:
+def referenced_descriptors(raw: bytes, where: str, media_type: str) -> tuple[Descriptor, ...]:
     """What a manifest of a kind that is not read leads to: the blobs of an artifact manifest; the layers of a Docker schema 1
     manifest, of which it states no size (here 0)."""
     fields = parse_object(raw, where)
     if media_type == mediatypes.OCI_ARTIFACT:
-        entries = (_entry(value, n, where) for n, value in enumerate(listed(fields, "blobs", where)))
+        entries = (_entry(value, n, where) for n, value in enumerate(list_member(fields, "blobs", where)))
         return tuple(one for one in entries if isinstance(one, Descriptor))
     found = []
-    for layer in listed(fields, "fsLayers", where):
+    for layer in list_member(fields, "fsLayers", where):
         with contextlib.suppress(FormatError):
             digest = Digest.parse(layer.get("blobSum") if isinstance(layer, dict) else None)
             found.append(Descriptor("", digest, 0, {"digest": str(digest)}))
@@ -332,7 +332,7 @@ class Config(Document):
 
     @cached_property
     def platform(self) -> Platform:
-        return platform_of(self.fields)
+        return parse_platform_object(self.fields)
 
     @property
     def created(self) -> str | None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ocitool import limits, reference
-from ocitool.atomic import APART, SpooledBlob, Temporary, sweep, write_all
+from ocitool.atomic import THREAD_SIZE, SpooledBlob, Temporary, sweep, write_all
 from ocitool.blob import Blob, BytesBlob, expected, label, stream_once
 from ocitool.digest import Digest, verified
 from ocitool.directories import OpenDirectory
@@ -24,7 +24,7 @@ from ocitool.layers import tarwriter
 from ocitool.layers.entry import Entry, Kind
 from ocitool.spec import mediatypes
 from ocitool.spec.document import serialised
-from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, named
+from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, with_names
 from ocitool.task import Task
 from ocitool.transports.layout import LAYOUT_FILE
 from ocitool.transports.outputs import keep_mode, new_file
@@ -132,15 +132,15 @@ def _copy(bundle: WriteRequest, temporary: Temporary, task: Task, losses: Losses
     coming: list[tuple[int, Blob]] = []
 
     def take(offset: int, blob: Blob) -> None:
-        bundle.sound(blob, lambda one: temporary.take_at(offset, one, task), task)
+        bundle.sound(blob, lambda one: temporary.write_blob_at(offset, one, task), task)
 
     for header, blob in members:
         temporary.write(header)
         if blob is None:
             continue
         if isinstance(blob, SpooledBlob):
-            temporary.take(blob, task)
-        elif blob.remote or blob.size >= APART:
+            temporary.append_blob(blob, task)
+        elif blob.remote or blob.size >= THREAD_SIZE:
             coming.append((temporary.skip(blob.size), blob))
         else:
             take(temporary.skip(blob.size), blob)
@@ -217,8 +217,8 @@ def _index(bundle: WriteRequest) -> bytes:
     known: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
     for root in bundle.roots:
         for name in root.names or (None,):
-            entry = named(root.descriptor, _names(name) if name else {})
-            alike = known.setdefault((entry["digest"], reference.full(name) if name else None), [])
+            entry = with_names(root.descriptor, _names(name) if name else {})
+            alike = known.setdefault((entry["digest"], reference.canonical(name) if name else None), [])
             if entry not in alike:
                 alike.append(entry)
                 entries.append(entry)
@@ -229,13 +229,13 @@ def _index(bundle: WriteRequest) -> bytes:
 
 
 def _names(name: str) -> dict[str, str]:
-    full = reference.full(name)
+    full = reference.canonical(name)
     return {REF_NAME: full} if reference.is_bare(name) else {REF_NAME: full, CONTAINERD_NAME: full}
 
 
 def _tell_unloadable(bundle: WriteRequest, task: Task) -> None:
     """Of names that manifest.json cannot have; a bare tag, which names no repository, is left out of it as ever."""
-    names = [reference.full(name) for root in bundle.roots if root.loaded is not None for name in root.names]
+    names = [reference.canonical(name) for root in bundle.roots if root.loaded is not None for name in root.names]
     for name in dict.fromkeys(names):
         if not reference.is_bare(name) and not reference.is_loadable(name):
             text = f"{name} stands in index.json alone: docker load would refuse an archive with this name"
@@ -250,7 +250,7 @@ def _docker_manifest(roots: tuple[OutputImage, ...]) -> bytes:
             continue
         layers = [_path(layer.digest) for layer in loaded.layers]
         image = images.setdefault(loaded.image_id, {"Config": _path(loaded.image_id), "RepoTags": [], "Layers": layers})
-        image["RepoTags"] += [full for full in map(reference.full, root.names) if reference.is_loadable(full)]
+        image["RepoTags"] += [full for full in map(reference.canonical, root.names) if reference.is_loadable(full)]
     listed = [{**image, "RepoTags": list(dict.fromkeys(image["RepoTags"])) or None} for image in images.values()]
     return serialised(listed, limits.STORE)
 

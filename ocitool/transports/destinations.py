@@ -80,13 +80,13 @@ class Destination(NamedTuple):
         """The name that an image has at its source, as it is here: in full in archives, so that every engine gives the image
         the same one. `UsageError` for a tag alone if the destination needs a repository."""
         if self.prefix is None:
-            return reference.full(name) if self.transport.archive else name
+            return reference.canonical(name) if self.transport.archive else name
         if reference.is_bare(name):
             raise UsageError(
                 f"{name} is a tag without a repository, so nobody can say where it goes below {self.path}",
                 hint=f"--tag NAME:{name}, or docker://HOST/REPOSITORY:{name}",
             )
-        return f"{self.prefix}{reference.familiar(name)}"
+        return f"{self.prefix}{reference.short_name(name)}"
 
 
 def parse(text: str) -> Destination:
@@ -106,7 +106,9 @@ def parse(text: str) -> Destination:
             name = image_name(name)
         elif name and not reference.is_layout_name(name):
             raise UsageError(f"{name} is no name for an image", text)
-        return Destination(ref.transport, path, (reference.full(name) if ref.transport.archive else name) if name else None)
+        return Destination(
+            ref.transport, path, (reference.canonical(name) if ref.transport.archive else name) if name else None
+        )
     if text.endswith("/") or os.path.isdir(text):
         return Destination(reference.LAYOUT, text.rstrip("/") or "/", None)
     if archive_codec(text) is not None:
@@ -136,7 +138,7 @@ def _registry(text: str, details: str) -> Destination:
             raise UsageError(f"{path} is no name of a repository", text)
         host = reference.host_name(first)
         return Destination(reference.REGISTRY, text, None, None, f"{host}/{path}/" if path else f"{host}/")
-    where = reference.repository(details)
+    where = reference.parse_repository(details)
     name = f"{where.name}:{where.tag}" if where.tag is not None else None
     return Destination(reference.REGISTRY, text, name, where)
 

@@ -20,10 +20,10 @@ from ocitool.blob import Blob, FileBlob, expected, label, unreadable
 from ocitool.digest import Digest, verified
 from ocitool.directories import OpenDirectory, located
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
-from ocitool.reference import full
+from ocitool.reference import canonical
 from ocitool.spec import mediatypes
 from ocitool.spec.document import serialised
-from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, named, read, strings
+from ocitool.spec.manifest import CONTAINERD_NAME, REF_NAME, Descriptor, Index, read, string_members, with_names
 from ocitool.task import Task, undisturbed
 from ocitool.transports import layout
 from ocitool.transports.layout_lock import LayoutLock
@@ -172,7 +172,7 @@ class LayoutSink:
             known = self._sound[digest] = True
         if known is not None:
             if spare:
-                task.spare(label(there), there.size)
+                task.unexpect(label(there), there.size)
             return known
         settled = is_settled(there.descriptor)
         began, before, done = now(), os.fstat(there.descriptor), 0
@@ -193,7 +193,7 @@ class LayoutSink:
     def _copy(self, blob: Blob, digest: Digest, task: Task) -> None:
         temporary = self.spool()
         try:
-            temporary.take(blob, task)
+            temporary.append_blob(blob, task)
             self._name_it(temporary, digest)
         finally:
             temporary.discard()
@@ -207,7 +207,7 @@ class LayoutSink:
     def _make_folders(self, algorithms: set[str]) -> None:
         for algorithm in algorithms:
             try:
-                self._folders[algorithm] = self._at.made("blobs").made(algorithm)
+                self._folders[algorithm] = self._at.make_below("blobs").make_below(algorithm)
             except OSError as error:
                 raise unwritable(os.path.join(self.where, "blobs", algorithm), error) from None
 
@@ -224,7 +224,7 @@ class LayoutSink:
             self._fetched = True
             task.transferred("fetched", digest.short, blob.size)
         finally:
-            self._fetched = self._fetched or partial.holds
+            self._fetched = self._fetched or partial.has_data
             partial.discard()
         return True
 
@@ -300,14 +300,14 @@ def checked(where: str, old: Index | None, losses: Losses, *, replaces_index: bo
 
 def _spare_indexes(where: str, old: Index, losses: Losses) -> None:
     """Manifests of several platforms under one name are one image, as if an index stood between."""
-    wanted = {full(name): (name, root.subject is not None) for root in losses.left() for name in root.sparing}
+    wanted = {canonical(name): (name, root.subject is not None) for root in losses.left() for name in root.sparing}
     if not wanted:
         return
     having: dict[str, dict[Digest, Descriptor]] = {}
     for one in old.manifests:
         for name in _names(one.fields):
-            if full(name) in wanted:
-                having.setdefault(full(name), {})[one.digest] = one
+            if canonical(name) in wanted:
+                having.setdefault(canonical(name), {})[one.digest] = one
     for place, found in having.items():
         name, speaks = wanted[place]
         platforms = [str(one.platform) for one in found.values() if one.platform is not None and not one.is_attestation]
@@ -392,17 +392,17 @@ class _Entries:
         names = _names(entry)
         if not names:
             return [self._nameless.setdefault(entry["digest"], set())]
-        return [self._by_name.setdefault(full(name), set()) for name in names]
+        return [self._by_name.setdefault(canonical(name), set()) for name in names]
 
     def put(self, descriptor: Mapping[str, Any], name: str | None) -> None:
         digest = descriptor["digest"]
         if name is None:
             if not self._living[digest]:  # an image that is here needs no second, nameless entry
-                self.add(named(descriptor, {}))
+                self.add(with_names(descriptor, {}))
             return
-        having = sorted(self._by_name.get(full(name), ()))
+        having = sorted(self._by_name.get(canonical(name), ()))
         spellings = (old for slot in having if self._slots[slot]["digest"] == digest for old in _names(self._slots[slot])[:1])
-        entry = named(descriptor, {REF_NAME: next((old for old in spellings if full(old) == full(name)), name)})
+        entry = with_names(descriptor, {REF_NAME: next((old for old in spellings if canonical(old) == canonical(name)), name)})
         # The name leaves whatever had it; and what stood here without a name now has one.
         there = False
         for slot in (*having, *self._nameless.get(digest, ())):
@@ -415,7 +415,7 @@ class _Entries:
 
 
 def _names(entry: Mapping[str, Any]) -> list[str]:
-    annotations = strings(entry.get("annotations"))
+    annotations = string_members(entry.get("annotations"))
     return [name for key in (REF_NAME, CONTAINERD_NAME) if (name := annotations.get(key))]
 
 

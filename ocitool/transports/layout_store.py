@@ -93,7 +93,7 @@ class HeldLayout:
             yield self.source()
             return
         try:
-            self.at.made("blobs")  # it carries the lock
+            self.at.make_below("blobs")  # it carries the lock
         except OSError as error:
             raise atomic.unwritable(self.directory, error) from None
         with self._lock.index():

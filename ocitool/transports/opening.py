@@ -43,7 +43,7 @@ def _opened(text: str, want: Want, task: Task, registries: Registries | None) ->
     if ref.transport is not None and ref.transport.remote:
         return Opened(_REMOTE[ref.transport](ref.details, registries or Registries(Access(), task)), None)
     path, rest, is_directory = _existing(ref)
-    selector = reference.selector(rest) if rest is not None else None
+    selector = reference.parse_selector(rest) if rest is not None else None
     if is_directory:
         return _told(_directory(ref.transport, path), selector, task)
     if ref.transport is not None and ref.transport.directory:
@@ -58,7 +58,7 @@ def _opened(text: str, want: Want, task: Task, registries: Registries | None) ->
 def _registry(details: str, registries: Registries) -> Source:
     from ocitool.transports.registry.source import RegistrySource
 
-    return RegistrySource(reference.repository(details), registries)
+    return RegistrySource(reference.parse_repository(details), registries)
 
 
 def _told(source: OciArchive | DockerArchive | Layout | DirImage, selector: Selector | None, task: Task) -> Opened:

@@ -81,7 +81,7 @@ def image_file(path: str) -> str | None:
         return f"a file compressed with {compression}"
     if opened.size and magic.is_tar(head):
         return "an archive"
-    if (found := magic.known(head)) is not None:
+    if (found := magic.recognise(head)) is not None:
         return found.name
     layout = _layout_above(path)
     first = os.path.relpath(os.path.abspath(path), layout).split(os.sep)[0] if layout is not None else None
@@ -109,7 +109,7 @@ def _file(path: str, head: Prefix) -> tuple[str | None, str | None]:
         return _EMPTY, None
     if first.lstrip()[:1] in (b"{", b"["):
         return _document(path)
-    known = magic.known(head)
+    known = magic.recognise(head)
     if known is None:
         return None, None
     if known.unpack is None:

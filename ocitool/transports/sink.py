@@ -15,7 +15,7 @@ from ocitool.atomic import Temporary, anonymous_temporary
 from ocitool.blob import Blob, FileBlob
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, IntegrityError, OcitoolError
-from ocitool.reference import speaks_of_a_digest
+from ocitool.reference import is_digest_tag
 from ocitool.spec.manifest import Platform
 from ocitool.task import Task
 
@@ -130,7 +130,7 @@ class OutputImage(NamedTuple):
         of one. Not those that speak of a digest, under which only their like stands."""
         if self.is_index:
             return ()
-        return tuple(name for name in self.names if self.subject is None or not speaks_of_a_digest(name))
+        return tuple(name for name in self.names if self.subject is None or not is_digest_tag(name))
 
 
 def _document(blob: Blob | None) -> bytes:
@@ -212,7 +212,7 @@ class Losses:
         """A blob or document is not written. Raises the error if more than this one has it, or not only optional roots need
         the blob."""
         need = [root.optional for root, needs in zip(self._roots, self._needs, strict=True) if digest in needs]
-        if error.of_all or not need or not all(need):
+        if error.ends_run or not need or not all(need):
             raise error
         self._blobs.setdefault(digest, error)
 

@@ -46,7 +46,7 @@ class ArchiveNames(tuple[str, ...]):
         for name in names:
             if name not in spellings:
                 kept.append(name)
-                spellings |= {name, reference.qualified(name), *reference.endings(name, ":")}
+                spellings |= {name, reference.qualified(name), *reference.suffixes(name, ":")}
         made = cls(kept)
         made.spellings = frozenset(spellings)
         return made

@@ -29,7 +29,7 @@ import stat
 import time
 
 from ocitool.digest import Digest
-from ocitool.directories import OpenDirectory, is_own, own, own_below
+from ocitool.directories import OpenDirectory, is_private_file, private_below, private_directory
 
 _MOST, _LAYOUTS = 50_000, 200
 _SETTLED = 2_000_000_000
@@ -125,7 +125,7 @@ def _records(layout: str) -> OpenDirectory | None:
     if _file_system(os.path.join(layout, "blobs")) not in _FILE_SYSTEMS:
         return None
     try:
-        return own_below(own(default_directory()), "verified")
+        return private_below(private_directory(default_directory()), "verified")
     except ValueError:
         return None
 
@@ -173,7 +173,7 @@ def _read(at: OpenDirectory, name: str) -> dict[str, str]:
     """What a file says by digest, those used last at the end; nothing if it is not as it was written."""
     try:
         with os.fdopen(at.read(name), "rb") as file:
-            if not is_own(os.fstat(file.fileno())):
+            if not is_private_file(os.fstat(file.fileno())):
                 return {}
             head, body = file.readline(256), file.read(_MOST * 512)
             os.utime(file.fileno())  # used, so it stays

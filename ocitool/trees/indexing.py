@@ -130,11 +130,11 @@ class Indexer:
             if found is not None and hashed:
                 if not self._matches_digest(blob, layer.digest):
                     return None
-                self._cache.know(found, blob.identity)
+                self._cache.record_bytes(found, blob.identity)
         if found is None or not within_limits(found, blob.size):
             return None
         if not hashed:
-            self.task.spare(label(blob), blob.size)
+            self.task.unexpect(label(blob), blob.size)
         return found
 
     def _reads_whole_blob(self, key: str, blob: Blob, read: Read) -> bool:
@@ -174,7 +174,7 @@ class Indexer:
 
     def _read_hashed(self, blob: Blob, algorithm: str) -> LayerIndex:
         index = index_layer(blob, self.task, algorithm=algorithm)
-        self._cache.keep(index, blob.identity)
+        self._cache.store(index, blob.identity)
         return index
 
     def _read_listing(self, blob: Blob, algorithm: str) -> LayerIndex:
@@ -245,7 +245,7 @@ def refuse_other_than_tar(layer: Layer, *, stated: bool = False) -> None:
             head = unpacked_head(layer.blob)
             if magic.is_tar(head):
                 return
-            found = magic.known(head)
+            found = magic.recognise(head)
             what, why = found.name if found is not None else what, "it is not a tar archive of files"
     type_text = f" ({layer.media_type})" if layer.media_type else ""
     raise UnsupportedError(f"layer {layer.number} is {what}{type_text}: {why}")

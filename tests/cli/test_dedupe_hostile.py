@@ -22,7 +22,7 @@ from support.report import report_of
 from ocitool.blob import FileBlob, OpenFile
 from ocitool.dedupe import layer_jobs, layers
 from ocitool.dedupe.collection import BlobLocation, Collection, ImageEntry, ImageRef, ImageSource, StoredBlob
-from ocitool.dedupe.commands import removed, rewritable
+from ocitool.dedupe.commands import delete_commands, rewritable
 from ocitool.dedupe.repeated_files import DistinctContents
 from ocitool.layers.entry import Entry
 from ocitool.layers.index import LayerIndex
@@ -153,7 +153,7 @@ def place(transport: Transport, reference: str, *tags: str, alone: bool = True) 
 def test_an_image_is_written_anew_only_where_its_name_moves(wanted: bool, one: ImageRef) -> None:
     member = ImageEntry(0, {one.reference: one}, "image", None, None, (object(),), 0, (), ())  # type: ignore[arg-type]
     assert wanted == rewritable(member)
-    assert one.site.transport != "docker" or removed(member) is None
+    assert one.source.transport != "docker" or delete_commands(member) is None
 
 
 # Bounds
@@ -190,7 +190,7 @@ def test_a_job_for_another_process_holds_no_open_file(ocitool: Run, tmp_path: Pa
     file.write_bytes(layer("a"))
     stored = StoredBlob("x", None, 1)
     stored.place, stored.blob = BlobLocation(str(file)), FileBlob(OpenFile(str(file)), 0, 1)
-    job = layers.job(stored)
+    job = layers.job_for(stored)
     assert (True, None) == (job.reachable, job.blob)
     assert job == pickle.loads(pickle.dumps(job))
 
@@ -215,7 +215,7 @@ def test_layers_of_other_contents_are_not_compared_in_pairs() -> None:
         made, _ = entry("a", b"x")
         index.add(Entry(*made), bytes([number + 1]) * 32)
         contents.add(StoredBlob(str(number), None, 1), index)
-    assert [1, 1, 1] == [len(alike) for alike in contents.alike.values()]
+    assert [1, 1, 1] == [len(alike) for alike in contents.equal_but_times.values()]
 
 
 def test_of_many_layers_some_are_compressed_to_learn_what_zstd_saves(

@@ -43,7 +43,7 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, OcitoolError, TransportError
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import MiB
-from ocitool.reference import repository
+from ocitool.reference import parse_repository
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.registry import Access
@@ -76,7 +76,9 @@ def job(data: bytes, folder: Path, number: int = 0) -> layer_jobs.LayerJob:
 def test_a_job_comes_back_as_it_went(tmp_path: Path) -> None:
     near = job(ONE, tmp_path)
     access = Access(frozenset({"127.0.0.1:5000"}), "ca.pem", "cert.pem", "key.pem", "auth.json", True)
-    far = near._replace(place=BlobLocation("", 0, None, repository("127.0.0.1:5000/team/app:1"), access), algorithm="sha512")
+    far = near._replace(
+        place=BlobLocation("", 0, None, parse_repository("127.0.0.1:5000/team/app:1"), access), algorithm="sha512"
+    )
     for one in (near, far, near._replace(place=None, digest=None)):
         assert (one, type(one)) == (back(one), type(back(one)))
 
@@ -206,7 +208,7 @@ def folded(
 
     with Task() as task:
         duties = {number: (job, function) for number, job in enumerate(jobs)}
-        layer_jobs.fold(duties, executor, workers, task, noting(taken), noting(failed))
+        layer_jobs.run_on(duties, executor, workers, task, noting(taken), noting(failed))
     return taken, failed
 
 
@@ -270,7 +272,7 @@ def test_a_pool_that_broke_is_an_error_of_transport(asked: bool) -> None:
     executor = Broken(4, asked=asked)
     with Task() as task, pytest.raises(TransportError, match="one died") as found:
         duties = {number: (job, layer_jobs.index) for number, job in enumerate(some_jobs(9))}
-        layer_jobs.fold(duties, executor, 2, task, lambda *_: None, lambda *_: None)
+        layer_jobs.run_on(duties, executor, 2, task, lambda *_: None, lambda *_: None)
     assert (8, True) == (found.value.exit_code, bool(found.value.hint))
 
 
@@ -671,7 +673,7 @@ def test_an_interrupted_run_leaves_a_cluster_to_others(cluster: Cluster, slow: P
 
 def test_what_talks_to_a_cluster_logs_nothing_of_its_own() -> None:
     """What goes wrong there is told by ours, once."""
-    with Task() as task, pytest.raises(TransportError), layer_jobs.executor("tcp://127.0.0.1:9", [], task):
+    with Task() as task, pytest.raises(TransportError), layer_jobs.open_executor("tcp://127.0.0.1:9", [], task):
         pass
     names = ("distributed", "distributed.client", "distributed.comm.tcp", "tornado", "tornado.application", "asyncio")
     assert [] == [name for name in names if getLogger(name).isEnabledFor(ERROR)]

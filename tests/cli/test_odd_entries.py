@@ -365,8 +365,8 @@ def partial(path: Path, *here: Image) -> Path:
 def on_amd64(monkeypatch: pytest.MonkeyPatch) -> None:
     from ocitool.images import select
 
-    pick = select.pick_platform
-    monkeypatch.setattr(select, "pick_platform", lambda platform: pick(platform or "linux/amd64"))
+    pick = select.parse_platform
+    monkeypatch.setattr(select, "parse_platform", lambda platform: pick(platform or "linux/amd64"))
 
 
 @pytest.mark.parametrize("words", [("ls",), ("inspect",)], ids=str)

@@ -14,7 +14,7 @@ from support.images import image, layer_tar, write_layout
 from support.layers import END, scanned, sparse_1_0
 from support.report import report_of
 
-from ocitool.disk.holes import WORTH
+from ocitool.disk.holes import MIN_HOLES
 
 Run = Callable[..., Any]
 SIZE = 1 << 40
@@ -66,7 +66,7 @@ def test_a_new_file_is_as_sparse_as_it_is_on_disk(how: str, ocitool: Run, tmp_pa
     }[how]
     assert 0 == ocitool(words[0], plain(tmp_path), out_of(tmp_path), *words[1:]).code
     size, length, segments = stored(tmp_path / "out", b"var/lastlog")
-    assert (SIZE, True) == (size, length <= WORTH)
+    assert (SIZE, True) == (size, length <= MIN_HOLES)
     assert any(at <= AT < at + length for at, length in segments)
 
 
@@ -147,4 +147,4 @@ def test_an_image_with_a_terabyte_of_holes_can_be_read_again(ocitool: Run, tmp_p
     assert 0 == ocitool("append", plain(tmp_path), out, "--layer", tmp_path / "files").code
     for words in (("validate", out), ("inspect", out, "--files"), ("diff", out, out), ("unpack", out, tmp_path / "work")):
         assert 0 == ocitool(*words).code
-    assert (tmp_path / "work/rootfs/f").stat().st_blocks * 512 <= WORTH
+    assert (tmp_path / "work/rootfs/f").stat().st_blocks * 512 <= MIN_HOLES

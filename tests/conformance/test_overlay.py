@@ -18,7 +18,7 @@ from support.images import image as made
 from support.images import layer_tar, write_layout
 
 from ocitool.digest import Digest
-from ocitool.disk.overlay_changes import members
+from ocitool.disk.overlay_changes import layer_members
 from ocitool.disk.rootfs import Ownership
 from ocitool.images.select import single
 from ocitool.layers import tarwriter
@@ -235,7 +235,7 @@ def test_what_was_written_through_the_mount_is_a_layer(ground: Path, tmp_path: P
         change(merged)
         shown = on_disk(merged)
     with Task() as task:
-        upper = members(ground / "written/images" / image.name / "upper", task)
+        upper = layer_members(ground / "written/images" / image.name / "upper", task)
         layer = b"".join(tarwriter.write(upper))
     write_layout(tmp_path / "both", [made([base, layer], tag="t")])
     we = ours(f"{tmp_path}/both:t")

@@ -564,10 +564,10 @@ def test_a_cache_looks_at_its_files_once_a_run_unless_it_grows_beyond_its_bound(
     monkeypatch.setattr(cache.IndexCache, "_trim", lambda self: calls.append(1) or trim(self))
     kept = cache.IndexCache(str(tmp_path / "cache"))
     for n in range(5):
-        kept.keep(scanned(member(b"f%d" % n) + END), None)
+        kept.store(scanned(member(b"f%d" % n) + END), None)
     assert calls == [1]
     monkeypatch.setenv("OCITOOL_CACHE_SIZE", "100")
-    kept.keep(scanned(member(b"g") + END), None)
+    kept.store(scanned(member(b"g") + END), None)
     assert calls == [1, 1]
 
 
@@ -589,8 +589,8 @@ def test_a_document_that_is_listed_under_many_unknown_types_is_looked_at_once(tm
     assert source.index is not None
     fields = source.index.manifests[0].fields
     many = [{**fields, "mediaType": f"application/x.{n}"} for n in range(20)]
-    listed = select.listed(source, Index(b"", {"manifests": many}, "x"))
-    assert len({id(entry.look) for entry in listed}) == 1
+    listed = select.index_children(source, Index(b"", {"manifests": many}, "x"))
+    assert len({id(entry.probe) for entry in listed}) == 1
 
 
 def test_an_index_that_is_listed_many_times_is_gone_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -602,9 +602,9 @@ def test_an_index_that_is_listed_many_times_is_gone_through_once(tmp_path: Path,
     (path / "blobs" / "sha256" / digest.encoded).write_bytes(inner)
     nested = {"mediaType": "application/vnd.oci.image.index.v1+json", "digest": str(digest), "size": len(inner)}
     calls: list[int] = []
-    listed = select.listed
-    monkeypatch.setattr(select, "listed", lambda *args: calls.append(1) or listed(*args))
-    found = list(select.everything(source, Index(b"", {"manifests": [nested] * 40}, "x")))
+    listed = select.index_children
+    monkeypatch.setattr(select, "index_children", lambda *args: calls.append(1) or listed(*args))
+    found = list(select.all_children(source, Index(b"", {"manifests": [nested] * 40}, "x")))
     assert (len(calls), len(found)) == (2, 41)
 
 

@@ -475,7 +475,7 @@ def indexed(cache: IndexCache) -> Any:
     from support.layers import scanned
 
     index = scanned(SAMPLE)
-    cache.keep(index, "1:2:3")
+    cache.store(index, "1:2:3")
     return index
 
 

@@ -119,7 +119,7 @@ def test_more_sparse_segments_than_the_limit_are_refused(form: object, monkeypat
 
 def test_a_terabyte_of_holes_costs_nothing() -> None:
     found = scanned(sparse_1_0(b"lastlog", [(1 << 39, b"x" * 512)], 1 << 40) + END)
-    assert (1 << 40, True) == (found.sizes[0], found.is_holey(0))
+    assert (1 << 40, True) == (found.sizes[0], found.has_map_hash(0))
 
 
 def test_many_sparse_files_of_holes_are_refused_before_they_are_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +131,7 @@ def test_many_sparse_files_of_holes_are_refused_before_they_are_hashed(monkeypat
 
 
 def test_a_million_sparse_blocks_cannot_ask_for_an_hour_of_hashing() -> None:
-    assert index.HOLES_TOTAL <= 16 << 30
+    assert index.MAX_LAYER_HOLES <= 16 << 30
 
 
 def test_numbers_of_any_width_in_any_field_give_an_error_of_ours() -> None:

@@ -14,7 +14,7 @@ from support.images import layer_tar
 from support.layers import scanned
 
 from ocitool.digest import Digest
-from ocitool.disk.overlay import WHITEOUT, OverlayDir, OverlayLayer, forms, self_contained, stack
+from ocitool.disk.overlay import WHITEOUT, OverlayDir, OverlayLayer, overlay_layers, self_contained, stack_names
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.trees.tree import Directory, Tree
@@ -68,7 +68,7 @@ def merged(made: Sequence[OverlayLayer]) -> dict[bytes, object]:
     """What the kernel shows of the stack: path -> the ref of what is there."""
     roots = {form.name: form.root for form in made}
     found: dict[bytes, object] = {}
-    todo = [(b"", [roots[name] for name in stack(made)])]
+    todo = [(b"", [roots[name] for name in stack_names(made)])]
     while todo:
         path, parts = todo.pop()
         for name in {name for part in parts for name in part.children}:
@@ -105,15 +105,15 @@ def diff_ids(indexes: Sequence[LayerIndex]) -> list[Digest]:
 @given(stacks)
 def test_the_stacked_layers_are_the_merged_tree(stacked: list[list[Entry]]) -> None:
     indexes = [indexed(layer) for layer in stacked]
-    assert shown(Tree(indexes)) == merged(forms(indexes, diff_ids(indexes)))
+    assert shown(Tree(indexes)) == merged(overlay_layers(indexes, diff_ids(indexes)))
 
 
 @settings(max_examples=100)
 @given(stacks)
 def test_a_layer_twice_changes_nothing_about_it(stacked: list[list[Entry]]) -> None:
     indexes = [indexed(layer) for layer in [*stacked, *stacked]]
-    made = forms(indexes, diff_ids(indexes))
-    assert len(stack(made)) == len(set(stack(made)))
+    made = overlay_layers(indexes, diff_ids(indexes))
+    assert len(stack_names(made)) == len(set(stack_names(made)))
     assert shown(Tree(indexes)) == merged(made)
 
 
@@ -130,7 +130,7 @@ def test_forms_of_one_name_are_the_same_in_every_image(one: list[list[Entry]], o
     found: dict[str, object] = {}
     for layers_of_image in (one, [*other, *one], [*one, *other], [*one, *one]):
         indexes = [indexed(layer) for layer in layers_of_image]
-        for form in forms(indexes, diff_ids(indexes)):
+        for form in overlay_layers(indexes, diff_ids(indexes)):
             if self_contained(indexes[form.number]):
                 content = described(form.root, indexes[form.number])
                 assert found.setdefault(form.name, content) == content
@@ -146,5 +146,5 @@ def test_the_model_notices_a_whiteout_that_the_kernel_shows() -> None:
 
 def test_the_model_notices_a_mark_that_is_missing() -> None:
     lower, upper = (indexed([entry]) for entry in (made(b"a", Kind.FILE), made(b"a", Kind.WHITEOUT)))
-    good = forms([lower, upper], diff_ids([lower, upper]))
+    good = overlay_layers([lower, upper], diff_ids([lower, upper]))
     assert merged([good[0], OverlayLayer(1, "other", OverlayDir(-1))]) != shown(Tree([lower, upper])) == merged(good)

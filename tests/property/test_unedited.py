@@ -18,8 +18,8 @@ from support.merged import described, tree_of
 from support.snapshots import found_by
 
 from ocitool.disk.rootfs import Ownership, Rootfs
-from ocitool.disk.snapshot import IdRange, SnapshotEntry, SnapshotHeader, read, record, write
-from ocitool.disk.staging import stage
+from ocitool.disk.snapshot import IdRange, SnapshotEntry, SnapshotHeader, read, snapshot_rows, write
+from ocitool.disk.staging import stage_image
 from ocitool.disk.staging_directory import StagingDirectory
 from ocitool.images.image import Image
 from ocitool.task import Task
@@ -33,10 +33,10 @@ def changes_after(image: Image, place: Path, owners: Ownership, aged: bool) -> d
         if has_broken(tree):
             return {}
         with StagingDirectory(str(place / "root")) as work, Rootfs(work.descriptor, owners, task) as rootfs:
-            rootfs.place(stage(image, rootfs, task).tree)
+            rootfs.place_tree(stage_image(image, rootfs, task).tree)
             work.publish(b"rootfs")
     header = SnapshotHeader(*owners)
-    write(place / "snapshot", header, record(tree, place / "root", header))
+    write(place / "snapshot", header, snapshot_rows(tree, place / "root", header))
     found, rows = read(place / "snapshot")
     recorded: list[SnapshotEntry] = list(rows)
     if aged:

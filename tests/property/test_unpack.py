@@ -18,7 +18,7 @@ from support.images import gz, layer_tar
 from support.merged import described, memory_image, tree_of
 
 from ocitool.disk.rootfs import Ownership, Rootfs
-from ocitool.disk.staging import stage
+from ocitool.disk.staging import stage_image
 from ocitool.disk.staging_directory import StagingDirectory
 from ocitool.errors import UnsafeError
 from ocitool.images.image import Image
@@ -83,7 +83,7 @@ def image_of(layers: Layers, seed: int) -> Image:
 def unpack(image: Image, destination: str, owners: Ownership) -> None:
     # One layer at a time: then all upper layers are known, and what they hide is not written.
     with Task(jobs=1) as task, StagingDirectory(destination) as work, Rootfs(work.descriptor, owners, task) as rootfs:
-        rootfs.place(stage(image, rootfs, task).tree)
+        rootfs.place_tree(stage_image(image, rootfs, task).tree)
         work.publish(b"rootfs")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ocitool.disk import snapshot
-from ocitool.disk.disk_changes import changes
+from ocitool.disk.disk_changes import edited_paths
 from ocitool.disk.scan_directory import scan
 from ocitool.disk.snapshot import SnapshotEntry, SnapshotHeader
 from ocitool.layers.entry import Entry, Kind
@@ -35,7 +35,7 @@ def tree_of_directory(root: Path) -> Tree:
 
 def snapshot_of(root: Path, file: Path, header: SnapshotHeader = EXACT) -> Path:
     """Writes the directory's snapshot to `file`."""
-    snapshot.write(file, header, snapshot.record(tree_of_directory(root), root, header))
+    snapshot.write(file, header, snapshot.snapshot_rows(tree_of_directory(root), root, header))
     return file
 
 
@@ -60,7 +60,7 @@ def found_by(
     """The changes by path; a path named twice is an error."""
     found: dict[bytes, Change] = {}
     with Task() as task:
-        for change in changes(header, rows, root, task, content_of=content_of, **how):
+        for change in edited_paths(header, rows, root, task, content_of=content_of, **how):
             assert change.path not in found
             found[change.path] = change
     return found

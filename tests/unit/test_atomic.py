@@ -112,10 +112,10 @@ def test_sweep_of_a_directory_that_is_gone_does_nothing(tmp_path: Path) -> None:
 def test_the_bytes_are_the_blobs_however_they_are_copied(
     apart: bool, before: bytes, after: bytes, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(atomic, "APART", 0 if apart else 1 << 30)
+    monkeypatch.setattr(atomic, "THREAD_SIZE", 0 if apart else 1 << 30)
     temporary = Temporary(str(tmp_path))
     temporary.write(b"header")
-    temporary.take(in_file(tmp_path, DATA, before=before, after=after), task)
+    temporary.append_blob(in_file(tmp_path, DATA, before=before, after=after), task)
     temporary.write(b"end")
     temporary.replace("a")
     assert b"header" + DATA + b"end" == (tmp_path / "a").read_bytes()
@@ -132,7 +132,7 @@ def test_where_the_kernel_cannot_copy_a_made_blob_its_bytes_are_read(
     spool, temporary = Temporary(str(tmp_path)), Temporary(str(tmp_path))
     monkeypatch.setattr(atomic, "FICLONE", 0)
     spool.write(DATA)
-    temporary.take(SpooledBlob(spool, Digest.of(DATA)), task)
+    temporary.append_blob(SpooledBlob(spool, Digest.of(DATA)), task)
     temporary.replace("a")
     spool.discard()
     assert DATA == (tmp_path / "a").read_bytes()
@@ -147,13 +147,13 @@ def test_a_disk_that_fills_up_is_a_destination_error(task: Task, tmp_path: Path,
     spool, temporary = Temporary(str(tmp_path)), Temporary(str(tmp_path))
     spool.write(DATA)
     with pytest.raises(DestinationError, match="No space left"):
-        temporary.take(SpooledBlob(spool, Digest.of(DATA)), task)
+        temporary.append_blob(SpooledBlob(spool, Digest.of(DATA)), task)
     blob = in_file(tmp_path, DATA)
     monkeypatch.setattr(os, "write", full)
     for least in (0, 1 << 30):
-        monkeypatch.setattr(atomic, "APART", least)
+        monkeypatch.setattr(atomic, "THREAD_SIZE", least)
         with pytest.raises(DestinationError, match="No space left"):
-            temporary.take(blob, task)
+            temporary.append_blob(blob, task)
     with pytest.raises(DestinationError, match="No space left"):
         temporary.write(b"x")
     temporary.discard(), spool.discard()
@@ -163,7 +163,7 @@ def test_a_disk_that_fills_up_is_a_destination_error(task: Task, tmp_path: Path,
 def test_bytes_that_are_not_their_digest_are_an_integrity_error(blob: Blob, task: Task, tmp_path: Path) -> None:
     temporary = Temporary(str(tmp_path))
     with pytest.raises(IntegrityError):
-        temporary.take(blob, task)
+        temporary.append_blob(blob, task)
     temporary.discard()
 
 
@@ -171,11 +171,11 @@ def test_bytes_that_are_not_their_digest_are_an_integrity_error(blob: Blob, task
 def test_a_file_that_is_not_its_digest_is_an_integrity_error(
     apart: bool, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(atomic, "APART", 0 if apart else 1 << 30)
+    monkeypatch.setattr(atomic, "THREAD_SIZE", 0 if apart else 1 << 30)
     for before in (b"", b"x"):
         temporary = Temporary(str(tmp_path))
         with pytest.raises(IntegrityError, match="stated is"):
-            temporary.take(in_file(tmp_path, DATA, before=before).named(Digest.of(b"other")), task)
+            temporary.append_blob(in_file(tmp_path, DATA, before=before).named(Digest.of(b"other")), task)
         temporary.discard()
 
 
@@ -185,7 +185,7 @@ def test_what_is_hashed_is_what_is_written_of_a_source_that_changes_meanwhile(
 ) -> None:
     """Whatever moment another process picks to change the source: what has a name has the bytes of its digest."""
     data = bytes(range(256)) * (4 * STEP // 256)
-    monkeypatch.setattr(atomic, "APART", 0)
+    monkeypatch.setattr(atomic, "THREAD_SIZE", 0)
     real, calls = os.write, 0
 
     def write(descriptor: int, piece: bytes) -> int:
@@ -198,7 +198,7 @@ def test_what_is_hashed_is_what_is_written_of_a_source_that_changes_meanwhile(
     monkeypatch.setattr(os, "write", write)
     temporary = Temporary(str(tmp_path))
     try:
-        temporary.take(in_file(tmp_path, data, before=b"x"), task)
+        temporary.append_blob(in_file(tmp_path, data, before=b"x"), task)
     except IntegrityError:
         pass
     else:
@@ -219,11 +219,11 @@ def test_a_clone_is_hashed_too(task: Task, tmp_path: Path, monkeypatch: pytest.M
         temporary = Temporary(str(tmp_path))
         blob = in_file(tmp_path, DATA).named(digest)
         if digest == Digest.of(DATA):
-            temporary.take(blob, task)
+            temporary.append_blob(blob, task)
             assert DATA == os.pread(temporary.descriptor, len(DATA) + 1, 0)
         else:
             with pytest.raises(IntegrityError, match="stated is"):
-                temporary.take(blob, task)
+                temporary.append_blob(blob, task)
         temporary.discard()
 
 
@@ -232,7 +232,7 @@ def test_a_file_that_shrank_since_it_was_opened_is_an_integrity_error(task: Task
     os.truncate(tmp_path / "source", 1000)
     temporary = Temporary(str(tmp_path))
     with pytest.raises(IntegrityError, match="bytes where"):
-        temporary.take(blob, task)
+        temporary.append_blob(blob, task)
     temporary.discard()
 
 
@@ -242,7 +242,7 @@ def test_a_spooled_blob_was_hashed_when_it_was_made(task: Task, tmp_path: Path, 
     spool.write(DATA)
     blob = SpooledBlob(spool, Digest.of(DATA))
     temporary = Temporary(str(tmp_path))
-    temporary.take(blob, task)
+    temporary.append_blob(blob, task)
     assert DATA == os.pread(temporary.descriptor, len(DATA) + 1, 0)
     temporary.discard()
     spool.discard()
@@ -252,7 +252,7 @@ def test_a_copy_stops_when_it_is_cancelled(task: Task, tmp_path: Path) -> None:
     task.cancel()
     temporary = Temporary(str(tmp_path))
     with pytest.raises(CancelledError):
-        temporary.take(in_file(tmp_path, DATA, before=b"x"), task)
+        temporary.append_blob(in_file(tmp_path, DATA, before=b"x"), task)
     temporary.discard()
 
 

@@ -26,7 +26,7 @@ OTHER = member(b"other", b"x") + bytes(1024)
 
 def kept(directory: Path, data: bytes = SAMPLE, identity: str | None = "1:2:3") -> tuple[IndexCache, LayerIndex]:
     cache, index = IndexCache(str(directory)), scanned(data)
-    cache.keep(index, identity)
+    cache.store(index, identity)
     return cache, index
 
 
@@ -59,7 +59,7 @@ def test_another_process_finds_it(directory: Path) -> None:
 
 def test_nothing_is_found_by_a_diff_id(directory: Path) -> None:
     cache, index = IndexCache(str(directory)), scanned(encode("gzip", SAMPLE))
-    cache.keep(index, "i")
+    cache.store(index, "i")
     assert index.diff_id != index.digest
     assert cache.find(index.diff_id, None) is None
 
@@ -85,7 +85,7 @@ def test_two_encodings_of_one_layer_keep_their_own_codec(directory: Path) -> Non
     cache = IndexCache(str(directory))
     stored = {codec: encode(codec, SAMPLE) for codec in ("gzip", "zstd")}
     for codec, data in stored.items():
-        cache.keep(scanned(data), codec)
+        cache.store(scanned(data), codec)
     for codec, data in stored.items():
         found = cache.find(Digest.of(data), None)
         assert found is not None and (codec, Digest.of(data)) == (found.codec, found.digest)
@@ -95,7 +95,7 @@ def test_an_index_of_another_diff_id_algorithm_is_not_found(directory: Path) -> 
     cache, index = kept(directory)
     assert cache.find(index.digest, None, "sha512") is None
     long = scanned(SAMPLE, algorithm="sha512")
-    cache.keep(long, None)
+    cache.store(long, None)
     found = cache.find(index.digest, None, "sha512")
     assert found is not None and Digest.of(SAMPLE, "sha512") == found.diff_id
 
@@ -105,7 +105,7 @@ def test_an_incomplete_index_is_not_kept(directory: Path) -> None:
     for name, value in (("hashed", "some"), ("digest", None), ("diff_id", None)):
         index = scanned(SAMPLE)
         setattr(index, name, value)
-        cache.keep(index, "i")
+        cache.store(index, "i")
     assert files(directory) == []
 
 
@@ -125,7 +125,7 @@ def test_a_damaged_byte_anywhere_is_not_believed_and_rebuilt(directory: Path) ->
         path.write_bytes(good)
     path = files(directory)[-1]
     path.write_bytes(b"damaged")
-    cache.keep(index, None)
+    cache.store(index, None)
     assert cache.find(index.digest, None) is not None
 
 
@@ -178,7 +178,7 @@ def test_a_directory_open_to_others_is_refused(directory: Path, mode: int) -> No
     cache = IndexCache(str(directory))
     assert cache.refused is not None
     assert cache.find(index.digest, None) is None
-    cache.keep(index, None)
+    cache.store(index, None)
 
 
 def test_a_directory_is_made_for_the_user_alone(directory: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 def test_without_a_directory_nothing_is_kept() -> None:
     cache = IndexCache(None)
-    cache.keep(scanned(SAMPLE), "i")
+    cache.store(scanned(SAMPLE), "i")
     assert (None, None) == (cache.find(None, "i"), cache.refused)
 
 
@@ -209,14 +209,14 @@ def test_the_least_recently_used_go_first(directory: Path, monkeypatch: pytest.M
     cache = IndexCache(str(directory))
     indexes = [scanned(member(b"f%d" % i, b"x") + bytes(1024)) for i in range(6)]
     for turn, index in enumerate(indexes):
-        cache.keep(index, None)
+        cache.store(index, None)
         for path in files(directory):
             if path.stat().st_mtime > 1000:
                 os.utime(path, (turn, turn))
     assert cache.find(indexes[0].digest, None) is not None  # used now: the youngest
     bound = sum(path.stat().st_size for path in files(directory)) // 2
     monkeypatch.setenv("OCITOOL_CACHE_SIZE", str(bound))
-    cache.keep(indexes[5], None)
+    cache.store(indexes[5], None)
     assert sum(path.stat().st_size for path in files(directory)) <= bound
     found = [cache.find(index.digest, None) is not None for index in indexes]
     assert [True, False, False, True] == [found[0], found[1], found[2], found[5]]
@@ -229,7 +229,7 @@ def test_a_full_disk_costs_the_cache_and_not_the_command(directory: Path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    cache.keep(index, "i")
+    cache.store(index, "i")
     assert [] == files(directory)
 
 

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from ocitool.errors import FormatError, UsageError
-from ocitool.images.config_edits import Settings, annotate, apply, describe, leftovers, missing, moment, parse
+from ocitool.images.config_edits import (
+    Settings,
+    annotate,
+    apply,
+    describe,
+    nothing_to_unset,
+    parse,
+    parse_time,
+    remaining_mentions,
+)
 
 
 def edited(config: dict[str, Any] | None, **flags: Any) -> Any:
@@ -159,7 +168,7 @@ def test_created_is_rfc_3339_or_seconds_since_the_epoch(text: str, expected: str
 )  # fmt: skip
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no time") as caught:
-        moment(text)
+        parse_time(text)
     assert "2024-05-01T12:00:00Z" in (caught.value.hint or "")
 
 
@@ -262,10 +271,11 @@ def test_what_is_to_be_removed_and_is_not_there_is_named() -> None:
         unset_env=["A", "B"], unset_labels=["c"], unset_annotations=["d"], unset_volumes=["/v"], unset_expose=["80"],
         unset_cmd=True,
     )  # fmt: skip
+    found = nothing_to_unset({"config": {"Env": ["A=1"]}}, {}, asked)
     assert ["no variable B to unset", "no label c to unset", "no annotation d to unset", "no exposed port 80/tcp to unset",
-            "no volume /v to unset", "no cmd to unset"] == missing({"config": {"Env": ["A=1"]}}, {}, asked)  # fmt: skip
+            "no volume /v to unset", "no cmd to unset"] == found  # fmt: skip
     there = {"config": {"Env": ["A=", "B"], "Labels": {"c": ""}, "Volumes": {"/v/": {}}, "ExposedPorts": {"80": {}}, "Cmd": []}}
-    assert [] == missing(there, {"annotations": {"d": ""}}, asked)
+    assert [] == nothing_to_unset(there, {"annotations": {"d": ""}}, asked)
 
 
 def test_a_removed_variable_that_still_stands_elsewhere_is_named_without_its_value() -> None:
@@ -274,10 +284,10 @@ def test_a_removed_variable_that_still_stands_elsewhere_is_named_without_its_val
         "history": [{"created_by": "ENV TOKEN=hunter2"}, {"created_by": "ENV MYTOKEN=1"}, {"created_by": "ENV TOKEN hunter2"},
                     {"created_by": "ocitool edit --env TOKEN --user x"}],
     }  # fmt: skip
-    said = leftovers(fields, parse(unset_env=["TOKEN"]))
+    said = remaining_mentions(fields, parse(unset_env=["TOKEN"]))
     assert [
         "container_config.Env, which no runtime reads, still holds TOKEN",
         "history[0] still speaks of TOKEN",
         "history[2] still speaks of TOKEN",
     ] == said
-    assert [] == leftovers(fields, parse(unset_env=["OTHER"]))
+    assert [] == remaining_mentions(fields, parse(unset_env=["OTHER"]))

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocitool.images.config_merge import own_history, settings
+from ocitool.images.config_merge import merge_settings, own_history
 
 Section = dict[str, Any]
 
 
 def merged(old: Section, new: Section, mine: Section) -> Section:
     """The settings where no conflict is expected."""
-    made, conflicts = settings(old, new, mine)
+    made, conflicts = merge_settings(old, new, mine)
     assert [] == conflicts
     return made
 
@@ -38,8 +38,8 @@ def test_what_the_image_says_itself_stays(key: str) -> None:
 
 @pytest.mark.parametrize("key", WHOLE)
 def test_what_both_changed_stays_the_images_and_is_named(key: str) -> None:
-    assert ({key: ["mine"]}, [key]) == settings({key: ["old"]}, {key: ["new"]}, {key: ["mine"]})
-    assert ({key: ["mine"]}, [key]) == settings({}, {key: ["new"]}, {key: ["mine"]})
+    assert ({key: ["mine"]}, [key]) == merge_settings({key: ["old"]}, {key: ["new"]}, {key: ["mine"]})
+    assert ({key: ["mine"]}, [key]) == merge_settings({}, {key: ["new"]}, {key: ["mine"]})
 
 
 @pytest.mark.parametrize("key", WHOLE)
@@ -62,12 +62,12 @@ def test_what_the_new_base_no_longer_has_goes(key: str) -> None:
 @pytest.mark.parametrize("key", WHOLE)
 def test_what_the_image_took_away_stays_away(key: str) -> None:
     assert {} == merged({key: ["old"]}, {key: ["old"]}, {})
-    assert ({}, [key]) == settings({key: ["old"]}, {key: ["new"]}, {})
+    assert ({}, [key]) == merge_settings({key: ["old"]}, {key: ["new"]}, {})
 
 
 @pytest.mark.parametrize("key", WHOLE)
 def test_what_the_new_base_took_away_and_the_image_changed_is_a_conflict(key: str) -> None:
-    assert ({key: ["mine"]}, [key]) == settings({key: ["old"]}, {}, {key: ["mine"]})
+    assert ({key: ["mine"]}, [key]) == merge_settings({key: ["old"]}, {}, {key: ["mine"]})
 
 
 # Variables
@@ -92,7 +92,7 @@ def test_what_the_new_base_took_away_and_the_image_changed_is_a_conflict(key: st
     ],
 )
 def test_variables_follow_one_by_one(old: Any, new: Any, mine: Any, made: Any, conflicts: list[str]) -> None:
-    assert ({"Env": made}, conflicts) == settings({"Env": old}, {"Env": new}, {"Env": mine})
+    assert ({"Env": made}, conflicts) == merge_settings({"Env": old}, {"Env": new}, {"Env": mine})
 
 
 @pytest.mark.parametrize("nothing", [{}, {"Env": None}, {"Env": []}])
@@ -103,7 +103,7 @@ def test_no_variables_are_said_in_three_ways(nothing: Section) -> None:
 
 
 def test_variables_that_are_no_list_of_text_are_one_value() -> None:
-    assert ({"Env": "A=3"}, ["Env"]) == settings({"Env": ["A=1"]}, {"Env": ["A=2"]}, {"Env": "A=3"})
+    assert ({"Env": "A=3"}, ["Env"]) == merge_settings({"Env": ["A=1"]}, {"Env": ["A=2"]}, {"Env": "A=3"})
     assert {"Env": [1]} == merged({"Env": ["A=1"]}, {"Env": [1]}, {"Env": ["A=1"]})
 
 
@@ -122,7 +122,7 @@ def test_members_follow_one_by_one(key: str) -> None:
     old, new = members(key, same="1", upd="1", drop="1", both="1"), members(key, same="1", upd="2", both="2", came="1")
     mine = members(key, same="1", upd="1", drop="1", both="3", own="1")
     wanted = members(key, same="1", upd="2", both="3", came="1", own="1")
-    assert (wanted, [f"{key} both"]) == settings(old, new, mine)
+    assert (wanted, [f"{key} both"]) == merge_settings(old, new, mine)
 
 
 @KEYS
@@ -140,7 +140,7 @@ def test_members_come_where_there_were_none(key: str, empty: Any) -> None:
 
 @KEYS
 def test_members_that_are_no_object_are_one_value(key: str) -> None:
-    assert ({key: ["x"]}, [key]) == settings(members(key, a="1"), members(key, a="2"), {key: ["x"]})
+    assert ({key: ["x"]}, [key]) == merge_settings(members(key, a="1"), members(key, a="2"), {key: ["x"]})
 
 
 # Laws for any settings. In `sections` a value says something and a variable stands once; nulls and empties are below.
@@ -169,24 +169,24 @@ anything: st.SearchStrategy[Section] = st.fixed_dictionaries(
 
 @given(sections, sections)
 def test_on_the_same_base_nothing_changes(old: Section, mine: Section) -> None:
-    assert (mine, []) == settings(old, old, mine)
+    assert (mine, []) == merge_settings(old, old, mine)
 
 
 @given(sections, sections)
 def test_an_image_that_says_nothing_itself_has_the_settings_of_its_new_base(old: Section, new: Section) -> None:
-    assert (new, []) == settings(old, new, old)
+    assert (new, []) == merge_settings(old, new, old)
 
 
 @given(sections, sections)
 def test_what_both_sides_say_alike_is_what_comes_out(old: Section, new: Section) -> None:
-    assert (new, []) == settings(old, new, new)
+    assert (new, []) == merge_settings(old, new, new)
 
 
 @given(sections, sections, sections)
 def test_a_conflict_is_a_value_that_all_three_have_otherwise_and_the_image_keeps_its_own(
     old: Section, new: Section, mine: Section
 ) -> None:
-    made, conflicts = settings(old, new, mine)
+    made, conflicts = merge_settings(old, new, mine)
     a, b, c, d = (flat(section) for section in (old, new, mine, made))
     wanted = {name for name in a.keys() | b.keys() | c.keys() if len({a.get(name), b.get(name), c.get(name)}) == 3}
     assert wanted == set(conflicts)
@@ -211,7 +211,7 @@ def flat(section: Section) -> dict[str, str]:
 @given(anything, anything, anything)
 def test_any_values_are_taken_and_what_was_given_is_left_alone(old: Section, new: Section, mine: Section) -> None:
     before = repr((old, new, mine))
-    made, _ = settings(old, new, mine)
+    made, _ = merge_settings(old, new, mine)
     assert made.keys() <= old.keys() | new.keys() | mine.keys()
     assert before == repr((old, new, mine))
 
@@ -232,7 +232,7 @@ def test_any_values_are_taken_and_what_was_given_is_left_alone(old: Section, new
     ],
 )
 def test_on_the_same_base_nothing_changes_whatever_way_it_is_said(old: Section, mine: Section) -> None:
-    assert (mine, []) == settings(old, old, mine)
+    assert (mine, []) == merge_settings(old, old, mine)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_on_the_same_base_nothing_changes_whatever_way_it_is_said(old: Section, 
     ],
 )
 def test_an_image_that_says_nothing_itself_is_its_new_base_whatever_way_that_is_said(old: Section, new: Section) -> None:
-    assert (new, []) == settings(old, new, old)
+    assert (new, []) == merge_settings(old, new, old)
 
 
 # History

@@ -178,7 +178,7 @@ def test_and_refuses_what_is_none(text: str) -> None:
     [("app:1", "docker.io/library/app:1"), ("t/app", "docker.io/t/app:latest"), ("v1", "v1"), ("latest", "latest")],
 )
 def test_names_in_full_leave_bare_tags_alone(name: str, expected: str) -> None:
-    assert expected == reference.full(name)
+    assert expected == reference.canonical(name)
 
 
 def test_a_rehearsal_knows_what_a_layout_has_and_leaves_no_trace(task: Task, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def facts() -> dict[str, list[str]]:
         "docs/install.md": [f"Python {python} or later", f"| Python | {python} to "],
         "docs/review.md": [f"at most {LIMIT:,} characters"],
         "docs/registries.md": [f"tried {counts[1 + RETRIES]} times in all"],
-        "docs/storage.md": [f"of more than {LayerReader.SAMPLES // limits.GiB} GiB a part"],
+        "docs/storage.md": [f"of more than {LayerReader.MAX_SAMPLED // limits.GiB} GiB a part"],
         "docs/performance.md": [f"| `{name}`, `{compress.parse(name)}` |" for name in ("gzip", "zstd")],
         "SECURITY.md": [
             f"gives up after {limits.lock_wait() // 60} minutes", f"attempts ({1 + RETRIES},",

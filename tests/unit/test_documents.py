@@ -13,7 +13,7 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError, UnsupportedError
 from ocitool.spec import mediatypes
 from ocitool.spec.document import Document, parse, parse_object, serialised
-from ocitool.spec.manifest import Config, Index, Manifest, descriptor, read
+from ocitool.spec.manifest import Config, Index, Manifest, parse_descriptor, read
 
 DIGEST = "sha256:" + "a" * 64
 CONFIG = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": DIGEST, "size": 2}
@@ -190,7 +190,7 @@ def test_what_is_neither_is_refused(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize("size", [None, -1, 1.0, True, "2", 1 << 63, 10**400])
 def test_a_descriptor_without_a_size_is_refused(size: object) -> None:
     with pytest.raises(FormatError):
-        descriptor({**CONFIG, "size": size}, "x")
+        parse_descriptor({**CONFIG, "size": size}, "x")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_descriptor_without_a_size_is_refused(size: object) -> None:
 )
 def test_a_descriptor_without_a_digest_or_of_a_wrong_type_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(FormatError):
-        descriptor({**CONFIG, **change}, "x")
+        parse_descriptor({**CONFIG, **change}, "x")
 
 
 def test_a_descriptor_keeps_everything() -> None:
@@ -209,7 +209,7 @@ def test_a_descriptor_keeps_everything() -> None:
         "new": [1],
         "artifactType": "t",
     }
-    found = descriptor(fields, "x")
+    found = parse_descriptor(fields, "x")
     assert (fields, ("https://example.com/x",), {"a": "b"}) == (found.fields, found.urls, found.annotations)
 
 
@@ -217,7 +217,7 @@ def embedded(content: bytes, **changes: object) -> bytes | None:
     fields = {
         "mediaType": "m", "digest": str(Digest.of(b"{}")), "size": 2, "data": base64.b64encode(content).decode(), **changes,
     }  # fmt: skip
-    return descriptor(fields, "x").embedded()
+    return parse_descriptor(fields, "x").embedded()
 
 
 def test_embedded_data_is_verified() -> None:

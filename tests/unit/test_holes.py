@@ -44,7 +44,7 @@ def test_the_data_of_a_file_with_holes_is_found(data: tuple[int, ...], path: Pat
     assert tuple((offset, 4096) for offset in data) == found(path, made(path, 4 * MIB, *data))
 
 
-@pytest.mark.parametrize("size", [0, 1, holes.WORTH - 1])
+@pytest.mark.parametrize("size", [0, 1, holes.MIN_HOLES - 1])
 def test_a_file_of_little_room_has_no_map(size: int, path: Path) -> None:
     assert found(path, made(path, size)) is None
 
@@ -66,7 +66,7 @@ def test_on_a_file_system_that_does_not_tell_a_file_is_dense(code: int, path: Pa
 
 
 def test_a_map_that_readers_would_refuse_is_not_made(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holes, "MOST", 3)
+    monkeypatch.setattr(holes, "MAX_SEGMENTS", 3)
     assert found(path, made(path, 4 * MIB, *range(0, 4 * MIB, MIB))) is None
 
 

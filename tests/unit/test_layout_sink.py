@@ -18,7 +18,7 @@ from ocitool.blob import BytesBlob
 from ocitool.digest import Digest
 from ocitool.errors import DestinationError, FormatError, IntegrityError
 from ocitool.spec.document import parse_object
-from ocitool.spec.manifest import Index, named
+from ocitool.spec.manifest import Index, with_names
 from ocitool.task import Task
 from ocitool.transports.layout_sink import LayoutSink, merged
 from ocitool.transports.sink import OutputImage, WriteRequest
@@ -97,8 +97,8 @@ def test_unknown_members_of_an_index_that_changes_stay() -> None:
 
 def test_a_descriptors_own_annotations_stay_and_its_old_names_go() -> None:
     fields = {**A.descriptor, "annotations": {"k": "v", REF: "old", CTD: "old"}}
-    assert {**A.descriptor, "annotations": {"k": "v", REF: "new"}} == named(fields, {REF: "new"})
-    assert A.descriptor == named({**A.descriptor, "annotations": {REF: "old"}}, {})
+    assert {**A.descriptor, "annotations": {"k": "v", REF: "new"}} == with_names(fields, {REF: "new"})
+    assert A.descriptor == with_names({**A.descriptor, "annotations": {REF: "old"}}, {})
 
 
 def test_blobs_come_before_the_index_and_what_was_there_is_skipped(task: Task, tmp_path: Path) -> None:

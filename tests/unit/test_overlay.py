@@ -16,7 +16,16 @@ from support.images import image as made
 from support.layers import END, member, scanned
 
 from ocitool.digest import Digest
-from ocitool.disk.overlay import PAGE, WHITEOUT, OverlayDir, OverlayLayer, chain_ids, forms, self_contained, stack
+from ocitool.disk.overlay import (
+    MOUNT_OPTIONS_SIZE,
+    WHITEOUT,
+    OverlayDir,
+    OverlayLayer,
+    chain_ids,
+    overlay_layers,
+    self_contained,
+    stack_names,
+)
 from ocitool.disk.rootfs import Ownership
 from ocitool.errors import DestinationError, IntegrityError, UnsafeError
 from ocitool.layers.entry import Kind
@@ -58,7 +67,7 @@ def test_a_layer_is_self_contained(expected: bool, entries: list[tuple[str, byte
 
 def forms_of(*tars: bytes) -> list[OverlayLayer]:
     indexes = [scanned(tar) for tar in tars]
-    return forms(indexes, [index.diff_id for index in indexes if index.diff_id is not None])
+    return overlay_layers(indexes, [index.diff_id for index in indexes if index.diff_id is not None])
 
 
 def marks(over: OverlayDir) -> tuple[bool, list[bytes]]:
@@ -109,7 +118,7 @@ def test_whiteouts_where_nothing_is_below_take_another_form() -> None:
 
 def test_nothing_is_stacked_below_an_opaque_root() -> None:
     made = forms_of(BASE, layer_tar([(".wh..wh..opq", b""), ("a", b"1")]), layer_tar([("b", b"")]))
-    assert [made[2].name, made[1].name] == stack(made)
+    assert [made[2].name, made[1].name] == stack_names(made)
 
 
 def test_a_missing_parent_takes_the_attributes_it_has_below() -> None:
@@ -179,7 +188,7 @@ def test_the_record_names_layers_and_options(tmp_path: Path) -> None:
 def test_the_options_of_a_hundred_layers_fit_a_page(tmp_path: Path) -> None:
     image = stored(layout(tmp_path, *(layer_tar([(f"f{n}", b"")]) for n in range(100))), tmp_path / "s").images[0]
     assert image.options is not None
-    assert (True, 100) == (len(image.options) < PAGE // 2, image.options.count("l/"))
+    assert (True, 100) == (len(image.options) < MOUNT_OPTIONS_SIZE // 2, image.options.count("l/"))
 
 
 @pytest.mark.parametrize(("layers", "expected"), [(50, False), (80, True)])

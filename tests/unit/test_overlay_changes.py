@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ocitool.disk.overlay_changes import members
+from ocitool.disk.overlay_changes import layer_members
 from ocitool.errors import FormatError, UnsupportedError
 from ocitool.layers.entry import Entry, Kind
 from ocitool.task import Task
@@ -17,7 +17,7 @@ from ocitool.task import Task
 
 def read(directory: Path) -> list[tuple[Entry, bytes]]:
     with Task() as task:
-        return [(entry, b"".join(content)) for entry, content in members(directory, task)]
+        return [(entry, b"".join(content)) for entry, content in layer_members(directory, task)]
 
 
 def listed(directory: Path) -> list[tuple[bytes, Kind]]:
@@ -26,7 +26,7 @@ def listed(directory: Path) -> list[tuple[bytes, Kind]]:
 
 def notices(directory: Path) -> list[str]:
     with Task() as task:
-        list(members(directory, task))
+        list(layer_members(directory, task))
         return [notice.code for notice in task.notices]
 
 

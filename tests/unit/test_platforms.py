@@ -7,8 +7,8 @@ import random
 import pytest
 
 from ocitool.errors import UsageError
-from ocitool.images.platforms import completed, matches, normal, pick_platform, rank
-from ocitool.spec.manifest import Platform, platform_of
+from ocitool.images.platforms import completed, matches, normalized, parse_platform, rank
+from ocitool.spec.manifest import Platform, parse_platform_object
 
 
 @pytest.mark.parametrize(
@@ -22,19 +22,19 @@ from ocitool.spec.manifest import Platform, platform_of
     ],
 )
 def test_a_platform_is_read_as_it_is_written(text: str, platform: Platform) -> None:
-    assert (platform, text) == (pick_platform(text), str(platform))
+    assert (platform, text) == (parse_platform(text), str(platform))
 
 
 @pytest.mark.parametrize("text", ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux()/", "linux(/amd64", "(1)/amd64"])
 def test_what_is_written_otherwise_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="invalid platform"):
-        pick_platform(text)
+        parse_platform(text)
 
 
 def test_a_descriptor_states_five_things() -> None:
     fields = {"os": "windows", "architecture": "arm64", "variant": "v8", "os.version": "10.0", "os.features": ["a", 7, ""]}
-    assert Platform("windows", "arm64", "v8", "10.0", ("a",)) == platform_of(fields)
-    assert Platform(None, None, None) == platform_of({"os.version": 10, "os.features": "win32k", "variant": None})
+    assert Platform("windows", "arm64", "v8", "10.0", ("a",)) == parse_platform_object(fields)
+    assert Platform(None, None, None) == parse_platform_object({"os.version": 10, "os.features": "win32k", "variant": None})
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_descriptor_states_five_things() -> None:
     ],
 )  # fmt: skip
 def test_spellings_of_one_platform_are_equal(one: str, other: str) -> None:
-    assert normal(pick_platform(one)) == normal(pick_platform(other))
+    assert normalized(parse_platform(one)) == normalized(parse_platform(other))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_spellings_of_one_platform_are_equal(one: str, other: str) -> None:
     ],
 )  # fmt: skip
 def test_other_platforms_are_not_equal(one: str, other: str) -> None:
-    assert normal(pick_platform(one)) != normal(pick_platform(other))
+    assert normalized(parse_platform(one)) != normalized(parse_platform(other))
 
 
 ORDERS = [
@@ -75,7 +75,7 @@ ORDERS = [
 @pytest.mark.parametrize(("wanted", "expected"), ORDERS)
 def test_offers_come_in_the_order_in_which_a_host_can_use_them(wanted: str, expected: list[str]) -> None:
     offered = random.Random(7).sample(expected, len(expected))
-    ranks = {text: rank(pick_platform(wanted), pick_platform(text)) for text in offered}
+    ranks = {text: rank(parse_platform(wanted), parse_platform(text)) for text in offered}
     assert expected == sorted(offered, key=lambda text: ranks[text] or ())
     assert [True] + [False] * (len(expected) - 1) == [bool((near := ranks[text]) and near.exact) for text in expected]
 
@@ -95,7 +95,7 @@ def test_offers_come_in_the_order_in_which_a_host_can_use_them(wanted: str, expe
     ],
 )  # fmt: skip
 def test_what_is_asked_for_is_not_replaced_by_what_would_run_there(wanted: str, offered: str, fits: bool) -> None:
-    assert fits == matches(pick_platform(wanted), pick_platform(offered))
+    assert fits == matches(parse_platform(wanted), parse_platform(offered))
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from ocitool.reference import (
     TRANSPORTS,
     Repository,
     Transport,
-    familiar,
     host_of,
     matches,
     parse,
+    parse_repository,
+    parse_selector,
     qualified,
-    repository,
-    selector,
+    short_name,
 )
 
 
@@ -72,8 +72,8 @@ HEX = "sha256:" + "a" * 64
 )
 def test_a_repository_is_named_as_engines_do(details: str, expected: tuple[str, str, str | None, str | None]) -> None:
     host, path, tag, digest = expected
-    assert Repository(host, path, tag, Digest.parse(digest) if digest else None) == repository(details)
-    assert repository(str(repository(details)).removeprefix("docker://")) == repository(details)
+    assert Repository(host, path, tag, Digest.parse(digest) if digest else None) == parse_repository(details)
+    assert parse_repository(str(parse_repository(details)).removeprefix("docker://")) == parse_repository(details)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_repository_is_named_as_engines_do(details: str, expected: tuple[str, 
 )  # fmt: skip
 def test_what_is_no_repository_is_a_mistake(details: str) -> None:
     with pytest.raises(UsageError):
-        repository(details)
+        parse_repository(details)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_reference_names_a_host_or_none(text: str, expected: str | None) -> No
      ("reg.example:5000/team/shop:1", "team/shop:1"), ("reg.example/library/shop", "library/shop:latest")],
 )  # fmt: skip
 def test_a_familiar_name_has_no_host(name: str, expected: str) -> None:
-    assert expected == familiar(name)
+    assert expected == short_name(name)
 
 
 def test_longest_path_comes_first_and_every_colon_is_tried() -> None:
@@ -119,23 +119,23 @@ def test_standard_input_may_pick_an_image() -> None:
 
 @pytest.mark.parametrize("text", ["app", "app:1", "host:5000/team/app:1", "1.1"])
 def test_selector_by_name(text: str) -> None:
-    assert selector(text)[1:] == (text, None, None)
+    assert parse_selector(text)[1:] == (text, None, None)
 
 
 @pytest.mark.parametrize(("text", "position"), [("@0", 0), ("@12", 12)])
 def test_selector_by_position_counts_from_zero(text: str, position: int) -> None:
-    assert selector(text)[1:] == (None, position, None)
+    assert parse_selector(text)[1:] == (None, position, None)
 
 
 @pytest.mark.parametrize("digest", [HEX, "sha512:" + "cd" * 64])
 def test_selector_by_digest(digest: str) -> None:
-    assert selector("@" + digest)[1:] == (None, None, Digest.parse(digest))
+    assert parse_selector("@" + digest)[1:] == (None, None, Digest.parse(digest))
 
 
 @pytest.mark.parametrize("text", ["", "@", "@-1", "@x", "@sha256:12", "@1234567890", "@²"])
 def test_bad_selectors_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
-        selector(text)
+        parse_selector(text)
 
 
 @pytest.mark.parametrize(

@@ -354,7 +354,7 @@ def test_a_layout_may_have_the_tag_of_a_long_digest(task: Patient, tmp_path: Pat
            "annotations": {"org.opencontainers.image.ref.name": long.referrers_tag}}  # fmt: skip
     layout = write_layout(tmp_path / "in", [app], index=index_of([app.descriptor, top]))
     source = open_source(f"oci:{layout}", "layers", task).source
-    assert [gone["digest"]] == [str(one.descriptor.digest) for one in indexes.beside(source, [long])]
+    assert [gone["digest"]] == [str(one.descriptor.digest) for one in indexes.all_referrers(source, [long])]
 
 
 # Both ways

@@ -35,7 +35,7 @@ from ocitool.limits import MiB
 from ocitool.operations.copy import copy
 from ocitool.pipeline.image_writer import WriteOptions
 from ocitool.pipeline.session import Session
-from ocitool.spec.manifest import descriptor
+from ocitool.spec.manifest import parse_descriptor
 from ocitool.transports.registry import Access, Registries, blobs
 from ocitool.transports.registry.blobs import UploadTarget
 from ocitool.transports.registry.client import Client
@@ -245,7 +245,7 @@ def test_a_blob_whose_head_is_refused_may_be_there_and_is_read(
     source = opened(registry, "app:1", task)
     registry.faults.append(Fault("HEAD", "/blobs/", status=status))
     extra = registry.put_blob("app", TWO)
-    blob = source.blob(descriptor({"mediaType": "application/x", "digest": extra, "size": len(TWO)}, "test"))
+    blob = source.blob(parse_descriptor({"mediaType": "application/x", "digest": extra, "size": len(TWO)}, "test"))
     assert blob is not None
     assert TWO == b"".join(blob.chunks())
 

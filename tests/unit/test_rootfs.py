@@ -23,8 +23,8 @@ from support.merged import memory_image
 from ocitool.disk import snapshot, staging
 from ocitool.disk.rootfs import Ownership, Rootfs, parse_map
 from ocitool.disk.snapshot import IdRange
-from ocitool.disk.staging import stage
-from ocitool.disk.staging_directory import DEEPEST_OPEN, StagingDirectory
+from ocitool.disk.staging import stage_image
+from ocitool.disk.staging_directory import MAX_OPEN, StagingDirectory
 from ocitool.errors import CancelledError, DestinationError, FormatError, OcitoolError, UsageError
 from ocitool.layers.entry import Entry, Kind
 from ocitool.task import Notice, Task
@@ -39,8 +39,8 @@ def unpack(path: Path, *layers: bytes, owners: Ownership = EXACT) -> tuple[Notic
     image = memory_image(layers)
     with Task(jobs=1) as task:
         with StagingDirectory(str(path)) as work, Rootfs(work.descriptor, owners, task) as rootfs:
-            rootfs.place(stage(image, rootfs, task).tree)
-            rootfs.tell()
+            rootfs.place_tree(stage_image(image, rootfs, task).tree)
+            rootfs.notice_unset()
             work.publish(b"rootfs")
         return tuple(task.notices)
 
@@ -319,7 +319,7 @@ def test_a_deep_tree_needs_few_descriptors_and_can_be_removed(tmp_path: Path) ->
     deep = b"/".join([b"n" * 60] * 1000)
     layer = pax((b"path", deep + b"/f")) + head(b"f", b"0", size=1) + pad(b"x") + END
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (DEEPEST_OPEN + 60, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_OPEN + 60, hard))
     try:
         unpack(tmp_path / "root", layer, owners=ROOTLESS)
         names = 0
@@ -504,8 +504,8 @@ def test_a_signal_leaves_what_takes_too_long_to_remove_to_the_next(tmp_path: Pat
         for number in range(600):
             os.close(os.open(f"f{number}", os.O_CREAT | os.O_WRONLY, dir_fd=work.descriptor))
         seconds = iter([0.0, 0.0])
-        late.setattr("ocitool.signals.since", lambda: next(seconds, 5.0))
-        work._end()
+        late.setattr("ocitool.signals.seconds_since", lambda: next(seconds, 5.0))
+        work._clean_up()
     (rest,) = tmp_path.iterdir()
     assert 0 < len(list(rest.iterdir())) < 600
     with StagingDirectory(str(tmp_path / "b")):

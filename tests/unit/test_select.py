@@ -17,8 +17,8 @@ from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, UsageError
 from ocitool.images import select
 from ocitool.images.image import Image
-from ocitool.images.platforms import matches, pick_platform
-from ocitool.images.select import everything, for_platform, single, targets
+from ocitool.images.platforms import matches, parse_platform
+from ocitool.images.select import all_children, for_platform, single, targets
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import Descriptor, Index, Platform
 from ocitool.task import Task
@@ -42,8 +42,8 @@ def picked(text: str | Path, platform: str | None = None) -> Image:
 @pytest.fixture(autouse=True)
 def amd64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test runs as on linux/amd64."""
-    pick = pick_platform
-    monkeypatch.setattr(select, "pick_platform", lambda platform: pick(platform or "linux/amd64"))
+    pick = parse_platform
+    monkeypatch.setattr(select, "parse_platform", lambda platform: pick(platform or "linux/amd64"))
     yield
 
 
@@ -141,7 +141,7 @@ def test_platform_that_is_not_offered_is_not_found_and_the_others_are_named(plat
 @pytest.mark.parametrize("platform", ["linux", "linux/", "a/b/c/d", ""])
 def test_what_is_no_platform_is_refused(platform: str) -> None:
     with pytest.raises(UsageError):
-        pick_platform(platform)
+        parse_platform(platform)
 
 
 def test_only_image_of_an_index_is_taken_whatever_the_host() -> None:
@@ -181,7 +181,7 @@ def test_images_of_an_index_have_its_tag() -> None:
     ],
 )
 def test_platform_suits(wanted: str, offered: Platform | None, fits: bool) -> None:
-    assert matches(pick_platform(wanted), offered) is fits
+    assert matches(parse_platform(wanted), offered) is fits
 
 
 # What is no image
@@ -195,7 +195,7 @@ def test_artifact_is_refused_where_an_image_is_needed() -> None:
 def test_attestation_is_refused_where_an_image_is_needed() -> None:
     source = opened(MULTIARCH).source
     assert source.index is not None
-    digest = next(e.descriptor.digest for e, _ in everything(source, source.index) if e.kind == "attestation")
+    digest = next(e.descriptor.digest for e, _ in all_children(source, source.index) if e.kind == "attestation")
     with pytest.raises(UsageError, match="attestation"):
         picked(f"{MULTIARCH}:@{digest}")
 
@@ -248,7 +248,7 @@ def test_indexes_in_a_circle_end(circle: list[str], unchecked: None) -> None:
     assert {len(data) for data in blobs.values()} == {size}
     source = Fake(index_of([pointer("a", bytes(size))]), blobs)
     assert source.index is not None
-    assert [entry.descriptor.digest.encoded[0] for entry, _ in everything(source, source.index)] == circle
+    assert [entry.descriptor.digest.encoded[0] for entry, _ in all_children(source, source.index)] == circle
 
 
 def nested(depth: int) -> Fake:
@@ -264,21 +264,21 @@ def nested(depth: int) -> Fake:
 def test_indexes_nested_too_deep_are_refused() -> None:
     source = nested(12)
     with pytest.raises(LimitError, match="deep"):
-        list(everything(source, source.index))
+        list(all_children(source, source.index))
 
 
 def test_index_of_too_many_manifests_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ocitool.limits.INDEX_MANIFESTS", 2)
     source = Fake(index_of([pointer(name, b"x") for name in "abc"]), {})
     with pytest.raises(LimitError):
-        list(everything(source, source.index))
+        list(all_children(source, source.index))
 
 
 def test_document_that_thousands_of_descriptors_name_is_read_once() -> None:
     raw = made().raw
     descriptor = {"mediaType": mediatypes.OCI_MANIFEST, "digest": sha256(raw), "size": len(raw)}
     source = Fake(index_of([descriptor] * 5000), {sha256(raw): raw})
-    entries = select.listed(source, source.index)
+    entries = select.index_children(source, source.index)
     assert [] == source.asked  # until somebody asks for a document
     assert (5000, 1) == (sum(entry.document is not None for entry in entries), len(source.asked))
 
@@ -356,7 +356,7 @@ def test_whoever_lets_go_of_a_group_lets_go_of_what_was_read_of_it(tmp_path: Pat
     looks = []
     for group in select.groups(names):
         assert select.target(names.source, group).image is not None
-        looks.append(weakref.ref(group.entries[0].look))
+        looks.append(weakref.ref(group.entries[0].probe))
         del group
         assert [None] * (len(looks) - 1) == [look() for look in looks[:-1]]
     assert 3 == len(looks)

@@ -19,7 +19,7 @@ from support.snapshots import EXACT, content_in, found_by, snapshot_of, tree_of_
 
 from ocitool import limits
 from ocitool.disk import scan_directory, snapshot
-from ocitool.disk.disk_changes import changes
+from ocitool.disk.disk_changes import edited_paths
 from ocitool.disk.scan_directory import open_file, scan
 from ocitool.disk.snapshot import (
     ROOTLESS,
@@ -30,7 +30,7 @@ from ocitool.disk.snapshot import (
     owner_of,
     owner_xattr,
     read,
-    record,
+    snapshot_rows,
     write,
 )  # fmt: skip
 from ocitool.errors import DestinationError, FormatError, IntegrityError, LimitError, TransportError, UnsupportedError
@@ -162,7 +162,7 @@ def test_a_snapshot_cut_anywhere_is_refused(tmp_path: Path) -> None:
             rows_in(tmp_path / "s")
 
 
-@pytest.mark.parametrize("line", ["x" * (2 * snapshot.LINE), json.dumps(["a" * (limits.PATH_LENGTH + 1), *A_LINE[1:]])])
+@pytest.mark.parametrize("line", ["x" * (2 * snapshot.MAX_LINE), json.dumps(["a" * (limits.PATH_LENGTH + 1), *A_LINE[1:]])])
 def test_a_line_or_path_that_is_too_long_is_refused(tmp_path: Path, line: str) -> None:
     with pytest.raises(LimitError):
         rows_in(file_of(tmp_path / "s", HEADER, ROOT_LINE, line))
@@ -210,7 +210,7 @@ def test_what_was_unpacked_and_is_gone_is_an_error(tmp_path: Path) -> None:
     tree = tree_of_directory(tmp_path)
     (tmp_path / "a").unlink()
     with pytest.raises(IntegrityError):
-        list(record(tree, tmp_path, SnapshotHeader()))
+        list(snapshot_rows(tree, tmp_path, SnapshotHeader()))
 
 
 def test_recording_follows_no_link(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_recording_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / "root/d").rename(tmp_path / "root/e")
     (tmp_path / "root/d").symlink_to(tmp_path / "other")
     with pytest.raises(IntegrityError):
-        list(record(tree, tmp_path / "root", SnapshotHeader()))
+        list(snapshot_rows(tree, tmp_path / "root", SnapshotHeader()))
 
 
 # Scanning
@@ -460,7 +460,7 @@ def test_a_copied_directory_has_no_changes_and_one_notice(root: Path, tmp_path: 
     for path in ("d", ""):
         shutil.copystat(root / path, tmp_path / "copy" / path)
     with Task() as task:
-        assert [] == list(changes(unpacked.header, unpacked.rows, tmp_path / "copy", task, content_of=unpacked.contents))
+        assert [] == list(edited_paths(unpacked.header, unpacked.rows, tmp_path / "copy", task, content_of=unpacked.contents))
         assert ["compared-by-content"] == [notice.code for notice in task.notices]
 
 
@@ -515,7 +515,7 @@ def test_an_owner_outside_of_the_maps_is_said(need: Any, root: Path) -> None:
     unpacked = Unpacked(root, SnapshotHeader(uid_map=(IdRange(0, 100000, 10),)))
     os.chown(root / "a", 7, 0)
     with Task() as task:
-        (change,) = changes(unpacked.header, unpacked.rows, root, task, content_of=unpacked.contents)
+        (change,) = edited_paths(unpacked.header, unpacked.rows, root, task, content_of=unpacked.contents)
         assert 7 == (change.entry and change.entry.uid)
         assert ["owner"] == [notice.code for notice in task.notices]
 
@@ -570,7 +570,7 @@ def test_which_xattrs_the_disk_lacks_is_recorded(root: Path) -> None:
     index = tree.indexes[0]
     row = index.paths.index(b"a")
     index.xattrs[row] = ((b"security.selinux", b"l"), (b"user.a", b"1"), (b"user.b", b"2"))
-    (found,) = [one for one in record(tree, root, SnapshotHeader()) if one.path == b"a"]
+    (found,) = [one for one in snapshot_rows(tree, root, SnapshotHeader()) if one.path == b"a"]
     assert (b"security.selinux", b"user.b") == found.unset
 
 

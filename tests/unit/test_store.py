@@ -136,11 +136,11 @@ def test_a_kernel_copy_whose_source_fails_half_way_is_a_transport_error(
     monkeypatch.setattr("os.copy_file_range", copy)
     temporary = Temporary(str(tmp_path))
     with pytest.raises(DestinationError):
-        temporary.take(blob, task)
+        temporary.append_blob(blob, task)
     calls.clear()
     monkeypatch.setattr("ocitool.blob.os.pread", lambda *a: pread() if len(calls) > 1 else b"x" * 200)
     with pytest.raises(TransportError):
-        temporary.take(blob, task)
+        temporary.append_blob(blob, task)
     temporary.discard(), spool.discard()
 
 

@@ -10,7 +10,7 @@ from support.layers import contents, file_entry, only, scanned
 
 from ocitool.errors import FormatError
 from ocitool.layers.entry import Entry, Kind
-from ocitool.layers.tarwriter import END, header, length, write
+from ocitool.layers.tarwriter import END, header, member_size, write
 
 
 def made(*entries: tuple[Entry, bytes]) -> bytes:
@@ -172,4 +172,4 @@ def test_a_sparse_file_has_the_content_of_its_segments(content: bytes) -> None:
 @pytest.mark.parametrize("entry", [sparse(100, (5, 2)), file_entry(b"a", 513), file_entry(b"d", 0, kind=Kind.DIRECTORY)])
 def test_the_length_of_an_entry_is_what_is_written(entry: Entry) -> None:
     content = bytes(entry.stored if entry.segments else entry.size)
-    assert len(made((entry, content))) - len(END) == length(entry)
+    assert len(made((entry, content))) - len(END) == member_size(entry)

@@ -468,7 +468,7 @@ def test_turns_let_one_in_at_a_time_and_tell_the_others_that_it_was_done() -> No
 
     def work(turns: OneAtATime, number: int) -> bool:
         start.wait()
-        with turns.of("key") as waited:
+        with turns.turn("key") as waited:
             inside.append(number)
             most.append(len(inside))
             time.sleep(0.05)
@@ -485,16 +485,16 @@ def test_turns_let_one_in_at_a_time_and_tell_the_others_that_it_was_done() -> No
 def test_turns_of_other_keys_do_not_wait() -> None:
     with Task() as task:
         turns = OneAtATime(task)
-        with turns.of(1), turns.of(2) as waited:
+        with turns.turn(1), turns.turn(2) as waited:
             assert not waited
 
 
 def test_a_turn_is_over_when_it_ended_with_an_error() -> None:
     with Task() as task:
         turns = OneAtATime(task)
-        with pytest.raises(FormatError), turns.of(1):
+        with pytest.raises(FormatError), turns.turn(1):
             raise FormatError("bad")
-        with turns.of(1) as waited:
+        with turns.turn(1) as waited:
             assert not waited
 
 
@@ -504,12 +504,12 @@ def test_a_turn_that_another_thread_has_is_not_waited_for_when_the_task_is_over(
         turns = OneAtATime(task)
 
         def keep() -> None:
-            with turns.of(1):
+            with turns.turn(1):
                 begun.set()
                 never.wait()
 
         def want() -> None:
-            with turns.of(1):
+            with turns.turn(1):
                 pass
 
         Thread(target=keep, daemon=True).start()

@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 
 from ocitool.blob import FileBlob, expected
 from ocitool.disk.overlay import self_contained
-from ocitool.disk.overlay_changes import Member, members
-from ocitool.disk.scan_directory import shown
+from ocitool.disk.overlay_changes import Member, layer_members
+from ocitool.disk.scan_directory import shown_path
 from ocitool.errors import (
     DestinationError,
     FormatError,
@@ -138,7 +138,7 @@ class _Maker:
             return self._make(addition, image, tree)
         except OcitoolError as error:
             if not isinstance(error, DestinationError | UsageError) and (error.where is None or error.where.startswith("/")):
-                error.below(addition.path)
+                error.prefixed(addition.path)
             raise
 
     def _make(self, addition: LayerInput, image: Image, tree: Tree | None) -> OutputLayer:
@@ -146,7 +146,7 @@ class _Maker:
             codec = self._codec(None, image)
             key: tuple[object, ...] = (addition, codec)
             if key not in self._made:
-                tar = tarwriter.write(map(_clamped, members(addition.path, self._task)))
+                tar = tarwriter.write(map(_clamped, layer_members(addition.path, self._task)))
                 self._made[key] = self._writer.layers.made(tar, codec, image, "new")
         elif os.path.isfile(addition.path):
             file = opened_file(addition.path)
@@ -209,7 +209,7 @@ def _name(path: str) -> str:
 
 
 def _created_by(addition: LayerInput) -> str:
-    to = f" --to {shown(addition.placing.to)}" if addition.placing.to else ""
+    to = f" --to {shown_path(addition.placing.to)}" if addition.placing.to else ""
     return f"ocitool append --{addition.kind} {_name(addition.path)}{to}"
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ocitool.disk import scan_directory
 from ocitool.disk.overlay_changes import Member
-from ocitool.disk.scan_directory import shown
+from ocitool.disk.scan_directory import shown_path
 from ocitool.errors import UsageError
 from ocitool.layers.entry import Entry, Kind
 from ocitool.pipeline.source_date import clamped
@@ -83,7 +83,7 @@ def _target(to: bytes, tree: Tree) -> bytes:
             real = tree.real_path(at + b"/.")
             at = at if real is None else real.removesuffix(b".").rstrip(b"/")
         elif node is not None or tree.find(at) is not None:
-            raise UsageError("--to: no directory in the image", shown(at), hint="name the directory itself")
+            raise UsageError("--to: no directory in the image", shown_path(at), hint="name the directory itself")
     return at
 
 

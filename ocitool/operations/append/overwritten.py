@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ocitool.disk.scan_directory import shown, some
+from ocitool.disk.scan_directory import first_paths, shown_path
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.task import Task
@@ -28,15 +28,17 @@ class Overwritten:
 
     def tell(self, name: str, task: Task) -> None:
         if self.types:
-            named = [f"{shown(path)} was {was} and is {now} now" for path, was, now in self.types[:_NAMED]]
+            named = [f"{shown_path(path)} was {was} and is {now} now" for path, was, now in self.types[:_NAMED]]
             more = f", and {len(self.types) - _NAMED:,} more" if len(self.types) > _NAMED else ""
             task.notice("type-changed", f"{name} changes what the image has: {', '.join(named)}{more}")
         if self.files:
-            task.notice("overwritten", f"{name} overwrites {_count(len(self.files), 'file')} of the image: {some(self.files)}")
+            task.notice(
+                "overwritten", f"{name} overwrites {_count(len(self.files), 'file')} of the image: {first_paths(self.files)}"
+            )
         if self.directories:
             what = "directory" if len(self.directories) == 1 else "directories"
             text = f"{name} changes mode, owner or extended attributes of {len(self.directories):,} {what} of the image"
-            task.notice("directories", f"{text}: {some(self.directories)}")
+            task.notice("directories", f"{text}: {first_paths(self.directories)}")
 
 
 def _count(number: int, what: str) -> str:

@@ -10,7 +10,7 @@ from ocitool.digest import Digest
 from ocitool.errors import UsageError
 from ocitool.images import select
 from ocitool.images.image import Image
-from ocitool.images.platforms import normal, pick_platform, rank
+from ocitool.images.platforms import normalized, parse_platform, rank
 from ocitool.images.select import Target
 from ocitool.operations.diff import config_changes, rules
 from ocitool.operations.diff.files import ComparedFiles, compare_images
@@ -79,13 +79,13 @@ def _is_asked_for(offered: Platform, asked: str | None) -> bool:
     """Whether an answer owes this image too: every one, unless a platform was asked for that it is not exactly for."""
     if asked is None:
         return True
-    near = rank(pick_platform(asked), offered, strict=True)
+    near = rank(parse_platform(asked), offered, strict=True)
     return near is not None and near.exact
 
 
 def _side(reference: str, reading: Session) -> tuple[Opened, Target]:
     opened = reading.open(reference, "layers")
-    return opened, select.sole(opened)
+    return opened, select.sole_target(opened)
 
 
 def diff_platforms(before: str, after: str, question: DiffOptions, reading: Session) -> IndexDiff:
@@ -130,7 +130,7 @@ def _platform(
     if one is None:
         came = _new(b, question, scope, reading) if b is not None else ()
         return PlatformDiff(other.platform, "added", None, came, None, other.digest)
-    if normal(one.platform) != normal(other.platform):
+    if normalized(one.platform) != normalized(other.platform):
         text = f"{masking.stated(one.platform)} of {before} is compared with {masking.stated(other.platform)} of {after}"
         reading.task.notice("platform", text)
     found = _images(before, after, a, b, question, scope, reading) if a is not None and b is not None else None

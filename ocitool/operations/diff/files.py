@@ -283,7 +283,7 @@ class _Sides:
         if inode != IMPLIED:
             holder = self._images[which].layers[self.base + tree.layer(inode)]
             index, row = (self._a, self._b)[which][tree.layer(inode)], tree.row(inode)
-            if index.kinds[row] == _FILE and not index.is_holey(row):
+            if index.kinds[row] == _FILE and not index.has_map_hash(row):
                 needed = (
                     not self._indexer.reads_headers_only(holder, index) or self._size_of(1 - which, other) == index.sizes[row]
                 )

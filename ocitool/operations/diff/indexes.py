@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from ocitool.digest import Digest
 from ocitool.images import select
 from ocitool.images.image import Image
-from ocitool.images.platforms import build, normal
+from ocitool.images.platforms import normalized, stable_version
 from ocitool.images.select import IndexChild, Target
 from ocitool.operations.diff.config_changes import objects
 from ocitool.operations.diff.result import ConfigChange, NotCompared
-from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Platform, named
+from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Platform, with_names
 from ocitool.transports.opening import Opened
 
 _OF_CONTENT = {"digest", "size", "mediaType", "data", "urls"}
@@ -73,14 +73,14 @@ def _annotations(offer: PlatformEntry) -> frozenset[tuple[str, str]]:
 
 
 def _of_build(offer: PlatformEntry) -> Platform:
-    platform = normal(offer.platform)
-    return platform._replace(os_version=build(platform.os_version))
+    platform = normalized(offer.platform)
+    return platform._replace(os_version=stable_version(platform.os_version))
 
 
 _KEYS: tuple[Callable[[PlatformEntry], Hashable], ...] = (
-    lambda offer: (normal(offer.platform), offer.digest),
-    lambda offer: (normal(offer.platform), _annotations(offer)),
-    lambda offer: normal(offer.platform),
+    lambda offer: (normalized(offer.platform), offer.digest),
+    lambda offer: (normalized(offer.platform), _annotations(offer)),
+    lambda offer: normalized(offer.platform),
     _of_build,
 )
 """What makes two images counterparts, the surest first. Of Windows also that they are of one build: each month has another."""
@@ -119,7 +119,7 @@ def changes(
     places = {id(entry): place for place, entry in enumerate(new.entries)}
     both = [(a.entry, b.entry) for a, b in pairs if a is not None and b is not None and a.entry and b.entry]
     for one, other in both:
-        fields = (named(one.descriptor.fields, {}), named(other.descriptor.fields, {}))
+        fields = (with_names(one.descriptor.fields, {}), with_names(other.descriptor.fields, {}))
         yield from objects("index", f"/manifests/{places[id(other)]}", *fields, _OF_CONTENT)
     was = {id(entry): place for place, entry in enumerate(old.entries)}
     order = [places[id(other)] for _, other in sorted(both, key=lambda pair: was[id(pair[0])])]
@@ -169,7 +169,7 @@ def _grouped(target: Target, images: Container[int], subjects: dict[str, int]) -
             subject = _subject(one) or ""
             found.setdefault(subjects.get(subject, subject), []).append((place, one))
         elif entry.stated_kind != "index" and id(entry) not in images:
-            platform = one.platform and normal(one.platform)
+            platform = one.platform and normalized(one.platform)
             found.setdefault((one.media_type, str(one.fields.get("artifactType")), platform), []).append((place, one))
     return found
 

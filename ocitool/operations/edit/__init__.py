@@ -131,14 +131,14 @@ def _tell_leftovers(
     """Where the documents that are written still hold what was to go."""
     image = draft.image
     told = [*redactor.tell_leftovers(output, image), *(("", name) for name in redaction.words)]
-    for text in config_edits.leftovers(draft.config, settings):
+    for text in config_edits.remaining_mentions(draft.config, settings):
         if not any(text.startswith(place.partition(" ")[0]) and text.endswith(name) for place, name in told):
             task.notice("leftover", f"{image.where}: {text}")
 
 
 def _all(opened: Opened, platform: str | None, all_platforms: bool) -> Iterator[Image]:
     """The images that are edited, as far as they are here."""
-    target = select.sole(opened) if all_platforms else None
+    target = select.sole_target(opened) if all_platforms else None
     if target is not None and target.document is not None and target.may_be_image:
         for _, entry in select.platforms(opened.source, target):
             if entry.present:
@@ -174,7 +174,7 @@ def _holders(
 
 def _tell_others(opened: Opened, platform: str | None, task: Task) -> None:
     """Of an index one image is left: that is said."""
-    target = select.sole(opened)
+    target = select.sole_target(opened)
     if target.document is not None and len(list(select.platforms(opened.source, target))) > 1:
         image = select.for_platform(opened, target, platform)
         only = f"only {masking.stated(image.platform)} is written"
@@ -188,7 +188,7 @@ def _configured(draft: ImageDraft, settings: Settings, task: Task) -> ImageDraft
     manifest = draft.image.manifest.fields if draft.image.manifest else {}
     fields = config_edits.apply(draft.config, settings)
     noted = config_edits.annotate(manifest, settings)
-    for text in config_edits.missing(draft.config, manifest, settings):
+    for text in config_edits.nothing_to_unset(draft.config, manifest, settings):
         task.notice("unset", f"{draft.image.where}: {text}")
     if fields != draft.config:
         # A date that was asked for makes the edit repeatable; SOURCE_DATE_EPOCH goes before it, as everywhere.

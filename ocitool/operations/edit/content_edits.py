@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ocitool.blob import expected
 from ocitool.digest import Digest
-from ocitool.disk.scan_directory import some
+from ocitool.disk.scan_directory import first_paths
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, UnsafeError, UsageError
 from ocitool.images import drafts
 from ocitool.images.drafts import ImageDraft
@@ -214,7 +214,7 @@ class _ContentEditor:
 
         def content(position: int, row: int) -> bytes | None:
             index = work.indexes[position]
-            return None if index.is_holey(row) else index.content(row)
+            return None if index.has_map_hash(row) else index.content(row)
 
         hashes = {content(position, row) for position, row in lost} - {None}
         return {
@@ -266,7 +266,7 @@ class _ContentEditor:
         except (FormatError, IntegrityError, LimitError, UnsafeError):
             return
         for number, upper in dict.fromkeys((number, upper) for _, number, upper in found):
-            paths = some([path for path, *layers in found if layers == [number, upper]])
+            paths = first_paths([path for path, *layers in found if layers == [number, upper]])
             kept = f"directories keep mode, owner or extended attributes of layer {number}"
             self._task.notice("directories", f"{image.where}: {kept}, because layer {upper} lists them too: {paths}")
 
@@ -372,10 +372,10 @@ def _naming(source: Any, digests: set[str]) -> Iterator[str]:
     from ocitool.images import select
     from ocitool.spec.manifest import Index, Manifest
 
-    for entry in select.listed(source, source.index):
+    for entry in select.index_children(source, source.index):
         below = [entry] if isinstance(entry.document, Manifest) else []
         if isinstance(entry.document, Index):
-            below = [child for child, _ in select.everything(source, entry.document)]
+            below = [child for child, _ in select.all_children(source, entry.document)]
         for child in below:
             manifest = child.document
             if isinstance(manifest, Manifest) and not digests.isdisjoint(

@@ -87,7 +87,7 @@ def _entries(one: FileAddition, task: Task) -> Iterator[tuple[Entry, Opener | No
         parent, name = os.path.split(os.path.realpath(one.source))
         found = _alone(parent, name)
         if not -NUMBERS <= status.st_mtime_ns < NUMBERS:
-            scan_directory.tell_odd_time(os.fsencode(one.source), 0, task)
+            scan_directory.notice_odd_time(os.fsencode(one.source), 0, task)
         yield _owned(found, one.path), _opener(parent, found.path)
         return
     if not stat.S_ISDIR(status.st_mode):
@@ -105,7 +105,7 @@ def _scanned(directory: str, task: Task) -> Iterator[scan_directory.ScannedPath]
     try:
         yield from scan_directory.scan(directory, task)
     except OcitoolError as error:
-        raise error.below(directory) from None
+        raise error.prefixed(directory) from None
 
 
 def _alone(parent: str, name: str) -> Entry:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ocitool import masking
 from ocitool.operations.layout.reach import Reached, reached
-from ocitool.spec.manifest import platform_of
+from ocitool.spec.manifest import parse_platform_object
 from ocitool.task import Notice, Task
 from ocitool.transports.layout_store import HeldLayout, StoredFile
 
@@ -59,7 +59,7 @@ def _absent(needed: Reached) -> str:
     """Says which manifests that an index lists, or another document names, are not here."""
     names = []
     for fields in needed.absent[:_NAMED]:
-        platform = platform_of(fields["platform"]) if isinstance(fields.get("platform"), dict) else None
+        platform = parse_platform_object(fields["platform"]) if isinstance(fields.get("platform"), dict) else None
         names.append(f"{masking.stated(platform)} {fields['digest']}" if platform else fields["digest"])
     more = f" and {len(needed.absent) - _NAMED} more" if len(needed.absent) > _NAMED else ""
     what = "a manifest that a document lists is" if len(needed.absent) == 1 else "manifests that documents list are"

@@ -17,10 +17,10 @@ from ocitool import limits
 from ocitool.digest import Digest
 from ocitool.errors import LimitError, TransportError
 from ocitool.images import select
-from ocitool.images.platforms import normal
+from ocitool.images.platforms import normalized
 from ocitool.operations.validate.findings import Finding
 from ocitool.spec.document import serialised
-from ocitool.spec.manifest import ATTESTATION_SUBJECT, CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, strings
+from ocitool.spec.manifest import ATTESTATION_SUBJECT, CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, string_members
 from ocitool.task import Notice, Task
 from ocitool.transports import layout_store
 from ocitool.transports.layout import Layout
@@ -127,7 +127,7 @@ def _says(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _names_of(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    annotations = strings(entry.get("annotations"))
+    annotations = string_members(entry.get("annotations"))
     return tuple(dict.fromkeys(annotations[key] for key in (REF_NAME, CONTAINERD_NAME) if annotations.get(key)))
 
 
@@ -147,7 +147,7 @@ def _names(fields: Mapping[str, Any]) -> Iterator[Finding]:
         full = {one.annotations.get(CONTAINERD_NAME) for one in entries} - {None}
         platforms: dict[object, set[Digest]] = {}
         for one in entries:
-            platforms.setdefault(one.platform and normal(one.platform), set()).add(one.digest)
+            platforms.setdefault(one.platform and normalized(one.platform), set()).add(one.digest)
         # A bare tag is not the name where every entry has a full one of its own.
         if len(full) < 2 and any(len(digests) > 1 for digests in platforms.values()):
             listed = ", ".join(dict.fromkeys(str(one.digest) for one in entries))
@@ -190,7 +190,7 @@ def _descriptors(source: Layout, problems: list[Finding]) -> Iterator[Descriptor
     """Every descriptor that the index leads to."""
     assert source.index is not None
     try:
-        for entry, depth in select.everything(source, source.index):
+        for entry, depth in select.all_children(source, source.index):
             yield entry.descriptor
             if isinstance(entry.problem, TransportError):
                 raise entry.problem

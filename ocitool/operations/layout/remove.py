@@ -82,7 +82,7 @@ def _picked(source: Layout, index: Index, names: Sequence[str]) -> list[Descript
         same.setdefault(one.digest, []).append(positions[id(one.fields)])
     named = select.by_name(source, index)
     for name in names:
-        selector = reference.selector(name)
+        selector = reference.parse_selector(name)
         at = selector.position
         if at is not None and at < len(index.entries) and isinstance(index.entries[at], InvalidDescriptor):
             here = [at]
@@ -119,9 +119,9 @@ def _left(source: Layout, after: Layout, dropped: Iterable[Descriptor | InvalidD
     """What still speaks of manifests that no name leads to any more."""
     assert after.index is not None
     document = Index(b"", {"manifests": [top.fields for top in dropped]}, source.where)  # without those that cannot be read
-    gone = {entry.descriptor.digest for entry, _ in select.everything(source, document)}
+    gone = {entry.descriptor.digest for entry, _ in select.all_children(source, document)}
     # A referrer is no reason to count its subject as being here still.
-    gone -= {entry.descriptor.digest for entry, _ in select.everything(after, after.index)}
+    gone -= {entry.descriptor.digest for entry, _ in select.all_children(after, after.index)}
     return indexes.referrers(after, gone)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from ocitool import masking
 from ocitool.blob import expected
 from ocitool.digest import Digest
-from ocitool.disk.scan_directory import shown, some
+from ocitool.disk.scan_directory import first_paths, shown_path
 from ocitool.errors import LimitError, NotFoundError, OcitoolError, UnsafeError, UsageError
 from ocitool.globs import matcher, refuse_unmatched, unmatched
 from ocitool.images import drafts, select
@@ -151,7 +151,7 @@ class _Rebuilder:
             draft, made = reuse, _chosen(new, matches)
         elif plan == "delta":
             if best is None:
-                raise LimitError(f"a delta on {drafts.MOST_LAYERS} layers is more than Docker takes", names[0])
+                raise LimitError(f"a delta on {drafts.MAX_LAYERS} layers is more than Docker takes", names[0])
             draft, made, delta = self._delta(as_is, new, best)
         changes = self._writer.layers.converts(image, changed=True), self._writer.layers.converts(image, changed=False)
         guessed = {"reuse": changes[0], "as-is": changes[1], "delta": True, plan: False}
@@ -259,7 +259,7 @@ class _Rebuilder:
                 if self._question.plan == "delta":
                     raise
                 continue
-            if len(old.stack.layers) < drafts.MOST_LAYERS or not changes:
+            if len(old.stack.layers) < drafts.MAX_LAYERS or not changes:
                 found.append(_Delta(name, old, changes))
         return min(found, key=lambda one: _estimate(one.changes, one.old.new), default=None)
 
@@ -269,7 +269,7 @@ class _Rebuilder:
         hidden = shipped(old, new)
         secret = refused(hidden, old.image, new.image)
         if secret:
-            count, first = _count(len(secret), "file"), shown(secret[0].path)
+            count, first = _count(len(secret), "file"), shown_path(secret[0].path)
             raise UsageError(
                 f"files were taken out of {image.where}, or it does not say whether: a delta would pass on {count} that it no "
                 f"longer has, first {first}", delta.name, hint="--plan reuse leaves them behind",
@@ -316,7 +316,7 @@ class _Rebuilder:
     def _name(self, code: str, what: str, image: Image, paths: Sequence[bytes]) -> None:
         """A notice that there are any of these paths."""
         if paths:
-            self._task.notice(code, f"{image.where}: {what}: {some(paths)}")
+            self._task.notice(code, f"{image.where}: {what}: {first_paths(paths)}")
 
 
 class _Delta(NamedTuple):

@@ -119,9 +119,9 @@ class _Work:
         header, rows = snapshot.read(self._blobs.unpacked.snapshot)
         try:
             return list(
-                disk_changes.changes(
+                disk_changes.edited_paths(
                     header, rows, self._blobs.unpacked.root.descriptor, self._task, content_of=self._layers.content_of,
-                    form_of=self._layers.form_of, checksum=self._question.checksum, dir_times=self._question.dir_times,
+                    stored_entry_of=self._layers.form_of, checksum=self._question.checksum, dir_times=self._question.dir_times,
                 )
             )  # fmt: skip
         except OcitoolError as error:
@@ -241,4 +241,4 @@ def _clamped(changes: Iterable[Change], tree: Tree) -> list[Change]:
 
 def _tar_size(entries: Iterable[Entry]) -> int:
     """Bytes of a tar of these entries."""
-    return len(tarwriter.END) + sum(map(tarwriter.length, entries))
+    return len(tarwriter.END) + sum(map(tarwriter.member_size, entries))

@@ -18,7 +18,7 @@ from ocitool import limits
 from ocitool.disk.scan_directory import HeldDirectories, Root
 from ocitool.disk.snapshot import IdRange
 from ocitool.errors import FormatError, LimitError, NotFoundError, TransportError
-from ocitool.spec.manifest import Config, string, strings
+from ocitool.spec.manifest import Config, string, string_members
 
 _OCI = "org.opencontainers.image."
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -138,12 +138,14 @@ def _annotations(config: Config) -> dict[str, str]:
     }
     made = {_OCI + name: value for name, value in derived.items() if value}
     left_out = obeyed(config)
-    return made | {name: value for name, value in strings(settings.get("Labels")).items() if name and name not in left_out}
+    return made | {
+        name: value for name, value in string_members(settings.get("Labels")).items() if name and name not in left_out
+    }
 
 
 def obeyed(config: Config) -> list[str]:
     """The labels of an image that a runtime would obey as annotations: these are for whoever starts it to give."""
-    return [name for name in strings(config.settings.get("Labels")) if name.startswith(_OBEYED)]
+    return [name for name in string_members(config.settings.get("Labels")) if name.startswith(_OBEYED)]
 
 
 def _volumes(config: Config) -> Iterator[dict[str, Any]]:

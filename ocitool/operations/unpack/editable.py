@@ -17,8 +17,8 @@ import os
 from typing import Any, Literal, NamedTuple
 
 from ocitool.disk import snapshot
-from ocitool.disk.rootfs import Ownership, Rootfs, closed
-from ocitool.disk.staging import check, stage
+from ocitool.disk.rootfs import Ownership, Rootfs, private_mode
+from ocitool.disk.staging import check_layers, stage_image
 from ocitool.disk.staging_directory import OPEN_DIRECTORY, DirectoryMode, StagingDirectory
 from ocitool.errors import DestinationError, OcitoolError
 from ocitool.images.image import Image
@@ -61,13 +61,13 @@ def unpack(
     task = reading.task
     with StagingDirectory(dest) as work:
         image = reading.image(reference, platform)
-        check(image)
+        check_layers(image)
         with Rootfs(work.descriptor, owners, task) as rootfs:
-            tree, read = stage(image, rootfs, task)
-            entries = rootfs.place(tree)
-            written = rootfs.written
+            tree, read = stage_image(image, rootfs, task)
+            entries = rootfs.place_tree(tree)
+            written = rootfs.bytes_written
             _tell(rootfs, form, task)
-        access = DirectoryMode(mode) if mode is not None else None if form == "rootfs" else closed(owners)
+        access = DirectoryMode(mode) if mode is not None else None if form == "rootfs" else private_mode(owners)
         if mode is None and access is not None and access.group is not None and any(index.devices for index in tree.indexes):
             access = DirectoryMode(0o700)
             task.notice("devices", "closed to the container's root too, who could use the image's devices; --mode opens it")
@@ -96,7 +96,7 @@ def _tell(rootfs: Rootfs, form: Form, task: Task) -> None:
         task.notice("rootless", f"rootless: all files are your own; the image's owners {kept}")
         if form != "bundle" and (rootfs.owners.uid_map or rootfs.owners.gid_map):
             task.notice("id-maps", "rootless: the id maps are recorded and shift nothing")
-    rootfs.tell()
+    rootfs.notice_unset()
 
 
 def _given(tree: Tree, owners: Ownership) -> str:
@@ -125,7 +125,7 @@ def _describe(work: StagingDirectory, root: int, reference: str, image: Image, t
     try:
         target = os.open("image/snapshot", flags, 0o666, dir_fd=work.descriptor)
         try:
-            snapshot.write(target, header, snapshot.record(tree, root, header))
+            snapshot.write(target, header, snapshot.snapshot_rows(tree, root, header))
             os.fsync(target)
         finally:
             os.close(target)

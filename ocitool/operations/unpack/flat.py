@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ocitool.atomic import Temporary, sweep
 from ocitool.blob import expected
-from ocitool.disk.staging import check
+from ocitool.disk.staging import check_layers
 from ocitool.errors import DestinationError, UsageError
 from ocitool.images.image import Image
 from ocitool.pipeline.session import Session
@@ -48,7 +48,7 @@ def unpack(reference: str, dest: str, reading: Session, *, platform: str | None 
         raise DestinationError("a directory, where a tar is to be written", dest)
     place = new_file(dest, force=force) if dest != "-" else None
     image = reading.image(reference, platform)
-    check(image)
+    check_layers(image)
     tree = Tree(reading.indexer().indexes(image))
     changes = changeset(None, tree)
     size = 0

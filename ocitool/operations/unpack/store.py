@@ -31,9 +31,9 @@ from ocitool.digest import Digest
 from ocitool.directories import OpenDirectory, located
 from ocitool.disk import overlay
 from ocitool.disk.overlay import WHITEOUT, OverlayDir, OverlayLayer
-from ocitool.disk.rootfs import Ownership, Rootfs, closed
-from ocitool.disk.staging import check
-from ocitool.disk.staging_directory import DirectoryMode, StagingDirectory, open_to, without_acls
+from ocitool.disk.rootfs import Ownership, Rootfs, private_mode
+from ocitool.disk.staging import check_layers
+from ocitool.disk.staging_directory import DirectoryMode, StagingDirectory, remove_acls, set_access
 from ocitool.errors import (
     DestinationError,
     FormatError,
@@ -108,7 +108,7 @@ def unpack(
     with _opened(dest, owners, mode, task) as store:
         images = list(_images(reference, reading, platform, all_platforms))
         for image in images:
-            check(image)
+            check_layers(image)
         indexer = reading.indexer()
         read = written = 0
         stored = []
@@ -120,8 +120,8 @@ def unpack(
                 made = _Making(store, image, work, rootfs, indexer, task)
                 stored.append(made.run())
                 read += made.read
-                written += rootfs.written
-                rootfs.tell()
+                written += rootfs.bytes_written
+                rootfs.notice_unset()
         mode = stat.S_IMODE(os.fstat(store.at.descriptor).st_mode)
     if owners.rootless:
         how = "mount inside a user namespace (unshare --user --map-root-user --mount)"
@@ -178,7 +178,7 @@ class _Store:
         self.dest = dest
         self._task = task
         self._parent, self._name = located(dest)
-        self.at = self._parent.made(self._name, 0o700)
+        self.at = self._parent.make_below(self._name, 0o700)
         self.at.path = dest
         status = os.fstat(self.at.descriptor)
         if status.st_uid != os.geteuid() or status.st_mode & stat.S_IWOTH:
@@ -203,8 +203,8 @@ class _Store:
                         raise DestinationError(
                             "exists, and is no store of layers", self.dest, hint="name a new directory, or an empty one"
                         )
-                    without_acls(self.at.descriptor)
-                    open_to(self.at.descriptor, closed(owners) if mode is None else DirectoryMode(mode))
+                    remove_acls(self.at.descriptor)
+                    set_access(self.at.descriptor, private_mode(owners) if mode is None else DirectoryMode(mode))
                     write_document(self.at, "store.json", json.dumps(settings).encode() + b"\n")
                 for name in ("sha256", "l", "images"):
                     self.folder(name)
@@ -235,7 +235,7 @@ class _Store:
     def folder(self, name: str) -> OpenDirectory:
         """A directory of the store, made if it is missing; `DestinationError` for one that others can put layers into."""
         try:
-            found = self.at.made(name, 0o755)
+            found = self.at.make_below(name, 0o755)
             status = os.fstat(found.descriptor)
         except OSError as error:
             raise _unusable(error, self.at.name(name)) from None
@@ -311,7 +311,7 @@ class _Making:
         if len(diff_ids) < len(image.layers):
             raise FormatError("a diff_id that is none", image.where)
         chains = overlay.chain_ids(diff_ids)
-        there = {n for n in range(len(diff_ids)) if any(map(self.store.has, overlay.names(diff_ids[n], chains[n])))}
+        there = {n for n in range(len(diff_ids)) if any(map(self.store.has, overlay.possible_names(diff_ids[n], chains[n])))}
         self.task.expect(expected(layer.blob for layer in image.layers if layer.number not in there))
         first: dict[tuple[object, ...], int] = {}
         for layer in image.layers:
@@ -321,7 +321,7 @@ class _Making:
         read = self.task.map(lambda layer: self._index(layer, layer.number in there), distinct)
         found = {layer.number: index for layer, index in zip(distinct, read, strict=True)}
         indexes = [found[number] for number in self._first]
-        made = overlay.forms(indexes, diff_ids)
+        made = overlay.overlay_layers(indexes, diff_ids)
         wanted = list({form.name: form for form in reversed(made) if not self.store.has(form.name)}.values())
         self._borrow(wanted, indexes)
         fresh = set()
@@ -335,7 +335,7 @@ class _Making:
         layers = tuple(
             StoredLayer(n, diff_ids[n], chains[n], form.name, links[form.name], n in fresh) for n, form in enumerate(made)
         )
-        return self._record(layers, [links[name] for name in overlay.stack(made)], Tree(indexes))
+        return self._record(layers, [links[name] for name in overlay.stack_names(made)], Tree(indexes))
 
     def _index(self, layer: Layer, there: bool) -> LayerIndex:
         """The layer's verified index; where its directory is missing, its files are staged in the same pass."""
@@ -367,7 +367,7 @@ class _Making:
         waiting: dict[int, dict[int, list[int]]] = {}
         for form in wanted:
             keys: set[int] = set()
-            for ref in overlay.refs(form.root):
+            for ref in overlay.file_refs(form.root):
                 layer, row = overlay.layer_of(ref), overlay.row_of(ref)
                 copies += layer != form.number
                 key = _key(ref, form)
@@ -400,14 +400,14 @@ class _Making:
         source, others = (keys[0], keys[1:]) if Tree.layer(staged) not in self._staged else (staged, keys)
         for key in others:
             self.task.check()
-            if self.task.expanded(entry.stored) > limits.EXPANSION:
+            if self.task.count_expansion(entry.stored) > limits.EXPANSION:
                 raise LimitError(f"copies of files that layers share take more than {limits.EXPANSION} bytes", self.image.where)
-            self.rootfs.copy(source, key, entry)
+            self.rootfs.copy_staged(source, key, entry)
 
     def _build(self, form: OverlayLayer, indexes: Sequence[LayerIndex]) -> None:
         """The form as a directory of the workplace, named by its number."""
         rootfs = self.rootfs
-        shared = Counter(overlay.refs(form.root))
+        shared = Counter(overlay.file_refs(form.root))
         mark = b"user.overlay.opaque" if rootfs.owners.rootless else b"trusted.overlay.opaque"
         rootfs.begin(b"%d" % form.number)
         path: list[tuple[OverlayDir, Iterator[tuple[bytes, OverlayDir | int]]]] = [
@@ -457,7 +457,7 @@ class _Making:
         options = f"lowerdir={lower},upperdir={place}/upper,workdir={place}/work"
         if self.rootfs.owners.rootless:
             options += ",userxattr"
-        if len(options) >= overlay.PAGE:
+        if len(options) >= overlay.MOUNT_OPTIONS_SIZE:
             self.task.notice("options", f"{len(stack)} layers: the options of the mount are longer than the kernel takes")
         where = shlex.quote(os.path.abspath(self.store.dest))
         # Since 2.39 util-linux asks the kernel in another way, which takes 255 bytes of a value (its issue 2287).

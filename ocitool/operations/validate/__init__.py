@@ -41,7 +41,7 @@ def validate(reference: str, task: Task, registries: Registries | None = None) -
     source, selector = opened.source, opened.selector
     reader = ValidationReader(source, task)
     archives.container(reader, opened.problems)
-    entries, records = select.meant(source, selector) if selector is not None else ((), list(enumerate(source.records)))
+    entries, records = select.selected(source, selector) if selector is not None else ((), list(enumerate(source.records)))
     if source.index is not None:
         ImageChecks(reader).index(source.index, selector, entries)
     elif isinstance(source, DockerArchive):

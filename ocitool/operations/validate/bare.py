@@ -9,7 +9,7 @@ from ocitool.blob import unreadable
 from ocitool.errors import FormatError, NotFoundError, UsageError
 from ocitool.operations.validate.findings import Checked, Findings, Validation, ambiguous
 from ocitool.spec.document import parse
-from ocitool.spec.manifest import Config, Index, Manifest, descriptor
+from ocitool.spec.manifest import Config, Index, Manifest, parse_descriptor
 
 DOCUMENTS = (
     "descriptor", "manifest", "index", "config", "layout", "docker-manifest", "docker-manifest-list",
@@ -42,7 +42,7 @@ def validate_document(kind: str, raw: bytes, where: str) -> Validation:
     elif clean and not twofold:
         try:
             if kind == "descriptor":
-                found.descriptors([descriptor(value, where)], kind)
+                found.descriptors([parse_descriptor(value, where)], kind)
             elif kind in ("manifest", "docker-manifest"):
                 manifest = Manifest(raw, fields, where)
                 found.descriptors([manifest.config, *manifest.layers], kind)

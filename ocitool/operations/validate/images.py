@@ -9,7 +9,7 @@ from ocitool import limits, masking
 from ocitool.blob import Blob
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
-from ocitool.images.platforms import normal
+from ocitool.images.platforms import normalized
 from ocitool.images.select import IndexChild, tags_of
 from ocitool.layers import magic
 from ocitool.operations.validate.archives import hybrid
@@ -25,10 +25,10 @@ from ocitool.spec.manifest import (
     Index,
     Manifest,
     Platform,
-    named_by,
-    platform_of,
+    parse_platform_object,
     read,
     read_unknown,
+    referenced_descriptors,
 )
 from ocitool.trees.indexing import unpacked_head
 
@@ -107,7 +107,7 @@ class ImageChecks:
     def _duplicate_tags(self, index: Index) -> None:
         names: dict[str, set[tuple[Digest, Platform | None]]] = {}
         for one in index.manifests:
-            name, mine = one.annotations.get(REF_NAME), one.platform and normal(one.platform)
+            name, mine = one.annotations.get(REF_NAME), one.platform and normalized(one.platform)
             if name and not one.is_attestation:
                 known = names.setdefault(name, set())
                 for other, platform in known:
@@ -183,7 +183,9 @@ class ImageChecks:
         """Notes what a document of another kind names: an artifact manifest, a record of BuildKit's cache."""
         if blob.size <= limits.DOCUMENT_SIZE and blob.pread(64, 0).lstrip()[:1] == b"{":
             try:
-                self.reader.named.update(child.digest for child in named_by(b"".join(blob.chunks()), subject, one.media_type))
+                self.reader.named.update(
+                    child.digest for child in referenced_descriptors(b"".join(blob.chunks()), subject, one.media_type)
+                )
             except DAMAGE:
                 self.reader.unread = True
 
@@ -232,7 +234,7 @@ class ImageChecks:
             diff_ids = self.reader.aligned(config, len(manifest.layers), subject)
             stated = one.fields.get("platform")
             if isinstance(stated, dict):
-                self._platform(config, platform_of(stated), subject)
+                self._platform(config, parse_platform_object(stated), subject)
         layers = []
         for number, layer in enumerate(manifest.layers):
             name = f"layer {number} {layer.digest}"
@@ -256,7 +258,7 @@ class ImageChecks:
 
     def _platform(self, config: Config, stated: Platform, subject: str) -> None:
         said = config.platform
-        one, other = normal(stated), normal(said)
+        one, other = normalized(stated), normalized(said)
         pairs = [(one.os, other.os), (one.architecture, other.architecture), (stated.os_version, said.os_version)]
         if stated.variant and said.variant:
             pairs.append((one.variant, other.variant))

@@ -42,12 +42,12 @@ def _parts(result: Deduped) -> Iterator[tuple[str, Any]]:
     yield "images", (
         {
             "reference": clean(one.reference), "also": clean(one.also), "kind": one.kind,
-            "transport": one.first.site.transport.name,
+            "transport": one.first.source.transport.name,
             "digest": str(one.digest) if one.digest else None, "imageId": clean(one.image_id),
             "platforms": [stated(stack.platform) for stack in one.stacks],
             "layers": sum(len(stack.layers) for stack in one.stacks), "base": under.get(one.number),
             **result.shares[one.number]._asdict(), "tags": clean(one.tags),
-            "onDisk": result.lies[one.number][0], "frees": result.lies[one.number][1],
+            "onDisk": result.on_disk[one.number][0], "frees": result.on_disk[one.number][1],
         }
         for one in members
     )  # fmt: skip
@@ -112,7 +112,7 @@ def _files(result: Deduped) -> dict[str, Any] | None:
         "top": [
             {
                 "digest": f"sha256:{one.content.hex()}", "size": one.size, "count": one.times, "saves": one.saves,
-                "places": [{"layer": clean(spot.layer.key), **path_fields(spot.path)} for spot in one.spots],
+                "places": [{"layer": clean(spot.layer.key), **path_fields(spot.path)} for spot in one.locations],
             }
             for one in totals.top
         ],

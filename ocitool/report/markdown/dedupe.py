@@ -16,7 +16,7 @@ def dedupe_markdown(result: Deduped) -> str:
     page = Page(LIMIT)
     page.say("<!-- ocitool dedupe -->", f"### {plural(len(result.collection.members), 'image')}")
     layers = f"{plural(result.references, 'layer')}, {result.layers:,} distinct · "
-    if result.disk.one:
+    if result.disk.is_one_store:
         saved = result.saved
         percent = f" ({100 * saved / result.referenced:.0f} %)" if result.referenced else ""
         page.say(
@@ -54,7 +54,7 @@ def _advice(page: Page, result: Deduped) -> None:
 
 def _images(page: Page, result: Deduped) -> None:
     images = result.largest()
-    lies = not result.disk.one
+    lies = not result.disk.is_one_store
     rows = ([_image(result, one, share, lies)] for one, share in images[: result.top])
     where, right = (" on disk |", " ---: |") if lies else ("", "")
     head = ["", "**Images**" + (", own and shared as in one layout" if lies else ""), "",
@@ -63,7 +63,7 @@ def _images(page: Page, result: Deduped) -> None:
 
 
 def _image(result: Deduped, one: ImageEntry, share: Usage, lies: bool) -> str:
-    held, frees = result.lies[one.number]
+    held, frees = result.on_disk[one.number]
     disk = [human(held) if held is not None else "-"] if lies else []
     name = called(one.names, lambda name: cell(short(name)))
     return table_row(name, human(share.own), human(share.shared), *disk, human(frees))
@@ -78,7 +78,7 @@ def _shared(page: Page, result: Deduped) -> None:
         )]
         for layer in result.shared[: result.top]
     )  # fmt: skip
-    saved = "" if result.disk.one else ", and what one layout of all saves"
+    saved = "" if result.disk.is_one_store else ", and what one layout of all saves"
     head = ["", f"**Layers that are shared most**{saved}", "", "| saved | size | images | layer | instruction | in |",
             "| ---: | ---: | ---: | --- | --- | --- |"]  # fmt: skip
     page.section(head, rows, len(result.shared), "shared layers", cap=10_000, hint=_HINT)
@@ -119,7 +119,7 @@ def _files(page: Page, result: Deduped) -> None:
     rows = (
         [table_row(
             human(one.saves), human(one.size), f"{one.times:,}",
-            " ".join(cell(shown(path_text(spot.path))) for spot in one.spots[:3]),
+            " ".join(cell(shown(path_text(spot.path))) for spot in one.locations[:3]),
         )]
         for one in totals.top
     )  # fmt: skip

@@ -45,7 +45,7 @@ def _sums(result: Deduped, paint: Paint) -> Iterator[str]:
     saved = result.saved
     images = count_of(len(result.collection.members), "image")
     yield paint.bold(f"{images}, {count_of(result.references, 'layer')}, {result.layers:,} distinct")
-    if not result.disk.one:
+    if not result.disk.is_one_store:
         rows = [[name, human(size), bar(size, whole), text] for name, size, whole, text in lying(result)]
         yield from columns(rows, right=(1,))
         return
@@ -88,12 +88,12 @@ def _images(result: Deduped, paint: Paint) -> Iterator[str]:
     if not images or not result.top:
         return
     yield ""
-    lies = not result.disk.one
+    lies = not result.disk.is_one_store
     where, there = (" in one layout; what holds them on disk", " there") if lies else ("", "")
     yield paint.bold(f"images: █ bytes of their own, ░ shared with others{where}; what deleting one frees{there}")
     rows = [["", "own", "shared", *(["on disk"] if lies else []), "frees", ""]]
     for one, share in images[: result.top]:
-        held, frees = result.lies[one.number]
+        held, frees = result.on_disk[one.number]
         disk = [human(held) if held is not None else "-"] if lies else []
         rows.append([
             _own_bar(share, images[0][1].size), human(share.own), human(share.shared), *disk, human(frees), called(one.names),
@@ -125,7 +125,7 @@ def _shared(result: Deduped, paint: Paint) -> Iterator[str]:
     if not result.shared or not result.top:
         return
     yield ""
-    yield paint.bold("layers that are shared most" + ("" if result.disk.one else ", and what one layout of all saves"))
+    yield paint.bold("layers that are shared most" + ("" if result.disk.is_one_store else ", and what one layout of all saves"))
     rows = [["saved", "size", "images", "layer", "instruction", ""]]
     for layer in result.shared[: result.top]:
         rows.append([
@@ -191,7 +191,7 @@ def _files(result: Deduped, paint: Paint) -> Iterator[str]:
     )  # fmt: skip
     for one in totals.top:
         yield f"  {human(one.saves)}: {human(one.size)}, {one.times:,} times"
-        for spot in one.spots[:3]:
+        for spot in one.locations[:3]:
             yield f"    {spot.layer.short}  {shown_path(spot.path)}"
 
 

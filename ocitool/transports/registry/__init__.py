@@ -64,7 +64,7 @@ class Registries:
         from ocitool.layers.cache import default_directory
         from ocitool.transports.registry.client import Client
 
-        with self._making.of(host):
+        with self._making.turn(host):
             if host not in self._clients:
                 directory = default_directory() if self._cached else None
                 self._clients[host] = Client(host, self.access, self._task, directory)

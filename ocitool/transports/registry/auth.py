@@ -97,7 +97,7 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
 
     def header(self, scope: Scope) -> str | None:
         """The value of `Authorization` for a request; None before there was a challenge, and where nothing is needed."""
-        with self._turns.of(self._host):
+        with self._turns.turn(self._host):
             if self._challenge is None:
                 return None
             if self._challenge.scheme == "basic":
@@ -115,7 +115,7 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         challenge = offered.get("bearer") or offered.get("basic")
         if challenge is None:
             return False
-        with self._turns.of(self._host):
+        with self._turns.turn(self._host):
             if challenge.scheme == "basic" and self._realms and self._host not in self._realms:
                 raise self._elsewhere(self._host)
             changed = self._challenge is None or self._challenge.scheme != challenge.scheme

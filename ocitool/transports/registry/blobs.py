@@ -116,7 +116,7 @@ def _fetch(
                 if answer.status_code == 200 and length != str(size) and is_page(answer):
                     raise client.problem(answer, what, client.host)
                 for piece in _pieces(answer, asked, position, size):
-                    client.task.crossed(len(piece))
+                    client.task.count_transferred(len(piece))
                     position += len(piece)
                     yield piece if most is None else piece[: len(piece) - max(0, position - end)]
                     if position > size or (most is not None and position >= end):
@@ -353,7 +353,7 @@ class _Upload:
         body: Any = b""
         if whole:
             body = b"".join(verified(read_source(self._blob), self._digest, self._blob.size))
-            self._client.task.crossed(len(body))
+            self._client.task.count_transferred(len(body))
             self._told(len(body))
         headers = {"Content-Type": "application/octet-stream"}
         self._ended = True

@@ -16,7 +16,7 @@ def read_source(blob: Blob, offset: int = 0) -> Iterator[bytes]:
     try:
         yield from stream_once(blob, offset)
     except OcitoolError as error:
-        error.of_source = True
+        error.from_source = True
         raise
 
 
@@ -48,7 +48,7 @@ class Bytes:
         while self._at < end:
             piece = self._next(end)
             self._task.check()
-            self._task.crossed(len(piece))
+            self._task.count_transferred(len(piece))
             self._told(self._at)
             yield piece
 

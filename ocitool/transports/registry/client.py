@@ -101,7 +101,7 @@ class Client(Endpoint):
         url = self.url(f"{path}/manifests/{name}")
         headers = {"Accept": _ACCEPT_ANY if isinstance(name, Digest) else _ACCEPT}
         response, raw = self.fetched(url, pulling(path), what, where, headers=headers)
-        self.task.crossed(len(raw))
+        self.task.count_transferred(len(raw))
         stated = name if isinstance(name, Digest) else _digest(response.headers.get("Docker-Content-Digest"))
         digest = Digest.of(raw, stated.algorithm if stated is not None else "sha256")
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
@@ -174,7 +174,7 @@ class Client(Endpoint):
         if response.status_code not in (200, 201, 202) or (response.status_code == 200 and is_page(response)):
             raise self.problem(response, f"manifest {digest}", where)
         finished(response)
-        self.task.crossed(len(raw))
+        self.task.count_transferred(len(raw))
         stored = _digest(response.headers.get("Docker-Content-Digest"))
         if stored is not None and stored.algorithm == digest.algorithm and stored != digest:
             raise IntegrityError(f"the registry stored {stored}, sent was {digest}", where)

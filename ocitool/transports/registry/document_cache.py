@@ -26,7 +26,7 @@ class DocumentCache:
         """A document, else what `fetch` gives: verified bytes. Raises what `fetch` raises."""
         found = self._find(digest)
         if found is None:
-            with self._turns.of(digest) as waited:
+            with self._turns.turn(digest) as waited:
                 found = self._find(digest)
                 if found is None and not waited:
                     found = fetch()

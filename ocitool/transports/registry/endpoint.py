@@ -72,7 +72,7 @@ class Endpoint:
 
     def _authorization(self) -> Authorization:
         """Made by the first challenge: without one nothing is sent of the user, and what oras needs is not imported."""
-        with self._turns.of("authorization"):
+        with self._turns.turn("authorization"):
             if self.auth is None:
                 from ocitool.transports.registry.auth import Authorization
 
@@ -95,7 +95,7 @@ class Endpoint:
         if self.owns(url):
             return self._own
         insecure = self._access.trusts(named(url))
-        with self._turns.of(insecure):
+        with self._turns.turn(insecure):
             if insecure not in self._others:
                 self._others[insecure] = self._connected(insecure=insecure, own=False)
             return self._others[insecure]
@@ -320,7 +320,7 @@ class Endpoint:
     ) -> Response:
         """As `_followed`. Where there may be no TLS, the first answer of all says whether there is."""
         if not self._settled:
-            with self._settling.of(self.host):
+            with self._settling.turn(self.host):
                 if not self._settled:
                     return self._first(method, url, headers, body, patience)
         return self._followed(method, self._spoken(url), headers, authorization, body, patience)

@@ -18,7 +18,7 @@ from ocitool.errors import FormatError, LimitError, NotFoundError, OcitoolError
 from ocitool.limits import JsonLimits
 from ocitool.patterns import pattern
 from ocitool.spec import document
-from ocitool.spec.manifest import listed
+from ocitool.spec.manifest import list_member
 from ocitool.transports.registry.addresses import joined, named
 from ocitool.transports.registry.problems import RETRIED, UnexpectedAnswer
 
@@ -119,7 +119,7 @@ def _entries(page: ListPage, member: str, where: str) -> list[Any]:
     alone = member == "manifests" and not page.link  # an index has manifests; of strings some write an empty list as none
     if not isinstance(value, dict) or (member not in value and (alone or not value.keys() <= _AROUND)):
         raise FormatError(f"the registry's answer is not a list of {member}", where)
-    return listed(value, member, where)
+    return list_member(value, member, where)
 
 
 def _next(first: str, url: str, given: str, target: str, where: str) -> str:
@@ -176,7 +176,7 @@ def _links(header: str, where: str) -> Iterator[tuple[str, str]]:
 
 def parsed(raw: bytes, where: str, bounds: JsonLimits) -> Any:
     """A registry's JSON, of which only what is looked for must be right. Raises `FormatError`, `LimitError`."""
-    if document.values(raw) > bounds.values:
+    if document.count_values(raw) > bounds.values:
         raise LimitError(f"an answer of more than {bounds.values} values", where)
     try:
         return json.loads(raw)

@@ -15,7 +15,7 @@ from threading import Lock
 from ocitool import reference
 from ocitool.atomic import write_all, write_document
 from ocitool.digest import Digest
-from ocitool.directories import OpenDirectory, is_own, own, own_below
+from ocitool.directories import OpenDirectory, is_private_file, private_below, private_directory
 from ocitool.errors import OcitoolError
 from ocitool.limits import MiB
 
@@ -73,7 +73,7 @@ class MountHints:
             if at is None:
                 return
             with os.fdopen(at.open(self._name, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600), "r+b", 0) as file:
-                if not is_own(os.fstat(file.fileno())):
+                if not is_private_file(os.fstat(file.fileno())):
                     return
                 write_all(file.fileno(), "".join(new).encode(), self._name)
                 if file.tell() > _SIZE:
@@ -84,7 +84,7 @@ class MountHints:
         if self._directory is None:
             return None
         try:
-            return own_below(own(self._directory), "origins")
+            return private_below(private_directory(self._directory), "origins")
         except ValueError:
             return None
 
@@ -102,7 +102,7 @@ class MountHints:
         if at is None:
             return found
         with contextlib.suppress(OSError), os.fdopen(at.read(self._name), "rb") as file:
-            text = file.read(2 * _SIZE).decode("utf-8", "replace") if is_own(os.fstat(file.fileno())) else ""
+            text = file.read(2 * _SIZE).decode("utf-8", "replace") if is_private_file(os.fstat(file.fileno())) else ""
             for line in text.splitlines():
                 digest, _, path = line.partition(" ")
                 if reference.is_path(path):

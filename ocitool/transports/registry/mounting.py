@@ -51,7 +51,7 @@ class Mounts:
         takes a manifest whatever it names, would keep an image without its layers. Others are looked at if a manifest is
         refused: that costs a request for the first alone."""
         if not self._right:
-            with self._turns.of(None):
+            with self._turns.turn(None):
                 if not self._right:
                     self._right = there() is not False
                     return self._right
@@ -74,7 +74,7 @@ class Mounts:
     def amend(self, path: str, refused: bytes) -> bool:
         """Whether blobs that were said to be there were missing, and are there now. `refused`: a manifest that names some which
         are unknown, as the registry says; none if it does not say that."""
-        with self._turns.of(path):
+        with self._turns.turn(path):
             waiting, self._waiting[path] = self._waiting.get(path, []), []
             for amend in waiting:
                 if amend():

@@ -29,7 +29,7 @@ _TUNNEL = pattern(r"Tunnel connection failed: (\d{3}) ?([ -~]{0,100})")
 class Unreachable(TransportError):
     """No answer, or not a whole one. `transient`: a second attempt may do better."""
 
-    of_all = True
+    ends_run = True
 
     def __init__(self, what: str, where: str, *, transient: bool, hint: str | None = None) -> None:
         super().__init__(what, where, hint=hint)

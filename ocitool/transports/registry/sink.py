@@ -18,7 +18,16 @@ from ocitool.limits import DOCUMENT_SIZE
 from ocitool.reference import Repository
 from ocitool.spec import mediatypes
 from ocitool.spec.document import Document, parse_object, serialised
-from ocitool.spec.manifest import Descriptor, Index, Manifest, descriptor, named_by, read, read_unknown, string
+from ocitool.spec.manifest import (
+    Descriptor,
+    Index,
+    Manifest,
+    parse_descriptor,
+    read,
+    read_unknown,
+    referenced_descriptors,
+    string,
+)
 from ocitool.task import Task
 from ocitool.transports.registry import blobs
 from ocitool.transports.registry.blobs import UploadTarget
@@ -97,7 +106,7 @@ class RegistrySink(StatelessSink):
         return RemoteBlob(digest, size, self._client, self._repository.path) if size is not None and size >= 0 else None
 
     def named(self, name: str) -> Digest | None:
-        where = reference.repository(name)
+        where = reference.parse_repository(name)
         with suppress(UnexpectedAnswer):  # it is not known
             held = self._tags.held(where.path, where.tag or "latest")
             return held.digest if held is not None else None
@@ -132,7 +141,7 @@ class RegistrySink(StatelessSink):
                     sent.add(digest)
                 else:
                     skipped.add(digest)
-                    task.spare(label(blob), blob.size)
+                    task.unexpect(label(blob), blob.size)
                 places[digest] = path
 
             task.map(put, sorted(push.blobs.values(), key=lambda blob: -blob.size))
@@ -349,7 +358,7 @@ class RegistrySink(StatelessSink):
     def _tagged(root: OutputImage) -> Iterator[tuple[str, str, str]]:
         """The names of a root, each with its repository and tag."""
         for name in root.names:
-            where = reference.repository(name)
+            where = reference.parse_repository(name)
             yield name, where.path, where.tag or "latest"
 
     def _places(self, root: OutputImage) -> Mapping[str, Sequence[str]]:
@@ -358,7 +367,7 @@ class RegistrySink(StatelessSink):
         for _, path, tag in self._tagged(root):
             found.setdefault(path, []).append(tag)
         for name in root.repositories:  # of what speaks of an image, also if it has a name elsewhere
-            found.setdefault(reference.repository(name).path, [])
+            found.setdefault(reference.parse_repository(name).path, [])
         if not found:
             raise UsageError(
                 "an image without a name, so nobody can say which repository it goes to", self.where,
@@ -371,7 +380,7 @@ def _is_of_one(error: OcitoolError) -> bool:
     """Whether others may be written although this one could not: what cannot be read, and what the registry refuses for what
     it is."""
     return (
-        error.of_source
+        error.from_source
         or isinstance(error, IntegrityError)
         or (isinstance(error, UnexpectedAnswer) and error.status not in RETRIED)
     )
@@ -379,7 +388,7 @@ def _is_of_one(error: OcitoolError) -> bool:
 
 def _gathered(fields: Mapping[str, Any], held: Mapping[Digest, Blob], push: _Push) -> _Document | None:
     """The document at the top; what is below it goes into `push`, inner documents first. None for what is a blob."""
-    one = descriptor(dict(fields), push.target.where)
+    one = parse_descriptor(dict(fields), push.target.where)
     found = push.documents.get(one.digest)
     if found is not None:
         return found
@@ -395,7 +404,7 @@ def _gathered(fields: Mapping[str, Any], held: Mapping[Digest, Blob], push: _Pus
                 _gathered(child.fields, held, push)
     else:
         names = (document.config, *document.layers) if isinstance(document, Manifest) else ()
-        for named in names or named_by(document.raw, push.target.where, one.media_type):
+        for named in names or referenced_descriptors(document.raw, push.target.where, one.media_type):
             if named.digest in held:
                 push.blobs[named.digest] = held[named.digest]
     made = _Document(one.media_type or _media_type(document), one.digest, document)

@@ -20,7 +20,7 @@ from ocitool.layers.codecs import SNIFF
 from ocitool.reference import REGISTRY, Repository
 from ocitool.spec import mediatypes
 from ocitool.spec.document import serialised
-from ocitool.spec.manifest import REF_NAME, Descriptor, Index, descriptor, read
+from ocitool.spec.manifest import REF_NAME, Descriptor, Index, parse_descriptor, read
 from ocitool.transports.registry import Registries, blobs
 from ocitool.transports.registry.client import Client, RegistryDocument
 from ocitool.transports.registry.document_cache import DocumentCache
@@ -93,7 +93,7 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         found = []
         for position, one in enumerate(fields):
             try:
-                found.append(Referrer(digest, descriptor(one, self.where), None))
+                found.append(Referrer(digest, parse_descriptor(one, self.where), None))
             except FormatError as error:
                 text = f"{self.where}: the list of what speaks of {digest}, entry @{position}: {error.what}; it is left out"
                 self.tell("unreadable", text)

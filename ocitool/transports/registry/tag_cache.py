@@ -64,14 +64,14 @@ class TagCache:
         self._asked[path] += 1
         if self._asked[path] <= FEW:
             return None
-        with self._turns.of(path):
+        with self._turns.turn(path):
             if path not in self._listed:
                 self._listed[path] = self._client.all_tags(path, scope, _PAGES)
             return self._listed[path]
 
     def fails(self) -> bool:
         """Counts a tag for which the registry fails (500 and the like). Returns whether that is one too many."""
-        with self._turns.of(""):
+        with self._turns.turn(""):
             self._failures += 1
             return self._failures > _FAILURES
 

@@ -62,7 +62,7 @@ class Trust:
         return self._once("", self._for_every_host)
 
     def _once(self, host: str, make: Callable[[str], ssl.SSLContext]) -> ssl.SSLContext:
-        with self._turns.of(host):
+        with self._turns.turn(host):
             if host not in self._contexts:
                 self._contexts[host] = make(host)
             return self._contexts[host]

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from ocitool import limits
-from ocitool.credentials import replaced
+from ocitool.credentials import masked
 from ocitool.errors import OcitoolError
 from ocitool.layers import codecs
 from ocitool.patterns import byte_pattern, pattern
@@ -145,6 +145,6 @@ def _text(body: bytes) -> str:
 def _line(text: str) -> str:
     """One line of a bounded length, without queries, logins in addresses, and credentials."""
     text = _ADDRESS.sub(r"\1", _LOGIN.sub(r"\1", text))
-    text = replaced(text)  # before it is cut: the rest of a credential would not be known again
+    text = masked(text)  # before it is cut: the rest of a credential would not be known again
     text = _UNSEEN.sub(" ", text).strip()
     return text if len(text) <= _TEXT else text[: _TEXT - 1] + "…"
