@@ -1,7 +1,7 @@
-"""Blobs: bytes of known size that can be read from anywhere, any number of times, by several threads.
+"""Blobs: bytes of known size that can be read at any offset, any number of times, by several threads.
 
-What a blob claims to be (`digest`) is a claim until its bytes were hashed. `identity` names the bytes on this machine
-(device, inode, size, times, offset): equal identities mean unchanged bytes, which is what a cache may go by.
+A blob's `digest` is a claim until its bytes were hashed. `identity` names the bytes on this machine (device, inode,
+size, times, offset): equal identities mean unchanged bytes, so a cache may use it as a key.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ STEP = 1 << 19
 
 
 class Blob(Protocol):
+    """Bytes of known size. `identity` is None for bytes that are not in a file of this machine."""
     @property
     def size(self) -> int: ...
     @property
@@ -28,38 +29,39 @@ class Blob(Protocol):
         """Whether reading it goes over a network."""
 
     def pread(self, size: int, offset: int) -> bytes:
-        """`size` bytes from `offset`, fewer only at the end."""
+        """Returns `size` bytes from `offset`; fewer only at the end."""
 
     def chunks(self, offset: int = 0) -> Iterator[bytes]:
-        """The bytes from `offset` to the end. `IntegrityError` when fewer come than `size` says."""
+        """Yields the bytes from `offset` to the end. Raises `IntegrityError` if there are fewer than `size`."""
 
 
 @runtime_checkable
 class StreamOnce(Protocol):
-    """A blob that is kept on this machine once it was read, so that it comes over the network once; `passing` does not keep
-    it: for one who reads it only to pass it on."""
+    """A remote blob that is kept on this machine once it was read. `passing` reads it without keeping it, for bytes
+    that are only passed on."""
 
     def passing(self, offset: int = 0) -> Iterator[bytes]: ...
 
 
 def stream_once(blob: Blob, offset: int = 0) -> Iterator[bytes]:
-    """The bytes from `offset` for one who reads them once."""
+    """Yields the bytes from `offset`, for a caller that reads them only once."""
     return blob.passing(offset) if isinstance(blob, StreamOnce) else blob.chunks(offset)
 
 
 def label(blob: Blob) -> str:
-    """What it is called where progress is told."""
+    """Returns the name of a blob in progress reports."""
     return blob.digest.short if blob.digest is not None else "layer"
 
 
 def expected(blobs: Iterable[Blob | None]) -> list[tuple[str, int]]:
-    """What `Task.expect` is told of blobs that are to be read or written, those that are not here left out."""
+    """Returns the labels and sizes of blobs that will be read or written, for `Task.expect`; missing blobs are left
+    out."""
     return [(label(blob), blob.size) for blob in blobs if blob is not None]
 
 
 class OpenFile:
-    """An open file and what it is; closes its descriptor when the last user lets go of it. A file that is open as `descriptor`
-    has no name, unless it is `named`."""
+    """An open file and its identity. Its descriptor is closed with the last reference to it. A file given as
+    `descriptor` has no name, unless `named`."""
 
     def __init__(self, path: str, *, descriptor: int | None = None, named: bool = False) -> None:
         self.path = path
@@ -84,7 +86,7 @@ class OpenFile:
 
 
 class FileBlob:
-    """A run of bytes of a file: a whole blob of a layout, or a member of an archive."""
+    """A range of bytes of a file: a whole blob of a layout, or a member of an archive."""
 
     __slots__ = ("_file", "digest", "offset", "size")
     remote = False
@@ -105,15 +107,16 @@ class FileBlob:
 
     @property
     def path(self) -> str | None:
-        """Where the file can be opened again; None where it has no name."""
+        """The path by which the file can be opened again; None if it has no name."""
         return self._file.path if self._file.key else None
 
     @property
     def descriptor(self) -> int:
-        """The file's, for the kernel to copy from; valid as long as this blob is."""
+        """The file's descriptor, for copies by the kernel; valid as long as this blob is."""
         return self._file.descriptor
 
     def named(self, digest: Digest | None) -> FileBlob:
+        """Returns the same range with this digest."""
         return FileBlob(self._file, self.offset, self.size, digest)
 
     def pread(self, size: int, offset: int) -> bytes:
@@ -165,7 +168,7 @@ def unreadable(path: str, error: OSError) -> TransportError:
 
 
 def unopened(path: str, error: OSError) -> OcitoolError:
-    """`unreadable`, for a path that somebody named: `NotFoundError` where nothing is there."""
+    """Returns the error for a path that the user named: `NotFoundError` if it does not exist, else `unreadable`'s."""
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return NotFoundError("no such file or directory", path)
     return unreadable(path, error)

@@ -1,7 +1,7 @@
 """Digests: parsed strictly, computed incrementally, verified while reading.
 
-Grammar: image-spec descriptor.md, "Digests". Registered algorithms are sha256 and sha512; an unregistered one is a
-digest we can name but not check, and asking for its hasher is an `UnsupportedError`.
+Grammar: image-spec descriptor.md, "Digests". The registered algorithms are sha256 and sha512. A digest of another
+algorithm can be named but not checked: its hasher is an `UnsupportedError`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HEX = pattern(r"[0-9a-f]+", re.ASCII)
 
 
 class Digest(NamedTuple):
-    """`algorithm:encoded`. Safe as a path component and in a URL once parsed."""
+    """A digest, `algorithm:encoded`. Once parsed it is safe as a path component and in a URL."""
 
     algorithm: str
     encoded: str
@@ -31,19 +31,19 @@ class Digest(NamedTuple):
 
     @property
     def short(self) -> str:
-        """Twelve characters, for a person."""
+        """The first twelve characters, for messages."""
         return self.encoded[:12]
 
     @property
     def referrers_tag(self) -> str:
-        """The tag under which a list of referrers is kept if the registry has no such API (distribution-spec, "Referrers Tag
+        """The tag of the list of referrers at a registry without the referrers API (distribution-spec, "Referrers Tag
         Schema")."""
         return f"{self.algorithm[:32]}-{self.encoded[:64]}".replace("+", "-").replace("=", "-")
 
     @classmethod
     def parse(cls, text: object) -> Digest:
-        """Raises `FormatError` on anything but a digest; a registered algorithm must have its exact length."""
-        if isinstance(text, str) and _SHA256.fullmatch(text):  # as nearly all are
+        """Returns the digest of a text. Raises `FormatError`; a registered algorithm must have its exact length."""
+        if isinstance(text, str) and _SHA256.fullmatch(text):  # the common case, quicker
             return cls("sha256", text[7:])
         match = _GRAMMAR.fullmatch(text) if isinstance(text, str) and len(text) < 1024 else None
         if match is None:
@@ -56,27 +56,28 @@ class Digest(NamedTuple):
 
     @classmethod
     def of(cls, data: bytes | memoryview, algorithm: str = "sha256") -> Digest:
-        """Raises `UnsupportedError` for an algorithm that cannot be computed here."""
+        """Returns the digest of these bytes. Raises `UnsupportedError` for an algorithm that cannot be computed."""
         hasher = cls(algorithm, "").hasher()
         hasher.update(data)
         return cls(algorithm, hasher.hexdigest())
 
     @property
     def checkable(self) -> bool:
-        """Whether its algorithm is one that can be computed here."""
+        """Whether its algorithm can be computed."""
         return self.algorithm in _HEX_LENGTH
 
     def hasher(self) -> Any:
-        """A fresh hash object of this digest's algorithm."""
+        """Returns a new hash object of this digest's algorithm. Raises `UnsupportedError`."""
         if not self.checkable:
             raise UnsupportedError(f"digest algorithm {self.algorithm} cannot be checked")
         return hashlib.new(self.algorithm)
 
 
 def verified(chunks: Iterable[bytes], digest: Digest | None, size: int | None) -> Iterator[bytes]:
-    """The chunks, passed on; raises `IntegrityError` when they run past `size`, or end short of it or off `digest`.
+    """Yields the chunks unchanged, and checks size and digest (None: not checked). Raises `IntegrityError` if they
+    differ.
 
-    The last chunk is yielded before the check: nothing read from here may be believed until the iterator ended.
+    The last chunk is yielded before the check: nothing may be trusted before the iterator ends.
     """
     hasher = digest.hasher() if digest is not None else None
     seen = 0

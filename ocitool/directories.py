@@ -1,7 +1,8 @@
-"""Directories that are held by a descriptor, and names that are looked up in them.
+"""Directories held by a descriptor, and names looked up in them.
 
-A path is looked up once. All that follows names one thing in a directory that is held, and follows no link that another user
-made: whoever can write in a directory above may put something else at the path meanwhile, and changes nothing by it.
+A path is looked up once. Everything after that names a file in a directory that is held open, and follows no link that
+another user made: a user who can write to a parent directory may put something else at the path meanwhile, without
+effect.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from ocitool.errors import DestinationError
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LINKS = 40
-"""Symbolic links that are followed, as many as the kernel follows."""
+"""Most symbolic links that are followed for one path, as in the kernel."""
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class OpenDirectory:
-    """A directory that stays the same one, whatever its path comes to mean; closed when its last user lets go of it.
+    """An open directory, which stays the same whatever its path leads to later; closed with the last reference to it.
 
-    `path` is for messages. Without `descriptor`, of which it takes ownership, the path is opened. Methods raise `OSError`."""
+    `path` is for messages. A given `descriptor` becomes its own; otherwise the path is opened. Methods raise `OSError`.
+    """
 
     __slots__ = ("descriptor", "path")
 
@@ -37,38 +39,40 @@ class OpenDirectory:
             self.descriptor = -1
 
     def name(self, name: str) -> str:
-        """What a name in it is called in messages."""
+        """Returns the path of a name in it, for messages."""
         return os.path.join(self.path, name)
 
     def names(self) -> list[str]:
         return os.listdir(self.descriptor)
 
     def stat(self, name: str) -> os.stat_result | None:
-        """What stands under a name, of a link the link itself; None if nothing does."""
+        """Returns the status of a name, of a link the link's own; None if it does not exist."""
         try:
             return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def is_named(self, name: str, descriptor: int) -> bool:
-        """Whether a name is that of an open file."""
+        """Whether a name leads to this open file."""
         found = self.stat(name)
         return found is not None and os.path.samestat(found, os.fstat(descriptor))
 
     def open(self, name: str, flags: int, mode: int = 0o666) -> int:
-        """A descriptor of a file in it; `OSError` with ELOOP for a link."""
+        """Opens a file in it, and returns the descriptor. Raises `OSError` with ELOOP for a link."""
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=self.descriptor)
 
     def read(self, name: str) -> int:
-        """A descriptor to read what is no link; of a pipe it does not wait for a writer."""
+        """Opens a file in it for reading; for a pipe it does not wait for a writer."""
         return self.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
 
     def unlink(self, name: str) -> None:
         os.unlink(name, dir_fd=self.descriptor)
 
     def located(self, name: str) -> tuple[OpenDirectory, str]:
-        """The directory and the name in it that a name leads to, through links. Raises `DestinationError` for a link of
-        another user: root's and our own are followed."""
+        """Follows the links at a name in it, and returns the final directory and the name there.
+
+        Links of root and of the user are followed; one of another user raises `DestinationError`.
+        """
         at = self
         for _ in range(_LINKS):
             target = at._target(name)
@@ -81,7 +85,7 @@ class OpenDirectory:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
     def _target(self, name: str) -> str | None:
-        """Where a link leads; None for what is none."""
+        """Returns the target of a link; None if the name is not a link."""
         found = self.stat(name)
         if found is None or not stat.S_ISLNK(found.st_mode):
             return None
@@ -96,44 +100,47 @@ class OpenDirectory:
             os.close(handle)
 
     def below(self, name: str) -> OpenDirectory:
-        """A directory in it, or that a link in it leads to, as `located` has it."""
+        """Opens a directory in it, or one that a link in it leads to, as `located` does."""
         at, name = self.located(name)
         return OpenDirectory(at.name(name), at.open(name, _OPEN))
 
     def make_below(self, name: str, mode: int = 0o777) -> OpenDirectory:
-        """`below`, of a directory that is made if it is missing."""
+        """As `below`, and makes the directory if it is missing."""
         with contextlib.suppress(FileExistsError):
             os.mkdir(name, mode, dir_fd=self.descriptor)
         return self.below(name)
 
     def is_foreign(self, status: os.stat_result) -> bool:
-        """Whether a file in it may have been put there by any other user: in a directory where others make names, as `/tmp`,
-        it is neither ours, nor root's, nor the directory's owner's. The kernel judges by that in sticky directories."""
+        """Whether another user may have put a file with this status here: the directory is writable by others, as
+        `/tmp`, and the file belongs neither to us, nor to root, nor to the directory's owner. The kernel uses the same
+        rule in sticky directories."""
         here = os.fstat(self.descriptor)
         return bool(here.st_mode & _OTHERS) and status.st_uid not in (0, os.geteuid(), here.st_uid)
 
     def sync(self) -> None:
-        """Makes its names durable, where its file system can."""
+        """Makes its names durable, if its file system supports that."""
         with contextlib.suppress(OSError):
             os.fsync(self.descriptor)
 
 
 def located(path: str) -> tuple[OpenDirectory, str]:
-    """The directory and the name in it that a path leads to, links at its end followed as `OpenDirectory.located` does. Its
-    other parts are looked up as any program does."""
+    """Returns the directory and the name in it that a path leads to; links at its end are followed as
+    `OpenDirectory.located` does, its other parts as usual."""
     above, name = os.path.split(path.rstrip("/") or "/")
     return OpenDirectory(above).located(name or ".")
 
 
 def opened(path: str) -> OpenDirectory:
-    """The directory that a path names, looked up as `located` does."""
+    """Opens the directory of a path, which is looked up as `located` does."""
     at, name = located(path)
     return OpenDirectory(path, at.open(name, _OPEN))
 
 
 def private_directory(path: str) -> OpenDirectory:
-    """A directory for one user alone, made if it is missing. Raises `ValueError` that says why it is not: what stands in a
-    directory that others can write to may be theirs."""
+    """Opens a directory that only this user can access, and makes it if it is missing.
+
+    Raises `ValueError` with the reason if others can write to it, since its files may then be theirs.
+    """
     try:
         os.makedirs(os.path.dirname(path.rstrip("/")) or ".", mode=0o700, exist_ok=True)
         at, name = located(path)
@@ -146,7 +153,7 @@ def private_directory(path: str) -> OpenDirectory:
 
 
 def private_below(at: OpenDirectory, name: str) -> OpenDirectory:
-    """`own`, of a directory in one that is."""
+    """As `private_directory`, for a directory in one that is private."""
     try:
         with contextlib.suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=at.descriptor)
@@ -164,13 +171,13 @@ def _own(at: OpenDirectory, shown: str) -> OpenDirectory:
 
 
 def is_private_file(status: os.stat_result) -> bool:
-    """Whether a file is ours alone: no other user made it, may write to it, or has a second name for it."""
+    """Whether a file belongs to this user alone: no other user can write to it, and it has no second name."""
     mine = status.st_uid == os.geteuid() and status.st_nlink == 1
     return mine and stat.S_ISREG(status.st_mode) and not status.st_mode & stat.S_IWOTH
 
 
 def lock_holders(descriptor: int) -> str:
-    """The processes that hold a lock of flock(2) on an open file, in words."""
+    """Returns a text that names the processes which hold a lock of flock(2) on an open file."""
     status = os.fstat(descriptor)
     file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     found: list[str] = []

@@ -42,13 +42,13 @@ EXIT_CODES = {
 
 
 class OcitoolError(Exception):
-    """An error with a place and a way out. Never raised itself: raise one of its subclasses."""
+    """An error with a place and a hint. Never raised itself, only its subclasses."""
 
     exit_code = 70
     from_source = False
-    """Whether it came up while the source of what is written was read."""
+    """Whether it occurred while reading a source, in a command that also writes."""
     ends_run = False
-    """Whether what a command does next would come to the same: of many images, none is worth another attempt."""
+    """Whether it would occur again for every other image of a run, so that the run ends."""
 
     def __init__(self, what: str, where: str | None = None, *, hint: str | None = None) -> None:
         super().__init__(what)
@@ -57,17 +57,17 @@ class OcitoolError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """For another process to raise again, whatever arguments its class takes."""
+        """Makes the error picklable for other processes, whatever arguments its class takes."""
         return _rebuild, (type(self), self.args, self.__dict__)
 
     def at(self, where: str) -> OcitoolError:
-        """The same error with a place, unless it already names one."""
+        """Returns the same error with this place, unless it already has one."""
         if self.where is None:
             self.where = where
         return self
 
     def prefixed(self, directory: str) -> OcitoolError:
-        """The same error, its place being a path below this directory."""
+        """Returns the same error, its place taken as a path below this directory."""
         self.where = directory.rstrip("/") + (self.where or "")
         return self
 

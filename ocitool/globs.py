@@ -1,7 +1,8 @@
-"""GLOBs over paths: they match whole paths, with or without the leading slash; `**` crosses directories, `*` does not. A path
-without any of `*?[`, or with a slash at its end, means what it names and all below it.
+"""Globs over paths. They match whole paths, with or without the leading slash; `**` crosses directories, `*` does not.
+A path without any of `*?[`, or with a slash at its end, matches itself and everything below it.
 
-A glob that matches nothing is most likely misspelt, and an answer about nothing would be a wrong one: `refuse_unmatched`."""
+A glob that matches nothing is most likely misspelt, and a report about nothing would mislead: see `refuse_unmatched`.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +14,16 @@ from ocitool.task import Task
 
 
 def matcher(globs: Sequence[str]) -> Callable[[bytes], bool]:
-    """Whether a path (no leading slash) matches one of the globs; no globs match everything. It takes time in proportion to the
-    path, whatever stands in both."""
+    """Returns a test whether a path (without leading slash) matches one of the globs; without globs it is always true.
+    Its time is linear in the path."""
     return Matcher(globs).matches if globs else lambda path: True
 
 
 class Matcher:
-    """Paths that match one of some globs. Raises `UsageError` for what is no glob."""
+    """Tests paths against several globs. Raises `UsageError` for an invalid glob."""
 
     def __init__(self, globs: Sequence[str]) -> None:
-        if "" in globs:  # most likely a variable that is not set
+        if "" in globs:  # most likely a shell variable that is not set
             raise UsageError("an empty path", hint="/ is the whole image")
         atoms = [_atoms(glob) for glob in globs]
         try:
@@ -37,29 +38,29 @@ class Matcher:
 
     @property
     def _automaton(self) -> Automaton:
-        """Made when it is needed: most paths are short."""
+        """Made on first use, since most paths are short enough for the regular expression."""
         if self._late is None:
             self._late = Automaton(self._atoms)
         return self._late
 
     def matches(self, path: bytes) -> bool:
-        if len(path) > self._short:  # an expression may try its stars in all ways
+        if len(path) > self._short:  # backtracking of the regular expression could take too long
             return self._automaton.matches(path)
         return self._fullmatch(path) is not None
 
     def reaches(self, path: bytes) -> bool:
-        """Whether the path or a directory that it is in matches, in time in proportion to the path."""
+        """Whether the path, or a directory above it, matches. The time is linear in the path."""
         return self._automaton.reaches(path)
 
 
 _TRIES = 10_000
-"""Ways to place stars in a path that a regular expression may try."""
+"""Most ways to place the stars in a path that the regular expression may try."""
 
 _LONGEST = 1 << 62
 
 
 def unmatched(globs: Iterable[str], paths: Iterable[bytes]) -> list[str]:
-    """The globs that match none of these paths (no leading slash), nor a directory that one of them is in."""
+    """Returns the globs that match none of these paths (without leading slash), nor a directory above one of them."""
     left = {glob: Matcher([glob]) for glob in globs}
     seen: set[bytes] = set()
     for path in paths:
@@ -78,18 +79,18 @@ def unmatched(globs: Iterable[str], paths: Iterable[bytes]) -> list[str]:
 
 
 _DEEP = 256
-"""Bytes of a path beyond which its directories are not looked at one by one: they would hold its square."""
+"""Bytes of a path beyond which its parents are not tested one by one, which takes time quadratic in the path."""
 
 
 class NothingMatches(UsageError):
-    """What a glob is to pick from has nothing of that name."""
+    """A glob matches none of the names that it selects from."""
 
     def __init__(self, what: str, where: str | None = None) -> None:
         super().__init__(what, where, hint="correct it, or let --allow-no-match go on with a note")
 
 
 def refuse_unmatched(globs: Collection[str], option: str, what: str, task: Task, *, allowed: bool) -> None:
-    """`NothingMatches` for globs that match none of `what`; with `allowed` a notice."""
+    """Raises `NothingMatches` if there are globs that match no `what`; with `allowed`, adds a notice instead."""
     if not globs:
         return
     text = f"{option} {' '.join(globs)} matches no {what}"
@@ -102,8 +103,8 @@ def refuse_unmatched(globs: Collection[str], option: str, what: str, task: Task,
 
 
 _Atom = tuple[str, bytes]
-"""A kind, and of `one` the expression of its byte: one byte, `name` (within a name), `any` (across directories), `dirs` (any
-number of directories), `below` (nothing, or what is in a directory)."""
+"""A part of a glob: its kind, and for `one` (a single byte) the expression of that byte. `name`: any bytes within a name;
+`any`: any bytes; `dirs`: any number of directories; `below`: nothing, or a slash and anything."""
 
 _PATTERNS = {"name": b"[^/]*", "any": b".*", "dirs": b"(?:[^/]+/)*", "below": b"(?:/.*)?"}
 
@@ -113,8 +114,8 @@ def _pattern(atoms: Sequence[_Atom]) -> bytes:
 
 
 def _stars(atoms: Sequence[_Atom]) -> int:
-    """How many stars of a glob an expression may have to place in all ways: those of one name, and those across directories. A
-    leading `**/` and a trailing `**` are placed in one way."""
+    """Returns how many stars of a glob a regular expression may have to place in all ways: those within one name, and
+    those across directories. A leading `**/` and a trailing `**` can be placed in one way only."""
     most = count = crossing = 0
     for number, (kind, text) in enumerate(atoms):
         if kind == "name":
@@ -164,9 +165,9 @@ def _atoms(glob: str) -> list[_Atom]:
 
 
 class Automaton:
-    """Globs as one automaton that is in many states at once, so that it goes over a path once, without a way back.
+    """A nondeterministic automaton for several globs. It reads a path once, without backtracking.
 
-    Sets of states are the bits of a number. What follows a set on a byte is kept, up to `KEPT` of them.
+    A set of states is the bits of an integer. Transitions are remembered, up to `KEPT` of them.
     """
 
     KEPT = 20_000
@@ -191,7 +192,7 @@ class Automaton:
         return self._over(path)[1]
 
     def _over(self, path: bytes) -> tuple[int, bool]:
-        """The states behind a path, and whether an end was among those before a slash of it or at its end."""
+        """Returns the states after a path, and whether a final state was reached at one of its slashes or at its end."""
         states, reached = self._start, False
         for byte in path:
             if byte == _SLASH:
@@ -230,7 +231,7 @@ class Automaton:
             self.skips[inside] = inside + 1
 
     def _closed(self, states: int) -> int:
-        """These states, and those that need no byte from them: they are further on."""
+        """Returns these states, and those that can be reached from them without a byte, which have higher numbers."""
         for state, skip in enumerate(self.skips):
             if skip is not None and states >> state & 1:
                 states |= 1 << skip

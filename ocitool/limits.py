@@ -1,6 +1,6 @@
-"""How much a hostile image may cost: every bound in one place, in bytes unless it says otherwise.
+"""Bounds on what a hostile image may cost, all in one place; in bytes unless stated otherwise.
 
-Each can be raised by the environment variable named beside it, for the rare honest image beyond it.
+Some can be raised by the environment variable named beside them, for the rare honest image beyond the bound.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class JsonLimits(NamedTuple):
 
 
 DOCUMENT_SIZE = 4 * MiB
-"""A manifest, index or configuration: what registries accept as the largest manifest."""
+"""A manifest, index or configuration; the largest manifest that registries accept."""
 
 DOCUMENT_DEPTH = 64
 """Nesting of arrays and objects in a document."""

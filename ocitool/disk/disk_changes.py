@@ -1,13 +1,16 @@
-"""What was edited in an unpacked image: its directory against its snapshot.
+"""The edits of an unpacked image: its directory compared with its snapshot.
 
-Two sorted streams are merged: the rows of the snapshot and a walk of the directory. A path is unchanged when lstat says what
-it said at the end of unpacking: size, mtime, ctime, inode, mode and owner. Where it does not, its attributes are compared one
-by one, and a file of the recorded size by content (see `ContentOf`): so a copied directory has no changes.
+Two sorted streams are merged: the rows of the snapshot and a walk of the directory. A path is unchanged if lstat
+returns what it returned at the end of unpacking: size, mtime, ctime, inode, mode and owner. Otherwise its attributes
+are compared one by one, and a file of the recorded size by content (see `ContentOf`). So a copied directory has no
+changes.
 
-What stands on disk is not always what the image is to say. An attribute that is on disk as unpacking left it keeps what the
-image states, so that owners, modes and devices that an ordinary user cannot make survive; a changed mode changes the same
-bits of the stated one; owners go back through the maps, and what an ordinary user made new is root's. Memory: the directories
-of a path, and one item for each file with a link count above one (a directory copied with `cp -al` has only such files).
+The image may state attributes that the disk cannot hold. An attribute that is on disk as unpacking left it keeps the
+value that the image states, so that owners, modes and devices that an ordinary user cannot make survive. A changed mode
+changes the same bits of the stated one. Owners are mapped back; files that an ordinary user added belong to root.
+
+Memory: the directories of a path, and one item for each file with a link count above one (a directory copied with `cp
+-al` has only such files).
 """
 
 from __future__ import annotations
@@ -29,10 +32,10 @@ from ocitool.task import Task
 from ocitool.trees.changes import Change
 
 ContentOf = Callable[[bytes, Entry], bytes | None]
-"""The SHA-256 of a recorded file's content, by path and recorded entry, as `layers.scan.content_hash` has it; None if it is not
-known: the file then counts as changed."""
+"""A function from path and recorded entry to the SHA-256 of the file's content, as `layers.scan.content_hash` computes it; None
+if it is not known: the file then counts as changed."""
 StoredEntryOf = Callable[[bytes], Entry | None]
-"""The entry of a recorded file as its layer stores it, with its segments if it is sparse."""
+"""A function from a path to the entry of the recorded file as its layer stores it, with its segments if it is sparse."""
 
 
 def edited_paths(
@@ -46,10 +49,12 @@ def edited_paths(
     checksum: bool = False,
     dir_times: bool = False,
 ) -> Iterator[Change]:
-    """Each changed path once, in no promised order. `Change.content` is False for whatever is not a file.
+    """Yields a change for each edited path once, in no promised order. `Change.content` is False for everything but
+    files.
 
-    checksum: files are compared by content even where their status is as recorded. dir_times: False leaves a directory whose
-    only difference is its mtime, and which had a child added, removed or replaced, as it was recorded.
+    `checksum`: files are compared by content even if their status is as recorded. `dir_times=False`: a directory that
+    differs only in mtime, and that had a child added, removed or replaced, counts as unchanged. Raises `FormatError`
+    for a name that no layer can hold.
     """
     found = _Edits(header, task, content_of, stored_entry_of, checksum, dir_times)
     recorded = iter(rows)
@@ -73,13 +78,13 @@ def edited_paths(
 
 
 def _key(path: bytes) -> bytes:
-    """Sorts as a walk does: no name holds a zero, and every other byte is greater."""
+    """Returns a sort key with the order of a walk: `/` sorts before every other byte, and no name has a zero byte."""
     return path.replace(b"/", b"\0")
 
 
 class _Directory(NamedTuple):
-    """A directory that the walk stands in. touched: the change to make unless a child was added, removed or replaced.
-    stays: it is the very directory that was unpacked, so that a child with another inode was replaced."""
+    """A directory of the walk's current path. `touched`: its change, made unless a child was added, removed or
+    replaced. `same_inode`: it is the directory that was unpacked, so a child with another inode was replaced."""
 
     path: bytes
     touched: Change | None
@@ -87,7 +92,8 @@ class _Directory(NamedTuple):
 
 
 class _Name(NamedTuple):
-    """One name of a file that has several, or had. leader: as recorded, None where it had one name or was not there."""
+    """One name of a file that has, or had, several. `leader`: the first name as recorded; None if the file had one name
+    or is new."""
 
     change: Change
     changed: bool
@@ -95,6 +101,8 @@ class _Name(NamedTuple):
 
 
 class _Edits:
+    """The state of the comparison: each method takes the next path, from the snapshot, the disk or both, and yields
+    changes."""
     def __init__(
         self, header: SnapshotHeader, task: Task, content_of: ContentOf, form_of: StoredEntryOf, checksum: bool, dir_times: bool
     ) -> None:
@@ -124,7 +132,8 @@ class _Edits:
         yield from self._emit(seen, self._new(seen), True, None)
 
     def is_unchanged(self, status: os.stat_result, row: SnapshotEntry) -> bool:
-        """Whether this is an unchanged path that says nothing about any other: most are, so this is the quick way."""
+        """Whether this path is unchanged and does not affect any other path. True for most paths, so this test comes
+        first."""
         if status.st_nlink > 1 or row.leader is not None or stat.S_ISDIR(status.st_mode) or file_status(status) != row.disk:
             return False
         self._same += 1
@@ -154,7 +163,7 @@ class _Edits:
         yield from self._emit(seen, Change(path, entry, content), changed, row)
 
     def finish(self) -> Iterator[Change]:
-        """What is known only when everything was seen: the last directories, and files with several names."""
+        """Yields what is known only at the end: changes of the last directories, and of files with several names."""
         while self._directories:
             yield from self._leave()
         for names in self._names.values():
@@ -165,7 +174,7 @@ class _Edits:
             )
 
     def _enter(self, path: bytes) -> Iterator[Change]:
-        """Leaves the directories that a path is not in."""
+        """Leaves the directories that the path is not in."""
         while self._directories and self._directories[-1].path and not path.startswith(self._directories[-1].path + b"/"):
             yield from self._leave()
 
@@ -175,7 +184,8 @@ class _Edits:
             yield touched
 
     def _note_child_changed(self, path: bytes) -> None:
-        """A child came, went or is another: that alone may have set its directory's mtime."""
+        """Notes that a child of the current directory was added, removed or replaced, which alone may have set the
+        directory's mtime."""
         if path and self._directories and self._directories[-1].path == path.rpartition(b"/")[0]:
             self._directories[-1] = self._directories[-1]._replace(touched=None)
 
@@ -213,8 +223,11 @@ class _Edits:
         return Change(seen.path, entry, entry.kind == Kind.FILE)
 
     def _has_other_content(self, seen: WalkedPath, stated: Entry) -> bool:
-        """Whether a file's bytes differ from what was unpacked. Of a file that the image has sparse only the data is read, as
-        long as there are holes on disk too: a terabyte of nothing is compared at once."""
+        """Whether a file's bytes differ from what was unpacked.
+
+        Of a file that is sparse in the image only the data is read, as long as it has the same holes on disk: a
+        terabyte of holes is compared at once.
+        """
         if stated.kind != Kind.FILE or seen.status.st_size != stated.size:
             return True
         if not stated.size:
@@ -229,7 +242,7 @@ class _Edits:
             content = ChunkInput(self._content_with_progress(seen, form))
             try:
                 found = content_hash(content, form)
-                for _ in content.rest():  # what stands behind the last segment
+                for _ in content.rest():  # data behind the last segment
                     pass
             except NoHoleError:
                 return True
@@ -245,7 +258,7 @@ class _Edits:
 
 
 class _Attributes:
-    """What the image is to say of a path, by what the disk says."""
+    """Computes the entry that the image shall have for a path, from its status on disk and the recorded row."""
 
     def __init__(self, header: SnapshotHeader, task: Task) -> None:
         self._header = header
@@ -258,17 +271,17 @@ class _Attributes:
         self._task = task
 
     def of_new(self, seen: WalkedPath) -> Entry:
-        """Of what was not unpacked."""
+        """Returns the entry of a path that was not unpacked."""
         entry, owner = self._on_disk(seen)
         if owner is None:
             uid, gid = self._image_id(self._uids, entry.uid), self._image_id(self._gids, entry.gid)
             if gid is None and uid is not None and self._rootless:
-                gid = 0  # another group of the user's who unpacked
+                gid = 0  # a supplementary group of the user that unpacked
             owner = self._mapped_or_own(seen, uid, entry.uid), self._mapped_or_own(seen, gid, entry.gid)
         return entry._replace(uid=owner[0], gid=owner[1])
 
     def of_unpacked(self, seen: WalkedPath, row: SnapshotEntry) -> Entry:
-        """Of a path that is of the type that was unpacked."""
+        """Returns the entry of a path that still has the type that was unpacked."""
         _, stated, _, disk, unset = row
         entry, owner = self._on_disk(seen)
         uid, gid = owner or (stated.uid, stated.gid)

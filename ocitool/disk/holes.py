@@ -1,8 +1,9 @@
-"""Holes of files on disk. The file system says where they are (SEEK_DATA, SEEK_HOLE), so that none is read.
+"""Holes of files on disk, which the file system reports (SEEK_DATA, SEEK_HOLE), so that no hole is read.
 
-A file whose file system does not tell has none. A map is worth its room from `MIN_HOLES` bytes of holes on; one of more than
-`MAX_SEGMENTS` segments is not made, because Go's archive/tar, which most engines read layers with, refuses a map of more than 1
-MiB. """
+A file has no holes if its file system reports none. A sparse map is made from `MIN_HOLES` bytes of holes on, and never
+with more than `MAX_SEGMENTS` segments: Go's archive/tar, with which most engines read layers, refuses a map of more
+than 1 MiB.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +20,11 @@ _STEP = 1 << 20
 
 
 class NoHoleError(TransportError):
-    """There is data where a hole is to be."""
+    """There is data where the entry has a hole."""
 
 
 def with_holes(descriptor: int, entry: Entry) -> Entry:
-    """The entry with the holes that its file has on disk; as it is if they are not worth a map."""
+    """Returns the entry with the holes that its open file has on disk; unchanged if they are not worth a sparse map."""
     if entry.size < MIN_HOLES or os.fstat(descriptor).st_blocks * 512 > entry.size - MIN_HOLES or not hasattr(os, "SEEK_DATA"):
         return entry
     found: list[tuple[int, int]] = []
@@ -41,7 +42,8 @@ def with_holes(descriptor: int, entry: Entry) -> Entry:
 
 
 def _data_from(descriptor: int, at: int, size: int) -> int:
-    """Where the first data from an offset on is; `size` if there is none. All is data if the file system does not tell."""
+    """Returns the offset of the first data at or after `at`; `size` if there is none, `at` if the file system does not
+    report holes."""
     try:
         return min(os.lseek(descriptor, at, os.SEEK_DATA), size)
     except OSError as error:
@@ -49,8 +51,10 @@ def _data_from(descriptor: int, at: int, size: int) -> int:
 
 
 def segment_data(descriptor: int, size: int, segments: Segments) -> Iterator[bytes]:
-    """The bytes of these segments; nothing, at times, so that who takes them may give up. `NoHoleError` where others of the
-    file's bytes are not zero."""
+    """Yields the bytes of these segments; an empty chunk at times, so that the caller can cancel.
+
+    Raises `NoHoleError` if a byte of the file outside of the segments is not zero.
+    """
     position = 0
     for offset, length in (*segments, (size, 0)):
         while (position := _data_from(descriptor, position, offset)) < offset:

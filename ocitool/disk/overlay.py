@@ -1,12 +1,13 @@
-"""Layers in the form that the kernel's overlayfs stacks, and the options that stack them.
+"""Layers in the form that the kernel's overlayfs stacks, and the names of the directories to stack.
 
-Sources: the kernel's Documentation/filesystems/overlayfs.rst, and image-spec config.md for chain ids. What overlayfs does not
-do, as tried on Linux 6.18: it shows whiteouts in a directory that only one layer has (as names without a file), it takes
-no notice of an opaque mark on a layer's root, and it refuses a directory that is listed twice. So a whiteout stands only
-where it hides something or a lower layer has its directory, and the layers under an opaque root are left out of the stack.
+Sources: the kernel's Documentation/filesystems/overlayfs.rst, and image-spec config.md for chain IDs. Limits of
+overlayfs, observed on Linux 6.18: it shows whiteouts in a directory that only one layer has (as names without a file),
+it ignores an opaque mark on a layer's root, and it refuses a directory that is listed twice. So a whiteout is written
+only if it hides something or a lower layer has its directory, and the layers below an opaque root are left out of the
+stack.
 
-A layer is *self-contained* when its form follows from itself alone, whatever is below. All others have a form for each
-chain: what must be added to the merged layers below to get the merged tree.
+A layer is *self-contained* if its form depends on itself alone. Any other layer has a form for each chain of layers
+below it: what must be added to their merged tree to get the merged tree with this layer.
 """
 
 from __future__ import annotations
@@ -23,19 +24,22 @@ from ocitool.trees.tree import IMPLIED, Directory, Tree
 
 layer_of, row_of = Tree.layer, Tree.row
 WHITEOUT = -2
-"""In the place of a ref: what lower layers have by this name is gone."""
+"""Used instead of a ref: the name is a whiteout, which hides what lower layers have."""
 
 _OVERLAY_XATTRS = (b"trusted.overlay.", b"user.overlay.")
 _DIRECTORY, _HARDLINK, _WHITEOUT, _OPAQUE, _METADATA = (
     int(Kind.DIRECTORY), int(Kind.HARDLINK), int(Kind.WHITEOUT), int(Kind.OPAQUE), int(Kind.METADATA),
 )  # fmt: skip
 MOUNT_OPTIONS_SIZE = 4096
-"""Bytes that the kernel takes as options of one mount."""
+"""Bytes that the options of one mount may have (a page of the kernel)."""
 
 
 class OverlayDir:
-    """A directory of a layer in overlay form. `ref`: the entry of its attributes; `children`: directories, refs of the
-    entries that hold everything else (names of one file have one ref), or `WHITEOUT`."""
+    """A directory of a layer in overlay form.
+
+    `ref`: the entry of its attributes. `children`: a directory, `WHITEOUT`, or the ref of the entry that holds anything
+    else (the names of one file have one ref).
+    """
 
     __slots__ = ("children", "opaque", "ref")
 
@@ -46,8 +50,11 @@ class OverlayDir:
 
 
 class OverlayLayer(NamedTuple):
-    """A layer in overlay form. `name`: algorithm and digest, diff_id or chain id, of the directory that holds it; two forms
-    of one name are the same. The root is opaque where all below is hidden."""
+    """A layer in overlay form.
+
+    `name`: of the directory that holds it: an algorithm and a diff_id or chain ID; forms of one name are equal. The
+    root is opaque if all below is hidden.
+    """
 
     number: int
     name: str
@@ -55,7 +62,7 @@ class OverlayLayer(NamedTuple):
 
 
 def chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
-    """One for each layer: it names the layers up to there (image-spec config.md, "Layer ChainID")."""
+    """Returns the chain ID of each layer, which names the layers up to it (image-spec config.md, "Layer ChainID")."""
     found: list[Digest] = []
     for diff_id in diff_ids:
         found.append(Digest.of(f"{found[-1]} {diff_id}".encode()) if found else diff_id)
@@ -63,20 +70,23 @@ def chain_ids(diff_ids: Sequence[Digest]) -> list[Digest]:
 
 
 def possible_names(diff_id: Digest, chain_id: Digest) -> list[str]:
-    """The names that a layer's form may get."""
+    """Returns the names that a layer's form may have."""
     return [f"{diff_id.algorithm}/{diff_id.encoded}", f"{chain_id.algorithm}/{chain_id.encoded}", _lowest_name(diff_id)]
 
 
 def _lowest_name(diff_id: Digest) -> str:
-    """Of a self-contained layer whose own form does not do where it is the lowest: there its chain id is its diff_id."""
+    """Returns the name of the lowest layer if its self-contained form cannot be used: its chain ID is its diff_id,
+    which is taken."""
     return f"{diff_id.algorithm}/{diff_id.encoded}-lowest"
 
 
 def overlay_layers(indexes: Sequence[LayerIndex], diff_ids: Sequence[Digest]) -> list[OverlayLayer]:
-    """Every layer's form, lowest first. Raises what `Tree` raises, and `UnsafeError` where an entry would be taken for
-    overlayfs's own bookkeeping."""
+    """Returns the form of every layer, lowest first.
+
+    Raises what `Tree` raises, and `UnsafeError` for an entry that overlayfs would take for one of its own marks.
+    """
     found: list[OverlayLayer] = []
-    lower, upper = Tree([]), Tree([])  # of the layers below this one, and with it (where that was asked for)
+    lower, upper = Tree([]), Tree([])  # the layers below this one; the same with it, brought up to date only if needed
     chains = chain_ids(diff_ids)
     counts = Counter(diff_ids)
     for number, index in enumerate(indexes):
@@ -99,8 +109,10 @@ def overlay_layers(indexes: Sequence[LayerIndex], diff_ids: Sequence[Digest]) ->
 
 
 def stack_names(made: Sequence[OverlayLayer]) -> list[str]:
-    """The names to be stacked, top-most first: none twice, none below an opaque root. What a layer adds and hides, its
-    upper occurrence adds and hides too."""
+    """Returns the names to stack, top-most first: none twice, and none below an opaque root.
+
+    A name that occurs twice is needed once: the upper occurrence adds and hides what the lower one does.
+    """
     found: dict[str, None] = {}
     for form in reversed(made):
         found[form.name] = None
@@ -110,7 +122,7 @@ def stack_names(made: Sequence[OverlayLayer]) -> list[str]:
 
 
 def file_refs(root: OverlayDir) -> Iterator[int]:
-    """The refs of all names in a form that are no directories."""
+    """Yields the refs of all names in a form that are not directories."""
     todo = [root]
     while todo:
         for child in todo.pop().children.values():
@@ -127,6 +139,7 @@ def entry_of(indexes: Sequence[LayerIndex], ref: int) -> Entry:
 
 
 def refuse_reserved(index: LayerIndex) -> None:
+    """Raises `UnsafeError` for a layer with attributes or devices that overlayfs would take for its own marks."""
     for row, xattrs in index.xattrs.items():
         if any(name.startswith(_OVERLAY_XATTRS) for name, _ in xattrs):
             raise UnsafeError(f"an attribute that overlayfs would obey: {index.paths[row][:200]!r}")
@@ -136,8 +149,8 @@ def refuse_reserved(index: LayerIndex) -> None:
 
 
 def self_contained(index: LayerIndex) -> bool:
-    """Whether the layer means the same over anything: every parent is listed before its entries, every hard link stands
-    behind its target, and no path is listed twice."""
+    """Whether the layer's form is the same over any lower layers: every parent is listed before its entries, every hard
+    link comes after its target, and no path is listed twice."""
     directories = {b""}
     seen: set[bytes] = set()
     hiding: list[bytes] = []
@@ -161,7 +174,7 @@ def self_contained(index: LayerIndex) -> bool:
 
 
 def _form_of_self_contained(index: LayerIndex, number: int) -> OverlayDir:
-    """The form of a self-contained layer."""
+    """Returns the form of a self-contained layer. `number` is the layer's, for its refs."""
     tree = Tree([index])
     base = Tree.ref(number, 0)
     root = _whole_directory(tree.root, tree, base)
@@ -189,7 +202,7 @@ def _directory_at(root: OverlayDir, path: bytes) -> OverlayDir:
 
 
 def _whole_directory(directory: Directory, tree: Tree, base: int) -> OverlayDir:
-    """All of a directory, with `base` added to its refs."""
+    """Returns the form of all of a directory, with `base` added to its refs."""
     root = OverlayDir(directory.ref + base if directory.ref != IMPLIED else IMPLIED)
     todo = [(directory, root)]
     while todo:
@@ -204,7 +217,7 @@ def _whole_directory(directory: Directory, tree: Tree, base: int) -> OverlayDir:
 
 
 def _drop_hidden_marks(root: OverlayDir) -> None:
-    """Takes away marks below an opaque directory, where they hide nothing."""
+    """Removes whiteouts and opaque marks below an opaque directory, where they hide nothing."""
     todo = [(root, False)]
     while todo:
         over, hidden = todo.pop()
@@ -217,7 +230,7 @@ def _drop_hidden_marks(root: OverlayDir) -> None:
 
 
 def _whiteouts_have_lower(root: OverlayDir, lower: Tree) -> bool:
-    """Whether every whiteout stands in a directory that the layers below have too. The root is always of several layers."""
+    """Whether every whiteout is in a directory that lower layers have too. (The root always counts as one.)"""
     todo: list[tuple[OverlayDir, Directory | int | None]] = [(root, lower.root)]
     while todo:
         over, node = todo.pop()
@@ -241,13 +254,14 @@ def _has_marks(root: OverlayDir) -> bool:
 
 
 def _form_between(lower: Tree, upper: Tree) -> OverlayDir:
-    """What makes `upper` out of `lower`: whiteouts for what is gone, or an opaque mark where nothing of a directory is left."""
+    """Returns the form that turns `lower` into `upper`: whiteouts for what is gone, or an opaque mark if nothing of a
+    directory is left."""
     root = OverlayDir(upper.root.ref)
     frames: list[tuple[Directory, Directory, OverlayDir, OverlayDir | None, bytes]] = [
         (upper.root, lower.root, root, None, b"")
     ]
     inherits: set[int] = set()
-    for now, before, over, _, _ in frames:  # which grows on the way
+    for now, before, over, _, _ in frames:  # `frames` grows while it is iterated
         for name, node in now.children.items():
             old = before.children.get(name)
             if isinstance(node, Directory):

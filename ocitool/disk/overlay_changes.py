@@ -1,11 +1,12 @@
-"""An overlayfs upper directory as the entries of a layer: what a container wrote, removed and replaced.
+"""An overlayfs upper directory as the members of a layer: what a container wrote, removed and replaced.
 
-Sources: the kernel's Documentation/filesystems/overlayfs.rst ("whiteouts and opaque directories", "User xattr", "redirect_dir",
-"Metadata only copy up", "Nesting overlayfs mounts") and the manual of fuse-overlayfs. A character device 0/0 hides its
-name; so does an empty file with `overlay.whiteout` in a directory with `overlay.opaque` "x"; `overlay.opaque` "y" hides
-what lower layers have in a directory. fuse-overlayfs, where it may make no device, writes `.wh.` files as a layer has them.
+Sources: the kernel's Documentation/filesystems/overlayfs.rst ("whiteouts and opaque directories", "User xattr",
+"redirect_dir", "Metadata only copy up", "Nesting overlayfs mounts") and the manual of fuse-overlayfs. A character
+device 0/0 hides its name; so does an empty file with `overlay.whiteout` in a directory with `overlay.opaque` "x";
+`overlay.opaque` "y" hides what lower layers have in a directory. fuse-overlayfs writes `.wh.` files, as a layer has
+them, if it may not make devices.
 
-The root's own attributes are no part of the layer: they are those of whoever made the directory.
+The root's own attributes are not part of the layer: they are those of the directory's creator.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Member = tuple[Entry, Iterator[bytes]]
 _PREFIXES = (b"trusted.overlay.", b"user.overlay.", b"user.fuseoverlayfs.", b"trusted.fuseoverlayfs.")
 _ESCAPED = b"overlay."
 _BOOKKEEPING = frozenset({b"origin", b"impure", b"nlink", b"uuid", b"protattr", b"upper"})
-"""Bookkeeping that says nothing about what the directory shows."""
+"""Attributes of overlayfs that do not affect what the directory shows."""
 
 _REFUSED = {
     b"redirect": "a directory that was renamed (overlay redirect) has its content in a lower layer",
@@ -45,12 +46,12 @@ _HINT = "mount with redirect_dir=off,metacopy=off, or append the merged director
 
 
 def layer_members(root: Root, task: Task) -> Iterator[Member]:
-    """The layer's entries with their contents, each content to be taken before the next entry. Every parent stands before
-    its children, a file before the links to it, a directory before its opaque marker; nothing stands twice, nor beside its own
-    whiteout.
+    """Yields the layer's entries with their contents; each content must be read before the next entry is asked for.
 
-    `UnsupportedError` where the content is not in this directory alone (redirect, metacopy); `FormatError` for what no
-    layer can hold. What other overlay filesystems keep for themselves is left out; sockets are, with a notice.
+    Every parent comes before its children, a file before the hard links to it, a directory before its opaque marker; no
+    name occurs twice, nor beside its own whiteout. Attributes of other overlay file systems are left out; so are
+    sockets, with a notice. Raises `UnsupportedError` if content is not in this directory alone (redirect, metacopy),
+    `FormatError` for a name that no layer can hold.
     """
     leaders: dict[tuple[int, int], bytes] = {}
     opaque: set[bytes] = set()
@@ -65,7 +66,7 @@ def layer_members(root: Root, task: Task) -> Iterator[Member]:
                 base = name[len(WHITEOUT_PREFIX) :]
                 there = None if hidden.kind == Kind.OPAQUE else _stat_or_none(at, base)
                 if hidden.kind == Kind.WHITEOUT and there is not None and _is_device(there):
-                    continue  # said again, by the device of its own name
+                    continue  # a duplicate of the whiteout that is a device
                 if hidden.kind == Kind.WHITEOUT and there is None:
                     yield hidden, iter(())
                 elif there is None or stat.S_ISDIR(there.st_mode):
@@ -106,7 +107,7 @@ def layer_members(root: Root, task: Task) -> Iterator[Member]:
 
 
 def whiteout(path: bytes, kind: Kind = Kind.WHITEOUT) -> Entry:
-    """The entry that hides a path of lower layers, or all that they have in a directory."""
+    """Returns the entry that hides a path of lower layers, or (opaque) all that they have in a directory."""
     return Entry(path, kind, 0, 0, 0, 0, 0, b"", 0, 0, None, None, None)
 
 
@@ -115,7 +116,8 @@ def _is_device(status: os.stat_result) -> bool:
 
 
 def _fuse_whiteout(seen: WalkedPath, parent: bytes) -> Entry:
-    """What a `.wh.` file says: only empty regular files are marks, anything else is a name that no layer can hold."""
+    """Returns the whiteout that a `.wh.` file stands for. Raises `FormatError` unless it is an empty regular file of a
+    valid name."""
     if not stat.S_ISREG(seen.status.st_mode) or seen.status.st_size:
         raise FormatError(
             "a name that begins with .wh. means a deleted file in a layer", shown_path(seen.path), hint="rename or remove it"
@@ -129,7 +131,7 @@ def _fuse_whiteout(seen: WalkedPath, parent: bytes) -> Entry:
 
 
 def _stat_or_none(at: int, name: bytes) -> os.stat_result | None:
-    """What stands at a name, None for nothing."""
+    """Returns the status of a name in a directory, not following a link; None if it does not exist."""
     try:
         return os.stat(name, dir_fd=at, follow_symlinks=False)
     except FileNotFoundError:
@@ -137,7 +139,7 @@ def _stat_or_none(at: int, name: bytes) -> os.stat_result | None:
 
 
 def _split_xattrs(seen: WalkedPath) -> tuple[dict[bytes, bytes] | None, tuple[tuple[bytes, bytes], ...] | None]:
-    """The overlay's xattrs without their prefix (None: there are none), and the file's own."""
+    """Returns the overlay's xattrs without their prefix (None if there are none), and the file's own."""
     overlay: dict[bytes, bytes] | None = None
     own = []
     for xattr, value in xattrs_at(seen.directory, seen.name, seen.status.st_mode):
@@ -164,7 +166,7 @@ def _split_xattrs(seen: WalkedPath) -> tuple[dict[bytes, bytes] | None, tuple[tu
 
 
 def _sees_trusted() -> bool:
-    """Whether `trusted.*` xattrs are listed: to holders of CAP_SYS_ADMIN in the first user namespace."""
+    """Whether `trusted.*` xattrs are listed for this process: it needs CAP_SYS_ADMIN in the first user namespace."""
     try:
         with open("/proc/self/status", "rb") as file:
             effective = next(int(line.split()[1], 16) for line in file if line.startswith(b"CapEff:"))

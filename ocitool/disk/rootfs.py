@@ -1,9 +1,9 @@
-"""The one class that creates files in a root file system; everything that unpacks goes through it.
+"""The one class that creates files in a root file system; everything that unpacks an image uses it.
 
-Contents are written first, each to a staging file of its own with all its attributes, while the layers are read; when the
-merged tree is known, staged files are renamed into the directories that are made for it. Nothing of an image is ever looked
-up by the kernel: every call names one new thing in a directory that this class made and holds by a descriptor. So no link
-of an image is followed, whatever its layers say.
+Contents are written first, each to a staging file with all its attributes, while the layers are read. When the merged
+tree is known, its directories are made and the staged files are renamed into them. The kernel never resolves a path of
+an image: every call names one new file in a directory that this class made and holds by a descriptor. So no link of an
+image is followed, whatever its layers contain.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ocitool.task import Task, undisturbed
 from ocitool.trees.tree import Directory, Tree
 
 ReadContent = Callable[[int], Iterable[bytes | memoryview]]
-"""The next bytes of a content, in pieces."""
+"""A function from a number of bytes to that many next bytes of a file's content, in chunks."""
 
 _STAGING = b"staging"
 _STEP = 0.1
@@ -39,9 +39,12 @@ _FILE, _SYMLINK, _HARDLINK, _CHAR, _BLOCK, _FIFO = (
 
 
 class Ownership(NamedTuple):
-    """Whose files are made. rootless: all are the user's own, no device is made, and of the xattrs only `user.*` are set.
-    Else exact, with ids of the image shifted by the maps where there are any. owner_xattr: rootless files and directories
-    carry the image's owner in `user.rootlesscontainers`."""
+    """The owners of the files that are made.
+
+    `rootless`: all belong to the user, no device is made, and only xattrs `user.*` are set. Otherwise owners are exact,
+    with the image's ids shifted by the maps, if any. `owner_xattr`: rootless files and directories carry the image's
+    owner in `user.rootlesscontainers`.
+    """
 
     rootless: bool = False
     uid_map: tuple[IdRange, ...] = ()
@@ -50,23 +53,29 @@ class Ownership(NamedTuple):
 
 
 def private_mode(owners: Ownership) -> DirectoryMode:
-    """How a directory with a root file system in it is closed to other users: setuid files and devices of an image are theirs
-    to use otherwise. With id maps the container's root must pass through it, as containerd has it."""
+    """Returns the mode of a directory that closes the root file system in it to other users, who could use its setuid
+    files and devices.
+
+    With id maps the container's root must pass through it, so its group gets access, as containerd does.
+    """
     ids = () if owners.rootless or not owners.uid_map else owners.gid_map  # else the image's root is the machine's
     group = next((one.outside for one in ids if one.inside == 0), None)
     return DirectoryMode(0o700) if group is None else DirectoryMode(0o710, group)
 
 
 def parse_map(words: Sequence[str], flag: str) -> tuple[IdRange, ...]:
-    """CONTAINER:HOST[:SIZE] each. `UsageError` for anything else, and for ranges that overlap."""
+    """Parses id ranges, each CONTAINER:HOST[:SIZE]. `flag` names the option in errors.
+
+    Raises `UsageError` for anything else, and for ranges that overlap.
+    """
     found: list[IdRange] = []
     for word in words:
         parts = word.split(":")
         if len(parts) not in (2, 3) or not all(part.isascii() and part.isdigit() and len(part) < 11 for part in parts):
-            raise UsageError(f"{flag} {word}: no map of ids", hint="CONTAINER:HOST[:SIZE], as in 0:100000:65536")
+            raise UsageError(f"{flag} {word}: invalid id map", hint="CONTAINER:HOST[:SIZE], as in 0:100000:65536")
         inside, outside, size = int(parts[0]), int(parts[1]), int(parts[2]) if len(parts) == 3 else 1
         if not size or max(inside, outside) + size > 1 << 32:
-            raise UsageError(f"{flag} {word}: no such range of ids")
+            raise UsageError(f"{flag} {word}: invalid range of ids")
         for other in found:
             for start, its in ((inside, other.inside), (outside, other.outside)):
                 if start < its + other.size and its < start + size:
@@ -76,17 +85,21 @@ def parse_map(words: Sequence[str], flag: str) -> tuple[IdRange, ...]:
 
 
 class Rootfs:
-    """Makes root file systems in the private directory `work`, out of one stock of staged files.
+    """Makes root file systems in the private directory `work` (a descriptor, not owned) from one stock of staged files.
 
-    `stage` may be called from several threads; all else from one. The directory being filled is the last one entered:
-    `begin` (a root), `enter`, `put` and `whiteout` in it, `leave` with its attributes, until the root is left too.
-    `place` does all that for a merged tree. At most a few dozen descriptors are open. The memory is that of one path.
+    `stage` and `copy_staged` may be called from several threads, everything else from one. `begin` makes a root the
+    current directory; `enter` makes a directory in the current one, `put` and `whiteout` make names in it, `leave` sets
+    its attributes and returns to its parent, until the root is left too. `place_tree` does all of that for a merged
+    tree.
+
+    At most a few dozen descriptors are open. The memory is that of one path. All methods raise `DestinationError` if
+    the file system refuses.
     """
 
     def __init__(self, work: int, owners: Ownership, task: Task) -> None:
         self.owners = owners
         self.bytes_written = 0
-        """Bytes of contents."""
+        """Bytes of file contents written so far."""
         self._work = work
         self._task = task
         self._ids: dict[tuple[int, int], tuple[int, int]] = {}
@@ -104,7 +117,7 @@ class Rootfs:
             raise self._error(error, b"") from None
 
     def _probe(self) -> tuple[tuple[int, int], int]:
-        """Owner and umask of what is made here."""
+        """Returns owner and umask of files made here, found by making one."""
         descriptor = os.open(b"probe", _CREATE, 0o777, dir_fd=self._staging)
         status = os.fstat(descriptor)
         os.close(descriptor)
@@ -118,7 +131,7 @@ class Rootfs:
         self.close()
 
     def clear(self) -> None:
-        """Removes the staging files that nothing took, and with them the means to make more."""
+        """Removes the staged files that are left, and the staging directory: nothing more can be staged."""
         try:
             with os.scandir(self._staging) as left:
                 for item in left:
@@ -128,10 +141,10 @@ class Rootfs:
             raise self._error(error, b"") from None
 
     def close(self) -> None:
-        """Lets go of all descriptors, once no thread stages any more; those that would are cancelled."""
+        """Closes all descriptors once no thread is staging; threads that still stage are cancelled."""
         with undisturbed(), self._lock:
             self._closed = True
-            while self._staging_now:  # only where an error came between: what they wait for ends with the task
+            while self._staging_now:  # only after an error: whatever those threads wait for ends with the task
                 self._task.cancel()
                 self._lock.wait(_STEP)
         if self._stack is not None:
@@ -145,7 +158,7 @@ class Rootfs:
     # Contents, from several threads
 
     def stage(self, ref: int, entry: Entry, take: ReadContent) -> None:
-        """A regular file with all its attributes, under a name that `put` finds by `ref`."""
+        """Stages a regular file with all its attributes; `put` finds it by `ref`. `take` gives its content."""
         with self._lock:
             if self._closed:
                 raise CancelledError("interrupted")
@@ -160,7 +173,7 @@ class Rootfs:
                     self._lock.notify_all()
 
     def copy_staged(self, ref: int, other: int, entry: Entry) -> None:
-        """One more staged file, `other`, with the content of one that is staged as `ref`."""
+        """Stages one more file, `other`, with the content of the file staged as `ref`."""
         try:
             descriptor = os.open(b"%x" % ref, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._staging)
         except OSError as error:
@@ -206,7 +219,8 @@ class Rootfs:
     # Attributes
 
     def _file_mode(self, mode: int) -> int:
-        """On disk: without root's rights, a file that its owner may not read could never be packed again."""
+        """Returns the mode on disk: without root's rights, a file that its owner may not read could not be packed
+        again."""
         return mode | 0o600 if self.owners.rootless and not mode & 0o400 else mode
 
     def _directory_mode(self, mode: int) -> int:
@@ -227,8 +241,8 @@ class Rootfs:
         return found
 
     def _set_attributes(self, descriptor: int, entry: Entry, mode: int, made: int) -> None:
-        """All attributes of an open file or directory, in the order in which none undoes another: a change of owner takes
-        setuid and capabilities away, a mode may forbid xattrs."""
+        """Sets all attributes of an open file or directory, in an order in which none undoes another: a change of owner
+        clears setuid and capabilities, a mode may forbid setting xattrs. `made`: the mode it was created with."""
         owner = self._owner(entry)
         if owner != self._own:
             os.fchown(descriptor, *owner)
@@ -248,7 +262,7 @@ class Rootfs:
                 self._count("selinux")
             elif self.owners.rootless and not name.startswith(b"user."):
                 self._count("xattrs-not-allowed")
-            elif not (self.owners.owner_xattr and name == ROOTLESS):  # on disk that name is ours
+            elif not (self.owners.owner_xattr and name == ROOTLESS):  # `_set_owner_xattr` uses that name
                 self._set_xattr(target, name, value)
 
     def _set_owner_xattr(self, descriptor: int, uid: int, gid: int) -> None:
@@ -276,7 +290,7 @@ class Rootfs:
     # Building a root
 
     def begin(self, name: bytes, *, at: int | None = None) -> None:
-        """A new root directory in `work`, or in the directory open as `at`; it is the current one."""
+        """Makes a new root directory in `work`, or in the directory open as `at`, and makes it the current one."""
         assert self._stack is None
         parent = self._work if at is None else at
         try:
@@ -286,7 +300,7 @@ class Rootfs:
             raise self._error(error, b"") from None
 
     def enter(self, name: bytes) -> None:
-        """A new directory in the current one, which it becomes itself."""
+        """Makes a new directory in the current one, and makes it the current one."""
         chain = self._open_stack()
         try:
             os.mkdir(name, 0o700, dir_fd=chain.current)
@@ -295,9 +309,10 @@ class Rootfs:
             raise self._error(error, self._path(name)) from None
 
     def leave(self, entry: Entry, extra: Xattrs = ()) -> None:
-        """Gives the current directory its attributes, which nothing changes any more, and returns to the one above.
+        """Sets the final attributes of the current directory, and returns to its parent.
 
-        `extra`: xattrs of the caller's own; where they cannot be set, that is an error."""
+        `extra`: xattrs beyond the entry's; here it is an error if they cannot be set.
+        """
         chain = self._open_stack()
         try:
             for name, value in extra:
@@ -312,8 +327,10 @@ class Rootfs:
             raise self._error(error, self._path()) from None
 
     def put(self, name: bytes, ref: int, entry: Entry, *, shared: bool = False) -> None:
-        """What is no directory, in the current directory. `ref` and `entry` are those of the file itself, not of a hard
-        link to it; `shared`: other names of it came before or may follow."""
+        """Makes a name that is not a directory in the current directory.
+
+        `ref` and `entry` are those of the file itself, not of a hard link to it. `shared`: it has other names too.
+        """
         here = self._open_stack().current
         try:
             if entry.kind == _FILE:
@@ -332,7 +349,7 @@ class Rootfs:
             raise self._error(error, self._path(name)) from None
 
     def whiteout(self, name: bytes) -> None:
-        """Overlayfs's mark of what is gone: a character device 0/0 in the current directory."""
+        """Makes a whiteout of overlayfs: a character device 0/0 in the current directory."""
         try:
             os.mknod(name, stat.S_IFCHR | 0o600, os.makedev(0, 0), dir_fd=self._open_stack().current)
         except OSError as error:
@@ -343,7 +360,7 @@ class Rootfs:
         mode = self._file_mode(entry.mode)
         if kind == _SYMLINK:
             if not entry.link:
-                raise FormatError("a symbolic link to nothing at all", _shown(self._path(name)))
+                raise FormatError("a symbolic link without a target", _shown(self._path(name)))
             os.symlink(entry.link, name, dir_fd=where)
         elif kind == _FIFO:
             os.mkfifo(name, 0o600, dir_fd=where)
@@ -355,11 +372,11 @@ class Rootfs:
             else:
                 major, minor = entry.device
                 if major >= _MAJORS or minor >= _MINORS:
-                    raise DestinationError(f"no kernel has a device {major}:{minor}", _shown(self._path(name)))
+                    raise DestinationError(f"device {major}:{minor} is out of the kernel's range", _shown(self._path(name)))
                 kind_bits = stat.S_IFCHR if kind == _CHAR else stat.S_IFBLK
                 os.mknod(name, kind_bits | 0o600, os.makedev(major, minor), dir_fd=where)
         else:
-            raise FormatError("a hard link to nothing", _shown(self._path(name)))
+            raise FormatError("a hard link without a target", _shown(self._path(name)))
         owner = self._owner(entry)
         if owner != self._own:
             os.chown(name, *owner, dir_fd=where, follow_symlinks=False)
@@ -371,7 +388,8 @@ class Rootfs:
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=where, follow_symlinks=False)
 
     def place_tree(self, tree: Tree, name: bytes = b"rootfs") -> int:
-        """The whole tree as the directory `name`; the number of paths in it. Staged must be all its files."""
+        """Makes the whole tree as the directory `name`, and returns the number of its paths. All its files must be
+        staged."""
         self.begin(name)
         directories: list[Directory] = [tree.root]
         below: list[Iterator[tuple[bytes, Directory | int]]] = [iter(tree.root.children.items())]
@@ -390,7 +408,7 @@ class Rootfs:
                 ref = inode_of(node)
                 shared = ref in shared_refs
                 if not shared and indexes[tree.layer(ref)].kinds[tree.row(ref)] == _FILE:
-                    try:  # as `put`, without making an entry of what nobody asks
+                    try:  # as `put`, without the cost of making an `Entry`
                         rename(b"%x" % ref, child, src_dir_fd=staging, dst_dir_fd=self._here)
                     except OSError as error:
                         raise self._error(error, self._path(child)) from None
@@ -405,7 +423,7 @@ class Rootfs:
         return count
 
     def notice_unset(self) -> None:
-        """Notices of what could not be made as stated."""
+        """Adds notices of what could not be made as the image states it."""
         for code, count in self._not_set.items():
             self._task.notice(code, _NOTICES[code].format(count, "" if count == 1 else "s"))
 
@@ -423,7 +441,7 @@ class Rootfs:
         return b"/".join([*names, name] if name is not None else names)
 
     def _error(self, error: OSError, path: bytes) -> OcitoolError:
-        """The operating system's word as ours."""
+        """Returns an error of the operating system as one of ours."""
         why = error.strerror or str(error)
         if error.errno in (errno.EPERM, errno.EINVAL) and not self.owners.rootless:
             return DestinationError(
@@ -463,11 +481,11 @@ def _mapped(ranges: tuple[IdRange, ...], number: int, what: str, path: bytes) ->
             return outside + number - inside
     if ranges:
         raise DestinationError(
-            f"{what} {number} is outside of the map", _shown(path),
+            f"{what} {number} is not in the id map", _shown(path),
             hint=f"a --{what[0]}id-map that covers it, or --rootless",
         )  # fmt: skip
     if not 0 <= number < (1 << 32) - 1:
-        raise DestinationError(f"no file system has a {what} {number}", _shown(path), hint="--rootless records it instead")
+        raise DestinationError(f"{what} {number} is out of range", _shown(path), hint="--rootless records it instead")
     return number
 
 

@@ -1,8 +1,8 @@
-"""A directory as it stands on disk, as entries of an image.
+"""A directory on disk as entries of an image.
 
-Every look goes through descriptors of directories that were opened without following a link, so nothing outside is seen,
-even when somebody changes the directory meanwhile; what changes under our eyes is a `TransportError`. Memory: the names of
-the directories that the walk stands in, and a number for each file with several names.
+Every access uses a descriptor of a directory that was opened without following a link, so nothing outside is read even
+if the directory is changed meanwhile; a change that is noticed is a `TransportError`. Memory: the names of the
+directories on the walk's current path, and a number for each file with several names.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def is_file_xattr(xattr: bytes) -> bool:
 
 
 class HeldDirectories:
-    """Descriptors of the directories below a root, one path at a time. At most `_OPEN` are held, however deep the path."""
+    """Open descriptors of the directories on one path below a root. At most `_MAX_OPEN` are held, however deep the
+    path."""
 
     def __init__(self, root: Root) -> None:
         try:
@@ -47,7 +48,7 @@ class HeldDirectories:
         except OSError as error:
             where = None if isinstance(root, int) else os.fspath(root)
             raise TransportError(f"cannot be read: {error.strerror}", where) from None
-        # (path, descriptor): an unbroken line of directories, the first below one that was let go of.
+        # (path, descriptor) of nested directories; those above the first were closed again.
         self._held: list[tuple[bytes, int]] = []
 
     def __enter__(self) -> HeldDirectories:
@@ -60,7 +61,8 @@ class HeldDirectories:
         self._held = []
 
     def directory(self, path: bytes) -> int:
-        """A descriptor that stands until the next call. `OSError` where there is no such directory."""
+        """Returns a descriptor of a directory, valid until the next call. Raises `OSError` if there is no such
+        directory."""
         held = self._held
         while held and held[-1][0] != path:
             last = held[-1][0]
@@ -84,7 +86,8 @@ class HeldDirectories:
 
 
 class WalkedPath(NamedTuple):
-    """One path of a walk. at: the descriptor of its directory, good until the walk goes on; name: in there (the root: `.`)."""
+    """One path of a walk. `directory`: the descriptor of its parent, valid until the walk goes on; `name`: its name
+    there (`.` for the root)."""
 
     path: bytes
     status: os.stat_result
@@ -93,7 +96,8 @@ class WalkedPath(NamedTuple):
 
 
 class ScannedPath(NamedTuple):
-    """leader: of a file with a link count above one, its first name in the walk (which may stay its only one); else None."""
+    """One path as an entry. `leader`: for a file with a link count above one, its first name in the walk (perhaps its
+    only one); else None."""
 
     path: bytes
     entry: Entry
@@ -101,8 +105,12 @@ class ScannedPath(NamedTuple):
 
 
 def walk(root: Root, task: Task) -> Iterator[WalkedPath]:
-    """Everything in a directory, the root first, in the order of `Tree.walk`. Sockets are left out, with a notice; times
-    that no entry can have are told."""
+    """Yields everything in a directory, the root first, in the order of `Tree.walk`.
+
+    Sockets are left out, with a notice; a notice also names times that no entry can hold and other file systems that
+    are mounted inside. Raises `TransportError` if something cannot be read or changes meanwhile, `LimitError` for a
+    path that is too long or deep.
+    """
     sockets = odd = 0
     socket = mount = path = odd_path = b""
     try:
@@ -141,24 +149,24 @@ def walk(root: Root, task: Task) -> Iterator[WalkedPath]:
 
 
 def notice_odd_time(path: bytes, others: int, task: Task) -> None:
-    """A notice about a file whose time on disk no entry can have, and about so many others."""
+    """Adds a notice about a file whose mtime no entry can hold, and `others` more such files."""
     more = f", and of {others:,} more" if others else ""
     text = f"its modification time{more} is not within the years 1677 to 2262: the nearest stands for it"
     task.notice("time", f"{shown_path(path)}: {text}")
 
 
 def _names(descriptor: int) -> list[bytes]:
-    """The names in a directory, the last first."""
+    """Returns the names in a directory, the last first."""
     return sorted(map(os.fsencode, os.listdir(descriptor)), reverse=True)
 
 
 def shown_path(path: bytes) -> str:
-    """A path for a message: whoever prints it escapes it."""
+    """Returns a path for a message. It is not escaped: that is done when the message is printed."""
     return "/" + path[:500].decode("utf-8", "replace")
 
 
 def first_paths(paths: Sequence[bytes]) -> str:
-    """The first paths of many, for a message."""
+    """Returns the first of many paths, for a message."""
     return ", ".join(map(shown_path, paths[:_MAX_NAMED])) + (", ..." if len(paths) > _MAX_NAMED else "")
 
 
@@ -172,8 +180,11 @@ def _read_error(path: bytes, error: OSError) -> TransportError:
 
 
 def scan(root: Root, task: Task) -> Iterator[ScannedPath]:
-    """Everything in a directory as entries, in the order of `walk`. Every name of a file has the file's own entry: one whose
-    leader is another path is to be a hard link to that. A name that a layer cannot hold is a `FormatError`."""
+    """Yields everything in a directory as entries, in the order of `walk`.
+
+    Every name of a file has the file's own entry: a name whose leader is another path shall become a hard link to that.
+    Raises what `walk` raises, and `FormatError` for a name that a layer cannot hold.
+    """
     leaders: dict[tuple[int, int], bytes] = {}
     for seen in walk(root, task):
         refuse_whiteout(seen)
@@ -184,6 +195,7 @@ def scan(root: Root, task: Task) -> Iterator[ScannedPath]:
 
 
 def refuse_whiteout(seen: WalkedPath) -> None:
+    """Raises `FormatError` for a name that would be a whiteout in a layer."""
     if seen.name.startswith(WHITEOUT_PREFIX):
         raise FormatError(
             "a name that begins with .wh. means a deleted file in a layer", shown_path(seen.path), hint="rename or remove it"
@@ -191,7 +203,7 @@ def refuse_whiteout(seen: WalkedPath) -> None:
 
 
 def entry_of(seen: WalkedPath) -> Entry:
-    """What stands on disk, as it stands there; a time out of range as the nearest one that is in it."""
+    """Returns the entry of a path as it is on disk; a time out of range becomes the nearest one in range."""
     path, status, at, name = seen
     mode = status.st_mode
     kind = _KINDS[stat.S_IFMT(mode)]
@@ -217,7 +229,7 @@ def _nearest(mtime: int) -> int:
 
 
 def xattrs_at(at: int, name: bytes, mode: int) -> Xattrs:
-    """All xattrs of a name in a directory, sorted; none where the system or the file system has none."""
+    """Returns all xattrs of a name in a directory, sorted; none if the system or the file system does not support them."""
     if not hasattr(os, "listxattr"):
         return ()
     try:
@@ -248,7 +260,7 @@ def _xattrs(target: bytes | int) -> Xattrs:
 
 
 def with_holes(root: Root | HeldDirectories, path: bytes, entry: Entry) -> Entry:
-    """The entry of a file below a directory with the holes that it has on disk, for `open_file`, which raises alike."""
+    """Returns the entry of a file below a directory with the holes that it has on disk. Raises as `open_file`."""
     if entry.kind != Kind.FILE or entry.size < holes.MIN_HOLES:
         return entry
     if not isinstance(root, HeldDirectories):
@@ -259,11 +271,11 @@ def with_holes(root: Root | HeldDirectories, path: bytes, entry: Entry) -> Entry
 
 
 def open_file(root: Root | HeldDirectories, path: bytes, entry: Entry) -> Iterator[bytes]:
-    """The `entry.size` bytes of a regular file below a directory, of a sparse entry those of its segments; no link is followed
-    on the way.
+    """Yields the `entry.size` bytes of a regular file below a directory, of a sparse entry those of its segments; no
+    link is followed.
 
-    `TransportError` if there are more or fewer, if what is to be a hole is none, if it is no regular file, or if it is written
-    to meanwhile.
+    Raises `TransportError` if there are more or fewer bytes, if a hole has data, if it is not a regular file, or if it
+    is written to meanwhile.
     """
     if not isinstance(root, HeldDirectories):
         with HeldDirectories(root) as below:
@@ -274,7 +286,7 @@ def open_file(root: Root | HeldDirectories, path: bytes, entry: Entry) -> Iterat
 
 
 def content_at(seen: WalkedPath, segments: Segments | None = None) -> Iterator[bytes]:
-    """The bytes of a regular file of a walk, or of these segments of it, as `open_file`."""
+    """Yields the bytes of a regular file of a walk, or of these segments of it, as `open_file` does."""
     with _open_at(seen.directory, seen.name, seen.path) as descriptor:
         yield from _checked_content(descriptor, seen.status.st_size, segments)
 
@@ -292,7 +304,7 @@ def _open_below(below: HeldDirectories, path: bytes) -> Iterator[int]:
 
 @contextmanager
 def _open_at(at: int, name: bytes, path: bytes) -> Iterator[int]:
-    """A descriptor of a file; errors name its path."""
+    """Opens a file; errors name its path."""
     try:
         descriptor = os.open(name, _FILE, dir_fd=at)
     except OSError as error:
@@ -315,7 +327,7 @@ def _checked_content(descriptor: int, size: int, segments: Segments | None) -> I
             wanted -= len(piece)
             yield piece
         after = os.fstat(descriptor)
-        more = os.pread(descriptor, 1, size)  # as of files that say they are empty and are not, like those in /proc
+        more = os.pread(descriptor, 1, size)  # files in /proc have a size of 0 and content
         if not wanted and not more and (after.st_size, after.st_mtime_ns) == (size, before.st_mtime_ns):
             return
     raise TransportError("changed while it was read")

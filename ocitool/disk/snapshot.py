@@ -1,19 +1,19 @@
-"""The snapshot of an unpacked image: what was written where, so that an edit is found without reading every file again.
+"""The snapshot of an unpacked image: what was written, so that edits are found without reading every file again.
 
 The file is one zstd frame (with its checksum) of JSON lines. The first is the header, `{"schema": "ocitool/snapshot",
-"version": 1, "rootless": ..., "uidMap": [[inside, outside, size], ...], "gidMap": [...], "ownerXattr": ...}`; the last is
-`{"entries": N}`. Each line between is one path, as an array:
+"version": 1, "rootless": ..., "uidMap": [[inside, outside, size], ...], "gidMap": [...], "ownerXattr": ...}`; the last
+is `{"entries": N}`. Each line between is one path, as an array:
 
     [path, kind, mode, uid, gid, mtime, size, [inode, size, mtime, ctime, mode, uid, gid], more]
 
-The first seven are what the image states, the inner array is what lstat said when the unpacking was done. `more` stands only
-where needed, an object: `link` (of a symbolic link), `device` ([major, minor]), `xattrs` ([[name, base64], ...]), `leader`
+The first seven are what the image states, the inner array is what lstat returned after unpacking. `more` is an object,
+left out if empty: `link` (of a symbolic link), `device` ([major, minor]), `xattrs` ([[name, base64], ...]), `leader`
 (the first name of a file with several names), `unset` (names of stated xattrs that the disk does not hold as stated).
 Names are bytes: one that is UTF-8 is a string, any other an array with its base64 alone, so that each has one spelling.
 
-Lines are in the order of `Tree.walk`, the root (path "") first. Both ways are streams: memory is a block, a line and the
-path's directories. A snapshot lies on the user's disk and may be damaged: whatever is not as written here is a
-`FormatError`, a snapshot of another version an `UnsupportedError`.
+Lines are in the order of `Tree.walk`, the root (path "") first. Reading and writing stream: memory is a block, a line
+and the path's directories. A snapshot lies on the user's disk and may be damaged: anything else than described here is
+a `FormatError`, a snapshot of another version an `UnsupportedError`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from ocitool.trees.tree import Directory, Node, Tree, ref_of
 SCHEMA = "ocitool/snapshot"
 VERSION = 1
 MAX_LINE = 8 * limits.TAR_HEADER_DATA
-"""One line: what a tar header can say, with every byte escaped."""
+"""Bytes of the longest line: all that a tar header can hold, with every byte escaped."""
 
 _KINDS = {int(kind): kind for kind in (Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK, Kind.CHAR, Kind.BLOCK, Kind.FIFO)}
 _STATED, _DISK, _DEVICE = struct.Struct("<BHqqqq"), struct.Struct("<QqqqIII"), struct.Struct("<QQ")
@@ -51,13 +51,13 @@ _REVISION, _CAPS_1, _CAPS_2, _CAPS_3 = 0xFF000000, 0x01000000, 0x02000000, 0x030
 _MORE_KEYS = {"link", "device", "xattrs", "leader", "unset"}
 _MAX_RANGES = 1_000
 _TICK = 20_000_000
-"""Nanoseconds: longer than the clock that file systems stamp changes by stands still (at most 10 ms on Linux)."""
+"""Nanoseconds: more than the resolution of the clock that file systems use for ctime (at most 10 ms on Linux)."""
 ROOTLESS = b"user.rootlesscontainers"
 _BLOCK = 1 << 18
 
 
 class IdRange(NamedTuple):
-    """`size` ids of the image from `inside` on are those of this machine from `outside` on."""
+    """`size` ids of the image, from `inside` on, are the ids of this machine from `outside` on."""
 
     inside: int
     outside: int
@@ -65,7 +65,7 @@ class IdRange(NamedTuple):
 
 
 class SnapshotHeader(NamedTuple):
-    """How the image was unpacked. `owner_xattr`: owners also stand in `user.rootlesscontainers`."""
+    """How the image was unpacked. `owner_xattr`: owners are also recorded in `user.rootlesscontainers`."""
 
     rootless: bool = False
     uid_map: tuple[IdRange, ...] = ()
@@ -74,7 +74,7 @@ class SnapshotHeader(NamedTuple):
 
 
 class FileStatus(NamedTuple):
-    """What lstat said of a path. mode: with its type. Times are nanoseconds."""
+    """What lstat returned for a path. `mode` includes the type; times are in nanoseconds."""
 
     ino: int
     size: int
@@ -86,9 +86,11 @@ class FileStatus(NamedTuple):
 
 
 class SnapshotEntry(NamedTuple):
-    """One path. entry: what the image states, as `Tree.entry` gives it (of a hard link the file's), with this path; its
-    offset, stored and segments are not kept (0, its size, None). leader: the first name of a file with several names,
-    which is its own leader. unset: names of stated xattrs that the disk does not hold as stated.
+    """One path.
+
+    `entry`: what the image states, as `Tree.entry` returns it (for a hard link the file's), with this path; offset,
+    stored and segments are not kept (0, its size, None). `leader`: the first name of a file with several names, which
+    is its own leader. `unset`: names of stated xattrs that the disk does not hold as stated.
     """
 
     path: bytes
@@ -102,9 +104,11 @@ class SnapshotEntry(NamedTuple):
 
 
 def write(target: int | str | os.PathLike[str], header: SnapshotHeader, rows: Iterable[SnapshotEntry]) -> int:
-    """Writes a snapshot to a path (which must not exist) or a descriptor; the number of rows. Rows must be in order.
+    """Writes a snapshot to a path (which must not exist) or to a descriptor, and returns the number of rows. Rows must
+    be in order.
 
-    Returns no sooner than `_TICK` after the last change that it recorded, so that no later edit has a recorded time.
+    Returns no sooner than `_TICK` after the last recorded change, so that no later edit has a recorded time. Raises
+    `DestinationError`.
     """
     if isinstance(target, int):
         return _write(target, header, rows, "the snapshot")
@@ -179,11 +183,12 @@ def _name(name: bytes) -> str:
 
 
 def snapshot_rows(tree: Tree, root: Root, header: SnapshotHeader) -> Iterator[SnapshotEntry]:
-    """The rows of a tree that was just unpacked into a directory. Each path is looked at by lstat, no link is followed.
+    """Yields the rows of a tree that was just unpacked into a directory. Each path is looked up by lstat; no link is
+    followed.
 
-    A path of the tree that is not there is an `IntegrityError`.
+    Raises `IntegrityError` if a path of the tree is not there.
     """
-    taken = ROOTLESS if header.owner_xattr else b""  # on disk it is ours: the image's own is not there
+    taken = ROOTLESS if header.owner_xattr else b""  # unpacking uses this name, so the image's own xattr is not on disk
     leaders: dict[int, bytes] = {}  # of files with several names: bounded by their number, as the tree's own table
     lead = tree.has_links
     with HeldDirectories(root) as below:
@@ -220,18 +225,22 @@ def _from_root(tree: Tree) -> Iterator[tuple[bytes, Node]]:
 
 
 def capability_for_namespace(value: bytes, root: Callable[[int], int]) -> bytes:
-    """The value of `security.capability` for a file of a user namespace: it counts only where the id `root(number)` is root.
-    Without that a file gives its capabilities on the machine itself, also to whom it is there for a container alone."""
+    """Returns the value of `security.capability` for a file of a user namespace, valid only if the id `root(number)` is
+    root there.
+
+    Without that, the file would give its capabilities on the machine itself, to users who may only use it in a
+    container.
+    """
     kind = struct.unpack_from("<I", value)[0] if len(value) >= 4 else 0
     revision = kind & _REVISION
     if (revision, len(value)) not in ((_CAPS_1, 12), (_CAPS_2, 20), (_CAPS_3, 24)):
-        return value  # the kernel says what is wrong with it
+        return value  # setting it fails, with the kernel's reason
     number = struct.unpack_from("<I", value, 20)[0] if revision == _CAPS_3 else 0
     return struct.pack("<I", kind & ~_REVISION | _CAPS_3) + value[4:20].ljust(16, b"\0") + struct.pack("<I", root(number))
 
 
 def capability_of_image(value: bytes, ranges: Sequence[IdRange]) -> bytes:
-    """What an image says in place of what `capability_for_namespace` made."""
+    """Returns the value that an image states for one that `capability_for_namespace` made."""
     if len(value) != 24 or struct.unpack_from("<I", value)[0] & _REVISION != _CAPS_3:
         return value
     kind, number = struct.unpack_from("<I", value)[0], struct.unpack_from("<I", value, 20)[0]
@@ -242,19 +251,21 @@ def capability_of_image(value: bytes, ranges: Sequence[IdRange]) -> bytes:
 
 
 def stated_xattrs(xattrs: Iterable[tuple[bytes, bytes]], header: SnapshotHeader) -> Iterator[tuple[bytes, bytes]]:
-    """Xattrs on disk as an image states them, where their ids were shifted."""
+    """Yields xattrs on disk as an image states them: capabilities with the image's ids."""
     for name, value in xattrs:
         shifted = name == CAPABILITY and header.uid_map and not header.rootless
         yield name, capability_of_image(value, header.uid_map) if shifted else value
 
 
 def owner_xattr(uid: int, gid: int) -> bytes:
-    """The value of `user.rootlesscontainers` (rootlesscontaine.rs, a protobuf of two numbers): `owner_of` reads it."""
+    """Returns the value of `user.rootlesscontainers` (rootlesscontaine.rs, a protobuf of two numbers); `owner_of` is
+    its inverse."""
     return b"".join(tag + _varint(number) for tag, number in ((b"\x08", uid), (b"\x10", gid)) if number)
 
 
 def owner_of(value: bytes) -> tuple[int, int] | None:
-    """The owner that `user.rootlesscontainers` states: two numbers below 2^32, 0 where absent; None where it is damaged."""
+    """Returns the owner that `user.rootlesscontainers` states: two numbers below 2^32, 0 if absent; None if the value
+    is damaged."""
     found = {1: 0, 2: 0}
     at = 0
     while at < len(value):
@@ -288,7 +299,7 @@ def _varint(number: int) -> bytes:
 
 
 def read(path: str | os.PathLike[str]) -> tuple[SnapshotHeader, Iterator[SnapshotEntry]]:
-    """The header, and the rows as they are read. The file is closed when the rows end or are dropped."""
+    """Returns the header, and the rows as they are read. The file is closed when the rows end or are dropped."""
     where = os.fspath(path)
     file = opened_file(where)
     lines = _lines(FileBlob(file, 0, file.size), where)
@@ -329,9 +340,9 @@ def _header(line: bytes, where: str) -> SnapshotHeader:
 
 
 def id_ranges(value: object, where: str) -> tuple[IdRange, ...]:
-    """The ranges of a document: `[[inside, outside, size], ...]`."""
+    """Returns the ranges of a document: `[[inside, outside, size], ...]`. Raises `FormatError`."""
     if not isinstance(value, list) or len(value) > _MAX_RANGES:
-        raise FormatError("an id map is no list of ranges", where)
+        raise FormatError("an id map is not a list of ranges", where)
     for item in value:
         if not isinstance(item, list) or len(item) != 3 or not all(type(n) is int and 0 <= n <= 1 << 32 for n in item):
             raise FormatError("a range of an id map is not three numbers", where)
@@ -347,7 +358,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _rows(lines: Iterator[bytes], where: str) -> Iterator[SnapshotEntry]:
     scan = json.JSONDecoder(object_pairs_hook=_unique).raw_decode
-    # The directories that the line stands in: path, and the last name seen in it.
+    # The directories above the current line: path, and the last name seen in it.
     parents: list[list[bytes]] = []
     for count, line in enumerate(lines):
         try:
@@ -372,7 +383,8 @@ def _rows(lines: Iterator[bytes], where: str) -> Iterator[SnapshotEntry]:
 
 
 def _check_order(parents: list[list[bytes]], row: SnapshotEntry) -> None:
-    """That a line stands where a walk would have it: its parent listed, its name greater than the last one beside it."""
+    """Checks that a row comes where a walk would have it: its parent listed, its name greater than the last one in that
+    parent."""
     path = row.path
     if not path:
         if parents or row.entry.kind != Kind.DIRECTORY:
@@ -392,7 +404,7 @@ def _check_order(parents: list[list[bytes]], row: SnapshotEntry) -> None:
 
 
 def _parse_row(value: Any) -> SnapshotEntry:
-    """The row of a line; any of several exceptions where it is none."""
+    """Returns the row of a line. Raises any of several exceptions for an invalid one."""
     name, kind, mode, uid, gid, mtime, size, disk, *rest = value
     path = _bytes(name)
     kind, mode, uid, gid, mtime, size = _STATED.unpack(_STATED.pack(kind, mode, uid, gid, mtime, size))

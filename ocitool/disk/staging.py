@@ -1,9 +1,9 @@
-"""The one pass over an image's layers that unpacking makes: each is read, verified, indexed and staged at once.
+"""The one pass over an image's layers that unpacking makes: each layer is read, verified, indexed and staged at once.
 
-Layers are read several at a time, the top ones first: what they list hides files of those below, which need not be written.
-Whether a file is hidden is a guess here, since only the merged tree knows of links between layers; where the guess was
-wrong, the layer is read a second time for the files that are needed after all. Memory: the indexes, and the paths of all
-layers but the lowest once more.
+Several layers are read at a time, the top ones first: what they list hides files of lower layers, which need not be
+written. Whether a file is hidden is a guess here, since only the merged tree knows of links between layers; for files
+that are needed after all, the layer is read a second time. Memory: the indexes, and the paths of all layers but the
+lowest once more.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ _SHIFT = 32
 
 
 class StagedImage(NamedTuple):
-    """Every file of `tree` is staged under its ref; `read`: stored bytes that were read for it."""
+    """The merged tree, every file of which is staged under its ref. `bytes_read`: stored bytes that were read."""
 
     tree: Tree
     bytes_read: int
 
 
 class _Hiding(NamedTuple):
-    """What a layer hides of those below: `names` whatever stands there, `opaque` all below a directory."""
+    """What a layer hides of lower layers: the paths `names`, and everything below the directories `opaque`."""
 
     names: frozenset[bytes]
     opaque: frozenset[bytes]
 
 
 def check_layers(image: Image) -> None:
-    """Raises what is wrong with an image whose layers are to be written, before any is read."""
+    """Raises if an image's layers cannot be written: they do not match the configuration (`FormatError`) or are missing
+    (`NotFoundError`)."""
     if not image.aligned:
         legacy = image.manifest is None and not image.config.diff_ids
         raise FormatError(
@@ -55,8 +56,11 @@ def check_layers(image: Image) -> None:
 
 
 def stage_image(image: Image, rootfs: Rootfs, task: Task) -> StagedImage:
-    """Reads and verifies all layers, stages the files of the merged tree. Raises what `check`, `scan` and `Tree` raise, and
-    `UnsafeError` where a hard link of the merged tree leads to nothing."""
+    """Reads and verifies all layers, and stages the files of the merged tree.
+
+    Raises what `check_layers`, `index_layer` and `Tree` raise, and `UnsafeError` for a hard link of the merged tree
+    without a target.
+    """
     check_layers(image)
     skipped: set[int] = set()
     hiding: dict[int, _Hiding] = {}
@@ -91,8 +95,8 @@ def _read(
     image: Image, layer: Layer, rootfs: Rootfs, task: Task, *,
     skip: Callable[[bytes], bool] | None = None, skipped: set[int] | None = None, only: Collection[int] | None = None,
 ) -> LayerIndex:  # fmt: skip
-    """One pass over a layer: its verified index, and its files staged but for those that `skip` names (told in `skipped`),
-    or those rows `only`."""
+    """Reads a layer once: returns its verified index, and stages its files, except those for which `skip` is true
+    (added to `skipped`), or only the rows `only`."""
     base = layer.number << _SHIFT
     put = rootfs.stage
 
@@ -130,7 +134,7 @@ def _key(layer: Layer) -> object:
 
 
 def _distinct(image: Image) -> list[Layer]:
-    """Each layer once: of one that is listed twice the upper."""
+    """Returns each layer once: the upper one of a layer that is listed twice."""
     return sorted({_key(layer): layer for layer in image.layers}.values(), key=lambda layer: layer.number)
 
 
@@ -150,14 +154,14 @@ def _hidden_by(index: LayerIndex) -> _Hiding:
 
 
 def _hidden_test(above: list[_Hiding]) -> Callable[[bytes], bool] | None:
-    """Whether upper layers hide a path, as far as their names tell."""
+    """Returns a test whether upper layers hide a path, as far as their names tell; None if there are none."""
     if not above:
         return None
     known: dict[bytes, bool] = {}
     all_hidden = any(b"" in one.opaque for one in above)
 
     def gone(directory: bytes) -> bool:
-        """Whether all of a lower directory's files are hidden."""
+        """Whether all files of a lower directory are hidden."""
         asked, at, found = [], directory, None
         while found is None:
             found = known.get(at) if at else all_hidden
@@ -178,7 +182,7 @@ def _hidden_test(above: list[_Hiding]) -> Callable[[bytes], bool] | None:
 
 
 def _needed(tree: Tree, skipped: set[int]) -> dict[int, set[int]]:
-    """The rows by layer that were skipped, and that the tree shows."""
+    """Returns the skipped rows, by layer, that the tree shows."""
     found: dict[int, set[int]] = {}
     for _, node in tree.walk():
         if not isinstance(node, Directory):

@@ -1,8 +1,8 @@
-"""Directories that appear whole or not at all: made under a temporary name beside their place, renamed at the end.
+"""Directories that appear whole or not at all: made under a temporary name beside the destination, renamed at the end.
 
-A temporary `.NAME.ocitool-XXXXXXXXXXXXXXXX` is locked (flock) by the process that makes it, for as long as it lives. One
-whose lock is free has a dead owner, and the next run that works beside it removes it, unless other users can rename things
-there; a live neighbour's is never touched.
+A temporary `.NAME.ocitool-XXXXXXXXXXXXXXXX` is locked (flock) by the process that makes it, for as long as that lives.
+A temporary whose lock is free is left from a dead process: the next run beside it removes it, unless other users can
+rename files there. One that is locked is never touched.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATTERN = byte_pattern(rb"\..+\.ocitool-[0-9a-f]{16}", re.DOTALL)
 _NAME_LENGTH = 200
 _CLEANUP_TIME = 0.6
-"""Seconds after Ctrl-C or SIGTERM until which what was not finished is removed: the command is to end within one."""
+"""Seconds after Ctrl-C or SIGTERM in which the unfinished directory may be removed: the command shall end within one."""
 _ATTEMPTS = 100
 MAX_OPEN = 64
-"""Directories held open at once on the way down a tree."""
+"""Directories of one path that are open at once."""
 
 
 class StagingDirectory:
-    """A private directory beside `destination`, which must be absent or an empty directory; `DestinationError` if not.
+    """A private directory beside `destination`, which must be absent or an empty directory; `DestinationError`
+    otherwise.
 
-    Use as a context: what was not published at its end is removed. `descriptor` is the directory's. `at`: the directory that
-    the destination's name is looked up in, if that is held already.
+    A context manager: a directory that was not published by then is removed at its end. `descriptor` is the
+    directory's. `at`: the directory of the destination, if it is open already.
     """
 
     def __init__(self, destination: str, at: OpenDirectory | None = None) -> None:
@@ -76,7 +77,7 @@ class StagingDirectory:
             self._at = None
 
     def _locate(self) -> None:
-        """Holds the directory that the destination is to stand in, and checks what is there."""
+        """Opens the directory of the destination, and checks the destination itself."""
         if self._at is not None:
             name = os.path.basename(self.destination)
         else:
@@ -87,8 +88,10 @@ class StagingDirectory:
         _check_destination(self._at, name, self.destination)
 
     def publish(self, name: bytes | None = None, access: DirectoryMode | None = None) -> int:
-        """Puts the directory (or `name` in it, in its stead) where the destination is to be, in one step; open as `access`
-        says, else as any new directory, and `name` as it is. Its mode."""
+        """Renames the directory (or `name` in it, instead) to the destination, in one step, and returns its mode.
+
+        `access` sets its mode; by default it is that of any new directory, and `name` keeps its own.
+        """
         try:
             if name is None:
                 set_access(self.descriptor, access or DirectoryMode(0o777 & ~self.umask))
@@ -106,7 +109,7 @@ class StagingDirectory:
             raise unwritable(self.destination, error) from None
 
     def write(self, name: str, data: bytes) -> None:
-        """A small file in it, synced."""
+        """Writes a small file in the directory, synced."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             descriptor = os.open(name, flags, 0o666, dir_fd=self.descriptor)
@@ -126,17 +129,18 @@ class StagingDirectory:
 
     @property
     def path(self) -> str:
-        """What it is called until it is published."""
+        """Its temporary path, until it is published."""
         assert self._at is not None
         return self._at.name(os.fsdecode(self._temporary))
 
     def _is_unchanged(self) -> bool:
-        """Whether the name that was made is still that of the directory that was."""
+        """Whether the temporary name still is that of the directory that was made."""
         found = os.stat(self._temporary, dir_fd=self._parent, follow_symlinks=False)
         return os.path.samestat(found, os.fstat(self.descriptor))
 
     def _make(self) -> bool:
-        """Whether there is a directory now, and no sweeper came between its creation and its lock."""
+        """Makes the temporary directory and locks it. Returns False if another process removed or locked it before the
+        lock was taken."""
         with undisturbed():
             self._temporary = b"." + self._name[:_NAME_LENGTH] + b".ocitool-" + os.urandom(8).hex().encode()
             os.mkdir(self._temporary, 0o777, dir_fd=self._parent)
@@ -150,7 +154,7 @@ class StagingDirectory:
             if os.fstat(descriptor).st_uid != os.geteuid():
                 os.close(descriptor)
                 raise DestinationError("another process exchanged what was made", self.destination)
-            # A setgid parent or its default access list would have a say in everything made below.
+            # A setgid parent, or a default access list of it, would affect every file made below.
             self.umask = 0o777 & ~os.fstat(descriptor).st_mode
             remove_acls(descriptor)
             os.fchmod(descriptor, 0o700)
@@ -162,20 +166,21 @@ class StagingDirectory:
 
 
 class DirectoryMode(NamedTuple):
-    """To whom a directory is open: its mode, and the group that it is given to, if any."""
+    """Access to a directory: its mode, and the group that it is given to, if any."""
 
     mode: int
     group: int | None = None
 
 
 def remove_acls(directory: int) -> None:
-    """Takes away the access lists that a directory has from the one above it; no umask holds against a default one."""
+    """Removes the access lists that a directory inherited: a umask does not limit a default access list."""
     for name in ("system.posix_acl_default", "system.posix_acl_access"):
         with contextlib.suppress(OSError):
             os.removexattr(directory, name)
 
 
 def set_access(directory: int, access: DirectoryMode) -> None:
+    """Sets group and mode of a directory."""
     if access.group is not None:
         os.fchown(directory, -1, access.group)
     os.fchmod(directory, access.mode)
@@ -197,8 +202,8 @@ def _check_destination(at: OpenDirectory, name: str, shown: str) -> None:
 
 
 def _is_safe_from_others(parent: int) -> bool:
-    """Whether no other user can rename what is ours in a directory. Else what has a temporary's name may be any directory of
-    ours that stood there, with mounts in it."""
+    """Whether no other user can rename our files in a directory. Otherwise a temporary's name may belong to any
+    directory of ours that was moved there, with mounts in it."""
     status = os.fstat(parent)
     closed = not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or bool(status.st_mode & stat.S_ISVTX)
     return closed and status.st_uid in (0, os.geteuid())
@@ -226,10 +231,11 @@ def _sweep_one(parent: int, name: bytes) -> None:
 
 
 def remove(parent: int, name: bytes, directory: int) -> None:
-    """Removes the directory `name` in `parent`, open as `directory`, and everything below it; follows no link.
+    """Removes the directory `name` in `parent`, open as `directory`, and everything below it, however deep and whatever
+    the modes.
 
-    However deep and whatever the modes. A name that meanwhile means another directory (or none) is left alone. After Ctrl-C or
-    SIGTERM only as much is removed as time is left; `sweep` removes the rest once the process has ended.
+    No link is followed. If the name now belongs to another directory, nothing is removed. After Ctrl-C or SIGTERM only
+    as much is removed as time allows; a later run removes the rest.
     """
     status = os.fstat(directory)
     try:
@@ -259,7 +265,7 @@ def remove(parent: int, name: bytes, directory: int) -> None:
 
 
 def _remove_files(directory: int) -> list[bytes]:
-    """Removes all but the directories in it, and names those."""
+    """Removes all but the directories in a directory, and returns the names of those."""
     if os.fstat(directory).st_mode & 0o700 != 0o700:
         os.fchmod(directory, 0o700)
     below = []
@@ -277,8 +283,8 @@ def _remove_files(directory: int) -> list[bytes]:
 class DirectoryStack:
     """The directories from a start down to the current one; at most `MAX_OPEN` of them are open, whatever the depth.
 
-    Only real directories are entered. One that was closed on the way down is opened again through `..` and must be the
-    very same.
+    Only real directories are entered, no links. A parent that was closed is opened again through `..`, and must be the
+    same directory.
     """
 
     def __init__(self, start: int) -> None:
@@ -289,6 +295,7 @@ class DirectoryStack:
         self._known: list[tuple[int, int]] = [(0, 0)]
 
     def enter(self, name: bytes) -> None:
+        """Makes a directory in the current one the current one."""
         try:
             descriptor = os.open(name, OPEN_DIRECTORY, dir_fd=self.current)
         except PermissionError:
@@ -307,21 +314,21 @@ class DirectoryStack:
         self.current = descriptor
 
     def leave(self) -> bytes:
-        """Back to the parent; the name of what was left."""
+        """Returns to the parent; returns the name of the directory that was left."""
         depth = len(self._open) - 2
         if self._open[depth] < 0:
             descriptor = os.open("..", OPEN_DIRECTORY, dir_fd=self.current)
             status = os.fstat(descriptor)
             self._open[depth] = descriptor
             if (status.st_dev, status.st_ino) != self._known[depth]:
-                raise DestinationError("someone moves directories about in it", os.fsdecode(b"/".join(self.names)))
+                raise DestinationError("another process moves directories in it", os.fsdecode(b"/".join(self.names)))
         os.close(self._open.pop())
         self._known.pop()
         self.current = self._open[-1]
         return self.names.pop()
 
     def close(self) -> None:
-        """Closes all but the start."""
+        """Closes all but the start, which the caller owns."""
         while len(self._open) > 1:
             descriptor = self._open.pop()
             if descriptor >= 0:
@@ -331,7 +338,7 @@ class DirectoryStack:
 
 
 def _open_made_accessible(name: bytes, parent: int) -> int:
-    """A directory that its owner may not even look into, made accessible."""
+    """Opens a directory that even its owner may not search, after making it accessible."""
     handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     try:
         os.chmod(f"/proc/self/fd/{handle}", 0o700)

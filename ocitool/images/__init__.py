@@ -1,1 +1,14 @@
-"""What images are: manifest, configuration and layers bound together, and the file system they merge into."""
+"""Images as values: manifest, configuration and layers bound together, the choice of an image, and edits of its
+documents.
+
+In the direction of the data:
+
+- `select` finds what a reference names in a source, and the image for a platform (`platforms`).
+- `image` reads its documents, and binds layers, diff_ids and history once; `closure` collects everything a descriptor
+  leads to.
+- `config_edits` and `config_merge` change a configuration; `drafts` holds an image to be written, and makes its
+  documents.
+- `indexes` edits multi-platform indexes, and finds the referrers of a manifest.
+
+It may import `transports`, `layers`, `spec` and the modules at the root.
+"""

@@ -1,4 +1,4 @@
-"""Everything that a descriptor leads to: documents, configurations, layers, each digest once."""
+"""Everything that a descriptor leads to: documents, configurations and layers, each digest once."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ from ocitool.transports.source import Source
 
 
 class Closure(NamedTuple):
-    """`documents`: manifests and indexes, verified, what names another after it. `blobs`: what manifests name, None where it
-    is not here, and what indexes list of other types. `absent`: what an index names and is not here; it stays named.
-    `others`: what an index lists that is neither a manifest nor an index. `invalid`: entries that are no descriptors, with the
-    document that lists them; what they lead to is not here either."""
+    """What a descriptor leads to.
+
+    - documents: manifests and indexes, verified, the root first.
+    - blobs: what manifests name, and what indexes list of other types; None if it is missing.
+    - absent: descriptors that an index lists and whose content is missing; they stay listed.
+    - manifests: the manifests that were read, with their descriptors.
+    - others: descriptors that an index lists and that are neither manifest nor index.
+    - invalid: entries that are not valid descriptors, with the document that lists them; what they would lead to is not
+      included.
+    """
 
     documents: tuple[BytesBlob, ...]
     blobs: tuple[tuple[Descriptor, Blob | None], ...]
@@ -29,8 +35,11 @@ class Closure(NamedTuple):
 
 
 def closure(source: Source, root: Descriptor, damaged: list[OcitoolError] | None = None) -> Closure:
-    """Raises `NotFoundError` where the root is not here, `IntegrityError`, `FormatError`, `LimitError`. `damaged`: takes the
-    errors of what cannot be read below the root, which then is left out."""
+    """Returns everything that `root` leads to.
+
+    `damaged` takes the errors of what cannot be read below the root, which is then left out; without it they are
+    raised. Raises `NotFoundError` if the root itself is missing, `IntegrityError`, `FormatError`, `LimitError`.
+    """
     found = _Collector(source)
     stack = [(root, 0)]
     while stack:
@@ -65,7 +74,7 @@ def closure(source: Source, root: Descriptor, damaged: list[OcitoolError] | None
 
 
 class _Collector:
-    """What was found so far, each digest once."""
+    """Collects what was found so far, each digest once."""
 
     def __init__(self, source: Source) -> None:
         self.documents: dict[Digest, BytesBlob] = {}
@@ -77,7 +86,8 @@ class _Collector:
         self._source = source
 
     def read(self, descriptor: Descriptor) -> Manifest | Index | None:
-        """Takes what a descriptor leads to. `NotFoundError` where it is not here."""
+        """Reads what a descriptor leads to, and returns it if it is a manifest or index. Raises `NotFoundError` if it
+        is missing."""
         document = read_entry(self._source, descriptor)
         if document is None:
             self._read_other(descriptor)
@@ -91,7 +101,7 @@ class _Collector:
         return document
 
     def _read_other(self, descriptor: Descriptor) -> None:
-        """Content of a type that is not read: its bytes, and what is known that it leads to."""
+        """Collects content of another type, and what it is known to lead to."""
         source, digest = self._source, descriptor.digest
         if descriptor.media_type not in mediatypes.OTHER_MANIFESTS:
             if digest not in self.blobs:
@@ -117,7 +127,7 @@ class _Collector:
 
 
 def _verify(blob: Blob, descriptor: Descriptor, where: str) -> None:
-    """Hashes what no report or later step will look at again. `IntegrityError` where it is not what its digest says."""
+    """Hashes a blob that nothing later will read. Raises `IntegrityError`."""
     try:
         for _ in verified(blob.chunks(), descriptor.digest, descriptor.size):
             pass

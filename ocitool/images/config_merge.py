@@ -1,8 +1,8 @@
-"""The configuration of an image on another base: what the image itself says stays, what it had from the old base follows.
+"""The configuration of an image on another base: the image's own settings stay, inherited ones follow the new base.
 
-Three values meet for each setting: the old base's, the new base's and the image's. What the image has from the old base becomes
-the new one's, what the image says itself stays; where both were changed the image's word counts, and that is a conflict.
-Variables, labels, ports and volumes are compared one by one, everything else as a whole.
+A three-way merge: each setting has a value in the old base, the new base and the image. If the image's value is the old
+base's, the result is the new base's; otherwise the image's value stays, and if the new base changed it too, that is a
+conflict. Variables, labels, ports and volumes are merged one by one, everything else as a whole.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from typing import Any
 
 _MEMBERS = ("Labels", "ExposedPorts", "Volumes")
 _NOT_INHERITED = ("Image", "Hostname", "Domainname", "OnBuild")
-"""What is never had from a base: what old builders noted of themselves, and triggers, which went off in the build."""
+"""Settings that are never inherited: what old builders recorded, and triggers, which ran during the build."""
 _UNSET = object()
 
 
 def merge_settings(old: Mapping[str, Any], new: Mapping[str, Any], mine: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The `config` section on the new base, and the names of the settings that both the new base and the image changed."""
+    """Returns the merged `config` section, and the names of the settings that both the new base and the image changed.
+
+    `old`, `new`, `mine`: the `config` section of the old base, the new base and the image.
+    """
     made: dict[str, Any] = {}
     conflicts: list[str] = []
     for key in dict.fromkeys((*mine, *new)):
@@ -36,7 +39,7 @@ def merge_settings(old: Mapping[str, Any], new: Mapping[str, Any], mine: Mapping
 
 
 def _merge_setting(key: str, old: Any, new: Any, mine: Any, conflicts: list[str]) -> Any:
-    """One setting of which the three differ."""
+    """Returns the merged value of a setting that has three different values."""
     three = (old, new, mine)
     if key == "Env" and all(one is _UNSET or _is_environment(one) for one in three):
         return list(_merge_members(_variables(old), _variables(new), _variables(mine), "Env ", conflicts).values()) or _UNSET
@@ -49,7 +52,7 @@ def _merge_setting(key: str, old: Any, new: Any, mine: Any, conflicts: list[str]
 def _merge_members(
     old: Mapping[str, Any], new: Mapping[str, Any], mine: Mapping[str, Any], prefix: str, conflicts: list[str]
 ) -> dict[str, Any]:
-    """Members one by one, those of the new base first, in its order."""
+    """Merges members one by one; those of the new base come first, in its order."""
     found = {}
     for name in dict.fromkeys((*new, *mine)):
         value = _merge_value(old.get(name, _UNSET), new.get(name, _UNSET), mine.get(name, _UNSET), prefix + name, conflicts)
@@ -67,7 +70,7 @@ def _merge_value(old: Any, new: Any, mine: Any, name: str, conflicts: list[str])
 
 
 def _or_unset(value: Any) -> Any:
-    """A setting that is absent, null or empty is not set."""
+    """Returns the value; `_UNSET` if it is absent, null or empty."""
     return value or _UNSET
 
 
@@ -80,7 +83,8 @@ def _variables(lines: Any) -> dict[str, str]:
 
 
 def own_history(base: Sequence[Mapping[str, Any]], mine: Sequence[dict[str, Any]], layers: int) -> list[dict[str, Any]]:
-    """The image's own entries: those behind the base's, where it begins with them, else behind its first `layers` layers."""
+    """Returns the image's own history entries: those after the base's if it begins with these, else those after its
+    first `layers` layers."""
     if [_build_step(entry) for entry in mine[: len(base)]] == [_build_step(entry) for entry in base]:
         return list(mine[len(base) :])
     made = [at for at, entry in enumerate(mine) if entry.get("empty_layer") is not True]

@@ -19,7 +19,7 @@ from ocitool.spec.manifest import Descriptor
 from ocitool.transports.sink import OutputImage, OutputLayer
 
 MAX_LAYERS = 125
-"""Docker refuses images of more (its `maxLayerDepth`)."""
+"""Most layers of an image: Docker refuses more (its `maxLayerDepth`)."""
 
 
 class ImageDraft(NamedTuple):
@@ -140,21 +140,24 @@ def layered(draft: ImageDraft, layers: Sequence[OutputLayer], history: Sequence[
 
 
 def history_of(image: Image) -> list[dict[str, Any]]:
-    """An image's history, an entry for each layer; where it states none that aligns, entries that say only that."""
+    """Returns an image's history with an entry for each layer; placeholders if its own history does not match its
+    layers."""
     found = aligned_history(image.config.fields, len(image.layers))
     return found if found is not None else [_placeholder_entry() for _ in image.layers]
 
 
 UNSTATED = "the image stated no history"
-"""The comment of a history entry that only stands for a layer."""
+"""The comment of a placeholder entry."""
 
 
 def _placeholder_entry() -> dict[str, Any]:
+    """Returns a history entry that only stands for a layer."""
     return {"comment": UNSTATED}
 
 
 def aligned_history(config: Mapping[str, Any], count: int) -> list[Any] | None:
-    """The history where entries and this many layers align, so that it can be kept true; None where it is absent or wrong."""
+    """Returns the history if it has an entry for each of `count` layers, so that it can be edited; None if it is absent
+    or does not."""
     history = config.get("history")
     if history is None and not count:
         return []
@@ -260,6 +263,7 @@ def _layer_descriptor(layer: OutputLayer) -> Mapping[str, Any]:
 
 
 def layer_type(image: Image, codec: str) -> str:
-    """The media type of a made layer: of the manifest's family, but for what that family lacks."""
+    """Returns the media type of a new layer: of the manifest's family (Docker or OCI), unless that has none for the
+    compression."""
     docker = image.manifest is not None and image.manifest.media_type == mediatypes.DOCKER_MANIFEST
     return mediatypes.tar_layer(codec, docker=docker)

@@ -1,6 +1,6 @@
-"""An image: manifest, configuration and layers, with layers, diff_ids and history zipped once, here.
+"""An image: manifest, configuration and layers. Layers, diff_ids and history are paired here, and only here.
 
-Fails soft where documents disagree (`aligned`, `history_aligned`): what cannot be paired for certain is not paired.
+If documents disagree, what cannot be paired for certain is not paired: see `Image.aligned` and `Image.history_aligned`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ from ocitool.transports.source import DockerImageRecord, Source
 
 
 class Layer(NamedTuple):
-    """One layer as its image states it, lowest is 0. `size` is the stored size; `digest` is None in docker archives that name
-    no blobs; `created_by` is the instruction that made it. `blob` is None if the bytes are not here, or not held."""
+    """A layer as its image states it; the lowest has number 0.
+
+    `blob` is None if the bytes are missing. `size` is the stored size in bytes. `digest` is None in docker archives
+    that name no blobs. `created_by` is the instruction that made the layer, from the history.
+    """
 
     number: int
     blob: Blob | None
@@ -37,7 +40,7 @@ class Layer(NamedTuple):
 
     @property
     def type(self) -> LayerType:
-        """What the layer's bytes are: by its media type; if nothing knows that one, by the first bytes."""
+        """What the layer's bytes are: by its media type; by the first bytes if the media type is unknown."""
         stated = mediatypes.layer_type(self.media_type)
         if stated.content != "unknown" or self.blob is None or self.blob.remote:
             return stated
@@ -45,8 +48,8 @@ class Layer(NamedTuple):
 
     @property
     def compression(self) -> str | None:
-        """By the first bytes; by the media type if the blob is not on this machine, or its first bytes cannot show it (an
-        encrypted layer); None if neither says."""
+        """The compression by the first bytes; by the media type if the blob is not on this machine or its first bytes
+        cannot show it (an encrypted layer). None if neither tells."""
         stated = mediatypes.layer_type(self.media_type)
         if self.blob is None or self.blob.remote or not (stated.tar or stated.content == "unknown"):
             return stated.codec
@@ -56,7 +59,12 @@ class Layer(NamedTuple):
 
 
 class Image(NamedTuple):
-    """`manifest` is None for docker archives. `image_id` is the digest of the configuration (a v1 archive: its own id)."""
+    """An image. `manifest` is None for docker archives. `image_id` is the digest of the configuration (for a v1 archive
+    its own id).
+
+    `aligned`: there are as many diff_ids as layers, so each layer has its own. `history_aligned`: the same for history
+    entries.
+    """
 
     where: str
     transport: str
@@ -72,11 +80,11 @@ class Image(NamedTuple):
 
     @property
     def is_image(self) -> bool:
-        """False for an artifact: a manifest whose configuration is something else."""
+        """False for an artifact: a manifest whose config is not an image configuration."""
         return self.manifest is None or self.manifest.is_image
 
     def is_foreign(self, layer: Layer) -> bool:
-        """Whether a layer's bytes are kept elsewhere, or may not be passed on."""
+        """Whether a layer's bytes are kept elsewhere (`urls`), or may not be distributed."""
         elsewhere = self.manifest is not None and self.manifest.layers[layer.number].urls
         return bool(elsewhere) or mediatypes.is_foreign(layer.media_type)
 
@@ -86,6 +94,7 @@ class Image(NamedTuple):
 
     @property
     def missing(self) -> tuple[Digest, ...]:
+        """Digests of the layers whose bytes are missing."""
         return tuple(layer.digest for layer in self.layers if layer.blob is None and layer.digest is not None)
 
     @property
@@ -95,7 +104,7 @@ class Image(NamedTuple):
 
 
 def _type_of(blob: Blob) -> LayerType:
-    """A layer of which only the bytes can tell what it is. What is compressed is not looked into here."""
+    """Returns what a layer of unknown media type is, by its first bytes. Compressed content is not looked into."""
     found = codecs.of(blob)
     if found != "none":
         return LayerType("unknown", found)
@@ -108,7 +117,11 @@ def _type_of(blob: Blob) -> LayerType:
 
 
 def document_bytes(source: Source, descriptor: Descriptor, what: str) -> bytes:
-    """A document's verified bytes. `NotFoundError` where the blob is absent, `IntegrityError` where it is another."""
+    """Returns a document's verified bytes. `what` names it in errors.
+
+    Raises `NotFoundError` if the blob is missing, `IntegrityError` if the bytes are others, `LimitError` if it is too
+    large.
+    """
     where = f"{source.where}: {what} {descriptor.digest.algorithm}:{descriptor.digest.short}"
     blob = source.blob(descriptor)
     if blob is None:
@@ -127,6 +140,7 @@ def document_bytes(source: Source, descriptor: Descriptor, what: str) -> bytes:
 
 
 def read_manifest(source: Source, descriptor: Descriptor) -> Manifest | Index:
+    """Returns the manifest or index of a descriptor; one that was read before is not read again."""
     known = source.manifests.get(descriptor.stated)
     if known is not None:
         return known
@@ -135,10 +149,12 @@ def read_manifest(source: Source, descriptor: Descriptor) -> Manifest | Index:
 
 
 def read_entry(source: Source, descriptor: Descriptor) -> Manifest | Index | None:
-    """What an entry of an index leads to; None where that is neither a manifest nor an index, which an index may list too
-    (image-index.md, "manifests"). Of an unknown media type the content decides; a registry is not asked for it.
+    """Returns the manifest or index that an entry of an index leads to; None if it is neither, which an index may list
+    too (image-index.md, "manifests").
 
-    Raises `NotFoundError` where it is absent, and what reading it raises."""
+    For an unknown media type the content decides, except at a registry, where that would be one more request. Raises
+    `NotFoundError` if it is missing, and what `read_manifest` raises.
+    """
     if descriptor.media_type in mediatypes.DOCUMENTS or not descriptor.media_type:
         return read_manifest(source, descriptor)
     if source.remote:
@@ -149,7 +165,7 @@ def read_entry(source: Source, descriptor: Descriptor) -> Manifest | Index | Non
 
 
 def _object_bytes(source: Source, descriptor: Descriptor) -> bytes | None:
-    """The verified bytes of what may be a JSON object of bounded size; None for anything else."""
+    """Returns the verified bytes of what may be a JSON object of bounded size; None for anything else."""
     blob = source.blob(descriptor)
     sound = blob is not None and blob.size == descriptor.size
     if blob is not None and sound and (blob.size > limits.DOCUMENT_SIZE or blob.pread(64, 0).lstrip()[:1] != b"{"):
@@ -158,7 +174,8 @@ def _object_bytes(source: Source, descriptor: Descriptor) -> bytes | None:
 
 
 def platform_of_config(source: Source, manifest: Manifest) -> Platform:
-    """The platform that an image's configuration states; one that says nothing where the configuration cannot be read."""
+    """Returns the platform that an image's configuration states; one without values if the configuration cannot be
+    read."""
     try:
         raw = document_bytes(source, manifest.config, "config")
         return Config(raw, parse_object(raw, source.where)).platform
@@ -169,10 +186,12 @@ def platform_of_config(source: Source, manifest: Manifest) -> Platform:
 
 
 _CONFIGS: WeakValueDictionary[Digest, Config] = WeakValueDictionary()
-"""Configurations that images hold: those of thousands of images may be one of 4 MiB, parsed and held once."""
+"""Configurations in use, by digest: thousands of images may share one of 4 MiB, which is parsed and held once."""
 
 
 def from_manifest(source: Source, descriptor: Descriptor, manifest: Manifest, tags: tuple[str, ...]) -> Image:
+    """Returns the image of a manifest. Reads its configuration, not its layers. Raises what `document_bytes` and
+    parsing raise."""
     if manifest.is_image:
         raw = document_bytes(source, manifest.config, "config")
         held = _CONFIGS.get(manifest.config.digest)
@@ -181,7 +200,7 @@ def from_manifest(source: Source, descriptor: Descriptor, manifest: Manifest, ta
             config = Config(raw, parse_object(raw, f"{source.where}: config {manifest.config.digest.short}"))
             _CONFIGS[manifest.config.digest] = config
     else:
-        config = Config(b"{}", {})  # an artifact's is not ours to read
+        config = Config(b"{}", {})  # an artifact's config has a format of its own
     rows = [_stored(source, layer) for layer in manifest.layers]
     layers, aligned, history_aligned = _zip(config, rows)
     if manifest.is_image and not aligned:
@@ -193,7 +212,10 @@ def from_manifest(source: Source, descriptor: Descriptor, manifest: Manifest, ta
 
 
 def _tell_counts(source: Source, what: str, named: int, config: Config) -> None:
-    """Says that an image may have lost layers: its documents count them differently. A configuration may state none at all."""
+    """Adds a notice that an image may have lost layers: its documents state different numbers of layers.
+
+    A configuration that states none at all, as in v1 archives, is no sign of that.
+    """
     stated = len(config.diff_ids)
     if stated:
         layers = "1 layer" if named == 1 else f"{named} layers"
@@ -213,7 +235,8 @@ def _stored(source: Source, layer: Descriptor) -> tuple[Blob | None, Digest, int
 
 
 def from_record(source: Source, record: DockerImageRecord) -> Image:
-    """Raises the record's problem, and what reading its configuration raises."""
+    """Returns the image of a docker archive's record. Raises the record's problem, and what parsing its configuration
+    raises."""
     if record.problem is not None:
         raise record.problem
     config = Config(record.config, parse_object(record.config, f"{source.where}: config"))
@@ -237,7 +260,8 @@ def _record_type(blob: Blob | None) -> str:
 def _zip(
     config: Config, rows: Sequence[tuple[Blob | None, Digest | None, int, str]]
 ) -> tuple[tuple[Layer, ...], bool, bool]:
-    """Layers with their diff_ids and the history entries that made them, where the counts agree."""
+    """Returns layers with their diff_ids and history entries, paired if the counts agree, and whether each of the two
+    agreed."""
     diff_ids = config.diff_ids
     made = [entry for entry in config.history if not entry.empty_layer]
     aligned = len(diff_ids) == len(rows)

@@ -1,7 +1,8 @@
-"""Edits of multi-arch indexes: entries replaced or dropped, and what spoke of them re-pointed, dropped or named.
+"""Edits of multi-platform indexes, and referrers: attestations, signatures and whatever else refers to a manifest by
+digest.
 
-Sources: image-spec image-index.md, and the attestation storage of buildkit (annotation `vnd.docker.reference.digest`). An
-attestation, a signature or any other referrer speaks of one digest: of an image that changed it says nothing any more.
+Sources: image-spec image-index.md, and the attestation storage of buildkit (annotation `vnd.docker.reference.digest`).
+A referrer is about one digest: once an image changes, its referrers are about the old one only.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from ocitool.transports.source import Referrer, RemoteSource, Source
 
 _IDENTITY = ("mediaType", "digest", "size")
 _CONTENT_MEMBERS = ("data", "urls")
-"""Members of a descriptor that hold or lead to the content itself, so they go with it."""
+"""Members of a descriptor that hold or locate the content itself, so they are not kept for other content."""
 
 
 class EditedIndex(NamedTuple):
-    """The new document, and the attestations that are no longer in it."""
+    """The new index document, and the attestations that were removed from it."""
 
     raw: bytes
     dropped: tuple[Descriptor, ...]
 
 
 def edit(index: Index, replaced: Mapping[Digest, Mapping[str, Any] | None]) -> EditedIndex:
-    """The index with other manifests in place of some, or with None in place of one without it.
+    """Returns the index with other manifests in place of some; None in `replaced` removes an entry.
 
-    An entry keeps its place, its platform, annotations and unknown members; of the new descriptor only media type, digest and
-    size count. Attestations of what is replaced or dropped go; all other entries stay member for member. An index that
-    names none of the digests keeps its bytes. Nested indexes are the caller's: edit the inner one, then replace it here.
+    An entry keeps its place, platform, annotations and unknown members; media type, digest and size come from the new
+    descriptor. Attestations of replaced or removed manifests are removed; all other entries stay as they are. An index
+    that has none of the digests keeps its bytes. For nested indexes, edit the inner one first, then replace it here.
     """
     entries: list[Any] = []
     dropped = []
@@ -75,7 +76,7 @@ def _is_attestation_of(descriptor: Descriptor, replaced: Mapping[str, Mapping[st
 
 
 class ReferrerReport(NamedTuple):
-    """Something beside an image that speaks of it by digest: `kind` is `signature`, `attestation`, or what it says it is."""
+    """A manifest that refers to an image by digest. `kind` is `signature`, `attestation`, or its own artifact type."""
 
     kind: str
     subject: Digest
@@ -88,11 +89,11 @@ class ReferrerReport(NamedTuple):
 
 
 LISTING = "list of referrers"
-"""The kind of what stands for a list which a registry did not keep."""
+"""The kind of an index under the referrers tag, which replaces the referrers API at registries that lack it."""
 
 
 def all_referrers(source: Source, subjects: Collection[Digest]) -> list[Referrer]:
-    """What speaks of these manifests and is not part of them, what speaks of that too: signatures of SBOMs."""
+    """Returns the referrers of these manifests, and the referrers of those (signatures of SBOMs). Raises `LimitError`."""
     found: dict[tuple[Digest, str | None], Referrer] = {}
     waiting = list(dict.fromkeys(subjects))
     asked = set(waiting)
@@ -108,20 +109,21 @@ def all_referrers(source: Source, subjects: Collection[Digest]) -> list[Referrer
 
 
 def _direct_referrers(source: Source, subjects: Sequence[Digest]) -> list[Referrer]:
+    """Returns the referrers of these manifests."""
     if isinstance(source, RemoteSource):
         return [one for digest in subjects for one in source.referrers(digest)]
     made = []
     for one in referrers(source, subjects):
         if one.kind == LISTING:
-            continue  # it is made again where it is needed; what it lists is found by itself
-        # A tag that names the digest stands wherever the image does; another one is a name like an image's.
+            continue  # the destination makes its own list; what this one lists is found by itself
+        # A tag that contains the digest is copied as it is; any other name is a name like an image's.
         tags = [name.rpartition(":")[2] if is_digest_tag(name) else name for name in one.tags]
         made += [Referrer(one.subject, one.descriptor, tag) for tag in tags or (None,)]
     return made
 
 
 def referrer_reports(found: Sequence[Referrer]) -> tuple[ReferrerReport, ...]:
-    """What a registry says that speaks of a manifest, as a search would have found it."""
+    """Returns what `referrers` would return for these referrers, which a registry listed."""
     made = []
     for one in found:
         suffix = one.tag.rpartition(".")[2] if one.tag is not None else ""
@@ -131,9 +133,11 @@ def referrer_reports(found: Sequence[Referrer]) -> tuple[ReferrerReport, ...]:
 
 
 def referrers(source: Source, subjects: Collection[Digest]) -> tuple[ReferrerReport, ...]:
-    """What speaks of these manifests: by `subject`, by cosign's tags and the referrers tag schema, by buildkit's annotation.
+    """Returns the referrers of these manifests in a layout or archive: by `subject`, by cosign's tags and the referrers
+    tag schema, and by buildkit's annotation.
 
-    Signatures often cover a multi-arch index and not its images: ask for both digests. Costs one look into each manifest.
+    Signatures often are about a multi-platform index and not its images: ask for both digests. Reads each manifest of
+    the source once.
     """
     if source.index is None or not subjects:
         return ()
@@ -160,7 +164,7 @@ def referrers(source: Source, subjects: Collection[Digest]) -> tuple[ReferrerRep
                 add(_KINDS.get(name["kind"] or "", name["kind"] or LISTING), about, listed)
                 if listed.nested is not None and not name["kind"]:
                     for child in select.index_children(source, listed.nested):
-                        if child.document is None and not child.opaque:  # else it says itself of what it speaks
+                        if child.document is None and not child.opaque:  # else its own `subject` is used
                             add(_kind(child.descriptor.fields), about, child)
         spoken = by_text.get(listed.descriptor.annotations.get(ATTESTATION_SUBJECT, ""))
         if spoken is not None:
@@ -177,6 +181,7 @@ _KINDS = {"sig": "signature", "att": "attestation", "sbom": "SBOM"}
 
 
 def _kind(fields: Mapping[str, Any]) -> str:
+    """Returns the artifact type of a referrer: its own, else the media type of its config."""
     stated = fields.get("artifactType")
     if not isinstance(stated, str) or not stated:
         config = fields.get("config")

@@ -1,7 +1,8 @@
-"""What a platform is called, which spellings mean one, and which of several offered ones comes nearest to what is wanted.
+"""Platforms: parsing, normal form, and which of several offered platforms is nearest to a wanted one.
 
-Sources: image-spec image-index.md ("platform"), and the normalisation and order of containerd's package `platforms`, by which
-engines choose. An image for `arm/v7` may be one for `arm/v6`; one for `amd64` is never silently one for `amd64/v3`.
+Sources: image-spec image-index.md ("platform"), and normalisation and order of containerd's package `platforms`, by
+which engines choose. An image for `arm/v6` can be used for `arm/v7`; one for `amd64/v3` is never silently used for
+`amd64`.
 """
 
 from __future__ import annotations
@@ -17,19 +18,23 @@ from ocitool.spec.manifest import Platform
 _ARCHITECTURES = {"i386": ("386", None), "x86_64": ("amd64", None), "x86-64": ("amd64", None), "aarch64": ("arm64", None),
                   "armhf": ("arm", "v7"), "armel": ("arm", "v6")}  # fmt: skip
 _BASELINE = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
-"""The variant that is meant if none is stated."""
+"""The variant of an architecture if none is stated."""
 
 _PLATFORM_TEXT = pattern(
     r"(?P<os>[^/()]+)(?:\((?P<version>[^()+]*)(?P<features>(?:\+[^()+]+)*)\))?/(?P<rest>[^/()]+(?:/[^/()]+)?)"
 )
 _NUMBERED = pattern(r"v(\d{1,4})(?:\.(\d{1,4}))?")
 _VERSION_PARTS = 3
-"""Parts of a Windows version that a host must have in common with an image: 10.0.17763 of 10.0.17763.1."""
+"""Parts of a Windows version that host and image must have in common: 10.0.17763 of 10.0.17763.1."""
 
 
 def parse_platform(platform: str | None) -> Platform:
-    """`os/arch[/variant]`, with os.version and os.features as containerd writes them: `windows(10.0.17763.1)/amd64`,
-    `linux(+erofs)/amd64`. None is the host's platform (containers run on Linux, so a macOS host counts as one)."""
+    """Parses `os/arch[/variant]`, with os.version and os.features as containerd writes them:
+    `windows(10.0.17763.1)/amd64`, `linux(+erofs)/amd64`. None gives the host's platform (`linux` on macOS, since
+    containers run on Linux).
+
+    Raises `UsageError`.
+    """
     if platform is None:
         machine = os.uname().machine
         names = {"x86_64": ("amd64", None), "aarch64": ("arm64", None), "armv7l": ("arm", "v7"), "armv6l": ("arm", "v6"),
@@ -46,7 +51,7 @@ def parse_platform(platform: str | None) -> Platform:
 
 
 def normalized(platform: Platform) -> Platform:
-    """The one spelling of a platform, by which two are compared: arm64/v8 is arm64, x86_64 is amd64, arm is arm/v7."""
+    """Returns the normal form of a platform, for comparison: arm64/v8 is arm64, x86_64 is amd64, arm is arm/v7."""
     name = platform.os.lower() if platform.os else platform.os
     architecture = platform.architecture.lower() if platform.architecture else platform.architecture
     variant = platform.variant.lower() if platform.variant else platform.variant
@@ -64,7 +69,8 @@ def normalized(platform: Platform) -> Platform:
 
 
 def completed(said: Platform, by: Platform | None) -> Platform:
-    """What a configuration says, with what it leaves out as the descriptor has it; of another platform nothing is taken."""
+    """Returns the platform of a configuration, with missing values taken from the descriptor's, unless that is for
+    another platform."""
     if by is None:
         return said
     if said.os is None and said.architecture is None:
@@ -80,17 +86,17 @@ def completed(said: Platform, by: Platform | None) -> Platform:
 
 
 def stable_version(version: str | None) -> str | None:
-    """The part of an os.version that stays the same when an operating system is updated."""
+    """Returns the part of an os.version that stays the same when the operating system is updated."""
     return None if version is None else ".".join(version.split(".")[:_VERSION_PARTS])
 
 
 class Rank(NamedTuple):
-    """How far an offered platform is from a wanted one, the nearest first; all 0 is the very one."""
+    """The distance of an offered platform from a wanted one; smaller is nearer, all zeros is equal."""
 
     features: int
-    """os.features that are needed and not asked for, or that are asked for and lacking."""
+    """Number of os.features that only one of the two has."""
     variant: tuple[int, int, int]
-    """0 the same, 1 a lower one (the highest first), 2 a higher one (the lowest first)."""
+    """Begins with 0 for the same variant, 1 for a lower one (the highest first), 2 for a higher one (the lowest first)."""
     version: int
 
     @property
@@ -102,8 +108,11 @@ EXACT = Rank(0, (0, 0, 0), 0)
 
 
 def rank(wanted: Platform, offered: Platform | None, *, strict: bool = False) -> Rank | None:
-    """How near an image for `offered` comes to `wanted`; None if it cannot stand for it. `strict`: what is stated of `wanted`
-    is asked for, and nothing else will do; otherwise it is only looked for, as a host looks for what it can run."""
+    """Returns how near an image for `offered` comes to `wanted`; None if it cannot be used for it.
+
+    `strict`: the stated values of `wanted` are required; otherwise they are preferred, as a host prefers what it can
+    run.
+    """
     if offered is None:
         return None
     mine, theirs = normalized(wanted), normalized(offered)
@@ -118,7 +127,7 @@ def rank(wanted: Platform, offered: Platform | None, *, strict: bool = False) ->
 
 
 def matches(wanted: Platform, offered: Platform | None) -> bool:
-    """Whether an image for `offered` is what one asks for with `wanted`."""
+    """Whether an image for `offered` is what `wanted` asks for."""
     return rank(wanted, offered, strict=True) is not None
 
 

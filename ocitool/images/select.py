@@ -1,4 +1,9 @@
-"""Which image a reference means: by name, position or digest, then by platform."""
+"""Which image a reference means: by name, position or digest, then by platform.
+
+`groups` and `target` find what a reference names in a source; `sole_target` and `single` take the only one;
+`for_platform` picks an image of an index. At a registry every document that is read is a request, so entries are read
+only if they must be.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +35,7 @@ EntryKind = Literal["image", "attestation", "artifact", "index"]
 
 
 class IndexChild(NamedTuple):
-    """One descriptor of an index, and what it leads to, which is looked at when it is asked for: at a registry each look is
-    a request."""
+    """An entry of an index. Its document is read when one of the properties needs it."""
 
     descriptor: Descriptor
     tags: tuple[str, ...]
@@ -39,7 +43,7 @@ class IndexChild(NamedTuple):
 
     @property
     def document(self) -> Manifest | Index | None:
-        """None where it is absent, cannot be read (`problem` says why), or is `opaque`."""
+        """The manifest or index; None if it is missing, cannot be read (see `problem`), or is `opaque`."""
         return self.probe.result.document
 
     @property
@@ -52,19 +56,20 @@ class IndexChild(NamedTuple):
 
     @property
     def opaque(self) -> bool:
-        """Whether it is here and neither a manifest nor an index: it is listed and carried, and says nothing to us."""
+        """Whether the content is present, but neither a manifest nor an index: it can be listed and copied, not
+        interpreted."""
         return self.present and self.document is None and self.problem is None
 
     @property
     def nested(self) -> Index | None:
-        """The document if it is an index. What is said to be a manifest cannot be one, and is not looked at."""
+        """The document if it is an index. Not read if the media type says that it is a manifest."""
         if self.descriptor.media_type in mediatypes.MANIFESTS:
             return None
         return self.document if isinstance(self.document, Index) else None
 
     @property
     def stated_kind(self) -> EntryKind:
-        """What the descriptor alone says it is."""
+        """The kind by the descriptor alone."""
         return stated_kind(self.descriptor)
 
     @property
@@ -80,7 +85,7 @@ class IndexChild(NamedTuple):
 
 
 def stated_kind(descriptor: Descriptor | InvalidDescriptor) -> EntryKind:
-    """What a descriptor says that it leads to."""
+    """Returns the kind that a descriptor states."""
     if descriptor.annotations.get(ATTESTATION_TYPE) == "attestation-manifest":
         return "attestation"
     if descriptor.media_type in mediatypes.INDEXES:
@@ -91,7 +96,7 @@ def stated_kind(descriptor: Descriptor | InvalidDescriptor) -> EntryKind:
 
 
 class _ProbeResult(NamedTuple):
-    """What a look gives: a document, or why there is none."""
+    """The result of reading an entry: a document, or the reason for its absence."""
 
     document: Manifest | Index | None
     present: bool
@@ -99,8 +104,11 @@ class _ProbeResult(NamedTuple):
 
 
 class _Probe:
-    """A look at a document, taken once however many entries lead to it. No lock is held meanwhile: it may take a request. Two
-    threads that look at the same moment both read it, and find the same."""
+    """Reads a document once, however many entries lead to it.
+
+    No lock is held meanwhile, since reading may be a request. Two threads at the same moment may both read it, with one
+    result.
+    """
 
     def __init__(self, source: Source, descriptor: Descriptor) -> None:
         self._source = source
@@ -109,7 +117,7 @@ class _Probe:
 
     @property
     def result(self) -> _ProbeResult:
-        if self._found is None:  # no lock: two threads that look at once find the same
+        if self._found is None:
             self._found = self._read()
         return self._found
 
@@ -125,7 +133,7 @@ class _Probe:
 
 
 def index_children(source: Source, index: Index) -> tuple[IndexChild, ...]:
-    """The entries of an index, none resolved further."""
+    """Returns the entries of an index; nothing is read. Raises `LimitError`."""
     if len(index.manifests) > limits.INDEX_MANIFESTS:
         raise LimitError(f"an index of more than {limits.INDEX_MANIFESTS} manifests", source.where)
     looks: dict[tuple[Digest, str, int], _Probe] = {}
@@ -133,8 +141,8 @@ def index_children(source: Source, index: Index) -> tuple[IndexChild, ...]:
     for descriptor in index.manifests:
         stated = descriptor.media_type
         known = not stated or stated in mediatypes.DOCUMENTS or source.remote
-        key = (descriptor.digest, stated if known else "other", descriptor.size)  # of an unknown type the content decides
-        look = looks.setdefault(key, _Probe(source, descriptor))  # thousands of descriptors of one document cost it once
+        key = (descriptor.digest, stated if known else "other", descriptor.size)  # unknown media types: the content decides
+        look = looks.setdefault(key, _Probe(source, descriptor))  # many descriptors of one document: it is read once
         found.append(IndexChild(descriptor, tags_of(source, descriptor), look))
     return tuple(found)
 
@@ -144,14 +152,15 @@ def _probe(source: Source, descriptor: Descriptor) -> IndexChild:
 
 
 def tags_of(source: Source, descriptor: Descriptor | InvalidDescriptor) -> tuple[str, ...]:
-    """The names of a manifest. If it has some outside of the index, all of its entries share them as one object."""
+    """Returns the names of a manifest. Names from outside the index (an archive's manifest.json) are one shared tuple
+    for all its entries."""
     outside = source.names.get(descriptor.digest, NO_NAMES) if descriptor.digest is not None else NO_NAMES
     own = tuple(name for name in own_tags(descriptor) if name not in outside.spellings)
     return (*outside, *own) if own else outside
 
 
 def own_tags(descriptor: Descriptor | InvalidDescriptor) -> tuple[str, ...]:
-    """The names that an entry of an index states itself, which are no more than two."""
+    """Returns the names that an entry states in its annotations, at most two."""
     annotations = descriptor.annotations
     found = [name for key in (CONTAINERD_NAME, REF_NAME) if (name := annotations.get(key))]
     # A hybrid archive's ref.name is often the bare tag of its full name.
@@ -159,7 +168,8 @@ def own_tags(descriptor: Descriptor | InvalidDescriptor) -> tuple[str, ...]:
 
 
 def all_children(source: Source, index: Index) -> Iterator[tuple[IndexChild, int]]:
-    """All entries reachable from an index, each digest once, with their depth; a cycle ends at what was seen."""
+    """Yields all entries that can be reached from an index, each digest once, with their depth. Cycles are followed
+    once. Raises `LimitError`."""
     seen: set[Digest] = set()
     stack = [(entry, 0) for entry in reversed(index_children(source, index))]
     while stack:
@@ -171,7 +181,7 @@ def all_children(source: Source, index: Index) -> Iterator[tuple[IndexChild, int
         if len(seen) > limits.INDEX_MANIFESTS:
             raise LimitError(f"more than {limits.INDEX_MANIFESTS} manifests", source.where)
         yield entry, depth
-        below = entry.nested if not again else None  # an index that is listed many times is gone through once
+        below = entry.nested if not again else None  # an index that is listed many times is read once
         if below is not None:
             if depth >= limits.INDEX_DEPTH:
                 raise LimitError(f"indexes nested more than {limits.INDEX_DEPTH} deep", source.where)
@@ -179,9 +189,11 @@ def all_children(source: Source, index: Index) -> Iterator[tuple[IndexChild, int
 
 
 class Target(NamedTuple):
-    """What a reference names: an index of platforms (`document`, `entries`), or one image. `top`: the entry of the source that
-    leads to it, None for a record of a docker archive and if several entries together are meant; `direct`: how many entries
-    these are, with those of the indexes among them behind."""
+    """What a reference names: an index of platforms (`document`, `entries`), or one image.
+
+    `top`: the entry of the source that leads to it; None for a record of a docker archive, and if several entries form
+    the target. `direct`: how many of `entries`, at the front, these are; the entries of nested indexes follow.
+    """
 
     document: Index | None
     entries: tuple[IndexChild, ...]
@@ -191,27 +203,29 @@ class Target(NamedTuple):
 
     @property
     def opaque(self) -> bool:
-        """Whether it is one thing that is neither a manifest nor an index."""
+        """Whether it is a single entry that is neither a manifest nor an index."""
         return self.image is None and len(self.entries) == 1 and self.entries[0].opaque
 
     @property
     def may_be_image(self) -> bool:
-        """Whether an image is in it, or is said to be; costs a look at the entries of an index up to the first image."""
+        """Whether it contains, or may contain, an image. Reads the entries of an index up to the first image."""
         if self.image is not None:
             return self.image.is_image
         return self.unread is not None or any(entry.kind == "image" for entry in self.entries)
 
     @property
     def unread(self) -> OcitoolError | None:
-        """Why an index nested in it cannot be read, so that it is not known what it holds."""
+        """The error of a nested index that cannot be read, so that its content is unknown; None if there is none."""
         return next(
             (entry.problem for entry in self.entries if entry.stated_kind == "index" and entry.problem is not None), None
         )
 
 
 class Group(NamedTuple):
-    """What stands under one name of a source: the entries of an index, or the record of a docker archive; not read yet.
-    `alone`: nothing else was named, so it must be here. `position`: of a record, by which `@N` picks it."""
+    """What has one name in a source, not read yet: entries of the index, or the record of a docker archive.
+
+    `only_one`: nothing else was named, so it must be present. `position`: the `@N` that selects a record.
+    """
 
     entries: tuple[IndexChild, ...]
     tags: tuple[str, ...]
@@ -221,15 +235,15 @@ class Group(NamedTuple):
 
 
 def groups(opened: Opened) -> Iterator[Group]:
-    """Everything the reference names, in order, none of it read. Whoever lets go of a group lets go of what was read of it.
-    What cannot even be told apart (`unreadable`) is not among it.
+    """Yields everything that the reference names, in order, unread. Dropping a group drops what was read of it.
 
-    Raises `NotFoundError` when the selector matches nothing.
+    Entries that are not valid descriptors are left out: see `unreadable`. Raises `NotFoundError` if the selector
+    matches nothing.
     """
     source = opened.source
     entries, records = selected(source, opened.selector)
     parted, tags = _group_entries(entries)
-    del entries  # they keep what was read of them
+    del entries  # each keeps the documents that were read of it
     alone = opened.selector is not None or len(parted) + len(records) + len(unreadable(opened)) == 1
     seen: set[Digest] = set()
     while parted:
@@ -237,7 +251,7 @@ def groups(opened: Opened) -> Iterator[Group]:
         digest = group[0].descriptor.digest
         if len(group) == 1:
             if digest in seen:
-                continue  # another tag of a manifest that was given already
+                continue  # another tag of a manifest that was yielded already
             seen.add(digest)
         names = dict.fromkeys(tag for one in group for tag in one.tags) if len(group) > 1 else tags[digest]
         yield Group(tuple(group), tuple(names), None, alone)
@@ -247,12 +261,12 @@ def groups(opened: Opened) -> Iterator[Group]:
 
 
 def _group_entries(entries: Iterable[IndexChild]) -> tuple[deque[list[IndexChild]], dict[Digest, dict[str, None]]]:
-    """The entries by what they are one image of, and all tags of each digest."""
+    """Groups entries by the image that they are part of; also returns all tags of each digest."""
     named: dict[tuple[str, ...] | Digest, dict[Digest, IndexChild]] = {}
     tags: dict[Digest, dict[str, None]] = {}
     for entry in entries:
         digest = entry.descriptor.digest
-        # Manifests of several platforms under one name are one image, as if an index stood between.
+        # Manifests of several platforms under one name are one image, as if an index listed them.
         key = entry.tags if entry.tags or entry.stated_kind == "attestation" or entry.descriptor.platform else digest
         group = named.setdefault(key, {})
         if digest not in group:  # else another entry of the manifest says the same, as for each of its names in an archive
@@ -262,7 +276,7 @@ def _group_entries(entries: Iterable[IndexChild]) -> tuple[deque[list[IndexChild
 
 
 def target(source: Source, group: Group) -> Target:
-    """A group, read. Raises what reading its documents raises."""
+    """Returns a group as a target. Reads its documents, and raises what that raises."""
     if group.record is not None:
         return Target(None, (), from_record(source, group.record))
     if len(group.entries) > 1:
@@ -285,8 +299,8 @@ def target(source: Source, group: Group) -> Target:
 
 
 def unreadable_below(source: Source, index: Index) -> Iterator[OcitoolError]:
-    """What cannot be read of an index and of those nested in it: entries that are no descriptors, and documents, these at a
-    registry only where they were looked at anyway."""
+    """Yields the errors of an index and of those nested in it: entries that are not valid descriptors, and documents
+    that cannot be read. At a registry only documents that must be read anyway are included."""
     yield from (one.error(source.where) for one in index.invalid)
     for entry, _ in all_children(source, index):
         nested = entry.nested
@@ -298,21 +312,22 @@ def unreadable_below(source: Source, index: Index) -> Iterator[OcitoolError]:
 
 
 def unreadable(opened: Opened) -> tuple[InvalidDescriptor, ...]:
-    """The entries of the source that are no descriptors, where the reference names all that it holds."""
+    """Returns the entries of the source that are not valid descriptors, if the reference names all that the source
+    holds."""
     index = opened.source.index
     return index.invalid if index is not None and opened.selector is None else ()
 
 
 def targets(opened: Opened) -> tuple[Target, ...]:
-    """Everything the reference names: one target if it picks one, else all images of the source, one by one.
+    """Returns everything that the reference names: one target if it selects one, else all images of the source.
 
-    Raises `NotFoundError` when the selector matches nothing.
+    Raises `NotFoundError` if the selector matches nothing.
     """
     return tuple(target(opened.source, group) for group in groups(opened))
 
 
 def _split_nameless(named: dict[tuple[str, ...] | Digest, dict[Digest, IndexChild]]) -> Iterator[list[IndexChild]]:
-    """The groups; nameless manifests of which two are for one platform are images of their own, not one image's."""
+    """Yields the groups. Manifests without a name are separate images if two of them are for one platform."""
     for key, group in named.items():
         stated = [entry.descriptor.platform for entry in group.values() if entry.stated_kind != "attestation"]
         offered = [one and normalized(one) for one in stated]
@@ -323,17 +338,21 @@ def _split_nameless(named: dict[tuple[str, ...] | Digest, dict[Digest, IndexChil
 
 
 def _flat(source: Source, index: Index, tags: tuple[str, ...]) -> Iterator[IndexChild]:
-    """An index's entries, those of nested indexes in their place, under the names of the index. What its entries state as names
-    counts only if the index has none: a name is valid at the top of a layout alone (annotations.md, "ref.name")."""
+    """Yields the entries of an index and, in place of nested indexes, theirs, under the names of the index.
+
+    Names that its entries state count only if the index has none: a name is valid at the top of a layout only
+    (annotations.md, "ref.name").
+    """
     for entry, _ in all_children(source, index):
         yield entry._replace(tags=tags or own_tags(entry.descriptor))
 
 
 def selected(source: Source, selector: Selector | None) -> tuple[list[IndexChild], list[tuple[int, DockerImageRecord]]]:
-    """The entries of the index and the records that a selector means, all without one. A record that is read instead of a
-    manifest has the place of that manifest's entry; all others stand behind the index.
+    """Returns the entries of the index and the records (with positions) that a selector means; all of them without one.
 
-    Raises `NotFoundError` where it means nothing."""
+    A record that replaces a manifest has the position of that manifest's entry; other records come after the index.
+    Raises `NotFoundError` if the selector matches nothing.
+    """
     records = _selected_records(source, selector)
     entries: tuple[IndexChild, ...] = ()
     if source.index is not None:
@@ -364,7 +383,7 @@ def _position(source: Source, digest: Digest) -> int:
 
 
 def _selected_records(source: Source, selector: Selector | None) -> list[tuple[int, DockerImageRecord]]:
-    """The records that a selector means, with their positions: these go on behind those of the index."""
+    """Returns the records that a selector means, with their positions, which continue those of the index."""
     first = len(source.index.entries) if source.index is not None else 0
     plain = list(enumerate((one for one in source.records if one.instead_of is None), first))
     if selector is None:
@@ -394,6 +413,8 @@ def _not_found(source: Source, selector: Selector) -> NotFoundError:
 
 
 def top_level(source: Source, index: Index, selector: Selector | None) -> tuple[IndexChild, ...]:
+    """Returns the entries that a selector means; without one all at the top of the index but attestations. Raises
+    `NotFoundError`."""
     if selector is None:
         return tuple(entry for entry in index_children(source, index) if entry.stated_kind != "attestation")
     if selector.position is not None:
@@ -404,7 +425,7 @@ def top_level(source: Source, index: Index, selector: Selector | None) -> tuple[
             raise at.error(source.where)
         return (_probe(source, at),)
     if selector.digest is not None:
-        for entry in index_children(source, index):  # what else stands here cannot be in its way
+        for entry in index_children(source, index):  # first without reading anything
             if entry.descriptor.digest == selector.digest:
                 return (entry,)
         for entry, _ in all_children(source, index):
@@ -430,8 +451,8 @@ def top_level(source: Source, index: Index, selector: Selector | None) -> tuple[
 
 
 def _by_short_name(source: Source, index: Index, name: str) -> tuple[IndexChild, ...]:
-    """The entries of the one full name that ends in this, as `app:1` does `reg.example/app:1`. Raises `NotFoundError` if
-    several names do."""
+    """Returns the entries of the one full name that ends in `name`, as `reg.example/app:1` ends in `app:1`. Raises
+    `NotFoundError` if several names do."""
     own = [(one, tag) for one in index.manifests for tag in own_tags(one)]
     entries = {one.digest: one for one in reversed(index.manifests)}  # the names of a digest are those of its first entry
     own += [(one, tag) for digest, one in entries.items() for tag in source.names.get(digest, ())]
@@ -440,7 +461,7 @@ def _by_short_name(source: Source, index: Index, name: str) -> tuple[IndexChild,
 
 
 def _full_names(source: Source, name: str, named: Iterable[tuple[str, object]]) -> Sequence[str]:
-    """The full names that end in a name, all of one image."""
+    """Returns the full names that end in `name`, if all are of one image. Raises `NotFoundError` otherwise."""
     if reference.names_host(name):
         return ()
     wanted = name if ":" in name else f"{name}:latest"
@@ -452,8 +473,8 @@ def _full_names(source: Source, name: str, named: Iterable[tuple[str, object]]) 
 
 
 def by_name(source: Source, index: Index) -> Callable[[str], tuple[Descriptor, ...]]:
-    """A function from a name to the entries that it means (`reference.matches`, or their ref.name). Each entry is looked at
-    once for any number of names."""
+    """Returns a function from a name to the entries that it means (`reference.matches`, or their ref.name). All entries
+    are indexed once for any number of names."""
     exact: dict[str, list[int]] = {}
     full: dict[str, list[int]] = {}
     entries: dict[Digest, list[int]] = {}
@@ -482,7 +503,7 @@ def by_name(source: Source, index: Index) -> Callable[[str], tuple[Descriptor, .
 
 
 _MAX_HINTED = 20
-"""Images, and names of one, that a hint lists."""
+"""Most images, and most names of one image, that a hint lists."""
 
 
 def _content_hint(source: Source) -> str:
@@ -500,13 +521,15 @@ def _content_hint(source: Source) -> str:
 
 
 def single(opened: Opened, platform: str | None, *, like: Platform | None = None) -> Image:
-    """The single image a reference means. Raises what `sole` and `image_of` raise."""
+    """Returns the single image that a reference means. Raises what `sole_target` and `image_of` raise."""
     return image_of(opened, sole_target(opened), platform, like=like)
 
 
 def image_of(opened: Opened, target: Target, platform: str | None, *, like: Platform | None = None) -> Image:
-    """The image of a target. `NotFoundError` if none is for the platform, `UsageError` if it is an artifact or attestation.
-    `like`: takes the host's place in the choice from an index."""
+    """Returns the image of a target for a platform. `like` replaces the host's platform if no `platform` is given.
+
+    Raises `NotFoundError` if no image is for the platform, `UsageError` for an artifact or attestation.
+    """
     image = target.image if target.image is not None else for_platform(opened, target, platform, like)
     if not image.is_image:
         raise UsageError("an artifact, where an image is needed", opened.source.where)
@@ -518,8 +541,11 @@ def image_of(opened: Opened, target: Target, platform: str | None, *, like: Plat
 
 
 def sole_target(opened: Opened) -> Target:
-    """The one thing that a reference names: of all that a source holds, the only one that may be an image. What cannot be
-    read may be one; what is none (an artifact, content of an unknown type) does not stand in its way, and is told."""
+    """Returns the only target that a reference names, or the only one that may be an image.
+
+    A target that cannot be read may be an image; artifacts and content of unknown types are ignored, with a notice.
+    Raises `NotFoundError` if there is none or several, or the error of the only one.
+    """
     source = opened.source
     named = list(groups(opened))
     if len(named) == 1 and not unreadable(opened):
@@ -557,21 +583,26 @@ def sole_target(opened: Opened) -> Target:
 
 
 def _all_tags(source: Source) -> list[tuple[str, ...]]:
-    """The names of everything that a source holds, by position."""
+    """Returns the names of everything that a source holds, by position."""
     entries = [tags_of(source, one) for one in source.index.entries] if source.index is not None else []
     return entries + [record.tags for record in source.records if record.instead_of is None]
 
 
 def platforms(source: Source, target: Target) -> Iterator[tuple[Platform, IndexChild]]:
-    """The images of an index with their platforms, in its order. A platform the descriptor leaves out is the config's."""
+    """Yields the images of an index with their platforms, in its order. A platform that the descriptor does not state
+    is the configuration's."""
     for entry in target.entries:
         if entry.kind == "image":
             yield platform_of(source, entry), entry
 
 
 def for_platform(opened: Opened, target: Target, platform: str | None, like: Platform | None = None) -> Image:
-    """The image of an index for a platform: the one asked for, else the one for `like` (the host's), else the only one that is
-    here. What else would do as well, and in what the image is not quite what is wanted, is told."""
+    """Returns the image of an index for a platform: the given one, else `like`'s, else the host's; else the only image
+    that is present.
+
+    A notice names other images that match as well, and in what the image differs from what was wanted. Raises
+    `NotFoundError`.
+    """
     source = opened.source
     wanted = like if platform is None and like is not None and like.os and like.architecture else parse_platform(platform)
     chosen = _nearest(opened, target, wanted, strict=platform is not None)
@@ -587,7 +618,8 @@ def for_platform(opened: Opened, target: Target, platform: str | None, like: Pla
 
 
 def check_platform(opened: Opened, image: Image, platform: str | None) -> None:
-    """`NotFoundError` if the only image that a reference names is for another platform than the one asked for."""
+    """Raises `NotFoundError` if the image is for another platform than the given one; adds a notice if it is not quite
+    the same."""
     if platform is None:
         return
     wanted = parse_platform(platform)
@@ -609,8 +641,11 @@ class _Candidate(NamedTuple):
 
 
 def _nearest(opened: Opened, target: Target, wanted: Platform, *, strict: bool) -> IndexChild | None:
-    """The image that comes nearest, of equals the first; those come last whose layers cannot be worked on, and of these those
-    that are not here. Entries whose descriptor names another platform are not looked at."""
+    """Returns the nearest image for a platform, the first of equally near ones; None if none matches.
+
+    Images with layers of unknown types come last, and of these the missing ones. Entries whose descriptor states
+    another platform are not read.
+    """
     found = []
     for entry in target.entries:
         offered = _offered_platform(opened.source, entry, wanted)
@@ -628,7 +663,7 @@ def _nearest(opened: Opened, target: Target, wanted: Platform, *, strict: bool) 
 
 
 def _notice_choice(opened: Opened, wanted: Platform, chosen: _Candidate, found: Sequence[_Candidate]) -> None:
-    """What a reader of the answer could not know of the choice."""
+    """Adds notices about the choice: other images that match as well, and a platform that is not quite the wanted one."""
     others = {one.entry.descriptor.digest: one for one in found if one.rank <= chosen.rank}
     others.pop(chosen.entry.descriptor.digest)
     listed = [str(one) for one in others.values()]
@@ -643,18 +678,19 @@ def _notice_choice(opened: Opened, wanted: Platform, chosen: _Candidate, found: 
 
 
 _MAX_NAMED = 10
-"""Images that are named beside the one that was taken."""
+"""Most images that a message names besides the one that was chosen."""
 
 
 def _is_workable(entry: IndexChild) -> bool:
-    """Whether an image is here whose layers are of types that are known."""
+    """Whether an image is present and all its layers are of known types."""
     if entry.kind != "image" or not isinstance(entry.document, Manifest):
         return False
     return all(not one.media_type or mediatypes.layer_codec(one.media_type) for one in entry.document.layers)
 
 
 def _offered_platform(source: Source, entry: IndexChild, wanted: Platform) -> Platform | None:
-    """The platform of an image, None for what is none. A configuration is looked at only for what its descriptor leaves out."""
+    """Returns the platform of an image, None for anything else. The configuration is read only for values that the
+    descriptor lacks."""
     if entry.stated_kind not in ("image", "artifact"):
         return None
     stated = entry.descriptor.platform
@@ -676,7 +712,8 @@ _KINDS = {
 
 
 def _only_present(opened: Opened, target: Target, wanted: Platform, absent: IndexChild | None, *, asked: bool) -> IndexChild:
-    """The only image of an index that is here, unless a platform was asked for. `NotFoundError` names what is here."""
+    """Returns the only image of an index that is present, unless a platform was asked for. Raises `NotFoundError`,
+    which lists what is present."""
     offered = list(platforms(opened.source, target))
     here = [(have, entry) for have, entry in offered if entry.document is not None]
     others = ", ".join(str(have) for have, entry in offered if entry.document is None)
@@ -700,7 +737,7 @@ def _only_present(opened: Opened, target: Target, wanted: Platform, absent: Inde
 
 
 def platform_of(source: Source, entry: IndexChild) -> Platform:
-    """What the descriptor says, else the configuration."""
+    """Returns the platform that the descriptor states, else the configuration's."""
     platform = entry.descriptor.platform
     if platform is None and isinstance(entry.document, Manifest):
         platform = platform_of_config(source, entry.document)
@@ -712,7 +749,7 @@ def _tags_of_target(target: Target) -> tuple[str, ...]:
 
 
 def resolve(source: Source, entry: IndexChild, tags: tuple[str, ...] = ()) -> Image:
-    """The image behind an entry. `NotFoundError` where its manifest is not here."""
+    """Returns the image of an entry. Raises `NotFoundError` if its manifest is missing, and what reading it raises."""
     if entry.problem is not None:
         raise entry.problem
     if entry.opaque:

@@ -1,13 +1,14 @@
-"""Indexes kept between runs, under what was computed, never under what was stated.
+"""Indexes of layers kept between runs, under digests that were computed, never under digests that were only stated.
 
-Two tables of small files. `ids`: the digest of stored bytes, or a file's identity -> the diff_id and stored digest
-computed from those bytes, and their codec. `indexes`: computed diff_id -> index. A look-up needs the first to reach the
-second. Every file carries a checksum over its name and content: one that does not check (another version's, damaged, or
-moved from another name) is treated as absent and made again. Writes are renames, so processes
-may share the cache; the least recently used files go when it grows beyond `OCITOOL_CACHE_SIZE` (default 1 GiB).
+Two tables of small files. `ids` maps the digest of stored bytes, or a file's identity, to the diff_id and stored digest
+computed from those bytes, and their codec. `indexes` maps a computed diff_id to the index. Every file ends in a
+checksum of its name and content: a file of another version, damaged or renamed is ignored and made again. Files are
+written by rename, so processes may share the cache; if it grows beyond `OCITOOL_CACHE_SIZE` (default 1 GiB), the least
+recently used files are removed.
 
-The directory must belong to the user and be closed to others: whoever can write here could say what an image contains. So must
-those in it, and a file of another user, or with a second name, is not read. All of them are held by descriptors.
+The directory must belong to the user and be closed to others, since anyone who can write here can change what a report
+says an image contains. The same holds for the directories in it; a file of another user, or with a second name, is not
+read. All access goes through held descriptors.
 """
 
 from __future__ import annotations
@@ -29,19 +30,20 @@ from ocitool.layers.index import LayerIndex
 from ocitool.layers.tar_notes import TarNote
 
 PARSER = 2
-"""Raise whenever the reader or the index would give something else for the same bytes."""
+"""Version of reader and index. Increase it whenever they would give something else for the same bytes."""
 
 _COLUMNS = ("modes", "uids", "gids", "mtimes", "sizes", "offsets")
 _MAGIC = b"ocitool-index-%d-%s\n" % (PARSER, sys.byteorder.encode())
 
 
 class IndexCache:
-    """Where `directory` is None, or cannot be trusted or written, nothing is found and nothing kept."""
+    """The cache in `directory`. If that is None, untrusted or not writable, nothing is found and nothing is stored;
+    `refused` says why."""
 
     def __init__(self, directory: str | None) -> None:
         self.refused: str | None = None
         self._size: int | None = None
-        """Bytes of all files when they were looked at last, and of those written since."""
+        """Bytes of all files when they were last counted, and of those written since; None before the first count."""
         self._tables: dict[str, OpenDirectory] = {}
         if directory:
             try:
@@ -51,14 +53,18 @@ class IndexCache:
                 self.refused = str(error)
 
     def find(self, digest: Digest | None, identity: str | None, algorithm: str = "sha256") -> LayerIndex | None:
-        """The index of the layer with this stored digest, or of the bytes with this identity. What is found by the digest
-        alone was computed from bytes that had it: whether those at hand have it, only hashing them tells."""
+        """Returns the index of the layer with this stored digest, or of the bytes with this identity; None if it is not
+        known.
+
+        An index found by the digest alone was computed from bytes that had this digest. Whether the present bytes have
+        it must be checked by hashing them.
+        """
         if not self._tables:
             return None
         return self._find(_keys(digest, identity), digest, algorithm)
 
     def find_bytes(self, digest: Digest | None, identity: str | None, algorithm: str = "sha256") -> LayerIndex | None:
-        """The index of the bytes with this identity, if they have this digest."""
+        """Returns the index of the bytes with this identity, if they are known to have this digest."""
         return self._find(_keys(None, identity), digest, algorithm) if self._tables else None
 
     def _find(self, keys: list[str], digest: Digest | None, algorithm: str) -> LayerIndex | None:
@@ -68,7 +74,7 @@ class IndexCache:
                 with contextlib.suppress(FormatError, ValueError):
                     diff_id, computed, codec = found.decode("ascii").split(" ")
                     if digest is not None and str(digest) != computed:
-                        continue  # known bytes under a digest that was never computed from them: read them again
+                        continue  # the stated digest is not the one computed from these bytes: they must be read again
                     index = self._index(Digest.parse(diff_id))
                     if index is not None:
                         index.digest = Digest.parse(computed)
@@ -77,16 +83,17 @@ class IndexCache:
         return None
 
     def store(self, index: LayerIndex, identity: str | None) -> None:
-        """Keeps an index that has both computed digests and all contents."""
+        """Stores an index that has both computed digests and all contents; any other is ignored. `identity`: of the
+        bytes it comes from."""
         if not self._tables or index.diff_id is None or index.digest is None or index.hashed != "all":
             return
-        self.record_bytes(index, identity)  # first: an index that is there can be found, wherever the process is killed
+        self.record_bytes(index, identity)  # first, so that a killed process leaves no index that cannot be found
         self._write("indexes", _name(str(index.diff_id)), dump(index))
-        if self._size is None or self._size > limits.cache_size():  # to look at every file takes as long as they are many
+        if self._size is None or self._size > limits.cache_size():  # counting all files takes time, so it is not done each time
             self._size = self._trim()
 
     def record_bytes(self, index: LayerIndex, identity: str | None) -> None:
-        """Notes that the bytes with this identity are those of an index which is kept."""
+        """Records that the bytes with this identity are those that a stored index was computed from."""
         if not self._tables or index.diff_id is None:
             return
         known = f"{index.diff_id} {index.digest} {index.codec}".encode()
@@ -94,7 +101,8 @@ class IndexCache:
             self._write("ids", _name(f"{index.diff_id.algorithm} {key}"), known)
 
     def has_bytes(self, digest: Digest | None, diff_id: Digest | None, identity: str | None, algorithm: str = "sha256") -> bool:
-        """Whether the bytes with this identity are known to have this digest or, without one, to unpack to this diff_id."""
+        """Whether the bytes with this identity are known to have this digest or, without one, to unpack to this
+        diff_id."""
         if not self._tables or identity is None:
             return False
         found = self._read("ids", _name(f"{algorithm} file {identity}"))
@@ -102,7 +110,7 @@ class IndexCache:
         return stored == str(digest) if digest is not None else unpacked == str(diff_id)
 
     def record_digest(self, digest: Digest, identity: str, algorithm: str = "sha256") -> None:
-        """Notes that the bytes with this identity have this digest, if an index of such bytes is kept."""
+        """Records that the bytes with this identity have this digest, if an index of such bytes is stored."""
         if self._tables and (found := self._read("ids", _name(f"{algorithm} digest {digest}"))) is not None:
             self._write("ids", _name(f"{algorithm} file {identity}"), found)
 
@@ -144,8 +152,8 @@ class IndexCache:
                 at.unlink(temporary)
 
     def _trim(self) -> int:
-        """Removes the least recently used files if there are more than the bound takes, and some room for the next with them;
-        abandoned temporaries age like all others. The bytes that are left."""
+        """Removes the least recently used files if the bound is exceeded, an eighth more than needed; returns the bytes
+        that are left. Abandoned temporary files age like all others."""
         bound = limits.cache_size()
         files = []
         for table, at in self._tables.items():
@@ -177,29 +185,29 @@ def _name(key: str) -> str:
 
 
 def _checksum(table: str, name: str, body: bytes) -> bytes:
-    """Over the name too, so that a file moved to another key is not believed."""
+    """Returns the checksum of a file; it covers the name, so that a file moved to another key is ignored."""
     hasher = hashlib.sha256(b"%d %s/%s\0" % (PARSER, table.encode(), name.encode()))
     hasher.update(body)
     return hasher.digest()
 
 
 def within_limits(index: LayerIndex, stored: int) -> bool:
-    """Whether reading a layer of this stored size under today's limits ends: what was kept under others is to be read again,
-    and refused."""
+    """Whether reading a layer of this stored size is allowed by the limits of this run: an index stored under higher
+    limits must not be used."""
     size = index.size or 0
     bomb = index.codec != "none" and size > limits.RATIO_FREE and size > limits.unpacked_ratio() * stored
     return len(index) <= limits.layer_entries(stored) and size <= limits.unpacked_size() and not bomb
 
 
 def dump(index: LayerIndex) -> bytes:
-    """The index as bytes, for this machine only: columns keep its byte order."""
+    """Returns the index as bytes, for this machine only: columns keep its byte order."""
     import zstandard
 
     sections = [
         b"\0".join(index.paths), b"\0".join(index.links), bytes(index.kinds), bytes(index.contents),
         *(getattr(index, name).tobytes() for name in _COLUMNS),
     ]  # fmt: skip
-    shared = {id(pairs): pairs for pairs in index.xattrs.values()}  # what a global header gives is one object for all entries
+    shared = {id(pairs): pairs for pairs in index.xattrs.values()}  # xattrs of a global header are one object for all entries
     at = {key: number for number, key in enumerate(shared)}
     head = {
         "diffId": str(index.diff_id),
@@ -218,7 +226,7 @@ def dump(index: LayerIndex) -> bytes:
 
 
 def load(data: bytes) -> LayerIndex:
-    """Raises `ValueError` and its like on anything that `dump` did not write."""
+    """Returns the index of `dump`'s bytes. Raises `ValueError`, `KeyError`, `TypeError` and the like for anything else."""
     import zstandard
 
     if not data.startswith(_MAGIC):
@@ -272,7 +280,7 @@ def _bytes(text: str) -> bytes:
 
 
 def default_directory() -> str:
-    """`OCITOOL_CACHE_DIR`, else the user's cache directory."""
+    """Returns `OCITOOL_CACHE_DIR`, else the user's cache directory for ocitool."""
     named = os.environ.get("OCITOOL_CACHE_DIR")
     if named:
         return named

@@ -1,7 +1,7 @@
-"""The other way of `codecs`: bytes to gzip or zstd, the same bytes on every run.
+"""Compression of layers, the inverse of `codecs`; deterministic.
 
-The output follows from the input, the codec, its level, the engine and its version (and for isal the family of the CPU)
-alone: neither the chunks that the input comes in nor the number of cores shows in it.
+The output depends on the input, the codec, its level, the engine and its version (for isal also the CPU family) only:
+neither on how the input is split into chunks, nor on the number of cores.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from ocitool.layers import codecs
 from ocitool.task import Task
 
 BLOCK = 1 << 19
-"""Bytes compressed at a time."""
+"""Bytes compressed as one block."""
 
 
 class Compression(NamedTuple):
-    """How a layer is stored. `level` is 0 for `none`."""
+    """How a layer is stored: the name of a codec, and its level (0 for `none`)."""
 
     codec: str
     level: int
@@ -31,7 +31,7 @@ NONE = Compression("none", 0)
 
 
 def parse(text: str) -> Compression:
-    """`none`, or the name of a codec that is written, with an optional `:LEVEL`. Raises `UsageError`."""
+    """Parses `none`, or the name of a codec that can be written, with an optional `:LEVEL`. Raises `UsageError`."""
     if text == "none":
         return NONE
     codec, colon, level = text.partition(":")
@@ -47,24 +47,24 @@ def parse(text: str) -> Compression:
 
 
 def engine(compression: Compression) -> str:
-    """The library that makes the bytes, and its version: with another one they may differ."""
+    """Returns the name and version of the library that compresses: another version may give other bytes."""
     writer = codecs.WRITERS.get(compression.codec)
     return writer.engine(compression.level) if writer is not None else "none"
 
 
 def compress(chunks: Iterable[bytes | memoryview], compression: Compression, task: Task) -> Iterator[bytes]:
-    """The compressed bytes, in pieces; those of `none` are the input's. A chunk may be used again once the next is asked for.
+    """Yields the compressed bytes; for `none` the input's. A chunk may be reused once the next is asked for.
 
-    Memory: for gzip, two more blocks of 512 KiB than cores, twice (in and out), and half a megabyte of state for each thread
-    that works: 12 MiB on two cores. For zstd what its library takes, which grows with the level and the threads, at most eight:
-    measured 90 MiB at level 3 on two cores and 170 on eight, 350 at level 19 on two.
+    Memory: for gzip, twice (input and output) two more blocks of 512 KiB than cores, and half a megabyte of state for
+    each working thread: 12 MiB on two cores. For zstd what its library takes, which grows with level and threads (at
+    most eight): measured 90 MiB at level 3 on two cores and 170 on eight, 350 at level 19 on two.
     """
     blocks, writer = _blocks(chunks, task), codecs.WRITERS.get(compression.codec)
     return map(bytes, blocks) if writer is None else writer.compressed(blocks, compression.level, task)
 
 
 def _blocks(chunks: Iterable[bytes | memoryview], task: Task) -> Iterator[bytearray]:
-    """Blocks of `BLOCK` bytes, the last one shorter, never empty."""
+    """Yields blocks of `BLOCK` bytes; the last one may be shorter, none is empty."""
     block = bytearray()
     for chunk in chunks:
         task.check()

@@ -1,6 +1,6 @@
-"""One entry of a layer's tar, and the names of its kinds.
+"""One entry of a layer's tar, and the kinds of entries.
 
-Sources: image-spec layer.md ("Whiteouts", "Opaque Whiteout") and POSIX pax / ustar for the fields.
+Sources: image-spec layer.md ("Whiteouts", "Opaque Whiteout"); POSIX pax and ustar for the fields.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Kind(IntEnum):
-    """What an entry of a layer is. The last four occur in layers alone, and in no merged file system."""
+    """The kind of an entry of a layer. The last four occur in layers only, not in a merged file system."""
 
     FILE = 0
     DIRECTORY = 1
@@ -24,29 +24,33 @@ class Kind(IntEnum):
     OPAQUE = 8
     """`path` is the directory whose lower children are hidden."""
     METADATA = 9
-    """Another `.wh..wh.*` name: AUFS bookkeeping, part of no file system."""
+    """Another `.wh..wh.*` name: bookkeeping of AUFS, not a file of the image."""
     INVALID = 10
-    """A whiteout of nothing (`.wh.`), of `.` or of `..`: `path` is the name as it stands."""
+    """A whiteout without a name (`.wh.`), of `.` or of `..`: `path` is the name as it is in the tar."""
 
 
 NUMBERS = 1 << 63
-"""Owners, times and sizes of an entry stay below this, and not below minus this: an index has room for no more."""
+"""Bound of owners, times and sizes, which an index holds in 64 bits: `-NUMBERS <= value < NUMBERS`."""
 WHITEOUT_PREFIX = b".wh."
 OPAQUE_NAME = b".wh..wh..opq"
 
 Xattrs = tuple[tuple[bytes, bytes], ...]
 Segments = tuple[tuple[int, int], ...]
-"""Data of a sparse file: (offset in the file, length) pairs, ascending; all else is a hole."""
+"""The data of a sparse file as (offset in the file, length) pairs, ascending; all else is a hole."""
 
 
 class Entry(NamedTuple):
     """One member of a layer.
 
-    path: bytes, no leading or trailing slash, `.` and `..` resolved; empty for the root. A path that would leave the
-    root keeps its leading `../`. mtime: nanoseconds since the epoch. size: bytes of the content as read (a sparse file
-    with its holes). link: target as written for a symlink, normalised like `path` for a hard link. offset: of the
-    stored data in the uncompressed tar; stored: its length there. device: (major, minor) of a device, else None.
-    xattrs: sorted by name; None when there are none. segments: None unless sparse.
+    - path: without leading or trailing slash, `.` and `..` resolved; empty for the root. A path that leaves the root
+      keeps its leading `../`.
+    - mtime: nanoseconds since the epoch.
+    - size: bytes of the content as read, a sparse file's with its holes.
+    - link: the target, as written for a symlink, normalised like `path` for a hard link.
+    - offset: of the stored data in the uncompressed tar; stored: its length there.
+    - device: (major, minor) of a device, else None.
+    - xattrs: sorted by name; None if there are none.
+    - segments: None unless sparse.
     """
 
     path: bytes
@@ -65,7 +69,8 @@ class Entry(NamedTuple):
 
 
 def normalise(name: bytes) -> bytes:
-    """The one spelling of a path: `./a`, `a`, `/a`, `a/` and `b/../a` are `a`; `../a` stays, because it leaves the root."""
+    """Returns the normal form of a path: `./a`, `a`, `/a`, `a/` and `b/../a` become `a`; `../a` stays, since it leaves
+    the root."""
     parts: list[bytes] = []
     for part in name.split(b"/"):
         if part == b".." and parts and parts[-1] != b"..":

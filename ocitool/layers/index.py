@@ -1,7 +1,7 @@
-"""A layer's index: what the layer's tar lists, in columns.
+"""A layer's index: the entries of its tar, in columns.
 
-Columns instead of one object an entry: about 190 bytes an entry in memory, and a cache file is written and read without
-touching single entries. An index is a value: nobody changes one that another may hold.
+Columns instead of an object for each entry take about 190 bytes an entry, and are written to and read from the cache as
+a whole. An index is a value: it is not changed once it is shared.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from ocitool.layers.tar_notes import TarNote
 Hashed = Literal["none", "some", "all"]
 _KINDS = tuple(Kind)
 UNKNOWN = bytes(32)
-"""In the column of contents: not hashed (or not a file)."""
+"""The value in `contents` of a file that is not hashed, and of entries that are not files."""
 
 
 class LayerIndex:
     """Entries in tar order; row numbers count from 0.
 
-    digest and diff_id were computed from the bytes, or are None; nothing stated stands here. `size` is the length of the
-    uncompressed tar, None where it was not read to the end. `contents` holds the SHA-256 of each file's content, 32 bytes
-    a row. Sparse files whose holes exceed 1 GiB hash as their map and data, and are listed in `sparse` like all others.
+    `digest` and `diff_id` are computed from the bytes, or None; they are never what a document states. `size` is the
+    length of the uncompressed tar, None if it was not read to the end. `contents` holds the SHA-256 of each file's
+    content, 32 bytes a row. A sparse file with more than `MAX_HASHED_HOLES` of holes is hashed as its map and data.
+    `sparse` lists all sparse files. `hashed` says which contents are known.
     """
 
     __slots__ = (
@@ -59,7 +60,7 @@ class LayerIndex:
         return len(self.paths)
 
     def add(self, entry: Entry, content: bytes = UNKNOWN) -> None:
-        """For the one who builds the index, before anyone else holds it."""
+        """Adds an entry. Only for the code that builds the index, before it is shared."""
         (path, kind, mode, uid, gid, mtime, size, link, offset, stored, device, xattrs, segments) = entry
         row = len(self.paths)
         self.paths.append(path)
@@ -80,6 +81,7 @@ class LayerIndex:
             self.sparse[row] = (segments, stored)
 
     def entry(self, row: int) -> Entry:
+        """Returns the entry of a row."""
         size = self.sizes[row]
         segments, stored = self.sparse.get(row, (None, size))
         return Entry(
@@ -91,27 +93,27 @@ class LayerIndex:
         return map(self.entry, range(len(self)))
 
     def stored(self, row: int) -> int:
-        """Bytes that an entry's content takes in the tar: of a sparse file, those of its data."""
+        """Returns the bytes of an entry's content in the tar; of a sparse file only its data."""
         return self.sparse[row][1] if row in self.sparse else self.sizes[row]
 
     def rows_of(self, kind: int) -> Iterator[int]:
-        """The rows of one kind, ascending."""
+        """Yields the rows of one kind, ascending."""
         row = self.kinds.find(kind)
         while row >= 0:
             yield row
             row = self.kinds.find(kind, row + 1)
 
     def content(self, row: int) -> bytes | None:
-        """The content's SHA-256, or None where it is unknown."""
+        """Returns the SHA-256 of a file's content; None if it is not known."""
         value = bytes(self.contents[32 * row : 32 * row + 32])
         return None if value == UNKNOWN else value
 
     def has_map_hash(self, row: int) -> bool:
-        """Whether the content hash is over map and data, because the holes are too large to hash."""
+        """Whether the content hash covers map and data of a sparse file, because its holes are too large to hash."""
         return row in self.sparse and self.sizes[row] - self.sparse[row][1] > MAX_HASHED_HOLES
 
     def with_contents(self, found: Iterable[tuple[int, bytes]]) -> LayerIndex:
-        """A copy that also knows these rows' contents; the other columns are shared."""
+        """Returns a copy that also knows these (row, SHA-256) pairs; all other columns are shared."""
         copy = LayerIndex.__new__(LayerIndex)
         for name in LayerIndex.__slots__:
             setattr(copy, name, getattr(self, name))
@@ -124,7 +126,7 @@ class LayerIndex:
 
 
 MAX_HASHED_HOLES = 1 << 30
-"""Bytes of holes that are still hashed as the zeros they stand for."""
+"""Bytes of holes in one file up to which they are hashed as zeros."""
 
 MAX_LAYER_HOLES = 4 << 30
-"""Bytes of holes hashed for one layer: a sparse entry costs a block and may claim `MAX_HASHED_HOLES` of them."""
+"""Bytes of holes that may be hashed for one layer: an entry of one block can claim `MAX_HASHED_HOLES` of them."""

@@ -1,5 +1,7 @@
-"""What bytes are, by the magic numbers of the formats that stand in place of a tar: compressed files, archives, file systems,
-disk images, programs. Only for saying so: nothing here is read further.
+"""Recognition of content that is not a tar, by magic numbers: compressed files, archives, file systems, disk images,
+programs.
+
+Used for error messages and reports only; none of these formats is read.
 """
 
 from __future__ import annotations
@@ -8,14 +10,14 @@ from typing import NamedTuple, Protocol
 
 
 class Prefix(Protocol):
-    """The beginning of some bytes; more of it may be there than is looked at."""
+    """The first bytes of a blob, and possibly more."""
 
     def pread(self, size: int, offset: int) -> bytes: ...
 
 
 class FileFormat(NamedTuple):
-    """`name`: as it stands behind "it is". `unpack`: a command that makes of it what can be read, with FILE in it, None if
-    there is none. `content`: the word for a layer of it (`spec.mediatypes.CONTENTS`)."""
+    """A format. `name`: as it follows "it is". `unpack`: a command, with FILE in it, that converts it into something
+    readable; None if there is none. `content`: the name for a layer of it (`spec.mediatypes.CONTENTS`)."""
 
     offset: int
     magic: bytes
@@ -56,7 +58,7 @@ FORMATS = (
 
 
 def recognise(head: Prefix) -> FileFormat | None:
-    """The format of these bytes; None for those with no magic number that is listed."""
+    """Returns the format of these bytes; None if no listed magic number matches."""
     blocks = {0: head.pread(512, 0)}
     for one in FORMATS:
         base = one.offset // 512 * 512
@@ -69,7 +71,7 @@ def recognise(head: Prefix) -> FileFormat | None:
 
 
 def is_tar(head: Prefix) -> bool:
-    """Whether a tar can begin so: with a header whose checksum is right, or with the end-of-archive blocks."""
+    """Whether a tar may begin so: with a header whose checksum is right, or with the end-of-archive blocks."""
     block = head.pread(512, 0)
     if not block.strip(b"\0"):
         return recognise(head) is None

@@ -1,12 +1,13 @@
-"""A layer's tar with some members taken out, replaced or added; everything else byte for byte as it stood.
+"""A layer's tar with some members removed, replaced or added; everything else stays byte for byte.
 
-The index says where each member begins and ends, so the layer is copied as a stream with cuts: no untouched header is read
-again or written anew, whatever dialect, pax record or sparse map it has. Memory: a few steps of 512 KiB and the extension
-headers of one member.
+The index says where each member begins and ends, so the layer is copied as a stream with cuts: no other header is
+parsed or written again, whatever dialect, pax record or sparse map it has. Memory: a few steps of 512 KiB and the
+extension headers of one member.
 
-Bytes behind the last member stay as they are: end-of-archive blocks, padding, trailing data. Where members go, trailing data
-becomes zeros: no reader shows it, and it may hold again what is to go (archives joined, or cut short). A layer without end gets
-them only when members are added, because readers need not agree on what stands behind an end that is missing.
+Bytes after the last member stay as they are: end-of-archive blocks, padding, trailing data. If members are removed,
+trailing data becomes zeros: no reader shows it, and it may contain what was to be removed (joined archives, for
+example). A layer without end-of-archive blocks gets them only if members are added, since readers may treat what
+follows a missing end differently.
 """
 
 from __future__ import annotations
@@ -29,15 +30,16 @@ from ocitool.patterns import byte_pattern
 from ocitool.task import Task
 
 _HEADERS = 64 << 20
-"""Bytes in front of one member's data: sparse maps at their limit are below it."""
+"""Bytes of the headers of one member; the largest allowed sparse map is smaller."""
 _LASTING = byte_pattern(rb" (?:SCHILY\.xattr\.|GNU\.sparse\.)[^=]*=")
-"""Global records that a later entry's own records cannot take back."""
+"""Global records that a later entry's own records cannot override."""
 
 
 class LayerEdit(NamedTuple):
-    """What becomes of a layer. Row numbers are those of its index.
+    """An edit of a layer. Rows are those of its index.
 
-    drop: rows that go. replace: row -> the entry written in its place. add: written behind the last member, in this order.
+    `drop`: rows to remove. `replace`: the new entry by row. `add`: entries to append after the last member, in this
+    order.
     """
 
     drop: frozenset[int] = frozenset()
@@ -46,18 +48,19 @@ class LayerEdit(NamedTuple):
 
 
 Contents = Callable[[Entry], tuple[Entry, Iterable[bytes]]]
-"""A new entry as it is stored (with `segments` if it is sparse), and its content as `tarwriter.write` takes it; asked once an
-entry, in the order in which entries are written."""
+"""A function from a new entry to the entry as it is stored (with `segments` if it is sparse) and its content, as
+`tarwriter.write` takes it; called once for each entry, in the order of writing."""
 
 
 def rewrite_layer(
     blob: Blob, index: LayerIndex, edit: LayerEdit, content: Contents, task: Task, *, diff_id: Digest | None = None
 ) -> Iterator[bytes]:
-    """The uncompressed tar of the layer with the edit applied. `index`: as read from this blob, with its offsets.
+    """Yields the uncompressed tar of the layer with the edit applied. `index`: as read from this blob, with its
+    offsets.
 
-    The blob is read to its end and checked against its digest, and against `diff_id` where one is given: nothing that was
-    yielded may be believed before the iterator ended. Raises `IntegrityError`, whatever the decoder raises, and
-    `UnsupportedError` for entries that a global pax header of this layer would change.
+    The blob is read to its end and compared with its digest, and with `diff_id` if given: no byte may be trusted before
+    the iterator ends. Raises `IntegrityError`, what the decoder raises, and `UnsupportedError` for new entries that a
+    global pax header of this layer would change.
     """
     explicit = bool(edit.add or edit.replace) and has_globals(blob, index)
 
@@ -66,7 +69,7 @@ def rewrite_layer(
             task.check()
             yield from tarwriter.member(*content(entry), explicit=explicit)
 
-    lasting: list[bytes] = []  # of members that went: it is said again when another stays behind them, for nothing else
+    lasting: list[bytes] = []  # global headers of removed members, written again only if a member follows that stays
     last = len(index) - 1
     with _unpacked(blob, task, diff_id) as tar:
         for row in sorted(edit.drop | edit.replace.keys()):
@@ -97,12 +100,12 @@ def rewrite_layer(
 
 
 def write_new(entries: Iterable[Entry], content: Contents) -> Iterator[bytes]:
-    """A layer of new entries alone."""
+    """Yields the tar of a layer of new entries alone."""
     return tarwriter.write(map(content, entries))
 
 
 def apply_edit(index: LayerIndex, edit: LayerEdit) -> LayerIndex:
-    """The index that the rewritten layer will have, but for offsets, digests and the contents of new entries."""
+    """Returns the index that the rewritten layer will have, without offsets, digests and the contents of new entries."""
     made = LayerIndex()
     gone = sorted(edit.drop)
 
@@ -130,7 +133,7 @@ def apply_edit(index: LayerIndex, edit: LayerEdit) -> LayerIndex:
 
 
 def kept_runs(index: LayerIndex, edit: LayerEdit) -> Iterator[tuple[int, int]]:
-    """The rows that are not dropped, as ranges."""
+    """Yields the rows that are not dropped, as (start, stop) ranges."""
     start = 0
     for row in (*sorted(edit.drop), len(index)):
         if row > start:
@@ -210,14 +213,15 @@ def _region(tar: ChunkInput, size: int) -> bytes:
 
 
 def _shared_headers(region: bytes) -> Iterator[bytes]:
-    """Of a member's headers those that are not its own: global pax headers speak of later members, labels of the archive."""
+    """Yields those headers of a member that affect others too: global pax headers apply to later members, labels to the
+    archive."""
     for flag, header in _extensions(region):
         if flag in b"gV":
             yield header
 
 
 def _extensions(region: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The headers in front of a member's own, with their data. The tar reader has found them sound before."""
+    """Yields the type flag and bytes of each header in front of a member's own. The tar reader has checked them before."""
     at = 0
     while region[at + 156 : at + 157] in (b"x", b"g", b"L", b"K", b"X", b"V"):
         size = _size(region[at + 124 : at + 136])
@@ -227,15 +231,17 @@ def _extensions(region: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _size(field: bytes) -> int:
-    """A size field: octal, or base-256 with its first bit set."""
+    """Returns the value of a size field: octal, or base-256 if its first bit is set."""
     if field[0] & 0x80:
         return int.from_bytes(field, "big") & ((1 << 8 * len(field) - 1) - 1)
     return int(field.strip(b" \0").split(b"\0", 1)[0] or b"0", 8)
 
 
 def has_globals(blob: Blob, index: LayerIndex) -> bool:
-    """Whether new entries must say everything themselves, because a global pax header of the layer would say it for them.
-    `UnsupportedError` where they cannot. The layer is read only if its index notes such headers."""
+    """Whether the layer has global pax headers, which new entries must override with records of their own.
+
+    Raises `UnsupportedError` if they cannot be overridden. The layer is read only if its index notes such headers.
+    """
     if not index.notes_dropped and all(note.rule != "tar-global-pax" for note in index.notes):
         return False
     tar = ChunkInput(codecs.decode(blob.chunks(), codecs.of(blob)))

@@ -1,8 +1,8 @@
 """From a layer's blob to its index: in one streaming pass, or by seeking from header to header.
 
-The streaming pass reads, hashes and inflates on one thread while the tar is parsed and contents are hashed on another; it
-computes the stored digest and the diff_id, and checks whatever of both is stated. Memory: a few steps of 512 KiB and
-the index. Seeking reads headers alone and computes no digest.
+The streaming pass reads, hashes and inflates on one thread while the tar is parsed and contents are hashed on another.
+It computes the stored digest and the diff_id, and compares the digest with the stated one. Memory: a few steps of 512
+KiB and the index. Seeking reads headers only, and computes no digest.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from ocitool.task import Task
 _EMPTY = hashlib.sha256(b"").digest()
 _ZEROS = bytes(1 << 16)
 _AHEAD = 1 << 20
-"""Bytes of a blob beyond which it pays to read ahead."""
+"""Bytes of a blob from which on a second thread is worth its cost."""
 
 
 OnFile = Callable[[int, Entry, TarInput], None]
-"""Told of each regular file (row, entry) while its data is next in the tar; takes of it what it wants."""
+"""A function called for each regular file (row, entry, tar) when its data is next in the tar; it may read all, some or none."""
 
 
 def index_layer(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: OnFile | None = None) -> LayerIndex:
-    """The whole index with every content hashed, in one pass. `algorithm`: of the diff_id to compute. `keep` takes the
-    contents instead: then none is hashed.
+    """Returns the whole index, every content hashed, in one pass. `algorithm`: of the diff_id to compute. `keep` gets
+    the contents instead: then none is hashed.
 
-    Raises `IntegrityError` when the blob is not what its digest says, and whatever decoder and tar reader raise. A
-    damaged blob with a stated digest is an integrity error, whichever part noticed first: see `_explain`.
+    Raises `IntegrityError` if the blob does not match its digest, and what decoder and tar reader raise. A damaged blob
+    with a stated digest is an integrity error, whichever part notices first: see `_explain`.
     """
     compression = codecs.of(blob)
     index = LayerIndex()
@@ -89,7 +89,7 @@ def index_layer(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: OnFi
 
 @contextmanager
 def _explaining_errors(blob: Blob) -> Iterator[None]:
-    """What reading a blob raises, as `_explain` has it."""
+    """Replaces errors of reading a blob by what `_explain` returns."""
     try:
         yield
     except (FormatError, IntegrityError, UnsafeError) as error:
@@ -97,7 +97,7 @@ def _explaining_errors(blob: Blob) -> Iterator[None]:
 
 
 def _unpacked_head(blob: Blob, compression: str) -> BytesBlob:
-    """The first bytes of what a blob unpacks to, none if not even these can be unpacked."""
+    """Returns the first bytes that a blob unpacks to; none if it cannot be unpacked at all."""
     try:
         return BytesBlob(bytes(next(codecs.decode(blob.chunks(), compression), b"")))
     except OcitoolError:
@@ -105,8 +105,11 @@ def _unpacked_head(blob: Blob, compression: str) -> BytesBlob:
 
 
 def _explain(blob: Blob, error: OcitoolError) -> OcitoolError:
-    """A damaged layer whose bytes are not what its digest says is an integrity error; else the parser's own word stands, or
-    what the bytes are instead of a tar."""
+    """Returns the error to raise for a layer that cannot be read.
+
+    It is an integrity error if the bytes do not match the digest; otherwise the parser's own error, or an error that
+    names the format if it is not a tar.
+    """
     if isinstance(error, IntegrityError):
         return error
     compression = codecs.of(blob)
@@ -126,14 +129,16 @@ def _explain(blob: Blob, error: OcitoolError) -> OcitoolError:
 
 
 def index_headers(blob: Blob) -> LayerIndex:
-    """The index of an uncompressed layer by its headers alone: no content is read, no digest is known."""
+    """Returns the index of an uncompressed layer from its headers alone: no content is read, and no digest computed."""
     with _explaining_errors(blob):
         return _index_entries(SeekInput(blob))
 
 
 def index_layer_unhashed(blob: Blob, task: Task) -> LayerIndex:
-    """As `index_headers`, of a blob in any compression: it is unpacked to its end, and nothing is hashed. For one who reads the
-    layer again, and verifies it then. A damaged blob raises what `scan` raises."""
+    """As `index_headers`, for a blob in any compression: it is unpacked to its end, and nothing is hashed.
+
+    For a caller that reads and verifies the layer afterwards. A damaged blob raises what `index_layer` raises.
+    """
     compression = codecs.of(blob)
     if compression == "none":
         return index_headers(blob)
@@ -154,7 +159,7 @@ def _index_entries(tar: TarInput, source: int | None = None) -> LayerIndex:
 
 
 def _chunks(blob: Blob, task: Task) -> Iterator[bytes]:
-    """A blob's bytes, told as they pass."""
+    """Yields a blob's bytes, and reports progress."""
     name = label(blob)
     for chunk in blob.chunks():
         task.check()
@@ -163,7 +168,8 @@ def _chunks(blob: Blob, task: Task) -> Iterator[bytes]:
 
 
 def hash_rows(index: LayerIndex, blob: Blob, rows: Sequence[int], task: Task) -> LayerIndex:
-    """The index with these rows' contents hashed too. Ascending rows read fastest; a compressed blob is read in their order."""
+    """Returns the index with the contents of these rows hashed too. Rows are read fastest in ascending order; a
+    compressed blob is always read so."""
     tar = _at_start(blob)
     ordered = rows if isinstance(tar, SeekInput) else sorted(rows)
     return index.with_contents(_hashed(index, tar, ordered, task, _Holes(blob, task)))
@@ -196,8 +202,11 @@ def _hashed(
 
 
 class _Holes:
-    """Holes of a layer that are hashed. What they are beyond the ratio to its stored bytes counts with all that the command
-    unpacks: a layer of a few bytes has `MAX_LAYER_HOLES` of them, and a manifest can name thousands."""
+    """Counts the holes of a layer that are hashed, against the limits.
+
+    Holes beyond the allowed ratio to the stored bytes also count with all that the command unpacks: a layer of a few
+    bytes may have `MAX_LAYER_HOLES` of them, and a manifest may name thousands of layers.
+    """
 
     def __init__(self, blob: Blob, task: Task) -> None:
         self._task = task
@@ -205,7 +214,7 @@ class _Holes:
         self._told = limits.unpacked_ratio() * blob.size
 
     def count(self, entry: Entry) -> None:
-        """Before a file is hashed."""
+        """Counts a file before it is hashed. Raises `LimitError`."""
         if entry.kind != Kind.FILE or entry.size - entry.stored > MAX_HASHED_HOLES:
             return
         self._hashed += entry.size - entry.stored
@@ -222,7 +231,7 @@ class _Holes:
 
 
 def content_hash(tar: TarInput, entry: Entry) -> bytes:
-    """SHA-256 of a file's content, its data being next in `tar`."""
+    """Returns the SHA-256 of a file's content, whose data must be next in `tar`."""
     if entry.segments is not None:
         return _sparse_hash(tar, entry.size, entry.segments, entry.stored)
     if not entry.stored:
@@ -234,8 +243,12 @@ def content_hash(tar: TarInput, entry: Entry) -> bytes:
 
 
 def _sparse_hash(tar: TarInput, size: int, segments: Segments, stored: int) -> bytes:
-    """As the dense file's, so that sparse and dense copies are equal; a file with more than `MAX_HASHED_HOLES` of holes is
-    hashed as map and data instead, because hashing a terabyte of nothing would be a bomb."""
+    """Returns the hash of a sparse file's content: the same as the dense file's, so that sparse and dense copies are
+    equal.
+
+    A file with more than `MAX_HASHED_HOLES` of holes is hashed as map and data instead: hashing a terabyte of zeros
+    would take too long.
+    """
     if size - stored > MAX_HASHED_HOLES:
         hasher = hashlib.sha256(b"sparse %d\0" % size)
         for offset, length in segments:
@@ -256,12 +269,13 @@ def _sparse_hash(tar: TarInput, size: int, segments: Segments, stored: int) -> b
 
 
 def open_content(blob: Blob, entry: Entry) -> Iterator[bytes]:
-    """A file's content in pieces, holes as zeros; reads the layer only up to the content's end."""
+    """Yields a file's content in chunks, holes as zeros. Reads the layer only up to the content's end."""
     return content_at(_at_start(blob), entry)
 
 
 def open_contents(blob: Blob, files: Sequence[Entry]) -> Iterator[bytes]:
-    """The whole contents of several files in the order of their offsets, in one pass. A file may be asked for twice."""
+    """Yields the whole contents of several files, which must be in the order of their offsets, in one pass. A file may
+    be given twice."""
     tar = _at_start(blob)
     last, content = -1, b""
     for entry in files:
@@ -272,8 +286,11 @@ def open_contents(blob: Blob, files: Sequence[Entry]) -> Iterator[bytes]:
 
 
 def each_content(blob: Blob, files: Iterable[Entry], task: Task | None = None) -> Iterator[Iterator[bytes]]:
-    """The contents of several files in the order of their offsets, each in pieces to be taken before the next; one pass.
-    `task`: what it unpacks together, and the holes that are filled, are bounded."""
+    """Yields the contents of several files, in the order of their offsets, in one pass; each is an iterator to be read
+    before the next.
+
+    With `task`, unpacked bytes and filled holes are counted against the limits.
+    """
     tar = _at_start(blob, task)
     holes = _Holes(blob, task) if task is not None else None
     for entry in files:
@@ -288,7 +305,7 @@ def _at_start(blob: Blob, task: Task | None = None) -> TarInput:
 
 
 def content_at(tar: TarInput, entry: Entry) -> Iterator[bytes]:
-    """A file's content in pieces, holes as zeros, from a layer that is read forward."""
+    """Yields a file's content in chunks, holes as zeros, from a layer that is read forward."""
     tar.skip(entry.offset - tar.offset)
     position = 0
     for offset, length in (*(entry.segments or ((0, entry.stored),)), (entry.size, 0)):

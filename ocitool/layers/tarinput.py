@@ -1,4 +1,4 @@
-"""Where the tar reader reads from: chunks that come once, or a file that seeks."""
+"""The input of the tar reader: chunks that can be read once, or a reader that seeks."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from ocitool.errors import FormatError
 
 
 class TarInput(Protocol):
-    """Bytes of a tar, forward only."""
+    """The bytes of a tar, read forward only. `offset`: of the next byte."""
 
     offset: int
 
     def read(self, size: int) -> bytes:
-        """Exactly `size` bytes, fewer only at the end."""
+        """Returns exactly `size` bytes; fewer only at the end."""
 
     def pieces(self, size: int) -> Iterator[bytes | memoryview]:
-        """`size` bytes in pieces; each is valid until the next is asked for. `FormatError` at an early end."""
+        """Yields `size` bytes in chunks, each valid until the next is asked for. Raises `FormatError` at an early end."""
 
     def skip(self, size: int) -> None:
-        """`FormatError` when fewer than `size` bytes are left."""
+        """Skips `size` bytes. Raises `FormatError` if fewer are left."""
 
     def pad(self, size: int) -> None:
-        """Skips padding, which may be short at the very end: some writers stop with the last file's last byte."""
+        """Skips padding. It may be missing at the very end: some writers stop with the last file's last byte."""
 
     def rest(self) -> Iterator[bytes | memoryview]:
-        """All that is left, in pieces."""
+        """Yields everything that is left, in chunks."""
 
 
 class ChunkInput:
@@ -97,20 +97,20 @@ class ChunkInput:
 
 
 class RandomReader(Protocol):
-    """Bytes that can be read anywhere."""
+    """Bytes that can be read at any offset."""
 
     @property
     def size(self) -> int: ...
 
     def pread(self, size: int, offset: int) -> bytes:
-        """`size` bytes from `offset`, fewer only at the end."""
+        """Returns `size` bytes from `offset`; fewer only at the end."""
 
 
 class SeekInput:
-    """A `TarInput` over a reader that seeks: headers are read, data only when `pieces` asks for it.
+    """A `TarInput` over a reader that seeks: reads headers, and data only if `pieces` asks for it.
 
-    If all fits in a window, or several headers in a row stand close together, as in a layer of small files, a window is read
-    at once instead of a header at a time; past a large file nothing but the next header is.
+    A window is read at once, instead of single headers, if everything fits into it, or if several headers in a row are
+    close together, as in a layer of small files.
     """
 
     STEP = 1 << 19
@@ -127,7 +127,7 @@ class SeekInput:
         self._last = 0
         self._run = 0
         self.end: int | None = None
-        """Where the archive ended, and what was left unread begins."""
+        """The offset of the archive's end, after which nothing was read; None before `rest`."""
 
     def read(self, size: int) -> bytes:
         offset = self.offset
@@ -160,6 +160,6 @@ class SeekInput:
         self.offset = min(self.offset + size, self._size)
 
     def rest(self) -> Iterator[bytes | memoryview]:
-        """Left unread: a seeking reader checks no digest, so what stands behind the end does not matter to it."""
+        """Skips the rest: a seeking reader checks no digest, so bytes after the end do not matter."""
         self.end, self.offset = self.offset, self._size
         return iter(())

@@ -1,8 +1,8 @@
-"""A deterministic tar writer: the same entries give the same bytes, always.
+"""A deterministic tar writer: the same entries always give the same bytes.
 
-ustar headers, with pax records for what ustar cannot hold (long or odd names, large numbers, fractional or negative
-times, xattrs). Each header follows from its entry alone, so readers agree on it. A sparse file (an entry with `segments`) is
-written as GNU's sparse format 1.0 has it, which is pax as well: its content is the bytes of its segments.
+It writes ustar headers, with pax records for what ustar cannot hold (long or non-ASCII names, large numbers, fractional
+or negative times, xattrs). Each header depends on its entry alone, so readers agree on it. A sparse file (an entry with
+`segments`) is written in GNU's sparse format 1.0, which uses pax too; its content is the bytes of its segments.
 """
 
 from __future__ import annotations
@@ -23,15 +23,18 @@ END = bytes(2 * _BLOCK)
 
 
 def write(entries: Iterable[tuple[Entry, Iterable[bytes]]]) -> Iterator[bytes]:
-    """The tar of these entries with their contents, in pieces. A content of another length than the entry has (of a sparse
-    file, than its segments have) is a `FormatError`, raised after the piece that shows it."""
+    """Yields the tar of these entries with their contents, in chunks.
+
+    Raises `FormatError` if a content has another length than its entry (a sparse one: than its segments), after the
+    last chunk of that content.
+    """
     for entry, content in entries:
         yield from member(entry, content)
     yield END
 
 
 def member(entry: Entry, content: Iterable[bytes], *, explicit: bool = False) -> Iterator[bytes]:
-    """One entry with its content and padding: see `write` and `header`."""
+    """Yields one entry with its content and padding: see `write` and `header`."""
     yield header(entry, explicit=explicit)
     written = 0
     for piece in content:
@@ -45,7 +48,7 @@ def member(entry: Entry, content: Iterable[bytes], *, explicit: bool = False) ->
 
 
 def member_size(entry: Entry) -> int:
-    """Bytes that an entry takes, with header, content and padding."""
+    """Returns the bytes that an entry takes: header, content and padding."""
     stored = _stored(entry)
     return len(header(entry)) + stored + -stored % _BLOCK
 
@@ -57,8 +60,8 @@ def _stored(entry: Entry) -> int:
 
 
 def header(entry: Entry, *, explicit: bool = False) -> bytes:
-    """The header blocks of one entry, pax records and map of a sparse file included. explicit: pax records say everything that
-    a global pax header would say otherwise."""
+    """Returns the header blocks of one entry, with pax records and sparse map. `explicit`: pax records state all that a
+    global pax header could state otherwise."""
     records: dict[bytes, bytes] = {}
     table = b""
     if entry.segments is not None:
@@ -99,7 +102,7 @@ def header(entry: Entry, *, explicit: bool = False) -> bytes:
 
 
 def _explicit_records(entry: Entry) -> dict[bytes, bytes]:
-    """All that an entry says, as pax records: each takes back a global one."""
+    """Returns all that an entry states, as pax records: each overrides a global one."""
     size = entry.size if entry.kind == Kind.FILE else 0
     link = entry.link if entry.kind in (Kind.SYMLINK, Kind.HARDLINK) else b""
     return {
@@ -109,10 +112,10 @@ def _explicit_records(entry: Entry) -> dict[bytes, bytes]:
 
 
 def _sparse(entry: Entry, segments: Segments) -> tuple[Entry, dict[bytes, bytes], bytes]:
-    """Member, records and map of a sparse file as GNU's sparse format 1.0 has them.
+    """Returns member, records and map of a sparse file in GNU's sparse format 1.0.
 
-    As GNU tar does, the member is named `GNUSparseFile.0/NAME`, so that a reader without sparse files makes no file of map
-    and data at the real name; and a hole at the end is marked by an empty segment.
+    As GNU tar does, the member is named `GNUSparseFile.0/NAME`, so that a reader without support for sparse files does
+    not write map and data to the real name; and a hole at the end is marked by an empty segment.
     """
     if not segments or sum(segments[-1]) != entry.size:
         segments = (*segments, (entry.size, 0))
@@ -128,7 +131,7 @@ def _sparse(entry: Entry, segments: Segments) -> tuple[Entry, dict[bytes, bytes]
 
 
 def member_name(entry: Entry) -> bytes:
-    """The entry's name as a tar spells it: directories end in a slash, whiteouts carry their prefix."""
+    """Returns the entry's name in a tar: directories end in a slash, whiteouts have their prefix."""
     if entry.kind == Kind.DIRECTORY:
         return entry.path + b"/" if entry.path else b"./"
     if entry.kind == Kind.WHITEOUT:
@@ -140,7 +143,7 @@ def member_name(entry: Entry) -> bytes:
 
 
 def _split(name: bytes) -> tuple[bytes | None, bytes]:
-    """A name for the ustar fields, cut at a slash where it is long; None where it does not fit."""
+    """Splits a name for the ustar fields, at a slash if it is long; None if it does not fit."""
     if len(name) <= 100:
         return name, b""
     cut = name.find(b"/", len(name) - 101)
@@ -184,5 +187,6 @@ _FORM = (
 
 
 def _sum(fields: bytes) -> int:
-    """The sum of the bytes. That of a block of ASCII stays below the modulus of adler32, which is quicker."""
+    """Returns the sum of the bytes. For a block of ASCII it stays below the modulus of adler32, which is faster than
+    `sum`."""
     return (adler32(fields) & 0xFFFF) - 1 if fields.isascii() else sum(fields)

@@ -1,8 +1,8 @@
-"""JSON documents, read strictly and kept as the bytes they came in.
+"""JSON documents, parsed strictly and kept with the bytes they came in.
 
-Refused: duplicate keys (two readers would see two documents), bytes that are not UTF-8, escapes that are no character (half
-a surrogate pair), NaN and infinities, and anything beyond the limits of size, depth and number of values. Unknown fields
-stay: `fields` is the whole document.
+Refused: duplicate keys (two readers would see two documents), bytes that are not UTF-8, escapes that are not a
+character (half a surrogate pair), NaN and infinities, and anything beyond the limits of size, depth and number of
+values. Unknown fields stay: `fields` is the whole document.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ocitool.limits import DOCUMENT, JsonLimits
 
 
 class Document:
-    """A JSON object with its bytes. Subclasses name its fields; none changes it."""
+    """A JSON object with its bytes. Subclasses give names to its fields. It is never changed."""
 
     raw: bytes
     fields: Mapping[str, Any]
@@ -34,7 +34,7 @@ class Document:
 
 
 def parse(raw: bytes, where: str, bounds: JsonLimits = DOCUMENT) -> Any:
-    """The value of a JSON text. Raises `FormatError` and `LimitError`, both with `where`."""
+    """Returns the value of a JSON text. Raises `FormatError` and `LimitError`, both with `where`."""
     if len(raw) > bounds.size:
         raise LimitError(f"a document of {len(raw)} bytes, more than {bounds.size}", where)
     if count_values(raw) > bounds.values:
@@ -54,11 +54,12 @@ def parse(raw: bytes, where: str, bounds: JsonLimits = DOCUMENT) -> Any:
     except json.JSONDecodeError as error:
         what = "it begins with a byte order mark" if error.doc.startswith("\ufeff") else f"{error.msg} at byte {error.pos}"
         raise FormatError(f"not JSON: {what}", where) from None
-    except (ValueError, RecursionError):  # an integer of thousands of digits
+    except (ValueError, RecursionError):  # Python refuses integers of thousands of digits
         raise FormatError("the document holds a number that is too long", where) from None
 
 
 def parse_object(raw: bytes, where: str, bounds: JsonLimits = DOCUMENT) -> dict[str, Any]:
+    """As `parse`, for a JSON object. Raises `FormatError` for any other value."""
     value = parse(raw, where, bounds)
     if not isinstance(value, dict):
         raise FormatError("the document is not a JSON object", where)
@@ -66,8 +67,8 @@ def parse_object(raw: bytes, where: str, bounds: JsonLimits = DOCUMENT) -> dict[
 
 
 def serialised(value: Any, bounds: JsonLimits = DOCUMENT) -> bytes:
-    """A document of ours: no white space, keys in the order they have. `LimitError` for one that `parse` with the same bounds
-    would refuse."""
+    """Returns a new document: no white space, keys in their order. Raises `LimitError` for one that `parse` with the
+    same bounds would refuse."""
     raw = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
     if len(raw) > bounds.size:
         raise LimitError(f"a document of {len(raw)} bytes would come out, more than {bounds.size}")
@@ -77,12 +78,13 @@ def serialised(value: Any, bounds: JsonLimits = DOCUMENT) -> bytes:
 
 
 def count_values(raw: bytes) -> int:
-    """No less than the array items and object members of a JSON text; what stands in strings counts too."""
+    """Returns an upper bound of the array items and object members of a JSON text; characters in strings are counted
+    too."""
     return raw.count(b",") + raw.count(b":") + raw.count(b"[") + raw.count(b"{")
 
 
 def _check_depth(raw: bytes, where: str) -> None:
-    """Bounds nesting before the parser recurses. Counts brackets outside of strings."""
+    """Raises `LimitError` for deep nesting, before the parser recurses. Counts brackets outside of strings."""
     if max(raw.count(b"["), raw.count(b"{")) < limits.DOCUMENT_DEPTH // 2:
         return
     depth = 0
@@ -128,4 +130,4 @@ def _float(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse, parse_float=_float)
-"""One for all documents: to make one takes as long as to read a small document."""
+"""Shared by all documents, since making a decoder takes as long as parsing a small document."""

@@ -1,7 +1,8 @@
 """Descriptors, manifests, indexes and configurations as values over their documents.
 
-Sources: image-spec descriptor.md, manifest.md, image-index.md, config.md; Docker image manifest version 2 schema 2. What the
-reader needs is checked here and is a `FormatError`; everything else the specification asks is `ocitool.spec.schema`'s.
+Sources: image-spec descriptor.md, manifest.md, image-index.md, config.md; Docker image manifest version 2 schema 2.
+Fields that are used are checked here (`FormatError`); everything else that the specification requires is checked by
+`ocitool.spec.schema`.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ ATTESTATION_SUBJECT = "vnd.docker.reference.digest"
 
 
 class Platform(NamedTuple):
-    """What an image runs on (image-index.md, "platform"); None if a document does not say. `images.platforms.normal` makes two
-    of them comparable."""
+    """A platform (image-index.md, "platform"); None for what a document does not state. Compare platforms by
+    `platforms.normalized`."""
 
     os: str | None
     architecture: str | None
@@ -37,19 +38,18 @@ class Platform(NamedTuple):
     os_features: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """As containerd writes it: `linux/arm64/v8`, `windows(10.0.17763.1)/amd64`, `linux(+erofs)/amd64`."""
+        """The platform as containerd writes it: `linux/arm64/v8`, `windows(10.0.17763.1)/amd64`, `linux(+erofs)/amd64`."""
         only = "".join((self.os_version or "", *(f"+{feature}" for feature in self.os_features)))
         name = (self.os or "unknown") + (f"({only})" if only else "")
         return "/".join(part for part in (name, self.architecture or "unknown", self.variant) if part)
 
 
 Stated = tuple[str, Digest, int]
-"""What a descriptor must say (descriptor.md): media type, digest and size. They decide how its document is read."""
+"""The required members of a descriptor (descriptor.md): media type, digest and size. They decide how its document is read."""
 
 
 class Descriptor(NamedTuple):
-    """What a document says of another one, or of a blob (image-spec descriptor.md). `fields` is the whole object, unknown
-    members included."""
+    """A descriptor (image-spec descriptor.md). `fields` is the whole object, unknown members included."""
 
     media_type: str
     digest: Digest
@@ -76,11 +76,12 @@ class Descriptor(NamedTuple):
 
     @property
     def is_attestation(self) -> bool:
-        """A buildx attestation: a manifest beside the image it speaks of, on no platform."""
+        """Whether it is a buildx attestation: a manifest for no platform, listed beside the image that it is about."""
         return self.annotations.get(ATTESTATION_TYPE) == "attestation-manifest"
 
     def embedded(self) -> bytes | None:
-        """The content when the descriptor carries it (descriptor.md, "data"), and it is what the digest says."""
+        """Returns the content that the descriptor carries (descriptor.md, "data"), verified; None if it carries none.
+        Raises `FormatError`."""
         data = self.fields.get("data")
         if not isinstance(data, str):
             return None
@@ -96,7 +97,7 @@ class Descriptor(NamedTuple):
 
 
 class InvalidDescriptor(NamedTuple):
-    """An entry of an index that cannot be read: its position there, what stands there, and what is wrong with it."""
+    """An entry of an index that is not a valid descriptor: its position, its value, and what is wrong."""
 
     position: int
     value: Any
@@ -104,7 +105,7 @@ class InvalidDescriptor(NamedTuple):
 
     @property
     def fields(self) -> Mapping[str, Any]:
-        """Its members, none where it is no object."""
+        """Its members; none if it is not an object."""
         return self.value if isinstance(self.value, dict) else {}
 
     @property
@@ -122,19 +123,19 @@ class InvalidDescriptor(NamedTuple):
 
     @property
     def digest(self) -> Digest | None:
-        """Its digest, if at least that can be read."""
+        """Its digest, if that is valid; else None."""
         try:
             return Digest.parse(self.fields.get("digest"))
         except FormatError:
             return None
 
     def error(self, where: str) -> FormatError:
-        """What reading it raises."""
+        """Returns the error to raise if the entry must be read."""
         return FormatError(f"entry @{self.position}: {self.what}", where)
 
 
 def with_names(descriptor: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """A descriptor with these names (`REF_NAME`, `CONTAINERD_NAME`) and no others; all else of it stays."""
+    """Returns a descriptor's object with these names (`REF_NAME`, `CONTAINERD_NAME`) and no others; all else stays."""
     entry = dict(descriptor)
     given = entry.pop("annotations", None)
     kept = {k: v for k, v in given.items() if k not in (REF_NAME, CONTAINERD_NAME)} if isinstance(given, dict) else {}
@@ -145,17 +146,20 @@ def with_names(descriptor: Mapping[str, Any], names: Mapping[str, str]) -> dict[
 
 
 def string_members(value: object) -> dict[str, str]:
-    """The members of an object that are strings; of annotations and labels, all that are valid."""
+    """Returns the members of an object that are strings, as annotations and labels must be; none if it is not an
+    object."""
     if not isinstance(value, dict):
         return {}
     return {key: text for key, text in value.items() if isinstance(text, str)}
 
 
 def string(value: object) -> str | None:
+    """Returns the value if it is a non-empty string; else None."""
     return value if isinstance(value, str) and value else None
 
 
 def parse_platform_object(fields: Mapping[str, Any]) -> Platform:
+    """Returns the platform of a `platform` object or a configuration; values of a wrong type read as absent."""
     features = fields.get("os.features")
     return Platform(
         string(fields.get("os")), string(fields.get("architecture")), string(fields.get("variant")),
@@ -165,6 +169,7 @@ def parse_platform_object(fields: Mapping[str, Any]) -> Platform:
 
 
 def parse_descriptor(value: object, where: str) -> Descriptor:
+    """Returns the descriptor of a JSON value. Raises `FormatError`."""
     if not isinstance(value, dict):
         raise FormatError("a descriptor is not an object", where)
     media_type, size = value.get("mediaType", ""), value.get("size")
@@ -218,7 +223,7 @@ class Manifest(Document):
 
     @property
     def artifact_type(self) -> str | None:
-        """What an artifact is (manifest.md, "Guidelines for Artifact Usage"); None for an image."""
+        """The type of an artifact (manifest.md, "Guidelines for Artifact Usage"); None for an image."""
         stated = string(self.fields.get("artifactType"))
         if stated:
             return stated
@@ -226,15 +231,15 @@ class Manifest(Document):
 
     @property
     def is_image(self) -> bool:
-        """An image has an image configuration; anything else is an artifact that may look like one."""
+        """Whether the config is an image configuration; otherwise it is an artifact."""
         return self.config.media_type in mediatypes.CONFIGS or self.config.media_type == ""
 
 
 class Index(Document):
-    """An image index or Docker manifest list. `"manifests": null`, as some savers write it, is an empty list.
+    """An image index or Docker manifest list. `"manifests": null`, which some tools write, is an empty list.
 
-    `entries` are all that `manifests` lists, in its order, of which `manifests` and `invalid` are the parts: one entry that
-    cannot be read hides no other, and whatever writes the index again writes it back as it is.
+    `entries` are all that `manifests` lists, in its order; `manifests` and `invalid` are the valid and the invalid
+    ones. An invalid entry does not hide others, and is written back as it is if the index is written again.
     """
 
     entries: tuple[Descriptor | InvalidDescriptor, ...]
@@ -259,10 +264,11 @@ def schema_1(where: str) -> UnsupportedError:
 
 
 def read(raw: bytes, where: str, stated: str | None = None) -> Manifest | Index:
-    """A manifest or an index, told apart by content.
+    """Returns the manifest or index of a document, told apart by content. `stated`: the media type of its descriptor,
+    if there is one.
 
-    A document that could be read as both, or that contradicts the media type of its descriptor, is refused
-    (CVE-2021-41190). `stated` is that media type, where there is one. `UnsupportedError` for a document of another kind.
+    A document that could be read as both, or that contradicts its descriptor's media type, raises `FormatError`
+    (CVE-2021-41190); a document of another kind raises `UnsupportedError`.
     """
     fields = parse_object(raw, where)
     own = fields.get("mediaType")
@@ -288,8 +294,11 @@ def read(raw: bytes, where: str, stated: str | None = None) -> Manifest | Index:
 
 
 def read_unknown(raw: bytes, where: str, stated: str) -> Manifest | Index | None:
-    """What a document of an unknown media type is by its content; None for one of another kind. One that says itself that it is
-    a manifest or an index, or could be read as both, is refused as `read` does."""
+    """Returns the manifest or index of a document of unknown media type, by its content; None if it is neither.
+
+    Raises `FormatError`, as `read` does, for a document that states itself to be a manifest or index, or could be read
+    as both.
+    """
     try:
         fields = parse_object(raw, where)
     except (FormatError, LimitError):
@@ -304,8 +313,8 @@ def read_unknown(raw: bytes, where: str, stated: str) -> Manifest | Index | None
 
 
 def referenced_descriptors(raw: bytes, where: str, media_type: str) -> tuple[Descriptor, ...]:
-    """What a manifest of a kind that is not read leads to: the blobs of an artifact manifest; the layers of a Docker schema 1
-    manifest, of which it states no size (here 0)."""
+    """Returns what a manifest of a kind that is not supported refers to: the blobs of an artifact manifest, or the
+    layers of a Docker schema 1 manifest, which states no sizes (here 0)."""
     fields = parse_object(raw, where)
     if media_type == mediatypes.OCI_ARTIFACT:
         entries = (_entry(value, n, where) for n, value in enumerate(list_member(fields, "blobs", where)))
@@ -319,7 +328,7 @@ def referenced_descriptors(raw: bytes, where: str, media_type: str) -> tuple[Des
 
 
 class HistoryEntry(NamedTuple):
-    """A step of the build (config.md, "history"); None if the document does not say."""
+    """A history entry (config.md, "history"); None for what the document does not state."""
 
     created: str | None
     created_by: str | None
@@ -328,7 +337,7 @@ class HistoryEntry(NamedTuple):
 
 
 class Config(Document):
-    """An image configuration (config.md). Fails soft: what is missing or of a wrong type reads as absent."""
+    """An image configuration (config.md). What is missing or of a wrong type reads as absent; nothing raises."""
 
     @cached_property
     def platform(self) -> Platform:
@@ -344,13 +353,13 @@ class Config(Document):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The `config` section: what a container is started with."""
+        """The `config` section: the defaults for containers."""
         found = self.fields.get("config")
         return found if isinstance(found, dict) else {}
 
     @cached_property
     def diff_ids(self) -> tuple[Digest | None, ...]:
-        """As stated, lowest layer first; None for one that is no digest."""
+        """The diff_ids as stated, lowest layer first; None for an invalid one."""
         rootfs = self.fields.get("rootfs")
         stated = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
         if not isinstance(stated, list):

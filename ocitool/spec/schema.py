@@ -1,18 +1,17 @@
-"""Documents and reports against the JSON Schemas in `schemas/`: what a schema can say, said once.
+"""Checks of documents and reports against the JSON Schemas in `schemas/`.
 
-`problems(kind, document)` is all that the rest of the program needs. The schemas are JSON Schema 2020-12,
-written from the OCI image specification 1.1.1 (descriptor.md, manifest.md, image-index.md, config.md,
-image-layout.md, annotations.md) and from what Docker's registry and `docker save` write. Two rules go
-beyond the words there: an integer is written as one (`2.0` is none, as in every reader made with Go), and a
-manifest has no `manifests`, an index no `layers` or `config` (CVE-2021-41190).
+`problems(kind, document)` is the interface. The schemas are JSON Schema 2020-12, written from the OCI image
+specification 1.1.1 (descriptor.md, manifest.md, image-index.md, config.md, image-layout.md, annotations.md) and from
+what Docker's registry and `docker save` write. Two rules go beyond those texts: an integer must be written as one
+(`2.0` is refused, as by every reader made with Go), and a manifest has no `manifests`, an index no `layers` or `config`
+(CVE-2021-41190).
 
-Documents come from strangers. Problems are found lazily and at most `limit` are made, a message never holds
-a value of the document, no pattern repeats ambiguously or keeps state for each character, and depth costs
-nothing as no schema refers to itself. Time and memory grow with the document's size alone, which its reader
-has bounded: measured, 0.1 ms a descriptor and 0.1 s for the worst string of 4 MiB.
+Documents are untrusted. Problems are found lazily, and at most `limit` of them; a message never contains a value of the
+document; no pattern is ambiguous or keeps state for each character; and depth costs nothing, since no schema refers to
+itself. Time and memory grow with the document's size alone, which its reader has bounded: measured, 0.1 ms a descriptor
+and 0.1 s for the worst string of 4 MiB.
 
-jsonschema costs 0.1 to 0.2 s to import, so it is imported in the function that needs it; nothing else
-imports it.
+jsonschema takes 0.1 to 0.2 s to import, so it is imported inside a function, and only here.
 """
 
 from __future__ import annotations
@@ -54,14 +53,14 @@ _MESSAGE_LIMIT = 200
 
 
 class SchemaViolation(NamedTuple):
-    """One breach of a schema: where (an RFC 6901 JSON pointer, "" for the whole document) and what."""
+    """One violation of a schema. `pointer`: an RFC 6901 JSON pointer, "" for the whole document."""
 
     pointer: str
     message: str
 
 
 def load(name: str) -> dict[str, object]:
-    """The schema `name` as a value of the caller's own; ValueError when there is none of that name."""
+    """Returns the schema `name` as a new value. Raises `ValueError` if there is none."""
     if re.fullmatch(r"[a-z]+(-[a-z]+)*", name):
         package = Path(__file__).resolve().parent.parent
         # An installed wheel carries the schemas inside the package, a checkout has them beside it.
@@ -74,10 +73,10 @@ def load(name: str) -> dict[str, object]:
 
 
 def problems(kind: str, document: object, limit: int = 50) -> tuple[SchemaViolation, ...]:
-    """The first `limit` breaches of schema `kind` by a parsed JSON document, in the schema's order.
+    """Returns the first `limit` violations of schema `kind` by a parsed JSON document, in the schema's order.
 
-    `kind` is one of KINDS or the name of a report's schema; any other is a ValueError. `document` is a value
-    as `json.loads` makes it.
+    `kind` is one of KINDS or the name of a report's schema; any other raises `ValueError`. `document` is a value as
+    `json.loads` returns it.
     """
     errors: Iterator[ValidationError] = _validator(kind).iter_errors(document)
     return tuple(
@@ -166,7 +165,7 @@ def _min_length(expected: Any, value: object, _schema: Mapping[str, Any]) -> str
 
 
 def _not(expected: Any, value: object, _schema: Mapping[str, Any]) -> str | None:
-    """Our schemas forbid fields only: `not` holds a `required`."""
+    """Checks `not`, which our schemas use only around `required`, to forbid fields."""
     names = expected["required"]
     if isinstance(value, dict) and all(name in value for name in names):
         return f"must not have {', '.join(json.dumps(name) for name in names)}"
@@ -188,7 +187,7 @@ _KEYWORDS: dict[str, Callable[[Any, object, Mapping[str, Any]], str | None]] = {
 
 @functools.cache
 def _validator(name: str) -> Any:
-    """The validator of one schema. It resolves our own URNs only, so no reference leads to a network."""
+    """Returns the validator of one schema. It resolves only our own URNs, so no reference leads to a network."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import ValidationError
     from jsonschema.validators import extend
@@ -216,7 +215,8 @@ def _validator(name: str) -> Any:
     def additional(
         validator: Any, allowed: Any, value: object, schema: Mapping[str, Any]
     ) -> Iterator[ValidationError]:
-        """In the document's order, one problem a field; jsonschema walks a set and makes one of them all."""
+        """Reports in the document's order, one problem for each field; jsonschema walks a set, and makes one problem of
+        all."""
         if not isinstance(value, dict):
             return
         known = schema.get("properties", {})
@@ -253,9 +253,10 @@ _DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 def _is_date_time(text: str) -> bool:
-    """RFC 3339 section 5.6, with the limits of 5.7: days of the month, and second 60 only at 23:59 UTC.
+    """Whether a text is a date and time of RFC 3339 section 5.6, with the limits of 5.7: days of the month, and second
+    60 only at 23:59 UTC.
 
-    `datetime` will not do: it has no leap second, no year 0, and takes forms of ISO 8601 that RFC 3339 lacks.
+    `datetime` does not do: it has no leap second and no year 0, and accepts forms of ISO 8601 that RFC 3339 lacks.
     """
     match = _DATE_TIME.fullmatch(text)
     if match is None:

@@ -221,7 +221,7 @@ def test_layers_of_other_contents_are_not_compared_in_pairs() -> None:
 def test_of_many_layers_some_are_compressed_to_learn_what_zstd_saves(
     ocitool: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layers.LayerReader, "SAMPLES", 100_000)
+    monkeypatch.setattr(layers.LayerReader, "MAX_SAMPLED", 100_000)
     texts = [b"".join(b"%d %d " % (n, k * n) for k in range(9000)) for n in range(12)]
     store = write_layout(tmp_path / "s", [named(f"n{n}", layer_tar([(f"f{n}", text)])) for n, text in enumerate(texts)])
     (told,) = [one for one in advice(ocitool, store, "--zstd", "9") if one["kind"] == "zstd"]

@@ -123,7 +123,7 @@ def test_a_terabyte_of_holes_costs_nothing() -> None:
 
 
 def test_many_sparse_files_of_holes_are_refused_before_they_are_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan, "HOLES_TOTAL", 10 << 20)
+    monkeypatch.setattr(scan, "MAX_LAYER_HOLES", 10 << 20)
     data = sparse_1_0(b"s", [], 1 << 20)
     assert len(scanned(data * 10 + END)) == 10
     with pytest.raises(LimitError, match="holes"):
