@@ -83,7 +83,7 @@ def stage_image(image: Image, rootfs: Rootfs, task: Task) -> StagedImage:
     tree = Tree([indexes[layer.number] for layer in image.layers])
     for path, ref in tree.broken:
         if tree.find(path) == ref:
-            raise UnsafeError("a hard link to nothing in the image", "/" + path.decode("utf-8", "replace"))
+            raise UnsafeError("a hard link without a target in the image", "/" + path.decode("utf-8", "replace"))
     needed = _needed(tree, skipped) if skipped else {}
     for number, rows in needed.items():
         _read(image, image.layers[number], rootfs, task, only=rows)

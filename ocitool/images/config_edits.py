@@ -1,11 +1,10 @@
-"""Edits of an image's configuration: what is asked for as a value, and pure functions from documents to documents.
+"""Edits of an image's configuration: the wanted settings as a value, and pure functions from documents to documents.
 
 Sources: image-spec config.md and annotations.md; for spellings that Docker allows beyond it, its Dockerfile reference.
 
-Every edit is idempotent. What is asked for and already so changes nothing, not even a byte: the caller keeps the raw
-document where the fields come back equal. Unknown fields and the order of keys survive, and what no setting is about may be
-of any shape. A list or object that loses its last member goes too, as if it had never been set; one that was empty before
-stays as it was.
+Every edit is idempotent. A setting that has the wanted value already changes nothing, not a byte: if the fields come
+back equal, the caller keeps the raw document. Unknown fields and the order of keys survive, and fields that no setting
+is about may have any type. A list or object that loses its last member is removed; one that was empty before stays.
 """
 
 from __future__ import annotations
@@ -20,13 +19,14 @@ from ocitool.errors import FormatError, UsageError
 
 Pairs = tuple[tuple[str, str], ...]
 Command = tuple[str, ...] | str
-"""Words, or one line for the image's shell."""
+"""A command as words, or as one line for the image's shell."""
 
 
 class Settings(NamedTuple):
-    """What an edit asks for; made by `parse`. None leaves alone, and an empty `user`, `workdir` or `stop_signal` removes.
+    """The wanted settings, as `parse` makes them. None leaves a setting alone; an empty `user`, `workdir` or
+    `stop_signal` removes it.
 
-    `annotations` are the manifest's, all else is the configuration's.
+    `annotations` belong to the manifest, everything else to the configuration.
     """
 
     env: Pairs = ()
@@ -50,19 +50,23 @@ class Settings(NamedTuple):
     created: str | None = None
 
     def __bool__(self) -> bool:
-        """Whether anything is asked for."""
+        """Whether any setting is wanted."""
         return tuple(self) != tuple(Settings())
 
 
-# From words to settings
+# From arguments to settings
 
 
 class Setting(NamedTuple):
-    """A setting as a command line has it.
+    """A setting as the command line has it.
 
-    field: of `Settings`. option: what sets it, in one form or two. metavar: None if it takes no word. many: whether it may be
-    given several times. parse: from the option and its word, or words, to the field's value; raises `UsageError`. clashes: the
-    field that sets what this one removes. named: what a value of either sets or removes."""
+    - field: of `Settings`.
+    - option: the option that sets it, in one form or two; metavar: None if it takes no argument; many: it may be given
+      several times.
+    - parse: a function from the option and its argument, or arguments, to the field's value; raises `UsageError`.
+    - clashes: the field that sets what this one removes.
+    - named: a function from a value of either field to the names that it sets or removes.
+    """
 
     field: str
     option: tuple[str, ...]
@@ -75,8 +79,11 @@ class Setting(NamedTuple):
 
 
 def parse(**words: Any) -> Settings:
-    """The settings that words of a command line ask for, by field; one that is missing, None or empty leaves alone, but for an
-    empty word. `UsageError` on any that mean nothing or contradict another."""
+    """Returns the settings that arguments of a command line ask for, by field. A field that is missing, None or empty
+    is left alone; an empty text is not.
+
+    Raises `UsageError` for an invalid or contradictory argument.
+    """
     given = {one.field: words.pop(one.field, None) for one in SETTINGS}
     assert not words, words
     asked = {
@@ -93,8 +100,9 @@ def parse(**words: Any) -> Settings:
     return made
 
 
-def moment(text: str) -> str:
-    """A time as configurations spell it (RFC 3339), from that spelling or from `@` and seconds since the epoch."""
+def parse_time(text: str) -> str:
+    """Returns a time in the form of configurations (RFC 3339), from that form or from `@` and seconds since the epoch.
+    Raises `UsageError`."""
     hint = "as in 2024-05-01T12:00:00Z, or @1714564800 (seconds since the epoch)"
     if re.fullmatch(r"@-?[0-9]{1,12}", text, re.ASCII):
         try:
@@ -139,8 +147,11 @@ def _names(flag: str, words: Sequence[str]) -> tuple[str, ...]:
 
 
 def _command(flag: str, text: str) -> Command:
-    """A JSON array of words, else a line for the shell. What was meant as an array and is none is an error: Docker takes
-    it for a line, and the container then fails to start."""
+    """Parses a JSON array of words, else takes the text as a line for the shell.
+
+    A text that looks like an array and is invalid is an error: Docker takes it for a line, and the container then fails
+    to start.
+    """
     bare = _text(flag, text).strip()
     if not bare:
         raise UsageError(f"{flag}: an empty command", hint=f"--unset-{flag[2:]} removes it; {flag} '[]' sets it to nothing")
@@ -159,7 +170,7 @@ def _command(flag: str, text: str) -> Command:
 
 def _user(flag: str, text: str) -> str:
     if text and not re.fullmatch(r"[^:\s]+(:[^:\s]+)?", _text(flag, text)):
-        raise UsageError(f"{flag} {text}: no user", hint=f"{flag} NAME, UID, or either with :GROUP")
+        raise UsageError(f"{flag} {text}: invalid user", hint=f"{flag} NAME, UID, or either with :GROUP")
     return text
 
 
@@ -177,15 +188,15 @@ def _volumes(flag: str, words: Sequence[str]) -> tuple[str, ...]:
 
 def _signal(flag: str, text: str) -> str:
     if text and not re.fullmatch(r"[0-9]{1,3}|(SIG)?[A-Za-z][A-Za-z0-9]*([+-][0-9]{1,2})?", text, re.ASCII):
-        raise UsageError(f"{flag} {text}: no signal", hint=f"{flag} SIGTERM, or a number")
+        raise UsageError(f"{flag} {text}: invalid signal", hint=f"{flag} SIGTERM, or a number")
     return text
 
 
 def _port(flag: str, text: str) -> str:
-    """`80/tcp`, or `8000-8010/udp`; a port without protocol is TCP's, as Docker writes it."""
+    """Returns a port in the form `80/tcp` or `8000-8010/udp`; a port without protocol is TCP, as Docker writes it."""
     found = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", text.lower(), re.ASCII)
     if found is None or not 0 < int(found[1]) <= int(found[2] or found[1]) < 1 << 16:
-        raise UsageError(f"{flag} {text}: no port", hint=f"{flag} 80, 53/udp, or 8000-8010/tcp")
+        raise UsageError(f"{flag} {text}: invalid port", hint=f"{flag} 80, 53/udp, or 8000-8010/tcp")
     last = f"-{int(found[2])}" if found[2] and int(found[2]) != int(found[1]) else ""
     return f"{int(found[1])}{last}/{found[3] or 'tcp'}"
 
@@ -195,7 +206,7 @@ def _flag(flag: str, given: bool) -> bool:
 
 
 def _moment(flag: str, text: str) -> str:
-    return moment(text)
+    return parse_time(text)
 
 
 def _exposed(flag: str, words: Sequence[str]) -> tuple[str, ...]:
@@ -238,7 +249,7 @@ SETTINGS = (
     Setting("volumes", ("--volume",), "PATH", "Declare a volume.", _volumes, many=True),
     Setting(
         "unset_volumes", ("--unset-volume",), "PATH", "Remove a volume.", _volumes, many=True, clashes="volumes",
-        named=lambda paths: map(_place, paths),
+        named=lambda paths: map(_canonical_volume, paths),
     ),
     Setting("unset_healthcheck", ("--unset-healthcheck",), None, "Remove the health check.", _flag),
     Setting("stop_signal", ("--stop-signal",), "SIGNAL", "What ends it; '' removes.", _signal),
@@ -251,22 +262,23 @@ SETTINGS = (
 
 
 def apply(fields: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """A configuration with the settings in it. `FormatError` where what is there is not what it has to be."""
+    """Returns a configuration with the settings applied. Raises `FormatError` if a field that must change has a wrong
+    type."""
     stated = fields.get("config")
     section = dict(_typed(fields, "config", dict, "an object"))
     windows = fields.get("os") == "windows"
     _environment(section, settings.env, settings.unset_env, windows)
-    _change(section, "Labels", dict(settings.labels), settings.unset_labels)
-    _sets(section, "ExposedPorts", list(_ports(settings.expose)), list(_ports(settings.unset_expose)), _canonical)
-    _sets(section, "Volumes", settings.volumes, settings.unset_volumes, _place)
+    _edit_mapping(section, "Labels", dict(settings.labels), settings.unset_labels)
+    _edit_set(section, "ExposedPorts", list(_ports(settings.expose)), list(_ports(settings.unset_expose)), _canonical_port)
+    _edit_set(section, "Volumes", settings.volumes, settings.unset_volumes, _canonical_volume)
     for key, command, unset in (
         ("Cmd", settings.cmd, settings.unset_cmd),
         ("Entrypoint", settings.entrypoint, settings.unset_entrypoint),
     ):
         if command is not None:
-            words = [*_shell(section, windows), command] if isinstance(command, str) else list(command)
+            words = [*_shell_words(section, windows), command] if isinstance(command, str) else list(command)
             if windows and words != section.get(key):
-                # How a runtime joins these words again: a line for the shell is taken as it stands.
+                # It tells a Windows runtime not to quote the words when it joins them: right for a line for the shell only.
                 section.pop("ArgsEscaped", None)
                 if isinstance(command, str):
                     section["ArgsEscaped"] = True
@@ -289,14 +301,15 @@ def apply(fields: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
 
 
 def annotate(fields: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """A manifest with the annotations that are asked for."""
+    """Returns a manifest with the annotations applied."""
     edited = dict(fields)
-    _change(edited, "annotations", dict(settings.annotations), settings.unset_annotations)
+    _edit_mapping(edited, "annotations", dict(settings.annotations), settings.unset_annotations)
     return edited
 
 
 def describe(settings: Settings) -> str:
-    """The command, for a history: names without values, which would outlive the settings themselves there."""
+    """Returns the command for a history entry: names without values, which the history would keep after the settings
+    were removed."""
     words = ["ocitool edit"]
     for flag, pairs in (("env", settings.env), ("label", settings.labels), ("annotation", settings.annotations)):
         words += [f"--{flag} {key}" for key, _ in pairs]
@@ -323,8 +336,9 @@ def describe(settings: Settings) -> str:
 # What the user should know
 
 
-def missing(fields: Mapping[str, Any], manifest: Mapping[str, Any], settings: Settings) -> list[str]:
-    """Of what is to be removed, what is not there: one sentence each. For documents that `apply` and `annotate` took."""
+def nothing_to_unset(fields: Mapping[str, Any], manifest: Mapping[str, Any], settings: Settings) -> list[str]:
+    """Returns one sentence for each setting that was to be removed and is not set. For documents that `apply` and
+    `annotate` accepted."""
     section = _typed(fields, "config", dict, "an object")
     windows = fields.get("os") == "windows"
 
@@ -335,11 +349,11 @@ def missing(fields: Mapping[str, Any], manifest: Mapping[str, Any], settings: Se
         return (f"no {what} {name} to unset" for name in wanted if same(name) not in held)
 
     found = [
-        *absent("variable", settings.unset_env, section.get("Env") or (), lambda line: _name(line, windows)),
+        *absent("variable", settings.unset_env, section.get("Env") or (), lambda line: _variable_name(line, windows)),
         *absent("label", settings.unset_labels, section.get("Labels") or ()),
         *absent("annotation", settings.unset_annotations, manifest.get("annotations") or ()),
-        *absent("exposed port", list(_ports(settings.unset_expose)), section.get("ExposedPorts") or (), _canonical),
-        *absent("volume", settings.unset_volumes, section.get("Volumes") or (), _place),
+        *absent("exposed port", list(_ports(settings.unset_expose)), section.get("ExposedPorts") or (), _canonical_port),
+        *absent("volume", settings.unset_volumes, section.get("Volumes") or (), _canonical_volume),
     ]
     for key, unset in (
         ("Cmd", settings.unset_cmd), ("Entrypoint", settings.unset_entrypoint), ("Healthcheck", settings.unset_healthcheck)
@@ -349,21 +363,21 @@ def missing(fields: Mapping[str, Any], manifest: Mapping[str, Any], settings: Se
     return found
 
 
-def leftovers(fields: Mapping[str, Any], settings: Settings) -> list[str]:
-    """Where the configuration still holds variables that were to be removed: one sentence each, without their values."""
+def remaining_mentions(fields: Mapping[str, Any], settings: Settings) -> list[str]:
+    """Returns one sentence for each place of the configuration that still holds a removed variable, without its value."""
     found = []
     old = fields.get("container_config")
     for name in settings.unset_env:
         word = re.compile(rf"(?<![A-Za-z0-9_]){re.escape(name)}[ =]")
         if isinstance(old, dict):
             lines = old.get("Env")
-            if isinstance(lines, list) and any(isinstance(line, str) and _name(line, False) == name for line in lines):
+            if isinstance(lines, list) and any(isinstance(line, str) and _variable_name(line, False) == name for line in lines):
                 found.append(f"container_config.Env, which no runtime reads, still holds {name}")
         history = fields.get("history")
         for position, item in enumerate(history if isinstance(history, list) else ()):
             line = item.get("created_by") if isinstance(item, dict) else None
             if isinstance(line, str) and not line.startswith("ocitool edit ") and word.search(line):
-                found.append(f"history[{position}] still speaks of {name}")
+                found.append(f"history[{position}] still mentions {name}")
     return found
 
 
@@ -371,7 +385,8 @@ def leftovers(fields: Mapping[str, Any], settings: Settings) -> list[str]:
 
 
 def _typed(fields: Mapping[str, Any], key: str, kind: type, called: str) -> Any:
-    """What stands at a key; empty where nothing does."""
+    """Returns the value of a key, an empty one if it is absent. Raises `FormatError` if it has another type; `called`
+    names the type."""
     found = fields.get(key)
     if found is None:
         return kind()
@@ -387,27 +402,27 @@ def _strings(section: Mapping[str, Any], key: str) -> list[str]:
     return found
 
 
-def _keep(section: dict[str, Any], key: str, value: Any) -> None:
-    """Sets what has members; what lost its last one goes; what had none before stays as it was."""
+def _set_or_remove(section: dict[str, Any], key: str, value: Any) -> None:
+    """Sets a value that has members; removes a key that lost its last one; leaves a key that had none as it was."""
     if value:
         section[key] = value
     elif section.get(key):
         del section[key]
 
 
-def _change(section: dict[str, Any], key: str, wanted: Mapping[str, str], unwanted: Sequence[str]) -> None:
+def _edit_mapping(section: dict[str, Any], key: str, wanted: Mapping[str, str], unwanted: Sequence[str]) -> None:
     if not wanted and not unwanted:
         return
     found = {**_typed(section, key, dict, "an object"), **wanted}
     for name in unwanted:
         found.pop(name, None)
-    _keep(section, key, found)
+    _set_or_remove(section, key, found)
 
 
-def _sets(
+def _edit_set(
     section: dict[str, Any], key: str, wanted: Sequence[str], unwanted: Sequence[str], same: Callable[[str], str]
 ) -> None:
-    """Objects that are sets: members are told apart by `same`, and written as they are asked for."""
+    """Edits an object used as a set: members are compared by `same`, and written as given."""
     if not wanted and not unwanted:
         return
     gone = set(map(same, unwanted))
@@ -417,39 +432,41 @@ def _sets(
         if same(name) not in there:
             there.add(same(name))
             found[name] = {}
-    _keep(section, key, found)
+    _set_or_remove(section, key, found)
 
 
 def _environment(section: dict[str, Any], wanted: Pairs, unwanted: Sequence[str], windows: bool) -> None:
-    """A variable is set where it stands first; of one that stands twice, which runtimes disagree on, one is left."""
+    """Sets and removes variables. A variable that is set twice, which runtimes handle differently, keeps its first
+    place only."""
     if not wanted and not unwanted:
         return
-    gone = {_name(name, windows) for name in unwanted} - {_name(name, windows) for name, _ in wanted}
-    lines = [line for line in _strings(section, "Env") if _name(line, windows) not in gone]
+    gone = {_variable_name(name, windows) for name in unwanted} - {_variable_name(name, windows) for name, _ in wanted}
+    lines = [line for line in _strings(section, "Env") if _variable_name(line, windows) not in gone]
     for key, value in wanted:
-        line, name = f"{key}={value}", _name(key, windows)
-        at = [position for position, old in enumerate(lines) if _name(old, windows) == name]
+        line, name = f"{key}={value}", _variable_name(key, windows)
+        at = [position for position, old in enumerate(lines) if _variable_name(old, windows) == name]
         if at:
             lines[at[0]] = line
             lines = [old for position, old in enumerate(lines) if position not in at[1:]]
         else:
             lines.append(line)
-    _keep(section, "Env", lines)
+    _set_or_remove(section, "Env", lines)
 
 
-def _name(line: str, windows: bool) -> str:
-    """The name of a variable; Windows does not tell case apart."""
+def _variable_name(line: str, windows: bool) -> str:
+    """Returns the name in NAME=VALUE; on Windows in upper case, since names there ignore case."""
     name = line.partition("=")[0]
     return name.upper() if windows else name
 
 
-def _shell(section: Mapping[str, Any], windows: bool) -> list[str]:
-    """What a line is given to: the image's own shell (Docker's `SHELL`), else its system's."""
+def _shell_words(section: Mapping[str, Any], windows: bool) -> list[str]:
+    """Returns the command that runs a line: the image's own shell (Docker's `SHELL`), else the default of its operating
+    system."""
     return _strings(section, "Shell") or (["cmd", "/S", "/C"] if windows else ["/bin/sh", "-c"])
 
 
 def _ports(ports: Iterable[str]) -> Iterator[str]:
-    """Every port of these ranges; a configuration has no ranges."""
+    """Yields every port of these ranges; a configuration has no ranges."""
     for text in ports:
         numbers, _, protocol = text.partition("/")
         first, _, last = numbers.partition("-")
@@ -457,10 +474,10 @@ def _ports(ports: Iterable[str]) -> Iterator[str]:
             yield f"{number}/{protocol}"
 
 
-def _canonical(port: str) -> str:
+def _canonical_port(port: str) -> str:
     return port.lower() if "/" in port else f"{port}/tcp"
 
 
-def _place(path: str) -> str:
-    """Volumes `/a` and `/a/` are one."""
+def _canonical_volume(path: str) -> str:
+    """Returns a volume's path without a slash at its end."""
     return path.rstrip("/") or "/"

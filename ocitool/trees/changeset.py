@@ -198,7 +198,7 @@ class _Comparison:
         inode = self.upper.inode(node)
         kind = self.upper.indexes[inode >> 32].kinds[inode & 0xFFFFFFFF]
         if kind == _HARDLINK:
-            raise UnsafeError("a hard link to nothing in the image", "/" + path.decode("utf-8", "replace"))
+            raise UnsafeError("a hard link without a target in the image", "/" + path.decode("utf-8", "replace"))
         self._add_parents(path)
         if self.linked and (first := self.first_names.setdefault(inode, path)) is not path:
             self.links.append(HardLink(path, first, inode))

@@ -198,11 +198,11 @@ def test_annotations_are_the_manifests_and_no_affair_of_the_configuration() -> N
         ({"workdir": "app"}, "--workdir app: not an absolute path"),
         ({"volumes": ["data"]}, "--volume data: not an absolute path"),
         ({"volumes": [""]}, "--volume: an empty path"),
-        ({"expose": ["80/foo"]}, "--expose 80/foo: no port"),
+        ({"expose": ["80/foo"]}, "--expose 80/foo: invalid port"),
         ({"expose": ["0"]}, "invalid port"),
         ({"expose": ["65536"]}, "invalid port"),
         ({"expose": ["9-8"]}, "invalid port"),
-        ({"unset_expose": ["http"]}, "--unset-expose http: no port"),
+        ({"unset_expose": ["http"]}, "--unset-expose http: invalid port"),
         ({"stop_signal": "-9"}, "invalid signal"),
         ({"env": ["A=\udcff"]}, "not UTF-8"),
         ({"cmd": '["\\udcff"]'}, "not UTF-8"),
@@ -287,7 +287,7 @@ def test_a_removed_variable_that_still_stands_elsewhere_is_named_without_its_val
     said = remaining_mentions(fields, parse(unset_env=["TOKEN"]))
     assert [
         "container_config.Env, which no runtime reads, still holds TOKEN",
-        "history[0] still speaks of TOKEN",
-        "history[2] still speaks of TOKEN",
+        "history[0] still mentions TOKEN",
+        "history[2] still mentions TOKEN",
     ] == said
     assert [] == remaining_mentions(fields, parse(unset_env=["OTHER"]))
