@@ -447,7 +447,7 @@ def test_a_missing_layer_is_3(ocitool: Run, tmp_path: Path) -> None:
 
 def test_a_hard_link_to_nothing_is_6(ocitool: Run, tmp_path: Path) -> None:
     source = bad(tmp_path, image([LOWER, layer_tar([("x", "hard:nowhere")])], tag="app"))
-    refused(6, ocitool("squash", source, tmp_path / "out.tar"), "hard link to nothing")
+    refused(6, ocitool("squash", source, tmp_path / "out.tar"), "hard link without a target")
     assert no_output(tmp_path)
 
 

@@ -77,7 +77,7 @@ def test_a_hard_link_to_a_sparse_file_is_a_link() -> None:
 
 
 def test_a_hard_link_to_nothing_is_refused() -> None:
-    with pytest.raises(UnsafeError, match="hard link to nothing"):
+    with pytest.raises(UnsafeError, match="hard link without a target"):
         tar_of(layer_tar([("a", "hard:b")]))
 
 
