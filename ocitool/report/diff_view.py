@@ -85,7 +85,7 @@ class ConfigView(NamedTuple):
 
 
 class PatchView(NamedTuple):
-    """`withheld`: why nothing is shown, empty if it is."""
+    """`withheld`: why nothing is shown, empty if it is. `lines`: of files, to be escaped line by line."""
 
     path: Quote
     withheld: str

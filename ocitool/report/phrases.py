@@ -17,7 +17,7 @@ from ocitool.images.image import Layer
 from ocitool.patterns import pattern
 from ocitool.spec.manifest import Platform
 
-QuoteKind = Literal["path", "target", "instruction", "value", "platform", "name", "message"]
+QuoteKind = Literal["path", "target", "instruction", "value", "platform", "name", "message", "command"]
 
 
 class Quote(NamedTuple):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.diffs import EVIL, HOSTILE, change, hostile, image, layer, result, side
+from support.views import own_words, plain
 
 from ocitool import masking
 from ocitool.layers.entry import Kind
@@ -26,7 +26,7 @@ from ocitool.operations.diff.result import (
 )
 from ocitool.report import markdown
 from ocitool.report.diff_view import diff_view, index_view
-from ocitool.report.phrases import LazyRows, Quote
+from ocitool.report.phrases import Quote
 from ocitool.report.text.diff import diff_text
 from ocitool.report.text.parts import Paint
 from ocitool.spec.manifest import Platform
@@ -34,11 +34,6 @@ from ocitool.spec.manifest import Platform
 
 def text_of(found: Diff | IndexDiff) -> str:
     return "\n".join(diff_text(found, Paint(False)))
-
-
-def plain(page: str) -> str:
-    """A page as it is read: without code spans, bold and the backslashes before pipes."""
-    return re.sub(r"(`+) ?(.*?) ?\1", r"\2", re.sub(r"\*\*([\w -]+)\*\*", r"\1", page)).replace("\\|", "|")
 
 
 def facts(text: str) -> list[str]:
@@ -198,17 +193,6 @@ def test_text_and_markdown_of_indexes_say_the_same(found: Diff) -> None:
 
 
 # Quotes
-
-
-def own_words(value: Any) -> Iterator[str]:
-    """All that a view states as ours."""
-    if isinstance(value, Quote | Diff):
-        return
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, LazyRows | tuple | list):
-        for one in value:
-            yield from own_words(one)
 
 
 @pytest.mark.parametrize("text", HOSTILE)

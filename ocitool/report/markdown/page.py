@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ocitool.report.escape import code
-from ocitool.report.markdown.words import clipped
+from ocitool.report.markdown.words import said
+from ocitool.report.phrases import Quote
 from ocitool.task import Notice
 
 LIMIT = 60_000
@@ -82,7 +82,7 @@ def cut(count: int, what: str, hint: str) -> list[str]:
 
 
 def say_notices(page: Page, notices: Sequence[Notice]) -> None:
-    rows = ([f"- {code(clipped(notice.text, 400))}"] for notice in notices)
+    rows = ([f"- {said((Quote(notice.text, 'message'),))}"] for notice in notices)
     page.section(["", "**Notices**", ""], rows, len(notices), "notices", cap=5_000)
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from ocitool import masking
-from ocitool.images.image import Layer
-from ocitool.report import escape, phrases
+from ocitool.report import escape
 from ocitool.report.escape import cell, clip, code, shown
 from ocitool.report.phrases import Phrase, Quote, QuoteKind
-from ocitool.spec.manifest import Platform
 
 _LENGTHS: dict[QuoteKind, int] = {
     "path": 300, "target": 100, "instruction": 100, "value": 200, "platform": 200, "name": 200, "message": 400,
+    "command": 2_000,
 }  # fmt: skip
 """Characters of a quote that there is room for."""
 
@@ -38,35 +35,6 @@ def both(before: Quote | None, after: Quote | None) -> tuple[str, str]:
     return cell(cut[0]), cell(cut[1])
 
 
-def plural(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
-def clipped(text: str | bytes, length: int) -> str:
-    """Escaped, then shortened: what is escaped once stays as it is."""
-    return clip(shown(text[: length + 1]), length) if len(text) > length else clip(shown(text), length)
-
-
-def path_text(path: bytes) -> str:
-    return clipped(b"/" + path, 300)
-
-
-def short(text: str) -> str:
-    return clipped(text, 200)
-
-
-def instruction(text: str | None) -> str:
-    return "".join(one if isinstance(one, str) else _clipped(one) for one in phrases.instruction(text))
-
-
-def made_by(layer: Layer) -> str:
-    return said(phrases.made_by(layer), cell)
-
-
-def platform_text(platform: Platform, span: Callable[[str], str] = code) -> str:
-    return said((phrases.platform(platform),), span)
-
-
-def value_text(value: Any, name: str = "") -> str:
-    """As JSON, a string as it is; masked by the name that it stands under."""
-    return phrases.plain(masking.value(value, name))
+def titled(words: str) -> str:
+    """A title in our own words."""
+    return f"**{words[:1].upper()}{words[1:]}**"

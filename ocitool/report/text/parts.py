@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
-from ocitool.report import phrases
 from ocitool.report.escape import apart, clip, shown
 from ocitool.report.phrases import Phrase, Quote
 
@@ -57,13 +55,3 @@ def both(before: Quote | None, after: Quote | None) -> str:
 
 def shown_path(path: bytes) -> str:
     return shown(b"/" + path)
-
-
-def instruction(text: str | None, width: int = INSTRUCTION) -> str:
-    """The beginning of an instruction on one line, without what builders wrap around it."""
-    return said(phrases.instruction(text), width)
-
-
-def value_text(value: Any) -> str:
-    """A JSON value on one line."""
-    return shown(phrases.plain(value))

@@ -1,0 +1,278 @@
+"""What the report of `dedupe` says, for every format: sums, tables, advice, and how much of each is listed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from ocitool.dedupe import Deduped
+from ocitool.dedupe.advice import Advice, EqualLayers
+from ocitool.dedupe.bases import SharedBase
+from ocitool.dedupe.collection import ImageEntry, StoredBlob, Usage
+from ocitool.dedupe.repeated_files import RepeatedFile
+from ocitool.report.escape import human, shown
+from ocitool.report.phrases import LazyRows, Phrase, Quote, count_of, instruction, joined, path, reference
+
+_NAMES = 20
+"""Names of an image that its row has; a registry may have hundreds."""
+_OTHERS = 5
+
+Row = TypeVar("Row")
+
+
+class Table(NamedTuple, Generic[Row]):
+    """`total`: of all that there are, of which `rows` has the first, as many as were asked for."""
+
+    title: str
+    total: int
+    rows: LazyRows[Row]
+
+
+class Sum(NamedTuple):
+    """`size` of `whole` bytes."""
+
+    name: str
+    size: int
+    whole: int
+    remark: str
+
+
+class ImageRow(NamedTuple):
+    """`held`: bytes on disk, None if all lies in one layout. `share`: its own bytes and all of them, and `largest`: those of
+    the largest image, for a bar."""
+
+    name: Phrase
+    own: str
+    shared: str
+    held: str | None
+    frees: str
+    share: Usage
+    largest: int
+
+
+class SharedRow(NamedTuple):
+    saved: str
+    size: str
+    images: str
+    layer: Quote
+    made_by: Phrase
+    users: Phrase
+
+
+class BaseRow(NamedTuple):
+    """`depth`: on how many other common bases it is."""
+
+    depth: int
+    name: Phrase
+    layers: str
+    size: str
+    images: str
+    users: Phrase
+
+
+class EqualRow(NamedTuple):
+    sizes: str
+    codecs: str
+    images: str
+    diff_id: Quote
+
+
+class RepeatedRow(NamedTuple):
+    """`places`: the first ones, each a layer and a path."""
+
+    saves: str
+    size: str
+    times: str
+    places: tuple[tuple[Quote, Quote], ...]
+
+
+class AdviceRow(NamedTuple):
+    number: int
+    about: str
+    saves: str
+    kind: str
+    text: Quote
+    remarks: str
+    command: Quote
+
+    def kept(self, length: int) -> tuple[Quote, str]:
+        """The command, or its beginning, and what is said if it is not shown as it is."""
+        beginning = self.command.raw[:length]
+        whole = shown(beginning) == self.command.raw
+        return Quote(beginning, "command"), "" if whole else "… (all of it, as it is: --format json)"
+
+
+class ContentsView(NamedTuple):
+    title: str
+    sums: tuple[Sum, ...]
+    top: LazyRows[RepeatedRow]
+
+
+class DedupeView(NamedTuple):
+    """`lies`: whether it is not all in one layout. `advice`: if there is none, its title says so."""
+
+    images: str
+    layers: str
+    sums: tuple[Sum, ...]
+    lies: bool
+    largest: Table[ImageRow]
+    shared: Table[SharedRow]
+    bases: Table[BaseRow]
+    equal: Table[EqualRow]
+    contents: ContentsView | None
+    advice: Table[AdviceRow]
+    problems: Table[Quote]
+
+
+def dedupe_view(result: Deduped) -> DedupeView:
+    lies = not result.disk.is_one_store
+    return DedupeView(
+        count_of(len(result.collection.members), "image"),
+        f"{count_of(result.references, 'layer')}, {result.layers:,} distinct",
+        _lying(result) if lies else _sharing(result), lies, _largest(result, lies), _shared(result, lies), _bases(result),
+        _equal(result), _contents(result), _advice(result), _problems(result),
+    )  # fmt: skip
+
+
+def percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %" if whole else "0 %"
+
+
+def _sharing(result: Deduped) -> tuple[Sum, ...]:
+    whole, unique, saved = result.referenced, result.unique, result.saved
+    return (
+        Sum("referenced", whole, whole, ""), Sum("unique", unique, whole, percent(unique, whole)),
+        Sum("saved", saved, whole, f"{percent(saved, whole)} by sharing"),
+    )  # fmt: skip
+
+
+def _lying(result: Deduped) -> tuple[Sum, ...]:
+    """Of what is not one layout: its bytes where it lies, and those of one layout of all, which is to be made yet."""
+    disk, unique = result.disk, result.unique + result.disk.documents
+    parts = [(disk.archives, "archive"), (disk.layouts, "layout")]
+    what = ", ".join(count_of(number, name) for number, name in parts if number)
+    sizes = [("on disk", disk.on_disk, what), ("at registries", disk.at_registries, "each blob once a registry")]
+    rows = [(name, size, text) for name, size, text in sizes if size is not None]
+    whole = max([unique, *(size for _, size, _ in rows)])
+    left = (disk.on_disk or 0) - unique
+    if disk.elsewhere:
+        text = "of all images"
+    elif left > 0:
+        text = f"of all images: it would save {human(left)}, {percent(left, whole)}"
+    else:
+        text = "of all images: it would save nothing"
+    return tuple(Sum(name, size, whole, remark) for name, size, remark in (*rows, ("one layout", unique, text)))
+
+
+def _called(names: Sequence[str]) -> Phrase:
+    """What an image is called: the name for commands, and all others."""
+    first, *others = [(reference(name),) for name in names[:_NAMES]]
+    more: list[Phrase] = [(f"{len(names) - _NAMES:,} more",)] if len(names) > _NAMES else []
+    rest = joined([*others, *more], ", ")
+    return (*first, " (", *rest, ")") if rest else first
+
+
+def _few(result: Deduped, numbers: Sequence[int]) -> Phrase:
+    """The first of some images."""
+    named = joined(((reference(one),) for one in result.collection.references(numbers[:3])), ", ")
+    return (*named, ", …") if len(numbers) > 3 else named
+
+
+def _largest(result: Deduped, lies: bool) -> Table[ImageRow]:
+    images = result.largest()
+
+    def row(found: tuple[ImageEntry, Usage]) -> ImageRow:
+        one, share = found
+        held, frees = result.on_disk[one.number]
+        size = (human(held) if held is not None else "-") if lies else None
+        return ImageRow(_called(one.names), human(share.own), human(share.shared), size, human(frees), share, images[0][1].size)
+
+    return Table("images", len(images), LazyRows(images[: result.top], row))
+
+
+def _shared(result: Deduped, lies: bool) -> Table[SharedRow]:
+    def row(layer: StoredBlob) -> SharedRow:
+        return SharedRow(
+            human(layer.saved), human(layer.size), f"{len(layer.users):,}", reference(layer.short),
+            instruction(layer.created_by), _few(result, layer.users),
+        )  # fmt: skip
+
+    title = "layers that are shared most" + (", and what one layout of all saves" if lies else "")
+    return Table(title, len(result.shared), LazyRows(result.shared[: result.top], row))
+
+
+def _bases(result: Deduped) -> Table[BaseRow]:
+    depths: list[int] = []
+    for base in result.bases[: result.top]:
+        depths.append(depths[base.parent] + 1 if base.parent is not None else 0)
+
+    def row(found: tuple[int, SharedBase]) -> BaseRow:
+        depth, base = found
+        name = reference(base.name if base.name is not None else base.short)
+        layers, users = count_of(len(base.layers), "layer"), f"{len(base.users):,}"
+        return BaseRow(depth, (name,), layers, human(base.size), users, _few(result, base.users))
+
+    return Table("images on a common base", len(result.bases), LazyRows(list(zip(depths, result.bases, strict=False)), row))
+
+
+def _equal(result: Deduped) -> Table[EqualRow]:
+    title = "layers that are equal unpacked, and stored in several compressions"
+    return Table(title, len(result.equal), LazyRows(result.equal[: result.top], _equal_row))
+
+
+def _equal_row(one: EqualLayers) -> EqualRow:
+    sizes = ", ".join(human(blob.size) for blob in one.blobs)
+    codecs = ", ".join(blob.codec or "?" for blob in one.blobs)
+    return EqualRow(sizes, codecs, f"{len(one.users):,}", reference(one.diff_id.partition(":")[2][:12]))
+
+
+def _contents(result: Deduped) -> ContentsView | None:
+    totals = result.totals
+    if totals is None:
+        return None
+    whole, unique = totals.bytes, totals.unique_bytes
+    again = whole - unique
+    title = f"{count_of(totals.references, 'file')} in distinct layers, {count_of(totals.unique, 'distinct content')}"
+    sums = (
+        Sum("contents", whole, whole, "unpacked"), Sum("distinct", unique, whole, percent(unique, whole)),
+        Sum("repeated", again, whole, percent(again, whole)),
+    )  # fmt: skip
+    return ContentsView(title, sums, LazyRows(totals.top, _repeated))
+
+
+def _repeated(one: RepeatedFile) -> RepeatedRow:
+    places = tuple((reference(place.layer.short), path(place.path)) for place in one.locations[:3])
+    return RepeatedRow(human(one.saves), human(one.size), f"{one.times:,}", places)
+
+
+def _advice(result: Deduped) -> Table[AdviceRow]:
+    title = "what more could be saved"
+    if not result.advice:
+        deeper = "" if result.totals is not None else " from documents alone (--files reads the layers)"
+        title = f"nothing more to save is known{deeper}"
+    return Table(title, len(result.advice), LazyRows(list(enumerate(result.advice[: result.top], 1)), _piece))
+
+
+def _piece(found: tuple[int, Advice]) -> AdviceRow:
+    number, one = found
+    about = "about " if one.estimated else ""
+    text, command = Quote(one.text, "message"), Quote(one.command, "command")
+    return AdviceRow(number, about, human(one.saves), one.kind, text, _remarks(one), command)
+
+
+def _remarks(one: Advice) -> str:
+    """When what is saved is saved, and what it cannot be followed with."""
+    text = ""
+    if one.on_disk is not None and one.on_disk != one.saves:
+        at_once = f"on disk about {human(one.on_disk)} at once" if one.on_disk else "on disk nothing before"
+        text += f"; once all is in one layout, {at_once}"
+    if one.instead:
+        numbers = [str(at + 1) for at in one.instead[:_OTHERS]]
+        more = f" and {len(one.instead) - _OTHERS:,} more" if len(one.instead) > _OTHERS else ""
+        text += f"; either this or {', '.join(numbers)}{more}, not both"
+    return text
+
+
+def _problems(result: Deduped) -> Table[Quote]:
+    title = f"{count_of(len(result.problems), 'problem')}: what could not be read"
+    return Table(title, len(result.problems), LazyRows(result.problems, lambda one: Quote(str(one.error), "message")))

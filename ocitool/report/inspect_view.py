@@ -1,0 +1,227 @@
+"""What the report of `inspect` says, for every format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ocitool import masking
+from ocitool.images.image import Image, Layer
+from ocitool.operations.inspect import InspectedEntry, InspectedImage, Inspection, LayerFacts
+from ocitool.report.escape import human
+from ocitool.report.phrases import LazyRows, Phrase, Quote, count_of, made_by, name, path, platform, reference, value
+from ocitool.spec import mediatypes
+
+if TYPE_CHECKING:
+    from ocitool.trees.waste import HiddenKind, LargestFile, Waste, WastedPath
+
+_DEEDS: tuple[tuple[HiddenKind, str], ...] = (
+    ("overwritten", "overwrites"), ("deleted", "deletes"), ("copied-up", "copies up"),
+)  # fmt: skip
+_SETTINGS = ("User", "WorkingDir", "Entrypoint", "Cmd", "StopSignal", "Healthcheck", "OnBuild", "Shell")
+
+
+class EntryRow(NamedTuple):
+    """An entry of an index. `what`: its platform, or what it is instead; `state`: empty if it is here; `media_type`: empty if
+    it is one that a reader would expect."""
+
+    what: Phrase
+    digest: str
+    short: str
+    size: str
+    state: str
+    tags: tuple[Quote, ...]
+    media_type: Phrase
+
+
+class LayerFactsRow(NamedTuple):
+    """`files`: None if they were not counted."""
+
+    number: str
+    size: str
+    unpacked: str
+    files: str | None
+    codec: str
+    digest: Phrase
+    made_by: Phrase
+
+
+class NamedValue(NamedTuple):
+    """`name`: None if the value has none."""
+
+    name: Quote | None
+    value: Quote
+
+
+class WastedRow(NamedTuple):
+    """What a layer hides of those below."""
+
+    layer: int
+    deeds: str
+    made_by: Phrase
+
+
+class WastedPathRow(NamedTuple):
+    size: str
+    kind: str
+    copies: str
+    path: Quote
+
+
+class LargeFileRow(NamedTuple):
+    size: str
+    layer: int
+    path: Quote
+
+
+class WasteView(NamedTuple):
+    title: str
+    layers: LazyRows[WastedRow]
+    paths: LazyRows[WastedPathRow]
+    largest: LazyRows[LargeFileRow]
+
+
+class ImageView(NamedTuple):
+    """`what`: a platform, or the type of an artifact. `settings`: by the names they have in the configuration, as are `keys`,
+    whose values are names. `unpaired`: empty if layers and history agree."""
+
+    tags: tuple[Quote, ...]
+    what: Phrase
+    transport: str
+    facts: tuple[tuple[str, Phrase], ...]
+    settings: tuple[tuple[str, Quote], ...]
+    variables: LazyRows[NamedValue]
+    keys: tuple[tuple[str, tuple[Quote, ...]], ...]
+    labels: LazyRows[NamedValue]
+    layers: LazyRows[LayerFactsRow]
+    unpaired: str
+    waste: WasteView | None
+
+
+class IndexHead(NamedTuple):
+    title: str
+    media_type: Quote
+    digest: str
+
+
+class InspectView(NamedTuple):
+    reference: Quote
+    head: IndexHead | None
+    entries: LazyRows[EntryRow]
+    images: LazyRows[ImageView]
+    problems_title: str
+    problems: LazyRows[Quote]
+
+
+def inspect_view(result: Inspection) -> InspectView:
+    head = None
+    if result.document is not None:
+        title = f"index of {len(result.entries)} ({result.transport})"
+        head = IndexHead(title, name(str(result.document.media_type)), str(result.document.digest))
+    problems = f"{count_of(len(result.problems), 'problem')}: what could not be read"
+    return InspectView(
+        reference(result.reference), head, LazyRows(result.entries, _entry), LazyRows(result.images, _image), problems,
+        LazyRows(result.problems, lambda one: Quote(str(one), "message")),
+    )  # fmt: skip
+
+
+def _entry(entry: InspectedEntry) -> EntryRow:
+    what: Phrase = (platform(entry.platform),) if entry.platform and entry.kind == "image" else (entry.kind,)
+    state = "cannot be read" if entry.problem else "not here" if entry.present is False else ""
+    digest, short = "-", "-"
+    if entry.digest is not None:
+        digest, short = str(entry.digest), f"{entry.digest.algorithm}:{entry.digest.short}"
+    size = human(entry.size) if entry.size is not None else "-"
+    media_type: Phrase = (name(str(entry.media_type)),) if entry.media_type not in mediatypes.DOCUMENTS else ()
+    return EntryRow(what, digest, short, size, state, tuple(map(reference, entry.tags)), media_type)
+
+
+def _image(item: InspectedImage) -> ImageView:
+    image = item.image
+    artifact = image.manifest.artifact_type if image.manifest else None
+    what: Phrase = (platform(image.platform),) if image.is_image else ("artifact ", name(artifact or ""))
+    agree = image.aligned and image.history_aligned
+    config = image.config
+    env, labels = config.settings.get("Env"), config.settings.get("Labels")
+    return ImageView(
+        tuple(map(reference, image.tags)), what, image.transport, tuple(_facts(item)),
+        tuple((key, value(config.settings[key], key)) for key in _SETTINGS if _is_set(config.settings, key)),
+        LazyRows(env if isinstance(env, list) else (), _variable),
+        tuple((title, tuple(map(name, keys))) for title, keys in (
+            ("Ports", config.keys("ExposedPorts")), ("Volumes", config.keys("Volumes"))) if keys),
+        LazyRows(sorted(labels.items()) if isinstance(labels, dict) else (), _label),
+        LazyRows(list(zip(image.layers, item.layers, strict=True)), _layer),
+        "" if agree else "history and layers do not agree; what cannot be paired is not shown",
+        _waste(item.waste, image) if item.waste is not None else None,
+    )  # fmt: skip
+
+
+def _facts(item: InspectedImage) -> Iterator[tuple[str, Phrase]]:
+    image = item.image
+    yield "image id", (reference(image.image_id),)
+    if image.digest:
+        yield "digest", (reference(str(image.digest)),)
+    if image.config.created:
+        yield "created", (name(str(image.config.created)),)
+    if image.config.author:
+        yield "author", (name(str(image.config.author)),)
+    sizes = [layer.uncompressed_size for layer in item.layers]
+    unpacked = "" if None in sizes else f", {human(sum(size for size in sizes if size is not None))} unpacked"
+    yield "size", (f"{human(image.size)} in {count_of(len(image.layers), 'layer')}{unpacked}",)
+
+
+def _is_set(settings: Mapping[str, Any], key: str) -> bool:
+    return settings.get(key) not in (None, "", [], {})
+
+
+def _variable(item: Any) -> NamedValue:
+    if not isinstance(item, str):
+        return NamedValue(None, value(item, "Env"))
+    key, _, said = item.partition("=")
+    return NamedValue(name(key), Quote(masking.variable(key, said), "value"))
+
+
+def _label(item: tuple[str, Any]) -> NamedValue:
+    return NamedValue(name(item[0]), value(item[1], item[0]))
+
+
+def _layer(pair: tuple[Layer, LayerFacts]) -> LayerFactsRow:
+    layer, facts = pair
+    unpacked = human(facts.uncompressed_size) if facts.uncompressed_size is not None else "?"
+    files = f"{facts.files:,}" if facts.files is not None else None
+    known = layer.digest or layer.diff_id
+    digest: Phrase = (reference(known.short),) if known else ("-",)
+    return LayerFactsRow(
+        str(layer.number), human(layer.size), unpacked, files, _codec(layer, facts.compression), digest, made_by(layer)
+    )
+
+
+def _codec(layer: Layer, compression: str | None) -> str:
+    """The compression, and what the layer is if it is no tar."""
+    if layer.blob is None:
+        return "missing"
+    content = layer.type.content
+    words = (compression, content) if content != "tar" else (compression,)
+    return " ".join(word for word in words if word) or "?"
+
+
+def _waste(waste: Waste, image: Image) -> WasteView:
+    files, size = waste.total()
+
+    def row(number: int) -> WastedRow:
+        sums = ((deed, waste.total(kind, number)) for kind, deed in _DEEDS)
+        return WastedRow(number, ", ".join(f"{deed} {human(size)}" for deed, (count, size) in sums if count),
+                         made_by(image.layers[number]))  # fmt: skip
+
+    return WasteView(
+        f"hidden, but shipped: {human(size)} in {count_of(files, 'file')}", LazyRows(sorted({by for _, by in waste.sums}), row),
+        LazyRows(waste.paths, _path), LazyRows(waste.largest, _large),
+    )  # fmt: skip
+
+
+def _path(one: WastedPath) -> WastedPathRow:
+    return WastedPathRow(human(one.bytes), one.kind, f"{one.versions}x", path(one.path))
+
+
+def _large(one: LargestFile) -> LargeFileRow:
+    return LargeFileRow(human(one.size), one.layer, path(one.path))
