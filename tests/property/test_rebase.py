@@ -229,7 +229,10 @@ def test_what_the_new_base_left_alone_or_no_own_layer_speaks_of_is_not_told(old:
     changed = {
         shown(path) for path in paths if (full(before, path), names(before, path)) != (full(theirs, path), names(theirs, path))
     }
-    spoken = {shown(path) for path in said([scanned(tar) for tar in c])}
+    heard = said([scanned(tar) for tar in c])
+    # What an own layer says below a link of the new base goes where that leads, as engines follow it.
+    led = {theirs.real_path(path) for path in heard} - {None}
+    spoken = {shown(path) for path in (*heard, *led) if path is not None}
     for conflict in rebased(a, b, c).conflicts:
         path = shown(conflict.path)
         assert path in changed
