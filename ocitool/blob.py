@@ -172,3 +172,12 @@ def unopened(path: str, error: OSError) -> OcitoolError:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return NotFoundError("no such file or directory", path)
     return unreadable(path, error)
+
+
+LEFT_OUT = "the image was packed without it; --with names an image that has it"
+"""What to do about a blob that a source lacks."""
+
+
+def missing_blob(what: str, which: object, where: str | None = None, *, hint: str | None = None) -> NotFoundError:
+    """The error of a blob that its source lacks: a manifest, a layer, any. `which`: its digest, or its number."""
+    return NotFoundError(f"the {what} {which} is not here", where, hint=hint)

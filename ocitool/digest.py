@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ocitool.errors import FormatError, IntegrityError, UnsupportedError
 from ocitool.patterns import pattern
@@ -18,6 +18,9 @@ _GRAMMAR = pattern(r"([a-z0-9]+(?:[+._-][a-z0-9]+)*):([a-zA-Z0-9=_-]+)", re.ASCI
 _HEX_LENGTH = {"sha256": 64, "sha512": 128}
 _SHA256 = pattern(r"sha256:[0-9a-f]{64}", re.ASCII)
 _HEX = pattern(r"[0-9a-f]+", re.ASCII)
+
+
+Chunk = TypeVar("Chunk")
 
 
 class Digest(NamedTuple):
@@ -92,3 +95,19 @@ def verified(chunks: Iterable[bytes], digest: Digest | None, size: int | None) -
         raise IntegrityError(f"{seen} bytes where {size} are stated")
     if hasher is not None and digest is not None and hasher.hexdigest() != digest.encoded:
         raise IntegrityError(f"content is {digest.algorithm}:{hasher.hexdigest()}, stated is {digest}")
+
+
+def hashed(chunks: Iterable[Chunk], *hashers: Any) -> Iterator[Chunk]:
+    """The chunks, passed on; the hashers (of `hashlib`) have had each of them before."""
+    for chunk in chunks:
+        for hasher in hashers:
+            hasher.update(chunk)
+        yield chunk
+
+
+def digest_of(chunks: Iterable[bytes], algorithm: str = "sha256") -> Digest:
+    """The digest of all the chunks."""
+    hasher = Digest(algorithm, "").hasher()
+    for chunk in chunks:
+        hasher.update(chunk)
+    return Digest(algorithm, hasher.hexdigest())

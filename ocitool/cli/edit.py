@@ -109,28 +109,26 @@ def command(
 
 def _warn(report: object) -> None:
     """Said whatever is quiet: the image holds what was to be gone."""
+    from ocitool.layers.entry import shown_path
     from ocitool.operations.edit import EditReport
     from ocitool.report.escape import printed
 
     assert isinstance(report, EditReport)
 
-    def shown(path: bytes) -> str:
-        return "/" + path.decode("utf-8", "replace")
-
     for place in report.same_content:
-        text = f"what --rm took out still stands in layer {place.layer} ({printed(shown(place.path))})"
+        text = f"what --rm took out still stands in layer {place.layer} ({printed(shown_path(place.path, None))})"
         print(f"ocitool: error: {text}", file=sys.stderr)
     if report.same_content:
         print("hint: --rm-content takes out every file of that content", file=sys.stderr)
     embedded = report.embedded or ()
     for place in embedded:
         what = "taken out" if report.removed else "redacted"
-        text = f"what is {what} still stands in layer {place.layer} ({printed(shown(place.path))})"
+        text = f"what is {what} still stands in layer {place.layer} ({printed(shown_path(place.path, None))})"
         print(f"ocitool: error: {text}", file=sys.stderr)
     if embedded:
         import shlex
 
-        paths = dict.fromkeys(shown(place.path) for place in embedded)
+        paths = dict.fromkeys(shown_path(place.path, None) for place in embedded)
         words = " ".join(f"--rm {shlex.quote(path)}" for path in list(paths)[:_NAMED])
         more = f" (and {len(paths) - _NAMED} more)" if len(paths) > _NAMED else ""
         print(f"hint: {printed(words)}{more} takes these files out of every layer", file=sys.stderr)

@@ -16,7 +16,7 @@ from ocitool.dedupe.disk_usage import DiskUsage
 from ocitool.dedupe.repeated_files import DistinctContents, hash_of_rows
 from ocitool.globs import matcher
 from ocitool.layers import codecs
-from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.entry import Entry, Kind, shown_path
 from ocitool.layers.index import LayerIndex
 from ocitool.limits import KiB
 from ocitool.trees.compare import Key, compare, rows_by_path
@@ -245,12 +245,13 @@ def _repeated(suspect: _Suspect, least: int) -> Iterator[_Guess]:
     if _estimated(suspect, by_layer) < least:
         return
     text = (
-        f"{member.reference}: {size:,} bytes of files stand more than once ({_name(files[0].first)} and {_name(files[0].path)}"
+        f"{member.reference}: {size:,} bytes of files stand more than once ({shown_path(files[0].first, None)} and "
+        f"{shown_path(files[0].path, None)}"
         f"{', …' if len(files) > 1 else ''}); links hold them once"
     )
     links = [
         f"ln -f {_unpacked(one.first)} {_unpacked(one.path)}" if one.hard
-        else f"ln -sf {shlex.quote(_name(one.first))} {_unpacked(one.path)}"
+        else f"ln -sf {shlex.quote(shown_path(one.first, None))} {_unpacked(one.path)}"
         for one in files
     ]  # fmt: skip
     options = _compression([stack.layers[number] for number in by_layer])
@@ -296,11 +297,7 @@ def _is_visible(tree: Tree, path: bytes, layer: int, row: int) -> bool:
 
 
 def _unpacked(path: bytes) -> str:
-    return shlex.quote("unpacked/rootfs" + _name(path))
-
-
-def _name(path: bytes) -> str:
-    return "/" + path.decode("utf-8", "replace")
+    return shlex.quote("unpacked/rootfs" + shown_path(path, None))
 
 
 def _plain(path: bytes) -> bool:

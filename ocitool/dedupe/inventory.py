@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 
 from ocitool import reference
-from ocitool.blob import Blob, BytesBlob, FileBlob
+from ocitool.blob import Blob, BytesBlob, FileBlob, missing_blob
 from ocitool.dedupe import discovery
 from ocitool.dedupe.collection import (
     BlobCopy,
@@ -96,7 +96,7 @@ class _Inventory:
                     lacking.setdefault(self._collection.members[number].reference, []).append(blob.key)
         for where, keys in lacking.items():
             more = f" and {len(keys) - 1:,} more" if len(keys) > 1 else ""
-            self._problem(Problem(where, NotFoundError(f"the layer {keys[0]}{more} is not here", where)))
+            self._problem(Problem(where, missing_blob("layer", f"{keys[0]}{more}", where)))
         self._notice_problems()
         again = list(self._twice())
         for text in again[:_NAMED]:
@@ -249,7 +249,7 @@ class _Inventory:
         label = named.reference
         found = select.target(source, group)
         if found.image is None and found.document is source.index and not any(one.present for one in found.entries):
-            raise NotFoundError(f"the manifest {found.entries[0].descriptor.digest} is not here", label)
+            raise missing_blob("manifest", found.entries[0].descriptor.digest, label)
         failed: list[OcitoolError] = []
         images = list(self._images(source, found, label, failed))
         parts = _GroupParts(source, found, group, images)

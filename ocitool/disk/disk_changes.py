@@ -22,10 +22,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ocitool.disk.holes import NoHoleError
-from ocitool.disk.scan_directory import Root, WalkedPath, content_at, entry_of, refuse_whiteout, shown_path, walk
+from ocitool.disk.scan_directory import Root, WalkedPath, content_at, entry_of, refuse_whiteout, walk
 from ocitool.disk.snapshot import ROOTLESS, IdRange, SnapshotEntry, SnapshotHeader, file_status, owner_of, stated_xattrs
 from ocitool.errors import FormatError
-from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.entry import Entry, Kind, shown_path
 from ocitool.layers.scan import content_hash
 from ocitool.layers.tarinput import ChunkInput
 from ocitool.task import Task

@@ -23,13 +23,12 @@ from ocitool.disk.scan_directory import (
     entry_of,
     is_file_xattr,
     open_file,
-    shown_path,
     walk,
     with_holes,
     xattrs_at,
 )
 from ocitool.errors import FormatError, UnsupportedError
-from ocitool.layers.entry import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind
+from ocitool.layers.entry import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind, shown_path
 from ocitool.task import Task
 
 Member = tuple[Entry, Iterator[bytes]]

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ocitool.disk.snapshot import CAPABILITY, ROOTLESS, IdRange, capability_for_namespace, owner_xattr
 from ocitool.disk.staging_directory import OPEN_DIRECTORY, DirectoryMode, DirectoryStack
 from ocitool.errors import CancelledError, DestinationError, FormatError, OcitoolError, UsageError
-from ocitool.layers.entry import Entry, Kind, Segments, Xattrs
+from ocitool.layers.entry import Entry, Kind, Segments, Xattrs, shown_path
 from ocitool.task import Task, undisturbed
 from ocitool.trees.tree import Directory, Tree
 
@@ -360,7 +360,7 @@ class Rootfs:
         mode = self._file_mode(entry.mode)
         if kind == _SYMLINK:
             if not entry.link:
-                raise FormatError("a symbolic link without a target", _shown(self._path(name)))
+                raise FormatError("a symbolic link without a target", shown_path(self._path(name)))
             os.symlink(entry.link, name, dir_fd=where)
         elif kind == _FIFO:
             os.mkfifo(name, 0o600, dir_fd=where)
@@ -372,11 +372,11 @@ class Rootfs:
             else:
                 major, minor = entry.device
                 if major >= _MAJORS or minor >= _MINORS:
-                    raise DestinationError(f"device {major}:{minor} is out of the kernel's range", _shown(self._path(name)))
+                    raise DestinationError(f"device {major}:{minor} is out of the kernel's range", shown_path(self._path(name)))
                 kind_bits = stat.S_IFCHR if kind == _CHAR else stat.S_IFBLK
                 os.mknod(name, kind_bits | 0o600, os.makedev(major, minor), dir_fd=where)
         else:
-            raise FormatError("a hard link without a target", _shown(self._path(name)))
+            raise FormatError("a hard link without a target", shown_path(self._path(name)))
         owner = self._owner(entry)
         if owner != self._own:
             os.chown(name, *owner, dir_fd=where, follow_symlinks=False)
@@ -445,10 +445,10 @@ class Rootfs:
         why = error.strerror or str(error)
         if error.errno in (errno.EPERM, errno.EINVAL) and not self.owners.rootless:
             return DestinationError(
-                f"cannot be made as the image states it: {why}", _shown(path),
+                f"cannot be made as the image states it: {why}", shown_path(path),
                 hint="--rootless makes all files your own, and needs no rights",
             )  # fmt: skip
-        return DestinationError(f"cannot be written: {why}", _shown(path))
+        return DestinationError(f"cannot be written: {why}", shown_path(path))
 
 
 _NOTICES = {
@@ -481,13 +481,9 @@ def _mapped(ranges: tuple[IdRange, ...], number: int, what: str, path: bytes) ->
             return outside + number - inside
     if ranges:
         raise DestinationError(
-            f"{what} {number} is not in the id map", _shown(path),
+            f"{what} {number} is not in the id map", shown_path(path),
             hint=f"a --{what[0]}id-map that covers it, or --rootless",
         )  # fmt: skip
     if not 0 <= number < (1 << 32) - 1:
-        raise DestinationError(f"{what} {number} is out of range", _shown(path), hint="--rootless records it instead")
+        raise DestinationError(f"{what} {number} is out of range", shown_path(path), hint="--rootless records it instead")
     return number
-
-
-def _shown(path: bytes) -> str:
-    return "/" + path.decode("utf-8", "replace")

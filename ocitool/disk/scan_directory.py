@@ -17,7 +17,7 @@ from typing import NamedTuple
 from ocitool import limits
 from ocitool.disk import holes
 from ocitool.errors import FormatError, LimitError, TransportError
-from ocitool.layers.entry import NUMBERS, WHITEOUT_PREFIX, Entry, Kind, Segments, Xattrs
+from ocitool.layers.entry import NUMBERS, WHITEOUT_PREFIX, Entry, Kind, Segments, Xattrs, shown_path
 from ocitool.task import Task
 
 _MAX_OPEN = 64
@@ -158,11 +158,6 @@ def notice_odd_time(path: bytes, others: int, task: Task) -> None:
 def _names(descriptor: int) -> list[bytes]:
     """Returns the names in a directory, the last first."""
     return sorted(map(os.fsencode, os.listdir(descriptor)), reverse=True)
-
-
-def shown_path(path: bytes) -> str:
-    """Returns a path for a message. It is not escaped: that is done when the message is printed."""
-    return "/" + path[:500].decode("utf-8", "replace")
 
 
 def first_paths(paths: Sequence[bytes]) -> str:

@@ -15,7 +15,7 @@ from ocitool.blob import expected
 from ocitool.disk.rootfs import Rootfs
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, UnsafeError
 from ocitool.images.image import Image, Layer
-from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.entry import Entry, Kind, shown_path
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import index_layer
 from ocitool.layers.tarinput import TarInput
@@ -83,7 +83,7 @@ def stage_image(image: Image, rootfs: Rootfs, task: Task) -> StagedImage:
     tree = Tree([indexes[layer.number] for layer in image.layers])
     for path, ref in tree.broken:
         if tree.find(path) == ref:
-            raise UnsafeError("a hard link without a target in the image", "/" + path.decode("utf-8", "replace"))
+            raise UnsafeError("a hard link without a target in the image", shown_path(path))
     needed = _needed(tree, skipped) if skipped else {}
     for number, rows in needed.items():
         _read(image, image.layers[number], rootfs, task, only=rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ocitool import limits
-from ocitool.blob import Blob, BytesBlob
+from ocitool.blob import Blob, BytesBlob, missing_blob
 from ocitool.digest import Digest, verified
 from ocitool.errors import CancelledError, IntegrityError, LimitError, NotFoundError, OcitoolError
 from ocitool.images.image import document_bytes, read_entry
@@ -107,7 +107,7 @@ class _Collector:
             if digest not in self.blobs:
                 blob = _blob(source, descriptor)
                 if blob is None:
-                    raise NotFoundError(f"the blob {digest} is not here", source.where)
+                    raise missing_blob("blob", digest, source.where)
                 if not blob.remote and mediatypes.layer_codec(descriptor.media_type) is None:
                     _verify(blob, descriptor, source.where)
                 self.blobs[digest] = (descriptor, blob)

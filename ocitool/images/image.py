@@ -10,9 +10,9 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from ocitool import limits
-from ocitool.blob import Blob, BytesBlob
+from ocitool.blob import Blob, BytesBlob, missing_blob
 from ocitool.digest import Digest, verified
-from ocitool.errors import CancelledError, IntegrityError, LimitError, NotFoundError, OcitoolError
+from ocitool.errors import CancelledError, IntegrityError, LimitError, OcitoolError
 from ocitool.images.platforms import completed
 from ocitool.layers import codecs
 from ocitool.spec import mediatypes
@@ -127,7 +127,7 @@ def document_bytes(source: Source, descriptor: Descriptor, what: str) -> bytes:
     if blob is None:
         embedded = descriptor.embedded()
         if embedded is None:
-            raise NotFoundError(f"the {what} {descriptor.digest} is not here", source.where)
+            raise missing_blob(what, descriptor.digest, source.where)
         blob = BytesBlob(embedded)
     if blob.size != descriptor.size:
         raise IntegrityError(f"{blob.size} bytes where {descriptor.size} are stated", where)

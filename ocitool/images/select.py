@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from ocitool import limits, masking, reference
+from ocitool.blob import missing_blob
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, LimitError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images.image import Image, from_manifest, from_record, platform_of_config, read_entry
@@ -294,7 +295,7 @@ def target(source: Source, group: Group) -> Target:
     if entry.problem is not None:
         raise entry.problem
     if group.only_one and not entry.present:
-        raise NotFoundError(f"the manifest {entry.descriptor.digest} is not here", source.where)
+        raise missing_blob("manifest", entry.descriptor.digest, source.where)
     return Target(source.index, (entry,), None, entry.descriptor)
 
 
@@ -732,8 +733,9 @@ def _only_present(opened: Opened, target: Target, wanted: Platform, absent: Inde
     hint = f"it holds {names}; --platform picks one" if names else "it holds no image"
     if others:
         hint = (f"here are {names}; --platform picks one" if names else "no image is here") + f"; not here: {others}"
-    what = f"no image for {wanted}" if absent is None else f"the manifest {absent.descriptor.digest} for {wanted} is not here"
-    raise NotFoundError(what, opened.source.where, hint=hint)
+    if absent is not None:
+        raise missing_blob("manifest", f"{absent.descriptor.digest} for {wanted}", opened.source.where, hint=hint)
+    raise NotFoundError(f"no image for {wanted}", opened.source.where, hint=hint)
 
 
 def platform_of(source: Source, entry: IndexChild) -> Platform:
@@ -755,8 +757,6 @@ def resolve(source: Source, entry: IndexChild, tags: tuple[str, ...] = ()) -> Im
     if entry.opaque:
         raise UnsupportedError(f"{masking.stated(entry.descriptor.media_type)}, where an image is needed", source.where)
     if not isinstance(entry.document, Manifest):
-        raise NotFoundError(
-            f"the manifest {entry.descriptor.digest} for {entry.descriptor.platform or 'its platform'} is not here",
-            source.where,
-        )
+        which = f"{entry.descriptor.digest} for {entry.descriptor.platform or 'its platform'}"
+        raise missing_blob("manifest", which, source.where)
     return from_manifest(source, entry.descriptor, entry.document, entry.tags or tags)

@@ -88,3 +88,9 @@ def escapes(path: bytes) -> bool:
 def path_text(path: bytes) -> str:
     """A path as text, with a leading slash. A byte that is not UTF-8 is a lone surrogate, as `os.fsdecode` has it."""
     return "/" + path.decode("utf-8", "surrogateescape")
+
+
+def shown_path(path: bytes, most: int | None = 500) -> str:
+    """A path as text, with a leading slash, for a message: of a long one the first bytes. None: all of it, for a report or a
+    command. It is not escaped: what prints it does that."""
+    return "/" + path[:most].decode("utf-8", "replace")

@@ -14,7 +14,7 @@ from typing import Any
 
 from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, label
-from ocitool.digest import Digest
+from ocitool.digest import Digest, digest_of, hashed
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError, UnsafeError, UnsupportedError
 from ocitool.layers import codecs, magic, streams
 from ocitool.layers.entry import Entry, Kind, Segments
@@ -49,11 +49,6 @@ def index_layer(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: OnFi
     tar_hasher: Any = stored_hasher if plain and stored_hasher.name == algorithm else hashlib.new(algorithm)
     size = 0
 
-    def stored() -> Iterator[bytes]:
-        for chunk in _chunks(blob, task):
-            stored_hasher.update(chunk)
-            yield chunk
-
     def unpacked(chunks: Iterator[bytes]) -> Iterator[bytes]:
         nonlocal size
         for chunk in chunks:
@@ -63,7 +58,7 @@ def index_layer(blob: Blob, task: Task, *, algorithm: str = "sha256", keep: OnFi
             yield chunk
 
     notes = TarNotes()
-    pieces = codecs.decode(stored(), compression, task)
+    pieces = codecs.decode(hashed(_chunks(blob, task), stored_hasher), compression, task)
     with _explaining_errors(blob), task.ahead(pieces) if blob.size > _AHEAD else nullcontext(pieces) as decoded:
         tar = ChunkInput(unpacked(decoded))
         add = index.add
@@ -120,12 +115,10 @@ def _explain(blob: Blob, error: OcitoolError) -> OcitoolError:
         error = UnsupportedError(f"it is {found.name}{inside}, not a tar archive")
     if blob.digest is None:
         return error
-    hasher = blob.digest.hasher()
-    for chunk in blob.chunks():
-        hasher.update(chunk)
-    if hasher.hexdigest() == blob.digest.encoded:
+    computed = digest_of(blob.chunks(), blob.digest.algorithm)
+    if computed == blob.digest:
         return error
-    return IntegrityError(f"content is {blob.digest.algorithm}:{hasher.hexdigest()}, stated is {blob.digest}; {error.what}")
+    return IntegrityError(f"content is {computed}, stated is {blob.digest}; {error.what}")
 
 
 def index_headers(blob: Blob) -> LayerIndex:
@@ -240,6 +233,14 @@ def content_hash(tar: TarInput, entry: Entry) -> bytes:
     for piece in tar.pieces(entry.stored):
         hasher.update(piece)
     return hasher.digest()
+
+
+def known_content(pieces: Iterable[bytes], known: bytes, where: str) -> Iterator[bytes]:
+    """The pieces of a file's content, passed on; raises `IntegrityError` at their end if their SHA-256 is not the known one."""
+    hasher = hashlib.sha256()
+    yield from hashed(pieces, hasher)
+    if hasher.digest() != known:
+        raise IntegrityError("the content is not what it was when the layer was indexed", where)
 
 
 def _sparse_hash(tar: TarInput, size: int, segments: Segments, stored: int) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import NamedTuple, TypeVar
 
 from ocitool import masking, reference
-from ocitool.blob import unopened
+from ocitool.blob import missing_blob, unopened
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, FormatError, NotFoundError, OcitoolError, UsageError
 from ocitool.globs import NothingMatches, refuse_unmatched
@@ -292,7 +292,7 @@ def _output(opened: Opened, target: Target, writer: ImageWriter, platform: str |
     source = opened.source
     names = index_rewrite.names_of(target)
     if target.document is source.index and len(target.entries) == 1 and not target.entries[0].present:
-        raise NotFoundError(f"the manifest {target.entries[0].descriptor.digest} is not here", source.where)
+        raise missing_blob("manifest", target.entries[0].descriptor.digest, source.where)
     if target.opaque and target.document is source.index:
         root = target.entries[0].descriptor
         return index_rewrite.copy_closure(source, root, names, closure(source, root), writer)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ocitool.errors import FormatError, IntegrityError, NotFoundError, UsageError
+from ocitool.errors import FormatError, NotFoundError, UsageError
 from ocitool.images.image import Image, Layer
-from ocitool.layers.entry import Entry, Kind, normalise, path_text
+from ocitool.layers.entry import Entry, Kind, normalise, path_text, shown_path
 from ocitool.layers.index import LayerIndex
-from ocitool.layers.scan import content_at, open_content
+from ocitool.layers.scan import content_at, known_content, open_content
 from ocitool.pipeline.session import Session
 from ocitool.task import Notice, Task
 from ocitool.trees.file_hashes import verified_content
@@ -92,7 +91,7 @@ def files(tree: Tree, image: Image, path: bytes, *, recursive: bool) -> Iterator
     if node is None:
         node = tree.find(path)  # a link to nothing is there all the same
     if node is None:
-        raise NotFoundError("no such path in the image", _shown(path))
+        raise NotFoundError("no such path in the image", shown_path(path))
     return _below(tree, image, path, node, recursive)
 
 
@@ -123,7 +122,7 @@ def _in_layer(index: LayerIndex, layer: Layer, path: bytes, recursive: bool, whe
         if index.kinds[row] != Kind.METADATA and (at == path or at.startswith(prefix)) and (recursive or _near(at, path))
     ]
     if path and not rows and not any(at.startswith(prefix) for at in index.paths):
-        raise NotFoundError(f"no such path in layer {layer.number}", f"{where}: {_shown(path)}")
+        raise NotFoundError(f"no such path in layer {layer.number}", f"{where}: {shown_path(path)}")
     below = [row for row in rows if index.paths[row] != path or index.kinds[row] != Kind.DIRECTORY]
     below.sort(key=lambda row: (index.paths[row], row))
     return (File(index.paths[row], index.entry(row), [], layer) for row in below)
@@ -157,31 +156,31 @@ def content_at_path(
         index = indexer.indexes(image, [one])[0]
         row = _row(index, wanted)
         if row is None:
-            raise NotFoundError(f"no such path in layer {one.number}", f"{image.where}: {_shown(wanted)}")
+            raise NotFoundError(f"no such path in layer {one.number}", f"{image.where}: {shown_path(wanted)}")
         if index.kinds[row] == Kind.HARDLINK:
             target = _row(index, index.links[row])
             if target is None:
-                raise UsageError("a hard link to a file of a lower layer", _shown(wanted), hint="leave --layer out")
+                raise UsageError("a hard link to a file of a lower layer", shown_path(wanted), hint="leave --layer out")
             row = target
     else:
         tree = tree or Tree(indexer.indexes(image))
         node = tree.find(wanted, follow=True)
         if node is None:
-            raise NotFoundError("no such path in the image", _shown(wanted))
+            raise NotFoundError("no such path in the image", shown_path(wanted))
         if isinstance(node, Directory):
-            raise UsageError("a directory, not a file", _shown(wanted), hint=hint)
+            raise UsageError("a directory, not a file", shown_path(wanted), hint=hint)
         inode = tree.inode(node)
         one, index, row = image.layers[tree.layer(inode)], tree.indexes[tree.layer(inode)], tree.row(inode)
     entry = index.entry(row)
     if entry.kind != Kind.FILE:
-        raise UsageError("not a regular file", _shown(wanted))
+        raise UsageError("not a regular file", shown_path(wanted))
     if indexer.reads_headers_only(one, index):
         index = reading.indexer().computed_indexes([(image, one)])[0]
     assert one.blob is not None
     known = None if index.has_map_hash(row) else index.content(row)
     if known is None:
         return _with_layer(image, one, index, entry, reading.task)
-    return _checked(open_content(one.blob, entry), known, f"{image.where}: {_shown(wanted)}")
+    return _checked(open_content(one.blob, entry), known, f"{image.where}: {shown_path(wanted)}")
 
 
 def _row(index: LayerIndex, path: bytes) -> int | None:
@@ -199,15 +198,10 @@ def _with_layer(image: Image, layer: Layer, index: LayerIndex, entry: Entry, tas
 
 
 def _checked(pieces: Iterator[bytes], known: bytes, where: str) -> Iterator[bytes]:
-    hasher = hashlib.sha256()
     try:
-        for piece in pieces:
-            hasher.update(piece)
-            yield piece
+        yield from known_content(pieces, known, where)
     except FormatError as error:
         raise error.at(where) from None
-    if hasher.digest() != known:
-        raise IntegrityError("the content is not what it was when the layer was indexed", where)
 
 
 def wanted_path(path: str | bytes) -> bytes:
@@ -215,7 +209,3 @@ def wanted_path(path: str | bytes) -> bytes:
     if not path:
         raise UsageError("an empty path", hint="/ is the whole image")
     return normalise(path if isinstance(path, bytes) else path.encode("utf-8", "surrogateescape"))
-
-
-def _shown(path: bytes) -> str:
-    return "/" + path.decode("utf-8", "replace")

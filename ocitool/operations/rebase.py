@@ -11,14 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ocitool import masking
-from ocitool.blob import expected
+from ocitool.blob import expected, missing_blob
 from ocitool.digest import Digest
-from ocitool.disk.scan_directory import first_paths, shown_path
+from ocitool.disk.scan_directory import first_paths
 from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError, UsageError
 from ocitool.images import config_merge, drafts, select
 from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image
 from ocitool.images.platforms import normalized
+from ocitool.layers.entry import shown_path
 from ocitool.layers.rewrite import LayerEdit, apply_edit, has_globals, rewrite_layer
 from ocitool.pipeline.image_writer import ImageWriter, WriteOptions, WriteResult
 from ocitool.pipeline.indexed_image import IndexedImage, indexed_images
@@ -182,7 +183,7 @@ class _Rebaser:
                 continue
             return _Base(name, found)
         if not at:
-            raise NotFoundError(f"the base {digest} is not here", image.where, hint="--old-base REF or --with REF names it")
+            raise missing_blob("base", digest, image.where, hint="--old-base REF or --with REF names it")
         self._task.notice("base", f"{image.where}: the old base is {name}, as annotations say")
         return _Base(name, select.single(self._open(name), None, like=image.platform))
 

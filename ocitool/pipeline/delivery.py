@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 
-from ocitool.blob import Blob
+from ocitool.blob import LEFT_OUT, Blob, missing_blob
 from ocitool.digest import Digest
 from ocitool.errors import IntegrityError
 from ocitool.images import drafts
 from ocitool.layers import codecs
 from ocitool.pipeline.image_writer import ImageWriter, WriteResult
-from ocitool.pipeline.layer_writer import missing_blob
 from ocitool.pipeline.output_names import roots, with_names
 from ocitool.pipeline.problems import placed, refuse_nothing
 from ocitool.reference import PREFIX
@@ -119,7 +118,7 @@ class _Delivery:
                     if found is not None:
                         blobs[digest] = found
                     elif digest not in output.foreign:
-                        raise missing_blob(digest, output.where)
+                        raise missing_blob("blob", digest, output.where, hint=LEFT_OUT)
                     else:
                         text = f"the layer {digest} is kept elsewhere (urls) and is not copied"
                         fetched = "; --foreign fetches it" if output.where.startswith(PREFIX) else ""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ocitool.atomic import SpooledBlob, Temporary
 from ocitool.blob import Blob, BytesBlob, FileBlob
-from ocitool.digest import Digest, verified
+from ocitool.digest import Digest, hashed, verified
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
 from ocitool.images import select
 from ocitool.images.image import Image, Layer, from_manifest
@@ -74,16 +74,9 @@ class FallbackBlobs:
             return None
         stored, plain = layer.digest.hasher(), diff_id.hasher()
 
-        def chunks() -> Iterator[bytes]:
-            assert layer is not None and layer.blob is not None
-            for chunk in layer.blob.chunks():
-                self._task.check()
-                stored.update(chunk)
-                yield chunk
-
         try:
-            for piece in codecs.decode(chunks(), codecs.of(layer.blob), self._task):
-                plain.update(piece)
+            for _ in hashed(codecs.decode(hashed(layer.blob.chunks(), stored), codecs.of(layer.blob), self._task), plain):
+                self._task.check()
         except (FormatError, IntegrityError):
             return None
         if (stored.hexdigest(), plain.hexdigest()) != (layer.digest.encoded, diff_id.encoded):

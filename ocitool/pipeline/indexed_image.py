@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ocitool.blob import Blob
+from ocitool.blob import LEFT_OUT, Blob, missing_blob
 from ocitool.digest import Digest
-from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsupportedError
+from ocitool.errors import FormatError, OcitoolError, UnsupportedError
 from ocitool.images.image import Image, Layer
 from ocitool.layers.index import LayerIndex
 from ocitool.trees.indexing import Indexer, readable_blob, refuse_other_than_tar
@@ -70,8 +70,7 @@ def refuse_unreadable(image: Image, layer: Layer) -> None:
     try:
         refuse_other_than_tar(layer, stated=bool(image.manifest and layer.media_type))
         if layer.blob is None:
-            hint = "the image was packed without it; --with names an image that has it"
-            raise NotFoundError(f"the layer {layer.digest or layer.number} is not here", hint=hint)
+            raise missing_blob("layer", layer.digest or layer.number, hint=LEFT_OUT)
         readable_blob(layer)
     except OcitoolError as error:
         raise error.at(where) from None

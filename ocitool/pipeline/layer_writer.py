@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool import masking
 from ocitool.atomic import SpooledBlob, Temporary
-from ocitool.blob import Blob, FileBlob, expected
-from ocitool.digest import Digest, verified
-from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, UnsupportedError
+from ocitool.blob import LEFT_OUT, Blob, FileBlob, expected, missing_blob
+from ocitool.digest import Digest, hashed, verified
+from ocitool.errors import IntegrityError, OcitoolError, UnsupportedError
 from ocitool.images import drafts
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs
@@ -98,14 +98,8 @@ class LayerWriter:
         try:
             plain, stored = hashlib.sha256(), hashlib.sha256()
 
-            def counted() -> Iterable[bytes | memoryview]:
-                for chunk in tar:
-                    plain.update(chunk)
-                    yield chunk
-
-            for chunk in compress.compress(counted(), compression, self._task):
+            for chunk in hashed(compress.compress(hashed(tar, plain), compression, self._task), stored):
                 self._task.check()
-                stored.update(chunk)
                 temporary.write(chunk)
             digest = Digest("sha256", stored.hexdigest())
             blob = SpooledBlob(temporary, digest)
@@ -197,7 +191,7 @@ class LayerWriter:
             raise UnsupportedError(f"a layer of the type {masking.stated(layer.media_type)} cannot be converted", where)
         blob = self._lookup.found(layer.digest, layer.size, layer.blob)
         if blob is None:
-            raise missing_blob(layer.digest, image.where)
+            raise missing_blob("blob", layer.digest, image.where, hint=LEFT_OUT)
         if to.keeps(codecs.of(blob)):
             return layer._replace(blob=blob)
         made = self._converted.get(layer.digest)
@@ -247,10 +241,3 @@ class LayerWriter:
             written = isinstance(blob, FileBlob) and [id(blob.file), blob.offset] == place
             if not written or rehearsing or self._remote or self._sink.blob(digest) is not None:
                 claim.check(self._task)
-
-
-def missing_blob(digest: Digest, where: str) -> NotFoundError:
-    return NotFoundError(
-        f"the blob {digest} is not here", where,
-        hint="the image was packed without it; --with names an image that has it",
-    )  # fmt: skip

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ocitool.blob import Blob, FileBlob, label, stream_once
-from ocitool.digest import Digest, verified
-from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
+from ocitool.blob import Blob, FileBlob, label, missing_blob, stream_once
+from ocitool.digest import Digest, digest_of, hashed, verified
+from ocitool.errors import FormatError, IntegrityError, OcitoolError
 from ocitool.images import drafts
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs
@@ -27,7 +27,7 @@ def kept(image: Image, layer: Layer, task: Task) -> OutputLayer:
     if image.manifest is not None:
         return drafts.kept(image, layer)
     if layer.blob is None:
-        raise NotFoundError(f"layer {layer.number} is not here", image.where)
+        raise missing_blob("layer", layer.number, image.where)
     if not is_hashed(image, layer):
         return drafts.kept(image, layer)
     digest, diff_id = _measured(layer.blob, task)
@@ -84,53 +84,40 @@ def _other(found: Digest, stated: Digest, where: str) -> IntegrityError:
 
 def _measured(blob: Blob, task: Task) -> tuple[Digest, Digest]:
     """The digests of a blob's stored and unpacked bytes."""
-    stored, plain = hashlib.sha256(), hashlib.sha256()
-    name = label(blob)
-
-    def chunks() -> Iterable[bytes]:
-        for chunk in blob.chunks():
-            task.check()
-            stored.update(chunk)
-            task.advance(name, len(chunk), blob.size)
-            yield chunk
-
+    chunks = told(blob, blob.chunks(), task)
     compression = codecs.of(blob)
     if compression == "none":
-        for _ in chunks():
-            pass
-        plain = stored
-    else:
-        for piece in codecs.decode(chunks(), compression):
-            plain.update(piece)
-    return Digest("sha256", stored.hexdigest()), Digest("sha256", plain.hexdigest())
+        found = digest_of(chunks)
+        return found, found
+    stored = hashlib.sha256()
+    plain = digest_of(codecs.decode(hashed(chunks, stored), compression))
+    return Digest("sha256", stored.hexdigest()), plain
+
+
+def told(blob: Blob, chunks: Iterable[bytes], task: Task) -> Iterator[bytes]:
+    """The chunks of a blob, passed on; the task is told how far it is, and may end it."""
+    name = label(blob)
+    for chunk in chunks:
+        task.check()
+        task.advance(name, len(chunk), blob.size)
+        yield chunk
 
 
 def diff_id(image: Image, layer: Layer, task: Task) -> Digest:
     """Computed from the layer's verified bytes: what a configuration states is a claim."""
     where = f"{image.where}: layer {layer.number}"
     if layer.blob is None:
-        raise NotFoundError("the layer is not here", where)
-    hasher = hashlib.sha256()
+        raise missing_blob("layer", layer.digest or layer.number, image.where)
     try:
-        for piece in unpacked(layer.blob, task):
-            hasher.update(piece)
+        return digest_of(unpacked(layer.blob, task))
     except OcitoolError as error:
         raise error.at(where) from None
-    return Digest("sha256", hasher.hexdigest())
 
 
 def unpacked(blob: Blob, task: Task) -> Iterator[bytes]:
     """A layer's tar, unpacked ahead of the one who takes it, its stored bytes verified while they pass."""
-    name = label(blob)
-
-    def told() -> Iterator[bytes]:
-        for chunk in verified(stream_once(blob), blob.digest, blob.size):
-            task.check()
-            task.advance(name, len(chunk), blob.size)
-            yield chunk
-
     def decoded() -> Iterator[bytes]:
-        stored = told()
+        stored = told(blob, verified(stream_once(blob), blob.digest, blob.size), task)
         try:
             yield from codecs.decode(stored, codecs.of(blob))
         except FormatError:

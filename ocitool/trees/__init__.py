@@ -4,7 +4,7 @@ another.
 In the direction of the data:
 
 - `indexing` gives the index of each layer; `file_hashes` reads a layer's content again, verified.
-- `tree` merges indexes into one file system; `path_stack` follows a path through its directories.
+- `tree` merges indexes into one file system; `path_stack` follows a path through its directories; `file_contents` reads files.
 - `compare` compares entries and layers, `waste` finds files that upper layers hide, `inherited` finds attributes of
   directories that layers repeat from the base below.
 - `changes` is the value "this path shall become that"; `changeset` gives the members of one layer between two trees;

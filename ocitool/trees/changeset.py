@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from ocitool.errors import UnsafeError
-from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.entry import Entry, Kind, shown_path
 from ocitool.layers.index import LayerIndex
 from ocitool.trees.compare import differing, equal_rows
 from ocitool.trees.tree import IMPLIED, Directory, Node, Tree, node_at, walk_both
@@ -198,7 +198,7 @@ class _Comparison:
         inode = self.upper.inode(node)
         kind = self.upper.indexes[inode >> 32].kinds[inode & 0xFFFFFFFF]
         if kind == _HARDLINK:
-            raise UnsafeError("a hard link without a target in the image", "/" + path.decode("utf-8", "replace"))
+            raise UnsafeError("a hard link without a target in the image", shown_path(path))
         self._add_parents(path)
         if self.linked and (first := self.first_names.setdefault(inode, path)) is not path:
             self.links.append(HardLink(path, first, inode))

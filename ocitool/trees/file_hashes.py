@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from ocitool.blob import label
-from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError
+from ocitool.blob import label, missing_blob
+from ocitool.errors import FormatError, IntegrityError, OcitoolError
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs
 from ocitool.layers.index import LayerIndex
@@ -31,7 +31,7 @@ def verified_content(image: Image, layer: Layer, index: LayerIndex, task: Task) 
     where = f"{image.where}: layer {layer.number}"
     blob = layer.blob
     if blob is None:
-        raise NotFoundError(f"the layer {layer.digest or layer.number} is not here", image.where)
+        raise missing_blob("layer", layer.digest or layer.number, image.where)
     compression = codecs.of(blob)
     name = label(blob)
     # The cache knows the diff_id of this digest: comparing the unpacked bytes with it verifies the stored bytes too.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ocitool.blob import Blob, BytesBlob, expected, label
+from ocitool.blob import Blob, BytesBlob, expected, label, missing_blob
 from ocitool.digest import Digest, verified
-from ocitool.errors import CancelledError, IntegrityError, NotFoundError, OcitoolError, UnsupportedError
+from ocitool.errors import CancelledError, IntegrityError, OcitoolError, UnsupportedError
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs, magic
 from ocitool.layers.cache import IndexCache, within_limits
@@ -217,7 +217,7 @@ def readable_blob(layer: Layer) -> tuple[Blob, str]:
     """
     blob = layer.blob
     if blob is None:
-        raise NotFoundError(f"the layer {layer.digest or layer.number} is not here")
+        raise missing_blob("layer", layer.digest or layer.number)
     refuse_other_than_tar(layer)
     algorithm = layer.diff_id.algorithm if layer.diff_id else "sha256"
     Digest(algorithm, "").hasher()  # raises for an algorithm that cannot be computed

@@ -14,11 +14,13 @@ from typing import NamedTuple, TypeVar
 
 from ocitool import limits
 from ocitool.errors import LimitError, UnsafeError
-from ocitool.layers.entry import Entry, Kind, escapes
+from ocitool.layers.entry import Entry, Kind, escapes, shown_path
 from ocitool.layers.index import LayerIndex
 from ocitool.trees.path_stack import PathStack
 
 T = TypeVar("T")
+_SHOWN = 200
+"""Bytes of a path that a message shows."""
 _SHIFT = 32
 _MASK = (1 << _SHIFT) - 1
 _LONGER = 256
@@ -338,7 +340,7 @@ class Tree:
         long real paths."""
         most = limits.LINKED_PATHS + limits.ENTRY_LINKED * self._entries
         if self._linked > most:
-            raise LimitError(f"paths of more than {most} bytes that symbolic links lead to", _shown(path))
+            raise LimitError(f"paths of more than {most} bytes that symbolic links lead to", shown_path(path, _SHOWN))
 
     def _target(self, link: bytes) -> int | None:
         """Returns the entry with the content that a hard link to this path shares; None if there is none (yet)."""
@@ -526,7 +528,7 @@ class Tree:
             self._implied += 1
             self._implied_size += stack.size
             if self._implied > self._max_implied:
-                raise LimitError(f"more than {self._max_implied} directories that no layer lists", _shown(path))
+                raise LimitError(f"more than {self._max_implied} directories that no layer lists", shown_path(path, _SHOWN))
             if self._implied_size > limits.IMPLIED_PATHS:
                 raise LimitError(f"directories that no layer lists with paths of more than {limits.IMPLIED_PATHS} bytes")
         return stack.directory, stack.path
@@ -539,7 +541,8 @@ class Tree:
             return None
         if target.size > limits.PATH_LENGTH or len(target.names) > limits.PATH_DEPTH:
             raise LimitError(
-                f"symbolic links lead to a path of {target.size} bytes, {len(target.names)} levels deep", _shown(path)
+                f"symbolic links lead to a path of {target.size} bytes, {len(target.names)} levels deep",
+                shown_path(path, _SHOWN),
             )
         return target
 
@@ -602,7 +605,7 @@ class Tree:
                 self._steps += len(more)
                 if self._steps > self._max_steps:
                     text = f"symbolic links with more than {self._max_steps} names in their targets were followed"
-                    raise LimitError(text, _shown(whole))
+                    raise LimitError(text, shown_path(whole, _SHOWN))
             elif parts:
                 return None
             else:
@@ -611,8 +614,6 @@ class Tree:
         return stack.directory
 
 
-def _shown(path: bytes) -> str:
-    return "/" + path[:200].decode("utf-8", "backslashreplace")
 
 
 def node_at(tree: Tree, path: bytes) -> Node | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,25 @@ def test_a_listed_option_is_found() -> None:
 
 def test_each_setting_of_a_configuration_is_in_the_table_once() -> None:
     assert list(Settings._fields) == [one.field for one in SETTINGS]
+
+
+ONE_PLACE = {
+    r'NotFoundError\(\s*f?"the [^"]* is not here"': "blob.py",
+    r'"/" \+ [a-z_.]+(\[[^]]*\])?\.decode\("utf-8", "(replace|backslashreplace)"\)': "layers/entry.py",
+}
+"""What one function says for all: a missing blob (`missing_blob`), a path in a message (`shown_path`)."""
+
+
+def places(expression: str, sources: Mapping[str, str]) -> list[str]:
+    return [name for name, text in sources.items() if re.search(expression, text)]
+
+
+@pytest.mark.parametrize(("expression", "home"), ONE_PLACE.items())
+def test_what_one_function_says_is_said_nowhere_else(expression: str, home: str) -> None:
+    assert [home] == places(expression, {str(path.relative_to(SOURCES)): path.read_text() for path in SOURCES.rglob("*.py")})
+
+
+def test_a_second_wording_and_a_second_helper_are_found() -> None:
+    wording, helper = ONE_PLACE
+    assert ["a"] == places(wording, {"a": 'raise NotFoundError(f"the layer {digest} is not here", where)'})
+    assert ["a"] == places(helper, {"a": 'return "/" + path[:9].decode("utf-8", "replace")'})

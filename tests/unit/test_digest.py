@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from ocitool.digest import Digest, verified
+from ocitool.digest import Digest, digest_of, hashed, verified
 from ocitool.errors import FormatError, IntegrityError, UnsupportedError
 
 A = "sha256:" + "a" * 64
@@ -86,3 +86,14 @@ def test_verified_stops_at_the_stated_size() -> None:
     with pytest.raises(IntegrityError):
         list(verified(endless(), None, 25))  # type: ignore[arg-type]
     assert len(taken) == 3
+
+
+def test_hashed_chunks_pass_and_each_hasher_has_all_of_them() -> None:
+    one, other = hashlib.sha256(), hashlib.sha512()
+    assert [b"a", b"", b"bc"] == list(hashed([b"a", b"", b"bc"], one, other))
+    assert (hashlib.sha256(b"abc").digest(), hashlib.sha512(b"abc").digest()) == (one.digest(), other.digest())
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_the_digest_of_chunks_is_that_of_their_bytes(algorithm: str) -> None:
+    assert Digest(algorithm, hashlib.new(algorithm, b"abc").hexdigest()) == digest_of([b"a", b"bc"], algorithm)

@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 from ocitool.blob import FileBlob, expected
 from ocitool.disk.overlay import self_contained
 from ocitool.disk.overlay_changes import Member, layer_members
-from ocitool.disk.scan_directory import shown_path
 from ocitool.errors import (
     DestinationError,
     FormatError,
@@ -29,7 +28,7 @@ from ocitool.images import drafts
 from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image
 from ocitool.layers import codecs, tarwriter
-from ocitool.layers.entry import Kind
+from ocitool.layers.entry import Kind, shown_path
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import index_layer
 from ocitool.operations.append import directory

@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from ocitool.disk import scan_directory
 from ocitool.disk.overlay_changes import Member
-from ocitool.disk.scan_directory import shown_path
 from ocitool.errors import UsageError
-from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.entry import Entry, Kind, shown_path
 from ocitool.pipeline.source_date import clamped
 from ocitool.task import Task
 from ocitool.trees.tree import Directory, Tree, node_at

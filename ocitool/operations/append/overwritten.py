@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ocitool.disk.scan_directory import first_paths, shown_path
-from ocitool.layers.entry import Kind
+from ocitool.disk.scan_directory import first_paths
+from ocitool.layers.entry import Kind, shown_path
 from ocitool.layers.index import LayerIndex
 from ocitool.task import Task
 from ocitool.trees.inherited import attributes, differing

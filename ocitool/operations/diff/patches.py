@@ -7,12 +7,12 @@ from hashlib import sha256
 from itertools import islice
 
 from ocitool.images.image import Layer
-from ocitool.layers.entry import Kind
-from ocitool.layers.scan import open_contents
+from ocitool.layers.entry import Entry, Kind
 from ocitool.masking.files import masked_patch, secret_content, secret_path
 from ocitool.operations.diff.alignment import unified
 from ocitool.operations.diff.result import FileChange, Patch, Side
 from ocitool.task import Task
+from ocitool.trees.file_contents import contents
 
 LARGEST = 256 << 10
 """Bytes of a file that is still worth a patch."""
@@ -103,20 +103,16 @@ def _small(change: FileChange) -> bool:
 
 def _read(sides: Sequence[Side | None], task: Task) -> Iterator[bytes]:
     """The contents in the order of `sides`; nothing for a side that is no file."""
-    by_layer: dict[int, tuple[Layer, list[int]]] = {}
-    for position, side in enumerate(sides):
-        if side is not None and side.entry.kind == Kind.FILE and side.holder is not None:
-            by_layer.setdefault(id(side.holder), (side.holder, []))[1].append(position)
-    contents = [b""] * len(sides)
-    for layer, positions in by_layer.values():
-        task.check()
-        entries = {position: side.entry for position in positions if (side := sides[position]) is not None}
-        positions.sort(key=lambda position: entries[position].offset)
-        assert layer.blob is not None
-        pieces = open_contents(layer.blob, [entries[position] for position in positions])
-        for position, content in zip(positions, pieces, strict=True):
-            contents[position] = content
-    return iter(contents)
+    found = [b""] * len(sides)
+    for position, content in contents([_file(side) for side in sides], task):
+        found[position] = content
+    return iter(found)
+
+
+def _file(side: Side | None) -> tuple[Layer, Entry] | None:
+    if side is None or side.entry.kind != Kind.FILE or side.holder is None:
+        return None
+    return side.holder, side.entry
 
 
 def _patch(path: bytes, before: bytes, after: bytes) -> tuple[str | None, bool]:

@@ -19,7 +19,7 @@ from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundErro
 from ocitool.images import drafts
 from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image, Layer
-from ocitool.layers.entry import Kind
+from ocitool.layers.entry import Kind, shown_path
 from ocitool.layers.rewrite import LayerEdit, rewrite_layer, write_new
 from ocitool.operations.edit.file_addition import FileAddition, addition
 from ocitool.operations.edit.layer_edits import LayerEdits
@@ -387,7 +387,3 @@ def _naming(source: Any, digests: set[str]) -> Iterator[str]:
 
 def _layers(numbers: Sequence[int]) -> str:
     return f"layer {numbers[0]}" if len(numbers) == 1 else f"layers {', '.join(map(str, numbers))}"
-
-
-def shown_path(path: bytes) -> str:
-    return "/" + path.decode("utf-8", "replace")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ocitool.blob import unopened
 from ocitool.disk import scan_directory
 from ocitool.errors import FormatError, OcitoolError, UsageError
-from ocitool.layers.entry import NUMBERS, WHITEOUT_PREFIX, Entry, Kind, escapes, normalise
+from ocitool.layers.entry import NUMBERS, WHITEOUT_PREFIX, Entry, Kind, escapes, normalise, shown_path
 from ocitool.layers.index import LayerIndex
 from ocitool.pipeline.source_date import clamped
 from ocitool.task import Task
@@ -67,7 +67,7 @@ def addition(
                 openers[entry.path] = opener
     for path, ref in (*tree.broken, *whole.broken):
         if whole.indexes[whole.layer(ref)].links[whole.row(ref)] in changes:
-            raise FormatError("a hard link without a target, which would get one", _shown(path))
+            raise FormatError("a hard link without a target, which would get one", shown_path(path))
     plan = rewrite(tree, list(changes.values()), keep_base=position)
     if plan.added is not None:
         raise UsageError(f"layer {numbers[position]} cannot take the files without a change to others", hint="--layer -1")
@@ -138,7 +138,7 @@ def _parents(tree: Tree, whole: Tree, changes: dict[bytes, Change], entry: Entry
         if at in changes:
             stands = changes[at].entry
             if stands is None or stands.kind != Kind.DIRECTORY:
-                raise UsageError("added as a file and as a directory", _shown(at))
+                raise UsageError("added as a file and as a directory", shown_path(at))
             continue
         node = node_at(tree, at)
         if isinstance(node, Directory):
@@ -146,7 +146,7 @@ def _parents(tree: Tree, whole: Tree, changes: dict[bytes, Change], entry: Entry
         if node is not None:
             found = tree.entry(node)
             what = f"a link to {found.link.decode('utf-8', 'replace')}" if found.kind == Kind.SYMLINK else "a file"
-            raise UsageError(f"{what}, where a directory is needed", _shown(at), hint="name the directory itself")
+            raise UsageError(f"{what}, where a directory is needed", shown_path(at), hint="name the directory itself")
         upper = node_at(whole, at)
         if isinstance(upper, Directory):
             made = whole.entry(upper.ref)._replace(path=at)
@@ -162,7 +162,7 @@ def _add(tree: Tree, whole: Tree, changes: dict[bytes, Change], entry: Entry) ->
         if path in changes:
             stands = changes[path].entry
             if stands is None or stands.kind != Kind.DIRECTORY:
-                raise UsageError("added as a file and as a directory", _shown(path))
+                raise UsageError("added as a file and as a directory", shown_path(path))
             return
         if isinstance(node, Directory):
             return
@@ -170,9 +170,10 @@ def _add(tree: Tree, whole: Tree, changes: dict[bytes, Change], entry: Entry) ->
         if isinstance(upper, Directory):
             entry = whole.entry(upper.ref)._replace(path=path)
     elif path in changes:
-        raise UsageError("added twice", _shown(path))
+        raise UsageError("added twice", shown_path(path))
     elif isinstance(node, Directory):
-        raise UsageError("a directory, where a file is to be added", _shown(path), hint=f"{_shown(path)}/ adds into it")
+        hint = f"{shown_path(path, None)}/ adds into it"
+        raise UsageError("a directory, where a file is to be added", shown_path(path), hint=hint)
     changes[path] = Change(path, entry)
 
 
@@ -182,13 +183,9 @@ def _refuse(path: bytes, plan: Plan, whole: Tree, numbers: Sequence[int], positi
     node = made.find(path)
     upper = made.layer(ref_of(node)) if node is not None and ref_of(node) >= 0 else made.remover(path)
     if upper is None or upper <= position:
-        raise FormatError("an upper layer depends on what this would change", _shown(path))
+        raise FormatError("an upper layer depends on what this would change", shown_path(path))
     number = numbers[upper]
     raise UsageError(
-        f"layer {number} hides it or has something else there, so layer {numbers[position]} cannot add it", _shown(path),
+        f"layer {number} hides it or has something else there, so layer {numbers[position]} cannot add it", shown_path(path),
         hint=f"--layer {number}",
     )  # fmt: skip
-
-
-def _shown(path: bytes) -> str:
-    return "/" + path.decode("utf-8", "replace")

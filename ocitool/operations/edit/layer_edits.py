@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ocitool.digest import verified
-from ocitool.errors import IntegrityError
 from ocitool.images.image import Image, Layer
-from ocitool.layers.entry import Entry, Kind
+from ocitool.layers.entry import Entry, Kind, shown_path
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.rewrite import Contents, LayerEdit, apply_edit
-from ocitool.layers.scan import open_content
+from ocitool.layers.scan import known_content, open_content
 from ocitool.operations.edit.file_addition import Opener
 from ocitool.task import Task
 from ocitool.trees.plan import Plan
@@ -107,13 +105,9 @@ class LayerEdits:
         if known is None:
             for _ in verified(layer.blob.chunks(), layer.digest, layer.size):
                 task.check()
-        hasher = hashlib.sha256()
-        for piece in open_content(layer.blob, entry._replace(segments=None, size=entry.stored)):
-            hasher.update(piece)
-            yield piece
-        if known is not None and hasher.digest() != known:
-            path = index.paths[row].decode("utf-8", "replace")
-            raise IntegrityError("the content is not what was indexed", f"{self.image.where}: /{path}")
+        pieces = open_content(layer.blob, entry._replace(segments=None, size=entry.stored))
+        where = f"{self.image.where}: {shown_path(entry.path)}"
+        yield from pieces if known is None else known_content(pieces, known, where)
 
 
 def composed(rows: int, first: LayerEdit, second: LayerEdit) -> LayerEdit:

@@ -13,13 +13,14 @@ from typing import Any, Literal, NamedTuple
 from ocitool import masking
 from ocitool.blob import expected
 from ocitool.digest import Digest
-from ocitool.disk.scan_directory import first_paths, shown_path
+from ocitool.disk.scan_directory import first_paths
 from ocitool.errors import LimitError, NotFoundError, OcitoolError, UnsafeError, UsageError
 from ocitool.globs import matcher, refuse_unmatched, unmatched
 from ocitool.images import drafts, select
 from ocitool.images.drafts import ImageDraft
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs
+from ocitool.layers.entry import shown_path
 from ocitool.layers.scan import index_layer
 from ocitool.operations.rebuild.bytecode import accepted, settled, stale
 from ocitool.operations.rebuild.layer_match import LayerMatch, OldImage, match

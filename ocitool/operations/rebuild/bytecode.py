@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from ocitool.errors import IntegrityError
 from ocitool.layers.entry import Kind
-from ocitool.layers.scan import open_contents
 from ocitool.pipeline.indexed_image import IndexedImage
 from ocitool.trees.compare import differing
+from ocitool.trees.file_contents import content_hash, contents
 from ocitool.trees.tree import Directory, Tree, node_at
 
 _SUFFIX, _CACHE = b".pyc", b"__pycache__"
@@ -31,7 +31,7 @@ def settled(new: IndexedImage, old: IndexedImage) -> IndexedImage:
     for path, (ref, other) in pairs.items():
         a, b = mine[path], theirs[path]
         times = _seconds(new.tree, source_of(path)), _seconds(old.tree, source_of(path))
-        content = _content(old.tree, other)
+        content = content_hash(old.tree, other)
         if a.rest == b.rest and content is not None and (a.embedded, b.embedded) == times:
             known.setdefault(Tree.layer(ref), []).append((Tree.row(ref), content))
     return _with(new, known)
@@ -47,8 +47,8 @@ def accepted(made: IndexedImage, wanted: IndexedImage, news: Sequence[IndexedIma
         ref, there = wanted.tree.inode(node), node_at(made.tree, path)
         if there is None or isinstance(there, Directory):
             continue
-        content = _content(made.tree, made.tree.inode(there))
-        if content is None or content == _content(wanted.tree, ref):
+        content = content_hash(made.tree, made.tree.inode(there))
+        if content is None or content == content_hash(wanted.tree, ref):
             continue
         if any(new.indexes[Tree.layer(ref)].content(Tree.row(ref)) == content for new in news):
             known.setdefault(Tree.layer(ref), []).append((Tree.row(ref), content))
@@ -74,7 +74,8 @@ def _pairs(new: Tree, old: Tree) -> Iterator[tuple[bytes, tuple[int, int]]]:
         ref, theirs = new.inode(node), old.inode(other)
         a, b = new.entry(ref), old.entry(theirs)
         alike = not differing(a, b, True, ("mtime",)) and a.size == b.size and _HEADER <= a.size <= _LARGEST
-        if a.kind == Kind.FILE and alike and _content(new, ref) != _content(old, theirs) and _same_source(new, old, path):
+        differs = a.kind == Kind.FILE and alike and content_hash(new, ref) != content_hash(old, theirs)
+        if differs and _same_source(new, old, path):
             yield path, (ref, theirs)
 
 
@@ -83,7 +84,7 @@ def _same_source(new: Tree, old: Tree, path: bytes) -> bool:
     if mine is None or other is None or isinstance(mine, Directory) or isinstance(other, Directory):
         return False
     a, b = new.inode(mine), old.inode(other)
-    same = _content(new, a) == _content(old, b)
+    same = content_hash(new, a) == content_hash(old, b)
     return new.entry(a).kind == Kind.FILE and not differing(new.entry(a), old.entry(b), same, ("mtime",))
 
 
@@ -97,7 +98,7 @@ def stale(made: IndexedImage, wanted: IndexedImage) -> tuple[bytes, ...]:
         ref, source = made.tree.inode(node), source_of(path)
         other = node_at(wanted.tree, path)
         same = other is not None and not isinstance(other, Directory)
-        same = same and _content(made.tree, ref) == _content(wanted.tree, wanted.tree.inode(other))  # type: ignore[arg-type]
+        same = same and content_hash(made.tree, ref) == content_hash(wanted.tree, wanted.tree.inode(other))  # type: ignore[arg-type]
         if same and _seconds(made.tree, source) == _seconds(wanted.tree, source):
             continue
         entry = made.tree.entry(ref)
@@ -118,22 +119,16 @@ class _Compiled(NamedTuple):
 
 def _compiled(stack: IndexedImage, refs: dict[bytes, int]) -> dict[bytes, _Compiled]:
     """What the .pyc files at these paths hold. A layer is read once for all of its files."""
-    layers: dict[int, list[tuple[bytes, int]]] = {}
-    for path, ref in refs.items():
-        layers.setdefault(Tree.layer(ref), []).append((path, Tree.row(ref)))
     found = {}
-    for number, files in layers.items():
-        index, blob = stack.indexes[number], stack.layers[number].blob
-        assert blob is not None
-        files.sort(key=lambda one: index.offsets[one[1]])
-        contents = open_contents(blob, [index.entry(row) for _, row in files])
-        for (path, row), content in zip(files, contents, strict=True):
-            if hashlib.sha256(content).digest() != index.content(row):
-                raise IntegrityError("not the bytes that were indexed", f"{stack.image.where}: layer {number}")
-            timed = content[4:8] == bytes(4)
-            rest = hashlib.sha256(content[:8])
-            rest.update(memoryview(content)[12 if timed else 8 :])
-            found[path] = _Compiled(int.from_bytes(content[8:12], "little") if timed else None, rest.digest())
+    places = list(refs.items())
+    for position, content in contents([(stack.layers[Tree.layer(ref)], stack.tree.entry(ref)) for _, ref in places]):
+        path, ref = places[position]
+        if hashlib.sha256(content).digest() != stack.indexes[Tree.layer(ref)].content(Tree.row(ref)):
+            raise IntegrityError("not the bytes that were indexed", f"{stack.image.where}: layer {Tree.layer(ref)}")
+        timed = content[4:8] == bytes(4)
+        rest = hashlib.sha256(content[:8])
+        rest.update(memoryview(content)[12 if timed else 8 :])
+        found[path] = _Compiled(int.from_bytes(content[8:12], "little") if timed else None, rest.digest())
     return found
 
 
@@ -153,7 +148,3 @@ def _seconds(tree: Tree, path: bytes) -> int | None:
     if node is None or isinstance(node, Directory):
         return None
     return tree.entry(node).mtime // 1_000_000_000 & 0xFFFFFFFF
-
-
-def _content(tree: Tree, ref: int) -> bytes | None:
-    return tree.indexes[Tree.layer(ref)].content(Tree.row(ref))

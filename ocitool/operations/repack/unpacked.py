@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ocitool import limits
 from ocitool.atomic import anonymous_temporary
-from ocitool.blob import Blob, BytesBlob, FileBlob, unreadable
+from ocitool.blob import Blob, BytesBlob, FileBlob, missing_blob, unreadable
 from ocitool.digest import Digest
 from ocitool.directories import OpenDirectory
 from ocitool.errors import FormatError, IntegrityError, NotFoundError, UnsafeError, UnsupportedError
@@ -123,6 +123,9 @@ def _document(path: str) -> bytes:
     return b"".join(FileBlob(file, 0, file.size).chunks())
 
 
+_ELSEWHERE = "--source REF names an archive or layout that has the image's layers"
+
+
 class UnpackedBlobs(SilentUntilOpened):
     """The blobs of an unpacked image, as a source: of the destination, else of `references`, in that order.
 
@@ -172,7 +175,7 @@ class UnpackedBlobs(SilentUntilOpened):
         image = from_manifest(self, unpacked.descriptor, unpacked.manifest, unpacked.tags)
         for layer, stated in zip(image.layers, unpacked.manifest.layers, strict=True):
             if layer.blob is None and not stated.urls:
-                raise self._missing(f"the layer {layer.digest} is not here")
+                raise missing_blob("layer", layer.digest, self.where, hint=_ELSEWHERE)
         return image
 
     def _record(self) -> Image:
@@ -182,10 +185,7 @@ class UnpackedBlobs(SilentUntilOpened):
                 for target in select.targets(opened._replace(selector=None)):
                     if target.image is not None and target.image.config.raw == self.unpacked.config:
                         return target.image
-        raise self._missing("the image's layers are not here")
-
-    def _missing(self, what: str) -> NotFoundError:
-        return NotFoundError(what, self.where, hint="--source REF names an archive or layout that has the image's layers")
+        raise NotFoundError("the image's layers are not here", self.where, hint=_ELSEWHERE)
 
     @property
     def _lenders(self) -> list[_BlobSource]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from ocitool import masking
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, IntegrityError, LimitError, NotFoundError, OcitoolError, UnsafeError
+from ocitool.layers.entry import shown_path
 from ocitool.spec import mediatypes
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, Config, Descriptor, Index, Manifest
 from ocitool.spec.schema import problems
@@ -247,5 +248,5 @@ def counted(text: str, count: int, path: bytes) -> str:
     """One sentence for all that break a rule in one place, with the first as example."""
     if not path:
         return text if count == 1 else f"{text} ({count} times)"
-    shown = "/" + path[:150].decode("utf-8", "replace")
+    shown = shown_path(path, 150)
     return f"{text}: {shown}" if count == 1 else f"{text}: {count}, the first {shown}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ocitool.layers.entry import shown_path
 from ocitool.pipeline.image_writer import WriteResult
 from ocitool.report.json.fields import clean, json_text, notice_list, path_fields, platform_fields, stated
 from ocitool.transports.sink import OutputImage
@@ -125,17 +126,15 @@ def _repacked(report: RepackReport) -> dict[str, Any]:
 def _edited(report: EditReport) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if report.removed:
-        found["removed"] = list(map(_path, report.removed))
-        found["sameContent"] = [{"layer": one.layer, "path": _path(one.path)} for one in report.same_content]
+        found["removed"] = [shown_path(path, None) for path in report.removed]
+        found["sameContent"] = [{"layer": one.layer, "path": shown_path(one.path, None)} for one in report.same_content]
     if report.redacted is not None:
         found["redacted"] = [{"option": n, "places": list(places)} for n, places in enumerate(report.redacted, 1)]
     if report.embedded is not None:
-        found["embedded"] = [{"layer": one.layer, "path": _path(one.path)} for one in report.embedded]
+        found["embedded"] = [{"layer": one.layer, "path": shown_path(one.path, None)} for one in report.embedded]
     return found
 
 
-def _path(path: bytes) -> str:
-    return "/" + path.decode("utf-8", "replace")
 
 
 _DETAILS: dict[str, Callable[[Any], dict[str, Any]]] = {
