@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -36,18 +35,21 @@ UNKNOWN: Phrase = ("-",)
 Row = TypeVar("Row")
 
 
-@dataclass(frozen=True)
 class LazyRows(Generic[Row]):
-    """LazyRows that are made one by one as a format has room for them: of a hundred thousand files few are shown."""
+    """Rows that are made one by one as a format has room for them: of a hundred thousand files few are shown. Each pass over
+    them makes them again."""
 
-    items: Sequence[Any]
-    make: Callable[[Any], Row]
+    __slots__ = ("_items", "_make")
+
+    def __init__(self, items: Sequence[Any], make: Callable[[Any], Row]) -> None:
+        self._items = items
+        self._make = make
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self._items)
 
     def __iter__(self) -> Iterator[Row]:
-        return map(self.make, self.items)
+        return map(self._make, self._items)
 
     def first(self, count: int) -> Iterator[Row]:
         return islice(self, count)
