@@ -1,20 +1,19 @@
-"""`dedupe`: what a collection of images shares, what that saves, what more could be saved, and how.
+"""Storage accounting over many images: what a collection shares, what that saves, what more could be saved, and by
+which commands.
 
-    question.py    what is asked
-    finding.py     words -> where images are
-    naming.py      what names an image to any command
-    gathering.py   ... -> sources -> images, reduced to facts
-    problems.py    what could not be read
-    collection.py  every blob once, and who needs it
-    disk.py        what it takes where it lies, and what deleting an image frees there
-    bases.py       groups of images on common bases
-    advice.py      what could be saved, told from documents
-    commands.py    ... and what to run for it
-    layers.py      layers that are read: which, and what of them is known already
-    work.py        what is done to one layer, and who does it
-    contents.py    every file of every layer, folded
-    remedies.py    what could be saved, told from contents
-    export.py      the rows as Parquet
+In the direction of the data:
+
+- `options` is what is asked; `discovery` finds images below a directory or at a registry; `reference_names` gives the
+  reference that names each image to any command.
+- `inventory` opens the sources, and reduces their images to facts in a `collection`: every blob once, and the images
+  that need it.
+- `disk_usage` says what the collection takes on this machine, and what deleting an image frees; `bases` groups images
+  by common bases.
+- `advice` says what could be saved, from documents alone; `commands` writes the commands for it.
+- `layers` reads layers, with `layer_jobs` in processes or on a cluster; `repeated_files` collects their files;
+  `actions` says what could be saved by that; `export` writes the rows as Parquet.
+
+It may import `operations`, `pipeline` and what is below them.
 """
 
 from __future__ import annotations
@@ -43,9 +42,14 @@ __all__ = ["DedupeOptions", "Deduped", "Problem", "RepositoryFilter", "dedupe"]
 
 
 class Deduped(NamedTuple):
-    """`shares`: of each member, by its number, as in one layout of all; `lies`: bytes of what holds it on this machine (None:
-    it is elsewhere), and those that deleting it frees. `references`, `referenced`: layers and bytes as often as images name
-    them. `shared`: layers that several images have, those that save most first. `advice`: what saves most first."""
+    """The report of `dedupe`.
+
+    - shares: the usage of each image, by its number, as if all were in one layout.
+    - on_disk: for each image the bytes of what holds it on this machine (None if it is elsewhere), and those that
+      deleting it frees.
+    - references, referenced: layers and bytes, counted as often as images name them; layers, unique: each once.
+    - shared: layers of several images; advice: both with the largest saving first.
+    """
 
     given: tuple[str, ...]
     collection: Collection
@@ -72,13 +76,16 @@ class Deduped(NamedTuple):
         return self.referenced - self.unique
 
     def largest(self) -> list[tuple[ImageEntry, Usage]]:
-        """The images with their bytes, the largest first."""
+        """Returns the images with their usage, the largest first."""
         return sorted(zip(self.collection.members, self.shares, strict=True), key=lambda one: -one[1].size)
 
 
 def dedupe(words: Sequence[str], question: DedupeOptions, reading: Session) -> Deduped:
-    """From documents alone, unless the question is about files. A source that cannot be read is a problem in the result; where
-    nothing else was named, or with `strict`, its error is raised."""
+    """Returns the report for these references, from documents alone unless the options ask for files.
+
+    A source that cannot be read is a problem in the report; its error is raised if nothing else was named, or with
+    `strict`.
+    """
     words = _once(words, reading)
     deep = question.is_deep(reading)
     if question.cluster is not None and not deep:
@@ -119,12 +126,13 @@ def dedupe(words: Sequence[str], question: DedupeOptions, reading: Session) -> D
 
 
 def _in_order(notices: Sequence[Notice]) -> tuple[Notice, ...]:
-    """What is unreadable last, and sorted: it came up in any order."""
+    """Returns the notices with those of unreadable sources at the end, sorted: they occur in any order."""
     unreadable = sorted(one for one in notices if one.code == "unreadable")
     return (*(one for one in notices if one.code != "unreadable"), *unreadable)
 
 
 def _once(words: Sequence[str], reading: Session) -> list[str]:
+    """Returns the references without duplicates; a notice names each duplicate."""
     for word in (word for word, times in Counter(words).items() if times > 1):
         reading.task.notice("twice", f"{word} is listed twice, and counted once")
     return list(dict.fromkeys(words))

@@ -1,6 +1,7 @@
-"""Advice that takes the contents of layers: what was written twice, and what only looks different.
+"""Advice that needs the contents of layers: files that are stored twice, and layers that differ in details only.
 
-What files take in their layers is measured, by compressing them; so only where it seems to be worth writing an image again.
+What files take in their layers is measured, by compressing them; so only if an estimate says that writing the image
+again is worth it.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from ocitool.trees.tree import Directory, Tree, node_at
 from ocitool.trees.waste import waste
 
 Recall = Callable[[StoredBlob], LayerIndex | None]
-"""The index of a layer, None where it could not be read."""
+"""A function from a layer to its index; None if it could not be read."""
 
 Files = Sequence[tuple[StoredBlob, tuple[Entry, ...]]]
-"""Files of layers."""
+"""Layers, each with some of its files."""
 
 
 class _Guess(NamedTuple):
-    """Advice that is given where its files take at least so many bytes: made of how many they take."""
+    """Advice that is given if its files take at least `least` bytes; `advice` makes it from the measured bytes."""
 
     files: Files
     least: int
@@ -39,13 +40,13 @@ class _Guess(NamedTuple):
 
 
 _LEAST, _SHARE = 64 * KiB, 0.02
-"""Bytes, and of an image's own: below either nobody writes it again."""
+"""Bytes, and share of an image's own bytes, below which writing it again is not worth it."""
 
 _BUILD_LEFTOVERS = ("/var/log/**", "/var/cache/**", "/var/lib/apt/lists/**", "**/__pycache__/**", "**/*.pyc")
-"""What a build leaves that no image is made for, and that differs each time."""
+"""Logs, caches and compiled files that a build leaves behind, and that differ in each build."""
 
 _MAX_LINKS = 20
-"""Files that one command links."""
+"""Most files that one piece of advice links."""
 
 
 def advise_from_contents(
@@ -55,7 +56,7 @@ def advise_from_contents(
     measure: Callable[[Files], Sequence[int]],
     disk: DiskUsage,
 ) -> Iterator[Advice]:
-    """`measure`: what files take in their layers."""
+    """Yields the advice. `measure` returns the bytes that files take in their layers."""
     yield from _rebuilt(collection, contents, recall, disk)
     guesses = [
         guess for member in collection.members if rewritable(member)
@@ -69,7 +70,7 @@ def advise_from_contents(
 
 
 def _rebuilt(collection: Collection, contents: DistinctContents, recall: Recall, disk: DiskUsage) -> Iterator[Advice]:
-    """Layers of equal entries but for their times."""
+    """Yields advice about layers with equal entries, apart from times."""
     pairs: list[tuple[StoredBlob, StoredBlob]] = []
     for alike in contents.equal_but_times.values():
         kept: list[StoredBlob] = []
@@ -91,8 +92,8 @@ def _rebuilt(collection: Collection, contents: DistinctContents, recall: Recall,
 
 
 def _nearly_equal(contents: DistinctContents, recall: Recall) -> Iterator[tuple[StoredBlob, StoredBlob, Sequence[str]]]:
-    """Layers of one instruction whose entries are equal but for their times and for logs, caches and compiled Python: the one
-    that can go, the one that stays, and globs of what differs. A layer of an instruction of its own is not looked at."""
+    """Yields layers of one instruction that are equal apart from times, logs, caches and compiled Python: the layer
+    that can be dropped, the one that stays, and globs of what differs."""
     made: dict[str, list[StoredBlob]] = {}
     for layer in contents.timeless_hashes:
         if layer.created_by and layer.size >= _LEAST:
@@ -117,7 +118,7 @@ def _nearly_equal(contents: DistinctContents, recall: Recall) -> Iterator[tuple[
 
 
 def _differing(one: StoredBlob, other: StoredBlob, recall: Recall) -> Sequence[str] | None:
-    """Globs of the paths in which two layers differ; None where these are not all."""
+    """Returns the globs of the paths in which two layers differ; None if they also differ elsewhere."""
     a, b = recall(one), recall(other)
     if a is None or b is None:
         return None
@@ -139,7 +140,8 @@ def _equal(one: StoredBlob, other: StoredBlob, recall: Recall) -> bool:
 
 
 class _Suspect(NamedTuple):
-    """An image that may write something twice, with the indexes of its layers; `own`: those that nothing else needs."""
+    """An image that may store files twice, with the indexes of its layers. `own`: for each layer, whether nothing else
+    needs it."""
 
     member: ImageEntry
     stack: PlatformImage
@@ -164,7 +166,8 @@ def _of_image(member: ImageEntry, stack: PlatformImage, contents: DistinctConten
 
 
 def _may_repeat(stack: PlatformImage, contents: DistinctContents) -> tuple[int, int]:
-    """Bytes that layers of an image may write again, under the same names and under any: a first sieve."""
+    """Returns the bytes that layers of an image may store again, under the same path and under any: an upper bound, to
+    skip most images."""
     paths: dict[int, int] = {}
     texts: dict[int, int] = {}
     copied = repeated = 0
@@ -179,7 +182,8 @@ def _may_repeat(stack: PlatformImage, contents: DistinctContents) -> tuple[int, 
 
 
 def _copied(suspect: _Suspect, least: int) -> Iterator[_Guess]:
-    """Layers that write again what a lower one has, with another mode, owner or time: the cost of copy-on-write."""
+    """Yields advice about layers that store again what a lower layer has, with another mode, owner or time: the cost of
+    copy-on-write."""
     member, stack, indexes, own = suspect
     found: dict[int, list[Entry]] = {}
     lowest = len(indexes)
@@ -210,12 +214,12 @@ def _copied(suspect: _Suspect, least: int) -> Iterator[_Guess]:
 
 
 def _inside(kind: AdviceKind, saves: int, member: ImageEntry, text: str, command: str) -> Advice:
-    """What an image saves by itself, wherever it lies."""
+    """Returns advice about what an image saves by itself, wherever it is."""
     return Advice(kind, saves, (member.reference,), text, command, True, changes=frozenset((member.number,)))
 
 
 def _estimated(suspect: _Suspect, files: Mapping[int, Sequence[Entry]]) -> float:
-    """What files of layers may take in them, by how much those shrink as a whole: a sieve, since layers are read to measure."""
+    """Returns an estimate of the bytes that files take in their layers, by the compression ratio of each whole layer."""
     found = 0.0
     for number, entries in files.items():
         plain = suspect.indexes[number].size
@@ -224,7 +228,7 @@ def _estimated(suspect: _Suspect, files: Mapping[int, Sequence[Entry]]) -> float
 
 
 class _DuplicateFile(NamedTuple):
-    """A file with the content of another one, `first`. `hard`: both are of one layer, and could be links of one file."""
+    """A file with the content of another one, `first`. `hard`: both are in one layer, so they could be hard links."""
 
     first: bytes
     path: bytes
@@ -234,8 +238,8 @@ class _DuplicateFile(NamedTuple):
 
 
 def _repeated(suspect: _Suspect, least: int) -> Iterator[_Guess]:
-    """Files that stand more than once in what the image shows: links hold them once. Nothing is said of a path that several
-    layers write."""
+    """Yields advice about files that occur several times in the merged tree, and could be links. Paths that several
+    layers write are ignored."""
     member, stack, indexes, _ = suspect
     files = sorted(_duplicates(suspect, Tree(indexes)), key=lambda one: (-one.entry.size, one.path))[:_MAX_LINKS]
     by_layer: dict[int, tuple[Entry, ...]] = {}
@@ -261,7 +265,7 @@ def _repeated(suspect: _Suspect, least: int) -> Iterator[_Guess]:
 
 
 def _window(codec: str | None) -> int:
-    """What a codec has in sight: a repeated file that is smaller it may not need to write again."""
+    """Returns the window of a codec in bytes: a repetition within it costs nothing in the compressed layer."""
     writer = codecs.WRITERS.get(codec or "none")
     return writer.window if writer is not None else 0
 
@@ -289,7 +293,7 @@ def _duplicates(suspect: _Suspect, tree: Tree) -> Iterator[_DuplicateFile]:
 
 
 def _is_visible(tree: Tree, path: bytes, layer: int, row: int) -> bool:
-    """Whether what the image shows there is this very entry, and no hard link."""
+    """Whether the merged tree shows this very entry at the path, and it has no hard links."""
     node = node_at(tree, path)
     if node is None or isinstance(node, Directory):
         return False
@@ -301,7 +305,7 @@ def _unpacked(path: bytes) -> str:
 
 
 def _plain(path: bytes) -> bool:
-    """Whether a name can stand in a command that is read and copied."""
+    """Whether a path can be printed in a command that is read and copied."""
     try:
         return path.decode("utf-8").isprintable()
     except UnicodeDecodeError:
@@ -309,7 +313,7 @@ def _plain(path: bytes) -> bool:
 
 
 def _compression(layers: Sequence[StoredBlob]) -> str:
-    """As tight as builders make it, if by default ours is quicker and larger."""
+    """Returns the option for a level as high as builders use, if the default is lower."""
     found = ((layer.codec, codecs.WRITERS.get(layer.codec or "none")) for layer in layers)
     levels = (f" --compression {name}:{one.builders}" for name, one in found if one is not None and one.builders > one.default)
     return next(levels, "")

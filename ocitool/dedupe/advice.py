@@ -1,8 +1,9 @@
-"""What a collection could save beyond what it shares: each piece of advice with its bytes and the command that does it.
+"""What a collection could save beyond what it shares: advice, each with its bytes and the command for it.
 
-Bytes are those by which the collection shrinks when the command was run and what it replaces is gone: in a layout, after
-`layout gc`. Archives share nothing on disk: what is saved there by sharing counts once all is in one layout, and `on_disk` says
-what the command saves at once. What is here is told from documents alone; what takes the contents of layers is in `remedies`.
+The bytes are those by which the collection shrinks once the command was run and what it replaces is deleted (in a
+layout, after `layout gc`). Archives share nothing on disk: what is saved there by sharing counts once everything is in
+one layout, and `on_disk` is what the command saves at once. This module needs documents only; `actions` needs the
+contents of layers.
 """
 
 from __future__ import annotations
@@ -38,9 +39,14 @@ AdviceKind = Literal["rebase", "rebuild", "recompress", "squash", "repeated", "z
 
 
 class Advice(NamedTuple):
-    """`images`: references of those it is about. `estimated`: the bytes are no sum of what is stored. `on_disk`: what is
-    saved at once, if that is not all of it. By number, the images that it `deletes`, `changes`, and `needs` as they are;
-    `instead`: the places in the report of what cannot be done as well, because it deletes or changes what this one is about."""
+    """One piece of advice.
+
+    - images: references of the images it is about. saves: bytes; estimated: they are not a sum of stored sizes.
+    - on_disk: bytes that are saved at once, if that is not all.
+    - deletes, changes, needs: numbers of the images that it deletes, changes, and needs unchanged.
+    - instead: positions in the report of advice that cannot be followed as well, because it deletes or changes the same
+      images.
+    """
 
     kind: AdviceKind
     saves: int
@@ -56,7 +62,7 @@ class Advice(NamedTuple):
 
 
 class EqualLayers(NamedTuple):
-    """Layers that unpack to the same and are stored as several blobs, the smallest first."""
+    """Layers with one diff_id that are stored as several blobs, the smallest first."""
 
     diff_id: str
     blobs: tuple[StoredBlob, ...]
@@ -66,8 +72,11 @@ class EqualLayers(NamedTuple):
 def advise_from_documents(
     collection: Collection, bases: Sequence[SharedBase], equal: Sequence[EqualLayers], disk: DiskUsage, *, read: bool = False
 ) -> Iterator[Advice]:
-    """What documents alone tell. Every command verifies what it keeps before it deletes anything, what is there already too;
-    `read`: all layers, wherever they lie, are verified by now, so that no command need do it first."""
+    """Yields advice from documents alone.
+
+    Every command verifies what it keeps before it deletes anything. `read`: all layers were verified in this run, so
+    that no command must do it first.
+    """
     yield from _recompressed(collection, equal, disk)
     yield from _rebased(collection, bases, disk)
     yield from _contained(collection, bases, disk, read=read)
@@ -76,8 +85,11 @@ def advise_from_documents(
 
 
 def ordered_by_saving(advice: Iterable[Advice]) -> list[Advice]:
-    """What saves most first, and each with what came before it that it cannot be followed with: of two that delete or change an
-    image only one saves what it says, and what is deleted nothing can be made of."""
+    """Returns the advice with the largest saving first, each with the positions of earlier advice that excludes it.
+
+    Of two that delete or change one image, only one saves what it says; and a deleted image cannot be used for
+    anything.
+    """
     ordered = []
     deleted: dict[int, list[int]] = {}
     changed: dict[int, list[int]] = {}
@@ -99,7 +111,7 @@ def ordered_by_saving(advice: Iterable[Advice]) -> list[Advice]:
 
 
 def freed(blobs: Iterable[StoredBlob], going: set[int]) -> int:
-    """Bytes of those that only these images need."""
+    """Returns the bytes of the blobs that only these images need."""
     return sum(blob.size for blob in blobs if not blob.kept_by and going.issuperset(blob.users))
 
 
@@ -107,9 +119,11 @@ def rebuild_advice(
     collection: Collection, kind: AdviceKind, dropped: Iterable[tuple[StoredBlob, StoredBlob]], why: str, disk: DiskUsage,
     ignored: Mapping[StoredBlob, Sequence[str]] = {},
 ) -> Iterator[Advice]:
-    """Layers of which another one may take the place (dropped, kept), those of the same images together: to rebuild these
-    against an image that has the other ones. `why`: a sentence about these images, with a place for `{keeper}`.
-    `ignored`: globs of paths in which a dropped layer differs, and need not."""
+    """Yields advice to rebuild images with layers of another image: `dropped` holds (dropped, kept) pairs, grouped by
+    the images that need the dropped layers.
+
+    `why`: a sentence with a place for `{keeper}`. `ignored`: globs of the paths in which a dropped layer differs.
+    """
     pairs = [one for one in dropped if not one[0].kept_by and all(rewritable(collection.members[at]) for at in one[0].users)]
     keepers = _keepers(collection, pairs)
     groups: dict[tuple[tuple[int, ...], int], list[tuple[StoredBlob, StoredBlob]]] = {}
@@ -142,8 +156,8 @@ def rebuild_advice(
 def _keepers(
     collection: Collection, pairs: Sequence[tuple[StoredBlob, StoredBlob]]
 ) -> dict[tuple[StoredBlob, StoredBlob], int]:
-    """For each pair of layers the image that the one which stays is taken from: of those that have it the one that has most of
-    what else the same images need, so that one command does it."""
+    """Returns, for each pair, the image to take the kept layer from: the one that has most of what the same images
+    need, so that one command suffices."""
     wanted: dict[tuple[int, ...], list[tuple[StoredBlob, StoredBlob]]] = {}
     for gone, kept in pairs:
         wanted.setdefault(tuple(gone.users), []).append((gone, kept))
@@ -180,12 +194,14 @@ def equal_uncompressed(collection: Collection) -> list[EqualLayers]:
 
 
 def digest_of(layer: StoredBlob) -> Digest | None:
-    """The digest of a layer's stored bytes: of one that is stored uncompressed, in an archive that names none, its diff_id."""
+    """Returns the digest of a layer's stored bytes; for an uncompressed layer of an archive without digests, its
+    diff_id."""
     return layer.digest or (layer.diff_id if layer.codec == "none" else None)
 
 
 def _recompressed(collection: Collection, equal: Sequence[EqualLayers], disk: DiskUsage) -> Iterator[Advice]:
-    """Where the same images store several layers differently, the blobs of those stay that take the least in all."""
+    """Yields advice about images that store equal layers with different compression; the blobs that take the least in
+    total are kept."""
     groups: dict[tuple[tuple[int, ...], ...], list[EqualLayers]] = {}
     for one in equal:
         groups.setdefault(tuple(sorted(tuple(blob.users) for blob in one.blobs)), []).append(one)
@@ -203,7 +219,7 @@ def _recompressed(collection: Collection, equal: Sequence[EqualLayers], disk: Di
 
 
 def _rebased(collection: Collection, bases: Sequence[SharedBase], disk: DiskUsage) -> Iterator[Advice]:
-    """Images on an older build of a base of which a newer one is here."""
+    """Yields advice about images on an older build of a base, if a newer build is in the collection."""
     families: dict[object, list[tuple[ImageEntry, SharedBase]]] = {}
     for base in bases:
         if len(base.whole) == len(base.users):
@@ -254,7 +270,7 @@ def _rebase(old: ImageEntry, new: ImageEntry, base: SharedBase, moving: Sequence
 
 
 def _families(member: ImageEntry, stack: PlatformImage) -> Iterator[object]:
-    """What builds of one base have in common: one full name, in several places; or all instructions."""
+    """Yields keys that builds of one base have in common: a full name, or all instructions."""
     for tag in member.first.tags:
         if not reference.is_bare(tag):
             yield "name", stack.platform, reference.qualified(tag)
@@ -265,7 +281,7 @@ def _families(member: ImageEntry, stack: PlatformImage) -> Iterator[object]:
 def _newest_alone(
     collection: Collection, families: dict[object, list[tuple[ImageEntry, SharedBase]]]
 ) -> dict[object, ImageEntry]:
-    """The newest image of each family, also one that nothing stands on yet."""
+    """Returns the newest image of each family, also one that no image is based on yet."""
     newest: dict[object, ImageEntry] = {}
     for member in collection.members:
         if not single(member):
@@ -277,12 +293,12 @@ def _newest_alone(
 
 
 def _begins_with(member: ImageEntry, base: SharedBase) -> bool:
-    """Whether it stands on the base itself, and so is no other build of it."""
+    """Whether the image is based on the base itself, so that it is not another build of it."""
     return any(member.number == number for number in base.users)
 
 
 def _moves(member: ImageEntry, base: SharedBase, new: ImageEntry) -> bool:
-    """Whether an image stands on the base and not on the new one as well, and can be written anew."""
+    """Whether an image is based on the old base and not on the new one too, and can be rewritten."""
     if not rewritable(member) or not member.stacks[0].whole:
         return False
     mine, theirs = member.stacks[0].diff_ids, new.stacks[0].diff_ids
@@ -290,7 +306,7 @@ def _moves(member: ImageEntry, base: SharedBase, new: ImageEntry) -> bool:
 
 
 def _created(member: ImageEntry) -> datetime | None:
-    """When an image says it was made; None where it does not, or not so that it can be compared."""
+    """Returns the time that an image states; None if it states none that can be compared."""
     text = member.stacks[0].created
     try:
         moment = datetime.fromisoformat(text) if text else None
@@ -331,7 +347,7 @@ def _contained(collection: Collection, bases: Sequence[SharedBase], disk: DiskUs
 
 
 def _linked(collection: Collection) -> Iterator[Advice]:
-    """Blobs of several layouts on one file system: what `layout link` makes one file of."""
+    """Yields advice about blobs that several layouts on one file system have: `layout link` makes one file of them."""
     paths = list(dict.fromkeys(site.path for site in collection.sources if site.transport.store and site.path is not None))
     groups: dict[object, list[tuple[str, StoredFile]]] = {}
     for path in paths if len(paths) > 1 else ():
@@ -356,7 +372,7 @@ def _linked(collection: Collection) -> Iterator[Advice]:
 
 
 def _convertible(collection: Collection, layers: Iterable[StoredBlob]) -> set[int]:
-    """Images that can be converted where they are, so that nothing needs their gzip layers any more."""
+    """Returns the images that can be converted in place, so that nothing needs their gzip layers any more."""
     found = {
         member.number for member in collection.members
         if all(replaceable(named, whole=True) for named in member.places.values())
@@ -372,7 +388,7 @@ def _convertible(collection: Collection, layers: Iterable[StoredBlob]) -> set[in
 
 
 def _converted(named: ImageRef, option: str, *, whole: bool) -> str:
-    """The command that converts all that is in a place; else, and at a registry, what has the name."""
+    """Returns the command that converts everything in a place, or (not `whole`, and at a registry) what has this name."""
     path = named.source.path
     if path is None or not whole:
         return f"ocitool copy {option} {shell_word(named.reference)} {destination(named)}"
@@ -380,8 +396,10 @@ def _converted(named: ImageRef, option: str, *, whole: bool) -> str:
 
 
 def _stored(collection: Collection) -> Iterator[Advice]:
-    """Archives that hold the same blobs as each other, or as the only layout: one layout keeps each of them once. Two images of
-    one name it cannot keep. An archive that has another name stays on disk when this one is deleted."""
+    """Yields advice to put archives with common blobs into one layout.
+
+    Not given if two images have one name. Archives with other hard links are left out: they would stay on disk.
+    """
     sizes = {
         site.path: site.size for site in collection.sources
         if site.size is not None and site.path not in collection.partial and not site.linked
@@ -424,12 +442,13 @@ def _stored(collection: Collection) -> Iterator[Advice]:
 
 
 def _gets_manifest(member: ImageEntry) -> bool:
-    """Whether an image has a manifest only once it is written: `docker save` archives have none, so its size is not known."""
+    """Whether the image gets a manifest only when it is written: `docker save` archives have none, so its size is not
+    known."""
     return not all(named.source.transport.manifests for named in member.places.values())
 
 
 def _new(name: str) -> str:
-    """A name that is not taken yet."""
+    """Returns a file name that does not exist yet."""
     others = (f"{name}-{number}" for number in itertools.count(2))
     return next(one for one in itertools.chain((name,), others) if not os.path.lexists(one))
 
@@ -437,8 +456,8 @@ def _new(name: str) -> str:
 def as_zstd(
     collection: Collection, layers: Sequence[StoredBlob], sizes: Mapping[StoredBlob, int], level: int, disk: DiskUsage
 ) -> Iterator[Advice]:
-    """What gzip layers would save as zstd, from the sizes that some of them (or all) have so. Those count that no image keeps
-    which cannot be converted."""
+    """Yields advice to store gzip layers as zstd, from the compressed sizes of some or all of them. Layers of images
+    that cannot be converted do not count."""
     members = _convertible(collection, layers)
     layers = [layer for layer in layers if not layer.kept_by and members.issuperset(layer.users)]
     sizes = {layer: sizes[layer] for layer in layers if layer in sizes}

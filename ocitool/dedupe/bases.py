@@ -1,6 +1,7 @@
-"""Which images stand on common bases: the prefixes of layers, by diff_id, that several of them share.
+"""The common bases of images: the prefixes of layers, by diff_id, that several images share.
 
-A base is a prefix where images part, or where one of them ends: as in a tree of builds. Cost: one step a layer of an image.
+A base is a prefix at which images branch, or at which one of them ends: a node of the tree of builds. Cost: one step
+for each layer of an image.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from ocitool.digest import Digest
 
 @dataclass(slots=True)
 class SharedBase:
-    """`layers`: the prefix, lowest first; `users`: numbers of the images on it, `whole`: of those that are nothing else.
-    `parent`: the number of the base that this one stands on. `size`: stored bytes of the prefix, in the first image's form."""
+    """A prefix of layers that several images share, lowest layer first.
+
+    `users`: numbers of the images that have it; `whole`: of those that have no other layers. `parent`: position of the
+    base below. `size`: stored bytes of the prefix, as in the first image.
+    """
 
     layers: tuple[StoredBlob, ...]
     users: list[int]
@@ -30,12 +34,12 @@ class SharedBase:
 
     @property
     def saved(self) -> int:
-        """Bytes that are not stored because several images stand on it."""
+        """Bytes that are not stored because several images share the base."""
         return self.size * (len(self.users) - 1)
 
     @property
     def short(self) -> str:
-        """What a person knows one by that has no name: its top layer."""
+        """A short name for a base without a name: of its top layer."""
         return self.layers[-1].key.partition(":")[2][:12]
 
 
@@ -49,7 +53,7 @@ class _Node:
 
 
 def bases(collection: Collection) -> list[SharedBase]:
-    """Those of most images first, each behind the one that it stands on."""
+    """Returns the bases, those of most images first, each after its parent."""
     root = _Node()
     for member in collection.members:
         for stack in member.stacks:
@@ -67,7 +71,7 @@ def bases(collection: Collection) -> list[SharedBase]:
     while waiting:
         node, prefix, parent = waiting.pop()
         while len(node.below) == 1 and not node.whole and (node is root or len(node.users) > 1):
-            (node,) = node.below.values()  # nobody parts here
+            (node,) = node.below.values()  # no image branches off here
             prefix = (*prefix, node)
         if prefix and len(node.users) > 1:
             layers = tuple(one.layer for one in prefix if one.layer is not None)
@@ -83,8 +87,8 @@ def bases(collection: Collection) -> list[SharedBase]:
 
 
 def _name(base: SharedBase, node: _Node, collection: Collection, found: Sequence[SharedBase]) -> str | None:
-    """The image that is this base and nothing else; or the name that all of its images say they stand on, unless the base
-    below has it."""
+    """Returns the image that is this base and nothing else; else the base name that all its images state, unless the
+    parent has it."""
     for number, stack in node.whole.items():
         member = collection.members[number]
         return member.reference if member.kind == "image" else f"{member.reference} {masking.stated(stack.platform)}"
@@ -104,7 +108,7 @@ def _above(base: SharedBase, found: Sequence[SharedBase]) -> Iterator[int]:
 
 
 def _chain_id(diff_ids: Sequence[Digest | None]) -> str | None:
-    """config.md, "Layer ChainID"; None where a diff_id is unknown."""
+    """Returns the chain ID (config.md, "Layer ChainID"); None if a diff_id is unknown."""
     chain = None
     for diff_id in diff_ids:
         if diff_id is None:

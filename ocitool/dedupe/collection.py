@@ -1,8 +1,8 @@
-"""A collection of images as what it stores: every blob once, and which images need it.
+"""A collection of images as the blobs that it stores, each once, with the images that need it.
 
-Blobs go by the digest of their stored bytes; a layer without one, in a docker archive, by its diff_id (which is the digest that
-it has where it is stored uncompressed). So the collection counts as one layout would that held all of it. Memory: about 1 kB
-an image and 500 bytes a distinct blob; no document is kept.
+Blobs are keyed by the digest of their stored bytes; a layer without one, in a docker archive, by its diff_id (the
+digest that it has if it is stored uncompressed). So the collection is counted as one layout that holds all of it.
+Memory: about 1 kB an image and 500 bytes a distinct blob; no document is kept.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Kind = Literal["image", "index", "artifact"]
 
 
 class BlobLocation(NamedTuple):
-    """Where a layer's bytes can be read again, by any process: a run of bytes of a file, or a blob of a repository. `identity`
-    is that of the file's bytes when they were seen; `urls`: where the registry lacks it."""
+    """Where any process can read a layer's bytes again: a range of a file, or a blob of a repository. `identity`: of
+    the file's bytes when they were seen; `urls`: where to find it if the registry lacks it."""
 
     path: str
     offset: int = 0
@@ -34,8 +34,8 @@ class BlobLocation(NamedTuple):
 
 
 class BlobCopy(NamedTuple):
-    """A layer's bytes in another place of this machine, of the image `reference` there: where they are, or `blob` if they have
-    no name."""
+    """Another copy of a layer's bytes on this machine, in the image `reference`: its location, or `blob` if it has no
+    file name."""
 
     reference: str
     place: BlobLocation | None
@@ -43,12 +43,14 @@ class BlobCopy(NamedTuple):
 
 
 class StoredBlob:
-    """A blob. `digest` is None where it has none; `stated` is its size, `size` what it takes: 0 where it is nowhere here, or
-    within a document. `users`: numbers of images that are made of it; `held`: of artifacts that keep it because of what they
-    speak of.
+    """A blob of the collection.
 
-    Of a layer: `place`, or `blob` where its bytes have no name, and, if layers are to be read, `copies` in other places of
-    this machine; `problem`: why no image can read it; `diff_id` as the first image states it."""
+    - digest: None if it is not known. stated_size: its size; size: the bytes it takes, 0 if it is missing or embedded
+      in a document.
+    - users: numbers of the images that it is part of; kept_by: of artifacts that keep it because they refer to it.
+    - For a layer: place, or blob if it has no file name; copies: other copies on this machine, if layers are to be
+      read; problem: why it cannot be read; diff_id as the first image states it.
+    """
 
     __slots__ = (
         "blob", "codec", "copies", "created_by", "diff_id", "digest", "is_layer", "kept_by", "key",
@@ -74,19 +76,19 @@ class StoredBlob:
 
     @property
     def saved(self) -> int:
-        """Bytes that are not stored because several images have it."""
+        """Bytes that are not stored because several images share it."""
         return self.size * (len(self.users) - 1)
 
     @property
     def short(self) -> str:
-        """Of a layer, what a person knows it by."""
+        """A short digest of a layer, for a person."""
         known = self.digest or self.diff_id
         return known.short if known is not None else "-"
 
 
 class PlatformImage(NamedTuple):
-    """An image for one platform. `diff_ids` as it states them; `instructions`: what made each layer; `base`: name and digest of
-    its base, as annotated."""
+    """An image for one platform. `diff_ids`: as it states them; `instructions`: those that made each layer; `base`:
+    name and digest of its base, from its annotations."""
 
     platform: str
     layers: tuple[StoredBlob, ...]
@@ -95,14 +97,14 @@ class PlatformImage(NamedTuple):
     created: str | None
     base: tuple[str | None, str | None]
     whole: bool
-    """Whether each layer has its diff_id: layers and configuration agree."""
+    """Whether the configuration states a diff_id for each layer."""
     instructions_hash: int | None
-    """Stands for all its instructions, whatever their inputs were; None where the history does not tell them."""
+    """A hash of all its instructions, without their inputs; None if the history does not state them."""
 
 
 class ImageSource(NamedTuple):
-    """A source of the collection. `path`: of a layout or an archive. `size`: of an archive's file; `linked`: which has other
-    names."""
+    """A source of the collection. `path`: of a layout or archive. `size`: of an archive's file; `linked`: that file has
+    other hard links."""
 
     transport: Transport
     path: str | None
@@ -111,8 +113,8 @@ class ImageSource(NamedTuple):
 
 
 class ImageRef(NamedTuple):
-    """An image in one place. `order`: of what was asked for, and within it. `reference` names it to any command, `tags` within
-    its site. `alone`: nothing else is there."""
+    """An image in one place. `order`: its position in the report. `reference` names it to any command, `tags` in its
+    source. `only_one`: the source holds nothing else."""
 
     order: tuple[int, int]
     reference: str
@@ -122,9 +124,12 @@ class ImageRef(NamedTuple):
 
 
 class ImageEntry(NamedTuple):
-    """What can be deleted by itself: an image, or an index with all its images. `places`: where it is, by reference, the first
-    one first. `layers`: how many its documents name; `named`: all blobs that they name, as often; `held`: those that it keeps
-    by speaking of them, what it speaks of first."""
+    """What can be deleted by itself: an image, or an index with all its images.
+
+    `places`: where it is, by reference, the first one first. `layers`: number of layers that its documents name;
+    `named`: all blobs that they name, as often; `keeps`: blobs that it keeps because it refers to them, its subject
+    first.
+    """
 
     number: int
     places: dict[str, ImageRef]
@@ -138,7 +143,7 @@ class ImageEntry(NamedTuple):
 
     @property
     def reference(self) -> str:
-        """What names it to any command."""
+        """The reference that names it to any command."""
         return next(iter(self.places))
 
     @property
@@ -147,17 +152,17 @@ class ImageEntry(NamedTuple):
 
     @property
     def also(self) -> list[str]:
-        """Other references to the same."""
+        """Further references to it."""
         return list(self.places)[1:]
 
     @property
     def tags(self) -> list[str]:
-        """All its names, wherever it is."""
+        """All its tags, in all places."""
         return list(dict.fromkeys(tag for place in self.places.values() for tag in place.tags))
 
     @property
     def names(self) -> list[str]:
-        """What it is called: the first place, and then each name that this does not say; other places, and theirs."""
+        """Its first reference, and then each further reference or tag that is not part of one before."""
         found: list[str] = []
         said: set[str] = set()
 
@@ -176,12 +181,13 @@ class ImageEntry(NamedTuple):
 
     @property
     def blobs(self) -> AbstractSet[StoredBlob]:
-        """Each once."""
+        """Its blobs, each once."""
         return dict.fromkeys(self.named).keys()
 
 
 class Usage(NamedTuple):
-    """Of one member: bytes of blobs that no other image has, of blobs that others have too, and what deleting it frees."""
+    """The usage of one image: bytes of blobs that no other image has, of blobs that others have too, and bytes that
+    deleting it frees."""
 
     own: int
     shared: int
@@ -189,17 +195,18 @@ class Usage(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Of the whole image."""
+        """Bytes of the whole image."""
         return self.own + self.shared
 
 
 class Collection:
+    """All images of a run, their blobs and sources."""
     def __init__(self) -> None:
         self.members: list[ImageEntry] = []
         self.blobs: dict[str, StoredBlob] = {}
         self.sources: dict[ImageSource, None] = {}
         self.partial: set[str | None] = set()
-        """Paths of sites of which not all could be read, or was asked for."""
+        """Paths of sources that were not read as a whole."""
         self._by_key: dict[str, ImageEntry] = {}
         self._texts: dict[str, str] = {}
         self._lines: dict[str, str | None] = {}
@@ -208,7 +215,7 @@ class Collection:
         return self._by_key.get(key)
 
     def add(self, key: str, member: ImageEntry) -> None:
-        """`key`: what it is the same image by."""
+        """Adds an image. `key`: equal for the same image in another place."""
         self._by_key[key] = member
         self.members.append(member)
         for blob in member.blobs:
@@ -217,7 +224,7 @@ class Collection:
             blob.kept_by.append(member.number)
 
     def ordered(self) -> Collection:
-        """The same collection as if all of it had been added in the order in which it was asked for."""
+        """Returns the same collection in the order in which the images were asked for."""
         same = Collection()
         for member in self.members:
             places = sorted(member.places.items(), key=lambda place: place[1].order)
@@ -237,7 +244,7 @@ class Collection:
         return same
 
     def extend(self, key: str, other: ImageEntry) -> None:
-        """Adds what another place holds of an index that is known."""
+        """Adds what another place holds of an index that was added before."""
         known = self._by_key[key]
         have, stacks = set(known.named), {tuple(stack.layers) for stack in known.stacks}
         blobs = tuple(dict.fromkeys(blob for blob in other.named if blob not in have))
@@ -252,17 +259,18 @@ class Collection:
             blob.users.append(known.number)
 
     def instruction_key(self, value: str | None) -> str | None:
-        """An instruction as it is compared with others', the same string for equal ones."""
+        """Returns an instruction in the form in which it is compared; equal ones are one string."""
         if value is not None and value not in self._lines:
             self._lines[value] = self.text(instruction(value))
         return self._lines.get(value) if value is not None else None
 
     def text(self, value: str | None) -> str | None:
-        """The same string for equal ones: instructions repeat."""
+        """Returns one string object for equal strings, since instructions repeat."""
         return None if value is None else self._texts.setdefault(value, value)
 
     def blob(self, key: str, digest: Digest | None, stated: int, kept: int | None) -> StoredBlob:
-        """`kept`: bytes that are stored of it in one place; 0 where a document embeds it, None where it is not there."""
+        """Returns the blob of a key; adds it if it is new. `kept`: bytes stored of it in one place; 0 if a document
+        embeds it, None if it is missing."""
         found = self.blobs.get(key)
         if found is None:
             found = self.blobs[key] = StoredBlob(key, digest, stated)
@@ -270,14 +278,14 @@ class Collection:
             found.present, found.size = True, max(found.size, kept)
         return found
 
-    # What it comes to
+    # Totals
 
     def layers(self) -> Iterator[StoredBlob]:
-        """Every distinct layer."""
+        """Returns every distinct layer."""
         return (blob for blob in self.blobs.values() if blob.is_layer)
 
     def referenced(self) -> tuple[int, int]:
-        """(layers, bytes) as often as images name them."""
+        """Returns the number and bytes of layers, counted as often as images name them."""
         layers = size = 0
         for member in self.members:
             layers += member.layers
@@ -288,8 +296,11 @@ class Collection:
         return sum(blob.size for blob in self.blobs.values() if blob.users)
 
     def shares(self, member: ImageEntry) -> Usage:
-        """What `layout gc` frees is less than an image's own bytes where an artifact speaks of it and keeps it so; and of that
-        artifact nothing is freed as long as what it speaks of stays for another reason."""
+        """Returns the usage of an image.
+
+        Deleting frees less than its own bytes if an artifact that refers to it keeps them; and an artifact frees
+        nothing as long as its subject stays for another reason.
+        """
         blobs = member.blobs
         own = sum(blob.size for blob in blobs if len(blob.users) == 1)
         shared = sum(blob.size for blob in blobs if len(blob.users) > 1)

@@ -1,4 +1,4 @@
-"""The command lines of advice, for a POSIX shell: an image written again where it is, an image deleted, a layout collected."""
+"""The command lines of advice, for a POSIX shell: rewriting an image in place, deleting an image, collecting a layout."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from ocitool.transports import destinations
 
 
 def rewritable(member: ImageEntry) -> bool:
-    """Whether one command a place puts another image where this one is: one image for one platform, under names that move in a
-    layout or registry, or the only one of an archive."""
+    """Whether one command for each place can replace this image by another: a single image for one platform, under
+    names that can be moved in a layout or registry, or the only image of an archive."""
     return single(member) and all(map(replaceable, member.places.values()))
 
 
 def single(member: ImageEntry) -> bool:
-    """Whether it is one image for one platform: any command takes it by its reference."""
+    """Whether it is a single image for one platform, so that any command takes its reference."""
     return member.kind == "image" and len(member.stacks) == 1
 
 
 def replaceable(named: ImageRef, *, whole: bool = False) -> bool:
-    """Whether a command that writes to where an image is replaces it; `whole`: one that writes all that is there."""
+    """Whether a command that writes to the image's place replaces it; `whole`: a command that writes all images of the
+    place."""
     if named.source.transport.remote:
         return "@" not in named.reference
     if named.source.transport.store:
@@ -35,12 +36,12 @@ def replaceable(named: ImageRef, *, whole: bool = False) -> bool:
 
 
 def shell_word(text: str) -> str:
-    """A reference or path as a word of a shell, that no command takes for an option."""
+    """Returns a reference or path as a word of a shell; it cannot be taken for an option."""
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def rewrite_commands(command: str, members: Iterable[ImageEntry], options: str) -> list[str]:
-    """The command for every place of rewritable images, from there to there."""
+    """Returns the command for each place of rewritable images, which reads and writes there."""
     return [
         f"ocitool {command} {shell_word(named.reference)} {destination(named)} {options}"
         for member in members for named in member.places.values()
@@ -48,19 +49,19 @@ def rewrite_commands(command: str, members: Iterable[ImageEntry], options: str) 
 
 
 def destination(named: ImageRef) -> str:
-    """Where a command writes to, to replace what is there, with the options that this takes."""
+    """Returns the destination, with its options, that replaces an image."""
     if named.source.transport.remote:
         return shell_word(named.reference)
     path = named.source.path or ""
     if named.source.transport.store:
-        # A reference by one name is that name alone, one by digest none.
+        # Writing to a reference sets one name, by digest none: further names need --tag.
         tags = named.tags if len(named.tags) > 1 or "@" in named.reference else ()
         return " ".join([shell_word(path.rstrip("/") + "/"), *(f"--tag {shlex.quote(tag)}" for tag in tags)])
     return f"{shell_word(path)} --force"
 
 
 def repack_commands(member: ImageEntry, changes: Sequence[str], options: str) -> list[str]:
-    """The commands that change files of an image, unpacked in `unpacked/rootfs`, in every place where it is."""
+    """Returns the commands that change files of an image, unpacked to `unpacked/rootfs`, in each of its places."""
     return [
         command
         for named in member.places.values()
@@ -72,7 +73,7 @@ def repack_commands(member: ImageEntry, changes: Sequence[str], options: str) ->
 
 
 def delete_commands(member: ImageEntry) -> list[str] | None:
-    """The commands that delete an image everywhere; None where there is none: registries have their own ways."""
+    """Returns the commands that delete an image everywhere; None if there are none, as at registries."""
     commands = []
     for named in member.places.values():
         if named.source.path is None or (named.source.transport.store and member.digest is None):
@@ -88,13 +89,13 @@ def delete_commands(member: ImageEntry) -> list[str] | None:
 
 
 def command_line(commands: Iterable[str], members: Iterable[ImageEntry]) -> str:
-    """One line of commands, and of those that free what these images then no longer need."""
+    """Returns one line of the commands and of `layout gc` for the layouts of these images."""
     sites = (named.source for one in members for named in one.places.values())
     paths = dict.fromkeys(site.path for site in sites if site.transport.store and site.path is not None)
     return " && ".join([*commands, *(f"ocitool layout gc {shell_word(path)}" for path in paths)])
 
 
 def short_list(references: Sequence[str]) -> str:
-    """Some of them, for a sentence."""
+    """Returns the first of several references, for a sentence."""
     more = f" and {len(references) - 2:,} more" if len(references) > 3 else ""
     return ", ".join(references[:2] if more else references) + more

@@ -1,4 +1,5 @@
-"""Where images are: the repositories and tags of a registry that globs mean, the archives and layouts below a directory."""
+"""Finding images: the repositories and tags of a registry that globs select, and the archives and layouts below a
+directory."""
 
 from __future__ import annotations
 
@@ -20,11 +21,11 @@ from ocitool.reference import Repository
 from ocitool.transports.opening import is_image_directory
 
 Tolerant = Callable[[str], AbstractContextManager[None]]
-"""A context in which an error is a problem of the place named, and not raised."""
+"""A function from a place to a context in which an error becomes a problem of that place instead of being raised."""
 
 
 class RepositoryFilter(NamedTuple):
-    """What of a registry is meant: globs of repositories and of tags."""
+    """The selection at a registry: globs of repositories and of tags."""
 
     repositories: Sequence[str] = ()
     tags: Sequence[str] = ()
@@ -32,13 +33,13 @@ class RepositoryFilter(NamedTuple):
 
 
 def is_registry(word: str) -> bool:
-    """Whether a reference names a registry and no repository of it."""
+    """Whether a reference names a registry without a repository."""
     details = word.removeprefix(reference.PREFIX).rstrip("/")
     return word.startswith(reference.PREFIX) and "/" not in details and reference.is_host(details)
 
 
 def is_fanned_out(word: str) -> bool:
-    """Whether globs of tags say what of it is meant."""
+    """Whether a reference names several images, which globs of tags select."""
     if is_registry(word):
         return True
     where = reference.at_registry(word)
@@ -46,7 +47,7 @@ def is_fanned_out(word: str) -> bool:
 
 
 def repositories(word: str, choice: RepositoryFilter, reading: Session) -> list[Repository]:
-    """Those that a reference to a registry means. Raises `UsageError`, `TransportError`."""
+    """Returns the repositories that a reference means. Raises `UsageError`, `NothingMatches`, `TransportError`."""
     details = word[len(reference.PREFIX) :].rstrip("/")
     if not is_registry(word):
         return [reference.parse_repository(details)]
@@ -62,8 +63,8 @@ def repositories(word: str, choice: RepositoryFilter, reading: Session) -> list[
 
 
 def images_of(where: Repository, choice: RepositoryFilter, listed: bool, reading: Session) -> list[str]:
-    """References to the images of a repository that are meant: its tags, where it is named without one. `listed`: it is one of
-    a registry's, and was not named itself."""
+    """Returns references to the selected images of a repository: its tags, if it is named without one. `listed`: the
+    repository comes from a registry's list, and was not named itself."""
     if where.tag or where.digest or not (choice.tags or listed):
         return [str(where)]
     found = tags.matching_tags(where, choice.tags or ("*",), reading).images
@@ -73,8 +74,9 @@ def images_of(where: Repository, choice: RepositoryFilter, listed: bool, reading
 
 
 def find_images(top: str, tolerant: Tolerant) -> tuple[list[tuple[str, bool]], int]:
-    """Every layout below a directory and every file that may be an archive, in order, and whether it says that it is one: what
-    is compressed may be anything. And how many files are neither. Links to directories are not followed."""
+    """Returns every layout below a directory, and every file that may be an archive, in order, each with whether it
+    certainly is one (a compressed file may be anything); and the number of other files. Links to directories are not
+    followed."""
     found: list[tuple[str, bool]] = []
     others = 0
 
@@ -102,7 +104,8 @@ def find_images(top: str, tolerant: Tolerant) -> tuple[list[tuple[str, bool]], i
 
 
 def _looks_like_archive(path: str) -> bool | None:
-    """By its name or its first bytes; False where it is only compressed, None for what is none, or no regular file."""
+    """Whether the name or the first bytes say that a file is an archive; False if it is only compressed, None if it is
+    no archive or not a regular file."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
@@ -112,7 +115,7 @@ def _looks_like_archive(path: str) -> bool | None:
         with open(path, "rb") as file:
             head = file.read(512)
     except FileNotFoundError:
-        return None  # a link to nothing
+        return None  # a dangling link
     except OSError as error:
         raise unreadable(path, error) from None
     if head[257:262] == b"ustar":

@@ -1,9 +1,9 @@
-"""What a collection takes where it lies, and what deleting an image frees there.
+"""The bytes of a collection on this machine, and those that deleting an image frees there.
 
-A layout, and a registry, keeps each blob once: what its images share lies there once. An archive is a file of its own: it is
-deleted whole, and holds whatever others hold as well. So the bytes of one layout of all (`collection`) are those on disk
-only if the collection is one layout. Cost: one step a blob of an image; of several layouts, one look at each blob's file; of a
-layout of which only some images were asked for, a reading of the others' documents.
+A layout, and a registry, keeps each blob once, for all images. An archive is a file of its own: it is deleted as a
+whole, and contains what others contain too. So the bytes of `collection`, which counts as one layout, are those on disk
+only if all is one layout. Cost: one step for each blob of an image; for several layouts one lstat for each blob's file;
+for a layout of which only some images were asked for, reading the others' documents.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ from ocitool.transports.layout_store import StoredFile, blob_files
 
 @dataclass(slots=True)
 class StorageLocation:
-    """Where images lie together. `path`: of an archive or a layout; `size`: of an archive's file; `linked`: it has other names,
-    so deleting this one frees nothing. `files`: of a layout's blobs, if they were looked at. `whole`: all in it was read.
-    `beside`: what images of a layout need that were not asked for."""
+    """A place with images: a layout, an archive, or a registry.
+
+    `path`: of an archive or layout; `size`: of an archive's file; `linked`: that file has other hard links, so deleting
+    this one frees nothing. `files`: of a layout's blobs, if they were looked up. `whole`: everything in it was read.
+    `needed_by_others`: blobs that images of a layout need which were not asked for.
+    """
 
     path: str | None
     size: int | None
@@ -39,18 +42,18 @@ class StorageLocation:
 
     @property
     def shares(self) -> bool:
-        """Whether it keeps each blob once, and deletes one by one."""
+        """Whether it keeps each blob once, and blobs are deleted one by one."""
         return self.size is None
 
     def bytes_of(self, blob: StoredBlob) -> int:
-        """What a blob takes here."""
+        """Returns the bytes that a blob takes here."""
         if not self.files:
             return blob.size
         file = self.files.get(blob.key)
         return file.size if file is not None else 0
 
     def owners(self, members: list[ImageEntry]) -> dict[StoredBlob, int]:
-        """The only image that needs or keeps each blob, -1 for several."""
+        """Returns, for each blob, the only image that needs or keeps it; -1 for several."""
         if not self._owners:
             for number in self.members:
                 for blob in (*members[number].blobs, *members[number].keeps):
@@ -60,8 +63,12 @@ class StorageLocation:
 
 
 class DiskUsage:
-    """`on_disk`: bytes of the files on this machine, each once however many names it has: of archives whole, of layouts what
-    images need; None where none is here. `at_registries`: bytes that registries keep, each once a registry."""
+    """Totals and savings on disk.
+
+    `on_disk`: bytes of the files on this machine, each once however many hard links it has: archives as a whole, of
+    layouts the blobs that images need; None if there are none. `at_registries`: bytes at registries, each blob once a
+    registry.
+    """
 
     def __init__(self, collection: Collection, task: Task) -> None:
         self._members = collection.members
@@ -78,7 +85,7 @@ class DiskUsage:
             self._of[member.number] = list(mine.values())
         stores = list(self._stores.values())
         self.is_one_store = len(stores) == 1 and stores[0].shares and all(self._of.values())
-        """Whether all is one layout, or at one registry: what one layout of all takes is what it takes there."""
+        """Whether all is in one layout or at one registry, so that the collection's own totals are those on disk."""
         layouts = [store for store in stores if store.shares and store.path is not None]
         if len(layouts) > 1:  # they may have files in common
             for store in layouts:
@@ -113,7 +120,7 @@ class DiskUsage:
         return self._stores.setdefault(("disk", site.path), StorageLocation(site.path, site.size, site.linked, whole))
 
     def _tops(self, store: StorageLocation) -> set[Digest]:
-        """The entries of a layout's index that stand for the images in it."""
+        """Returns the digests of the entries in a layout's index that lead to its images."""
         members = [self._members[number] for number in store.members]
         several = {blob.digest for one in members if one.digest is None for blob in one.named}
         return {one.digest for one in members if one.digest is not None} | {one for one in several if one is not None}
@@ -139,8 +146,8 @@ class DiskUsage:
     def saved_by_replacing(
         self, changing: Several[int], going: Several[int], gone: Several[StoredBlob], kept: Several[StoredBlob]
     ) -> int:
-        """Bytes that are saved on this machine at once if images are made of the layers `kept` in place of `gone`, each one
-        alone in its archives. `going`: those that then need `gone` no more."""
+        """Returns the bytes saved on this machine at once if the images `changing` get the layers `kept` instead of
+        `gone`. `going`: images that need `gone` no more afterwards."""
         stores = {id(store): store for number in changing for store in self._of[number] if store.path is not None}
         return sum(self._saved_in(store, going, gone, kept) for store in stores.values())
 
@@ -162,17 +169,17 @@ class DiskUsage:
         return freed - sum(blob.size for blob in kept if blob.key not in had)
 
     def copies(self, layer: StoredBlob) -> int:
-        """In how many places a layer lies."""
+        """Returns the number of places that have a layer."""
         return len({id(store) for number in layer.users for store in self._of[number]})
 
     def in_one_store(self, numbers: Iterable[int]) -> bool:
-        """Whether all of these images lie in one layout, or at one registry, and nowhere else."""
+        """Whether all of these images are in one layout, or at one registry, and nowhere else."""
         stores = {id(store): store for number in numbers for store in self._of[number]}
         return self.is_one_store or (len(stores) == 1 and all(store.shares for store in stores.values()))
 
     def of(self, member: ImageEntry, share: Usage) -> tuple[int | None, int]:
-        """The bytes of what holds an image on this machine (None where nothing does), and those that deleting it frees wherever
-        it is. `share`: what it has in one layout of all."""
+        """Returns the bytes of what holds an image on this machine (None if nothing does), and those that deleting it
+        everywhere frees. `share`: its usage as if all were one layout."""
         if self.is_one_store and not any(store.needed_by_others for store in self._of[member.number]):
             return (share.size if self.on_disk is not None else None), share.marginal
         local = [store for store in self._of[member.number] if store.path is not None]
@@ -182,8 +189,8 @@ class DiskUsage:
         return (held if local else None), self.freed_by_deleting({member.number})
 
     def freed_by_deleting(self, going: Several[int]) -> int:
-        """Bytes that deleting these images frees wherever they are: archives that hold nothing else, and in layouts and at
-        registries the blobs that nothing else there needs. One of several images in an archive frees nothing."""
+        """Returns the bytes that deleting these images everywhere frees: archives that hold nothing else, and blobs
+        that nothing else needs. One of several images in an archive frees nothing."""
         stores = {id(store): store for number in going for store in self._of[number]}.values()
         return sum(self._freed(store, going) for store in stores)
 
@@ -206,14 +213,14 @@ class DiskUsage:
 
     @staticmethod
     def _freed_file(store: StorageLocation, blob: StoredBlob) -> int:
-        """What deleting a blob frees: nothing if its file has another name."""
+        """Returns the bytes that deleting a blob frees: none if its file has other hard links."""
         file = store.files.get(blob.key)
         return store.bytes_of(blob) if file is None or file.links == 1 else 0
 
 
 def documents(members: Iterable[ImageEntry]) -> int:
-    """About the bytes that a new layout takes beside the blobs of these images: its two files, and manifests of images that
-    have none yet."""
+    """Returns an estimate of the bytes that a new layout takes besides the blobs of these images: its own files, and
+    manifests of images that have none."""
     size = len(b'{"imageLayoutVersion":"1.0.0"}') + len(b'{"schemaVersion":2,"mediaType":"","manifests":[]}') + _TYPE
     for member in members:
         names = member.tags or [""]
@@ -230,7 +237,8 @@ _MANIFEST, _LAYER = 249, 150
 
 
 def _archive_size(blob: StoredBlob, ratio: float) -> int:
-    """What a layer takes in an archive which is smaller than what is in it by this ratio: in a plain one whole blocks."""
+    """Returns the bytes that a layer takes in an archive with this compression ratio; whole tar blocks in an
+    uncompressed one."""
     if ratio < 1:
         return round(blob.size * ratio) if blob.codec == "none" else blob.size
     return blob.size + -blob.size % BLOCK

@@ -1,6 +1,8 @@
-"""From references to a collection: sources are found, opened one after the other (at registries several at a time), and what
-they hold is reduced to facts. No layer is read, but for one that only its bytes identify. What cannot be read is a problem of
-its own and stops nothing else.
+"""From references to a collection: sources are found, opened one after the other (at registries several at once), and
+what they hold is reduced to facts.
+
+No layer is read, except one that only its bytes identify. What cannot be read is a problem of its own, and stops
+nothing else.
 """
 
 from __future__ import annotations
@@ -48,7 +50,10 @@ from ocitool.trees.indexing import readable_blob, refuse_other_than_tar
 def take_inventory(
     words: Sequence[str], choice: RepositoryFilter, reading: Session, want: Want, strict: bool
 ) -> tuple[Collection, list[Problem]]:
-    """`strict`: the first problem is raised. `UsageError` for what no source can be meant by."""
+    """Returns the collection of these references, and the problems. `strict`: the first problem is raised.
+
+    Raises `UsageError` for globs that none of the references can use.
+    """
     if choice.repositories and not any(map(discovery.is_registry, words)):
         raise UsageError("--repos is for a registry", ", ".join(words), hint="docker://HOST --repos 'team/*'")
     if choice.tags and not any(map(discovery.is_fanned_out, words)):
@@ -62,6 +67,7 @@ def take_inventory(
 
 
 class _Inventory:
+    """The collection in progress."""
     def __init__(self, reading: Session, want: Want, strict: bool) -> None:
         self._reading = reading
         self._want = want
@@ -78,7 +84,7 @@ class _Inventory:
         self._access = reading.asked().access.absolute()
 
     def check_globs(self, choice: RepositoryFilter) -> None:
-        """`NothingMatches` for globs that picked nothing, unless that may be for what could not be read."""
+        """Raises `NothingMatches` for globs that selected nothing, unless unread sources may be the reason."""
         if self._problems:
             return
         for option, globs, names in (
@@ -107,7 +113,8 @@ class _Inventory:
         return self._collection, self._problems
 
     def _twice(self) -> Iterator[str]:
-        """What is listed more than once, but for tags of a registry: of those one manifest has many."""
+        """Yields a sentence for each image that is listed more than once; not for the tags of a registry, of which one
+        manifest may have many."""
         yield from self._again
         for member in self._collection.members:
             for named in list(member.places.values())[1:]:
@@ -115,7 +122,7 @@ class _Inventory:
                     yield f"{named.reference} is {member.reference}, which is listed already"
 
     def tolerant(self, where: str) -> Tolerant:
-        """A context that takes an error as a problem of this place."""
+        """Returns a context that turns an error into a problem of this place."""
         return Tolerant(where, self._problem)
 
     def _problem(self, problem: Problem) -> None:
@@ -126,16 +133,17 @@ class _Inventory:
         self._notice_problems()
 
     def _notice_problems(self) -> None:
-        """Says what is wrong as it comes up; but of the only thing that there is to say, an error will."""
+        """Adds a notice for each new problem. A single problem without any image gets none, since its error will be
+        raised."""
         with self._adding:
             told = self._told
             if self._collection.members or len(self._problems) > 1:
                 self._told = len(self._problems)
             new = self._problems[told : self._told]
-        for problem in new:  # to a terminal that may be slow
+        for problem in new:  # without the lock, since the terminal may be slow
             self._reading.task.notice("unreadable", str(problem.error))
 
-    # Where images are
+    # References
 
     def add_reference(self, word: str, choice: RepositoryFilter) -> None:
         if reference.host_of(word) is not None:
@@ -194,7 +202,7 @@ class _Inventory:
             raise NotFoundError("the directory holds no image", top)
 
     def _local(self, name: str) -> bool:
-        """Whether an image is in it."""
+        """Adds what a path holds; returns whether it holds any image."""
         opened = self._reading.open(name, self._want)
         if self._want == "documents" and name != "-" and _unread(opened.source):
             opened = self._reading.open(name, "layers")
@@ -214,7 +222,7 @@ class _Inventory:
         site = ImageSource(opened.source.transport, path, status.st_size if is_file else None, is_file and status.st_nlink > 1)
         return self._source(name, opened, site, self._order)
 
-    # What a source holds
+    # The content of a source
 
     def _source(self, name: str, opened: Opened, site: ImageSource, order: int) -> bool:
         names = ReferenceNames(name, opened)
@@ -256,7 +264,7 @@ class _Inventory:
         for error in parts.damaged or failed:
             with self.tolerant(label):
                 raise error
-        with self._adding:  # all that may take a request or a read of a document is done
+        with self._adding:  # nothing in it sends a request or reads a document
             key = parts.key(images)
             known = self._collection.find(key)
             if known is None:
@@ -271,7 +279,7 @@ class _Inventory:
                     pass
 
     def _images(self, source: Source, found: Target, label: str, failed: list[OcitoolError]) -> Iterator[Image]:
-        """The images of a group; `failed` takes the errors of those that cannot be read, while others can."""
+        """Yields the images of a group; `failed` takes the errors of those that cannot be read."""
         if found.image is not None:
             yield self._identified(found.image, label)
             return
@@ -293,8 +301,8 @@ class _Inventory:
             self._reading.task.notice("missing", text)
 
     def _identified(self, image: Image, label: str) -> Image:
-        """The image with diff_ids for the layers that it states neither these nor digests of, computed from their bytes. Of
-        standard input these are kept only if contents are asked for."""
+        """Returns the image with diff_ids computed for layers that have neither diff_id nor digest. From standard input
+        the bytes are only available if contents are asked for."""
         unknown = [layer for layer in image.layers if layer.diff_id is None and layer.digest is None]
         if unknown and (self._want == "layers" or all(isinstance(layer.blob, FileBlob) for layer in unknown)):
             with self.tolerant(label):
@@ -356,7 +364,7 @@ class _Inventory:
         return self._collection.blob(str(one.digest), one.digest, one.size, kept)
 
     def _locate(self, stored: StoredBlob, image: Image, layer: Layer, blob: Blob) -> None:
-        """Notes where a layer can be read again, and whether any image can."""
+        """Records where a layer can be read again, and whether it can be read at all."""
         stored.problem = None
         try:
             refuse_other_than_tar(layer, stated=image.manifest is not None)
@@ -372,14 +380,14 @@ class _Inventory:
 
 
 def _location(blob: Blob) -> BlobLocation | None:
-    """Where a blob is in a file that has a name."""
+    """Returns the location of a blob in a file with a name; None if it has none."""
     if not isinstance(blob, FileBlob) or blob.path is None:
         return None
     return BlobLocation(os.path.abspath(blob.path), blob.offset, blob.identity)
 
 
 def _find_copy(stored: StoredBlob, blob: Blob, label: str) -> None:
-    """Notes where a layer lies once more on this machine: not another name of the same file. A registry keeps one copy."""
+    """Records a further copy of a layer on this machine, if it is not the same file. Registries keep one copy."""
     known = {stored.place.identity if stored.place is not None else None}
     known.update(one.place.identity for one in stored.copies if one.place is not None)
     if not blob.remote and (blob.identity is None or blob.identity not in known) and blob is not stored.blob:
@@ -388,7 +396,7 @@ def _find_copy(stored: StoredBlob, blob: Blob, label: str) -> None:
 
 
 def _unread(source: Source) -> bool:
-    """Whether the bytes of a layer that only they can identify were not kept when the source was opened."""
+    """Whether the source has layers that only their bytes identify, and whose bytes were not kept when it was opened."""
     images = (from_record(source, one) for one in source.records if not all(isinstance(b, FileBlob) for b in one.layers))
     return any(layer.diff_id is None and layer.digest is None for image in images for layer in image.layers)
 
@@ -407,8 +415,8 @@ def _stack(image: Image, layers: tuple[StoredBlob, ...], collection: Collection)
 
 
 def layer_key(layer: Layer, label: str) -> str:
-    """What a layer is one blob by. Without a digest it is its diff_id where it is stored uncompressed, and with its size
-    otherwise."""
+    """Returns the key of a layer's blob: its digest; without one its diff_id if it is stored uncompressed, else
+    diff_id, compression and size."""
     if layer.digest is not None:
         return str(layer.digest)
     if layer.diff_id is None:
@@ -417,20 +425,20 @@ def layer_key(layer: Layer, label: str) -> str:
 
 
 def _embedded(descriptor: Descriptor, blob: Blob) -> bool:
-    """Whether a blob is nowhere but in the document that names it, with whose size it counts."""
+    """Whether a blob exists only in the document that names it, and so is counted with that."""
     return isinstance(blob, BytesBlob) and "data" in descriptor.fields
 
 
 class _GroupParts:
-    """What a group is made of beside its images: indexes, attestations, and what it keeps by speaking of it (`held`). `kept`:
-    bytes that are stored of each configuration."""
+    """What a group has besides images: indexes, attestations, and what it keeps because it refers to it (`held`).
+    `kept`: bytes stored of each configuration."""
 
     def __init__(self, source: Source, found: Target, group: Group, images: Sequence[Image]) -> None:
         self._found = found
         self._group = group
         self._source = source
         self.damaged: list[OcitoolError] = []
-        """What of it cannot be read, while the rest is counted."""
+        """Errors of parts that cannot be read; the rest is counted."""
         self._closures: tuple[Closure, ...] = ()
         if found.document is not None:
             roots = [entry.descriptor for entry in group.entries if entry.present]
@@ -447,7 +455,7 @@ class _GroupParts:
         return " ".join([images[0].image_id, *(layer_key(layer, "") for layer in images[0].layers)])
 
     def _stored(self, descriptor: Descriptor) -> int:
-        """Bytes that are stored of what its descriptor may embed."""
+        """Returns the bytes stored of content that its descriptor may embed."""
         if "data" not in descriptor.fields:
             return descriptor.size
         blob = self._source.blob(descriptor)
@@ -466,7 +474,7 @@ class _GroupParts:
                     yield named, blob
 
     def _held(self) -> list[tuple[Descriptor, Blob | None]]:
-        """What stays as long as an artifact speaks of it (`layout gc` keeps it)."""
+        """Returns what an artifact keeps because it refers to it (`layout gc` does not remove it)."""
         manifest = self._found.entries[0].document if len(self._found.entries) == 1 else None
         subject = manifest.fields.get("subject") if isinstance(manifest, Manifest) else None
         if not isinstance(subject, dict) or self._source.remote:
@@ -480,7 +488,7 @@ class _GroupParts:
 
 
 _NAMED = 10
-"""Images that are listed twice, as they are named."""
+"""Most images that notices name as listed twice."""
 
 _MANY = 500
-"""Images in one source of which progress is told."""
+"""Images in one source from which on progress is reported."""

@@ -1,8 +1,8 @@
-"""The work on single layers, and who does it.
+"""Work on single layers, and the executors that run it.
 
-What is done to one layer is a pure function of where its bytes are: it can be pickled, sent to another process or machine, done
-twice or done again. Who does it is any `concurrent.futures.Executor`: processes of this machine, or a cluster's. Results are
-taken as they come, and no more of them are under way than `_AHEAD` a worker.
+The work on a layer is a pure function of the location of its bytes: it can be pickled, sent to another process or
+machine, and repeated. It runs on any `concurrent.futures.Executor`: processes of this machine, or a Dask cluster.
+Results are taken as they come; at most `_AHEAD` jobs a worker are under way.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _AHEAD = 3
-"""Jobs a worker that are under way: their results wait in memory."""
+"""Jobs for each worker that are under way at once: their results wait in memory."""
 
 _PATIENCE = 10.0
-"""Seconds for a cluster to answer."""
+"""Seconds to wait for a cluster's answer."""
 
 _HASTE = 0.5
-"""Seconds for a cluster to let go of a run that is told to end."""
+"""Seconds to wait for a cluster when the run was interrupted."""
 
 _STEP = 0.1
-"""Seconds after which one who waits for results looks whether they are still wanted."""
+"""Seconds between two checks for cancellation while waiting for results."""
 
 _ALONE = 16 * MiB
-"""Bytes of layers below which processes would take longer to start than the work takes."""
+"""Bytes of layers below which starting processes takes longer than the work itself."""
 
 
 class LayerJob(NamedTuple):
-    """A layer to work on: where its bytes are, how many, what they are said to be, and the algorithm of its diff_id. Bytes that
-    have no place are in `blob`, and their job is for this process."""
+    """A layer to work on: location, size and stated digest of its bytes, and the algorithm of its diff_id. Bytes
+    without a location are in `blob`, and only this process can read them."""
 
     key: str
     place: BlobLocation | None
@@ -61,13 +61,13 @@ class LayerJob(NamedTuple):
 
     @property
     def reachable(self) -> bool:
-        """Whether another process can do it."""
+        """Whether another process can do the work."""
         return self.place is not None
 
 
 class IndexedLayer(NamedTuple):
-    """A layer's index with all its digests computed, the identity of the file's bytes that were read, and how many bytes were
-    unpacked beyond what is ordinary (`Task.count_expansion`)."""
+    """A layer's index with all digests computed, the identity of the file's bytes that were read, and the unpacked
+    bytes beyond the ratio (`Task.count_expansion`)."""
 
     found: LayerIndex
     identity: str | None
@@ -75,7 +75,7 @@ class IndexedLayer(NamedTuple):
 
 
 def index(job: LayerJob) -> IndexedLayer:
-    """Raises what `scan` raises, and what opening the layer raises."""
+    """Indexes a layer. Raises what `index_layer` and `open_layer` raise."""
     with Task(jobs=1) as task:
         blob = open_layer(job, task)
         found = index_layer(blob, task, algorithm=job.algorithm)
@@ -83,8 +83,11 @@ def index(job: LayerJob) -> IndexedLayer:
 
 
 def verify_layer(job: LayerJob, diff_id: Digest | None, task: Task) -> str | None:
-    """Reads a layer, and gives the identity of the file's bytes. Raises `IntegrityError` if they are not what its digest or, of
-    a layer without one, its diff_id says, and what opening and decoding it raise."""
+    """Reads a layer, and returns the identity of the file's bytes.
+
+    Raises `IntegrityError` if they do not match its digest or, without one, its diff_id; and what opening and decoding
+    raise.
+    """
     blob = open_layer(job, task)
     if job.digest is None:
         found = index_layer(blob, task, algorithm=job.algorithm).diff_id
@@ -96,15 +99,15 @@ def verify_layer(job: LayerJob, diff_id: Digest | None, task: Task) -> str | Non
 
 
 class CompressedSize(NamedTuple):
-    """Bytes that something takes compressed, and how many were unpacked for that beyond what is ordinary."""
+    """Compressed bytes, and bytes that were unpacked for it beyond the ratio."""
 
     size: int
     expansion: int
 
 
 def as_zstd(job: LayerJob, level: int) -> CompressedSize:
-    """Bytes that a layer would take as zstd at this level: it is compressed, and thrown away. Parts of a layer would tell less
-    than they cost: what zstd gains differs twofold within one. Raises what decoding raises."""
+    """Returns the bytes that a layer would take as zstd at this level, by compressing all of it: a part would tell too
+    little, since the ratio varies twofold within a layer. Raises what decoding raises."""
     with Task(jobs=1) as task:
         blob = open_layer(job, task)
         size = _size(codecs.decode(blob.chunks(), codecs.of(blob), task), Compression("zstd", level), task)
@@ -112,7 +115,8 @@ def as_zstd(job: LayerJob, level: int) -> CompressedSize:
 
 
 def compressed(job: LayerJob, files: tuple[Entry, ...]) -> CompressedSize:
-    """What files of a layer take in it, compressed as builders do. Raises what decoding raises."""
+    """Returns the bytes that files take in their layer, compressed at the level that builders use. Raises what decoding
+    raises."""
     with Task(jobs=1) as task:
         blob = open_layer(job, task)
         codec = codecs.of(blob)
@@ -125,12 +129,12 @@ def compressed(job: LayerJob, files: tuple[Entry, ...]) -> CompressedSize:
 
 
 def _without_holes(entry: Entry) -> Entry:
-    """A file without its holes if they are too many to be hashed: a terabyte of zeros would be compressed."""
+    """Returns a file without its holes if they are too large to be hashed: a terabyte of zeros would be compressed."""
     return entry._replace(size=entry.stored, segments=None) if entry.size - entry.stored > MAX_HASHED_HOLES else entry
 
 
 _HEADER = 512
-"""What an entry's header takes besides, in a layer that is not compressed."""
+"""Bytes of an entry's header in an uncompressed layer."""
 
 
 def _size(chunks: Iterable[bytes], compression: Compression, task: Task) -> int:
@@ -138,7 +142,7 @@ def _size(chunks: Iterable[bytes], compression: Compression, task: Task) -> int:
 
 
 def open_layer(job: LayerJob, task: Task) -> Blob:
-    """The layer's blob. Raises `TransportError`, `NotFoundError`."""
+    """Returns the layer's blob. Raises `TransportError`, `NotFoundError`."""
     place = job.place
     if place is None:
         assert job.blob is not None
@@ -163,15 +167,15 @@ def open_layer(job: LayerJob, task: Task) -> Blob:
 
 
 Job = tuple[LayerJob, Callable[[LayerJob], T]]
-"""A layer, and what is to be done to it: a function that can be pickled, of a module or with some arguments given."""
+"""A layer and the work on it: a function that can be pickled (of a module, or a partial of one)."""
 
 
 def run_all(
     duties: Sequence[Job[T]], cluster: str | None, task: Task, take: Callable[[int, T], None],
     failed: Callable[[int, OcitoolError], None],
 ) -> None:  # fmt: skip
-    """Has all of it done, by whoever can reach the layers: those without a place only this process can. What is taken, and what
-    failed, comes with its number."""
+    """Runs all jobs, on the cluster, in processes or here; those that only this process can do, here. `take` gets the
+    number and result of each job, `failed` its number and error."""
     here = {number: duty for number, duty in enumerate(duties) if not duty[0].reachable}
     others = {number: duty for number, duty in enumerate(duties) if number not in here}
     run_on(here, None, 1, task, take, failed)
@@ -183,9 +187,11 @@ def run_on(
     duties: Mapping[int, Job[T]], executor: Executor | None, workers: int, task: Task, take: Callable[[int, T], None],
     failed: Callable[[int, OcitoolError], None],
 ) -> None:  # fmt: skip
-    """The largest layers first, each result taken as it comes; without an executor, all is done here. A layer that fails stops
-    no other one. Once `task` has unpacked more than `limits.EXPANSION`, no further one is begun: each fails. Raises
-    `TransportError` where the workers themselves are gone."""
+    """Runs jobs on an executor, without one in this thread: the largest layers first, each result taken as it comes.
+
+    A failed layer does not stop the others. Once `task` has unpacked more than `limits.EXPANSION`, the remaining jobs
+    fail unstarted. Raises `TransportError` if the workers themselves died.
+    """
     from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
     from concurrent.futures import CancelledError as Forgotten
 
@@ -205,11 +211,11 @@ def run_on(
         except OcitoolError as error:
             failed(number, error)
         except Forgotten:
-            raise TransportError("who did the work is gone", hint="the same command goes on there") from None
+            raise TransportError("the workers are gone", hint="run the same command again, it continues there") from None
         except Exception as error:
             if not type(error).__module__.startswith("distributed"):
                 raise
-            failed(number, TransportError(f"the cluster gave it up: {error}"))  # after it tried again, as it is set up to
+            failed(number, TransportError(f"the cluster gave it up: {error}"))  # after its own retries
         done += 1
         size += duties[number][0].size
         task.count("layers", done, len(duties), size, whole)
@@ -242,7 +248,8 @@ def run_on(
             for future in ready:
                 finished(under_way.pop(future), future.result)
     except BrokenExecutor as error:
-        raise TransportError(f"a process that works on layers died: {error}", hint="the same command goes on there") from None
+        hint = "run the same command again, it continues there"
+        raise TransportError(f"a process that works on layers died: {error}", hint=hint) from None
 
 
 def _expanded() -> NoReturn:
@@ -254,8 +261,8 @@ def _expanded() -> NoReturn:
 
 @contextmanager
 def open_executor(cluster: str | None, jobs: Sequence[LayerJob], task: Task) -> Iterator[tuple[Executor | None, int]]:
-    """Who does these jobs, and how many at a time: the cluster at an address, else processes of this machine, else (None) it is
-    so little that whoever asks does it himself."""
+    """Opens an executor for these jobs, and gives it with its number of workers: the cluster at an address, else
+    processes of this machine, else None if there is too little work for processes."""
     if cluster is not None:
         with _cluster(cluster, task) as found:
             yield found

@@ -1,4 +1,4 @@
-"""The layers of a collection, read: what the cache does not know, by processes or a cluster; each distinct one once."""
+"""Reads the layers of a collection, each distinct one once: from the cache, in processes or on a cluster."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ T = TypeVar("T")
 
 
 class LayerReader:
-    """The layers of a collection, read where that is owed: each distinct one once, and what the cache knows not at all."""
+    """Reads layers if they are needed. A layer that the cache knows is not read, unless everything is verified."""
 
     MAX_HELD = 1_000_000
-    """Entries of indexes that are held in memory for a second look, about 190 bytes each."""
+    """Most entries of indexes that are kept in memory for later use, about 190 bytes each."""
 
     MAX_SAMPLED = 4 * GiB
-    """Stored bytes of layers that are compressed to learn what zstd would save; of more than that, some are."""
+    """Most stored bytes of layers that are compressed to estimate what zstd saves; beyond it a sample is taken."""
 
     def __init__(
         self, collection: Collection, question: DedupeOptions, reading: Session, problems: list[Problem], disk: DiskUsage
@@ -49,12 +49,12 @@ class LayerReader:
         self._entries = 0
         self._bad: set[StoredBlob] = set()
         self._damaged: set[str] = set()
-        """References of images of which a copy of a layer is damaged."""
+        """References of images with a damaged copy of a layer."""
         if self._cache.refused:
             reading.task.remark("cache", self._cache.refused)
 
     def contents(self) -> DistinctContents:
-        """Every layer that can be read, folded; what cannot be is a problem."""
+        """Returns the contents of every layer that can be read; a layer that cannot becomes a problem."""
         contents = DistinctContents()
         odd: dict[StoredBlob, list[str]] = {}
         with export(self._question.export, self._collection) as rows:
@@ -98,8 +98,8 @@ class LayerReader:
         return contents
 
     def _read_copies(self) -> None:
-        """Verifies the layers where they lie again: of two files that are said to be the same one may be damaged, and what is
-        advised may delete the other. One whose bytes were read before is not read again, unless all is to be verified."""
+        """Verifies further copies of layers: of two files with one digest one may be damaged, and advice may delete the
+        other. A copy whose bytes were read before is not read again, unless everything is verified."""
         waiting: list[tuple[StoredBlob, BlobCopy]] = []
         for layer in self._collection.layers():
             for copy in layer.copies:
@@ -108,7 +108,7 @@ class LayerReader:
                     waiting.append((layer, copy))
 
         def look(one: tuple[StoredBlob, BlobCopy]) -> OcitoolError | None:
-            """Hashing needs no process of its own, and one copy that is damaged does not end the others."""
+            """Returns the error of one copy, instead of raising it: one damaged copy must not end the others."""
             layer, copy = one
             digest = digest_of(layer)
             duty = layer_jobs.LayerJob(layer.key, copy.place, copy.blob, layer.stated_size, digest, _algorithm(layer))
@@ -128,12 +128,13 @@ class LayerReader:
                 self._problem(f"{copy.reference}: layer {layer.key}", error)
 
     def damaged(self) -> set[int]:
-        """The images with a layer that could not be read or is damaged, in any place."""
+        """Returns the images with a layer that cannot be read or is damaged, in any place."""
         places = (one for one in self._collection.members if not self._damaged.isdisjoint(one.places))
         return {one.number for one in places} | {number for layer in self._bad for number in layer.users}
 
     def _check_diff_ids(self, layer: StoredBlob, index: LayerIndex) -> None:
-        """Names the images that state another diff_id than the layer has. Raises `IntegrityError` where all do."""
+        """Makes a problem for each image that states another diff_id than the layer has. Raises `IntegrityError` if all
+        images do."""
         lies: dict[str, IntegrityError] = {}
         honest = False
         for number in layer.users:
@@ -151,8 +152,8 @@ class LayerReader:
             self._problem(f"{reference}: layer {layer.key}", error)
 
     def zstd(self, level: int) -> Iterator[Advice]:
-        """What it would save to store gzip layers as zstd. Of a large collection some layers are compressed, those that come
-        first by digest, as good as any others."""
+        """Yields advice to store gzip layers as zstd. Of a large collection a sample is compressed, the first layers by
+        digest."""
         layers = sorted((one for one in self._readable() if one.codec == "gzip"), key=lambda layer: layer.key)
         chosen, left = [], self.MAX_SAMPLED
         for layer in layers:
@@ -168,12 +169,12 @@ class LayerReader:
         yield from as_zstd(self._collection, layers, sizes, level, self._disk)
 
     def _counted(self, measured: CompressedSize) -> int:
-        """The size; what was unpacked for it counts with all that the command unpacks."""
+        """Returns the size, and counts the unpacked bytes with all that the command unpacks."""
         self._task.count_expansion(measured.expansion)
         return measured.size
 
     def measure(self, files: Sequence[tuple[StoredBlob, tuple[Entry, ...]]]) -> list[int]:
-        """What files of layers take in them; 0 where a layer cannot be read any more."""
+        """Returns the bytes that files take in their layers; 0 if a layer can no longer be read."""
         sizes = [0] * len(files)
         duties = [(job_for(layer), partial(layer_jobs.compressed, files=entries)) for layer, entries in files]
 
@@ -187,12 +188,13 @@ class LayerReader:
         return sizes
 
     def index_or_none(self, layer: StoredBlob) -> LayerIndex | None:
-        """The index of a layer that was read before; None where it could not be."""
+        """Returns the index of a layer that was read before; None if it could not be."""
         if layer in self._bad or layer.problem is not None or not layer.present:
             return None
         return self.index_of(layer)
 
     def index_of(self, layer: StoredBlob) -> LayerIndex:
+        """Returns the index of a layer that was read before: from memory or the cache, else by reading it again."""
         found = self._held.get(layer)
         if found is None:
             identity = layer.place.identity if layer.place is not None else None
@@ -209,7 +211,8 @@ class LayerReader:
             self._entries += len(index)
 
     def _known(self, layer: StoredBlob) -> LayerIndex | None:
-        """What is known of the layer's very bytes: a file that stands under a known digest may be damaged since."""
+        """Returns the cached index of the layer's very bytes; None if there is none. A local file is found by its
+        identity, not by its digest alone, since it may be damaged."""
         identity = layer.place.identity if layer.place is not None else None
         remote = layer.place is not None and layer.place.repository is not None
         look = self._cache.find if remote else self._cache.find_bytes
@@ -217,7 +220,7 @@ class LayerReader:
         return found if found is not None and within_limits(found, layer.stated_size) else None
 
     def _readable(self) -> Iterator[StoredBlob]:
-        """Layers of images; those that cannot be read are problems, once."""
+        """Yields the layers of images that can be read; the others become problems, once."""
         for layer in {layer: None for one in self._collection.members for stack in one.stacks for layer in stack.layers}:
             if layer.problem is not None and layer not in self._bad:
                 self._failed(layer, layer.problem)

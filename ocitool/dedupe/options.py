@@ -1,4 +1,4 @@
-"""What is asked about a collection."""
+"""The options of `dedupe`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from ocitool.pipeline.session import Session
 
 
 class DedupeOptions(NamedTuple):
-    """choice: what of registries. files: read every distinct layer. export: the directory for its rows. zstd: the level to
-    estimate. cluster: the address of a Dask scheduler. strict: the first problem ends it. top: how many of each kind are
-    listed, where not all are."""
+    """What to report.
+
+    - choice: selection at registries. files: read every distinct layer. export: directory for the rows.
+    - zstd: level to estimate. cluster: address of a Dask scheduler. strict: the first problem is raised.
+    - top: number of items in lists that are not complete.
+    """
 
     choice: RepositoryFilter
     files: bool = False
@@ -22,7 +25,7 @@ class DedupeOptions(NamedTuple):
     top: int = 10
 
     def is_deep(self, reading: Session) -> bool:
-        """Whether layers are to be read."""
+        """Whether layers must be read."""
         return self.wants_files(reading) or self.zstd is not None
 
     def wants_files(self, reading: Session) -> bool:

@@ -1,4 +1,5 @@
-"""What names the images of a source to any command: a name only where it is that of one image, and can be no option."""
+"""References that name the images of a source to any command: by a name only if it is the name of one image and cannot
+be taken for an option."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from ocitool.transports.opening import Opened
 
 
 class ReferenceNames:
-    """`alone`: the source holds one image and nothing else. `expected`: how many it may hold. Cost: one look at each name."""
+    """The references of one source's images. `only_one`: it holds one image and nothing else. `expected`: how many
+    images it may hold. Cost: one step for each name."""
 
     def __init__(self, name: str, opened: Opened) -> None:
         source = opened.source
@@ -37,6 +39,7 @@ class ReferenceNames:
             self._owners.setdefault(reference.qualified(tag), set()).add(owner)
 
     def of(self, group: Group) -> str:
+        """Returns the reference of a group."""
         source, selector = self._opened.source, self._opened.selector
         if selector is not None or source.remote:
             return self._given

@@ -1,8 +1,8 @@
-"""What the layers of a collection hold, file by file: every distinct layer once, and every distinct content once.
+"""All files of a collection's layers, by content: every distinct layer once, every distinct content once.
 
-Layers are folded as they are indexed, in any order; what comes out does not depend on it. A file is a regular file of a layer's
-tar (hard links are further names of one), a content its SHA-256. Memory: about 300 bytes a distinct content, 8 for each layer
-that has it, and 300 a file of 4 kB and more.
+Layers are added as they are indexed, in any order; the result does not depend on it. A file is a regular file of a
+layer's tar (hard links are further names of it), a content its SHA-256. Memory: about 300 bytes for each distinct
+content, 8 for each layer that has it, and 300 for each file of 4 kB or more.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class FileLocation(NamedTuple):
 
 
 class RepeatedFile(NamedTuple):
-    """One content, and the first of the places where it stands so many `times`. `saves`: bytes beyond the first."""
+    """A content that occurs `times` times, and some of its locations. `saves`: bytes of all but one of them."""
 
     content: bytes
     size: int
@@ -37,7 +37,7 @@ class RepeatedFile(NamedTuple):
 
 
 class ContentTotals(NamedTuple):
-    """Files and bytes in all distinct layers, and of distinct contents."""
+    """Number and bytes of files in all distinct layers, and of distinct contents."""
 
     references: int
     unique: int
@@ -48,20 +48,20 @@ class ContentTotals(NamedTuple):
 
 _SMALLEST = 4096
 _PLACES = 10
-"""Places that are named of one content."""
+"""Most locations that are listed for one content."""
 
 
 class DistinctContents:
-    """The fold: a layer is added once, with all of its contents known."""
+    """Collects contents. Each layer is added once, all of its contents known."""
 
     def __init__(self) -> None:
         self.layers: list[StoredBlob] = []
         self.equal_but_times: dict[int, list[StoredBlob]] = {}
-        """Layers that seem to have equal entries but for their times."""
+        """Layers that probably have equal entries apart from times, by that hash."""
         self.timeless_hashes: dict[StoredBlob, int] = {}
-        """Of each layer, what its entries come to but for their times."""
+        """For each layer a hash of its entries without times."""
         self.large_files: dict[StoredBlob, dict[tuple[int, int], int]] = {}
-        """Of each layer, sizes of its larger files by path with content, and by content alone: what is written twice."""
+        """For each layer the sizes of its larger files, by hashes of path with content and of content alone."""
         self._counts: dict[bytes, list[int]] = {}
         self._files = 0
         self._bytes = 0
@@ -90,7 +90,8 @@ class DistinctContents:
                     found.append(number)
 
     def totals(self, top: int, recall: Callable[[StoredBlob], LayerIndex]) -> ContentTotals:
-        """`top`: how many repeated contents are named. `recall` gives the index of a layer that was added."""
+        """Returns the totals. `top`: number of repeated contents that are listed. `recall` returns the index of a layer
+        that was added."""
         unique = sum(found[0] for found in self._counts.values())
         several = ((found, content) for content, found in self._counts.items() if found[1] > 1 and found[0])
         largest = heapq.nsmallest(top, several, key=lambda one: (-one[0][0] * (one[0][1] - 1), one[1]))
@@ -116,7 +117,7 @@ class DistinctContents:
 
 
 def _timeless(index: LayerIndex) -> int:
-    """All that entries are but their times, in any order, as one number: within one process."""
+    """Returns a hash of all entries without their times, in any order; valid within one process."""
     columns = index.paths, index.kinds, index.modes, index.uids, index.gids, index.sizes, index.links
     contents = bytes(index.contents)
     texts = (contents[at : at + 32] for at in range(0, len(contents), 32))
@@ -125,7 +126,7 @@ def _timeless(index: LayerIndex) -> int:
 
 
 def hash_of_rows(index: LayerIndex, rows: Iterable[int]) -> int:
-    """What these entries add to the number of their layer."""
+    """Returns what these rows contribute to the hash of their layer."""
     total = 0
     for row in rows:
         text = bytes(index.contents[32 * row : 32 * row + 32])
@@ -138,7 +139,7 @@ def hash_of_rows(index: LayerIndex, rows: Iterable[int]) -> int:
 
 
 def _paths(index: LayerIndex, content: bytes) -> Iterator[bytes]:
-    """The files with this content."""
+    """Yields the paths of the files with this content."""
     at = index.contents.find(content)
     while at >= 0:
         if at % 32 == 0 and index.kinds[at // 32] == Kind.FILE:

@@ -1,4 +1,4 @@
-"""`ls` and `cat`: the merged file system, or one layer's part of it."""
+"""`ls` and `cat`: files of the merged file system, or of one layer."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 class File(NamedTuple):
-    """What stands at a path: a file, directory, link or device. `path`: without a leading slash; `links`: all its names if it
-    has several; `layer`: the one that made it, None for a directory that no layer lists."""
+    """A path: a file, directory, link or device. `path`: without leading slash; `links`: all names of a file with
+    several; `layer`: the layer that made it, None for a directory that no layer lists."""
 
     path: bytes
     entry: Entry
@@ -35,7 +35,7 @@ class File(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """`items` are made as they are taken: a million of them need no memory of their own. Take them once."""
+    """The result of `ls`. `items` is an iterator, to be read once: a million files need no memory."""
 
     reference: str
     image: Image
@@ -46,7 +46,7 @@ class Listing(NamedTuple):
 
 
 def layer_of(image: Image, number: int) -> Layer:
-    """A layer by its number, negative ones from the top. `UsageError` when there is none."""
+    """Returns a layer by its number; negative numbers count from the top. Raises `UsageError`."""
     count = len(image.layers)
     if not -count <= number < count:
         raise UsageError(f"no layer {number}", image.where, hint=f"layers are numbered 0 to {count - 1}" if count else None)
@@ -62,7 +62,7 @@ def ls(
     recursive: bool = False,
     platform: str | None = None,
 ) -> Listing:
-    """What stands at a path. `NotFoundError` when nothing does."""
+    """Returns what is at a path. Raises `NotFoundError`."""
     wanted = wanted_path(path)
     image = reading.image(reference, platform)
     indexer = reading.indexer()
@@ -75,7 +75,7 @@ def ls(
 
 
 def file_at(tree: Tree, image: Image, path: bytes, node: Node) -> File:
-    """A node of an image's merged file system, by its path."""
+    """Returns a node of an image's merged file system as a `File`."""
     ref = ref_of(node)
     links = [] if isinstance(node, Directory) else tree.links(ref)
     entry = tree.entry(ref)
@@ -85,11 +85,11 @@ def file_at(tree: Tree, image: Image, path: bytes, node: Node) -> File:
 
 
 def files(tree: Tree, image: Image, path: bytes, *, recursive: bool) -> Iterator[File]:
-    """What stands at a path of the merged file system: of a directory its children, `recursive` everything below; of anything
-    else itself. Raises `NotFoundError`, at once."""
+    """Yields the files at a path of the merged file system: a directory's children (`recursive`: everything below it),
+    or the file itself. Raises `NotFoundError` at once."""
     node = tree.find(path, follow=True)
     if node is None:
-        node = tree.find(path)  # a link to nothing is there all the same
+        node = tree.find(path)  # a dangling link is a file too
     if node is None:
         raise NotFoundError("no such path in the image", shown_path(path))
     return _below(tree, image, path, node, recursive)
@@ -108,13 +108,13 @@ def _below(tree: Tree, image: Image, path: bytes, node: Node, recursive: bool) -
 
 
 def files_of_layer(image: Image, number: int, indexer: Indexer, path: bytes, *, recursive: bool) -> Iterator[File]:
-    """As `files`, of one layer's entries, whiteouts among them. Raises `UsageError` if there is no such layer."""
+    """As `files`, for the entries of one layer, whiteouts included. Raises `UsageError` if there is no such layer."""
     layer = layer_of(image, number)
     return _in_layer(indexer.indexes(image, [layer])[0], layer, path, recursive, image.where)
 
 
 def _in_layer(index: LayerIndex, layer: Layer, path: bytes, recursive: bool, where: str) -> Iterator[File]:
-    """A layer's entries in the order of paths, whiteouts among them; parents that it does not list are left out."""
+    """Yields a layer's entries sorted by path, whiteouts included; parents that the layer does not list are left out."""
     prefix = path + b"/" if path else b""
     rows = [
         row
@@ -135,10 +135,11 @@ def _near(at: bytes, path: bytes) -> bool:
 def cat(
     reference: str, path: str, reading: Session, *, layer: int | None = None, platform: str | None = None
 ) -> Iterator[bytes]:
-    """A file's content in pieces. `NotFoundError` when there is no such file, `UsageError` when it is none.
+    """Yields a file's content in chunks. Raises `NotFoundError` if there is no such path, `UsageError` if it is not a
+    file.
 
-    Nothing says whether what is printed was verified, so it is: the layer that has the file is read in full, unless the cache
-    knows its very bytes, and the content is hashed while it passes. `IntegrityError` may come after the last piece.
+    The output cannot say whether it was verified, so it always is: the layer is read in full, unless the cache knows
+    its very bytes, and the content is hashed while it is read. `IntegrityError` may come after the last chunk.
     """
     wanted = wanted_path(path)
     image = reading.image(reference, platform)
@@ -149,8 +150,8 @@ def content_at_path(
     image: Image, wanted: bytes, reading: Session, indexer: Indexer, *, layer: int | None = None, hint: str | None = None,
     tree: Tree | None = None,
 ) -> Iterator[bytes]:
-    """As `cat`, of an image that is open. `hint`: what to do about a directory; `tree`: its merged file system, if that was
-    made."""
+    """As `cat`, for an image that is open. `hint`: what to do about a directory; `tree`: its merged file system, if
+    that was made before."""
     if layer is not None:
         one = layer_of(image, layer)
         index = indexer.indexes(image, [one])[0]
@@ -184,7 +185,7 @@ def content_at_path(
 
 
 def _row(index: LayerIndex, path: bytes) -> int | None:
-    """Of duplicates the later."""
+    """Returns the row of a path; of duplicates the last, None if it is not listed."""
     for row in range(len(index) - 1, -1, -1):
         if index.paths[row] == path and index.kinds[row] < Kind.WHITEOUT:
             return row
@@ -192,7 +193,7 @@ def _row(index: LayerIndex, path: bytes) -> int | None:
 
 
 def _with_layer(image: Image, layer: Layer, index: LayerIndex, entry: Entry, task: Task) -> Iterator[bytes]:
-    """A file's content; then the rest of its layer is read too, and verified."""
+    """Yields a file's content, then reads and verifies the rest of its layer."""
     with verified_content(image, layer, index, task) as tar:
         yield from content_at(tar, entry)
 
@@ -205,7 +206,7 @@ def _checked(pieces: Iterator[bytes], known: bytes, where: str) -> Iterator[byte
 
 
 def wanted_path(path: str | bytes) -> bytes:
-    """The one spelling of a path. `UsageError` for an empty one, which is most likely a variable that is not set."""
+    """Returns the normal form of a path. Raises `UsageError` for an empty one, most likely an unset shell variable."""
     if not path:
         raise UsageError("an empty path", hint="/ is the whole image")
     return normalise(path if isinstance(path, bytes) else path.encode("utf-8", "surrogateescape"))

@@ -1,4 +1,4 @@
-"""What a registry holds: the tags of a repository, and its repositories."""
+"""The tags of a repository, and the repositories of a registry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ocitool.task import Notice
 
 
 class Tags(NamedTuple):
-    """In the registry's order."""
+    """The tags of a repository, in the registry's order."""
 
     repository: str
     tags: tuple[str, ...]
@@ -22,7 +22,7 @@ class Tags(NamedTuple):
 
 
 class Catalog(NamedTuple):
-    """In the registry's order: names without the host."""
+    """The repositories of a registry, in its order, without the host."""
 
     host: str
     repositories: tuple[str, ...]
@@ -30,7 +30,8 @@ class Catalog(NamedTuple):
 
 
 def tags(word: str, reading: Session) -> Tags:
-    """Raises `NotFoundError` where there is no such repository, `TransportError`."""
+    """Returns the tags of a repository. Raises `NotFoundError` if there is no such repository, `UsageError`,
+    `TransportError`."""
     where = reference.at_registry(word)
     if where is None:
         raise UsageError("a repository is needed", word, hint="docker://HOST/REPOSITORY")
@@ -41,14 +42,15 @@ def tags(word: str, reading: Session) -> Tags:
 
 
 class MatchedTags(NamedTuple):
-    """Tags that a glob matches: those of images, and those that name a digest (cosign's, and those of lists of referrers)."""
+    """Tags that a glob matches: those of images, and those that contain a digest (cosign's, and lists of referrers)."""
 
     images: list[str]
     of_digests: list[str]
 
 
 def matching_tags(where: Repository, globs: Sequence[str], reading: Session) -> MatchedTags:
-    """The tags of a repository that one of the globs means. What the list calls a tag and cannot be one is told."""
+    """Returns the tags of a repository that one of the globs matches. Names in the registry's list that are not valid
+    tags are left out, with a notice."""
     picked = MatchedTags([], [])
     odd: list[str] = []
     for tag in reading.asked().client(where.host).tags(where.path):
@@ -68,10 +70,10 @@ def matches_any(name: str, globs: Sequence[str]) -> bool:
 
 
 def unmatched_globs(globs: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The globs that match none of these tags or repositories."""
+    """Returns the globs that match none of these names."""
     return [glob for glob in globs if not any(matches_any(name, (glob,)) for name in names)]
 
 
 def catalog(host: str, reading: Session) -> Catalog:
-    """Raises `NotFoundError` where the registry has no catalogue, `TransportError`."""
+    """Returns the repositories of a registry. Raises `NotFoundError` if it has no catalog, `TransportError`."""
     return Catalog(host, tuple(reading.asked().client(host).repositories()), tuple(reading.task.notices))
