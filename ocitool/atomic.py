@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all: made under a temporary name beside their place, synced, then renamed.
+"""Files that appear whole or not at all: written under a temporary name in the same directory, synced, then renamed.
 
-A temporary is locked (flock) by the process that makes it, for as long as that process lives. `sweep` removes those whose
-lock is free: their owner is dead. A live neighbour's is never touched.
+A temporary file is locked (flock) by its process, for as long as that lives. `sweep` removes temporary files whose lock
+is free: their process is dead. A file of a living process is never touched.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ _NAME = pattern(r"\.ocitool-[0-9a-f]{16}\.part")
 _PARTIAL = pattern(r"\.ocitool-sha(?:256|512)-[0-9a-f]{64,128}\.partial")
 _COPY_STEP = 1 << 26
 THREAD_SIZE = 4 << 20
-"""Bytes from which a blob is worth a second thread."""
+"""Bytes of a blob from which on a second thread is worth its cost."""
 _NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EIO)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOENT, errno.EXDEV)
-"""What a link to an open file fails with on a file system without hard links, and where there is no /proc."""
+"""Errors of linking an open file on a file system without hard links, or without /proc."""
 FICLONE = 0x40049409
 
 _ATTEMPTS = 100
-"""Files that are made before it is given up that another process takes each away."""
+"""Most attempts to make a file that no other process removes or locks at once."""
 
 
 class Temporary:
-    """A file in the making in a directory, which is held. One of `place`, `replace` and `discard` ends it.
+    """A temporary file in a directory, which it holds open. End it by `place`, `replace` or `discard`.
 
-    `private`: closed to others until its mode is set; else it has the mode of any new file. `at` is the directory, `name` the
-    file's in it, which is not relied on: what is written, placed and removed is the file that was made, never another that came
-    to have its name."""
+    `private`: closed to other users until its mode is set; otherwise it has the mode of any new file. `at`: the
+    directory; `name`: the file's name, which is never relied on: what is written, placed and removed is the file that
+    was made, not another that got its name.
+    """
 
     at: OpenDirectory
     name: str
@@ -55,7 +56,7 @@ class Temporary:
         except OSError as error:
             raise unwritable(self.directory, error) from None
         try:
-            with undisturbed():  # what has a name has an owner that removes it
+            with undisturbed():  # a signal in between would leave a file that nothing removes
                 self._make()
         except BaseException:
             self.discard()
@@ -76,7 +77,7 @@ class Temporary:
 
     @property
     def path(self) -> str:
-        """Where it was made, for messages."""
+        """The path it was made at, for messages."""
         return self.at.name(self.name)
 
     def is_in(self, directory: OpenDirectory) -> bool:
@@ -90,15 +91,16 @@ class Temporary:
         transfer(blob, self.descriptor, task, where=self.directory)
 
     def skip(self, count: int) -> int:
-        """Leaves room; where it begins."""
+        """Leaves `count` bytes free, and returns their offset."""
         return os.lseek(self.descriptor, count, os.SEEK_CUR) - count
 
     def write_blob_at(self, offset: int, blob: Blob, task: Task) -> None:
-        """The blob's verified bytes at an offset of the file: several threads may, each its own part."""
+        """Writes the blob's verified bytes at an offset. Several threads may do this at once, each in its own range."""
         transfer(blob, self.descriptor, task, where=self.directory, offset=offset)
 
     def place(self, name: str, at: OpenDirectory | None = None) -> None:
-        """The file under a name where nothing stands, in its own directory or another. `DestinationError` if something does."""
+        """Gives the file a name that does not exist yet, in its own directory or another. Raises `DestinationError` if
+        it does exist."""
         at = at or self.at
         self._sync()
         try:
@@ -114,10 +116,10 @@ class Temporary:
         self._end(at)
 
     def replace(self, name: str, at: OpenDirectory | None = None) -> os.stat_result:
-        """The file under a name, whatever stands there; what it is then."""
+        """Gives the file a name, and replaces what has it; returns the file's status."""
         self._sync()
         try:
-            # In another directory, which may be closed to those who can rename things in this one, no name is trusted.
+            # Other users may be able to rename files here, and not in the other directory: so link by descriptor, not by name.
             linked = at is not None and at is not self.at and self._link(name, at)
         except FileExistsError:
             linked = False
@@ -128,7 +130,7 @@ class Temporary:
         return self._end(at or self.at)
 
     def _link(self, name: str, at: OpenDirectory) -> bool:
-        """Gives this very file another name; False if the file system has no hard links."""
+        """Gives this very file another name; returns False if the file system has no hard links."""
         try:
             os.link(f"/proc/self/fd/{self.descriptor}", name, dst_dir_fd=at.descriptor)
             return True
@@ -148,7 +150,7 @@ class Temporary:
             raise unwritable(at.name(name), error) from None
 
     def _end(self, at: OpenDirectory) -> os.stat_result:
-        """Lets go of what has its place; what it is then."""
+        """Closes a placed file, and returns its status."""
         self._forget()
         placed = os.fstat(self.descriptor)
         self.close()
@@ -156,13 +158,13 @@ class Temporary:
         return placed
 
     def _forget(self) -> None:
-        """Removes its first name, unless that meanwhile means another file."""
+        """Removes the temporary name, unless it now belongs to another file."""
         with contextlib.suppress(OSError):
             if self.at.is_named(self.name, self.descriptor):
                 self.at.unlink(self.name)
 
     def discard(self) -> None:
-        """Removes what was not placed; after that nothing happens."""
+        """Removes the file if it was not placed; does nothing afterwards."""
         if self.descriptor >= 0:
             self._forget()
             self.close()
@@ -184,11 +186,12 @@ class Temporary:
 
 
 class Partial(Temporary):
-    """A blob on its way from a network into `directory`, under a name that says which: what is there when its process dies is
-    taken up by the next. Held by one process at a time.
+    """A blob being fetched into `directory`, under a name that contains its digest, so that a later process can
+    continue it. One process holds it at a time.
 
-    Raises `BlockingIOError` if it is not to be had: another process holds it, or what stands under its name may be changed by
-    another user (it is his, others may write to it, it has a second name), or is no file."""
+    Raises `BlockingIOError` if it cannot be used: another process holds it, it is not a file, or another user could
+    change it.
+    """
 
     def __init__(self, directory: str | OpenDirectory, digest: Digest) -> None:
         self._digest = digest
@@ -214,10 +217,11 @@ class Partial(Temporary):
         raise BlockingIOError(errno.EAGAIN, "the partial file is not to be had", self.path)
 
     def fetch(self, blob: Blob, task: Task) -> None:
-        """The blob in full and verified. What was there is hashed, and only the rest is read; where the whole is not what its
-        digest says, and it began with what was there, it is read once more from the start.
+        """Completes and verifies the file. Its present bytes are hashed, and only the rest is read; if the whole does
+        not match the digest, everything is read once more from the start.
 
-        Raises `IntegrityError`, and then nothing is left; after any other error what came stays for the next attempt."""
+        Raises `IntegrityError`, and then nothing is left; after any other error the bytes stay for the next attempt.
+        """
         began = self._begin(blob)
         try:
             self._fetch(blob, began, task)
@@ -259,11 +263,11 @@ class Partial(Temporary):
 
     @property
     def has_data(self) -> bool:
-        """Whether there is anything in it that another attempt can use."""
+        """Whether it has anything that another attempt can use."""
         return self.descriptor >= 0 and os.fstat(self.descriptor).st_size > 0
 
     def discard(self) -> None:
-        """Lets go of it; one that holds nothing is removed."""
+        """Closes it; removes it if it is empty."""
         if self.descriptor >= 0:
             with contextlib.suppress(OSError):
                 if not self.has_data:
@@ -294,13 +298,13 @@ class _Anonymous(Temporary):
 
 
 def anonymous_temporary() -> Temporary:
-    """A temporary in the system's directory for such, where nobody sweeps: it has no name, so nothing is left of it when its
-    process dies. It can be read and written, not placed."""
+    """Returns a temporary file without a name, in the system's temporary directory: nothing is left of it if the
+    process dies. It cannot be placed."""
     return _Anonymous()
 
 
 class SpooledBlob(FileBlob):
-    """A made blob in its temporary: a destination in the same directory takes the file itself."""
+    """A blob in its temporary file: a destination in the same directory takes the file itself."""
 
     __slots__ = ("temporary",)
 
@@ -311,8 +315,8 @@ class SpooledBlob(FileBlob):
 
 
 def lock_new(descriptor: int) -> bool:
-    """Locks a temporary that was just made. False where a sweeper came between: what it removed, or is about to, is no use
-    to anyone. On a file system without locks nobody sweeps."""
+    """Locks a new temporary. Returns False if another process's `sweep` came first, so that the file is, or will be,
+    removed. A file system without locks counts as locked: nothing is swept there."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -321,8 +325,8 @@ def lock_new(descriptor: int) -> bool:
 
 
 def sweep(directory: str | OpenDirectory, *, partials: bool = False) -> int:
-    """Removes the temporaries of this directory whose owners are dead, and with `partials` what is left of blobs on their
-    way; how many there were."""
+    """Removes temporary files of dead processes from this directory, with `partials` also partly fetched blobs; returns
+    their number."""
     try:
         at = OpenDirectory(directory) if isinstance(directory, str) else directory
         names = at.names()
@@ -347,9 +351,12 @@ def _sweep(at: OpenDirectory, name: str) -> bool:
 
 
 def transfer(blob: Blob, descriptor: int, task: Task, *, where: str, offset: int | None = None) -> None:
-    """Writes the blob's bytes at the descriptor's position, or at an offset, and then that stays. Hashes the very bytes that it
-    writes: of a large blob on this machine while another thread reads and writes on, of one that the file system cloned after
-    that. A made blob was hashed when it was made. Raises `IntegrityError`, `DestinationError`, `TransportError`."""
+    """Writes the blob's bytes at the descriptor's position, or at `offset`, which leaves the position.
+
+    It hashes the very bytes that it writes: those of a large local blob in another thread, those that the file system
+    cloned afterwards. A `SpooledBlob` was hashed when it was made. Raises `IntegrityError`, `DestinationError`,
+    `TransportError`.
+    """
     name = label(blob)
     if offset is None and isinstance(blob, SpooledBlob) and _kernel_copy(blob, descriptor, task, name, where):
         return
@@ -368,7 +375,7 @@ def transfer(blob: Blob, descriptor: int, task: Task, *, where: str, offset: int
 
 
 def _hash(chunks: Iterable[bytes], blob: Blob, task: Task) -> None:
-    """Raises `IntegrityError`, with the file that they are of, unless these are the blob's bytes."""
+    """Raises `IntegrityError`, with the file's path, unless these are the blob's bytes."""
     done = 0
     try:
         for chunk in verified(chunks, blob.digest, blob.size):
@@ -395,7 +402,7 @@ def _written(chunks: Iterable[bytes], descriptor: int, where: str, offset: int |
 
 
 def _cloned(blob: FileBlob, descriptor: int) -> bool:
-    """Whether the file system has given the file, which was empty, the bytes of a blob that is a whole file, as a reflink."""
+    """Clones the blob's file into the empty destination file (reflink); returns whether it did."""
     if blob.offset or not blob.size or os.fstat(blob.descriptor).st_size != blob.size:
         return False
     if os.lseek(descriptor, 0, os.SEEK_CUR):
@@ -410,7 +417,7 @@ def _cloned(blob: FileBlob, descriptor: int) -> bool:
 
 
 def _kernel_copy(blob: FileBlob, descriptor: int, task: Task, name: str, where: str) -> bool:
-    """Whether the kernel copied the bytes, unread; if the file systems cannot, nothing was copied."""
+    """Copies the bytes in the kernel, unread; returns whether it did. If the file systems cannot, nothing is copied."""
     if not hasattr(os, "copy_file_range") or not blob.size:
         return False
     source = blob.descriptor
@@ -437,7 +444,8 @@ def _kernel_copy(blob: FileBlob, descriptor: int, task: Task, name: str, where: 
 
 
 def write_all(descriptor: int, data: bytes | memoryview, where: str, offset: int | None = None) -> None:
-    """At the descriptor's position, or at an offset. Raises `DestinationError` with `where`; `BrokenPipeError` as it is."""
+    """Writes all bytes at the descriptor's position, or at an offset. Raises `DestinationError` with `where`, and
+    `BrokenPipeError` unchanged."""
     view = memoryview(data)
     try:
         while view:
@@ -451,7 +459,7 @@ def write_all(descriptor: int, data: bytes | memoryview, where: str, offset: int
 
 
 def write_document(directory: str | OpenDirectory, name: str, data: bytes) -> None:
-    """A small file, whole, over the old one."""
+    """Writes a small file, which replaces the old one as a whole."""
     temporary = Temporary(directory)
     try:
         temporary.write(data)

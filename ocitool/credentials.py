@@ -1,17 +1,17 @@
-"""The user's credentials that this process holds, and their replacement in everything that it prints.
+"""The user's credentials in this process, and their masking in everything that is printed.
 
-A registry, a token server or a proxy may say again what was sent to it. Whatever reads a credential, or is given one, registers
-it (`remember`); every exit of text (errors, notices, tracebacks, reports) passes what it prints through `masked`. The bytes
-of documents and files (`cat`, `inspect --raw`) and of images are no such text and stay as they are.
+A registry, token server or proxy may repeat what was sent to it. All code that reads a credential registers it
+(`remember`); every output of text (errors, notices, tracebacks, reports) is passed through `masked`. The bytes of
+documents and files (`cat`, `inspect --raw`) and of images are not, and stay as they are.
 
-Found is a credential as it is, in base64 of either alphabet at any place within what was encoded, in hexadecimal, and in the
-spellings of URLs, JSON and its pointers, HTML and Python, one within another; between its characters line breaks and characters
-without width do not count; the part of it that a shortened text shows is found before the `…`.
+A credential is found as it is, in base64 of either alphabet at any offset of the encoded text, in hexadecimal, and in
+the escapes of URLs, JSON and JSON pointers, HTML and Python, also nested; line breaks and zero-width characters within
+it are ignored; before a `…` its visible part is found.
 
-Bounds: of what servers give the last `_GIVEN` are known, of each its ends; of an address the first `_PARAMETERS`. A secret of
-fewer than `_SHORTEST` characters is replaced only together with its user's name, since it occurs in any text and what is hidden
-would spell it; one of fewer than `_WORD`, or of digits alone, only if it is no part of a longer word. A password that is a word
-of the reports hides that word.
+Bounds: of what servers give, the last `_GIVEN` secrets are known, of each its ends; of an address the first
+`_PARAMETERS`. A secret shorter than `_SHORTEST` is masked only together with its user name, since it occurs in any
+text; one shorter than `_WORD`, or of digits only, is masked only as a whole word. A password that is a word of the
+reports masks that word.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ _search: _Search | None = None
 
 
 def remember(*secrets: str) -> None:
-    """Registers passwords and tokens of the user's."""
+    """Registers passwords and tokens of the user."""
     global _search
     new = [_ends(one) for one in secrets if one and one.strip()]
     with _lock:
@@ -92,8 +92,8 @@ def remember(*secrets: str) -> None:
 
 
 def remember_given(*secrets: str) -> None:
-    """Registers what a server gave; of that the last `_GIVEN` are known. What may be a word of a report is not hidden: a server
-    would give the words that a reviewer of its image must not see."""
+    """Registers secrets that a server gave; the last `_GIVEN` are known. Texts that may be words of a report are not
+    registered: a server could otherwise hide words from a reviewer of its image."""
     global _search
     with _lock:
         for one in filter(_CHOSEN.match, secrets):
@@ -114,14 +114,14 @@ def _encoded(text: str) -> bytes:
 
 
 def _ends(secret: str, *, given: bool = False) -> str:
-    """What is kept of a secret: of a long token, and of whatever a server `given` it, no more than it is known by, since there
-    may be any number of them."""
+    """Returns what is kept of a secret: of a long token, and of whatever a server gave, only its ends, since there may
+    be any number."""
     whole = len(secret) <= 2 * _WHOLE or not (given or _TOKEN.issuperset(secret))
     return secret if whole else secret[:_WHOLE] + secret[-_WHOLE:]
 
 
 def remember_login(user: str, password: str) -> None:
-    """Registers a password, and what Basic authorization makes of it."""
+    """Registers a password, and its form in Basic authorization."""
     if password:
         from base64 import b64encode
 
@@ -130,7 +130,7 @@ def remember_login(user: str, password: str) -> None:
 
 
 def remember_address(url: str) -> None:
-    """Registers what opens an address: the login before its host, and the signatures in its query."""
+    """Registers the secrets of an address: the login before its host, and signatures in its query."""
     from urllib.parse import unquote, urlsplit
 
     try:
@@ -151,7 +151,7 @@ def remember_address(url: str) -> None:
 
 
 def forget() -> None:
-    """Forgets all: another command begins in this process."""
+    """Forgets all credentials: another command begins in this process."""
     global _search
     with _lock:
         _texts.clear()
@@ -160,8 +160,8 @@ def forget() -> None:
 
 
 def masked(text: str) -> str:
-    """The text with `***` in the place of whatever equals, contains or spells a credential of ours. Costs nothing while none is
-    registered; then time that grows with the text."""
+    """Returns the text with `***` for everything that equals, contains or encodes a registered credential. Without any
+    it costs nothing; otherwise its time is linear in the text."""
     if not _texts and not _given:
         return text
     if len(text) > _LONG and "\n" in text:

@@ -61,7 +61,7 @@ LOCAL = tuple(one.prefix for one in TRANSPORTS if one.prefix is not None and not
 
 
 class Selector(NamedTuple):
-    """What picks one image of several: a name, a position (`@N`) or a digest. One of the three is set."""
+    """Selects one image of several: by name, position (`@N`) or digest. One of the three is set."""
 
     text: str
     name: str | None = None
@@ -70,14 +70,14 @@ class Selector(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """`transport` is None for a plain path, which is recognised by its content. `-` is standard input."""
+    """A reference. `transport` is None for a plain path, whose content decides; `-` is standard input."""
 
     text: str
     transport: Transport | None
     details: str
 
     def splits(self) -> Iterator[tuple[str, str | None]]:
-        """(path, selector text or None), longest path first."""
+        """Yields (path, selector text or None), the longest path first."""
         yield self.details, None
         end = len(self.details)
         while (end := self.details.rfind(":", 0, end)) > 0:
@@ -85,7 +85,8 @@ class Reference(NamedTuple):
 
 
 class Repository(NamedTuple):
-    """A repository of a registry, and what of it is meant. `host` is as people write it: `docker.io`, `localhost:5000`."""
+    """A repository of a registry, with the tag or digest that is meant. `host` is as users write it: `docker.io`,
+    `localhost:5000`."""
 
     host: str
     path: str
@@ -103,7 +104,7 @@ class Repository(NamedTuple):
 
 
 def parse(text: str) -> Reference:
-    """Raises `UsageError` for an empty reference and for transports this version does not have."""
+    """Parses a reference. Raises `UsageError` for an empty one, and for transports that are not supported."""
     if text.startswith("docker-daemon:"):
         raise UsageError(
             "this version reads no engines (docker-daemon:)", text, hint="save the image to an archive first"
@@ -120,16 +121,17 @@ def parse(text: str) -> Reference:
 
 
 def parse_repository(details: str) -> Repository:
-    """What stands behind `docker://`: `[HOST/]PATH[:TAG][@DIGEST]` (distribution's grammar of references). A first part is
-    a host only with a dot or colon in it, or as `localhost`; a path of one part at Docker Hub is in `library/`.
+    """Parses what follows `docker://`: `[HOST/]PATH[:TAG][@DIGEST]` (distribution's grammar of references).
 
-    Raises `UsageError`."""
+    The first part is a host only if it has a dot or colon, or is `localhost`; a path of one part at Docker Hub is in
+    `library/`. Raises `UsageError`.
+    """
     where = PREFIX + details
     rest, at, stated = details.partition("@")
     try:
         digest = Digest.parse(stated) if at else None
     except FormatError:
-        raise UsageError(f"{stated} is no digest", where) from None
+        raise UsageError(f"invalid digest: {stated}", where) from None
     if rest.endswith("/") or "//" in rest:
         raise UsageError("a repository is needed, and maybe a tag", where, hint="docker://HOST/REPOSITORY[:TAG|@DIGEST]")
     first, slash, path = rest.partition("/")
@@ -137,10 +139,10 @@ def parse_repository(details: str) -> Repository:
         first, path = DEFAULT_HOST, rest
     path, _, tag = path.partition(":")
     if rest.endswith(":") or (tag and not _TAG.fullmatch(tag)):
-        raise UsageError(f"{tag or 'an empty tag'} is no tag", where)
+        raise UsageError(f"invalid tag: {tag or 'it is empty'}", where)
     if not is_path(path):
         hint = "small letters, digits and . _ - in parts between slashes"
-        raise UsageError(f"{path or 'nothing'} is no name of a repository", where, hint=hint)
+        raise UsageError(f"invalid repository name: {path or 'it is empty'}", where, hint=hint)
     host = host_name(first)
     if host == DEFAULT_HOST and "/" not in path:
         path = f"library/{path}"
@@ -148,19 +150,19 @@ def parse_repository(details: str) -> Repository:
 
 
 def at_registry(text: str) -> Repository | None:
-    """What a reference names at a registry, None where it names a file. Raises `UsageError`."""
+    """Returns the repository that a reference names, None if it names a file. Raises `UsageError`."""
     return parse_repository(text[len(PREFIX) :]) if text.startswith(PREFIX) else None
 
 
 def host_name(text: str) -> str:
-    """A registry's host as it is used everywhere: Docker Hub has several names. Raises `UsageError`."""
+    """Returns a registry's host in its normal form: Docker Hub has several names. Raises `UsageError`."""
     if not _HOST.fullmatch(text):
-        raise UsageError(f"{text} is no host", hint="HOST[:PORT], as in registry.example:5000")
+        raise UsageError(f"invalid host: {text}", hint="HOST[:PORT], as in registry.example:5000")
     return DEFAULT_HOST if text.lower() in ("docker.io", "index.docker.io", "registry-1.docker.io") else text.lower()
 
 
 def host_of(text: str) -> str | None:
-    """The host that a reference names, None where it names a file."""
+    """Returns the host that a reference names, None if it names a file."""
     if not text.startswith(PREFIX):
         return None
     first, slash, _ = text[len(PREFIX) :].partition("/")
@@ -180,7 +182,7 @@ def is_host(part: str) -> bool:
 
 
 def parse_selector(text: str) -> Selector:
-    """`NAME[:TAG]`, `@N` or `@ALGORITHM:HEX`."""
+    """Parses `NAME[:TAG]`, `@N` or `@ALGORITHM:HEX`. Raises `UsageError`."""
     if not text.startswith("@"):
         if not text:
             raise UsageError("an empty name behind the colon")
@@ -194,7 +196,7 @@ def parse_selector(text: str) -> Selector:
 
 
 def qualified(name: str) -> str:
-    """A name with its defaults: `app` is `docker.io/library/app:latest`. A digest behind `@` stays."""
+    """Returns a name with its defaults: `app` becomes `docker.io/library/app:latest`. A digest after `@` stays."""
     first, slash, _ = name.partition("/")
     if not slash or not is_host(first):
         name = f"docker.io/{name}" if slash else f"docker.io/library/{name}"
@@ -214,7 +216,7 @@ _LAYOUT_NAME = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.:@+/-]{0,511}")
 
 
 def is_image_name(text: str) -> bool:
-    """Whether engines take it for `NAME[:TAG]` (distribution's grammar of references)."""
+    """Whether engines accept it as `NAME[:TAG]` (distribution's grammar of references)."""
     return _IMAGE_NAME.fullmatch(text) is not None
 
 
@@ -223,8 +225,8 @@ _LOADED = pattern(rf"(?:{_LABEL}(?:\.{_LABEL})*(?::[0-9]+)?/)?{_PART}(?:/{_PART}
 
 
 def is_loadable(name: str) -> bool:
-    """Whether `docker load` takes it among an image's RepoTags (tried with 20.10): a name with a tag. For one that it does not
-    take it refuses the whole archive."""
+    """Whether `docker load` accepts it in RepoTags (tried with 20.10): a name with a tag. It refuses the whole archive
+    for any other."""
     stem, at, digest = name.partition("@")
     if ":" not in stem.rpartition("/")[2]:
         return False
@@ -238,7 +240,7 @@ def is_loadable(name: str) -> bool:
 
 
 def is_layout_name(text: str) -> bool:
-    """Whether it may stand as a `ref.name` (image-spec annotations.md, a little wider)."""
+    """Whether it may be a `ref.name` (image-spec annotations.md, slightly wider)."""
     return _LAYOUT_NAME.fullmatch(text) is not None
 
 
@@ -254,12 +256,13 @@ in the same manner (`.imgpkg`, `.image-locations.imgpkg`), and the referrers tag
 
 
 def is_digest_tag(name: str) -> bool:
-    """Whether a tag, or a name with one, is one of cosign's or stands for a list of referrers."""
+    """Whether a tag, or a name's tag, is one of cosign's or names a list of referrers."""
     return DIGEST_TAG.fullmatch(name) is not None
 
 
 def short_name(name: str) -> str:
-    """A name without its host, and without what Docker Hub puts before names of one part: `team/app:1`. A tag is added."""
+    """Returns a name without its host, and without Docker Hub's `library/`: `team/app:1`. A missing tag becomes
+    `latest`."""
     where = parse_repository(qualified(name))
     path = where.path.removeprefix("library/") if where.host == DEFAULT_HOST else where.path
     return f"{path}:{where.tag or 'latest'}"
@@ -269,7 +272,7 @@ _LONGEST_NAME = 512
 
 
 def suffixes(name: str, marks: str) -> Iterator[str]:
-    """What follows each of these characters in a name; nothing longer than a name of a layout may be."""
+    """Yields what follows each of these characters in a name, within the length that a name of a layout may have."""
     for at in range(max(0, len(name) - _LONGEST_NAME), len(name)):
         if name[at] in marks:
             yield name[at + 1 :]
@@ -281,12 +284,12 @@ def is_bare(name: str) -> bool:
 
 
 def canonical(name: str) -> str:
-    """One spelling for names that mean one thing: in full, or a bare tag as it stands."""
+    """Returns one form for all spellings of a name: qualified, or a bare tag unchanged."""
     return name if is_bare(name) else qualified(name)
 
 
 def distinct(names: Iterable[str]) -> tuple[str, ...]:
-    """The names in their order, of several spellings of one name the first."""
+    """Returns the names in order; of several spellings of one name the first."""
     found: dict[str, str] = {}
     for name in names:
         found.setdefault(canonical(name), name)
@@ -294,8 +297,7 @@ def distinct(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def without_host(name: str) -> str | None:
-    """`PATH:TAG` of a name, `latest` if it has no tag: what is left to say if only one place is meant. None for a bare tag, and
-    for what is no name of an image."""
+    """Returns `PATH:TAG` of a name, `latest` if it has no tag; None for a bare tag, and for an invalid name."""
     try:
         return None if is_bare(name) else short_name(name)
     except UsageError:
@@ -308,5 +310,5 @@ def names_host(name: str) -> bool:
 
 
 def matches(name: str, tags: tuple[str, ...]) -> bool:
-    """Whether one of an image's tags is this name: as it stands, by its full name, or by a layout's bare tag."""
+    """Whether one of an image's tags is this name: literally, as a qualified name, or as a layout's bare tag."""
     return name in tags or any(qualified(name) == qualified(tag) for tag in tags if not is_bare(tag))

@@ -1,10 +1,11 @@
-"""What Ctrl-C, SIGTERM and SIGHUP do to the program, from its first line to its last.
+"""Handling of Ctrl-C, SIGTERM and SIGHUP, from the first line of the program to its last.
 
-Before a command runs and once it has run there is nothing to clean up: the program ends at once. While it runs, the first of
-them is raised in the main thread, as `KeyboardInterrupt` or `Terminated`, and unwinds it; what comes while it unwinds changes
-nothing here (`task.answering` sees it). One that Python drops, because it came in a destructor, is raised again.
+Before and after a command there is nothing to clean up, so the program ends at once. During a command the first signal
+is raised in the main thread, as `KeyboardInterrupt` or `Terminated`, which unwinds it; further signals change nothing
+here (`task.handling_signals` counts them). An exception that Python drops, because it was raised in a destructor, is
+raised again.
 
-Imported before everything else, so it imports next to nothing itself.
+Imported before everything else, so it imports almost nothing itself.
 """
 
 from __future__ import annotations
@@ -33,21 +34,21 @@ class Terminated(BaseException):
 
 
 def install() -> None:
-    """Answers these signals from now on, unless the program was started to ignore them."""
+    """Installs the handlers, except for signals that the program was started to ignore."""
     for number in WORDS:
         if _signal.getsignal(number) != _signal.SIG_IGN:
             _signal.signal(number, _answer)
 
 
 def command_started() -> None:
-    """A command runs from now on: a signal is raised in it."""
+    """From now on a command runs, in which signals are raised."""
     global _running
     sys.unraisablehook = _dropped
     _running = True
 
 
 def command_ended() -> None:
-    """Nothing is left to clean up: a signal ends the program at once."""
+    """From now on nothing is left to clean up: a signal ends the program at once."""
     global _running
     _running = False
 
@@ -58,23 +59,23 @@ def is_command_running() -> bool:
 
 
 def received() -> int:
-    """The signal that is to end the command; 0 if none came."""
+    """Returns the signal that ends the command; 0 if none was received."""
     return _came
 
 
 def seconds_since() -> float:
-    """Seconds since then; 0 if none came."""
+    """Returns the seconds since the first signal; 0 if none was received."""
     return time.monotonic() - _when if _when else 0.0
 
 
 def record_time(number: int) -> None:
-    """Notes when it came; a later one changes nothing."""
+    """Records the time of the first signal."""
     global _when
     _when = _when or time.monotonic()
 
 
 def exit_now(number: int) -> NoReturn:
-    """Ends the program here and now, with one line and the exit code of the signal."""
+    """Ends the program at once, with one line and the exit code of the signal."""
     clear = b"\r\x1b[K\x1b[?25h" if os.isatty(2) else b""  # of bars, which hide the cursor
     try:  # noqa: SIM105  (contextlib is not loaded yet)
         os.write(2, clear + b"ocitool: error: %s\n" % WORDS[number].encode())
@@ -94,7 +95,7 @@ def _answer(number: int, _: object) -> None:
 
 
 def _dropped(what: Any) -> None:
-    """For exceptions that cannot be raised where they come up."""
+    """Handles exceptions that Python cannot raise, as in a destructor."""
     if what.exc_type is not KeyboardInterrupt and what.exc_type is not Terminated:
         sys.__unraisablehook__(what)
     elif _running and _came:

@@ -1,14 +1,14 @@
 """What a running command carries: progress, notices, cancellation, and the only two thread pools of the program.
 
-A `Task` is passed explicitly to whatever may take long. Pools are made on first use, so that quick commands never pay for
-them. Layers run on the I/O pool, blocks (read, hash, inflate, deflate) on the CPU pool: a block never waits for a layer's
-result, only for its consumer, so the two never deadlock. A producer of `ahead` may hold a CPU thread for as long as its
-consumer takes; so nobody waits for a block of `spread` that no thread has begun: it is computed by the one who wants it. For
-the same reason `map` within `map` asks no other thread.
+A `Task` is passed to everything that may take long. Pools are made on first use, so that quick commands do not pay for
+them. Layers run on the I/O pool, blocks (read, hash, inflate, deflate) on the CPU pool: a block never waits for a
+layer's result, only for its consumer, so the two pools never deadlock. A producer of `ahead` may occupy a CPU thread
+for as long as its consumer takes; therefore a consumer of `spread` computes a block itself if no thread has begun it,
+instead of waiting. For the same reason, `map` within `map` uses no other thread.
 
-All waiting of the program is in this module: in steps, with `check` after each, so that it ends with the task. A mutex is held
-for a few assignments and never for as long as a read, a request or another thread takes; what several threads want and one of
-them is to do has `OneAtATime`.
+All waiting of the program is in this module: in steps, with `check` after each, so that it ends with the task. A lock
+is held for a few assignments, never during a read, a request or another thread's work; work that several threads want,
+and one of them shall do, uses `OneAtATime`.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ R = TypeVar("R")
 
 
 _PATIENCE = 0.02
-"""Seconds that a free thread may need to begin a producer."""
+"""Seconds in which a free thread should have begun a producer."""
 
 _STEP = 0.1
-"""Seconds after which whatever waits looks whether the task has ended."""
+"""Seconds between two checks for cancellation while waiting."""
 
 _GRACE = 0.5
-"""Seconds that blocks and layers have, once a signal came, to end and to clean up after themselves."""
+"""Seconds after a signal in which blocks and layers may end and clean up."""
 
 _STUCK = 0.7
-"""Seconds after which a main thread that has not answered a signal is taken to be in a call that cannot be cut short."""
+"""Seconds after a signal until a main thread that did not react is assumed to be in a call that cannot be interrupted."""
 
 _SECOND = 1.0
-"""Seconds after which a second Ctrl-C ends the program at once: within them it is the same one, pressed twice."""
+"""Seconds after the first Ctrl-C from which on a second one ends the program at once; before, it counts as the same."""
 
 
 class Discardable(Protocol):
@@ -59,38 +59,39 @@ class Discardable(Protocol):
 
 
 unfinished: WeakSet[Discardable] = WeakSet()
-"""Files in the making that have a name, for the end that nothing unwinds."""
+"""Unfinished files with a name, to be removed if the program ends without unwinding."""
 
 
 class Notice(NamedTuple):
-    """Something the user should know that is no error: a stable code and a sentence."""
+    """Something the user should know that is not an error: a stable code, and a sentence."""
 
     code: str
     text: str
 
 
 class Progress:
-    """Listens to a task and does nothing: a base for what shows its progress. Each method is called from several threads."""
+    """A listener to a task that does nothing: the base class of progress displays. Its methods are called from several
+    threads."""
 
     def notice(self, notice: Notice) -> None:
-        """A notice came up."""
+        """A notice was added."""
 
     def expect(self, blobs: Sequence[tuple[str, int]], times: int, anew: bool) -> None:
-        """Blobs, by label and size, will be read or written (`times` is 1), or need not be after all (-1). `anew`: counting
-        starts again with them."""
+        """Blobs, by label and size, will be read or written (`times` is 1), or need not be after all (-1). `anew`:
+        counting restarts with them."""
 
     def advance(self, label: str, done: int, total: int | None) -> None:
         """`done` more bytes of a blob were read or written; `total` is its size if that is known."""
 
     def transferred(self, done: str, label: str, size: int) -> None:
-        """A blob crossed a network as a whole. `done`: `fetched`, `sent` or `mounted`."""
+        """A whole blob was transferred over a network. `done`: `fetched`, `sent` or `mounted`."""
 
     def count(self, what: str, done: int, total: int, size: int, whole: int) -> None:
-        """`done` of `total` things of a long run are finished, `size` of `whole` of their bytes (0 if that is not known)."""
+        """`done` of `total` items of a long run are finished, `size` of `whole` bytes (0 if not known)."""
 
 
 class Task:
-    """One run of a command: its pools of threads, its notices, whether it is cancelled. It tells `progress` how far it is."""
+    """One run of a command: its thread pools, its notices, and its cancellation. `progress` is told how far it is."""
 
     def __init__(
         self,
@@ -127,7 +128,7 @@ class Task:
                 pool.shutdown(wait=not signals.seconds_since(), cancel_futures=True)
 
     def notice(self, code: str, text: str) -> None:
-        """Reports a notice once, when it is raised. In `notices`, those raised within `map` are in the order of its items."""
+        """Adds a notice, once. Notices added within `map` are in the order of its items in `notices`."""
         notice = Notice(code, credentials.masked(text))
         heard: dict[Notice, None] | None = getattr(self._this, "heard", None)
         if heard is not None:
@@ -137,7 +138,7 @@ class Task:
         self._say(notice)
 
     def remark(self, code: str, text: str) -> None:
-        """Tells of this run what no report says, since it is the same without it."""
+        """Shows a notice that is about this run only, and not part of any report."""
         self._say(Notice(code, credentials.masked(text)))
 
     def _say(self, notice: Notice) -> None:
@@ -154,35 +155,35 @@ class Task:
             self.notices += new
 
     def count_transferred(self, count: int) -> None:
-        """Counts bytes that went over a network, either way."""
+        """Counts bytes that went over a network, in either direction."""
         with self._counting:
             self.bytes_transferred += count
 
     def count_expansion(self, count: int) -> int:
-        """Counts bytes that were unpacked beyond what is ordinary; how many they are by now."""
+        """Counts bytes that were unpacked beyond the allowed ratio, and returns their number so far."""
         with self._counting:
             self._expansion += count
             return self._expansion
 
     def transferred(self, done: str, label: str, size: int) -> None:
-        """Tells that a blob went over a network, whole: it was `fetched` or `sent`; or that it need not, being `mounted`."""
+        """Reports that a whole blob went over a network (`fetched`, `sent`), or did not need to (`mounted`)."""
         self._progress.transferred(done, label, size)
 
     def count(self, what: str, done: int, total: int, size: int = 0, whole: int = 0) -> None:
-        """Tells how many of the things that make up a long run are done, and how many of their bytes, where that is known."""
+        """Reports how many items of a long run are done, and how many of their bytes, if known."""
         self._progress.count(what, done, total, size, whole)
 
     def advance(self, label: str, done: int, total: int | None = None) -> None:
-        """Tells that `done` more bytes of a blob were read or written."""
+        """Reports that `done` more bytes of a blob were read or written."""
         self._progress.advance(label, done, total)
 
     def expect(self, blobs: Iterable[tuple[str, int]], *, anew: bool = False) -> None:
-        """Tells what `advance` will be told of, each blob by its label and its size, as early as it is known. It is counted
-        together with what is under way, and `anew` without that, as what is written once all was read."""
+        """Reports the blobs, by label and size, that `advance` will be called for, as early as they are known. They are
+        added to those under way; with `anew` counting restarts, as when everything was read and is now written."""
         self._progress.expect(list(blobs), 1, anew)
 
     def unexpect(self, label: str, size: int) -> None:
-        """Tells that a blob that was expected need not be read or written."""
+        """Reports that an expected blob need not be read or written."""
         self._progress.expect([(label, size)], -1, False)
 
     def cancel(self) -> None:
@@ -195,18 +196,21 @@ class Task:
         self._endings.append(ending)
 
     def pause(self, seconds: float) -> None:
-        """Waits. Raises `CancelledError` as `check` does, at once."""
+        """Waits. Raises `CancelledError` as soon as the task is cancelled."""
         self._stopped.wait(seconds)
         self.check()
 
     def check(self) -> None:
-        """Raises `CancelledError` once the task is cancelled; called between blocks."""
+        """Raises `CancelledError` if the task is cancelled. Called between blocks."""
         if self._stopped.is_set():
             raise CancelledError("interrupted")
 
     def flock(self, descriptor: int, where: str, *, exclusive: bool) -> None:
-        """Takes a lock of flock(2) on `where`. Says so at once if it waits for another process, and waits no longer than
-        `limits.lock_wait`: whoever can read a directory can hold its lock. Raises `DestinationError`, `CancelledError`."""
+        """Takes a lock of flock(2). `where` names it in messages.
+
+        A notice is shown if it must wait for another process. It waits no longer than `limits.lock_wait`, since any
+        process that can read a directory can hold its lock. Raises `DestinationError`, `CancelledError`.
+        """
         import fcntl
 
         how = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
@@ -232,9 +236,11 @@ class Task:
             self.check()
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """The results in order, computed on the I/O pool; the first error stops the others and is raised, when none of
-        them runs any more. A thread of that pool computes all of them itself: those that it would wait for may be waiting
-        for it."""
+        """Returns the results in order, computed on the I/O pool.
+
+        The first error stops the others, and is raised once none of them runs any more. Called from a thread of that
+        pool, everything is computed in that thread: the threads it would wait for may be waiting for it.
+        """
         if len(items) < 2 or getattr(self._this, "mapping", False):
             return [function(item) for item in items]
         from queue import SimpleQueue
@@ -269,7 +275,7 @@ class Task:
                 self._keep(list(notices))  # after a signal, a layer may still be under way
 
     def _next(self, queue: SimpleQueue[T]) -> T:
-        """What comes next. Raises `CancelledError`."""
+        """Returns the next item of a queue. Raises `CancelledError`."""
         from queue import Empty
 
         while True:
@@ -280,10 +286,10 @@ class Task:
 
     @contextmanager
     def ahead(self, chunks: Iterable[T], depth: int = 4) -> Iterator[Iterator[T]]:
-        """The chunks, produced on the CPU pool up to `depth` ahead of the one who takes them; errors pass through.
+        """Yields the chunks, produced on the CPU pool up to `depth` ahead of the consumer; errors pass through.
 
-        Leaving the block stops the producer and waits for it, so the chunks' owner may close what they read from. Where
-        every thread is taken, perhaps by a producer whose consumer is this one's producer, the consumer produces itself.
+        Leaving the block stops the producer and waits for it, so that the file it reads may be closed. If every thread
+        is busy, perhaps with a producer whose consumer is this one's producer, the consumer produces the chunks itself.
         """
         from queue import Empty, SimpleQueue
 
@@ -295,7 +301,7 @@ class Task:
             try:
                 for chunk in chunks:
                     while not slots.acquire(timeout=_STEP):
-                        self.check()  # whoever took the chunks may never come back: an error holds its generator
+                        self.check()  # the consumer may never return: an error's traceback can keep its generator alive
                     if gone.is_set():
                         return
                     queue.put((True, chunk))
@@ -336,12 +342,12 @@ class Task:
                 _wait_until_done(future)
 
     def spread(self, function: Callable[[T], R], items: Iterable[T], depth: int | None = None) -> Iterator[R]:
-        """The results in order, computed on the CPU pool, at most `depth` of them (default: two more than cores) begun and
-        not yet taken. `items` is read by the one who takes the results. The first error, of `items` or of a block, is
-        raised in its turn; then, as when the iterator is closed, no block is left running.
+        """Yields the results in order, computed on the CPU pool, at most `depth` (default: two more than cores) begun
+        and not yet taken.
 
-        The one who takes the results computes blocks that no thread has begun rather than wait for one that is not done.
-        `function` only computes: it waits for nobody.
+        `items` is read by the consumer's thread. The first error, of `items` or of a block, is raised in its turn;
+        then, and if the iterator is closed, no block is left running. The consumer computes blocks that no thread has
+        begun instead of waiting. `function` must only compute, never wait.
         """
         from concurrent.futures import Future
 
@@ -464,11 +470,11 @@ class Task:
 
     @property
     def workers(self) -> int:
-        """Layers that are worked on at a time, each by a process of its own."""
+        """Number of processes that work on layers at once."""
         return min(self.cores, self.jobs)
 
     def _interrupted(self, error: BaseException) -> None:
-        """Ends the task for Ctrl-C and termination, before what runs beside is waited for: it may wait for a network."""
+        """Cancels the task on Ctrl-C and termination, before waiting for other threads, which may wait for a network."""
         if not isinstance(error, Exception | GeneratorExit):
             self.cancel()
 
@@ -537,7 +543,7 @@ class Task:
 
 
 class OneAtATime:
-    """Work that several threads want at a time and one of them does: the others wait for it, holding nothing."""
+    """Work that several threads want and one of them does; the others wait for it, holding no lock."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
@@ -546,10 +552,12 @@ class OneAtATime:
 
     @contextmanager
     def turn(self, key: Hashable) -> Iterator[bool]:
-        """A block that one thread at a time is in, for each key. It is told whether another one was in it before: what that did
-        need not be done again. Raises `CancelledError` instead of waiting when the task is over.
+        """Runs its block in one thread at a time for each key, and gives it whether another thread was in it before:
+        that thread's work need not be repeated.
 
-        The block may read and ask networks. It takes no other turn, so whatever waits for one waits for one thread only."""
+        Raises `CancelledError` instead of waiting if the task is cancelled. The block may read, and send requests. It
+        must not take another turn, so that every wait is for one thread only.
+        """
         waited = False
         while True:
             with self._lock:
@@ -569,7 +577,7 @@ class OneAtATime:
 
 
 class Counter:
-    """Progress by numbers, from several threads; of one thing alone nothing is told."""
+    """Reports progress as a number of items, from several threads; for a single item it reports nothing."""
 
     def __init__(self, what: str, total: int, task: Task) -> None:
         self._what = what
@@ -588,7 +596,7 @@ class Counter:
 
 
 def _wait_until_done(future: Future[Any]) -> None:
-    """Waits until it does not run any more; once a signal came, as long as `_GRACE` lasts."""
+    """Waits until a future does not run any more; after a signal no longer than `_GRACE`."""
     while not future.done() and signals.seconds_since() < _GRACE:
         with suppress(TimeoutError):
             future.exception(timeout=_STEP)
@@ -646,12 +654,12 @@ def _end(number: int) -> NoReturn:
 
 
 _undisturbed = 0
-"""How many blocks are now in the main thread that signals wait for."""
+"""Number of `undisturbed` blocks that the main thread is in."""
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """What is in it is not cut short: signals wait for its end."""
+    """Delays signals until its block ends."""
     global _undisturbed
     if current_thread() is not main_thread():
         yield
@@ -697,7 +705,8 @@ def _without_program() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """For a process that works for another one: what comes of a terminal is that one's affair; without that one it ends."""
+    """Prepares a worker process: it ignores the terminal's signals, which its parent handles, and ends if the parent
+    does."""
     from multiprocessing import parent_process
     from threading import Thread
 
@@ -722,7 +731,7 @@ def _cores() -> int:
 
 
 def _pool(threads: int, begin: Callable[[], None] | None = None) -> ThreadPoolExecutor:
-    """`begin` is called by each of its threads first."""
+    """Returns a thread pool. Each of its threads calls `begin` first."""
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(threads, initializer=begin)

@@ -1,4 +1,10 @@
-"""What changed between two images: layers, files, configuration, and what of it a reviewer must see first."""
+"""`diff`: what changed between two images: layers, files, configuration, and what of it a reviewer should see first.
+
+In the direction of the data: `options` is what is asked, `scope` which paths; `layers` pairs layers, `files` compares
+file systems, `config_changes` documents, `indexes` multi-platform indexes; `alignment` aligns lists for `patches` and
+histories; `notable` and `path_roles` find what a reviewer should see; `rules` is `--fail-on`; `result` holds the
+values.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +48,8 @@ __all__ = ["Diff", "DiffOptions", "IndexDiff", "diff", "diff_platforms"]
 
 
 def diff(before: str, after: str, question: DiffOptions, reading: Session, *, platform: str | None = None) -> Diff:
-    """Raises whatever reading raises; an image that cannot be read is never a difference."""
+    """Returns the differences of two images. Raises whatever reading raises: an image that cannot be read is never a
+    difference."""
     if before == "-" and after == "-":
         raise UsageError("standard input can be one of the two images, not both")
     question.check()
@@ -76,7 +83,8 @@ def diff(before: str, after: str, question: DiffOptions, reading: Session, *, pl
 
 
 def _is_asked_for(offered: Platform, asked: str | None) -> bool:
-    """Whether an answer owes this image too: every one, unless a platform was asked for that it is not exactly for."""
+    """Whether the report must account for this image of an index: always, unless a platform was asked for that it is
+    not exactly for."""
     if asked is None:
         return True
     near = rank(parse_platform(asked), offered, strict=True)
@@ -89,7 +97,8 @@ def _side(reference: str, reading: Session) -> tuple[Opened, Target]:
 
 
 def diff_platforms(before: str, after: str, question: DiffOptions, reading: Session) -> IndexDiff:
-    """Each image of either index with its counterpart. One that came is looked at by the rules of what is notable."""
+    """Returns the differences of each image of either index and its counterpart. Added images are checked by the rules
+    of `notable`."""
     from ocitool.operations.diff import indexes
 
     question.check()
@@ -138,7 +147,7 @@ def _platform(
 
 
 def _resolved(opened: Opened, offer: PlatformEntry | None, reference: str, reading: Session) -> Image | None:
-    """The image; None, with a notice, if its manifest is not here."""
+    """Returns the image of an entry; None, with a notice, if its manifest is missing."""
     if offer is None or offer.entry is None:
         return offer and offer.image
     if offer.entry.present:
@@ -148,7 +157,7 @@ def _resolved(opened: Opened, offer: PlatformEntry | None, reference: str, readi
 
 
 def _new(image: Image, question: DiffOptions, scope: PathFilter, reading: Session) -> tuple[Notable, ...]:
-    """What a reviewer must see first of an image that nothing was before."""
+    """Returns what a reviewer should see first of an added image."""
     nothing = image._replace(tags=(), digest=None, manifest=None, config=Config(b"{}", {}), image_id="", layers=())
     indexer = reading.indexer()
     compared = compare_images(nothing, image, indexer, ignore=(), keep=scope.keep, whole=False)
@@ -162,7 +171,7 @@ def _images(
     before: str, after: str, old: Image, new: Image, question: DiffOptions, scope: PathFilter, reading: Session,
     index: Sequence[ConfigChange] = (),
 ) -> Diff:  # fmt: skip
-    """`index`: changes of the documents that name the two."""
+    """Returns the differences of two images. `index`: differences of the indexes that list them."""
     indexer = reading.indexer()
     old, new = identified((old, new), indexer)
     _warn_of_claims(old, new, indexer)
@@ -196,7 +205,7 @@ def _images(
 
 
 def _asked(notable: Notable, question: DiffOptions, scope: PathFilter) -> bool:
-    """Whether it is about what was compared."""
+    """Whether a notable thing is about what was compared."""
     if notable.path is not None:
         return scope.keep(notable.path)
     return question.settings if notable.pointer is not None else not question.paths and not question.ignored_paths
@@ -217,7 +226,7 @@ def _summary(old: Image, new: Image, files: Sequence[FileChange]) -> Summary:
         only_mtime += change.only_mtime
         for sign, side in ((-1, change.before), (1, change.after)):
             if side is not None and side.links:
-                # A file of several names counts once a side: when a name comes or goes, `links` changes on all of them.
+                # A file with several names is counted once a side: if a name is added, `links` changes on all of them.
                 if (sign, side.links[0]) in counted:
                     continue
                 counted.add((sign, side.links[0]))
@@ -230,8 +239,8 @@ def _summary(old: Image, new: Image, files: Sequence[FileChange]) -> Summary:
 
 
 def _transfer(old: Image, new: Image) -> tuple[int, bool]:
-    """Stored bytes of what the old image does not have: layers, configuration, manifest. Estimated where the new image
-    does not say how its layers would be stored in a registry."""
+    """Returns the stored bytes of what the old image does not have: layers, configuration, manifest; and whether they
+    are estimated, because the new image does not state how its layers would be stored in a registry."""
     digests = {layer.digest for layer in old.layers if layer.digest is not None}
     diff_ids = {layer.diff_id for layer in old.layers if layer.diff_id is not None}
     total = 0
@@ -257,7 +266,8 @@ def _transfer(old: Image, new: Image) -> tuple[int, bool]:
 
 
 def _warn_of_claims(old: Image, new: Image, indexer: Indexer) -> None:
-    """Layers that claim one diff_id and, both uncompressed, differ in size cannot both be right."""
+    """Adds a notice for layers that state one diff_id and, both uncompressed, differ in size: one of them must be
+    wrong."""
     if indexer.verify:
         return
     claims = {layer.diff_id: layer for layer in old.layers if layer.diff_id is not None}

@@ -1,8 +1,8 @@
-"""Two lists of lines, aligned: as difflib does it if that is quick, else by the lines that stand in both just once.
+"""Alignment of two lists of lines: by difflib if that is fast enough, else by the lines that occur once in both.
 
-difflib looks at every pair of equal lines, for each run that it finds again. Its steps are counted, and there are no more than
-`STEPS` for each line: then lines that are unique on both sides are the anchors (as in `git diff --patience`), and what is
-between them is aligned by itself. Time: in proportion to the lines. Memory too.
+difflib visits every pair of equal lines for each run that it finds. These steps are counted, up to `STEPS` for each
+line. Beyond that, lines that are unique on both sides are used as anchors (as in `git diff --patience`), and what is
+between anchors is aligned on its own. Time and memory are linear in the number of lines.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from difflib import Match, SequenceMatcher
 from itertools import accumulate
 
 STEPS = 100
-"""Pairs of equal lines that may be looked at for each line of two lists."""
+"""Pairs of equal lines that may be visited for each line of the two lists."""
 
 FREE = 100_000
-"""So many more, whatever the lists."""
+"""Pairs that may be visited in addition, whatever the lists."""
 
 _LEVELS = 8
-"""Anchors are looked for between anchors, and so on: at most so often."""
+"""Most levels of anchors between anchors."""
 
 
 class Alignment(SequenceMatcher[str]):
-    """`coarse`: somewhere lines stand as removed and added although a longer comparison might have found them equal."""
+    """An alignment of `a` and `b`. `coarse`: some lines may count as removed and added although a longer comparison
+    could match them."""
 
     def __init__(self, a: Sequence[str], b: Sequence[str], *, autojunk: bool = True) -> None:
         self.a, self.b = a, b
@@ -36,7 +37,7 @@ class Alignment(SequenceMatcher[str]):
         self._blocks: list[Match] | None = None
 
     def find_longest_match(self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None) -> Match:
-        """As difflib's. Raises `_TooMany` once it would take too many steps."""
+        """As difflib's. Raises `_TooMany` if it would take too many steps."""
         ahi = len(self.a) if ahi is None else ahi
         if self._pairs is None:
             found: dict[str, list[int]] = self.b2j  # type: ignore[attr-defined]
@@ -122,7 +123,7 @@ def _anchors(a: Sequence[str], b: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _joined(found: Sequence[Match], a: int, b: int) -> Iterator[Match]:
-    """Matches that follow each other as one; the last is empty, as difflib has it."""
+    """Yields adjacent matches joined; the last one is empty, as difflib's."""
     i = j = size = 0
     for one in found:
         if (i + size, j + size) == (one.a, one.b):
@@ -137,7 +138,7 @@ def _joined(found: Sequence[Match], a: int, b: int) -> Iterator[Match]:
 
 
 def unified(path: str, a: Sequence[str], b: Sequence[str]) -> tuple[Iterator[str], Alignment]:
-    """The lines of a unified diff, as `difflib.unified_diff` writes it, and the alignment that it is of."""
+    """Returns the lines of a unified diff, as `difflib.unified_diff` writes it, and the alignment it comes from."""
     alignment = Alignment(a, b)
     return _unified(path, alignment), alignment
 
@@ -159,7 +160,7 @@ def _unified(path: str, alignment: Alignment) -> Iterator[str]:
 
 
 def _range(start: int, stop: int) -> str:
-    """Lines of a hunk's header, as diff(1) counts them."""
+    """Returns the line range of a hunk's header, as diff(1) writes it."""
     length = stop - start
     if length == 1:
         return str(start + 1)

@@ -1,7 +1,7 @@
 """Differences of documents, by JSON pointer (RFC 6901).
 
-Environment compares by name, other lists by value. Layers are not repeated here: diff_ids, layer descriptors and the
-digests that follow from them are left to the layer report.
+Environment variables are compared by name, other lists by value. Layers are left to the layer report: diff_ids, layer
+descriptors and the digests that follow from them are not compared here.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ from ocitool.task import Task
 
 DocumentName = Literal["config", "manifest", "index"]
 BOOKKEEPING = ("/container", "/config/Image", "/docker_version", "/moby.")
-"""Pointers into what docker's classic builder writes for itself; no container is started by it."""
+"""Pointers to what docker's classic builder records for itself; it does not affect containers."""
 
 _NAMED = ("/config/Labels/", "/config/ExposedPorts/", "/config/Volumes/", "/annotations/")
-"""Pointers to what is told apart by names of the image's own."""
+"""Pointers to objects whose keys are names that the image chooses."""
 
 _INPUT_HASH = pattern(r"\b[0-9a-f]{64}\b")
 
 
 def changes(before: Image, after: Image, task: Task, *, semantic: bool) -> tuple[ConfigChange, ...]:
-    """`semantic` leaves out times of creation, the history (its steps are the layers' boundaries, and what they did shows in
-    files and settings), what a builder notes for itself, and whether an empty value is written or left out: docker writes
-    them, OCI tools do not."""
+    """Returns the differences of two images' configurations and manifests.
+
+    `semantic` leaves out creation times, the history (its effects show in files and settings), what builders record for
+    themselves, and whether an empty value is written or left out, which Docker and OCI tools do differently.
+    """
     def coarse() -> None:
         text = "the history has so many equal instructions that some entries may show as changed that did not"
         task.notice("history", text)
@@ -42,8 +44,8 @@ def changes(before: Image, after: Image, task: Task, *, semantic: bool) -> tuple
 
 
 def _unwritten(change: ConfigChange) -> bool:
-    """Whether a field only is written empty on one side and left out on the other. What has a name of its own is there by
-    that name alone: a port's value is always `{}`."""
+    """Whether a field is only written empty on one side and left out on the other. A named member (a port) is present
+    by its name alone: its value is always `{}`."""
     own = change.key is not None or change.pointer.startswith(_NAMED)
     return not own and _empty(change.before) and _empty(change.after)
 
@@ -53,8 +55,8 @@ def _empty(value: Any) -> bool:
 
 
 def incidental(change: ConfigChange) -> Literal["time", "bookkeeping"] | None:
-    """What only says that an image was built again: a time of creation (or a history entry that differs by it and by the
-    hash of its input), or what the builder notes for itself. None for what somebody changed."""
+    """Returns whether a change only shows that an image was rebuilt: `time` (a creation time, or a history entry that
+    differs by it and by the hash of its input), `bookkeeping` of a builder, or None for a real change."""
     if change.document != "config":
         return None
     if change.pointer.endswith("/created"):
@@ -81,7 +83,7 @@ def _config(
 def objects(
     document: DocumentName, at: str, a: Mapping[str, Any], b: Mapping[str, Any], skip: Collection[str] = ()
 ) -> Iterator[ConfigChange]:
-    """How two objects differ, member by member; `at` is where they stand, members in `skip` do not count."""
+    """Yields the differences of two objects, member by member. `at` is their pointer; members in `skip` are ignored."""
     for name in sorted(a.keys() | b.keys()):
         if name not in skip:
             yield from _values(document, f"{at}/{escaped(name)}", a, b, name)
@@ -109,7 +111,7 @@ def _values(
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Equal as JSON: 1 is not true, and null is what empty lists and objects say."""
+    """Whether two values are equal as JSON: 1 is not true, and null equals empty lists and objects."""
     if a in (None, [], {}) and b in (None, [], {}):
         return not isinstance(a, bool) and not isinstance(b, bool)
     if isinstance(a, bool) != isinstance(b, bool):
@@ -130,8 +132,8 @@ def _is_env(value: Any) -> bool:
 
 
 def _env(document: DocumentName, pointer: str, a: list[str], b: list[str]) -> Iterator[ConfigChange]:
-    """By name. A name that stands several times has several values, since readers disagree which counts: glibc takes the
-    first, most shells and runtimes the last. The pointer is that of the last."""
+    """Yields differences of variables by name. A name that is set several times has a list of values, since readers
+    disagree: glibc takes the first, most shells and runtimes the last. The pointer is that of the last."""
     before, after = _variables(a), _variables(b)
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
@@ -145,7 +147,8 @@ def _env(document: DocumentName, pointer: str, a: list[str], b: list[str]) -> It
 
 
 def _variables(items: list[str]) -> dict[str, tuple[int, Any]]:
-    """By name the place of the last and its value: None without `=`, a list if there are several."""
+    """Returns for each name the position of its last entry and its value: None without `=`, a list if there are
+    several."""
     found: dict[str, list[tuple[int, str | None]]] = {}
     for place, item in enumerate(items):
         name, equals, value = item.partition("=")
@@ -156,8 +159,8 @@ def _variables(items: list[str]) -> dict[str, tuple[int, Any]]:
 
 
 def _history(a: Any, b: Any, coarse: Callable[[], None]) -> Iterator[ConfigChange]:
-    """History entries paired by instruction; what is new, gone, or paired with other fields. `coarse` is called if some may
-    stand as changed that others of the list are equal to."""
+    """Yields added, removed and changed history entries, paired by instruction. `coarse` is called if equal entries may
+    count as changed."""
     from ocitool.operations.diff.alignment import Alignment
 
     before = a if isinstance(a, list) else []
@@ -189,5 +192,5 @@ def _line(item: Any) -> str:
 
 
 def escaped(name: str) -> str:
-    """A name as a part of a JSON pointer (RFC 6901, 3)."""
+    """Returns a name as a part of a JSON pointer (RFC 6901, section 3)."""
     return name.replace("~", "~0").replace("/", "~1")

@@ -1,8 +1,8 @@
 """Differences of two merged file systems.
 
-Work is owed for the layers that differ. The shared base is indexed only when the other layers of the two images do not
-list the same paths in the same roles (directory, other entry, whiteout, opaque marker): as long as they do, whatever the
-base holds shows through on both sides or on neither.
+Only layers that differ are read. The shared base is indexed only if the other layers of the two images do not list the
+same paths in the same roles (directory, other entry, whiteout, opaque marker): as long as they do, whatever the base
+holds is visible on both sides or on neither.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _FILE, _DIRECTORY, _METADATA = int(Kind.FILE), int(Kind.DIRECTORY), int(Kind.MET
 
 
 class ShippedFile(NamedTuple):
-    """A file that `layer` of the after image deletes or overwrites, and that a lower layer, `holder`, still carries. `top`: the
-    highest path that went with it; `size`: bytes of its content."""
+    """A file that `layer` of the after image deletes or overwrites, and that a lower layer, `holder`, still has. `top`:
+    the top-most path that was removed with it; `size`: bytes of its content."""
 
     path: bytes
     size: int
@@ -38,8 +38,8 @@ class ShippedFile(NamedTuple):
 
 
 class ComparedFiles(NamedTuple):
-    """`shipped`: what is deleted now, or overwritten to be rid of it, and was not in the before image. `before_size`: bytes of
-    all its visible files, where asked for."""
+    """The differences. `shipped`: files that are deleted now, or overwritten to remove their content, and were not in
+    the before image. `before_size`: bytes of all its visible files, if asked for."""
 
     pairs: tuple[LayerPair, ...]
     files: tuple[FileChange, ...]
@@ -50,7 +50,8 @@ class ComparedFiles(NamedTuple):
 def compare_images(
     before: Image, after: Image, indexer: Indexer, *, ignore: Collection[str], keep: Callable[[bytes], bool], whole: bool
 ) -> ComparedFiles:
-    """`keep` says which paths are wanted. `whole` asks for the trees' total sizes, whatever it costs."""
+    """Returns the differences of two images' layers and files. `keep`: whether a path is wanted. `whole`: compute the
+    total size of the trees, whatever it costs."""
     known = {layer_identity(layer) for layer in before.layers} & {layer_identity(layer) for layer in after.layers} - {None}
     base = common_base(before, after)
     verify = indexer.verify
@@ -83,7 +84,7 @@ def compare_images(
 
 
 def _share(before: Image, after: Image, a: dict[int, LayerIndex], b: dict[int, LayerIndex]) -> None:
-    """Equal layers get one index object, so that their entries are equal at a glance."""
+    """Gives equal layers one index object, so that their entries are recognised as equal at once."""
     objects = {layer_identity(layer): a[layer.number] for layer in before.layers if layer.number in a}
     for layer in after.layers:
         known = layer_identity(layer)
@@ -94,7 +95,8 @@ def _share(before: Image, after: Image, a: dict[int, LayerIndex], b: dict[int, L
 
 
 def _roles(indexes: list[LayerIndex]) -> set[tuple[bytes, int]]:
-    """What layers list, each path with its role: 0 a directory, 1 another entry, else the whiteout's kind."""
+    """Returns the paths that layers list, each with its role: 0 for a directory, 1 for another entry, else the kind of
+    whiteout."""
     role = [1] * 16
     role[_DIRECTORY] = 0
     for kind in (Kind.WHITEOUT, Kind.OPAQUE, Kind.INVALID):
@@ -106,7 +108,7 @@ def _roles(indexes: list[LayerIndex]) -> set[tuple[bytes, int]]:
 
 
 class _Sides:
-    """Two trees and what their layers are."""
+    """The two trees, and the layers of each."""
 
     def __init__(
         self, before: Image, after: Image, a: list[LayerIndex], b: list[LayerIndex], base: int, indexer: Indexer, *,
@@ -146,7 +148,7 @@ class _Sides:
                 yield ShippedFile(event.path, index.sizes[row], layers[event.by], holder, top, event.replaced is not None)
 
     def _blanks(self, event: HiddenFile) -> bool:
-        """Whether a file is overwritten to be rid of what it held: a secret, or any file that is empty now."""
+        """Whether a file is overwritten to remove its content: a secret by anything, any file by an empty one."""
         assert event.replaced is not None
         inode = self.after.inode(event.replaced)
         index, row = self._b[self.after.layer(inode)], self.after.row(inode)
@@ -169,7 +171,7 @@ class _Sides:
         return total
 
     def complete(self, keep: Callable[[bytes], bool]) -> None:
-        """Hashes the contents that only contents can decide: files of one path and one size on both sides."""
+        """Hashes contents if only they can tell a difference: files of one path and size on both sides."""
         if all(index.hashed == "all" for index in (*self._a, *self._b)):
             return
         below, above = rows_to_hash(self.before, self.after, times=False, keep=keep)
@@ -192,7 +194,8 @@ class _Sides:
         ignore: Collection[str],
         keep: Callable[[bytes], bool],
     ) -> Iterator[FileChange]:
-        """In the order of paths. `heirs`: which layer of the after image stands for a changed one of the before image."""
+        """Yields the changes in the order of paths. `heirs`: the layer of the after image that corresponds to a changed
+        layer of the before image."""
         for path, x, y in walk_both(self.before, self.after):
             if not keep(path):
                 continue
@@ -213,9 +216,12 @@ class _Sides:
     def _cause(
         self, path: bytes, x: Node | None, y: Node | None, known: Collection[str | None], heirs: Mapping[int, Layer]
     ) -> Layer | None:
-        """The layer that brought what is there now (of a directory that no layer lists: the first that has something in it),
-        or took away what was; where a shared layer shows through, or nothing is left to blame, the one that stands for the
-        layer of the before image, if any does."""
+        """Returns the layer that made what is there now (for a directory that no layer lists, the first with something
+        in it), or removed what was there.
+
+        If that is a shared layer, or there is none, it is the layer that corresponds to the before image's; None if
+        there is none.
+        """
         images, base = self._images, self.base
         number = self.after.remover(path) if y is None else layer_of(y)
         layer = None if number is None else images[1].layers[base + number]
@@ -251,7 +257,7 @@ class _Sides:
         return self._side(0, x, y), self._side(1, y, x)
 
     def _size_of(self, which: int, node: Node | None) -> int | None:
-        """The size of a node that is a file."""
+        """Returns the size of a node that is a file; else None."""
         if node is None or isinstance(node, Directory):
             return None
         tree = (self.before, self.after)[which]
@@ -262,7 +268,7 @@ class _Sides:
         return index.sizes[row] if index.kinds[row] == _FILE else None
 
     def _names(self, which: int, ref: int) -> tuple[bytes, ...]:
-        """All names of a file with several: one object for all of them."""
+        """Returns all names of a file with several: one shared tuple for all of them."""
         tree = (self.before, self.after)[which]
         found = tree.links(ref)
         if not found:

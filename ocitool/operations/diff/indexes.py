@@ -1,7 +1,7 @@
-"""Two indexes side by side: which of their images are counterparts, and in what else the documents differ.
+"""Two indexes side by side: the counterparts of their images, and other differences of the documents.
 
-An image is known by its whole platform. Entries of one platform are told apart by digest, annotations and place, so that each
-has one counterpart at most, and what has none is on one side only.
+An image is identified by its whole platform. Several entries of one platform are paired by digest, annotations and
+position, so that each has at most one counterpart; an entry without one is on one side only.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def offers(opened: Opened, target: Target, *, read: bool) -> list[PlatformEntry]
 def counterparts(
     before: Sequence[PlatformEntry], after: Sequence[PlatformEntry]
 ) -> list[tuple[PlatformEntry | None, PlatformEntry | None]]:
-    """Each image of either side once, with its counterpart: those of the before side in their order, then what came."""
+    """Returns each image of either side once, with its counterpart: those of the before side in order, then the added
+    ones."""
     partner: dict[int, int] = {}
     free = dict(enumerate(after))
     for key in _KEYS:
@@ -83,13 +84,13 @@ _KEYS: tuple[Callable[[PlatformEntry], Hashable], ...] = (
     lambda offer: normalized(offer.platform),
     _of_build,
 )
-"""What makes two images counterparts, the surest first. Of Windows also that they are of one build: each month has another."""
+"""Keys that make two images counterparts, the strictest first. The last one pairs builds of Windows, which change monthly."""
 
 
 def not_compared(
     before: Sequence[PlatformEntry], after: Sequence[PlatformEntry], old: Image, new: Image
 ) -> Iterator[NotCompared]:
-    """What differs beside the two images that are compared, by the digests that the indexes state."""
+    """Yields differences besides the two compared images, by the digests that the indexes state."""
     for a, b in counterparts(_without(before, old), _without(after, new)):
         one, other = a and a.digest, b and b.digest
         if a is None and b is not None:
@@ -108,8 +109,8 @@ def _without(offered: Sequence[PlatformEntry], image: Image) -> list[PlatformEnt
 def changes(
     before: tuple[Opened, Target], after: tuple[Opened, Target], pairs: Counterparts, *, semantic: bool
 ) -> Iterator[ConfigChange]:
-    """In what two index documents differ, the manifests that they name aside. Places are those of the entries, nested indexes
-    replaced by theirs. Names are left out, and so are attestations of what is not the same image any more."""
+    """Yields differences of two index documents, apart from the manifests they list. Positions are those of the
+    entries, nested indexes replaced by theirs. Names are left out, and attestations of images that changed."""
     (old_opened, old), (new_opened, new) = before, after
     if old.document is None or new.document is None:
         return
@@ -135,7 +136,7 @@ def changes(
 
 
 def _rest(old: Target, new: Target, pairs: Counterparts) -> Iterator[ConfigChange]:
-    """What the indexes name beside images: attestations and artifacts."""
+    """Yields differences of what the indexes list besides images: attestations and artifacts."""
     of: list[dict[str, int]] = [{}, {}]
     lone = set()
     for number, pair in enumerate(pairs):
@@ -148,7 +149,7 @@ def _rest(old: Target, new: Target, pairs: Counterparts) -> Iterator[ConfigChang
     a, b = (_grouped(target, images, subjects) for target, subjects in zip((old, new), of, strict=True))
     for key in dict.fromkeys((*a, *b)):
         if key in lone:
-            continue  # it came or went with its image
+            continue  # it was added or removed with its image
         mine, theirs = a.get(key, []), b.get(key, [])
         for (_, one), (place, other) in zip(mine, theirs, strict=False):
             if one.digest != other.digest and _subject(one) == _subject(other):
@@ -160,8 +161,8 @@ def _rest(old: Target, new: Target, pairs: Counterparts) -> Iterator[ConfigChang
 
 
 def _grouped(target: Target, images: Container[int], subjects: dict[str, int]) -> dict[object, list[tuple[int, Descriptor]]]:
-    """The entries that are no images, with their places: attestations by the image that they speak of, others by what they
-    say that they are."""
+    """Returns the entries that are not images, with their positions: attestations by the image they are about, others
+    by their type."""
     found: dict[object, list[tuple[int, Descriptor]]] = {}
     for place, entry in enumerate(target.entries):
         one = entry.descriptor

@@ -1,6 +1,6 @@
-"""Which layers of two images correspond, and why the others had to be built again.
+"""Pairs of corresponding layers of two images, and why the others were rebuilt.
 
-Layers pair by diff_id first, in order; what lies between such pairs by equal entries, then by instruction.
+Layers are paired by diff_id first, in order; between such pairs by equal entries, then by instruction.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from ocitool.trees.indexing import Indexer
 
 
 def shared(before: Sequence[Layer], after: Sequence[Layer]) -> list[tuple[int, int]]:
-    """Positions of equal layers, increasing on both sides; the common base whole, then whatever comes next in order."""
+    """Returns the positions of equal layers, increasing on both sides: the common base, then the next equal layers in
+    order."""
     places: dict[str, list[int]] = {}
     for position, layer in enumerate(before):
         known = layer_identity(layer)
@@ -39,10 +40,10 @@ def shared(before: Sequence[Layer], after: Sequence[Layer]) -> list[tuple[int, i
 
 def pair(before: Image, after: Image, indexer: Indexer, before_indexes: dict[int, LayerIndex],
          after_indexes: dict[int, LayerIndex]) -> tuple[LayerPair, ...]:  # fmt: skip
-    """All layers of both, in the order of the after image, those that are gone where they stood.
+    """Returns all layers of both images, in the order of the after image; removed layers at their old place.
 
-    The dictionaries hold the indexes of all layers that are not shared, by number; contents that had to be hashed to
-    decide are put back into them.
+    The dictionaries hold the indexes of all layers that are not shared, by number; contents that had to be hashed are
+    put into them.
     """
     anchors = [*shared(before.layers, after.layers), (len(before.layers), len(after.layers))]
     pairs: list[LayerPair] = []
@@ -56,7 +57,7 @@ def pair(before: Image, after: Image, indexer: Indexer, before_indexes: dict[int
 
 
 def _shared(a: Layer, b: Layer) -> LayerPair:
-    """Equal content, but stored otherwise where both sides give another digest."""
+    """Returns a pair of equal layers; with a reason if they are stored differently (other digests)."""
     if a.digest is None or b.digest is None or a.digest == b.digest:
         return LayerPair("shared", a, b)
     codecs = (a.compression or "?", b.compression or "?")
@@ -64,7 +65,7 @@ def _shared(a: Layer, b: Layer) -> LayerPair:
 
 
 _TRIES = 20_000
-"""Pairs of layers of one shape that are compared: all of two images with as many layers as engines take."""
+"""Most pairs of layers that are compared: enough for two images with as many layers as engines allow."""
 
 
 def _gap(before: Sequence[Layer], after: Sequence[Layer], indexer: Indexer, before_indexes: dict[int, LayerIndex],
@@ -101,7 +102,7 @@ def _gap(before: Sequence[Layer], after: Sequence[Layer], indexer: Indexer, befo
 
 
 def _by_instruction(before: Sequence[Layer], after: Sequence[Layer], partner: dict[int, tuple[int, bool]]) -> None:
-    """Pairs what is left between pairs, in order: equal instructions, and layers that both have none."""
+    """Pairs layers between existing pairs, in order: by equal instructions, and layers that both have none."""
     said: dict[object, list[int]] = {}
     for i, layer in enumerate(before):
         said.setdefault(instruction(layer.created_by), []).append(i)
@@ -133,7 +134,8 @@ def _equal(a: Layer, b: Layer, indexer: Indexer, before_indexes: dict[int, Layer
 
 
 def _explained(pairs: Sequence[LayerPair], before: Image, after: Image) -> list[LayerPair]:
-    """The build cache explained: the first layer that differs is why every later one was built again."""
+    """Returns the pairs with reasons, as a build cache works: the first layer that differs causes the rebuild of all
+    later ones."""
     found: list[LayerPair] = []
     cause: Layer | None = None
     broke = _first_empty_change(before, after)
@@ -169,7 +171,8 @@ def _own_reason(entry: LayerPair) -> str | None:
 
 
 def _first_empty_change(before: Image, after: Image) -> str | None:
-    """The first instruction without a layer (ENV, LABEL ...) that differs before any layer's does."""
+    """Returns the first instruction without a layer (ENV, LABEL ...) that differs before any layer does; None if there
+    is none."""
     for a, b in zip(before.config.history, after.config.history, strict=False):
         if (a.created_by, a.empty_layer) != (b.created_by, b.empty_layer):
             return b.created_by if b.empty_layer else None

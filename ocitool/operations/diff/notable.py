@@ -1,4 +1,4 @@
-"""What a reviewer must see first (`notable`): rules about files, settings and layers."""
+"""What a reviewer should see first (`notable`): rules about files, settings and layers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RULES = {
     "layer still has the content: `shippedBy` names it",
     "unshared-layer": "a layer cannot be shared any more; always a `cost`",
 }
-"""What each rule finds. The gravest first."""
+"""What each rule finds, the most severe first."""
 
 _COMMANDS = ("Entrypoint", "Cmd", "Shell", "Healthcheck", "OnBuild")
 
@@ -47,7 +47,7 @@ def notable(
     before: Image, after: Image, files: Sequence[FileChange], shipped: Sequence[ShippedFile], pairs: Sequence[LayerPair],
     settings: Sequence[ConfigChange],
 ) -> Iterator[Notable]:  # fmt: skip
-    """`settings`: all changes of the documents, the history's too."""
+    """Yields what a reviewer should see first. `settings`: all changes of the documents, including the history's."""
     named: dict[int, path_roles.PathRole | None] = {}
     for change in files:
         if change.after is not None and not change.only_mtime:
@@ -71,8 +71,10 @@ def notable(
 
 
 def _of_file(change: FileChange, after: Side, named: dict[int, path_roles.PathRole | None]) -> Iterator[Notable]:
-    """A rule is met by what is new, and by what was there already if it means something else now. `named`: what was found of
-    the names of files with several, which all of them share."""
+    """Yields notable things of one file. A rule applies to what is new, and to an old file whose meaning changed.
+
+    `named`: the role found for the names of a file with several, which share it.
+    """
     entry = after.entry
     before = change.before.entry if change.before is not None and change.before.entry.kind == entry.kind else None
     path, layer = change.path, change.layer
@@ -103,7 +105,7 @@ def _led(entry: Entry) -> str:
 
 
 def _of_entry(before: Entry | None, entry: Entry, content: bool) -> Iterator[tuple[str, str]]:
-    """Rules and sentences. `before`: what was at the path, if it was of the same kind."""
+    """Yields rules and sentences for an entry. `before`: the entry that was at the path, if it was of the same kind."""
     opened = 0 if before is None else entry.mode & ~before.mode & 0o777
     if entry.kind == Kind.FILE:
         if entry.mode & 0o6000:
@@ -156,7 +158,7 @@ def _of_bits(before: Entry | None, entry: Entry, content: bool, opened: int) -> 
 
 
 def _owners(before: Entry, entry: Entry) -> str:
-    """The owners of both sides, user and group, if they differ: the group of a file decides who may run it, too."""
+    """Returns the owners of both sides, user and group, if they differ, else an empty text."""
     if (before.uid, before.gid) == (entry.uid, entry.gid):
         return ""
     return f"{before.uid}:{before.gid} to {entry.uid}:{entry.gid}"
@@ -204,7 +206,7 @@ def _command(settings: Mapping[str, object], name: str) -> object:
 
 
 def _is_root(user: str) -> bool:
-    """Whatever the group: `0`, `root:app` and nothing at all are root."""
+    """Whether a `USER` is root, whatever its group: `0`, `root:app` and an empty text are."""
     name = user.partition(":")[0]
     return name == "root" or not name.strip("0")
 

@@ -1,4 +1,4 @@
-"""What is asked of a comparison."""
+"""The options of `diff`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from ocitool.trees.compare import FIELDS
 
 
 class DiffOptions(NamedTuple):
-    """`paths`: globs; with them, only files that match are compared. `ignored_paths`: globs of files that are not. `semantic`:
-    times, layer boundaries and compression count for nothing. `allow_no_match`: a glob may match nothing."""
+    """What to compare. `paths`: globs of the files to compare, all without them. `ignored_paths`: globs of files to
+    leave out. `semantic`: times, layer boundaries and compression are ignored. `allow_no_match`: a glob may match
+    nothing."""
 
     ignore: tuple[str, ...] = ()
     semantic: bool = False
@@ -35,5 +36,5 @@ class DiffOptions(NamedTuple):
 
     @property
     def settings(self) -> bool:
-        """Whether the configuration is compared: who asks for some files asks for nothing else, unless a rule is about it."""
+        """Whether the configuration is compared: not if only some files are asked for, unless a rule is about it."""
         return not self.paths or any(rule.what == "config" for rule in self.rules)

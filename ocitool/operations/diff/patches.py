@@ -1,4 +1,4 @@
-"""Unified diffs of changed text files, each layer read once a batch, in the order of its contents."""
+"""Unified diffs of changed text files. Each layer is read once for each batch, in the order of its contents."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ocitool.task import Task
 from ocitool.trees.file_contents import contents
 
 LARGEST = 256 << 10
-"""Bytes of a file that is still worth a patch."""
+"""Most bytes of a file for which a patch is made."""
 
 _LINES = 4_000
-"""Lines of one side."""
+"""Most lines of one side."""
 
 _TELLING = 8
 """Bytes from which on equal contents are no accident."""
 
 _BATCH = 256
-"""Files whose contents are held at a time."""
+"""Most files whose contents are held at once."""
 
 
 def patches(files: Sequence[FileChange], task: Task, *, secrets: bool = False) -> tuple[Patch, ...]:
-    """Patches of the regular files whose content changed, came or went. Files that are too large or not text have none,
-    and a notice counts them; those that look secret are withheld but for `secrets`."""
+    """Returns patches of regular files that were changed, added or removed. Files that are too large or not text have
+    none, and are counted in a notice; files that look secret are withheld unless `secrets`."""
     changed = [change for change in files if _changed(change)]
     looked: dict[int, bool] = {}
     called = [] if secrets else [change for change in changed if _secret(change, looked)]

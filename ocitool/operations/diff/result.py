@@ -15,8 +15,8 @@ ChangeKind = Literal["added", "removed", "modified", "type", "metadata"]
 
 
 class LayerPair(NamedTuple):
-    """Two layers that correspond, or one alone. `cause`: the layer of the after image whose change had this one built
-    again."""
+    """Two corresponding layers, or one alone. `cause`: the layer of the after image whose change caused the rebuild of
+    this one."""
 
     status: Status
     before: Layer | None
@@ -26,13 +26,13 @@ class LayerPair(NamedTuple):
 
     @property
     def same(self) -> bool:
-        """Equal content that is also stored alike: a shared layer has a reason only where it is stored otherwise."""
+        """Whether the layers are equal and stored alike."""
         return self.status == "shared" and self.reason is None
 
 
 class ConfigChange(NamedTuple):
-    """`pointer`: RFC 6901, into the after document (the before one for what was removed). `key`: the name of an
-    environment variable."""
+    """A difference of documents. `pointer`: RFC 6901, into the after document (for a removed value the before one).
+    `key`: the name of an environment variable."""
 
     document: Literal["config", "manifest", "index"]
     pointer: str
@@ -43,7 +43,7 @@ class ConfigChange(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the value goes by: the variable, else the last part of the pointer that is a name."""
+        """The name of the value: the variable, else the last part of the pointer that is not a position."""
         if self.key is not None:
             return self.key
         parts = self.pointer.split("/")
@@ -62,7 +62,7 @@ class Side(NamedTuple):
 
 
 class FileChange(NamedTuple):
-    """`layer`: the after image's layer that brought the change; None when it comes from a layer that is gone."""
+    """A changed path. `layer`: the after image's layer that made the change; None if that cannot be said."""
 
     path: bytes
     kind: ChangeKind
@@ -82,7 +82,7 @@ class FileChange(NamedTuple):
 
     @property
     def stored(self) -> int:
-        """Bytes of content that came, went, or are stored anew: where a file only got other metadata, all of it again."""
+        """Bytes of content that were added, removed, or stored again: all of it if only metadata changed."""
         if self.fields in (("mtime",), ("links",)):
             return 0
         return file_size(self.after) or file_size(self.before)
@@ -93,7 +93,7 @@ class FileChange(NamedTuple):
 
 
 def file_size(side: Side | None) -> int:
-    """Bytes of a regular file's content; of a file with several names, the first name's only."""
+    """Returns the bytes of a regular file's content; 0 for anything else."""
     if side is None or side.entry.kind != Kind.FILE:
         return 0
     return side.entry.size
@@ -124,7 +124,8 @@ class Notable(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A rule that is met. `platform`: of which image of an index; `actual` is None if that one was not compared."""
+    """A `--fail-on` rule that applies. `platform`: of the image of an index; `actual` is None if that image was not
+    compared."""
 
     rule: str
     limit: int | float | str | None
@@ -133,7 +134,7 @@ class Failure(NamedTuple):
 
 
 class NotCompared(NamedTuple):
-    """An image of an index that was not compared with its counterpart, and is not the same one by the digests of both."""
+    """An image of an index that was not compared with its counterpart, and differs from it by digest."""
 
     platform: Platform
     status: Literal["changed", "added", "removed"]
@@ -142,7 +143,7 @@ class NotCompared(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """A unified diff of one text file. `withheld`: why there is none, because the file looks secret by its path or content."""
+    """A unified diff of one text file. `withheld`: why it is empty, because the file looks secret by path or content."""
 
     path: bytes
     text: str

@@ -16,8 +16,8 @@ _UNITS = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**
 
 
 class FailRule(NamedTuple):
-    """`what`: files, config, notable, none, size or transfer. `limit`: bytes, or per cent of the before image. `names`: of the
-    rules of notable the only ones that count, whatever their severity."""
+    """A rule. `what`: files, config, notable, none, size or transfer. `limit`: bytes, or per cent of the before image.
+    `names`: the only rules of `notable` that count, whatever their severity."""
 
     text: str
     what: str
@@ -30,7 +30,7 @@ class FailRule(NamedTuple):
 
 
 def rule(text: str) -> FailRule:
-    """`UsageError` for what is no rule."""
+    """Parses a rule. Raises `UsageError`."""
     if text in ("files", "config", "notable", "none"):
         return FailRule(text, text, 0, False)
     if text.startswith("notable:"):
@@ -57,7 +57,7 @@ def failures(
     rules: Sequence[FailRule], files: Sequence[FileChange], config: Sequence[ConfigChange], notable: Sequence[Notable],
     summary: Summary, before_size: int | None,
 ) -> Iterator[Failure]:  # fmt: skip
-    """The rules that are met."""
+    """Yields the rules that apply."""
     counts = {"files": len(files), "config": len(config)}
     for entry in rules:
         if entry.what == "notable":
@@ -76,8 +76,8 @@ def failures(
 
 
 def not_compared(rules: Sequence[FailRule], others: Sequence[NotCompared]) -> Iterator[Failure]:
-    """The rules that images meet which were not compared: what cannot be ruled out. One that came has no size to grow from,
-    one that is gone holds nothing new."""
+    """Yields the rules that may apply to images that were not compared. An added image has no size to grow from; a
+    removed one holds nothing new."""
     for entry in rules:
         for other in others:
             if entry.what in _MET_BY[other.status]:
@@ -94,8 +94,8 @@ _MET_BY = {
 def of_indexes(
     rules: Sequence[FailRule], entries: Sequence[PlatformDiff], changes: Sequence[ConfigChange]
 ) -> Iterator[Failure]:
-    """The rules that two indexes meet, but for those of images that are on both sides: by what changed in the documents, by
-    images that came or went, by images that are not here."""
+    """Yields the rules that apply to two indexes, apart from images on both sides: by changes of the documents, by
+    added, removed and missing images."""
     for entry in rules:
         if entry.what == "config" and changes:
             yield Failure(entry.text, 0, len(changes))

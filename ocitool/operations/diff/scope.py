@@ -1,4 +1,4 @@
-"""Which files a comparison is about, and whether each glob that says so matches any."""
+"""The files that a comparison is about, and whether each glob matches any."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ocitool.trees.indexing import Indexer
 
 
 class PathFilter:
-    """`keep` says which paths are compared."""
+    """The path globs of a comparison. `keep`: whether a path is compared."""
 
     def __init__(self, question: DiffOptions) -> None:
         self.keep: Callable[[bytes], bool] = matcher(question.paths)
@@ -26,8 +26,8 @@ class PathFilter:
         self._looked = self._blind = False
 
     def look(self, old: Image, new: Image, files: Iterable[FileChange], indexer: Indexer) -> None:
-        """Looks for what the globs match: in what differs, in the other layers, and last in those that both images have, as far
-        as they are on this machine: none is fetched for it."""
+        """Checks which globs match anything: in the differences, in the other layers, and last in the layers that both
+        images have, as far as these are on this machine; none is fetched for it."""
         self._left = unmatched(self._left, (change.path for change in files))
         base = common_base(old, new)
         own = [(image, layer) for image in (old, new) for layer in image.layers[base:]]
@@ -43,7 +43,7 @@ class PathFilter:
                 self._left = unmatched(self._left, index.paths)
 
     def settle(self, task: Task) -> None:
-        """`UsageError` for globs that match nothing in any image that was compared."""
+        """Raises `UsageError` for globs that match nothing in any compared image."""
         if not self._looked:
             return
         question = self._question
