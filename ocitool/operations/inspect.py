@@ -1,4 +1,5 @@
-"""What an image is, layer by layer; and with `files` what its layers hold, waste and ship unseen."""
+"""`inspect`: what an image is, layer by layer; with `files` what its layers hold, and waste on files that are not
+visible."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ Part = Literal["manifest", "config", "index"]
 
 
 class LayerFacts(NamedTuple):
-    """Of one layer: what its first bytes say (None: not here), its unpacked size and regular files where known."""
+    """Facts of one layer: compression by its first bytes (None if it is missing), unpacked size and number of regular
+    files, if known."""
 
     compression: str | None
     uncompressed_size: int | None
@@ -36,8 +38,8 @@ class LayerFacts(NamedTuple):
 
 
 class InspectedImage(NamedTuple):
-    """An image and what was found of it. `layers`: of each of its layers; `waste`: of its files, if they were asked for;
-    `verified`: whether every layer was read and hashed."""
+    """An image and its facts. `layers`: for each of its layers; `waste`: of its files, if asked for; `verified`:
+    whether every layer was read and hashed."""
 
     image: Image
     layers: tuple[LayerFacts, ...]
@@ -46,8 +48,8 @@ class InspectedImage(NamedTuple):
 
 
 class InspectedEntry(NamedTuple):
-    """One entry of an index. `present` is None at a registry: only what is inspected is asked for there. `problem`: why it, or
-    what it leads to, cannot be read; then digest and size may be unknown too."""
+    """One entry of an index. `present` is None at a registry, where only what is inspected is requested. `problem`: why
+    it, or what it leads to, cannot be read; then digest and size may be unknown."""
 
     digest: Digest | None
     media_type: str
@@ -61,8 +63,8 @@ class InspectedEntry(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """`document`, `entries`: the index that the reference names, if it names one. `problems`: what of it could not be read,
-    while all else is shown."""
+    """The result. `document`, `entries`: the index that the reference names, if it names one. `problems`: what could
+    not be read, while all else is shown."""
 
     reference: str
     transport: str
@@ -74,8 +76,8 @@ class Inspection(NamedTuple):
 
 
 class _Repeats:
-    """Counts the bytes of configurations that images have in common. A report prints one with each of them, so that a few kB of
-    manifests could make gigabytes of it."""
+    """Counts the bytes of configurations that several images share. A report prints one for each of them, so that few
+    kB of manifests could make gigabytes of output."""
 
     def __init__(self) -> None:
         self._seen: set[Digest] = set()
@@ -292,8 +294,8 @@ def _first_look(layer: Layer) -> LayerFacts:
 
 
 def digest(reference: str, reading: Session, platform: str | None = None) -> Digest:
-    """The digest of what the reference names, of an index its own; with `platform` that of the platform's manifest. At a
-    registry that costs the one document that the tag names."""
+    """Returns the digest of what the reference names, of an index its own; with `platform` of the platform's manifest.
+    At a registry this costs one request."""
     if platform is not None:
         return raw(reference, "manifest", reading, platform)[1]
     opened = reading.open(reference, "documents")
@@ -310,7 +312,7 @@ def digest(reference: str, reading: Session, platform: str | None = None) -> Dig
 
 
 def raw(reference: str, part: Part, reading: Session, platform: str | None = None) -> tuple[bytes, Digest]:
-    """A document's exact bytes, and its digest."""
+    """Returns a document's exact bytes, and its digest."""
     opened = reading.open(reference, "documents")
     target = select.sole_target(opened)
     if part == "index":

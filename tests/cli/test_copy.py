@@ -365,7 +365,7 @@ def _make_odd_places(base: Path) -> None:
         (2, ("image.tar.xz",), "neither an archive nor a layout"),
         (2, ("docker-archive:x.tar:@0",), "not a position or digest"),
         (2, ("oci:",), "needs a path"),
-        (2, ("docker://host.example/App",), "no name of a repository"),
+        (2, ("docker://host.example/App",), "invalid repository name"),
         (2, ("docker-daemon:app",), "docker-daemon:"),
     ],
 )

@@ -1,5 +1,9 @@
-"""`layout`: keep one store of many images. Each of its four operations is safe against a crash and a second process at any
-moment: names change by one rename under the index's lock, blobs are removed under the layout's lock alone."""
+"""`layout`: maintenance of a layout with many images. Each operation is safe against crashes and concurrent processes:
+the index changes by one rename under its lock, blobs are removed under the layout's lock only.
+
+`collect` removes blobs that nothing needs, by `reach`; `link` joins equal blobs of several layouts; `normalize` repairs
+an index; `remove` drops names.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`layout gc`: frees the blobs that nothing in a layout needs."""
+"""`layout gc`: removes the blobs that nothing in a layout needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ _NAMED_STRANGERS = 20
 
 
 class Collected(NamedTuple):
-    """`linked`: bytes of freed blobs that stay on disk, because another name (of `layout link`) holds them."""
+    """The result. `linked`: bytes of removed blobs that stay on disk, because another hard link (of `layout link`)
+    holds them."""
 
     directory: str
     dry_run: bool
@@ -56,7 +57,7 @@ def collect(directory: str, task: Task, *, dry_run: bool = False) -> Collected:
 
 
 def _absent(needed: Reached) -> str:
-    """Says which manifests that an index lists, or another document names, are not here."""
+    """Returns a sentence on the manifests that an index or another document names, and that are missing."""
     names = []
     for fields in needed.absent[:_NAMED]:
         platform = parse_platform_object(fields["platform"]) if isinstance(fields.get("platform"), dict) else None

@@ -1,4 +1,4 @@
-"""`layout link`: equal blobs of several layouts become one file with several names."""
+"""`layout link`: makes one file, with several hard links, of equal blobs of several layouts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ocitool.transports.layout_store import HeldLayout, StoredFile
 
 
 class NotLinked(NamedTuple):
-    """A blob that stays a file of its own, and why."""
+    """A blob that stays a file of its own, and the reason."""
 
     path: str
     size: int
@@ -24,8 +24,8 @@ class NotLinked(NamedTuple):
 
 
 class Linked(NamedTuple):
-    """`linked` and `cloned`: blobs that now share their bytes, as hard links or by reflink. `already`: those that did.
-    `damaged`: paths whose bytes are not what their digest says; they are left alone."""
+    """The result. `linked` and `cloned`: blobs that now share their bytes, by hard link or reflink. `already`: those
+    that did before. `damaged`: paths whose bytes do not match their digest; they are not changed."""
 
     directories: tuple[str, ...]
     dry_run: bool
@@ -40,8 +40,11 @@ class Linked(NamedTuple):
 
 
 def link(directories: Sequence[str], task: Task, *, dry_run: bool = False) -> Linked:
-    """Hard-links every blob that stands in several of the layouts to that of the first one; where it cannot be linked, a
-    reflink. Every file is hashed before its bytes are shared. Sound for whoever never changes a blob in place."""
+    """Hard-links every blob that several of the layouts have to that of the first one; if that is not possible, makes a
+    reflink. Every file is hashed before its bytes are shared.
+
+    It relies on blobs never being changed in place.
+    """
     if len({os.path.realpath(directory) for directory in directories}) < 2:
         raise UsageError("link wants two layouts or more", hint="ocitool layout link A B")
     with contextlib.ExitStack() as stack:
@@ -86,7 +89,8 @@ class _FileGroup(NamedTuple):
 
 
 def _group(group: Sequence[tuple[HeldLayout, StoredFile]], task: Task, dry_run: bool) -> _FileGroup:
-    """One blob, in several layouts. Files of other file systems, modes or owners than the first have a first of their own."""
+    """Joins one blob of several layouts. Files of other file systems, modes or owners than the first form groups of
+    their own."""
     sound: dict[tuple[int, int], bool] = {}
 
     def good(store: HeldLayout, file: StoredFile) -> bool:

@@ -27,12 +27,12 @@ from ocitool.transports.layout import Layout
 from ocitool.transports.layout_store import BlobFiles, HeldLayout
 
 _COMPARED = 1_000
-"""Entries of one manifest with one annotation that are compared with each other; of more, only equal ones are dropped."""
+"""Most entries of one manifest with one annotation that are compared pairwise; of more, only equal ones are dropped."""
 
 
 class Normalized(NamedTuple):
-    """`changes`: what was done (or, in a dry run, would be), a sentence each. `findings`: what was not mended; rules are named
-    as those of `validate` where both find the same. `verified`: every blob was hashed."""
+    """The result. `changes`: what was done (in a dry run, would be), a sentence each. `findings`: what was not
+    repaired; rules have the names of `validate` if both find the same. `verified`: every blob was hashed."""
 
     directory: str
     dry_run: bool
@@ -43,7 +43,7 @@ class Normalized(NamedTuple):
 
 
 def normalize(directory: str, task: Task, *, verify: bool = False, dry_run: bool = False) -> Normalized:
-    """`verify` hashes every blob."""
+    """Repairs the layout's index. `verify`: hash every blob too."""
     with HeldLayout(directory, task, look=dry_run) as store:
         changes = [f"removed {store.swept} temporaries of dead processes"] if store.swept else []
         with store.index() as source:
@@ -63,7 +63,7 @@ def normalize(directory: str, task: Task, *, verify: bool = False, dry_run: bool
 
 
 def _mended(index: Index) -> tuple[Mapping[str, Any], list[str]]:
-    """The index as it should be, and what that takes."""
+    """Returns the repaired index, and a sentence for each change."""
     done: list[str] = []
     fields: dict[str, Any] = dict(index.fields)
     if not isinstance(fields.get("manifests"), list):
@@ -86,7 +86,8 @@ def _mended(index: Index) -> tuple[Mapping[str, Any], list[str]]:
 
 
 def _spare(group: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Of the entries of one manifest those that say nothing which another does not say; of equal ones the first stays."""
+    """Yields the entries of one manifest that state nothing beyond another entry; of equal ones the first is not
+    yielded."""
     if len(group) == 1:
         return
     distinct: dict[str, Mapping[str, Any]] = {}
@@ -116,7 +117,7 @@ def _annotations(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _says(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether an entry says all that another does: every member and every annotation."""
+    """Whether an entry states all that another does: every member and every annotation."""
     members = ((one.get(key, ...), value) for key, value in other.items() if key != "annotations")
     if any(mine != value or type(mine) is not type(value) for mine, value in members):
         return False
@@ -138,7 +139,7 @@ def _invalid(fields: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _names(fields: Mapping[str, Any]) -> Iterator[Finding]:
-    """Names that two images share: which of them a reader takes is its own affair."""
+    """Yields findings for names of several images: readers differ in which one they take."""
     named: dict[str, list[Descriptor]] = {}
     for one in Index(b"", fields, "index.json").manifests:
         for name in () if one.is_attestation else _names_of(one.fields):
@@ -187,7 +188,7 @@ def _blobs(store: HeldLayout, source: Layout, files: BlobFiles, task: Task, veri
 
 
 def _descriptors(source: Layout, problems: list[Finding]) -> Iterator[Descriptor]:
-    """Every descriptor that the index leads to."""
+    """Yields every descriptor that the index leads to."""
     assert source.index is not None
     try:
         for entry, depth in select.all_children(source, source.index):

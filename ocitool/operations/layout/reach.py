@@ -32,23 +32,23 @@ _STRICT = mediatypes.MANIFESTS | mediatypes.INDEXES
 _DIGEST = byte_pattern(rb"sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})(?![0-9a-f])")
 _SAVED = byte_pattern(rb"(?<![0-9a-f])(?:(sha256|sha512)[:/])?([0-9a-f]{128}|[0-9a-f]{64})(?![0-9a-f])")
 _LISTS = {"manifests": "digest", "layers": "digest", "blobs": "digest", "fsLayers": "blobSum"}
-"""Lists of manifests and indexes, and what each of their entries names a blob by."""
+"""Lists in manifests and indexes, and the member by which each of their entries names a blob."""
 _FREED_NOTHING = "nothing was freed, since what it names cannot be known"
 
 
 class Reached(NamedTuple):
-    """`digests`: all that must stay, also of blobs that are not here. `absent`: descriptors of manifests and indexes that an
-    index in `blobs/` lists, or a document of another type names, and that are not here; a subject is none of them."""
+    """What must stay. `digests`: of all blobs, also missing ones. `absent`: descriptors of missing manifests and
+    indexes that an index in `blobs/`, or a document of another type, lists; subjects are not included."""
 
     digests: frozenset[Digest]
     absent: tuple[Mapping[str, Any], ...]
 
 
 def reached(source: Layout, files: Iterable[StoredFile], task: Task) -> Reached:
-    """What the layout's `index.json`, and a `manifest.json` beside it, lead to.
+    """Returns what the layout's `index.json`, and a `manifest.json` beside it, lead to.
 
-    Raises `NotFoundError` for an entry of `index.json` that is not here, and `FormatError`, `IntegrityError`, `LimitError`,
-    `TransportError` for a document that cannot be believed.
+    Raises `NotFoundError` if an entry of `index.json` is missing, and `FormatError`, `IntegrityError`, `LimitError` or
+    `TransportError` for a document that cannot be trusted.
     """
     assert source.index is not None
     marked = _Marked(source, task)
@@ -79,14 +79,14 @@ def beside(directory: str, gone: Collection[Digest], task: Task) -> frozenset[Di
 
 
 def absent_entries(source: Layout) -> tuple[Digest, ...]:
-    """The entries of `index.json` whose blob is not here, each once. None of them is read."""
+    """Returns the entries of `index.json` whose blob is missing, each once. None is read."""
     assert source.index is not None
     listed = source.index.manifests
     return tuple(dict.fromkeys(one.digest for one in listed if _blob(source, one.digest, one.fields) is None))
 
 
 def _saved(source: Layout) -> bytes | None:
-    """The `manifest.json` of an unpacked `docker save` archive, whose index may be empty."""
+    """Returns the `manifest.json` of an extracted `docker save` archive, whose index may be empty."""
     raw = source.document("manifest.json")
     if raw is not None:
         try:
@@ -120,7 +120,7 @@ def _blob(source: Layout, digest: Digest, fields: Mapping[str, Any]) -> Blob | N
 
 
 def _referrers(marked: _Marked, files: Iterable[StoredFile]) -> None:
-    """Marks what speaks of something marked, until nothing more does."""
+    """Marks the referrers of everything marked, and their referrers, until there are no more."""
     waiting: dict[Digest, list[Digest]] = {}
     for file in files:
         if file.digest not in marked.seen and (subject := _subject(file)) is not None:
@@ -133,7 +133,7 @@ def _referrers(marked: _Marked, files: Iterable[StoredFile]) -> None:
 
 
 def _subject(file: StoredFile) -> Digest | None:
-    """What a stored document says it speaks of; None for anything that is no sound document with a subject."""
+    """Returns the subject of a stored document; None if it is not a valid document with a subject."""
     try:
         opened = plain_file(file.path)
         raw = _json_like(FileBlob(opened, 0, file.size, file.digest)) if opened is not None else None
@@ -147,6 +147,7 @@ def _subject(file: StoredFile) -> Digest | None:
 
 
 class _Marked:
+    """The blobs that must stay, found so far."""
     def __init__(self, source: Layout, task: Task) -> None:
         self.seen: dict[Digest, bool] = {}
         """Whether it was read as what an index lists must be: whole, and verified."""
@@ -156,7 +157,7 @@ class _Marked:
         self._waiting: list[_Named] = []
 
     def root(self, digest: Digest, fields: Mapping[str, Any]) -> None:
-        """An entry of `index.json`: of any type, it must be here."""
+        """Marks an entry of `index.json`. Whatever its type, it must be present: raises `NotFoundError`."""
         if _blob(self._source, digest, fields) is None:
             where = f"{self._source.where}: blob {digest}"
             raise NotFoundError(
@@ -224,7 +225,7 @@ def _strict(fields: Mapping[str, Any]) -> bool:
 
 
 def _all_named(document: Any) -> None:
-    """Raises `FormatError` for an entry of a manifest or index that should name a blob and states no digest."""
+    """Raises `FormatError` for an entry of a manifest or index that must name a blob and states no digest."""
     if not isinstance(document, dict):
         return
     for member, key in _LISTS.items():
@@ -237,7 +238,7 @@ def _all_named(document: Any) -> None:
 
 
 def _named(value: Any, member: str = "") -> Iterator[_Named]:
-    """Every object with a digest in a document, at any depth. Docker's schema 1 calls it `blobSum`."""
+    """Yields every object with a digest in a document, at any depth. Docker's schema 1 calls it `blobSum`."""
     if isinstance(value, dict):
         for key in ("digest", "blobSum"):
             if isinstance(value.get(key), str):
@@ -251,7 +252,7 @@ def _named(value: Any, member: str = "") -> Iterator[_Named]:
 
 
 def _json_like(blob: Blob, *, strict: bool = False) -> bytes | None:
-    """The verified bytes of what may be a document; None for what is none."""
+    """Returns the verified bytes of what may be a document; None for anything else."""
     if blob.size > limits.DOCUMENT_SIZE:
         if strict:
             raise LimitError(f"a document of {blob.size} bytes, more than {limits.DOCUMENT_SIZE}")

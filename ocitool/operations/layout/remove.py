@@ -1,4 +1,4 @@
-"""`layout rm`: drops names from a layout's index. Their blobs stay until `layout gc`."""
+"""`layout rm`: removes names from a layout's index. Their blobs stay until `layout gc`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from ocitool.transports.layout_store import HeldLayout, StoredFile
 
 
 class RemovedEntry(NamedTuple):
-    """An entry of `index.json` that is gone; `digest` is None for one that states none. `referrer`: it went because what it
-    spoke of did."""
+    """A removed entry of `index.json`; `digest` is None for one that states none. `referrer`: it was removed with the
+    image that it refers to."""
 
     digest: Digest | None
     names: tuple[str, ...]
@@ -29,8 +29,9 @@ class RemovedEntry(NamedTuple):
 
 
 class Removed(NamedTuple):
-    """`referrers`: entries that stay although they speak of what is gone. `freeable`: bytes that `layout gc` will now free
-    beyond what it would have freed before; None if gc would refuse, because a document is damaged or an entry is not here."""
+    """The result. `referrers`: entries that stay although they refer to something removed. `freeable`: bytes that
+    `layout gc` will free beyond what it would have freed before; None if it would refuse, because a document is damaged
+    or an entry missing."""
 
     directory: str
     dry_run: bool
@@ -74,7 +75,7 @@ def remove(
 
 
 def _picked(source: Layout, index: Index, names: Sequence[str]) -> list[Descriptor | InvalidDescriptor]:
-    """The top entries that the names mean, each once. One that cannot be read has no name but its position."""
+    """Returns the top entries that the names mean, each once. An invalid entry has no name but its position."""
     picked: dict[int, Descriptor | InvalidDescriptor] = {}
     positions = {id(one.fields): n for n, one in enumerate(index.entries) if isinstance(one, Descriptor)}
     same: dict[Digest, list[int]] = {}
@@ -103,7 +104,7 @@ def _picked(source: Layout, index: Index, names: Sequence[str]) -> list[Descript
 
 
 def _without(source: Layout, index: Index, dropped: Iterable[Descriptor | InvalidDescriptor]) -> Layout:
-    """The layout as it is without these entries."""
+    """Returns the layout without these entries; nothing is written."""
     gone = {id(one.fields) if isinstance(one, Descriptor) else one.position for one in dropped}
     kept: list[Any] = [
         one.fields if isinstance(one, Descriptor) else one.value for one in index.entries
@@ -116,7 +117,7 @@ def _without(source: Layout, index: Index, dropped: Iterable[Descriptor | Invali
 
 
 def _left(source: Layout, after: Layout, dropped: Iterable[Descriptor | InvalidDescriptor]) -> Iterable[ReferrerReport]:
-    """What still speaks of manifests that no name leads to any more."""
+    """Returns referrers of manifests that no name leads to any more."""
     assert after.index is not None
     document = Index(b"", {"manifests": [top.fields for top in dropped]}, source.where)  # without those that cannot be read
     gone = {entry.descriptor.digest for entry, _ in select.all_children(source, document)}

@@ -1,2 +1,2 @@
-"""`unpack`: an image taken apart. `editable` makes a root file system (also as a bundle), `store` one directory a layer,
-`flat` one tar."""
+"""`unpack`: an image's files on disk. `editable` makes a root file system (also as a runtime bundle: `bundle`), `store`
+one directory for each layer, `flat` one tar."""

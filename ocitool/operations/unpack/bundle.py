@@ -41,7 +41,7 @@ _OBEYED = (
 """Beginnings of annotations by which runtimes (crun, runc, runsc, Kata Containers) are told what to do on the machine itself:
 files to write, properties of systemd units, programs to start."""
 ACCOUNTS = 4 * limits.MiB
-"""The most that is read of /etc/passwd and of /etc/group."""
+"""Most bytes that are read of /etc/passwd and of /etc/group."""
 _GROUPS = 65_536
 """Supplementary groups that Linux takes (NGROUPS_MAX)."""
 _NO_ID = (1 << 32) - 1
@@ -122,7 +122,8 @@ def _absolute(path: str) -> str:
 
 
 def _annotations(config: Config) -> dict[str, str]:
-    """conversion.md, "Annotation Fields": a label beats what is derived. Labels that runtimes obey are left out."""
+    """Returns the annotations (conversion.md, "Annotation Fields"): a label overrides a derived value. Labels that
+    runtimes act on are left out."""
     fields, settings = config.fields, config.settings
     features = fields.get("os.features")
     derived = {
@@ -144,13 +145,13 @@ def _annotations(config: Config) -> dict[str, str]:
 
 
 def obeyed(config: Config) -> list[str]:
-    """The labels of an image that a runtime would obey as annotations: these are for whoever starts it to give."""
+    """Returns the labels of an image that a runtime would act on as annotations; these are for its operator to set."""
     return [name for name in string_members(config.settings.get("Labels")) if name.startswith(_OBEYED)]
 
 
 def _volumes(config: Config) -> Iterator[dict[str, Any]]:
-    """conversion.md, "Config.Volumes": what is written there does not reach the root file system. A volume over the root or
-    over what the system mounts is left out."""
+    """Yields mounts for volumes (conversion.md, "Config.Volumes"): what is written there does not reach the root file
+    system. A volume over the root, or over a system mount, is left out."""
     paths = sorted({_absolute(path) for path in config.keys("Volumes") if path and "\0" not in path})
     for path in paths:
         if path != "/" and not any(path == mount or path.startswith(mount + "/") for mount in _SYSTEM):
@@ -239,7 +240,7 @@ def _number(text: str) -> int | None:
 
 
 def _accounts(rootfs: Root | None, path: bytes, fields: int) -> Iterator[list[str]]:
-    """The rows of /etc/passwd or /etc/group with that many fields; none where the file is not there."""
+    """Yields the rows of /etc/passwd or /etc/group with that many fields; none if the file does not exist."""
     data = _inside(rootfs, path) if rootfs is not None else b""
     for line in data.splitlines():
         row = line.decode("utf-8", "replace").split(":")
@@ -248,7 +249,7 @@ def _accounts(rootfs: Root | None, path: bytes, fields: int) -> Iterator[list[st
 
 
 def _inside(root: Root, path: bytes) -> bytes:
-    """The content of a regular file, links followed as in a changed root; nothing where there is none."""
+    """Returns the content of a regular file, links followed as in a changed root; empty if there is none."""
     with HeldDirectories(root) as below:
         done: list[bytes] = []
         left = path.split(b"/")[::-1]

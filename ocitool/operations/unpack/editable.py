@@ -35,8 +35,8 @@ _NAMED = 5
 
 
 class UnpackResult(NamedTuple):
-    """`mode`: of the destination itself. `entries`: paths in the file system, without its root. `read`: stored bytes of layers;
-    `written`: bytes of contents."""
+    """The result. `mode`: of the destination. `entries`: number of paths, without the root. `read`: stored bytes of
+    layers; `written`: bytes of contents."""
 
     reference: str
     form: Form
@@ -100,7 +100,7 @@ def _tell(rootfs: Rootfs, form: Form, task: Task) -> None:
 
 
 def _given(tree: Tree, owners: Ownership) -> str:
-    """What of the layers gives rights to whoever reaches it, in words; empty if nothing does."""
+    """Returns a sentence on files of the layers that give rights to their users; empty if there are none."""
     found: dict[str, None] = {}
     for index in tree.indexes:
         if any(mode & 0o6000 and kind == Kind.FILE for mode, kind in zip(index.modes, index.kinds, strict=True)):
@@ -134,7 +134,7 @@ def _describe(work: StagingDirectory, root: int, reference: str, image: Image, t
 
 
 def provenance(reference: str, image: Image, owners: Ownership) -> dict[str, Any]:
-    """What `image/reference.json` holds."""
+    """Returns the content of `image/reference.json`."""
     manifest = image.manifest
     return {
         "schema": SCHEMA,
@@ -168,7 +168,7 @@ def provenance(reference: str, image: Image, owners: Ownership) -> dict[str, Any
 
 
 def absolute(reference: str) -> str | None:
-    """The reference as it reads from anywhere; None for standard input."""
+    """Returns the reference in a form that is valid from any directory; None for standard input."""
     parsed = parse(reference)
     for path, rest in parsed.splits():
         if path == "-":

@@ -25,7 +25,7 @@ from ocitool.trees.tree import Tree
 
 
 class FlatResult(NamedTuple):
-    """`entries`: members written; `size`: bytes of the tar."""
+    """The result. `entries`: members written; `size`: bytes of the tar."""
 
     reference: str
     image: Image

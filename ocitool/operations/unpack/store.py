@@ -61,8 +61,8 @@ _VALUE = 255
 
 
 class StoredLayer(NamedTuple):
-    """`directory` and `link` are relative to the store. `fresh`: this run made it. Layers that no mount needs (a lower
-    occurrence of the same one) have a link all the same."""
+    """A layer in the store; `directory` and `link` are relative to it. `fresh`: this run made it. Layers that no mount
+    needs (a lower occurrence of the same one) have a link too."""
 
     number: int
     diff_id: Digest
@@ -73,7 +73,8 @@ class StoredLayer(NamedTuple):
 
 
 class StoredImage(NamedTuple):
-    """`options`: of the mount, relative to the store; None for an image without layers. `command`: all of it for a shell."""
+    """An image in the store. `options`: of the mount, relative to the store; None for an image without layers.
+    `command`: the whole command for a shell."""
 
     image: Image
     name: str
@@ -83,7 +84,7 @@ class StoredImage(NamedTuple):
 
 
 class StoreResult(NamedTuple):
-    """`mode`: of the store's directory. `read`: stored bytes of layers; `written`: bytes of contents."""
+    """The result. `mode`: of the store's directory. `read`: stored bytes of layers; `written`: bytes of contents."""
 
     reference: str
     destination: str
@@ -153,7 +154,8 @@ def _images(reference: str, reading: Session, platform: str | None, all_platform
 
 @contextmanager
 def _opened(dest: str, owners: Ownership, mode: int | None, task: Task) -> Iterator[_Store]:
-    """The store, held against its removal. One that this run began is removed where it stays without a layer."""
+    """Opens the store, with a lock against its removal. A store that this run began is removed if it has no layer at
+    the end."""
     if dest == "-":
         raise UsageError("a store of layers is a directory", hint="name one, new or made by unpack --as layers")
     try:
@@ -171,8 +173,11 @@ def _opened(dest: str, owners: Ownership, mode: int | None, task: Task) -> Itera
 
 
 class _Store:
-    """The directory `dest`, made if it is missing. All that use it hold a shared lock; who begins or removes it holds it alone.
-    It is held by its descriptor, and what is in it is believed: so it must be the user's."""
+    """The directory of the store, made if it is missing.
+
+    All users of a store hold a shared lock; the process that begins or removes it holds it exclusively. The directory
+    is held by its descriptor, and its content is trusted, so it must belong to the user.
+    """
 
     def __init__(self, dest: str, task: Task) -> None:
         self.dest = dest
@@ -224,7 +229,7 @@ class _Store:
             )  # fmt: skip
 
     def give_up(self) -> None:
-        """Removes a store without any layer, unless somebody else works in it."""
+        """Removes a store without any layer, unless another process uses it."""
         with contextlib.suppress(OSError):
             fcntl.flock(self.at.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for name in ("images", "l", "sha256"):
@@ -247,7 +252,7 @@ class _Store:
         return found
 
     def has(self, name: str) -> bool:
-        """`name`: of something in a directory of the store."""
+        """Whether a directory of the store has this name in it."""
         folder, name = name.split("/", 1)
         try:
             found = self.folder(folder).stat(name)
@@ -256,7 +261,7 @@ class _Store:
         return found is not None and stat.S_ISDIR(found.st_mode)
 
     def keep(self, work: StagingDirectory, made: bytes, name: str) -> bool:
-        """Moves a finished directory from the workplace to its place; False where it is there already."""
+        """Moves a finished directory to its final place; returns False if there is one already."""
         above, last = name.split("/", 1)
         folder = self.folder(above)
         try:
@@ -268,7 +273,7 @@ class _Store:
         return True
 
     def links(self, names: Sequence[str]) -> dict[str, str]:
-        """The short name of each of these directories, made where there is none."""
+        """Returns the short name of each of these directories, made if there is none."""
         try:
             folder = self.folder("l")
             self._task.flock(folder.descriptor, self.dest, exclusive=True)
@@ -338,7 +343,7 @@ class _Making:
         return self._record(layers, [links[name] for name in overlay.stack_names(made)], Tree(indexes))
 
     def _index(self, layer: Layer, there: bool) -> LayerIndex:
-        """The layer's verified index; where its directory is missing, its files are staged in the same pass."""
+        """Returns the layer's verified index; if its directory is missing, its files are staged in the same pass."""
         image, number = self.image, layer.number
         if there:
             return self.indexer.computed_indexes([(image, layer)])[0]

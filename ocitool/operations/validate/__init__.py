@@ -1,8 +1,8 @@
-"""`validate`: all that a source holds, read and hashed, and every rule that it breaks.
+"""`validate`: everything that a source holds is read and hashed, and checked against every rule.
 
-Documents first (schemas, digests, what a schema cannot say), then each distinct layer once in one streaming pass (digest,
-diff_id, the rules of its tar), then what only the stack of an image's layers shows. Damage inside an image is a finding; a
-source of which nothing can be read is an error. Findings are bounded: one for each rule and place, `LIMIT` in all.
+In the direction of the data: `documents` reads documents and blobs; `archives` checks files around the images, `images`
+the tree of an index, `bare` a single document; `layers` reads each distinct layer, and `tars` checks its tar;
+`findings` has the rules and collects what breaks them.
 """
 
 from __future__ import annotations

@@ -23,12 +23,12 @@ _KEYS = {"config": "Config", "repotags": "RepoTags", "layers": "Layers", "parent
 
 
 def _members(source: Source) -> Members | None:
-    """The members of an archive, or of one that was extracted."""
+    """Returns the members of an archive, or of an archive that was extracted."""
     return source.members if isinstance(source, OciArchive | DockerArchive | Layout) else None
 
 
 def container(reader: ValidationReader, problems: Sequence[OcitoolError]) -> None:
-    """`problems`: lists of images that cannot be read, while another one says what is there."""
+    """Checks the container's own files. `problems`: lists of images that cannot be read while another one can."""
     source = reader.source
     for error in problems:
         reader.found.damage(error, next((name for name in LISTS if name in (error.where or "")), "archive"), "document")
@@ -54,7 +54,7 @@ def container(reader: ValidationReader, problems: Sequence[OcitoolError]) -> Non
 
 
 def unnamed(reader: ValidationReader) -> None:
-    """What of the place belongs to no image, and whether there is an image at all."""
+    """Checks for files that belong to no image, and for the absence of images."""
     source = reader.source
     if not source.records and not (source.index is not None and source.index.fields.get("manifests")) and not source.remote:
         # An empty layout is one that waits for images; an empty archive was made in vain.
@@ -115,7 +115,7 @@ def _docker_names(found: Findings, tags: Sequence[str], subject: str) -> None:
 
 
 def listed_images(reader: ValidationReader, source: DockerArchive) -> None:
-    """The `manifest.json` of a docker archive, against its schema."""
+    """Checks the `manifest.json` of a docker archive against its schema."""
     raw = source.members.document("manifest.json")
     if raw is not None:
         reader.documents += 1
@@ -128,7 +128,7 @@ def _schema(reader: ValidationReader, listed: Sequence[Mapping[str, Any]]) -> No
 
 
 def records(reader: ValidationReader, found: Sequence[tuple[int, DockerImageRecord]]) -> None:
-    """These images of a docker archive, or of the docker half of a hybrid, with their positions."""
+    """Checks these images, with their positions, of a docker archive or of the docker half of a hybrid."""
     source = reader.source
     members = _members(source)
     if not found or members is None:
@@ -193,7 +193,7 @@ def _config_name(found: Findings, name: object, digest: Digest, subject: str) ->
 
 
 def hybrid(reader: ValidationReader, configs: Mapping[Digest, Sequence[tuple[Digest, ...]]], selector: Selector | None) -> None:
-    """Whether the manifest.json of an OCI archive names the same images as its index."""
+    """Checks that the manifest.json of an OCI archive names the same images as its index."""
     source = reader.source
     members = _members(source)
     if members is None:
@@ -241,7 +241,7 @@ def hybrid(reader: ValidationReader, configs: Mapping[Digest, Sequence[tuple[Dig
 
 
 def _agree(stated: Sequence[Digest | None], layers: Sequence[Digest]) -> bool:
-    """Whether paths lead to these layers, as far as they state digests."""
+    """Whether these paths name these layers, as far as they contain digests."""
     return len(stated) == len(layers) and all(one in (None, layer) for one, layer in zip(stated, layers, strict=True))
 
 

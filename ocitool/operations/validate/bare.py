@@ -21,7 +21,7 @@ _LISTS = ("index", "docker-archive-manifest")
 
 
 def validate_document(kind: str, raw: bytes, where: str) -> Validation:
-    """One bare document. Raises `FormatError` or `LimitError` where it is no strict JSON at all."""
+    """Validates one document. Raises `FormatError` or `LimitError` if it is not strict JSON at all."""
     if kind not in DOCUMENTS:
         raise UsageError(f"{kind} is no kind of document", hint="one of " + ", ".join(DOCUMENTS))
     found = Findings()
@@ -57,8 +57,8 @@ def validate_document(kind: str, raw: bytes, where: str) -> Validation:
 
 
 def document_file(path: str) -> bytes:
-    """The bytes of a document's file, or of standard input (`-`): at most one more than a document may have, for which whoever
-    reads it refuses it."""
+    """Returns the bytes of a document's file, or of standard input (`-`), at most one more than allowed, so that the
+    parser refuses it."""
     if path == "-":
         return sys.stdin.buffer.read(limits.STORE.size + 1)
     try:

@@ -16,7 +16,7 @@ from ocitool.transports.source import Source
 
 
 class LayerUse(NamedTuple):
-    """A layer as an image uses it. `blob` is None where it is not here, or is not to be unpacked."""
+    """A layer as an image uses it. `blob` is None if it is missing, or must not be unpacked."""
 
     subject: str
     blob: Blob | None
@@ -55,7 +55,7 @@ class ValidationReader:
         self._held: dict[tuple[str, bytes], Config] = {}
 
     def parsed(self, kind: str, raw: bytes, subject: str) -> Any:
-        """The value of a document of the container itself that matches its schema, else None."""
+        """Returns the value of a document of the container itself, if it matches its schema; else None."""
         self.documents += 1
         try:
             value = parse(raw, subject, limits.STORE)
@@ -65,7 +65,8 @@ class ValidationReader:
         return value if self.found.schema(kind, value, subject) else None
 
     def config(self, raw: bytes, subject: str) -> Config | None:
-        """The configuration with these bytes, checked once: those of thousands of images may be one of some MiB."""
+        """Returns the configuration with these bytes; checked once, since thousands of images may share one of some
+        MiB."""
         self.documents += 1
         if (held := self._held.get((subject, raw))) is not None:
             return held
@@ -83,7 +84,7 @@ class ValidationReader:
         return config
 
     def aligned(self, config: Config, layers: int, subject: str) -> tuple[Digest | None, ...]:
-        """The diff_ids, where there is one for each layer."""
+        """Returns the diff_ids, if there is one for each layer."""
         made = [entry for entry in config.history if not entry.empty_layer]
         if config.history and len(made) != layers:
             self.found.warn("history", subject, f"{len(made)} layers in the history, {layers} in the image")
@@ -107,7 +108,8 @@ class ValidationReader:
         return blob
 
     def document(self, one: Descriptor, subject: str, missing: dict[str, str]) -> bytes | None:
-        """A document's bytes, checked; None where there are none, which goes into `missing`, or they are others."""
+        """Returns a document's verified bytes. None if it is missing, which is added to `missing`, or if the bytes do
+        not match."""
         try:
             blob = self.blob(one, subject)
             if blob is None:
@@ -129,7 +131,7 @@ class ValidationReader:
         return raw
 
     def hash(self, blob: Blob, layer: Descriptor, subject: str) -> None:
-        """A blob that holds no file system: its digest, and no more."""
+        """Hashes a blob that is not a file system."""
         if layer.digest in self.hashed or not self.found.checkable(layer.digest, subject):
             return
         self.hashed.add(layer.digest)
@@ -143,7 +145,7 @@ class ValidationReader:
 
 
 def layer_key(blob: Blob | None, diff_id: Digest | None) -> str:
-    """What makes two layers one read."""
+    """Returns a key that is equal for layers that need only one read."""
     if blob is None:
         return ""
     name = str(blob.digest) if blob.digest is not None else blob.identity or _place(blob)

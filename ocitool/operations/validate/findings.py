@@ -88,7 +88,7 @@ Severity = Literal["error", "warning"]
 
 
 class Finding(NamedTuple):
-    """One broken rule. `subject` and `message` may hold any character of the image: whoever prints them escapes."""
+    """One broken rule. `subject` and `message` may contain any character of the image: they are escaped when printed."""
 
     rule: str
     severity: Severity
@@ -97,7 +97,8 @@ class Finding(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """What was read: documents parsed, blobs hashed (documents and layers too), layers unpacked, entries, bytes hashed."""
+    """Numbers of what was read: documents parsed, blobs hashed (documents and layers included), layers unpacked,
+    entries, bytes hashed."""
 
     documents: int
     blobs: int
@@ -107,8 +108,8 @@ class Checked(NamedTuple):
 
 
 class Validation(NamedTuple):
-    """`truncated`: there was more than the findings listed; errors are kept before warnings. `unnamed`: how many members of the
-    archive, or blobs of the layout, no image names, so that they were not looked at."""
+    """The result. `truncated`: there were more findings than are listed; errors are kept before warnings. `unnamed`:
+    number of archive members, or blobs of a layout, that no image names and that were not checked."""
 
     reference: str | None
     findings: tuple[Finding, ...]
@@ -122,7 +123,7 @@ class Validation(NamedTuple):
 
 
 class Findings:
-    """Findings in the order they are made, each once; beyond `LIMIT` errors and `LIMIT` warnings only their being is known."""
+    """Findings in order, each once; beyond `LIMIT` errors and `LIMIT` warnings they are only known to exist."""
 
     def __init__(self) -> None:
         self._found: list[Finding] = []
@@ -146,7 +147,7 @@ class Findings:
         self._add(rule, "warning", subject, message)
 
     def damage(self, error: OcitoolError, subject: str, rule: str) -> None:
-        """What an exception says of a thing; `rule` where its class does not tell."""
+        """Adds the finding for an exception; `rule` if its class does not decide."""
         if isinstance(error, IntegrityError):
             rule = "digest"
         elif isinstance(error, LimitError):
@@ -158,7 +159,7 @@ class Findings:
         self.error(rule, subject, error.what)
 
     def schema(self, kind: str, value: object, subject: str) -> bool:
-        """Whether the document matches its schema."""
+        """Whether the document matches its schema; adds the findings if it does not."""
         found = problems(kind, value, _SCHEMA_PROBLEMS)
         for problem in found:
             self.error("schema", subject, f"{problem.pointer[:100] or '/'}: {problem.message}")
@@ -183,7 +184,7 @@ class Findings:
                     self.error("embedded-data", subject, error.what)
 
     def manifest(self, manifest: Manifest, subject: str, *, attests: bool = False) -> None:
-        """What a manifest alone shows. `attests`: it is a buildx attestation, as its descriptor says."""
+        """Checks a manifest by itself. `attests`: it is a buildx attestation, as its descriptor says."""
         if not manifest.layers and not attests:
             self.warn("no-layers", subject, "it has no layers")
         if not manifest.is_image:
@@ -205,7 +206,7 @@ class Findings:
                 self.warn("layer-type", f"layer {number} {layer.digest}", said)
 
     def config(self, config: Config, subject: str) -> None:
-        """What a configuration alone shows, beside its schema."""
+        """Checks a configuration by itself, beyond its schema."""
         env = config.settings.get("Env")
         loose = [one for one in env if isinstance(one, str) and "=" not in one[1:]] if isinstance(env, list) else []
         if loose:
@@ -240,12 +241,12 @@ def ambiguous(fields: dict[str, Any]) -> bool:
 
 
 def is_attestation(manifest: Manifest) -> bool:
-    """A manifest of statements (in-toto), which only looks like an image."""
+    """Whether it is a manifest of statements (in-toto), which only looks like an image."""
     return bool(manifest.layers) and all("in-toto" in layer.media_type for layer in manifest.layers)
 
 
 def counted(text: str, count: int, path: bytes) -> str:
-    """One sentence for all that break a rule in one place, with the first as example."""
+    """Returns one sentence for all violations of a rule in one place, with the first path as example."""
     if not path:
         return text if count == 1 else f"{text} ({count} times)"
     shown = shown_path(path, 150)

@@ -1,4 +1,4 @@
-"""The tree of an index: its manifests, their configurations, and what of their blobs is not here."""
+"""Checks of an index: its manifests, their configurations, and missing blobs."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ImageChecks:
         """Documents that do not match their schemas."""
 
     def index(self, index: Index, selector: Selector | None, entries: Sequence[IndexChild]) -> None:
-        """`entries`: those that the selector means."""
+        """Checks the entries that the selector means."""
         self._invalid(index, "index.json", self.reader.parsed("index", index.raw, "index.json") is not None)
         if "layers" in index.fields or "config" in index.fields:
             self.found.error("ambiguous", "index.json", "it has both manifests and layers or config")
@@ -93,7 +93,7 @@ class ImageChecks:
         hybrid(self.reader, self.configs, selector)
 
     def _invalid(self, index: Index, subject: str, clean: bool) -> None:
-        """Entries that are no descriptors, where the schema has not said so."""
+        """Adds findings for entries that are not valid descriptors, unless the schema check did."""
         for one in index.invalid if clean else ():
             self.found.error("document", subject, one.error("").what)
 
@@ -119,7 +119,7 @@ class ImageChecks:
                     known.add((one.digest, mine))
 
     def _node(self, one: Descriptor, parent: str, path: tuple[Digest, ...]) -> _Below:
-        """One entry of an index, and all below it."""
+        """Checks one entry of an index, and everything below it."""
         if one.digest in path:
             self.found.error("cycle", f"index {one.digest}", "the index leads back to itself")
             return _Below()
@@ -159,8 +159,7 @@ class ImageChecks:
         return below
 
     def _other(self, one: Descriptor, subject: str, below: _Below) -> bool:
-        """Whether an entry leads to something that is neither a manifest nor an index, by its type and its content; then its
-        bytes are hashed, and no more."""
+        """Whether an entry leads to content that is neither a manifest nor an index; then its bytes are only hashed."""
         if not one.media_type or one.media_type in mediatypes.DOCUMENTS:
             return False
         try:
@@ -180,7 +179,7 @@ class ImageChecks:
         return True
 
     def _named_by(self, blob: Blob, one: Descriptor, subject: str) -> None:
-        """Notes what a document of another kind names: an artifact manifest, a record of BuildKit's cache."""
+        """Records what a document of another kind refers to: an artifact manifest, a record of BuildKit's cache."""
         if blob.size <= limits.DOCUMENT_SIZE and blob.pread(64, 0).lstrip()[:1] == b"{":
             try:
                 self.reader.named.update(
@@ -267,7 +266,7 @@ class ImageChecks:
 
 
 def _is_tar(media_type: str, blob: Blob) -> bool:
-    """Whether a layer is to be read as a tar: its type says so, or nothing knows its type and its bytes begin as one."""
+    """Whether a layer must be read as a tar: by its media type, or by its first bytes if that is unknown."""
     kind = mediatypes.layer_type(media_type)
     if kind.content != "unknown" or not media_type:
         return kind.tar or not media_type

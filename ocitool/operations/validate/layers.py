@@ -1,4 +1,4 @@
-"""Every distinct layer read once, and what shows where an image stacks them."""
+"""Reads every distinct layer once, and checks what it does on top of an image's lower layers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LayerChecks:
         self.found = reader.found
 
     def read(self) -> None:
-        """Reads every distinct layer, some images at a time, so that no more indexes are held than needed."""
+        """Reads every distinct layer, some images at a time, to bound the number of indexes held."""
         last = {layer.key: n for n, image in enumerate(self.reader.images) for layer in image.layers if layer.blob is not None}
         held: dict[str, _Scanned] = {}
         reported: set[str] = set()
@@ -58,7 +58,7 @@ class LayerChecks:
             batch, wanted = [], {}
 
     def _scan(self, layer: LayerUse) -> _Scanned:
-        """On a thread of its own: makes no finding."""
+        """Indexes a layer, on a thread of its own; adds no finding."""
         blob = layer.blob
         assert blob is not None
         try:

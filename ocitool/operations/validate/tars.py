@@ -11,7 +11,7 @@ ERRORS = frozenset({"unsafe-path", "invalid-whiteout", "hardlink-broken", "hardl
 
 
 class TarRules:
-    """The tar rules of one layer: `broken` counts each with the first path that breaks it."""
+    """Checks one layer's tar. `broken` counts the violations of each rule, with the first path."""
 
     def __init__(self, index: LayerIndex) -> None:
         self.index = index
@@ -26,7 +26,8 @@ class TarRules:
         self.broken[rule, text] = (known + count, first)
 
     def _learn(self, report: bool) -> dict[bytes, int]:
-        """One pass in tar order: what the layer lists, what it hides, links and parents that lead out of it."""
+        """Returns what the layer lists, after one pass in tar order: entries, whiteouts, links and parents that leave
+        the layer."""
         if self._kinds is not None:
             return self._kinds
         index = self.index
@@ -104,7 +105,7 @@ class TarRules:
         return kinds
 
     def alone(self) -> None:
-        """What the layer shows by itself."""
+        """Checks the layer by itself."""
         self._learn(report=True)
         for note in self.index.notes:
             self._breaks(note.rule, note.text, note.path)
@@ -113,12 +114,13 @@ class TarRules:
             self._breaks(last.rule, last.text, last.path, self.index.notes_dropped)
 
     def asks(self, lower: bool) -> bool:
-        """Whether anything of the layer depends on the layers below; `lower`: there are some."""
+        """Whether any check of the layer depends on lower layers; `lower`: there are some."""
         self._learn(report=False)
         return bool(self._outside or (lower and self._loose))
 
     def on(self, tree: Tree) -> None:
-        """What shows on the layers below; then puts the layer on them. Raises `UnsafeError` as the tree does."""
+        """Checks the layer on the merged tree of lower layers, then adds it to that. Raises `UnsafeError` as the tree
+        does."""
         index = self.index
         kinds = self._learn(report=False)
         for parent, child in self._loose.items():
@@ -138,7 +140,7 @@ class TarRules:
                 self._breaks("hardlink-across", "hard links to files of lower layers", path)
 
     def _blocked(self, tree: Tree, path: bytes, kinds: dict[bytes, int]) -> bool:
-        """Whether something other than a directory stands on the way in the layers below."""
+        """Whether a parent of the path is not a directory in the lower layers."""
         directory = tree.root
         parts = path.split(b"/")
         for depth, name in enumerate(parts):
