@@ -8,6 +8,7 @@ import typer
 
 from ocitool.cli import options
 from ocitool.cli.shared import WRITE, Shared, with_shared
+from ocitool.layers import codecs
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -26,6 +27,9 @@ Of --layer DIR:
 """
 
 
+_TARS = ", ".join(("plain", *codecs.CODECS))
+
+
 @app.command(epilog=_EXAMPLES, short_help="Put one more layer on an image.")
 @with_shared(*WRITE)
 def command(
@@ -33,7 +37,7 @@ def command(
     dest: options.Dest,
     layer: Annotated[
         list[str] | None,
-        typer.Option("--layer", metavar="DIR|TAR", help="A directory, or a tar (plain, gzip, zstd, xz, bzip2). Repeatable."),
+        typer.Option("--layer", metavar="DIR|TAR", help=f"A directory, or a tar ({_TARS}). Repeatable."),
     ] = None,
     upperdir: Annotated[
         list[str] | None,

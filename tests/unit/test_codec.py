@@ -5,8 +5,10 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import random
+import re
 import subprocess
 import zlib
 from collections.abc import Iterator
@@ -253,3 +255,9 @@ def test_a_codec_that_joins_the_table_is_recognised_decoded_and_written_by_its_n
     assert sniff(stored) == "upper"
     assert b"".join(decode([stored], "upper")) == b"abc"
     assert destinations.archive_codec("image.tar.up") == "upper"
+
+
+def test_the_schema_of_inspect_has_the_compressions_of_the_table() -> None:
+    schema = json.loads((Path(__file__).parents[2] / "schemas" / "report-inspect.json").read_text("utf-8"))
+    found = re.findall(r'"compression": \{"enum": (\[[^]]*\])', json.dumps(schema))
+    assert [[*mediatypes.SUFFIXES, None]] == [json.loads(enum) for enum in found]
