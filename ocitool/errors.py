@@ -14,7 +14,7 @@
     └── CancelledError   130   interrupted (143 when terminated, 129 when the terminal closes)
 
 `what` is one sentence, `where` the file, reference, layer or entry it is about, `hint` what to try. All three may hold
-text that comes from an image: whoever prints them escapes it.
+text that comes from an image: it is escaped when it is printed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The grammar of references: `transport:details` as in containers-transports(5), or a plain path.
 
-Touches no disk and no network. A path may hold colons, so where it ends is decided by whoever opens it: `Reference.splits`
+Uses no disk and no network. A path may contain colons, so its end is decided when it is opened: `Reference.splits`
 lists the possibilities, the longest path first.
 """
 

@@ -55,6 +55,7 @@ _SECOND = 1.0
 
 
 class Discardable(Protocol):
+    """An unfinished file that can be removed."""
     def discard(self) -> None: ...
 
 
@@ -187,12 +188,14 @@ class Task:
         self._progress.expect([(label, size)], -1, False)
 
     def cancel(self) -> None:
+        """Cancels the task: `check` raises from now on, and all waiting ends."""
         self._stopped.set()
         for ending in self._endings:
             ending()
 
     def when_cancelled(self, ending: Callable[[], None]) -> None:
-        """`ending` is called when the task is cancelled or over: it wakes whoever waits for something else than this task."""
+        """Calls `ending` when the task is cancelled or over, to wake threads that wait for something else than this
+        task."""
         self._endings.append(ending)
 
     def pause(self, seconds: float) -> None:
@@ -389,7 +392,7 @@ class Task:
                 with lock:
                     if not unbegun:
                         break
-                    block = unbegun.popleft()  # pending until it is done: cut short, it is waited for by nobody
+                    block = unbegun.popleft()  # pending until it is done, so nothing waits for it if this is interrupted
                 compute(*block)
             while True:
                 try:
@@ -420,11 +423,12 @@ class Task:
                     _wait_until_done(future)
 
     def apart(self, function: Callable[[T], R], items: Iterable[T], last: Callable[[], object]) -> Iterator[R]:
-        """The results in order, computed one after another on a thread of their own, one item ahead of the one who takes them:
-        for calls that may take long and cannot be cut short. `items` is read by the one who takes the results.
+        """Yields the results in order, computed one after another on a thread of their own, one item ahead of the
+        consumer: for calls that may take long and cannot be interrupted. `items` is read by the consumer's thread.
 
-        The one who waits is cut short all the same, by an exception as by the end of the task. The thread is then left to
-        itself: it ends its call, calls `last`, and lets go of the two functions. Nothing waits for that."""
+        The consumer can be interrupted, by an exception and by the end of the task. The thread is then abandoned: it
+        ends its call, calls `last`, and drops both functions. Nothing waits for it.
+        """
         from queue import Empty, SimpleQueue
         from threading import Thread
 
@@ -438,7 +442,7 @@ class Task:
                     continue
                 try:
                     done.put((function(*item), None))
-                except BaseException as error:  # raised by the one who waits
+                except BaseException as error:  # raised by the waiting thread
                     done.put((None, error))
             with suppress(Exception):
                 last()
@@ -479,8 +483,11 @@ class Task:
             self.cancel()
 
     def within(self, seconds: float | None, function: Callable[[], R]) -> R:
-        """The result of a function that may never end, and that nothing can cut short. `TimeoutError` after that many seconds,
-        `CancelledError` as `check` raises it; it is then left to itself."""
+        """Returns the result of a function that may never end, and that cannot be interrupted.
+
+        Raises `TimeoutError` after that many seconds, `CancelledError` as `check` does; the function is then abandoned
+        on its thread.
+        """
         import time
         from queue import Empty, SimpleQueue
         from threading import Thread
@@ -490,7 +497,7 @@ class Task:
         def run() -> None:
             try:
                 answer.put((function(), None))
-            except BaseException as error:  # raised by the one who waits
+            except BaseException as error:  # raised by the waiting thread
                 answer.put((None, error))
 
         Thread(target=run, daemon=True).start()
@@ -589,6 +596,7 @@ class Counter:
             self._task.count(what, 0, total)
 
     def one_more(self) -> None:
+        """Counts one finished item."""
         with self._lock:
             self._done += 1
             if self._total > 1:
@@ -604,9 +612,12 @@ def _wait_until_done(future: Future[Any]) -> None:
 
 @contextmanager
 def handling_signals(task: Task) -> Iterator[None]:
-    """Signals cancel the task at once, also while the main thread is in a call that Python cannot cut short, as the
-    look-up of a host's name. If that call does not end soon, the program ends without it; and a second Ctrl-C ends it if
-    what the first began takes long. Does nothing unless a command of the program runs in this thread."""
+    """Cancels the task at once on a signal, also while the main thread is in a call that Python cannot interrupt, as
+    the look-up of a host name.
+
+    If that call does not end soon, the program ends without it; a second Ctrl-C ends the program if what the first one
+    began takes long. Does nothing unless a command of the program runs in this thread.
+    """
     if not signals.is_command_running() or current_thread() is not main_thread():
         yield
         return

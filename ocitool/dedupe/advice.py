@@ -334,7 +334,7 @@ def _contained(collection: Collection, bases: Sequence[SharedBase], disk: DiskUs
             if not read and not disk.in_one_store((*going, holder.number)):  # else they are the same files
                 commands.insert(0, f"ocitool validate {shell_word(holder.reference)}")
             references = tuple(one.reference for one in members)
-            text = f"{short_list(references)}: every layer is in {holder.reference} as well; where nobody runs it, it can go"
+            text = f"{short_list(references)}: every layer is in {holder.reference} as well; if it is not run, it can go"
             yield Advice(
                 "contained",
                 saves,

@@ -31,7 +31,11 @@ _KINDS = [kind.name.lower() for kind in Kind]
 
 @contextmanager
 def export(directory: str | None, collection: Collection) -> Iterator[Rows | None]:
-    """Takes rows, layer by layer, and has all files in place when the block ends well; None where nobody asked."""
+    """Opens the Parquet files in a directory, to be given rows layer by layer; they appear when the block ends without
+    an error. Gives None if no export was asked for.
+
+    Raises `UsageError` without the package pyarrow, `DestinationError`.
+    """
     if directory is None:
         yield None
         return

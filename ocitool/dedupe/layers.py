@@ -54,7 +54,8 @@ class LayerReader:
             reading.task.remark("cache", self._cache.refused)
 
     def contents(self) -> DistinctContents:
-        """Returns the contents of every layer that can be read; a layer that cannot becomes a problem."""
+        """Returns the files of every layer that can be read, by content; a layer that cannot becomes a problem. Writes
+        the rows of `--export` on the way."""
         contents = DistinctContents()
         odd: dict[StoredBlob, list[str]] = {}
         with export(self._question.export, self._collection) as rows:
@@ -252,6 +253,7 @@ class LayerReader:
 
 
 def job_for(layer: StoredBlob) -> layer_jobs.LayerJob:
+    """Returns the job for a layer: where its bytes are, and what they should be."""
     blob = layer.blob if layer.place is None else None
     return layer_jobs.LayerJob(layer.key, layer.place, blob, layer.stated_size, layer.digest, _algorithm(layer))
 

@@ -22,8 +22,8 @@ class Closure(NamedTuple):
     - absent: descriptors that an index lists and whose content is missing; they stay listed.
     - manifests: the manifests that were read, with their descriptors.
     - others: descriptors that an index lists and that are neither manifest nor index.
-    - invalid: entries that are not valid descriptors, with the document that lists them; what they would lead to is not
-      included.
+    - invalid: entries that are not valid descriptors; they stay in the document that lists them, and what they would
+      lead to is not included.
     """
 
     documents: tuple[BytesBlob, ...]

@@ -58,10 +58,12 @@ class Descriptor(NamedTuple):
 
     @property
     def annotations(self) -> dict[str, str]:
+        """Its annotations; values that are not strings are left out."""
         return string_members(self.fields.get("annotations"))
 
     @property
     def platform(self) -> Platform | None:
+        """Its platform; None if it states none."""
         found = self.fields.get("platform")
         return parse_platform_object(found) if isinstance(found, dict) else None
 
@@ -72,6 +74,7 @@ class Descriptor(NamedTuple):
 
     @property
     def stated(self) -> Stated:
+        """Media type, digest and size together, as a key."""
         return self[:3]
 
     @property
@@ -203,7 +206,7 @@ def _entry(value: object, position: int, where: str) -> Descriptor | InvalidDesc
 
 
 class Manifest(Document):
-    """An image manifest, OCI or Docker schema 2."""
+    """An image manifest, OCI or Docker schema 2; also the manifest of an artifact (`is_image` is false)."""
 
     config: Descriptor
     layers: tuple[Descriptor, ...]

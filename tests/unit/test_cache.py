@@ -242,7 +242,7 @@ for turn in range(30):
     for i in range(4):
         data = member(b"f%d" % i, b"x" * i) + bytes(1024)
         index = scanned(data)
-        cache.keep(index, str(i))
+        cache.store(index, str(i))
         found = cache.find(index.digest, str(i))
         assert found is None or (list(found) == list(index) and found.diff_id == index.diff_id)
 assert found is not None

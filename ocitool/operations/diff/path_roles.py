@@ -1,4 +1,4 @@
-"""Which paths and variables decide who may do what, and which code runs: the tables behind the rules of `notable`."""
+"""Paths and variables that decide on permissions, and on which code runs: the tables behind the rules of `notable`."""
 
 from __future__ import annotations
 

@@ -156,8 +156,8 @@ class Patch(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """Of the files how many were added and so on, and how many of the changes are of times alone; bytes that the unpacked image
-    grew by, and those that whoever has the image before must fetch."""
+    """Numbers of files added, removed and so on, and of changes of times alone; bytes by which the unpacked image grew,
+    and bytes that must be fetched by a host that has the old image."""
 
     added: int
     removed: int

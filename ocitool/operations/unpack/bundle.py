@@ -200,8 +200,8 @@ class User(NamedTuple):
 
 
 def _user(text: str, rootfs: Root | None) -> User:
-    """`user`, `uid`, `user:group`, `uid:gid`, and the mixed ones (config.md, "User"). A number that is nobody's name is taken
-    as it is, with group 0; supplementary groups count where no group is given."""
+    """Returns the user for `user`, `uid`, `user:group`, `uid:gid` and mixed forms (config.md, "User"). A number without
+    an account is taken as it is, with group 0; supplementary groups apply only if no group is given."""
     name, colon, group = text.partition(":")
     name = name or "0"
     uid = _number(name)

@@ -483,7 +483,7 @@ class _Making:
                     work.mkdir(made)
                 work.publish()
         except DestinationError:
-            if not self.store.has(f"{name}/upper"):  # else they were there, or somebody was quicker
+            if not self.store.has(f"{name}/upper"):  # else they existed, or another process made them first
                 raise
 
 
