@@ -474,4 +474,3 @@ def exists(path: str) -> DestinationError:
 
 def unwritable(path: str, error: OSError) -> DestinationError:
     return DestinationError(f"cannot be written: {error.strerror or error}", path)
-

@@ -18,6 +18,7 @@ STEP = 1 << 19
 
 class Blob(Protocol):
     """Bytes of known size. `identity` is None for bytes that are not in a file of this machine."""
+
     @property
     def size(self) -> int: ...
     @property

@@ -60,7 +60,6 @@ _PARAMETERS = 100
 """Of an address that are looked at."""
 
 
-
 class _Search(NamedTuple):
     """What finds credentials. `expression`: the short ones, and what long ones are known by. The long ones of the user's that
     are no tokens are looked for whole, which takes time that grows with the text whatever they hold: `forms`, in base64

@@ -22,8 +22,6 @@ def _from_environment(name: str, default: int, unit: str = "bytes") -> int:
     return int(text)
 
 
-
-
 class JsonLimits(NamedTuple):
     """What a JSON document may cost, whether it is read or written: `size` in bytes, and `values` (array items and object
     members), which bound the memory that it takes once it is parsed."""

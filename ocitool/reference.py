@@ -106,9 +106,7 @@ class Repository(NamedTuple):
 def parse(text: str) -> Reference:
     """Parses a reference. Raises `UsageError` for an empty one, and for transports that are not supported."""
     if text.startswith("docker-daemon:"):
-        raise UsageError(
-            "this version reads no engines (docker-daemon:)", text, hint="save the image to an archive first"
-        )
+        raise UsageError("this version reads no engines (docker-daemon:)", text, hint="save the image to an archive first")
     for transport in TRANSPORTS:
         if transport.prefix is not None and text.startswith(transport.prefix):
             details = text[len(transport.prefix) :]

@@ -56,6 +56,7 @@ _SECOND = 1.0
 
 class Discardable(Protocol):
     """An unfinished file that can be removed."""
+
     def discard(self) -> None: ...
 
 

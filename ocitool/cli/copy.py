@@ -78,8 +78,17 @@ def command(
         omitted = copy.omitted(omit or (), reading)
         writing = shared.writing(dest, omit=frozenset().union(*omitted.values()))
         result = copy.copy(
-            sources, reading, writing, platform=shared.platform, all_platforms=shared.all_platforms, tags=tags or (),
-            referrers=referrers, omit=omitted, allow_no_match=allow_no_match, exclude=exclude or (), strict=strict,
+            sources,
+            reading,
+            writing,
+            platform=shared.platform,
+            all_platforms=shared.all_platforms,
+            tags=tags or (),
+            referrers=referrers,
+            omit=omitted,
+            allow_no_match=allow_no_match,
+            exclude=exclude or (),
+            strict=strict,
         )
     shared.show_written(result)
     options.end_with_problems(result, shared.format, quiet=shared.quiet)

@@ -64,7 +64,8 @@ ReportOption = Annotated[
 PlatformOption = Annotated[
     str | None,
     typer.Option(
-        "--platform", metavar="OS/ARCH[/VARIANT]",
+        "--platform",
+        metavar="OS/ARCH[/VARIANT]",
         help="Which image of an index; an os.version as in 'windows(10.0.17763.1)/amd64'. Default: the host's.",
     ),
 ]
@@ -80,9 +81,7 @@ NoColor = Annotated[bool, typer.Option("--no-color", help="No colours (also: NO_
 Src = Annotated[
     str, typer.Argument(metavar="SRC", help="The image: archive, layout, docker://HOST/REPO:TAG, or - for standard input.")
 ]
-Dest = Annotated[
-    str, typer.Argument(metavar="DEST", help=f"{_ARCHIVES}, a layout/, docker://HOST/REPO:TAG, or -.")
-]
+Dest = Annotated[str, typer.Argument(metavar="DEST", help=f"{_ARCHIVES}, a layout/, docker://HOST/REPO:TAG, or -.")]
 Tag = Annotated[
     list[str] | None,
     typer.Option("--tag", "-t", metavar="NAME[:TAG]", help="A name for the image, beside DEST's and instead of SRC's."),
@@ -91,7 +90,8 @@ _CODECS = f"{'|'.join(mediatypes.SUFFIXES)}[:LEVEL]"
 CompressionOption = Annotated[
     str | None,
     typer.Option(
-        "--compression", metavar=_CODECS,
+        "--compression",
+        metavar=_CODECS,
         help="Convert all layers that are written, if the image changes; copy converts one that does not.",
     ),
 ]
@@ -101,7 +101,8 @@ ConversionOption = Annotated[
 With = Annotated[
     list[str] | None,
     typer.Option(
-        "--with", metavar="REF",
+        "--with",
+        metavar="REF",
         help="Take blobs that a source lacks or a registry would send from here; of several, from the first that has one.",
     ),
 ]
@@ -179,9 +180,7 @@ def show(
     write(formats.lines(name, result, format.value, colour=colour, **view), report)
 
 
-def write_written(
-    result: WriteResult, format: OutputFormat | ReviewFormat, report: str | None, *, quiet: bool = False
-) -> None:
+def write_written(result: WriteResult, format: OutputFormat | ReviewFormat, report: str | None, *, quiet: bool = False) -> None:
     """The report of a writing command; where standard output takes the image, on standard error. Quiet, text goes only
     where it was sent."""
     if quiet and formats.FORMATS[format.value].prose and report is None:
@@ -207,7 +206,12 @@ def end_with_problems(result: WriteResult, format: OutputFormat | ReviewFormat, 
 
 @contextmanager
 def running(
-    *, verify: bool = False, no_cache: bool = False, jobs: int = 4, quiet: bool = False, bars: bool = True,
+    *,
+    verify: bool = False,
+    no_cache: bool = False,
+    jobs: int = 4,
+    quiet: bool = False,
+    bars: bool = True,
     access: Access | None = None,
 ) -> Iterator[Session]:
     """A reading whose task shows progress: bars on a terminal, else a line for each blob that crosses a network. Notices go to

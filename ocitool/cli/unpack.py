@@ -52,7 +52,8 @@ def command(
     mode: Annotated[
         str | None,
         typer.Option(
-            "--mode", metavar="OCTAL",
+            "--mode",
+            metavar="OCTAL",
             help="Mode of DEST. Default: 0700, since others could run the image's setuid files; with rootfs as the image says.",
         ),
     ] = None,

@@ -116,7 +116,11 @@ def freed(blobs: Iterable[StoredBlob], going: set[int]) -> int:
 
 
 def rebuild_advice(
-    collection: Collection, kind: AdviceKind, dropped: Iterable[tuple[StoredBlob, StoredBlob]], why: str, disk: DiskUsage,
+    collection: Collection,
+    kind: AdviceKind,
+    dropped: Iterable[tuple[StoredBlob, StoredBlob]],
+    why: str,
+    disk: DiskUsage,
     ignored: Mapping[StoredBlob, Sequence[str]] = {},
 ) -> Iterator[Advice]:
     """Yields advice to rebuild images with layers of another image: `dropped` holds (dropped, kept) pairs, grouped by

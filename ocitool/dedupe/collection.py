@@ -201,6 +201,7 @@ class Usage(NamedTuple):
 
 class Collection:
     """All images of a run, their blobs and sources."""
+
     def __init__(self) -> None:
         self.members: list[ImageEntry] = []
         self.blobs: dict[str, StoredBlob] = {}

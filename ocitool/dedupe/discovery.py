@@ -102,7 +102,6 @@ def find_images(top: str, tolerant: Tolerant) -> tuple[list[tuple[str, bool]], i
     return found, others
 
 
-
 def _looks_like_archive(path: str) -> bool | None:
     """Whether the name or the first bytes say that a file is an archive; False if it is only compressed, None if it is
     no archive or not a regular file."""

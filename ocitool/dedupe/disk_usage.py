@@ -183,9 +183,7 @@ class DiskUsage:
         if self.is_one_store and not any(store.needed_by_others for store in self._of[member.number]):
             return (share.size if self.on_disk is not None else None), share.marginal
         local = [store for store in self._of[member.number] if store.path is not None]
-        held = sum(
-            store.size if store.size is not None else sum(map(store.bytes_of, member.blobs)) for store in local
-        )
+        held = sum(store.size if store.size is not None else sum(map(store.bytes_of, member.blobs)) for store in local)
         return (held if local else None), self.freed_by_deleting({member.number})
 
     def freed_by_deleting(self, going: Several[int]) -> int:

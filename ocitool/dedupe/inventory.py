@@ -68,6 +68,7 @@ def take_inventory(
 
 class _Inventory:
     """The collection in progress."""
+
     def __init__(self, reading: Session, want: Want, strict: bool) -> None:
         self._reading = reading
         self._want = want

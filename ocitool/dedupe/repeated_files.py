@@ -96,9 +96,7 @@ class DistinctContents:
         several = ((found, content) for content, found in self._counts.items() if found[1] > 1 and found[0])
         largest = heapq.nsmallest(top, several, key=lambda one: (-one[0][0] * (one[0][1] - 1), one[1]))
         spots = self._spots([(content, found[2:]) for found, content in largest], recall)
-        repeated = tuple(
-            RepeatedFile(content, found[0], found[1], tuple(spots[content])) for found, content in largest
-        )
+        repeated = tuple(RepeatedFile(content, found[0], found[1], tuple(spots[content])) for found, content in largest)
         return ContentTotals(self._files, len(self._counts), self._bytes, unique, repeated)
 
     def _spots(

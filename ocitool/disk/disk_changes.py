@@ -103,6 +103,7 @@ class _Name(NamedTuple):
 class _Edits:
     """The state of the comparison: each method takes the next path, from the snapshot, the disk or both, and yields
     changes."""
+
     def __init__(
         self, header: SnapshotHeader, task: Task, content_of: ContentOf, form_of: StoredEntryOf, checksum: bool, dir_times: bool
     ) -> None:

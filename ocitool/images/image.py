@@ -228,9 +228,7 @@ def _stored(source: Source, layer: Descriptor) -> tuple[Blob | None, Digest, int
         embedded = layer.embedded()
         blob = BytesBlob(embedded, layer.digest) if embedded is not None else None
     if blob is not None and blob.size != layer.size:
-        raise IntegrityError(
-            f"{blob.size} bytes where {layer.size} are stated", f"{source.where}: layer {layer.digest}"
-        )
+        raise IntegrityError(f"{blob.size} bytes where {layer.size} are stated", f"{source.where}: layer {layer.digest}")
     return blob, layer.digest, layer.size, layer.media_type
 
 
@@ -240,9 +238,7 @@ def from_record(source: Source, record: DockerImageRecord) -> Image:
     if record.problem is not None:
         raise record.problem
     config = Config(record.config, parse_object(record.config, f"{source.where}: config"))
-    rows = [
-        (blob, blob.digest if blob else None, blob.size if blob else 0, _record_type(blob)) for blob in record.layers
-    ]
+    rows = [(blob, blob.digest if blob else None, blob.size if blob else 0, _record_type(blob)) for blob in record.layers]
     layers, aligned, history_aligned = _zip(config, rows)
     if not aligned:
         _tell_counts(source, f"manifest.json, image @{record.number},", len(rows), config)
@@ -257,9 +253,7 @@ def _record_type(blob: Blob | None) -> str:
     return mediatypes.DOCKER_LAYER if found == "none" else f"{mediatypes.DOCKER_LAYER}.{found}"
 
 
-def _zip(
-    config: Config, rows: Sequence[tuple[Blob | None, Digest | None, int, str]]
-) -> tuple[tuple[Layer, ...], bool, bool]:
+def _zip(config: Config, rows: Sequence[tuple[Blob | None, Digest | None, int, str]]) -> tuple[tuple[Layer, ...], bool, bool]:
     """Returns layers with their diff_ids and history entries, paired if the counts agree, and whether each of the two
     agreed."""
     diff_ids = config.diff_ids

@@ -99,9 +99,7 @@ def entries(tar: TarInput, notes: TarNotes, *, incremental: bool = False, source
         elif kind is not _SYMLINK:
             link, device = _special(kind, link, major_b, minor_b, start)
         held.entry(more, xattrs, start)
-        yield Entry(
-            path, kind, mode & 0o7777, uid, gid, mtime, size, link, tar.offset, stored, device, xattrs, segments
-        )
+        yield Entry(path, kind, mode & 0o7777, uid, gid, mtime, size, link, tar.offset, stored, device, xattrs, segments)
         padding = -stored % BLOCK
         if end - padding != tar.offset:
             tar.skip(end - padding - tar.offset)
@@ -210,9 +208,7 @@ class _Held:
         """Raises `LimitError` if it is more than a layer with so many entries may have."""
         self.size += size
         if self.size > limits.LAYER_HEADERS + limits.ENTRY_HEADERS * (self._most - self.left):
-            raise LimitError(
-                f"long names, attributes and sparse maps of {self.size} bytes in one layer, at offset {start}"
-            )
+            raise LimitError(f"long names, attributes and sparse maps of {self.size} bytes in one layer, at offset {start}")
 
 
 def _other(tar: TarInput, flag: bytes, size: int, start: int, *, incremental: bool) -> tuple[Kind | None, int]:

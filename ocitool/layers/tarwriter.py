@@ -181,9 +181,7 @@ def _block(
     return b"%b%06o\0 %b" % (fields[:148], _sum(fields), fields[156:])
 
 
-_FORM = (
-    b"%b%07o\0%07o\0%07o\0%011o\0%011o\0        %b%bustar\x0000" + bytes(64) + b"%07o\0%07o\0%b" + bytes(12)
-)
+_FORM = b"%b%07o\0%07o\0%07o\0%011o\0%011o\0        %b%bustar\x0000" + bytes(64) + b"%07o\0%07o\0%b" + bytes(12)
 
 
 def _sum(fields: bytes) -> int:

@@ -46,9 +46,7 @@ _ANSI = pattern(r"(?:[^'\\]++|\\.)*+", re.DOTALL)
 _VARIABLE = pattern(r"[A-Za-z_][A-Za-z0-9_]*+|[0-9@*#?$!-]")
 _DEFAULT = pattern(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*+):?[-=+?]")
 _ASSIGNMENT = pattern(r"(?P<head>[\[{(,&@]*+-{0,2}(?P<name>[^\s=\"'<>|\\]{1,400}?)\+?=)")
-_HEADER = pattern(
-    r"(?P<head>[\[{(]?(?P<name>[A-Za-z][A-Za-z0-9_-]{0,100}):\s++(?:(?i:basic|bearer|token|digest|apikey)\s++)?)"
-)
+_HEADER = pattern(r"(?P<head>[\[{(]?(?P<name>[A-Za-z][A-Za-z0-9_-]{0,100}):\s++(?:(?i:basic|bearer|token|digest|apikey)\s++)?)")
 
 _DATA = pattern(
     r"(?P<head>[ \t]*+(?:-[ \t]++)?(?P<name>[A-Za-z_][A-Za-z0-9_.-]*+):[ \t]++|<(?P<element>[A-Za-z_][A-Za-z0-9_.:-]*+)>)"

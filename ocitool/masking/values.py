@@ -143,14 +143,10 @@ def _pair(masker: Masker, item: Any) -> Any:
     return f"{name}={_variable(masker, name, rest)}" if equals else masker.text(item)
 
 
-_ASSIGNING = pattern(
-    r"(?P<head>\s*+(?:/bin/sh -c )?(?:#\(nop\)\s++)?(?:ONBUILD\s++)?(?P<what>ENV|ARG|LABEL)\s++)"
-)
+_ASSIGNING = pattern(r"(?P<head>\s*+(?:/bin/sh -c )?(?:#\(nop\)\s++)?(?:ONBUILD\s++)?(?P<what>ENV|ARG|LABEL)\s++)")
 """As builders write them, in capitals: `env` is a command."""
 _ARGUMENTS = pattern(r"(?P<head>\s*+(?:RUN\s++)?\|(?P<count>[0-9]{1,4})\s++)")
-_RUN = pattern(
-    r"(?P<head>\s*+(?:RUN\s++)?(?:/\S*+\s++)(?:-\S+\s++|pipefail\s++){0,5}?-[A-Za-z]*c\s++)(?![\"'])", re.IGNORECASE
-)
+_RUN = pattern(r"(?P<head>\s*+(?:RUN\s++)?(?:/\S*+\s++)(?:-\S+\s++|pipefail\s++){0,5}?-[A-Za-z]*c\s++)(?![\"'])", re.IGNORECASE)
 _WORDS = pattern(
     r"(?P<head>\s*+(?:/bin/sh -c )?(?:#\(nop\)\s++)?(?:ONBUILD\s++)?(?:CMD|ENTRYPOINT|SHELL|RUN|HEALTHCHECK)\s[^\[\"']*+)"
     r"(?P<words>\[(?:\s*+\"(?:[^\"\\]++|\\.)*+\"\s*+,?+)*+\s*+\])",

@@ -334,5 +334,3 @@ def raw(reference: str, part: Part, reading: Session, platform: str | None = Non
         return document_bytes(opened.source, descriptor, "config"), descriptor.digest
     assert image.digest is not None
     return image.manifest.raw, image.digest
-
-

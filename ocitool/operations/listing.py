@@ -147,7 +147,13 @@ def cat(
 
 
 def content_at_path(
-    image: Image, wanted: bytes, reading: Session, indexer: Indexer, *, layer: int | None = None, hint: str | None = None,
+    image: Image,
+    wanted: bytes,
+    reading: Session,
+    indexer: Indexer,
+    *,
+    layer: int | None = None,
+    hint: str | None = None,
     tree: Tree | None = None,
 ) -> Iterator[bytes]:
     """As `cat`, for an image that is open. `hint`: what to do about a directory; `tree`: its merged file system, if

@@ -34,6 +34,7 @@ AT_MANIFESTS = DOCUMENTS | OTHER_MANIFESTS | {""}
 """What registries keep among the manifests; all else that an index lists is a blob there."""
 CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 
+
 class LayerType(NamedTuple):
     """What a layer's media type says of its bytes. `content`: one of `CONTENTS`; `codec`: the compression that it states, None
     if it states none that we know; `tar`: whether they are the tar of a file system; `plain`: whether its bytes are its

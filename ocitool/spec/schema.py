@@ -195,26 +195,20 @@ def _validator(name: str) -> Any:
     from referencing.jsonschema import DRAFT202012
 
     def keyword(check: Callable[[Any, object, Mapping[str, Any]], str | None]) -> Any:
-        def run(
-            _validator: Any, expected: Any, value: object, schema: Mapping[str, Any]
-        ) -> Iterator[ValidationError]:
+        def run(_validator: Any, expected: Any, value: object, schema: Mapping[str, Any]) -> Iterator[ValidationError]:
             message = check(expected, value, schema)
             if message is not None:
                 yield ValidationError(message)
 
         return run
 
-    def required(
-        _validator: Any, names: list[str], value: object, _schema: Mapping[str, Any]
-    ) -> Iterator[ValidationError]:
+    def required(_validator: Any, names: list[str], value: object, _schema: Mapping[str, Any]) -> Iterator[ValidationError]:
         if isinstance(value, dict):
             for name in names:
                 if name not in value:
                     yield ValidationError(f"must have {json.dumps(name)}")
 
-    def additional(
-        validator: Any, allowed: Any, value: object, schema: Mapping[str, Any]
-    ) -> Iterator[ValidationError]:
+    def additional(validator: Any, allowed: Any, value: object, schema: Mapping[str, Any]) -> Iterator[ValidationError]:
         """Reports in the document's order, one problem for each field; jsonschema walks a set, and makes one problem of
         all."""
         if not isinstance(value, dict):

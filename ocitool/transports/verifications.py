@@ -63,18 +63,14 @@ class Verifications:
         self._new[name] = self._known[name]  # used, so it stays
         return True
 
-    def keep(
-        self, digest: Digest, folder: OpenDirectory, before: os.stat_result, after: os.stat_result, began: int
-    ) -> None:
+    def keep(self, digest: Digest, folder: OpenDirectory, before: os.stat_result, after: os.stat_result, began: int) -> None:
         """Notes that the file of this blob in a directory has this digest. `before`, `after`: what it was when its hashing
         began, at the time `began` in nanoseconds, and when it ended."""
         settled = max(before.st_mtime_ns, before.st_ctime_ns) < began - _SETTLED
         if settled and _identity(before) == _identity(after) and _is_own(digest, folder, after):
             self._new[str(digest)] = _identity(after)
 
-    def keep_written(
-        self, digest: Digest, folder: OpenDirectory, placed: os.stat_result, descriptor: int, at: int
-    ) -> None:
+    def keep_written(self, digest: Digest, folder: OpenDirectory, placed: os.stat_result, descriptor: int, at: int) -> None:
         """Notes that a blob was hashed as its file was written, which is open for reading. `placed`: what the file was when it
         had got its name; `at`: the time in nanoseconds. One that was written just then is left to the next run: a change in the
         same tick would not show."""
@@ -163,8 +159,13 @@ def _is_own(digest: Digest, folder: OpenDirectory, status: os.stat_result) -> bo
     """Whether only the user can change a file, or what stands under its name: the file itself, and no link."""
     with contextlib.suppress(OSError):
         named, directory = folder.stat(digest.encoded), os.fstat(folder.descriptor)
-        return named is not None and os.path.samestat(named, status) and status.st_dev == directory.st_dev and all(
-            one.st_uid == os.geteuid() and not one.st_mode & (stat.S_IWGRP | stat.S_IWOTH) for one in (status, directory)
+        return (
+            named is not None
+            and os.path.samestat(named, status)
+            and status.st_dev == directory.st_dev
+            and all(
+                one.st_uid == os.geteuid() and not one.st_mode & (stat.S_IWGRP | stat.S_IWOTH) for one in (status, directory)
+            )
         )
     return False
 

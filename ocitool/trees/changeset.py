@@ -120,6 +120,7 @@ def content_size(index: LayerIndex) -> int:
 
 class _Comparison:
     """One walk through both trees at once, which collects the members of the layer."""
+
     def __init__(self, lower: Tree | None, upper: Tree, times: bool, ignored: Ignored | None) -> None:
         self.flat = lower is None
         self.lower = lower if lower is not None else Tree(())
@@ -259,4 +260,3 @@ def same_entry(lower: Tree, theirs: int, upper: Tree, ours: int, ignore: Collect
 
 def _marker(path: bytes, kind: Kind) -> Entry:
     return Entry(path, kind, 0o600, 0, 0, 0, 0)
-

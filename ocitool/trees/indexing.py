@@ -262,5 +262,3 @@ def _key(layer: Layer, verify: bool) -> str:
     if layer.digest is not None and not verify:
         return str(layer.digest)
     return (layer.blob.identity if layer.blob else None) or f"memory {id(layer.blob)}"
-
-

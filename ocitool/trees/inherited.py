@@ -72,6 +72,7 @@ def follow_base(
 
 def _follow(said: Entry, below: InheritedAttributes) -> Entry:
     """Returns the entry with each attribute that equals the old base's replaced by the new base's."""
+
     def either(mine: int, was: int, now: int) -> int:
         return now if mine == was else mine
 

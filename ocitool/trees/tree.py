@@ -614,8 +614,6 @@ class Tree:
         return stack.directory
 
 
-
-
 def node_at(tree: Tree, path: bytes) -> Node | None:
     """Returns the node at a path without following any symbolic link."""
     node: Node | None = tree.root

@@ -26,6 +26,7 @@ class WastedFile(NamedTuple):
 
 class LargestFile(NamedTuple):
     """A visible file and the layer that holds it."""
+
     path: bytes
     size: int
     layer: int

@@ -23,8 +23,21 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LEVELS: tuple[frozenset[str], ...] = (
     frozenset(
-        {"task", "signals", "atomic", "blob", "digest", "directories", "reference", "limits", "globs", "errors", "masking",
-         "patterns", "credentials"}
+        {
+            "task",
+            "signals",
+            "atomic",
+            "blob",
+            "digest",
+            "directories",
+            "reference",
+            "limits",
+            "globs",
+            "errors",
+            "masking",
+            "patterns",
+            "credentials",
+        }
     ),
     frozenset({"spec"}),
     frozenset({"layers"}),
@@ -57,15 +70,41 @@ OWNERS: dict[str, tuple[str, ...]] = {
 """Library -> the only modules or packages that may import it."""
 
 HEAVY = frozenset(
-    {"oras", "jsonschema", "referencing", "docker", "zstandard", "rich", "requests", "urllib3", "isal", "distributed",
-     "pyarrow"}
+    {
+        "oras",
+        "jsonschema",
+        "referencing",
+        "docker",
+        "zstandard",
+        "rich",
+        "requests",
+        "urllib3",
+        "isal",
+        "distributed",
+        "pyarrow",
+    }
 )
 """Libraries that are imported in the function that uses them, so that quick commands start quickly."""
 
 LATE = frozenset(
     f"ocitool.transports.registry.{name}"
-    for name in ("answers", "auth", "blobs", "client", "connections", "detours", "endpoint", "exchange", "gate", "lists",
-                 "mounting", "sink", "source", "tag_cache", "trust")
+    for name in (
+        "answers",
+        "auth",
+        "blobs",
+        "client",
+        "connections",
+        "detours",
+        "endpoint",
+        "exchange",
+        "gate",
+        "lists",
+        "mounting",
+        "sink",
+        "source",
+        "tag_cache",
+        "trust",
+    )
 )
 """Modules about a heavy library, which they import at their top: they are imported in functions, and by each other."""
 
@@ -108,9 +147,7 @@ def imports(modules: Modules) -> Iterator[Import]:
     for name, tree in modules.items():
         package = name if any(other.startswith(name + ".") for other in modules) else name.rpartition(".")[0]
 
-        def walk(
-            node: ast.AST, inside: bool, typing: bool, name: str = name, package: str = package
-        ) -> Iterator[Import]:
+        def walk(node: ast.AST, inside: bool, typing: bool, name: str = name, package: str = package) -> Iterator[Import]:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     yield Import(name, alias.name, None, node.lineno, inside, typing)
@@ -331,9 +368,7 @@ NAMING = {
 }  # fmt: skip
 """Calls of `os` and `shutil` that change what a name means -> the arguments that say in which directory."""
 
-BY_PATH = frozenset(
-    {"remove", "makedirs", "removedirs", "renames", "move", "copy", "copyfile", "copytree", "truncate"}
-)
+BY_PATH = frozenset({"remove", "makedirs", "removedirs", "renames", "move", "copy", "copyfile", "copytree", "truncate"})
 """Those that take paths only."""
 
 PARENTS = frozenset({"ocitool.directories", "ocitool.transports.registry.keychain", "ocitool.dedupe.export"})
@@ -452,11 +487,21 @@ BREACHES: tuple[tuple[Checker, dict[str, str]], ...] = (
     (by_path, {"transports__a": "os.open(path, os.O_WRONLY | os.O_CLOEXEC)"}),
     (by_path, {"transports__a": "with open(path, 'ab') as file:\n  pass"}),
     (by_path, {"transports__a": "shutil.rmtree(path, ignore_errors=True)"}),
-    (locked, {"transports__a": "class A:\n  def __init__(self):\n    self._mine = Lock()\n"
-                               "  def f(self):\n    with self._mine:\n      return self.client.request(1)"}),
+    (
+        locked,
+        {
+            "transports__a": "class A:\n  def __init__(self):\n    self._mine = Lock()\n"
+            "  def f(self):\n    with self._mine:\n      return self.client.request(1)"
+        },
+    ),
     (locked, {"transports__a": "guard: Lock = threading.Lock()\ndef f():\n  with guard:\n    open('x')"}),
-    (locked, {"transports__a": "class A:\n  def __init__(self):\n    self._mine = RLock()\n"
-                               "  def f(self):\n    with self._mine, x:\n      if 1:\n        self.task.map(g, [])"}),
+    (
+        locked,
+        {
+            "transports__a": "class A:\n  def __init__(self):\n    self._mine = RLock()\n"
+            "  def f(self):\n    with self._mine, x:\n      if 1:\n        self.task.map(g, [])"
+        },
+    ),
 )
 
 ALLOWED: tuple[dict[str, str], ...] = (
@@ -472,16 +517,18 @@ ALLOWED: tuple[dict[str, str], ...] = (
     {"cli": "import sys, typer\nfrom ocitool import __version__\nprint(1)\nsys.exit(2)"},
     {"__main__": "from ocitool.cli import main\nmain()", "cli": ""},
     {"layers__scan": "from threading import Event, Lock\ndef f(tar):\n  tar.print()\n  tar.exit()"},
-    {
-        "layers__a": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n  from concurrent.futures import Executor, Future"
-    },
+    {"layers__a": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n  from concurrent.futures import Executor, Future"},
     {"spec__a": "class A:\n  @cached_property\n  def digest(self):\n    return Digest.of(self.raw)"},
     {"task": "def f(event, future):\n  event.wait()\n  future.result()"},
-    {"layers__a": "def f(event, names, known, process):\n  event.wait(0.1)\n  ', '.join(names)\n  known.get('x')\n"
-                  "  process.communicate(timeout=1)\n  fcntl.flock(1, fcntl.LOCK_EX | fcntl.LOCK_NB)"},
+    {
+        "layers__a": "def f(event, names, known, process):\n  event.wait(0.1)\n  ', '.join(names)\n  known.get('x')\n"
+        "  process.communicate(timeout=1)\n  fcntl.flock(1, fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    },
     {"layers__a": "lock = Lock()\ndef f(known):\n  with lock:\n    known.add(1)\n  return open('x')"},
-    {"layers__a": "os.unlink(name, dir_fd=at)\nos.rename(a, b, src_dir_fd=at, dst_dir_fd=at)\n"
-                  "open(path, 'rb')\nself.replace(a, b)"},
+    {
+        "layers__a": "os.unlink(name, dir_fd=at)\nos.rename(a, b, src_dir_fd=at, dst_dir_fd=at)\n"
+        "open(path, 'rb')\nself.replace(a, b)"
+    },
     {"layers__a": "import typing\nif typing.TYPE_CHECKING:\n  import zstandard\nelse:\n  import zlib"},
 )
 

@@ -58,9 +58,7 @@ def listed(source: str) -> Iterator[str]:
                     yield f"{node.name}({one.arg})"
 
 
-SHARED = {
-    f"options.{name}" for name, made in vars(options).items() if any(made is one for _, one, _ in shared._ALL.values())
-}
+SHARED = {f"options.{name}" for name, made in vars(options).items() if any(made is one for _, one, _ in shared._ALL.values())}
 
 
 def test_a_command_lists_no_option_that_the_decorator_adds() -> None:

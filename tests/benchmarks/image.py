@@ -57,7 +57,7 @@ ENV PYTHONPATH=/srv/vendor
 CMD ["python3", "/srv/app/main.py"]
 """
 
-UPDATED = DOCKERFILE.replace("RUN apt-get", "ARG SUITES\nRUN sed -i \"/$SUITES/!d\" /etc/apt/sources.list && apt-get")
+UPDATED = DOCKERFILE.replace("RUN apt-get", 'ARG SUITES\nRUN sed -i "/$SUITES/!d" /etc/apt/sources.list && apt-get')
 SUITES = {"update-a": " bookworm main", "update-b": " bookworm"}
 """What lines of sources.list must hold to be kept: the one suite; all three."""
 
@@ -98,10 +98,7 @@ def app_files(root: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             seed = hashlib.sha256(f"{package}/{module}".encode()).hexdigest()
             path.write_text(
-                "".join(
-                    f"def f{n}_{seed[n % 60 : n % 60 + 4]}(x):\n    return x * {n} + 0x{seed[:12]}\n\n"
-                    for n in range(60)
-                )
+                "".join(f"def f{n}_{seed[n % 60 : n % 60 + 4]}(x):\n    return x * {n} + 0x{seed[:12]}\n\n" for n in range(60))
             )
     app = root / "app"
     app.mkdir()
@@ -148,9 +145,7 @@ def builder(work: Path, kind: str, dockerfile: str, mirror: list[str]) -> Iterat
         raise SystemExit(f"bench: the image {kind} needs root and {' '.join(missing) or 'nothing else'}")
     for old in work.glob(f"{kind}-*"):
         shutil.rmtree(old) if old.is_dir() else old.unlink()
-    home = Path(
-        tempfile.mkdtemp(prefix="ocitool-bench-")
-    )  # on disk: vfs copies the whole root file system per layer
+    home = Path(tempfile.mkdtemp(prefix="ocitool-bench-"))  # on disk: vfs copies the whole root file system per layer
     try:
         say("mmdebstrap (base)")
         run("mmdebstrap", "--variant=minbase", "--mode=root", "bookworm", home / "base.tar", *mirror)
@@ -261,9 +256,7 @@ def save_docker_archive(path: Path, tag: str, size: int, fill: Callable[[io.Buff
         out.seek(start + size + -size % 512)
         config = config_of(diff_id)
         config_name = hashlib.sha256(config).hexdigest() + ".json"
-        manifest = [
-            {"Config": config_name, "RepoTags": [f"{tag}:latest"], "Layers": [f"{layer_id}/layer.tar"]}
-        ]
+        manifest = [{"Config": config_name, "RepoTags": [f"{tag}:latest"], "Layers": [f"{layer_id}/layer.tar"]}]
         for name, text in ((config_name, config), ("manifest.json", json.dumps(manifest).encode())):
             out.write(header(name, len(text)) + text + bytes(-len(text) % 512))
         out.write(bytes(1024))
@@ -327,9 +320,7 @@ def million(work: Path, count: int) -> None:
         stored = work / f"{name}.layer.tmp"
         with open(stored, "wb") as gz:
 
-            def fill(
-                out: io.BufferedWriter, changed: frozenset[int] = changed, gz: io.BufferedWriter = gz
-            ) -> str:
+            def fill(out: io.BufferedWriter, changed: frozenset[int] = changed, gz: io.BufferedWriter = gz) -> str:
                 digest = hashlib.sha256()
                 packer = zlib.compressobj(1, wbits=31)
                 for block in many_entries(count, changed):

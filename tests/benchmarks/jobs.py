@@ -62,9 +62,7 @@ class Plan:
         self.add(name, setting.python, HERE / "empty.py", "one")
         return name
 
-    def ours(
-        self, setting: Setting, name: str, *argv: str | Path, cache: str = "cold", **more: object
-    ) -> None:
+    def ours(self, setting: Setting, name: str, *argv: str | Path, cache: str = "cold", **more: object) -> None:
         if setting.ours is None:
             if "ocitool" not in self.skipped:
                 self.skipped.append("ocitool")
@@ -81,9 +79,7 @@ class Plan:
     def at_most(self, program: str, text: str, limit: float, what: str = "seconds") -> None:
         """A fixed limit on the wall clock or the peak memory of one program."""
         unit = "s" if what == "seconds" else "MB"
-        self.targets.append(
-            Target(f"{program}: {text}", lambda r: float(getattr(r[program], what)), lambda r: limit, unit)
-        )
+        self.targets.append(Target(f"{program}: {text}", lambda r: float(getattr(r[program], what)), lambda r: limit, unit))
 
     def ratio(self, program: str, factor: float, of: str, plus: str = "") -> None:
         """The wall clock at most `factor` times that of `of`, and that of `plus` on top."""
@@ -115,9 +111,7 @@ def startup(s: Setting) -> Plan:
         plan.ratio(in_json, 1.3, empty)
         for name in (text, in_json):
             plan.at_most(name, "under 60 MB", 60, "megabytes")
-    plan.peer(
-        "skopeo inspect, archive", "skopeo", "--insecure-policy", "inspect", f"docker-archive:{w}/field-a.tar"
-    )
+    plan.peer("skopeo inspect, archive", "skopeo", "--insecure-policy", "inspect", f"docker-archive:{w}/field-a.tar")
     plan.peer("skopeo inspect, layout", "skopeo", "--insecure-policy", "inspect", f"oci:{w}/field-a:latest")
     plan.peer(
         "skopeo inspect, 20 GB archive",
@@ -138,9 +132,7 @@ def diff_shared(s: Setting) -> Plan:
         for what, other in (("changed", "field-c"), ("added", "field-d")):
             for cache in ("cold", "warm"):
                 name = f"ocitool diff, {kind}, {what}, {cache}"
-                plan.ours(
-                    s, name, "diff", w / f"field-a{end}", w / f"{other}{end}", cache=cache, expect=DIFFERENT
-                )
+                plan.ours(s, name, "diff", w / f"field-a{end}", w / f"{other}{end}", cache=cache, expect=DIFFERENT)
                 if (what, cache) != (
                     "added",
                     "cold",
@@ -235,12 +227,8 @@ def million(s: Setting) -> Plan:
         'tar -xOf "$0" --wildcards "*/layer.tar" | tar -tv',
         w / "many-a.tar",
     )
-    plan.peer(
-        "skopeo inspect, archive", "skopeo", "--insecure-policy", "inspect", f"docker-archive:{w}/many-a.tar"
-    )
-    plan.peer(
-        "dive --ci, archive", "dive", "--ci", "--source", "docker-archive", w / "many-a.tar", expect=DIFFERENT
-    )
+    plan.peer("skopeo inspect, archive", "skopeo", "--insecure-policy", "inspect", f"docker-archive:{w}/many-a.tar")
+    plan.peer("dive --ci, archive", "dive", "--ci", "--source", "docker-archive", w / "many-a.tar", expect=DIFFERENT)
     return plan
 
 
@@ -476,8 +464,7 @@ def headers(s: Setting) -> str:
         median = statistics.median(got["seconds"])
         count = got["entries"]
         lines.append(
-            f"| {name} | {count} | {median * 1e3:.1f} | {min(got['seconds']) * 1e3:.1f} "
-            f"| {median / count * 1e6:.1f} |"
+            f"| {name} | {count} | {median * 1e3:.1f} | {min(got['seconds']) * 1e3:.1f} | {median / count * 1e6:.1f} |"
         )
     if "ocitool" not in found:
         lines += ["", "- not importable, skipped: ocitool"]

@@ -17,9 +17,7 @@ from pathlib import Path
 
 MB = 1_000_000
 TIMEOUT = 600.0
-PATIENCE = (
-    90.0  # seconds given to one program in all its runs; a slow peer gets fewer runs, and the table says so
-)
+PATIENCE = 90.0  # seconds given to one program in all its runs; a slow peer gets fewer runs, and the table says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +142,7 @@ def table(
 ) -> str:
     """Markdown. `entries`: how many a program went through; `codec`: whose cost is taken off first; `columns`: more of them,
     by heading and program."""
-    heads = ["program", "runs", "wall s", "min s", "CPU s", "peak MB", "ratio"] + (
-        ["us/entry CPU (wall)"] if entries else []
-    )
+    heads = ["program", "runs", "wall s", "min s", "CPU s", "peak MB", "ratio"] + (["us/entry CPU (wall)"] if entries else [])
     heads += columns
     lines = [f"## {title}", "", "| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
     first: float | None = None
@@ -178,9 +174,7 @@ def beyond(name: str, results: Mapping[str, Samples], count: int, codec: str) ->
     return cpu, (samples.seconds - floor.seconds) / count * 1e6
 
 
-def _per_entry(
-    name: str, results: Mapping[str, Samples], entries: Mapping[str, int], codec: Mapping[str, str]
-) -> str:
+def _per_entry(name: str, results: Mapping[str, Samples], entries: Mapping[str, int], codec: Mapping[str, str]) -> str:
     if name not in entries or results[codec[name]].error:
         return ""
     cpu, wall = beyond(name, results, entries[name], codec[name])

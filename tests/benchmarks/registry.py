@@ -144,5 +144,3 @@ def _many(directory: Path) -> Path:
     (directory / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
     (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
     return directory
-
-

@@ -303,7 +303,13 @@ def attached_by(tool: str) -> Callable[[Bench, str], None]:
 
 def mounted(bench: Bench, repo: str) -> None:
     """From repository to repository of one registry no blob crosses the network."""
-    words = ("copy", "--all-platforms", "--referrers", f"docker://{bench.host}/{repo}:all", f"docker://{bench.host}/new/{repo}:all")
+    words = (
+        "copy",
+        "--all-platforms",
+        "--referrers",
+        f"docker://{bench.host}/{repo}:all",
+        f"docker://{bench.host}/new/{repo}:all",
+    )
     report = json.loads(bench.us(*words, "--format", "json"))
     documents = sum(map(len, bench.content.raw.values()))
     if report["bytes"]["transferred"] > 6 * documents:

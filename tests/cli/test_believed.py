@@ -207,9 +207,7 @@ def test_a_damaged_blob_of_the_store_is_replaced_and_that_is_told(
     poisoned(write_layout(tmp_path / "store", [GOOD]))
     words = {"edit": ("--env", "A=b"), "append": ("--layer", "more"), "squash": ("--last", "1")}.get(command, ())
     (tmp_path / "more").mkdir()
-    report = report_of(
-        ocitool(command, "--format", "json", good, f"{tmp_path}/store/", *words, cwd=tmp_path)
-    )
+    report = report_of(ocitool(command, "--format", "json", good, f"{tmp_path}/store/", *words, cwd=tmp_path))
     assert "damaged" in notes(report)
     assert UPPER == blob(tmp_path / "store").read_bytes()
     assert 0 == ocitool("validate", tmp_path / "store").code
@@ -235,9 +233,7 @@ def test_a_delta_is_not_completed_by_a_damaged_blob_of_the_store(ocitool: Run, g
     assert UPPER == blob(store).read_bytes()
 
 
-def test_a_repack_takes_a_sound_blob_from_elsewhere_in_place_of_a_damaged_one(
-    ocitool: Run, good: Path, tmp_path: Path
-) -> None:
+def test_a_repack_takes_a_sound_blob_from_elsewhere_in_place_of_a_damaged_one(ocitool: Run, good: Path, tmp_path: Path) -> None:
     assert 0 == ocitool("unpack", good, tmp_path / "work").code
     store = poisoned(write_layout(tmp_path / "store", [GOOD]))
     assert 0 == ocitool("repack", tmp_path / "work", f"{store}/").code

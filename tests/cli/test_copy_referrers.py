@@ -131,9 +131,7 @@ def test_what_speaks_of_an_index_and_its_images_comes_along_and_goes_back(
 
 
 @pytest.mark.parametrize("referrers", [True, False], ids=["to lists", "to no lists"])
-def test_from_registry_to_registry(
-    referrers: bool, source: ScriptedRegistry, ocitool: Run, tmp_path: Path
-) -> None:
+def test_from_registry_to_registry(referrers: bool, source: ScriptedRegistry, ocitool: Run, tmp_path: Path) -> None:
     all_of = spoken(source)
     with ScriptedRegistry(referrers=referrers) as other:
         trust = ("--insecure-host", source.host, "--insecure-host", other.host)
@@ -158,9 +156,7 @@ def test_without_being_asked_nothing_of_it_comes(source: ScriptedRegistry, run: 
     assert [] == source.sent("GET|HEAD", "/referrers/|sha256-")
 
 
-def test_of_one_image_of_an_index_comes_what_speaks_of_that_image(
-    source: ScriptedRegistry, run: Run, tmp_path: Path
-) -> None:
+def test_of_one_image_of_an_index_comes_what_speaks_of_that_image(source: ScriptedRegistry, run: Run, tmp_path: Path) -> None:
     all_of = spoken(source)
     done(run, "pull", f"{source.host}/app:1", "out/", "--referrers", "--platform", "linux/arm64")
     arm = all_of.images[1]

@@ -143,9 +143,7 @@ def test_a_tag_that_the_registry_does_not_move_is_named_and_the_others_are_given
 
 @pytest.mark.parametrize("status", [400, 403, 405, 409, 412, 422])
 @pytest.mark.parametrize("said", ["by HEAD", "after the refusal"])
-def test_the_same_image_under_an_immutable_tag_is_success(
-    status: int, said: str, run: Run, registry: ScriptedRegistry
-) -> None:
+def test_the_same_image_under_an_immutable_tag_is_success(status: int, said: str, run: Run, registry: ScriptedRegistry) -> None:
     hold(registry, "app", FINE, tag="1")
     hold(registry, "prod", FINE, tag="1")
     registry.faults.append(Fault("PUT", "/prod/manifests/", status=status))
@@ -256,9 +254,7 @@ def test_tags_that_lead_to_the_same_image_there_are_not_given_again(run: Run, re
     registry.forget()
     found = done(run, *words)
     assert 8 == found["unchanged"]
-    assert {"HEAD": 8, "GET": 8, "PUT": 0} == {
-        how: len(registry.sent(how, "/manifests/")) for how in ("HEAD", "GET", "PUT")
-    }
+    assert {"HEAD": 8, "GET": 8, "PUT": 0} == {how: len(registry.sent(how, "/manifests/")) for how in ("HEAD", "GET", "PUT")}
     assert [] == registry.sent(".*", "/blobs/")
     assert 0 == found["bytes"]["written"] == found["bytes"]["kept"]
     registry.tags["m/app", "t3"] = OTHER.digest

@@ -33,7 +33,7 @@ from support.report import report_of
 from ocitool.spec import mediatypes
 
 REF, FULL = "org.opencontainers.image.ref.name", "io.containerd.image.name"
-AWKWARD = "it's a \"store\" & $HOME `id`"
+AWKWARD = 'it\'s a "store" & $HOME `id`'
 WRITE = {"layout": write_layout, "oci": write_oci_archive, "docker": write_docker_archive}
 
 

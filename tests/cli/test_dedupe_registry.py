@@ -426,9 +426,7 @@ def test_strict_stops_at_a_broken_image(how: str, run: Run, registry: ScriptedRe
 
 
 @pytest.mark.parametrize("what", ["configuration", "manifest"])
-def test_what_is_broken_within_an_index_is_named_and_the_rest_counted(
-    what: str, run: Run, registry: ScriptedRegistry
-) -> None:
+def test_what_is_broken_within_an_index_is_named_and_the_rest_counted(what: str, run: Run, registry: ScriptedRegistry) -> None:
     filled(registry)
     arm = image([ONE], platform=ARM, architecture="arm64")
     registry.faults.append(Fault("GET", {"configuration": sha256(arm.config), "manifest": arm.digest}[what], flip=-1))

@@ -184,8 +184,7 @@ def test_equivalent_layers_and_what_had_them_built_again(ocitool: Run, pair: Any
     late = 1_800_000_000_000_000_000
     a, b = pair(
         [[("base", b"")], [("app", b"1")], [("lib", b"x"), ("lib2", b"y")], [("end", b"")]],
-        [[("base", b"")], [("app", b"22")], [entry("lib2", b"y", mtime=late), entry("lib", b"x", mtime=late)],
-         [("end", b"z")]],
+        [[("base", b"")], [("app", b"22")], [entry("lib2", b"y", mtime=late), entry("lib", b"x", mtime=late)], [("end", b"z")]],
     )
     report = report_of(ocitool("diff", "--format", "json", a, b), 1)
     assert [layer["status"] for layer in report["layers"]] == ["shared", "changed", "equivalent", "changed"]

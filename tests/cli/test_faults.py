@@ -120,6 +120,7 @@ def test_the_oracle_sees_a_torn_tree(tmp_path: Path) -> None:
 def test_a_fault_happens(tmp_path: Path) -> None:
     """Each kind of fault ends a run as it is meant to."""
     write_layout(tmp_path / "src", [image([layer_tar([("a", b"a" * 100)])], tag="a")])
+
     def end(how: str) -> int:
         return COMMANDS.ocitool(tmp_path, "copy", "src:a", f"{how}.tar", fault=(how, "0")).returncode  # type: ignore[no-any-return]
 

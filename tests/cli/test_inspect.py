@@ -157,7 +157,7 @@ def test_files_names_waste_and_who_is_to_blame(ocitool: Run, tmp_path: Path) -> 
         layer_tar([(".wh.gone", b""), ("changed", b"d" * 5)]),
         layer_tar([("touched", big), ("kept2", b"")]),
     ]
-    layers[2] = layer_tar([("touched", big)])[: -1024].replace(b"0000644", b"0000755", 1) + bytes(1024)
+    layers[2] = layer_tar([("touched", big)])[:-1024].replace(b"0000644", b"0000755", 1) + bytes(1024)
     head = bytearray(layers[2][:512])
     head[148:156] = b" " * 8
     head[148:156] = b"%06o\0 " % sum(head)

@@ -663,9 +663,7 @@ CHAINS = {
 
 
 @pytest.mark.parametrize(("steps", "told"), CHAINS.values(), ids=CHAINS)
-def test_the_third_delta_in_a_row_asks_for_a_squash(
-    ocitool: Run, tmp_path: Path, steps: Sequence[str], told: bool
-) -> None:
+def test_the_third_delta_in_a_row_asks_for_a_squash(ocitool: Run, tmp_path: Path, steps: Sequence[str], told: bool) -> None:
     tars = [layer_tar([(f"file{n}", b"")]) for n in range(len(steps))]
     old = put(tmp_path / "old", older(tars, history=chained(steps)))
     new = put(tmp_path / "new", newer([layer_tar([("other", b"")])]))
@@ -883,9 +881,7 @@ def test_old_images_none_of_which_is_there_are_not_found(ocitool: Run, new: Path
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("plan", ["auto", "delta"])
-def test_an_old_image_without_the_platform_is_not_found(
-    ocitool: Run, new: Path, tmp_path: Path, count: int, plan: str
-) -> None:
+def test_an_old_image_without_the_platform_is_not_found(ocitool: Run, new: Path, tmp_path: Path, count: int, plan: str) -> None:
     other = {"os": "linux", "architecture": "s390x"}
     images = [older(OLD, platform=one, architecture=one["architecture"]) for one in (ARM, other)]
     old = nested(tmp_path / "old", images)

@@ -105,9 +105,7 @@ class Bench:
                 (work / "rootfs/srv/a").write_bytes(b"edited")
                 os.utime(work / "rootfs/srv/a", (LATER, LATER))
 
-    def report(
-        self, name: str, *more: str, idle: bool = False, dest: str = "out/", env: dict[str, str] | None = None
-    ) -> Any:
+    def report(self, name: str, *more: str, idle: bool = False, dest: str = "out/", env: dict[str, str] | None = None) -> Any:
         """The JSON report of a row with more options."""
         if name in REPACK:
             self.unpacked(idle=idle)

@@ -54,9 +54,7 @@ def test_a_blob_of_another_image_will_do_and_those_after_a_second_damaged_one_to
 
 
 @pytest.mark.parametrize("destination", DESTINATIONS)
-def test_a_blob_that_is_damaged_everywhere_is_refused_as_the_first_one(
-    destination: str, ocitool: Run, tmp_path: Path
-) -> None:
+def test_a_blob_that_is_damaged_everywhere_is_refused_as_the_first_one(destination: str, ocitool: Run, tmp_path: Path) -> None:
     bad, worse = damaged(tmp_path / "bad", MADE, 1), damaged(tmp_path / "worse", MADE, 1)
     digest = MADE.manifest["layers"][1]["digest"]
     for words in ((bad, worse), (bad, "--with", worse)):

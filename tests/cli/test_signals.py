@@ -187,9 +187,7 @@ listing.ls = ls
 
 
 @pytest.mark.parametrize(("number", "code"), BOTH)
-def test_a_call_that_cannot_be_cut_short_keeps_no_one_waiting(
-    tmp_path: Path, testdata: Path, number: int, code: int
-) -> None:
+def test_a_call_that_cannot_be_cut_short_keeps_no_one_waiting(tmp_path: Path, testdata: Path, number: int, code: int) -> None:
     """As the look-up of a name in the main thread. What has a name by then is removed all the same."""
     stuck = """
 import hashlib, ocitool.atomic as whole

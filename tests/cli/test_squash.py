@@ -409,9 +409,7 @@ def test_with_names_a_store_of_several_images_too(ocitool: Run, layout: Path, tm
 
 
 @pytest.mark.parametrize("words", [(), ("--from", "1")])
-def test_a_layer_that_the_source_lacks_comes_from_what_with_names(
-    ocitool: Run, tmp_path: Path, words: tuple[str, ...]
-) -> None:
+def test_a_layer_that_the_source_lacks_comes_from_what_with_names(ocitool: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
     made = image(TARS, tag="app")
     source = write_layout(tmp_path / "src", [made])
     write_layout(tmp_path / "more", [made])

@@ -90,9 +90,7 @@ def test_a_layer_that_is_left_out_is_held_to_what_is_stated_too(ocitool: Run, tm
 
 
 @pytest.mark.parametrize("destination", DESTINATIONS)
-def test_images_of_an_archive_that_share_layers_are_written_as_they_are(
-    destination: str, ocitool: Run, tmp_path: Path
-) -> None:
+def test_images_of_an_archive_that_share_layers_are_written_as_they_are(destination: str, ocitool: Run, tmp_path: Path) -> None:
     images = [image([ONE, TWO], tag="app:1", codec="none"), image([ONE], tag="app:2", codec="none")]
     source = write_docker_archive(tmp_path / "in.tar", images)
     told = copied(ocitool, source, f"{tmp_path}/{destination}")

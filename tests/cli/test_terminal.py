@@ -15,8 +15,9 @@ Run = Callable[..., Any]
 TEXT = "one\ttab\r\n\x1b]0;title\x07\x1b[31mred\u202e\u200b \\x1b é\rover\x7f\x9b\U000e0041\n".encode() + b"\xff\n"
 SHOWN = "one\ttab\r\n\\x1b]0;title\\x07\\x1b[31mred\\u202e\\u200b \\x1b é\\rover\\x7f\\x9b\\U000e0041\n\\xff\n".encode()
 BINARY = b"\x7fELF\x02\x01\x01\x00\x1b[31m"
-TAR = layer_tar([("text", TEXT), ("binary", BINARY), ("empty", b""), ("split",
-    b"a" * ((1 << 19) - 1) + b"\r\n" + "é".encode() * 9)])
+TAR = layer_tar(
+    [("text", TEXT), ("binary", BINARY), ("empty", b""), ("split", b"a" * ((1 << 19) - 1) + b"\r\n" + "é".encode() * 9)]
+)
 CONFIG = json.dumps({**config_of([TAR]), "author": "\u202e\x7f"}, ensure_ascii=False).encode()
 
 

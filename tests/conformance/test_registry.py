@@ -92,9 +92,10 @@ def test_docker_pulls_what_we_pushed_and_we_what_docker_pushed(
 ) -> None:
     pushed = ours(ocitool, "push", testdata / "app-v2.tar", f"{registry.host}/app:1")
     docker_engine("pull", "-q", f"{registry.host}/app:1")
-    assert pushed["images"][0]["imageId"] == docker_engine(
-        "image", "inspect", "--format", "{{.Id}}", f"{registry.host}/app:1"
-    ).stdout.decode().strip()
+    assert (
+        pushed["images"][0]["imageId"]
+        == docker_engine("image", "inspect", "--format", "{{.Id}}", f"{registry.host}/app:1").stdout.decode().strip()
+    )
     docker_engine("tag", f"{registry.host}/app:1", f"{registry.host}/theirs:1")
     docker_engine("push", "-q", f"{registry.host}/theirs:1")
     pulled = ours(ocitool, "pull", f"{registry.host}/theirs:1", tmp_path / "theirs.tar")
@@ -142,9 +143,7 @@ def test_a_copy_between_repositories_of_one_registry_sends_no_layer(
     assert mounts and {201} == {one.status for one in mounts}
 
 
-def test_a_push_through_a_connection_that_breaks_is_completed(
-    registry: RealRegistry, ocitool: Run, tmp_path: Path
-) -> None:
+def test_a_push_through_a_connection_that_breaks_is_completed(registry: RealRegistry, ocitool: Run, tmp_path: Path) -> None:
     layout = _layout(tmp_path / "image", 3_000_000)
     with Proxy(registry.host) as proxy:
         proxy.cut_after(1_000_000, side="client")

@@ -46,9 +46,7 @@ def test_umoci_unpacks_it(
     assert content == of_umoci(f"{tmp_path / 'layout'}:t", tmp_path / "umoci")[b"var/lastlog"]["content"]
 
 
-def test_an_engine_loads_it(
-    docker_engine: Callable[..., Any], made: Path, content: tuple[int, str], tmp_path: Path
-) -> None:
+def test_an_engine_loads_it(docker_engine: Callable[..., Any], made: Path, content: tuple[int, str], tmp_path: Path) -> None:
     docker_engine("load", "-i", made)
     assert content == of_container(docker_engine, TAG, tmp_path / "export.tar")[b"var/lastlog"]["content"]
 

@@ -27,8 +27,7 @@ FILE = Stood(0o100000, 0o644, (0, 0), 5, 1, (1, 1), "content")
 
 def seen(ran: Ran = FINE, root: Path = Path("/none"), **changes: object) -> Seen:
     asked = {name: changes.pop(name) for name in list(changes) if name in Asked.__dataclass_fields__}
-    return replace(Seen(Asked(**{"words": ("inspect", "a"), **asked}), ran, {}, {}, (), {}, root),
-        **changes)  # type: ignore[arg-type]
+    return replace(Seen(Asked(**{"words": ("inspect", "a"), **asked}), ran, {}, {}, (), {}, root), **changes)  # type: ignore[arg-type]
 
 
 def breaches(law: Callable[[Seen], Iterator[str]], ran: Ran = FINE, **changes: object) -> list[str]:
@@ -60,8 +59,9 @@ def test_an_end_that_is_not_documented_is_found(ran: Ran) -> None:
 
 
 def test_a_traceback_that_was_asked_for_is_none() -> None:
-    assert [] == breaches(laws.ended, FAILED._replace(err=b"Traceback (most recent call last):\n" + FAILED.err), words=("ls",
-        "a", "--debug"))
+    assert [] == breaches(
+        laws.ended, FAILED._replace(err=b"Traceback (most recent call last):\n" + FAILED.err), words=("ls", "a", "--debug")
+    )
 
 
 def test_time_is_held_against_bytes_and_entries() -> None:
@@ -108,8 +108,9 @@ def test_a_credential_that_went_elsewhere_is_found() -> None:
     assert breaches(laws.masked, told=("GET /moved of another host",))
 
 
-@pytest.mark.parametrize("wild", ["\x1b[31m", "\x07", "\r", "\x7f", "\x9b", "\u202e", "\u200b", "\U000e0041", "\ufeff",
-    "\u2028"])
+@pytest.mark.parametrize(
+    "wild", ["\x1b[31m", "\x07", "\r", "\x7f", "\x9b", "\u202e", "\u200b", "\U000e0041", "\ufeff", "\u2028"]
+)
 def test_what_moves_hides_or_turns_text_is_found(wild: str) -> None:
     assert breaches(laws.tame, FINE._replace(err=f"no such file: {wild}x\n".encode()))
     assert breaches(laws.tame, FINE._replace(out=f"no such file: {wild}x\n".encode()))
@@ -129,8 +130,12 @@ def test_our_own_colours_are_let_through_on_a_terminal_alone() -> None:
 
 
 def test_what_is_made_changed_or_removed_outside_is_found() -> None:
-    for before, after in (({}, {"x": FILE}), ({"x": FILE}, {}), ({"x": FILE}, {"x": FILE._replace(when=(1, 2))}), ({"x": FILE},
-        {"x": FILE._replace(mode=0)})):
+    for before, after in (
+        ({}, {"x": FILE}),
+        ({"x": FILE}, {}),
+        ({"x": FILE}, {"x": FILE._replace(when=(1, 2))}),
+        ({"x": FILE}, {"x": FILE._replace(mode=0)}),
+    ):
         assert breaches(laws.within, before=before, after=after)
     assert [] == breaches(laws.within, before={"x": FILE}, after={"x": FILE})
     assert breaches(laws.within, left=("tmpabc",))
@@ -210,6 +215,7 @@ def test_a_run_is_measured(body: str, terminal: bool, expected: str) -> None:
 
 def test_an_error_that_main_raises_is_seen() -> None:
     code = PROBE.format(body="raise KeyError('a fault of the program')", terminal=False, seconds=60)
-    done = subprocess.run([sys.executable, "-c", code, str(ROOT), str(ROOT / "tests")], capture_output=True, text=True,
-        check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT), str(ROOT / "tests")], capture_output=True, text=True, check=True
+    )
     assert done.stdout.startswith(f"{runs.FAULT} False") and "a fault of the program" in done.stdout

@@ -114,9 +114,7 @@ def test_what_is_unpacked_of_with_counts_for_the_whole_command(tmp_path: Path, m
         copied(4)
 
 
-def test_a_layer_to_append_that_becomes_a_pipe_keeps_no_reader_waiting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_layer_to_append_that_becomes_a_pipe_keeps_no_reader_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = str(write_layout(tmp_path / "a", [linked(1)]))
     os.mkfifo(tmp_path / "layer.tar")
     isfile = os.path.isfile

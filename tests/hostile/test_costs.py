@@ -400,9 +400,7 @@ def job_file(job: layer_jobs.LayerJob) -> Any:
 
 
 @pytest.mark.parametrize("size", [1 << 20, 1 << 50])
-def test_holes_of_a_file_that_is_compressed_to_know_its_size_are_bounded(
-    size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_holes_of_a_file_that_is_compressed_to_know_its_size_are_bounded(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "EXPANSION", 3 << 20)
     raw = sparse_1_0(b"s", [], size) + END
     measured = layer_jobs.compressed(job_of(raw), (index_headers(BytesBlob(raw)).entry(0),))

@@ -260,9 +260,7 @@ def test_gc_removes_what_it_listed_and_nothing_in_another_layout(
 
 
 @pytest.mark.parametrize("part", SWAPS)
-def test_gc_lists_the_directories_that_it_locked(
-    part: str, place: Path, task: Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gc_lists_the_directories_that_it_locked(part: str, place: Path, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     other = place.parent / "victim"
     names = store_with_rubbish(place / "s")
     store_with_rubbish(other)
@@ -389,9 +387,10 @@ def test_a_layout_that_was_made_and_given_up_removes_no_other(place: Path, task:
 @pytest.mark.parametrize("private", [False, True])
 def test_an_output_does_not_follow_a_link_of_another_user(target: str, private: bool, place: Path) -> None:
     their_link(place / "out", target)
-    with pytest.raises(DestinationError, match="a symbolic link of another user"), output_file(
-        str(place / "out"), private=private
-    ) as file:
+    with (
+        pytest.raises(DestinationError, match="a symbolic link of another user"),
+        output_file(str(place / "out"), private=private) as file,
+    ):
         file.write(b"x")
     assert not (place.parent / "victim/new").exists()
 
@@ -647,8 +646,6 @@ def test_the_helpers_of_these_tests_can_see_a_breach(place: Path) -> None:
         again.write(b"A")
     assert b"A" == (place.parent / "victim/file").read_bytes()[:1]
     (place.parent / "victim/file").write_bytes(SECRET)
-
-
 
 
 # Reading

@@ -228,8 +228,6 @@ layer = st.lists(st.one_of(directories, files, symlinks, hard_links, hides), max
 stacks = st.lists(layer, min_size=1, max_size=4)
 
 
-
-
 @settings(max_examples=500)
 @given(stacks)
 def test_tree_equals_the_naive_model(layers: list[list[Entry]]) -> None:
@@ -350,19 +348,13 @@ def suffixes(draw: st.DrawFn) -> tuple[list[list[Entry]], list[list[Entry]]]:
             chance.shuffle(one)
         if chance.random() < 0.3:
             second.reverse()
-    second = [
-        [entry._replace(uid=chance.randrange(3)) if chance.random() < 0.5 else entry for entry in one] for one in second
-    ]
+    second = [[entry._replace(uid=chance.randrange(3)) if chance.random() < 0.5 else entry for entry in one] for one in second]
     return first, second
 
 
 def differences(a: Tree, b: Tree) -> dict[bytes, tuple[object, object]]:
     left, right = state(a), state(b)
-    return {
-        path: (left.get(path), right.get(path))
-        for path in left.keys() | right.keys()
-        if left.get(path) != right.get(path)
-    }
+    return {path: (left.get(path), right.get(path)) for path in left.keys() | right.keys() if left.get(path) != right.get(path)}
 
 
 @settings(max_examples=500)

@@ -20,9 +20,7 @@ class Outcome(NamedTuple):
     stderr: bytes
 
 
-def run_inside(
-    words: tuple[str, ...], env: Mapping[str, str | None], cwd: str | os.PathLike[str] | None = None
-) -> Outcome:
+def run_inside(words: tuple[str, ...], env: Mapping[str, str | None], cwd: str | os.PathLike[str] | None = None) -> Outcome:
     """The command with these words; an `env` value of None takes that variable away. Standard input is not read."""
     out, err = _stream(), _stream()
     code = _run(words, env, cwd, out, err)

@@ -279,8 +279,10 @@ def _wrapped(packed: Callable[[bytes], bytes], name: str) -> Callable[[Path], Pa
 
 
 def _lz4(data: bytes) -> bytes:
-    return subprocess.run(["lz4", "-c"], input=data, capture_output=True, check=True).stdout if shutil.which("lz4") else (
-        b"\x04\x22\x4d\x18" + data
+    return (
+        subprocess.run(["lz4", "-c"], input=data, capture_output=True, check=True).stdout
+        if shutil.which("lz4")
+        else (b"\x04\x22\x4d\x18" + data)
     )
 
 
@@ -291,8 +293,6 @@ def _exported(folder: Path) -> Path:
 
 def _no_image(folder: Path) -> Path:
     return write_tar(folder / "none.tar", layout_files([], index=index_of([])))
-
-
 
 
 SCHEMA1 = pretty({"schemaVersion": 1, "name": "old", "tag": "1", "architecture": "amd64", "fsLayers": [], "history": []})

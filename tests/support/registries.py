@@ -1,11 +1,11 @@
 """What tests of registries share: images in a `ScriptedRegistry`, and a task that waits for nobody.
 
-    with ScriptedRegistry() as registry, Patient() as task:
-        app = image([ONE], tag="app")
-        hold(registry, "app", app, tag="1")
-        source = opened(registry, "app:1", task)
-        ...
-        assert [] == task.pauses
+with ScriptedRegistry() as registry, Patient() as task:
+    app = image([ONE], tag="app")
+    hold(registry, "app", app, tag="1")
+    source = opened(registry, "app:1", task)
+    ...
+    assert [] == task.pauses
 """
 
 from __future__ import annotations

@@ -17,9 +17,7 @@ def on_terminal(*words: str | os.PathLike[str], cwd: Path) -> tuple[int, bytes, 
     termios.tcsetattr(its, termios.TCSANOW, fields)
     env = {**os.environ, "OCITOOL_CACHE_DIR": str(cwd / "cache"), "TERM": "xterm", "LC_ALL": "C.UTF-8"}
     command = [sys.executable, "-m", "ocitool", *words]
-    with subprocess.Popen(
-        command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=its, stderr=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=its, stderr=subprocess.PIPE) as process:
         os.close(its)
         shown = b""
         while True:

@@ -216,8 +216,6 @@ def test_any_values_are_taken_and_what_was_given_is_left_alone(old: Section, new
     assert before == repr((old, new, mine))
 
 
-
-
 @pytest.mark.parametrize(
     ("old", "mine"),
     [

@@ -192,7 +192,9 @@ def test_a_server_hides_no_word_of_a_report() -> None:
 
 def test_the_login_of_an_address_and_the_signatures_in_it_are_replaced() -> None:
     credentials.remember_address("http://me:pr0xy%2Fword@proxy:3128/")
-    credentials.remember_address("https://store/1?X-Amz-Signature=abcdef0123456789&X-Amz-Date=20260101&sig=a%2Fb%2Fc%2Fdef0123456")
+    credentials.remember_address(
+        "https://store/1?X-Amz-Signature=abcdef0123456789&X-Amz-Date=20260101&sig=a%2Fb%2Fc%2Fdef0123456"
+    )
     signed = ("abcdef0123456789", "a/b/c/def0123456", "a%2fb%2fc%2fdef0123456")
     for said in ("pr0xy/word", "pr0xy%2Fword", b64("me:pr0xy/word"), *signed):
         assert "-***-" == credentials.masked(f"-{said}-")

@@ -46,8 +46,9 @@ def test_honest_text_is_shown_as_it_is(text: str) -> None:
     assert text == shown(text)
 
 
-@pytest.mark.parametrize("text", ["a" * 65_000 + "\u043e", "\u0430b" * 32_000, ("a" * 99 + "\u00e9") * 650,
-    "\u043e" * 65_000 + "\u0416"])
+@pytest.mark.parametrize(
+    "text", ["a" * 65_000 + "\u043e", "\u0430b" * 32_000, ("a" * 99 + "\u00e9") * 650, "\u043e" * 65_000 + "\u0416"]
+)
 def test_the_longest_path_is_judged_at_once(text: str) -> None:
     started = time.process_time()
     shown(text)

@@ -124,9 +124,7 @@ def places(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[
     return found
 
 
-def test_the_places_are_asked_in_the_order_of_the_man_page(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_places_are_asked_in_the_order_of_the_man_page(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, path in places(home, tmp_path, monkeypatch).items():
         assert name == user()
         path.unlink()
@@ -150,9 +148,7 @@ def test_without_variables_the_home_directory_is_asked(home: Path) -> None:
 
 
 @pytest.mark.parametrize("by", ["option", "variable"])
-def test_a_file_that_is_named_is_the_only_one(
-    by: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_named_is_the_only_one(by: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     places(home, tmp_path, monkeypatch)
     named = put(tmp_path / "named.json", {"auths": {"other.example": entry("other")}})
     if by == "variable":
@@ -344,8 +340,8 @@ BROKEN = {
     "says nothing": "#!/bin/sh\nexit 0\n",
     "no JSON": f"#!/bin/sh\n{LEAK}\n",
     "a list": f"#!/bin/sh\necho '[\"{SECRET}\"]'\n",
-    "other fields": f"#!/bin/sh\necho '{{\"Password\": \"{SECRET}\"}}'\n",
-    "numbers": f"#!/bin/sh\necho '{{\"Username\": 1, \"Secret\": [\"{SECRET}\"]}}'\n",
+    "other fields": f'#!/bin/sh\necho \'{{"Password": "{SECRET}"}}\'\n',
+    "numbers": f'#!/bin/sh\necho \'{{"Username": 1, "Secret": ["{SECRET}"]}}\'\n',
     "deep": "#!/bin/sh\nhead -c 200000 /dev/zero | tr '\\0' '['\n",
     "no program": "\x00\x01",
 }

@@ -47,6 +47,7 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys:
 @pytest.mark.parametrize(("total", "told"), [(3, [0, 1, 2, 3]), (1, [])])
 def test_things_are_counted_where_there_are_several(total: int, told: list[int]) -> None:
     seen: list[int] = []
+
     class Seen(Progress):
         def count(self, what: str, done: int, total: int, size: int, whole: int) -> None:
             seen.append(done)
@@ -138,9 +139,7 @@ def after_a_second(what: str, done: int, total: int, size: int, whole: int) -> s
     return pace.line(what, done, total, size, whole, 1.0)
 
 
-def test_a_log_says_how_far_bytes_are_now_and_then(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_log_says_how_far_bytes_are_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     lines = Lines()

@@ -68,9 +68,7 @@ def test_a_list_whose_pages_never_end_ends(member: str, task: Patient, monkeypat
 
 
 @LISTS
-def test_a_list_that_asks_for_patience_at_each_page_ends(
-    member: str, task: Patient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_list_that_asks_for_patience_at_each_page_ends(member: str, task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LIST_SECONDS", 0.2)
     with Pages(lambda n: json.dumps({member: [item(member, f"v{n}")]}).encode()) as site:
         site.latency = 0.05
@@ -184,9 +182,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("pieces", ENDLESS.values(), ids=ENDLESS)
-def test_what_has_no_end_is_left(
-    pieces: tuple[bytes, ...], task: Patient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_has_no_end_is_left(pieces: tuple[bytes, ...], task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "LIST", JsonLimits(MiB, 1000))
     with saying(repeated(*pieces)) as host, pytest.raises(OcitoolError):
         from ocitool.transports.registry.client import Client

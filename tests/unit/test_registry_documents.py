@@ -80,9 +80,7 @@ def test_sources_of_one_command_fetch_a_common_document_once_and_those_of_anothe
                 for tag in ("a", "b"):
                     opened = open_source(f"docker://{registry.host}/app:{tag}", "documents", task, known)
                     assert one.digest == str(select.single(opened, "linux/amd64").digest)
-            assert [times, times] == [
-                len(registry.sent("GET", digest)) for digest in (one.digest, str(Digest.of(one.config)))
-            ]
+            assert [times, times] == [len(registry.sent("GET", digest)) for digest in (one.digest, str(Digest.of(one.config)))]
 
 
 def test_a_document_that_is_another_one_is_not_held() -> None:

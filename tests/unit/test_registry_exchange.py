@@ -55,15 +55,17 @@ FORMS: dict[str, tuple[Read, bytes]] = {
     "closed after it": (Read(200, b"abc", False), OK + b"Connection: Close\r\nContent-Length: 3\r\n\r\nabc"),
     "HTTP/1.0": (Read(200, b"abc", False), b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc"),
     "HTTP/1.0 that stays": (
-        Read(200, b"abc", True), b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\nabc",
+        Read(200, b"abc", True),
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\nabc",
     ),
     "chunks": (Read(200, b"abcde", True), OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
     "chunks beside a length": (
-        Read(200, b"abc", True), OK + b"Content-Length: 9\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        Read(200, b"abc", True),
+        OK + b"Content-Length: 9\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
     ),
     "chunks with extensions and a trailer": (
         Read(200, b"a" * 26, True),
-        OK + b"Transfer-Encoding: chunked\r\n\r\n01A ;x=\"y\"\r\n" + b"a" * 26 + b"\r\n0\r\nX: y\r\n\r\n",
+        OK + b'Transfer-Encoding: chunked\r\n\r\n01A ;x="y"\r\n' + b"a" * 26 + b"\r\n0\r\nX: y\r\n\r\n",
     ),
     "announced": (Read(200, b"abc", True), b"HTTP/1.1 103 Hints\r\nLink: </a>\r\n\r\n" + OK + b"Content-Length: 3\r\n\r\nabc"),
     "no content": (Read(204, b"", True), b"HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n"),
@@ -184,5 +186,3 @@ def test_a_connection_whose_body_is_not_read_serves_nothing_else(recorder: Recor
 def test_a_name_that_no_address_can_have_is_a_host_that_is_not_known(task: Patient) -> None:
     with pytest.raises(TransportError, match="the host is not known"):
         Client(f"{'a' * 64}.example", INSECURE, task).tags("app")
-
-

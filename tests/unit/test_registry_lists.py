@@ -108,7 +108,9 @@ def test_a_list_whose_link_cannot_be_read_is_refused(link: str, task: Patient) -
         tags(site, task)
 
 
-@pytest.mark.parametrize("link", ["<http://127.0.0.1:9/v2/app/tags/list?last=a>", "<//127.0.0.1:9/x>; rel=next", "<http://[::1]/x>"])
+@pytest.mark.parametrize(
+    "link", ["<http://127.0.0.1:9/v2/app/tags/list?last=a>", "<//127.0.0.1:9/x>; rel=next", "<http://[::1]/x>"]
+)
 def test_a_next_page_at_another_registry_is_refused(link: str, task: Patient) -> None:
     with Scripted({"/v2/app/tags/list": (["a"], link)}) as site, pytest.raises(FormatError, match="another registry"):
         tags(site, task)

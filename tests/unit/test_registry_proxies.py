@@ -54,7 +54,9 @@ def test_the_environment_names_the_proxies(environment: pytest.MonkeyPatch) -> N
     assert proxy_for("https://10.0.0.7:5000/v2/") is None
 
 
-@pytest.mark.parametrize("named", ["ftp://h", "http://", "http://[", "https://user:s3cret@", "x://s3cret@h", "://", "http://:80"])
+@pytest.mark.parametrize(
+    "named", ["ftp://h", "http://", "http://[", "https://user:s3cret@", "x://s3cret@h", "://", "http://:80"]
+)
 def test_what_is_no_proxy_is_said_by_its_variable_and_without_its_words(named: str, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("HTTPS_PROXY", named)
     with pytest.raises(UsageError, match="HTTPS_PROXY names no proxy") as raised:

@@ -87,9 +87,7 @@ def test_a_connection_that_always_breaks_is_given_up(cut: int, registry: Scripte
     assert RETRIES == len(task.pauses) == len(task.told("retry"))
 
 
-def test_a_blob_that_always_breaks_a_little_further_on_is_given_up_some_day(
-    registry: ScriptedRegistry, task: Patient
-) -> None:
+def test_a_blob_that_always_breaks_a_little_further_on_is_given_up_some_day(registry: ScriptedRegistry, task: Patient) -> None:
     registry.faults.append(Fault("GET", "/blobs/", cut_response=7))
     with pytest.raises(TransportError, match="the connection was cut"):
         read(registry, task)
@@ -423,9 +421,7 @@ def _zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_zone")
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_the_registry_says_until_when_to_wait(
-    form: Callable[[float], str], registry: ScriptedRegistry, task: Patient
-) -> None:
+def test_the_registry_says_until_when_to_wait(form: Callable[[float], str], registry: ScriptedRegistry, task: Patient) -> None:
     at = form(time.time() + 30)
     registry.faults.append(Fault("GET", "/blobs/", status=503, headers={"Retry-After": at}, times=1))
     assert DATA == checked(registry, task)
@@ -480,9 +476,7 @@ def test_a_time_to_wait_until_that_is_none_is_no_bug(text: str, registry: Script
 
 
 @pytest.mark.parametrize("answer", ["gone", "no digest and gone", "failing"])
-def test_whether_a_tag_moved_is_asked_once_and_may_stay_unknown(
-    answer: str, registry: ScriptedRegistry, task: Patient
-) -> None:
+def test_whether_a_tag_moved_is_asked_once_and_may_stay_unknown(answer: str, registry: ScriptedRegistry, task: Patient) -> None:
     hold(registry, "app", image([ONE]), tag="1")
     source = opened(registry, "app:1", task)
     registry.forget()

@@ -58,9 +58,7 @@ def test_where_the_registry_sends_us_no_authorization_goes_and_ranges_do(
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_every_kind_of_redirect_is_followed(
-    status: int, registry: ScriptedRegistry, recorder: Recorder, task: Patient
-) -> None:
+def test_every_kind_of_redirect_is_followed(status: int, registry: ScriptedRegistry, recorder: Recorder, task: Patient) -> None:
     registry.faults.append(Fault("GET", "/blobs/", status=status, redirect=f"{recorder.url}/store"))
     assert DATA == checked(registry, task)
 
@@ -147,7 +145,9 @@ def test_an_address_may_hold_what_none_can_as_it_is(registry: ScriptedRegistry, 
     assert ["/%C3%A9%20%C3%A9"] == [one.path for one in recorder.requests]
 
 
-@pytest.mark.parametrize("form", [r"http://{other}\@{own}/x", r"http://{other}\.{own}/x", "http://{other}%2F@a%b/x", "http://a%b/x"])
+@pytest.mark.parametrize(
+    "form", [r"http://{other}\@{own}/x", r"http://{other}\.{own}/x", "http://{other}%2F@a%b/x", "http://a%b/x"]
+)
 def test_what_two_readers_may_take_for_addresses_of_two_hosts_is_none(
     form: str, recorder: Recorder, task: Patient, tmp_path: Path
 ) -> None:

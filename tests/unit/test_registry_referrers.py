@@ -331,7 +331,7 @@ def test_what_stands_for_a_list_of_referrers_and_is_none_is_told(tagged: Scripte
 
 
 def test_the_tag_of_a_long_digest_is_cut_as_the_specification_has_it(task: Patient) -> None:
-    """"Referrers Tag Schema": 32 characters of the algorithm, 64 of the rest. A longer one is no tag."""
+    """ "Referrers Tag Schema": 32 characters of the algorithm, 64 of the rest. A longer one is no tag."""
     long = digest_of(b"x", "sha512")
     assert f"sha512-{long[7:71]}" == Digest.parse(long).referrers_tag
     assert f"sha256-{digest(b'x').encoded}" == digest(b"x").referrers_tag
@@ -361,9 +361,7 @@ def test_a_layout_may_have_the_tag_of_a_long_digest(task: Patient, tmp_path: Pat
 
 
 @pytest.mark.parametrize("referrers", [True, False], ids=["to lists", "to no lists"])
-def test_what_is_read_by_the_tag_goes_on_to_another_registry(
-    referrers: bool, tagged: ScriptedRegistry, task: Patient
-) -> None:
+def test_what_is_read_by_the_tag_goes_on_to_another_registry(referrers: bool, tagged: ScriptedRegistry, task: Patient) -> None:
     tagged.faults.append(Fault("GET", "^/v2/app/referrers/", status=403))
     with ScriptedRegistry(referrers=referrers) as other:
         copy([f"docker://{tagged.host}/app:1"], reading(task), WriteOptions(f"docker://{other.host}/app:2"), referrers=True)

@@ -354,9 +354,7 @@ def test_bytes_that_are_not_the_digests_are_not_stored(
     assert {} == registry.blobs == registry.uploads
 
 
-def test_a_damaged_layer_ends_the_push_and_nothing_is_tagged(
-    registry: ScriptedRegistry, task: Patient, tmp_path: Path
-) -> None:
+def test_a_damaged_layer_ends_the_push_and_nothing_is_tagged(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
     one = image([DATA, ONE], codec="none", tag="app")
     layout = write_layout(tmp_path / "layout", [one])
     (layout / "blobs" / sha256(DATA).replace(":", "/")).write_bytes(DATA[:-1] + b"?")
@@ -383,9 +381,7 @@ def test_a_lost_answer_to_the_end_of_an_upload_sends_no_byte_again(registry: Scr
     assert 1 == began(registry)
 
 
-def test_an_upload_is_not_led_from_tls_to_where_there_is_none(
-    need: Callable[..., str], task: Patient, tmp_path: Path
-) -> None:
+def test_an_upload_is_not_led_from_tls_to_where_there_is_none(need: Callable[..., str], task: Patient, tmp_path: Path) -> None:
     need("openssl")
     made = certificates(tmp_path)
     with ScriptedRegistry(tls=made.server) as registry, Recorder() as plain:

@@ -152,9 +152,7 @@ def test_two_images_for_one_tag_are_refused_before_anything_is_sent(registry: Sc
     assert [] == registry.requests
 
 
-def test_an_image_without_a_name_has_no_place_below_a_prefix(
-    registry: ScriptedRegistry, task: Patient, tmp_path: Path
-) -> None:
+def test_an_image_without_a_name_has_no_place_below_a_prefix(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
     for name in (None, "1.0"):
         layout = write_layout(tmp_path / str(name), [image([ONE], tag=name)])
         with pytest.raises(UsageError):
@@ -176,9 +174,7 @@ def test_a_digest_as_destination_gets_no_tag_and_takes_that_image_alone(
     assert {} == registry.tags
 
 
-def test_a_rehearsal_sends_nothing_and_knows_what_is_there(
-    registry: ScriptedRegistry, task: Patient, tmp_path: Path
-) -> None:
+def test_a_rehearsal_sends_nothing_and_knows_what_is_there(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
     one = image([ONE, TWO], tag="app")
     registry.put_blob("app", one.layers[0])
     to = WriteOptions(f"docker://{registry.host}/app:1", dry_run=True)

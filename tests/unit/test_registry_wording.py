@@ -152,7 +152,8 @@ def test_the_words_of_a_quota_are_said() -> None:
 def test_what_is_not_there_is_said_in_the_registrys_words_if_they_say_more() -> None:
     more = errors({"code": "MANIFEST_UNKNOWN", "message": "OCI index found, but accept header does not support OCI indexes"})
     plain = errors({"code": "MANIFEST_UNKNOWN", "message": "manifest unknown", "detail": {"Tag": "1"}})
-    assert "no such tag: OCI index found, but accept header does not support OCI indexes" == answered(
-        Answer(404, more), "tag", "w", "h"
-    ).what
+    assert (
+        "no such tag: OCI index found, but accept header does not support OCI indexes"
+        == answered(Answer(404, more), "tag", "w", "h").what
+    )
     assert "no such tag" == answered(Answer(404, plain), "tag", "w", "h").what

@@ -212,9 +212,7 @@ def test_a_head_that_stays_unanswered_says_nothing_and_the_blob_is_sent(
     assert pushed(registry, task, tmp_path)
 
 
-def test_a_quota_that_is_used_up_ends_a_push_all_the_same(
-    registry: ScriptedRegistry, task: Patient, tmp_path: Path
-) -> None:
+def test_a_quota_that_is_used_up_ends_a_push_all_the_same(registry: ScriptedRegistry, task: Patient, tmp_path: Path) -> None:
     registry.faults.append(Fault(".*", "/blobs/", status=429))
     with pytest.raises(TransportError, match="too many requests"):
         pushed(registry, task, tmp_path)
@@ -237,9 +235,7 @@ def test_storage_that_refuses_the_head_of_a_signed_address_says_nothing(
 
 
 @pytest.mark.parametrize("status", [401, 403, 501])
-def test_a_blob_whose_head_is_refused_may_be_there_and_is_read(
-    status: int, registry: ScriptedRegistry, task: Patient
-) -> None:
+def test_a_blob_whose_head_is_refused_may_be_there_and_is_read(status: int, registry: ScriptedRegistry, task: Patient) -> None:
     one = image([DATA], codec="none")
     hold(registry, "app", one, tag="1")
     source = opened(registry, "app:1", task)

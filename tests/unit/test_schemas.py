@@ -94,9 +94,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         "a name of 127 characters": changed(LAYER, mediaType="a" * 127 + "/" + "b" * 127),
         "sha512": changed(LAYER, digest="sha512:" + "0" * 128),
         "an unregistered algorithm": changed(LAYER, digest="multihash+base58:QmRZxt2b1FVZPNqd8hsiykDL3TdB"),
-        "an algorithm that begins like sha256": changed(
-            LAYER, digest="sha256+b64u:LCa0a2j_xo_5m0U8HTBBNBNC=-"
-        ),
+        "an algorithm that begins like sha256": changed(LAYER, digest="sha256+b64u:LCa0a2j_xo_5m0U8HTBBNBNC=-"),
         "size 0": changed(LAYER, size=0),
         "the largest size": changed(LAYER, size=2**63 - 1),
         "urls": changed(LAYER, urls=["https://example.com/a%20b?c=[d]#e", "urn:x:y", "ftp://[::1]/"]),
@@ -122,16 +120,12 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         "its media type": changed(MANIFEST, mediaType="application/vnd.oci.image.manifest.v1+json"),
         "no layers": changed(MANIFEST, layers=[]),
         "one layer twice": changed(MANIFEST, layers=[LAYER, LAYER]),
-        "a subject, annotations, unknown fields": changed(
-            MANIFEST, subject=ENTRY, annotations={"a": "b"}, x=1
-        ),
+        "a subject, annotations, unknown fields": changed(MANIFEST, subject=ENTRY, annotations={"a": "b"}, x=1),
         "docker media types in the descriptors": changed(
             MANIFEST, config=DOCKER_MANIFEST["config"], layers=DOCKER_MANIFEST["layers"]
         ),
         "an artifact": changed(MANIFEST, config=EMPTY, layers=[EMPTY], artifactType="application/x.y+json"),
-        "an artifact with a config of its own": changed(
-            MANIFEST, config__mediaType="application/vnd.helm+json"
-        ),
+        "an artifact with a config of its own": changed(MANIFEST, config__mediaType="application/vnd.helm+json"),
     },
     "index": {
         "one manifest": INDEX,
@@ -144,9 +138,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
                 changed(ENTRY, mediaType="application/xml", artifactType="a/b"),
             ],
         ),
-        "a subject, an artifact type, annotations": changed(
-            INDEX, subject=ENTRY, artifactType="a/b", annotations={}, x=None
-        ),
+        "a subject, an artifact type, annotations": changed(INDEX, subject=ENTRY, artifactType="a/b", annotations={}, x=None),
     },
     "config": {
         "the required fields": IMAGE,
@@ -211,9 +203,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
         "no tags, absent": [changed(SAVED, RepoTags=GONE)],
         "no layers, null": [changed(SAVED, Layers=None)],
         "several images": [SAVED, changed(SAVED, RepoTags=[])],
-        "a parent, layer sources, unknown fields": [
-            {**SAVED, "Parent": A, "LayerSources": {A: LAYER}, "x": 1}
-        ],
+        "a parent, layer sources, unknown fields": [{**SAVED, "Parent": A, "LayerSources": {A: LAYER}, "x": 1}],
         "docker 25": [changed(SAVED, Config="blobs/sha256/" + "a" * 64, Layers=["blobs/sha256/" + "b" * 64])],
     },
 }
@@ -277,10 +267,7 @@ REFUSED: dict[str, dict[str, tuple[Any, list[str]]]] = {
             changed(LAYER, annotations={"a/b~c": 1, "d": None}),
             ["/annotations/a~1b~0c", "/annotations/d"],
         ),
-        **{
-            f"data {text!r}": (changed(LAYER, data=text), ["/data"])
-            for text in ("e30", "e30=\n", "e3=0", "e-_=", "====", "e")
-        },
+        **{f"data {text!r}": (changed(LAYER, data=text), ["/data"]) for text in ("e30", "e30=\n", "e3=0", "e-_=", "====", "e")},
         "an artifact type that is none": (changed(LAYER, artifactType=""), ["/artifactType"]),
         "half a platform": (changed(LAYER, platform={"os": "linux"}), ["/platform"]),
         "a platform that is text": (changed(LAYER, platform="linux/amd64"), ["/platform"]),
@@ -717,9 +704,7 @@ SAMPLES = [
         for command, details in DETAILS.items()
     ),
     pytest.param("report-inspect", INSPECT, id="inspect"),
-    pytest.param(
-        "report-inspect", {**INSPECT, "index": None, "images": [], "notices": NOTICES}, id="inspect-bare"
-    ),
+    pytest.param("report-inspect", {**INSPECT, "index": None, "images": [], "notices": NOTICES}, id="inspect-bare"),
     pytest.param("report-diff", DIFF, id="diff"),
     pytest.param("report-diff", {**DIFF, "patch": None, "files": [], "layers": []}, id="diff-bare"),
     pytest.param("report-diff", DIFF_ALL, id="diff-all-platforms"),
@@ -756,9 +741,7 @@ def test_what_the_specification_allows_is_accepted(kind: str, document: Any) -> 
 
 
 @pytest.mark.parametrize(("kind", "row"), rows(REFUSED))
-def test_what_the_specification_forbids_is_refused_where_it_stands(
-    kind: str, row: tuple[Any, list[str]]
-) -> None:
+def test_what_the_specification_forbids_is_refused_where_it_stands(kind: str, row: tuple[Any, list[str]]) -> None:
     document, pointers = row
     assert [problem.pointer for problem in problems(kind, document)] == pointers
 
@@ -875,9 +858,7 @@ def test_a_report_schema_refuses_an_unknown_top_level_field(name: str, sample: A
 def test_a_report_schema_refuses_a_missing_top_level_field(name: str, sample: Any) -> None:
     optional = {"report-inspect": {"notices"}, "report-unpack": {"images"}}.get(name, set())
     for field in sample.keys() - optional - {"platforms", "results"}:
-        assert [problem.pointer for problem in problems(name, changed(sample, **{field: GONE}))] == [""], (
-            field
-        )
+        assert [problem.pointer for problem in problems(name, changed(sample, **{field: GONE}))] == [""], field
 
 
 @pytest.mark.parametrize(
@@ -950,9 +931,7 @@ def test_a_document_deeper_than_the_stack_is_checked() -> None:
     deep: Any = []
     for _ in range(5000):
         deep = [deep]
-    found = problems(
-        "manifest", {"schemaVersion": deep, "mediaType": deep, "config": deep, "layers": [], "x": deep}
-    )
+    found = problems("manifest", {"schemaVersion": deep, "mediaType": deep, "config": deep, "layers": [], "x": deep})
     assert {problem.pointer for problem in found} == {"/schemaVersion", "/mediaType", "/config"}
 
 
@@ -996,9 +975,7 @@ def test_a_loaded_schema_is_the_callers_own() -> None:
 
 def test_jsonschema_is_imported_only_when_a_document_is_checked() -> None:
     program = "import sys, ocitool.spec.schema as s; s.load('index'); print('jsonschema' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=SCHEMAS.parent
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=SCHEMAS.parent)
     assert done.stdout.strip() == "False"
 
 

@@ -45,9 +45,7 @@ class Answer:
         return found
 
 
-def ask(
-    site: Site, method: str, path: str, body: Any = None, *, tls: ssl.SSLContext | None = None, **headers: str
-) -> Answer:
+def ask(site: Site, method: str, path: str, body: Any = None, *, tls: ssl.SSLContext | None = None, **headers: str) -> Answer:
     """One request on a connection of its own; `Content_Type=` is a header."""
     host = site.host
     connection = http.client.HTTPSConnection(host, context=tls) if tls else http.client.HTTPConnection(host, timeout=10)
@@ -371,7 +369,9 @@ def test_a_range_is_ignored_or_another(registry: ScriptedRegistry) -> None:
     assert DATA[5:] == other.body
 
 
-@pytest.mark.parametrize("template", ["{path}", "{path}?_state=abc%3D&x=", "{base}{path}?_state=abc%3D&x=", "http://[::1]:9{path}"])
+@pytest.mark.parametrize(
+    "template", ["{path}", "{path}?_state=abc%3D&x=", "{base}{path}?_state=abc%3D&x=", "http://[::1]:9{path}"]
+)
 def test_the_location_of_an_upload_is_as_the_test_wants(registry: ScriptedRegistry, template: str) -> None:
     registry.faults += [Fault("POST", location=template, headers={"OCI-Chunk-Min-Length": "99"}), Fault("PATCH", max_body=9)]
     answer = ask(registry, "POST", "/v2/app/blobs/uploads/")

@@ -346,9 +346,7 @@ class Unpacked:
     def __init__(self, root: Path, header: SnapshotHeader = EXACT, **stated: Any) -> None:
         self.root = root
         self.header, rows = read(snapshot_of(root, root.with_name("snapshot"), header))
-        self.rows = [
-            row._replace(entry=row.entry._replace(**stated)) if row.path == b"a" else row for row in rows
-        ]
+        self.rows = [row._replace(entry=row.entry._replace(**stated)) if row.path == b"a" else row for row in rows]
         self.contents = content_in(root)
 
     def changes(self, **how: Any) -> dict[bytes, Change]:

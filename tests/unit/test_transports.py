@@ -262,9 +262,7 @@ def test_uncompressed_archive_is_indexed_without_a_byte_of_a_layer(
     assert reads.within(start, start + len(layer)) <= 512
 
 
-def test_layout_is_opened_without_a_byte_of_a_layer(
-    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_layout_is_opened_without_a_byte_of_a_layer(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_layout(tmp_path / "l", [image([layer_tar([("big", b"x" * 3_000_000)])], codec="none")])
     reads = Reads(monkeypatch)
     single(open_source(str(path), "documents", task), None)

@@ -19,9 +19,7 @@ def run(*command: str | os.PathLike[str], cwd: Path, codes: tuple[int, ...] = (0
     """Standard output of a command in an environment that knows nothing of the checkout or of the tests' own."""
     env = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"}}
     env |= {"OCITOOL_CACHE_DIR": str(cwd / "cache"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    done = subprocess.run(
-        command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600
-    )
+    done = subprocess.run(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
     assert done.returncode in codes, f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -69,9 +67,7 @@ def test_the_installed_program_is_not_the_checkout(installed: Path, root: Path, 
 
 
 def test_inspect_works_from_the_wheel(installed: Path, testdata: Path, tmp_path: Path) -> None:
-    report = json.loads(
-        run(installed / "ocitool", "inspect", "--format", "json", testdata / "app-v1.tar", cwd=tmp_path)
-    )
+    report = json.loads(run(installed / "ocitool", "inspect", "--format", "json", testdata / "app-v1.tar", cwd=tmp_path))
     assert report["report"] == "inspect"
     assert len(report["images"]) == 1
     assert report["images"][0]["layers"]

@@ -281,4 +281,3 @@ def _warn_of_claims(old: Image, new: Image, indexer: Indexer) -> None:
                 f"layer {layer.number} states the diff_id {layer.diff_id} as layer {other.number} of the other image does, "
                 "but their sizes differ; --verify hashes both",
             )
-

@@ -30,6 +30,7 @@ def changes(before: Image, after: Image, task: Task, *, semantic: bool) -> tuple
     `semantic` leaves out creation times, the history (its effects show in files and settings), what builders record for
     themselves, and whether an empty value is written or left out, which Docker and OCI tools do differently.
     """
+
     def coarse() -> None:
         text = "the history has so many equal instructions that some entries may show as changed that did not"
         task.notice("history", text)
@@ -71,9 +72,7 @@ def _input(entry: Any) -> str | None:
     return _INPUT_HASH.sub("", text) if isinstance(text, str) else None
 
 
-def _config(
-    a: Mapping[str, Any], b: Mapping[str, Any], semantic: bool, coarse: Callable[[], None]
-) -> Iterator[ConfigChange]:
+def _config(a: Mapping[str, Any], b: Mapping[str, Any], semantic: bool, coarse: Callable[[], None]) -> Iterator[ConfigChange]:
     skip = {"rootfs", "history"} | ({"created"} if semantic else set())
     yield from objects("config", "", a, b, skip)
     if not semantic:
@@ -153,9 +152,7 @@ def _variables(items: list[str]) -> dict[str, tuple[int, Any]]:
     for place, item in enumerate(items):
         name, equals, value = item.partition("=")
         found.setdefault(name, []).append((place, value if equals else None))
-    return {
-        name: (of[-1][0], [value for _, value in of] if len(of) > 1 else of[0][1]) for name, of in found.items()
-    }
+    return {name: (of[-1][0], [value for _, value in of] if len(of) > 1 else of[0][1]) for name, of in found.items()}
 
 
 def _history(a: Any, b: Any, coarse: Callable[[], None]) -> Iterator[ConfigChange]:

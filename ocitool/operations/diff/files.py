@@ -182,7 +182,8 @@ class _Sides:
             if rows
         ]
         for (held, number, _, _), index in zip(
-            work, self._indexer.task.map(lambda item: self._indexer.with_hashes(item[2], item[0][item[1]], item[3]), work),
+            work,
+            self._indexer.task.map(lambda item: self._indexer.with_hashes(item[2], item[0][item[1]], item[3]), work),
             strict=True,
         ):
             held[number] = index

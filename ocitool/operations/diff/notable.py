@@ -115,8 +115,10 @@ def _of_entry(before: Entry | None, entry: Entry, content: bool) -> Iterator[tup
     if entry.kind == Kind.DIRECTORY:
         if entry.mode & 0o1002 == 0o002 and not (before and before.mode & 0o1002 == 0o002):
             lost = before is not None and before.mode & 0o1002 == 0o1002
-            what = "directory that everybody may write lost its sticky bit" if lost else (
-                "new directory that everybody may write, without sticky bit"
+            what = (
+                "directory that everybody may write lost its sticky bit"
+                if lost
+                else ("new directory that everybody may write, without sticky bit")
             )
             yield "world-writable", what
         if entry.mode & 0o2000 and not (before and before.mode & 0o2000 and before.gid == entry.gid):
@@ -164,9 +166,7 @@ def _owners(before: Entry, entry: Entry) -> str:
     return f"{before.uid}:{before.gid} to {entry.uid}:{entry.gid}"
 
 
-def _of_capability(
-    old: bytes | None, new: bytes | None, content: bool, opened: int, owners: str
-) -> Iterator[tuple[str, str]]:
+def _of_capability(old: bytes | None, new: bytes | None, content: bool, opened: int, owners: str) -> Iterator[tuple[str, str]]:
     if new is None:
         return
     if old is None:

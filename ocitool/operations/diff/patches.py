@@ -96,8 +96,7 @@ def _changed(change: FileChange) -> bool:
 
 def _small(change: FileChange) -> bool:
     return all(
-        side is None or side.entry.kind != Kind.FILE or side.entry.size <= LARGEST
-        for side in (change.before, change.after)
+        side is None or side.entry.kind != Kind.FILE or side.entry.size <= LARGEST for side in (change.before, change.after)
     )
 
 

@@ -137,9 +137,7 @@ class _ContentEditor:
             made = self._writer.layers.made(tar, self._writer.layers.codec(layer), image, "rewritten")
             draft = drafts.replaced(draft, layer.number, made)
         lost = {number: frozenset(rows) for number, rows in self._lost.items()}
-        return draft, ContentChange(
-            frozenset(self._found), lost, self._same_content, self._elsewhere, dict(self._replaced)
-        )
+        return draft, ContentChange(frozenset(self._found), lost, self._same_content, self._elsewhere, dict(self._replaced))
 
     def _record(self, image: Image) -> dict[str, Any]:
         """The history entry of a removal. It does not repeat which paths went: who has a path can tell whether it did."""

@@ -148,6 +148,7 @@ def _subject(file: StoredFile) -> Digest | None:
 
 class _Marked:
     """The blobs that must stay, found so far."""
+
     def __init__(self, source: Layout, task: Task) -> None:
         self.seen: dict[Digest, bool] = {}
         """Whether it was read as what an index lists must be: whole, and verified."""

@@ -41,9 +41,7 @@ class Removed(NamedTuple):
     notices: tuple[Notice, ...]
 
 
-def remove(
-    directory: str, names: Sequence[str], task: Task, *, referrers: bool = False, dry_run: bool = False
-) -> Removed:
+def remove(directory: str, names: Sequence[str], task: Task, *, referrers: bool = False, dry_run: bool = False) -> Removed:
     """Drops every entry that one of the names picks: a tag, a full name, `@N`, or `@sha256:...` for all its tags.
 
     All or none: `NotFoundError` where one names nothing. `referrers`: what speaks of a dropped image goes as well.

@@ -105,9 +105,7 @@ def stale(made: IndexedImage, wanted: IndexedImage) -> tuple[bytes, ...]:
         if entry.kind == Kind.FILE and _HEADER <= entry.size <= _LARGEST and _seconds(made.tree, source) is not None:
             doubtful[path] = ref
     found = _compiled(made, doubtful)
-    return tuple(
-        path for path in sorted(found) if found[path].embedded not in (None, _seconds(made.tree, source_of(path)))
-    )
+    return tuple(path for path in sorted(found) if found[path].embedded not in (None, _seconds(made.tree, source_of(path))))
 
 
 class _Compiled(NamedTuple):

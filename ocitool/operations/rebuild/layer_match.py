@@ -53,9 +53,7 @@ def _same(
     found = tars.get(new.indexes[number].diff_id)
     if not found:
         return None
-    old, other = min(
-        found, key=lambda one: (one[1].digest is None or one[1].digest != layer.digest, one[1].number != number)
-    )
+    old, other = min(found, key=lambda one: (one[1].digest is None or one[1].digest != layer.digest, one[1].number != number))
     return LayerMatch("same", old, other)
 
 

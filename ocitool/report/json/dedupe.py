@@ -86,8 +86,12 @@ def _parts(result: Deduped) -> Iterator[tuple[str, Any]]:
         }
         for one in result.advice
     )  # fmt: skip
-    yield "problems", (
-        {"where": clean(one.where), "text": clean(str(one.error)), "exitCode": one.error.exit_code} for one in result.problems
+    yield (
+        "problems",
+        (
+            {"where": clean(one.where), "text": clean(str(one.error)), "exitCode": one.error.exit_code}
+            for one in result.problems
+        ),
     )
     yield "verified", result.verified
     yield "notices", notice_list(result.notices)

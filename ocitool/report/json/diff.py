@@ -84,9 +84,7 @@ def _diff(result: Diff) -> dict[str, Any]:
         },
         "patch": None
         if result.patches is None
-        else [
-            {**path_fields(patch.path), "text": clean(patch.text), "withheld": patch.withheld} for patch in result.patches
-        ],
+        else [{**path_fields(patch.path), "text": clean(patch.text), "withheld": patch.withheld} for patch in result.patches],
         "notCompared": [
             {
                 "platform": platform_fields(one.platform),

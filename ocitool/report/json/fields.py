@@ -41,9 +41,7 @@ def attributes(entry: Entry) -> dict[str, Any]:
         "mtime": rfc3339(entry.mtime),
         "linkTarget": None,
         "device": {"major": entry.device[0], "minor": entry.device[1]} if entry.device else None,
-        "xattrs": {
-            name.decode("utf-8", "replace"): b64encode(value).decode("ascii") for name, value in entry.xattrs or ()
-        },
+        "xattrs": {name.decode("utf-8", "replace"): b64encode(value).decode("ascii") for name, value in entry.xattrs or ()},
     }
     if entry.kind in (Kind.SYMLINK, Kind.HARDLINK):
         target = b"/" + entry.link if entry.kind == Kind.HARDLINK else entry.link

@@ -135,8 +135,6 @@ def _edited(report: EditReport) -> dict[str, Any]:
     return found
 
 
-
-
 _DETAILS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "edit": _edited, "repack": _repacked, "squash": _squashed, "rebuild": _rebuilt, "rebase": _rebased,
 }  # fmt: skip

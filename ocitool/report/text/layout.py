@@ -16,10 +16,7 @@ _LISTED = 20
 def rm_text(result: Removed) -> Iterator[str]:
     verb = "would drop" if result.dry_run else "dropped"
     yield from columns(
-        [
-            (verb, ", ".join(shown(name) for name in one.names) or "(no name)", str(one.digest or "-"))
-            for one in result.entries
-        ],
+        [(verb, ", ".join(shown(name) for name in one.names) or "(no name)", str(one.digest or "-")) for one in result.entries],
         indent="",
     )
     for one in result.referrers:

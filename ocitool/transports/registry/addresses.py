@@ -73,8 +73,13 @@ def _networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network,
 
 _ZONES = (
     (Zone.LOOPBACK, _networks("127.0.0.0/8 0.0.0.0/8 ::1/128 ::/128")),
-    (Zone.LINK_LOCAL, _networks("169.254.0.0/16 fe80::/10 168.63.129.16/32 192.0.0.192/32 100.100.100.200/32"
-                             " fd00:ec2::/32 fd20:ce::254/128 fd00:42::42/128 fd00:c1::a9fe:a9fe/128")),
+    (
+        Zone.LINK_LOCAL,
+        _networks(
+            "169.254.0.0/16 fe80::/10 168.63.129.16/32 192.0.0.192/32 100.100.100.200/32"
+            " fd00:ec2::/32 fd20:ce::254/128 fd00:42::42/128 fd00:c1::a9fe:a9fe/128"
+        ),
+    ),
     (
         Zone.PRIVATE,
         _networks(

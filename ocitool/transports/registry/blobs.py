@@ -80,9 +80,7 @@ def fetch(client: Client, path: str, digest: Digest, size: int, offset: int = 0,
     return _fetch(client, client.url(f"{path}/blobs/{digest}"), pulling(path), f"blob {digest}", size, offset, most)
 
 
-def fetch_foreign(
-    client: Client, urls: Sequence[str], size: int, offset: int = 0, most: int | None = None
-) -> Iterator[bytes]:
+def fetch_foreign(client: Client, urls: Sequence[str], size: int, offset: int = 0, most: int | None = None) -> Iterator[bytes]:
     """As `fetch`, of a layer, from the first of the addresses that it names and that answers. No credentials go
     there, also if that is the registry itself: who made the image wrote the address."""
     usable = [url for url in urls if origin(url)[0] in ("http", "https") and origin(url)[1]]
@@ -430,9 +428,7 @@ class _Upload:
 class _Broken(Exception):
     """`counts`: as a failure; else something is done otherwise now. `anew`: the upload is to begin again."""
 
-    def __init__(
-        self, problem: OcitoolError, seconds: float | None = None, *, counts: bool = True, anew: bool = False
-    ) -> None:
+    def __init__(self, problem: OcitoolError, seconds: float | None = None, *, counts: bool = True, anew: bool = False) -> None:
         super().__init__(problem.what)
         self.problem = problem
         self.seconds = seconds

@@ -75,9 +75,7 @@ class _Way(NamedTuple):
 class Connections:
     """As many connections as there are threads, none tried again by itself, and all of them cut when the task ends."""
 
-    def __init__(
-        self, task: Task, access: Access, whereabouts: NetworkZones, *, insecure: bool, own: bool = True
-    ) -> None:
+    def __init__(self, task: Task, access: Access, whereabouts: NetworkZones, *, insecure: bool, own: bool = True) -> None:
         """`own`: for the registry itself; else for the hosts that it sends us to, with nothing of what the user said of it."""
         self._gate = Gate(task, access, whereabouts, insecure=insecure, own=own)
         self._most = task.jobs + 4

@@ -44,7 +44,6 @@ _HUB = "registry-1.docker.io"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-
 T = TypeVar("T")
 
 

@@ -153,9 +153,7 @@ class Response:
     """A response: `status_code`, `headers`, the `url` that gave it, and its body, read once. The connection is
     `released` for the next request when all of the body is read, and closed by `close` before that."""
 
-    def __init__(
-        self, channel: Channel, method: str, url: str, patience: float, released: Callable[[bool], None]
-    ) -> None:
+    def __init__(self, channel: Channel, method: str, url: str, patience: float, released: Callable[[bool], None]) -> None:
         """Reads the head. `released` is called once, with whether the connection can be used again."""
         version, self.status_code, headers = channel.head(patience)
         self.url = url

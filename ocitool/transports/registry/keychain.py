@@ -229,9 +229,7 @@ def _helper(fields: dict[str, Any], host: str) -> str | None:
     return named if isinstance(named, str) and _HELPER.fullmatch(named) else None
 
 
-def _stated(
-    fields: dict[str, Any], host: str, path: str | None, undecodable: Callable[[str], None]
-) -> Credentials | None:
+def _stated(fields: dict[str, Any], host: str, path: str | None, undecodable: Callable[[str], None]) -> Credentials | None:
     """Of the entries for this host the one with the longest path above the repository. `undecodable` is called with the keys of
     those for it whose `auth` cannot be read."""
     auths = fields.get("auths")

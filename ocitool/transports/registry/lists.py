@@ -24,9 +24,7 @@ from ocitool.transports.registry.problems import RETRIED, UnexpectedAnswer
 
 _TARGET = pattern(r"\s*(?:<(?P<target>[^>]*)>|(?P<bare>[^\s<;,][^\s;]*))\s*")
 """What a link leads to. Some registries leave out the angle brackets."""
-_PARAMETER = pattern(
-    r';\s*(?P<name>[^\s=;,"]*)\s*(?:=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<value>[^;,"]*)))?\s*', re.DOTALL
-)
+_PARAMETER = pattern(r';\s*(?P<name>[^\s=;,"]*)\s*(?:=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<value>[^;,"]*)))?\s*', re.DOTALL)
 _AROUND = frozenset({"name", "schemaVersion", "mediaType"})
 """What may stand beside a list that is left out because it is empty."""
 _ESCAPED = pattern(r"\\(.)", re.DOTALL)

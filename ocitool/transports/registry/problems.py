@@ -39,9 +39,7 @@ class Unreachable(TransportError):
 class Denied(TransportError):
     """401 or 403. `said`: the words of the answer. `page`: it is one for people, as of a firewall."""
 
-    def __init__(
-        self, what: str, where: str, *, said: str = "", page: bool = False, hint: str | None = None
-    ) -> None:
+    def __init__(self, what: str, where: str, *, said: str = "", page: bool = False, hint: str | None = None) -> None:
         super().__init__(what, where, hint=hint)
         self.said = said
         self.page = page

@@ -63,9 +63,7 @@ def excepts(entries: str, hostname: str, port: int | None) -> bool:
     return any(_meets(entry, name, numeric, port) for entry in entries.lower().replace(",", " ").split())
 
 
-def _meets(
-    entry: str, name: str, numeric: ipaddress.IPv4Address | ipaddress.IPv6Address | None, port: int | None
-) -> bool:
+def _meets(entry: str, name: str, numeric: ipaddress.IPv4Address | ipaddress.IPv6Address | None, port: int | None) -> bool:
     if entry == "*":
         return True
     network = _network(entry)

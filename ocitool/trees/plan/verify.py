@@ -29,9 +29,7 @@ class Plan(NamedTuple):
 
     def applied(self, indexes: Sequence[LayerIndex]) -> list[LayerIndex]:
         """Returns the indexes of the layers that the plan gives; without offsets for layers that are written again."""
-        found = [
-            apply_edit(index, self.edits[layer]) if layer in self.edits else index for layer, index in enumerate(indexes)
-        ]
+        found = [apply_edit(index, self.edits[layer]) if layer in self.edits else index for layer, index in enumerate(indexes)]
         return found if self.added is None else [*found, apply_edit(LayerIndex(), LayerEdit(add=self.added))]
 
 
@@ -95,9 +93,7 @@ class _Verifier:
                     found.append(path)
                 if isinstance(was, Directory) or isinstance(now, Directory):
                     stack.append((path, was, now, alive_below))
-        found += [
-            path for path, change in self.after.items() if change.entry is not None and node_at(self.made, path) is None
-        ]
+        found += [path for path, change in self.after.items() if change.entry is not None and node_at(self.made, path) is None]
         return sorted(set(found))
 
     def _as_before(self, path: bytes, was: Node, now: Node | None) -> bool:

@@ -17,8 +17,21 @@ from support.streams import encode, skippable
 FREE = 1 << 30
 """What a reader unpacks of one layer whatever its stored size."""
 
-PLAIN = (b"etc/", b"etc/motd", b"etc/passwd", b"bin/", b"bin/sh", b"lib/", b"lib/libc.so", b"a", b"b", b"a/b", b"a/b/c", b"d/",
-    b"tmp/x")
+PLAIN = (
+    b"etc/",
+    b"etc/motd",
+    b"etc/passwd",
+    b"bin/",
+    b"bin/sh",
+    b"lib/",
+    b"lib/libc.so",
+    b"a",
+    b"b",
+    b"a/b",
+    b"a/b/c",
+    b"d/",
+    b"tmp/x",
+)
 ODD = (
     b"./a", b"/a", b"a//b", b"a/./b", b"a/../b", b"../x", b"../../../../etc/x", b"..", b".", b"./", b"/", b"", b"//", b"...",
     b".wh.a", b"etc/.wh.motd", b".wh..wh..opq", b"etc/.wh..wh..opq", b".wh.", b".wh..", b".wh...", b".wh..wh.plnk", b"a/.wh.b",
@@ -36,8 +49,18 @@ TARGETS = (
     b"",
     b"/proc/self/root", b"/dev/null", b"loop", b"l1", b"l2", b"x" * 5000, b"\x1b[31m",
 )  # fmt: skip
-TIMES = (b"0", b"-1", b"1700000000", b"1700000000.123456789", b"-9e99", b"1e400", b"nan", b"99999999999999999999",
-    b"-62135596801", b"x")
+TIMES = (
+    b"0",
+    b"-1",
+    b"1700000000",
+    b"1700000000.123456789",
+    b"-9e99",
+    b"1e400",
+    b"nan",
+    b"99999999999999999999",
+    b"-62135596801",
+    b"x",
+)
 NUMBERS = ((100, 8), (108, 8), (116, 8), (124, 12), (136, 12), (329, 8), (337, 8), (386, 12), (398, 12), (483, 12))
 CODECS = ("none", "gzip", "zstd")
 
@@ -109,15 +132,17 @@ def entry(chance: random.Random, canary: bytes) -> bytes:
             before += long(b"K", goal)
         return before + head(path, chance.choice((b"2", b"2", b"1")), link=goal[:99], **fields)  # type: ignore[arg-type]
     if turn < 0.85:
-        return before + head(path, chance.choice((b"3", b"4", b"6")), device=(chance.choice((0, 1, 8)), chance.choice((0, 1,
-            3))))
+        return before + head(
+            path, chance.choice((b"3", b"4", b"6")), device=(chance.choice((0, 1, 8)), chance.choice((0, 1, 3)))
+        )
     if turn < 0.9:
         holes = [(chance.randrange(1 << 20), b"s" * chance.randrange(600)) for _ in range(chance.randrange(1, 30))]
         size = chance.choice((1 << 20, 1 << 33, 100, 0))
         return before + chance.choice((old_sparse, sparse_1_0))(path, sorted(holes), size)
     if turn < 0.94:
-        return before + head(path, chance.choice((b"7", b"g", b"x", b"V", b"M", b"\0", b"Z", b"D")), chance.choice((0, 512,
-            10)))
+        return before + head(
+            path, chance.choice((b"7", b"g", b"x", b"V", b"M", b"\0", b"Z", b"D")), chance.choice((0, 512, 10))
+        )
     return before + member(path, content(chance), magic=chance.choice((GNU, V7)), flag=chance.choice((b"0", b"\0")))
 
 
@@ -240,8 +265,11 @@ def packed(chance: random.Random, data: bytes) -> tuple[bytes, str, int]:
     if turn < 0.8:
         return encode(codec, data[:cut], b"", data[cut:]), codec, len(data)
     if turn < 0.84 and codec == "zstd":
-        return skippable(b"toc") + encode(codec, data[:cut]) + skippable(b"x" * 70_000) + encode(codec,
-            data[cut:]), codec, len(data)
+        return (
+            skippable(b"toc") + encode(codec, data[:cut]) + skippable(b"x" * 70_000) + encode(codec, data[cut:]),
+            codec,
+            len(data),
+        )
     if turn < 0.88:
         return encode(codec, *[b""] * chance.choice((100, 3000)), data), codec, len(data)
     if turn < 0.9 and codec in ("gzip", "zstd"):
@@ -261,11 +289,13 @@ def bomb(size: int, codec: str) -> bytes:
     start, zeros = head(b"zeros", b"0", size), bytes(1 << 20)
     if codec == "zstd":
         made = zstandard.ZstdCompressor(level=1).compressobj()
-        return b"".join([made.compress(start), *(made.compress(zeros) for _ in range(size >> 20)), made.compress(END),
-            made.flush()])
+        return b"".join(
+            [made.compress(start), *(made.compress(zeros) for _ in range(size >> 20)), made.compress(END), made.flush()]
+        )
     once = zlib.compressobj(1, zlib.DEFLATED, 31)
-    return b"".join([once.compress(start), *(once.compress(zeros) for _ in range(size >> 20)), once.compress(END),
-        once.flush()])
+    return b"".join(
+        [once.compress(start), *(once.compress(zeros) for _ in range(size >> 20)), once.compress(END), once.flush()]
+    )
 
 
 def layer(chance: random.Random, canary: bytes) -> Layer:

@@ -30,8 +30,15 @@ TEXTS = (
     "md5:1",
 )  # fmt: skip
 NUMBERS = (0, -1, 1, 1.5, 1e300, 1 << 31, 1 << 63, 1 << 64, -(1 << 70), 10**400)
-TIMES = ("2024-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:60+23:59", "1970-01-01", "x", "",
-    "2024-01-01T00:00:00." + "1" * 400 + "Z")
+TIMES = (
+    "2024-01-01T00:00:00Z",
+    "0001-01-01T00:00:00Z",
+    "9999-12-31T23:59:60+23:59",
+    "1970-01-01",
+    "x",
+    "",
+    "2024-01-01T00:00:00." + "1" * 400 + "Z",
+)
 TYPES = (
     mediatypes.OCI_MANIFEST, mediatypes.OCI_INDEX, mediatypes.OCI_CONFIG, mediatypes.OCI_LAYER, mediatypes.OCI_LAYER + "+gzip",
     mediatypes.OCI_LAYER + "+zstd", mediatypes.OCI_LAYER + "+br", "application/vnd.docker.distribution.manifest.v2+json",
@@ -99,11 +106,13 @@ def changed(chance: random.Random, document: Any, times: int) -> Any:
         elif turn == 3 and isinstance(holder, list):
             holder += [holder[key]] * chance.choice((1, 2, 20))
         elif turn == 3:
-            holder[chance.choice(("layers", "manifests", "config", "mediaType", "urls", "data", "subject", "artifactType",
-                "size"))] = value(chance)
+            holder[
+                chance.choice(("layers", "manifests", "config", "mediaType", "urls", "data", "subject", "artifactType", "size"))
+            ] = value(chance)
         elif turn == 4 and isinstance(holder[key], str):
-            holder[key] = chance.choice((*TYPES, *TIMES, holder[key] + chance.choice(TEXTS), holder[key][:-1],
-                holder[key].upper()))
+            holder[key] = chance.choice(
+                (*TYPES, *TIMES, holder[key] + chance.choice(TEXTS), holder[key][:-1], holder[key].upper())
+            )
         elif isinstance(holder[key], int):
             holder[key] = chance.choice((*NUMBERS, holder[key] + 1, holder[key] - 1))
     return document
@@ -171,8 +180,9 @@ def image(chance: random.Random, canary: bytes) -> tuple[Image, list[layers.Laye
     wild = chance.random() < 0.3
     if chance.random() < 0.1:
         count = chance.choice((50, 1000, 5000))
-        config["history"] = [{"created_by": f"RUN step {i % 9} {'x' * (i % 50)}",
-            "empty_layer": i >= len(made)} for i in range(count)]
+        config["history"] = [
+            {"created_by": f"RUN step {i % 9} {'x' * (i % 50)}", "empty_layer": i >= len(made)} for i in range(count)
+        ]
     if wild:
         config = changed(chance, config, chance.choice((1, 1, 2, 4, 8)))
         if isinstance(config, dict) and chance.random() < 0.5:
@@ -279,8 +289,11 @@ def archive(chance: random.Random, files: dict[str, bytes], canary: bytes) -> by
             path = chance.choice((b"./" + path, b"/" + path, b"a/../" + path, path + b"/"))
         if turn < 0.06:
             parts.append(member(path[:99], data[::-1]))
-        parts.append(member(path[:99], data) if turn < 0.98 else head(path[:99], b"0", len(data) + chance.choice((1, 512,
-            1 << 30))) + data)
+        parts.append(
+            member(path[:99], data)
+            if turn < 0.98
+            else head(path[:99], b"0", len(data) + chance.choice((1, 512, 1 << 30))) + data
+        )
     if chance.random() < 0.1:
         parts.insert(chance.randrange(len(parts) + 1), layers.entry(chance, canary))
     whole = bytearray(b"".join(parts) + bytes(1024))
@@ -314,8 +327,11 @@ def place(chance: random.Random, where: Path, name: str, canary: bytes, form: st
         (where / found.name).write_bytes(data)
         found.stored = len(data)
         found.unpacked = sum(map(len, files.values()))
-    found.entries = sum(one.entries for one in made) + 5 * len(files) + sum(data.count(b'"') // 8 for data in files.values(
-        ) if len(data) < 1 << 20)
+    found.entries = (
+        sum(one.entries for one in made)
+        + 5 * len(files)
+        + sum(data.count(b'"') // 8 for data in files.values() if len(data) < 1 << 20)
+    )
     found.unpacked += sum(one.unpacked for one in made)
     found.paths = ["etc/motd", "a", "a/b/c", "/", "l0/f1", "h0", "zeros", "d/", "../x", "\x1b[2J"]
     return found

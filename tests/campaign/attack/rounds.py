@@ -96,7 +96,8 @@ def _work(
                 import traceback
 
                 message["findings"] = [
-                    f"{target} {seed}/{number}: the campaign failed: {error!r} {traceback.format_exc()[-600:]}"]
+                    f"{target} {seed}/{number}: the campaign failed: {error!r} {traceback.format_exc()[-600:]}"
+                ]
             data = json.dumps(message).encode() + b"\n"
             while data:
                 data = data[os.write(write, data) :]

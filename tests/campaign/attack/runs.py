@@ -66,8 +66,13 @@ def prepared() -> None:
 
 
 def run(
-    words: tuple[str, ...], cwd: Path, env: Mapping[str, str], *, stdin: bytes = b"", terminal: bool = False,
-        seconds: float = 30
+    words: tuple[str, ...],
+    cwd: Path,
+    env: Mapping[str, str],
+    *,
+    stdin: bytes = b"",
+    terminal: bool = False,
+    seconds: float = 30,
 ) -> Ran:
     """Runs `ocitool WORDS` as its own program would. `terminal`: standard output and error are one."""
     if terminal:

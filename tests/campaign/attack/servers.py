@@ -23,8 +23,36 @@ from support.registry import BasicAuth, Fault, Recorder, Reply, Request, Scripte
 
 from ocitool.spec import mediatypes
 
-STATUSES = (200, 201, 202, 204, 206, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 405, 409, 413, 416, 418, 429, 451,
-    500, 502, 503, 504, 599)
+STATUSES = (
+    200,
+    201,
+    202,
+    204,
+    206,
+    301,
+    302,
+    303,
+    304,
+    307,
+    308,
+    400,
+    401,
+    402,
+    403,
+    404,
+    405,
+    409,
+    413,
+    416,
+    418,
+    429,
+    451,
+    500,
+    502,
+    503,
+    504,
+    599,
+)
 PATHS = ("", "/manifests/", "/blobs/sha256", "/tags/", "_catalog", "/referrers/", "/token", "/uploads", "/v2/$", "/blobs/")
 REPOS = ("app", "team/app", "a/b/c")
 ENDLESS = 1.0
@@ -101,11 +129,17 @@ def _serve(wanted: Wanted, seed: str, talk: socket.socket) -> NoReturn:
                 host, requests = registry.host, registry.requests
             talk.sendall(f"{host} {other.host}\n".encode())
             talk.recv(16)
-            leaks = [f"{one.method} {one.path[:80]} of another host" for one in list(other.requests) if leaked(one, wanted,
-                foreign=False)]
+            leaks = [
+                f"{one.method} {one.path[:80]} of another host"
+                for one in list(other.requests)
+                if leaked(one, wanted, foreign=False)
+            ]
             if not wanted.raw:
-                leaks += [f"{one.method} {one.path[:80]} (another's credential)" for one in list(requests) if leaked(one,
-                    wanted, foreign=True)]
+                leaks += [
+                    f"{one.method} {one.path[:80]} (another's credential)"
+                    for one in list(requests)
+                    if leaked(one, wanted, foreign=True)
+                ]
             talk.sendall(json.dumps([len(requests) + len(other.requests), leaks]).encode())
     except BaseException as error:
         with suppress(OSError):
@@ -149,8 +183,9 @@ def made(chance: random.Random, wanted: Wanted, other: str) -> Hostile:
             oauth=chance.random() < 0.5),
         BasicAuth("someone", "else"),
     ))  # fmt: skip
-    realm = chance.choice(("", "", "", f"{other}/realm", "x", "file:///etc/passwd", "http://127.0.0.1:9/token", "\x1b[31m",
-        f"{other}/realm?a=b"))
+    realm = chance.choice(
+        ("", "", "", f"{other}/realm", "x", "file:///etc/passwd", "http://127.0.0.1:9/token", "\x1b[31m", f"{other}/realm?a=b")
+    )
     registry = Hostile(
         auth=auth, realm=realm, referrers=chance.random() < 0.7, keep_uploads=chance.random() < 0.5, page=chance.choice((None,
             None, 1, 2)),
@@ -214,11 +249,20 @@ def fault(chance: random.Random, other: str, wanted: Wanted) -> Fault:
     elif turn == 11:
         which |= {"ignore_range": True, "range_shift": chance.choice((0, 1, 5))}
     elif turn == 12:
-        which |= {"location": chance.choice(("{path}", "{base}{path}?_state=a%3D&x=", f"{other}/upload{{path}}", "x",
-            "http://127.0.0.1:9{path}")), "no_mount": True}
+        which |= {
+            "location": chance.choice(
+                ("{path}", "{base}{path}?_state=a%3D&x=", f"{other}/upload{{path}}", "x", "http://127.0.0.1:9{path}")
+            ),
+            "no_mount": True,
+        }
     else:
-        which |= {"status": 200, "body": body(chance), "headers": {"Content-Type": chance.choice((mediatypes.OCI_MANIFEST,
-            mediatypes.OCI_INDEX, "text/html", "application/json"))}}
+        which |= {
+            "status": 200,
+            "body": body(chance),
+            "headers": {
+                "Content-Type": chance.choice((mediatypes.OCI_MANIFEST, mediatypes.OCI_INDEX, "text/html", "application/json"))
+            },
+        }
     return Fault(which.pop("method"), which.pop("path"), **which)
 
 
@@ -245,18 +289,32 @@ def headers(chance: random.Random, other: str) -> dict[str, str]:
 def body(chance: random.Random) -> bytes:
     turn = chance.randrange(7)
     if turn == 0:
-        return json.dumps({"errors": [{"code": chance.choice(TEXTS), "message": chance.choice(TEXTS),
-            "detail": value(chance)}] * chance.choice((1, 3, 500))}).encode()
+        return json.dumps(
+            {
+                "errors": [{"code": chance.choice(TEXTS), "message": chance.choice(TEXTS), "detail": value(chance)}]
+                * chance.choice((1, 3, 500))
+            }
+        ).encode()
     if turn == 1:
         return json.dumps(value(chance)).encode()
     if turn == 2:
         return b"<html>\x1b[31m\x07" + b"x" * chance.choice((10, 100_000))
     if turn == 3:
-        return json.dumps({"tags": [chance.choice(TEXTS) for _ in range(20)], "repositories": [chance.choice(TEXTS)] * 20,
-            "name": chance.choice(TEXTS)}).encode()
+        return json.dumps(
+            {
+                "tags": [chance.choice(TEXTS) for _ in range(20)],
+                "repositories": [chance.choice(TEXTS)] * 20,
+                "name": chance.choice(TEXTS),
+            }
+        ).encode()
     if turn == 4:
-        return json.dumps({"token": chance.choice((*TEXTS, 1, None, ["x"])), "expires_in": chance.choice((1e999, -1, "x", None,
-            10**30)), "access_token": chance.choice(TEXTS)}).encode()
+        return json.dumps(
+            {
+                "token": chance.choice((*TEXTS, 1, None, ["x"])),
+                "expires_in": chance.choice((1e999, -1, "x", None, 10**30)),
+                "access_token": chance.choice(TEXTS),
+            }
+        ).encode()
     if turn == 5:
         return b"[" * chance.choice((10, 100_000))
     return json.dumps({"tags": ["t" * 100] * chance.choice((10, 20_000))}).encode()
@@ -312,11 +370,27 @@ class Raw:
         elif kind == 6:
             send(plain + b"Content-Length: 5\r\nContent-Length: 50\r\n\r\n" + b"{}" * 25)
         elif kind == 7:
-            send(self.chance.choice((b"", b"\x15\x03\x01\x00\x02\x02\x46", b"\x00" * 1000, b"SSH-2.0-x\r\n",
-                b"HTTP/9.9 abc\r\n\r\n", b"{}", b"\r\n" * 1000)))
+            send(
+                self.chance.choice(
+                    (
+                        b"",
+                        b"\x15\x03\x01\x00\x02\x02\x46",
+                        b"\x00" * 1000,
+                        b"SSH-2.0-x\r\n",
+                        b"HTTP/9.9 abc\r\n\r\n",
+                        b"{}",
+                        b"\r\n" * 1000,
+                    )
+                )
+            )
         elif kind == 8:
-            send(plain + b"Transfer-Encoding: chunked\r\n\r\n" + self.chance.choice((b"zz\r\n", b"-1\r\n",
-                b"ffffffffffffffff\r\nx", b"5;" + b"x" * 100_000 + b"\r\nhello\r\n0\r\n\r\n")))
+            send(
+                plain
+                + b"Transfer-Encoding: chunked\r\n\r\n"
+                + self.chance.choice(
+                    (b"zz\r\n", b"-1\r\n", b"ffffffffffffffff\r\nx", b"5;" + b"x" * 100_000 + b"\r\nhello\r\n0\r\n\r\n")
+                )
+            )
         elif kind == 9:
             send(plain + b"Content-Encoding: gzip\r\n\r\n")
             import zlib
@@ -330,8 +404,11 @@ class Raw:
                 answer[self.chance.randrange(len(answer))] = self.chance.randrange(256)
             send(bytes(answer))
         else:
-            send(b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"http://" + self.host.encode(
-                ) + b"/token\",service=\"\x1b[31m\"\r\nContent-Length: 0\r\n\r\n")
+            send(
+                b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer realm="http://'
+                + self.host.encode()
+                + b'/token",service="\x1b[31m"\r\nContent-Length: 0\r\n\r\n'
+            )
 
     def _endlessly(self, connection: socket.socket, block: bytes) -> None:
         until = time.monotonic() + ENDLESS

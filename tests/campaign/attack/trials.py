@@ -58,8 +58,7 @@ class Sandbox:
 
     def __init__(self, base: Path, number: int) -> None:
         self.root = base / f"{number:0{max(6, ROOT_LENGTH - len(str(base)) - 1)}d}"
-        for name in ("run/in/tree", "home/.docker", "tmp", "cache", "bin",
-            "canary/directory/deep", "linked"):
+        for name in ("run/in/tree", "home/.docker", "tmp", "cache", "bin", "canary/directory/deep", "linked"):
             (self.root / name).mkdir(parents=True)
         (self.root / "cache").chmod(0o700)
         canary = self.root / "canary"
@@ -90,8 +89,15 @@ class Sandbox:
                 env[name] = chance.choice(values)
         return env
 
-    def observed(self, asked: Asked, env: dict[str, str], requests: int = 0, documents: int = 0, *,
-        running: servers.Running | None = None) -> Seen:
+    def observed(
+        self,
+        asked: Asked,
+        env: dict[str, str],
+        requests: int = 0,
+        documents: int = 0,
+        *,
+        running: servers.Running | None = None,
+    ) -> Seen:
         """One run of a command, and what was there before and after."""
         but = (*ALLOWED, *(os.path.normpath(f"run/{name}") for name in asked.outputs))
         if "out/linked-report" in asked.outputs:
@@ -138,8 +144,12 @@ def trial(
             outcome.codes.append((asked.words[0] if asked.words else "", seen.ran.code))
             if say is not None:
                 say(f"{laws.escaped(asked.words)}: exit {seen.ran.code}, {seen.ran.cpu:.2f} s, {seen.ran.peak >> 20} MiB")
-                say((seen.ran.out[:2000] + seen.ran.err[:2000]).decode("utf-8",
-                    "backslashreplace").encode("unicode_escape").decode())
+                say(
+                    (seen.ran.out[:2000] + seen.ran.err[:2000])
+                    .decode("utf-8", "backslashreplace")
+                    .encode("unicode_escape")
+                    .decode()
+                )
             broken = laws.breaches(seen)
             if broken:
                 found = Finding(target, seed, number, broken, laws.escaped(asked.words), seen.ran, box.root)
@@ -201,8 +211,9 @@ def one_command(
         secrets=tuple(secret for one in found for secret in one.secrets),
     ), found)  # fmt: skip
     if "-" in asked.words and chance.random() < 0.3:
-        asked.stdin = chance.choice((b"", b"x",
-            (there / found[-1].name).read_bytes() if not found[-1].directory else b"y" * 600))
+        asked.stdin = chance.choice(
+            (b"", b"x", (there / found[-1].name).read_bytes() if not found[-1].directory else b"y" * 600)
+        )
     seen = box.observed(asked, env)
     yield asked, seen
     if seen.ran.code == 0 and asked.copies and (box.root / "run" / asked.copies).exists():
@@ -230,8 +241,12 @@ def validated(box: Sandbox, asked: Asked, env: dict[str, str], sources: list[str
             if judged.ran.code != 0:
                 break
         else:
-            seen = replace(seen, ran=seen.ran._replace(code=-1,
-                err=b"not valid, and all its sources are: " + seen.ran.out[:2000] + seen.ran.err))
+            seen = replace(
+                seen,
+                ran=seen.ran._replace(
+                    code=-1, err=b"not valid, and all its sources are: " + seen.ran.out[:2000] + seen.ran.err
+                ),
+            )
     yield check, seen
 
 
@@ -245,8 +260,9 @@ def beside(chance: random.Random, box: Sandbox, found: list[places.Place]) -> No
     found[0].entries += layer.entries
     found[0].unpacked += layer.unpacked
     tree = there / "tree"
-    for n, name in enumerate(chance.sample([one for one in (*layers.PLAIN,
-        *layers.ODD) if one.strip(b"/.") and b".." not in one], 6)):
+    for n, name in enumerate(
+        chance.sample([one for one in (*layers.PLAIN, *layers.ODD) if one.strip(b"/.") and b".." not in one], 6)
+    ):
         with suppress(OSError):
             path = os.path.join(os.fsencode(tree), name.strip(b"/"))
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -312,8 +328,9 @@ def tampered(chance: random.Random, work: Path, canary: bytes) -> None:
     for one in documents:
         if chance.random() < 0.3 and not one.is_symlink():
             with suppress(ValueError):
-                one.write_bytes(places.text_of(chance, places.changed(chance, json.loads(one.read_bytes()), chance.choice((1,
-                    3)))))
+                one.write_bytes(
+                    places.text_of(chance, places.changed(chance, json.loads(one.read_bytes()), chance.choice((1, 3))))
+                )
     root = work / "rootfs"
     for _ in range(chance.choice((1, 3))):
         with suppress(OSError, ValueError):
@@ -357,9 +374,22 @@ def registry(chance: random.Random, box: Sandbox, label: str) -> Iterator[tuple[
 
 def _registry_line(chance: random.Random, running: servers.Running, found: places.Place) -> Asked:
     host, repo = running.host, chance.choice((*servers.REPOS * 3, "none"))
-    tag = chance.choice((":1", ":latest", ":v2", ":index", ":index", ":index", ":odd", "", ":none", "@sha256:" + "0" * 64,
-        "@" + HONEST.digest,
-        ":" + "x" * 128))
+    tag = chance.choice(
+        (
+            ":1",
+            ":latest",
+            ":v2",
+            ":index",
+            ":index",
+            ":index",
+            ":odd",
+            "",
+            ":none",
+            "@sha256:" + "0" * 64,
+            "@" + HONEST.digest,
+            ":" + "x" * 128,
+        )
+    )
     ref, local = f"docker://{host}/{repo}{tag}", chance.choice([name for name in words.below(found) if words.sound(name)])
     dest = chance.choice(("out/new/", "out/new.tar", "out/old/", "out/new.tar.gz"))
     every = chance.choice(([], ["--all-platforms"], ["--referrers"], ["--verify"], ["--with", "out/old"]))
@@ -397,8 +427,9 @@ def _registry_line(chance: random.Random, running: servers.Running, found: place
     line = [word for word in line if words.sound(word)]
     copies = "" if "--omit" in line else what.copies
     stdin = (PASSWORD + "\n").encode() if line[0] == "login" else b""
-    return Asked(tuple(line), verbatim=verbatim, terminal=chance.random() < 0.08, outputs=what.outputs, copies=copies,
-        stdin=stdin)
+    return Asked(
+        tuple(line), verbatim=verbatim, terminal=chance.random() < 0.08, outputs=what.outputs, copies=copies, stdin=stdin
+    )
 
 
 Line = words.Line

@@ -16,17 +16,56 @@ from campaign.attack.places import TEXTS, Place, names_of
 
 from ocitool import cli
 
-GLOBS = ("**", "*", "/etc/**", "**/*a*", "*" * 40, "*a" * 25 + "b", "[", "[!a-z]*", "a/../b", "/", "", "etc", "?" * 30,
-    "**/" * 20 + "x", "{a,b}")
+GLOBS = (
+    "**",
+    "*",
+    "/etc/**",
+    "**/*a*",
+    "*" * 40,
+    "*a" * 25 + "b",
+    "[",
+    "[!a-z]*",
+    "a/../b",
+    "/",
+    "",
+    "etc",
+    "?" * 30,
+    "**/" * 20 + "x",
+    "{a,b}",
+)
 PLATFORMS = ("linux/amd64", "linux/arm64/v8", "windows(10.0.1)/amd64", "x", "a/b/c/d", "", "\x1b/x", "unknown/unknown")
-SIZES = ("files", "config", "notable", "none", "size:+10MB", "size:+5%", "transfer:+20MiB", "notable:setuid", "size:", "x",
-    "size:+1e999MB")
+SIZES = (
+    "files",
+    "config",
+    "notable",
+    "none",
+    "size:+10MB",
+    "size:+5%",
+    "transfer:+20MiB",
+    "notable:setuid",
+    "size:",
+    "x",
+    "size:+1e999MB",
+)
 INTEGERS = ("0", "1", "-1", "2", "99", "-99", str(1 << 70), "x", "1.5", "")
 CODECS = ("none", "gzip", "zstd", "zstd:19", "zstd:3", "gzip:9", "gzip:0", "x", "zstd:99", "")
 VERBATIM = "cat"
 LISTS = ("tags", "catalog", "login", "logout", "pull", "push")
-SKIPPED = frozenset({"--help", "--cluster", "--export", "--insecure", "--cert", "--key", "--ca", "--authfile", "--foreign",
-    "--insecure-host", "--jobs"})
+SKIPPED = frozenset(
+    {
+        "--help",
+        "--cluster",
+        "--export",
+        "--insecure",
+        "--cert",
+        "--key",
+        "--ca",
+        "--authfile",
+        "--foreign",
+        "--insecure-host",
+        "--jobs",
+    }
+)
 """Options that another part of a command line gives, or that need another machine."""
 
 
@@ -99,8 +138,9 @@ def line(chance: random.Random, places: list[Place], unpacked: str | None) -> Li
         made.outputs, made.verbatim = (dest,), dest == "-"
     else:
         dest = chance.choice(("out/new/", "out/new.tar", "out/new.tar.gz", "out/new.tar.zst", "out/old/", "out/old.tar", "-"))
-        words += [unpacked or ""] if name == "repack" else [ref() for _ in range(1 if name != "copy" else chance.choice((1, 1,
-            2)))]
+        words += (
+            [unpacked or ""] if name == "repack" else [ref() for _ in range(1 if name != "copy" else chance.choice((1, 1, 2)))]
+        )
         words += [dest, *_about(chance, name, ref)]
         if dest == "out/old.tar" or chance.random() < 0.2:
             words += ["--force"]
@@ -142,8 +182,9 @@ def _about(chance: random.Random, name: str, ref: Any) -> list[str]:
     if name == "append":
         return [chance.choice(("--layer", "--upperdir")), chance.choice(("in/tree", "in/layer.tar", "in/file", "in/none"))]
     if name == "squash":
-        return chance.choice(([], ["--from", chance.choice(INTEGERS)], ["--last", chance.choice(INTEGERS)], ["--keep-base",
-            ref()]))
+        return chance.choice(
+            ([], ["--from", chance.choice(INTEGERS)], ["--last", chance.choice(INTEGERS)], ["--keep-base", ref()])
+        )
     if name == "rebuild":
         return ["--against", ref(), "--plan", chance.choice(("auto", "as-is", "reuse", "delta"))]
     if name == "rebase":
@@ -174,7 +215,7 @@ def options(chance: random.Random, name: str, refs: list[str]) -> list[str]:
     known = [one for one in commands()[name] if not SKIPPED & set(one.names)]
     for one in chance.sample(known, min(len(known), chance.choice((0, 0, 1, 1, 2, 4)))):
         word = chance.choice(one.names)
-        if word in found or (one.flag and word.startswith("--no-")and chance.random() < 0.5):
+        if word in found or (one.flag and word.startswith("--no-") and chance.random() < 0.5):
             continue
         found += [word] if one.flag else [word, _value(chance, one, refs)]
     if chance.random() < 0.02:
