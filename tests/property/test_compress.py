@@ -13,6 +13,7 @@ from support.streams import decoded, text
 
 from ocitool.errors import FormatError
 from ocitool.layers import compress as module
+from ocitool.layers import gzip_codec
 from ocitool.layers.compress import Compression, compress, parse
 from ocitool.task import Task
 
@@ -33,7 +34,7 @@ BLOCK = st.sampled_from([1, 1 << 9, 5000, 1 << 15, 70_001, 1 << 19])
 def blocks(size: int, tables: int = 1 << 16) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK", size)
-        patch.setattr(module, "_TABLES", tables)
+        patch.setattr(gzip_codec, "_TABLES", tables)
         yield
 
 

@@ -213,7 +213,7 @@ def skopeo_name(line: str) -> str:
     """The line as skopeo spells it."""
     with Task() as task:
         source = open_source(reference(line), "documents", task).source
-    return reference(line) if line.startswith("oci-archive:") else f"{source.transport}:{reference(line)}"
+    return reference(line) if line.startswith("oci-archive:") else f"{source.transport.name}:{reference(line)}"
 
 
 def run(*command: str | os.PathLike[str]) -> None:
