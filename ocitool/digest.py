@@ -97,6 +97,11 @@ def verified(chunks: Iterable[bytes], digest: Digest | None, size: int | None) -
         raise IntegrityError(f"content is {digest.algorithm}:{hasher.hexdigest()}, stated is {digest}")
 
 
+def wrong_diff_id(found: Digest | str | None, stated: Digest | None, where: str | None = None) -> IntegrityError:
+    """Returns the error for a layer that unpacks to other bytes than the diff_id in its image's configuration."""
+    return IntegrityError(f"unpacks to {found}, the configuration states {stated}", where)
+
+
 def hashed(chunks: Iterable[Chunk], *hashers: Any) -> Iterator[Chunk]:
     """The chunks, passed on; the hashers (of `hashlib`) have had each of them before."""
     for chunk in chunks:

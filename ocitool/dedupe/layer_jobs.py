@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 from ocitool import limits
 from ocitool.blob import Blob, FileBlob, unreadable
 from ocitool.dedupe.collection import BlobLocation
-from ocitool.digest import Digest, verified
-from ocitool.errors import CancelledError, IntegrityError, LimitError, OcitoolError, TransportError, UsageError
+from ocitool.digest import Digest, verified, wrong_diff_id
+from ocitool.errors import CancelledError, LimitError, OcitoolError, TransportError, UsageError
 from ocitool.layers import codecs
 from ocitool.layers.compress import NONE, Compression, compress
 from ocitool.layers.entry import Entry
@@ -92,7 +92,7 @@ def verify_layer(job: LayerJob, diff_id: Digest | None, task: Task) -> str | Non
     if job.digest is None:
         found = index_layer(blob, task, algorithm=job.algorithm).diff_id
         if found != diff_id:
-            raise IntegrityError(f"unpacks to {found}, the configuration states {diff_id}")
+            raise wrong_diff_id(found, diff_id)
     for _ in verified(blob.chunks(), job.digest, job.size) if job.digest is not None else ():
         task.check()
     return blob.identity

@@ -14,6 +14,7 @@ from ocitool.dedupe.export import export
 from ocitool.dedupe.layer_jobs import CompressedSize, IndexedLayer
 from ocitool.dedupe.options import DedupeOptions
 from ocitool.dedupe.repeated_files import DistinctContents
+from ocitool.digest import wrong_diff_id
 from ocitool.errors import CancelledError, DestinationError, IntegrityError, OcitoolError
 from ocitool.layers.cache import IndexCache, default_directory, within_limits
 from ocitool.layers.entry import Entry
@@ -143,8 +144,7 @@ class LayerReader:
             for stack in member.stacks:
                 for mine, stated in zip(stack.layers, stack.diff_ids, strict=True):
                     if mine is layer and stated is not None and stated != index.diff_id:
-                        what = f"unpacks to {index.diff_id}, the configuration states {stated}"
-                        lies[member.reference] = IntegrityError(what)
+                        lies[member.reference] = wrong_diff_id(index.diff_id, stated)
                     elif mine is layer:
                         honest = True
         for reference, error in lies.items():

@@ -12,8 +12,9 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from ocitool.blob import expected
+from ocitool.digest import wrong_diff_id
 from ocitool.disk.rootfs import Rootfs
-from ocitool.errors import FormatError, IntegrityError, NotFoundError, OcitoolError, UnsafeError
+from ocitool.errors import FormatError, NotFoundError, OcitoolError, UnsafeError
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind, shown_path
 from ocitool.layers.index import LayerIndex
@@ -123,9 +124,7 @@ def _read(
 
 def _check_diff_id(image: Image, layer: Layer, index: LayerIndex) -> None:
     if layer.diff_id is not None and index.diff_id != layer.diff_id:
-        raise IntegrityError(
-            f"unpacks to {index.diff_id}, the configuration states {layer.diff_id}", f"{image.where}: layer {layer.number}"
-        )
+        raise wrong_diff_id(index.diff_id, layer.diff_id, f"{image.where}: layer {layer.number}")
 
 
 def _key(layer: Layer) -> object:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ocitool import masking
 from ocitool.atomic import SpooledBlob, Temporary
 from ocitool.blob import LEFT_OUT, Blob, FileBlob, expected, missing_blob
-from ocitool.digest import Digest, hashed, verified
-from ocitool.errors import IntegrityError, OcitoolError, UnsupportedError
+from ocitool.digest import Digest, hashed, verified, wrong_diff_id
+from ocitool.errors import OcitoolError, UnsupportedError
 from ocitool.images import drafts
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs
@@ -204,7 +204,7 @@ class LayerWriter:
             except OcitoolError as error:
                 raise error.at(where) from None
         if layer.diff_id is not None and layer.diff_id.algorithm == "sha256" and made.diff_id != layer.diff_id:
-            raise IntegrityError(f"unpacks to {made.diff_id}, the configuration states {layer.diff_id}", where)
+            raise wrong_diff_id(made.diff_id, layer.diff_id, where)
         return made._replace(diff_id=layer.diff_id or made.diff_id, media_type=drafts.layer_type(image, to.codec))
 
     # Layers that go by what a docker archive states of them

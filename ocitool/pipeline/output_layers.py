@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ocitool.blob import Blob, FileBlob, label, missing_blob, stream_once
-from ocitool.digest import Digest, digest_of, hashed, verified
+from ocitool.digest import Digest, digest_of, hashed, verified, wrong_diff_id
 from ocitool.errors import FormatError, IntegrityError, OcitoolError
 from ocitool.images import drafts
 from ocitool.images.image import Image, Layer
@@ -32,7 +32,7 @@ def kept(image: Image, layer: Layer, task: Task) -> OutputLayer:
         return drafts.kept(image, layer)
     digest, diff_id = _measured(layer.blob, task)
     if layer.diff_id is not None and layer.diff_id.algorithm == "sha256" and diff_id != layer.diff_id:
-        raise _other(diff_id, layer.diff_id, f"{image.where}: layer {layer.number}")
+        raise wrong_diff_id(diff_id, layer.diff_id, f"{image.where}: layer {layer.number}")
     if image.config.diff_ids and not image.aligned:
         raise FormatError("layers and diff_ids do not align", image.where)
     blob = layer.blob.named(digest) if isinstance(layer.blob, FileBlob) else layer.blob
@@ -75,11 +75,7 @@ class Claim(NamedTuple):
         except IntegrityError as error:
             raise error.at(self.where) from None
         if found != self.digest:
-            raise _other(found, self.digest, self.where)
-
-
-def _other(found: Digest, stated: Digest, where: str) -> IntegrityError:
-    return IntegrityError(f"unpacks to {found}, the configuration states {stated}", where)
+            raise wrong_diff_id(found, self.digest, self.where)
 
 
 def _measured(blob: Blob, task: Task) -> tuple[Digest, Digest]:

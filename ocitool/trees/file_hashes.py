@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from ocitool.blob import label, missing_blob
+from ocitool.digest import wrong_diff_id
 from ocitool.errors import FormatError, IntegrityError, OcitoolError
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs
@@ -58,7 +59,7 @@ def verified_content(image: Image, layer: Layer, index: LayerIndex, task: Task) 
                 raise IntegrityError(f"content is {stored.name}:{stored.hexdigest()}, stated is {layer.digest}")
             for digest, hasher in hashers.items():
                 if hasher.hexdigest() != digest.encoded:
-                    raise IntegrityError(f"unpacks to {hasher.name}:{hasher.hexdigest()}, the configuration states {digest}")
+                    raise wrong_diff_id(f"{hasher.name}:{hasher.hexdigest()}", digest)
         except FormatError as error:
             raise IntegrityError(f"not the bytes that were indexed: {error.what}", where) from None
         except OcitoolError as error:

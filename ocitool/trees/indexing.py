@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ocitool.blob import Blob, BytesBlob, expected, label, missing_blob
-from ocitool.digest import Digest, verified
+from ocitool.digest import Digest, verified, wrong_diff_id
 from ocitool.errors import CancelledError, IntegrityError, OcitoolError, UnsupportedError
 from ocitool.images.image import Image, Layer
 from ocitool.layers import codecs, magic
@@ -109,7 +109,7 @@ class Indexer:
             self._held[_key(layer, self.verify)] = held
         stated = layer.diff_id if self._computes_diff_id(layer, held, read) else None
         if stated is not None and held.diff_id is not None and held.diff_id != stated:
-            raise IntegrityError(f"unpacks to {held.diff_id}, the configuration states {layer.diff_id}", where)
+            raise wrong_diff_id(held.diff_id, layer.diff_id, where)
         return held
 
     # The cache

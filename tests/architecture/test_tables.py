@@ -76,8 +76,10 @@ def test_each_setting_of_a_configuration_is_in_the_table_once() -> None:
 ONE_PLACE = {
     r'NotFoundError\(\s*f?"the [^"]* is not here"': "blob.py",
     r'"/" \+ [a-z_.]+(\[[^]]*\])?\.decode\("utf-8", "(replace|backslashreplace)"\)': "layers/entry.py",
+    r'IntegrityError\(\s*f"unpacks to ': "digest.py",
 }
-"""What one function says for all: a missing blob (`missing_blob`), a path in a message (`shown_path`)."""
+"""What one function says for all: a missing blob (`missing_blob`), a path in a message (`shown_path`), a layer with another
+diff_id than is stated (`wrong_diff_id`)."""
 
 
 def places(expression: str, sources: Mapping[str, str]) -> list[str]:
@@ -90,6 +92,7 @@ def test_what_one_function_says_is_said_nowhere_else(expression: str, home: str)
 
 
 def test_a_second_wording_and_a_second_helper_are_found() -> None:
-    wording, helper = ONE_PLACE
+    wording, helper, other_bytes = ONE_PLACE
     assert ["a"] == places(wording, {"a": 'raise NotFoundError(f"the layer {digest} is not here", where)'})
     assert ["a"] == places(helper, {"a": 'return "/" + path[:9].decode("utf-8", "replace")'})
+    assert ["a"] == places(other_bytes, {"a": 'raise IntegrityError(f"unpacks to {found}, the image states {diff_id}")'})

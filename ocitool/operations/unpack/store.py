@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from ocitool import limits
 from ocitool.atomic import write_document
 from ocitool.blob import expected
-from ocitool.digest import Digest
+from ocitool.digest import Digest, wrong_diff_id
 from ocitool.directories import OpenDirectory, located
 from ocitool.disk import overlay
 from ocitool.disk.overlay import WHITEOUT, OverlayDir, OverlayLayer
@@ -37,7 +37,6 @@ from ocitool.disk.staging_directory import DirectoryMode, StagingDirectory, remo
 from ocitool.errors import (
     DestinationError,
     FormatError,
-    IntegrityError,
     LimitError,
     NotFoundError,
     OcitoolError,
@@ -356,7 +355,7 @@ class _Making:
             index = index_layer(blob, self.task, algorithm=algorithm, keep=keep)
             notice_odd_times(index, f"{image.where}: layer {number}", self.task)
             if index.diff_id != layer.diff_id:
-                raise IntegrityError(f"unpacks to {index.diff_id}, the configuration states {layer.diff_id}")
+                raise wrong_diff_id(index.diff_id, layer.diff_id)
         except OcitoolError as error:
             raise error.at(f"{image.where}: layer {number}") from None
         self.read += layer.size
