@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ocitool.digest import Digest
     from ocitool.disk.rootfs import Ownership
     from ocitool.operations.append import LayerInput
+    from ocitool.operations.edit import ContentEdits
     from ocitool.pipeline.image_writer import WriteOptions
 
 T = TypeVar("T", bound=str)
@@ -109,17 +110,23 @@ def _path(text: str | None) -> bytes:
     return b"/".join(part for part in given.split(b"/") if part not in (b"", b"."))
 
 
-def removed_paths(given: Words) -> tuple[bytes, ...]:
-    """The paths that `edit` takes out of an image."""
+def content_edits(rm: Words, rm_content: bool, add: Words, layer: int | None, drop_layer: Iterable[int]) -> ContentEdits:
+    """What `edit` does to the files of an image."""
     from ocitool.layers.entry import escapes, normalise
+    from ocitool.operations.edit import ContentEdits, parse_addition
 
-    found = []
-    for word in words(given):
+    removed, added = words(rm), words(add)
+    if layer is not None and not added:
+        raise UsageError("--layer is for --add")
+    if rm_content and not removed:
+        raise UsageError("--rm-content is for --rm")
+    paths = []
+    for word in removed:
         path = normalise(os.fsencode(word))
         if not path or escapes(path):
             raise UsageError(f"--rm {word}: no path below the root")
-        found.append(path)
-    return tuple(found)
+        paths.append(path)
+    return ContentEdits(tuple(paths), rm_content, tuple(map(parse_addition, added)), layer, tuple(drop_layer))
 
 
 FORMS = ("editable", "rootfs", "bundle", "layers", "tar")

@@ -11,6 +11,7 @@ from ocitool.api.arguments import (
     Reference,
     References,
     Words,
+    content_edits,
     file_mode,
     layer_inputs,
     once,
@@ -19,7 +20,6 @@ from ocitool.api.arguments import (
     optional,
     ownership,
     references,
-    removed_paths,
     words,
     write_options,
 )
@@ -103,13 +103,11 @@ def edit(
     `findings` of the result: how often what `rm` took out still stands elsewhere in the image, and files that `search` found;
     the image is written all the same."""
     from ocitool.images import config_edits
-    from ocitool.operations.edit import ContentEdits, Redaction, edit, parse_addition
+    from ocitool.operations.edit import Redaction, edit
 
     one_or_all(platform, all_platforms)
-    if layer is not None and not words(add):
-        raise UsageError("--layer is for --add")
-    if rm_content and not words(rm):
-        raise UsageError("--rm-content is for --rm")
+    dropped = (drop_layer,) if isinstance(drop_layer, int) else tuple(drop_layer)
+    content = content_edits(rm, rm_content, add, layer, dropped)
     settings = config_edits.parse(
         env=words(env), unset_env=words(unset_env), labels=words(label), unset_labels=words(unset_label),
         annotations=words(annotation), unset_annotations=words(unset_annotation), cmd=cmd, unset_cmd=unset_cmd,
@@ -117,8 +115,6 @@ def edit(
         unset_expose=words(unset_expose), volumes=words(volume), unset_volumes=words(unset_volume),
         unset_healthcheck=unset_healthcheck, stop_signal=stop_signal, created=created,
     )  # fmt: skip
-    dropped = (drop_layer,) if isinstance(drop_layer, int) else tuple(drop_layer)
-    content = ContentEdits(removed_paths(rm), rm_content, tuple(map(parse_addition, words(add))), layer, dropped)
     options = write_options(dest, tag=tag, compression=compression, force=force, dry_run=dry_run, fallback=with_)
     with session(verify=verify, no_cache=no_cache, jobs=jobs, registry=registry, progress=progress,
                  cancellation=cancellation) as run:  # fmt: skip

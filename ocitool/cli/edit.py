@@ -9,7 +9,6 @@ import typer
 
 from ocitool.cli import options
 from ocitool.cli.shared import WRITE, Shared, with_shared
-from ocitool.errors import UsageError
 from ocitool.images import config_edits
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -81,20 +80,13 @@ def command(
     several times. --redact puts *** in the place of a secret: that is the value of a variable or build argument by its name,
     or the text itself, in history, configuration and annotations. Exit code 1: what --rm took out still stands elsewhere in
     the image, or --search found files; 3: --redact found nothing."""
-    if layer is not None and not add:
-        raise UsageError("--layer is for --add")
     if "--search" in (rm or ()):
         rm, search = [path for path in rm or () if path != "--search"], True  # `--rm --search`, without a path
-    if rm_content and not rm:
-        raise UsageError("--rm-content is for --rm")
     from ocitool.api import arguments
     from ocitool.operations import edit
 
+    content = arguments.content_edits(rm or (), rm_content, add or (), layer, drop_layer or ())
     asked = config_edits.parse(**more)
-    content = edit.ContentEdits(
-        arguments.removed_paths(rm or ()), rm_content, tuple(map(edit.parse_addition, add or ())), layer,
-        tuple(drop_layer or ()),
-    )  # fmt: skip
     with shared.running() as reading:
         writing = shared.writing(dest)
         result = edit.edit(
