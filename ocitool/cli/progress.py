@@ -124,6 +124,16 @@ class TransferProgress:
 class Shown(Progress):
     """Progress that is shown until `close`."""
 
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._pace = Pace()
+        self._moved = TransferProgress()
+
+    def expect(self, blobs: Sequence[tuple[str, int]], times: int, anew: bool) -> None:
+        with self._lock:
+            if self._moved.expect(blobs, times, anew):
+                self._pace.begin_anew(_BLOBS, time.monotonic())
+
     def close(self) -> None:
         """Takes away what is to go when the command is over."""
 
@@ -132,9 +142,7 @@ class Lines(Shown):
     """A line a notice, one for each blob that crossed a network, and one now and then of a run that takes long."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._pace = Pace()
-        self._moved = TransferProgress()
+        super().__init__()
         self._counting = False
         self._last = time.monotonic()
 
@@ -150,11 +158,6 @@ class Lines(Shown):
                 line = self._pace.line(_BLOBS, *self._moved.numbers, now)
         if due:
             self._say(line)
-
-    def expect(self, blobs: Sequence[tuple[str, int]], times: int, anew: bool) -> None:
-        with self._lock:
-            if self._moved.expect(blobs, times, anew):
-                self._pace.begin_anew(_BLOBS, time.monotonic())
 
     def count(self, what: str, done: int, total: int, size: int, whole: int) -> None:
         """A line now and then."""
@@ -187,10 +190,8 @@ class Bars(Shown):
     """Told from several threads what was read and written. One line for all of it; another for each thing that a run counts."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        super().__init__()
         self._started = time.monotonic()
-        self._moved = TransferProgress()
-        self._pace = Pace()
         self._counts: dict[str, rich.progress.TaskID] = {}
         self._progress: rich.progress.Progress | None = None
 
@@ -211,11 +212,6 @@ class Bars(Shown):
             line = self._pace.line(what, done, total, size, whole, now)
             if now - self._started >= _PATIENCE:
                 self._show(what, line, size if whole else done, whole or total, visible=done != total)
-
-    def expect(self, blobs: Sequence[tuple[str, int]], times: int, anew: bool) -> None:
-        with self._lock:
-            if self._moved.expect(blobs, times, anew):
-                self._pace.begin_anew(_BLOBS, time.monotonic())
 
     def notice(self, notice: Notice) -> None:
         from ocitool.report.escape import printed
