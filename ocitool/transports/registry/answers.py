@@ -1,4 +1,7 @@
-"""The bodies of a registry's answers: read within bounds, and to their end, so that a connection serves the next request."""
+"""The bodies of a registry's answers: read within bounds, and to their end, so that a connection serves the next request.
+
+A body that breaks raises `OSError`.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,6 @@ from ocitool import limits
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError
 from ocitool.layers import codecs
 from ocitool.transports.registry.exchange import Response
-
-BROKEN = (OSError,)
-"""What is raised in the place of an answer, or of the rest of one."""
 
 
 class Unanswered(OSError):
@@ -95,7 +95,7 @@ def without_first(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
 
 def finished(response: Response) -> None:
     """Takes what little is left of an answer, so that its connection serves the next request; a long one is cut off."""
-    with suppress(*BROKEN):
+    with suppress(OSError):
         response.read(limits.ERROR_SIZE)
     response.close()
 

@@ -17,7 +17,7 @@ from ocitool.digest import Digest, verified
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, TransportError
 from ocitool.limits import KiB, MiB
 from ocitool.transports.registry.addresses import origin
-from ocitool.transports.registry.answers import BROKEN, decoded, finished, is_page, retry_after, without_first
+from ocitool.transports.registry.answers import decoded, finished, is_page, retry_after, without_first
 from ocitool.transports.registry.bodies import Bytes, read_source
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.endpoint import RETRIES
@@ -124,7 +124,7 @@ def _fetch(
                 raise problem  # all that it has, once more
         except _Retry as error:
             problem, whole = error.problem, whole or error.whole
-        except BROKEN as error:
+        except OSError as error:
             client.task.check()
             problem = unreachable(error, client.host)
         if position < end:

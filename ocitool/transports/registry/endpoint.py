@@ -21,7 +21,7 @@ from ocitool.reference import DEFAULT_HOST
 from ocitool.task import OneAtATime, Task
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import joined, literal, named, origin
-from ocitool.transports.registry.answers import BROKEN, Unanswered, body_of, finished, is_page, retry_after
+from ocitool.transports.registry.answers import Unanswered, body_of, finished, is_page, retry_after
 from ocitool.transports.registry.connections import Connections
 from ocitool.transports.registry.exchange import Body, Response
 from ocitool.transports.registry.gate import NetworkZones
@@ -175,7 +175,7 @@ class Endpoint:
                 return attempt()
             except _Later as later:
                 problem, seconds = later.problem, later.seconds
-            except BROKEN as error:
+            except OSError as error:
                 self.task.check()
                 failed = self._failed(error)
                 problem = unreachable(error, failed, own=failed == self.host)
@@ -214,7 +214,7 @@ class Endpoint:
     def refusal(self, response: Response) -> Answer:
         """What is to be known of such an answer; closes it."""
         body = b""
-        with suppress(*BROKEN):
+        with suppress(OSError):
             body = response.read(limits.ERROR_SIZE)
         response.close()
         return self._told(response, body)._replace(encoding=response.headers.get("Content-Encoding", ""))
@@ -285,7 +285,7 @@ class Endpoint:
                 self._whereabouts.check(hostname, address)  # a proxy would go there without a look
         try:
             return connections.send(method, url, headers, body, patience)
-        except BROKEN as error:
+        except OSError as error:
             raise Unanswered(url) from error
         except (ValueError, TypeError):  # its words may quote a header
             raise TransportError("a request to it cannot be written", self.host) from None
@@ -331,7 +331,7 @@ class Endpoint:
         for _ in range(2):
             try:
                 response = self._followed(method, self._spoken(url), headers, None, body, patience)
-            except BROKEN as error:
+            except OSError as error:
                 if self._failed(error) != self.host:  # the registry has answered, and sent us on to what failed
                     self._settled = True
                     raise
