@@ -89,6 +89,11 @@ class NothingMatches(UsageError):
         super().__init__(what, where, hint="correct it, or let --allow-no-match go on with a note")
 
 
+def nothing_matches(what: str, globs: Sequence[str], where: str) -> NothingMatches:
+    """Returns the error for globs of which none matches a `what` there."""
+    return NothingMatches(f"no {what} matches {' or '.join(globs)}", where)
+
+
 def refuse_unmatched(globs: Collection[str], option: str, what: str, task: Task, *, allowed: bool) -> None:
     """Raises `NothingMatches` if there are globs that match no `what`; with `allowed`, adds a notice instead."""
     if not globs:

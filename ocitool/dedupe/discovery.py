@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ocitool import reference
 from ocitool.blob import unreadable
 from ocitool.errors import UsageError
-from ocitool.globs import NothingMatches
+from ocitool.globs import nothing_matches
 from ocitool.layers import codecs
 from ocitool.operations import tags
 from ocitool.pipeline.session import Session
@@ -58,7 +58,7 @@ def repositories(word: str, choice: RepositoryFilter, reading: Session) -> list[
     known = reading.asked().client(host).repositories()
     chosen = [path for path in known if any(fnmatchcase(path, glob) for glob in choice.repositories)]
     if not chosen and not choice.allow_no_match:
-        raise NothingMatches(f"no repository matches {' or '.join(choice.repositories)}", word)
+        raise nothing_matches("repository", choice.repositories, word)
     return [Repository(host, path) for path in chosen if reference.is_path(path)]
 
 
@@ -69,7 +69,7 @@ def images_of(where: Repository, choice: RepositoryFilter, listed: bool, reading
         return [str(where)]
     found = tags.matching_tags(where, choice.tags or ("*",), reading).images
     if not found and not listed and not choice.allow_no_match:
-        raise NothingMatches(f"no tag matches {' or '.join(choice.tags)}", str(where))
+        raise nothing_matches("tag", choice.tags, str(where))
     return [str(where._replace(tag=tag)) for tag in found]
 
 

@@ -29,7 +29,7 @@ from ocitool.dedupe.collection import (
 from ocitool.dedupe.discovery import RepositoryFilter
 from ocitool.dedupe.reference_names import ReferenceNames
 from ocitool.errors import CancelledError, FormatError, NotAnImageError, NotFoundError, OcitoolError, UsageError
-from ocitool.globs import NothingMatches, refuse_unmatched
+from ocitool.globs import nothing_matches, refuse_unmatched
 from ocitool.images import select
 from ocitool.images.closure import Closure, closure
 from ocitool.images.image import Image, Layer, from_manifest, from_record
@@ -166,7 +166,7 @@ class _Inventory:
                 wanted.update(dict.fromkeys(found))
                 self._tags.update(text.rpartition(":")[2] for text in found)
         if not wanted and choice.tags and len(self._problems) == before and not choice.allow_no_match:
-            raise NothingMatches(f"no tag matches {' or '.join(choice.tags)}", word)
+            raise nothing_matches("tag", choice.tags, word)
         progress = Counter("images", len(wanted), self._reading.task)
         first = self._order
         self._order += len(wanted)

@@ -9,7 +9,7 @@ from ocitool import masking, reference
 from ocitool.blob import missing_blob, unopened
 from ocitool.digest import Digest
 from ocitool.errors import CancelledError, FormatError, NotFoundError, OcitoolError, UsageError
-from ocitool.globs import NothingMatches, refuse_unmatched
+from ocitool.globs import nothing_matches, refuse_unmatched
 from ocitool.images import indexes, select
 from ocitool.images.closure import closure
 from ocitool.images.image import Image
@@ -164,7 +164,7 @@ def _expanded(
             text = f"{where}: tags that name a digest are not copied ({len(unsaid)}, the first: {unsaid[0]})"
             reading.task.notice("referrer", f"{text}; --referrers takes those of the images")
         if not chosen and not allowed:
-            raise NothingMatches(f"no tag matches {' or '.join(globs)}", str(where))
+            raise nothing_matches("tag", globs, str(where))
         picked += chosen
         others += beside
         kept = [tag for tag in chosen if not matches_any(tag, exclude)]

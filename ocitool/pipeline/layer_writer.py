@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from ocitool.layers.compress import Compression
 
 
+_DEFAULT_CODEC = "gzip"
+"""Of layers that nothing says a codec for: every engine and registry takes it."""
+
+
 class _Conversion(NamedTuple):
     """What layers are converted to. `plain`: only those that are not compressed are."""
 
@@ -118,15 +122,15 @@ class LayerWriter:
             return self._compression.codec
         had = layer.compression
         if self._remote and had == "none" and layer.digest is None:
-            return "gzip"  # as `_conversion`
-        return had if had in mediatypes.SUFFIXES else "gzip"
+            return _DEFAULT_CODEC  # as `_conversion`
+        return had if had in mediatypes.SUFFIXES else _DEFAULT_CODEC
 
     def new_codec(self, image: Image, own: str | None = None) -> str:
         """Returns the codec of a layer that is put on the image: the one asked for, else its `own`, else that of the image's
         top-most layer, else gzip."""
         if self._compression is not None:
             return self._compression.codec
-        return own or (self.codec(image.layers[-1]) if image.layers else "gzip")
+        return own or (self.codec(image.layers[-1]) if image.layers else _DEFAULT_CODEC)
 
     # Conversion
 
@@ -135,7 +139,7 @@ class LayerWriter:
         manifest is made anyway."""
         if self._compression is not None and changed:
             return _Conversion(self._compression.codec, False)
-        return _Conversion("gzip", True) if self._remote and image.manifest is None else None
+        return _Conversion(_DEFAULT_CODEC, True) if self._remote and image.manifest is None else None
 
     def converts(self, image: Image, *, changed: bool) -> bool:
         """Returns whether layers may be made again to be converted: sizes are then known afterwards."""
