@@ -29,7 +29,7 @@ ImagePath = str | bytes
 
 
 class ImageInfo(Protocol):
-    """What an image says of itself: `Image`, and the images that results name.
+    """The facts that an image states: `Image`, and the images that results name.
 
     `digest` is the manifest's, None for an image of a docker archive, which has no manifest; `image_id` the digest of the
     configuration, by which engines know it; `tags` its names where it lies; `layers` the lowest first, as the image states
@@ -183,7 +183,7 @@ class OpenImage:
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        """What there is to know about it that is no error, as it came up so far."""
+        """The notices that were given for this image so far."""
         return tuple(self._session.task.notices)
 
     def tree(self) -> MergedTree:
@@ -192,10 +192,11 @@ class OpenImage:
         return MergedTree(self._merged(), self._stated)
 
     def walk(self, path: ImagePath = "/", *, layer: int | None = None) -> Iterator[File]:
-        """Everything below a path, in the order of names, a directory before what is in it; a path that is no directory is
-        given itself. With `layer`, the entries of that layer alone (0 is the lowest, -1 the top), whiteouts among them.
+        """Yields the files below a path in the order of their names, a directory before its files. A path that does not lead to
+        a directory yields that one file. With `layer`, yields the entries of that layer, whiteouts included (0 is the lowest
+        layer, -1 the top one).
 
-        Raises `NotFoundError`, `UsageError` for a layer that it has not, and what reading layers raises."""
+        Raises `NotFoundError`, `UsageError` for a layer number that does not exist, and what reading layers raises."""
         if layer is None:
             return self.tree().walk(path)
         run, indexer = self._session, self._indexes
@@ -206,9 +207,9 @@ class OpenImage:
         return (file._replace(layer=own) for file in found)
 
     def read(self, path: ImagePath, *, layer: int | None = None) -> bytes:
-        """The content of a file, verified; links are followed. With `layer`, as that layer has it.
+        """Returns the verified content of a file. Links are followed. With `layer`, returns the content in that layer.
 
-        Raises `NotFoundError`, `UsageError` if it is no regular file, and what reading its layer raises."""
+        Raises `NotFoundError`, `UsageError` if it is not a regular file, and what reading its layer raises."""
         return b"".join(self.chunks(path, layer=layer))
 
     def chunks(self, path: ImagePath, *, layer: int | None = None) -> Iterator[bytes]:
@@ -255,14 +256,15 @@ class MergedTree:
         self._image = image
 
     def find(self, path: ImagePath, *, follow: bool = True) -> File | None:
-        """What stands at a path, None if nothing does. Symbolic links on the way are followed inside the image, the last one
-        only with `follow`."""
+        """Returns the file at a path, None if there is none. Symbolic links in the path are followed inside the image, the last
+        one only with `follow`."""
         wanted = listing.wanted_path(path)
         node = self._tree.find(wanted, follow=follow)
         return None if node is None else listing.file_at(self._tree, self._image, wanted, node)
 
     def children(self, path: ImagePath = "/") -> Iterator[File]:
-        """What is in a directory, in the order of names; nothing for what is no directory. Raises `NotFoundError`."""
+        """Yields the files of a directory in the order of their names; none if the path is not a directory. Raises
+        `NotFoundError`."""
         wanted = listing.wanted_path(path)
         node = self._tree.find(wanted, follow=True)
         if node is not None and not isinstance(node, Directory):

@@ -118,7 +118,7 @@ def session(
 
 @contextmanager
 def own_errors() -> Iterator[None]:
-    """Errors leave it without the user's credentials, which a server may have said again; a full disk is an error of ours."""
+    """Masks the user's credentials in errors, since a server may repeat them, and raises `DestinationError` for a full disk."""
     try:
         yield
     except OcitoolError as error:

@@ -96,7 +96,7 @@ def command(
 
 
 def _mode(text: str | None) -> int | None:
-    """-1 for what is no octal number."""
+    """Returns the number that octal digits mean, -1 for any other text."""
     if text is None:
         return None
     return int(text, 8) if 0 < len(text) < 5 and set(text) <= set("01234567") else -1

@@ -99,7 +99,7 @@ WRITERS = {name: one.writing for name, one in CODECS.items() if one.writing is n
 """How those compress that are written, by name."""
 
 ENDINGS = {".tar": "none"} | {ending: one.name for one in CODECS.values() for ending in one.endings}
-"""Endings of the names of archives, each with the codec that it stands for."""
+"""Endings of the names of archives, each with its codec."""
 
 
 def names(*, levels: bool = False) -> str:

@@ -4,7 +4,7 @@ It is compressed in blocks on all cores, as pigz does: borders by position, each
 before and ended by a sync flush, so that the deflate data in a row are one stream, and the file is one member. Levels 1 to 3
 are ISA-L's where its wheel exists, else zlib's; 4 to 9 are zlib's. Measured on a real layer of 285 MB: level 2 is eleven
 times as fast as zlib's 6 on one core and 9.5 % larger, and a whole image is 4.4 % larger than what skopeo writes. 3 saves 1 %
-more for a third more time, 1 is hardly faster. So 2 is the default; who wants small layers takes zstd or `gzip:6`. ISA-L
+more for a third more time, 1 is hardly faster. So 2 is the default; zstd and `gzip:6` make smaller layers. ISA-L
 renews its Huffman tables only when told to: every 64 KiB is worth 1 % of the size and costs 6 % of the time.
 """
 

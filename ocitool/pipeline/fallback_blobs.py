@@ -130,4 +130,4 @@ def images_of(opened: Opened) -> Iterator[Image]:
                 try:
                     yield from_manifest(opened.source, entry.descriptor, entry.document, ())
                 except NotFoundError:
-                    continue  # its configuration is not here, so nobody states diff_ids
+                    continue  # its configuration is not here, so no diff_ids are stated

@@ -40,7 +40,7 @@ class IndexChange(Protocol):
         """The fields of an index, or of a descriptor of one, as they are to be."""
 
     def carried(self, descriptor: Descriptor, found: Closure) -> None:
-        """Told of everything that is no image and is taken over as it is."""
+        """Called for each descriptor that does not lead to an image and is copied unchanged."""
 
 
 def rewrite_index(

@@ -111,7 +111,7 @@ def diff_id(image: Image, layer: Layer, task: Task) -> Digest:
 
 
 def unpacked(blob: Blob, task: Task) -> Iterator[bytes]:
-    """A layer's tar, unpacked ahead of the one who takes it, its stored bytes verified while they pass."""
+    """Yields a layer's tar, which another thread unpacks ahead; its stored bytes are verified as they are read."""
 
     def decoded() -> Iterator[bytes]:
         stored = told(blob, verified(stream_once(blob), blob.digest, blob.size), task)

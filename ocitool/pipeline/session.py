@@ -29,7 +29,7 @@ class Session(NamedTuple):
         return open_source(reference, want, self.task, self.registries)
 
     def asked(self) -> Registries:
-        """The registries, for who asks them for more than a source is."""
+        """Returns the registries, for requests that a source does not make: tags, catalogues, logins."""
         return self.registries or Registries(Access(), self.task)
 
     def image(self, reference: str, platform: str | None) -> Image:

@@ -15,7 +15,7 @@ from ocitool.images.drafts import ImageDraft
 
 
 def source_date() -> int | None:
-    """`SOURCE_DATE_EPOCH` in seconds; None where it is not set. `UsageError` where it is no number."""
+    """Returns `SOURCE_DATE_EPOCH` in seconds, None if it is not set. Raises `UsageError` if it is not a number."""
     text = os.environ.get("SOURCE_DATE_EPOCH")
     if not text:
         return None

@@ -197,7 +197,7 @@ def _layer(pair: tuple[Layer, LayerFacts]) -> LayerFactsRow:
 
 
 def _codec(layer: Layer, compression: str | None) -> str:
-    """The compression, and what the layer is if it is no tar."""
+    """Returns the compression, and the format of a layer that is not a tar."""
     if layer.blob is None:
         return "missing"
     content = layer.type.content

@@ -28,7 +28,7 @@ class Quote(NamedTuple):
 
 
 Phrase = tuple[str | Quote, ...]
-"""A sentence or part of one. A `str` in it is ours; whatever is not stands in a `Quote`."""
+"""A sentence or part of one. A `str` in it is our own text; text of an image is a `Quote`."""
 
 UNKNOWN: Phrase = ("-",)
 
@@ -90,7 +90,7 @@ def platform(platform: Platform | str) -> Quote:
 
 
 def value(value: Any, name: str = "") -> Quote:
-    """A value of a document, masked by the name that it stands under."""
+    """A value of a document, masked by the name of its key."""
     return Quote(plain(masking.value(value, name)), "value")
 
 

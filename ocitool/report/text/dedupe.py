@@ -13,7 +13,7 @@ from ocitool.report.text.parts import Paint, columns, said
 _WIDTH = 24
 _INSTRUCTION = 60
 _COMMAND = 1_000
-"""Characters of a command. A longer one, of many images, nobody copies from a terminal."""
+"""Characters of a command. A longer one, of many images, is too long to copy from a terminal."""
 
 
 def dedupe_text(result: Deduped, paint: Paint) -> Iterator[str]:

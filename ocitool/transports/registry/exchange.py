@@ -131,7 +131,7 @@ class Channel:
         return piece
 
     def chunk(self) -> int:
-        """Returns the size of the next chunk; after the last one, which has none, what stands behind it is read too."""
+        """Returns the size of the next chunk; after the last one (size 0) the trailer is read too."""
         line = self._line(_CHUNK_LINE)
         found = _CHUNK.match(line) if line.endswith(b"\n") else None
         if found is None:
@@ -243,7 +243,7 @@ class Headers:
 
 
 def _length(text: str) -> int | None:
-    """Returns what a `Content-Length` says; None for one that is no number: then the body ends with the connection. Raises
+    """Returns what a `Content-Length` says; None if that is not a number: then the body ends with the connection. Raises
     `ConnectionError` for several that differ (RFC 9112, 6.3)."""
     values = {one.strip() for one in text.split(",")}
     if len(values) > 1:
