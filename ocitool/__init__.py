@@ -20,6 +20,19 @@ if TYPE_CHECKING:
     from ocitool.api.rendering import render
     from ocitool.api.running import Cancellation, RegistryOptions
     from ocitool.api.writing import append, copy, edit, rebase, rebuild, repack, squash, unpack
+    from ocitool.comparison import Diff, IndexDiff
+    from ocitool.comparison.result import (
+        ConfigChange,
+        Failure,
+        FileChange,
+        LayerPair,
+        Notable,
+        NotCompared,
+        Patch,
+        PlatformDiff,
+        Side,
+        Summary,
+    )
     from ocitool.dedupe import Deduped
     from ocitool.dedupe.advice import Advice
     from ocitool.digest import Digest
@@ -39,31 +52,18 @@ if TYPE_CHECKING:
     )
     from ocitool.images.image import Layer
     from ocitool.layers.entry import Entry, Kind
-    from ocitool.operations.diff import Diff, IndexDiff
-    from ocitool.operations.diff.result import (
-        ConfigChange,
-        Failure,
-        FileChange,
-        LayerPair,
-        Notable,
-        NotCompared,
-        Patch,
-        PlatformDiff,
-        Side,
-        Summary,
-    )
     from ocitool.operations.inspect import InspectedEntry, InspectedImage, Inspection, LayerFacts
     from ocitool.operations.listing import File
     from ocitool.operations.tags import Tags
     from ocitool.operations.unpack.editable import UnpackResult
     from ocitool.operations.unpack.flat import FlatResult
     from ocitool.operations.unpack.store import StoredImage, StoredLayer, StoreResult
-    from ocitool.operations.validate import Checked, Finding, Validation
     from ocitool.pipeline.image_writer import WriteResult
     from ocitool.pipeline.problems import Problem
     from ocitool.spec.manifest import Config, Descriptor, HistoryEntry, Index, Manifest, Platform
     from ocitool.task import Notice, Progress
     from ocitool.transports.sink import OutputImage, OutputLayer
+    from ocitool.validation import Checked, Finding, Validation
 
 __all__ = [
     "Advice", "Cancellation", "CancelledError", "Checked", "Config", "ConfigChange", "Deduped", "Descriptor",
@@ -93,15 +93,15 @@ _NAMES = {
     ),
     "images.image": "Layer",
     "layers.entry": "Entry Kind",
-    "operations.diff": "Diff IndexDiff",
-    "operations.diff.result": "ConfigChange Failure FileChange LayerPair NotCompared Notable Patch PlatformDiff Side Summary",
+    "comparison": "Diff IndexDiff",
+    "comparison.result": "ConfigChange Failure FileChange LayerPair NotCompared Notable Patch PlatformDiff Side Summary",
     "operations.inspect": "InspectedEntry InspectedImage Inspection LayerFacts",
     "operations.listing": "File",
     "operations.tags": "Tags",
     "operations.unpack.editable": "UnpackResult",
     "operations.unpack.flat": "FlatResult",
     "operations.unpack.store": "StoreResult StoredImage StoredLayer",
-    "operations.validate": "Checked Finding Validation",
+    "validation": "Checked Finding Validation",
     "pipeline.image_writer": "WriteResult",
     "pipeline.problems": "Problem",
     "spec.manifest": "Config Descriptor HistoryEntry Index Manifest Platform",

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ocitool import errors, limits
-from ocitool.operations.diff.notable import RULES as NOTABLE
-from ocitool.operations.validate import RULES as VALIDATE
+from ocitool.comparison.notable import RULES as NOTABLE
+from ocitool.validation import RULES as VALIDATE
 
 ROOT = Path(__file__).resolve().parents[2]
 

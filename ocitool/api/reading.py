@@ -7,12 +7,12 @@ from typing import Literal, get_args, overload
 
 from ocitool.api.arguments import Reference, References, Words, once, one_of, one_or_all, optional, references, words
 from ocitool.api.running import Cancellation, RegistryOptions, session
+from ocitool.comparison import Diff, IndexDiff
 from ocitool.dedupe import Deduped
-from ocitool.operations.diff import Diff, IndexDiff
 from ocitool.operations.inspect import Inspection
 from ocitool.operations.tags import Tags
-from ocitool.operations.validate import Validation
 from ocitool.task import Progress
+from ocitool.validation import Validation
 
 DocumentKind = Literal["descriptor", "manifest", "index", "config", "layout", "docker-manifest", "docker-manifest-list"]
 
@@ -61,8 +61,8 @@ def diff(
 
     `fail_on`: rules; those that are met are `failures` of the result. `patch`: unified diffs of text files too, which leave out
     files that look secret unless `show_secrets`. An image that cannot be read is an error, and never a difference."""
-    from ocitool.operations.diff import DiffOptions, diff, diff_platforms
-    from ocitool.operations.diff.rules import rule
+    from ocitool.comparison import DiffOptions, diff, diff_platforms
+    from ocitool.comparison.rules import rule
 
     one_or_all(platform, all_platforms)
     before, after = os.fspath(a), os.fspath(b)
@@ -84,8 +84,8 @@ def validate(
 ) -> Validation:  # fmt: skip
     """Every rule that an image breaks, or a whole store; all of it is read and hashed. `as_`: the reference is a file that
     holds one document of this kind. Damage is a finding; a source of which nothing can be read is an error."""
-    from ocitool.operations.validate import validate, validate_document
-    from ocitool.operations.validate.bare import document_file
+    from ocitool.validation import validate, validate_document
+    from ocitool.validation.bare import document_file
 
     text = os.fspath(reference)
     with session(no_cache=True, jobs=jobs, registry=registry, progress=progress, cancellation=cancellation) as run:

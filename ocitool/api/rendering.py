@@ -9,15 +9,15 @@ from ocitool.api.arguments import one_of
 from ocitool.errors import UsageError
 
 if TYPE_CHECKING:
+    from ocitool.comparison import Diff, IndexDiff
     from ocitool.dedupe import Deduped
-    from ocitool.operations.diff import Diff, IndexDiff
     from ocitool.operations.inspect import Inspection
     from ocitool.operations.tags import Tags
     from ocitool.operations.unpack.editable import UnpackResult
     from ocitool.operations.unpack.flat import FlatResult
     from ocitool.operations.unpack.store import StoreResult
-    from ocitool.operations.validate import Validation
     from ocitool.pipeline.image_writer import WriteResult
+    from ocitool.validation import Validation
 
 Format = Literal["text", "json", "markdown"]
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from ocitool import comparison
 from ocitool.cli import options
 from ocitool.cli.shared import PLATFORMS, READ, REVIEW, Shared, with_shared
-from ocitool.operations import diff
-from ocitool.operations.diff.rules import rule
+from ocitool.comparison.rules import rule
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -59,17 +59,17 @@ def command(
     shared: Shared,
 ) -> None:
     """Show what changed between two images: layers, files, configuration, and what caused it."""
-    question = diff.DiffOptions(
+    question = comparison.DiffOptions(
         ignore=tuple(ignore or ()), semantic=semantic, paths=tuple(path or ()), patch=patch, secrets=show_secrets,
         ignored_paths=tuple(ignore_path or ()), allow_no_match=allow_no_match,
         rules=tuple(rule(text) for text in fail_on or ()),
     )  # fmt: skip
     with shared.running() as reading:
-        result: diff.Diff | diff.IndexDiff
+        result: comparison.Diff | comparison.IndexDiff
         if shared.all_platforms:
-            result = diff.diff_platforms(a, b, question, reading)
+            result = comparison.diff_platforms(a, b, question, reading)
         else:
-            result = diff.diff(a, b, question, reading, platform=shared.platform)
+            result = comparison.diff(a, b, question, reading, platform=shared.platform)
     from ocitool import masking
 
     with masking.revealed(show_secrets):

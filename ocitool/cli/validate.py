@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from ocitool import validation
 from ocitool.cli import options
 from ocitool.cli.shared import OUTPUT, Shared, with_shared
-from ocitool.operations import validate
-from ocitool.operations.validate.bare import document_file
+from ocitool.validation.bare import document_file
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -49,8 +49,8 @@ def command(
     options.once(*refs)
     with shared._replace(no_cache=True).running() as reading:
         if as_ is not None:
-            results = [validate.validate_document(as_.value, document_file(ref), ref) for ref in refs]
+            results = [validation.validate_document(as_.value, document_file(ref), ref) for ref in refs]
         else:
-            results = [validate.validate(ref, reading.task, reading.registries) for ref in refs]
+            results = [validation.validate(ref, reading.task, reading.registries) for ref in refs]
     shared.show("validate", results)
     raise typer.Exit(0 if all(result.valid for result in results) else 1)

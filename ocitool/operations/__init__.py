@@ -1,1 +1,2 @@
-"""What the commands do, one module each: values in, frozen results out, nothing printed."""
+"""What the commands do but for `diff`, `validate` and `dedupe`, one module or package each: values in, frozen results out,
+nothing printed."""

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ocitool.images.image import Image
-from ocitool.operations.diff.config_changes import incidental
-from ocitool.operations.diff.result import (
+from ocitool.comparison.config_changes import incidental
+from ocitool.comparison.result import (
     ConfigChange,
     Diff,
     Failure,
@@ -17,6 +16,7 @@ from ocitool.operations.diff.result import (
     Patch,
     PlatformDiff,
 )
+from ocitool.images.image import Image
 from ocitool.report.escape import clip, human, signed
 from ocitool.report.files_view import KINDS, Counts, FilesView, counts_of, files_view, growth_of
 from ocitool.report.notable import NotableRow, notable_rows

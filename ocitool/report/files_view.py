@@ -8,9 +8,9 @@ from itertools import compress
 from operator import attrgetter
 from typing import NamedTuple
 
+from ocitool.comparison.result import FileChange, Side, file_size
 from ocitool.images.image import Layer
 from ocitool.layers.entry import Kind
-from ocitool.operations.diff.result import FileChange, Side, file_size
 from ocitool.report.escape import human, signed
 from ocitool.report.phrases import LazyRows, Phrase, Quote, count_of, joined, path
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from ocitool.comparison.notable import RULES
+from ocitool.comparison.result import Notable
 from ocitool.masking.files import secret_path
-from ocitool.operations.diff.notable import RULES
-from ocitool.operations.diff.result import Notable
 from ocitool.report.escape import human
 from ocitool.report.phrases import Phrase, Quote, made_by, path, sentence
 from ocitool.report.sides import pointer_text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocitool.operations.diff.result import Diff, IndexDiff
+from ocitool.comparison.result import Diff, IndexDiff
 from ocitool.report.phrases import Phrase, joined, reference
 
 

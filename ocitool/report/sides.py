@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ocitool import masking
-from ocitool.operations.diff.result import ConfigChange, Patch
+from ocitool.comparison.result import ConfigChange, Patch
 
 CHANGED = "(value changed)"
 """Said of a secret that differs: both sides of it are shown as `***`."""

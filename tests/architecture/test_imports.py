@@ -45,6 +45,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"images"}),
     frozenset({"trees"}),
     frozenset({"disk", "pipeline"}),
+    frozenset({"comparison", "validation"}),
     frozenset({"operations"}),
     frozenset({"dedupe"}),
     frozenset({"report"}),  # draws what operations return, so it may import their types; never the other way

@@ -32,10 +32,10 @@ from support.registry import ScriptedRegistry
 from support.report import report_of
 
 from ocitool.images.select import single
-from ocitool.operations.validate import validate
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
+from ocitool.validation import validate
 
 NAME, DIGEST = "org.opencontainers.image.base.name", "org.opencontainers.image.base.digest"
 SHARED = layer_tar([("bin/", None), ("bin/sh", b"shell" * 99), ("etc/", None), ("etc/os", b"12.1"), ("etc/conf", b"1")])

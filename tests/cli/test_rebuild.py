@@ -35,11 +35,11 @@ from ocitool.images.image import Image as Opened
 from ocitool.images.select import single
 from ocitool.layers.entry import Kind
 from ocitool.layers.scan import index_layer
-from ocitool.operations.validate import validate
 from ocitool.spec import mediatypes
 from ocitool.task import Task
 from ocitool.transports.opening import open_source
 from ocitool.trees.tree import Tree
+from ocitool.validation import validate
 
 Run = Callable[..., Any]
 THEN, NOW = 1_600_000_000, 1_700_000_000

@@ -18,11 +18,11 @@ import pytest
 from support.disk import as_nobody, open_to_all
 from support.judges import ROOT, FileSystem, differences, of_directory, ours
 
+from ocitool import comparison
 from ocitool.disk.rootfs import Ownership
 from ocitool.errors import FormatError, NotFoundError, UsageError
 from ocitool.images.image import Image
 from ocitool.layers.cache import IndexCache
-from ocitool.operations import diff
 from ocitool.operations.repack import Mode, RepackOptions, repack
 from ocitool.operations.unpack.editable import unpack
 from ocitool.pipeline.image_writer import WriteOptions, WriteResult
@@ -274,7 +274,7 @@ def test_one_edit_is_one_layer(case: Case, how: str, rootless: bool, need: Calla
                 assert changed == [number for number, origin in enumerate(origins) if origin != "kept"]
                 assert set(changed) == set(edited.carriers) or (not edited.carriers and len(changed) == 1)
             check_edit(edited, before, ours(again, read.task), work / "rootfs", rootless)
-            found = diff.diff(reference, out, diff.DiffOptions(), read, platform=case.platform)
+            found = comparison.diff(reference, out, comparison.DiffOptions(), read, platform=case.platform)
             assert told(edited) == {change.path: change.kind for change in found.files}
 
 

@@ -12,11 +12,11 @@ import pytest
 from support.images import Image, entry, image, layer_tar, write_layout
 
 from ocitool import limits, masking
+from ocitool.comparison import DiffOptions, diff
 from ocitool.errors import FormatError, LimitError
 from ocitool.images.config_edits import Settings
 from ocitool.operations.append import LayerInput, append
 from ocitool.operations.copy import copy
-from ocitool.operations.diff import DiffOptions, diff
 from ocitool.operations.edit import ContentEdits, edit
 from ocitool.operations.layout.collect import collect
 from ocitool.pipeline.image_writer import WriteOptions

@@ -18,6 +18,7 @@ from support.layers import END, head, listed, member, old_sparse, pax, scanned, 
 
 from ocitool import limits
 from ocitool.blob import BytesBlob, FileBlob
+from ocitool.comparison.alignment import Alignment, unified
 from ocitool.dedupe import DedupeOptions, RepositoryFilter, dedupe, layer_jobs
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError
@@ -26,7 +27,6 @@ from ocitool.images import select
 from ocitool.layers import cache, codecs, tar_extensions
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import hash_rows, index_headers, index_layer
-from ocitool.operations.diff.alignment import Alignment, unified
 from ocitool.pipeline.session import Session
 from ocitool.spec.manifest import Index
 from ocitool.task import Task
@@ -490,7 +490,7 @@ def shuffled(lines: int, different: int, seed: int) -> list[str]:
 def test_texts_of_equal_lines_are_aligned_in_steps_that_grow_with_the_lines(
     lines: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ocitool.operations.diff.alignment.FREE", 0)
+    monkeypatch.setattr("ocitool.comparison.alignment.FREE", 0)
     total = 0
     find = Alignment.find_longest_match
 
@@ -528,8 +528,8 @@ def test_any_two_texts_are_aligned_by_anchors(a: list[str], b: list[str]) -> Non
 
 
 def test_lines_that_stand_once_are_anchors_where_difflib_would_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocitool.operations.diff.alignment.FREE", 0)
-    monkeypatch.setattr("ocitool.operations.diff.alignment.STEPS", 20)
+    monkeypatch.setattr("ocitool.comparison.alignment.FREE", 0)
+    monkeypatch.setattr("ocitool.comparison.alignment.STEPS", 20)
     common = [line for n in range(300) for line in (f"unique {n}", "", "}", "")]
     changed = [line if n != 602 else "changed" for n, line in enumerate(common)]
     lines, alignment = unified("f", common, changed)
@@ -635,7 +635,7 @@ def test_what_images_of_a_v1_archive_repeat_of_their_parents_is_bounded(monkeypa
 
 
 def test_layers_of_one_shape_are_compared_a_bounded_number_of_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ocitool.operations.diff import layers
+    from ocitool.comparison import layers
 
     calls: list[int] = []
     equal = layers._equal
@@ -645,7 +645,7 @@ def test_layers_of_one_shape_are_compared_a_bounded_number_of_times(tmp_path: Pa
     for name, made in zip("ij", tars, strict=True):
         write_layout(tmp_path / name, [image(made, tag="t")])
     with Task(jobs=1) as task:
-        from ocitool.operations.diff import DiffOptions, diff
+        from ocitool.comparison import DiffOptions, diff
         from ocitool.pipeline.session import Session
 
         found = diff(str(tmp_path / "i"), str(tmp_path / "j"), DiffOptions(), Session(task, cached=False))
@@ -687,7 +687,7 @@ def test_a_configuration_is_printed_again_within_a_bound(tmp_path: Path, monkeyp
 
 
 def test_a_configuration_of_many_images_is_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ocitool.operations.validate import findings, validate
+    from ocitool.validation import findings, validate
 
     checked: list[str] = []
     problems = findings.problems

@@ -36,9 +36,10 @@ from support.images import (
 )  # fmt: skip
 from support.layers import END, member, pad, pax
 
+from ocitool import validation
+from ocitool.comparison import DiffOptions, diff
 from ocitool.errors import OcitoolError
-from ocitool.operations import inspect, listing, validate
-from ocitool.operations.diff import DiffOptions, diff
+from ocitool.operations import inspect, listing
 from ocitool.pipeline.session import Session
 from ocitool.task import Task
 
@@ -78,7 +79,7 @@ def everything(reference: str) -> Iterator[Callable[[Task], object]]:
     yield lambda task: list(listing.ls(reference, "", Session(task), recursive=True).items)
     yield lambda task: b"".join(listing.cat(reference, "etc/motd", Session(task)))
     yield lambda task: diff(reference, reference, DiffOptions(), Session(task, None, True))
-    yield lambda task: validate.validate(reference, task)
+    yield lambda task: validation.validate(reference, task)
 
 
 def survives(reference: str | os.PathLike[str]) -> None:
@@ -260,7 +261,7 @@ def test_wrong_types_everywhere(tmp_path: Path) -> None:
                 else:
                     index = changed
                 path = os.fspath(write_oci_archive(tmp_path / "x.tar", [made], index=index))
-                for operation in (inspect.inspect, lambda where, reading: validate.validate(where, reading.task)):
+                for operation in (inspect.inspect, lambda where, reading: validation.validate(where, reading.task)):
                     with Task(jobs=1) as task:
                         try:
                             operation(path, Session(task))

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.images import Image, entry, image, layer_tar, write_layout
 
+from ocitool.comparison import Diff, DiffOptions, diff
 from ocitool.images import select
 from ocitool.layers.cache import IndexCache
 from ocitool.layers.entry import Kind
-from ocitool.operations.diff import Diff, DiffOptions, diff
 from ocitool.pipeline.session import Session
 from ocitool.report.json import diff as as_json
 from ocitool.task import Task

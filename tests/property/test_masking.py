@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocitool import masking
+from ocitool.comparison import config_changes
+from ocitool.comparison.result import Diff, LayerPair, Notable, Summary
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.masking import commands, names, values
 from ocitool.masking.names import secret_name
 from ocitool.masking.worth import may_hold
-from ocitool.operations.diff import config_changes
-from ocitool.operations.diff.result import Diff, LayerPair, Notable, Summary
 from ocitool.operations.inspect import InspectedImage, Inspection, LayerFacts
 from ocitool.report import markdown
 from ocitool.report.json.diff import diff_json

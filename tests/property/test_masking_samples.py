@@ -187,7 +187,7 @@ def test_values_that_differ_and_look_the_same_are_said_to(pair: tuple[str, str])
 
 
 def test_a_history_entry_that_looks_the_same_on_both_sides_is_said_to_differ() -> None:
-    from ocitool.operations.diff.result import ConfigChange
+    from ocitool.comparison.result import ConfigChange
     from ocitool.report.diff_view import config_view
 
     before, after = ({"created_by": f"|1 TOKEN={value} /bin/sh -c x", "comment": value} for value in ("hunter", "***"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ocitool.comparison.result import ConfigChange, Diff, Failure, FileChange, LayerPair, Notable, Patch, Side, Summary
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind
-from ocitool.operations.diff.result import ConfigChange, Diff, Failure, FileChange, LayerPair, Notable, Patch, Side, Summary
 from ocitool.spec.manifest import Config
 from ocitool.task import Notice
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ocitool.operations.diff.result import Diff
+from ocitool.comparison.result import Diff
 from ocitool.report.phrases import LazyRows, Quote
 
 

@@ -108,10 +108,10 @@ def facts() -> dict[str, list[str]]:
     from ocitool import limits
     from ocitool.dedupe.layers import LayerReader
     from ocitool.layers import compress
-    from ocitool.operations.validate import RULES
-    from ocitool.operations.validate.findings import MAX_LAYERS
     from ocitool.report.markdown.page import LIMIT
     from ocitool.transports.registry.endpoint import RETRIES
+    from ocitool.validation import RULES
+    from ocitool.validation.findings import MAX_LAYERS
 
     python = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["requires-python"].removeprefix(">=")
     counts = {5: "five", 6: "six"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.diffs import EVIL, HOSTILE, change, hostile, image, layer, result
 
 from ocitool import masking
-from ocitool.operations.diff.result import (
+from ocitool.comparison.result import (
     ConfigChange,
     Failure,
     IndexDiff,

@@ -30,11 +30,11 @@ from support.images import (
     write_tar,
 )  # fmt: skip
 
+from ocitool import validation
 from ocitool.errors import FormatError, LimitError, NotFoundError, UsageError
 from ocitool.layers.entry import Kind
-from ocitool.operations import validate as module
-from ocitool.operations.validate import DOCUMENTS, LIMIT, RULES, Validation, validate, validate_document
 from ocitool.task import Task
+from ocitool.validation import DOCUMENTS, LIMIT, RULES, Validation, validate, validate_document
 
 ROOT = Path(__file__).resolve().parents[2]
 AMD64, ARM64 = {"os": "linux", "architecture": "amd64"}, {"os": "linux", "architecture": "arm64"}
@@ -495,7 +495,7 @@ def test_names_that_are_no_text_are_shown_with_replacements(tmp_path: Path) -> N
 
 
 def test_every_rule_in_the_code_is_listed_and_every_listed_rule_is_in_the_code() -> None:
-    texts = [file.read_text() for file in Path(module.__file__).parent.glob("*.py")]
+    texts = [file.read_text() for file in Path(validation.__file__).parent.glob("*.py")]
     body = "".join(text.partition('"""Every rule id')[2] or text for text in texts)
     for rule in re.findall(r"""(?:error|warn|say|_breaks)\(\s*"([a-z-]+)",""", body):
         assert rule in RULES, rule

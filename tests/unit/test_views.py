@@ -12,8 +12,7 @@ from support.diffs import EVIL, HOSTILE, change, hostile, image, layer, result, 
 from support.views import own_words, plain
 
 from ocitool import masking
-from ocitool.layers.entry import Kind
-from ocitool.operations.diff.result import (
+from ocitool.comparison.result import (
     ConfigChange,
     Diff,
     Failure,
@@ -24,6 +23,7 @@ from ocitool.operations.diff.result import (
     PlatformDiff,
     Summary,
 )
+from ocitool.layers.entry import Kind
 from ocitool.report import markdown
 from ocitool.report.diff_view import diff_view, index_view
 from ocitool.report.phrases import Quote

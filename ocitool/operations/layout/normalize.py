@@ -18,13 +18,13 @@ from ocitool.digest import Digest
 from ocitool.errors import LimitError, TransportError
 from ocitool.images import select
 from ocitool.images.platforms import normalized
-from ocitool.operations.validate.findings import Finding
 from ocitool.spec.document import serialised
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, CONTAINERD_NAME, REF_NAME, Descriptor, Index, Manifest, string_members
 from ocitool.task import Notice, Task
 from ocitool.transports import layout_store
 from ocitool.transports.layout import Layout
 from ocitool.transports.layout_store import BlobFiles, HeldLayout
+from ocitool.validation.findings import Finding
 
 _COMPARED = 1_000
 """Most entries of one manifest with one annotation that are compared pairwise; of more, only equal ones are dropped."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ocitool import masking
+from ocitool.comparison.result import ConfigChange, Diff, Failure, FileChange, IndexDiff, LayerPair, Notable, Side
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Kind
-from ocitool.operations.diff.result import ConfigChange, Diff, Failure, FileChange, IndexDiff, LayerPair, Notable, Side
 from ocitool.report.json.fields import (
     TYPES,
     attributes,

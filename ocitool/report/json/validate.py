@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ocitool.operations.validate import Validation
 from ocitool.report.json.fields import clean
+from ocitool.validation import Validation
 
 
 def validate_json(results: list[Validation]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ocitool.operations.diff.result import Diff, IndexDiff
+from ocitool.comparison.result import Diff, IndexDiff
 from ocitool.report.diff_view import (
     ConfigView,
     DiffView,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ocitool.operations.validate import Validation
 from ocitool.report.escape import human, shown
 from ocitool.report.phrases import count_of
 from ocitool.report.text.parts import Paint
+from ocitool.validation import Validation
 
 
 def validate_text(results: Sequence[Validation], paint: Paint) -> Iterator[str]:

@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from ocitool.comparison.config_changes import objects
+from ocitool.comparison.result import ConfigChange, NotCompared
 from ocitool.digest import Digest
 from ocitool.images import select
 from ocitool.images.image import Image
 from ocitool.images.platforms import normalized, stable_version
 from ocitool.images.select import IndexChild, Target
-from ocitool.operations.diff.config_changes import objects
-from ocitool.operations.diff.result import ConfigChange, NotCompared
 from ocitool.spec.manifest import ATTESTATION_SUBJECT, Descriptor, Platform, with_names
 from ocitool.transports.opening import Opened
 

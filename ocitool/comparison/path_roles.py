@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ocitool.comparison.result import Severity
 from ocitool.masking.files import secret_path
-from ocitool.operations.diff.result import Severity
 from ocitool.patterns import byte_pattern
 
 

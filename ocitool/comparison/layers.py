@@ -9,9 +9,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import islice
 
+from ocitool.comparison.result import LayerPair
 from ocitool.images.image import Image, Layer
 from ocitool.layers.index import LayerIndex
-from ocitool.operations.diff.result import LayerPair
 from ocitool.pipeline.layer_identity import instruction, layer_identity
 from ocitool.trees.compare import compare, order_free_hash, rows_to_hash
 from ocitool.trees.indexing import Indexer

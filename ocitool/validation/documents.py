@@ -8,11 +8,11 @@ from ocitool import limits
 from ocitool.blob import Blob, BytesBlob, FileBlob
 from ocitool.digest import Digest, verified
 from ocitool.errors import FormatError, LimitError
-from ocitool.operations.validate.findings import DAMAGE, Findings
 from ocitool.spec.document import parse, parse_object
 from ocitool.spec.manifest import Config, Descriptor
 from ocitool.task import Task
 from ocitool.transports.source import Source
+from ocitool.validation.findings import DAMAGE, Findings
 
 
 class LayerUse(NamedTuple):

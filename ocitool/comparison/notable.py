@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from ocitool import masking
+from ocitool.comparison import path_roles
+from ocitool.comparison.config_changes import BOOKKEEPING, escaped
+from ocitool.comparison.files import ShippedFile
+from ocitool.comparison.result import ConfigChange, FileChange, LayerPair, Notable, Side
 from ocitool.images.image import Image
 from ocitool.layers.entry import Entry, Kind
-from ocitool.operations.diff import path_roles
-from ocitool.operations.diff.config_changes import BOOKKEEPING, escaped
-from ocitool.operations.diff.files import ShippedFile
-from ocitool.operations.diff.result import ConfigChange, FileChange, LayerPair, Notable, Side
 
 RULES = {
     "secret": "a file whose path looks secret (keys, `.env`, `.npmrc`, `.git/config`) is new or changed, or a value that looks "

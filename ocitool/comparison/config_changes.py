@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
+from ocitool.comparison.result import ConfigChange
 from ocitool.images.image import Image
-from ocitool.operations.diff.result import ConfigChange
 from ocitool.patterns import pattern
 from ocitool.task import Task
 
@@ -158,7 +158,7 @@ def _variables(items: list[str]) -> dict[str, tuple[int, Any]]:
 def _history(a: Any, b: Any, coarse: Callable[[], None]) -> Iterator[ConfigChange]:
     """Yields added, removed and changed history entries, paired by instruction. `coarse` is called if equal entries may
     count as changed."""
-    from ocitool.operations.diff.alignment import Alignment
+    from ocitool.comparison.alignment import Alignment
 
     before = a if isinstance(a, list) else []
     after = b if isinstance(b, list) else []

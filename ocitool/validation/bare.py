@@ -7,9 +7,9 @@ import sys
 from ocitool import limits
 from ocitool.blob import unreadable
 from ocitool.errors import FormatError, NotFoundError, UsageError
-from ocitool.operations.validate.findings import Checked, Findings, Validation, ambiguous
 from ocitool.spec.document import parse
 from ocitool.spec.manifest import Config, Index, Manifest, parse_descriptor
+from ocitool.validation.findings import Checked, Findings, Validation, ambiguous
 
 DOCUMENTS = (
     "descriptor", "manifest", "index", "config", "layout", "docker-manifest", "docker-manifest-list",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from ocitool.comparison.options import DiffOptions
+from ocitool.comparison.result import FileChange
 from ocitool.globs import matcher, refuse_unmatched, unmatched
 from ocitool.images.image import Image, Layer
-from ocitool.operations.diff.options import DiffOptions
-from ocitool.operations.diff.result import FileChange
 from ocitool.pipeline.layer_identity import common_base
 from ocitool.task import Task
 from ocitool.trees.indexing import Indexer

@@ -10,11 +10,11 @@ from ocitool.errors import OcitoolError, UnsafeError
 from ocitool.layers import codecs
 from ocitool.layers.index import LayerIndex
 from ocitool.layers.scan import index_layer
-from ocitool.operations.validate.documents import LayerUse, ValidatedImage, ValidationReader
-from ocitool.operations.validate.findings import DAMAGE, counted
-from ocitool.operations.validate.tars import ERRORS, TarRules
 from ocitool.spec import mediatypes
 from ocitool.trees.tree import Tree
+from ocitool.validation.documents import LayerUse, ValidatedImage, ValidationReader
+from ocitool.validation.findings import DAMAGE, counted
+from ocitool.validation.tars import ERRORS, TarRules
 
 
 class _Scanned(NamedTuple):

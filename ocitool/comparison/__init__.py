@@ -12,18 +12,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ocitool import masking
-from ocitool.digest import Digest
-from ocitool.errors import UsageError
-from ocitool.images import select
-from ocitool.images.image import Image
-from ocitool.images.platforms import normalized, parse_platform, rank
-from ocitool.images.select import Target
-from ocitool.operations.diff import config_changes, rules
-from ocitool.operations.diff.files import ComparedFiles, compare_images
-from ocitool.operations.diff.notable import notable
-from ocitool.operations.diff.options import DiffOptions
-from ocitool.operations.diff.patches import patches
-from ocitool.operations.diff.result import (
+from ocitool.comparison import config_changes, rules
+from ocitool.comparison.files import ComparedFiles, compare_images
+from ocitool.comparison.notable import notable
+from ocitool.comparison.options import DiffOptions
+from ocitool.comparison.patches import patches
+from ocitool.comparison.result import (
     ConfigChange,
     Diff,
     FileChange,
@@ -34,7 +28,13 @@ from ocitool.operations.diff.result import (
     Summary,
     file_size,
 )
-from ocitool.operations.diff.scope import PathFilter
+from ocitool.comparison.scope import PathFilter
+from ocitool.digest import Digest
+from ocitool.errors import UsageError
+from ocitool.images import select
+from ocitool.images.image import Image
+from ocitool.images.platforms import normalized, parse_platform, rank
+from ocitool.images.select import Target
 from ocitool.pipeline.layer_identity import identified, layer_identity
 from ocitool.pipeline.session import Session
 from ocitool.spec.manifest import Config, Platform
@@ -42,7 +42,7 @@ from ocitool.transports.opening import Opened
 from ocitool.trees.indexing import Indexer
 
 if TYPE_CHECKING:
-    from ocitool.operations.diff.indexes import PlatformEntry
+    from ocitool.comparison.indexes import PlatformEntry
 
 __all__ = ["Diff", "DiffOptions", "IndexDiff", "diff", "diff_platforms"]
 
@@ -61,7 +61,7 @@ def diff(before: str, after: str, question: DiffOptions, reading: Session, *, pl
     others: tuple[NotCompared, ...] = ()
     changes: tuple[ConfigChange, ...] = ()
     if any(wrapped):
-        from ocitool.operations.diff import indexes
+        from ocitool.comparison import indexes
 
         offered = [indexes.offers(*side, read=False) for side in (old_side, new_side)]
         others = tuple(indexes.not_compared(offered[0], offered[1], old, new))
@@ -99,7 +99,7 @@ def _side(reference: str, reading: Session) -> tuple[Opened, Target]:
 def diff_platforms(before: str, after: str, question: DiffOptions, reading: Session) -> IndexDiff:
     """Returns the differences of each image of either index and its counterpart. Added images are checked by the rules
     of `notable`."""
-    from ocitool.operations.diff import indexes
+    from ocitool.comparison import indexes
 
     question.check()
     old, new = _side(before, reading), _side(after, reading)

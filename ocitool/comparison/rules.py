@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from ocitool.comparison.notable import RULES
+from ocitool.comparison.result import ConfigChange, Failure, FileChange, Notable, NotCompared, PlatformDiff, Summary
 from ocitool.errors import UsageError
-from ocitool.operations.diff.notable import RULES
-from ocitool.operations.diff.result import ConfigChange, Failure, FileChange, Notable, NotCompared, PlatformDiff, Summary
 from ocitool.patterns import pattern
 
 _SIZE = pattern(r"(size|transfer):\+(\d{1,15}(?:\.\d{1,6})?)([kKMGT]?i?B|%)?")

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
+from ocitool.comparison.layers import pair
+from ocitool.comparison.result import ChangeKind, FileChange, LayerPair, Side
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind
 from ocitool.layers.index import LayerIndex
 from ocitool.masking.files import secret_path
-from ocitool.operations.diff.layers import pair
-from ocitool.operations.diff.result import ChangeKind, FileChange, LayerPair, Side
 from ocitool.pipeline.layer_identity import common_base, layer_identity
 from ocitool.trees.changeset import rows_to_hash
 from ocitool.trees.compare import differing, equal_rows

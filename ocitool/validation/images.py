@@ -12,9 +12,6 @@ from ocitool.errors import FormatError, LimitError
 from ocitool.images.platforms import normalized
 from ocitool.images.select import IndexChild, tags_of
 from ocitool.layers import magic
-from ocitool.operations.validate.archives import hybrid
-from ocitool.operations.validate.documents import LayerUse, ValidatedImage, ValidationReader, layer_key
-from ocitool.operations.validate.findings import DAMAGE, MAX_LAYERS, ambiguous, is_attestation
 from ocitool.reference import Selector
 from ocitool.spec import mediatypes
 from ocitool.spec.document import parse_object
@@ -31,6 +28,9 @@ from ocitool.spec.manifest import (
     referenced_descriptors,
 )
 from ocitool.trees.indexing import unpacked_head
+from ocitool.validation.archives import hybrid
+from ocitool.validation.documents import LayerUse, ValidatedImage, ValidationReader, layer_key
+from ocitool.validation.findings import DAMAGE, MAX_LAYERS, ambiguous, is_attestation
 
 _MISSING = 300
 

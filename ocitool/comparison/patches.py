@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from itertools import islice
 
+from ocitool.comparison.alignment import unified
+from ocitool.comparison.result import FileChange, Patch, Side
 from ocitool.images.image import Layer
 from ocitool.layers.entry import Entry, Kind
 from ocitool.masking.files import masked_patch, secret_content, secret_path
-from ocitool.operations.diff.alignment import unified
-from ocitool.operations.diff.result import FileChange, Patch, Side
 from ocitool.task import Task
 from ocitool.trees.file_contents import contents
 

@@ -9,8 +9,6 @@ from typing import Any
 from ocitool import reference
 from ocitool.digest import Digest
 from ocitool.errors import FormatError, LimitError, OcitoolError
-from ocitool.operations.validate.documents import LayerUse, ValidatedImage, ValidationReader, layer_key
-from ocitool.operations.validate.findings import MAX_LAYERS, Findings, counted
 from ocitool.reference import Selector
 from ocitool.spec.manifest import Config
 from ocitool.transports.archive import LISTS, DockerArchive, Members, OciArchive
@@ -18,6 +16,8 @@ from ocitool.transports.layout import Layout
 from ocitool.transports.layout_store import blob_files
 from ocitool.transports.records import images_of, v1_chain
 from ocitool.transports.source import DockerImageRecord, Source
+from ocitool.validation.documents import LayerUse, ValidatedImage, ValidationReader, layer_key
+from ocitool.validation.findings import MAX_LAYERS, Findings, counted
 
 _KEYS = {"config": "Config", "repotags": "RepoTags", "layers": "Layers", "parent": "Parent", "layersources": "LayerSources"}
 

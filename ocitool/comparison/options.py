@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ocitool.comparison import rules
 from ocitool.errors import UsageError
-from ocitool.operations.diff import rules
 from ocitool.trees.compare import FIELDS
 
 

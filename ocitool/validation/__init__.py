@@ -8,16 +8,16 @@ the tree of an index, `bare` a single document; `layers` reads each distinct lay
 from __future__ import annotations
 
 from ocitool.images import select
-from ocitool.operations.validate import archives
-from ocitool.operations.validate.bare import DOCUMENTS, validate_document
-from ocitool.operations.validate.documents import ValidationReader
-from ocitool.operations.validate.findings import LIMIT, RULES, Checked, Finding, Severity, Validation
-from ocitool.operations.validate.images import ImageChecks
-from ocitool.operations.validate.layers import LayerChecks
 from ocitool.task import Task
 from ocitool.transports.archive import DockerArchive
 from ocitool.transports.opening import open_source
 from ocitool.transports.registry import Registries
+from ocitool.validation import archives
+from ocitool.validation.bare import DOCUMENTS, validate_document
+from ocitool.validation.documents import ValidationReader
+from ocitool.validation.findings import LIMIT, RULES, Checked, Finding, Severity, Validation
+from ocitool.validation.images import ImageChecks
+from ocitool.validation.layers import LayerChecks
 
 __all__ = [
     "DOCUMENTS",
