@@ -14,8 +14,6 @@ text; one shorter than `_WORD`, or of digits only, is masked only as a whole wor
 reports masks that word.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable
 from threading import Lock

@@ -4,8 +4,6 @@ Uses no disk and no network. A path may contain colons, so its end is decided wh
 lists the possibilities, the longest path first.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple

@@ -3,8 +3,6 @@
 What they say is one value, `Shared`, which also does what such options are for: run, write, show.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -47,7 +45,7 @@ class Shared(NamedTuple):
             verify=self.verify, no_cache=self.no_cache, jobs=self.jobs, quiet=self.quiet, bars=bars, access=self.access
         )
 
-    def writing(self, destination: str, *, omit: frozenset[Digest] = frozenset()) -> WriteOptions:
+    def writing(self, destination: str, *, omit: "frozenset[Digest]" = frozenset()) -> "WriteOptions":
         """As `options.writing`."""
         return options.writing(
             destination, tag=self.tag, compression=self.compression, force=self.force, dry_run=self.dry_run,
@@ -58,7 +56,7 @@ class Shared(NamedTuple):
         """Writes a report (`formats.REPORTS`) in the format asked for to where it is wanted."""
         options.show(report, result, self.format, self.report, colour=options.colour(self.no_color, self.report), **view)
 
-    def show_written(self, result: WriteResult) -> None:
+    def show_written(self, result: "WriteResult") -> None:
         """Writes the report of a writing command."""
         options.write_written(result, self.format, self.report, quiet=self.quiet)
 

@@ -3,8 +3,6 @@
 If documents disagree, what cannot be paired for certain is not paired: see `Image.aligned` and `Image.history_aligned`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 from weakref import WeakValueDictionary

@@ -4,8 +4,6 @@ Media types lie, so a codec is known by its first bytes. Every decoder yields pi
 input, notices a stream that ends too soon, and stops at the limits of `ocitool.limits` (ratio and size).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
@@ -35,7 +33,7 @@ class Codec(NamedTuple):
     endings: tuple[str, ...]
     unpack: str
     decoded: Callable[[Iterator[bytes]], Iterator[bytes]]
-    writing: CodecWriter | None = None
+    writing: "CodecWriter | None" = None
     """None for what is read and never written."""
 
 
@@ -44,7 +42,7 @@ class CodecWriter(NamedTuple):
     version. default: the level if none is asked for; dense: for what is sent and not kept; builders: what builders write.
     window: bytes of its input that it finds again; header: bytes that the header of a file in a tar takes, about."""
 
-    compressed: Callable[[Iterator[bytearray], int, Task], Iterator[bytes]]
+    compressed: "Callable[[Iterator[bytearray], int, Task], Iterator[bytes]]"
     engine: Callable[[int], str]
     levels: range
     default: int
@@ -114,12 +112,12 @@ def sniff(head: bytes) -> str:
     return next((one.name for one in CODECS.values() if head.startswith(one.magic)), "none")
 
 
-def of(blob: Blob) -> str:
+def of(blob: "Blob") -> str:
     """A blob's compression, by its first bytes."""
     return sniff(blob.pread(SNIFF, 0))
 
 
-def decode(chunks: Iterable[bytes], codec: str, task: Task | None = None) -> Iterator[bytes]:
+def decode(chunks: Iterable[bytes], codec: str, task: "Task | None" = None) -> Iterator[bytes]:
     """The uncompressed bytes, in pieces of about `STEP`. Raises `FormatError` on a damaged or truncated stream,
     `LimitError` beyond the limits. Every chunk is taken from `chunks`, to the end. `task`: all that it unpacks together is
     bounded too (`limits.EXPANSION`)."""
@@ -174,7 +172,7 @@ def _bounded_plain(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield chunk
 
 
-def _bounded(chunks: Iterator[bytes], codec: str, fed: _Fed, task: Task | None = None) -> Iterator[bytes]:
+def _bounded(chunks: Iterator[bytes], codec: str, fed: _Fed, task: "Task | None" = None) -> Iterator[bytes]:
     """`fed`: what all is unpacked from, which `chunks` are or come from."""
     most, ratio, out, told = limits.unpacked_size(), limits.unpacked_ratio(), 0, 0
     for piece in CODECS[codec].decoded(chunks):

@@ -3,8 +3,6 @@
 Sources: image-spec layer.md ("Whiteouts", "Opaque Whiteout"); POSIX pax and ustar for the fields.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum
 from typing import NamedTuple
 

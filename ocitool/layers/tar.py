@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import adler32
 
 from ocitool import limits
@@ -21,8 +21,10 @@ from ocitool.layers.entry import NUMBERS, OPAQUE_NAME, WHITEOUT_PREFIX, Entry, K
 from ocitool.layers.tar_extensions import Extensions
 from ocitool.layers.tar_fields import BLOCK, ZEROS, NotANumberError, number, signed_sum, stated_number
 from ocitool.layers.tar_notes import TarNotes, cut
-from ocitool.layers.tar_sparse import SparseFile, old_sparse, pax_sparse
 from ocitool.layers.tarinput import TarInput
+
+if TYPE_CHECKING:
+    from ocitool.layers.tar_sparse import SparseFile
 
 _FIELDS = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
 _KINDS = {
@@ -229,6 +231,8 @@ def _sparse(
     start: int,
 ) -> tuple[bytes, int, SparseFile | None]:  # fmt: skip
     """The name, the bytes of data that follow, and the map, if there is one."""
+    from ocitool.layers.tar_sparse import old_sparse, pax_sparse  # few archives have such files
+
     if flag == b"S":
         return name, size, old_sparse(tar, header, name, size, start)
     found, name, stored = pax_sparse(tar, records or {}, more.pairs, name, size, start)

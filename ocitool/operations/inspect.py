@@ -1,8 +1,6 @@
 """`inspect`: what an image is, layer by layer; with `files` what its layers hold, and waste on files that are not
 visible."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,7 +41,7 @@ class InspectedImage(NamedTuple):
 
     image: Image
     layers: tuple[LayerFacts, ...]
-    waste: Waste | None
+    waste: "Waste | None"
     verified: bool
 
 
@@ -262,7 +260,7 @@ class _Selection(NamedTuple):
             self.task.notice("platform", text)
 
 
-def _look(image: Image, indexer: Indexer | None, files: bool, top: int) -> InspectedImage:
+def _look(image: Image, indexer: "Indexer | None", files: bool, top: int) -> InspectedImage:
     if indexer is None or not image.is_image:
         facts = []
         for layer in image.layers:

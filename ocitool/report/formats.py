@@ -4,8 +4,6 @@ The renderer of a report is `REPORT_FORMAT`, in the module that the report has i
 `report/markdown/diff.py`. A new format is an entry here, and a package of renderers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from enum import Enum
 from importlib import import_module

@@ -4,8 +4,6 @@ A view (`diff_view`, `inspect_view`, `dedupe_view`) is made of phrases, numbers 
 is masked and what is folded; a format decides where it stands, how quotes are escaped, and how much there is room for.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice

@@ -5,8 +5,6 @@ Fields that are used are checked here (`FormatError`); everything else that the 
 `ocitool.spec.schema`.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import contextlib

@@ -3,8 +3,6 @@
 Sources: image-spec media-types.md and layer.md, Docker image manifest version 2 schema 2, RFC 6838 for unknown ones.
 """
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 

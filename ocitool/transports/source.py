@@ -1,7 +1,5 @@
 """What every transport gives, whatever it reads from."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -39,7 +37,7 @@ class ArchiveNames(tuple[str, ...]):
     """How an entry of the index may say one of the names again: as it stands, in full, or what follows one of its colons."""
 
     @classmethod
-    def of(cls, names: Iterable[str]) -> ArchiveNames:
+    def of(cls, names: Iterable[str]) -> "ArchiveNames":
         """The names in their order, without those that another one spells."""
         kept: list[str] = []
         spellings: set[str] = set()

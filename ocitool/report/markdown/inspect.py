@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ocitool.operations.inspect import Inspection
 from ocitool.report.escape import cell
-from ocitool.report.inspect_view import ImageView, InspectView, NamedValue, WasteView, inspect_view
+from ocitool.report.inspect_view import ImageView, InspectView, NamedValue, inspect_view
 from ocitool.report.markdown.page import END, LIMIT, SMALLEST, Page, cut, say_notices, table_row
 from ocitool.report.markdown.words import said, titled
 from ocitool.report.phrases import LazyRows, Quote, count_of, joined
+
+if TYPE_CHECKING:
+    from ocitool.report.waste_view import WasteView
 
 _TAGS, _KEYS = 5, 20
 _HINT = " (`ocitool inspect --format json` has all)"

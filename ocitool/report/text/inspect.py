@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ocitool.operations.inspect import Inspection
-from ocitool.report.inspect_view import ImageView, InspectView, NamedValue, WasteView, inspect_view
+from ocitool.report.inspect_view import ImageView, InspectView, NamedValue, inspect_view
 from ocitool.report.phrases import Quote, joined
 from ocitool.report.text.parts import Paint, columns, said
+
+if TYPE_CHECKING:
+    from ocitool.report.waste_view import WasteView
 
 
 def inspect_text(result: Inspection, paint: Paint) -> Iterator[str]:

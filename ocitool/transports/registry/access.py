@@ -1,7 +1,5 @@
 """How registries are to be reached, as the user says."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Container
 from typing import NamedTuple
@@ -23,7 +21,7 @@ class Access(NamedTuple):
     realms: tuple[str, ...] = ()
     private_hosts: tuple[str, ...] = ()
 
-    def absolute(self) -> Access:
+    def absolute(self) -> "Access":
         """The same for a process in another directory."""
         paths = {name: os.path.abspath(path) for name in ("ca", "cert", "key", "authfile") if (path := getattr(self, name))}
         return self._replace(**paths)
