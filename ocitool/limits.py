@@ -57,6 +57,9 @@ is too much to read. What is held for each is small; the documents themselves ar
 LIST = JsonLimits(32 * MiB, 4_000_000)
 """All pages of a registry's list of tags, repositories or referrers together; each of them alone has no more."""
 
+ENGINE_ANSWER = JsonLimits(64 * MiB, 4_000_000)
+"""One answer of an engine: a list of images, containers, volumes or changed paths."""
+
 LIST_ITEMS = 1_000_000
 """Tags, repositories or referrers in one list."""
 

@@ -9,6 +9,7 @@ import ast
 import builtins
 import enum
 import inspect
+import re
 import textwrap
 import typing
 from collections.abc import Iterator
@@ -83,8 +84,8 @@ def _signature(function: Any, name: str | None = None) -> str:
         if one.kind is one.KEYWORD_ONLY and not keywords:
             parts, keywords = [*parts, "*"], True
         given = f"{one.name}={one.default!r}"
-        parts.append(f"{one.name}: {_type(one.annotation, function)}" if one.default is one.empty else given)
-    text = f"{name or function.__name__}({', '.join(parts)}) -> {_type(signature.return_annotation, function)}"
+        parts.append(f"{one.name}: {_type(_written(one.annotation), function)}" if one.default is one.empty else given)
+    text = f"{name or function.__name__}({', '.join(parts)}) -> {_type(_written(signature.return_annotation), function)}"
     lines = textwrap.wrap(text, 116, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
     return "```python\n" + "\n".join(lines) + "\n```"
 
@@ -114,13 +115,13 @@ def _members(kind: type) -> Iterator[tuple[str, str, str]]:
     for one in reversed(kind.__mro__):
         if one.__module__.startswith("ocitool."):
             for member, stated in inspect.get_annotations(one).items():
-                annotation = str(getattr(stated, "__forward_arg__", stated))  # of a NamedTuple
+                annotation = _written(stated)
                 if not member.startswith("_") and is_public(annotation, one):
                     yield member, _type(annotation, one), ""
             for member, value in vars(one).items():
                 getter = value.fget if isinstance(value, property) else getattr(value, "func", None)
                 if getter is not None and not member.startswith("_"):
-                    annotation = getter.__annotations__["return"]
+                    annotation = _written(getter.__annotations__["return"])
                     if is_public(annotation, getter):
                         yield member, _type(annotation, getter), " ".join((getter.__doc__ or "").split())
 
@@ -135,6 +136,17 @@ def _module(of: Any) -> ModuleType:
     module = inspect.getmodule(of)
     assert module is not None
     return module
+
+
+def _written(annotation: Any) -> str:
+    """The annotation as it stands in the source, whether its module postpones annotations or not."""
+    if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
+        return "None" if annotation is type(None) else annotation.__name__
+    text = str(getattr(annotation, "__forward_arg__", annotation))
+    return _MODULE.sub("", text)
+
+
+_MODULE = re.compile(r"\b(?:typing|collections\.abc|ocitool(?:\.\w+)*)\.(?=[A-Z])")
 
 
 def is_public(annotation: str, of: Any) -> bool:

@@ -76,6 +76,7 @@ LIMITS = (
     Limit("configurations that `inspect` prints again, for other images that have the same", "{REPEATED}"),
     Limit("an index", "{INDEX_DEPTH:n} levels, {INDEX_MANIFESTS:n} manifests"),
     Limit("members of an archive", "{ARCHIVE_MEMBERS:n}"),
+    Limit("one answer of an engine", "{ENGINE_ANSWER.size}, {ENGINE_ANSWER.values:n} values"),
     Limit(
         "a registry's list of tags, repositories or referrers, all pages",
         "{LIST.size}, {LIST.values:n} values, {LIST_ITEMS:n} entries, {LIST_PAGES:n} pages, {LIST_SECONDS:n} seconds",
@@ -164,7 +165,12 @@ VARIABLES = (
         "place of the present one",
     ),
     ("REGISTRY_AUTH_FILE", "the file of credentials, if `--authfile` does not name one"),
-    ("DOCKER_CONFIG", "the directory of docker's `config.json`, where credentials are looked for"),
+    ("DOCKER_CONFIG", "the directory of docker's `config.json`, where credentials and contexts are looked for"),
+    ("DOCKER_HOST", "the address of the engine: `unix:///PATH`, `tcp://HOST:PORT`, `ssh://USER@HOST`"),
+    ("DOCKER_CONTEXT", "the context of the docker client that names the engine, unless `DOCKER_HOST` does"),
+    ("DOCKER_TLS_VERIFY", "not empty: TLS to the engine that `DOCKER_HOST` or `--host` names, its certificate is checked"),
+    ("DOCKER_TLS", "not empty: the same without the check"),
+    ("DOCKER_CERT_PATH", "the directory of `ca.pem`, `cert.pem` and `key.pem` for it; else that of `config.json`"),
     ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "[proxies](../registries.md#proxies), also in lower case"),
     (
         "SSL_CERT_FILE, SSL_CERT_DIR",

@@ -71,7 +71,7 @@ class Descriptor(NamedTuple):
         return tuple(url for url in urls if isinstance(url, str)) if isinstance(urls, list) else ()
 
     @property
-    def stated(self) -> Stated:
+    def stated(self) -> "Stated":
         """Media type, digest and size together, as a key."""
         return self[:3]
 

@@ -60,6 +60,7 @@ LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 
 OWNERS: dict[str, tuple[str, ...]] = {
     "oras": ("ocitool.transports.registry",),
+    "docker": ("ocitool.transports.engine",),
     "jsonschema": ("ocitool.spec",),
     "referencing": ("ocitool.spec",),
     "typer": ("ocitool.cli",),
@@ -106,7 +107,7 @@ LATE = frozenset(
         "tag_cache",
         "trust",
     )
-)
+) | {"ocitool.transports.engine.client", "ocitool.transports.engine.ssh"}
 """Modules about a heavy library, which they import at their top: they are imported in functions, and by each other."""
 
 THREADS = frozenset({"ThreadPoolExecutor", "ProcessPoolExecutor", "Thread", "Timer", "start_new_thread"})

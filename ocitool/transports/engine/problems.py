@@ -1,0 +1,118 @@
+"""What goes wrong with an engine, as errors of ours with a hint: one line that says what."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+from ocitool.errors import NotFoundError, OcitoolError, TransportError
+from ocitool.transports.engine.address import EngineAddress
+
+_TLS_HINT = "DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH, or a context with certificates, make the connection a TLS one"
+_TEXT = 500
+_TIMEOUT = re.compile("timed? ?out", re.IGNORECASE)
+_UNKNOWN_HOST = re.compile("Name or service not known|nodename nor servname|failed to resolve|failure in name", re.IGNORECASE)
+
+
+class EngineError(TransportError):
+    """The engine answered with an error. `status` is that of HTTP."""
+
+    def __init__(self, what: str, where: str, status: int, *, hint: str | None = None) -> None:
+        super().__init__(what, where, hint=hint)
+        self.status = status
+
+
+def refused(status: int, body: bytes, what: str, address: EngineAddress) -> OcitoolError:
+    """Returns the error of an answer that is no success. `what`: the object that was asked for, as in `image app:1`."""
+    said = words(body)
+    where = str(address)
+    if status == 404:
+        return NotFoundError(f"the engine has no {what}" + (f": {said}" if said else ""), where)
+    if "HTTP request to an HTTPS server" in said:
+        return EngineError("the engine speaks TLS only, and it was asked without", where, status, hint=_TLS_HINT)
+    return EngineError(f"the engine refused with status {status} ({what})" + (f": {said}" if said else ""), where, status)
+
+
+def words(body: bytes) -> str:
+    """What the engine says in an error: the member `message`, or a text; one line of at most 500 characters."""
+    import json
+
+    try:
+        document: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    text = body.decode("utf-8", "replace")
+    if isinstance(document, dict):
+        text = next((said for key in ("message", "cause", "error") if isinstance(said := document.get(key), str)), "")
+    return " ".join(text.split())[:_TEXT]
+
+
+def unreachable(error: BaseException, address: EngineAddress, *, begun: bool = False) -> TransportError:
+    """Returns the error of a connection that failed. `begun`: an answer had begun."""
+    from ocitool.transports.engine.ssh import SshEnded
+
+    where = str(address)
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, SshEnded):
+            return TransportError("ssh gave no connection to the engine" + (f": {cause}" if str(cause) else ""), where)
+        if isinstance(cause, ssl.SSLError):
+            return _tls(cause, where)
+        if isinstance(cause, PermissionError):
+            hint = "a user needs the group docker for the engine's socket, or root" if address.scheme == "unix" else None
+            return TransportError("no permission to talk to the engine", where, hint=hint)
+        if isinstance(cause, FileNotFoundError):
+            if address.scheme == "ssh":
+                return TransportError("the program ssh was not found", where)
+            return TransportError(
+                "no engine here: its socket does not exist", where, hint="is it running? --host or --context names another one"
+            )
+        if isinstance(cause, ConnectionRefusedError):
+            return TransportError("no engine answers here", where, hint="is it running? --host or --context names another one")
+    text = " ".join(" ".join(map(str, causes)).split())
+    if _TIMEOUT.search(text):
+        return TransportError("the engine did not answer in time", where)
+    if re.search(
+        "Name or service not known|nodename nor servname|failed to resolve|Temporary failure in name", text, re.IGNORECASE
+    ):
+        return TransportError("the host of the engine is not known", where)
+    if begun:
+        return TransportError("the engine ended the connection in the middle of an answer", where)
+    last = str(causes[-1]) if causes else ""
+    return TransportError("the engine cannot be reached" + (f": {last}" if last else ""), where)
+
+
+def _tls(error: ssl.SSLError, where: str) -> TransportError:
+    text = str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = (error.verify_message or text).rstrip(".")
+        hint = "ca.pem of DOCKER_CERT_PATH or of the context says which authority to believe"
+        if "expired" in why or "not yet valid" in why:
+            hint = "the engine needs a certificate that is valid now"
+        elif "ostname" in why or "IP address" in why:
+            hint = "name the engine as its certificate does"
+        return TransportError(f"the engine's certificate cannot be trusted: {why}", where, hint=hint)
+    if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
+        return TransportError("the engine does not speak TLS at this port", where, hint="2375 is without TLS, 2376 with it")
+    if "ALERT" in text.upper():
+        what = "wants a certificate of ours" if "CERTIFICATE_REQUIRED" in text else "does not accept our certificate"
+        return TransportError(
+            f"the engine {what}", where, hint="cert.pem and key.pem in DOCKER_CERT_PATH or in the context are what we show it"
+        )
+    return TransportError(f"no TLS connection to the engine: {error.reason or text}", where)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and those inside it, outermost first: libraries wrap them as arguments, causes and reasons."""
+    seen: set[int] = set()
+    pending = [error]
+    while pending:
+        one = pending.pop(0)
+        if id(one) in seen or len(seen) > 50:
+            continue
+        seen.add(id(one))
+        yield one
+        inside = [*one.args, one.__cause__, one.__context__, getattr(one, "reason", None)]
+        pending += [each for each in inside if isinstance(each, BaseException)]
