@@ -91,17 +91,17 @@ HEAVY = frozenset(
 LATE = frozenset(
     f"ocitool.transports.registry.{name}"
     for name in (
-        "answers",
         "auth",
         "blobs",
         "client",
         "connections",
-        "detours",
+        "connector",
         "endpoint",
-        "exchange",
-        "gate",
+        "http1",
         "lists",
         "mounting",
+        "proxy_connections",
+        "response_bodies",
         "sink",
         "source",
         "tag_cache",

@@ -18,7 +18,7 @@ SOURCES = Path(__file__).parents[2] / "ocitool"
 NAMES = {one.name for one in TRANSPORTS} | set(codecs.CODECS)
 EXCEPTIONS = {
     "disk/snapshot.py": "a snapshot is zstd by its own definition",
-    "transports/registry/wording.py": "encodings of HTTP, of which gzip has a synonym",
+    "transports/registry/error_bodies.py": "encodings of HTTP, of which gzip has a synonym",
     "dedupe/layers.py": "the advice `zstd` is about gzip layers",
 }
 

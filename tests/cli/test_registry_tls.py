@@ -405,7 +405,7 @@ def test_a_socks_proxy_that_refuses_or_is_gone_is_told_of(desk: Desk) -> None:
 
 
 def test_a_socks_proxy_without_its_package_names_the_extra(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocitool.transports.registry.detours.find_spec", lambda name: None)
+    monkeypatch.setattr("ocitool.transports.registry.proxy_connections.find_spec", lambda name: None)
     result = desk("pull", "registry.test/app:1", "out/", code=2, HTTPS_PROXY="socks5h://127.0.0.1:9")
     assert "hint: pip install 'ocitool[socks]'" in result.err, str(result)
 

@@ -14,7 +14,7 @@ from support.registry import Fault, Reply, Request, Site, _Body
 from ocitool import limits
 from ocitool.errors import FormatError, LimitError, NotFoundError, OcitoolError, TransportError
 from ocitool.transports.registry.client import Client
-from ocitool.transports.registry.problems import UnknownRepository
+from ocitool.transports.registry.errors import UnknownRepository
 from ocitool.transports.registry.scopes import pulling
 
 SECOND = "/v2/app/tags/list?last=a%2C%3B&n=1"

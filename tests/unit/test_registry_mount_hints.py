@@ -307,7 +307,7 @@ def test_a_domain_is_told_by_its_last_parts(host: str, other: str, expected: boo
 def as_if_public(monkeypatch: pytest.MonkeyPatch, *others: str) -> None:
     """127.0.0.1, where the registry listens, is a public address for once; these are what they are."""
     real = addresses.zone
-    for module in ("addresses", "gate"):
+    for module in ("addresses", "connector"):
         monkeypatch.setattr(
             f"ocitool.transports.registry.{module}.zone",
             lambda address: Zone.PUBLIC if address == "127.0.0.1" and address not in others else real(address),

@@ -18,8 +18,8 @@ from ocitool.errors import TransportError
 from ocitool.patterns import pattern
 from ocitool.task import OneAtATime, Task
 from ocitool.transports.registry.addresses import named, origin, same_domain
+from ocitool.transports.registry.errors import Denied
 from ocitool.transports.registry.keychain import Credentials
-from ocitool.transports.registry.problems import Denied
 from ocitool.transports.registry.scopes import Scope
 
 BACKEND = "ocitool"

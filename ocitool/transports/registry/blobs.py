@@ -17,13 +17,13 @@ from ocitool.digest import Digest, verified
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, TransportError
 from ocitool.limits import KiB, MiB
 from ocitool.transports.registry.addresses import origin
-from ocitool.transports.registry.answers import decoded, finished, is_page, retry_after, without_first
-from ocitool.transports.registry.bodies import Bytes, read_source
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.endpoint import RETRIES
-from ocitool.transports.registry.exchange import Response
-from ocitool.transports.registry.problems import RETRIED, UnexpectedAnswer, Unreachable, unreachable
+from ocitool.transports.registry.errors import RETRIED, UnexpectedAnswer, Unreachable, unreachable
+from ocitool.transports.registry.http1 import Response
+from ocitool.transports.registry.response_bodies import decoded, finished, is_page, retry_after, without_first
 from ocitool.transports.registry.scopes import Scope, pulling, pushing
+from ocitool.transports.registry.upload_bodies import Bytes, read_source
 
 _CUTS = 100
 """Broken connections that one blob may have, however far each came."""

@@ -22,13 +22,13 @@ from ocitool.spec.manifest import schema_1
 from ocitool.task import Task
 from ocitool.transports.registry import lists
 from ocitool.transports.registry.access import Access
-from ocitool.transports.registry.answers import finished, is_page
 from ocitool.transports.registry.endpoint import RETRIES, Endpoint
-from ocitool.transports.registry.exchange import Response
+from ocitool.transports.registry.errors import Denied, UnexpectedAnswer, UnknownRepository, answered
+from ocitool.transports.registry.http1 import Response
 from ocitool.transports.registry.keychain import Credentials
 from ocitool.transports.registry.mount_hints import MountHints
 from ocitool.transports.registry.mounting import Mounts
-from ocitool.transports.registry.problems import Denied, UnexpectedAnswer, UnknownRepository, answered
+from ocitool.transports.registry.response_bodies import finished, is_page
 from ocitool.transports.registry.scopes import CATALOG, NOTHING, Scope, pulling, pushing
 
 _ACCEPT = ", ".join((mediatypes.OCI_INDEX, mediatypes.OCI_MANIFEST, mediatypes.DOCKER_LIST, mediatypes.DOCKER_MANIFEST))

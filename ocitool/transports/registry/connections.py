@@ -16,8 +16,8 @@ from ocitool import __version__
 from ocitool.task import Task
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import KEPT, PORTS, origin, written
-from ocitool.transports.registry.exchange import Body, Channel, Response
-from ocitool.transports.registry.gate import Connection, Gate, NetworkZones
+from ocitool.transports.registry.connector import Connection, Gate, NetworkZones
+from ocitool.transports.registry.http1 import Body, Channel, Response
 from ocitool.transports.registry.proxies import proxy_for
 
 _SENDING = 60.0
@@ -137,7 +137,7 @@ class Connections:
         proxy = proxy_for(url)
         if proxy is None:
             return _Way(partial(_Direct, self._gate, scheme, hostname, port), [], "", fields)
-        from ocitool.transports.registry.detours import Detour
+        from ocitool.transports.registry.proxy_connections import Detour
 
         detour = Detour(self._gate, proxy, scheme, hostname, port)
         return _Way(detour.connection, [], f"{scheme}://{host}" if detour.forwards else "", fields + detour.fields)

@@ -21,15 +21,15 @@ from ocitool.reference import DEFAULT_HOST
 from ocitool.task import OneAtATime, Task
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import joined, literal, named, origin
-from ocitool.transports.registry.answers import Unanswered, body_of, finished, is_page, retry_after
 from ocitool.transports.registry.connections import Connections
-from ocitool.transports.registry.exchange import Body, Response
-from ocitool.transports.registry.gate import NetworkZones
+from ocitool.transports.registry.connector import NetworkZones
+from ocitool.transports.registry.error_bodies import is_error
+from ocitool.transports.registry.errors import RETRIED, Answer, Denied, answered, unreachable
+from ocitool.transports.registry.http1 import Body, Response
 from ocitool.transports.registry.keychain import Credentials, Keychain
 from ocitool.transports.registry.lists import parsed
-from ocitool.transports.registry.problems import RETRIED, Answer, Denied, answered, unreachable
+from ocitool.transports.registry.response_bodies import Unanswered, body_of, finished, is_page, retry_after
 from ocitool.transports.registry.scopes import Scope
-from ocitool.transports.registry.wording import is_error
 
 if TYPE_CHECKING:
     from ocitool.transports.registry.auth import Authorization

@@ -20,7 +20,7 @@ from ocitool.patterns import pattern
 from ocitool.spec import document
 from ocitool.spec.manifest import list_member
 from ocitool.transports.registry.addresses import joined, named
-from ocitool.transports.registry.problems import RETRIED, UnexpectedAnswer
+from ocitool.transports.registry.errors import RETRIED, UnexpectedAnswer
 
 _TARGET = pattern(r"\s*(?:<(?P<target>[^>]*)>|(?P<bare>[^\s<;,][^\s;]*))\s*")
 """What a link leads to. Some registries leave out the angle brackets."""

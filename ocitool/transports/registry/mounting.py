@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from ocitool.digest import Digest
 from ocitool.errors import TransportError
 from ocitool.task import OneAtATime
-from ocitool.transports.registry.answers import finished
 from ocitool.transports.registry.endpoint import RETRIES
-from ocitool.transports.registry.problems import Denied
+from ocitool.transports.registry.errors import Denied
+from ocitool.transports.registry.response_bodies import finished
 from ocitool.transports.registry.scopes import pushing
 
 if TYPE_CHECKING:

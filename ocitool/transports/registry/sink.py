@@ -32,7 +32,7 @@ from ocitool.task import Task
 from ocitool.transports.registry import blobs
 from ocitool.transports.registry.blobs import UploadTarget
 from ocitool.transports.registry.client import Client, PutResult
-from ocitool.transports.registry.problems import RETRIED, UnexpectedAnswer
+from ocitool.transports.registry.errors import RETRIED, UnexpectedAnswer
 from ocitool.transports.registry.scopes import pulling, pushing
 from ocitool.transports.registry.source import RemoteBlob
 from ocitool.transports.registry.tag_cache import TagCache, TaggedManifest

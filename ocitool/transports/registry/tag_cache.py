@@ -12,7 +12,7 @@ from ocitool.errors import IntegrityError, NotFoundError, OcitoolError
 from ocitool.task import OneAtATime, Task
 from ocitool.transports.registry.blobs import UploadTarget
 from ocitool.transports.registry.client import Client, PutResult, TaggedDigest
-from ocitool.transports.registry.problems import RETRIED, Denied, UnexpectedAnswer
+from ocitool.transports.registry.errors import RETRIED, Denied, UnexpectedAnswer
 from ocitool.transports.registry.scopes import Scope, pulling, pushing
 
 AT_ONCE = 10

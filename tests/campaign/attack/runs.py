@@ -52,14 +52,14 @@ def prepared() -> None:
             with suppress(ImportError):
                 importlib.import_module(module.name)
     from ocitool.task import Task
-    from ocitool.transports.registry import endpoint, gate, keychain
+    from ocitool.transports.registry import connector, endpoint, keychain
 
     def pause(self: Task, seconds: float) -> None:
         assert seconds < 3600, f"a pause of {seconds} s"
         self.check()
 
     Task.pause = pause  # type: ignore[method-assign]
-    endpoint._PATIENCE = gate.OPENING = 1
+    endpoint._PATIENCE = connector.OPENING = 1
     keychain._PATIENCE = 1
     gc.collect()
     gc.freeze()

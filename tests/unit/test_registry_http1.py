@@ -13,8 +13,8 @@ from support.registry import Recorder
 from ocitool.errors import TransportError
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.connections import Connections
-from ocitool.transports.registry.exchange import Channel, Response
-from ocitool.transports.registry.gate import NetworkZones
+from ocitool.transports.registry.connector import NetworkZones
+from ocitool.transports.registry.http1 import Channel, Response
 
 
 class Read(NamedTuple):

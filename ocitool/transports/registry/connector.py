@@ -13,7 +13,7 @@ from ocitool.errors import TransportError
 from ocitool.task import Task
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.addresses import Zone, admits, literal, written, zone
-from ocitool.transports.registry.exchange import Channel
+from ocitool.transports.registry.http1 import Channel
 from ocitool.transports.registry.trust import Trust
 
 OPENING = 10.0

@@ -18,8 +18,8 @@ from urllib3.util import parse_url
 from ocitool import credentials
 from ocitool.errors import UsageError
 from ocitool.transports.registry.addresses import PORTS, written
-from ocitool.transports.registry.exchange import Channel, Slow
-from ocitool.transports.registry.gate import OPENING, Connection, Gate
+from ocitool.transports.registry.connector import OPENING, Connection, Gate
+from ocitool.transports.registry.http1 import Channel, Slow
 
 getLogger("urllib3").setLevel(CRITICAL)
 

@@ -12,8 +12,8 @@ import pytest
 import zstandard as zstd
 
 from ocitool import credentials, limits
-from ocitool.transports.registry.problems import Answer, answered
-from ocitool.transports.registry.wording import wording
+from ocitool.transports.registry.error_bodies import wording
+from ocitool.transports.registry.errors import Answer, answered
 
 
 def errors(*them: object) -> bytes:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from ocitool.errors import NotFoundError, OcitoolError, TransportError
 from ocitool.patterns import pattern
+from ocitool.transports.registry.error_bodies import ErrorWords, wording
 from ocitool.transports.registry.proxies import login_given
-from ocitool.transports.registry.wording import ErrorWords, wording
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525)})
 """Answers that may be another one in a moment: 520 to 524 are those of proxies that do not get one from the registry."""
