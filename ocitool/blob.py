@@ -38,15 +38,15 @@ class Blob(Protocol):
 
 @runtime_checkable
 class StreamOnce(Protocol):
-    """A remote blob that is kept on this machine once it was read. `passing` reads it without keeping it, for bytes
+    """A remote blob that is kept on this machine once it was read. `chunks_once` reads it without keeping it, for bytes
     that are only passed on."""
 
-    def passing(self, offset: int = 0) -> Iterator[bytes]: ...
+    def chunks_once(self, offset: int = 0) -> Iterator[bytes]: ...
 
 
 def stream_once(blob: Blob, offset: int = 0) -> Iterator[bytes]:
     """Yields the bytes from `offset`, for a caller that reads them only once."""
-    return blob.passing(offset) if isinstance(blob, StreamOnce) else blob.chunks(offset)
+    return blob.chunks_once(offset) if isinstance(blob, StreamOnce) else blob.chunks(offset)
 
 
 def label(blob: Blob) -> str:

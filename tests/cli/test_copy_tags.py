@@ -17,7 +17,7 @@ from support.registry import Fault, ScriptedRegistry
 from support.report import done
 
 from ocitool.spec import mediatypes
-from ocitool.transports.registry.tag_cache import FEW
+from ocitool.transports.registry.tag_cache import SINGLE_LOOKUPS
 
 Run = Callable[..., Any]
 
@@ -290,7 +290,7 @@ def test_of_many_tags_those_that_the_list_of_the_destination_lacks_are_not_asked
         hold(registry, "app", FINE if number % 2 else OTHER, tag=f"t{number:02}")
     words = ("copy", "--tags", "*", f"docker://{registry.host}/app", f"docker://{registry.host}/m/")
     done(run, *words)
-    assert (FEW, 1) == asked(registry)
+    assert (SINGLE_LOOKUPS, 1) == asked(registry)
     registry.forget()
     assert 20 == done(run, *words)["unchanged"]
     assert (20, 1) == asked(registry)

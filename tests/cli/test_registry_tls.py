@@ -145,7 +145,9 @@ CERTS_D = ("config/containers/certs.d", "config/docker/certs.d", "etc/containers
 @pytest.fixture
 def certs_d(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Makes a directory for a host, with copies of these files, below one of the places, which are all below the desk's."""
-    monkeypatch.setattr("ocitool.transports.registry.trust.SYSTEM", tuple(str(desk.folder / one) for one in CERTS_D[2:]))
+    monkeypatch.setattr(
+        "ocitool.transports.registry.trust.SYSTEM_CERTS_D", tuple(str(desk.folder / one) for one in CERTS_D[2:])
+    )
 
     def make(host: str, place: str = CERTS_D[-1], **files: str) -> Path:
         directory = desk.folder / place / host

@@ -483,7 +483,7 @@ def test_hints_are_not_kept_in_a_cache_of_another_user(place: Path) -> None:
     (place / "origins/host").symlink_to("../../victim/file")
     place.chmod(0o777)
     origins = MountHints(str(place), "host")
-    origins.note(Digest.of(b"x"), "a/b")
+    origins.add(Digest.of(b"x"), "a/b")
     origins.save()
     assert ["host"] == os.listdir(place / "origins")
 
@@ -500,7 +500,7 @@ def test_a_directory_of_another_user_in_a_cache_is_not_used(table: str, how: str
         os.chmod(cache / table, 0o777) if how == "open" else theirs(cache / table)
     if table == "origins":
         origins = MountHints(str(cache), "host")
-        origins.note(Digest.of(b"x"), "a/b")
+        origins.add(Digest.of(b"x"), "a/b")
         origins.save()
         assert [] == [name for name in os.listdir(cache / table) if name != "file"]
     else:
@@ -543,10 +543,10 @@ def test_a_cache_that_is_exchanged_while_it_is_used_is_not_written(place: Path) 
 
 
 def test_hints_are_kept_and_cut_off_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocitool.transports.registry.mount_hints._SIZE", 1000)
+    monkeypatch.setattr("ocitool.transports.registry.mount_hints._MAX_SIZE", 1000)
     for number in range(30):
         origins = MountHints(str(tmp_path / "cache"), "host:5000")
-        origins.note(Digest.of(b"%d" % number), "a/b")
+        origins.add(Digest.of(b"%d" % number), "a/b")
         origins.save()
     assert ["a/b"] == list(MountHints(str(tmp_path / "cache"), "host:5000").find(Digest.of(b"29")))
     assert [] == list(MountHints(str(tmp_path / "cache"), "host:5000").find(Digest.of(b"0")))

@@ -181,7 +181,7 @@ def test_registry_options_are_those_of_the_command() -> None:
 
 def test_one_host_is_one_and_not_its_letters() -> None:
     made = running.access(ocitool.RegistryOptions(insecure_host="localhost:5000", realm=iter(["a.example", "b.example"])))
-    assert (True, False, False) == tuple(made.trusts(host) for host in ("localhost:5000", "localhost", "5"))
+    assert (True, False, False) == tuple(made.is_insecure(host) for host in ("localhost:5000", "localhost", "5"))
     assert ("a.example", "b.example") == made.realms
 
 

@@ -25,7 +25,7 @@ from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.auth import Authorization, challenges
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.keychain import Credentials
-from ocitool.transports.registry.scopes import CATALOG, NOTHING, pulling, pushing
+from ocitool.transports.registry.scopes import CATALOG_SCOPE, NO_SCOPE, pull_scope, push_scope
 
 HOST, REALM = "reg.example", "https://tokens.example/token"
 BEARER = f'Bearer realm="{REALM}",service="reg"'
@@ -101,11 +101,11 @@ def test_a_header_of_64_kib_is_read_at_once(piece: str) -> None:
 
 
 def test_each_request_needs_the_scope_of_the_specification() -> None:
-    assert (None, ()) == NOTHING
-    assert (None, ("registry:catalog:*",)) == CATALOG
-    assert ("a/b", ("repository:a/b:pull",)) == pulling("a/b")
-    assert ("a/b", ("repository:a/b:pull,push",)) == pushing("a/b")
-    assert ("a/b", ("repository:a/b:pull,push", "repository:c:pull")) == pushing("a/b", "c")
+    assert (None, ()) == NO_SCOPE
+    assert (None, ("registry:catalog:*",)) == CATALOG_SCOPE
+    assert ("a/b", ("repository:a/b:pull",)) == pull_scope("a/b")
+    assert ("a/b", ("repository:a/b:pull,push",)) == push_scope("a/b")
+    assert ("a/b", ("repository:a/b:pull,push", "repository:c:pull")) == push_scope("a/b", "c")
 
 
 # Tokens
@@ -134,7 +134,7 @@ class Server:
 def begun(server: Server, credentials: Credentials | None = ME, prefix: str = "https") -> Authorization:
     made = Authorization()
     made.prefix = prefix
-    made.begin(HOST, lambda path: credentials, server, Task())
+    made.configure(HOST, lambda path: credentials, server, Task())
     return made
 
 
@@ -154,33 +154,33 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_nothing_is_said_before_a_challenge() -> None:
     server = Server()
-    assert begun(server).header(pulling("app")) is None
+    assert begun(server).header(pull_scope("app")) is None
     assert [] == server.asked
 
 
 def test_a_basic_challenge_is_answered_once() -> None:
     made = begun(Server())
-    assert made.renew('Basic realm="x"', pulling("app"), None)
-    assert BASIC_ME == made.header(pushing("other"))
-    assert not made.renew('Basic realm="x"', pulling("app"), BASIC_ME)
+    assert made.renew('Basic realm="x"', pull_scope("app"), None)
+    assert BASIC_ME == made.header(push_scope("other"))
+    assert not made.renew('Basic realm="x"', pull_scope("app"), BASIC_ME)
 
 
 def test_without_credentials_a_basic_challenge_is_the_end() -> None:
     made = begun(Server(), None)
-    assert not made.renew('Basic realm="x"', pulling("app"), None)
-    assert made.header(pulling("app")) is None
+    assert not made.renew('Basic realm="x"', pull_scope("app"), None)
+    assert made.header(pull_scope("app")) is None
 
 
 @pytest.mark.parametrize("header", ["", "Negotiate", 'Digest realm="x"', "garbage ==="])
 def test_a_challenge_that_nobody_knows_is_the_end(header: str) -> None:
-    assert not begun(Server()).renew(header, pulling("app"), None)
+    assert not begun(Server()).renew(header, pull_scope("app"), None)
 
 
 def test_a_token_is_asked_for_with_the_password_and_then_kept() -> None:
     server = Server()
     made = begun(server)
-    assert made.renew(BEARER, pulling("app"), None)
-    assert ["Bearer t1"] * 3 == [made.header(pulling("app")) for _ in range(3)]
+    assert made.renew(BEARER, pull_scope("app"), None)
+    assert ["Bearer t1"] * 3 == [made.header(pull_scope("app")) for _ in range(3)]
     method, url, fields, authorization = server.asked[0]
     assert ("GET", REALM, BASIC_ME) == (method, url, authorization)
     assert ("reg", "repository:app:pull") == (fields["service"], fields["scope"])
@@ -189,13 +189,13 @@ def test_a_token_is_asked_for_with_the_password_and_then_kept() -> None:
 
 def test_without_credentials_a_token_is_asked_for_by_nobody() -> None:
     server = Server()
-    assert begun(server, None).renew(BEARER, pulling("app"), None)
+    assert begun(server, None).renew(BEARER, pull_scope("app"), None)
     assert server.asked[0][3] is None
 
 
 def test_an_identity_token_is_changed_by_a_post_and_never_in_the_address() -> None:
     server = Server({"access_token": "a"})
-    assert begun(server, Credentials(identity="refresh")).renew(BEARER, pulling("app"), None)
+    assert begun(server, Credentials(identity="refresh")).renew(BEARER, pull_scope("app"), None)
     method, url, fields, authorization = server.asked[0]
     assert ("POST", REALM, None) == (method, url, authorization)
     assert ("refresh_token", "refresh") == (fields["grant_type"], fields["refresh_token"])
@@ -205,22 +205,24 @@ def test_an_identity_token_is_changed_by_a_post_and_never_in_the_address() -> No
 def test_a_registry_token_is_used_as_it_is() -> None:
     server = Server()
     made = begun(server, Credentials(bearer="mine"))
-    assert made.renew(BEARER, pulling("app"), None)
-    assert ("Bearer mine", []) == (made.header(pushing("app")), server.asked)
-    assert not made.renew(BEARER, pulling("app"), "Bearer mine")
+    assert made.renew(BEARER, pull_scope("app"), None)
+    assert ("Bearer mine", []) == (made.header(push_scope("app")), server.asked)
+    assert not made.renew(BEARER, pull_scope("app"), "Bearer mine")
 
 
 def test_each_scope_has_its_token() -> None:
     server = Server()
     made = begun(server)
-    made.renew(BEARER, pulling("app"), None)
-    headers = [made.header(scope) for scope in (pulling("app"), pushing("app"), pulling("other"), pushing("app", "other"))]
+    made.renew(BEARER, pull_scope("app"), None)
+    headers = [
+        made.header(scope) for scope in (pull_scope("app"), push_scope("app"), pull_scope("other"), push_scope("app", "other"))
+    ]
     assert 4 == len(set(headers)) == len(server.asked)
 
 
 def test_what_the_challenge_wants_is_asked_for_too() -> None:
     server = Server()
-    begun(server).renew(f'{BEARER},scope="repository:app:delete extra:x:y"', pulling("app"), None)
+    begun(server).renew(f'{BEARER},scope="repository:app:delete extra:x:y"', pull_scope("app"), None)
     assert [{"repository:app:pull", "repository:app:delete", "extra:x:y"}] == server.scopes
 
 
@@ -228,8 +230,8 @@ def test_a_token_for_one_repository_is_not_asked_for_another() -> None:
     """Some servers refuse a request of which they grant a part only; and the other's name is none of its business."""
     server = Server()
     made = begun(server)
-    made.renew(f'{BEARER},scope="repository:secret:pull"', pulling("secret"), None)
-    made.header(pulling("app"))
+    made.renew(f'{BEARER},scope="repository:secret:pull"', pull_scope("secret"), None)
+    made.header(pull_scope("app"))
     assert {"repository:app:pull"} == server.scopes[-1]
 
 
@@ -243,23 +245,23 @@ def test_a_token_for_one_repository_is_not_asked_for_another() -> None:
 def test_a_token_is_renewed_before_it_ends(answer: dict[str, Any], life: float, clock: list[float]) -> None:
     server = Server({"token": "t", **answer})
     made = begun(server)
-    made.renew(BEARER, pulling("app"), None)
+    made.renew(BEARER, pull_scope("app"), None)
     clock[0] += life * 0.8
-    made.header(pulling("app"))
+    made.header(pull_scope("app"))
     assert 1 == len(server.asked)
     clock[0] += life * 0.19
-    made.header(pulling("app"))
+    made.header(pull_scope("app"))
     assert 2 == len(server.asked)
 
 
 def test_a_token_that_is_refused_is_renewed_at_once_and_not_for_ever() -> None:
     server = Server()
     made = begun(server)
-    made.renew(BEARER, pulling("app"), None)
-    assert made.renew(BEARER, pulling("app"), "Bearer t1")
-    assert "Bearer t2" == made.header(pulling("app"))
+    made.renew(BEARER, pull_scope("app"), None)
+    assert made.renew(BEARER, pull_scope("app"), "Bearer t1")
+    assert "Bearer t2" == made.header(pull_scope("app"))
     server.answers = [{"token": "t2"}]
-    assert not made.renew(BEARER, pulling("app"), "Bearer t2")
+    assert not made.renew(BEARER, pull_scope("app"), "Bearer t2")
 
 
 def together(count: int, act: Any) -> list[Any]:
@@ -282,8 +284,8 @@ def test_many_threads_fetch_one_token() -> None:
     server = Server()
     server.delay = 0.02
     made = begun(server)
-    assert [True] * 16 == together(16, lambda: made.renew(BEARER, pulling("app"), None))
-    assert ["Bearer t1"] * 16 == together(16, lambda: made.header(pulling("app")))
+    assert [True] * 16 == together(16, lambda: made.renew(BEARER, pull_scope("app"), None))
+    assert ["Bearer t1"] * 16 == together(16, lambda: made.header(pull_scope("app")))
     assert 1 == len(server.asked)
 
 
@@ -291,8 +293,8 @@ def test_many_threads_renew_one_token_once() -> None:
     server = Server()
     server.delay = 0.02
     made = begun(server)
-    made.renew(BEARER, pulling("app"), None)
-    assert [True] * 16 == together(16, lambda: made.renew(BEARER, pulling("app"), "Bearer t1"))
+    made.renew(BEARER, pull_scope("app"), None)
+    assert [True] * 16 == together(16, lambda: made.renew(BEARER, pull_scope("app"), "Bearer t1"))
     assert 2 == len(server.asked)
 
 
@@ -307,22 +309,22 @@ BAD_REALMS = ["", "token", "/token", "//tokens.example/t", "https://", "https://
 def test_a_realm_that_is_no_address_is_refused(realm: str) -> None:
     server = Server()
     with pytest.raises(TransportError) as caught:
-        begun(server).renew(f'Bearer realm="{realm}"', pulling("app"), None)
+        begun(server).renew(f'Bearer realm="{realm}"', pull_scope("app"), None)
     assert (HOST, []) == (caught.value.where, server.asked)
 
 
 def test_a_challenge_without_a_realm_is_refused() -> None:
     with pytest.raises(TransportError):
-        begun(Server()).renew('Bearer service="x"', pulling("app"), None)
+        begun(Server()).renew('Bearer service="x"', pull_scope("app"), None)
 
 
 def test_a_registry_with_tls_may_not_send_passwords_to_one_without() -> None:
     server = Server()
     with pytest.raises(TransportError) as caught:
-        begun(server).renew('Bearer realm="http://tokens.example/"', pulling("app"), None)
+        begun(server).renew('Bearer realm="http://tokens.example/"', pull_scope("app"), None)
     assert [] == server.asked
     assert "TLS" in caught.value.what
-    assert begun(server, prefix="http").renew('Bearer realm="http://tokens.example/"', pulling("app"), None)
+    assert begun(server, prefix="http").renew('Bearer realm="http://tokens.example/"', pull_scope("app"), None)
 
 
 BAD_TOKENS: list[Any] = [None, "", 7, [], {"a": 1}, "a\nb", "a\r\nX-Evil: 1", "a\0b", "tökèn", "a\x7f", "a\u2028b"]
@@ -333,7 +335,7 @@ BAD_TOKENS: list[Any] = [None, "", 7, [], {"a": 1}, "a\nb", "a\r\nX-Evil: 1", "a
 def test_a_token_that_cannot_stand_in_a_header_is_refused(name: str, token: Any) -> None:
     made = begun(Server({name: token, "expires_in": 300}))
     with pytest.raises(TransportError) as caught:
-        made.renew(BEARER, pulling("app"), None)
+        made.renew(BEARER, pull_scope("app"), None)
     assert (HOST, None) == (caught.value.where, caught.value.hint)
     assert "Evil" not in caught.value.what
 
@@ -451,8 +453,8 @@ def test_a_token_goes_to_no_other_host(registry: ScriptedRegistry, task: Task) -
     made = connected(registry, task)
     made.document("app", "1")
     with Recorder(b"{}") as other:
-        made.request("GET", f"{other.url}/v2/app/manifests/1", pulling("app"), "tag").close()
-        made.request("GET", f"{other.url}/v2/", NOTHING, "login").close()
+        made.request("GET", f"{other.url}/v2/app/manifests/1", pull_scope("app"), "tag").close()
+        made.request("GET", f"{other.url}/v2/", NO_SCOPE, "login").close()
     assert [None, None] == [one.headers.get("authorization") for one in other.requests]
 
 

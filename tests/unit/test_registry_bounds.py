@@ -27,7 +27,7 @@ from ocitool.operations.inspect import inspect
 from ocitool.pipeline.image_writer import WriteOptions
 from ocitool.spec import mediatypes
 from ocitool.transports.registry import blobs
-from ocitool.transports.registry.response_bodies import body_of
+from ocitool.transports.registry.response_bodies import read_body
 
 
 class Pages(Site):
@@ -215,7 +215,7 @@ def test_an_answer_that_drips_ends(pieces: tuple[bytes, ...], task: Patient, mon
     from ocitool.transports.registry import endpoint
     from ocitool.transports.registry.client import Client
 
-    monkeypatch.setattr(endpoint, "_PATIENCE", 0.3)
+    monkeypatch.setattr(endpoint, "_TIMEOUT", 0.3)
     monkeypatch.setattr(endpoint, "RETRIES", 1)
     with saying(dripping(*pieces)) as host:
         began = time.monotonic()
@@ -228,7 +228,7 @@ def test_a_blob_that_drips_ends(task: Patient, monkeypatch: pytest.MonkeyPatch) 
     from ocitool.transports.registry import endpoint
     from ocitool.transports.registry.client import Client
 
-    monkeypatch.setattr(endpoint, "_PATIENCE", 0.3)
+    monkeypatch.setattr(endpoint, "_TIMEOUT", 0.3)
     monkeypatch.setattr(blobs, "RETRIES", 1)
     with saying(dripping(HEAD + b"Content-Length: 100007\r\n\r\n", b"x")) as host:
         began = time.monotonic()
@@ -240,7 +240,7 @@ def test_a_blob_that_drips_ends(task: Patient, monkeypatch: pytest.MonkeyPatch) 
 def test_a_blob_that_its_reader_takes_slowly_is_no_drip(task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     from ocitool.transports.registry import endpoint
 
-    monkeypatch.setattr(endpoint, "_PATIENCE", 0.2)
+    monkeypatch.setattr(endpoint, "_TIMEOUT", 0.2)
     with ScriptedRegistry() as registry:
         data = b"x" * 300_000
         registry.put_blob("app", data)
@@ -344,7 +344,7 @@ def test_a_body_in_chunks_of_a_byte_is_read_in_small_steps() -> None:
             pass
 
     with pytest.raises(LimitError):
-        body_of(Answer(), "here", 32 << 20)  # type: ignore[arg-type]
+        read_body(Answer(), "here", 32 << 20)  # type: ignore[arg-type]
     assert Answer.most <= 1 << 16
 
 

@@ -12,8 +12,8 @@ import pytest
 import zstandard as zstd
 
 from ocitool import credentials, limits
-from ocitool.transports.registry.error_bodies import wording
-from ocitool.transports.registry.errors import Answer, answered
+from ocitool.transports.registry.error_bodies import parse_error_body
+from ocitool.transports.registry.errors import ErrorResponse, error_for
 
 
 def errors(*them: object) -> bytes:
@@ -63,24 +63,24 @@ FORMS: dict[str, tuple[str, bytes, str]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_the_words_of_an_answer_are_found_in_every_form(form: str) -> None:
     expected, body, content_type = FORMS[form]
-    assert expected == wording(body, content_type).text
+    assert expected == parse_error_body(body, content_type).message
 
 
 @pytest.mark.parametrize(("packed", "encoding"), [(gzip.compress, "gzip"), (zlib.compress, "deflate"), (zstd.compress, "zstd")])
 def test_the_words_of_an_answer_that_is_compressed_unasked_are_found(packed: Callable[[bytes], bytes], encoding: str) -> None:
-    assert "why" == wording(packed(errors({"message": "why"})), "", encoding).text
-    assert 500 == len(wording(packed(b"a" * (8 << 20)), "", encoding).text)
+    assert "why" == parse_error_body(packed(errors({"message": "why"})), "", encoding).message
+    assert 500 == len(parse_error_body(packed(b"a" * (8 << 20)), "", encoding).message)
 
 
 def test_what_is_not_compressed_as_is_said_is_taken_as_it_is_and_what_cannot_be_undone_says_nothing() -> None:
-    assert "no gzip" == wording(b"no gzip", "", "gzip").text
-    assert "" == wording(b"\x0b\x08\x80abcdefgh\xfe\x03", "", "br").text
+    assert "no gzip" == parse_error_body(b"no gzip", "", "gzip").message
+    assert "" == parse_error_body(b"\x0b\x08\x80abcdefgh\xfe\x03", "", "br").message
 
 
 def test_credentials_in_the_words_are_replaced_before_they_are_cut() -> None:
     credentials.remember("s3cret-w0rd-of-mine")
     try:
-        said = wording(b"a" * 490 + b" s3cret-w0rd-of-mine", "text/plain").text
+        said = parse_error_body(b"a" * 490 + b" s3cret-w0rd-of-mine", "text/plain").message
         assert 495 >= len(said) and "s3c" not in said
     finally:
         credentials.forget()
@@ -92,61 +92,75 @@ BODIES = [b"<title>", b"<script>", b"<", b"http://", b"[", b'{"errors":[', b'<me
 @pytest.mark.parametrize("body", BODIES)
 def test_words_are_found_in_time_that_grows_with_the_body_whatever_it_is(body: bytes) -> None:
     began = time.process_time()
-    wording((body * limits.ERROR_SIZE)[: limits.ERROR_SIZE], "text/html")
+    parse_error_body((body * limits.ERROR_SIZE)[: limits.ERROR_SIZE], "text/html")
     assert time.process_time() - began < 2
 
 
-HINTS: dict[str, tuple[str, Answer]] = {
-    "login": ("ocitool login h ", Answer(401)),
-    "another login": ("ocitool login h ", Answer(403, errors({"code": "DENIED", "message": "denied"}), known=True)),
-    "a policy": ("a rule of the registry", Answer(403, errors({"message": "blocked by the policy of the project"}))),
-    "a scanner": ("a rule of the registry", Answer(403, errors({"message": "image has critical vulnerabilities"}))),
-    "an immutable tag": ("a rule of the registry", Answer(403, errors({"message": "tag is immutable"}), known=True)),
-    "a firewall": ("a proxy or firewall", Answer(403, b"<title>Attention Required!</title>", "text/html")),
-    "a rule at another status": ("a rule of the registry", Answer(412, errors({"message": "configured as immutable"}))),
-    "a repository's name": ("ocitool login h ", Answer(403, errors({"message": "no pull", "detail": {"a": "scan"}}))),
-    "a path": ("ocitool login h ", Answer(403, errors({"message": "no access to ops/scanner"}), known=True)),
-    "a page about a rule": ("a proxy or firewall", Answer(403, b"<title>blocked by policy</title>", "text/html")),
-    "storage": ("s3.example says this", Answer(403, b"<Error><Message>expired</Message></Error>", by="s3.example")),
-    "a page in the place of an answer": ("a page for people", Answer(200, b"<title>Sign in</title>", "text/html")),
-    "too large": ("smaller chunks", Answer(413)),
-    "the proxy": ("NO_PROXY", Answer(407)),
-    "too many": ("ocitool login h", Answer(429)),
-    "too many of a user's": ("--jobs 1", Answer(429, known=True)),
-    "too many one by one": ("it asks for patience", Answer(429, known=True, jobs=1)),
+HINTS: dict[str, tuple[str, ErrorResponse]] = {
+    "login": ("ocitool login h ", ErrorResponse(401)),
+    "another login": (
+        "ocitool login h ",
+        ErrorResponse(403, errors({"code": "DENIED", "message": "denied"}), has_credentials=True),
+    ),
+    "a policy": ("a rule of the registry", ErrorResponse(403, errors({"message": "blocked by the policy of the project"}))),
+    "a scanner": ("a rule of the registry", ErrorResponse(403, errors({"message": "image has critical vulnerabilities"}))),
+    "an immutable tag": (
+        "a rule of the registry",
+        ErrorResponse(403, errors({"message": "tag is immutable"}), has_credentials=True),
+    ),
+    "a firewall": ("a proxy or firewall", ErrorResponse(403, b"<title>Attention Required!</title>", "text/html")),
+    "a rule at another status": ("a rule of the registry", ErrorResponse(412, errors({"message": "configured as immutable"}))),
+    "a repository's name": ("ocitool login h ", ErrorResponse(403, errors({"message": "no pull", "detail": {"a": "scan"}}))),
+    "a path": ("ocitool login h ", ErrorResponse(403, errors({"message": "no access to ops/scanner"}), has_credentials=True)),
+    "a page about a rule": ("a proxy or firewall", ErrorResponse(403, b"<title>blocked by policy</title>", "text/html")),
+    "storage": (
+        "s3.example says this",
+        ErrorResponse(403, b"<Error><Message>expired</Message></Error>", redirected_to="s3.example"),
+    ),
+    "a page in the place of an answer": ("a page for people", ErrorResponse(200, b"<title>Sign in</title>", "text/html")),
+    "too large": ("smaller chunks", ErrorResponse(413)),
+    "the proxy": ("NO_PROXY", ErrorResponse(407)),
+    "too many": ("ocitool login h", ErrorResponse(429)),
+    "too many of a user's": ("--jobs 1", ErrorResponse(429, has_credentials=True)),
+    "too many one by one": ("it asks for patience", ErrorResponse(429, has_credentials=True, jobs=1)),
 }
 
 
 @pytest.mark.parametrize("case", HINTS)
 def test_a_hint_fits_the_refusal(case: str) -> None:
     expected, answer = HINTS[case]
-    hint = answered(answer, "tag", "h/app:1", "h").hint or ""
+    hint = error_for(answer, "tag", "h/app:1", "h").hint or ""
     assert expected in hint
     assert ("ocitool login" in expected) == ("ocitool login" in hint)
 
 
 def test_a_hint_names_no_option_and_no_login_that_would_not_help() -> None:
     for what in ("repository", "catalogue", "token", "login"):  # of which there is one request at a time
-        assert "--jobs" not in str(answered(Answer(429), what, "h/app", "h").hint)
-    assert "it asks for patience" == answered(Answer(429), "login", "h", "h").hint
-    assert "chunks" not in str(answered(Answer(413), "manifest sha256:1", "h/app", "h").hint)
-    assert "a rule" not in str(answered(Answer(403, b"no right to scan"), "tag", "h/scan:1", "h").hint)
+        assert "--jobs" not in str(error_for(ErrorResponse(429), what, "h/app", "h").hint)
+    assert "it asks for patience" == error_for(ErrorResponse(429), "login", "h", "h").hint
+    assert "chunks" not in str(error_for(ErrorResponse(413), "manifest sha256:1", "h/app", "h").hint)
+    assert "a rule" not in str(error_for(ErrorResponse(403, b"no right to scan"), "tag", "h/scan:1", "h").hint)
 
 
 def test_a_refusal_without_words_says_what_was_answered_and_by_whom() -> None:
-    assert "denied: tag: the registry answers 403" == answered(Answer(403), "tag", "h/app:1", "h").what
-    assert "denied: blob: s3.example answers 403" == answered(Answer(403, by="s3.example"), "blob", "h/app", "h").what
+    assert "denied: tag: the registry answers 403" == error_for(ErrorResponse(403), "tag", "h/app:1", "h").what
+    assert (
+        "denied: blob: s3.example answers 403"
+        == error_for(ErrorResponse(403, redirected_to="s3.example"), "blob", "h/app", "h").what
+    )
 
 
 @pytest.mark.parametrize("detail", ["unknown tag=1", f"sha256:{64 * 'a'}", {"name": "app"}, "unknown manifest name=a tag=b"])
 def test_details_that_repeat_what_was_asked_for_are_not_said(detail: object) -> None:
     body = errors({"code": "MANIFEST_UNKNOWN", "message": "manifest unknown", "detail": detail})
-    assert "no such tag" == answered(Answer(404, body), "tag", "w", "h").what
+    assert "no such tag" == error_for(ErrorResponse(404, body), "tag", "w", "h").what
 
 
 def test_the_words_of_a_quota_are_said() -> None:
     body = errors({"code": "TOOMANYREQUESTS", "message": "You have reached your pull rate limit."})
-    assert "too many requests: You have reached your pull rate limit." == answered(Answer(429, body), "tag", "w", "h").what
+    assert (
+        "too many requests: You have reached your pull rate limit." == error_for(ErrorResponse(429, body), "tag", "w", "h").what
+    )
 
 
 def test_what_is_not_there_is_said_in_the_registrys_words_if_they_say_more() -> None:
@@ -154,6 +168,6 @@ def test_what_is_not_there_is_said_in_the_registrys_words_if_they_say_more() -> 
     plain = errors({"code": "MANIFEST_UNKNOWN", "message": "manifest unknown", "detail": {"Tag": "1"}})
     assert (
         "no such tag: OCI index found, but accept header does not support OCI indexes"
-        == answered(Answer(404, more), "tag", "w", "h").what
+        == error_for(ErrorResponse(404, more), "tag", "w", "h").what
     )
-    assert "no such tag" == answered(Answer(404, plain), "tag", "w", "h").what
+    assert "no such tag" == error_for(ErrorResponse(404, plain), "tag", "w", "h").what

@@ -15,7 +15,7 @@ from ocitool import limits
 from ocitool.errors import FormatError, LimitError, NotFoundError, OcitoolError, TransportError
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.errors import UnknownRepository
-from ocitool.transports.registry.scopes import pulling
+from ocitool.transports.registry.scopes import pull_scope
 
 SECOND = "/v2/app/tags/list?last=a%2C%3B&n=1"
 
@@ -143,7 +143,7 @@ def test_a_page_that_fails_is_not_asked_for_at_another_path(task: Patient) -> No
 
 def test_a_list_of_the_destination_that_breaks_off_is_not_taken_for_a_repository_without_tags(task: Patient) -> None:
     with Scripted({"/v2/app/tags/list": (["a"], f"<{SECOND}>; rel=next")}) as site:
-        assert client(site, task).all_tags("app", pulling("app"), 4) is None
+        assert client(site, task).all_tags("app", pull_scope("app"), 4) is None
 
 
 def test_the_next_page_is_relative_to_where_the_registry_sent_us(task: Patient) -> None:

@@ -20,7 +20,7 @@ from support.registry import BasicAuth, Certificates, Fault, Recorder, ScriptedR
 from ocitool.errors import OcitoolError, TransportError
 from ocitool.transports.registry import addresses, blobs
 from ocitool.transports.registry.access import Access
-from ocitool.transports.registry.addresses import Zone, admits, literal, same_domain, zone
+from ocitool.transports.registry.addresses import Zone, allows_redirect, numeric_address, same_domain, zone
 from ocitool.transports.registry.client import Client
 
 TOKEN = json.dumps({"token": "from-inside", "expires_in": 100}).encode()
@@ -274,12 +274,14 @@ def test_an_address_lies_where_it_leads_to(address: str, expected: Zone) -> None
      "\uff11\uff12\uff17.0.0.1", "127\u30020\u30020\u30021", "\u2460\u2461\u2466.1", "localhost", "LOCALHOST.", "a.localhost"],
 )  # fmt: skip
 def test_a_name_that_spells_an_address_is_that_address(name: str) -> None:
-    found = literal(name)
+    found = numeric_address(name)
     assert found is not None and Zone.LOOPBACK is zone(found)
 
 
 def test_a_name_is_no_address() -> None:
-    assert [None] * 4 == [literal(name) for name in ("localhost.example", "reg.example", "1.2.3.4.example", "10.0.0.1x")]
+    assert [None] * 4 == [
+        numeric_address(name) for name in ("localhost.example", "reg.example", "1.2.3.4.example", "10.0.0.1x")
+    ]
 
 
 def test_who_may_send_us_where() -> None:
@@ -287,7 +289,7 @@ def test_who_may_send_us_where() -> None:
         Zone.PUBLIC: {Zone.PUBLIC}, Zone.PRIVATE: {Zone.PUBLIC, Zone.PRIVATE},
         Zone.LOOPBACK: {Zone.PUBLIC, Zone.PRIVATE, Zone.LOOPBACK}, Zone.LINK_LOCAL: {Zone.PUBLIC, Zone.LINK_LOCAL},
     }  # fmt: skip
-    assert allowed == {own: {there for there in Zone if admits(own, there)} for own in Zone}
+    assert allowed == {own: {there for there in Zone if allows_redirect(own, there)} for own in Zone}
 
 
 @pytest.mark.parametrize(
@@ -362,7 +364,7 @@ def test_a_public_registry_sends_us_to_no_address_inside(
             elif way == "manifest":
                 client.document("app", "1")
             elif way == "foreign":
-                client.now("app", "1")
+                client.tag_digest("app", "1")
                 list(blobs.fetch_foreign(client, [target], len(DATA)))
             elif way == "upload":
                 from ocitool.blob import BytesBlob
@@ -419,7 +421,7 @@ def test_a_registry_that_was_seen_inside_and_outside_sends_us_nowhere_inside(
     with ScriptedRegistry() as registry, Recorder(DATA) as inside:
         port = registry.host.partition(":")[2]
         client = Client(f"reg.example:{port}", Access(frozenset({f"reg.example:{port}"})), task)
-        client._whereabouts.came("127.0.0.2")
+        client._zones.record_own("127.0.0.2")
         names["reg.example"] = ["127.0.0.1"]
         registry.put_blob("app", DATA)
         registry.faults.append(Fault("GET", "/blobs/", redirect=f"http://127.0.0.3:{inside.host.partition(':')[2]}/1"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ocitool.errors import UsageError
-from ocitool.transports.registry.proxies import excepts, proxy_for
+from ocitool.transports.registry.proxies import is_excluded, proxy_for
 
 EXCEPTED = [
     ("", "localhost", 5000), ("", "127.0.0.1", 443), ("", "127.9.9.9", 443), ("", "::1", 443), ("", "127.1", 443),
@@ -29,12 +29,12 @@ PROXIED = [
 
 @pytest.mark.parametrize(("entries", "host", "port"), EXCEPTED)
 def test_these_are_reached_without_a_proxy(entries: str, host: str, port: int) -> None:
-    assert excepts(entries, host, port)
+    assert is_excluded(entries, host, port)
 
 
 @pytest.mark.parametrize(("entries", "host", "port"), PROXIED)
 def test_these_are_reached_through_the_proxy(entries: str, host: str, port: int) -> None:
-    assert not excepts(entries, host, port)
+    assert not is_excluded(entries, host, port)
 
 
 @pytest.fixture

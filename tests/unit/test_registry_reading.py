@@ -45,7 +45,7 @@ PATIENCE = 0.25
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer, and each piece of it, is waited for this long only."""
-    monkeypatch.setattr("ocitool.transports.registry.endpoint._PATIENCE", PATIENCE)
+    monkeypatch.setattr("ocitool.transports.registry.endpoint._TIMEOUT", PATIENCE)
 
 
 # Connections that break
@@ -291,7 +291,7 @@ def test_without_a_header_that_says_a_digest_it_is_computed(
     registry.faults.append(Fault("GET|HEAD", "/", drop=(name,), headers={} if header is None else {name: header}))
     asking = client(registry, task)
     assert image([ONE]).digest == str(asking.document("app", "1").digest)
-    assert image([ONE]).digest == str(asking.now("app", "1"))
+    assert image([ONE]).digest == str(asking.tag_digest("app", "1"))
 
 
 def test_a_document_of_more_than_4_mib_is_beyond_the_limit(registry: ScriptedRegistry, task: Patient) -> None:

@@ -46,7 +46,7 @@ UNIT = 1000
 @pytest.fixture(autouse=True)
 def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousandth of the sizes that the program goes by."""
-    for name, size in (("_AT_ONCE", UNIT), ("_SMALLEST_CHUNK", UNIT), ("_CHUNK", 16 * UNIT)):
+    for name, size in (("_MONOLITHIC_SIZE", UNIT), ("_MIN_CHUNK_SIZE", UNIT), ("_CHUNK_SIZE", 16 * UNIT)):
         assert getattr(blobs, name) == size // UNIT * MiB
         monkeypatch.setattr(blobs, name, size)
 

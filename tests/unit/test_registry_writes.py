@@ -179,7 +179,7 @@ def test_a_redirect_that_comes_before_the_body_was_read_is_followed(task: Patien
 
 
 def test_chunks_are_sent_on_one_by_one_and_verified_once(task: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blobs, "_CHUNK", 300_000)
+    monkeypatch.setattr(blobs, "_CHUNK_SIZE", 300_000)
     with Behind() as registry:
         registry.methods = ("PATCH",)
         registry.faults.append(Fault("POST", headers={"OCI-Chunk-Min-Length": "1"}))
@@ -300,7 +300,7 @@ def test_a_registry_that_refuses_to_speak_of_a_tag_that_is_not_there_is_pushed_t
 def test_an_upload_whose_resume_is_refused_starts_over(
     method: str, status: int, registry: ScriptedRegistry, task: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blobs, "_AT_ONCE", 1000)
+    monkeypatch.setattr(blobs, "_MONOLITHIC_SIZE", 1000)
     resumed = "PATCH" == method
     registry.faults.append(Fault("PATCH", cut_request=5 * TENTH, times=1))
     registry.faults.append(Fault(method, UPLOAD, status=status, after=int(resumed), times=1))
@@ -313,7 +313,7 @@ def test_an_upload_whose_resume_is_refused_starts_over(
 def test_a_bad_request_without_a_resume_is_an_error_at_once(
     method: str, registry: ScriptedRegistry, task: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blobs, "_AT_ONCE", 1000)
+    monkeypatch.setattr(blobs, "_MONOLITHIC_SIZE", 1000)
     registry.faults.append(Fault(method, UPLOAD, status=400))
     with pytest.raises(TransportError, match="400"):
         blobs.send(UploadTarget(client(registry, task), "app"), BytesBlob(DATA, digest(DATA)), ())

@@ -73,4 +73,4 @@ class Registries:
     def close(self) -> None:
         """Keeps what was learnt; connections end with the task."""
         for client in self._clients.values():
-            client.origins.save()
+            client.mount_hints.save()

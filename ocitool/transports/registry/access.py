@@ -26,10 +26,10 @@ class Access(NamedTuple):
         paths = {name: os.path.abspath(path) for name in ("ca", "cert", "key", "authfile") if (path := getattr(self, name))}
         return self._replace(**paths)
 
-    def trusts(self, host: str) -> bool:
+    def is_insecure(self, host: str) -> bool:
         """Whether the user said to do without TLS or certificates there."""
         return host in self.insecure_hosts
 
-    def names(self, host: str) -> bool:
+    def is_named(self, host: str) -> bool:
         """Whether the user named this host, so that it may lie anywhere."""
-        return self.trusts(host) or host in self.realms or host in self.private_hosts
+        return self.is_insecure(host) or host in self.realms or host in self.private_hosts

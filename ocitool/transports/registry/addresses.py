@@ -16,10 +16,10 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from ocitool.patterns import pattern
 
-PORTS = {"https": 443, "http": 80}
+DEFAULT_PORTS = {"https": 443, "http": 80}
 """Of the schemes that registries are asked by."""
-_ADDRESS = pattern(r"(?P<host>[^/?#]*//[^/?#]*)(?P<path>[^#]*)", re.DOTALL)
-KEPT = "".join(map(chr, range(0x21, 0x7F)))
+_URL = pattern(r"(?P<host>[^/?#]*//[^/?#]*)(?P<path>[^#]*)", re.DOTALL)
+UNESCAPED = "".join(map(chr, range(0x21, 0x7F)))
 """Characters that are left as the registry wrote them, be they right or not: it compares them with what it is sent."""
 
 
@@ -30,30 +30,30 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
         parts = urlsplit(url)
         if "\\" in parts.netloc or ("%" in parts.netloc and "%" in (parts.hostname or "").partition(":")[0]):
             return "", None, None
-        return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
+        return parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return "", None, None
 
 
-def joined(base: str, location: str) -> str:
+def resolve_url(base: str, location: str) -> str:
     """The address that a `Location` or `Link` means, without a fragment, which is sent to no server; "" for one that is none.
     Bytes that a path cannot have are escaped: headers are read as Latin-1, and hold what servers write in UTF-8."""
     try:
-        found = _ADDRESS.match(urljoin(base, location))
+        found = _URL.match(urljoin(base, location))
     except ValueError:
         return ""
-    url = found["host"] + quote(found["path"], KEPT, "latin-1", "replace") if found is not None else ""
+    url = found["host"] + quote(found["path"], UNESCAPED, "latin-1", "replace") if found is not None else ""
     return url if origin(url)[1] else ""
 
 
-def named(url: str) -> str:
+def host_of(url: str) -> str:
     """The host of an address as users write it: with its port unless that is the scheme's own."""
     scheme, hostname, port = origin(url)
-    return written(hostname, port, PORTS.get(scheme)) if hostname is not None else ""
+    return format_host(hostname, port, DEFAULT_PORTS.get(scheme)) if hostname is not None else ""
 
 
-def written(hostname: str, port: int | None, default: int | None) -> str:
-    """As `named`, from its parts."""
+def format_host(hostname: str, port: int | None, default: int | None) -> str:
+    """As `host_of`, from its parts."""
     bare = f"[{hostname}]" if ":" in hostname else hostname
     return bare if port == default else f"{bare}:{port}"
 
@@ -91,22 +91,24 @@ _ZONES = (
 """Link-local are here also the addresses at which clouds tell a machine its secrets. Multicast and reserved networks are no
 place of a server."""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_V4_COMPATIBLE = ipaddress.ip_network("::/96")
-_V4_TRANSLATED = ipaddress.ip_network("::ffff:0:0:0/96")
+_IPV4_COMPATIBLE = ipaddress.ip_network("::/96")
+_IPV4_TRANSLATED = ipaddress.ip_network("::ffff:0:0:0/96")
 
 
 def zone(address: str) -> Zone:
     """Of a numeric address, as connections have it. One of IPv6 that carries one of IPv4 lies where that does."""
-    one = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(one, ipaddress.IPv6Address):
-        inner = one.ipv4_mapped or one.sixtofour or (one.teredo[1] if one.teredo is not None else None)
-        if inner is None and (one in _NAT64 or one in _V4_TRANSLATED or (one in _V4_COMPATIBLE and int(one) > 1)):
-            inner = ipaddress.IPv4Address(int(one) & 0xFFFFFFFF)
-        one = inner or one
-    return next((kind for kind, networks in _ZONES if any(one in network for network in networks)), Zone.PUBLIC)
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo[1] if parsed.teredo is not None else None)
+        if inner is None and (
+            parsed in _NAT64 or parsed in _IPV4_TRANSLATED or (parsed in _IPV4_COMPATIBLE and int(parsed) > 1)
+        ):
+            inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+        parsed = inner or parsed
+    return next((kind for kind, networks in _ZONES if any(parsed in network for network in networks)), Zone.PUBLIC)
 
 
-def literal(hostname: str) -> str | None:
+def numeric_address(hostname: str) -> str | None:
     """The numeric address that a host's name spells, as systems and proxies read it: in hexadecimal, octal or one number, with
     characters that stand for digits and dots (IDNA), with a dot behind, as `localhost` (RFC 6761)."""
     if not hostname.isascii():
@@ -125,10 +127,10 @@ def literal(hostname: str) -> str | None:
         return None
 
 
-def admits(own: Zone, there: Zone) -> bool:
-    """Whether a registry that lies in `own` may send us `there`: to the internet, to its like, from this machine into its
+def allows_redirect(own: Zone, target: Zone) -> bool:
+    """Whether a registry that lies in `own` may send us `target`: to the internet, to its like, from this machine into its
     network."""
-    return there in (Zone.PUBLIC, own) or (own, there) == (Zone.LOOPBACK, Zone.PRIVATE)
+    return target in (Zone.PUBLIC, own) or (own, target) == (Zone.LOOPBACK, Zone.PRIVATE)
 
 
 def same_domain(host: str, other: str) -> bool:
@@ -137,12 +139,12 @@ def same_domain(host: str, other: str) -> bool:
     host, other = host.lower().rstrip("."), other.lower().rstrip(".")
     if host == other:
         return True
-    if literal(host) is not None or literal(other) is not None:
+    if numeric_address(host) is not None or numeric_address(other) is not None:
         return False
-    return _domain(host) == _domain(other) != ""
+    return _registered_domain(host) == _registered_domain(other) != ""
 
 
-def _domain(host: str) -> str:
+def _registered_domain(host: str) -> str:
     parts = host.split(".")
     count = 3 if len(parts) > 2 and len(parts[-1]) == 2 and len(parts[-2]) <= 3 else 2
     return ".".join(parts[-count:]) if len(parts) >= count else ""

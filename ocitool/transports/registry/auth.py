@@ -17,16 +17,16 @@ from ocitool.credentials import remember_given
 from ocitool.errors import TransportError
 from ocitool.patterns import pattern
 from ocitool.task import OneAtATime, Task
-from ocitool.transports.registry.addresses import named, origin, same_domain
+from ocitool.transports.registry.addresses import host_of, origin, same_domain
 from ocitool.transports.registry.errors import Denied
 from ocitool.transports.registry.keychain import Credentials
 from ocitool.transports.registry.scopes import Scope
 
 BACKEND = "ocitool"
 
-_LIFE = 60
+_DEFAULT_LIFETIME = 60
 """Seconds that a token lives which does not say (distribution's "Token Authentication", expires_in)."""
-_CLIENT = "ocitool"
+_CLIENT_ID = "ocitool"
 
 
 class Challenge(NamedTuple):
@@ -36,7 +36,7 @@ class Challenge(NamedTuple):
     values: Mapping[str, str]
 
 
-_PIECE = pattern(
+_CHALLENGE_PART = pattern(
     r"""\s*(?:,\s*)*(?:(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s,"=]+))"""
     r"""|(?P<scheme>[!#$%&'*+.^_`|~0-9A-Za-z-]+)(?=\s|,|$)(?:\s+[A-Za-z0-9._~+/-]+=+(?=\s*(?:,|$)))?)"""
 )
@@ -46,7 +46,7 @@ def challenges(header: str) -> list[Challenge]:
     found: list[Challenge] = []
     values: dict[str, str] = {}
     at = 0
-    while match := _PIECE.match(header, at):
+    while match := _CHALLENGE_PART.match(header, at):
         at = match.end()
         if match["scheme"]:
             values = {}
@@ -60,40 +60,42 @@ def challenges(header: str) -> list[Challenge]:
 
 class _Token(NamedTuple):
     header: str
-    until: float
+    expires: float
 
 
 class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
-    """The backend of oras' table that this package brings; `begin` gives it what the table's constructor does not."""
+    """The backend of oras' table that this package brings; `configure` gives it what the table's constructor does not."""
 
     @staticmethod
-    def of_table(prefix: str) -> Authorization:
+    def create(prefix: str) -> Authorization:
         made: Authorization = oras.auth.get_auth_backend(BACKEND, insecure=prefix == "http")
         return made
 
-    def begin(
+    def configure(
         self,
         host: str,
-        find: Callable[[str | None], Credentials | None],
-        ask: Callable[[str, str, Mapping[str, str], str | None], Mapping[str, Any]],
+        find_credentials: Callable[[str | None], Credentials | None],
+        request_token: Callable[[str, str, Mapping[str, str], str | None], Mapping[str, Any]],
         task: Task,
         hostname: str | None = None,
         realms: Sequence[str] = (),
     ) -> None:
-        """`find`: the credentials for a repository; `ask(method, url, fields, authorization)`: a token server's answer.
+        """`find_credentials`: the credentials for a repository; `request_token(method, url, fields, authorization)`: a token server's answer.
         `hostname`: that of the registry's address, without port, if it is not that of `host`. `realms`: credentials go to one
         of these hosts, if there are any."""
         self._host = host
         self._hostname = hostname or origin(f"https://{host}")[1] or host
         self._task = task
         self._realms = tuple(realms)
-        self._find = find
-        self._ask = ask
+        self._find_credentials = find_credentials
+        self._request_token = request_token
         self._turns = OneAtATime(task)
         self._challenge: Challenge | None = None
         self._tokens: dict[Scope, _Token] = {}
-        self._wanted: dict[Scope, tuple[str, ...]] = {}  # beside a scope's own claims: what the registry asked for then
-        self._found: dict[str | None, Credentials | None] = {}
+        self._challenge_scopes: dict[
+            Scope, tuple[str, ...]
+        ] = {}  # beside a scope's own claims: what the registry asked for then
+        self._credentials_by_path: dict[str | None, Credentials | None] = {}
 
     def header(self, scope: Scope) -> str | None:
         """The value of `Authorization` for a request; None before there was a challenge, and where nothing is needed."""
@@ -104,20 +106,20 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
                 credentials = self._credentials(scope)
                 return f"Basic {credentials.basic}" if credentials is not None and credentials.user else None
             token = self._tokens.get(scope)
-            if token is None or token.until < time.monotonic():
-                token = self._tokens[scope] = self._fetched(self._challenge, scope)
+            if token is None or token.expires < time.monotonic():
+                token = self._tokens[scope] = self._fetch_token(self._challenge, scope)
             return token.header
 
-    def renew(self, given: str, scope: Scope, used: str | None) -> bool:
-        """After a 401 with the challenges `given` to a request that carried `used`: whether another attempt may do better.
+    def renew(self, www_authenticate: str, scope: Scope, used: str | None) -> bool:
+        """After a 401 with the challenges `www_authenticate` to a request that carried `used`: whether another attempt may do better.
         Raises `Denied` where the token server refuses, `TransportError`."""
-        offered = {challenge.scheme: challenge for challenge in challenges(given)}
+        offered = {challenge.scheme: challenge for challenge in challenges(www_authenticate)}
         challenge = offered.get("bearer") or offered.get("basic")
         if challenge is None:
             return False
         with self._turns.turn(self._host):
             if challenge.scheme == "basic" and self._realms and self._host not in self._realms:
-                raise self._elsewhere(self._host)
+                raise self._wrong_realm(self._host)
             changed = self._challenge is None or self._challenge.scheme != challenge.scheme
             self._challenge = challenge
             if challenge.scheme == "basic":
@@ -126,38 +128,38 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
             token = self._tokens.get(scope)
             if token is not None and token.header != used:
                 return True  # another thread has renewed it
-            self._wanted[scope] = tuple(challenge.values.get("scope", "").split())
-            self._tokens[scope] = self._fetched(challenge, scope)
+            self._challenge_scopes[scope] = tuple(challenge.values.get("scope", "").split())
+            self._tokens[scope] = self._fetch_token(challenge, scope)
             return self._tokens[scope].header != used
 
     @property
-    def known(self) -> bool:
+    def has_credentials(self) -> bool:
         """Whether there are credentials for what was asked for so far."""
-        return any(found is not None for found in self._found.values())
+        return any(found is not None for found in self._credentials_by_path.values())
 
     def _credentials(self, scope: Scope) -> Credentials | None:
-        if scope.path not in self._found:
-            self._found[scope.path] = self._find(scope.path)
-        return self._found[scope.path]
+        if scope.path not in self._credentials_by_path:
+            self._credentials_by_path[scope.path] = self._find_credentials(scope.path)
+        return self._credentials_by_path[scope.path]
 
-    def _fetched(self, challenge: Challenge, scope: Scope) -> _Token:
+    def _fetch_token(self, challenge: Challenge, scope: Scope) -> _Token:
         credentials = self._credentials(scope)
         if credentials is not None and credentials.bearer:
             if self._realms and self._host not in self._realms:
-                raise self._elsewhere(self._host)
+                raise self._wrong_realm(self._host)
             return _Token(f"Bearer {credentials.bearer}", float("inf"))
         realm = self._realm(challenge)
-        claims = dict.fromkeys((*scope.claims, *self._wanted.get(scope, ())))
+        scopes = dict.fromkeys((*scope.resource_scopes, *self._challenge_scopes.get(scope, ())))
         service = challenge.values.get("service", "")
-        answer = self._answer(realm, service, " ".join(claims), tuple(claims), credentials)
+        response = self._token_response(realm, service, " ".join(scopes), credentials)
         for name in ("token", "access_token", "refresh_token"):
-            if isinstance(answer.get(name), str):
-                remember_given(answer[name])
-        token = answer.get("token") or answer.get("access_token")
+            if isinstance(response.get(name), str):
+                remember_given(response[name])
+        token = response.get("token") or response.get("access_token")
         if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
             raise TransportError("the token server answers without a token", self._host)
-        life = answer.get("expires_in")
-        seconds = float(life) if isinstance(life, int | float) and 0 < life < 1 << 31 else float(_LIFE)
+        lifetime = response.get("expires_in")
+        seconds = float(lifetime) if isinstance(lifetime, int | float) and 0 < lifetime < 1 << 31 else float(_DEFAULT_LIFETIME)
         return _Token(f"Bearer {token}", time.monotonic() + seconds - min(10.0, seconds / 10))
 
     def _realm(self, challenge: Challenge) -> str:
@@ -172,33 +174,33 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
                 "it sends its users to a token server without TLS", self._host, hint="passwords are not sent there"
             )
         if self._realms:
-            if named(realm) not in self._realms:
-                raise self._elsewhere(named(realm))
+            if host_of(realm) not in self._realms:
+                raise self._wrong_realm(host_of(realm))
         elif not same_domain(self._hostname, hostname):
-            text = f"{self._host}: its token server is {named(realm)}, outside of its own domain"
-            self._task.notice("realm", f"{text}; --realm {named(realm)} allows no other one")
+            text = f"{self._host}: its token server is {host_of(realm)}, outside of its own domain"
+            self._task.notice("realm", f"{text}; --realm {host_of(realm)} allows no other one")
         return realm
 
-    def _elsewhere(self, host: str) -> TransportError:
+    def _wrong_realm(self, host: str) -> TransportError:
         return TransportError(
             f"it wants credentials sent to {host}, and --realm is {', '.join(self._realms)}", self._host,
             hint="nothing was sent there",
         )  # fmt: skip
 
-    def _answer(
-        self, realm: str, service: str, scope: str, claims: tuple[str, ...], credentials: Credentials | None
-    ) -> Mapping[str, Any]:
+    def _token_response(self, realm: str, service: str, scope: str, credentials: Credentials | None) -> Mapping[str, Any]:
         try:
             if credentials is not None and credentials.identity:
-                fields = {"grant_type": "refresh_token", "service": service, "client_id": _CLIENT, "scope": scope,
+                fields = {"grant_type": "refresh_token", "service": service, "client_id": _CLIENT_ID, "scope": scope,
                           "refresh_token": credentials.identity}  # fmt: skip
-                return self._ask("POST", realm, fields, None)
+                return self._request_token("POST", realm, fields, None)
             authorization = f"Basic {credentials.basic}" if credentials is not None else None
-            return self._ask("GET", realm, {"service": service, "scope": scope, "client_id": _CLIENT}, authorization)
+            return self._request_token(
+                "GET", realm, {"service": service, "scope": scope, "client_id": _CLIENT_ID}, authorization
+            )
         except Denied as error:
-            if credentials is not None and not error.page:
+            if credentials is not None and not error.is_html:
                 refused = f"the user's name or password is refused for {scope or 'the registry'}"
-                error.what = f"{refused}: {error.said}" if error.said else refused
+                error.what = f"{refused}: {error.message}" if error.message else refused
             raise
 
 

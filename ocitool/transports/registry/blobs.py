@@ -19,24 +19,24 @@ from ocitool.limits import KiB, MiB
 from ocitool.transports.registry.addresses import origin
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.endpoint import RETRIES
-from ocitool.transports.registry.errors import RETRIED, UnexpectedAnswer, Unreachable, unreachable
+from ocitool.transports.registry.errors import RETRIED, UnexpectedResponse, Unreachable, connection_error
 from ocitool.transports.registry.http1 import Response
-from ocitool.transports.registry.response_bodies import decoded, finished, is_page, retry_after, without_first
-from ocitool.transports.registry.scopes import Scope, pulling, pushing
-from ocitool.transports.registry.upload_bodies import Bytes, read_source
+from ocitool.transports.registry.response_bodies import decode_content, drain, is_html_page, retry_after, skip_bytes
+from ocitool.transports.registry.scopes import Scope, pull_scope, push_scope
+from ocitool.transports.registry.upload_bodies import UploadSource, read_source
 
-_CUTS = 100
+_MAX_INTERRUPTIONS = 100
 """Broken connections that one blob may have, however far each came."""
-_GAIN = 1 * KiB
+_PROGRESS = 1 * KiB
 """Bytes with which an attempt came further: fewer are as good as none."""
-_AT_ONCE = 1 * MiB
+_MONOLITHIC_SIZE = 1 * MiB
 """Up to this a blob is sent with the request that ends its upload: one round trip less."""
-_CHUNK = 16 * MiB
+_CHUNK_SIZE = 16 * MiB
 """Of an upload to a registry that wants chunks."""
-_SMALLEST_CHUNK = 1 * MiB
+_MIN_CHUNK_SIZE = 1 * MiB
 
 
-_LOOKS = 2
+_HEAD_RETRIES = 2
 """How often a HEAD that is not answered is sent again: what it would say is found out by other requests too."""
 
 
@@ -44,43 +44,47 @@ _LOOKS = 2
 
 
 class Presence(NamedTuple):
-    """What a registry says of a blob. `there`: None if it does not say. `size`: -1 if it does not say."""
+    """What a registry says of a blob. `present`: None if it does not say. `size`: -1 if it does not say."""
 
-    there: bool | None
+    present: bool | None
     size: int = -1
 
 
 def presence(client: Client, path: str, digest: Digest, scope: Scope | None = None) -> Presence:
     """Whether a blob is in a repository, by a HEAD. What is refused is not known: registries forbid HEAD to those who may push,
     storages to those whom they let read by a signed GET, proxies to all, and quotas count it apart. The next request tells, so
-    one that stays 429 or 5xx is not known either, after `_LOOKS` more attempts. Raises `TransportError` for no answer."""
+    one that stays 429 or 5xx is not known either, after `_HEAD_RETRIES` more attempts. Raises `TransportError` for no answer."""
     url = client.url(f"{path}/blobs/{digest}")
     try:
-        response = client.request("HEAD", url, scope or pulling(path), f"blob {digest}", retries=_LOOKS)
-    except UnexpectedAnswer:
+        response = client.request("HEAD", url, scope or pull_scope(path), f"blob {digest}", retries=_HEAD_RETRIES)
+    except UnexpectedResponse:
         return Presence(None)
-    finished(response)
-    if response.status_code != 200 or is_page(response):
+    drain(response)
+    if response.status_code != 200 or is_html_page(response):
         return Presence(False if response.status_code == 404 else None)
     length = response.headers.get("Content-Length", "")
     return Presence(True, int(length) if length.isascii() and length.isdigit() and len(length) < 20 else -1)
 
 
-def exists(client: Client, path: str, digest: Digest, scope: Scope | None = None) -> int | None:
+def stored_size(client: Client, path: str, digest: Digest, scope: Scope | None = None) -> int | None:
     """The size of a blob that is known to be in a repository, -1 if the registry does not say it; None for any other."""
-    there, size = presence(client, path, digest, scope)
-    return size if there else None
+    present, size = presence(client, path, digest, scope)
+    return size if present else None
 
 
-def fetch(client: Client, path: str, digest: Digest, size: int, offset: int = 0, most: int | None = None) -> Iterator[bytes]:
-    """The bytes of a blob from `offset`, `most` of them; a connection that breaks is taken up where it broke. A blob that is
+def fetch(
+    client: Client, path: str, digest: Digest, size: int, offset: int = 0, max_bytes: int | None = None
+) -> Iterator[bytes]:
+    """The bytes of a blob from `offset`, `max_bytes` of them; a connection that breaks is taken up where it broke. A blob that is
     longer than `size` goes on to be, so that whoever verifies it sees it; one that is shorter is an `IntegrityError`.
 
     Raises `NotFoundError`, `Denied`, `Unreachable`, `TransportError`."""
-    return _fetch(client, client.url(f"{path}/blobs/{digest}"), pulling(path), f"blob {digest}", size, offset, most)
+    return _fetch(client, client.url(f"{path}/blobs/{digest}"), pull_scope(path), f"blob {digest}", size, offset, max_bytes)
 
 
-def fetch_foreign(client: Client, urls: Sequence[str], size: int, offset: int = 0, most: int | None = None) -> Iterator[bytes]:
+def fetch_foreign(
+    client: Client, urls: Sequence[str], size: int, offset: int = 0, max_bytes: int | None = None
+) -> Iterator[bytes]:
     """As `fetch`, of a layer, from the first of the addresses that it names and that answers. No credentials go
     there, also if that is the registry itself: who made the image wrote the address."""
     usable = [url for url in urls if origin(url)[0] in ("http", "https") and origin(url)[1]]
@@ -89,9 +93,9 @@ def fetch_foreign(client: Client, urls: Sequence[str], size: int, offset: int = 
     for url in usable:
         credentials.remember_address(url)
         try:
-            for piece in _fetch(client, url, None, "layer", size, position, most and most - (position - offset)):
-                position += len(piece)
-                yield piece
+            for chunk in _fetch(client, url, None, "layer", size, position, max_bytes and max_bytes - (position - offset)):
+                position += len(chunk)
+                yield chunk
             return
         except (TransportError, NotFoundError) as error:
             problem = error
@@ -99,40 +103,42 @@ def fetch_foreign(client: Client, urls: Sequence[str], size: int, offset: int = 
 
 
 def _fetch(
-    client: Client, url: str, scope: Scope | None, what: str, size: int, offset: int, most: int | None
+    client: Client, url: str, scope: Scope | None, what: str, size: int, offset: int, max_bytes: int | None
 ) -> Iterator[bytes]:
-    position, end = offset, size if most is None else min(size, offset + most)
-    failures = cuts = 0
+    position, end = offset, size if max_bytes is None else min(size, offset + max_bytes)
+    failures = interruptions = 0
     whole = False  # the server does not honour ranges as it should
     while position < end:
         began = position
         problem: OcitoolError
         try:
-            asked = 0 if whole else position
-            with closing(_from(client, url, scope, what, asked, None if whole or most is None else end)) as answer:
-                length = answer.headers.get("Content-Length", str(size))
-                if answer.status_code == 200 and length != str(size) and is_page(answer):
-                    raise client.problem(answer, what, client.host)
-                for piece in _pieces(answer, asked, position, size):
-                    client.task.count_transferred(len(piece))
-                    position += len(piece)
-                    yield piece if most is None else piece[: len(piece) - max(0, position - end)]
-                    if position > size or (most is not None and position >= end):
+            requested = 0 if whole else position
+            with closing(
+                _request_range(client, url, scope, what, requested, None if whole or max_bytes is None else end)
+            ) as response:
+                length = response.headers.get("Content-Length", str(size))
+                if response.status_code == 200 and length != str(size) and is_html_page(response):
+                    raise client.response_error(response, what, client.host)
+                for chunk in _body_from(response, requested, position, size):
+                    client.task.count_transferred(len(chunk))
+                    position += len(chunk)
+                    yield chunk if max_bytes is None else chunk[: len(chunk) - max(0, position - end)]
+                    if position > size or (max_bytes is not None and position >= end):
                         return
             problem = IntegrityError(f"{position} bytes where {size} are stated")
-            if whole and position == began and "Content-Length" in answer.headers:
+            if whole and position == began and "Content-Length" in response.headers:
                 raise problem  # all that it has, once more
         except _Retry as error:
             problem, whole = error.problem, whole or error.whole
         except OSError as error:
             client.task.check()
-            problem = unreachable(error, client.host)
+            problem = connection_error(error, client.host)
         if position < end:
-            failures, cuts = (1 if position >= began + _GAIN else failures + 1), cuts + 1
-            if failures > RETRIES or cuts > _CUTS:
+            failures, interruptions = (1 if position >= began + _PROGRESS else failures + 1), interruptions + 1
+            if failures > RETRIES or interruptions > _MAX_INTERRUPTIONS:
                 raise problem from None
-            if position >= began + _GAIN:
-                client.go_on(problem)
+            if position >= began + _PROGRESS:
+                client.report_resume(problem)
             elif failures > 1 or not whole:
                 client.back_off(failures, problem)
 
@@ -146,54 +152,54 @@ class _Retry(Exception):
         self.whole = whole
 
 
-def _from(client: Client, url: str, scope: Scope | None, what: str, position: int, end: int | None) -> Response:
+def _request_range(client: Client, url: str, scope: Scope | None, what: str, position: int, end: int | None) -> Response:
     """An answer with the bytes from `position`, or with all of them."""
     headers = {"Range": f"bytes={position}-{end - 1 if end else ''}"} if position or end else {}
     response = client.request("GET", url, scope, what, headers=headers)
     status = response.status_code
     if status == 206:
-        if _start(response.headers.get("Content-Range", "")) != position:
+        if _range_start(response.headers.get("Content-Range", "")) != position:
             response.close()
             problem = TransportError("the registry answers with another part of the blob than was asked for", client.host)
             raise _Retry(problem, whole=True)
     elif status == 403 and not client.owns(response.url):  # a signed address that has expired: the next attempt gets another
-        raise _Retry(client.problem(response, what, client.host))
+        raise _Retry(client.response_error(response, what, client.host))
     elif headers and status not in (200, 401, 403, 404):  # it cannot give a part, as it says by 400, 416 or 501
-        raise _Retry(client.problem(response, what, client.host), whole=True)
+        raise _Retry(client.response_error(response, what, client.host), whole=True)
     elif status != 200:
-        raise client.problem(response, what, client.host)
+        raise client.response_error(response, what, client.host)
     return response
 
 
-def _start(content_range: str) -> int | None:
+def _range_start(content_range: str) -> int | None:
     unit, _, rest = content_range.partition(" ")
     first = rest.partition("-")[0]
     return int(first) if unit == "bytes" and first.isascii() and first.isdigit() and len(first) < 20 else None
 
 
-def _pieces(response: Response, asked: int, position: int, size: int) -> Iterator[bytes]:
+def _body_from(response: Response, requested: int, position: int, size: int) -> Iterator[bytes]:
     """The body from `position` on. A server that does not know ranges sends all: what is known already is passed over."""
     is_part = response.status_code == 206
-    over = position - (asked if is_part else 0)
+    skip = position - (requested if is_part else 0)
     if response.headers.get("Content-Encoding"):
-        if is_part and _total(response) not in (None, size):
+        if is_part and _range_total(response) not in (None, size):
             problem = TransportError("the registry answers with a part of an encoding of the blob")
             raise _Retry(problem, whole=True)
         if not is_part and response.headers.get("Content-Length") != str(size):
-            yield from without_first(decoded(response, size), over)
+            yield from skip_bytes(decode_content(response, size), skip)
             return
     read = response.read1  # what has come: the rest of a full piece may never
-    while over > 0:
-        piece = read(min(over, STEP))
-        if not piece:
+    while skip > 0:
+        chunk = read(min(skip, STEP))
+        if not chunk:
             return
-        over -= len(piece)
-    while piece := read(min(STEP, max(1, size - position + 1))):
-        position += len(piece)
-        yield piece
+        skip -= len(chunk)
+    while chunk := read(min(STEP, max(1, size - position + 1))):
+        position += len(chunk)
+        yield chunk
 
 
-def _total(response: Response) -> int | None:
+def _range_total(response: Response) -> int | None:
     total = response.headers.get("Content-Range", "").rpartition("/")[2]
     return int(total) if total.isascii() and total.isdigit() and len(total) < 20 else None
 
@@ -212,20 +218,20 @@ class UploadTarget(NamedTuple):
         return f"{self.client.host}/{self.path}"
 
 
-def send(target: UploadTarget, blob: Blob, origins: Sequence[str]) -> bool:
-    """Puts a blob into a repository. Of `origins`, repositories of the same registry that have it, it is mounted where the
+def send(target: UploadTarget, blob: Blob, mount_from: Sequence[str]) -> bool:
+    """Puts a blob into a repository. Of `mount_from`, repositories of the same registry that have it, it is mounted where the
     registry does so: then no byte of it is sent, and False is returned.
 
     Raises `IntegrityError` where the bytes are not the digest's (nothing is stored then), `Denied`, `TransportError`."""
     assert blob.digest is not None
     (client, path), digest = target, blob.digest
     location: str | None = None
-    for other in client.origins.right(blob.digest, origins):
-        location = client.mounts.ask(path, blob.digest, other)
+    for repository in client.mount_hints.without_wrong(blob.digest, mount_from):
+        location = client.mounts.request(path, blob.digest, repository)
         if location is None:
-            if not client.mounts.believed(lambda: presence(client, path, digest, pushing(path)).there):
-                return _amended(target, blob, other)
-            client.mounts.done(path, partial(_amended, target, blob, other))
+            if not client.mounts.is_real(lambda: presence(client, path, digest, push_scope(path)).present):
+                return _send_if_missing(target, blob, repository)
+            client.mounts.add_mounted(path, partial(_send_if_missing, target, blob, repository))
             return False
         if location:
             break
@@ -233,7 +239,7 @@ def send(target: UploadTarget, blob: Blob, origins: Sequence[str]) -> bool:
     return True
 
 
-def believe(target: UploadTarget, blob: Blob) -> None:
+def note_present(target: UploadTarget, blob: Blob) -> None:
     """Takes a registry's word that a repository has a blob. Should it refuse a manifest for want of it, it is sent."""
     assert blob.digest is not None
 
@@ -242,18 +248,18 @@ def believe(target: UploadTarget, blob: Blob) -> None:
         target.client.task.notice("damaged", text)
         _Upload(target, blob, None).run()
 
-    target.client.mounts.stated(target.path, blob.digest, send_it)
+    target.client.mounts.add_reported(target.path, blob.digest, send_it)
 
 
-def _amended(target: UploadTarget, blob: Blob, other: str) -> bool:
+def _send_if_missing(target: UploadTarget, blob: Blob, repository: str) -> bool:
     """Sends a blob that the registry said it had mounted, if it has not; it is not mounted from there again, in later commands
     either. Whether it was sent."""
     client, path = target
     assert blob.digest is not None
-    if exists(client, path, blob.digest, pushing(path)) is not None:
+    if stored_size(client, path, blob.digest, push_scope(path)) is not None:
         return False
-    client.origins.doubt(blob.digest, other)
-    text = f"{target.where}: the registry said that it mounted {blob.digest} from {other}, and has not got it; it is sent"
+    client.mount_hints.add_wrong(blob.digest, repository)
+    text = f"{target.where}: the registry said that it mounted {blob.digest} from {repository}, and has not got it; it is sent"
     client.task.notice("mount", text)
     _Upload(target, blob, None).run()
     return True
@@ -266,48 +272,48 @@ class _Upload:
         self._client, self._path = target
         self._where = target.where
         self._blob = blob
-        self._scope = pushing(self._path)
+        self._scope = push_scope(self._path)
         self._location = location
         self._offset = 0
-        self._chunk: int | None = None
-        self._refused = False
-        self._resumed = False
-        self._ended = False
-        self._sent = 0
+        self._chunk_size: int | None = None
+        self._token_renewed = False
+        self._is_resumed = False
+        self._is_closing = False
+        self._reported = 0
         assert blob.digest is not None
         self._digest: Digest = blob.digest
 
     def run(self) -> None:
-        failures = cuts = reached = 0
+        failures = interruptions = reached = 0
         while True:
             try:
                 if self._location is None:
                     self._begin()
-                if self._blob.size <= _AT_ONCE and not self._offset and self._chunk is None:
-                    self._end(whole=True)
+                if self._blob.size <= _MONOLITHIC_SIZE and not self._offset and self._chunk_size is None:
+                    self._close_upload(whole=True)
                 else:
-                    self._send()
-                    self._end()
+                    self._send_body()
+                    self._close_upload()
                 return
-            except _Broken as error:
+            except _Interrupted as error:
                 self._client.task.check()
-                problem, seconds, counts, anew = error.problem, error.seconds, error.counts, error.anew
-                if self._ended and exists(self._client, self._path, self._digest, self._scope) is not None:
+                problem, seconds, counts, restart = error.problem, error.seconds, error.counts, error.restart
+                if self._is_closing and stored_size(self._client, self._path, self._digest, self._scope) is not None:
                     return  # only the answer was lost
             except OcitoolError:
-                self._forget()
+                self._cancel()
                 raise
-            if anew:
-                self._forget()
+            if restart:
+                self._cancel()
             else:
                 self._resume()
-            further, reached = self._offset > reached, max(reached, self._offset)
-            failures, cuts = (1 if further else failures + 1) if counts else failures, cuts + 1
-            if failures > RETRIES or cuts > _CUTS:
-                self._forget()
+            advanced, reached = self._offset > reached, max(reached, self._offset)
+            failures, interruptions = (1 if advanced else failures + 1) if counts else failures, interruptions + 1
+            if failures > RETRIES or interruptions > _MAX_INTERRUPTIONS:
+                self._cancel()
                 raise problem from None
-            if counts and further and seconds is None:
-                self._client.go_on(problem)
+            if counts and advanced and seconds is None:
+                self._client.report_resume(problem)
             elif counts:
                 self._client.back_off(failures, problem, seconds)
 
@@ -315,78 +321,78 @@ class _Upload:
         url = self._client.url(f"{self._path}/blobs/uploads/")
         response = self._client.request("POST", url, self._scope, "upload")
         if response.status_code != 202:
-            raise self._client.problem(response, "upload", self._where)
-        finished(response)
-        self._location = self._client.place(response)
+            raise self._client.response_error(response, "upload", self._where)
+        drain(response)
+        self._location = self._client.location_of(response)
         if self._location is None:
             raise TransportError("it begins an upload and names no address for it", self._where)
-        self._offset, self._resumed = 0, False
+        self._offset, self._is_resumed = 0, False
         least = response.headers.get("OCI-Chunk-Min-Length", "")
         if least.isascii() and least.isdigit() and len(least) < 12:
-            self._chunk = max(_CHUNK, int(least))
+            self._chunk_size = max(_CHUNK_SIZE, int(least))
 
-    def _send(self) -> None:
+    def _send_body(self) -> None:
         """All that is left, in one request or in chunks. The bytes are verified on their way, from the first."""
         size = self._blob.size
-        self._told(self._offset)
-        source = Bytes(self._blob, self._digest, self._offset, self._client.task, self._told)
+        self._report_position(self._offset)
+        source = UploadSource(self._blob, self._digest, self._offset, self._client.task, self._report_position)
         while self._offset < size:
-            count = min(self._chunk or size, size - self._offset)
+            count = min(self._chunk_size or size, size - self._offset)
             headers = {"Content-Type": "application/octet-stream"}
-            if self._offset or self._chunk is not None:
+            if self._offset or self._chunk_size is not None:
                 headers["Content-Range"] = f"{self._offset}-{self._offset + count - 1}"
-            response = self._request("PATCH", self._address, headers, source.part(count))
-            if response.status_code == 413 and (self._chunk or size) > _SMALLEST_CHUNK:
-                self._chunk = max(_SMALLEST_CHUNK, min(self._chunk or size, 2 * _CHUNK) // 2)
-                raise _Broken(self._client.problem(response, "upload", self._where), counts=False)
+            response = self._request("PATCH", self._url, headers, source.body(count))
+            if response.status_code == 413 and (self._chunk_size or size) > _MIN_CHUNK_SIZE:
+                self._chunk_size = max(_MIN_CHUNK_SIZE, min(self._chunk_size or size, 2 * _CHUNK_SIZE) // 2)
+                raise _Interrupted(self._client.response_error(response, "upload", self._where), counts=False)
             if response.status_code not in (201, 202, 204):
-                raise self._client.problem(response, "upload", self._where)
-            finished(response)
-            self._follow(response)
+                raise self._client.response_error(response, "upload", self._where)
+            drain(response)
+            self._update_location(response)
             self._offset += count
-        source.finished()
+        source.verify_end()
 
-    def _end(self, *, whole: bool = False) -> None:
+    def _close_upload(self, *, whole: bool = False) -> None:
         """Names the digest, and the blob is there. `whole`: with all of its bytes."""
         body: Any = b""
         if whole:
             body = b"".join(verified(read_source(self._blob), self._digest, self._blob.size))
             self._client.task.count_transferred(len(body))
-            self._told(len(body))
+            self._report_position(len(body))
         headers = {"Content-Type": "application/octet-stream"}
-        self._ended = True
-        response = self._request("PUT", _with_digest(self._address, self._digest), headers, body)
+        self._is_closing = True
+        response = self._request("PUT", _with_digest(self._url, self._digest), headers, body)
         if whole and response.status_code == 413:
-            self._chunk = _SMALLEST_CHUNK
-            raise _Broken(self._client.problem(response, "upload", self._where), counts=False)
+            self._chunk_size = _MIN_CHUNK_SIZE
+            raise _Interrupted(self._client.response_error(response, "upload", self._where), counts=False)
         if response.status_code not in (200, 201, 204):
-            raise self._client.problem(response, f"blob {self._digest}", self._where)
-        finished(response)
+            raise self._client.response_error(response, f"blob {self._digest}", self._where)
+        drain(response)
 
-    def _told(self, sent: int) -> None:
+    def _report_position(self, sent: int) -> None:
         """Tells how many bytes are sent; after a break fewer than before, where the registry has not got them."""
-        self._client.task.advance(label(self._blob), sent - self._sent, self._blob.size)
-        self._sent = sent
+        self._client.task.advance(label(self._blob), sent - self._reported, self._blob.size)
+        self._reported = sent
 
     def _request(self, method: str, url: str, headers: dict[str, str], body: Any) -> Response:
         """Once: what is to be done after a break depends on how far it came."""
         try:
-            response = self._client.once(method, url, self._scope, headers=headers, body=body)
+            response = self._client.request_once(method, url, self._scope, headers=headers, body=body)
         except Unreachable as error:
             if not error.transient:
                 raise
-            raise _Broken(error) from None
+            raise _Interrupted(error) from None
         if response.status_code in (401, 403) and not self._client.owns(response.url):
             # a signed address that has expired: an upload that begins anew gets another
-            raise _Broken(self._client.problem(response, "upload", self._where), anew=True)
-        if response.status_code == 401 and not self._refused:
-            self._refused = True  # the token has expired, and the client has another now
-            raise _Broken(self._client.problem(response, "upload", self._where), counts=False)
-        again = self._resumed and response.status_code in (400, 416)  # what it holds is not what it said, or not the blob's
+            raise _Interrupted(self._client.response_error(response, "upload", self._where), restart=True)
+        if response.status_code == 401 and not self._token_renewed:
+            self._token_renewed = True  # the token has expired, and the client has another now
+            raise _Interrupted(self._client.response_error(response, "upload", self._where), counts=False)
+        again = self._is_resumed and response.status_code in (400, 416)  # what it holds is not what it said, or not the blob's
         if again or response.status_code in RETRIED or response.status_code in (404, 416):
             seconds = retry_after(response)
-            raise _Broken(self._client.problem(response, "upload", self._where), seconds, anew=again)
-        self._refused = False
+            raise _Interrupted(self._client.response_error(response, "upload", self._where), seconds, restart=again)
+        self._token_renewed = False
         return response
 
     def _resume(self) -> None:
@@ -398,42 +404,44 @@ class _Upload:
         except TransportError:
             self._location, self._offset = None, 0
             return
-        finished(response)
+        drain(response)
         last = response.headers.get("Range", "").removeprefix("bytes=").partition("-")[2]
         known = response.status_code == 204 and last.isascii() and last.isdigit() and len(last) < 20
         offset = int(last) + 1 if known else 0
         # "0-0" is how registries say both that nothing is there and that one byte is.
         if offset > 1 and offset <= self._blob.size:
-            self._offset, self._resumed = offset, True
-            self._follow(response)
+            self._offset, self._is_resumed = offset, True
+            self._update_location(response)
         else:
-            self._forget()
+            self._cancel()
 
-    def _forget(self) -> None:
+    def _cancel(self) -> None:
         if self._location is not None:
             with suppress(OcitoolError):
-                self._client.once("DELETE", self._location, self._scope).close()
+                self._client.request_once("DELETE", self._location, self._scope).close()
         self._location, self._offset = None, 0
 
-    def _follow(self, response: Response) -> None:
+    def _update_location(self, response: Response) -> None:
         """The upload goes on where the registry says."""
-        self._location = self._client.place(response) or self._location
+        self._location = self._client.location_of(response) or self._location
 
     @property
-    def _address(self) -> str:
+    def _url(self) -> str:
         assert self._location is not None
         return self._location
 
 
-class _Broken(Exception):
-    """`counts`: as a failure; else something is done otherwise now. `anew`: the upload is to begin again."""
+class _Interrupted(Exception):
+    """`counts`: as a failure; else something is done otherwise now. `restart`: the upload is to begin again."""
 
-    def __init__(self, problem: OcitoolError, seconds: float | None = None, *, counts: bool = True, anew: bool = False) -> None:
+    def __init__(
+        self, problem: OcitoolError, seconds: float | None = None, *, counts: bool = True, restart: bool = False
+    ) -> None:
         super().__init__(problem.what)
         self.problem = problem
         self.seconds = seconds
         self.counts = counts
-        self.anew = anew
+        self.restart = restart
 
 
 def _with_digest(location: str, digest: Digest) -> str:

@@ -20,27 +20,27 @@ from ocitool.errors import OcitoolError, TransportError
 from ocitool.reference import DEFAULT_HOST
 from ocitool.task import OneAtATime, Task
 from ocitool.transports.registry.access import Access
-from ocitool.transports.registry.addresses import joined, literal, named, origin
+from ocitool.transports.registry.addresses import host_of, numeric_address, origin, resolve_url
 from ocitool.transports.registry.connections import Connections
 from ocitool.transports.registry.connector import NetworkZones
 from ocitool.transports.registry.error_bodies import is_error
-from ocitool.transports.registry.errors import RETRIED, Answer, Denied, answered, unreachable
+from ocitool.transports.registry.errors import RETRIED, Denied, ErrorResponse, connection_error, error_for
 from ocitool.transports.registry.http1 import Body, Response
 from ocitool.transports.registry.keychain import Credentials, Keychain
-from ocitool.transports.registry.lists import parsed
-from ocitool.transports.registry.response_bodies import Unanswered, body_of, finished, is_page, retry_after
+from ocitool.transports.registry.lists import parse_json
+from ocitool.transports.registry.response_bodies import NoResponse, drain, is_html_page, read_body, retry_after
 from ocitool.transports.registry.scopes import Scope
 
 if TYPE_CHECKING:
     from ocitool.transports.registry.auth import Authorization
 
 RETRIES = 4
-_LONGEST_WAIT = 60.0
-_PATIENCE: float = 60
+_MAX_WAIT = 60.0
+_TIMEOUT: float = 60
 """Seconds for an answer, and what more a body of so many bytes may take (`limits.SLOWEST`)."""
-_LONG = 600
+_UPLOAD_TIMEOUT = 600
 """Seconds for the answer to what is sent once: some registries copy or hash a blob at the end of its upload."""
-_HUB = "registry-1.docker.io"
+_DOCKER_HUB = "registry-1.docker.io"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -54,29 +54,31 @@ class Endpoint:
         self.host = host
         self.task = task
         self._access = access
-        self._insecure = access.trusts(host)
-        self.hostname = _HUB if host == DEFAULT_HOST else host
+        self._insecure = access.is_insecure(host)
+        self.hostname = _DOCKER_HUB if host == DEFAULT_HOST else host
         self.prefix = "https"
         self.auth: Authorization | None = None
-        self._settling = OneAtATime(task)
-        self._turns = OneAtATime(task)
-        self._settled = not self._insecure
+        self._scheme_lock = OneAtATime(task)
+        self._locks = OneAtATime(task)
+        self._scheme_known = not self._insecure
         if self._insecure and ":" in self.hostname.rpartition("]")[2]:
             self.prefix = "http"  # to begin with: at a port both are spoken, and this one answers sooner
-        self._whereabouts = NetworkZones(host, origin(self.base)[1] or "")
-        self._own = self._connected(insecure=self._insecure, own=True)
-        self._others: dict[bool, Connections] = {}
+        self._zones = NetworkZones(host, origin(self.base)[1] or "")
+        self._own_connections = self._new_connections(insecure=self._insecure, own=True)
+        self._other_connections: dict[bool, Connections] = {}
         self.keychain = Keychain(access.authfile, lambda text: task.notice("credentials", text), task.check)
-        self._find: Callable[[str | None], Credentials | None] = lambda path: self.keychain.find(host, path)
+        self._find_credentials: Callable[[str | None], Credentials | None] = lambda path: self.keychain.find(host, path)
 
     def _authorization(self) -> Authorization:
         """Made by the first challenge: without one nothing is sent of the user, and what oras needs is not imported."""
-        with self._turns.turn("authorization"):
+        with self._locks.turn("authorization"):
             if self.auth is None:
                 from ocitool.transports.registry.auth import Authorization
 
-                made = Authorization.of_table(self.prefix)
-                made.begin(self.host, self._find, self._token, self.task, origin(self.base)[1], self._access.realms)
+                made = Authorization.create(self.prefix)
+                made.configure(
+                    self.host, self._find_credentials, self._request_token, self.task, origin(self.base)[1], self._access.realms
+                )
                 self.auth = made
             return self.auth
 
@@ -84,20 +86,20 @@ class Endpoint:
         """The value of `Authorization` for a request; None at another host, or if the registry asked for none so far."""
         return self.auth.header(scope) if self.auth is not None and scope is not None and self.owns(url) else None
 
-    def _connected(self, *, insecure: bool, own: bool) -> Connections:
-        made = Connections(self.task, self._access, self._whereabouts, insecure=insecure, own=own)
+    def _new_connections(self, *, insecure: bool, own: bool) -> Connections:
+        made = Connections(self.task, self._access, self._zones, insecure=insecure, own=own)
         self.task.when_cancelled(made.abort)
         return made
 
     def _connections_for(self, url: str) -> Connections:
         """The registry's own, or one for the hosts that it sends us to: to these goes nothing that the user said of it."""
         if self.owns(url):
-            return self._own
-        insecure = self._access.trusts(named(url))
-        with self._turns.turn(insecure):
-            if insecure not in self._others:
-                self._others[insecure] = self._connected(insecure=insecure, own=False)
-            return self._others[insecure]
+            return self._own_connections
+        insecure = self._access.is_insecure(host_of(url))
+        with self._locks.turn(insecure):
+            if insecure not in self._other_connections:
+                self._other_connections[insecure] = self._new_connections(insecure=insecure, own=False)
+            return self._other_connections[insecure]
 
     # Requests
 
@@ -118,54 +120,54 @@ class Endpoint:
         Raises `Unreachable`, `Denied` (from the token server), `TransportError` after the last attempt."""
 
         def attempt() -> Response:
-            return self._settled_answer(self._authorized(method, url, scope, headers or {}, body), what)
+            return self._checked_response(self._authorized(method, url, scope, headers or {}, body), what)
 
-        return self._attempts(attempt, 1 + retries)
+        return self._with_retries(attempt, 1 + retries)
 
-    def once(
+    def request_once(
         self, method: str, url: str, scope: Scope, *, headers: Mapping[str, str] | None = None, body: Body = None
     ) -> Response:
         """The answer to a request that is not repeated, because its body passes once or what to do next depends on how far it
         came. After a 401 the authorization is a new one; the answer is that 401 all the same."""
 
-        url = self._spoken(url)
+        url = self._with_scheme(url)
 
         def attempt() -> Response:
             authorization = self._header(url, scope)
-            response = self._answer(method, url, headers or {}, authorization, body, _LONG)
+            response = self._exchange(method, url, headers or {}, authorization, body, _UPLOAD_TIMEOUT)
             if response.status_code == 401 and self.owns(response.url):
-                self._renew(response, scope, authorization)
+                self._renew_authorization(response, scope, authorization)
             return response
 
-        return self._attempts(attempt, 1)
+        return self._with_retries(attempt, 1)
 
-    def fetched(
+    def fetch_body(
         self, url: str, scope: Scope, what: str, where: str, *, headers: Mapping[str, str] | None = None,
-        most: int = limits.DOCUMENT_SIZE, attempts: int = 1 + RETRIES,
+        max_bytes: int = limits.DOCUMENT_SIZE, attempts: int = 1 + RETRIES,
     ) -> tuple[Response, bytes]:  # fmt: skip
         """A small answer and its body, which may be a refusal's. A body that breaks is asked for again.
 
-        Raises what `request` raises, and `LimitError` for a body of more than `most` bytes."""
+        Raises what `request` raises, and `LimitError` for a body of more than `max_bytes` bytes."""
 
         def attempt() -> tuple[Response, bytes]:
-            response = self._settled_answer(self._authorized("GET", url, scope, headers or {}, None), what)
+            response = self._checked_response(self._authorized("GET", url, scope, headers or {}, None), what)
             if response.status_code != 200:
-                raise self.problem(response, what, where)
-            raw = body_of(response, where, most)
-            if is_error(raw) or (is_page(response) and raw.lstrip()[:1] != b"{"):
-                raise answered(self._told(response, raw[: limits.ERROR_SIZE]), what, where, self.host)
+                raise self.response_error(response, what, where)
+            raw = read_body(response, where, max_bytes)
+            if is_error(raw) or (is_html_page(response) and raw.lstrip()[:1] != b"{"):
+                raise error_for(self._error_response(response, raw[: limits.ERROR_SIZE]), what, where, self.host)
             return response, raw
 
-        return self._attempts(attempt, attempts)
+        return self._with_retries(attempt, attempts)
 
-    def _settled_answer(self, response: Response, what: str) -> Response:
-        """Raises `_Later` for an answer that may be another one in a moment."""
+    def _checked_response(self, response: Response, what: str) -> Response:
+        """Raises `_TemporaryFailure` for an answer that may be another one in a moment."""
         if response.status_code in RETRIED:
             seconds = retry_after(response)
-            raise _Later(self.problem(response, what, self.host), seconds)
+            raise _TemporaryFailure(self.response_error(response, what, self.host), seconds)
         return response
 
-    def _attempts(self, attempt: Callable[[], T], most: int) -> T:
+    def _with_retries(self, attempt: Callable[[], T], max_bytes: int) -> T:
         """What an attempt comes to; one that fails in passing is followed by another, later each time."""
         failures = 0
         while True:
@@ -173,22 +175,22 @@ class Endpoint:
             seconds: float | None = None
             try:
                 return attempt()
-            except _Later as later:
-                problem, seconds = later.problem, later.seconds
+            except _TemporaryFailure as failure:
+                problem, seconds = failure.problem, failure.seconds
             except OSError as error:
                 self.task.check()
-                failed = self._failed(error)
-                problem = unreachable(error, failed, own=failed == self.host)
+                failed_host = self._failed_host(error)
+                problem = connection_error(error, failed_host, own=failed_host == self.host)
                 if not problem.transient:
                     raise problem from None
             failures += 1
-            if failures >= most:
+            if failures >= max_bytes:
                 raise problem from None
             self.back_off(failures, problem, seconds)
 
-    def _failed(self, error: BaseException) -> str:
+    def _failed_host(self, error: BaseException) -> str:
         """The host that an error is about: redirects and URLs of layers lead elsewhere."""
-        if not isinstance(error, Unanswered) or self.owns(error.url):
+        if not isinstance(error, NoResponse) or self.owns(error.url):
             return self.host
         _, hostname, port = origin(error.url)
         return f"{hostname}:{port}"
@@ -197,163 +199,170 @@ class Endpoint:
         """Before the next attempt: as long as the registry asks for, else longer each time, never in step with others."""
         if seconds is None:
             seconds = 0.5 * 2 ** (failures - 1) * random.uniform(0.75, 1.25)
-        seconds = min(seconds, _LONGEST_WAIT)
+        seconds = min(seconds, _MAX_WAIT)
         then = f"attempt {failures + 1} of {RETRIES + 1} in {seconds:.1f} s"
         self.task.notice("retry", f"{self.host}: {problem.what}; {then}")
         self.task.pause(seconds)
 
-    def go_on(self, problem: OcitoolError) -> None:
+    def report_resume(self, problem: OcitoolError) -> None:
         """Tells of a break before which something was gained: nobody waits, and the count of attempts begins anew."""
         self.task.notice("retry", f"{self.host}: {problem.what}; going on where it was")
         self.task.pause(0.0)
 
-    def problem(self, response: Response, what: str, where: str) -> OcitoolError:
+    def response_error(self, response: Response, what: str, where: str) -> OcitoolError:
         """What an answer that is not the one hoped for says; closes it."""
-        return answered(self.refusal(response), what, where, self.host)
+        return error_for(self.error_response(response), what, where, self.host)
 
-    def refusal(self, response: Response) -> Answer:
+    def error_response(self, response: Response) -> ErrorResponse:
         """What is to be known of such an answer; closes it."""
         body = b""
         with suppress(OSError):
             body = response.read(limits.ERROR_SIZE)
         response.close()
-        return self._told(response, body)._replace(encoding=response.headers.get("Content-Encoding", ""))
+        return self._error_response(response, body)._replace(encoding=response.headers.get("Content-Encoding", ""))
 
-    def _told(self, response: Response, body: bytes) -> Answer:
-        by = "" if origin(response.url)[1] == origin(self.base)[1] else named(response.url)
-        known = self.auth is not None and self.auth.known
-        kind = response.headers.get("Content-Type", "")
+    def _error_response(self, response: Response, body: bytes) -> ErrorResponse:
+        redirected_to = "" if origin(response.url)[1] == origin(self.base)[1] else host_of(response.url)
+        has_credentials = self.auth is not None and self.auth.has_credentials
+        content_type = response.headers.get("Content-Type", "")
         if response.status_code == 401 and not body.strip():  # then the challenge may say why (RFC 6750, 3)
             from ocitool.transports.registry.auth import challenges
 
-            said = (one.values for one in challenges(response.headers.get("WWW-Authenticate")))
-            kind, body = "", "; ".join(one.get("error_description") or one.get("error", "") for one in said).encode()
-        return Answer(response.status_code, body, kind, known=known, by=by, jobs=self.task.jobs)
+            errors = (one.values for one in challenges(response.headers.get("WWW-Authenticate")))
+            content_type, body = "", "; ".join(one.get("error_description") or one.get("error", "") for one in errors).encode()
+        return ErrorResponse(
+            response.status_code,
+            body,
+            content_type,
+            has_credentials=has_credentials,
+            redirected_to=redirected_to,
+            jobs=self.task.jobs,
+        )
 
     def _authorized(
         self, method: str, url: str, scope: Scope | None, headers: Mapping[str, str], body: bytes | None
     ) -> Response:
         """With what the registry wants to see of the user; after a 401 once more, where that may help."""
-        url = self._spoken(url)
+        url = self._with_scheme(url)
         authorization = self._header(url, scope)
-        response = self._answer(method, url, headers, authorization, body, _PATIENCE)
+        response = self._exchange(method, url, headers, authorization, body, _TIMEOUT)
         if response.status_code != 401 or scope is None or not self.owns(response.url):
             return response
-        if not self._renew(response, scope, authorization):
+        if not self._renew_authorization(response, scope, authorization):
             return response
-        finished(response)
-        return self._answer(method, url, headers, self._header(self._spoken(url), scope), body, _PATIENCE)
+        drain(response)
+        return self._exchange(method, url, headers, self._header(self._with_scheme(url), scope), body, _TIMEOUT)
 
-    def _renew(self, response: Response, scope: Scope, authorization: str | None) -> bool:
+    def _renew_authorization(self, response: Response, scope: Scope, authorization: str | None) -> bool:
         try:
             return self._authorization().renew(response.headers.get("WWW-Authenticate", ""), scope, authorization)
         except BaseException:
             response.close()
             raise
 
-    def _followed(
-        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: Body, patience: float,
-        *, abroad: bool = True,
+    def _follow_redirects(
+        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: Body, timeout: float,
+        *, cross_origin: bool = True,
     ) -> Response:  # fmt: skip
         """The answer at the end of redirects, which are asked with the same method and body; that is iterated anew for each.
-        Whatever host they lead to, credentials stay with the one that was asked. `abroad`: whether there may be another.
+        Whatever host they lead to, credentials stay with the one that was asked. `cross_origin`: whether there may be another.
         After a 303 only a GET could follow, which stores nothing: to what writes it is the last answer (RFC 9110, 15.4;
         that a POST becomes a GET after 301 and 302 too is allowed there, and not done)."""
-        asked = origin(url)
+        first_origin = origin(url)
         for _ in range(limits.REDIRECTS + 1):
             sent = dict(headers)
-            if authorization is not None and origin(url) == asked:
+            if authorization is not None and origin(url) == first_origin:
                 sent["Authorization"] = authorization
-            response = self._once(method, url, sent, body, patience)
+            response = self._send(method, url, sent, body, timeout)
             if response.status_code not in (_REDIRECTS if method in ("GET", "HEAD") else _REDIRECTS - {303}):
                 return response
             target = response.headers.get("Location")
             if not target:
                 return response
-            finished(response)
-            url = self.led(url, target)
-            if not abroad and origin(url) != asked:
-                raise TransportError(f"its token server sends us on to {named(url)}", self.host, hint="it is not followed")
+            drain(response)
+            url = self.redirect_url(url, target)
+            if not cross_origin and origin(url) != first_origin:
+                raise TransportError(f"its token server sends us on to {host_of(url)}", self.host, hint="it is not followed")
         raise TransportError(f"more than {limits.REDIRECTS} redirects", self.host)
 
-    def _once(self, method: str, url: str, headers: Mapping[str, str], body: Body, patience: float) -> Response:
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: Body, timeout: float) -> Response:
         """One attempt."""
         connections = self._connections_for(url)
-        if connections is not self._own and not self._access.names(named(url)):
+        if connections is not self._own_connections and not self._access.is_named(host_of(url)):
             hostname = origin(url)[1] or ""
-            if address := literal(hostname):
-                self._whereabouts.check(hostname, address)  # a proxy would go there without a look
+            if address := numeric_address(hostname):
+                self._zones.check(hostname, address)  # a proxy would go there without a look
         try:
-            return connections.send(method, url, headers, body, patience)
+            return connections.send(method, url, headers, body, timeout)
         except OSError as error:
-            raise Unanswered(url) from error
+            raise NoResponse(url) from error
         except (ValueError, TypeError):  # its words may quote a header
             raise TransportError("a request to it cannot be written", self.host) from None
 
-    def led(self, url: str, location: str) -> str:
+    def redirect_url(self, url: str, location: str) -> str:
         """Where an answer from `url` sends us on to. Raises `TransportError` for what is no address, and for one without TLS
         where the registry has it."""
-        there = joined(url, location)
-        if not self._settled and there == f"https{url.removeprefix('http')}":
+        target = resolve_url(url, location)
+        if not self._scheme_known and target == f"https{url.removeprefix('http')}":
             self.prefix = "https"  # a port at which both are spoken, and only this one is served
-        there = self._spoken(there)
-        if not there:
+        target = self._with_scheme(target)
+        if not target:
             raise TransportError("it sends us on to what is no address", self.host)
-        if origin(there)[0] not in ("https", self.prefix):
+        if origin(target)[0] not in ("https", self.prefix):
             raise TransportError("it sends us on to an address without TLS", self.host)
-        credentials.remember_address(there)
-        return there
+        credentials.remember_address(target)
+        return target
 
-    def place(self, response: Response) -> str | None:
+    def location_of(self, response: Response) -> str | None:
         """The address that the `Location` of an answer names, None without one. What is relative is so to the address that gave
-        the answer, after redirects (RFC 9110, 10.2.2). Raises as `led`."""
+        the answer, after redirects (RFC 9110, 10.2.2). Raises as `redirect_url`."""
         location = response.headers.get("Location", "")
-        return self.led(response.url, location) if location else None
+        return self.redirect_url(response.url, location) if location else None
 
     def owns(self, url: str) -> bool:
         """Whether an address is the registry's own: the same scheme, host and port."""
         return origin(url) == origin(self.base)
 
-    def _answer(
-        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: Body, patience: float
+    def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: Body, timeout: float
     ) -> Response:
-        """As `_followed`. Where there may be no TLS, the first answer of all says whether there is."""
-        if not self._settled:
-            with self._settling.turn(self.host):
-                if not self._settled:
-                    return self._first(method, url, headers, body, patience)
-        return self._followed(method, self._spoken(url), headers, authorization, body, patience)
+        """As `_follow_redirects`. Where there may be no TLS, the first answer of all says whether there is."""
+        if not self._scheme_known:
+            with self._scheme_lock.turn(self.host):
+                if not self._scheme_known:
+                    return self._exchange_first(method, url, headers, body, timeout)
+        return self._follow_redirects(method, self._with_scheme(url), headers, authorization, body, timeout)
 
-    def _first(self, method: str, url: str, headers: Mapping[str, str], body: Body, patience: float) -> Response:
+    def _exchange_first(self, method: str, url: str, headers: Mapping[str, str], body: Body, timeout: float) -> Response:
         """Without credentials, which go to who asks for them."""
         failures: list[Exception] = []
-        bad: Response | None = None
+        bad_request: Response | None = None
         for _ in range(2):
             try:
-                response = self._followed(method, self._spoken(url), headers, None, body, patience)
+                response = self._follow_redirects(method, self._with_scheme(url), headers, None, body, timeout)
             except OSError as error:
-                if self._failed(error) != self.host:  # the registry has answered, and sent us on to what failed
-                    self._settled = True
+                if self._failed_host(error) != self.host:  # the registry has answered, and sent us on to what failed
+                    self._scheme_known = True
                     raise
                 failures.append(error)
             else:
                 # A TLS server calls a plain request a bad one, in words for people. A registry or a proxy that means the
                 # request itself does not speak TLS: then this is its answer.
-                doubtful = response.status_code == 400 and "json" not in response.headers.get("Content-Type", "")
-                if not doubtful or self.prefix == "https":
-                    self._settled = True
-                    if bad is not None:
-                        bad.close()
+                is_doubtful = response.status_code == 400 and "json" not in response.headers.get("Content-Type", "")
+                if not is_doubtful or self.prefix == "https":
+                    self._scheme_known = True
+                    if bad_request is not None:
+                        bad_request.close()
                     return response
-                bad = response
+                bad_request = response
             self.prefix = "https" if self.prefix == "http" else "http"
-        if bad is not None:
-            self._settled = True
+        if bad_request is not None:
+            self._scheme_known = True
             self.prefix = "http"
-            return bad
+            return bad_request
         raise failures[0]
 
-    def _spoken(self, url: str) -> str:
+    def _with_scheme(self, url: str) -> str:
         """An address of the registry with the scheme that it is spoken to with: one behind a proxy that speaks TLS for it does
         not know."""
         if url.startswith(f"{self.base}/"):
@@ -363,34 +372,36 @@ class Endpoint:
             return url
         return parts._replace(scheme=self.prefix).geturl()
 
-    def _token(self, method: str, url: str, fields: Mapping[str, str], authorization: str | None) -> Mapping[str, Any]:
+    def _request_token(self, method: str, url: str, fields: Mapping[str, str], authorization: str | None) -> Mapping[str, Any]:
         """A token server's answer. It is no part of the registry, whose tokens do not go there; what it answers goes to the
         registry, and so must come from itself and not from where it points."""
         headers: Mapping[str, str] = {}
-        given = {name: value for name, value in fields.items() if value and name != "scope"}
-        words = urlencode([*given.items(), *(("scope", one) for one in fields["scope"].split() if method == "GET")])
+        parameters = {name: value for name, value in fields.items() if value and name != "scope"}
+        encoded = urlencode([*parameters.items(), *(("scope", one) for one in fields["scope"].split() if method == "GET")])
         if method == "GET":
-            url, body = f"{url}{'&' if '?' in url else '?'}{words}", None
+            url, body = f"{url}{'&' if '?' in url else '?'}{encoded}", None
         else:
-            words += "&" + urlencode({"scope": fields["scope"]})
-            body, headers = words.encode(), {"Content-Type": "application/x-www-form-urlencoded"}
+            encoded += "&" + urlencode({"scope": fields["scope"]})
+            body, headers = encoded.encode(), {"Content-Type": "application/x-www-form-urlencoded"}
 
         def attempt() -> Mapping[str, Any]:
-            response = self._followed(method, url, headers, authorization, body, _PATIENCE, abroad=False)
-            if response.status_code == 200 and not is_page(response):
-                value = parsed(body_of(response, self.host, limits.TOKEN.size), self.host, limits.TOKEN)
+            response = self._follow_redirects(method, url, headers, authorization, body, _TIMEOUT, cross_origin=False)
+            if response.status_code == 200 and not is_html_page(response):
+                value = parse_json(read_body(response, self.host, limits.TOKEN.size), self.host, limits.TOKEN)
                 return value if isinstance(value, dict) else {}
-            refusal = self.refusal(self._settled_answer(response, "token"))
-            problem = answered(refusal, "token", self.host, self.host)
+            error_response = self.error_response(self._checked_response(response, "token"))
+            problem = error_for(error_response, "token", self.host, self.host)
             if isinstance(problem, Denied):
                 raise problem
-            said = refusal.wording.text
-            raise TransportError(f"its token server answers {refusal.status}{': ' + said if said else ''}", self.host)
+            message = error_response.error.message
+            raise TransportError(
+                f"its token server answers {error_response.status}{': ' + message if message else ''}", self.host
+            )
 
-        return self._attempts(attempt, 1 + RETRIES)
+        return self._with_retries(attempt, 1 + RETRIES)
 
 
-class _Later(Exception):
+class _TemporaryFailure(Exception):
     """An answer that may be another one after `seconds`, if it says so."""
 
     def __init__(self, problem: OcitoolError, seconds: float | None) -> None:

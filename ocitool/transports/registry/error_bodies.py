@@ -21,46 +21,46 @@ from ocitool.errors import OcitoolError
 from ocitool.layers import codecs
 from ocitool.patterns import byte_pattern, pattern
 
-_TEXT = 500
+_MAX_MESSAGE = 500
 """Characters of a server's own words that are passed on."""
-_TITLED = byte_pattern(rb"(?is)<(title|h1|h2|message)\b[^<>]{0,200}>(.{0,500}?)</\1\s*>")
-_TITLES = (b"message", b"title", b"h1", b"h2")
+_TITLE_ELEMENT = byte_pattern(rb"(?is)<(title|h1|h2|message)\b[^<>]{0,200}>(.{0,500}?)</\1\s*>")
+_TITLE_TAGS = (b"message", b"title", b"h1", b"h2")
 _TAG = pattern(r"<[^<>]{0,1000}>")
 _HIDDEN = pattern(r"(?is)<(script|style)\b.{0,20000}?</\1\s*>")
-_LOGIN = pattern(r"(?i)(https?://)[^\s/?#@\"'<>]{1,500}@")
-_ADDRESS = pattern(r"(?i)(https?://[^\s?#\"'<>]{1,2000})(?:\?|#[^\s\"'<>=]{0,200}=)[^\s\"'<>]{0,20000}")
-_UNSEEN = pattern(r"[\s\x00-\x1f\x7f-\x9f]+")
-_MESSAGES = ("message", "msg", "error_description", "errormessage", "error_message", "title")
-_DETAILS = ("detail", "details", "error", "errors", "reason", "description")
-_CONTENTS = frozenset(("schemaVersion", "manifests", "tags", "repositories", "layers", "config"))
+_URL_LOGIN = pattern(r"(?i)(https?://)[^\s/?#@\"'<>]{1,500}@")
+_URL_QUERY = pattern(r"(?i)(https?://[^\s?#\"'<>]{1,2000})(?:\?|#[^\s\"'<>=]{0,200}=)[^\s\"'<>]{0,20000}")
+_WHITESPACE = pattern(r"[\s\x00-\x1f\x7f-\x9f]+")
+_MESSAGE_MEMBERS = ("message", "msg", "error_description", "errormessage", "error_message", "title")
+_DETAIL_MEMBERS = ("detail", "details", "error", "errors", "reason", "description")
+_DOCUMENT_MEMBERS = frozenset(("schemaVersion", "manifests", "tags", "repositories", "layers", "config"))
 """Members of documents and lists."""
-_MANY = 20
+_MAX_TEXTS = 20
 """Texts of an answer that are looked at, and members of a list of them."""
-_LOOKED = 4096
+_MAX_UNTITLED = 4096
 """Bytes of a page without a title that are looked at."""
-_DEEP = 6
+_MAX_DEPTH = 6
 """Objects within one another in which words are looked for."""
 
 
-class ErrorWords(NamedTuple):
+class ErrorBody(NamedTuple):
     """The error codes of an answer, in capital letters, and its words in one line; both may be empty."""
 
     codes: frozenset[str]
-    text: str
+    message: str
 
 
-def wording(body: bytes, content_type: str = "", encoding: str = "") -> ErrorWords:
+def parse_error_body(body: bytes, content_type: str = "", encoding: str = "") -> ErrorBody:
     """Returns what a body says; `content_type` and `encoding` are its headers. Of the body no more than `limits.ERROR_SIZE`
     bytes were read; time grows with it. Never raises."""
     body = _decoded(body, encoding)
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return ErrorWords(frozenset(), _line(_untagged(body, content_type)))
-    codes = {str(one.get("code")).upper() for one in _listed(value) if isinstance(one, dict)}
-    texts = dict.fromkeys(islice(filter(None, map(_line, _words(value))), _MANY))
-    said = [text for text in texts if not any(text != other and text in other for other in texts)]
-    return ErrorWords(frozenset(codes), _line("; ".join(said)))
+        return ErrorBody(frozenset(), _one_line(_visible_text(body, content_type)))
+    codes = {str(one.get("code")).upper() for one in _error_entries(value) if isinstance(one, dict)}
+    texts = dict.fromkeys(islice(filter(None, map(_one_line, _messages(value))), _MAX_TEXTS))
+    messages = [text for text in texts if not any(text != other and text in other for other in texts)]
+    return ErrorBody(frozenset(codes), _one_line("; ".join(messages)))
 
 
 def is_error(body: bytes) -> bool:
@@ -69,63 +69,63 @@ def is_error(body: bytes) -> bool:
         return False
     with suppress(ValueError, RecursionError):
         value = json.loads(body)
-        return isinstance(value, dict) and bool(value.get("errors")) and _CONTENTS.isdisjoint(value)
+        return isinstance(value, dict) and bool(value.get("errors")) and _DOCUMENT_MEMBERS.isdisjoint(value)
     return False
 
 
 def _decoded(body: bytes, encoding: str) -> bytes:
     """The body without a compression that was not asked for, as far as it is sound; nothing of one that cannot be undone. What
     is not compressed is taken as it is, whatever is said of it."""
-    named = encoding.strip().lower()
-    if named in ("", "identity"):
+    codec_name = encoding.strip().lower()
+    if codec_name in ("", "identity"):
         return body
     found = codecs.sniff(body[: codecs.SNIFF])
     if found == "zstd":
         with suppress(OcitoolError):
             return next(codecs.decode([body], found), b"")[: limits.ERROR_SIZE]
-    if found == "gzip" or named == "deflate":
+    if found == "gzip" or codec_name == "deflate":
         with suppress(zlib.error):
             return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, limits.ERROR_SIZE)
-    return b"" if named == "br" else body
+    return b"" if codec_name == "br" else body
 
 
-def _listed(value: Any) -> list[Any]:
+def _error_entries(value: Any) -> list[Any]:
     errors = value.get("errors") if isinstance(value, dict) else None
     return errors if isinstance(errors, list) else [value]
 
 
-def _words(value: Any, depth: int = 0) -> Iterator[str]:
+def _messages(value: Any, depth: int = 0) -> Iterator[str]:
     """The texts of an error document: of the members that are known to hold some, messages before details. A code stands in for
     a message that is not there; an object without any of these is passed on as JSON."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield str(value)
-    elif isinstance(value, list) and depth < _DEEP:
-        for one in value[:_MANY]:
-            yield from _words(one, depth + 1)
-    elif isinstance(value, dict) and depth < _DEEP:
+    elif isinstance(value, list) and depth < _MAX_DEPTH:
+        for one in value[:_MAX_TEXTS]:
+            yield from _messages(one, depth + 1)
+    elif isinstance(value, dict) and depth < _MAX_DEPTH:
         members = {str(name).lower(): member for name, member in value.items()}
         found = False
-        for name in _MESSAGES:
-            for text in _words(members.get(name), depth + 1):
+        for name in _MESSAGE_MEMBERS:
+            for text in _messages(members.get(name), depth + 1):
                 found = found or bool(text.strip())
                 yield text
         nested = [members[name] for name in ("errors", "error") if isinstance(members.get(name), list | dict)]
         if not found and not nested and isinstance(members.get("code"), str):
             yield members["code"]
-        for name in _DETAILS:
-            yield from _words(members.get(name), depth + 1)
-        if value and members.keys().isdisjoint((*_MESSAGES, *_DETAILS, "code")):
+        for name in _DETAIL_MEMBERS:
+            yield from _messages(members.get(name), depth + 1)
+        if value and members.keys().isdisjoint((*_MESSAGE_MEMBERS, *_DETAIL_MEMBERS, "code")):
             yield json.dumps(value, ensure_ascii=False)
 
 
-def _untagged(body: bytes, content_type: str) -> str:
+def _visible_text(body: bytes, content_type: str) -> str:
     """The words of a body that is no JSON: of HTML and XML the title or message, else its text. Nothing of what is no text."""
     marked = body.lstrip()[:1] == b"<" or "html" in content_type.lower() or "xml" in content_type.lower()
     if marked:
-        found = {match[1].lower(): match[2] for match in reversed(list(_TITLED.finditer(body)))}
-        shown = next((text for name in _TITLES if (text := found.get(name, b"").strip())), body[:_LOOKED])
+        found = {match[1].lower(): match[2] for match in reversed(list(_TITLE_ELEMENT.finditer(body)))}
+        shown = next((text for name in _TITLE_TAGS if (text := found.get(name, b"").strip())), body[:_MAX_UNTITLED])
         from html import unescape
 
         return unescape(_TAG.sub(" ", _HIDDEN.sub(" ", _text(shown))))
@@ -142,9 +142,9 @@ def _text(body: bytes) -> str:
         return body.decode("latin-1")
 
 
-def _line(text: str) -> str:
+def _one_line(text: str) -> str:
     """One line of a bounded length, without queries, logins in addresses, and credentials."""
-    text = _ADDRESS.sub(r"\1", _LOGIN.sub(r"\1", text))
+    text = _URL_QUERY.sub(r"\1", _URL_LOGIN.sub(r"\1", text))
     text = masked(text)  # before it is cut: the rest of a credential would not be known again
-    text = _UNSEEN.sub(" ", text).strip()
-    return text if len(text) <= _TEXT else text[: _TEXT - 1] + "…"
+    text = _WHITESPACE.sub(" ", text).strip()
+    return text if len(text) <= _MAX_MESSAGE else text[: _MAX_MESSAGE - 1] + "…"

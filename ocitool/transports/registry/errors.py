@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 
 from ocitool.errors import NotFoundError, OcitoolError, TransportError
 from ocitool.patterns import pattern
-from ocitool.transports.registry.error_bodies import ErrorWords, wording
-from ocitool.transports.registry.proxies import login_given
+from ocitool.transports.registry.error_bodies import ErrorBody, parse_error_body
+from ocitool.transports.registry.proxies import has_login
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525)})
 """Answers that may be another one in a moment: 520 to 524 are those of proxies that do not get one from the registry."""
 
-PROXY_LOGIN = (
+PROXY_LOGIN_HINT = (
     "HTTPS_PROXY and HTTP_PROXY take both before the host of the proxy, user:word@host, with %XX for all but letters and"
     " digits; NO_PROXY=HOST goes without"
 )
-_TUNNEL = pattern(r"Tunnel connection failed: (\d{3}) ?([ -~]{0,100})")
+_TUNNEL_FAILED = pattern(r"Tunnel connection failed: (\d{3}) ?([ -~]{0,100})")
 
 
 class Unreachable(TransportError):
@@ -37,19 +37,19 @@ class Unreachable(TransportError):
 
 
 class Denied(TransportError):
-    """401 or 403. `said`: the words of the answer. `page`: it is one for people, as of a firewall."""
+    """401 or 403. `message`: the words of the answer. `is_html`: it is one for people, as of a firewall."""
 
-    def __init__(self, what: str, where: str, *, said: str = "", page: bool = False, hint: str | None = None) -> None:
+    def __init__(self, what: str, where: str, *, message: str = "", is_html: bool = False, hint: str | None = None) -> None:
         super().__init__(what, where, hint=hint)
-        self.said = said
-        self.page = page
+        self.message = message
+        self.is_html = is_html
 
 
 class UnknownRepository(NotFoundError):
     """The registry says that it has no such repository, and not only that it has not what was asked for."""
 
 
-class UnexpectedAnswer(TransportError):
+class UnexpectedResponse(TransportError):
     """Any other answer that is not the one hoped for."""
 
     def __init__(self, what: str, where: str, status: int, *, hint: str | None = None) -> None:
@@ -57,7 +57,7 @@ class UnexpectedAnswer(TransportError):
         self.status = status
 
 
-def unreachable(error: BaseException, host: str, *, own: bool = True) -> Unreachable:
+def connection_error(error: BaseException, host: str, *, own: bool = True) -> Unreachable:
     """For what a request raised instead of an answer. `own`: of the registry, not of a host that it sent us to."""
     causes = list(_causes(error))
     for cause in causes:
@@ -69,7 +69,7 @@ def unreachable(error: BaseException, host: str, *, own: bool = True) -> Unreach
             return Unreachable(f"its certificate is refused: {reason}", host, transient=False, hint=hint)
     names = {type(cause).__name__ for cause in causes}
     if any("Proxy" in name or "SOCKS" in name for name in names):
-        return _proxy(causes, host)
+        return _proxy_error(causes, host)
     for cause in causes:
         if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
             hint = "--cert FILE, if it asks for a certificate; --insecure, if it has no TLS"
@@ -81,8 +81,8 @@ def unreachable(error: BaseException, host: str, *, own: bool = True) -> Unreach
                 hint = "--cert FILE is the certificate that it asks for"
             return Unreachable(f"TLS fails: {words}", host, transient=False, hint=hint)
         if isinstance(cause, socket.gaierror):
-            later = cause.errno == socket.EAI_AGAIN
-            return Unreachable("the host is not known", host, transient=later, hint="its name, or the network's DNS")
+            transient = cause.errno == socket.EAI_AGAIN
+            return Unreachable("the host is not known", host, transient=transient, hint="its name, or the network's DNS")
         if isinstance(cause, ConnectionRefusedError):
             hint = "no registry listens on that port, or a firewall is between"
             return Unreachable("the connection is refused", host, transient=False, hint=hint)
@@ -93,20 +93,20 @@ def unreachable(error: BaseException, host: str, *, own: bool = True) -> Unreach
     return Unreachable("the connection was cut", host, transient=True)
 
 
-def _proxy(causes: list[BaseException], host: str) -> Unreachable:
+def _proxy_error(causes: list[BaseException], host: str) -> Unreachable:
     """For a proxy that did not lead on: with what it answered, if it did."""
     # Of the innermost one: those around it quote it.
-    answer = next((match for cause in reversed(causes) if (match := _TUNNEL.search(str(cause)))), None)
+    response = next((match for cause in reversed(causes) if (match := _TUNNEL_FAILED.search(str(cause)))), None)
     refused = any(type(cause).__name__ == "SOCKS5AuthError" for cause in causes)
-    if refused or (answer is not None and answer[1] == "407"):
-        return Unreachable(_wanted(), host, transient=False, hint=PROXY_LOGIN)
-    said = f": it answers {answer[1]} {answer[2]}".rstrip() if answer is not None else ""
+    if refused or (response is not None and response[1] == "407"):
+        return Unreachable(_proxy_login_wanted(), host, transient=False, hint=PROXY_LOGIN_HINT)
+    message = f": it answers {response[1]} {response[2]}".rstrip() if response is not None else ""
     hint = "HTTPS_PROXY, HTTP_PROXY and ALL_PROXY name proxies; NO_PROXY=HOST goes without"
-    return Unreachable(f"the proxy does not connect{said}", host, transient=False, hint=hint)
+    return Unreachable(f"the proxy does not connect{message}", host, transient=False, hint=hint)
 
 
-def _wanted() -> str:
-    return f"the proxy asks for a user's name and password{', other than it is given' if login_given() else ''}"
+def _proxy_login_wanted() -> str:
+    return f"the proxy asks for a user's name and password{', other than it is given' if has_login() else ''}"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -114,25 +114,25 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     waiting: list[Any] = [error]
     seen: set[int] = set()
     while waiting:
-        one = waiting.pop(0)
-        if not isinstance(one, BaseException) or id(one) in seen:
+        cause = waiting.pop(0)
+        if not isinstance(cause, BaseException) or id(cause) in seen:
             continue
-        seen.add(id(one))
-        yield one
-        waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+        seen.add(id(cause))
+        yield cause
+        waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
 
 
-class Answer(NamedTuple):
-    """What is looked at of an answer that is not the one hoped for: at most `limits.ERROR_SIZE` bytes of its body. `known`:
-    whether credentials are kept for the registry. `by`: the host that answers, if the registry sent us to another. `jobs`: how
+class ErrorResponse(NamedTuple):
+    """What is looked at of an answer that is not the one hoped for: at most `limits.ERROR_SIZE` bytes of its body. `has_credentials`:
+    whether credentials are kept for the registry. `redirected_to`: the host that answers, if the registry sent us to another. `jobs`: how
     many requests there may be at a time."""
 
     status: int
     body: bytes = b""
     content_type: str = ""
     encoding: str = ""
-    known: bool = False
-    by: str = ""
+    has_credentials: bool = False
+    redirected_to: str = ""
     jobs: int = 4
 
     @property
@@ -140,87 +140,93 @@ class Answer(NamedTuple):
         return "html" in self.content_type.lower()
 
     @property
-    def wording(self) -> ErrorWords:
-        return wording(self.body, self.content_type, self.encoding)
+    def error(self) -> ErrorBody:
+        return parse_error_body(self.body, self.content_type, self.encoding)
 
 
-_POLICY = pattern(
+_POLICY_WORDS = pattern(
     r"(?i)polic|block|quarantin|vulnerab|scan|immutab|overwrit|read[ -]?only|quota|limit|exceed|suspend|disabl|archiv"
     r"|licen[cs]e|embargo|countr|violat|retention|signature|unsigned|maintenance|billing|payment|subscription|firewall"
     r"|\bip\b|frozen|retired"
 )
 """A refusal with one of these words is about a rule of the registry's, which no login changes."""
-_NAMED = pattern(r"; \{.*|[^\s\"']*/[^\s\"']*")
+_NAMES = pattern(r"; \{.*|[^\s\"']*/[^\s\"']*")
 """Where a refusal has names, of which such a word may be one: a path, an address, an object of details."""
-_RULE = "a rule of the registry refuses this: it can be changed there, and not by a login"
-_ALONE = frozenset({"repository", "catalogue", "login", "token"})
+_POLICY_HINT = "a rule of the registry refuses this: it can be changed there, and not by a login"
+_SINGLE_REQUESTS = frozenset({"repository", "catalogue", "login", "token"})
 """What is asked for by one request at a time, whatever `--jobs` says."""
-_PLAIN = frozenset({
+_GENERIC_MESSAGES = frozenset({
     "manifest unknown", "name unknown", "blob unknown", "not found", "404 not found", "404 page not found", "unknown manifest",
     "repository name not known to registry", "unknown name", "unknown blob", "manifest_unknown", "name_unknown", "blob_unknown",
     "blob unknown to registry",
 })  # fmt: skip
 """What registries say of everything that is not there, and so says nothing more ..."""
-_NO_MORE = pattern(r"\{.*|\S*|unknown \w+( \w+=\S+|=\S+)*")
+_NO_DETAIL = pattern(r"\{.*|\S*|unknown \w+( \w+=\S+|=\S+)*")
 """... nor do details that repeat what was asked for."""
 
 
-def answered(answer: Answer, what: str, where: str, host: str) -> OcitoolError:
+def error_for(response: ErrorResponse, what: str, where: str, host: str) -> OcitoolError:
     """For an answer that is not the one hoped for. `what` was asked for, `where` it was to be."""
-    status = answer.status
-    codes, said = answer.wording
-    words = f": {said}" if said else ""
-    by = answer.by or "the registry"
+    status = response.status
+    codes, message = response.error
+    words = f": {message}" if message else ""
+    responder = response.redirected_to or "the registry"
     if status in (401, 403):
-        text = said or f"{what}: {by} answers {status}"
-        return Denied(f"denied: {text}", where, said=said, page=answer.is_html, hint=_hint(answer, said, what, where, host))
+        text = message or f"{what}: {responder} answers {status}"
+        return Denied(
+            f"denied: {text}",
+            where,
+            message=message,
+            is_html=response.is_html,
+            hint=_denied_hint(response, message, what, where, host),
+        )
     if status == 404:
-        first, _, more = said.partition("; ")
-        plain = first.rstrip(".").lower() in _PLAIN and _NO_MORE.fullmatch(more)
-        if plain or "<" in answer.body[:64].decode("latin-1"):
+        first, _, details = message.partition("; ")
+        is_generic = first.rstrip(".").lower() in _GENERIC_MESSAGES and _NO_DETAIL.fullmatch(details)
+        if is_generic or "<" in response.body[:64].decode("latin-1"):
             words = ""
         if "NAME_UNKNOWN" in codes:
             return UnknownRepository(f"no such repository{words}", where)
         return NotFoundError(f"no such {what}{words}", where)
     if status == 407:
-        return TransportError(f"{_wanted()}{words}", where, hint=PROXY_LOGIN)
+        return TransportError(f"{_proxy_login_wanted()}{words}", where, hint=PROXY_LOGIN_HINT)
     if status == 429:
-        return UnexpectedAnswer(f"too many requests{words}", where, status, hint=_patience(answer, what, host))
+        return UnexpectedResponse(f"too many requests{words}", where, status, hint=_rate_limit_hint(response, what, host))
     hint = None
     if status == 413 and what.startswith("manifest"):
         hint = "the registry or a proxy before it takes no manifest of this size: that limit can be raised there"
     elif status == 413:
         hint = "the registry or a proxy before it takes no more at once, nor in smaller chunks: that limit can be raised there"
     elif status == 200:
-        hint = "a page for people, as proxies answer with that want a login" if answer.is_html else None
-    elif 400 <= status < 500 and not answer.by and _is_rule(said, where):
-        hint = _RULE
-    return UnexpectedAnswer(f"{what}: {by} answers {status}{words}", where, status, hint=hint)
+        hint = "a page for people, as proxies answer with that want a login" if response.is_html else None
+    elif 400 <= status < 500 and not response.redirected_to and _is_policy(message, where):
+        hint = _POLICY_HINT
+    return UnexpectedResponse(f"{what}: {responder} answers {status}{words}", where, status, hint=hint)
 
 
-def _is_rule(said: str, where: str) -> bool:
+def _is_policy(message: str, where: str) -> bool:
     """Whether the words are about a rule of the registry's, beside the names in them."""
     path = where.partition("/")[2].partition("@")[0].partition(":")[0]
-    names = rf"(?<!\w){re.escape(path)}(?!\w)|{_NAMED.pattern}" if path else _NAMED.pattern
-    return _POLICY.search(re.sub(names, " ", said)) is not None
+    names = rf"(?<!\w){re.escape(path)}(?!\w)|{_NAMES.pattern}" if path else _NAMES.pattern
+    return _POLICY_WORDS.search(re.sub(names, " ", message)) is not None
 
 
-def _patience(answer: Answer, what: str, host: str) -> str:
+def _rate_limit_hint(response: ErrorResponse, what: str, host: str) -> str:
     hint = "it asks for patience"
-    if answer.jobs > 1 and what not in _ALONE:
+    if response.jobs > 1 and what not in _SINGLE_REQUESTS:
         hint += "; --jobs 1 asks for less at a time"
-    if not answer.known and not answer.by and what not in ("login", "token"):
+    if not response.has_credentials and not response.redirected_to and what not in ("login", "token"):
         hint += f"; many registries allow more after ocitool login {host}"
     return hint
 
 
-def _hint(answer: Answer, said: str, what: str, where: str, host: str) -> str:
-    if answer.by and what != "token":
-        return f"{answer.by} says this, to which the registry sends us: a login at the registry does not change it"
-    if answer.status == 403 and answer.is_html:
+def _denied_hint(response: ErrorResponse, message: str, what: str, where: str, host: str) -> str:
+    if response.redirected_to and what != "token":
+        return f"{response.redirected_to} says this, to which the registry sends us: a login at the registry does not change it"
+    if response.status == 403 and response.is_html:
         return "a proxy or firewall before the registry may answer this: a registry says it in JSON"
-    if answer.status == 403 and _is_rule(said, where):
-        return _RULE
-    if answer.known:
+    if response.status == 403 and _is_policy(message, where):
+        return _POLICY_HINT
+    if response.has_credentials:
         return f"ocitool login {host} replaces the user's name and password that are kept for it"
     return f"ocitool login {host} keeps a user's name and password for it"

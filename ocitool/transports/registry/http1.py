@@ -28,7 +28,7 @@ _LINES = 100
 """Header fields of a response, or of its trailer."""
 _CHUNK = byte_pattern(rb"[ \t]*([0-9a-fA-F]{1,15})[ \t]*(?:;|\r?\n)")
 _CHUNK_LINE = 1 << 10
-_TOGETHER = 1 << 16
+_SEND_TOGETHER = 1 << 16
 """Up to so many bytes a body is sent with the head."""
 
 
@@ -38,25 +38,25 @@ class Channel:
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock
-        self._slow = Slow(sock.makefile("rb", buffering=0))
-        self._reader = io.BufferedReader(self._slow)
-        self._taken = 0  # of what came for a response
+        self._raw = MinimumRateReader(sock.makefile("rb", buffering=0))
+        self._reader = io.BufferedReader(self._raw)
+        self._consumed = 0  # of what came for a response
 
     def close(self) -> None:
         with suppress(OSError, ValueError):
             self._reader.close()
 
-    def send(self, head: str, body: Body, patience: float) -> bool:
+    def send(self, head: str, body: Body, timeout: float) -> bool:
         """Sends a request. Returns whether all of it was taken: a server may answer before that, and close. Raises `OSError`
-        for what is not taken within `patience`, `ValueError` for a head that would be more than one."""
-        if self.sock.gettimeout() != patience:
-            self.sock.settimeout(patience)
+        for what is not taken within `timeout`, `ValueError` for a head that would be more than one."""
+        if self.sock.gettimeout() != timeout:
+            self.sock.settimeout(timeout)
         raw = head.encode("latin-1")
         try:
             if body is None:
                 self.sock.sendall(raw)
             elif isinstance(body, bytes):
-                if len(body) <= _TOGETHER:
+                if len(body) <= _SEND_TOGETHER:
                     self.sock.sendall(raw + body)
                 else:
                     self.sock.sendall(raw)
@@ -73,13 +73,13 @@ class Channel:
             return False
         return True
 
-    def head(self, patience: float) -> tuple[int, int, dict[str, str]]:
+    def read_head(self, timeout: float) -> tuple[int, int, dict[str, str]]:
         """Returns the minor version, the status and the headers of the next response, after those that only announce one (1xx).
         The names are in small letters; the values of one that stands more than once are joined by commas. Raises `OSError`."""
-        if self.sock.gettimeout() != patience:
-            self.sock.settimeout(patience)
-        self._slow.begin(patience)
-        self._taken = 0
+        if self.sock.gettimeout() != timeout:
+            self.sock.settimeout(timeout)
+        self._raw.begin(timeout)
+        self._consumed = 0
         while True:
             line = self._line(_LINE)
             if not line:
@@ -90,7 +90,7 @@ class Channel:
             headers = self._headers()
             status = int(found[2])
             if status >= 200:
-                self._slow.head = False
+                self._raw.head = False
                 return int(found[1]), status, headers
             if status == 101:
                 raise ConnectionError("a response in another protocol")
@@ -118,16 +118,16 @@ class Channel:
     @property
     def drained(self) -> bool:
         """Whether all that came was taken: else it is not known what the next response begins with."""
-        return self._taken == self._slow.came
+        return self._consumed == self._raw.received
 
-    def _line(self, most: int) -> bytes:
-        line = self._reader.readline(most)
-        self._taken += len(line)
+    def _line(self, size: int) -> bytes:
+        line = self._reader.readline(size)
+        self._consumed += len(line)
         return line
 
-    def read1(self, most: int) -> bytes:
-        piece = self._reader.read1(most)
-        self._taken += len(piece)
+    def read1(self, size: int) -> bytes:
+        piece = self._reader.read1(size)
+        self._consumed += len(piece)
         return piece
 
     def chunk(self) -> int:
@@ -151,80 +151,80 @@ class Channel:
 
 class Response:
     """A response: `status_code`, `headers`, the `url` that gave it, and its body, read once. The connection is
-    `released` for the next request when all of the body is read, and closed by `close` before that."""
+    `release` for the next request when all of the body is read, and closed by `close` before that."""
 
-    def __init__(self, channel: Channel, method: str, url: str, patience: float, released: Callable[[bool], None]) -> None:
-        """Reads the head. `released` is called once, with whether the connection can be used again."""
-        version, self.status_code, headers = channel.head(patience)
+    def __init__(self, channel: Channel, method: str, url: str, timeout: float, release: Callable[[bool], None]) -> None:
+        """Reads the head. `release` is called once, with whether the connection can be used again."""
+        version, self.status_code, headers = channel.read_head(timeout)
         self.url = url
         self.headers = Headers(headers)
         self._channel = channel
-        self._released: Callable[[bool], None] | None = released
+        self._release: Callable[[bool], None] | None = release
         connection = headers.get("connection", "").lower()
-        self._keeps = "close" not in connection if version else "keep-alive" in connection
+        self._keep_alive = "close" not in connection if version else "keep-alive" in connection
         self._chunked = headers.get("transfer-encoding", "").lower().rpartition(",")[2].strip() == "chunked"
-        self._inside = False  # of a chunk whose end is to be read
-        self._left: int | None = None  # bytes of the body or of a chunk; None if it ends with the connection
+        self._in_chunk = False  # of a chunk whose end is to be read
+        self._remaining: int | None = None  # bytes of the body or of a chunk; None if it ends with the connection
         if method == "HEAD" or self.status_code in (204, 304):
-            self._chunked, self._left = False, 0
+            self._chunked, self._remaining = False, 0
         elif self._chunked:
-            self._left = 0
+            self._remaining = 0
         elif "content-length" in headers:
-            self._left = _length(headers["content-length"])
-        if self._left is None:
-            self._keeps = False
-        elif not self._left and not self._chunked:
-            self._end(self._keeps)
+            self._remaining = _content_length(headers["content-length"])
+        if self._remaining is None:
+            self._keep_alive = False
+        elif not self._remaining and not self._chunked:
+            self._finish(self._keep_alive)
 
-    def read1(self, most: int) -> bytes:
+    def read1(self, size: int) -> bytes:
         """Returns what has come of the body, at most so many bytes; none at its end. Raises `OSError` if it is cut."""
-        if self._released is None:
+        if self._release is None:
             return b""
         try:
-            return self._read1(most)
+            return self._read1(size)
         except BaseException:
             self.close()
             raise
 
-    def _read1(self, most: int) -> bytes:
-        if self._chunked and not self._left:
-            if self._inside:
+    def _read1(self, size: int) -> bytes:
+        if self._chunked and not self._remaining:
+            if self._in_chunk:
                 self._channel.end_of_chunk()
-            self._left = self._channel.chunk()
-            self._inside = True
-            if not self._left:
-                self._end(self._keeps)
+            self._remaining = self._channel.chunk()
+            self._in_chunk = True
+            if not self._remaining:
+                self._finish(self._keep_alive)
                 return b""
-        piece = self._channel.read1(most if self._left is None else min(most, self._left))
-        if self._left is None:
+        piece = self._channel.read1(size if self._remaining is None else min(size, self._remaining))
+        if self._remaining is None:
             if not piece:
-                self._end(False)
-        elif not piece and most:
-            raise ConnectionError(f"a body that is cut before its last {self._left} bytes")
+                self._finish(False)
+        elif not piece and size:
+            raise ConnectionError(f"a body that is cut before its last {self._remaining} bytes")
         else:
-            self._left -= len(piece)
-            if not self._left and not self._chunked:
-                self._end(self._keeps)
+            self._remaining -= len(piece)
+            if not self._remaining and not self._chunked:
+                self._finish(self._keep_alive)
         return piece
 
-    def read(self, most: int) -> bytes:
+    def read(self, size: int) -> bytes:
         """Returns so many bytes of the body, fewer only at its end."""
-        piece = self.read1(most)
-        if not piece or len(piece) == most:
+        piece = self.read1(size)
+        if not piece or len(piece) == size:
             return piece
         data = bytearray(piece)
-        while len(data) < most and (piece := self.read1(most - len(data))):
+        while len(data) < size and (piece := self.read1(size - len(data))):
             data += piece
         return bytes(data)
 
     def close(self) -> None:
         """Ends the connection, unless all of the body is read."""
-        self._end(False)
+        self._finish(False)
 
-    def _end(self, usable: bool) -> None:
-        released, self._released = self._released, None
-        if released is not None:
-            released(usable and self._channel.drained)
+    def _finish(self, reusable: bool) -> None:
+        release, self._release = self._release, None
+        if release is not None:
+            release(reusable and self._channel.drained)
 
 
 class Headers:
@@ -242,7 +242,7 @@ class Headers:
         return name.lower() in self._fields
 
 
-def _length(text: str) -> int | None:
+def _content_length(text: str) -> int | None:
     """Returns what a `Content-Length` says; None if that is not a number: then the body ends with the connection. Raises
     `ConnectionError` for several that differ (RFC 9112, 6.3)."""
     values = {one.strip() for one in text.split(",")}
@@ -252,20 +252,20 @@ def _length(text: str) -> int | None:
     return int(value) if value.isascii() and value.isdigit() and len(value) < 20 else None
 
 
-class Slow(io.RawIOBase):
+class MinimumRateReader(io.RawIOBase):
     """What a socket gives. Raises `TimeoutError` if that is too little for how long it was waited for (`limits.SLOWEST`), not
     counting the time in which it was not asked; `ConnectionError` for a head without end."""
 
-    def __init__(self, raw: Any, patience: float = 0.0) -> None:
+    def __init__(self, raw: Any, timeout: float = 0.0) -> None:
         """Owns `raw`."""
         self._raw = raw
-        self.begin(patience)
+        self.begin(timeout)
 
-    def begin(self, patience: float) -> None:
-        """A response begins. `patience`: seconds that it may take besides; 0 for any number."""
-        self._patience = patience
+    def begin(self, timeout: float) -> None:
+        """A response begins. `timeout`: seconds that it may take besides; 0 for any number."""
+        self._timeout = timeout
         self._waited = 0.0
-        self.came = 0
+        self.received = 0
         self.head = True
 
     def readable(self) -> bool:
@@ -275,10 +275,10 @@ class Slow(io.RawIOBase):
         began = time.monotonic()
         count: int | None = self._raw.readinto(buffer)
         self._waited += time.monotonic() - began
-        self.came += count or 0
-        if self._patience and self._waited > self._patience + self.came / limits.SLOWEST:
+        self.received += count or 0
+        if self._timeout and self._waited > self._timeout + self.received / limits.SLOWEST:
             raise TimeoutError("the answer comes too slowly")
-        if self.head and self.came > limits.ANSWER_HEAD:
+        if self.head and self.received > limits.ANSWER_HEAD:
             raise ConnectionError("an answer whose head does not end")
         return count
 

@@ -25,15 +25,15 @@ from ocitool.patterns import pattern
 from ocitool.reference import DEFAULT_HOST
 from ocitool.transports.outputs import output_file
 
-HUB = "https://index.docker.io/v1/"
+HUB_KEY = "https://index.docker.io/v1/"
 """What Docker Hub is called in files and by helpers."""
 
 _HELPER = pattern(r"[A-Za-z0-9._-]{1,64}")
-_PATIENCE = 60
-_STEP = 0.1
+_HELPER_TIMEOUT = 60
+_POLL_INTERVAL = 0.1
 """Seconds for a helper, and between looks whether they are still wanted."""
-_IDENTITY = "<token>"
-_ALPHABET = str.maketrans("-_", "+/")
+_TOKEN_USER = "<token>"
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 class Credentials(NamedTuple):
@@ -59,56 +59,56 @@ class Credentials(NamedTuple):
 
 
 class Keychain:
-    """`told` is told what could not be used, and why. `check` is called while a helper is waited for: what it raises ends the
+    """`warn` is told what could not be used, and why. `check` is called while a helper is waited for: what it raises ends the
     helper."""
 
     def __init__(
-        self, authfile: str | None, told: Callable[[str], None] = lambda text: None, check: Callable[[], None] = lambda: None
+        self, authfile: str | None, warn: Callable[[str], None] = lambda text: None, check: Callable[[], None] = lambda: None
     ) -> None:
         self._check = check
-        self._named = authfile or os.environ.get("REGISTRY_AUTH_FILE") or None
-        self._must = bool(authfile)
-        self._told = told
-        self._said: set[str] = set()
+        self._explicit = authfile or os.environ.get("REGISTRY_AUTH_FILE") or None
+        self._must_exist = bool(authfile)
+        self._warn = warn
+        self._warned: set[str] = set()
 
     def find(self, host: str, path: str | None) -> Credentials | None:
         """The credentials for a repository: of its own, of one of the paths above it, or of the host. Raises `FormatError`
         and `TransportError` for a file that cannot be read, `NotFoundError` where `--authfile` names none."""
         for file in self._files():
-            fields = _read(file, must=self._must)
+            fields = _read(file, must=self._must_exist)
             helper = _helper(fields, host)
             if helper is not None:
-                found = self._ask(helper, host)
+                found = self._from_helper(helper, host)
                 if found is not None:
-                    return _sendable(found, f"docker-credential-{helper}")
-            found = _stated(fields, host, path, partial(self._undecodable, file))
+                    return _checked(found, f"docker-credential-{helper}")
+            found = _from_auths(fields, host, path, partial(self._warn_undecodable, file))
             if found is not None:
-                return _sendable(found, file)
+                return _checked(found, file)
         return None
 
     def store(self, host: str, login: Credentials) -> str:
         """Keeps them: with the helper that the file names, else in the file, for its owner alone. Says where."""
-        file, fields = self._own(host)
+        file, fields = self._file_to_write(host)
         helper = _helper(fields, host)
         if helper is not None:
-            secret = {"ServerURL": _server(host), "Username": login.user, "Secret": login.password}
-            _run(helper, "store", json.dumps(secret), self._check)
+            secret = {"ServerURL": _server_key(host), "Username": login.user, "Secret": login.password}
+            _run_helper(helper, "store", json.dumps(secret), self._check)
             return f"docker-credential-{helper}"
         auths = {} if fields.get("auths") is None else fields["auths"]
         if not isinstance(auths, dict):
             raise FormatError("auths is not an object", file)
-        _write(file, {**fields, "auths": {**_without(auths, host), _server(host): {"auth": login.basic}}})
+        _write(file, {**fields, "auths": {**_without(auths, host), _server_key(host): {"auth": login.basic}}})
         return file
 
     def erase(self, host: str) -> bool:
         """Forgets them; False where there were none. What is kept for single repositories of the host stays."""
-        file, fields = self._own(host)
+        file, fields = self._file_to_write(host)
         helper = _helper(fields, host)
         erased = False
         if helper is not None:
-            with suppress(_NothingKept):
-                _run(helper, "get", _server(host), self._check)
-                _run(helper, "erase", _server(host), self._check)
+            with suppress(_NotStored):
+                _run_helper(helper, "get", _server_key(host), self._check)
+                _run_helper(helper, "erase", _server_key(host), self._check)
                 erased = True
         auths = fields.get("auths")
         if isinstance(auths, dict) and (kept := _without(auths, host)) != auths:
@@ -116,7 +116,7 @@ class Keychain:
             erased = True
         return erased
 
-    def _own(self, host: str) -> tuple[str, dict[str, Any]]:
+    def _file_to_write(self, host: str) -> tuple[str, dict[str, Any]]:
         """The file that is written to, and what is in it: the first that knows the host, since that is the one believed; else
         the one that is named, or docker's."""
         for file in self._files():
@@ -124,12 +124,12 @@ class Keychain:
             auths = fields.get("auths")
             if _helper(fields, host) is not None or (isinstance(auths, dict) and _without(auths, host) != auths):
                 return file, fields
-        file = self._named or _docker()
+        file = self._explicit or _docker_config()
         return file, _read(file, must=False)
 
     def _files(self) -> Iterator[str]:
-        if self._named is not None:
-            yield self._named
+        if self._explicit is not None:
+            yield self._explicit
             return
         runtime = os.environ.get("XDG_RUNTIME_DIR")
         if not runtime:
@@ -138,35 +138,35 @@ class Keychain:
         for directory in (runtime, config):
             if directory:
                 yield os.path.join(directory, "containers", "auth.json")
-        yield _docker()
+        yield _docker_config()
 
-    def _undecodable(self, file: str, key: str) -> None:
+    def _warn_undecodable(self, file: str, key: str) -> None:
         """Tells of an entry that holds no login, once, and of nothing in it."""
         text = f"{file}: auth of {key} is not USER:PASSWORD in base64, so that entry is not used"
-        if text not in self._said:
-            self._said.add(text)
-            self._told(text)
+        if text not in self._warned:
+            self._warned.add(text)
+            self._warn(text)
 
-    def _ask(self, helper: str, host: str) -> Credentials | None:
+    def _from_helper(self, helper: str, host: str) -> Credentials | None:
         try:
-            answer = json.loads(_run(helper, "get", _server(host), self._check))
+            answer = json.loads(_run_helper(helper, "get", _server_key(host), self._check))
             user, secret = answer["Username"], answer["Secret"]
             if not isinstance(user, str) or not isinstance(secret, str):
                 raise ValueError
-        except _NothingKept:
+        except _NotStored:
             return None
         except OcitoolError as error:
-            self._told(f"{host}: {error.what}, so what it keeps is not used")
+            self._warn(f"{host}: {error.what}, so what it keeps is not used")
             return None
         except (ValueError, KeyError, TypeError, RecursionError):
-            self._told(f"{host}: docker-credential-{helper} answers what is no credentials")
+            self._warn(f"{host}: docker-credential-{helper} answers what is no credentials")
             return None
         if not secret:
             return None
-        return Credentials(identity=secret) if user == _IDENTITY else Credentials(user, secret)
+        return Credentials(identity=secret) if user == _TOKEN_USER else Credentials(user, secret)
 
 
-def _docker() -> str:
+def _docker_config() -> str:
     return os.path.join(os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"), "config.json")
 
 
@@ -201,35 +201,35 @@ def _write(file: str, fields: dict[str, Any]) -> None:
         written.write(json.dumps(fields, indent="\t").encode() + b"\n")
 
 
-def _place(key: str) -> tuple[str, str]:
+def _parse_key(key: str) -> tuple[str, str]:
     """What a key is for: a host, and the path of repositories below it or nothing. Keys have a scheme or none, and the version
     of an API behind the host in old files."""
-    bare, _, below = re.sub(r"^https?://", "", key, flags=re.IGNORECASE).partition("/")
+    bare, _, path_below = re.sub(r"^https?://", "", key, flags=re.IGNORECASE).partition("/")
     host = bare.lower()
     host = DEFAULT_HOST if host in ("docker.io", "index.docker.io", "registry-1.docker.io") else host
-    below = below.strip("/")
-    return host, "" if below in ("v1", "v2") else below
+    path_below = path_below.strip("/")
+    return host, "" if path_below in ("v1", "v2") else path_below
 
 
 def _without(auths: dict[str, Any], host: str) -> dict[str, Any]:
-    return {key: value for key, value in auths.items() if _place(key) != (host, "")}
+    return {key: value for key, value in auths.items() if _parse_key(key) != (host, "")}
 
 
-def _server(host: str) -> str:
-    return HUB if host == DEFAULT_HOST else host
+def _server_key(host: str) -> str:
+    return HUB_KEY if host == DEFAULT_HOST else host
 
 
 def _helper(fields: dict[str, Any], host: str) -> str | None:
     helpers = fields.get("credHelpers")
     named = None
     if isinstance(helpers, dict):
-        named = next((helper for key, helper in helpers.items() if _place(key)[0] == host), None)
+        named = next((helper for key, helper in helpers.items() if _parse_key(key)[0] == host), None)
     if named is None:
         named = fields.get("credsStore")
     return named if isinstance(named, str) and _HELPER.fullmatch(named) else None
 
 
-def _stated(fields: dict[str, Any], host: str, path: str | None, undecodable: Callable[[str], None]) -> Credentials | None:
+def _from_auths(fields: dict[str, Any], host: str, path: str | None, undecodable: Callable[[str], None]) -> Credentials | None:
     """Of the entries for this host the one with the longest path above the repository. `undecodable` is called with the keys of
     those for it whose `auth` cannot be read."""
     auths = fields.get("auths")
@@ -237,16 +237,16 @@ def _stated(fields: dict[str, Any], host: str, path: str | None, undecodable: Ca
         return None
     found: dict[str, Credentials] = {}
     unread: dict[str, str] = {}
-    for key, entry in sorted(auths.items(), key=lambda item: item[0] == _server(host)):  # what tools write now is believed
-        at, below = _place(key)
+    for key, entry in sorted(auths.items(), key=lambda item: item[0] == _server_key(host)):  # what tools write now is believed
+        at, path_below = _parse_key(key)
         if at != host or not isinstance(entry, dict):
             continue
-        auth, readable = _decoded(entry.get("auth"))
-        stated = _credentials(entry, auth)
+        auth, readable = _decode_auth(entry.get("auth"))
+        stated = _from_entry(entry, auth)
         if stated is not None:
-            found[below] = stated
+            found[path_below] = stated
         elif not readable:
-            unread[below] = key
+            unread[path_below] = key
     steps = path.split("/") if path else []
     for length in range(len(steps), -1, -1):
         above = "/".join(steps[:length])
@@ -257,20 +257,20 @@ def _stated(fields: dict[str, Any], host: str, path: str | None, undecodable: Ca
     return None
 
 
-def _decoded(auth: Any) -> tuple[str, bool]:
+def _decode_auth(auth: Any) -> tuple[str, bool]:
     """The `USER:PASSWORD` of an `auth`, which tools wrap into lines and write without padding or in the alphabet of URLs; "" if
     it has none. Whether it can be read: an empty one says nothing."""
     if auth is None or auth == "":
         return "", True
     try:
-        text = "".join(auth.split()).rstrip("=").translate(_ALPHABET)
+        text = "".join(auth.split()).rstrip("=").translate(_URL_SAFE)
         decoded = base64.b64decode(text + "=" * (-len(text) % 4), validate=True).decode()
     except (AttributeError, ValueError):  # of which a wrong character or length is one
         return "", False
     return (decoded, True) if ":" in decoded else ("", False)
 
 
-def _credentials(entry: dict[str, Any], decoded: str) -> Credentials | None:
+def _from_entry(entry: dict[str, Any], decoded: str) -> Credentials | None:
     def text(name: str) -> str:
         value = entry.get(name)
         return value if isinstance(value, str) else ""
@@ -286,7 +286,7 @@ def _credentials(entry: dict[str, Any], decoded: str) -> Credentials | None:
     return Credentials(user, password) if user or password else None
 
 
-def _sendable(found: Credentials, where: str) -> Credentials:
+def _checked(found: Credentials, where: str) -> Credentials:
     """The credentials, registered. Raises `FormatError`, which does not say them, for what no header or form can hold."""
     found.remember()
     texts = (found.user, found.password, found.identity)
@@ -299,26 +299,26 @@ def _sendable(found: Credentials, where: str) -> Credentials:
     return found
 
 
-class _NothingKept(TransportError):
+class _NotStored(TransportError):
     """The helper knows nothing of that registry."""
 
 
-def _run(helper: str, action: str, given: str, check: Callable[[], None]) -> bytes:
+def _run_helper(helper: str, action: str, stdin: str, check: Callable[[], None]) -> bytes:
     """What the helper answers. Its words are not passed on: they may hold what it keeps."""
     import subprocess
 
     command = f"docker-credential-{helper}"
-    told: bytes | None = given.encode()
+    pending: bytes | None = stdin.encode()
     try:
         with subprocess.Popen(
             [command, action], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process:
             try:
-                for _ in range(round(_PATIENCE / _STEP)):
+                for _ in range(round(_HELPER_TIMEOUT / _POLL_INTERVAL)):
                     with suppress(subprocess.TimeoutExpired):
-                        answer, _ = process.communicate(told, timeout=_STEP)
+                        answer, _ = process.communicate(pending, timeout=_POLL_INTERVAL)
                         break
-                    told = None
+                    pending = None
                     check()
                 else:
                     raise TransportError(f"{command} does not end")
@@ -331,7 +331,7 @@ def _run(helper: str, action: str, given: str, check: Callable[[], None]) -> byt
         raise TransportError(f"{command} cannot be run: {error.strerror}") from None
     if process.returncode:
         if action == "get" and b"not found" in answer.lower():
-            raise _NothingKept("nothing kept")
+            raise _NotStored("nothing kept")
         failed = DestinationError if action == "store" else TransportError
         raise failed(f"{command} {action} ends with {process.returncode}")
     return answer

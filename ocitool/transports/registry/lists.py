@@ -19,13 +19,15 @@ from ocitool.limits import JsonLimits
 from ocitool.patterns import pattern
 from ocitool.spec import document
 from ocitool.spec.manifest import list_member
-from ocitool.transports.registry.addresses import joined, named
-from ocitool.transports.registry.errors import RETRIED, UnexpectedAnswer
+from ocitool.transports.registry.addresses import host_of, resolve_url
+from ocitool.transports.registry.errors import RETRIED, UnexpectedResponse
 
-_TARGET = pattern(r"\s*(?:<(?P<target>[^>]*)>|(?P<bare>[^\s<;,][^\s;]*))\s*")
+_LINK_TARGET = pattern(r"\s*(?:<(?P<target>[^>]*)>|(?P<bare>[^\s<;,][^\s;]*))\s*")
 """What a link leads to. Some registries leave out the angle brackets."""
-_PARAMETER = pattern(r';\s*(?P<name>[^\s=;,"]*)\s*(?:=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<value>[^;,"]*)))?\s*', re.DOTALL)
-_AROUND = frozenset({"name", "schemaVersion", "mediaType"})
+_LINK_PARAMETER = pattern(
+    r';\s*(?P<name>[^\s=;,"]*)\s*(?:=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<value>[^;,"]*)))?\s*', re.DOTALL
+)
+_OTHER_MEMBERS = frozenset({"name", "schemaVersion", "mediaType"})
 """What may stand beside a list that is left out because it is empty."""
 _ESCAPED = pattern(r"\\(.)", re.DOTALL)
 
@@ -55,25 +57,25 @@ def items(fetch: Fetch, url: str, member: str, where: str) -> list[Any]:
     return [one for page in pages(fetch, url, member, where) for one in page]
 
 
-def pages(fetch: Fetch, url: str, member: str, where: str, most: int | None = None) -> Iterator[list[Any]]:
+def pages(fetch: Fetch, url: str, member: str, where: str, max_pages: int | None = None) -> Iterator[list[Any]]:
     """Yields the entries of each page of the list at an address, without those of earlier pages. Takes no more than
-    `limits.LIST`, `LIST_ITEMS` and `most` pages, else `LIST_PAGES`. Raises what `fetch` raises, `FormatError`, `LimitError`."""
+    `limits.LIST`, `LIST_ITEMS` and `max_pages` pages, else `LIST_PAGES`. Raises what `fetch` raises, `FormatError`, `LimitError`."""
     known: set[str] = set()
     count = 0
     seen: set[str] = set()
-    left = limits.LIST.size
-    until = time.monotonic() + limits.LIST_SECONDS
-    first, most = url, limits.LIST_PAGES if most is None else most
+    bytes_left = limits.LIST.size
+    deadline = time.monotonic() + limits.LIST_SECONDS
+    first, max_pages = url, limits.LIST_PAGES if max_pages is None else max_pages
     while True:
         if url in seen:
             raise FormatError("the pages of a list lead back to themselves", where)
-        if len(seen) >= most:
-            raise LimitError(f"a list of more than {most} pages", where)
-        if time.monotonic() > until:
+        if len(seen) >= max_pages:
+            raise LimitError(f"a list of more than {max_pages} pages", where)
+        if time.monotonic() > deadline:
             raise LimitError(f"a list whose pages take more than {limits.LIST_SECONDS} seconds", where)
         seen.add(url)
-        page = fetch(url, left) if url == first else _later(fetch, first, url, left, where)
-        left -= len(page.raw)
+        page = fetch(url, bytes_left) if url == first else _fetch_next(fetch, first, url, bytes_left, where)
+        bytes_left -= len(page.raw)
         entries = _entries(page, member, where)
         new = []
         for item in entries:
@@ -86,15 +88,15 @@ def pages(fetch: Fetch, url: str, member: str, where: str, most: int | None = No
         if count > limits.LIST_ITEMS:
             raise LimitError(f"a list of more than {limits.LIST_ITEMS} {member}", where)
         yield new
-        target = following(page.link, where)
+        target = next_link(page.link, where)
         if target is None:
             return
         if entries and not new:  # an empty page may be one whose entries this user may not see
             raise FormatError("the pages of a list lead back to themselves", where)
-        url = _next(first, url, page.url, target, where)
+        url = _next_url(first, url, page.url, target, where)
 
 
-def _later(fetch: Fetch, first: str, url: str, most: int, where: str) -> ListPage:
+def _fetch_next(fetch: Fetch, first: str, url: str, max_bytes: int, where: str) -> ListPage:
     """A page that is not the first. Behind a proxy a registry may name it by a path that leads nowhere from outside: then it is
     asked for at the path of the list. Raises `NotFoundError` if it is not there, which says nothing of the list itself."""
     query = urlsplit(url).query
@@ -102,10 +104,10 @@ def _later(fetch: Fetch, first: str, url: str, most: int, where: str) -> ListPag
     problem: OcitoolError
     for there in dict.fromkeys((url, own)):
         try:
-            return fetch(there, most)
+            return fetch(there, max_bytes)
         except NotFoundError as error:
             problem = NotFoundError(f"the next page of the list is not there: {error.what}", where)
-        except UnexpectedAnswer as error:
+        except UnexpectedResponse as error:
             if error.status in RETRIED or error.status >= 500:
                 raise
             problem = error
@@ -113,17 +115,17 @@ def _later(fetch: Fetch, first: str, url: str, most: int, where: str) -> ListPag
 
 
 def _entries(page: ListPage, member: str, where: str) -> list[Any]:
-    value = parsed(page.raw, where, limits.LIST)
-    alone = member == "manifests" and not page.link  # an index has manifests; of strings some write an empty list as none
-    if not isinstance(value, dict) or (member not in value and (alone or not value.keys() <= _AROUND)):
+    value = parse_json(page.raw, where, limits.LIST)
+    is_required = member == "manifests" and not page.link  # an index has manifests; of strings some write an empty list as none
+    if not isinstance(value, dict) or (member not in value and (is_required or not value.keys() <= _OTHER_MEMBERS)):
         raise FormatError(f"the registry's answer is not a list of {member}", where)
     return list_member(value, member, where)
 
 
-def _next(first: str, url: str, given: str, target: str, where: str) -> str:
+def _next_url(first: str, url: str, page_url: str, target: str, where: str) -> str:
     """Returns the address of the next page: relative to the one that gave the page, unless the registry sent us elsewhere for
     it. A registry behind a proxy may not know its own scheme."""
-    there = joined(given if _same_host(given, first) else url, target)
+    there = resolve_url(page_url if _same_host(page_url, first) else url, target)
     if not there:
         raise FormatError("the next page of a list is at what is no address", where)
     if not _same_host(there, first):
@@ -134,45 +136,45 @@ def _next(first: str, url: str, given: str, target: str, where: str) -> str:
 
 
 def _same_host(url: str, other: str) -> bool:
-    return urlsplit(url).netloc == urlsplit(other).netloc or named(url) == named(other)
+    return urlsplit(url).netloc == urlsplit(other).netloc or host_of(url) == host_of(other)
 
 
-def following(header: str, where: str) -> str | None:
+def next_link(header: str, where: str) -> str | None:
     """Returns the target of the link to the next page; None if there is no such link. A link without a relation is taken for
     one if no other is. Raises `FormatError` for a header that is no list of links: where the list goes on is not known then."""
-    unnamed = None
+    without_relation = None
     for target, relation in _links(header, where):
         if "next" in relation.lower().split():
             return target
-        if not relation.strip() and unnamed is None:
-            unnamed = target
-    return unnamed
+        if not relation.strip() and without_relation is None:
+            without_relation = target
+    return without_relation
 
 
 def _links(header: str, where: str) -> Iterator[tuple[str, str]]:
     """The targets of a `Link` header, each with its relations (RFC 8288, 3)."""
-    at = 0
-    while at < len(header):
-        if header[at] in ", \t":
-            at += 1
+    position = 0
+    while position < len(header):
+        if header[position] in ", \t":
+            position += 1
             continue
-        found = _TARGET.match(header, at)
+        found = _LINK_TARGET.match(header, position)
         if found is None:
             raise FormatError("where a list goes on cannot be read: its Link is not one", where)
         target = found["target"] if found["bare"] is None else found["bare"]
-        at = found.end()
+        position = found.end()
         relation = None
-        while (parameter := _PARAMETER.match(header, at)) is not None:
-            at = parameter.end()
+        while (parameter := _LINK_PARAMETER.match(header, position)) is not None:
+            position = parameter.end()
             if parameter["name"].lower() == "rel" and relation is None:  # of several the first counts
                 quoted = parameter["quoted"]
                 relation = _ESCAPED.sub(r"\1", quoted) if quoted is not None else (parameter["value"] or "").strip("' \t")
-        if at < len(header) and header[at] != ",":
+        if position < len(header) and header[position] != ",":
             raise FormatError("where a list goes on cannot be read: its Link is not one", where)
         yield target.strip(), relation or ""
 
 
-def parsed(raw: bytes, where: str, bounds: JsonLimits) -> Any:
+def parse_json(raw: bytes, where: str, bounds: JsonLimits) -> Any:
     """A registry's JSON, of which only what is looked for must be right. Raises `FormatError`, `LimitError`."""
     if document.count_values(raw) > bounds.values:
         raise LimitError(f"an answer of more than {bounds.values} values", where)

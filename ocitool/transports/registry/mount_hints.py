@@ -19,9 +19,9 @@ from ocitool.directories import OpenDirectory, is_private_file, private_below, p
 from ocitool.errors import OcitoolError
 from ocitool.limits import MiB
 
-_SIZE = 4 * MiB
+_MAX_SIZE = 4 * MiB
 """A file beyond this loses its older half."""
-_REPOSITORIES = 3
+_MAX_REPOSITORIES = 3
 
 
 class MountHints:
@@ -32,31 +32,31 @@ class MountHints:
         self._name = host.replace("/", "_")
         self._new: list[str] = []
         self._lock = Lock()
-        self._known: dict[str, list[str]] | None = None
+        self._loaded: dict[str, list[str]] | None = None
 
     def find(self, digest: Digest) -> Sequence[str]:
         """Repositories in which the blob was, the latest first, a few."""
-        known = self._read()
+        known = self._hints()
         with self._lock:
             wrong = known.get(f"!{digest}", ())
-            return [one for one in dict.fromkeys(reversed(known.get(str(digest), []))) if one not in wrong][:_REPOSITORIES]
+            return [one for one in dict.fromkeys(reversed(known.get(str(digest), []))) if one not in wrong][:_MAX_REPOSITORIES]
 
-    def right(self, digest: Digest, paths: Sequence[str]) -> Sequence[str]:
+    def without_wrong(self, digest: Digest, paths: Sequence[str]) -> Sequence[str]:
         """Of these repositories those that no mount of the blob was wrong from."""
-        known = self._read()
+        known = self._hints()
         with self._lock:
             wrong = known.get(f"!{digest}", ())
             return [path for path in paths if path not in wrong]
 
-    def note(self, digest: Digest, path: str) -> None:
-        self._note(str(digest), path)
+    def add(self, digest: Digest, path: str) -> None:
+        self._add(str(digest), path)
 
-    def doubt(self, digest: Digest, path: str) -> None:
+    def add_wrong(self, digest: Digest, path: str) -> None:
         """A mount from there was wrong."""
-        self._note(f"!{digest}", path)
+        self._add(f"!{digest}", path)
 
-    def _note(self, name: str, path: str) -> None:
-        known = self._read()
+    def _add(self, name: str, path: str) -> None:
+        known = self._hints()
         with self._lock:
             if path not in known.setdefault(name, []):
                 known[name].append(path)
@@ -69,16 +69,18 @@ class MountHints:
         if not new:
             return
         with contextlib.suppress(OSError, OcitoolError):
-            at = self._open()
-            if at is None:
+            directory = self._open()
+            if directory is None:
                 return
-            with os.fdopen(at.open(self._name, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600), "r+b", 0) as file:
+            with os.fdopen(
+                directory.open(self._name, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600), "r+b", 0
+            ) as file:
                 if not is_private_file(os.fstat(file.fileno())):
                     return
                 write_all(file.fileno(), "".join(new).encode(), self._name)
-                if file.tell() > _SIZE:
-                    file.seek(-_SIZE // 2, os.SEEK_END)
-                    write_document(at, self._name, file.readall().partition(b"\n")[2])
+                if file.tell() > _MAX_SIZE:
+                    file.seek(-_MAX_SIZE // 2, os.SEEK_END)
+                    write_document(directory, self._name, file.readall().partition(b"\n")[2])
 
     def _open(self) -> OpenDirectory | None:
         if self._directory is None:
@@ -88,21 +90,21 @@ class MountHints:
         except ValueError:
             return None
 
-    def _read(self) -> dict[str, list[str]]:
+    def _hints(self) -> dict[str, list[str]]:
         """What is known, read when it is first asked for: by several threads perhaps, of which the first one counts."""
-        if self._known is None:
-            found = self._file()
+        if self._loaded is None:
+            found = self._load()
             with self._lock:
-                self._known = found if self._known is None else self._known
-        return self._known
+                self._loaded = found if self._loaded is None else self._loaded
+        return self._loaded
 
-    def _file(self) -> dict[str, list[str]]:
+    def _load(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        at = self._open()
-        if at is None:
+        directory = self._open()
+        if directory is None:
             return found
-        with contextlib.suppress(OSError), os.fdopen(at.read(self._name), "rb") as file:
-            text = file.read(2 * _SIZE).decode("utf-8", "replace") if is_private_file(os.fstat(file.fileno())) else ""
+        with contextlib.suppress(OSError), os.fdopen(directory.read(self._name), "rb") as file:
+            text = file.read(2 * _MAX_SIZE).decode("utf-8", "replace") if is_private_file(os.fstat(file.fileno())) else ""
             for line in text.splitlines():
                 digest, _, path = line.partition(" ")
                 if reference.is_path(path):

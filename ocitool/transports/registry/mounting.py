@@ -10,8 +10,8 @@ from ocitool.errors import TransportError
 from ocitool.task import OneAtATime
 from ocitool.transports.registry.endpoint import RETRIES
 from ocitool.transports.registry.errors import Denied
-from ocitool.transports.registry.response_bodies import finished
-from ocitool.transports.registry.scopes import pushing
+from ocitool.transports.registry.response_bodies import drain
+from ocitool.transports.registry.scopes import push_scope
 
 if TYPE_CHECKING:
     from ocitool.transports.registry.client import Client
@@ -23,64 +23,64 @@ class Mounts:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._retries = RETRIES
-        self._waiting: dict[str, list[Callable[[], bool]]] = {}
-        self._stated: dict[str, dict[Digest, Callable[[], object]]] = {}
-        self._amended: set[str] = set()
+        self._mounted: dict[str, list[Callable[[], bool]]] = {}
+        self._reported: dict[str, dict[Digest, Callable[[], object]]] = {}
+        self._repaired: set[str] = set()
         self._turns = OneAtATime(client.task)
-        self._right = False
+        self._verified = False
 
-    def ask(self, path: str, digest: Digest, other: str) -> str | None:
+    def request(self, path: str, digest: Digest, repository: str) -> str | None:
         """Asks for a blob from another repository. None if the registry says that it is done; else the address of the upload
         that it began in its place, or nothing. After one that failed however often it was tried, each is tried once: the
         bytes can be sent as well."""
-        url = self._client.url(f"{path}/blobs/uploads/?mount={digest}&from={other}")
+        url = self._client.url(f"{path}/blobs/uploads/?mount={digest}&from={repository}")
         try:
-            response = self._client.request("POST", url, pushing(path, other), "mount", retries=self._retries)
+            response = self._client.request("POST", url, push_scope(path, repository), "mount", retries=self._retries)
         except Denied:  # a token server that does not let us read there
             return ""
         except TransportError:
             self._retries = 0
             return ""
-        finished(response)
+        drain(response)
         if response.status_code == 201:
             return None
-        return (self._client.place(response) or "") if response.status_code == 202 else ""
+        return (self._client.location_of(response) or "") if response.status_code == 202 else ""
 
-    def believed(self, there: Callable[[], bool | None]) -> bool:
+    def is_real(self, is_present: Callable[[], bool | None]) -> bool:
         """Whether a mount that is said to be done is. Until one was right each is looked at: a registry that only says so, and
         takes a manifest whatever it names, would keep an image without its layers. Others are looked at if a manifest is
         refused: that costs a request for the first alone."""
-        if not self._right:
+        if not self._verified:
             with self._turns.turn(None):
-                if not self._right:
-                    self._right = there() is not False
-                    return self._right
+                if not self._verified:
+                    self._verified = is_present() is not False
+                    return self._verified
         return True
 
-    def done(self, path: str, amend: Callable[[], bool]) -> None:
-        """A blob is believed to be mounted in a repository. `amend` is called if a manifest is refused there: it sends the blob
+    def add_mounted(self, path: str, repair: Callable[[], bool]) -> None:
+        """A blob is believed to be mounted in a repository. `repair` is called if a manifest is refused there: it sends the blob
         if that is not there, and says whether it did."""
-        self._waiting.setdefault(path, []).append(amend)
+        self._mounted.setdefault(path, []).append(repair)
 
-    def stated(self, path: str, digest: Digest, send: Callable[[], object]) -> None:
+    def add_reported(self, path: str, digest: Digest, send: Callable[[], object]) -> None:
         """The registry says that a repository has a blob. `send` is called if a manifest that names it is refused there because
         a blob is unknown: some answer HEAD from a cache that knows of no deletion."""
-        self._stated.setdefault(path, {})[digest] = send
+        self._reported.setdefault(path, {})[digest] = send
 
-    def amends(self, path: str) -> bool:
+    def may_repair(self, path: str) -> bool:
         """Whether a refusal there may be for want of a blob that was believed to be there."""
-        return path in self._waiting or path in self._stated
+        return path in self._mounted or path in self._reported
 
-    def amend(self, path: str, refused: bytes) -> bool:
-        """Whether blobs that were said to be there were missing, and are there now. `refused`: a manifest that names some which
+    def repair(self, path: str, manifest: bytes) -> bool:
+        """Whether blobs that were said to be there were missing, and are there now. `manifest`: a manifest that names some which
         are unknown, as the registry says; none if it does not say that."""
         with self._turns.turn(path):
-            waiting, self._waiting[path] = self._waiting.get(path, []), []
-            for amend in waiting:
-                if amend():
-                    self._amended.add(path)
-            stated = self._stated.get(path, {})
-            for digest in [one for one in stated if str(one).encode() in refused]:
-                stated.pop(digest)()
-                self._amended.add(path)
-            return path in self._amended
+            mounted, self._mounted[path] = self._mounted.get(path, []), []
+            for repair in mounted:
+                if repair():
+                    self._repaired.add(path)
+            reported = self._reported.get(path, {})
+            for digest in [one for one in reported if str(one).encode() in manifest]:
+                reported.pop(digest)()
+                self._repaired.add(path)
+            return path in self._repaired

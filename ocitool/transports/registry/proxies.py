@@ -12,12 +12,12 @@ import os
 import sys
 
 from ocitool.errors import UsageError
-from ocitool.transports.registry.addresses import literal, origin
+from ocitool.transports.registry.addresses import numeric_address, origin
 
-_KINDS = ("http", "https", "socks5", "socks5h", "socks4", "socks4a")
+_SCHEMES = ("http", "https", "socks5", "socks5h", "socks4", "socks4a")
 
 
-def _named() -> dict[str, str]:
+def _from_environment() -> dict[str, str]:
     """Proxies by their kind, `http`, `https`, `all`, and what `NO_PROXY` excepts as `no`."""
     if sys.platform != "darwin" and not any(name.lower().endswith("_proxy") for name in os.environ):
         return {}  # urllib.request takes a fifth of a short command
@@ -29,56 +29,56 @@ def _named() -> dict[str, str]:
 def proxy_for(url: str) -> str | None:
     """Returns the proxy that the environment names for an address, with its scheme; None if it is reached without one. Raises
     `UsageError` for what is no proxy, without its words: they may hold a password."""
-    proxies = _named()
-    excepted = proxies.pop("no", "")
+    proxies = _from_environment()
+    no_proxy = proxies.pop("no", "")
     scheme, hostname, port = origin(url)
-    named = scheme if scheme in proxies else "all"
-    if named not in proxies or hostname is None or excepts(excepted, hostname, port):
+    variable = scheme if scheme in proxies else "all"
+    if variable not in proxies or hostname is None or is_excluded(no_proxy, hostname, port):
         return None
     from urllib.request import proxy_bypass
 
     if proxy_bypass(f"{hostname}:{port}"):
         return None
-    proxy = proxies[named] if "://" in proxies[named] else f"http://{proxies[named]}"
+    proxy = proxies[variable] if "://" in proxies[variable] else f"http://{proxies[variable]}"
     kind, host, _ = origin(proxy)
-    if kind not in _KINDS or not host:
-        raise UsageError(f"{named.upper()}_PROXY names no proxy", hint="SCHEME://HOST:PORT, with http, https or socks5h")
+    if kind not in _SCHEMES or not host:
+        raise UsageError(f"{variable.upper()}_PROXY names no proxy", hint="SCHEME://HOST:PORT, with http, https or socks5h")
     return proxy
 
 
-def login_given() -> bool:
+def has_login() -> bool:
     """Whether the environment gives a proxy a user's name."""
-    return any("@" in proxy for proxy in _named().values())
+    return any("@" in proxy for proxy in _from_environment().values())
 
 
-def excepts(entries: str, hostname: str, port: int | None) -> bool:
+def is_excluded(no_proxy: str, hostname: str, port: int | None) -> bool:
     """Whether a host is reached without a proxy, by the entries of a `NO_PROXY`."""
-    address = literal(hostname)
+    address = numeric_address(hostname)
     numeric = ipaddress.ip_address(address) if address is not None else None
     if isinstance(numeric, ipaddress.IPv6Address):
         numeric = numeric.ipv4_mapped or numeric
     if numeric is not None and numeric.is_loopback:
         return True
     name = hostname.lower().rstrip(".")
-    return any(_meets(entry, name, numeric, port) for entry in entries.lower().replace(",", " ").split())
+    return any(_matches(entry, name, numeric, port) for entry in no_proxy.lower().replace(",", " ").split())
 
 
-def _meets(entry: str, name: str, numeric: ipaddress.IPv4Address | ipaddress.IPv6Address | None, port: int | None) -> bool:
+def _matches(entry: str, name: str, numeric: ipaddress.IPv4Address | ipaddress.IPv6Address | None, port: int | None) -> bool:
     if entry == "*":
         return True
     network = _network(entry)
     if network is None:
-        host, colon, given = entry.rpartition(":")
-        if colon and given.isdigit():
-            if int(given) != port:
+        host, colon, port_text = entry.rpartition(":")
+        if colon and port_text.isdigit():
+            if int(port_text) != port:
                 return False
             entry = host
             network = _network(entry)
     if network is not None:
         return numeric is not None and numeric in network
-    below = entry.strip("*.")
-    itself = not entry.startswith((".", "*."))  # a dot before it means only what is below
-    return bool(below) and ((itself and name == below) or name.endswith(f".{below}"))
+    domain = entry.strip("*.")
+    matches_domain = not entry.startswith((".", "*."))  # a dot before it means only what is below
+    return bool(domain) and ((matches_domain and name == domain) or name.endswith(f".{domain}"))
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:

@@ -16,7 +16,7 @@ from ocitool.layers import codecs
 from ocitool.transports.registry.http1 import Response
 
 
-class Unanswered(OSError):
+class NoResponse(OSError):
     """There is no response from `url`; its cause says why."""
 
     def __init__(self, url: str) -> None:
@@ -24,43 +24,43 @@ class Unanswered(OSError):
         self.url = url
 
 
-_STEP = 1 << 16
+_READ_SIZE = 1 << 16
 """Bytes of a document that are asked of a connection at a time."""
 
 
-def body_of(response: Response, where: str, most: int) -> bytes:
+def read_body(response: Response, where: str, max_bytes: int) -> bytes:
     """All of a small body, decoded if a server or a proxy encoded it though nothing compressed is asked for: neither form is of
-    more than `most` bytes. Raises `LimitError`, `FormatError` for a damaged encoding, and what a break raises."""
+    more than `max_bytes` bytes. Raises `LimitError`, `FormatError` for a damaged encoding, and what a break raises."""
     try:
         data = bytearray()
         # In steps: a read takes memory for all that it asks for.
-        while len(data) <= most and (piece := response.read(min(_STEP, most + 1 - len(data)))):
-            data += piece
+        while len(data) <= max_bytes and (chunk := response.read(min(_READ_SIZE, max_bytes + 1 - len(data)))):
+            data += chunk
     finally:
         response.close()
-    if len(data) > most:
-        raise LimitError(f"an answer of more than {most} bytes", where)
-    if (encoding := _encoded(response, bytes(data[: codecs.SNIFF]))) is None:
+    if len(data) > max_bytes:
+        raise LimitError(f"an answer of more than {max_bytes} bytes", where)
+    if (encoding := _content_codec(response, bytes(data[: codecs.SNIFF]))) is None:
         return bytes(data)
-    plain = bytearray()
+    decoded = bytearray()
     try:
-        for piece in codecs.decode([bytes(data)], encoding):
-            plain += piece
-            if len(plain) > most:
-                raise LimitError(f"an answer of more than {most} bytes, once it is decoded")
+        for chunk in codecs.decode([bytes(data)], encoding):
+            decoded += chunk
+            if len(decoded) > max_bytes:
+                raise LimitError(f"an answer of more than {max_bytes} bytes, once it is decoded")
     except OcitoolError as error:
         raise error.at(where) from None
-    return bytes(plain)
+    return bytes(decoded)
 
 
-def _encoded(response: Response, head: bytes) -> str | None:
+def _content_codec(response: Response, head: bytes) -> str | None:
     """The codec that a body which begins with these bytes is in, as its `Content-Encoding` says; None if that says nothing, or
     is not so."""
     found = codecs.sniff(head) if response.headers.get("Content-Encoding", "").strip() else "none"
     return found if found in codecs.WRITERS else None
 
 
-def decoded(response: Response, size: int) -> Iterator[bytes]:
+def decode_content(response: Response, size: int) -> Iterator[bytes]:
     """The bytes of a blob that an answer says to have encoded, though that was not asked for. One that states no length may be
     a layer in gzip which storage calls so: then it is the blob as it is, unless what is in it tells of another encoding.
 
@@ -68,14 +68,14 @@ def decoded(response: Response, size: int) -> Iterator[bytes]:
 
     def raw() -> Iterator[bytes]:
         count = 0
-        while piece := response.read1(_STEP):
-            count += len(piece)
+        while chunk := response.read1(_READ_SIZE):
+            count += len(chunk)
             if count > 2 * size + limits.MiB:
                 raise IntegrityError(f"longer than its stated size of {size} bytes")
-            yield piece
+            yield chunk
 
     head, chunks = codecs.peek(raw())
-    found = _encoded(response, head)
+    found = _content_codec(response, head)
     if found is not None and "Content-Length" not in response.headers:
         inner = b""
         with suppress(FormatError):
@@ -85,7 +85,7 @@ def decoded(response: Response, size: int) -> Iterator[bytes]:
     yield from codecs.decode(chunks, found) if found is not None else chunks
 
 
-def without_first(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
+def skip_bytes(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
     """The bytes but for the first so many."""
     for chunk in chunks:
         if len(chunk) > count:
@@ -93,14 +93,14 @@ def without_first(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
         count = max(0, count - len(chunk))
 
 
-def finished(response: Response) -> None:
+def drain(response: Response) -> None:
     """Takes what little is left of an answer, so that its connection serves the next request; a long one is cut off."""
     with suppress(OSError):
         response.read(limits.ERROR_SIZE)
     response.close()
 
 
-def is_page(response: Response) -> bool:
+def is_html_page(response: Response) -> bool:
     """Whether it is a page for people, as proxies answer with that want a login: nothing that it seems to say is so."""
     return response.headers.get("Content-Type", "").partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml")
 

@@ -9,17 +9,17 @@ class Scope(NamedTuple):
     """What a request needs: credentials for `path` (None: for the registry), and these claims in its token."""
 
     path: str | None
-    claims: tuple[str, ...]
+    resource_scopes: tuple[str, ...]
 
 
-def pulling(path: str) -> Scope:
+def pull_scope(path: str) -> Scope:
     return Scope(path, (f"repository:{path}:pull",))
 
 
-def pushing(path: str, *mounted: str) -> Scope:
+def push_scope(path: str, *mount_from: str) -> Scope:
     """Writing to a repository, and reading from those whose blobs are mounted."""
-    return Scope(path, (f"repository:{path}:pull,push", *(f"repository:{other}:pull" for other in mounted)))
+    return Scope(path, (f"repository:{path}:pull,push", *(f"repository:{other}:pull" for other in mount_from)))
 
 
-CATALOG = Scope(None, ("registry:catalog:*",))
-NOTHING = Scope(None, ())
+CATALOG_SCOPE = Scope(None, ("registry:catalog:*",))
+NO_SCOPE = Scope(None, ())

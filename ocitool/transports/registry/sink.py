@@ -32,8 +32,8 @@ from ocitool.task import Task
 from ocitool.transports.registry import blobs
 from ocitool.transports.registry.blobs import UploadTarget
 from ocitool.transports.registry.client import Client, PutResult
-from ocitool.transports.registry.errors import RETRIED, UnexpectedAnswer
-from ocitool.transports.registry.scopes import pulling, pushing
+from ocitool.transports.registry.errors import RETRIED, UnexpectedResponse
+from ocitool.transports.registry.scopes import pull_scope, push_scope
 from ocitool.transports.registry.source import RemoteBlob
 from ocitool.transports.registry.tag_cache import TagCache, TaggedManifest
 from ocitool.transports.sink import Losses, OutputImage, StatelessSink, WriteOutcome, WriteRequest, index_in_the_way
@@ -58,17 +58,17 @@ class _Document(NamedTuple):
 
 
 class _Push(NamedTuple):
-    """What one repository is to have: `documents` by their digests, inner ones first, and `tops` under their tags. `children`:
+    """What one repository is to have: `documents` by their digests, inner ones first, and `tagged` under their tags. `children`:
     the digests that an index among them names."""
 
     target: UploadTarget
     documents: dict[Digest, _Document]
     children: set[Digest]
     blobs: dict[Digest, Blob]
-    tops: list[tuple[_Document, Sequence[str]]]
+    tagged: list[tuple[_Document, Sequence[str]]]
 
 
-class _Missing(NamedTuple):
+class _MissingTags(NamedTuple):
     """A document that is to be tagged, with the tags that do not lead to it yet, and how many do."""
 
     push: _Push
@@ -90,12 +90,12 @@ class RegistrySink(StatelessSink):
         self._rehearsing = rehearsing
         self._replaces_index = replaces_index
         self._tags = TagCache(client, rehearsing=rehearsing)
-        self._there: dict[tuple[str, Digest], int | None] = {}
-        self._proven: set[Digest] = set()
-        self._gives_lists: dict[str, bool] = {}
-        self._lists: dict[tuple[str, Digest], dict[str, Any]] = {}
+        self._sizes: dict[tuple[str, Digest], int | None] = {}
+        self._verified: set[Digest] = set()
+        self._lists_referrers: dict[str, bool] = {}
+        self._fallback_indexes: dict[tuple[str, Digest], dict[str, Any]] = {}
         """Lists of referrers as they were written: what is read of a tag just after may be what it named before."""
-        self._unwritten: dict[tuple[str, Digest], None] = {}
+        self._unwritten_indexes: dict[tuple[str, Digest], None] = {}
         self.where = str(repository or f"docker://{client.host}/")
 
     def blob(self, digest: Digest) -> Blob | None:
@@ -107,19 +107,19 @@ class RegistrySink(StatelessSink):
 
     def named(self, name: str) -> Digest | None:
         where = reference.parse_repository(name)
-        with suppress(UnexpectedAnswer):  # it is not known
-            held = self._tags.held(where.path, where.tag or "latest")
-            return held.digest if held is not None else None
+        with suppress(UnexpectedResponse):  # it is not known
+            tagged = self._tags.find(where.path, where.tag or "latest")
+            return tagged.digest if tagged is not None else None
         return None
 
-    def write(self, bundle: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
-        if bundle.omitted:
+    def write(self, request: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
+        if request.omitted:
             raise UsageError("a registry takes whole images: nothing can be left out", self.where)
-        losses = Losses(bundle.roots)
-        pushes = self._plan(bundle)
+        losses = Losses(request.roots)
+        pushes = self._plan(request)
         if not self._replaces_index:
-            self._spare_indexes(bundle, task, losses)
-            pushes = self._plan(bundle.left(losses)) if losses else pushes
+            self._protect_indexes(request, task, losses)
+            pushes = self._plan(request.left(losses)) if losses else pushes
         skipped: set[Digest] = set()
         sent: set[Digest] = set()
         places: dict[Digest, str] = {}
@@ -131,9 +131,9 @@ class RegistrySink(StatelessSink):
                 assert digest is not None
                 path = push.target.path
                 try:
-                    is_sent = bundle.sound(blob, lambda one: self._put(push.target, one, places.get(digest), task), task)
+                    is_sent = request.sound(blob, lambda one: self._put(push.target, one, places.get(digest), task), task)
                 except OcitoolError as error:
-                    if not _is_of_one(error):
+                    if not _is_limited(error):
                         raise
                     losses.blob(digest, error)
                     return
@@ -145,87 +145,87 @@ class RegistrySink(StatelessSink):
                 places[digest] = path
 
             task.map(put, sorted(push.blobs.values(), key=lambda blob: -blob.size))
-        left = self._plan(bundle.left(losses)) if losses else pushes
+        left = self._plan(request.left(losses)) if losses else pushes
         unchanged = 0
-        for one in self._missing(left) if self._rehearsing else self._publish(bundle, left, losses, task):
+        for one in self._missing_tags(left) if self._rehearsing else self._publish(request, left, losses, task):
             unchanged += one.unchanged
             (sent if one.tags or one.top.digest in one.push.documents else skipped).add(one.top.digest)
         return losses.outcome(skipped - sent, verified=not self._rehearsing, unchanged=unchanged)
 
-    def _spare_indexes(self, bundle: WriteRequest, task: Task, losses: Losses) -> None:
+    def _protect_indexes(self, request: WriteRequest, task: Task, losses: Losses) -> None:
         """Raises `DestinationError` where one image is to get a tag that holds an index. Costs a HEAD for each such tag."""
         wanted = [
             (root, name, path, tag)
-            for root in bundle.roots for name, path, tag in self._tagged(root) if name in root.sparing
+            for root in request.roots for name, path, tag in self._tagged_names(root) if name in root.sparing
         ]  # fmt: skip
 
-        def look(place: tuple[OutputImage, str, str, str]) -> None:
+        def check(place: tuple[OutputImage, str, str, str]) -> None:
             root, name, path, tag = place
             try:
-                held = self._tags.held(path, tag)
-            except UnexpectedAnswer as error:
-                if self._tags.fails():
+                tagged = self._tags.find(path, tag)
+            except UnexpectedResponse as error:
+                if self._tags.count_failure():
                     raise
                 losses.name(name, error)
                 return
-            if held is None or held.media_type in _NO_INDEXES:
+            if tagged is None or tagged.media_type in _NO_INDEXES:
                 return
             where = f"{self._client.host}/{path}:{tag}"
             document: Document | None = None
             try:
                 document = read(self._client.document(path, tag).raw, where)
             except (FormatError, NotFoundError, UnsupportedError):  # of a type that may be any
-                if held.media_type in mediatypes.INDEXES:
+                if tagged.media_type in mediatypes.INDEXES:
                     raise
             if isinstance(document, Index):
                 found = (str(one.platform) for one in document.manifests if one.platform is not None and not one.is_attestation)
                 losses.name(name, index_in_the_way(where, dict.fromkeys(found), speaks=root.subject is not None))
 
-        task.map(look, wanted)
+        task.map(check, wanted)
 
     # Blobs
 
     def _size(self, path: str, digest: Digest) -> int | None:
-        if (path, digest) not in self._there:
-            scope = pulling(path) if self._rehearsing else pushing(path)
-            self._there[path, digest] = blobs.exists(self._client, path, digest, scope)
-        return self._there[path, digest]
+        if (path, digest) not in self._sizes:
+            scope = pull_scope(path) if self._rehearsing else push_scope(path)
+            self._sizes[path, digest] = blobs.stored_size(self._client, path, digest, scope)
+        return self._sizes[path, digest]
 
     def _put(self, target: UploadTarget, blob: Blob, elsewhere: str | None, task: Task) -> bool:
         """Whether its bytes were sent."""
         assert blob.digest is not None
         if self._size(target.path, blob.digest) is not None:
-            self._client.origins.note(blob.digest, target.path)
-            blobs.believe(target, blob)
+            self._client.mount_hints.add(blob.digest, target.path)
+            blobs.note_present(target, blob)
             return False
         named = blob.path if isinstance(blob, RemoteBlob) and blob.host == self._client.host and blob.mountable else None
-        others = [*([elsewhere] if elsewhere is not None else ()), *self._client.origins.find(blob.digest)]
+        others = [*([elsewhere] if elsewhere is not None else ()), *self._client.mount_hints.find(blob.digest)]
         origins = [named] if named is not None else others
         origins = [path for path in dict.fromkeys(origins) if path != target.path]
         if self._rehearsing:
             return not origins
         if origins and named is None:
-            self._prove(blob, task)
+            self._verify_readable(blob, task)
         sent = blobs.send(target, blob, origins)
-        self._client.origins.note(blob.digest, target.path)
-        self._proven.add(blob.digest)
+        self._client.mount_hints.add(blob.digest, target.path)
+        self._verified.add(blob.digest)
         if not sent:
             task.transferred("mounted", blob.digest.short, blob.size)
             return False
         task.transferred("sent", blob.digest.short, blob.size)
         return True
 
-    def _prove(self, blob: Blob, task: Task) -> None:
+    def _verify_readable(self, blob: Blob, task: Task) -> None:
         """Reads a blob before it is mounted from a repository that its source is not: who made an image may know the digest of
         a layer that only others may read, and would have it attached where everyone may. Raises `IntegrityError`."""
-        if blob.digest in self._proven:
+        if blob.digest in self._verified:
             return
         for _ in verified(blob.chunks(), blob.digest, blob.size):
             task.check()
 
     # Documents
 
-    def _publish(self, bundle: WriteRequest, pushes: Sequence[_Push], losses: Losses, task: Task) -> list[_Missing]:
+    def _publish(self, request: WriteRequest, pushes: Sequence[_Push], losses: Losses, task: Task) -> list[_MissingTags]:
         for push in pushes:
             below = list(push.documents.values())
             manifests = [one for one in below if not isinstance(one.document, Index)]
@@ -235,65 +235,67 @@ class RegistrySink(StatelessSink):
                     path, raw = push.target.path, one.document.raw
                     return self._client.put_document(path, one.digest, one.media_type, raw, one.digest)
                 except OcitoolError as error:
-                    if not _is_of_one(error):
+                    if not _is_limited(error):
                         raise
                     losses.blob(one.digest, error)
                     return None
 
             done = dict(zip((one.digest for one in manifests), task.map(put, manifests), strict=True))
             for one in below:
-                self._list(push.target, one, put(one) if isinstance(one.document, Index) else done[one.digest])
-            self._write_lists()
-        return self._give_tags(bundle, self._plan(bundle.left(losses)) if losses else pushes, losses, task)
+                self._add_referrer(push.target, one, put(one) if isinstance(one.document, Index) else done[one.digest])
+            self._write_fallback_indexes()
+        return self._put_tags(request, self._plan(request.left(losses)) if losses else pushes, losses, task)
 
-    def _missing(self, pushes: Sequence[_Push]) -> list[_Missing]:
+    def _missing_tags(self, pushes: Sequence[_Push]) -> list[_MissingTags]:
         """What is to be tagged. A tag that was asked for and leads there already is not given again."""
-        tops: dict[tuple[str, Digest], tuple[_Push, _Document, dict[str, bool]]] = {}
+        tagged: dict[tuple[str, Digest], tuple[_Push, _Document, dict[str, bool]]] = {}
         for push in pushes:
-            for top, tags in push.tops:
+            for top, tags in push.tagged:
                 path = push.target.path
                 again = self._replaces_index or top.subject is not None
-                wanted = {tag: again or not self._tags.leads_to(path, tag, top.digest) for tag in tags}
-                tops.setdefault((path, top.digest), (push, top, {}))[2].update(wanted)
+                wanted = {tag: again or not self._tags.points_to(path, tag, top.digest) for tag in tags}
+                tagged.setdefault((path, top.digest), (push, top, {}))[2].update(wanted)
         return [
-            _Missing(push, top, tuple(tag for tag in tags if tags[tag]), len(tags) - sum(tags.values()))
-            for push, top, tags in tops.values()
+            _MissingTags(push, top, tuple(tag for tag in tags if tags[tag]), len(tags) - sum(tags.values()))
+            for push, top, tags in tagged.values()
         ]
 
-    def _give_tags(self, bundle: WriteRequest, pushes: Sequence[_Push], losses: Losses, task: Task) -> list[_Missing]:
+    def _put_tags(self, request: WriteRequest, pushes: Sequence[_Push], losses: Losses, task: Task) -> list[_MissingTags]:
         """All tags of a manifest together. Returns what was missing."""
-        missing = self._missing(pushes)
+        missing = self._missing_tags(pushes)
         wanted = [one for one in missing if one.tags]
         names: dict[tuple[str, str], str] = {}
 
-        def refused(path: str, tag: str, error: OcitoolError) -> None:
+        def on_refused(path: str, tag: str, error: OcitoolError) -> None:
             if not names:
-                names.update({(at, one): name for root in bundle.roots for name, at, one in self._tagged(root)})
+                names.update({(at, one): name for root in request.roots for name, at, one in self._tagged_names(root)})
             losses.name(names[path, tag], error)
 
-        every = [
+        tagged_manifests = [
             TaggedManifest(push.target, top.media_type, top.document.raw, top.digest, tags) for push, top, tags, _ in wanted
         ]
-        for one, put in zip(wanted, self._tags.put(every, task, refused), strict=True):
-            self._list(one.push.target, one.top, put)
-        self._write_lists()
+        for one, put in zip(wanted, self._tags.put(tagged_manifests, task, on_refused), strict=True):
+            self._add_referrer(one.push.target, one.top, put)
+        self._write_fallback_indexes()
         return missing
 
-    def _list(self, target: UploadTarget, one: _Document, put: PutResult | None) -> None:
+    def _add_referrer(self, target: UploadTarget, one: _Document, put: PutResult | None) -> None:
         """Adds a referrer that was put to the tag that stands for the list, unless the registry keeps one (distribution-spec,
         "Pushing Manifests with Subject"). That it does is believed if it gives such a list: what reads them asks for that."""
         subject = one.subject
         if put is None or subject is None:
             return
-        if put.listed and target.path not in self._gives_lists:
-            self._gives_lists[target.path] = gives = self._client.gives_referrers(target.path, subject)
+        if put.subject_processed and target.path not in self._lists_referrers:
+            self._lists_referrers[target.path] = gives = self._client.lists_referrers(target.path, subject)
             if not gives:
                 text = f"{target.where}: the registry says that it lists referrers, and gives no list of them"
                 self._client.task.notice("referrer", f"{text}: the tag that stands for it is written as well")
-        if put.listed and self._gives_lists[target.path]:
+        if put.subject_processed and self._lists_referrers[target.path]:
             return
         place = target.path, subject
-        fields = self._lists[place] if place in self._lists else self._fallback_list(target, subject)
+        fields = (
+            self._fallback_indexes[place] if place in self._fallback_indexes else self._read_fallback_index(target, subject)
+        )
         entries = list(fields.get("manifests") or ())
         if any(isinstance(entry, dict) and entry.get("digest") == str(one.digest) for entry in entries):
             return
@@ -304,21 +306,21 @@ class RegistrySink(StatelessSink):
             entry["artifactType"] = kind
         if isinstance(annotations := one.document.fields.get("annotations"), dict):
             entry["annotations"] = annotations
-        self._lists[place] = {**fields, "manifests": [*entries, entry]}
-        self._unwritten[place] = None
+        self._fallback_indexes[place] = {**fields, "manifests": [*entries, entry]}
+        self._unwritten_indexes[place] = None
 
-    def _write_lists(self) -> None:
+    def _write_fallback_indexes(self) -> None:
         """Each list once, however many referrers came to it."""
-        while self._unwritten:
-            path, subject = place = next(iter(self._unwritten))
-            raw = serialised(self._lists[place])
+        while self._unwritten_indexes:
+            path, subject = place = next(iter(self._unwritten_indexes))
+            raw = serialised(self._fallback_indexes[place])
             self._client.put_document(path, subject.referrers_tag, mediatypes.OCI_INDEX, raw, Digest.of(raw))
-            del self._unwritten[place]
+            del self._unwritten_indexes[place]
 
-    def _fallback_list(self, target: UploadTarget, subject: Digest) -> dict[str, Any]:
+    def _read_fallback_index(self, target: UploadTarget, subject: Digest) -> dict[str, Any]:
         """The fields of the index that stands for a list of referrers, with what is in it; of a new one if there is none."""
         tag = subject.referrers_tag
-        old = self._client.optional(target.path, tag)
+        old = self._client.document_if_present(target.path, tag)
         if old is None or old.digest == subject:  # GitLab's registry takes such a tag for the digest itself
             return {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": []}
         document = read(old.raw, target.where)
@@ -328,15 +330,15 @@ class RegistrySink(StatelessSink):
 
     # What goes where
 
-    def _plan(self, bundle: WriteRequest) -> list[_Push]:
+    def _plan(self, request: WriteRequest) -> list[_Push]:
         """Raises `UsageError` where an image has no place, or two have one; `FormatError` for documents that are none."""
-        held = {blob.digest: blob for blob in bundle.blobs if blob.digest is not None}
+        held = {blob.digest: blob for blob in request.blobs if blob.digest is not None}
         pushes: dict[str, _Push] = {}
         taken: dict[tuple[str, str], Digest] = {}
-        for root in bundle.roots:
-            for path, tags in self._places(root).items():
+        for root in request.roots:
+            for path, tags in self._tags_by_repository(root).items():
                 push = pushes.setdefault(path, _Push(UploadTarget(self._client, path), {}, set(), {}, []))
-                top = _gathered(root.descriptor, held, push)
+                top = _collect(root.descriptor, held, push)
                 if top is None:
                     what = str(root.descriptor.get("mediaType"))
                     raise UnsupportedError(f"{what} is no manifest: a registry cannot name it", self.where)
@@ -347,24 +349,24 @@ class RegistrySink(StatelessSink):
                     if taken.setdefault((path, tag), top.digest) != top.digest:
                         raise UsageError(f"two different images would be {path}:{tag}", self.where)
                 if tags:
-                    push.tops.append((top, tags))
+                    push.tagged.append((top, tags))
         for push in pushes.values():
-            for top, _ in push.tops:
+            for top, _ in push.tagged:
                 if top.digest not in push.children:  # its tags put it there
                     push.documents.pop(top.digest, None)
         return list(pushes.values())
 
     @staticmethod
-    def _tagged(root: OutputImage) -> Iterator[tuple[str, str, str]]:
+    def _tagged_names(root: OutputImage) -> Iterator[tuple[str, str, str]]:
         """The names of a root, each with its repository and tag."""
         for name in root.names:
             where = reference.parse_repository(name)
             yield name, where.path, where.tag or "latest"
 
-    def _places(self, root: OutputImage) -> Mapping[str, Sequence[str]]:
+    def _tags_by_repository(self, root: OutputImage) -> Mapping[str, Sequence[str]]:
         """The tags that a root gets, by repository."""
         found: dict[str, list[str]] = {}
-        for _, path, tag in self._tagged(root):
+        for _, path, tag in self._tagged_names(root):
             found.setdefault(path, []).append(tag)
         for name in root.repositories:  # of what speaks of an image, also if it has a name elsewhere
             found.setdefault(reference.parse_repository(name).path, [])
@@ -376,24 +378,24 @@ class RegistrySink(StatelessSink):
         return found
 
 
-def _is_of_one(error: OcitoolError) -> bool:
+def _is_limited(error: OcitoolError) -> bool:
     """Whether others may be written although this one could not: what cannot be read, and what the registry refuses for what
     it is."""
     return (
         error.from_source
         or isinstance(error, IntegrityError)
-        or (isinstance(error, UnexpectedAnswer) and error.status not in RETRIED)
+        or (isinstance(error, UnexpectedResponse) and error.status not in RETRIED)
     )
 
 
-def _gathered(fields: Mapping[str, Any], held: Mapping[Digest, Blob], push: _Push) -> _Document | None:
+def _collect(fields: Mapping[str, Any], held: Mapping[Digest, Blob], push: _Push) -> _Document | None:
     """The document at the top; what is below it goes into `push`, inner documents first. None for what is a blob."""
     one = parse_descriptor(dict(fields), push.target.where)
     found = push.documents.get(one.digest)
     if found is not None:
         return found
     blob = held[one.digest]
-    document = _read(one, blob, push.target.where)
+    document = _read_document(one, blob, push.target.where)
     if document is None:
         push.blobs[one.digest] = blob
         return None
@@ -401,7 +403,7 @@ def _gathered(fields: Mapping[str, Any], held: Mapping[Digest, Blob], push: _Pus
         for child in document.manifests:
             push.children.add(child.digest)
             if child.digest in held:
-                _gathered(child.fields, held, push)
+                _collect(child.fields, held, push)
     else:
         names = (document.config, *document.layers) if isinstance(document, Manifest) else ()
         for named in names or referenced_descriptors(document.raw, push.target.where, one.media_type):
@@ -416,7 +418,7 @@ def _media_type(document: Document) -> str:
     return document.media_type if isinstance(document, Manifest | Index) else ""
 
 
-def _read(one: Descriptor, blob: Blob, where: str) -> Document | None:
+def _read_document(one: Descriptor, blob: Blob, where: str) -> Document | None:
     """What registries keep among the manifests; None for a blob."""
     if one.media_type in mediatypes.AT_MANIFESTS:
         raw = b"".join(blob.chunks())

@@ -26,9 +26,9 @@ from ocitool.transports.registry.client import Client, RegistryDocument
 from ocitool.transports.registry.document_cache import DocumentCache
 from ocitool.transports.source import ArchiveNames, DockerImageRecord, Referrer, RemoteSource, SilentUntilOpened
 
-_SMALL = 64 * limits.KiB
-_IN_MEMORY = 1 * limits.MiB
-_COSIGN = ("sig", "att", "sbom")
+_KEEP_SIZE = 64 * limits.KiB
+_MEMORY_SIZE = 1 * limits.MiB
+_COSIGN_SUFFIXES = ("sig", "att", "sbom")
 
 
 class RegistrySource(SilentUntilOpened, RemoteSource):
@@ -45,26 +45,26 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         self._documents = registries.documents
         self._foreign = registries.access.foreign
         self._tag = repository.tag or ("latest" if repository.digest is None else None)
-        self._held: dict[Digest, bytes] = {}
-        self._size = 0  # of the documents that are held here, or by the images made of them
+        self._raw_documents: dict[Digest, bytes] = {}
+        self._documents_size = 0  # of the documents that are held here, or by the images made of them
         self._manifests: set[Digest] = set()
-        self._known: dict[Digest, Descriptor] = {}
+        self._descriptors: dict[Digest, Descriptor] = {}
         self._blobs: dict[Digest, RemoteBlob] = {}
-        self._lender: Callable[[Digest], Blob | None] = lambda digest: None
-        self.root = self._fetched(repository.digest or self._tag or "")
+        self._find_local: Callable[[Digest], Blob | None] = lambda digest: None
+        self.root = self._fetch_root(repository.digest or self._tag or "")
         fields = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": [self.root.fields]}
         self.index: Index | None = Index(serialised(fields), fields, self.where)
 
     def blob(self, one: Descriptor) -> Blob | None:
         digest = one.digest
-        if digest in self._held:
-            return BytesBlob(self._held[digest], digest)
+        if digest in self._raw_documents:
+            return BytesBlob(self._raw_documents[digest], digest)
         if one.media_type in mediatypes.MANIFESTS | mediatypes.INDEXES or digest in self._manifests:
             return self._document(one)
-        if one.media_type in mediatypes.CONFIGS and (near := self._borrowed(one)) is not None:
-            return BytesBlob(near, digest)
+        if one.media_type in mediatypes.CONFIGS and (local := self._local_document(one)) is not None:
+            return BytesBlob(local, digest)
         if digest not in self._blobs:
-            found = self._remote(one)
+            found = self._remote_blob(one)
             if found is None:
                 return None
             self._blobs[digest] = found
@@ -72,14 +72,14 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
 
     def reuse_documents(self, find: Callable[[Digest], Blob | None]) -> None:
         """Documents that `find` gives are taken from there, verified, and not fetched."""
-        self._lender = find
+        self._find_local = find
 
     def resolve(self) -> Digest | None:
         """What the tag names by now, where that is not what was fetched."""
         if self._tag is None or self.repository.digest is not None:
             return None
         try:
-            now = self.client.now(self.repository.path, self._tag)
+            now = self.client.tag_digest(self.repository.path, self._tag)
         except (TransportError, IntegrityError, LimitError, FormatError, NotFoundError):
             return None  # what was read is what it is, whatever the registry says now
         return now if now != self.root.digest else None
@@ -89,7 +89,7 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         none; and cosign's tags. An entry of a list that is no descriptor is told and left out."""
         fields = self.client.referrers(self.repository.path, digest)
         if fields is None:
-            fields = self._tagged_list(digest)
+            fields = self._fallback_referrers(digest)
         found = []
         for position, one in enumerate(fields):
             try:
@@ -97,10 +97,10 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
             except FormatError as error:
                 text = f"{self.where}: the list of what speaks of {digest}, entry @{position}: {error.what}; it is left out"
                 self.tell("unreadable", text)
-        for kind in _COSIGN:
+        for kind in _COSIGN_SUFFIXES:
             tag = f"{digest.algorithm}-{digest.encoded}.{kind}"
-            if reference.is_tag(tag) and (document := self.client.optional(self.repository.path, tag)) is not None:
-                found.append(Referrer(digest, self._described(document, named=False), tag))
+            if reference.is_tag(tag) and (document := self.client.document_if_present(self.repository.path, tag)) is not None:
+                found.append(Referrer(digest, self._keep_as_descriptor(document, named=False), tag))
         self._manifests.update(one.descriptor.digest for one in found)
         return found
 
@@ -108,9 +108,9 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
     def unlisted(self) -> OcitoolError | None:
         return self.client.unlisted.get(self.repository.path)
 
-    def _tagged_list(self, digest: Digest) -> list[Any]:
+    def _fallback_referrers(self, digest: Digest) -> list[Any]:
         tag = digest.referrers_tag
-        found = self.client.optional(self.repository.path, tag)
+        found = self.client.document_if_present(self.repository.path, tag)
         if found is None or found.digest == digest:  # GitLab's registry takes such a tag for the digest itself
             return []
         where = f"{self.client.host}/{self.repository.path}:{tag}"
@@ -121,36 +121,36 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         self.tell("unreadable", text)
         return []
 
-    def _fetched(self, name: str | Digest) -> Descriptor:
+    def _fetch_root(self, name: str | Digest) -> Descriptor:
         """A manifest by tag or digest, as a descriptor under its full name."""
-        return self._described(self.client.document(self.repository.path, name))
+        return self._keep_as_descriptor(self.client.document(self.repository.path, name))
 
-    def _described(self, found: RegistryDocument, *, named: bool = True) -> Descriptor:
+    def _keep_as_descriptor(self, found: RegistryDocument, *, named: bool = True) -> Descriptor:
         stated = found.media_type if found.media_type in mediatypes.MANIFESTS | mediatypes.INDEXES else None
         media_type = read(found.raw, self.where, stated).media_type
-        self._keep(found.digest, found.raw, media_type)
+        self._keep_document(found.digest, found.raw, media_type)
         fields: dict[str, Any] = {"mediaType": media_type, "digest": str(found.digest), "size": len(found.raw)}
         if named and self._tag is not None:
             fields["annotations"] = {REF_NAME: f"{self.repository.name}:{self._tag}"}
         return Descriptor(media_type, found.digest, len(found.raw), fields)
 
     def _document(self, one: Descriptor) -> Blob | None:
-        self._room(min(one.size, limits.DOCUMENT_SIZE))
-        raw = self._borrowed(one)
+        self._check_memory(min(one.size, limits.DOCUMENT_SIZE))
+        raw = self._local_document(one)
         if raw is None:
             try:
                 raw = self._documents.get(one.digest, lambda: self.client.document(self.repository.path, one.digest).raw)
             except NotFoundError:
                 return None
-        self._keep(one.digest, raw, one.media_type)
+        self._keep_document(one.digest, raw, one.media_type)
         return BytesBlob(raw, one.digest)
 
-    def _keep(self, digest: Digest, raw: bytes, media_type: str) -> None:
+    def _keep_document(self, digest: Digest, raw: bytes, media_type: str) -> None:
         """Remembers a document and what it names: of that the registry is not asked whether it is there. Raises `LimitError`
         if too much is held."""
-        self._room(len(raw))
-        self._held[digest] = raw
-        self._size += len(raw)
+        self._check_memory(len(raw))
+        self._raw_documents[digest] = raw
+        self._documents_size += len(raw)
         try:
             document = read(raw, self.where, media_type)
         except OcitoolError:
@@ -159,26 +159,26 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
             self._manifests.update(one.digest for one in document.manifests if one.media_type in mediatypes.AT_MANIFESTS)
             for one in document.manifests:
                 if one.media_type not in mediatypes.AT_MANIFESTS:
-                    self._known[one.digest] = one
+                    self._descriptors[one.digest] = one
         else:
             for one in (document.config, *document.layers):
-                self._known[one.digest] = one
-                self.client.origins.note(one.digest, self.repository.path)
+                self._descriptors[one.digest] = one
+                self.client.mount_hints.add(one.digest, self.repository.path)
 
-    def _room(self, size: int) -> None:
+    def _check_memory(self, size: int) -> None:
         """Raises `LimitError` if another document of this size is one too many to hold: an index at a registry names any number
         of them, and each may be as large as all others."""
-        most = limits.documents_size()
-        if self._size + size > most:
+        max_bytes = limits.documents_size()
+        if self._documents_size + size > max_bytes:
             raise LimitError(
-                f"manifests and configurations of more than {most} bytes", self.where,
+                f"manifests and configurations of more than {max_bytes} bytes", self.where,
                 hint="--platform, or a digest in the reference, picks one image; OCITOOL_MAX_DOCUMENTS is the limit",
             )  # fmt: skip
 
-    def _borrowed(self, one: Descriptor) -> bytes | None:
+    def _local_document(self, one: Descriptor) -> bytes | None:
         if one.size > limits.DOCUMENT_SIZE:
             return None
-        blob = self._lender(one.digest)
+        blob = self._find_local(one.digest)
         if blob is None or blob.remote or blob.size != one.size:
             return None
         try:
@@ -186,21 +186,21 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         except IntegrityError:
             return None  # a damaged one is fetched instead
 
-    def _remote(self, one: Descriptor) -> RemoteBlob | None:
+    def _remote_blob(self, one: Descriptor) -> RemoteBlob | None:
         client, path, digest = self.client, self.repository.path, one.digest
-        known = self._known.get(digest)
+        known = self._descriptors.get(digest)
         size = known.size if known is not None else one.size
         if known is None or known.urls:
             found = blobs.presence(client, path, digest)
-            if found.there is False or (known is not None and not found.there):
+            if found.present is False or (known is not None and not found.present):
                 if known is None or not self._foreign:
                     return None
                 return RemoteBlob(digest, size, client, path, known.urls)
             size = size if found.size < 0 else found.size
         documents = self._documents if one.media_type in mediatypes.CONFIGS else None
         if documents is not None:
-            self._room(min(size, limits.DOCUMENT_SIZE))
-            self._size += min(size, limits.DOCUMENT_SIZE)
+            self._check_memory(min(size, limits.DOCUMENT_SIZE))
+            self._documents_size += min(size, limits.DOCUMENT_SIZE)
         return RemoteBlob(digest, size, client, path, documents=documents)
 
 
@@ -221,16 +221,16 @@ class RemoteBlob:
         self._urls = urls
         self._documents = documents
         self._head: bytes | None = None
-        self._kept: Blob | None = None
+        self._local: Blob | None = None
 
-    def _read(self, offset: int = 0, most: int | None = None) -> Iterator[bytes]:
+    def _read(self, offset: int = 0, max_bytes: int | None = None) -> Iterator[bytes]:
         if self._urls:
-            return blobs.fetch_foreign(self._client, self._urls, self.size, offset, most)
-        return blobs.fetch(self._client, self.path, self.digest, self.size, offset, most)
+            return blobs.fetch_foreign(self._client, self._urls, self.size, offset, max_bytes)
+        return blobs.fetch(self._client, self.path, self.digest, self.size, offset, max_bytes)
 
     @property
     def remote(self) -> bool:
-        return self._kept is None
+        return self._local is None
 
     @property
     def mountable(self) -> bool:
@@ -238,54 +238,54 @@ class RemoteBlob:
         return not self._urls
 
     def pread(self, size: int, offset: int) -> bytes:
-        if self._kept is None and offset + size <= SNIFF:
-            if self._head is None and self.size <= _IN_MEMORY:
+        if self._local is None and offset + size <= SNIFF:
+            if self._head is None and self.size <= _MEMORY_SIZE:
                 with suppress(IntegrityError):  # a small one at once; whether it is the right one, its reader finds out
-                    return self._all().pread(size, offset)
+                    return self._local_copy().pread(size, offset)
             if self._head is None:
                 self._head = b"".join(self._read(0, SNIFF))[:SNIFF]
             return self._head[offset : offset + size]
-        return self._all().pread(size, offset)
+        return self._local_copy().pread(size, offset)
 
-    def _all(self) -> Blob:
-        if self._kept is None:
-            for _ in self._keeping():
+    def _local_copy(self) -> Blob:
+        if self._local is None:
+            for _ in self._fetch_and_keep():
                 self._client.task.check()
-        assert self._kept is not None
-        return self._kept
+        assert self._local is not None
+        return self._local
 
-    def passing(self, offset: int = 0) -> Iterator[bytes]:
+    def chunks_once(self, offset: int = 0) -> Iterator[bytes]:
         """The bytes as they come, unverified, and not kept but for a small blob's: others may want a configuration."""
-        if self.size <= _SMALL and not offset:
+        if self.size <= _KEEP_SIZE and not offset:
             return self.chunks()
-        return self._kept.chunks(offset) if self._kept is not None else self._read(offset)
+        return self._local.chunks(offset) if self._local is not None else self._read(offset)
 
     def chunks(self, offset: int = 0) -> Iterator[bytes]:
         """The bytes, kept when all of them were taken and are what the digest says."""
-        if self._kept is not None:
-            yield from self._kept.chunks(offset)
+        if self._local is not None:
+            yield from self._local.chunks(offset)
             return
-        for chunk in self._keeping():
+        for chunk in self._fetch_and_keep():
             if len(chunk) > offset:
                 yield chunk[offset:]
             offset = max(0, offset - len(chunk))
 
-    def _keeping(self) -> Iterator[bytes]:
-        coming = verified(self._read(), self.digest, self.size)
-        if self.size <= _IN_MEMORY:
+    def _fetch_and_keep(self) -> Iterator[bytes]:
+        verified_chunks = verified(self._read(), self.digest, self.size)
+        if self.size <= _MEMORY_SIZE:
             if self._documents is not None:
-                data = self._documents.get(self.digest, lambda: b"".join(coming))
+                data = self._documents.get(self.digest, lambda: b"".join(verified_chunks))
             else:
-                data = b"".join(coming)
-            self._kept = BytesBlob(data, self.digest)
-            yield from self._kept.chunks()
+                data = b"".join(verified_chunks)
+            self._local = BytesBlob(data, self.digest)
+            yield from self._local.chunks()
             return
         spool = anonymous_temporary()
         try:
-            for chunk in coming:
+            for chunk in verified_chunks:
                 spool.write(chunk)
                 yield chunk
             file = OpenFile(f"{self.host}: blob {self.digest}", descriptor=os.dup(spool.descriptor))
-            self._kept = FileBlob(file, 0, self.size, self.digest)
+            self._local = FileBlob(file, 0, self.size, self.digest)
         finally:
             spool.discard()

@@ -25,14 +25,14 @@ from ocitool.reference import DEFAULT_HOST
 from ocitool.task import OneAtATime, Task
 from ocitool.transports.registry.access import Access
 
-SYSTEM = ("/etc/containers/certs.d", "/etc/docker/certs.d")
+SYSTEM_CERTS_D = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 """Directories with one for each host, after those of the user's configuration."""
-_STORES = (
+_SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem",
 )  # fmt: skip
 """Where systems keep their authorities; an OpenSSL that came with Python may look elsewhere."""
-_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
+_REHASHED_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
 """Names by which OpenSSL finds an authority in a directory."""
 
 
@@ -55,33 +55,33 @@ class Trust:
 
     def context(self, host: str) -> ssl.SSLContext:
         """For a host as users write it. Raises `NotFoundError` and `FormatError` for a file that cannot be used."""
-        return self._once(self._registry or host, self._made)
+        return self._cached(self._registry or host, self._host_context)
 
-    def proxy(self) -> ssl.SSLContext:
+    def proxy_context(self) -> ssl.SSLContext:
         """For a proxy, which is no registry: the authorities for every host, and no certificate of ours."""
-        return self._once("", self._for_every_host)
+        return self._cached("", self._default_context)
 
-    def _once(self, host: str, make: Callable[[str], ssl.SSLContext]) -> ssl.SSLContext:
+    def _cached(self, host: str, make: Callable[[str], ssl.SSLContext]) -> ssl.SSLContext:
         with self._turns.turn(host):
             if host not in self._contexts:
                 self._contexts[host] = make(host)
             return self._contexts[host]
 
-    def _for_every_host(self, host: str) -> ssl.SSLContext:
-        context = _fresh()
-        _believe(context, self._told)
+    def _default_context(self, host: str) -> ssl.SSLContext:
+        context = _new_context()
+        _load_default_authorities(context, self._warn)
         return context
 
-    def _made(self, host: str) -> ssl.SSLContext:
+    def _host_context(self, host: str) -> ssl.SSLContext:
         """Nothing is loaded of authorities if nothing is verified: to load them takes a tenth of a short command."""
-        context = _fresh()
+        context = _new_context()
         access = self._access
-        kept = host_certificates(host, self._told, pairs=self._registry is not None and access.cert is None)
+        certificates = host_certificates(host, self._warn, pairs=self._registry is not None and access.cert is None)
         if self._insecure:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         else:
-            _believe(context, self._told)
-            for path, raw in kept.authorities:
+            _load_default_authorities(context, self._warn)
+            for path, raw in certificates.authorities:
                 with _readable(path):
                     # Text beside the certificates may be in any encoding; what is not ASCII is none of them.
                     context.load_verify_locations(cadata=raw.decode("ascii", "ignore") if b"-----BEGIN" in raw else raw)
@@ -91,16 +91,16 @@ class Trust:
         if access.cert is not None:
             with _certificates(access.cert, access.key):
                 context.load_cert_chain(access.cert, access.key, password=lambda: "")
-        for cert, key in kept.pairs:
+        for cert, key in certificates.pairs:
             with _readable(cert, "a certificate and a key that cannot be read or do not belong together"):
                 context.load_cert_chain(cert, key, password=lambda: "")
         return context
 
-    def _told(self, text: str) -> None:
+    def _warn(self, text: str) -> None:
         self._task.notice("certificates", text)
 
 
-def _fresh() -> ssl.SSLContext:
+def _new_context() -> ssl.SSLContext:
     """A context that verifies certificates and host names, and believes nothing yet."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -121,15 +121,15 @@ class HostCertificates(NamedTuple):
     pairs: list[tuple[str, str]]
 
 
-def host_certificates(host: str, told: Callable[[str], None], *, pairs: bool) -> HostCertificates:
+def host_certificates(host: str, warn: Callable[[str], None], *, pairs: bool) -> HostCertificates:
     """Returns what the first directory for a host holds (docker's "certs.d"). What cannot be read, or belongs to another user
-    than root and us, is left out, and `told`. Raises `FormatError` for one file of a pair without the other."""
+    than root and us, is left out, and `warn`. Raises `FormatError` for one file of a pair without the other."""
     found = HostCertificates([], [])
-    directory, names = _directory(host, told)
+    directory, names = _certs_d(host, warn)
     for name in names:
         path = os.path.join(directory, name)
         if name.endswith(".crt"):
-            raw = _read(path, told)
+            raw = _read_trusted(path, warn)
             found.authorities.extend([(path, raw)] if raw is not None else [])
         elif pairs and name.endswith((".cert", ".key")):
             other = name[:-4] + "key" if name.endswith(".cert") else name[:-3] + "cert"
@@ -138,17 +138,17 @@ def host_certificates(host: str, told: Callable[[str], None], *, pairs: bool) ->
                     f"{other} is missing beside it", path, hint="X.cert and X.key are ours, X.crt is an authority's"
                 )  # fmt: skip
             beside = os.path.join(directory, other)
-            if name.endswith(".cert") and _read(path, told) is not None and _read(beside, told) is not None:
+            if name.endswith(".cert") and _read_trusted(path, warn) is not None and _read_trusted(beside, warn) is not None:
                 found.pairs.append((path, beside))
     return found
 
 
-def _directory(host: str, told: Callable[[str], None]) -> tuple[str, list[str]]:
+def _certs_d(host: str, warn: Callable[[str], None]) -> tuple[str, list[str]]:
     """The directory for a host, and the names in it; the first that there is."""
     config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     places = [os.path.join(config, tool, "certs.d") for tool in ("containers", "docker")]
     hosts = ("docker.io", "registry-1.docker.io", "index.docker.io") if host == DEFAULT_HOST else (host,)
-    for place in (*places, *SYSTEM):
+    for place in (*places, *SYSTEM_CERTS_D):
         for name in hosts:
             directory = os.path.join(place, name)
             if name in ("", ".", "..") or "/" in name or "\0" in name:
@@ -158,11 +158,11 @@ def _directory(host: str, told: Callable[[str], None]) -> tuple[str, list[str]]:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                told(f"{directory} is not used: {error.strerror}")
+                warn(f"{directory} is not used: {error.strerror}")
     return "", []
 
 
-def _read(path: str, told: Callable[[str], None]) -> bytes | None:
+def _read_trusted(path: str, warn: Callable[[str], None]) -> bytes | None:
     """A file of certificates or a key; None for one that is not used, which is told."""
     try:
         with open(path, "rb") as file:
@@ -171,20 +171,20 @@ def _read(path: str, told: Callable[[str], None]) -> bytes | None:
             reason = "it belongs to another user"
     except OSError as error:
         reason = str(error.strerror)
-    told(f"{path} is not used: {reason}")
+    warn(f"{path} is not used: {reason}")
     return None
 
 
-def _believe(context: ssl.SSLContext, told: Callable[[str], None]) -> None:
+def _load_default_authorities(context: ssl.SSLContext, warn: Callable[[str], None]) -> None:
     """Loads the authorities for every host. A variable that names nothing is told."""
     file = os.environ.get("SSL_CERT_FILE", "")
     directories = [path for path in os.environ.get("SSL_CERT_DIR", "").split(":") if path]
     for name, paths in (("SSL_CERT_FILE", [file] if file else []), ("SSL_CERT_DIR", directories)):
         missing = [path for path in paths if not os.path.exists(path)]
         if missing:
-            told(f"{name} names what is not there: {', '.join(missing)}")
-    if file and os.path.exists(file) and not _is_pem(file):  # OpenSSL and Go pass over it without a word
-        told(f"SSL_CERT_FILE names what holds no certificate in PEM: {file}")
+            warn(f"{name} names what is not there: {', '.join(missing)}")
+    if file and os.path.exists(file) and not _has_pem(file):  # OpenSSL and Go pass over it without a word
+        warn(f"SSL_CERT_FILE names what holds no certificate in PEM: {file}")
         file = ""
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     named = list(filter(os.path.exists, directories))
@@ -194,7 +194,7 @@ def _believe(context: ssl.SSLContext, told: Callable[[str], None]) -> None:
     else:
         context.set_default_verify_paths()
         defaults = ssl.get_default_verify_paths()
-        store = next(filter(os.path.isfile, _STORES), None)
+        store = next(filter(os.path.isfile, _SYSTEM_BUNDLES), None)
         if defaults.cafile is None and defaults.capath is None and store is not None:
             _load(context, store)
         if not os.environ.get("SSL_CERT_FILE") and not directories:
@@ -203,7 +203,7 @@ def _believe(context: ssl.SSLContext, told: Callable[[str], None]) -> None:
         _load(context, path)
 
 
-def _is_pem(path: str) -> bool:
+def _has_pem(path: str) -> bool:
     try:
         with open(path, "rb") as file:
             return b"CERTIFICATE-----" in file.read(limits.DOCUMENT_SIZE)
@@ -224,7 +224,7 @@ def _load_unhashed(context: ssl.SSLContext, directory: str) -> None:
     """Loads every file of a directory that OpenSSL finds nothing in: it knows names that `openssl rehash` makes, Go any."""
     with suppress(OSError):
         names = sorted(os.listdir(directory))
-        if any(map(_HASHED.fullmatch, names)):
+        if any(map(_REHASHED_NAME.fullmatch, names)):
             return
         for name in names:
             with suppress(OSError):

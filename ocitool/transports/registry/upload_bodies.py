@@ -20,63 +20,63 @@ def read_source(blob: Blob, offset: int = 0) -> Iterator[bytes]:
         raise
 
 
-class Bytes:
+class UploadSource:
     """A blob's bytes from `offset`, cut into the parts that requests send. What stands before is hashed too."""
 
-    def __init__(self, blob: Blob, digest: Digest, offset: int, task: Task, told: Callable[[int], None]) -> None:
+    def __init__(self, blob: Blob, digest: Digest, offset: int, task: Task, on_position: Callable[[int], None]) -> None:
         self._blob = blob
         self._digest = digest
         self._task = task
-        self._told = told
+        self._on_position = on_position
         self._hasher = digest.hasher()
-        self._at = 0
-        self._left = b""
-        self._pieces = read_source(blob)
-        while self._at < offset:
+        self._position = 0
+        self._rest = b""
+        self._chunks = read_source(blob)
+        while self._position < offset:
             self._next(offset)
 
-    def part(self, count: int) -> Part:
-        return Part(self, self._at, count, self._hasher.copy())
+    def body(self, count: int) -> UploadBody:
+        return UploadBody(self, self._position, count, self._hasher.copy())
 
-    def take(self, start: int, count: int, hasher: Any) -> Iterator[bytes]:
+    def read(self, start: int, count: int, hasher: Any) -> Iterator[bytes]:
         """The bytes of a part, once more for each redirect. `hasher`: of what stands before it."""
-        if self._at != start:
-            self._at, self._left, self._hasher = start, b"", hasher.copy()
-            self._pieces = read_source(self._blob, start)
-            self._told(start)
+        if self._position != start:
+            self._position, self._rest, self._hasher = start, b"", hasher.copy()
+            self._chunks = read_source(self._blob, start)
+            self._on_position(start)
         end = start + count
-        while self._at < end:
-            piece = self._next(end)
+        while self._position < end:
+            chunk = self._next(end)
             self._task.check()
-            self._task.count_transferred(len(piece))
-            self._told(self._at)
-            yield piece
+            self._task.count_transferred(len(chunk))
+            self._on_position(self._position)
+            yield chunk
 
     def _next(self, end: int) -> bytes:
         """More bytes, none from `end` on. Raises `IntegrityError` if there are none."""
-        piece = self._left or next(self._pieces, b"")
-        if not piece:
-            raise IntegrityError(f"{self._at} bytes where {self._blob.size} are stated")
-        count = end - self._at
-        self._left = piece[count:]
-        piece = piece[:count]
-        self._hasher.update(piece)
-        self._at += len(piece)
-        return piece
+        chunk = self._rest or next(self._chunks, b"")
+        if not chunk:
+            raise IntegrityError(f"{self._position} bytes where {self._blob.size} are stated")
+        count = end - self._position
+        self._rest = chunk[count:]
+        chunk = chunk[:count]
+        self._hasher.update(chunk)
+        self._position += len(chunk)
+        return chunk
 
-    def finished(self) -> None:
+    def verify_end(self) -> None:
         """Raises `IntegrityError` if the bytes are not the digest's."""
-        if self._left or next(self._pieces, b""):
+        if self._rest or next(self._chunks, b""):
             raise IntegrityError(f"longer than its stated size of {self._blob.size} bytes")
         if self._hasher.hexdigest() != self._digest.encoded:
             found = f"{self._digest.algorithm}:{self._hasher.hexdigest()}"
             raise IntegrityError(f"content is {found}, stated is {self._digest}")
 
 
-class Part:
+class UploadBody:
     """The body of a request, of known length: its bytes each time that it is iterated."""
 
-    def __init__(self, source: Bytes, start: int, count: int, hasher: Any) -> None:
+    def __init__(self, source: UploadSource, start: int, count: int, hasher: Any) -> None:
         self._source = source
         self._start = start
         self._count = count
@@ -86,4 +86,4 @@ class Part:
         return self._count
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._source.take(self._start, self._count, self._hasher)
+        return self._source.read(self._start, self._count, self._hasher)

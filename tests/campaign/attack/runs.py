@@ -59,8 +59,8 @@ def prepared() -> None:
         self.check()
 
     Task.pause = pause  # type: ignore[method-assign]
-    endpoint._PATIENCE = connector.OPENING = 1
-    keychain._PATIENCE = 1
+    endpoint._TIMEOUT = connector.CONNECT_TIMEOUT = 1
+    keychain._HELPER_TIMEOUT = 1
     gc.collect()
     gc.freeze()
 
