@@ -1,36 +1,39 @@
 """Images at registries, by the OCI distribution-spec 1.1.
 
-In the direction of the data, from what the user says to images:
+The modules in the order in which a request passes them, from the options of the user to bytes on a socket:
 
-    access.py          options of the user: TLS, credentials, hosts
-    keychain.py        credentials: auth files and credential helpers
-    trust.py           TLS contexts: authorities, certs.d, client certificates
-    proxies.py         which proxy serves an address, from the environment
-    addresses.py       URLs taken apart, and the network zone of an address
-    gate.py            connections that are opened only where their zone allows
-    connections.py     the idle connections of a registry, used again
-    detours.py         connections through proxies, made by urllib3
-    exchange.py        one HTTP request and its response on a connection
-    answers.py         bodies of responses, read within bounds
-    wording.py         the error message in a response, whatever form it has
-    problems.py        errors and exit codes for responses, sockets and TLS
-    scopes.py          scopes of tokens
-    auth.py            challenges, tokens and the Authorization header (oras)
-    endpoint.py        requests with authorization, redirects and retries
-    lists.py           lists in pages: `Link` headers
-    client.py          one registry: documents, tags, referrers
-    bodies.py          the bytes of a blob as bodies of requests, hashed as they are sent
-    mount_hints.py     repositories that a blob was seen in, kept between runs
-    mounting.py        cross-repository mounts, and what is done if one was not made
-    blobs.py           blobs fetched and sent, resumed after a break
-    tag_cache.py       tags: what they lead to, and many put at once
-    document_cache.py  documents that several sources share, fetched once
-    source.py          a repository as a source of images
-    sink.py            repositories as destinations
+    access.py             options of the user: TLS, credentials, hosts
+    keychain.py           credentials from auth files and credential helpers
+    trust.py              TLS contexts: certificate authorities, certs.d, client certificates
+    proxies.py            the proxy for a URL, from the environment
+    addresses.py          URLs split and resolved; the network zone of an address
+    connector.py          opens sockets: address checks, TLS, cancellation
+    proxy_connections.py  connections through proxies, made by urllib3
+    http1.py              one HTTP/1.1 request and its response on a socket
+    connections.py        the connections to a host, kept alive and used again
 
-`access`, `keychain`, `problems`, `wording` and `addresses` import no heavy library. The others are imported when a registry is
-first asked, `detours` if there is a proxy (it imports urllib3), `auth` if a registry asks for a login (it imports oras and
-requests).
+and from a response to images:
+
+    response_bodies.py    bodies of responses, read within bounds and decoded
+    error_bodies.py       error codes and messages in bodies of error responses
+    errors.py             error responses, socket and TLS errors as errors of ocitool
+    scopes.py             scopes of tokens
+    auth.py               challenges, tokens and the Authorization header (oras)
+    endpoint.py           requests of one registry, with authorization, redirects and retries
+    lists.py              lists in pages: `Link` headers
+    mount_hints.py        in which repositories a blob was seen, kept between runs
+    mounting.py           cross-repository mounts, and blobs that a registry wrongly reports as present
+    client.py             manifests, tags and referrers of one registry
+    upload_bodies.py      the bytes of a blob as request bodies, hashed as they are sent
+    blobs.py              blobs fetched and uploaded, resumed after an interruption
+    document_cache.py     manifests and configurations that several sources share
+    source.py             a repository as a source of images
+    tag_cache.py          what tags point to; many tags put at once
+    sink.py               repositories as destinations
+
+`access`, `keychain`, `errors`, `error_bodies` and `addresses` import no heavy library. The others are imported when the
+first request is made; `proxy_connections` (urllib3) only if there is a proxy, `auth` (oras and requests) only if a registry
+requires authorization.
 """
 
 from __future__ import annotations
@@ -48,10 +51,11 @@ __all__ = ["Access", "Registries"]
 
 
 class Registries:
-    """The registries of one command, each with its connections and tokens, made when it is first asked for."""
+    """The registries of one command. Each has a client with its own connections and tokens, which is made when it is
+    first needed."""
 
     def __init__(self, access: Access, task: Task, *, cached: bool = False) -> None:
-        """`cached`: where blobs were seen is kept from one run to the next."""
+        """`cached`: mount hints are kept in the cache directory between runs."""
         self.access = access
         self._task = task
         self._cached = cached
@@ -60,7 +64,8 @@ class Registries:
         self._making = OneAtATime(task)
 
     def client(self, host: str) -> Client:
-        """Raises `UsageError` and `NotFoundError` for files of `access` that are none. Nothing is sent yet."""
+        """Returns the client of a registry; sends nothing. Raises `UsageError`, `NotFoundError` or `FormatError` if a
+        certificate file of `access` cannot be used."""
         from ocitool.layers.cache import default_directory
         from ocitool.transports.registry.client import Client
 
@@ -71,6 +76,6 @@ class Registries:
             return self._clients[host]
 
     def close(self) -> None:
-        """Keeps what was learnt; connections end with the task."""
+        """Saves the mount hints. Connections are closed when the task ends."""
         for client in self._clients.values():
             client.mount_hints.save()

@@ -1,4 +1,4 @@
-"""How registries are to be reached, as the user says."""
+"""The user's options for registries."""
 
 import os
 from collections.abc import Container
@@ -6,11 +6,14 @@ from typing import NamedTuple
 
 
 class Access(NamedTuple):
-    """How registries are reached. `insecure_hosts`: these may have no TLS, or an unverified certificate. `ca`: certificates
-    of authorities to believe beside those that are known; `cert`, `key`: the client's own; all three for registries that are
-    named, and for no host that one of them sends us to. `authfile`: the only file of credentials. `foreign`: layers are
-    fetched from the URLs they name. `realms`: credentials go to no other hosts. `private_hosts`: a registry may send us to
-    these wherever they lie."""
+    """How registries are reached.
+
+    `insecure_hosts`: hosts that may lack TLS or have an unverified certificate. `ca`: a file of additional certificate
+    authorities; `cert`, `key`: the client certificate and its key. These three apply to the registries that the user
+    names, not to hosts that a registry refers to (redirects, token servers). `authfile`: the only file of credentials
+    that is read. `foreign`: layers may be fetched from the URLs in their descriptors. `realms`: if not empty,
+    credentials are sent to these hosts only. `private_hosts`: hosts that a registry may refer to whatever network zone
+    they are in."""
 
     insecure_hosts: Container[str] = ()
     ca: str | None = None
@@ -22,14 +25,14 @@ class Access(NamedTuple):
     private_hosts: tuple[str, ...] = ()
 
     def absolute(self) -> "Access":
-        """The same for a process in another directory."""
+        """Returns the same options with absolute paths, for a process with another working directory."""
         paths = {name: os.path.abspath(path) for name in ("ca", "cert", "key", "authfile") if (path := getattr(self, name))}
         return self._replace(**paths)
 
     def is_insecure(self, host: str) -> bool:
-        """Whether the user said to do without TLS or certificates there."""
+        """Returns whether the user allowed this host to lack TLS or a valid certificate."""
         return host in self.insecure_hosts
 
     def is_named(self, host: str) -> bool:
-        """Whether the user named this host, so that it may lie anywhere."""
+        """Returns whether the user named this host in an option, so that no network zone is forbidden for it."""
         return self.is_insecure(host) or host in self.realms or host in self.private_hosts

@@ -1,7 +1,8 @@
-"""Addresses that a registry names: taken apart and put together without trust. What is none never raises here.
+"""URLs that a registry sends, split and resolved without trust. Invalid ones never raise here.
 
-Where an address lies (`zone`) decides whether a registry may send us there: one on the internet does not reach into the network
-or the machine of its user. Judged is the numeric address that a connection goes to, however its name spells it or resolves.
+The network zone of an address (`zone`) decides whether a registry may refer to it: a registry on the internet must not
+make ocitool send requests into the user's network or to the user's machine (server-side request forgery). The check
+uses the numeric address of the connection, however the host name spells it or resolves.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from urllib.parse import quote, urljoin, urlsplit
 from ocitool.patterns import pattern
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
-"""Of the schemes that registries are asked by."""
+"""Default ports of the schemes that are supported."""
 _URL = pattern(r"(?P<host>[^/?#]*//[^/?#]*)(?P<path>[^#]*)", re.DOTALL)
 UNESCAPED = "".join(map(chr, range(0x21, 0x7F)))
-"""Characters that are left as the registry wrote them, be they right or not: it compares them with what it is sent."""
+"""Characters that are left as the registry wrote them, even if they should be escaped: the registry compares them with
+what it is sent."""
 
 
 @lru_cache(64)  # a request asks for that of its address several times
 def origin(url: str) -> tuple[str, str | None, int | None]:
-    """Scheme, host and port; host None for what is no address, and for what another reader may take for one of another host."""
+    """Returns scheme, host and port (the origin, RFC 6454). The host is None for an invalid URL, and for one that
+    another parser may read as one of another host."""
     try:
         parts = urlsplit(url)
         if "\\" in parts.netloc or ("%" in parts.netloc and "%" in (parts.hostname or "").partition(":")[0]):
@@ -36,8 +39,8 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def resolve_url(base: str, location: str) -> str:
-    """The address that a `Location` or `Link` means, without a fragment, which is sent to no server; "" for one that is none.
-    Bytes that a path cannot have are escaped: headers are read as Latin-1, and hold what servers write in UTF-8."""
+    """Returns the URL that a `Location` or `Link` refers to (RFC 3986, 5), without a fragment; "" if it is invalid.
+    Bytes that a path cannot have are escaped: header fields are read as Latin-1, but some servers write UTF-8."""
     try:
         found = _URL.match(urljoin(base, location))
     except ValueError:
@@ -47,19 +50,19 @@ def resolve_url(base: str, location: str) -> str:
 
 
 def host_of(url: str) -> str:
-    """The host of an address as users write it: with its port unless that is the scheme's own."""
+    """Returns the host of a URL as users write it: with the port unless it is the default port of the scheme."""
     scheme, hostname, port = origin(url)
     return format_host(hostname, port, DEFAULT_PORTS.get(scheme)) if hostname is not None else ""
 
 
 def format_host(hostname: str, port: int | None, default: int | None) -> str:
-    """As `host_of`, from its parts."""
+    """Returns a host as `host_of` does, from its parts."""
     bare = f"[{hostname}]" if ":" in hostname else hostname
     return bare if port == default else f"{bare}:{port}"
 
 
 class Zone(Enum):
-    """Where an address lies."""
+    """The kind of network that an address is in."""
 
     PUBLIC = "public"
     PRIVATE = "private"
@@ -88,15 +91,15 @@ _ZONES = (
         ),
     ),
 )
-"""Link-local are here also the addresses at which clouds tell a machine its secrets. Multicast and reserved networks are no
-place of a server."""
+"""Link-local includes the addresses of cloud metadata services, which give a machine its credentials. Multicast and
+reserved networks count as private: no public server has such an address."""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _IPV4_COMPATIBLE = ipaddress.ip_network("::/96")
 _IPV4_TRANSLATED = ipaddress.ip_network("::ffff:0:0:0/96")
 
 
 def zone(address: str) -> Zone:
-    """Of a numeric address, as connections have it. One of IPv6 that carries one of IPv4 lies where that does."""
+    """Returns the zone of a numeric address. An IPv6 address that embeds an IPv4 address is in the zone of the latter."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address):
         inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo[1] if parsed.teredo is not None else None)
@@ -109,8 +112,9 @@ def zone(address: str) -> Zone:
 
 
 def numeric_address(hostname: str) -> str | None:
-    """The numeric address that a host's name spells, as systems and proxies read it: in hexadecimal, octal or one number, with
-    characters that stand for digits and dots (IDNA), with a dot behind, as `localhost` (RFC 6761)."""
+    """Returns the numeric address that a host name spells, as resolvers and proxies read it: in hexadecimal, octal or
+    as one number, with characters that IDNA maps to digits and dots, with a trailing dot, or as `localhost` (RFC 6761).
+    None for any other name."""
     if not hostname.isascii():
         with suppress(UnicodeError):
             hostname = hostname.encode("idna").decode("ascii")
@@ -128,14 +132,14 @@ def numeric_address(hostname: str) -> str | None:
 
 
 def allows_redirect(own: Zone, target: Zone) -> bool:
-    """Whether a registry that lies in `own` may send us `target`: to the internet, to its like, from this machine into its
-    network."""
+    """Returns whether a registry in zone `own` may refer to an address in zone `target`: to the internet, to its own
+    zone, and from this machine to the local network."""
     return target in (Zone.PUBLIC, own) or (own, target) == (Zone.LOOPBACK, Zone.PRIVATE)
 
 
 def same_domain(host: str, other: str) -> bool:
-    """Whether two hosts are of one owner as far as their names tell: equal, or equal in their last two parts, three below short
-    ones as in `co.uk`. Numeric addresses are of one owner only if they are equal."""
+    """Returns whether two host names seem to belong to one owner: they are equal, or equal in their last two labels
+    (three if the last two are short, as in `co.uk`). Numeric addresses must be equal."""
     host, other = host.lower().rstrip("."), other.lower().rstrip(".")
     if host == other:
         return True

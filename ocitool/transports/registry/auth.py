@@ -1,7 +1,9 @@
-"""Authorization at one registry: basic, or tokens for scopes (distribution's "Token Authentication", with OAuth2).
+"""Authorization at one registry: Basic, or bearer tokens for scopes (distribution's "Token Authentication", with
+OAuth2).
 
-Nothing is asked before a registry challenges. What it said then is kept, so that no body is sent twice. A token is bound to
-its scope, is fetched once by however many threads want it, and is renewed before it expires or when it is refused.
+No credentials are looked up and no token is fetched before the registry sends a challenge. The challenge is kept, so
+that later requests carry the header from the start and no body is sent twice. A token belongs to its scope, is fetched
+once however many threads need it, and is renewed before it expires or when it is refused.
 """
 
 from __future__ import annotations
@@ -25,12 +27,13 @@ from ocitool.transports.registry.scopes import Scope
 BACKEND = "ocitool"
 
 _DEFAULT_LIFETIME = 60
-"""Seconds that a token lives which does not say (distribution's "Token Authentication", expires_in)."""
+"""Seconds that a token is valid if the response has no `expires_in` (distribution's "Token Authentication")."""
 _CLIENT_ID = "ocitool"
 
 
 class Challenge(NamedTuple):
-    """One challenge of a `WWW-Authenticate` (RFC 9110, 11.6.1); scheme and names in small letters."""
+    """One challenge of a `WWW-Authenticate` field (RFC 9110, 11.6.1); the scheme and the names of parameters are in
+    lower case."""
 
     scheme: str
     values: Mapping[str, str]
@@ -43,6 +46,8 @@ _CHALLENGE_PART = pattern(
 
 
 def challenges(header: str) -> list[Challenge]:
+    """Returns the challenges of a `WWW-Authenticate` field (RFC 9110, 11.6.1), up to the first part that cannot be
+    parsed."""
     found: list[Challenge] = []
     values: dict[str, str] = {}
     at = 0
@@ -64,10 +69,11 @@ class _Token(NamedTuple):
 
 
 class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
-    """The backend of oras' table that this package brings; `configure` gives it what the table's constructor does not."""
+    """A backend for the table of oras. oras makes it without arguments; `configure` supplies what it needs."""
 
     @staticmethod
     def create(prefix: str) -> Authorization:
+        """Returns a new object from the table of oras. `prefix`: the scheme of the registry's URL."""
         made: Authorization = oras.auth.get_auth_backend(BACKEND, insecure=prefix == "http")
         return made
 
@@ -80,9 +86,10 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         hostname: str | None = None,
         realms: Sequence[str] = (),
     ) -> None:
-        """`find_credentials`: the credentials for a repository; `request_token(method, url, fields, authorization)`: a token server's answer.
-        `hostname`: that of the registry's address, without port, if it is not that of `host`. `realms`: credentials go to one
-        of these hosts, if there are any."""
+        """`find_credentials` returns the credentials for a repository. `request_token(method, url, fields,
+        authorization)` returns the JSON object in the response of a token server. `hostname`: the host of the
+        registry's URL without port, if it differs from `host`. `realms`: if there are any, credentials are sent to
+        these hosts only."""
         self._host = host
         self._hostname = hostname or origin(f"https://{host}")[1] or host
         self._task = task
@@ -98,7 +105,8 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         self._credentials_by_path: dict[str | None, Credentials | None] = {}
 
     def header(self, scope: Scope) -> str | None:
-        """The value of `Authorization` for a request; None before there was a challenge, and where nothing is needed."""
+        """Returns the value of `Authorization` for a request; None before the first challenge, and if there are no
+        credentials for Basic. May fetch a token: raises as `renew`."""
         with self._turns.turn(self._host):
             if self._challenge is None:
                 return None
@@ -111,8 +119,9 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
             return token.header
 
     def renew(self, www_authenticate: str, scope: Scope, used: str | None) -> bool:
-        """After a 401 with the challenges `www_authenticate` to a request that carried `used`: whether another attempt may do better.
-        Raises `Denied` where the token server refuses, `TransportError`."""
+        """Handles a 401 response with the challenges `www_authenticate` to a request that carried the header value
+        `used`. Returns whether another attempt may succeed. Raises `Denied` if the token server refuses, and
+        `TransportError`."""
         offered = {challenge.scheme: challenge for challenge in challenges(www_authenticate)}
         challenge = offered.get("bearer") or offered.get("basic")
         if challenge is None:
@@ -134,7 +143,7 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
 
     @property
     def has_credentials(self) -> bool:
-        """Whether there are credentials for what was asked for so far."""
+        """Whether there are credentials for any of the scopes that were needed so far."""
         return any(found is not None for found in self._credentials_by_path.values())
 
     def _credentials(self, scope: Scope) -> Credentials | None:
@@ -163,8 +172,9 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         return _Token(f"Bearer {token}", time.monotonic() + seconds - min(10.0, seconds / 10))
 
     def _realm(self, challenge: Challenge) -> str:
-        """The address of the token server. One that is not the registry's as far as its name tells is told. Raises
-        `TransportError` for one that gets no password: without TLS, or not one that the user named if any was."""
+        """Returns the URL of the token server. Sends a notice if its host name is outside of the registry's domain.
+        Raises `TransportError` if credentials must not be sent there: it has no TLS, or the user named realms and it is
+        not one of them."""
         realm = challenge.values.get("realm", "")
         scheme, hostname, _ = origin(realm)
         if not hostname or scheme not in ("http", "https"):

@@ -1,6 +1,7 @@
-"""Transfers: a blob read from a registry in pieces, and one sent to it, each resumed where it was cut.
+"""Transfers of blobs: fetched from a registry and uploaded to it, each resumed after an interruption.
 
-Nothing is held but a piece. What is read is verified by whoever reads it (`verified`), what is sent while it passes.
+Memory is bounded by one chunk. Bytes that are fetched are not verified here: the reader verifies them (`verified`).
+Bytes that are sent are hashed on the way.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ from ocitool.transports.registry.scopes import Scope, pull_scope, push_scope
 from ocitool.transports.registry.upload_bodies import UploadSource, read_source
 
 _MAX_INTERRUPTIONS = 100
-"""Broken connections that one blob may have, however far each came."""
+"""Interruptions of one blob after which a transfer fails, however many bytes came between them."""
 _PROGRESS = 1 * KiB
-"""Bytes with which an attempt came further: fewer are as good as none."""
+"""Bytes that an attempt must transfer to count as progress."""
 _MONOLITHIC_SIZE = 1 * MiB
-"""Up to this a blob is sent with the request that ends its upload: one round trip less."""
+"""Blobs up to this size are uploaded with the PUT that closes the upload: one request less."""
 _CHUNK_SIZE = 16 * MiB
-"""Of an upload to a registry that wants chunks."""
+"""Bytes of a chunk if the registry requires a chunked upload."""
 _MIN_CHUNK_SIZE = 1 * MiB
 
 
 _HEAD_RETRIES = 2
-"""How often a HEAD that is not answered is sent again: what it would say is found out by other requests too."""
+"""Retries of a HEAD that fails: later requests show the same."""
 
 
 # Reading
@@ -51,9 +52,10 @@ class Presence(NamedTuple):
 
 
 def presence(client: Client, path: str, digest: Digest, scope: Scope | None = None) -> Presence:
-    """Whether a blob is in a repository, by a HEAD. What is refused is not known: registries forbid HEAD to those who may push,
-    storages to those whom they let read by a signed GET, proxies to all, and quotas count it apart. The next request tells, so
-    one that stays 429 or 5xx is not known either, after `_HEAD_RETRIES` more attempts. Raises `TransportError` for no answer."""
+    """Returns whether a repository has a blob, by HEAD. An error response means that it is not known: some registries
+    forbid HEAD to users who may push, storage behind signed URLs allows GET only, some proxies forbid HEAD, and some
+    quotas count it separately. So does a status of 429 or 5xx after `_HEAD_RETRIES` retries. Raises `TransportError` if
+    there is no response."""
     url = client.url(f"{path}/blobs/{digest}")
     try:
         response = client.request("HEAD", url, scope or pull_scope(path), f"blob {digest}", retries=_HEAD_RETRIES)
@@ -67,7 +69,8 @@ def presence(client: Client, path: str, digest: Digest, scope: Scope | None = No
 
 
 def stored_size(client: Client, path: str, digest: Digest, scope: Scope | None = None) -> int | None:
-    """The size of a blob that is known to be in a repository, -1 if the registry does not say it; None for any other."""
+    """Returns the size of a blob that the repository has, -1 if the registry does not state it; None if it is absent or
+    not known."""
     present, size = presence(client, path, digest, scope)
     return size if present else None
 
@@ -75,8 +78,9 @@ def stored_size(client: Client, path: str, digest: Digest, scope: Scope | None =
 def fetch(
     client: Client, path: str, digest: Digest, size: int, offset: int = 0, max_bytes: int | None = None
 ) -> Iterator[bytes]:
-    """The bytes of a blob from `offset`, `max_bytes` of them; a connection that breaks is taken up where it broke. A blob that is
-    longer than `size` goes on to be, so that whoever verifies it sees it; one that is shorter is an `IntegrityError`.
+    """Yields the bytes of a blob from `offset`, at most `max_bytes`. An interrupted transfer is resumed. Bytes after
+    `size` are yielded too, so that the reader's verification finds them; if there are fewer, `IntegrityError` is
+    raised.
 
     Raises `NotFoundError`, `Denied`, `Unreachable`, `TransportError`."""
     return _fetch(client, client.url(f"{path}/blobs/{digest}"), pull_scope(path), f"blob {digest}", size, offset, max_bytes)
@@ -85,8 +89,8 @@ def fetch(
 def fetch_foreign(
     client: Client, urls: Sequence[str], size: int, offset: int = 0, max_bytes: int | None = None
 ) -> Iterator[bytes]:
-    """As `fetch`, of a layer, from the first of the addresses that it names and that answers. No credentials go
-    there, also if that is the registry itself: who made the image wrote the address."""
+    """Yields the bytes of a layer as `fetch` does, from the first of its URLs that works. No credentials are sent, not
+    even to the registry itself: the URLs were written by the author of the image."""
     usable = [url for url in urls if origin(url)[0] in ("http", "https") and origin(url)[1]]
     problem: OcitoolError = TransportError("none of its URLs is an address", client.host)
     position = offset
@@ -144,7 +148,7 @@ def _fetch(
 
 
 class _Retry(Exception):
-    """An answer that another attempt may better. `whole`: one that asks for all of the blob."""
+    """A response after which another attempt may succeed. `whole`: the next attempt must request the whole blob."""
 
     def __init__(self, problem: OcitoolError, *, whole: bool = False) -> None:
         super().__init__(problem.what)
@@ -153,7 +157,7 @@ class _Retry(Exception):
 
 
 def _request_range(client: Client, url: str, scope: Scope | None, what: str, position: int, end: int | None) -> Response:
-    """An answer with the bytes from `position`, or with all of them."""
+    """Returns a response with the bytes from `position`, or with all of them."""
     headers = {"Range": f"bytes={position}-{end - 1 if end else ''}"} if position or end else {}
     response = client.request("GET", url, scope, what, headers=headers)
     status = response.status_code
@@ -178,7 +182,8 @@ def _range_start(content_range: str) -> int | None:
 
 
 def _body_from(response: Response, requested: int, position: int, size: int) -> Iterator[bytes]:
-    """The body from `position` on. A server that does not know ranges sends all: what is known already is passed over."""
+    """Yields the bytes of the body from `position`. A server that ignores `Range` sends all of them: those before are
+    skipped."""
     is_part = response.status_code == 206
     skip = position - (requested if is_part else 0)
     if response.headers.get("Content-Encoding"):
@@ -219,10 +224,11 @@ class UploadTarget(NamedTuple):
 
 
 def send(target: UploadTarget, blob: Blob, mount_from: Sequence[str]) -> bool:
-    """Puts a blob into a repository. Of `mount_from`, repositories of the same registry that have it, it is mounted where the
-    registry does so: then no byte of it is sent, and False is returned.
+    """Uploads a blob to a repository, or mounts it from one of `mount_from`, repositories of the same registry that
+    have it. Returns False if it was mounted and no byte was sent.
 
-    Raises `IntegrityError` where the bytes are not the digest's (nothing is stored then), `Denied`, `TransportError`."""
+    Raises `IntegrityError` if the bytes do not match the digest (the registry then stores nothing), `Denied`,
+    `TransportError`."""
     assert blob.digest is not None
     (client, path), digest = target, blob.digest
     location: str | None = None
@@ -240,7 +246,8 @@ def send(target: UploadTarget, blob: Blob, mount_from: Sequence[str]) -> bool:
 
 
 def note_present(target: UploadTarget, blob: Blob) -> None:
-    """Takes a registry's word that a repository has a blob. Should it refuse a manifest for want of it, it is sent."""
+    """Records that the registry reports a blob as present. If it then refuses a manifest because the blob is unknown,
+    it is sent."""
     assert blob.digest is not None
 
     def send_it() -> None:
@@ -252,8 +259,8 @@ def note_present(target: UploadTarget, blob: Blob) -> None:
 
 
 def _send_if_missing(target: UploadTarget, blob: Blob, repository: str) -> bool:
-    """Sends a blob that the registry said it had mounted, if it has not; it is not mounted from there again, in later commands
-    either. Whether it was sent."""
+    """Sends a blob that was reported as mounted if the repository does not have it, and records that mounts from
+    `repository` do not work. Returns whether it was sent."""
     client, path = target
     assert blob.digest is not None
     if stored_size(client, path, blob.digest, push_scope(path)) is not None:
@@ -266,7 +273,8 @@ def _send_if_missing(target: UploadTarget, blob: Blob, repository: str) -> bool:
 
 
 class _Upload:
-    """One blob on its way: begun, sent whole or in chunks, ended. After a break the registry is asked how far it came."""
+    """The upload of one blob: POST, then one PATCH or several chunks, then PUT (distribution-spec, "Pushing blobs").
+    After an interruption the registry is asked how many bytes it has."""
 
     def __init__(self, target: UploadTarget, blob: Blob, location: str | None) -> None:
         self._client, self._path = target
@@ -332,7 +340,7 @@ class _Upload:
             self._chunk_size = max(_CHUNK_SIZE, int(least))
 
     def _send_body(self) -> None:
-        """All that is left, in one request or in chunks. The bytes are verified on their way, from the first."""
+        """Sends the remaining bytes, in one request or in chunks. They are verified from the first byte."""
         size = self._blob.size
         self._report_position(self._offset)
         source = UploadSource(self._blob, self._digest, self._offset, self._client.task, self._report_position)
@@ -353,7 +361,7 @@ class _Upload:
         source.verify_end()
 
     def _close_upload(self, *, whole: bool = False) -> None:
-        """Names the digest, and the blob is there. `whole`: with all of its bytes."""
+        """Closes the upload with the digest. `whole`: the body has all bytes of the blob."""
         body: Any = b""
         if whole:
             body = b"".join(verified(read_source(self._blob), self._digest, self._blob.size))
@@ -370,12 +378,13 @@ class _Upload:
         drain(response)
 
     def _report_position(self, sent: int) -> None:
-        """Tells how many bytes are sent; after a break fewer than before, where the registry has not got them."""
+        """Reports the number of bytes sent; after an interruption it may be lower than before."""
         self._client.task.advance(label(self._blob), sent - self._reported, self._blob.size)
         self._reported = sent
 
     def _request(self, method: str, url: str, headers: dict[str, str], body: Any) -> Response:
-        """Once: what is to be done after a break depends on how far it came."""
+        """Returns the response to one attempt. Raises `_Interrupted` if the upload can go on: how depends on the
+        status."""
         try:
             response = self._client.request_once(method, url, self._scope, headers=headers, body=body)
         except Unreachable as error:
@@ -396,7 +405,7 @@ class _Upload:
         return response
 
     def _resume(self) -> None:
-        """Asks the registry how far the upload came; one that it has given up is begun again."""
+        """Asks the registry how many bytes it has; an upload that it no longer knows begins again."""
         if self._location is None:
             return
         try:
@@ -422,7 +431,7 @@ class _Upload:
         self._location, self._offset = None, 0
 
     def _update_location(self, response: Response) -> None:
-        """The upload goes on where the registry says."""
+        """The next request of the upload is sent to the `Location` of this response, if it has one."""
         self._location = self._client.location_of(response) or self._location
 
     @property
@@ -432,7 +441,8 @@ class _Upload:
 
 
 class _Interrupted(Exception):
-    """`counts`: as a failure; else something is done otherwise now. `restart`: the upload is to begin again."""
+    """The upload was interrupted and can go on. `counts`: as a failed attempt; else the next one differs from the last.
+    `restart`: from the first byte."""
 
     def __init__(
         self, problem: OcitoolError, seconds: float | None = None, *, counts: bool = True, restart: bool = False
@@ -445,5 +455,5 @@ class _Interrupted(Exception):
 
 
 def _with_digest(location: str, digest: Digest) -> str:
-    """An upload's address with the digest that ends it; what the registry wrote stays as it is."""
+    """Returns the URL that closes an upload; the rest of it stays as the registry wrote it."""
     return f"{location}{'&' if '?' in location else '?'}digest={quote(str(digest), safe='')}"

@@ -1,4 +1,4 @@
-"""One registry: its documents, tags and lists, by the requests of its endpoint."""
+"""One registry: its manifests, tags and lists, by requests of its endpoint."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ from ocitool.transports.registry.scopes import CATALOG_SCOPE, NO_SCOPE, Scope, p
 
 _ACCEPT = ", ".join((mediatypes.OCI_INDEX, mediatypes.OCI_MANIFEST, mediatypes.DOCKER_LIST, mediatypes.DOCKER_MANIFEST))
 _ACCEPT_ANY = f"{_ACCEPT}, {mediatypes.OCI_ARTIFACT}"
-"""Of what is asked for by its digest, which may be an artifact in the form that was given up before OCI 1.1."""
+"""For requests by digest, which may lead to an artifact manifest of the form that was withdrawn before OCI 1.1."""
 _BLOB_UNKNOWN_CODES = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
-"""Why a manifest is refused that names a blob which is not there."""
+"""Error codes for a manifest that names a blob which the repository does not have."""
 _TAG_ABSENT = frozenset({400, 405, 406, 410, 414, 422})
-"""Beside 401, 403 and 404, how registries answer for a tag of signatures that is not there. Any other answer may be one for a
-tag that is."""
+"""Status codes, besides 401, 403 and 404, that registries send for a tag of signatures that does not exist. After any
+other status it may exist."""
 
 
 class RegistryDocument(NamedTuple):
-    """A manifest or index as the registry holds it. `media_type` is that of the answer, without parameters."""
+    """A manifest or index as the registry stores it. `media_type`: the Content-Type of the response, without
+    parameters."""
 
     raw: bytes
     media_type: str
@@ -50,32 +51,35 @@ class RegistryDocument(NamedTuple):
 
 
 class TaggedDigest(NamedTuple):
-    """What a tag leads to, as the registry says; no digest if it does not say that."""
+    """The media type and digest of the manifest that a tag points to, as the registry states them; the digest is None
+    if it states none."""
 
     media_type: str
     digest: Digest | None
 
 
 class PutResult(NamedTuple):
-    """What became of a manifest. `subject_processed`: the registry keeps lists of referrers itself, if this one has a subject. `tags`: of
-    those that it was to have beside its digest, what it was given."""
+    """What the registry says of a manifest that was put. `subject_processed`: the response has `OCI-Subject`, so the
+    registry adds the manifest to the list of referrers. `tags`: those of the requested tags that it now has."""
 
     subject_processed: bool
     tags: frozenset[str] = frozenset()
 
 
 class Client(Endpoint):
-    """`referrers_errors`: why the registry did not give its list of referrers, by repository."""
+    """The client of one registry. `referrers_errors`: by repository, why the registry did not return a list of
+    referrers."""
 
     def __init__(self, host: str, access: Access, task: Task, cache: str | None = None) -> None:
-        """As `Endpoint`. `cache`: the directory for `MountHints`."""
+        """As `Endpoint`. `cache`: the cache directory for `MountHints`."""
         super().__init__(host, access, task)
         self.mount_hints = MountHints(cache, host)
         self.referrers_errors: dict[str, OcitoolError] = {}
         self.mounts = Mounts(self)
 
     def login(self, login: Credentials) -> None:
-        """Whether the registry takes these. Raises `Denied` where it does not; a notice where it asks nobody."""
+        """Checks that the registry accepts these credentials. Raises `Denied` if it does not; sends a notice if it
+        requires none."""
         login.remember()
         self.auth, self._find_credentials = None, lambda path: login
         try:
@@ -90,10 +94,10 @@ class Client(Endpoint):
             self.task.notice("login", f"{self.host} asks nobody for a password, so this one was not checked")
 
     def document(self, path: str, name: str | Digest) -> RegistryDocument:
-        """A manifest or index by tag or digest, its exact bytes, hashed.
+        """Returns the exact bytes of a manifest or index, by tag or digest, and their digest.
 
-        Raises `NotFoundError`, `IntegrityError` where it is not what digest or headers say, `LimitError`, `TransportError`.
-        """
+        Raises `NotFoundError`, `IntegrityError` if the bytes do not match the digest or `Docker-Content-Digest`,
+        `LimitError`, `TransportError`."""
         where = f"{self.host}/{path}{'@' if isinstance(name, Digest) else ':'}{name}"
         if isinstance(name, Digest):
             name.hasher()  # one that cannot be checked is not asked for
@@ -113,8 +117,8 @@ class Client(Endpoint):
         return RegistryDocument(raw, media_type, digest)
 
     def document_if_present(self, path: str, tag: str) -> RegistryDocument | None:
-        """As `document`, of a tag of signatures or referrers; None if it is not there. Some registries answer 401, 403 or 400
-        for a tag that is not there, which is told."""
+        """Returns a manifest as `document` does, for a tag of signatures or referrers; None if there is none. Some
+        registries send 401, 403 or 400 for a tag that does not exist: then a notice is sent."""
         try:
             return self.document(path, tag)
         except NotFoundError:
@@ -127,7 +131,7 @@ class Client(Endpoint):
             return None
 
     def tag_digest(self, path: str, tag: str) -> Digest | None:
-        """The digest that a tag names, asked for once; None where the registry does not say it."""
+        """Returns the digest that a tag points to, without retries; None if the registry does not state it."""
         url = self.url(f"{path}/manifests/{tag}")
         response = self._with_retries(lambda: self._authorized("HEAD", url, pull_scope(path), {"Accept": _ACCEPT}, None), 1)
         drain(response)
@@ -136,8 +140,8 @@ class Client(Endpoint):
         return _checkable_digest(response.headers.get("Docker-Content-Digest")) or self.document(path, tag).digest
 
     def head_tag(self, path: str, tag: str, scope: Scope) -> TaggedDigest | None:
-        """What a tag leads to, by a HEAD, or a GET if that is refused; None if there is no such tag, or both are refused.
-        Raises `Denied` for credentials that are worth nothing."""
+        """Returns what a tag points to, by HEAD, or by GET if HEAD fails; None if the tag does not exist or both fail.
+        Raises `Denied` if the credentials are refused."""
         url, headers = self.url(f"{path}/manifests/{tag}"), {"Accept": _ACCEPT}
         for method in ("HEAD", "GET"):
             response = self.request(method, url, scope, "tag", headers=headers)
@@ -154,8 +158,9 @@ class Client(Endpoint):
     def put_document(
         self, path: str, name: str | Digest, media_type: str, raw: bytes, digest: Digest, tags: Sequence[str] = ()
     ) -> PutResult:
-        """Stores a manifest or index under a tag or its digest; under its digest also with `tags`, at a registry that knows of
-        them (distribution-spec, "Pushing Manifests"). Raises `IntegrityError` where it says that it stored something else."""
+        """Puts a manifest or index under `name`, a tag or its digest; under its digest also with `tags`, if the
+        registry supports that (distribution-spec, "Pushing Manifests"). Raises `IntegrityError` if the registry states
+        another digest than that of the bytes."""
         where = f"{self.host}/{path}"
         if not mediatypes.is_media_type(media_type):
             raise FormatError(f"{media_type} is no media type", f"{where}: manifest {digest}")
@@ -182,14 +187,15 @@ class Client(Endpoint):
         return PutResult("OCI-Subject" in response.headers, frozenset(given.intersection(tags)))
 
     def tags(self, path: str) -> list[str]:
-        """Raises `NotFoundError` where there is no such repository."""
+        """Returns all tags of a repository. Raises `NotFoundError` if there is no such repository."""
         where = f"{self.host}/{path}"
         return lists.strings(
             self._page_fetcher(pull_scope(path), "repository", where), self.url(f"{path}/tags/list"), "tags", where
         )
 
     def all_tags(self, path: str, scope: Scope, max_pages: int) -> frozenset[str] | None:
-        """The tags of a repository if their list has no more than `max_pages` pages; None if it has, or is not to be had."""
+        """Returns the tags of a repository if their list has at most `max_pages` pages; None if it is longer or cannot
+        be read."""
         where = f"{self.host}/{path}"
         pages = lists.pages(
             self._page_fetcher(scope, "repository", where, 1), self.url(f"{path}/tags/list"), "tags", where, max_pages
@@ -202,16 +208,18 @@ class Client(Endpoint):
             return None
 
     def repositories(self) -> list[str]:
-        """Raises `NotFoundError` where the registry has no catalogue."""
+        """Returns the repositories in the catalogue. Raises `NotFoundError` if the registry has none."""
         return lists.strings(
             self._page_fetcher(CATALOG_SCOPE, "catalogue", self.host), self.url("_catalog"), "repositories", self.host
         )
 
     def referrers(self, path: str, digest: Digest) -> list[Any] | None:
-        """Returns the descriptors, unchecked, of what says that it speaks of a manifest (distribution-spec, "Listing
-        Referrers"). None if the registry does not give such a list, whatever it answers instead: not every registry says by a
-        404 that it has none. Then `referrers_errors` says why, and the tag that stands for the list is to be read. Raises for a
-        list that is cut short."""
+        """Returns the unchecked descriptors in the registry's list of referrers of a manifest (distribution-spec,
+        "Listing Referrers").
+
+        Returns None if the registry sends no such list, whatever it sends instead: not every registry without this API
+        answers 404. Then `referrers_errors` says why, and the caller reads the referrers tag. Raises for an incomplete
+        list."""
         where = f"{self.host}/{path}"
         attempts = 1 if path in self.referrers_errors else 1 + RETRIES
         fetch = self._page_fetcher(pull_scope(path), "list of referrers", where, attempts)
@@ -225,7 +233,7 @@ class Client(Endpoint):
         return [*found, *(one for page in pages for one in page)]
 
     def lists_referrers(self, path: str, digest: Digest) -> bool:
-        """Whether the registry gives a list of referrers in a repository that is written to."""
+        """Returns whether the registry sends a list of referrers for a repository that is written to."""
         fetch = self._page_fetcher(push_scope(path), "list of referrers", f"{self.host}/{path}")
         try:
             next(lists.pages(fetch, self.url(f"{path}/referrers/{digest}"), "manifests", path))
@@ -244,14 +252,15 @@ class Client(Endpoint):
 
 
 def _is_schema_1(raw: bytes) -> bool:
-    """Whether a document says that it is a Docker schema 1 manifest; many registries call one by no media type of its own."""
+    """Returns whether a document is a Docker schema 1 manifest by its members; many registries send one without its
+    media type."""
     with suppress(OcitoolError):
         return "fsLayers" in parse_object(raw, "")
     return False
 
 
 def _checkable_digest(text: str | None) -> Digest | None:
-    """A digest that can be checked; None for anything else."""
+    """Returns the digest in a header field; None if it is absent, invalid or of an algorithm that cannot be computed."""
     try:
         digest = Digest.parse(text)
     except FormatError:

@@ -1,5 +1,6 @@
-"""Connections to registries: by which way they go, how many there are, how they are used again. What passes on them is
-`exchange`'s."""
+"""The connections of a registry: the route to each host, how many are kept open, and when one is used again. Messages
+on them are sent and parsed by `http1`.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +22,12 @@ from ocitool.transports.registry.http1 import Body, Channel, Response
 from ocitool.transports.registry.proxies import proxy_for
 
 _SEND_TIMEOUT = 60.0
-"""Seconds for each piece that is sent, however long the response may take."""
+"""Seconds for each part of a request that is sent, however long the response may take."""
 _COMMON_FIELDS = f"User-Agent: ocitool/{__version__}\r\nAccept-Encoding: identity"
 
 
 class _DirectConnection:
-    """A connection to a host without a proxy between."""
+    """A connection without a proxy."""
 
     channel: Channel
 
@@ -56,15 +57,16 @@ class _DirectConnection:
 
 
 def readable(sock: socket.socket) -> bool:
-    """Whether something has come, be it the end."""
+    """Returns whether bytes have arrived or the connection was closed by the server."""
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(0))
 
 
 class _Route(NamedTuple):
-    """How a scheme, host and port are reached. `make` makes a connection that is not opened yet; `idle` ones are used again,
-    the latest first. `target_prefix`: what stands before the path in a request; `header_fields`: what else its head always has."""
+    """How a scheme, host and port are reached. `make` returns a new connection, not opened yet. `idle`: open
+    connections; the last one is used first. `target_prefix`: what precedes the path in the request line (through a
+    forwarding proxy: scheme and host). `header_fields`: those of every request."""
 
     make: Callable[[], Connection]
     idle: list[Connection]
@@ -73,18 +75,19 @@ class _Route(NamedTuple):
 
 
 class Connections:
-    """As many connections as there are threads, none tried again by itself, and all of them cut when the task ends."""
+    """Open connections to the hosts of a registry, at most one request on each at a time. Nothing is retried here. All
+    are closed when the task is cancelled. Used by several threads."""
 
     def __init__(self, task: Task, access: Access, zones: NetworkZones, *, insecure: bool, own: bool = True) -> None:
-        """`own`: for the registry itself; else for the hosts that it sends us to, with nothing of what the user said of it."""
+        """`own`: for the registry itself; else for the hosts that it refers to, which get no client certificate."""
         self._connector = Connector(task, access, zones, insecure=insecure, own=own)
         self._max_idle = task.jobs + 4
         self._routes: dict[tuple[str, str | None, int | None], _Route] = {}
         finalize(self, _close, self._routes)
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: Body, timeout: float) -> Response:
-        """Returns the response to one request, its body unread. `timeout`: seconds that it may take. Raises `OSError`
-        if there is none, `ValueError` for what cannot be written."""
+        """Returns the response to one request, its body unread. `timeout`: seconds that the response may take. Raises
+        `OSError` if there is none, `ValueError` for a URL or header field that cannot be written."""
         key = origin(url)
         route = self._routes.get(key)
         if route is None:
@@ -99,12 +102,12 @@ class Connections:
             raise
 
     def abort(self) -> None:
-        """Wakes what waits for a response, and lets nothing begin to."""
+        """Ends every wait for a response, and lets no new connection be opened."""
         self._connector.abort()
         _close(self._routes)
 
     def _open_connection(self, route: _Route) -> Connection:
-        """Returns one that is open."""
+        """Returns an open connection: an idle one, else a new one."""
         with suppress(IndexError):
             while True:
                 connection = route.idle.pop()
@@ -153,7 +156,7 @@ def _close(routes: Mapping[Any, _Route]) -> None:
 
 
 def _head(method: str, url: str, route: _Route, headers: Mapping[str, str], body: Body) -> str:
-    """Returns the head of a request. Raises `ValueError` for a name or value that would be more than one line of it."""
+    """Returns the head of a request. Raises `ValueError` for a header field with a line break or NUL in it."""
     parts = urlsplit(url)
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     target = quote(target, UNESCAPED)

@@ -1,4 +1,5 @@
-"""What every new connection to a registry goes through: where it may lead, whom it believes, how it ends."""
+"""Opens the sockets of new connections: checks where they lead, sets up TLS, and closes them when the task is
+cancelled."""
 
 from __future__ import annotations
 
@@ -17,22 +18,23 @@ from ocitool.transports.registry.http1 import Channel
 from ocitool.transports.registry.trust import Trust
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds for a connection, and for each step of its TLS."""
+"""Seconds for connecting, and for each step of the TLS handshake."""
 
 
 class NetworkZones:
-    """Where a registry lies, by its connections, and so where it may send us (`addresses.allows_redirect`)."""
+    """The zones of a registry's addresses, seen from its connections. They decide to which addresses it may refer
+    (`addresses.allows_redirect`)."""
 
     def __init__(self, host: str, hostname: str) -> None:
-        """`hostname`: without port. Behind a proxy nothing but the name is known: then it is on the internet, unless the name
-        is a numeric address."""
+        """`hostname`: without port. Behind a proxy only the name is known: then the registry counts as public, unless
+        the name is a numeric address."""
         self.host = host
         address = numeric_address(hostname)
         self._own_zones = [zone(address)] if address is not None else []  # the first one that it was seen in first
 
     def record_own(self, address: str) -> None:
-        """A connection of the registry's own goes there. Raises `TransportError` if it was on the internet before and is not
-        now: a name that changes what it means."""
+        """Records the address of a connection to the registry itself. Raises `TransportError` if its first address was
+        public and this one is not (DNS rebinding)."""
         found = zone(address)
         if found in self._own_zones:
             return
@@ -41,8 +43,8 @@ class NetworkZones:
         self._own_zones.append(found)
 
     def check(self, host: str, address: str) -> None:
-        """Raises `TransportError` if the registry may not send us to this address, the one that `host` means. One that was seen
-        in several places may send us where it may from each of them: a connection proves nothing of who answers it."""
+        """Raises `TransportError` if the registry may not refer to `address`, to which `host` resolves. If the registry
+        was seen in several zones, each of them must allow it: a connection does not prove who answers it."""
         target = zone(address)
         own = next((one for one in self._own_zones or [Zone.PUBLIC] if not allows_redirect(one, target)), None)
         if own is not None:
@@ -54,9 +56,11 @@ class NetworkZones:
 
 
 class Connector:
-    """What every new connection goes through: where it may lead, what it trusts, and that it is cut when the task ends."""
+    """Opens the connections of a registry, or those to the hosts that it refers to."""
 
     def __init__(self, task: Task, access: Access, zones: NetworkZones, *, insecure: bool, own: bool) -> None:
+        """`own`: for the registry itself; else for the hosts that it refers to. `insecure`: without verification of
+        certificates."""
         self.zones = zones
         self.own = own
         self.insecure = insecure
@@ -68,16 +72,18 @@ class Connector:
         self._lock = Lock()
 
     def run_connect(self, connect: Callable[[], socket.socket]) -> socket.socket:
-        """A new connection. Neither the look for an address nor one that does not answer could be cut short, so both go on by
-        themselves when the task ends. Raises what `connect` raises, `CancelledError`."""
+        """Returns the socket that `connect` opens. Neither a DNS look-up nor a connection attempt can be interrupted,
+        so when the task ends they are left to finish on another thread. Raises what `connect` raises, and
+        `CancelledError`."""
         sock = self._task.within(None, connect)
         self.register(sock)
         return sock
 
     def connect_direct(self, hostname: str, port: int, default_port: int) -> socket.socket:
-        """A connection to a host without a proxy between. One that is not the registry's own goes to one of the addresses that
-        the name was looked up as, each of which was looked at, and not to what it means a moment later. Raises `OSError`, and
-        `TransportError` if one of them is none that the registry may send us to and the user did not name the host."""
+        """Returns a connection to a host without a proxy. For a host other than the registry, every address that the
+        name resolves to is checked, and the connection goes to one of these, not to the result of a second look-up.
+        Raises `OSError`; `TransportError` if the registry may not refer to one of the addresses and the user did not
+        name the host."""
         try:
             if self.own:
                 sock = self.run_connect(lambda: socket.create_connection((hostname, port), CONNECT_TIMEOUT))
@@ -105,7 +111,7 @@ class Connector:
         return socket.create_connection((addresses[-1], port), CONNECT_TIMEOUT)
 
     def register(self, sock: Any) -> None:
-        """Raises `ConnectionAbortedError` where all are cut already."""
+        """Registers a socket, to be closed by `abort`. Raises `ConnectionAbortedError` if that was called before."""
         with self._lock:
             if not self.aborted:
                 self._sockets.add(sock)
@@ -114,7 +120,7 @@ class Connector:
         raise ConnectionAbortedError
 
     def abort(self) -> None:
-        """Wakes what waits for a response, and lets nothing begin to."""
+        """Shuts down all sockets, which ends every wait for a response, and lets no new one be opened."""
         with self._lock:
             self.aborted = True
             sockets = list(self._sockets)
@@ -124,7 +130,7 @@ class Connector:
 
 
 class Connection(Protocol):
-    """What requests are sent on."""
+    """A connection that requests are sent on."""
 
     channel: Channel
 

@@ -1,4 +1,6 @@
-"""Documents that several sources of one command have in common: tags of one index, images of one configuration."""
+"""Manifests and configurations that several sources of one command share, such as tags of one index or images with one
+configuration.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ from ocitool.task import OneAtATime, Task
 
 
 class DocumentCache:
-    """Manifests and configurations by digest, each fetched once by however many threads want it; of those that were used last
-    `MOST` bytes are held. Whatever is in it was hashed."""
+    """Documents by digest. Each is fetched once however many threads need it; the most recently used ones are kept, up
+    to `MOST` bytes. All of them were verified."""
 
     MOST = 64 * MiB
 
@@ -23,7 +25,7 @@ class DocumentCache:
         self._size = 0
 
     def get(self, digest: Digest, fetch: Callable[[], bytes]) -> bytes:
-        """A document, else what `fetch` gives: verified bytes. Raises what `fetch` raises."""
+        """Returns a document from the cache, else the verified bytes that `fetch` returns. Raises what `fetch` raises."""
         found = self._find(digest)
         if found is None:
             with self._turns.turn(digest) as waited:

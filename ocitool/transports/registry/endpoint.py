@@ -1,10 +1,11 @@
-"""The endpoint of one registry: its address, its authorization, and requests that are tried again where that may help.
+"""The endpoint of one registry: its URL, its authorization, and requests with redirects and retries.
 
-The authorization is one of oras' table, made when the registry asks for one. Nothing else of oras is used: its transfers
-hash nothing, hold whole blobs in memory and change the bytes of manifests.
+The authorization is made by the table of oras, once the registry requires one. Nothing else of oras is used: its
+transfers do not verify digests, hold whole blobs in memory and change the bytes of manifests.
 
-Every request has a timeout. Tried again are those that may be repeated, after 408, 429, 5xx and broken connections: `RETRIES`
-times, longer apart each time, and said. Redirects are followed here, so that `Authorization` goes to the registry alone.
+Every request has a timeout. A request that may be repeated is retried after 408, 429, 5xx and broken connections,
+`RETRIES` times, with growing delays and a notice each time. Redirects are followed here, so that `Authorization` is
+sent to the registry only.
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ if TYPE_CHECKING:
 
 RETRIES = 4
 _MAX_WAIT = 60.0
+"""Seconds between two attempts at most."""
 _TIMEOUT: float = 60
-"""Seconds for an answer, and what more a body of so many bytes may take (`limits.SLOWEST`)."""
+"""Seconds for a response, in addition to those for the bytes of its body (`limits.SLOWEST`)."""
 _UPLOAD_TIMEOUT = 600
-"""Seconds for the answer to what is sent once: some registries copy or hash a blob at the end of its upload."""
+"""Seconds for the response to a request that is sent once: some registries copy or hash a blob when its upload is
+closed."""
 _DOCKER_HUB = "registry-1.docker.io"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -48,7 +51,7 @@ T = TypeVar("T")
 
 
 class Endpoint:
-    """`host` is the registry's name in references. Used by several threads."""
+    """The endpoint of one registry. `host` is its name in references. Used by several threads."""
 
     def __init__(self, host: str, access: Access, task: Task) -> None:
         self.host = host
@@ -70,7 +73,8 @@ class Endpoint:
         self._find_credentials: Callable[[str | None], Credentials | None] = lambda path: self.keychain.find(host, path)
 
     def _authorization(self) -> Authorization:
-        """Made by the first challenge: without one nothing is sent of the user, and what oras needs is not imported."""
+        """Returns the authorization, which is made for the first challenge: until then no credentials are looked up,
+        and what oras needs is not imported."""
         with self._locks.turn("authorization"):
             if self.auth is None:
                 from ocitool.transports.registry.auth import Authorization
@@ -83,7 +87,8 @@ class Endpoint:
             return self.auth
 
     def _header(self, url: str, scope: Scope | None) -> str | None:
-        """The value of `Authorization` for a request; None at another host, or if the registry asked for none so far."""
+        """Returns the value of `Authorization` for a request; None for a URL of another host, and before the first
+        challenge."""
         return self.auth.header(scope) if self.auth is not None and scope is not None and self.owns(url) else None
 
     def _new_connections(self, *, insecure: bool, own: bool) -> Connections:
@@ -92,7 +97,8 @@ class Endpoint:
         return made
 
     def _connections_for(self, url: str) -> Connections:
-        """The registry's own, or one for the hosts that it sends us to: to these goes nothing that the user said of it."""
+        """Returns the connections to the registry, or those to other hosts, for which certificates that the user gave
+        are not used."""
         if self.owns(url):
             return self._own_connections
         insecure = self._access.is_insecure(host_of(url))
@@ -108,16 +114,17 @@ class Endpoint:
         return f"{self.prefix}://{self.hostname}"
 
     def url(self, path: str) -> str:
-        """The address of something below `/v2/`."""
+        """Returns the URL of a path below `/v2/`."""
         return f"{self.base}/v2/{path}"
 
     def request(
         self, method: str, url: str, scope: Scope | None, what: str, *, headers: Mapping[str, str] | None = None,
         body: bytes | None = None, retries: int = RETRIES,
     ) -> Response:  # fmt: skip
-        """The answer, whatever its status, its body unread. `what` is asked for, in words; without a scope by nobody.
+        """Returns the response, whatever its status, its body unread. `what` names the requested object in error
+        messages. Without a scope the request has no `Authorization`. The body is sent again in each attempt.
 
-        Raises `Unreachable`, `Denied` (from the token server), `TransportError` after the last attempt."""
+        Raises `Unreachable`, `Denied` (by the token server), and `TransportError` after the last attempt."""
 
         def attempt() -> Response:
             return self._checked_response(self._authorized(method, url, scope, headers or {}, body), what)
@@ -127,8 +134,8 @@ class Endpoint:
     def request_once(
         self, method: str, url: str, scope: Scope, *, headers: Mapping[str, str] | None = None, body: Body = None
     ) -> Response:
-        """The answer to a request that is not repeated, because its body passes once or what to do next depends on how far it
-        came. After a 401 the authorization is a new one; the answer is that 401 all the same."""
+        """Returns the response to a request that is not retried: its body can be read only once, or the next step
+        depends on how much was sent. After a 401 the token is renewed for later requests; the 401 response is returned."""
 
         url = self._with_scheme(url)
 
@@ -145,9 +152,10 @@ class Endpoint:
         self, url: str, scope: Scope, what: str, where: str, *, headers: Mapping[str, str] | None = None,
         max_bytes: int = limits.DOCUMENT_SIZE, attempts: int = 1 + RETRIES,
     ) -> tuple[Response, bytes]:  # fmt: skip
-        """A small answer and its body, which may be a refusal's. A body that breaks is asked for again.
+        """Returns a response with status 200 and its body. If the connection breaks, the request is retried.
 
-        Raises what `request` raises, and `LimitError` for a body of more than `max_bytes` bytes."""
+        Raises what `request` raises, the error for any other status, and `LimitError` for a body of more than
+        `max_bytes` bytes."""
 
         def attempt() -> tuple[Response, bytes]:
             response = self._checked_response(self._authorized("GET", url, scope, headers or {}, None), what)
@@ -161,14 +169,15 @@ class Endpoint:
         return self._with_retries(attempt, attempts)
 
     def _checked_response(self, response: Response, what: str) -> Response:
-        """Raises `_TemporaryFailure` for an answer that may be another one in a moment."""
+        """Returns the response. Raises `_TemporaryFailure` for a status in `RETRIED`."""
         if response.status_code in RETRIED:
             seconds = retry_after(response)
             raise _TemporaryFailure(self.response_error(response, what, self.host), seconds)
         return response
 
-    def _with_retries(self, attempt: Callable[[], T], max_bytes: int) -> T:
-        """What an attempt comes to; one that fails in passing is followed by another, later each time."""
+    def _with_retries(self, attempt: Callable[[], T], attempts: int) -> T:
+        """Returns the result of `attempt`, which is called at most `attempts` times, with growing delays after
+        temporary failures."""
         failures = 0
         while True:
             self.task.check()
@@ -184,19 +193,20 @@ class Endpoint:
                 if not problem.transient:
                     raise problem from None
             failures += 1
-            if failures >= max_bytes:
+            if failures >= attempts:
                 raise problem from None
             self.back_off(failures, problem, seconds)
 
     def _failed_host(self, error: BaseException) -> str:
-        """The host that an error is about: redirects and URLs of layers lead elsewhere."""
+        """Returns the host that an error is about: redirects and URLs of layers lead to other hosts."""
         if not isinstance(error, NoResponse) or self.owns(error.url):
             return self.host
         _, hostname, port = origin(error.url)
         return f"{hostname}:{port}"
 
     def back_off(self, failures: int, problem: OcitoolError, seconds: float | None = None) -> None:
-        """Before the next attempt: as long as the registry asks for, else longer each time, never in step with others."""
+        """Waits before the next attempt: for the seconds that the registry asked for, else for a growing time with
+        random variation."""
         if seconds is None:
             seconds = 0.5 * 2 ** (failures - 1) * random.uniform(0.75, 1.25)
         seconds = min(seconds, _MAX_WAIT)
@@ -205,16 +215,17 @@ class Endpoint:
         self.task.pause(seconds)
 
     def report_resume(self, problem: OcitoolError) -> None:
-        """Tells of a break before which something was gained: nobody waits, and the count of attempts begins anew."""
+        """Sends a notice of an interruption after which the transfer goes on without a delay, since some bytes were
+        transferred."""
         self.task.notice("retry", f"{self.host}: {problem.what}; going on where it was")
         self.task.pause(0.0)
 
     def response_error(self, response: Response, what: str, where: str) -> OcitoolError:
-        """What an answer that is not the one hoped for says; closes it."""
+        """Returns the error for a response with an unexpected status; closes the response."""
         return error_for(self.error_response(response), what, where, self.host)
 
     def error_response(self, response: Response) -> ErrorResponse:
-        """What is to be known of such an answer; closes it."""
+        """Returns what an error message needs of a response; closes the response."""
         body = b""
         with suppress(OSError):
             body = response.read(limits.ERROR_SIZE)
@@ -242,7 +253,8 @@ class Endpoint:
     def _authorized(
         self, method: str, url: str, scope: Scope | None, headers: Mapping[str, str], body: bytes | None
     ) -> Response:
-        """With what the registry wants to see of the user; after a 401 once more, where that may help."""
+        """Sends a request with the authorization known so far; after a 401 once more with a new one, if that may
+        succeed."""
         url = self._with_scheme(url)
         authorization = self._header(url, scope)
         response = self._exchange(method, url, headers, authorization, body, _TIMEOUT)
@@ -264,10 +276,12 @@ class Endpoint:
         self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: Body, timeout: float,
         *, cross_origin: bool = True,
     ) -> Response:  # fmt: skip
-        """The answer at the end of redirects, which are asked with the same method and body; that is iterated anew for each.
-        Whatever host they lead to, credentials stay with the one that was asked. `cross_origin`: whether there may be another.
-        After a 303 only a GET could follow, which stores nothing: to what writes it is the last answer (RFC 9110, 15.4;
-        that a POST becomes a GET after 301 and 302 too is allowed there, and not done)."""
+        """Returns the response after redirects, which are followed with the same method and body; the body is iterated
+        for each.
+
+        Credentials are sent to the first origin only. `cross_origin`: whether a redirect may lead to another one. A 303
+        is followed for GET and HEAD only: a GET after any other method would store nothing (RFC 9110, 15.4, which also
+        allows to change POST to GET after 301 and 302; that is not done)."""
         first_origin = origin(url)
         for _ in range(limits.REDIRECTS + 1):
             sent = dict(headers)
@@ -286,7 +300,7 @@ class Endpoint:
         raise TransportError(f"more than {limits.REDIRECTS} redirects", self.host)
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: Body, timeout: float) -> Response:
-        """One attempt."""
+        """Sends one request and returns its response."""
         connections = self._connections_for(url)
         if connections is not self._own_connections and not self._access.is_named(host_of(url)):
             hostname = origin(url)[1] or ""
@@ -300,8 +314,8 @@ class Endpoint:
             raise TransportError("a request to it cannot be written", self.host) from None
 
     def redirect_url(self, url: str, location: str) -> str:
-        """Where an answer from `url` sends us on to. Raises `TransportError` for what is no address, and for one without TLS
-        where the registry has it."""
+        """Returns the URL that `location` in a response from `url` refers to. Raises `TransportError` for an invalid
+        one, and for one without TLS if the registry has TLS."""
         target = resolve_url(url, location)
         if not self._scheme_known and target == f"https{url.removeprefix('http')}":
             self.prefix = "https"  # a port at which both are spoken, and only this one is served
@@ -314,19 +328,20 @@ class Endpoint:
         return target
 
     def location_of(self, response: Response) -> str | None:
-        """The address that the `Location` of an answer names, None without one. What is relative is so to the address that gave
-        the answer, after redirects (RFC 9110, 10.2.2). Raises as `redirect_url`."""
+        """Returns the URL in the `Location` of a response; None without one. A relative one is resolved against the URL
+        of the response, after redirects (RFC 9110, 10.2.2). Raises as `redirect_url`."""
         location = response.headers.get("Location", "")
         return self.redirect_url(response.url, location) if location else None
 
     def owns(self, url: str) -> bool:
-        """Whether an address is the registry's own: the same scheme, host and port."""
+        """Returns whether a URL has the registry's own scheme, host and port."""
         return origin(url) == origin(self.base)
 
     def _exchange(
         self, method: str, url: str, headers: Mapping[str, str], authorization: str | None, body: Body, timeout: float
     ) -> Response:
-        """As `_follow_redirects`. Where there may be no TLS, the first answer of all says whether there is."""
+        """As `_follow_redirects`. If the registry may lack TLS, the first response decides which scheme is used from
+        then on."""
         if not self._scheme_known:
             with self._scheme_lock.turn(self.host):
                 if not self._scheme_known:
@@ -334,7 +349,8 @@ class Endpoint:
         return self._follow_redirects(method, self._with_scheme(url), headers, authorization, body, timeout)
 
     def _exchange_first(self, method: str, url: str, headers: Mapping[str, str], body: Body, timeout: float) -> Response:
-        """Without credentials, which go to who asks for them."""
+        """Sends the first request by both schemes until there is a response. It has no credentials: these are sent
+        after a challenge."""
         failures: list[Exception] = []
         bad_request: Response | None = None
         for _ in range(2):
@@ -363,8 +379,8 @@ class Endpoint:
         raise failures[0]
 
     def _with_scheme(self, url: str) -> str:
-        """An address of the registry with the scheme that it is spoken to with: one behind a proxy that speaks TLS for it does
-        not know."""
+        """Returns a URL of the registry with the scheme that is used for it: a registry behind a proxy that terminates
+        TLS may send URLs with `http`."""
         if url.startswith(f"{self.base}/"):
             return url
         parts = urlsplit(url)
@@ -373,8 +389,9 @@ class Endpoint:
         return parts._replace(scheme=self.prefix).geturl()
 
     def _request_token(self, method: str, url: str, fields: Mapping[str, str], authorization: str | None) -> Mapping[str, Any]:
-        """A token server's answer. It is no part of the registry, whose tokens do not go there; what it answers goes to the
-        registry, and so must come from itself and not from where it points."""
+        """Returns the JSON object in the response of a token server. The token server is another service than the
+        registry: no tokens for the registry are sent to it, and redirects to another origin are refused, since its
+        token is sent to the registry."""
         headers: Mapping[str, str] = {}
         parameters = {name: value for name, value in fields.items() if value and name != "scope"}
         encoded = urlencode([*parameters.items(), *(("scope", one) for one in fields["scope"].split() if method == "GET")])
@@ -402,7 +419,7 @@ class Endpoint:
 
 
 class _TemporaryFailure(Exception):
-    """An answer that may be another one after `seconds`, if it says so."""
+    """A response after which another attempt may succeed; `seconds`: the delay in its `Retry-After`, if there is one."""
 
     def __init__(self, problem: OcitoolError, seconds: float | None) -> None:
         super().__init__(problem.what)

@@ -1,8 +1,8 @@
-"""What a server says in an answer that refuses something: the words of its body, whatever form they have.
+"""Error codes and messages in the bodies of error responses, whatever form the body has.
 
-Registries owe JSON of one form (distribution-spec, "Error Codes"), and many answer in another: the frameworks they are written
-in, the storage behind them and the proxies before them each have their own. Nothing of the text is trusted: no address keeps
-its query, since that may hold a signature; what spells the user's credentials is replaced; it is one line of a bounded length.
+The distribution-spec ("Error Codes") defines one form of JSON. Many responses have another: frameworks of registries,
+the storage behind them and the proxies before them each have their own. The text is not trusted: the query of a URL is
+removed, since it may hold a signature; credentials of the user are masked; the message is one line of a bounded length.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ocitool.layers import codecs
 from ocitool.patterns import byte_pattern, pattern
 
 _MAX_MESSAGE = 500
-"""Characters of a server's own words that are passed on."""
+"""Characters of a message."""
 _TITLE_ELEMENT = byte_pattern(rb"(?is)<(title|h1|h2|message)\b[^<>]{0,200}>(.{0,500}?)</\1\s*>")
 _TITLE_TAGS = (b"message", b"title", b"h1", b"h2")
 _TAG = pattern(r"<[^<>]{0,1000}>")
@@ -33,25 +33,25 @@ _WHITESPACE = pattern(r"[\s\x00-\x1f\x7f-\x9f]+")
 _MESSAGE_MEMBERS = ("message", "msg", "error_description", "errormessage", "error_message", "title")
 _DETAIL_MEMBERS = ("detail", "details", "error", "errors", "reason", "description")
 _DOCUMENT_MEMBERS = frozenset(("schemaVersion", "manifests", "tags", "repositories", "layers", "config"))
-"""Members of documents and lists."""
+"""Members of manifests, indexes and lists, which an error document does not have."""
 _MAX_TEXTS = 20
-"""Texts of an answer that are looked at, and members of a list of them."""
+"""Texts of a body, and entries of a list in it, that are considered."""
 _MAX_UNTITLED = 4096
-"""Bytes of a page without a title that are looked at."""
+"""Bytes of an HTML or XML body without a title that are considered."""
 _MAX_DEPTH = 6
-"""Objects within one another in which words are looked for."""
+"""Levels of nested objects in which messages are looked for."""
 
 
 class ErrorBody(NamedTuple):
-    """The error codes of an answer, in capital letters, and its words in one line; both may be empty."""
+    """The error codes in a body, in upper case, and its message in one line; both may be empty."""
 
     codes: frozenset[str]
     message: str
 
 
 def parse_error_body(body: bytes, content_type: str = "", encoding: str = "") -> ErrorBody:
-    """Returns what a body says; `content_type` and `encoding` are its headers. Of the body no more than `limits.ERROR_SIZE`
-    bytes were read; time grows with it. Never raises."""
+    """Returns the codes and the message of a body. `content_type`, `encoding`: its header fields. At most
+    `limits.ERROR_SIZE` bytes of the body were read; the time grows linearly with it. Never raises."""
     body = _decoded(body, encoding)
     try:
         value = json.loads(body)
@@ -64,7 +64,8 @@ def parse_error_body(body: bytes, content_type: str = "", encoding: str = "") ->
 
 
 def is_error(body: bytes) -> bool:
-    """Whether a body is an error document (distribution-spec, "Error Codes"), which some registries answer with 200."""
+    """Returns whether a body is an error document (distribution-spec, "Error Codes"); some registries send one with
+    status 200."""
     if b'"errors"' not in body or len(body) > limits.ERROR_SIZE:
         return False
     with suppress(ValueError, RecursionError):
@@ -74,8 +75,8 @@ def is_error(body: bytes) -> bool:
 
 
 def _decoded(body: bytes, encoding: str) -> bytes:
-    """The body without a compression that was not asked for, as far as it is sound; nothing of one that cannot be undone. What
-    is not compressed is taken as it is, whatever is said of it."""
+    """Returns the body without a `Content-Encoding` that was not requested, as far as it can be decoded; b"" if it
+    cannot. A body that is not compressed is returned as it is, whatever the header field says."""
     codec_name = encoding.strip().lower()
     if codec_name in ("", "identity"):
         return body
@@ -95,8 +96,8 @@ def _error_entries(value: Any) -> list[Any]:
 
 
 def _messages(value: Any, depth: int = 0) -> Iterator[str]:
-    """The texts of an error document: of the members that are known to hold some, messages before details. A code stands in for
-    a message that is not there; an object without any of these is passed on as JSON."""
+    """Yields the texts of an error document: of members that are known to hold some, messages before details. The code
+    stands in for a missing message; an object without any known member is passed on as JSON."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -121,7 +122,8 @@ def _messages(value: Any, depth: int = 0) -> Iterator[str]:
 
 
 def _visible_text(body: bytes, content_type: str) -> str:
-    """The words of a body that is no JSON: of HTML and XML the title or message, else its text. Nothing of what is no text."""
+    """Returns the text of a body that is not JSON: of HTML and XML the title or message, else the text without tags; ""
+    of binary content."""
     marked = body.lstrip()[:1] == b"<" or "html" in content_type.lower() or "xml" in content_type.lower()
     if marked:
         found = {match[1].lower(): match[2] for match in reversed(list(_TITLE_ELEMENT.finditer(body)))}
@@ -135,7 +137,7 @@ def _visible_text(body: bytes, content_type: str) -> str:
 
 
 def _text(body: bytes) -> str:
-    """The text of a body, of which the last character may be cut off."""
+    """Returns a body as text; the last character may be cut off."""
     try:
         return getincrementaldecoder("utf-8-sig")().decode(body)
     except ValueError:
@@ -143,7 +145,7 @@ def _text(body: bytes) -> str:
 
 
 def _one_line(text: str) -> str:
-    """One line of a bounded length, without queries, logins in addresses, and credentials."""
+    """Returns the text as one line of a bounded length, without queries and logins in URLs, and without credentials."""
     text = _URL_QUERY.sub(r"\1", _URL_LOGIN.sub(r"\1", text))
     text = masked(text)  # before it is cut: the rest of a credential would not be known again
     text = _WHITESPACE.sub(" ", text).strip()

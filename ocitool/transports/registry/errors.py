@@ -1,6 +1,6 @@
-"""What goes wrong with a registry, as errors of ours: one line that says what, and what to do about it.
+"""Error responses, socket and TLS errors as errors of ocitool: one line for the cause, and a hint.
 
-Nothing of a URL's query and no header is ever in such a line: they may hold signatures and tokens.
+The messages never contain the query of a URL or a header field, which may hold signatures and tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ocitool.transports.registry.error_bodies import ErrorBody, parse_error_body
 from ocitool.transports.registry.proxies import has_login
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525)})
-"""Answers that may be another one in a moment: 520 to 524 are those of proxies that do not get one from the registry."""
+"""Status codes of temporary failures. 520 to 524 are sent by proxies that get no response from the registry."""
 
 PROXY_LOGIN_HINT = (
     "HTTPS_PROXY and HTTP_PROXY take both before the host of the proxy, user:word@host, with %XX for all but letters and"
@@ -27,7 +27,7 @@ _TUNNEL_FAILED = pattern(r"Tunnel connection failed: (\d{3}) ?([ -~]{0,100})")
 
 
 class Unreachable(TransportError):
-    """No answer, or not a whole one. `transient`: a second attempt may do better."""
+    """No response, or an incomplete one. `transient`: another attempt may succeed."""
 
     ends_run = True
 
@@ -37,7 +37,7 @@ class Unreachable(TransportError):
 
 
 class Denied(TransportError):
-    """401 or 403. `message`: the words of the answer. `is_html`: it is one for people, as of a firewall."""
+    """Status 401 or 403. `message`: that of the response. `is_html`: the body is HTML, as that of a firewall."""
 
     def __init__(self, what: str, where: str, *, message: str = "", is_html: bool = False, hint: str | None = None) -> None:
         super().__init__(what, where, hint=hint)
@@ -46,11 +46,12 @@ class Denied(TransportError):
 
 
 class UnknownRepository(NotFoundError):
-    """The registry says that it has no such repository, and not only that it has not what was asked for."""
+    """The registry has no such repository (NAME_UNKNOWN); any other `NotFoundError` says only that it lacks the
+    requested content."""
 
 
 class UnexpectedResponse(TransportError):
-    """Any other answer that is not the one hoped for."""
+    """Any other response with a status that the request does not expect."""
 
     def __init__(self, what: str, where: str, status: int, *, hint: str | None = None) -> None:
         super().__init__(what, where, hint=hint)
@@ -58,7 +59,8 @@ class UnexpectedResponse(TransportError):
 
 
 def connection_error(error: BaseException, host: str, *, own: bool = True) -> Unreachable:
-    """For what a request raised instead of an answer. `own`: of the registry, not of a host that it sent us to."""
+    """Returns the error for an exception that was raised instead of a response. `own`: at the registry itself, not at a
+    host that it refers to."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -94,7 +96,7 @@ def connection_error(error: BaseException, host: str, *, own: bool = True) -> Un
 
 
 def _proxy_error(causes: list[BaseException], host: str) -> Unreachable:
-    """For a proxy that did not lead on: with what it answered, if it did."""
+    """Returns the error for a proxy that does not connect, with the status of its response if there is one."""
     # Of the innermost one: those around it quote it.
     response = next((match for cause in reversed(causes) if (match := _TUNNEL_FAILED.search(str(cause)))), None)
     refused = any(type(cause).__name__ == "SOCKS5AuthError" for cause in causes)
@@ -110,7 +112,8 @@ def _proxy_login_wanted() -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was made of: libraries wrap by cause, by context, and as an argument."""
+    """Yields the exception and everything it was made from: libraries wrap by cause, by context, by `reason`, and as an
+    argument."""
     waiting: list[Any] = [error]
     seen: set[int] = set()
     while waiting:
@@ -123,9 +126,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 class ErrorResponse(NamedTuple):
-    """What is looked at of an answer that is not the one hoped for: at most `limits.ERROR_SIZE` bytes of its body. `has_credentials`:
-    whether credentials are kept for the registry. `redirected_to`: the host that answers, if the registry sent us to another. `jobs`: how
-    many requests there may be at a time."""
+    """What an error message is made from: the status and at most `limits.ERROR_SIZE` bytes of the body.
+    `has_credentials`: the user has credentials for the registry. `redirected_to`: the host that sent the response, if
+    the registry redirected the request. `jobs`: the maximum number of concurrent requests."""
 
     status: int
     body: bytes = b""
@@ -149,24 +152,25 @@ _POLICY_WORDS = pattern(
     r"|licen[cs]e|embargo|countr|violat|retention|signature|unsigned|maintenance|billing|payment|subscription|firewall"
     r"|\bip\b|frozen|retired"
 )
-"""A refusal with one of these words is about a rule of the registry's, which no login changes."""
+"""A refusal with one of these words is about a policy of the registry, which no login changes."""
 _NAMES = pattern(r"; \{.*|[^\s\"']*/[^\s\"']*")
-"""Where a refusal has names, of which such a word may be one: a path, an address, an object of details."""
+"""The parts of a message that are names and may contain such a word by chance: paths, URLs, objects of details."""
 _POLICY_HINT = "a rule of the registry refuses this: it can be changed there, and not by a login"
 _SINGLE_REQUESTS = frozenset({"repository", "catalogue", "login", "token"})
-"""What is asked for by one request at a time, whatever `--jobs` says."""
+"""What is requested by one request at a time, whatever `--jobs` says."""
 _GENERIC_MESSAGES = frozenset({
     "manifest unknown", "name unknown", "blob unknown", "not found", "404 not found", "404 page not found", "unknown manifest",
     "repository name not known to registry", "unknown name", "unknown blob", "manifest_unknown", "name_unknown", "blob_unknown",
     "blob unknown to registry",
 })  # fmt: skip
-"""What registries say of everything that is not there, and so says nothing more ..."""
+"""Messages that add nothing to the status 404 ..."""
 _NO_DETAIL = pattern(r"\{.*|\S*|unknown \w+( \w+=\S+|=\S+)*")
-"""... nor do details that repeat what was asked for."""
+"""... nor do details that repeat the request."""
 
 
 def error_for(response: ErrorResponse, what: str, where: str, host: str) -> OcitoolError:
-    """For an answer that is not the one hoped for. `what` was asked for, `where` it was to be."""
+    """Returns the error for a response. `what` was requested, `where` names the place in the message, `host` is the
+    registry."""
     status = response.status
     codes, message = response.error
     words = f": {message}" if message else ""
@@ -205,7 +209,7 @@ def error_for(response: ErrorResponse, what: str, where: str, host: str) -> Ocit
 
 
 def _is_policy(message: str, where: str) -> bool:
-    """Whether the words are about a rule of the registry's, beside the names in them."""
+    """Returns whether the message is about a policy of the registry; names in it are not considered."""
     path = where.partition("/")[2].partition("@")[0].partition(":")[0]
     names = rf"(?<!\w){re.escape(path)}(?!\w)|{_NAMES.pattern}" if path else _NAMES.pattern
     return _POLICY_WORDS.search(re.sub(names, " ", message)) is not None

@@ -1,8 +1,8 @@
-"""One request and its response on a connected socket (RFC 9112), one after the other.
+"""HTTP/1.1 requests and responses on a connected socket, one after the other (RFC 9112).
 
-Written and read here: an exchange through requests takes five times the CPU, through urllib3 or `http.client` twice,
-and their import takes a third of a short command. Whatever a server sends costs bounded memory and bounded time, and what is
-not HTTP/1.x raises `ConnectionError`.
+This is written here because an exchange by requests takes five times the CPU, by urllib3 or `http.client` twice, and
+importing them takes a third of the time of a short command. Whatever a server sends costs bounded memory and bounded
+time. A response that is not HTTP/1.x raises `ConnectionError`.
 """
 
 from __future__ import annotations
@@ -19,22 +19,21 @@ from ocitool import limits
 from ocitool.patterns import byte_pattern
 
 Body = bytes | Iterable[bytes] | None
-"""Of a request: all of it, or the pieces of something of known length."""
+"""The body of a request: bytes, or chunks of something that has a length."""
 
 _STATUS = byte_pattern(rb"HTTP/1\.(\d) +(\d{3})(?!\d)")
 _LINE = 1 << 16
-"""Bytes of one line of a head."""
+"""Maximum bytes of one line of a head."""
 _LINES = 100
-"""Header fields of a response, or of its trailer."""
+"""Maximum header fields of a response, and fields of a trailer."""
 _CHUNK = byte_pattern(rb"[ \t]*([0-9a-fA-F]{1,15})[ \t]*(?:;|\r?\n)")
 _CHUNK_LINE = 1 << 10
 _SEND_TOGETHER = 1 << 16
-"""Up to so many bytes a body is sent with the head."""
+"""A body of at most this many bytes is sent in one call with the head."""
 
 
 class Channel:
-    """A connected socket and what comes from it. `Response.close` or `Channel.close` ends what it reads; the socket itself
-    belongs to who made it."""
+    """A connected socket with a buffered reader. `close` closes the reader; the caller closes the socket."""
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock
@@ -47,8 +46,9 @@ class Channel:
             self._reader.close()
 
     def send(self, head: str, body: Body, timeout: float) -> bool:
-        """Sends a request. Returns whether all of it was taken: a server may answer before that, and close. Raises `OSError`
-        for what is not taken within `timeout`, `ValueError` for a head that would be more than one."""
+        """Sends a request. Returns whether all of it was sent: a server may respond before that and close the
+        connection. Raises `OSError` if a part cannot be sent within `timeout` seconds, `ValueError` for a head that is
+        not Latin-1."""
         if self.sock.gettimeout() != timeout:
             self.sock.settimeout(timeout)
         raw = head.encode("latin-1")
@@ -74,8 +74,8 @@ class Channel:
         return True
 
     def read_head(self, timeout: float) -> tuple[int, int, dict[str, str]]:
-        """Returns the minor version, the status and the headers of the next response, after those that only announce one (1xx).
-        The names are in small letters; the values of one that stands more than once are joined by commas. Raises `OSError`."""
+        """Returns the minor version, the status and the header fields of the next response, skipping informational ones
+        (1xx). Names are in lower case; values of a repeated field are joined by commas. Raises `OSError`."""
         if self.sock.gettimeout() != timeout:
             self.sock.settimeout(timeout)
         self._raw.begin(timeout)
@@ -117,7 +117,7 @@ class Channel:
 
     @property
     def drained(self) -> bool:
-        """Whether all that came was taken: else it is not known what the next response begins with."""
+        """Whether all received bytes were consumed. If not, they would be taken for the start of the next response."""
         return self._consumed == self._raw.received
 
     def _line(self, size: int) -> bytes:
@@ -131,7 +131,7 @@ class Channel:
         return piece
 
     def chunk(self) -> int:
-        """Returns the size of the next chunk; after the last one (size 0) the trailer is read too."""
+        """Returns the size of the next chunk. For the last one (size 0) the trailer is read too."""
         line = self._line(_CHUNK_LINE)
         found = _CHUNK.match(line) if line.endswith(b"\n") else None
         if found is None:
@@ -150,8 +150,10 @@ class Channel:
 
 
 class Response:
-    """A response: `status_code`, `headers`, the `url` that gave it, and its body, read once. The connection is
-    `release` for the next request when all of the body is read, and closed by `close` before that."""
+    """A response: `status_code`, `headers`, the `url` of the request, and the body, which can be read once.
+
+    The connection is released for the next request when all of the body is read; `close` before that ends the
+    connection."""
 
     def __init__(self, channel: Channel, method: str, url: str, timeout: float, release: Callable[[bool], None]) -> None:
         """Reads the head. `release` is called once, with whether the connection can be used again."""
@@ -177,7 +179,7 @@ class Response:
             self._finish(self._keep_alive)
 
     def read1(self, size: int) -> bytes:
-        """Returns what has come of the body, at most so many bytes; none at its end. Raises `OSError` if it is cut."""
+        """Returns received bytes of the body, at most `size`; b"" at its end. Raises `OSError` if the body is cut."""
         if self._release is None:
             return b""
         try:
@@ -208,7 +210,7 @@ class Response:
         return piece
 
     def read(self, size: int) -> bytes:
-        """Returns so many bytes of the body, fewer only at its end."""
+        """Returns `size` bytes of the body, fewer only at its end. Raises `OSError` if the body is cut."""
         piece = self.read1(size)
         if not piece or len(piece) == size:
             return piece
@@ -218,7 +220,7 @@ class Response:
         return bytes(data)
 
     def close(self) -> None:
-        """Ends the connection, unless all of the body is read."""
+        """Ends the connection, unless all of the body was read."""
         self._finish(False)
 
     def _finish(self, reusable: bool) -> None:
@@ -228,14 +230,14 @@ class Response:
 
 
 class Headers:
-    """The header fields of a response."""
+    """The header fields of a response; names are compared without regard to case."""
 
     def __init__(self, fields: dict[str, str]) -> None:
-        """`fields`: with names in small letters."""
+        """`fields`: by names in lower case."""
         self._fields = fields
 
     def get(self, name: str, default: str = "") -> str:
-        """Returns a value; those of a field that stands more than once are joined by commas."""
+        """Returns a value; values of a repeated field are joined by commas."""
         return self._fields.get(name.lower(), default)
 
     def __contains__(self, name: str) -> bool:
@@ -243,8 +245,8 @@ class Headers:
 
 
 def _content_length(text: str) -> int | None:
-    """Returns what a `Content-Length` says; None if that is not a number: then the body ends with the connection. Raises
-    `ConnectionError` for several that differ (RFC 9112, 6.3)."""
+    """Returns the length that a `Content-Length` field states; None if it is not a number: then the body ends with the
+    connection. Raises `ConnectionError` for several different values (RFC 9112, 6.3)."""
     values = {one.strip() for one in text.split(",")}
     if len(values) > 1:
         raise ConnectionError("a body of several lengths")
@@ -253,16 +255,17 @@ def _content_length(text: str) -> int | None:
 
 
 class MinimumRateReader(io.RawIOBase):
-    """What a socket gives. Raises `TimeoutError` if that is too little for how long it was waited for (`limits.SLOWEST`), not
-    counting the time in which it was not asked; `ConnectionError` for a head without end."""
+    """The raw stream of a socket. Raises `TimeoutError` if the server sends slower than `limits.SLOWEST`, counting only
+    the time spent in reads; `ConnectionError` if the head of a response exceeds `limits.ANSWER_HEAD`."""
 
     def __init__(self, raw: Any, timeout: float = 0.0) -> None:
-        """Owns `raw`."""
+        """Owns `raw`: `close` closes it."""
         self._raw = raw
         self.begin(timeout)
 
     def begin(self, timeout: float) -> None:
-        """A response begins. `timeout`: seconds that it may take besides; 0 for any number."""
+        """Starts counting for a new response. `timeout`: seconds allowed in addition to those for the bytes; 0 for no
+        timeout."""
         self._timeout = timeout
         self._waited = 0.0
         self.received = 0

@@ -1,9 +1,9 @@
-"""Who the user is at a registry: files of credentials, and the helpers that they name.
+"""The user's credentials for a registry, from auth files and the credential helpers that they name.
 
-Sources: containers-auth.json(5), Docker's config.json, the protocol of docker-credential-helpers. Read, in this order, the
-first that knows the registry: the file that `--authfile` or `REGISTRY_AUTH_FILE` names, and then no other; else
-`$XDG_RUNTIME_DIR/containers/auth.json` (without that variable `/run/containers/UID/auth.json`),
-`$XDG_CONFIG_HOME/containers/auth.json`, `$DOCKER_CONFIG/config.json`.
+Specifications: containers-auth.json(5), Docker's config.json, the protocol of docker-credential-helpers. The files are
+read in this order, and the first with credentials for the registry is used: only the file that `--authfile` or
+`REGISTRY_AUTH_FILE` names, if there is one; else `$XDG_RUNTIME_DIR/containers/auth.json` (without that variable
+`/run/containers/UID/auth.json`), `$XDG_CONFIG_HOME/containers/auth.json`, `$DOCKER_CONFIG/config.json`.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ from ocitool.reference import DEFAULT_HOST
 from ocitool.transports.outputs import output_file
 
 HUB_KEY = "https://index.docker.io/v1/"
-"""What Docker Hub is called in files and by helpers."""
+"""The key of Docker Hub in auth files and credential helpers."""
 
 _HELPER = pattern(r"[A-Za-z0-9._-]{1,64}")
 _HELPER_TIMEOUT = 60
 _POLL_INTERVAL = 0.1
-"""Seconds for a helper, and between looks whether they are still wanted."""
+"""Seconds between two calls of `check` while a helper runs."""
 _TOKEN_USER = "<token>"
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
 class Credentials(NamedTuple):
-    """A name and password, or a token that stands for both (`identity`, to be changed for others; `bearer`, as it is)."""
+    """A user name and password, or a token: an identity token, which is exchanged for others, or a bearer token, which
+    is sent as it is."""
 
     user: str = ""
     password: str = ""
@@ -46,11 +47,11 @@ class Credentials(NamedTuple):
 
     @property
     def basic(self) -> str:
-        """What `Authorization: Basic` takes (RFC 7617)."""
+        """The credentials as `Authorization: Basic` has them (RFC 7617)."""
         return base64.b64encode(f"{self.user}:{self.password}".encode()).decode("ascii")
 
     def remember(self) -> None:
-        """From now on they are in nothing that is printed."""
+        """Registers the secrets, so that they are masked in all output."""
         credentials.remember_login(self.user, self.password)
         credentials.remember(self.identity, self.bearer)
 
@@ -59,12 +60,13 @@ class Credentials(NamedTuple):
 
 
 class Keychain:
-    """`warn` is told what could not be used, and why. `check` is called while a helper is waited for: what it raises ends the
-    helper."""
+    """The auth files and credential helpers of the user."""
 
     def __init__(
         self, authfile: str | None, warn: Callable[[str], None] = lambda text: None, check: Callable[[], None] = lambda: None
     ) -> None:
+        """`warn` is called with a message for each entry or helper that cannot be used. `check` is called while a
+        helper runs; an exception that it raises ends the helper."""
         self._check = check
         self._explicit = authfile or os.environ.get("REGISTRY_AUTH_FILE") or None
         self._must_exist = bool(authfile)
@@ -72,8 +74,9 @@ class Keychain:
         self._warned: set[str] = set()
 
     def find(self, host: str, path: str | None) -> Credentials | None:
-        """The credentials for a repository: of its own, of one of the paths above it, or of the host. Raises `FormatError`
-        and `TransportError` for a file that cannot be read, `NotFoundError` where `--authfile` names none."""
+        """Returns the credentials for a repository: its own, those of a path above it, or those of the host; None
+        without any. Raises `FormatError` and `TransportError` for a file that cannot be read, `NotFoundError` if the
+        file of `--authfile` is missing."""
         for file in self._files():
             fields = _read(file, must=self._must_exist)
             helper = _helper(fields, host)
@@ -87,7 +90,8 @@ class Keychain:
         return None
 
     def store(self, host: str, login: Credentials) -> str:
-        """Keeps them: with the helper that the file names, else in the file, for its owner alone. Says where."""
+        """Stores the credentials with the helper that the file names, else in the file, readable by its owner only.
+        Returns the name of the helper or file."""
         file, fields = self._file_to_write(host)
         helper = _helper(fields, host)
         if helper is not None:
@@ -101,7 +105,8 @@ class Keychain:
         return file
 
     def erase(self, host: str) -> bool:
-        """Forgets them; False where there were none. What is kept for single repositories of the host stays."""
+        """Removes the credentials of a host; returns False if there were none. Those of single repositories are not
+        removed."""
         file, fields = self._file_to_write(host)
         helper = _helper(fields, host)
         erased = False
@@ -117,8 +122,8 @@ class Keychain:
         return erased
 
     def _file_to_write(self, host: str) -> tuple[str, dict[str, Any]]:
-        """The file that is written to, and what is in it: the first that knows the host, since that is the one believed; else
-        the one that is named, or docker's."""
+        """Returns the file that is written to, and its members: the first with credentials for the host, since `find`
+        uses that one; else the file that was named explicitly, or docker's."""
         for file in self._files():
             fields = _read(file, must=False)
             auths = fields.get("auths")
@@ -141,7 +146,7 @@ class Keychain:
         yield _docker_config()
 
     def _warn_undecodable(self, file: str, key: str) -> None:
-        """Tells of an entry that holds no login, once, and of nothing in it."""
+        """Warns once of an entry without a valid login; its value is not quoted."""
         text = f"{file}: auth of {key} is not USER:PASSWORD in base64, so that entry is not used"
         if text not in self._warned:
             self._warned.add(text)
@@ -202,8 +207,8 @@ def _write(file: str, fields: dict[str, Any]) -> None:
 
 
 def _parse_key(key: str) -> tuple[str, str]:
-    """What a key is for: a host, and the path of repositories below it or nothing. Keys have a scheme or none, and the version
-    of an API behind the host in old files."""
+    """Returns the host of a key and the path of repositories after it, or "". A key may have a scheme and, in old
+    files, an API version after the host."""
     bare, _, path_below = re.sub(r"^https?://", "", key, flags=re.IGNORECASE).partition("/")
     host = bare.lower()
     host = DEFAULT_HOST if host in ("docker.io", "index.docker.io", "registry-1.docker.io") else host
@@ -230,8 +235,8 @@ def _helper(fields: dict[str, Any], host: str) -> str | None:
 
 
 def _from_auths(fields: dict[str, Any], host: str, path: str | None, undecodable: Callable[[str], None]) -> Credentials | None:
-    """Of the entries for this host the one with the longest path above the repository. `undecodable` is called with the keys of
-    those for it whose `auth` cannot be read."""
+    """Returns the entry for the host with the longest path that contains the repository. `undecodable` is called with
+    the key of an entry whose `auth` cannot be decoded."""
     auths = fields.get("auths")
     if not isinstance(auths, dict):
         return None
@@ -258,8 +263,8 @@ def _from_auths(fields: dict[str, Any], host: str, path: str | None, undecodable
 
 
 def _decode_auth(auth: Any) -> tuple[str, bool]:
-    """The `USER:PASSWORD` of an `auth`, which tools wrap into lines and write without padding or in the alphabet of URLs; "" if
-    it has none. Whether it can be read: an empty one says nothing."""
+    """Returns the `USER:PASSWORD` of an `auth` or "", and whether the value is valid; an absent or empty one is. Some
+    tools break it into lines, omit padding or use the URL-safe alphabet."""
     if auth is None or auth == "":
         return "", True
     try:
@@ -287,7 +292,8 @@ def _from_entry(entry: dict[str, Any], decoded: str) -> Credentials | None:
 
 
 def _checked(found: Credentials, where: str) -> Credentials:
-    """The credentials, registered. Raises `FormatError`, which does not say them, for what no header or form can hold."""
+    """Registers the credentials and returns them. Raises `FormatError`, without quoting them, if they cannot be sent in
+    a header field or form."""
     found.remember()
     texts = (found.user, found.password, found.identity)
     try:
@@ -300,11 +306,11 @@ def _checked(found: Credentials, where: str) -> Credentials:
 
 
 class _NotStored(TransportError):
-    """The helper knows nothing of that registry."""
+    """The helper has no credentials for the registry."""
 
 
 def _run_helper(helper: str, action: str, stdin: str, check: Callable[[], None]) -> bytes:
-    """What the helper answers. Its words are not passed on: they may hold what it keeps."""
+    """Returns the output of a credential helper. Error messages do not quote it, since it may contain secrets."""
     import subprocess
 
     command = f"docker-credential-{helper}"

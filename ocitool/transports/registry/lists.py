@@ -1,7 +1,8 @@
-"""Lists that a registry gives in pages: of tags, repositories and referrers.
+"""Lists in pages: of tags, repositories and referrers.
 
-The next page is where the `Link` of a page says (distribution-spec, "Listing Tags"; RFC 8288), however few entries the page
-has. A list ends with a page without one, or in an error: what was read of it before is never taken for all of it.
+The `Link` of a page gives the URL of the next one (distribution-spec, "Listing Tags"; RFC 8288), however few entries
+the page has. A list ends with a page without such a link, or with an error: an incomplete list is never returned as a
+complete one.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from ocitool.transports.registry.addresses import host_of, resolve_url
 from ocitool.transports.registry.errors import RETRIED, UnexpectedResponse
 
 _LINK_TARGET = pattern(r"\s*(?:<(?P<target>[^>]*)>|(?P<bare>[^\s<;,][^\s;]*))\s*")
-"""What a link leads to. Some registries leave out the angle brackets."""
+"""The target of a link. Some registries leave out the angle brackets."""
 _LINK_PARAMETER = pattern(
     r';\s*(?P<name>[^\s=;,"]*)\s*(?:=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<value>[^;,"]*)))?\s*', re.DOTALL
 )
 _OTHER_MEMBERS = frozenset({"name", "schemaVersion", "mediaType"})
-"""What may stand beside a list that is left out because it is empty."""
+"""Members that may be in the document if the list itself is left out because it is empty."""
 _ESCAPED = pattern(r"\\(.)", re.DOTALL)
 
 
 class ListPage(NamedTuple):
-    """One page of a list: its JSON, its `Link` headers (joined by commas), and the address that gave it in the end."""
+    """One page of a list: the body, the `Link` fields (joined by commas), and the URL that sent it, after redirects."""
 
     raw: bytes
     link: str
@@ -41,11 +42,11 @@ class ListPage(NamedTuple):
 
 
 Fetch = Callable[[str, int], ListPage]
-"""Returns the page at an address of the registry. Raises `LimitError` if it has more than so many bytes."""
+"""Returns the page at a URL. Raises `LimitError` if it has more than the given number of bytes."""
 
 
 def strings(fetch: Fetch, url: str, member: str, where: str) -> list[str]:
-    """As `items`, of a list of strings. Raises `FormatError` for an entry that is none."""
+    """Returns the entries of a list of strings, as `items`. Raises `FormatError` for an entry of another type."""
     found = items(fetch, url, member, where)
     if not all(isinstance(one, str) for one in found):
         raise FormatError(f"an entry of {member} is not a string", where)
@@ -58,8 +59,9 @@ def items(fetch: Fetch, url: str, member: str, where: str) -> list[Any]:
 
 
 def pages(fetch: Fetch, url: str, member: str, where: str, max_pages: int | None = None) -> Iterator[list[Any]]:
-    """Yields the entries of each page of the list at an address, without those of earlier pages. Takes no more than
-    `limits.LIST`, `LIST_ITEMS` and `max_pages` pages, else `LIST_PAGES`. Raises what `fetch` raises, `FormatError`, `LimitError`."""
+    """Yields for each page of a list its entries that no earlier page has. Bounded by `limits.LIST`,
+    `limits.LIST_ITEMS`, `limits.LIST_SECONDS` and `max_pages` (default: `limits.LIST_PAGES`). Raises what `fetch`
+    raises, `FormatError`, `LimitError`."""
     known: set[str] = set()
     count = 0
     seen: set[str] = set()
@@ -97,8 +99,9 @@ def pages(fetch: Fetch, url: str, member: str, where: str, max_pages: int | None
 
 
 def _fetch_next(fetch: Fetch, first: str, url: str, max_bytes: int, where: str) -> ListPage:
-    """A page that is not the first. Behind a proxy a registry may name it by a path that leads nowhere from outside: then it is
-    asked for at the path of the list. Raises `NotFoundError` if it is not there, which says nothing of the list itself."""
+    """Returns a page after the first. A registry behind a proxy may link to an internal path; then the page is
+    requested at the path of the list. Raises `NotFoundError` if the page does not exist, which does not mean that the
+    list does not."""
     query = urlsplit(url).query
     own = urlsplit(first)._replace(query=query).geturl() if query else url
     problem: OcitoolError
@@ -123,8 +126,8 @@ def _entries(page: ListPage, member: str, where: str) -> list[Any]:
 
 
 def _next_url(first: str, url: str, page_url: str, target: str, where: str) -> str:
-    """Returns the address of the next page: relative to the one that gave the page, unless the registry sent us elsewhere for
-    it. A registry behind a proxy may not know its own scheme."""
+    """Returns the URL of the next page, resolved against the URL that sent the page, unless that is another host (a
+    redirect). A registry behind a proxy may not know its own scheme, so that of the list is kept."""
     there = resolve_url(page_url if _same_host(page_url, first) else url, target)
     if not there:
         raise FormatError("the next page of a list is at what is no address", where)
@@ -140,8 +143,8 @@ def _same_host(url: str, other: str) -> bool:
 
 
 def next_link(header: str, where: str) -> str | None:
-    """Returns the target of the link to the next page; None if there is no such link. A link without a relation is taken for
-    one if no other is. Raises `FormatError` for a header that is no list of links: where the list goes on is not known then."""
+    """Returns the target of the link to the next page; None if there is none. A link without a relation counts if no
+    other has the relation `next`. Raises `FormatError` for an invalid header field, since the list may go on."""
     without_relation = None
     for target, relation in _links(header, where):
         if "next" in relation.lower().split():
@@ -152,7 +155,7 @@ def next_link(header: str, where: str) -> str | None:
 
 
 def _links(header: str, where: str) -> Iterator[tuple[str, str]]:
-    """The targets of a `Link` header, each with its relations (RFC 8288, 3)."""
+    """Yields the targets of a `Link` field, each with its relations (RFC 8288, 3)."""
     position = 0
     while position < len(header):
         if header[position] in ", \t":
@@ -175,7 +178,8 @@ def _links(header: str, where: str) -> Iterator[tuple[str, str]]:
 
 
 def parse_json(raw: bytes, where: str, bounds: JsonLimits) -> Any:
-    """A registry's JSON, of which only what is looked for must be right. Raises `FormatError`, `LimitError`."""
+    """Returns the value of a JSON body; members that nobody reads may have any value. Raises `FormatError`,
+    `LimitError`."""
     if document.count_values(raw) > bounds.values:
         raise LimitError(f"an answer of more than {bounds.values} values", where)
     try:

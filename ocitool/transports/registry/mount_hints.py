@@ -1,8 +1,9 @@
-"""Where blobs of a registry were seen before: repositories that they can be mounted from, so that they are not sent again.
+"""Mount hints: in which repositories of a registry a blob was seen, so that it can be mounted and need not be sent
+again.
 
-One file a registry, `origins/HOST` in the cache's directory: a digest and a repository a line, the newest last; with `!` before
-the digest, a repository that a mount of it was wrong from. It says nothing that must be true: a registry mounts what is there
-and what the user may read, and nothing else.
+One file for each registry, `origins/HOST` in the cache directory. A line holds a digest and a repository, the newest
+last; with `!` before the digest, a repository from which a mount of this blob did not work. Hints need not be true: a
+registry mounts only what exists and what the user may read.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from ocitool.errors import OcitoolError
 from ocitool.limits import MiB
 
 _MAX_SIZE = 4 * MiB
-"""A file beyond this loses its older half."""
+"""If the file is larger, its older half is removed."""
 _MAX_REPOSITORIES = 3
+"""Repositories that `find` returns."""
 
 
 class MountHints:
-    """`directory`: of the cache. If it is None, or not the user's alone, nothing is known and nothing kept."""
+    """`directory`: the cache directory. If it is None, or not private to the user, there are no hints and none are
+    kept."""
 
     def __init__(self, directory: str | None, host: str) -> None:
         self._directory = directory
@@ -35,24 +38,25 @@ class MountHints:
         self._loaded: dict[str, list[str]] | None = None
 
     def find(self, digest: Digest) -> Sequence[str]:
-        """Repositories in which the blob was, the latest first, a few."""
+        """Returns a few repositories in which the blob was seen, the latest first."""
         known = self._hints()
         with self._lock:
             wrong = known.get(f"!{digest}", ())
             return [one for one in dict.fromkeys(reversed(known.get(str(digest), []))) if one not in wrong][:_MAX_REPOSITORIES]
 
     def without_wrong(self, digest: Digest, paths: Sequence[str]) -> Sequence[str]:
-        """Of these repositories those that no mount of the blob was wrong from."""
+        """Returns those of the repositories from which no mount of the blob was wrong."""
         known = self._hints()
         with self._lock:
             wrong = known.get(f"!{digest}", ())
             return [path for path in paths if path not in wrong]
 
     def add(self, digest: Digest, path: str) -> None:
+        """Records that a repository has the blob."""
         self._add(str(digest), path)
 
     def add_wrong(self, digest: Digest, path: str) -> None:
-        """A mount from there was wrong."""
+        """Records that a mount from this repository was reported as done and was not."""
         self._add(f"!{digest}", path)
 
     def _add(self, name: str, path: str) -> None:
@@ -63,7 +67,7 @@ class MountHints:
                 self._new.append(f"{name} {path}\n")
 
     def save(self) -> None:
-        """Writes what was noted. A directory that cannot be written costs a later mount, not this command."""
+        """Writes the new hints. If the directory cannot be written, later commands have fewer hints; this one goes on."""
         with self._lock:
             new, self._new = self._new, []
         if not new:
@@ -91,7 +95,8 @@ class MountHints:
             return None
 
     def _hints(self) -> dict[str, list[str]]:
-        """What is known, read when it is first asked for: by several threads perhaps, of which the first one counts."""
+        """Returns all hints. The file is read when they are first needed; if several threads read it, the first result
+        is kept."""
         if self._loaded is None:
             found = self._load()
             with self._lock:

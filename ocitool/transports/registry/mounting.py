@@ -1,4 +1,4 @@
-"""Blobs that a registry says it has, or has attached from another of its repositories, and what is done if it only says so."""
+"""Cross-repository mounts, and repairs if the registry reports a blob as mounted or present that it does not have."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 class Mounts:
-    """Mounts at one registry, and what it says of blobs that are then not sent. Used by several threads."""
+    """The mounts at one registry, and the blobs that were not sent because the registry reported them as present. Used
+    by several threads."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -30,9 +31,12 @@ class Mounts:
         self._verified = False
 
     def request(self, path: str, digest: Digest, repository: str) -> str | None:
-        """Asks for a blob from another repository. None if the registry says that it is done; else the address of the upload
-        that it began in its place, or nothing. After one that failed however often it was tried, each is tried once: the
-        bytes can be sent as well."""
+        """Requests a mount of a blob from another repository (distribution-spec, "Mounting a blob from another
+        repository").
+
+        Returns None if the registry reports it as done; else the URL of the upload session that it opened instead, or
+        "" without one. After a mount failed in all attempts, later ones are tried once only, since the bytes can be
+        sent as well."""
         url = self._client.url(f"{path}/blobs/uploads/?mount={digest}&from={repository}")
         try:
             response = self._client.request("POST", url, push_scope(path, repository), "mount", retries=self._retries)
@@ -47,9 +51,10 @@ class Mounts:
         return (self._client.location_of(response) or "") if response.status_code == 202 else ""
 
     def is_real(self, is_present: Callable[[], bool | None]) -> bool:
-        """Whether a mount that is said to be done is. Until one was right each is looked at: a registry that only says so, and
-        takes a manifest whatever it names, would keep an image without its layers. Others are looked at if a manifest is
-        refused: that costs a request for the first alone."""
+        """Returns whether a mount that was reported as done is to be relied on. Until one was found to be done, each is
+        checked by `is_present`: a registry that reports mounts which it does not make, and accepts a manifest whatever
+        it names, would be left with an image without layers. Later ones are checked only if a manifest is refused, so
+        the check costs one request in all."""
         if not self._verified:
             with self._turns.turn(None):
                 if not self._verified:
@@ -58,22 +63,22 @@ class Mounts:
         return True
 
     def add_mounted(self, path: str, repair: Callable[[], bool]) -> None:
-        """A blob is believed to be mounted in a repository. `repair` is called if a manifest is refused there: it sends the blob
-        if that is not there, and says whether it did."""
+        """Records a mount that is relied on. `repair` is called if a manifest is refused in this repository: it sends
+        the blob if it is missing, and returns whether it did."""
         self._mounted.setdefault(path, []).append(repair)
 
     def add_reported(self, path: str, digest: Digest, send: Callable[[], object]) -> None:
-        """The registry says that a repository has a blob. `send` is called if a manifest that names it is refused there because
-        a blob is unknown: some answer HEAD from a cache that knows of no deletion."""
+        """Records a blob that the registry reports as present. `send` is called if a manifest that names it is refused
+        because of an unknown blob: some registries answer HEAD from a cache that ignores deletions."""
         self._reported.setdefault(path, {})[digest] = send
 
     def may_repair(self, path: str) -> bool:
-        """Whether a refusal there may be for want of a blob that was believed to be there."""
+        """Returns whether a manifest may have been refused because a blob that was relied on is missing."""
         return path in self._mounted or path in self._reported
 
     def repair(self, path: str, manifest: bytes) -> bool:
-        """Whether blobs that were said to be there were missing, and are there now. `manifest`: a manifest that names some which
-        are unknown, as the registry says; none if it does not say that."""
+        """Sends blobs that were relied on and are missing; returns whether any was sent. `manifest`: the refused
+        manifest if the registry says that a blob in it is unknown, else b""."""
         with self._turns.turn(path):
             mounted, self._mounted[path] = self._mounted.get(path, []), []
             for repair in mounted:

@@ -1,8 +1,8 @@
-"""By which proxies a host is reached: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, and what `NO_PROXY` excepts of them.
+"""The proxy for a URL, from `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 
-The rules are those of Go's httpproxy, which docker, podman and skopeo go by: this machine is reached without a proxy; an entry
-of `NO_PROXY` is a host with those below it, an address, a network, or one of these with a port. What requests makes of it knows
-no port behind an address, no IPv6, and takes `example.com` for the end of `notexample.com`.
+The rules are those of Go's httpproxy, which docker, podman and skopeo use: this machine is reached without a proxy; an
+entry of `NO_PROXY` is a host with its subdomains, an address, a network, or one of these with a port. The rules of
+requests differ: no port after an address, no IPv6, and `example.com` also matches `notexample.com`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SCHEMES = ("http", "https", "socks5", "socks5h", "socks4", "socks4a")
 
 
 def _from_environment() -> dict[str, str]:
-    """Proxies by their kind, `http`, `https`, `all`, and what `NO_PROXY` excepts as `no`."""
+    """Returns the proxies by scheme (`http`, `https`, `all`), and the value of `NO_PROXY` as `no`."""
     if sys.platform != "darwin" and not any(name.lower().endswith("_proxy") for name in os.environ):
         return {}  # urllib.request takes a fifth of a short command
     from urllib.request import getproxies
@@ -27,8 +27,8 @@ def _from_environment() -> dict[str, str]:
 
 
 def proxy_for(url: str) -> str | None:
-    """Returns the proxy that the environment names for an address, with its scheme; None if it is reached without one. Raises
-    `UsageError` for what is no proxy, without its words: they may hold a password."""
+    """Returns the URL of the proxy that the environment names for a URL; None if it is reached without one. Raises
+    `UsageError` for an invalid proxy URL, which is not quoted: it may hold a password."""
     proxies = _from_environment()
     no_proxy = proxies.pop("no", "")
     scheme, hostname, port = origin(url)
@@ -47,12 +47,12 @@ def proxy_for(url: str) -> str | None:
 
 
 def has_login() -> bool:
-    """Whether the environment gives a proxy a user's name."""
+    """Returns whether the environment has a user name for a proxy."""
     return any("@" in proxy for proxy in _from_environment().values())
 
 
 def is_excluded(no_proxy: str, hostname: str, port: int | None) -> bool:
-    """Whether a host is reached without a proxy, by the entries of a `NO_PROXY`."""
+    """Returns whether a host is reached without a proxy. `no_proxy`: the value of `NO_PROXY`."""
     address = numeric_address(hostname)
     numeric = ipaddress.ip_address(address) if address is not None else None
     if isinstance(numeric, ipaddress.IPv6Address):
@@ -82,7 +82,7 @@ def _matches(entry: str, name: str, numeric: ipaddress.IPv4Address | ipaddress.I
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """A network, or an address as one."""
+    """Returns a network, or an address as a network; None for other text."""
     text = text.removeprefix("[").removesuffix("]")
     try:
         return ipaddress.ip_network(text.removeprefix("::ffff:") if "." in text else text, strict=False)

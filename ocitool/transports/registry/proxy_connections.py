@@ -1,4 +1,4 @@
-"""Connections through proxies, which urllib3 makes: requests that a proxy sends on, tunnels (CONNECT), SOCKS."""
+"""Connections through proxies, made by urllib3: forwarded requests, tunnels (CONNECT) and SOCKS."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ getLogger("urllib3").setLevel(CRITICAL)
 
 
 class ProxyConnectionError(OSError):
-    """The proxy does not connect; its cause says why."""
+    """The proxy does not connect; the cause of this error says why."""
 
 
 class ProxyRoute:
-    """The way to a host by a proxy. `is_forwarding`: the proxy is asked, with the whole address and `header_fields` in the head."""
+    """How a host is reached through a proxy. `is_forwarding`: requests are sent to the proxy with the whole URL and
+    `header_fields`, not through a tunnel."""
 
     def __init__(self, connector: Connector, proxy: str, scheme: str, hostname: str, port: int) -> None:
         credentials.remember_address(proxy)
@@ -47,7 +48,7 @@ class ProxyRoute:
         )
 
     def connection(self) -> Connection:
-        """One that is not opened yet."""
+        """Returns a new connection, not opened yet."""
         connection: Any = self._socks_connection() if self._socks else self._http_proxy_connection()
         connection.connector = self._connector
         return connection  # type: ignore[no-any-return]
@@ -94,7 +95,8 @@ class ProxyRoute:
 
 
 class _ProxyResponse(http.client.HTTPResponse):
-    """What a proxy answers before it connects, as urllib3 reads it: bounded as any other response."""
+    """The response of a proxy to CONNECT, as urllib3 reads it; its size and time are bounded as those of other
+    responses."""
 
     def __init__(self, sock: socket.socket, *arguments: Any, **more: Any) -> None:
         super().__init__(sock, *arguments, **more)
@@ -102,7 +104,7 @@ class _ProxyResponse(http.client.HTTPResponse):
 
 
 class _Connection:
-    """What these connections have beside urllib3's own."""
+    """A mixin for connections of urllib3: sockets are opened by the connector, and requests are sent on a `Channel`."""
 
     response_class: Any = _ProxyResponse
     connector: Connector

@@ -1,6 +1,7 @@
-"""The bodies of a registry's answers: read within bounds, and to their end, so that a connection serves the next request.
+"""The bodies of a registry's responses, read within bounds and to their end, so that the connection can serve the next
+request.
 
-A body that breaks raises `OSError`.
+If the connection breaks, reading raises `OSError`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ocitool.transports.registry.http1 import Response
 
 
 class NoResponse(OSError):
-    """There is no response from `url`; its cause says why."""
+    """There is no response from `url`; the cause of this error says why."""
 
     def __init__(self, url: str) -> None:
         super().__init__("no response")
@@ -25,12 +26,13 @@ class NoResponse(OSError):
 
 
 _READ_SIZE = 1 << 16
-"""Bytes of a document that are asked of a connection at a time."""
+"""Bytes of a small body that are read at a time."""
 
 
 def read_body(response: Response, where: str, max_bytes: int) -> bytes:
-    """All of a small body, decoded if a server or a proxy encoded it though nothing compressed is asked for: neither form is of
-    more than `max_bytes` bytes. Raises `LimitError`, `FormatError` for a damaged encoding, and what a break raises."""
+    """Returns all of a small body, decoded if it has a `Content-Encoding` although none was requested. The body must
+    have at most `max_bytes` bytes, encoded and decoded. Closes the response. Raises `LimitError`, `FormatError` for a
+    damaged encoding, and `OSError` if the connection breaks."""
     try:
         data = bytearray()
         # In steps: a read takes memory for all that it asks for.
@@ -54,17 +56,20 @@ def read_body(response: Response, where: str, max_bytes: int) -> bytes:
 
 
 def _content_codec(response: Response, head: bytes) -> str | None:
-    """The codec that a body which begins with these bytes is in, as its `Content-Encoding` says; None if that says nothing, or
-    is not so."""
+    """Returns the codec of a body that begins with these bytes and has a `Content-Encoding`; None without that field,
+    or if the bytes are not compressed."""
     found = codecs.sniff(head) if response.headers.get("Content-Encoding", "").strip() else "none"
     return found if found in codecs.WRITERS else None
 
 
 def decode_content(response: Response, size: int) -> Iterator[bytes]:
-    """The bytes of a blob that an answer says to have encoded, though that was not asked for. One that states no length may be
-    a layer in gzip which storage calls so: then it is the blob as it is, unless what is in it tells of another encoding.
+    """Yields the bytes of a blob whose response has a `Content-Encoding` although none was requested.
 
-    Raises `IntegrityError` for an encoding of far more bytes than the blob has, `FormatError` for a damaged one."""
+    Some storage services send this field for a layer that is itself gzip. If there is no `Content-Length`, the content
+    tells the two apart: the blob is passed on as it is if what is in it is neither compressed nor JSON.
+
+    Raises `IntegrityError` if the encoded bytes are far more than the size of the blob, `FormatError` for a damaged
+    encoding."""
 
     def raw() -> Iterator[bytes]:
         count = 0
@@ -86,7 +91,7 @@ def decode_content(response: Response, size: int) -> Iterator[bytes]:
 
 
 def skip_bytes(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
-    """The bytes but for the first so many."""
+    """Yields the bytes without the first `count`."""
     for chunk in chunks:
         if len(chunk) > count:
             yield chunk[count:]
@@ -94,19 +99,22 @@ def skip_bytes(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
 
 
 def drain(response: Response) -> None:
-    """Takes what little is left of an answer, so that its connection serves the next request; a long one is cut off."""
+    """Reads the rest of a small body, so that the connection can serve the next request; a long one ends the
+    connection."""
     with suppress(OSError):
         response.read(limits.ERROR_SIZE)
     response.close()
 
 
 def is_html_page(response: Response) -> bool:
-    """Whether it is a page for people, as proxies answer with that want a login: nothing that it seems to say is so."""
+    """Returns whether the body is HTML, as captive portals and login pages of proxies are: then the status says nothing
+    about the registry."""
     return response.headers.get("Content-Type", "").partition(";")[0].strip().lower() in ("text/html", "application/xhtml+xml")
 
 
 def retry_after(response: Response) -> float | None:
-    """Seconds (RFC 9110, 10.2.3); a date counts from now, and is in UTC if it does not say so, as the form of C's asctime."""
+    """Returns the seconds of `Retry-After` (RFC 9110, 10.2.3), None without a valid one. A date counts from now, and is
+    in UTC if it names no zone, as in the asctime form."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit() and len(text) < 9:
         return float(text)

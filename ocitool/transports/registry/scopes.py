@@ -1,4 +1,4 @@
-"""What a request needs to be allowed (distribution's "Token Scope Documentation")."""
+"""Scopes: which repositories and actions a token must allow (distribution's "Token Scope Documentation")."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 
 class Scope(NamedTuple):
-    """What a request needs: credentials for `path` (None: for the registry), and these claims in its token."""
+    """What a request needs: the credentials for the repository `path` (None: those for the registry), and a token with
+    these resource scopes."""
 
     path: str | None
     resource_scopes: tuple[str, ...]
@@ -17,7 +18,7 @@ def pull_scope(path: str) -> Scope:
 
 
 def push_scope(path: str, *mount_from: str) -> Scope:
-    """Writing to a repository, and reading from those whose blobs are mounted."""
+    """Returns the scope for writing to a repository and reading from those from which blobs are mounted."""
     return Scope(path, (f"repository:{path}:pull,push", *(f"repository:{other}:pull" for other in mount_from)))
 
 

@@ -1,7 +1,8 @@
-"""A repository as a source: one tag or digest of it. Manifests and configurations are fetched, layers when they are read.
+"""A repository as a source: the image or index under one tag or digest.
 
-A document that another place lends (`borrow`) is not fetched. A layer that is read comes over the network once a command: it
-is kept in a temporary file without a name, as long as its descriptor says and no longer, unless it is only passed on.
+Manifests and configurations are fetched, unless another place has them (`reuse_documents`). Layers are fetched when
+they are read, each once in a command: the bytes are kept in an anonymous temporary file as long as the blob is
+referenced, unless they are only passed on.
 """
 
 from __future__ import annotations
@@ -71,11 +72,11 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         return self._blobs[digest]
 
     def reuse_documents(self, find: Callable[[Digest], Blob | None]) -> None:
-        """Documents that `find` gives are taken from there, verified, and not fetched."""
+        """Takes documents that `find` returns from there, verified, and does not fetch them."""
         self._find_local = find
 
     def resolve(self) -> Digest | None:
-        """What the tag names by now, where that is not what was fetched."""
+        """Returns the digest that the tag points to now, if it is not the one that was fetched."""
         if self._tag is None or self.repository.digest is not None:
             return None
         try:
@@ -85,8 +86,8 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         return now if now != self.root.digest else None
 
     def referrers(self, digest: Digest) -> list[Referrer]:
-        """What speaks of a manifest: the registry's list of referrers, or the tag that stands for it if the registry gives
-        none; and cosign's tags. An entry of a list that is no descriptor is told and left out."""
+        """Returns the referrers of a manifest: from the registry's list, or from the referrers tag if the registry
+        sends no list; and those under the tags of cosign. An entry that is not a descriptor is left out, with a notice."""
         fields = self.client.referrers(self.repository.path, digest)
         if fields is None:
             fields = self._fallback_referrers(digest)
@@ -122,7 +123,7 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         return []
 
     def _fetch_root(self, name: str | Digest) -> Descriptor:
-        """A manifest by tag or digest, as a descriptor under its full name."""
+        """Returns the descriptor of a manifest by tag or digest, with its full name."""
         return self._keep_as_descriptor(self.client.document(self.repository.path, name))
 
     def _keep_as_descriptor(self, found: RegistryDocument, *, named: bool = True) -> Descriptor:
@@ -146,8 +147,8 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         return BytesBlob(raw, one.digest)
 
     def _keep_document(self, digest: Digest, raw: bytes, media_type: str) -> None:
-        """Remembers a document and what it names: of that the registry is not asked whether it is there. Raises `LimitError`
-        if too much is held."""
+        """Keeps a document and the descriptors in it, whose blobs are then taken to be present. Raises `LimitError` if
+        the documents are too large in all."""
         self._check_memory(len(raw))
         self._raw_documents[digest] = raw
         self._documents_size += len(raw)
@@ -166,8 +167,8 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
                 self.client.mount_hints.add(one.digest, self.repository.path)
 
     def _check_memory(self, size: int) -> None:
-        """Raises `LimitError` if another document of this size is one too many to hold: an index at a registry names any number
-        of them, and each may be as large as all others."""
+        """Raises `LimitError` if another document of this size exceeds the memory for documents: an index may name any
+        number of them, each as large as all others."""
         max_bytes = limits.documents_size()
         if self._documents_size + size > max_bytes:
             raise LimitError(
@@ -205,7 +206,8 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
 
 
 class RemoteBlob:
-    """A blob in a repository; with `urls`, a layer that is only there. `documents`: where others may have it from."""
+    """A blob in a repository. `urls`: the layer is not in the repository but at these URLs. `documents`: the cache for
+    a configuration."""
 
     identity = None
 
@@ -234,7 +236,7 @@ class RemoteBlob:
 
     @property
     def mountable(self) -> bool:
-        """Whether the registry can take it from its repository to another."""
+        """Whether the registry can mount it from its repository in another one."""
         return not self._urls
 
     def pread(self, size: int, offset: int) -> bytes:
@@ -255,13 +257,14 @@ class RemoteBlob:
         return self._local
 
     def chunks_once(self, offset: int = 0) -> Iterator[bytes]:
-        """The bytes as they come, unverified, and not kept but for a small blob's: others may want a configuration."""
+        """Yields the bytes as they are received, unverified, without keeping them. A small blob is kept all the same:
+        it may be a configuration, which others need."""
         if self.size <= _KEEP_SIZE and not offset:
             return self.chunks()
         return self._local.chunks(offset) if self._local is not None else self._read(offset)
 
     def chunks(self, offset: int = 0) -> Iterator[bytes]:
-        """The bytes, kept when all of them were taken and are what the digest says."""
+        """Yields the bytes, verified. They are kept if all were read."""
         if self._local is not None:
             yield from self._local.chunks(offset)
             return

@@ -1,4 +1,4 @@
-"""Tags at a registry: what they lead to, and that they come to lead to what was sent, many at a time."""
+"""Tags at a registry: what they point to, and putting many of them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from ocitool.transports.registry.errors import RETRIED, Denied, UnexpectedRespon
 from ocitool.transports.registry.scopes import Scope, pull_scope, push_scope
 
 TAGS_PER_REQUEST = 10
-"""Tags of one request: as many as every registry takes that knows of them (distribution-spec, "Pushing Manifests")."""
+"""Tags of one request: the number that every registry with this feature accepts (distribution-spec, "Pushing
+Manifests")."""
 
 SINGLE_LOOKUPS = 8
-"""Tags of a repository that are asked for one by one; if there are more, its list tells which of them it has at all."""
+"""Tags of a repository that are looked up one by one; for more, the list of tags is read, which says which of them
+exist."""
 _MAX_FAILURES = 3
-"""Tags that the registry may fail for while it gives others: at one more it is the registry that fails, and not the tag."""
+"""Tags for which requests may fail while others succeed: after one more the registry itself is taken to fail."""
 _MAX_LIST_PAGES = 4
-"""A longer list may have many more tags than are asked for."""
+"""A longer list may have many more tags than are looked up."""
 
 
 class TaggedManifest(NamedTuple):
-    """A manifest or index and the tags that it is to have in a repository."""
+    """A manifest or index and the tags that it is to get in a repository."""
 
     target: UploadTarget
     media_type: str
@@ -37,7 +39,7 @@ class TaggedManifest(NamedTuple):
 
 
 class TagCache:
-    """The tags of a registry's repositories, each asked for once. Used by several threads."""
+    """The tags of a registry's repositories. Each is looked up once. Used by several threads."""
 
     def __init__(self, client: Client, *, rehearsing: bool) -> None:
         self._client = client
@@ -48,10 +50,10 @@ class TagCache:
         self._turns = OneAtATime(client.task)
         self._failures = 0
         self._multi_tag: bool | None = None
-        """Whether the registry takes several tags with one request; None until it was tried."""
+        """Whether the registry accepts several tags in one request; None before the first such request."""
 
     def find(self, path: str, tag: str) -> TaggedDigest | None:
-        """What a tag leads to; None if there is no such tag. Raises `Denied`, `TransportError`."""
+        """Returns what a tag points to; None if it does not exist. Raises `Denied`, `TransportError`."""
         if (path, tag) not in self._known:
             scope = pull_scope(path) if self._rehearsing else push_scope(path)
             listed = self._all_tags(path, scope)
@@ -60,7 +62,8 @@ class TagCache:
         return self._known[path, tag]
 
     def _all_tags(self, path: str, scope: Scope) -> frozenset[str] | None:
-        """All tags of a repository, once a few were asked for; None before that, and if they are not to be had or too many."""
+        """Returns all tags of a repository, once several were looked up; None before that, and if the list is too long
+        or cannot be read."""
         self._lookups[path] += 1
         if self._lookups[path] <= SINGLE_LOOKUPS:
             return None
@@ -70,22 +73,24 @@ class TagCache:
             return self._listed[path]
 
     def count_failure(self) -> bool:
-        """Counts a tag for which the registry fails (500 and the like). Returns whether that is one too many."""
+        """Counts a tag for which the registry fails (status 500 and the like). Returns whether there were too many."""
         with self._turns.turn(""):
             self._failures += 1
             return self._failures > _MAX_FAILURES
 
     def points_to(self, path: str, tag: str, digest: Digest) -> bool:
-        """Whether a tag that was asked for leads to this."""
+        """Returns whether a tag that was looked up points to this digest."""
         found = self._known.get((path, tag))
         return found is not None and found.digest == digest
 
     def put(
         self, tagged_manifests: Iterable[TaggedManifest], task: Task, on_refused: Callable[[str, str, OcitoolError], None]
     ) -> list[PutResult | None]:
-        """Gives the tags, those of one manifest together at a registry that knows how. What became of each of `tagged_manifests`, None of
-        one whose tags led to it already. A tag that the registry refuses is `on_refused`, with its repository, unless it leads to
-        the manifest all the same, as one that cannot be changed may."""
+        """Puts the tags, several of one manifest with one request if the registry supports that. Returns the result for
+        each of `tagged_manifests`; None if its tags pointed to it already.
+
+        `on_refused` is called with repository, tag and error for a tag that the registry refuses, unless the tag points
+        to the manifest all the same, as an immutable one may."""
         entries = list(tagged_manifests)
         found: list[PutResult | None] = [None] * len(entries)
         single: list[tuple[int, str]] = []
@@ -97,7 +102,7 @@ class TagCache:
                 single += ((number, tag) for tag in one.tags)
 
         def put_batch(row: tuple[int, Sequence[str]]) -> list[tuple[int, str]]:
-            """The tags that are left."""
+            """Returns the tags that are still to be put."""
             number, tags = row
             if self._multi_tag is False:
                 return [(number, tag) for tag in tags]

@@ -1,9 +1,12 @@
-"""Whom TLS believes at a host, and who we are there.
+"""TLS contexts: which certificate authorities are trusted for a host, and which client certificate is used.
 
-Authorities for every host: the system's, for which `SSL_CERT_FILE` and `SSL_CERT_DIR` name other places, as OpenSSL has it, and
-certifi's unless one of these is set; but only what variables name if `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE` is one of them.
-Beside them, for the registry alone: `--ca`. For one host: the `*.crt` in its directory below the first `certs.d` that has one,
-as docker and containers-certs.d(5) have it, and for the registry a `*.cert` with its `*.key`, unless `--cert` names another.
+Authorities for every host: those of the system, in whose place `SSL_CERT_FILE` and `SSL_CERT_DIR` name others, as for
+OpenSSL, and those of certifi unless one of these variables is set. If `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE` is set,
+only those that variables name.
+
+In addition, for the registry alone: `--ca`. For one host: the `*.crt` in its directory below the first `certs.d` that
+has one, as in docker and containers-certs.d(5); and for the registry a `*.cert` with its `*.key`, unless `--cert` names
+another.
 """
 
 from __future__ import annotations
@@ -26,20 +29,20 @@ from ocitool.task import OneAtATime, Task
 from ocitool.transports.registry.access import Access
 
 SYSTEM_CERTS_D = ("/etc/containers/certs.d", "/etc/docker/certs.d")
-"""Directories with one for each host, after those of the user's configuration."""
+"""Parents of the directories of hosts, searched after those of the user."""
 _SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem",
 )  # fmt: skip
-"""Where systems keep their authorities; an OpenSSL that came with Python may look elsewhere."""
+"""Files of certificate authorities on several systems; the OpenSSL of a Python build may look elsewhere."""
 _REHASHED_NAME = re.compile(r"[0-9a-f]{8}\.\d+")
-"""Names by which OpenSSL finds an authority in a directory."""
+"""File names by which OpenSSL finds an authority in a directory."""
 
 
 class Trust:
-    """The contexts of a registry's connections, each made when a host is first spoken to with TLS and then used by all: while
-    one is loaded by a thread, another would offer half of it. `own`: for the registry itself, else for the hosts that it
-    sends us to, with nothing of what the user said of it, and no certificate of ours."""
+    """The TLS contexts of a registry's connections. Each is made when the first connection to its host is opened, and
+    complete before another thread uses it. `own`: for the registry itself; else for the hosts that it refers to,
+    without the certificates that the user gave."""
 
     def __init__(self, task: Task, access: Access, registry: str, *, insecure: bool, own: bool) -> None:
         self._task = task
@@ -54,11 +57,12 @@ class Trust:
             self.context(registry)  # what is wrong with them is said before anything is sent
 
     def context(self, host: str) -> ssl.SSLContext:
-        """For a host as users write it. Raises `NotFoundError` and `FormatError` for a file that cannot be used."""
+        """Returns the context for a host, in the form of `addresses.host_of`. Raises `NotFoundError` and `FormatError`
+        for a file that cannot be used."""
         return self._cached(self._registry or host, self._host_context)
 
     def proxy_context(self) -> ssl.SSLContext:
-        """For a proxy, which is no registry: the authorities for every host, and no certificate of ours."""
+        """Returns the context for a proxy: the authorities for every host, and no client certificate."""
         return self._cached("", self._default_context)
 
     def _cached(self, host: str, make: Callable[[str], ssl.SSLContext]) -> ssl.SSLContext:
@@ -73,7 +77,8 @@ class Trust:
         return context
 
     def _host_context(self, host: str) -> ssl.SSLContext:
-        """Nothing is loaded of authorities if nothing is verified: to load them takes a tenth of a short command."""
+        """Returns a new context. If nothing is verified no authorities are loaded, which takes a tenth of the time of a
+        short command."""
         context = _new_context()
         access = self._access
         certificates = host_certificates(host, self._warn, pairs=self._registry is not None and access.cert is None)
@@ -101,7 +106,7 @@ class Trust:
 
 
 def _new_context() -> ssl.SSLContext:
-    """A context that verifies certificates and host names, and believes nothing yet."""
+    """Returns a context that verifies certificates and host names, without any authority yet."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
@@ -115,15 +120,16 @@ def _new_context() -> ssl.SSLContext:
 
 
 class HostCertificates(NamedTuple):
-    """Certificates of authorities with their files, and pairs of files: our certificates and their keys."""
+    """`authorities`: files and their contents. `pairs`: files of a client certificate and its key."""
 
     authorities: list[tuple[str, bytes]]
     pairs: list[tuple[str, str]]
 
 
 def host_certificates(host: str, warn: Callable[[str], None], *, pairs: bool) -> HostCertificates:
-    """Returns what the first directory for a host holds (docker's "certs.d"). What cannot be read, or belongs to another user
-    than root and us, is left out, and `warn`. Raises `FormatError` for one file of a pair without the other."""
+    """Returns the certificates in the first directory for a host ("certs.d" of docker). Files that cannot be read, or
+    belong to another user than root and the current one, are left out, with a call of `warn`. Raises `FormatError` if a
+    certificate or key lacks its counterpart."""
     found = HostCertificates([], [])
     directory, names = _certs_d(host, warn)
     for name in names:
@@ -144,7 +150,7 @@ def host_certificates(host: str, warn: Callable[[str], None], *, pairs: bool) ->
 
 
 def _certs_d(host: str, warn: Callable[[str], None]) -> tuple[str, list[str]]:
-    """The directory for a host, and the names in it; the first that there is."""
+    """Returns the first directory for a host that exists, and the names in it."""
     config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     places = [os.path.join(config, tool, "certs.d") for tool in ("containers", "docker")]
     hosts = ("docker.io", "registry-1.docker.io", "index.docker.io") if host == DEFAULT_HOST else (host,)
@@ -163,7 +169,7 @@ def _certs_d(host: str, warn: Callable[[str], None]) -> tuple[str, list[str]]:
 
 
 def _read_trusted(path: str, warn: Callable[[str], None]) -> bytes | None:
-    """A file of certificates or a key; None for one that is not used, which is told."""
+    """Returns the bytes of a certificate or key file; None, after a call of `warn`, if it is not used."""
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_uid in (0, os.geteuid()):
@@ -176,7 +182,7 @@ def _read_trusted(path: str, warn: Callable[[str], None]) -> bytes | None:
 
 
 def _load_default_authorities(context: ssl.SSLContext, warn: Callable[[str], None]) -> None:
-    """Loads the authorities for every host. A variable that names nothing is told."""
+    """Loads the authorities for every host. Calls `warn` for a variable that names no usable file."""
     file = os.environ.get("SSL_CERT_FILE", "")
     directories = [path for path in os.environ.get("SSL_CERT_DIR", "").split(":") if path]
     for name, paths in (("SSL_CERT_FILE", [file] if file else []), ("SSL_CERT_DIR", directories)):
@@ -221,7 +227,7 @@ def _load(context: ssl.SSLContext, place: str) -> None:
 
 
 def _load_unhashed(context: ssl.SSLContext, directory: str) -> None:
-    """Loads every file of a directory that OpenSSL finds nothing in: it knows names that `openssl rehash` makes, Go any."""
+    """Loads every file of a directory without names of `openssl rehash`: OpenSSL reads only such names, Go reads any."""
     with suppress(OSError):
         names = sorted(os.listdir(directory))
         if any(map(_REHASHED_NAME.fullmatch, names)):
@@ -233,7 +239,7 @@ def _load_unhashed(context: ssl.SSLContext, directory: str) -> None:
 
 @contextmanager
 def _certificates(*paths: str | None) -> Iterator[None]:
-    """Raises `NotFoundError` for a file that is not there, `FormatError` for one that holds no certificate or key."""
+    """Raises `NotFoundError` for a missing file, `FormatError` for one without a certificate or key."""
     for path in paths:
         if path is not None and not os.path.isfile(path):
             raise unopened(path, IsADirectoryError("a directory") if os.path.isdir(path) else FileNotFoundError())

@@ -1,4 +1,4 @@
-"""A blob's bytes as the bodies of requests: read as they are sent, hashed on their way, and read again for a redirect."""
+"""The bytes of a blob as request bodies: read while they are sent, hashed on the way, and read again for a redirect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ocitool.task import Task
 
 
 def read_source(blob: Blob, offset: int = 0) -> Iterator[bytes]:
-    """The bytes as they come. An error says that it is one of reading."""
+    """Yields the bytes of a blob from `offset`. An error is marked as one of reading the source (`from_source`)."""
     try:
         yield from stream_once(blob, offset)
     except OcitoolError as error:
@@ -21,9 +21,11 @@ def read_source(blob: Blob, offset: int = 0) -> Iterator[bytes]:
 
 
 class UploadSource:
-    """A blob's bytes from `offset`, cut into the parts that requests send. What stands before is hashed too."""
+    """The bytes of a blob, split into request bodies. All bytes are hashed, also those before `offset`, which the
+    registry already has."""
 
     def __init__(self, blob: Blob, digest: Digest, offset: int, task: Task, on_position: Callable[[int], None]) -> None:
+        """`on_position` is called with the number of bytes sent so far."""
         self._blob = blob
         self._digest = digest
         self._task = task
@@ -36,10 +38,11 @@ class UploadSource:
             self._next(offset)
 
     def body(self, count: int) -> UploadBody:
+        """Returns the next `count` bytes as a request body."""
         return UploadBody(self, self._position, count, self._hasher.copy())
 
     def read(self, start: int, count: int, hasher: Any) -> Iterator[bytes]:
-        """The bytes of a part, once more for each redirect. `hasher`: of what stands before it."""
+        """Yields the bytes of a request body, again for each redirect. `hasher`: the hash of all bytes before `start`."""
         if self._position != start:
             self._position, self._rest, self._hasher = start, b"", hasher.copy()
             self._chunks = read_source(self._blob, start)
@@ -65,7 +68,7 @@ class UploadSource:
         return chunk
 
     def verify_end(self) -> None:
-        """Raises `IntegrityError` if the bytes are not the digest's."""
+        """Raises `IntegrityError` if there are more bytes than the blob's size, or their digest is not the blob's."""
         if self._rest or next(self._chunks, b""):
             raise IntegrityError(f"longer than its stated size of {self._blob.size} bytes")
         if self._hasher.hexdigest() != self._digest.encoded:
@@ -74,7 +77,7 @@ class UploadSource:
 
 
 class UploadBody:
-    """The body of a request, of known length: its bytes each time that it is iterated."""
+    """The body of a request, of known length. Each iteration yields all of its bytes."""
 
     def __init__(self, source: UploadSource, start: int, count: int, hasher: Any) -> None:
         self._source = source
