@@ -1,7 +1,8 @@
 """Repositories of a registry as a destination.
 
-Order (nothing half-pushed is ever tagged): blobs, several at a time and the largest first; manifests; indexes, inner ones
-first; tags last. A blob that is there is not sent; one that another repository of the registry has is mounted.
+Order, so that no tag ever points to an incomplete image: blobs, several at a time and the largest first; manifests;
+indexes, nested ones first; tags last. A blob that the repository has is not sent; one that another repository of the
+registry has is mounted.
 """
 
 from __future__ import annotations
@@ -39,18 +40,19 @@ from ocitool.transports.registry.tag_cache import TagCache, TaggedManifest
 from ocitool.transports.sink import Losses, OutputImage, StatelessSink, WriteOutcome, WriteRequest, index_in_the_way
 
 _NO_INDEXES = mediatypes.MANIFESTS | mediatypes.OTHER_MANIFESTS
-"""What an answer of one of these types is; some registries and proxies give others: then its document is looked at."""
+"""A tag whose response has one of these media types does not point to an index. Some registries and proxies send
+others: then the document itself is read."""
 
 
 class _Document(NamedTuple):
     media_type: str
     digest: Digest
     document: Document
-    """A manifest, an index, or a document of another kind that registries keep among them."""
+    """A manifest, an index, or a document of another type that registries store as a manifest."""
 
     @property
     def subject(self) -> Digest | None:
-        """The digest that it speaks of; None if it does not say one, whatever it says."""
+        """The digest of its subject; None without a valid one."""
         stated = self.document.fields.get("subject")
         with suppress(FormatError):
             return Digest.parse(stated.get("digest")) if isinstance(stated, dict) else None
@@ -58,8 +60,8 @@ class _Document(NamedTuple):
 
 
 class _Push(NamedTuple):
-    """What one repository is to have: `documents` by their digests, inner ones first, and `tagged` under their tags. `children`:
-    the digests that an index among them names."""
+    """What one repository gets: `documents` by digest, nested ones first; `tagged` with their tags; `children`: the
+    digests in its indexes."""
 
     target: UploadTarget
     documents: dict[Digest, _Document]
@@ -69,7 +71,7 @@ class _Push(NamedTuple):
 
 
 class _MissingTags(NamedTuple):
-    """A document that is to be tagged, with the tags that do not lead to it yet, and how many do."""
+    """A document with those of its tags that do not point to it yet, and the number of those that do."""
 
     push: _Push
     top: _Document
@@ -78,9 +80,9 @@ class _MissingTags(NamedTuple):
 
 
 class RegistrySink(StatelessSink):
-    """`repository`: where images go, and with a digest the one that they must have; None: each goes to the one that its names
-    say. `rehearsing`: nothing is sent, and what is there is still looked for. `replaces_index`: whether one image may take the
-    place of an index under a tag; unless it may, each tag that an image is to get is looked at first."""
+    """`repository`: the destination of all images (its digest, if any, is the one that the image must have); None: each
+    image goes to the repository in its names. `rehearsing`: only look-ups are made, nothing is sent. `replaces_index`:
+    an image may replace an index under a tag; if not, every tag of an image is looked up first."""
 
     def __init__(
         self, client: Client, repository: Repository | None, *, rehearsing: bool = False, replaces_index: bool = False
@@ -94,12 +96,12 @@ class RegistrySink(StatelessSink):
         self._verified: set[Digest] = set()
         self._lists_referrers: dict[str, bool] = {}
         self._fallback_indexes: dict[tuple[str, Digest], dict[str, Any]] = {}
-        """Lists of referrers as they were written: what is read of a tag just after may be what it named before."""
+        """Indexes of referrers tags as this run wrote them: a read just after a write may return the previous one."""
         self._unwritten_indexes: dict[tuple[str, Digest], None] = {}
         self.where = str(repository or f"docker://{client.host}/")
 
     def blob(self, digest: Digest) -> Blob | None:
-        """A blob that the one repository has."""
+        """Returns a blob that the repository has, if there is one for all images."""
         if self._repository is None:
             return None
         size = self._size(self._repository.path, digest)
@@ -153,7 +155,7 @@ class RegistrySink(StatelessSink):
         return losses.outcome(skipped - sent, verified=not self._rehearsing, unchanged=unchanged)
 
     def _protect_indexes(self, request: WriteRequest, task: Task, losses: Losses) -> None:
-        """Raises `DestinationError` where one image is to get a tag that holds an index. Costs a HEAD for each such tag."""
+        """Records a loss for each tag that points to an index and would get an image. Costs one HEAD for each tag."""
         wanted = [
             (root, name, path, tag)
             for root in request.roots for name, path, tag in self._tagged_names(root) if name in root.sparing
@@ -192,7 +194,7 @@ class RegistrySink(StatelessSink):
         return self._sizes[path, digest]
 
     def _put(self, target: UploadTarget, blob: Blob, elsewhere: str | None, task: Task) -> bool:
-        """Whether its bytes were sent."""
+        """Writes a blob. Returns whether its bytes were sent."""
         assert blob.digest is not None
         if self._size(target.path, blob.digest) is not None:
             self._client.mount_hints.add(blob.digest, target.path)
@@ -216,8 +218,8 @@ class RegistrySink(StatelessSink):
         return True
 
     def _verify_readable(self, blob: Blob, task: Task) -> None:
-        """Reads a blob before it is mounted from a repository that its source is not: who made an image may know the digest of
-        a layer that only others may read, and would have it attached where everyone may. Raises `IntegrityError`."""
+        """Reads a blob before it is mounted from a repository other than its source. The author of an image may know
+        the digest of a layer that only others may read; a mount would publish it. Raises `IntegrityError`."""
         if blob.digest in self._verified:
             return
         for _ in verified(blob.chunks(), blob.digest, blob.size):
@@ -247,7 +249,8 @@ class RegistrySink(StatelessSink):
         return self._put_tags(request, self._plan(request.left(losses)) if losses else pushes, losses, task)
 
     def _missing_tags(self, pushes: Sequence[_Push]) -> list[_MissingTags]:
-        """What is to be tagged. A tag that was asked for and leads there already is not given again."""
+        """Returns the documents that are to be tagged. A tag that was looked up and points to its document already is
+        not put again."""
         tagged: dict[tuple[str, Digest], tuple[_Push, _Document, dict[str, bool]]] = {}
         for push in pushes:
             for top, tags in push.tagged:
@@ -261,7 +264,7 @@ class RegistrySink(StatelessSink):
         ]
 
     def _put_tags(self, request: WriteRequest, pushes: Sequence[_Push], losses: Losses, task: Task) -> list[_MissingTags]:
-        """All tags of a manifest together. Returns what was missing."""
+        """Puts the tags of all documents, those of one manifest together. Returns what was missing."""
         missing = self._missing_tags(pushes)
         wanted = [one for one in missing if one.tags]
         names: dict[tuple[str, str], str] = {}
@@ -280,8 +283,9 @@ class RegistrySink(StatelessSink):
         return missing
 
     def _add_referrer(self, target: UploadTarget, one: _Document, put: PutResult | None) -> None:
-        """Adds a referrer that was put to the tag that stands for the list, unless the registry keeps one (distribution-spec,
-        "Pushing Manifests with Subject"). That it does is believed if it gives such a list: what reads them asks for that."""
+        """Adds a manifest with a subject to the index under the referrers tag, unless the registry lists referrers
+        itself (distribution-spec, "Pushing Manifests with Subject"). `OCI-Subject` alone is not relied on: the registry
+        must also return a list of referrers, since that is what clients read."""
         subject = one.subject
         if put is None or subject is None:
             return
@@ -310,7 +314,7 @@ class RegistrySink(StatelessSink):
         self._unwritten_indexes[place] = None
 
     def _write_fallback_indexes(self) -> None:
-        """Each list once, however many referrers came to it."""
+        """Writes each index of referrers once, however many referrers were added."""
         while self._unwritten_indexes:
             path, subject = place = next(iter(self._unwritten_indexes))
             raw = serialised(self._fallback_indexes[place])
@@ -318,7 +322,7 @@ class RegistrySink(StatelessSink):
             del self._unwritten_indexes[place]
 
     def _read_fallback_index(self, target: UploadTarget, subject: Digest) -> dict[str, Any]:
-        """The fields of the index that stands for a list of referrers, with what is in it; of a new one if there is none."""
+        """Returns the members of the index under the referrers tag; those of an empty index if there is none."""
         tag = subject.referrers_tag
         old = self._client.document_if_present(target.path, tag)
         if old is None or old.digest == subject:  # GitLab's registry takes such a tag for the digest itself
@@ -331,7 +335,8 @@ class RegistrySink(StatelessSink):
     # What goes where
 
     def _plan(self, request: WriteRequest) -> list[_Push]:
-        """Raises `UsageError` where an image has no place, or two have one; `FormatError` for documents that are none."""
+        """Returns what each repository gets. Raises `UsageError` if an image has no repository, or two images the same
+        tag; `FormatError` for invalid documents."""
         held = {blob.digest: blob for blob in request.blobs if blob.digest is not None}
         pushes: dict[str, _Push] = {}
         taken: dict[tuple[str, str], Digest] = {}
@@ -358,13 +363,13 @@ class RegistrySink(StatelessSink):
 
     @staticmethod
     def _tagged_names(root: OutputImage) -> Iterator[tuple[str, str, str]]:
-        """The names of a root, each with its repository and tag."""
+        """Yields the names of an image, each with its repository and tag."""
         for name in root.names:
             where = reference.parse_repository(name)
             yield name, where.path, where.tag or "latest"
 
     def _tags_by_repository(self, root: OutputImage) -> Mapping[str, Sequence[str]]:
-        """The tags that a root gets, by repository."""
+        """Returns the tags that an image gets, by repository."""
         found: dict[str, list[str]] = {}
         for _, path, tag in self._tagged_names(root):
             found.setdefault(path, []).append(tag)
@@ -379,8 +384,8 @@ class RegistrySink(StatelessSink):
 
 
 def _is_limited(error: OcitoolError) -> bool:
-    """Whether others may be written although this one could not: what cannot be read, and what the registry refuses for what
-    it is."""
+    """Returns whether other images may be written although this blob or document failed: it could not be read, or the
+    registry refuses its content."""
     return (
         error.from_source
         or isinstance(error, IntegrityError)
@@ -389,7 +394,8 @@ def _is_limited(error: OcitoolError) -> bool:
 
 
 def _collect(fields: Mapping[str, Any], held: Mapping[Digest, Blob], push: _Push) -> _Document | None:
-    """The document at the top; what is below it goes into `push`, inner documents first. None for what is a blob."""
+    """Adds what a descriptor leads to to `push`, nested documents first, and returns its document; None if it is a
+    blob."""
     one = parse_descriptor(dict(fields), push.target.where)
     found = push.documents.get(one.digest)
     if found is not None:
@@ -419,7 +425,7 @@ def _media_type(document: Document) -> str:
 
 
 def _read_document(one: Descriptor, blob: Blob, where: str) -> Document | None:
-    """What registries keep among the manifests; None for a blob."""
+    """Returns a document that registries store as a manifest; None for a blob."""
     if one.media_type in mediatypes.AT_MANIFESTS:
         raw = b"".join(blob.chunks())
         if one.media_type in mediatypes.OTHER_MANIFESTS:
