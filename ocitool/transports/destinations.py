@@ -68,12 +68,12 @@ class Destination(NamedTuple):
             raise UsageError("the destination is a digest, which has no tag", self.path)
         if self.repository is not None:
             if not reference.is_tag(text):
-                raise UsageError(f"{text} is no tag", hint=f"docker://{self.repository.name} is the name; --tag gives a tag")
+                raise UsageError(f"invalid tag: {text}", hint=f"docker://{self.repository.name} is the name; --tag gives a tag")
             return f"{self.repository.name}:{text}"
         if not self.transport.store:
             return self.placed(image_name(text))
         if not reference.is_layout_name(text):
-            raise UsageError(f"{text} is no name for an image", hint="letters, digits and . _ - : @ + / only")
+            raise UsageError(f"invalid image name: {text}", hint="letters, digits and . _ - : @ + / only")
         return text
 
     def placed(self, name: str) -> str:
@@ -83,7 +83,7 @@ class Destination(NamedTuple):
             return reference.canonical(name) if self.transport.archive else name
         if reference.is_bare(name):
             raise UsageError(
-                f"{name} is a tag without a repository, so nobody can say where it goes below {self.path}",
+                f"{name} is a tag without a repository: it is not known where it belongs below {self.path}",
                 hint=f"--tag NAME:{name}, or docker://HOST/REPOSITORY:{name}",
             )
         return f"{self.prefix}{reference.short_name(name)}"
@@ -97,7 +97,7 @@ def parse(text: str) -> Destination:
     if ref.transport is not None and ref.transport.remote:
         return _registry(text, ref.details)
     if ref.transport is not None and not ref.transport.written:
-        raise UsageError(f"{ref.transport.prefix} is read, and not written", text, hint=f"oci:{ref.details} is a layout")
+        raise UsageError(f"{ref.transport.prefix} can be read, and not written", text, hint=f"oci:{ref.details} is a layout")
     if ref.transport is not None:
         path, _, name = ref.details.partition(":")
         if name.startswith("@") or not path:
@@ -105,7 +105,7 @@ def parse(text: str) -> Destination:
         if ref.transport.image_names and name:
             name = image_name(name)
         elif name and not reference.is_layout_name(name):
-            raise UsageError(f"{name} is no name for an image", text)
+            raise UsageError(f"invalid image name: {name}", text)
         return Destination(
             ref.transport, path, (reference.canonical(name) if ref.transport.archive else name) if name else None
         )
@@ -125,7 +125,7 @@ def parse(text: str) -> Destination:
 def image_name(text: str) -> str:
     """`NAME[:TAG]` in full. `UsageError` for what no engine would take."""
     if not reference.is_image_name(text):
-        raise UsageError(f"{text} is no name for an image", hint="NAME[:TAG], in small letters, as in app:1.0 or host/team/app")
+        raise UsageError(f"invalid image name: {text}", hint="NAME[:TAG], in lower case, as in app:1.0 or host/team/app")
     return reference.qualified(text)
 
 
@@ -135,7 +135,7 @@ def _registry(text: str, details: str) -> Destination:
         if not reference.is_host(first):
             first, path = reference.DEFAULT_HOST, details.rstrip("/")
         if path and not reference.is_path(path):
-            raise UsageError(f"{path} is no name of a repository", text)
+            raise UsageError(f"invalid repository name: {path}", text)
         host = reference.host_name(first)
         return Destination(reference.REGISTRY, text, None, None, f"{host}/{path}/" if path else f"{host}/")
     where = reference.parse_repository(details)

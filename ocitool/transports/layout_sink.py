@@ -77,7 +77,7 @@ class LayoutSink:
                 return
             self._lock.close()
             self._lock, self._made = None, ()
-        raise DestinationError("it goes away while it is made", self.where)
+        raise DestinationError("another process removed it while it was made", self.where)
 
     def _has(self, name: str) -> bool:
         return self._at.stat(name) is not None
@@ -454,7 +454,7 @@ def _check(directory: str, at: OpenDirectory) -> None:
         if index is not None and "manifests" in index.fields:
             return
     raise DestinationError(
-        "a directory with other things in it, not an OCI layout", directory, hint="name one that is new or empty"
+        "neither an OCI layout nor an empty directory", directory, hint="name one that is new or empty"
     )
 
 

@@ -69,7 +69,7 @@ class HeldLayout:
         blobs = self.at.stat("blobs")
         if alone and blobs is not None and stat.S_ISLNK(blobs.st_mode):
             raise DestinationError(
-                "its blobs are those of another directory, which other layouts may need", directory,
+                "its blobs directory is a link to another directory, which other layouts may use", directory,
                 hint="collect where the blobs are, with an index of all that needs them",
             )  # fmt: skip
         self._held: dict[str, OpenDirectory] = {}

@@ -126,7 +126,7 @@ def _stream(at: OpenDirectory, name: str, path: str) -> int | None:
             continue
         if not os.path.samestat(os.fstat(descriptor), status):
             os.close(descriptor)
-            raise DestinationError("another process exchanges what stands there", path)
+            raise DestinationError("another process replaced it meanwhile", path)
         os.set_blocking(descriptor, True)
         return descriptor
 

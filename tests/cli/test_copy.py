@@ -214,7 +214,7 @@ def test_the_name_is_the_sources_or_those_of_the_reference_and_the_tag_option(
 @pytest.mark.parametrize("tag", ["UPPER", "a b", "a:b:c", "-x", "", "app@sha256:" + "0" * 64, "\udcff", "a\n"])
 def test_a_name_that_no_engine_takes_is_refused(tag: str, ocitool: Run, tmp_path: Path) -> None:
     source = write_oci_archive(tmp_path / "in.tar", [rooted()])
-    refused(2, ocitool("copy", "--tag", tag, source, tmp_path / "a.tar"), "is no name for an image")
+    refused(2, ocitool("copy", "--tag", tag, source, tmp_path / "a.tar"), "invalid image name")
     assert not (tmp_path / "a.tar").exists()
 
 

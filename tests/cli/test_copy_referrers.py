@@ -218,7 +218,7 @@ def test_an_entry_of_a_list_that_is_no_descriptor_is_told_and_refuses_nothing(
         raw = pretty(index_of([odd, *(listing(one) for one in all_of.referrers[all_of.index])]))
         source.put_manifest("app", mediatypes.OCI_INDEX, raw, tag_of(all_of.index))
     result = run("copy", "--referrers", "--all-platforms", f"docker://{source.host}/app:1", tmp_path / "out.tar")
-    assert (0, True) == (result.code, f"what speaks of {all_of.index}, entry @0: a descriptor" in result.err), str(result)
+    assert (0, True) == (result.code, f"list of referrers of {all_of.index}, entry @0: a descriptor" in result.err), str(result)
     with tarfile.open(tmp_path / "out.tar") as archive:
         names = archive.getnames()
     assert all("blobs/" + one.digest.replace(":", "/") in names for one in all_of.artifacts)

@@ -88,7 +88,7 @@ def test_a_password_is_one_line(text: str, desk: Desk) -> None:
 def test_a_registry_that_asks_nobody_is_told_of(desk: Desk) -> None:
     with ScriptedRegistry() as registry:
         result = desk("login", "-u", USER, registry.host, "--insecure", stdin=PASSWORD)
-        assert re.search(rf"^ocitool: note: {registry.host} asks nobody", result.err, re.MULTILINE), str(result)
+        assert re.search(rf"^ocitool: note: {registry.host} requires no credentials", result.err, re.MULTILINE), str(result)
 
 
 @pytest.mark.parametrize("named", ["--authfile", "REGISTRY_AUTH_FILE"])

@@ -60,7 +60,7 @@ def failed(code: int, result: Any, *words: str) -> None:
 
 
 def test_a_host_that_nobody_knows_is_8(run: Run) -> None:
-    failed(8, run("pull", "nowhere.invalid/app:1", "out/"), "the host is not known", "nowhere.invalid")
+    failed(8, run("pull", "nowhere.invalid/app:1", "out/"), "unknown host", "nowhere.invalid")
 
 
 def test_a_port_where_nobody_listens_is_8(run: Run) -> None:

@@ -252,7 +252,7 @@ def test_what_a_machine_sets_does_not_hide_what_a_user_sets(name: str, bundle: s
 def test_a_variable_that_names_no_authorities_is_told(desk: Desk, made: Certificates) -> None:
     with having(None, tls=made.server) as registry:
         result = desk("pull", f"{registry.host}/app:1", "out/", code=8, SSL_CERT_FILE="/nowhere/ca.pem")
-        assert "SSL_CERT_FILE names what is not there: /nowhere/ca.pem" in result.err, str(result)
+        assert "SSL_CERT_FILE names a missing file: /nowhere/ca.pem" in result.err, str(result)
         desk("pull", f"{registry.host}/app:1", "out/", code=3, REQUESTS_CA_BUNDLE="/nowhere/ca.pem")
 
 
@@ -265,7 +265,7 @@ def test_a_file_without_a_certificate_is_told_if_a_variable_names_it(bundle: boo
             more = {"REQUESTS_CA_BUNDLE": str(desk.folder / "bundle.pem")} if bundle else {}
             more["SSL_CERT_FILE"] = where = str(desk.folder / name)
             result = desk("pull", f"{registry.host}/app:1", f"{name}-out/", code=0 if bundle else 8, **more)
-            assert f"SSL_CERT_FILE names what holds no certificate in PEM: {where}" in result.err, str(result)
+            assert f"SSL_CERT_FILE names a file without a PEM certificate: {where}" in result.err, str(result)
 
 
 # Proxies
@@ -416,7 +416,7 @@ def test_a_proxy_that_wants_a_password_is_told_of_without_tls_too(desk: Desk) ->
     with Recorder() as proxy:
         proxy.faults.append(Fault(status=407, body=b"<title>Squid: access denied</title>"))
         result = desk("pull", "registry.test:5000/app:1", "out/", "--insecure", code=8, HTTP_PROXY=proxy.url)
-        assert "the proxy asks for a user's name and password: Squid: access denied" in result.err, str(result)
+        assert "the proxy requires a user name and password: Squid: access denied" in result.err, str(result)
         assert "ocitool login" not in result.err
 
 
@@ -426,7 +426,7 @@ def test_a_proxy_that_does_not_connect_is_told_of(status: str, desk: Desk) -> No
         host = {"gone": "127.0.0.1:9", "unknown": "proxy.invalid:3128"}.get(status, tunnel.host)
         env = {"HTTPS_PROXY": f"http://proxy-user:pr0xy-word@{host}"}
         result = desk("pull", "registry.invalid/app:1", "out/", code=8, **env)
-        wanted = "the proxy asks for a user's name and password, other than it is given"
+        wanted = "the proxy requires a user name and password other than those that it was given"
         said = {"407": wanted, "502": "it answers 502 Bad Gateway"}
         expected = said.get(status[:3], "the proxy does not connect")
         assert f"{expected} (registry.invalid)" in result.err.splitlines()[-2], str(result)

@@ -102,27 +102,27 @@ HINTS: dict[str, tuple[str, ErrorResponse]] = {
         "ocitool login h ",
         ErrorResponse(403, errors({"code": "DENIED", "message": "denied"}), has_credentials=True),
     ),
-    "a policy": ("a rule of the registry", ErrorResponse(403, errors({"message": "blocked by the policy of the project"}))),
-    "a scanner": ("a rule of the registry", ErrorResponse(403, errors({"message": "image has critical vulnerabilities"}))),
+    "a policy": ("a policy of the registry", ErrorResponse(403, errors({"message": "blocked by the policy of the project"}))),
+    "a scanner": ("a policy of the registry", ErrorResponse(403, errors({"message": "image has critical vulnerabilities"}))),
     "an immutable tag": (
-        "a rule of the registry",
+        "a policy of the registry",
         ErrorResponse(403, errors({"message": "tag is immutable"}), has_credentials=True),
     ),
     "a firewall": ("a proxy or firewall", ErrorResponse(403, b"<title>Attention Required!</title>", "text/html")),
-    "a rule at another status": ("a rule of the registry", ErrorResponse(412, errors({"message": "configured as immutable"}))),
+    "a rule at another status": ("a policy of the registry", ErrorResponse(412, errors({"message": "configured as immutable"}))),
     "a repository's name": ("ocitool login h ", ErrorResponse(403, errors({"message": "no pull", "detail": {"a": "scan"}}))),
     "a path": ("ocitool login h ", ErrorResponse(403, errors({"message": "no access to ops/scanner"}), has_credentials=True)),
     "a page about a rule": ("a proxy or firewall", ErrorResponse(403, b"<title>blocked by policy</title>", "text/html")),
     "storage": (
-        "s3.example says this",
+        "s3.example sent this response",
         ErrorResponse(403, b"<Error><Message>expired</Message></Error>", redirected_to="s3.example"),
     ),
-    "a page in the place of an answer": ("a page for people", ErrorResponse(200, b"<title>Sign in</title>", "text/html")),
+    "a page in the place of an answer": ("an HTML page", ErrorResponse(200, b"<title>Sign in</title>", "text/html")),
     "too large": ("smaller chunks", ErrorResponse(413)),
     "the proxy": ("NO_PROXY", ErrorResponse(407)),
     "too many": ("ocitool login h", ErrorResponse(429)),
     "too many of a user's": ("--jobs 1", ErrorResponse(429, has_credentials=True)),
-    "too many one by one": ("it asks for patience", ErrorResponse(429, has_credentials=True, jobs=1)),
+    "too many one by one": ("the registry limits the rate of requests", ErrorResponse(429, has_credentials=True, jobs=1)),
 }
 
 
@@ -137,7 +137,7 @@ def test_a_hint_fits_the_refusal(case: str) -> None:
 def test_a_hint_names_no_option_and_no_login_that_would_not_help() -> None:
     for what in ("repository", "catalogue", "token", "login"):  # of which there is one request at a time
         assert "--jobs" not in str(error_for(ErrorResponse(429), what, "h/app", "h").hint)
-    assert "it asks for patience" == error_for(ErrorResponse(429), "login", "h", "h").hint
+    assert "the registry limits the rate of requests" == error_for(ErrorResponse(429), "login", "h", "h").hint
     assert "chunks" not in str(error_for(ErrorResponse(413), "manifest sha256:1", "h/app", "h").hint)
     assert "a rule" not in str(error_for(ErrorResponse(403, b"no right to scan"), "tag", "h/scan:1", "h").hint)
 

@@ -59,7 +59,7 @@ def test_the_environment_names_the_proxies(environment: pytest.MonkeyPatch) -> N
 )
 def test_what_is_no_proxy_is_said_by_its_variable_and_without_its_words(named: str, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("HTTPS_PROXY", named)
-    with pytest.raises(UsageError, match="HTTPS_PROXY names no proxy") as raised:
+    with pytest.raises(UsageError, match="HTTPS_PROXY is not a valid proxy URL") as raised:
         proxy_for("https://reg.example/v2/")
     assert "s3cret" not in f"{raised.value} {raised.value.hint}"
     assert proxy_for("http://reg.example/v2/") is None

@@ -264,7 +264,7 @@ def test_a_tag_that_is_not_there_may_be_answered_in_other_ways(
     tagged.faults.append(Fault("GET", r"/manifests/sha256-.*\.", status=status))
     fetched(tagged, task, tmp_path / "out")
     assert BILL.raw == (tmp_path / "out/blobs" / BILL.digest.replace(":", "/")).read_bytes()
-    assert 1 == sum("are taken for absent" in notice.text for notice in task.told("referrer"))
+    assert 1 == sum("are taken to be absent" in notice.text for notice in task.told("referrer"))
 
 
 @ABSENT
@@ -276,7 +276,7 @@ def test_a_list_that_is_not_there_may_be_answered_in_other_ways_when_it_is_begun
         registry.faults.append(Fault("GET", "/manifests/sha256-", status=status))
         push(registry, task, f"oci:{layout}:app", referrers=True)
         assert [ENTRY] == listed(registry, APP.digest)
-        assert 1 == sum("are taken for absent" in notice.text for notice in task.told("referrer"))
+        assert 1 == sum("are taken to be absent" in notice.text for notice in task.told("referrer"))
 
 
 @pytest.mark.parametrize("status", [408, 409, 413, 429, 451, 503])
@@ -327,7 +327,7 @@ def test_what_stands_for_a_list_of_referrers_and_is_none_is_told(tagged: Scripte
     told: list[str] = []
     source.tell = lambda code, text: told.append(text)
     assert [] == source.referrers(Digest.parse(APP.digest))  # type: ignore[attr-defined]
-    assert 1 == len(told) and "what stands for a list of referrers is none" in told[0]
+    assert 1 == len(told) and "the referrers tag does not point to an index" in told[0]
 
 
 def test_the_tag_of_a_long_digest_is_cut_as_the_specification_has_it(task: Patient) -> None:

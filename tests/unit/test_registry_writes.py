@@ -341,7 +341,7 @@ def test_storage_that_refuses_every_upload_is_named_and_no_login_advised(registr
         storage.faults.append(Fault(status=403))
         with pytest.raises(TransportError, match="denied") as caught:
             blobs.send(blobs.UploadTarget(client(registry, task), "app"), BytesBlob(LARGE, digest(LARGE)), ())
-    assert f"{other} says this" in str(caught.value.hint)
+    assert f"{other} sent this response" in str(caught.value.hint)
 
 
 # Mounts that are none

@@ -166,7 +166,7 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
                 remember_given(response[name])
         token = response.get("token") or response.get("access_token")
         if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
-            raise TransportError("the token server answers without a token", self._host)
+            raise TransportError("the token server's response has no token", self._host)
         lifetime = response.get("expires_in")
         seconds = float(lifetime) if isinstance(lifetime, int | float) and 0 < lifetime < 1 << 31 else float(_DEFAULT_LIFETIME)
         return _Token(f"Bearer {token}", time.monotonic() + seconds - min(10.0, seconds / 10))
@@ -178,22 +178,22 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         realm = challenge.values.get("realm", "")
         scheme, hostname, _ = origin(realm)
         if not hostname or scheme not in ("http", "https"):
-            raise TransportError("it asks for tokens and names no address that gives any", self._host)
+            raise TransportError("its challenge has no valid realm", self._host)
         if scheme != "https" and self.prefix == "https":
             raise TransportError(
-                "it sends its users to a token server without TLS", self._host, hint="passwords are not sent there"
+                "its token server has no TLS", self._host, hint="no credentials were sent"
             )
         if self._realms:
             if host_of(realm) not in self._realms:
                 raise self._wrong_realm(host_of(realm))
         elif not same_domain(self._hostname, hostname):
             text = f"{self._host}: its token server is {host_of(realm)}, outside of its own domain"
-            self._task.notice("realm", f"{text}; --realm {host_of(realm)} allows no other one")
+            self._task.notice("realm", f"{text}; --realm {host_of(realm)} restricts credentials to it")
         return realm
 
     def _wrong_realm(self, host: str) -> TransportError:
         return TransportError(
-            f"it wants credentials sent to {host}, and --realm is {', '.join(self._realms)}", self._host,
+            f"credentials would be sent to {host}, and --realm allows only {', '.join(self._realms)}", self._host,
             hint="nothing was sent there",
         )  # fmt: skip
 
@@ -209,7 +209,7 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
             )
         except Denied as error:
             if credentials is not None and not error.is_html:
-                refused = f"the user's name or password is refused for {scope or 'the registry'}"
+                refused = f"the user name or password was refused for {scope or 'the registry'}"
                 error.what = f"{refused}: {error.message}" if error.message else refused
             raise
 

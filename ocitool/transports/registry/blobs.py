@@ -92,7 +92,7 @@ def fetch_foreign(
     """Yields the bytes of a layer as `fetch` does, from the first of its URLs that works. No credentials are sent, not
     even to the registry itself: the URLs were written by the author of the image."""
     usable = [url for url in urls if origin(url)[0] in ("http", "https") and origin(url)[1]]
-    problem: OcitoolError = TransportError("none of its URLs is an address", client.host)
+    problem: OcitoolError = TransportError("none of its URLs is valid", client.host)
     position = offset
     for url in usable:
         credentials.remember_address(url)
@@ -164,7 +164,7 @@ def _request_range(client: Client, url: str, scope: Scope | None, what: str, pos
     if status == 206:
         if _range_start(response.headers.get("Content-Range", "")) != position:
             response.close()
-            problem = TransportError("the registry answers with another part of the blob than was asked for", client.host)
+            problem = TransportError("the registry sent another range of the blob than was requested", client.host)
             raise _Retry(problem, whole=True)
     elif status == 403 and not client.owns(response.url):  # a signed address that has expired: the next attempt gets another
         raise _Retry(client.response_error(response, what, client.host))
@@ -188,7 +188,7 @@ def _body_from(response: Response, requested: int, position: int, size: int) -> 
     skip = position - (requested if is_part else 0)
     if response.headers.get("Content-Encoding"):
         if is_part and _range_total(response) not in (None, size):
-            problem = TransportError("the registry answers with a part of an encoding of the blob")
+            problem = TransportError("the registry sent a range of an encoded blob")
             raise _Retry(problem, whole=True)
         if not is_part and response.headers.get("Content-Length") != str(size):
             yield from skip_bytes(decode_content(response, size), skip)
@@ -251,7 +251,7 @@ def note_present(target: UploadTarget, blob: Blob) -> None:
     assert blob.digest is not None
 
     def send_it() -> None:
-        text = f"{target.where}: the registry said that it has {blob.digest}, and has not got it; it is sent"
+        text = f"{target.where}: the registry reported the blob {blob.digest} as present, but does not have it; it is sent"
         target.client.task.notice("damaged", text)
         _Upload(target, blob, None).run()
 
@@ -266,7 +266,7 @@ def _send_if_missing(target: UploadTarget, blob: Blob, repository: str) -> bool:
     if stored_size(client, path, blob.digest, push_scope(path)) is not None:
         return False
     client.mount_hints.add_wrong(blob.digest, repository)
-    text = f"{target.where}: the registry said that it mounted {blob.digest} from {repository}, and has not got it; it is sent"
+    text = f"{target.where}: the registry reported the blob {blob.digest} as mounted from {repository}, but does not have it; it is sent"
     client.task.notice("mount", text)
     _Upload(target, blob, None).run()
     return True
@@ -333,7 +333,7 @@ class _Upload:
         drain(response)
         self._location = self._client.location_of(response)
         if self._location is None:
-            raise TransportError("it begins an upload and names no address for it", self._where)
+            raise TransportError("its response to the start of an upload has no Location", self._where)
         self._offset, self._is_resumed = 0, False
         least = response.headers.get("OCI-Chunk-Min-Length", "")
         if least.isascii() and least.isdigit() and len(least) < 12:

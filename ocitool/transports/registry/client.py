@@ -91,7 +91,7 @@ class Client(Endpoint):
             raise
         drain(response)
         if self.auth is None:
-            self.task.notice("login", f"{self.host} asks nobody for a password, so this one was not checked")
+            self.task.notice("login", f"{self.host} requires no credentials, so these were not checked")
 
     def document(self, path: str, name: str | Digest) -> RegistryDocument:
         """Returns the exact bytes of a manifest or index, by tag or digest, and their digest.
@@ -126,7 +126,7 @@ class Client(Endpoint):
         except (Denied, UnexpectedResponse) as error:
             if isinstance(error, UnexpectedResponse) and error.status not in _TAG_ABSENT:
                 raise
-            text = f"{self.host}/{path}: tags of signatures and referrers are taken for absent, as the registry answers"
+            text = f"{self.host}/{path}: tags of signatures and referrers are taken to be absent after this response"
             self.task.notice("referrer", f"{text}: {error.what}")
             return None
 
@@ -163,7 +163,7 @@ class Client(Endpoint):
         another digest than that of the bytes."""
         where = f"{self.host}/{path}"
         if not mediatypes.is_media_type(media_type):
-            raise FormatError(f"{media_type} is no media type", f"{where}: manifest {digest}")
+            raise FormatError(f"invalid media type: {media_type}", f"{where}: manifest {digest}")
         query = "?" + urlencode([("tag", tag) for tag in tags]) if tags else ""
         url = self.url(f"{path}/manifests/{name}{query}")
 

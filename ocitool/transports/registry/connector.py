@@ -39,7 +39,7 @@ class NetworkZones:
         if found in self._own_zones:
             return
         if self._own_zones[:1] == [Zone.PUBLIC]:
-            raise TransportError(f"its name has come to mean an address that is {found.value}, {address}", self.host)
+            raise TransportError(f"its name now resolves to a {found.value} address, {address}", self.host)
         self._own_zones.append(found)
 
     def check(self, host: str, address: str) -> None:
@@ -50,7 +50,7 @@ class NetworkZones:
         if own is not None:
             what = f"{host} ({address})" if host != address else host
             raise TransportError(
-                f"it sends us to an address that is {target.value}, {what}, and is {own.value} itself", self.host,
+                f"it refers to {what}, a {target.value} address, and has a {own.value} address itself", self.host,
                 hint="nothing was sent there; --private-host HOST or, for a token server, --realm HOST allows it",
             )  # fmt: skip
 

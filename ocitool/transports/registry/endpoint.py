@@ -296,7 +296,7 @@ class Endpoint:
             drain(response)
             url = self.redirect_url(url, target)
             if not cross_origin and origin(url) != first_origin:
-                raise TransportError(f"its token server sends us on to {host_of(url)}", self.host, hint="it is not followed")
+                raise TransportError(f"its token server redirects to {host_of(url)}", self.host, hint="the redirect was not followed")
         raise TransportError(f"more than {limits.REDIRECTS} redirects", self.host)
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: Body, timeout: float) -> Response:
@@ -311,7 +311,7 @@ class Endpoint:
         except OSError as error:
             raise NoResponse(url) from error
         except (ValueError, TypeError):  # its words may quote a header
-            raise TransportError("a request to it cannot be written", self.host) from None
+            raise TransportError("the request has an invalid URL or header field", self.host) from None
 
     def redirect_url(self, url: str, location: str) -> str:
         """Returns the URL that `location` in a response from `url` refers to. Raises `TransportError` for an invalid
@@ -321,9 +321,9 @@ class Endpoint:
             self.prefix = "https"  # a port at which both are spoken, and only this one is served
         target = self._with_scheme(target)
         if not target:
-            raise TransportError("it sends us on to what is no address", self.host)
+            raise TransportError("its Location is an invalid URL", self.host)
         if origin(target)[0] not in ("https", self.prefix):
-            raise TransportError("it sends us on to an address without TLS", self.host)
+            raise TransportError("its Location is a URL without TLS", self.host)
         credentials.remember_address(target)
         return target
 

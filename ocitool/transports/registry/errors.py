@@ -20,7 +20,7 @@ RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525)})
 """Status codes of temporary failures. 520 to 524 are sent by proxies that get no response from the registry."""
 
 PROXY_LOGIN_HINT = (
-    "HTTPS_PROXY and HTTP_PROXY take both before the host of the proxy, user:word@host, with %XX for all but letters and"
+    "HTTPS_PROXY and HTTP_PROXY take both before the host of the proxy, user:password@host, with %XX for all but letters and"
     " digits; NO_PROXY=HOST goes without"
 )
 _TUNNEL_FAILED = pattern(r"Tunnel connection failed: (\d{3}) ?([ -~]{0,100})")
@@ -84,14 +84,14 @@ def connection_error(error: BaseException, host: str, *, own: bool = True) -> Un
             return Unreachable(f"TLS fails: {words}", host, transient=False, hint=hint)
         if isinstance(cause, socket.gaierror):
             transient = cause.errno == socket.EAI_AGAIN
-            return Unreachable("the host is not known", host, transient=transient, hint="its name, or the network's DNS")
+            return Unreachable("unknown host", host, transient=transient, hint="check its name and the network's DNS")
         if isinstance(cause, ConnectionRefusedError):
             hint = "no registry listens on that port, or a firewall is between"
             return Unreachable("the connection is refused", host, transient=False, hint=hint)
     if names & {"TimeoutError", "ConnectTimeout", "ReadTimeout", "ReadTimeoutError"}:
         return Unreachable("it does not answer in time", host, transient=True)
     if names & {"InvalidURL", "LocationParseError", "InvalidSchema", "MissingSchema", "LocationValueError", "InvalidHeader"}:
-        return Unreachable("it names an address that is none", host, transient=False)
+        return Unreachable("invalid URL", host, transient=False)
     return Unreachable("the connection was cut", host, transient=True)
 
 
@@ -108,7 +108,7 @@ def _proxy_error(causes: list[BaseException], host: str) -> Unreachable:
 
 
 def _proxy_login_wanted() -> str:
-    return f"the proxy asks for a user's name and password{', other than it is given' if has_login() else ''}"
+    return f"the proxy requires a user name and password{' other than those that it was given' if has_login() else ''}"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -155,7 +155,7 @@ _POLICY_WORDS = pattern(
 """A refusal with one of these words is about a policy of the registry, which no login changes."""
 _NAMES = pattern(r"; \{.*|[^\s\"']*/[^\s\"']*")
 """The parts of a message that are names and may contain such a word by chance: paths, URLs, objects of details."""
-_POLICY_HINT = "a rule of the registry refuses this: it can be changed there, and not by a login"
+_POLICY_HINT = "a policy of the registry refuses this: it can be changed there, and not by a login"
 _SINGLE_REQUESTS = frozenset({"repository", "catalogue", "login", "token"})
 """What is requested by one request at a time, whatever `--jobs` says."""
 _GENERIC_MESSAGES = frozenset({
@@ -202,7 +202,7 @@ def error_for(response: ErrorResponse, what: str, where: str, host: str) -> Ocit
     elif status == 413:
         hint = "the registry or a proxy before it takes no more at once, nor in smaller chunks: that limit can be raised there"
     elif status == 200:
-        hint = "a page for people, as proxies answer with that want a login" if response.is_html else None
+        hint = "the response is an HTML page, as login pages of proxies are" if response.is_html else None
     elif 400 <= status < 500 and not response.redirected_to and _is_policy(message, where):
         hint = _POLICY_HINT
     return UnexpectedResponse(f"{what}: {responder} answers {status}{words}", where, status, hint=hint)
@@ -216,7 +216,7 @@ def _is_policy(message: str, where: str) -> bool:
 
 
 def _rate_limit_hint(response: ErrorResponse, what: str, host: str) -> str:
-    hint = "it asks for patience"
+    hint = "the registry limits the rate of requests"
     if response.jobs > 1 and what not in _SINGLE_REQUESTS:
         hint += "; --jobs 1 asks for less at a time"
     if not response.has_credentials and not response.redirected_to and what not in ("login", "token"):
@@ -226,11 +226,11 @@ def _rate_limit_hint(response: ErrorResponse, what: str, host: str) -> str:
 
 def _denied_hint(response: ErrorResponse, message: str, what: str, where: str, host: str) -> str:
     if response.redirected_to and what != "token":
-        return f"{response.redirected_to} says this, to which the registry sends us: a login at the registry does not change it"
+        return f"{response.redirected_to} sent this response, to which the registry redirects: a login at the registry does not change it"
     if response.status == 403 and response.is_html:
         return "a proxy or firewall before the registry may answer this: a registry says it in JSON"
     if response.status == 403 and _is_policy(message, where):
         return _POLICY_HINT
     if response.has_credentials:
-        return f"ocitool login {host} replaces the user's name and password that are kept for it"
-    return f"ocitool login {host} keeps a user's name and password for it"
+        return f"ocitool login {host} replaces the credentials that are stored for it"
+    return f"ocitool login {host} stores credentials for it"

@@ -161,10 +161,10 @@ class Keychain:
         except _NotStored:
             return None
         except OcitoolError as error:
-            self._warn(f"{host}: {error.what}, so what it keeps is not used")
+            self._warn(f"{host}: {error.what}, so its credentials are not used")
             return None
         except (ValueError, KeyError, TypeError, RecursionError):
-            self._warn(f"{host}: docker-credential-{helper} answers what is no credentials")
+            self._warn(f"{host}: docker-credential-{helper} returns no valid credentials, so it is not used")
             return None
         if not secret:
             return None
@@ -190,9 +190,9 @@ def _read(file: str, *, must: bool) -> dict[str, Any]:
     try:
         fields = json.loads(raw)
     except (ValueError, RecursionError):
-        raise FormatError("a file of credentials that is not JSON", file) from None
+        raise FormatError("invalid credential file: not JSON", file) from None
     if not isinstance(fields, dict):
-        raise FormatError("a file of credentials that is not a JSON object", file)
+        raise FormatError("invalid credential file: not a JSON object", file)
     return fields
 
 
@@ -299,9 +299,9 @@ def _checked(found: Credentials, where: str) -> Credentials:
     try:
         "".join(texts).encode()
     except UnicodeEncodeError:
-        raise FormatError("credentials that are no text", where) from None
+        raise FormatError("credentials that cannot be encoded in UTF-8", where) from None
     if not (found.bearer.isascii() and found.bearer.isprintable()):
-        raise FormatError("a token that is none", where)
+        raise FormatError("invalid token: not printable ASCII", where)
     return found
 
 
@@ -327,7 +327,7 @@ def _run_helper(helper: str, action: str, stdin: str, check: Callable[[], None])
                     pending = None
                     check()
                 else:
-                    raise TransportError(f"{command} does not end")
+                    raise TransportError(f"{command} did not end within {_HELPER_TIMEOUT} seconds")
             except BaseException:
                 process.kill()
                 raise
@@ -339,5 +339,5 @@ def _run_helper(helper: str, action: str, stdin: str, check: Callable[[], None])
         if action == "get" and b"not found" in answer.lower():
             raise _NotStored("nothing kept")
         failed = DestinationError if action == "store" else TransportError
-        raise failed(f"{command} {action} ends with {process.returncode}")
+        raise failed(f"{command} {action} ended with exit code {process.returncode}")
     return answer

@@ -109,7 +109,7 @@ def _fetch_next(fetch: Fetch, first: str, url: str, max_bytes: int, where: str) 
         try:
             return fetch(there, max_bytes)
         except NotFoundError as error:
-            problem = NotFoundError(f"the next page of the list is not there: {error.what}", where)
+            problem = NotFoundError(f"the next page of the list does not exist: {error.what}", where)
         except UnexpectedResponse as error:
             if error.status in RETRIED or error.status >= 500:
                 raise
@@ -121,7 +121,7 @@ def _entries(page: ListPage, member: str, where: str) -> list[Any]:
     value = parse_json(page.raw, where, limits.LIST)
     is_required = member == "manifests" and not page.link  # an index has manifests; of strings some write an empty list as none
     if not isinstance(value, dict) or (member not in value and (is_required or not value.keys() <= _OTHER_MEMBERS)):
-        raise FormatError(f"the registry's answer is not a list of {member}", where)
+        raise FormatError(f"the registry's response is not a list of {member}", where)
     return list_member(value, member, where)
 
 
@@ -130,9 +130,9 @@ def _next_url(first: str, url: str, page_url: str, target: str, where: str) -> s
     redirect). A registry behind a proxy may not know its own scheme, so that of the list is kept."""
     there = resolve_url(page_url if _same_host(page_url, first) else url, target)
     if not there:
-        raise FormatError("the next page of a list is at what is no address", where)
+        raise FormatError("the next page of a list has an invalid URL", where)
     if not _same_host(there, first):
-        hint = "the registry, or the proxy before it, gives an address that is not its own: its configuration says which"
+        hint = "the registry, or the proxy before it, has a wrong external URL in its configuration"
         raise FormatError("the next page of a list is at another registry", where, hint=hint)
     place = urlsplit(first)
     return urlsplit(there)._replace(scheme=place.scheme, netloc=place.netloc).geturl()
@@ -163,7 +163,7 @@ def _links(header: str, where: str) -> Iterator[tuple[str, str]]:
             continue
         found = _LINK_TARGET.match(header, position)
         if found is None:
-            raise FormatError("where a list goes on cannot be read: its Link is not one", where)
+            raise FormatError("invalid Link field in a page of a list", where)
         target = found["target"] if found["bare"] is None else found["bare"]
         position = found.end()
         relation = None
@@ -173,7 +173,7 @@ def _links(header: str, where: str) -> Iterator[tuple[str, str]]:
                 quoted = parameter["quoted"]
                 relation = _ESCAPED.sub(r"\1", quoted) if quoted is not None else (parameter["value"] or "").strip("' \t")
         if position < len(header) and header[position] != ",":
-            raise FormatError("where a list goes on cannot be read: its Link is not one", where)
+            raise FormatError("invalid Link field in a page of a list", where)
         yield target.strip(), relation or ""
 
 
@@ -181,8 +181,8 @@ def parse_json(raw: bytes, where: str, bounds: JsonLimits) -> Any:
     """Returns the value of a JSON body; members that nobody reads may have any value. Raises `FormatError`,
     `LimitError`."""
     if document.count_values(raw) > bounds.values:
-        raise LimitError(f"an answer of more than {bounds.values} values", where)
+        raise LimitError(f"a response of more than {bounds.values} values", where)
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):
-        raise FormatError("the registry's answer is not JSON", where) from None
+        raise FormatError("the registry's response is not JSON", where) from None

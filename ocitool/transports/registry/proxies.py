@@ -42,7 +42,7 @@ def proxy_for(url: str) -> str | None:
     proxy = proxies[variable] if "://" in proxies[variable] else f"http://{proxies[variable]}"
     kind, host, _ = origin(proxy)
     if kind not in _SCHEMES or not host:
-        raise UsageError(f"{variable.upper()}_PROXY names no proxy", hint="SCHEME://HOST:PORT, with http, https or socks5h")
+        raise UsageError(f"{variable.upper()}_PROXY is not a valid proxy URL", hint="SCHEME://HOST:PORT, with http, https or socks5h")
     return proxy
 
 

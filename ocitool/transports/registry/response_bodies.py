@@ -41,7 +41,7 @@ def read_body(response: Response, where: str, max_bytes: int) -> bytes:
     finally:
         response.close()
     if len(data) > max_bytes:
-        raise LimitError(f"an answer of more than {max_bytes} bytes", where)
+        raise LimitError(f"a response of more than {max_bytes} bytes", where)
     if (encoding := _content_codec(response, bytes(data[: codecs.SNIFF]))) is None:
         return bytes(data)
     decoded = bytearray()
@@ -49,7 +49,7 @@ def read_body(response: Response, where: str, max_bytes: int) -> bytes:
         for chunk in codecs.decode([bytes(data)], encoding):
             decoded += chunk
             if len(decoded) > max_bytes:
-                raise LimitError(f"an answer of more than {max_bytes} bytes, once it is decoded")
+                raise LimitError(f"a response of more than {max_bytes} bytes, decoded")
     except OcitoolError as error:
         raise error.at(where) from None
     return bytes(decoded)

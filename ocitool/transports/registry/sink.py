@@ -292,8 +292,8 @@ class RegistrySink(StatelessSink):
         if put.subject_processed and target.path not in self._lists_referrers:
             self._lists_referrers[target.path] = gives = self._client.lists_referrers(target.path, subject)
             if not gives:
-                text = f"{target.where}: the registry says that it lists referrers, and gives no list of them"
-                self._client.task.notice("referrer", f"{text}: the tag that stands for it is written as well")
+                text = f"{target.where}: the registry says that it lists referrers, and returns no list of them"
+                self._client.task.notice("referrer", f"{text}: the referrers tag is written as well")
         if put.subject_processed and self._lists_referrers[target.path]:
             return
         place = target.path, subject
@@ -329,7 +329,7 @@ class RegistrySink(StatelessSink):
             return {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": []}
         document = read(old.raw, target.where)
         if not isinstance(document, Index):
-            raise FormatError("what stands for a list of referrers is none", f"{target.where}:{tag}")
+            raise FormatError("the referrers tag does not point to an index", f"{target.where}:{tag}")
         return {**document.fields, **({"mediaType": mediatypes.OCI_INDEX} if "mediaType" in document.fields else {})}
 
     # What goes where
@@ -346,13 +346,13 @@ class RegistrySink(StatelessSink):
                 top = _collect(root.descriptor, held, push)
                 if top is None:
                     what = str(root.descriptor.get("mediaType"))
-                    raise UnsupportedError(f"{what} is no manifest: a registry cannot name it", self.where)
+                    raise UnsupportedError(f"{what} is not a manifest, so it cannot have a tag or digest at a registry", self.where)
                 wanted = self._repository.digest if self._repository is not None and root.subject is None else None
                 if wanted not in (None, top.digest):
                     raise UsageError(f"the image is {top.digest}, the destination {wanted}", self.where)
                 for tag in tags:
                     if taken.setdefault((path, tag), top.digest) != top.digest:
-                        raise UsageError(f"two different images would be {path}:{tag}", self.where)
+                        raise UsageError(f"two different images for the tag {path}:{tag}", self.where)
                 if tags:
                     push.tagged.append((top, tags))
         for push in pushes.values():
@@ -377,7 +377,7 @@ class RegistrySink(StatelessSink):
             found.setdefault(reference.parse_repository(name).path, [])
         if not found:
             raise UsageError(
-                "an image without a name, so nobody can say which repository it goes to", self.where,
+                "an image without a name: it is not known to which repository it belongs", self.where,
                 hint="--tag NAME:TAG names it, or docker://HOST/REPOSITORY:TAG; --referrers takes signatures along",
             )  # fmt: skip
         return found

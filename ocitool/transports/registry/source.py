@@ -96,7 +96,7 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
             try:
                 found.append(Referrer(digest, parse_descriptor(one, self.where), None))
             except FormatError as error:
-                text = f"{self.where}: the list of what speaks of {digest}, entry @{position}: {error.what}; it is left out"
+                text = f"{self.where}: the list of referrers of {digest}, entry @{position}: {error.what}; it is left out"
                 self.tell("unreadable", text)
         for kind in _COSIGN_SUFFIXES:
             tag = f"{digest.algorithm}-{digest.encoded}.{kind}"
@@ -118,7 +118,7 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         document = read(found.raw, where)
         if isinstance(document, Index):
             return list(document.fields.get("manifests") or ())
-        text = f"{where}: what stands for a list of referrers is none; it is left out"
+        text = f"{where}: the referrers tag does not point to an index; it is left out"
         self.tell("unreadable", text)
         return []
 

@@ -142,7 +142,7 @@ class TagCache:
             if current == one.digest:
                 return None
             if current is not None:
-                error.what += f"; the tag leads to {current}, and {one.digest} was to be there"
+                error.what += f"; the tag points to {current}, not to {one.digest}"
             on_refused(path, tag, error)
             return None
 

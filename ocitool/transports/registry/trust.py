@@ -141,7 +141,7 @@ def host_certificates(host: str, warn: Callable[[str], None], *, pairs: bool) ->
             other = name[:-4] + "key" if name.endswith(".cert") else name[:-3] + "cert"
             if other not in names:
                 raise FormatError(
-                    f"{other} is missing beside it", path, hint="X.cert and X.key are ours, X.crt is an authority's"
+                    f"{other} is missing beside it", path, hint="X.cert and X.key are those of the client, X.crt is that of an authority"
                 )  # fmt: skip
             beside = os.path.join(directory, other)
             if name.endswith(".cert") and _read_trusted(path, warn) is not None and _read_trusted(beside, warn) is not None:
@@ -188,9 +188,9 @@ def _load_default_authorities(context: ssl.SSLContext, warn: Callable[[str], Non
     for name, paths in (("SSL_CERT_FILE", [file] if file else []), ("SSL_CERT_DIR", directories)):
         missing = [path for path in paths if not os.path.exists(path)]
         if missing:
-            warn(f"{name} names what is not there: {', '.join(missing)}")
+            warn(f"{name} names a missing file: {', '.join(missing)}")
     if file and os.path.exists(file) and not _has_pem(file):  # OpenSSL and Go pass over it without a word
-        warn(f"SSL_CERT_FILE names what holds no certificate in PEM: {file}")
+        warn(f"SSL_CERT_FILE names a file without a PEM certificate: {file}")
         file = ""
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     named = list(filter(os.path.exists, directories))
@@ -248,7 +248,7 @@ def _certificates(*paths: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def _readable(path: str, otherwise: str = "no certificate or key that can be read") -> Iterator[None]:
+def _readable(path: str, otherwise: str = "no readable certificate or key") -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError):  # of which the latter is for an empty one
