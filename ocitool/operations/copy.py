@@ -211,7 +211,7 @@ def _with_referrers(
     subjects = dict.fromkeys([*tops, *(image.digest for output in outputs for image in output.images)])
     spoken = indexes.all_referrers(source, subjects)
     if isinstance(source, RemoteSource):
-        writer.tell_unlisted(source)
+        writer.tell_referrers_error(source)
     # At a registry each target was asked for by its name: it is one, whatever a list says that it speaks of.
     about = {one.descriptor.digest for one in spoken} if not isinstance(source, RemoteSource) else set()
     _tell_unread(source, {*about, *subjects}, writer)

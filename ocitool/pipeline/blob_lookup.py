@@ -39,9 +39,9 @@ class BlobLookup:
         """Returns a blob that the destination has, unverified."""
         return self._sink.blob(digest)
 
-    def sound(self, digest: Digest, size: int) -> Blob | None:
+    def verified_blob(self, digest: Digest, size: int) -> Blob | None:
         """Returns a blob of this size that the destination has, to be relied on."""
-        return self._sink.sound(digest, size, verify=self._session.verify)
+        return self._sink.verified_blob(digest, size, verify=self._session.verify)
 
     def near(self, digest: Digest) -> Blob | None:
         """Returns a blob that is said to be on this machine: at the destination, or in what `--with` names."""
@@ -54,7 +54,7 @@ class BlobLookup:
         if blob is not None and not blob.remote:
             return blob
         near = blob is None or not self._remote
-        there = self.sound(digest, size) if near else None
+        there = self.verified_blob(digest, size) if near else None
         if there is not None:
             return there
         lent = self.fallback.near(digest, size) if blob is not None else self.fallback.blob(digest, size)

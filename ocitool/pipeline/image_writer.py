@@ -114,16 +114,16 @@ class ImageWriter:
 
     def named(self, names: Sequence[str]) -> set[Digest | None]:
         """Returns what these names lead to at the destination, as far as it says; names of the source, or those asked for."""
-        own = self.names or distinct(map(self.target.placed, names))
-        return {self.sink.named(name) for name in own}
+        own = self.names or distinct(map(self.target.destination_name, names))
+        return {self.sink.tag_digest(name) for name in own}
 
     def referrers(self, source: Source, digest: Digest) -> Sequence[ReferrerReport]:
         """Returns what speaks of a manifest at a source."""
         if isinstance(source, RemoteSource):
             try:
                 found = indexes.referrer_reports(source.referrers(digest))
-                if source.unlisted is not None and not isinstance(source.unlisted, NotFoundError):
-                    self.tell_unlisted(source)
+                if source.referrers_error is not None and not isinstance(source.referrers_error, NotFoundError):
+                    self.tell_referrers_error(source)
                 return found
             except (TransportError, FormatError, LimitError) as error:
                 text = f"{source.where}: whether anything speaks of {digest} is not known: {error.what}"
@@ -131,9 +131,9 @@ class ImageWriter:
                 return ()
         return self._searched(source).get(digest, ())
 
-    def tell_unlisted(self, source: RemoteSource) -> None:
+    def tell_referrers_error(self, source: RemoteSource) -> None:
         """Tells it if a registry did not give its list of referrers."""
-        if (error := source.unlisted) is not None:
+        if (error := source.referrers_error) is not None:
             text = f"its list of referrers is not known: {error.what}; its fallback tag (sha256-HEX) is read instead"
             self.task.notice("referrer", f"{error.where}: {text}")
 

@@ -22,7 +22,7 @@ def with_names(outputs: Sequence[OutputImage], names: tuple[str, ...], target: D
     taken: dict[str, Digest] = {}
     named: list[OutputImage] = []
     for output in tops:
-        own = () if target.nameless else names or distinct(map(target.placed, output.names))
+        own = () if target.nameless else names or distinct(map(target.destination_name, output.names))
         digest = output.digest
         for name in own:
             if taken.setdefault(canonical(name), digest) != digest:
@@ -48,7 +48,7 @@ def with_names(outputs: Sequence[OutputImage], names: tuple[str, ...], target: D
         given: list[str] = []
         mine = output.digest
         for name in output.names:
-            wanted = _beside(name, at, old) if renamed or is_bare(name) else [target.placed(name)]
+            wanted = _beside(name, at, old) if renamed or is_bare(name) else [target.destination_name(name)]
             free = [one for one in wanted if taken.setdefault(canonical(one), mine) == mine]
             if not free or len(free) < len(wanted):
                 text = f"{output.where}: {mine}, which speaks of {output.subject}, does not keep the name"
@@ -72,7 +72,7 @@ def roots(outputs: Sequence[OutputImage], target: Destination) -> tuple[OutputIm
     names: dict[Digest, list[str]] = {}
     for output in outputs:
         digest = output.digest
-        one = output.without_bytes()._replace(references=target.pinned(digest, output.repositories))
+        one = output.without_bytes()._replace(references=target.digest_references(digest, output.repositories))
         if (known := found.get(digest)) is not None:
             references = dict.fromkeys((*known.references, *one.references))
             one = known._replace(references=tuple(references))

@@ -1,1 +1,3 @@
-"""Where images live. A transport knows bytes and descriptors, not images: what they mean is `ocitool.images`' business."""
+"""Places where images live: layouts, archives, directories and registries, as sources and sinks. They handle bytes and
+descriptors; `ocitool.images` gives these their meaning.
+"""

@@ -1,10 +1,11 @@
-"""Writing the universal archive: an OCI layout and a `docker save` archive in one tar.
+"""Writes archives that are an OCI layout and a `docker save` archive in one tar.
 
-docker load, podman load and skopeo by both of its archive transports read it. Every name stands fully qualified in all three
-places where a reader may look (RepoTags, ref.name, containerd's name): with a bare tag they load different things. The same
-images give the same bytes: no time, owner or order of this run is in it.
+docker load, podman load and both archive transports of skopeo read it. Every name is fully qualified in the three
+places in which readers look for it (RepoTags, ref.name, containerd's name): of a bare tag they make different names.
+The same images give the same bytes: they contain no times, owners or order of this run.
 
-An archive that leaves blobs out has no `manifest.json`, so that engines refuse it, and says in `index.json` what is missing.
+An archive with omitted blobs has no `manifest.json`, so that engines refuse it, and lists the missing digests in
+`index.json`.
 """
 
 from __future__ import annotations
@@ -31,75 +32,78 @@ from ocitool.transports.outputs import keep_mode, new_file
 from ocitool.transports.sink import Losses, OutputImage, StatelessSink, WriteOutcome, WriteRequest
 
 OMITTED = "org.ocitool.omitted"
-"""The annotation of index.json that lists the digests which an archive leaves out, comma-separated."""
+"""The annotation of index.json with the digests that the archive leaves out, separated by commas."""
 
 _BLOCK = 512
 
 
 class ArchiveSink(StatelessSink):
-    """An archive file. `force`: an old one is replaced, whole; `compression`: of the archive itself."""
+    """An archive file. `force`: an existing file is replaced as a whole. `compression`: the codec of the archive
+    itself."""
 
     def __init__(self, path: str, *, force: bool = False, compression: str = "none") -> None:
         self.where = path
         self._force = force
         self._compression = compression
         try:
-            self._at, self._name = _place(path, force=force)
+            self._parent, self._name = _new_file(path, force=force)
         except DestinationError:
-            sweep(os.path.dirname(path) or ".")  # also if the archive is complete, and only its second name was left
+            sweep(os.path.dirname(path) or ".")  # a complete archive may have a temporary name left, too
             raise
-        sweep(self._at)
+        sweep(self._parent)
 
-    def write(self, bundle: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
-        """If a blob of one of many images cannot be had, the archive is begun again without those that need it."""
-        losses = Losses(bundle.roots)
-        left = bundle
-        while not self._written(left, losses, task):
-            left = bundle.left(losses)
-            if not left.roots:
+    def write(self, request: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
+        """Writes the archive. If a blob of an optional image cannot be read, it begins again without the images that
+        need it."""
+        losses = Losses(request.roots)
+        writable = request
+        while not self._try_write(writable, losses, task):
+            writable = request.writable(losses)
+            if not writable.roots:
                 break
         return losses.outcome((), verified=True)
 
-    def _written(self, bundle: WriteRequest, losses: Losses, task: Task) -> bool:
-        """Whether it could be; if not, `losses` has grown."""
-        _tell_unloadable(bundle, task)
-        temporary = Temporary(self._at, private=self._force and self._at.stat(self._name) is not None)
+    def _try_write(self, request: WriteRequest, losses: Losses, task: Task) -> bool:
+        """Returns whether the archive was written; if not, `losses` has a new entry."""
+        _notice_unloadable_names(request, task)
+        temporary = Temporary(self._parent, private=self._force and self._parent.stat(self._name) is not None)
         try:
             if self._compression == "none":
-                _copy(bundle, temporary, task, losses)
+                _copy(request, temporary, task, losses)
             else:
-                for piece in _compressed(bundle, self._compression, task, losses):
-                    temporary.write(piece)
+                for chunk in _compressed_stream(request, self._compression, task, losses):
+                    temporary.write(chunk)
             if self._force:
                 keep_mode(temporary, self._name)
                 temporary.replace(self._name)
             else:
                 temporary.place(self._name)
-        except _Lost:
+        except _BlobLost:
             return False
         finally:
             temporary.discard()
         return True
 
 
-def refused(path: str, *, force: bool) -> DestinationError | None:
-    """Why no archive can be written here; None where one can."""
+def write_problem(path: str, *, force: bool) -> DestinationError | None:
+    """Returns why no archive can be written at a path; None if one can."""
     try:
-        _place(path, force=force)
+        _new_file(path, force=force)
     except DestinationError as error:
         return error
     return None
 
 
-def _place(path: str, *, force: bool) -> tuple[OpenDirectory, str]:
-    """As `new_file`."""
+def _new_file(path: str, *, force: bool) -> tuple[OpenDirectory, str]:
+    """Returns what `new_file` returns, for a path that is not a directory."""
     if os.path.isdir(path):
         raise DestinationError("a directory, where an archive is to be written", path, hint=f"oci:{path}")
     return new_file(path, force=force)
 
 
 class StandardOutput(StatelessSink):
-    """The archive on standard output, as it is made: what reads it must not believe it before the end."""
+    """An archive on standard output. It is written while it is made, so a reader must not use it before the command
+    ended with exit code 0."""
 
     where = "-"
 
@@ -107,32 +111,32 @@ class StandardOutput(StatelessSink):
         if sys.stdout is not None and sys.stdout.isatty():
             raise UsageError("standard output is a terminal", hint="redirect the archive: ocitool ... - > image.tar")
 
-    def write(self, bundle: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
-        _tell_unloadable(bundle, task)
-        for piece in _pieces(bundle, task):
-            write_all(1, piece, "standard output")
+    def write(self, request: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
+        _notice_unloadable_names(request, task)
+        for chunk in _stream(request, task):
+            write_all(1, chunk, "standard output")
         return WriteOutcome(frozenset(), True)
 
 
-class _Lost(Exception):
-    """A blob of the archive cannot be had, and is among the losses."""
+class _BlobLost(Exception):
+    """A blob of the archive cannot be read; it was added to the losses."""
 
 
-def _compressed(bundle: WriteRequest, codec: str, task: Task, losses: Losses) -> Iterator[bytes]:
+def _compressed_stream(request: WriteRequest, codec: str, task: Task, losses: Losses) -> Iterator[bytes]:
     from ocitool.layers import compress
 
-    return compress.compress(_pieces(bundle, task, losses), compress.parse(codec), task)
+    return compress.compress(_stream(request, task, losses), compress.parse(codec), task)
 
 
-def _copy(bundle: WriteRequest, temporary: Temporary, task: Task, losses: Losses) -> None:
-    """Large blobs and what comes over a network several at a time: where each member stands is known before its bytes are. What
-    was made here is copied by the kernel, one after the other."""
-    members = list(_members(bundle))
+def _copy(request: WriteRequest, temporary: Temporary, task: Task, losses: Losses) -> None:
+    """Writes the members. Large and remote blobs are written concurrently, since the offset of each member is known
+    before its bytes are. Spooled blobs are copied by the kernel, one after the other."""
+    members = list(_members(request))
     task.expect(expected(blob for _, blob in members), anew=True)
-    coming: list[tuple[int, Blob]] = []
+    concurrent: list[tuple[int, Blob]] = []
 
-    def take(offset: int, blob: Blob) -> None:
-        bundle.sound(blob, lambda one: temporary.write_blob_at(offset, one, task), task)
+    def write_at(offset: int, blob: Blob) -> None:
+        request.write_any(blob, lambda one: temporary.write_blob_at(offset, one, task), task)
 
     for header, blob in members:
         temporary.write(header)
@@ -141,30 +145,30 @@ def _copy(bundle: WriteRequest, temporary: Temporary, task: Task, losses: Losses
         if isinstance(blob, SpooledBlob):
             temporary.append_blob(blob, task)
         elif blob.remote or blob.size >= THREAD_SIZE:
-            coming.append((temporary.skip(blob.size), blob))
+            concurrent.append((temporary.skip(blob.size), blob))
         else:
-            take(temporary.skip(blob.size), blob)
+            write_at(temporary.skip(blob.size), blob)
         temporary.write(bytes(-blob.size % _BLOCK))
     temporary.write(tarwriter.END)
-    coming.sort(key=lambda one: -one[1].size)
+    concurrent.sort(key=lambda one: -one[1].size)
 
-    def had(one: tuple[int, Blob]) -> bool:
+    def try_write_at(one: tuple[int, Blob]) -> bool:
         offset, blob = one
         try:
-            take(offset, blob)
+            write_at(offset, blob)
         except OcitoolError as error:
-            if blob.digest is None:  # a long list of names
+            if blob.digest is None:  # a document, such as index.json
                 raise
             losses.blob(blob.digest, error)
             return False
         return True
 
-    if not all(task.map(had, coming)):
-        raise _Lost
+    if not all(task.map(try_write_at, concurrent)):
+        raise _BlobLost
 
 
-def _pieces(bundle: WriteRequest, task: Task, losses: Losses | None = None) -> Iterator[bytes]:
-    members = list(_members(bundle))
+def _stream(request: WriteRequest, task: Task, losses: Losses | None = None) -> Iterator[bytes]:
+    members = list(_members(request))
     task.expect(expected(blob for _, blob in members), anew=True)
     for header, blob in members:
         yield header
@@ -179,19 +183,20 @@ def _pieces(bundle: WriteRequest, task: Task, losses: Losses | None = None) -> I
                 if losses is None or blob.digest is None:
                     raise
                 losses.blob(blob.digest, error)
-                raise _Lost from None
+                raise _BlobLost from None
             yield bytes(-blob.size % _BLOCK)
     yield tarwriter.END
 
 
-def _members(bundle: WriteRequest) -> Iterator[tuple[bytes, Blob | None]]:
-    """Documents first: who reads the archive from a pipe knows at once what comes. Raises `LimitError` before the first one for
-    an archive that could not be read again."""
-    documents = {"oci-layout": LAYOUT_FILE, "index.json": _index(bundle)}
-    if not bundle.omitted and any(root.loaded is not None for root in bundle.roots):
-        documents["manifest.json"] = _docker_manifest(bundle.roots)
-    algorithms = sorted({blob.digest.algorithm for blob in bundle.blobs if blob.digest})
-    count = len(documents) + 1 + len(algorithms) + len(bundle.blobs)
+def _members(request: WriteRequest) -> Iterator[tuple[bytes, Blob | None]]:
+    """Yields the header of each member, and its blob unless it is a directory. Documents come first, so that a reader
+    of a pipe knows what follows. Raises `LimitError` before the first one if the archive would have too many members to
+    be read again."""
+    documents = {"oci-layout": LAYOUT_FILE, "index.json": _index(request)}
+    if not request.omitted and any(root.loaded is not None for root in request.roots):
+        documents["manifest.json"] = _docker_manifest(request.roots)
+    algorithms = sorted({blob.digest.algorithm for blob in request.blobs if blob.digest})
+    count = len(documents) + 1 + len(algorithms) + len(request.blobs)
     if count > limits.ARCHIVE_MEMBERS:
         raise LimitError(f"an archive of {count} members would come out, more than {limits.ARCHIVE_MEMBERS}")
     for name, raw in documents.items():
@@ -199,7 +204,7 @@ def _members(bundle: WriteRequest) -> Iterator[tuple[bytes, Blob | None]]:
     yield _directory("blobs")
     for algorithm in algorithms:
         yield _directory(f"blobs/{algorithm}")
-    for blob in bundle.blobs:
+    for blob in request.blobs:
         assert blob.digest is not None
         yield _file(f"blobs/{blob.digest.algorithm}/{blob.digest.encoded}", blob)
 
@@ -212,19 +217,19 @@ def _directory(name: str) -> tuple[bytes, None]:
     return tarwriter.header(Entry(name.encode(), Kind.DIRECTORY, 0o755, 0, 0, 0, 0)), None
 
 
-def _index(bundle: WriteRequest) -> bytes:
+def _index(request: WriteRequest) -> bytes:
     entries: list[dict[str, Any]] = []
     known: dict[tuple[str, str | None], list[dict[str, Any]]] = {}
-    for root in bundle.roots:
+    for root in request.roots:
         for name in root.names or (None,):
             entry = with_names(root.descriptor, _names(name) if name else {})
-            alike = known.setdefault((entry["digest"], reference.canonical(name) if name else None), [])
-            if entry not in alike:
-                alike.append(entry)
+            same = known.setdefault((entry["digest"], reference.canonical(name) if name else None), [])
+            if entry not in same:
+                same.append(entry)
                 entries.append(entry)
     fields: dict[str, Any] = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": entries}
-    if bundle.omitted:
-        fields["annotations"] = {OMITTED: ",".join(str(digest) for digest in bundle.omitted)}
+    if request.omitted:
+        fields["annotations"] = {OMITTED: ",".join(str(digest) for digest in request.omitted)}
     return serialised(fields, limits.STORE)
 
 
@@ -233,9 +238,10 @@ def _names(name: str) -> dict[str, str]:
     return {REF_NAME: full} if reference.is_bare(name) else {REF_NAME: full, CONTAINERD_NAME: full}
 
 
-def _tell_unloadable(bundle: WriteRequest, task: Task) -> None:
-    """Of names that manifest.json cannot have; a bare tag, which names no repository, is left out of it as ever."""
-    names = [reference.canonical(name) for root in bundle.roots if root.loaded is not None for name in root.names]
+def _notice_unloadable_names(request: WriteRequest, task: Task) -> None:
+    """Sends a notice for each name that manifest.json cannot have. Bare tags, which name no repository, are never in it
+    and need no notice."""
+    names = [reference.canonical(name) for root in request.roots if root.loaded is not None for name in root.names]
     for name in dict.fromkeys(names):
         if not reference.is_bare(name) and not reference.is_loadable(name):
             text = f"{name} stands in index.json alone: docker load would refuse an archive with this name"

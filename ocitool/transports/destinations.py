@@ -1,4 +1,4 @@
-"""From the word for a destination to an open sink."""
+"""Destinations: parsed from the words of the user, and opened as sinks."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ocitool.transports.registry import Access, Registries
 from ocitool.transports.sink import Rehearsal, Sink
 
 
-def _said() -> str:
-    """The endings as a user is told of them: one for each codec."""
-    *most, last = [".tar", *(codecs.CODECS[name].endings[0] for name in codecs.WRITERS)]
-    return f"{', '.join(most)} or {last}"
+def _archive_endings() -> str:
+    """Returns the file name endings of archives for messages, one for each codec."""
+    *others, last = [".tar", *(codecs.CODECS[name].endings[0] for name in codecs.WRITERS)]
+    return f"{', '.join(others)} or {last}"
 
 
 class Destination(NamedTuple):
-    """`name`: what the reference itself calls the image, or None. `repository`: of a registry; if it is None, `prefix` stands
-    before the repositories that the images' names give."""
+    """Where images are written. `name`: the name in the reference itself, or None. `repository`: at a registry; if it
+    is None there, `prefix` precedes the repositories in the names of the images."""
 
     transport: Transport
     path: str
@@ -32,10 +32,10 @@ class Destination(NamedTuple):
     repository: Repository | None = None
     prefix: str | None = None
 
-    def names(self, asked: Iterable[str]) -> tuple[str, ...]:
-        """The names that an image gets here, each once: the reference's own and those asked for by `--tag`; at a registry
-        `latest` if there is none of both. Empty if the image keeps the names of its source. Raises `UsageError`."""
-        found = [*((self.name,) if self.name is not None else ()), *map(self.given, asked)]
+    def names(self, requested: Iterable[str]) -> tuple[str, ...]:
+        """Returns the names that an image gets here, each once: that of the reference and those of `--tag`; at a
+        registry `latest` if there are none. Empty if the image keeps the names of its source. Raises `UsageError`."""
+        found = [*((self.name,) if self.name is not None else ()), *map(self.parse_name, requested)]
         if not found and self.repository is not None and not self.nameless:
             found = [f"{self.repository.name}:latest"]
         return reference.distinct(found)
@@ -46,24 +46,26 @@ class Destination(NamedTuple):
 
     @property
     def nameless(self) -> bool:
-        """Whether an image gets no name here: the destination is a digest, without a tag."""
+        """Whether an image gets no name: the destination is a digest without a tag."""
         return self.repository is not None and self.repository.digest is not None and self.repository.tag is None
 
     def refuse_inside(self, directory: str) -> None:
-        """`UsageError` if this is in a directory that becomes part of the image: what is written would be read."""
+        """Raises `UsageError` if the destination is in a directory that becomes part of the image, since the output
+        would be read as input."""
         inside = os.path.realpath(directory).rstrip("/") + "/"
         if not (self.transport.stream or self.remote) and (os.path.realpath(self.path) + "/").startswith(inside):
             raise UsageError(f"the destination stands in {directory}, which goes into the image", self.path)
 
-    def pinned(self, digest: Digest, repositories: Iterable[str]) -> tuple[str, ...]:
-        """How to refer to what was written here by its digest; `repositories`: where a registry has it."""
+    def digest_references(self, digest: Digest, repositories: Iterable[str]) -> tuple[str, ...]:
+        """Returns references by digest to an image that was written here. `repositories`: those of a registry that have
+        it."""
         if self.transport.remote:
             return tuple(f"{reference.PREFIX}{name}@{digest}" for name in repositories)
         return () if self.transport.stream else (f"{self.path}:@{digest}",)
 
-    def given(self, text: str) -> str:
-        """The name that a user gives an image, as this destination is to have it: layouts take bare tags, and so does a
-        repository, which has a name already. `UsageError` for what is no name."""
+    def parse_name(self, text: str) -> str:
+        """Returns a name that the user gave, in the form that this destination needs: a bare tag is allowed in layouts,
+        and for a repository, which has a name already. Raises `UsageError` for an invalid name."""
         if self.nameless:
             raise UsageError("the destination is a digest, which has no tag", self.path)
         if self.repository is not None:
@@ -71,14 +73,14 @@ class Destination(NamedTuple):
                 raise UsageError(f"invalid tag: {text}", hint=f"docker://{self.repository.name} is the name; --tag gives a tag")
             return f"{self.repository.name}:{text}"
         if not self.transport.store:
-            return self.placed(image_name(text))
+            return self.destination_name(image_name(text))
         if not reference.is_layout_name(text):
             raise UsageError(f"invalid image name: {text}", hint="letters, digits and . _ - : @ + / only")
         return text
 
-    def placed(self, name: str) -> str:
-        """The name that an image has at its source, as it is here: in full in archives, so that every engine gives the image
-        the same one. `UsageError` for a tag alone if the destination needs a repository."""
+    def destination_name(self, name: str) -> str:
+        """Returns the name here for the name at the source: fully qualified in archives, so that all engines load it
+        under the same one. Raises `UsageError` for a bare tag if a repository is needed."""
         if self.prefix is None:
             return reference.canonical(name) if self.transport.archive else name
         if reference.is_bare(name):
@@ -90,13 +92,14 @@ class Destination(NamedTuple):
 
 
 def parse(text: str) -> Destination:
-    """Raises `UsageError` where the words name no place that can be written to. Looks whether a plain path is a directory."""
+    """Returns the destination that the user named; for a plain path this looks whether it is a directory. Raises
+    `UsageError` if nothing can be written there."""
     if text == "-":
         return Destination(reference.STREAM, "-", None)
     ref = reference.parse(text)
     if ref.transport is not None and ref.transport.remote:
         return _registry(text, ref.details)
-    if ref.transport is not None and not ref.transport.written:
+    if ref.transport is not None and not ref.transport.written_codecs:
         raise UsageError(f"{ref.transport.prefix} can be read, and not written", text, hint=f"oci:{ref.details} is a layout")
     if ref.transport is not None:
         path, _, name = ref.details.partition(":")
@@ -114,7 +117,7 @@ def parse(text: str) -> Destination:
     if archive_codec(text) is not None:
         return Destination(reference.DOCKER_ARCHIVE, text, None)
     if ".tar" in os.path.basename(text):
-        raise UsageError("neither an archive nor a layout", text, hint=f"archives end in {_said()}")
+        raise UsageError("neither an archive nor a layout", text, hint=f"archives end in {_archive_endings()}")
     raise UsageError(
         "neither an archive nor a layout", text,
         hint=f"{text}.tar is an archive, {text}/ an OCI layout, docker://{text} would be at a registry; oci:DIR:TAG and "
@@ -123,7 +126,7 @@ def parse(text: str) -> Destination:
 
 
 def image_name(text: str) -> str:
-    """`NAME[:TAG]` in full. `UsageError` for what no engine would take."""
+    """Returns `NAME[:TAG]` fully qualified. Raises `UsageError` for a name that engines refuse."""
     if not reference.is_image_name(text):
         raise UsageError(f"invalid image name: {text}", hint="NAME[:TAG], in lower case, as in app:1.0 or host/team/app")
     return reference.qualified(text)
@@ -144,15 +147,15 @@ def _registry(text: str, details: str) -> Destination:
 
 
 def archive_codec(path: str) -> str | None:
-    """The codec of an archive that is written under this name, None if it is that of none."""
-    written = ("none", *codecs.WRITERS)
-    return next((codec for ending, codec in codecs.ENDINGS.items() if path.endswith(ending) and codec in written), None)
+    """Returns the codec of an archive with this file name; None if it is not the name of an archive."""
+    written_codecs = ("none", *codecs.WRITERS)
+    return next((codec for ending, codec in codecs.ENDINGS.items() if path.endswith(ending) and codec in written_codecs), None)
 
 
 class SinkOptions(NamedTuple):
-    """How a destination is written. `force`: an archive that exists is replaced. `dry_run`: nothing is written, and what is
-    there already is still known. `replaces_index`: a tag that holds an index may come to name one image; else that is refused.
-    `cached`: what the cache directory has on record of a layout's blobs may be believed, and more is recorded."""
+    """How a destination is written. `force`: an existing archive is replaced. `dry_run`: nothing is written, but what
+    is there is still looked up. `replaces_index`: an image may replace an index under a tag; else that is refused.
+    `cached`: records in the cache directory about the blobs of a layout are used and added to."""
 
     force: bool = False
     dry_run: bool = False
@@ -164,8 +167,8 @@ def open_sink(
     destination: Destination, task: Task, registries: Registries | None = None, *, force: bool = False, dry_run: bool = False,
     replaces_index: bool = False, cached: bool = False,
 ) -> Sink:  # fmt: skip
-    """Raises `DestinationError` where something stands in the way, `UsageError` where standard output is a terminal. The
-    caller closes it. The options are those of `SinkOptions`."""
+    """Returns an open sink, which the caller closes. The options are those of `SinkOptions`. Raises `DestinationError`
+    if something else is in its place, `UsageError` if standard output is a terminal."""
     options = SinkOptions(force, dry_run, replaces_index, cached)
     return _SINKS[destination.transport](destination, options, task, registries or Registries(Access(), task))
 
@@ -185,7 +188,7 @@ def _layout_sink(destination: Destination, options: SinkOptions, task: Task, reg
     if not options.dry_run:
         replaces = options.replaces_index
         return layout_sink.LayoutSink(destination.path, task, replaces_index=replaces, cached=options.cached)
-    if (problem := layout_sink.refused(destination.path)) is not None:
+    if (problem := layout_sink.write_problem(destination.path)) is not None:
         raise problem
     return layout_sink.RehearsedLayout(destination.path, replaces_index=options.replaces_index)
 
@@ -196,7 +199,7 @@ def _archive_sink(destination: Destination, options: SinkOptions, task: Task, re
     path = destination.path
     if not options.dry_run:
         return archive_sink.ArchiveSink(path, force=options.force, compression=archive_codec(path) or "none")
-    if (problem := archive_sink.refused(path, force=options.force)) is not None:
+    if (problem := archive_sink.write_problem(path, force=options.force)) is not None:
         raise problem
     return Rehearsal(path)
 
@@ -215,4 +218,4 @@ _SINKS: dict[Transport, Callable[[Destination, SinkOptions, Task, Registries], S
     reference.DOCKER_ARCHIVE: _archive_sink,
     reference.STREAM: _standard_output,
 }
-"""How each transport that is written opens a destination."""
+"""The function that opens a destination, for each transport that can be written."""

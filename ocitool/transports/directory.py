@@ -1,6 +1,7 @@
-"""Images in directories that are no layouts: skopeo's `dir:`, and a `docker save` archive that was extracted.
+"""Images in directories that are not layouts: skopeo's `dir:`, and an extracted `docker save` archive.
 
-Every file is opened through `file_below`: a name in a document, or a link in the directory, leads nowhere outside of it.
+Every file is opened by `file_below`, so that neither a name in a document nor a link in the directory leads outside of
+it.
 """
 
 from __future__ import annotations
@@ -24,17 +25,16 @@ from ocitool.transports.archive import Members
 from ocitool.transports.source import ArchiveNames, DockerImageRecord, SilentUntilOpened
 
 VERSION = "version"
-"""The file by which `dir:` is known beside its manifest.json."""
+"""The file that marks a `dir:` image, in addition to manifest.json."""
 
-_STATED = b"Directory Transport Version: "
+_VERSION_PREFIX = b"Directory Transport Version: "
 
 
 def file_below(directory: str, name: str) -> OpenFile | None:
-    """A regular file of a directory, through links that stay in it. None for what is not there or leads out: it is the file
-    that was opened which must be in the directory, wherever its name led before.
+    """Returns a regular file in a directory; links are followed if they stay in it. None if it is absent or outside:
+    what counts is the file that was opened, not where its name led before.
 
-    Raises `FormatError` for what is no regular file, `TransportError` for what cannot be read.
-    """
+    Raises `FormatError` if it is not a regular file, `TransportError` if it cannot be read."""
     top = os.path.realpath(directory)
     path = os.path.realpath(os.path.join(top, name))
     if os.path.commonpath((top, path)) != top:
@@ -47,17 +47,19 @@ def file_below(directory: str, name: str) -> OpenFile | None:
     except OSError as error:
         raise unreadable(os.path.join(directory, name), error) from None
     try:
-        file = layout.regular(path, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC))
+        file = layout.regular_file(
+            path, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC)
+        )
     except OSError as error:
         raise unreadable(os.path.join(directory, name), error) from None
-    with contextlib.suppress(OSError):  # without /proc
+    with contextlib.suppress(OSError):  # /proc may be missing
         if os.path.commonpath((top, os.readlink(f"/proc/self/fd/{file.descriptor}"))) != top:
             return None
     return file
 
 
 class DirectoryMembers(Members):
-    """The files of an extracted archive as its members, each opened when it is asked for."""
+    """The files of an extracted archive as its members. Each is opened when it is needed."""
 
     def get(self, name: str) -> Blob | None:
         path = normalise(name.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
@@ -74,8 +76,8 @@ class DirectoryMembers(Members):
 
 
 class DirImage(SilentUntilOpened):
-    """What skopeo writes to `dir:`: manifest.json, and each blob under the digits of its digest; of an index (`copy --all`)
-    manifest.json is the index, and its manifests are DIGITS.manifest.json."""
+    """A `dir:` image of skopeo: manifest.json, and each blob under the encoded part of its digest. Of an index (`copy
+    --all`) manifest.json is the index, and its manifests are ENCODED.manifest.json."""
 
     transport = DIRECTORY
     remote = False
@@ -92,8 +94,8 @@ class DirImage(SilentUntilOpened):
         self._manifest = Digest.of(raw)
         document = read(raw, f"{directory}/manifest.json")
         fields: dict[str, Any] = {"mediaType": document.media_type, "digest": str(self._manifest), "size": len(raw)}
-        listed = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": [fields]}
-        self.index: Index | None = Index(serialised(listed), listed, directory)
+        index_fields = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": [fields]}
+        self.index: Index | None = Index(serialised(index_fields), index_fields, directory)
 
     def blob(self, descriptor: Descriptor) -> Blob | None:
         digest = descriptor.digest
@@ -106,26 +108,29 @@ class DirImage(SilentUntilOpened):
 
 
 def is_dir_image(directory: str) -> bool:
-    """Whether a directory is what skopeo writes to `dir:`: its manifest.json is a manifest or index of its own, or its version
-    file says so, which leaves what is wrong with its manifest.json to be told."""
-    fields = _object(directory, "manifest.json")
+    """Returns whether a directory is a `dir:` image: its manifest.json is a manifest or index, or it has the version
+    file. In the latter case errors in manifest.json are reported when it is opened."""
+    fields = _read_object(directory, "manifest.json")
     if fields is not None:
         return "layers" in fields or "manifests" in fields or "fsLayers" in fields
     try:
         stated = DirectoryMembers(directory).get(VERSION)
     except OcitoolError:
         return False
-    return stated is not None and stated.pread(len(_STATED), 0) == _STATED and not is_extracted_archive(directory)
+    return (
+        stated is not None and stated.pread(len(_VERSION_PREFIX), 0) == _VERSION_PREFIX and not is_extracted_archive(directory)
+    )
 
 
 def is_extracted_archive(directory: str) -> bool:
-    """Whether a directory is an extracted `docker save`: manifest.json is a list of images, or there is `repositories`."""
+    """Returns whether a directory is an extracted `docker save` archive: manifest.json is a list of images, or there is
+    `repositories`."""
     from ocitool.transports.archive import is_docker_save
 
     return is_docker_save(DirectoryMembers(directory))
 
 
-def _object(directory: str, name: str) -> dict[str, Any] | None:
+def _read_object(directory: str, name: str) -> dict[str, Any] | None:
     try:
         raw = DirectoryMembers(directory).document(name)
         return None if raw is None else dict(parse_object(raw, directory))

@@ -1,7 +1,7 @@
-"""Archives that are an OCI layout and a `docker save` at once (Docker 25 and later, and our own).
+"""Archives that are an OCI layout and a `docker save` archive at once (those of Docker 25 and later, and ours).
 
-Both halves should name the same images. Where they do not, nothing is lost: images are one where their configurations are one,
-and what only `manifest.json` or `repositories` has is an image of its own, behind those of the index.
+Both lists should name the same images. If they do not, no image is lost: images with the same configuration are one
+image, and those that only `manifest.json` or `repositories` names are added after those of the index.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ocitool.transports.source import ArchiveNames, DockerImageRecord
 
 
 class HybridImages(NamedTuple):
-    """`names`: of entries of the index, those that `manifest.json` has for them. `records`: images that the index lacks.
-    `manifests`: what was read to know it, up to `_KEPT` bytes."""
+    """What the docker lists add to the index. `names`: those in `manifest.json`, by the entry of the index. `records`:
+    images that the index lacks. `manifests`: those that were read for this, up to `_KEPT` bytes."""
 
     names: dict[Digest, ArchiveNames]
     records: tuple[DockerImageRecord, ...]
@@ -29,11 +29,11 @@ class HybridImages(NamedTuple):
 
 
 _KEPT = 1 << 20
-"""Bytes of manifests that are kept for whoever asks next: those of a small archive are read once, of a large one the first."""
+"""Bytes of manifests that are kept for later readers: all those of a small archive, the first ones of a large one."""
 
 
 class _Listed(NamedTuple):
-    """A manifest that the index leads to, by way of the entry `top`."""
+    """A manifest that the index leads to through the entry `top`."""
 
     top: Digest
     digest: Digest
@@ -41,15 +41,16 @@ class _Listed(NamedTuple):
 
 
 def united(members: ArchiveMembers, index: Index, *, alone: bool) -> HybridImages:
-    """What `manifest.json` and `repositories` add to an index. `alone`: their images are told and left out.
+    """Returns what `manifest.json` and `repositories` add to an index. `alone`: their images are reported in notices
+    and left out.
 
-    Costs a look at each manifest, and at the configurations of the images that are not found among them."""
+    Reads each manifest, and the configurations of images that are not found among these."""
     by_config: dict[Digest, list[_Listed]] = {}
     kept: dict[Stated, Manifest | Index] = {}
     for one in _manifests(members, index, kept):
         by_config.setdefault(one.manifest.config.digest, []).append(one)
     records: list[DockerImageRecord] = []
-    more = 0
+    added = 0
     absent: dict[str, Digest] | None = None
     notices: list[str] = []
     problems: list[OcitoolError] = []
@@ -71,8 +72,8 @@ def united(members: ArchiveMembers, index: Index, *, alone: bool) -> HybridImage
             instead = next((absent[name] for name in map(reference.qualified, lone.tags) if name in absent), None)
             if instead is None:
                 records.append(lone)
-                more += 1
-            elif lone.problem is None:  # else neither half has it, as the index tells
+                added += 1
+            elif lone.problem is None:  # else both halves lack it, and the index reports that
                 records.append(lone._replace(instead_of=instead))
                 how = f"; docker-archive:{members.where} reads the former" if alone else ""
                 what = f"manifest.json, image @{position} has the name of the manifest {instead}, which is not here{how}"
@@ -80,18 +81,18 @@ def united(members: ArchiveMembers, index: Index, *, alone: bool) -> HybridImage
             continue
         for top in dict.fromkeys(one.top for one in found):
             named.setdefault(top, []).extend(tags_of(image))
-        record, notice = _judged(members, image, position, found)
+        record, notice = _compare_halves(members, image, position, found)
         if record is not None:
             records.append(record)
         if notice is not None:
             how = f"; docker-archive:{members.where} reads the former" if alone and record is not None else ""
             notices.append(f"{members.where}: {notice}{how}")
-    stated = _stated(index)
+    stated = _entry_names(index)
     for names in (*stated.values(), *named.values()):
         seen.update(map(reference.qualified, names))
-    records += _v1(members, seen, problems)
+    records += _repositories_records(members, seen, problems)
     for file, own in (
-        ("manifest.json", more),
+        ("manifest.json", added),
         ("repositories", sum(record.image_id is not None for record in records)),
     ):
         count, them, read = ("1 image", "it", "it is read too") if own == 1 else (f"{own} images", "them", "they are read too")
@@ -102,10 +103,11 @@ def united(members: ArchiveMembers, index: Index, *, alone: bool) -> HybridImage
 
 
 def _absent(members: ArchiveMembers, index: Index) -> dict[str, Digest]:
-    """The entries of an index that are not here, by their full names; none for a name of several."""
+    """Returns the entries of an index whose manifests are missing, by fully qualified name; names of several manifests
+    are left out."""
     found: dict[str, set[Digest]] = {}
     here: dict[str, bool] = {}
-    for digest, names in _stated(index).items():
+    for digest, names in _entry_names(index).items():
         present = members.get(f"blobs/{digest.algorithm}/{digest.encoded}") is not None
         for name in map(reference.qualified, names):
             found.setdefault(name, set()).add(digest)
@@ -114,16 +116,16 @@ def _absent(members: ArchiveMembers, index: Index) -> dict[str, Digest]:
 
 
 def only_there(members: ArchiveMembers, index: Index, records: Sequence[DockerImageRecord]) -> tuple[Digest, ...]:
-    """The manifests of an index whose configurations no record has."""
+    """Returns the manifests of an index whose configurations are in no record."""
     found = [one for one in _manifests(members, index, {}) if one.manifest.is_image]
     configs = {one.manifest.config.digest for one in found}
-    known = {_known_as(record.config, configs) for record in records if record.problem is None}
+    known = {_config_digest(record.config, configs) for record in records if record.problem is None}
     return tuple(dict.fromkeys(one.digest for one in found if one.manifest.config.digest not in known))
 
 
 def _manifests(members: ArchiveMembers, index: Index, kept: dict[Stated, Manifest | Index]) -> Iterator[_Listed]:
-    """The image manifests that an index leads to and that are what their digests say; others are told where they are read.
-    `kept` is given the first of the documents that are also of the size which their entries state."""
+    """Yields the image manifests that an index leads to and that match their digests; others are reported when they are
+    read. Adds those of the stated size to `kept`, as long as there is room."""
     left = _KEPT
     stack = [(one, one.digest, 0) for one in reversed(index.manifests)]
     seen: set[tuple[Digest, Digest]] = set()
@@ -153,7 +155,8 @@ def _read(members: ArchiveMembers, one: Descriptor) -> Manifest | Index | None:
 
 
 def _config(members: ArchiveMembers, image: dict[str, Any], known: dict[Digest, list[_Listed]]) -> Digest | None:
-    """The digest of an image's configuration: as its path states it if a manifest states the same, else of its bytes."""
+    """Returns the digest of an image's configuration: from its path if a manifest names the same digest, else from its
+    bytes."""
     path = image.get("config")
     if not isinstance(path, str):
         return None
@@ -166,35 +169,36 @@ def _config(members: ArchiveMembers, image: dict[str, Any], known: dict[Digest, 
         raw = members.document(path)
     except OcitoolError:
         return None
-    return _known_as(raw, known) if raw is not None else None
+    return _config_digest(raw, known) if raw is not None else None
 
 
-def _known_as(raw: bytes, known: Collection[Digest]) -> Digest:
-    """The digest of a configuration, by the algorithm by which it is known if it is."""
+def _config_digest(raw: bytes, known: Collection[Digest]) -> Digest:
+    """Returns the digest of a configuration, with the algorithm of a known digest if it matches one."""
     for algorithm in {one.algorithm for one in known if one.algorithm in ("sha384", "sha512")}:
         if (digest := Digest.of(raw, algorithm)) in known:
             return digest
     return Digest.of(raw)
 
 
-def _judged(
+def _compare_halves(
     members: ArchiveMembers, image: dict[str, Any], position: int, found: Sequence[_Listed]
 ) -> tuple[DockerImageRecord | None, str | None]:
-    """Of an image that both halves name: the record, if it is right and the manifest is not, and what is to be said."""
+    """Compares an image in `manifest.json` with its manifests. Returns the record if it is right and the manifest is
+    wrong, and a notice."""
     paths = image.get("layers")
     layers = [path for path in paths if isinstance(path, str)] if isinstance(paths, list) else []
-    digests = [_stated_by(path) for path in layers]
+    digests = [_digest_of_path(path) for path in layers]
     if any(digests == [layer.digest for layer in one.manifest.layers] for one in found):
-        return None, None  # both halves mean the same blobs, here or not
-    held = [one for one in found if not _lacks(members, one.manifest)]
+        return None, None  # both halves name the same blobs, whether they are present or not
+    held = [one for one in found if not _count_missing(members, one.manifest)]
     if not held:
         record = record_of(members, image, position)
         if record.problem is None and record.layers and None not in record.layers:
             one = found[0]
             record = record._replace(instead_of=one.digest if one.top == one.digest else None)
             what = f"manifest.json, image @{position} has all its layers"
-            lacks = _lacks(members, one.manifest)
-            return record, f"{what}, the manifest {one.digest} of the same configuration lacks {lacks} of its blobs"
+            missing = _count_missing(members, one.manifest)
+            return record, f"{what}, the manifest {one.digest} of the same configuration lacks {missing} of its blobs"
     for one in found:
         named = [layer.digest for layer in one.manifest.layers]
         if len(named) == len(digests) and all(mine in (None, other) for mine, other in zip(digests, named, strict=True)):
@@ -213,19 +217,19 @@ def _judged(
     return record, f"{counts}, and the configuration states {states}, as manifest.json does"
 
 
-def _lacks(members: ArchiveMembers, manifest: Manifest) -> int:
-    """How many blobs of an image are not in the archive, and nowhere else to be had."""
+def _count_missing(members: ArchiveMembers, manifest: Manifest) -> int:
+    """Returns the number of an image's blobs that the archive lacks and that have no other source."""
     blobs = [one for one in (manifest.config, *manifest.layers) if not one.urls and "data" not in one.fields]
     return sum(members.get(f"blobs/{one.digest.algorithm}/{one.digest.encoded}") is None for one in blobs)
 
 
-def _stated_by(path: str) -> Digest | None:
+def _digest_of_path(path: str) -> Digest | None:
     parts = path.removeprefix("./").split("/")
     return Digest(parts[1], parts[2]) if len(parts) == 3 and parts[0] == "blobs" else None
 
 
-def _v1(members: ArchiveMembers, known: set[str], problems: list[OcitoolError]) -> list[DockerImageRecord]:
-    """The images of `repositories` of which no name is known."""
+def _repositories_records(members: ArchiveMembers, known: set[str], problems: list[OcitoolError]) -> list[DockerImageRecord]:
+    """Returns the images of `repositories` whose names are not known."""
     try:
         raw = members.document("repositories")
         return list(v1_records(members, raw, known)) if raw is not None else []
@@ -234,8 +238,8 @@ def _v1(members: ArchiveMembers, known: set[str], problems: list[OcitoolError]) 
         return []
 
 
-def _stated(index: Index) -> dict[Digest, list[str]]:
-    """What the entries of an index call each manifest."""
+def _entry_names(index: Index) -> dict[Digest, list[str]]:
+    """Returns the names in the entries of an index, by manifest."""
     stated: dict[Digest, list[str]] = {}
     for one in index.manifests:
         annotations = one.annotations
@@ -245,7 +249,8 @@ def _stated(index: Index) -> dict[Digest, list[str]]:
 
 
 def _names(index: Index, named: dict[Digest, list[str]], stated: dict[Digest, list[str]]) -> dict[Digest, ArchiveNames]:
-    """The RepoTags by the digest of the entry whose configuration has them, and what the index calls such an entry beside."""
+    """Returns the RepoTags by the digest of the entry with their configuration, and the names that the index gives this
+    entry."""
     own: dict[Digest, set[str]] = {}
     for one in index.manifests:
         if name := one.annotations.get(CONTAINERD_NAME):
@@ -254,7 +259,7 @@ def _names(index: Index, named: dict[Digest, list[str]], stated: dict[Digest, li
     names: dict[Digest, ArchiveNames] = {}
     alike: dict[tuple[str, ...], ArchiveNames] = {}
     for digest, tags in named.items():
-        # manifest.json merges manifests of one configuration: of the names, those that another entry claims are not this one's.
+        # manifest.json merges manifests with one configuration: drop the names that another entry has.
         full = own.get(digest, set())
         mine = [tag for tag in tags if not full or (name := reference.qualified(tag)) in full or name not in claimed]
         if mine:

@@ -26,18 +26,20 @@ LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 def looks_like(directory: str) -> bool:
+    """Returns whether a directory has a file of an OCI layout."""
     return any(os.path.lexists(os.path.join(directory, name)) for name in ("index.json", "oci-layout"))
 
 
 class Layout(SilentUntilOpened):
-    """`members`: the files of the directory, if it is a hybrid archive that was extracted."""
+    """An OCI layout. `members`: the files of the directory, if it is an extracted hybrid archive."""
 
     transport = LAYOUT
     remote = False
     members: Members | None = None
 
     def __init__(self, directory: str, at: OpenDirectory | None = None) -> None:
-        """`at`: the directory itself, if it is held; else it is looked up each time."""
+        """`at`: the open directory, if the caller has it; else files are opened by path. Raises `FormatError` if it has
+        no valid index.json."""
         self.where = directory
         self._at = at
         self.records: tuple[DockerImageRecord, ...] = ()
@@ -52,7 +54,7 @@ class Layout(SilentUntilOpened):
         self.index: Index | None = Index(raw, parse_object(raw, path, limits.STORE), path)
 
     def document(self, name: str) -> bytes | None:
-        """A file at the top of the layout, whole."""
+        """Returns the bytes of a file in the top directory of the layout; None if it is absent."""
         path = os.path.join(self.where, name)
         try:
             file = plain_file(path) if self._at is None else file_in(self._at, name)
@@ -65,8 +67,8 @@ class Layout(SilentUntilOpened):
         return FileBlob(file, 0, file.size).pread(file.size, 0)
 
     def states_version(self) -> bool:
-        """Whether the file `oci-layout` says, in a JSON object, which version the layout has (image-layout.md); not whether
-        it is one that readers know."""
+        """Returns whether the file `oci-layout` is a JSON object with a version (image-layout.md), even if it is an
+        unknown version."""
         try:
             raw = self.document("oci-layout")
             return raw is not None and isinstance(parse_object(raw, "oci-layout").get("imageLayoutVersion"), str)
@@ -74,21 +76,21 @@ class Layout(SilentUntilOpened):
             return False
 
     def blob(self, descriptor: Descriptor) -> Blob | None:
-        """Thousands of descriptors of one blob share its file as long as any of them is held."""
+        """Returns a blob, unverified. All descriptors of one blob share its open file, as long as any of them is held."""
         file = self._files.get(descriptor.digest)
         if file is not None:
             return FileBlob(file, 0, file.size, descriptor.digest)
-        blob = stored(self.where, descriptor.digest)
+        blob = stored_blob(self.where, descriptor.digest)
         if isinstance(blob, FileBlob):
             self._files[descriptor.digest] = blob.file
         return blob
 
 
 def plain_file(path: str) -> OpenFile | None:
-    """A regular file, of which it is asked once it is open: a pipe that takes its place meanwhile keeps no reader waiting. None
-    if nothing is there. Raises `OSError`, `FormatError`."""
+    """Returns a regular file; None if it is absent. The check is made on the open file, and opening never waits, even
+    if a pipe replaces the file. Raises `OSError`, `FormatError`."""
     try:
-        return regular(path, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
+        return regular_file(path, os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -98,7 +100,7 @@ def plain_file(path: str) -> OpenFile | None:
 
 
 def opened_file(path: str) -> OpenFile:
-    """`plain_file`, of one that must be there. Raises `TransportError`, `FormatError`."""
+    """Returns a regular file that must exist, as `plain_file`. Raises `TransportError`, `FormatError`."""
     try:
         file = plain_file(path)
     except OSError as error:
@@ -108,8 +110,8 @@ def opened_file(path: str) -> OpenFile:
     return file
 
 
-def regular(path: str, descriptor: int) -> OpenFile:
-    """An open file that must be a regular one: `FormatError` for a pipe, which was opened without waiting, and any other."""
+def regular_file(path: str, descriptor: int) -> OpenFile:
+    """Returns an open file from its descriptor. Raises `FormatError` if it is not a regular file."""
     file = OpenFile(path, descriptor=descriptor, named=True)
     if not stat.S_ISREG(file.mode):
         raise FormatError("not a regular file", path)
@@ -117,10 +119,11 @@ def regular(path: str, descriptor: int) -> OpenFile:
 
 
 def file_in(at: OpenDirectory, name: str) -> OpenFile | None:
-    """`plain_file`, of a directory that is held; a link of another user is a `DestinationError`."""
+    """Returns a regular file, as `plain_file`, in an open directory. Raises `DestinationError` for a link of another
+    user."""
     try:
         at, name = at.located(name)
-        return regular(at.name(name), at.read(name))
+        return regular_file(at.name(name), at.read(name))
     except FileNotFoundError:
         return None
 
@@ -129,13 +132,13 @@ def blob_path(directory: str, digest: Digest) -> str:
     return os.path.join(directory, "blobs", digest.algorithm, digest.encoded)
 
 
-def stored(directory: str, digest: Digest) -> Blob | None:
-    """The blob that stands under this digest in a layout's directory, unverified."""
+def stored_blob(directory: str, digest: Digest) -> Blob | None:
+    """Returns the blob under this digest in a layout's directory, unverified; None if it is absent."""
     path = blob_path(directory, digest)
     try:
         file = plain_file(path)
     except OSError as error:
-        if error.errno == errno.ELOOP:  # damage, which closed files are not
+        if error.errno == errno.ELOOP:  # a damaged layout; other errors are those of access
             raise FormatError("a symbolic link that leads to itself", path) from None
         raise unreadable(path, error) from None
     return FileBlob(file, 0, file.size, digest) if file is not None else None

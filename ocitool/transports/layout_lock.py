@@ -1,8 +1,8 @@
-"""The locks of an OCI image layout: who may write to it beside whom.
+"""The locks of an OCI image layout, for several concurrent writers.
 
-Both are flock(2) and so gone with their process: on the directory itself, shared by every writer for its whole write and
-exclusive for whoever removes blobs; inside of it, on `blobs/`, exclusive around reading, merging and renaming `index.json`.
-Writers that are not ours take no locks and are not protected.
+Both are flock(2) locks, so they end with the process. The lock on the layout's directory is shared by all writers while
+they write, and exclusive while blobs are removed. The lock on `blobs/` is exclusive while `index.json` is read, merged
+and renamed. Other programs take no locks; nothing protects against them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ocitool.task import Task
 
 
 class LayoutLock:
-    """The lock on a layout's directory, which nothing else locks through this descriptor; held until `close`."""
+    """The lock on a layout's directory, held until `close`. `exclusive`: for removing blobs."""
 
     def __init__(self, at: OpenDirectory, task: Task, *, exclusive: bool) -> None:
         self._at = at
@@ -27,7 +27,7 @@ class LayoutLock:
 
     @contextlib.contextmanager
     def index(self) -> Iterator[None]:
-        """The second lock: around reading, changing and renaming `index.json`."""
+        """Holds the second lock, for reading, merging and renaming `index.json`."""
         try:
             blobs = self._at.below("blobs")
         except OSError as error:
@@ -38,16 +38,16 @@ class LayoutLock:
         finally:
             fcntl.flock(blobs.descriptor, fcntl.LOCK_UN)
 
-    def alone(self) -> bool:
-        """Takes the lock alone if nobody else has it; without waiting."""
+    def try_exclusive(self) -> bool:
+        """Makes the lock exclusive if no other process holds it, without waiting. Returns whether it did."""
         try:
             fcntl.flock(self._at.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
         return True
 
-    def stands(self) -> bool:
-        """Whether the directory is still the one that was locked."""
+    def is_current(self) -> bool:
+        """Returns whether the path still leads to the directory that was locked."""
         try:
             return os.path.samestat(os.fstat(self._at.descriptor), os.stat(self._at.path))
         except OSError:

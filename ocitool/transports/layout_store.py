@@ -1,7 +1,8 @@
-"""A layout as a store of many images: what its maintenance needs beneath the documents.
+"""The files of a layout, for its maintenance: removing blobs, and sharing them between layouts.
 
-Locks are those of `layout_lock`. Whoever changes names holds the layout's lock shared and the index's lock; whoever removes
-blobs holds the layout's lock alone. A blob is never changed in place, only removed or replaced by one with the same bytes.
+Locks are those of `layout_lock`. Changing names needs the shared lock of the layout and that of the index; removing
+blobs needs the exclusive lock of the layout. A blob is never changed in place, only removed or replaced by one with the
+same bytes.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from ocitool.task import Task
 from ocitool.transports import layout
 from ocitool.transports.layout_lock import LayoutLock
 
-_KNOWN = ("sha256", "sha512")
+_ALGORITHMS = ("sha256", "sha512")
 _CHANGED = "they changed meanwhile"
 
 
 class StoredFile(NamedTuple):
-    """A blob's file. `key`: device and inode, which hard links share; `links`: names that the file has."""
+    """The file of a blob. `key`: device and inode, which hard links have in common; `links`: the number of its hard
+    links."""
 
     digest: Digest
     path: str
@@ -40,17 +42,17 @@ class StoredFile(NamedTuple):
 
 
 class BlobFiles(NamedTuple):
-    """All that stands in `blobs/`, in order. `strangers`: paths that name no blob; nobody here touches them."""
+    """The content of `blobs/`, sorted. `other_paths`: paths that are not names of blobs; they are never changed."""
 
     blobs: tuple[StoredFile, ...]
-    strangers: tuple[str, ...]
+    other_paths: tuple[str, ...]
 
 
-class HeldLayout:
-    """A layout that is held: by its lock, shared or (`alone`) exclusive, until the context ends. `look`: nothing will be
-    written, so nothing is made or swept either."""
+class LockedLayout:
+    """A layout that is locked, shared or `exclusive`, until the context ends. `read_only`: nothing is written, so no
+    directory is made and no temporary file removed."""
 
-    def __init__(self, directory: str, task: Task, *, alone: bool = False, look: bool = False) -> None:
+    def __init__(self, directory: str, task: Task, *, exclusive: bool = False, read_only: bool = False) -> None:
         if not os.path.isdir(directory):
             if os.path.lexists(directory):
                 raise FormatError("not an OCI layout: it is not a directory", directory)
@@ -61,39 +63,39 @@ class HeldLayout:
                 hint="without it nothing says which blobs are needed, so none is touched",
             )  # fmt: skip
         self.directory = directory
-        self._look = look
+        self._read_only = read_only
         try:
             self.at = opened(directory)
         except OSError as error:
             raise atomic.unwritable(directory, error) from None
         blobs = self.at.stat("blobs")
-        if alone and blobs is not None and stat.S_ISLNK(blobs.st_mode):
+        if exclusive and blobs is not None and stat.S_ISLNK(blobs.st_mode):
             raise DestinationError(
                 "its blobs directory is a link to another directory, which other layouts may use", directory,
                 hint="collect where the blobs are, with an index of all that needs them",
             )  # fmt: skip
-        self._held: dict[str, OpenDirectory] = {}
-        self._lock = LayoutLock(self.at, task, exclusive=alone)
-        self.swept = 0 if look else atomic.sweep(self.at, partials=alone)
+        self._folders: dict[str, OpenDirectory] = {}
+        self._lock = LayoutLock(self.at, task, exclusive=exclusive)
+        self.swept = 0 if read_only else atomic.sweep(self.at, partials=exclusive)
 
-    def __enter__(self) -> HeldLayout:
+    def __enter__(self) -> LockedLayout:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._lock.close()
 
     def source(self) -> layout.Layout:
-        """The layout as it is now."""
+        """Returns the layout as a source, with its current index."""
         return layout.Layout(self.directory, self.at)
 
     @contextlib.contextmanager
     def index(self) -> Iterator[layout.Layout]:
-        """The layout, and nobody else changes its names meanwhile."""
-        if self._look:
+        """Yields the layout as a source while the index is locked."""
+        if self._read_only:
             yield self.source()
             return
         try:
-            self.at.make_below("blobs")  # it carries the lock
+            self.at.make_below("blobs")  # the lock is on this directory
         except OSError as error:
             raise atomic.unwritable(self.directory, error) from None
         with self._lock.index():
@@ -106,27 +108,29 @@ class HeldLayout:
         atomic.write_document(self.at, "oci-layout", layout.LAYOUT_FILE)
 
     def files(self) -> BlobFiles:
-        """What stands in `blobs/` now. The directories are held: what is removed or shared later is in them."""
+        """Returns the content of `blobs/`. The directories stay open: `remove` and `share` use these, not their paths."""
         try:
             top = self.at.below("blobs")
         except (FileNotFoundError, NotADirectoryError):
             return BlobFiles((), ())
         except OSError as error:
             raise unreadable(self.at.name("blobs"), error) from None
-        return _listed(top, self._held)
+        return _listed(top, self._folders)
 
     def folder(self, file: StoredFile) -> OpenDirectory:
-        """The directory of a file that `files` listed."""
-        return self._held[file.digest.algorithm]
+        """Returns the open directory of a file that `files` returned."""
+        return self._folders[file.digest.algorithm]
 
     def remove(self, files: tuple[StoredFile, ...], task: Task) -> None:
-        """Frees these blobs. Only for who holds the lock alone."""
+        """Removes these blobs. The lock must be exclusive."""
         for file in files:
             task.check()
             at, name = self.folder(file), file.digest.encoded
             try:
                 found = at.stat(name)
-                if found is not None and (found.st_dev, found.st_ino) == file.key:  # else of somebody who takes no locks
+                if (
+                    found is not None and (found.st_dev, found.st_ino) == file.key
+                ):  # if not, a process without the lock replaced it
                     at.unlink(name)
             except FileNotFoundError:
                 continue
@@ -137,7 +141,7 @@ class HeldLayout:
 
 
 def blob_files(directory: str) -> BlobFiles:
-    """The files of a layout's blobs as they are now. Raises `TransportError` where a directory cannot be read."""
+    """Returns the files of a layout's blobs. Raises `TransportError` if a directory cannot be read."""
     path = os.path.join(directory, "blobs")
     try:
         top = OpenDirectory(path)
@@ -151,10 +155,10 @@ def blob_files(directory: str) -> BlobFiles:
 def _listed(top: OpenDirectory, held: dict[str, OpenDirectory]) -> BlobFiles:
     """`held` is given the directory of each algorithm."""
     blobs: list[StoredFile] = []
-    strangers: list[str] = []
+    other_paths: list[str] = []
     for algorithm, path, status in _children(top):
-        if algorithm not in _KNOWN or not stat.S_ISDIR(status.st_mode):
-            strangers.append(path)
+        if algorithm not in _ALGORITHMS or not stat.S_ISDIR(status.st_mode):
+            other_paths.append(path)
             continue
         try:
             folder = held[algorithm] = OpenDirectory(path, top.open(algorithm, os.O_RDONLY | os.O_DIRECTORY))
@@ -164,10 +168,10 @@ def _listed(top: OpenDirectory, held: dict[str, OpenDirectory]) -> BlobFiles:
             try:
                 digest = Digest.parse(f"{algorithm}:{name}")
             except FormatError:
-                strangers.append(below)
+                other_paths.append(below)
                 continue
             if not stat.S_ISREG(inner.st_mode):
-                strangers.append(below)
+                other_paths.append(below)
                 continue
             blobs.append(
                 StoredFile(
@@ -175,7 +179,7 @@ def _listed(top: OpenDirectory, held: dict[str, OpenDirectory]) -> BlobFiles:
                     (inner.st_uid, inner.st_gid),
                 )
             )  # fmt: skip
-    return BlobFiles(tuple(blobs), tuple(strangers))
+    return BlobFiles(tuple(blobs), tuple(other_paths))
 
 
 def _children(at: OpenDirectory) -> Iterator[tuple[str, str, os.stat_result]]:
@@ -193,21 +197,21 @@ def _children(at: OpenDirectory) -> Iterator[tuple[str, str, os.stat_result]]:
             yield name, at.name(name), status
 
 
-def sound(store: HeldLayout, file: StoredFile, task: Task) -> bool:
-    """Whether the bytes of what now has a file's name are what its digest says. Reads all of them."""
-    opened = _opened(store, file)
-    return _sound(FileBlob(opened, 0, file.size, file.digest), file, task)
+def is_intact(store: LockedLayout, file: StoredFile, task: Task) -> bool:
+    """Reads a blob's file and returns whether its bytes match its digest."""
+    opened = _open_listed(store, file)
+    return _is_intact(FileBlob(opened, 0, file.size, file.digest), file, task)
 
 
-def _opened(store: HeldLayout, file: StoredFile) -> OpenFile:
-    """What has a listed file's name now, in the directory where it was listed."""
+def _open_listed(store: LockedLayout, file: StoredFile) -> OpenFile:
+    """Opens the file that has a listed name now, in the directory in which it was listed."""
     try:
         return OpenFile(file.path, descriptor=store.folder(file).read(file.digest.encoded))
     except OSError as error:
         raise unreadable(file.path, error) from None
 
 
-def _sound(blob: FileBlob, file: StoredFile, task: Task) -> bool:
+def _is_intact(blob: FileBlob, file: StoredFile, task: Task) -> bool:
     try:
         for chunk in verified(blob.chunks(), file.digest, file.size):
             task.check()
@@ -217,27 +221,27 @@ def _sound(blob: FileBlob, file: StoredFile, task: Task) -> bool:
     return True
 
 
-def share(kept: tuple[HeldLayout, StoredFile], other: tuple[HeldLayout, StoredFile], task: Task) -> str:
-    """Makes `other` share its bytes with `kept`: `linked`, or `cloned` where it cannot be a hard link and the file system has
-    reflinks; or says why not. Each is a file and the layout that it was listed in, and both were found `sound`.
+def share(kept: tuple[LockedLayout, StoredFile], other: tuple[LockedLayout, StoredFile], task: Task) -> str:
+    """Makes `other` share its bytes with `kept`. Returns `linked`; `cloned` if it cannot be a hard link and the file
+    system has reflinks; or the reason why neither is possible. Each is a file and the layout that it belongs to, and
+    both were found to be intact.
 
-    A hard link has one mode and one owner, so files that differ in them stay two files, and so does one with an access list, by
-    which more users might change it. At every moment the name of `other` is that of a complete blob: the new one is made aside
-    and renamed over it.
-    """
+    A hard link has one mode and one owner. So files that differ in these are not linked, nor is one with an access
+    control list, which may let more users change it. The name of `other` leads to a complete blob at every moment: the
+    new file is made beside it and renamed over it."""
     (_, first), (store, second) = kept, other
     if first.key[0] != second.key[0]:
         return "they are on different file systems"
-    source = _opened(*kept)
+    source = _open_listed(*kept)
     status = os.fstat(source.descriptor)
     if (status.st_dev, status.st_ino, status.st_size) != (*first.key, first.size):
         return _CHANGED
-    alike = stat.S_IMODE(first.mode) == stat.S_IMODE(second.mode) and first.owner == second.owner
-    listed = _has_acl(source)
-    if alike and not listed:
+    same_attributes = stat.S_IMODE(first.mode) == stat.S_IMODE(second.mode) and first.owner == second.owner
+    has_acl = _has_acl(source)
+    if same_attributes and not has_acl:
         temporary = f".ocitool-{os.urandom(8).hex()}.part"
         try:
-            os.fsync(source.descriptor)  # its writer may not have: `other` may be the only copy that survives a power failure
+            os.fsync(source.descriptor)  # its writer may not have: without this, a power failure could lose the only copy
             os.link(
                 first.digest.encoded, temporary, src_dir_fd=kept[0].folder(first).descriptor,
                 dst_dir_fd=store.at.descriptor, follow_symlinks=False,
@@ -247,29 +251,29 @@ def share(kept: tuple[HeldLayout, StoredFile], other: tuple[HeldLayout, StoredFi
                 raise atomic.unwritable(store.directory, error) from None
         else:
             return _swap(temporary, first, store, second)
-    otherwise = "they differ in mode or owner" if not alike else "hard links are refused here"
-    otherwise = "an access list says who else may change it" if alike and listed else otherwise
-    return _clone(source, first, store, second, otherwise, task)
+    reason = "they differ in mode or owner" if not same_attributes else "hard links are refused here"
+    reason = "an access list says who else may change it" if same_attributes and has_acl else reason
+    return _clone(source, first, store, second, reason, task)
 
 
 def _has_acl(file: OpenFile) -> bool:
-    """Whether an access list says who else may read or write a file: its mode does not tell of whom."""
+    """Returns whether a file has an access control list, which its mode does not show."""
     try:
         return "system.posix_acl_access" in os.listxattr(file.descriptor)
     except OSError:
         return False
 
 
-def _is(at: OpenDirectory, name: str, file: StoredFile) -> bool:
+def _is_same_file(at: OpenDirectory, name: str, file: StoredFile) -> bool:
     found = at.stat(name)
     return found is not None and (found.st_dev, found.st_ino) == file.key
 
 
-def _swap(temporary: str, kept: StoredFile, store: HeldLayout, other: StoredFile) -> str:
+def _swap(temporary: str, kept: StoredFile, store: LockedLayout, other: StoredFile) -> str:
     folder, name = store.folder(other), other.digest.encoded
     try:
-        if not _is(store.at, temporary, kept) or not _is(folder, name, other):
-            return _CHANGED  # by a sweeper, or a process that takes no locks
+        if not _is_same_file(store.at, temporary, kept) or not _is_same_file(folder, name, other):
+            return _CHANGED  # removed as an abandoned file, or changed by a process without the lock
         os.replace(temporary, name, src_dir_fd=store.at.descriptor, dst_dir_fd=folder.descriptor)
         folder.sync()
         return "linked"
@@ -278,21 +282,22 @@ def _swap(temporary: str, kept: StoredFile, store: HeldLayout, other: StoredFile
     except OSError as error:
         raise atomic.unwritable(other.path, error) from None
     finally:
-        # Also where both names were one file already: then rename does nothing.
+        # Needed even after a rename: if both names were one file already, rename does nothing.
         with contextlib.suppress(OSError):
             store.at.unlink(temporary)
 
 
-def _clone(source: OpenFile, kept: StoredFile, store: HeldLayout, other: StoredFile, otherwise: str, task: Task) -> str:
-    """The copy is hashed again: until it is one, the owner of `kept` can change it."""
+def _clone(source: OpenFile, kept: StoredFile, store: LockedLayout, other: StoredFile, reason: str, task: Task) -> str:
+    """Clones the bytes of `kept` over `other`. They are hashed again: until they are cloned, the owner of `kept` can
+    change them."""
     temporary = atomic.Temporary(store.at)
     try:
         try:
             fcntl.ioctl(temporary.descriptor, atomic.FICLONE, source.descriptor)
         except OSError:
-            return otherwise
+            return reason
         made = OpenFile(temporary.path, descriptor=os.dup(temporary.descriptor))
-        if made.size != kept.size or not _sound(FileBlob(made, 0, made.size, kept.digest), kept, task):
+        if made.size != kept.size or not _is_intact(FileBlob(made, 0, made.size, kept.digest), kept, task):
             return _CHANGED
         try:
             if os.geteuid() == 0:

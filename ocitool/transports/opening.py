@@ -1,4 +1,4 @@
-"""From a reference to an open source: the table of transports, and recognition of plain paths by content."""
+"""Sources: opened from a reference by the table of transports; a plain path is recognised by its content."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 
 
 class Opened(NamedTuple):
-    """A source and what the reference picks of it."""
+    """A source, and which of its images the reference selects."""
 
     source: Source
     selector: Selector | None
     problems: tuple[OcitoolError, ...] = ()
-    """What of the source could not be read, while other parts of it say what it holds."""
+    """Errors in parts of the source, while its other parts can be read."""
 
 
 def open_source(text: str, want: Want, task: Task, registries: Registries | None = None) -> Opened:
-    """Raises `UsageError`, `NotFoundError`, `FormatError`, `TransportError`, `LimitError`."""
+    """Returns the source that a reference names. Raises `UsageError`, `NotFoundError`, `FormatError`, `TransportError`,
+    `LimitError`."""
     opened = _opened(text, want, task, registries)
     opened.source.tell = task.notice
     return opened
@@ -45,14 +46,14 @@ def _opened(text: str, want: Want, task: Task, registries: Registries | None) ->
     path, rest, is_directory = _existing(ref)
     selector = reference.parse_selector(rest) if rest is not None else None
     if is_directory:
-        return _told(_directory(ref.transport, path), selector, task)
+        return _with_notices(_directory(ref.transport, path), selector, task)
     if ref.transport is not None and ref.transport.directory:
         hint = f"{ref.transport.packed}:{path}" if ref.transport.packed is not None else None
         raise UsageError(f"{ref.transport.prefix} wants a directory, this is a file", path, hint=hint)
     from ocitool.transports import archive
 
     members = archive.top_level(archive.read(path, _file(path), want, task), task)
-    return _told(_archive(ref.transport, members), selector, task)
+    return _with_notices(_archive(ref.transport, members), selector, task)
 
 
 def _registry(details: str, registries: Registries) -> Source:
@@ -61,8 +62,8 @@ def _registry(details: str, registries: Registries) -> Source:
     return RegistrySource(reference.parse_repository(details), registries)
 
 
-def _told(source: OciArchive | DockerArchive | Layout | DirImage, selector: Selector | None, task: Task) -> Opened:
-    """An opened source, and what is to be said of its halves."""
+def _with_notices(source: OciArchive | DockerArchive | Layout | DirImage, selector: Selector | None, task: Task) -> Opened:
+    """Sends the notices and problems of an opened source."""
     for text in source.notices:
         task.notice("hybrid", text)
     for error in source.problems:
@@ -71,12 +72,12 @@ def _told(source: OciArchive | DockerArchive | Layout | DirImage, selector: Sele
 
 
 def _layout(path: str, *, alone: bool) -> Layout | DockerArchive:
-    """The layout, with the images that only its manifest.json has if it is a hybrid archive that was extracted. If its
-    index.json cannot be read these are all that is known, unless the layout alone is asked for."""
+    """Returns a layout. If the directory is an extracted hybrid archive, the images that only manifest.json has are
+    added; if its index.json cannot be read, these are all images, unless `alone`: then only the index counts."""
     from ocitool.transports import layout
 
     if not any(os.path.lexists(os.path.join(path, name)) for name in ("manifest.json", "repositories")):
-        return layout.Layout(path)  # at once: nearly every layout is one
+        return layout.Layout(path)  # the usual case, without further imports
     from ocitool.transports import archive, directory, hybrid
 
     members = directory.DirectoryMembers(path)
@@ -98,17 +99,17 @@ def _layout(path: str, *, alone: bool) -> Layout | DockerArchive:
 
 
 def _existing(ref: Reference) -> tuple[str, str | None, bool]:
-    """The path that a reference begins with, what follows it, and whether a directory is there."""
-    closed: OcitoolError | None = None
+    """Returns the existing path that a reference begins with, the text after it, and whether the path is a directory."""
+    denied: OcitoolError | None = None
     for path, rest in ref.splits():
         try:
             return path, rest, path != "-" and stat.S_ISDIR(os.stat(path).st_mode)
         except PermissionError as error:
-            closed = closed or unreadable(path, error)
+            denied = denied or unreadable(path, error)
         except (OSError, ValueError):
             continue
-    if closed is not None:
-        raise closed
+    if denied is not None:
+        raise denied
     first = ref.details
     hint = f"docker://{first} would name a registry" if "/" not in first[:1] else None
     raise NotFoundError("no such file or directory", first, hint=hint)
@@ -120,20 +121,20 @@ def _file(path: str) -> OpenFile:
             raise UsageError("standard input is a terminal", hint="pipe an archive in: ... | ocitool COMMAND -")
         file = OpenFile("standard input", descriptor=os.dup(0))
         if stat.S_ISREG(file.mode) and os.lseek(0, 0, os.SEEK_CUR) != 0:
-            file.mode = stat.S_IFIFO  # somebody read its beginning: what is left can only be streamed
+            file.mode = stat.S_IFIFO  # partly read by another process: the rest can only be streamed
         return file
     return OpenFile(path)
 
 
 def is_image_directory(path: str) -> bool:
-    """Whether a plain path of this directory would be an image, of whatever kind."""
+    """Returns whether a directory is an image of any kind."""
     from ocitool.transports import directory, layout
 
     return layout.looks_like(path) or directory.is_dir_image(path) or directory.is_extracted_archive(path)
 
 
 def _directory(transport: Transport | None, path: str) -> Layout | DockerArchive | DirImage:
-    """A directory as its transport reads it; a plain path as what its content is."""
+    """Returns a directory as its transport reads it; without a transport, as its content shows."""
     if transport is None:
         return _recognised(path)
     if not transport.directory:
@@ -159,7 +160,7 @@ def _dir_image(path: str) -> DirImage:
 
 
 def _recognised(path: str) -> Layout | DockerArchive | DirImage:
-    """A layout, or an image in a directory of another kind."""
+    """Returns a layout, or an image in a directory of another kind."""
     from ocitool.transports import layout
 
     _readable(path)
@@ -177,7 +178,7 @@ def _recognised(path: str) -> Layout | DockerArchive | DirImage:
 
 
 def _readable(path: str) -> None:
-    """Raises if the user may not look into a directory."""
+    """Raises `TransportError` if the user may not read the directory."""
     try:
         os.lstat(os.path.join(path, "index.json"))
     except PermissionError as error:
@@ -199,8 +200,8 @@ def _docker_archive(members: Members) -> DockerArchive:
 
 
 def _archive(transport: Transport | None, members: Members) -> OciArchive | DockerArchive:
-    """The archive as its transport reads it. A plain path is an OCI archive and a docker archive at once if it can be; of two
-    lists of images of which one cannot be read the other counts."""
+    """Returns an archive as its transport reads it; without a transport, as an OCI archive and a docker archive at once
+    if it is both. If one of the two lists of images cannot be read, the other is used."""
     if transport is not None:
         return _FILES[transport](members)
     from ocitool.transports import archive
@@ -224,7 +225,7 @@ def _archive(transport: Transport | None, members: Members) -> OciArchive | Dock
         other.problems = (error,)
         return other
     if docker and source.index is not None and not source.index.entries and not source.problems:
-        return archive.DockerArchive(members)  # its index names nothing, as some savers write it
+        return archive.DockerArchive(members)  # some tools write an empty index
     return source
 
 
@@ -235,4 +236,4 @@ _DIRECTORIES: dict[Transport, Callable[[str], Layout | DockerArchive | DirImage]
 _FILES: dict[Transport, Callable[[Members], OciArchive | DockerArchive]] = {
     reference.OCI_ARCHIVE: _oci_archive, reference.DOCKER_ARCHIVE: _docker_archive,
 }  # fmt: skip
-"""How each transport opens what a reference names: a repository, a directory, or the members of a file."""
+"""The functions that open what a reference names, by transport: a repository, a directory, or the members of a file."""

@@ -1,4 +1,6 @@
-"""Files that a user names beside the image: reports, credentials, rows. What stands there may be no file."""
+"""Files that a user names in addition to the image: reports, credentials, rows. The path may also lead to a device, a
+pipe or an open descriptor.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,15 @@ from ocitool.patterns import pattern
 
 _DESCRIPTOR = pattern(r"/(?:dev|proc/([^/]+))/fd/(\d{1,9})")
 _SYSTEM = pattern(r"/dev/[^/]+|/proc/.*")
-_LINKS = 40
-"""Symbolic links that are followed, as many as the kernel follows."""
-_READER_PATIENCE = 10
-"""Seconds that a pipe may take to find its reader."""
+_MAX_LINKS = 40
+"""Symbolic links that are followed: the limit of the kernel."""
+_READER_TIMEOUT = 10
+"""Seconds that a pipe may take to get a reader."""
 
 
 def new_file(path: str, *, force: bool) -> tuple[OpenDirectory, str]:
-    """The directory and the name of a file that is to be made, with `force` of the one that a link leads to. Raises
-    `DestinationError` if something stands there, with `force` if it is no file."""
+    """Returns the directory and the name of a file to be made; with `force`, those of the file that a link leads to.
+    Raises `DestinationError` if something exists there; with `force`, if it is not a regular file."""
     try:
         above, name = os.path.split(path)
         at, name = located(path) if force else (OpenDirectory(above), name)
@@ -45,33 +47,33 @@ def new_file(path: str, *, force: bool) -> tuple[OpenDirectory, str]:
 
 @contextmanager
 def output_file(path: str, *, private: bool = False, below: OpenDirectory | None = None) -> Iterator[io.RawIOBase]:
-    """A file to write what belongs at `path` into (a name in `below`, if that is held), for as long as the block runs.
+    """Yields a stream for the content of the file at `path` (a name in `below`, if that is given).
 
-    A regular file, and one that does not exist yet, appears whole when the block ends well, and not at all when it fails. A
-    symbolic link is followed, unless another user made it: what it leads to is replaced in its own directory, with the
-    permissions it had. A device, a pipe and an open descriptor of this process (`/dev/stdout`, `/dev/fd/3`) are written to as
-    the bytes come, and never replaced. `private`: the file is for its owner alone. Raises `DestinationError`, also for a
+    A regular file, and one that does not exist yet, appears when the block ends, and not at all if it fails. A symbolic
+    link is followed unless it belongs to another user: its target is replaced in its own directory, with its
+    permissions. A device, a pipe and an open descriptor of this process (`/dev/stdout`, `/dev/fd/3`) are written to at
+    once and never replaced. `private`: only the owner can read the file. Raises `DestinationError`, also for a
     directory."""
     try:
         number = _own_descriptor(path) if below is None else None
         if number is not None:
-            stream: int | None = os.dup(number)  # opened again by name, a file would be written from its start
+            stream: int | None = os.dup(number)  # opened again by name, a file would be overwritten from its start
         else:
             at, name = located(path) if below is None else below.located(path)
             path = path if below is None else below.name(path)
-            stream = _stream(at, name, path)
+            stream = _open_stream(at, name, path)
     except OSError as error:
         raise unwritable(path, error) from None
     if stream is not None:
         try:
-            yield _Written(stream, path)
+            yield _DescriptorWriter(stream, path)
         finally:
             os.close(stream)
         return
     sweep(at)
     temporary = Temporary(at, private=private or at.stat(name) is not None)
     try:
-        yield _Written(temporary.descriptor, path)
+        yield _DescriptorWriter(temporary.descriptor, path)
         keep_mode(temporary, name, private=private)
         temporary.replace(name)
     finally:
@@ -79,12 +81,12 @@ def output_file(path: str, *, private: bool = False, below: OpenDirectory | None
 
 
 def is_replaced(path: str) -> bool:
-    """Whether `output_file` would replace a file that stands there now."""
+    """Returns whether `output_file` would replace an existing file."""
     return os.path.isfile(path) and _own_descriptor(path) is None
 
 
-class _Written(io.RawIOBase):
-    """The bytes go to a descriptor, all of them. Raises `DestinationError`. Closing it leaves the descriptor open."""
+class _DescriptorWriter(io.RawIOBase):
+    """Writes all bytes to a descriptor, and leaves it open when closed. Raises `DestinationError`."""
 
     def __init__(self, descriptor: int, where: str) -> None:
         self._descriptor, self._where, self._count = descriptor, where, 0
@@ -102,9 +104,9 @@ class _Written(io.RawIOBase):
         return self._count
 
 
-def _stream(at: OpenDirectory, name: str, path: str) -> int | None:
-    """A descriptor to write to, if a name is that of a device or a pipe; None if of a file or of nothing. A pipe waits for its
-    reader, `_READER_PATIENCE` seconds at most. Raises `OSError`, and as `output_file`."""
+def _open_stream(at: OpenDirectory, name: str, path: str) -> int | None:
+    """Returns a descriptor if the name is that of a device or a pipe; None for a regular file or nothing. Waits for the
+    reader of a pipe, at most `_READER_TIMEOUT` seconds. Raises `OSError`, and what `output_file` raises."""
     status = at.stat(name)
     if status is None or stat.S_ISREG(status.st_mode):
         return None
@@ -113,7 +115,7 @@ def _stream(at: OpenDirectory, name: str, path: str) -> int | None:
     pipe = stat.S_ISFIFO(status.st_mode)
     if pipe and at.is_foreign(status):
         raise DestinationError("a pipe of another user, in a directory where others make names", path)
-    deadline = time.monotonic() + _READER_PATIENCE
+    deadline = time.monotonic() + _READER_TIMEOUT
     while True:
         try:
             descriptor = at.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -132,13 +134,14 @@ def _stream(at: OpenDirectory, name: str, path: str) -> int | None:
 
 
 def _own_descriptor(path: str) -> int | None:
-    """The number of the descriptor that a path names, through links or not: `/dev/stdout` leads to `/proc/self/fd/1`."""
+    """Returns the number of the descriptor of this process that a path leads to, as `/dev/stdout` does by
+    `/proc/self/fd/1`; None for any other path."""
     path = os.path.abspath(path)
-    for _ in range(_LINKS):
+    for _ in range(_MAX_LINKS):
         if (named := _DESCRIPTOR.fullmatch(path)) and named[1] in ("self", "thread-self", str(os.getpid()), None):
             return int(named[2])
         try:
-            # Those of the system are nobody's in a user namespace of its own.
+            # In a user namespace, links of the system may belong to the overflow user.
             if not _SYSTEM.fullmatch(path) and os.lstat(path).st_uid not in (0, os.geteuid()):
                 return None
             path = os.path.abspath(os.path.join(os.path.dirname(path), os.readlink(path)))
@@ -148,10 +151,11 @@ def _own_descriptor(path: str) -> int | None:
 
 
 def keep_mode(temporary: Temporary, name: str, *, private: bool = False) -> None:
-    """Gives a file that is to replace another of its directory that one's permissions, and its owner where we may: what only
-    few might read before is not for all to read now. `private`: it is for its owner alone.
+    """Gives a new file the permissions of the one that it replaces, and its owner if this user may: what was not
+    readable by all must not become so. `private`: only its owner can read it.
 
-    A file of another user that stands where others make names, as in `/tmp`, may be there to be given what is written."""
+    The old file of another user in a directory where others can make files, as `/tmp`, may have been put there to
+    receive the output; then the new one is private."""
     old = temporary.at.stat(name)
     if old is None or not stat.S_ISREG(old.st_mode):
         return

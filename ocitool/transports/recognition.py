@@ -1,6 +1,6 @@
-"""What a file or directory is that is no image, and what can be done with it: the hints of `opening`.
+"""What a file or directory is if it is not an image, and what can be done with it: the messages and hints of `opening`.
 
-Each hint is true: what it names was looked at, and its commands work as they stand.
+Hints must be true: what they name was looked at, and their commands work as they are.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ocitool.layers import codecs, magic
 from ocitool.layers.magic import Prefix
 
 _SYSTEM = ("bin", "etc", "usr", "var", "lib", "sbin", "proc", "dev", "root", "opt", "tmp")
-"""Directories at the top of a root file system; three of them are one."""
+"""Top-level directories of a root file system; a directory with three of them is taken for one."""
 
 _SHOWN = 5
 _EMPTY = "the file is empty"
 
 
 def no_directory(path: str, is_image: Callable[[str], bool]) -> OcitoolError:
-    """Why a directory is no image. `is_image`: whether one that stands in it is."""
+    """Returns the error for a directory that is not an image. `is_image` says whether a directory in it is one."""
     try:
         names = sorted(os.listdir(path))
     except OSError as error:
@@ -59,7 +59,7 @@ def _directory(path: str, names: list[str], is_image: Callable[[str], bool]) -> 
 
 
 def _layout_above(path: str) -> str | None:
-    """The layout that a path is within, at most three steps up: DIR/blobs/ALGORITHM/BLOB."""
+    """Returns the layout that a path is in, at most three levels up: DIR/blobs/ALGORITHM/BLOB."""
     at = os.path.abspath(path)
     for _ in range(3):
         at = os.path.dirname(at)
@@ -69,8 +69,8 @@ def _layout_above(path: str) -> str | None:
 
 
 def image_file(path: str) -> str | None:
-    """What a regular file is if it is an archive, another binary file that is known, or a document or blob of a layout. None
-    for any other, and for one that is empty or cannot be read."""
+    """Returns what a regular file is: an archive, a known binary format, or a document or blob of a layout. None for
+    any other file, and for one that is empty or cannot be read."""
     try:
         opened = OpenFile(path)
     except OcitoolError:
@@ -89,8 +89,9 @@ def image_file(path: str) -> str | None:
 
 
 def no_archive(path: str, head: Prefix, error: FormatError, wrappers: Sequence[str] = ()) -> FormatError:
-    """What a file is of which no tar could be read. `error`: what the tar reader says; it stands if nothing is known.
-    `wrappers`: by which it is compressed, outermost first; `head` is of what it unpacks to."""
+    """Returns the error for a file that is not a tar. `error`: that of the tar reader, used if the file is not
+    recognised. `wrappers`: the compressions of the file, outermost first; `head`: the start of the decompressed
+    content."""
     what, hint = _file(path, head)
     if wrappers and what is not None and what != _EMPTY:
         what = " in ".join((what, *reversed(wrappers)))
@@ -134,7 +135,7 @@ def _document(path: str) -> tuple[str, str]:
 
 
 def compressed_too_often(path: str, how: str, outer: str) -> NotAnImageError:
-    """What is compressed, and compressed again, more often than is read. `how`: all wrappers, innermost first."""
+    """Returns the error for a file with more levels of compression than are read. `how`: all of them, innermost first."""
     source = "" if path == "-" else f" {shlex.quote(path)}"
     return NotAnImageError(
         f"not an image archive: compressed more than twice ({how})", path,
@@ -153,7 +154,7 @@ class MemberNames(Protocol):
 
 
 def no_image(members: MemberNames, images: Sequence[str]) -> NotAnImageError:
-    """What a tar holds that is no image archive. `images`: directories in it in which images stand."""
+    """Returns the error for a tar that is not an image archive. `images`: directories in it that contain images."""
     where, quoted, names = members.where, shlex.quote(members.where), list(members.names())
     missing = "it has neither index.json nor manifest.json nor repositories"
     inside = sorted(name.decode("utf-8", "replace") for name in names if name.endswith(tuple(map(str.encode, codecs.ENDINGS))))

@@ -1,6 +1,7 @@
-"""The images of a `docker save` archive: those of its `manifest.json` (v1.2), or of its `repositories` (before Docker 1.10).
+"""The images of a `docker save` archive: those of its `manifest.json` (v1.2), or of its `repositories` (before Docker
+1.10).
 
-One image that cannot be read hides no other: its record says what is wrong with it.
+An image that cannot be read does not hide the others: its record has the error.
 """
 
 from __future__ import annotations
@@ -29,21 +30,21 @@ class ArchiveMembers(Protocol):
 
 
 def records(members: ArchiveMembers) -> tuple[DockerImageRecord, ...]:
-    """The images of `manifest.json`, then those whose names `repositories` alone has. Raises `FormatError` and `LimitError` for
-    a list that cannot be read at all."""
+    """Returns the images of `manifest.json`, then those whose names are only in `repositories`. Raises `FormatError`
+    and `LimitError` if such a list cannot be read at all."""
     raw = members.document("manifest.json")
     found = [record_of(members, image, n) for n, image in enumerate(images_of(raw, members.where))] if raw is not None else []
-    beside = members.document("repositories")
-    if raw is None and beside is None:
+    v1_raw = members.document("repositories")
+    if raw is None and v1_raw is None:
         raise FormatError("not a docker archive: it has neither manifest.json nor repositories", members.where)
-    if beside is not None and (raw is None or not any(record.problem for record in found)):
+    if v1_raw is not None and (raw is None or not any(record.problem for record in found)):
         known = {reference.qualified(tag) for record in found for tag in record.tags}
-        found += v1_records(members, beside, known)
+        found += v1_records(members, v1_raw, known)
     return tuple(found)
 
 
 def images_of(raw: bytes, where: str) -> list[dict[str, Any]]:
-    """The images of a `manifest.json`, their keys in lower case: jib writes them so."""
+    """Returns the images of a `manifest.json`, with keys in lower case, as jib writes them."""
     where = f"{where}: manifest.json"
     value = parse(raw, where, limits.STORE)
     if isinstance(value, dict) and ("layers" in value or "manifests" in value):
@@ -55,13 +56,13 @@ def images_of(raw: bytes, where: str) -> list[dict[str, Any]]:
 
 
 def tags_of(image: dict[str, Any]) -> tuple[str, ...]:
-    """The RepoTags that are names; a list that holds other things is the image's problem (`record_of`)."""
+    """Returns the RepoTags that are strings; `record_of` reports a list with other values."""
     tags = image.get("repotags")
     return tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
 
 
 def record_of(members: ArchiveMembers, image: dict[str, Any], position: int) -> DockerImageRecord:
-    """An image of `manifest.json`, read."""
+    """Returns the record of an image of `manifest.json`."""
     try:
         return _record(members, image, f"{members.where}: manifest.json, image @{position}")._replace(number=position)
     except OcitoolError as error:
@@ -86,7 +87,7 @@ def _record(members: ArchiveMembers, image: dict[str, Any], where: str) -> Docke
 
 
 def diff_ids(config: bytes, where: str) -> int:
-    """How many layers a configuration states."""
+    """Returns the number of diff_ids in a configuration."""
     return len(Config(config, parse_object(config, where)).diff_ids)
 
 
@@ -104,12 +105,12 @@ def _layer(members: ArchiveMembers, path: str) -> Blob | None:
 
 
 _DIRECTORY = 256
-"""Bytes that a directory of a chain counts for beside its `json`."""
+"""Bytes that a layer directory counts for in the budget, in addition to its `json`."""
 
 
 def v1_records(members: ArchiveMembers, raw: bytes, known: set[str]) -> Iterator[DockerImageRecord]:
-    """Docker's image format before 1.10: one directory a layer, each with a `json` that names its parent. Names that are
-    `known` (in full) are left out: later formats keep the file for old readers."""
+    """Yields the images of Docker's format before 1.10: one directory for each layer, with a `json` that names its
+    parent. Names in `known` (fully qualified) are left out: later formats keep this file for old readers."""
     where = f"{members.where}: repositories"
     tags: dict[str, list[str]] = {}
     for repository, versions in parse_object(raw, where, limits.STORE).items():
@@ -120,17 +121,17 @@ def v1_records(members: ArchiveMembers, raw: bytes, known: set[str]) -> Iterator
                 raise FormatError("a tag without an image", where)
             if reference.qualified(f"{repository}:{tag}") not in known:
                 tags.setdefault(image, []).append(f"{repository}:{tag}")
-    room = _Room(limits.STORE.size)
+    budget = _Budget(limits.STORE.size)
     for top, names in tags.items():
         try:
-            yield _v1_record(members, top, tuple(names), room)
+            yield _v1_record(members, top, tuple(names), budget)
         except OcitoolError as error:
             yield DockerImageRecord(tuple(names), b"{}", (), image_id=f"sha256:{top}", problem=error)
 
 
-def v1_chain(members: ArchiveMembers, top: str, name: str, room: _Room | None = None) -> list[tuple[str, dict[str, Any]]]:
-    """The directories of an image's layers with what their `json` says, lowest first. `name`: of the image, for errors;
-    `room`: what is left for the documents of all chains. Raises `LimitError` beyond it."""
+def v1_chain(members: ArchiveMembers, top: str, name: str, budget: _Budget | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """Returns the directories of an image's layers with their `json`, lowest first. `name`: the image in errors;
+    `budget`: bytes left for the documents of all images. Raises `LimitError` if it is exceeded."""
     seen: set[str] = set()
     chain: list[tuple[str, dict[str, Any]]] = []
     current: object = top
@@ -139,8 +140,8 @@ def v1_chain(members: ArchiveMembers, top: str, name: str, room: _Room | None = 
         if raw_json is None:
             what = f"the image {current} of {name} is missing"
             raise FormatError(what, f"{members.where}: repositories")
-        if room is not None:
-            room.take(len(raw_json) + _DIRECTORY)
+        if budget is not None:
+            budget.take(len(raw_json) + _DIRECTORY)
         if len(chain) > 1024 or current in seen:
             raise FormatError("the parents of an image form a circle", members.where)
         fields = parse_object(raw_json, f"{members.where}: {current}/json")
@@ -151,20 +152,20 @@ def v1_chain(members: ArchiveMembers, top: str, name: str, room: _Room | None = 
     return chain
 
 
-class _Room:
-    """Bytes that are left for what all images of an archive repeat of their parents."""
+class _Budget:
+    """Bytes left for the documents that all images of an archive repeat of their parents."""
 
     def __init__(self, size: int) -> None:
-        self._left = size
+        self._remaining = size
 
     def take(self, size: int) -> None:
-        self._left -= size
-        if self._left < 0:
+        self._remaining -= size
+        if self._remaining < 0:
             raise LimitError(f"chains of images take more than {limits.STORE.size} bytes")
 
 
-def _v1_record(members: ArchiveMembers, top: str, names: tuple[str, ...], room: _Room) -> DockerImageRecord:
-    chain = v1_chain(members, top, names[0], room)
+def _v1_record(members: ArchiveMembers, top: str, names: tuple[str, ...], budget: _Budget) -> DockerImageRecord:
+    chain = v1_chain(members, top, names[0], budget)
     last = chain[-1][1]
     kept = ("architecture", "os", "created", "author", "config")
     config: dict[str, Any] = {key: last[key] for key in kept if key in last}

@@ -1,7 +1,7 @@
-"""What every destination takes, whatever it writes to.
+"""The interface of every destination, whatever transport it writes.
 
-A destination is given finished blobs and what stands at its top, all at once: it knows everything before the first byte
-is written, and shows nothing before the last one is.
+A sink gets all images and blobs in one request. So it knows everything before it writes the first byte, and makes
+nothing visible before it wrote the last one.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Origin = Literal["kept", "rewritten", "new", "squashed", "reused"]
 
 
 class OutputLayer(NamedTuple):
-    """A layer that is written, and as it was written. `blob` is None if the bytes are not here: of a kept layer that the
-    destination has or that is left out, and when all is written. `descriptor`: the fields of a kept layer's own descriptor,
-    None of a made one. `stated`: the place (`ARCHIVE: layer N`) of a layer that goes by what a docker archive's configuration
-    states of it, whose bytes were not hashed yet; None of any other."""
+    """A layer to be written, or one that was written. `blob`: None if the bytes are not available (of a kept layer that
+    the destination has or that is left out), and after writing. `descriptor`: the fields of a kept layer's descriptor,
+    None for a new layer. `stated`: for a layer of a docker archive whose digest is only a statement of the
+    configuration and was not verified yet, its place (`ARCHIVE: layer N`); else None."""
 
     digest: Digest
     size: int
@@ -42,11 +42,11 @@ class OutputLayer(NamedTuple):
 
 
 class OutputImage(NamedTuple):
-    """One image, or one index or artifact, that is written, and as it was written.
+    """An image, index or artifact to be written, or one that was written.
 
-    `descriptor`: its fields, without names. `names`: as the user knows them, may be none. `blobs`: all that it leads to with
-    sizes, documents first; None for bytes that are not at the source. `image_id`, `platform`, `layers` are those of an image,
-    `parts` the images of an index."""
+    `descriptor`: its fields, without names. `names`: as the user knows them; may be empty. `blobs`: digests and sizes
+    of all that it leads to, documents first; the blob is None if the source lacks the bytes. `image_id`, `platform` and
+    `layers` are set for an image, `parts` (the images of an index) for an index."""
 
     descriptor: Mapping[str, Any]
     names: tuple[str, ...] = ()
@@ -57,24 +57,25 @@ class OutputImage(NamedTuple):
     parts: tuple[OutputImage, ...] = ()
     is_index: bool = False
     loaded: Digest | None = None
-    """The `image_id` of the one that an engine without OCI support is to load: a line of `manifest.json`."""
+    """The `image_id` of the image that an engine without OCI support loads: the entry in `manifest.json`."""
     made: frozenset[Digest] = frozenset()
-    """Those of the blobs that this run made."""
+    """The digests of blobs that this run made."""
     foreign: frozenset[Digest] = frozenset()
-    """Those that may be absent, because their descriptors say where else they are (`urls`)."""
+    """The digests of blobs that may be absent, since their descriptors have `urls`."""
     where: str = ""
     kind: str | None = None
-    """The type of an artifact; None for an image or an index."""
+    """The artifact type; None for an image or an index."""
     subject: Digest | None = None
-    """For what is no image by itself: the digest that it speaks of."""
+    """The digest of its subject, for a referrer."""
     repositories: tuple[str, ...] = ()
-    """The repositories of a registry that it goes to, once that is known."""
+    """The repositories of a registry to which it is written, once they are known."""
     references: tuple[str, ...] = ()
-    """How what was written is asked for by its digest, which keeps an index whole; none on standard output."""
+    """References by digest to what was written; empty for standard output."""
     optional: bool = False
-    """Whether the others are written even if a part of this one cannot be had: without one that is not, nothing is."""
+    """Whether other images are written even if a part of this one is not available. If a part of any other image is
+    missing, nothing is written."""
     is_there: bool = False
-    """Whether the destination has it under all of its names: nothing of it is written, and blobs are without bytes."""
+    """Whether the destination has it under all of its names, so that nothing of it is written; its blobs have no bytes."""
 
     @property
     def digest(self) -> Digest:
@@ -96,7 +97,7 @@ class OutputImage(NamedTuple):
 
     @property
     def platforms(self) -> tuple[Platform, ...] | None:
-        """The platforms of an index, each once; None of what is no index."""
+        """The platforms of an index, each once; None if this is not an index."""
         found = dict.fromkeys(image.platform for image in self.images if image.platform is not None)
         return tuple(found) if self.is_index else None
 
@@ -116,18 +117,18 @@ class OutputImage(NamedTuple):
         return _document(self.blobs[1][2])
 
     def named(self, names: tuple[str, ...]) -> OutputImage:
-        """Returns it under these names, and so its images."""
+        """Returns the same with these names, and its images with them too."""
         return self._replace(names=names, parts=tuple(part._replace(names=names) for part in self.parts))
 
     def without_bytes(self) -> OutputImage:
-        """Returns what a report tells of it, which holds no file open."""
+        """Returns what a report needs; it keeps no file open."""
         layers = tuple(layer._replace(blob=None, descriptor=None) for layer in self.layers)
         return self._replace(layers=layers, blobs=(), parts=tuple(part.without_bytes() for part in self.parts))
 
     @property
-    def sparing(self) -> tuple[str, ...]:
-        """The names that are not to take the place of an index, unless that is asked for: those of one image, or of what speaks
-        of one. Not those that speak of a digest, under which only their like stands."""
+    def non_replacing_names(self) -> tuple[str, ...]:
+        """The names under which an index must not be replaced unless the user asked for it: those of a single image or
+        of a referrer. Tags that contain a digest are left out, since only referrers have such tags."""
         if self.is_index:
             return ()
         return tuple(name for name in self.names if self.subject is None or not is_digest_tag(name))
@@ -140,56 +141,57 @@ def _document(blob: Blob | None) -> bytes:
 
 class WriteRequest(NamedTuple):
     """Everything that is to be written. `blobs`: each digest once, documents before what they name, all with size and
-    digest. `omitted`: digests that are named and left out on purpose. `others`: where else a blob is said to be."""
+    digest. `omitted`: digests that are named but left out on purpose. `alternatives`: returns other places that may
+    have a blob."""
 
     roots: tuple[OutputImage, ...]
     blobs: tuple[Blob, ...]
     omitted: tuple[Digest, ...] = ()
-    others: Callable[[Blob], Iterable[Blob]] = lambda _: ()
+    alternatives: Callable[[Blob], Iterable[Blob]] = lambda _: ()
 
-    def sound(self, blob: Blob, write: Callable[[Blob], T], task: Task) -> T:
-        """What `write` returns of a blob or, if its bytes are not what its digest says, of the next one that is said to be it;
-        `write` begins anew then. Raises what it raised first if all are damaged."""
+    def write_any(self, blob: Blob, write: Callable[[Blob], T], task: Task) -> T:
+        """Returns the result of `write` for a blob. If the bytes do not match its digest, `write` is called again for
+        each alternative. Raises the first error if none of them matches."""
         try:
             return write(blob)
         except IntegrityError as error:
-            for other in self.others(blob):
+            for other in self.alternatives(blob):
                 try:
                     done = write(other)
                 except IntegrityError:
                     continue
-                task.notice("damaged", f"the blob {blob.digest} is damaged ({error}); it is taken from {_place(other)}")
+                task.notice("damaged", f"the blob {blob.digest} is damaged ({error}); it is taken from {_source_name(other)}")
                 return done
             raise
 
-    def left(self, losses: Losses) -> WriteRequest:
-        """The roots that can be written, and what they need."""
-        roots = losses.left()
+    def writable(self, losses: Losses) -> WriteRequest:
+        """Returns the request without the images that cannot be written, and without blobs that only they need."""
+        roots = losses.writable()
         needed = frozenset[Digest]().union(*(root.needs for root in roots))
         return self._replace(roots=roots, blobs=tuple(blob for blob in self.blobs if blob.digest in needed))
 
 
-def _place(blob: Blob) -> str:
-    """Where a blob is read, as far as it has a name."""
+def _source_name(blob: Blob) -> str:
+    """Returns the path of a blob's file, if it has one."""
     path = blob.path if isinstance(blob, FileBlob) else None
     return path if path is not None else "another source"
 
 
 class WriteOutcome(NamedTuple):
-    """What writing came to. `skipped`: blobs that were there already. `verified`: every byte was hashed, in this run or, of a
-    blob that was there already, in an earlier one that is on record."""
+    """The result of writing. `skipped`: blobs that the destination had already. `verified`: every byte was hashed, in
+    this run or, for a blob that was there already, in an earlier run with a record."""
 
     skipped: frozenset[Digest]
     verified: bool
     lost: Mapping[Digest, OcitoolError] = MappingProxyType({})
-    """Why blobs of optional roots were not written."""
+    """Why blobs of optional images were not written."""
     refused: Mapping[str, OcitoolError] = MappingProxyType({})
-    """Why names of optional roots were not given."""
+    """Why names of optional images were not given."""
     unchanged: int = 0
-    """How many names led to their roots before, and were not given again."""
+    """The number of names that pointed to their images already."""
 
     def why(self, root: OutputImage) -> OcitoolError | None:
-        """Why a root was not written; None of one that was."""
+        """Returns why an image was not written; None if it was."""
         if not self.lost:
             return None
         needs = root.needs
@@ -197,7 +199,7 @@ class WriteOutcome(NamedTuple):
 
 
 class Losses:
-    """What of a bundle cannot be had, or put where it belongs, while its other roots are written. Used by several threads."""
+    """The blobs and names of a request that cannot be written, while the other images are. Used by several threads."""
 
     def __init__(self, roots: Sequence[OutputImage]) -> None:
         self._roots = roots
@@ -209,25 +211,25 @@ class Losses:
         return bool(self._blobs or self._names)
 
     def blob(self, digest: Digest, error: OcitoolError) -> None:
-        """A blob or document is not written. Raises the error if more than this one has it, or not only optional roots need
-        the blob."""
-        need = [root.optional for root, needs in zip(self._roots, self._needs, strict=True) if digest in needs]
-        if error.ends_run or not need or not all(need):
+        """Records a blob or document that is not written. Raises the error if it affects all blobs, or if an image that
+        is not optional needs this one."""
+        are_optional = [root.optional for root, needs in zip(self._roots, self._needs, strict=True) if digest in needs]
+        if error.ends_run or not are_optional or not all(are_optional):
             raise error
         self._blobs.setdefault(digest, error)
 
     def name(self, name: str, error: OcitoolError) -> None:
-        """A name is not given. Raises the error as `blob` does."""
+        """Records a name that is not given. Raises the error if an image that has it is not optional."""
         if not all(root.optional for root in self._roots if name in root.names):
             raise error
         self._names.setdefault(name, error)
 
     def outcome(self, skipped: Iterable[Digest], *, verified: bool, unchanged: int = 0) -> WriteOutcome:
-        """What writing all but this came to."""
+        """Returns the outcome of writing everything else."""
         return WriteOutcome(frozenset(skipped), verified, dict(self._blobs), dict(self._names), unchanged)
 
-    def left(self) -> tuple[OutputImage, ...]:
-        """The roots that can be written, with the names that they can have."""
+    def writable(self) -> tuple[OutputImage, ...]:
+        """Returns the images that can be written, with the names that can be given."""
         found = []
         for root, needs in zip(self._roots, self._needs, strict=True):
             if not needs.isdisjoint(self._blobs):
@@ -239,49 +241,50 @@ class Losses:
 
 
 class Sink(Protocol):
-    """A place to write to, held until `close`."""
+    """A destination. It may hold locks until `close`."""
 
     where: str
 
     def blob(self, digest: Digest) -> Blob | None:
-        """A blob that is there already, unverified: for one who verifies what it reads of it."""
+        """Returns a blob that the destination has, unverified: the caller verifies what it reads."""
 
-    def sound(self, digest: Digest, size: int, *, verify: bool) -> Blob | None:
-        """A blob of this size that is there already, to be relied on. On this machine its bytes are what its digest says: they
-        are hashed once a run, unless that is on record and not `verify`."""
+    def verified_blob(self, digest: Digest, size: int, *, verify: bool) -> Blob | None:
+        """Returns a blob of this size that the destination has and that can be relied on. On this machine its bytes
+        match its digest: they are hashed once in a run, unless an earlier run recorded that and `verify` is false."""
 
     def spool(self) -> Temporary:
-        """Where a layer is made: on the destination's file system where that saves a copy."""
+        """Returns a temporary file for a new layer, on the file system of the destination if that saves a copy."""
 
-    def write(self, bundle: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
-        """Writes all of it or nothing that anyone could see; at a registry, where blobs are seen at once, nothing has a tag
-        before all that it leads to is there. Takes ownership of spooled blobs.
+    def write(self, request: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
+        """Writes everything, or nothing that is visible. At a registry, where blobs are visible at once, no tag is put
+        before everything it leads to is there. Takes ownership of spooled blobs.
 
-        No byte has a name there before it was hashed; `verify`: nor is a record of an earlier run believed.
+        No bytes are stored under a digest before they were hashed. `verify`: records of earlier runs are ignored.
 
-        Raises `DestinationError` (a registry: `TransportError`), and what reading the blobs raises."""
+        Raises `DestinationError` (at a registry `TransportError`), and what reading the blobs raises."""
 
-    def named(self, name: str) -> Digest | None:
-        """What a name leads to now, if asking costs less than writing it again: at a registry."""
+    def tag_digest(self, name: str) -> Digest | None:
+        """Returns the digest that a name points to now, if looking it up costs less than writing it again, as at a
+        registry; else None."""
 
     def close(self) -> None:
-        """Lets go of locks and of whatever was not written."""
+        """Releases locks and removes what was not completed."""
 
 
 class StatelessSink:
-    """What destinations share that hold nothing: they lend no blob, let go of no lock, and layers are made elsewhere."""
+    """The methods of sinks without locks and without blobs of their own."""
 
     def blob(self, digest: Digest) -> Blob | None:
         return None
 
-    def sound(self, digest: Digest, size: int, *, verify: bool) -> Blob | None:
+    def verified_blob(self, digest: Digest, size: int, *, verify: bool) -> Blob | None:
         there = self.blob(digest)
         return there if there is not None and there.size == size else None
 
     def spool(self) -> Temporary:
         return anonymous_temporary()
 
-    def named(self, name: str) -> Digest | None:
+    def tag_digest(self, name: str) -> Digest | None:
         return None
 
     def close(self) -> None:
@@ -289,25 +292,26 @@ class StatelessSink:
 
 
 class Rehearsal(StatelessSink):
-    """A destination that only says what writing to it would come to. It holds nothing yet."""
+    """A destination without any blobs, which only computes the outcome of writing."""
 
     def __init__(self, where: str) -> None:
         self.where = where
 
-    def write(self, bundle: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
+    def write(self, request: WriteRequest, task: Task, *, verify: bool) -> WriteOutcome:
         skipped = set()
-        for blob in bundle.blobs:
+        for blob in request.blobs:
             there = self.blob(blob.digest) if blob.digest else None
             if there is not None and there.digest is not None and there.size == blob.size:
                 skipped.add(there.digest)
         return WriteOutcome(frozenset(skipped), False)
 
 
-def index_in_the_way(place: str, platforms: Iterable[str], *, speaks: bool = False) -> DestinationError:
-    """One image where an index stands under the tag, or what `speaks` of one: a mistake unless it was asked for."""
+def would_replace_index(place: str, platforms: Iterable[str], *, is_referrer: bool = False) -> DestinationError:
+    """Returns the error for an image, or an artifact if `is_referrer`, that would replace an index under a tag although
+    the user did not ask for it."""
     named = ", ".join(map(masking.stated, platforms))
     what = f"the tag holds an index{f' (platforms: {named})' if named else ''}, and"
-    if speaks:
+    if is_referrer:
         return DestinationError(f"{what} an artifact would take its place", place, hint="--force puts the artifact there")
     return DestinationError(
         f"{what} one image would take its place", place,

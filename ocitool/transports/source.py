@@ -1,4 +1,4 @@
-"""What every transport gives, whatever it reads from."""
+"""The interface of every source, whatever transport it reads."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,12 +13,12 @@ from ocitool.spec.manifest import Descriptor, Index, Manifest, Stated
 
 
 class DockerImageRecord(NamedTuple):
-    """An image of a docker archive, which has no manifest: its configuration, and its layers lowest first.
+    """An image of a docker archive, which has no manifest: its configuration, and its layers, lowest first. A layer
+    that the archive names but lacks is None.
 
-    A layer that the archive names but does not hold is None. `image_id` is stated only where it is not the digest of
-    `config` (the v1 format). `problem`: why the image cannot be read. `number`: its position in `manifest.json`.
-    `instead_of`: the manifest of an index beside it that contradicts it, and is not read.
-    """
+    `image_id` is set only if it is not the digest of `config` (the v1 format). `problem`: why the image cannot be read.
+    `number`: its position in `manifest.json`. `instead_of`: the manifest in the index of a hybrid archive that
+    contradicts this image and is therefore not read."""
 
     tags: tuple[str, ...]
     config: bytes
@@ -30,15 +30,16 @@ class DockerImageRecord(NamedTuple):
 
 
 class ArchiveNames(tuple[str, ...]):
-    """Names of one manifest that stand outside of the index: in an archive those of its `manifest.json`. As an archive gives a
-    manifest an entry for each of its names, one object serves all of these entries, and its hash is computed once."""
+    """Names of one manifest that are not in the index: in an archive those of `manifest.json`. An archive has one index
+    entry for each name of a manifest; all of them share one object, so that its hash is computed once."""
 
     spellings: frozenset[str] = frozenset()
-    """How an entry of the index may say one of the names again: as it stands, in full, or what follows one of its colons."""
+    """The forms in which an index entry may repeat one of the names: as it is, fully qualified, or the part after one
+    of its colons."""
 
     @classmethod
     def of(cls, names: Iterable[str]) -> "ArchiveNames":
-        """The names in their order, without those that another one spells."""
+        """Returns the names in their order, without those that are another form of an earlier one."""
         kept: list[str] = []
         spellings: set[str] = set()
         for name in names:
@@ -63,25 +64,25 @@ class ArchiveNames(tuple[str, ...]):
 NO_NAMES = ArchiveNames()
 
 
-def _untold(code: str, text: str) -> None:
-    """For a source that is opened by itself."""
+def _drop_notice(code: str, text: str) -> None:
+    """The default of `Source.tell`: drops the notice."""
 
 
 class SilentUntilOpened:
-    """A source whose notices are dropped until whatever opened it gives `tell` a taker, and that has read no manifest yet."""
+    """A base of sources that drops notices until `tell` is set, and has no manifests that were read on opening."""
 
-    tell: Callable[[str, str], None] = staticmethod(_untold)
+    tell: Callable[[str, str], None] = staticmethod(_drop_notice)
     manifests: Mapping[Stated, Manifest | Index] = {}
 
 
 class Source(Protocol):
-    """Images at one place: those that `index` names (OCI), then `records` (docker archives). A hybrid archive has both: then
-    `records` are the images that its index does not name.
+    """The images at one place: those in `index` (OCI), then those in `records` (docker archives). A hybrid archive has
+    both; then `records` are the images that its index does not name.
 
-    Blobs are valid as long as they are referenced. `remote`: each look costs a request. `names`: tags that stand outside of the
-    index, by manifest digest. `tell`: takes notices (code, text) of what is read or chosen here. `manifests`: some of the
-    documents that its index leads to, by what their entries state, which opening it had to read and verify.
-    """
+    Blobs are valid as long as they are referenced. `remote`: each look-up costs a request. `names`: tags that are not
+    in the index, by manifest digest. `tell` is called with notices (code, text) about what is read or selected.
+    `manifests`: documents that were read and verified when the source was opened, by the digest, size and media type in
+    their entries."""
 
     transport: Transport
     where: str
@@ -93,13 +94,13 @@ class Source(Protocol):
     manifests: Mapping[Stated, Manifest | Index]
 
     def blob(self, descriptor: Descriptor) -> Blob | None:
-        """The blob that stands under the descriptor's digest, unverified; None when it is not here. A place that keeps
-        documents apart from other blobs knows by the media type which it is asked for."""
+        """Returns the blob under the descriptor's digest, unverified; None if it is absent. Some places keep manifests
+        apart from other blobs; the media type says which is meant."""
 
 
 class Referrer(NamedTuple):
-    """What speaks of a manifest (`subject`) and is not part of it: a signature, an SBOM, an attestation. `tag`: the one by
-    which it is found, or a name that it has beside that, None if it has none."""
+    """A manifest that refers to another (`subject`) and is not part of it: a signature, an SBOM, an attestation. `tag`:
+    a tag or name under which it is stored, None without one."""
 
     subject: Digest
     descriptor: Descriptor
@@ -107,22 +108,23 @@ class Referrer(NamedTuple):
 
 
 class RemoteSource(ABC):
-    """What a remote source can do beside reading: a base of such sources, which are asked for it a thousand times."""
+    """What a remote source can do in addition. A base class instead of a Protocol, since `isinstance` is called a
+    thousand times."""
 
     @abstractmethod
     def reuse_documents(self, find: Callable[[Digest], Blob | None]) -> None:
-        """Documents that `find` gives are taken from there, verified, and not fetched."""
+        """Takes documents that `find` returns from there, verified, and does not fetch them."""
 
     @abstractmethod
     def referrers(self, digest: Digest) -> Sequence[Referrer]:
-        """What speaks of a manifest."""
+        """Returns the referrers of a manifest."""
 
     @property
     @abstractmethod
-    def unlisted(self) -> OcitoolError | None:
-        """Why the tags that stand for lists of referrers were read, if the registry did not give such a list;
-        `NotFoundError` if it says that it keeps none."""
+    def referrers_error(self) -> OcitoolError | None:
+        """Why the referrers tag was read instead of a list of referrers of the registry; `NotFoundError` if the
+        registry says that it has no such list."""
 
     @abstractmethod
     def resolve(self) -> Digest | None:
-        """What the tag names by now, where that is not what was read."""
+        """Returns the digest that the tag points to now, if it is not the one that was read."""

@@ -1,21 +1,20 @@
-"""Blobs of a layout that were hashed before, or as they were written: what is on record here need not be read again before it
-is relied on.
+"""Records of blobs of a layout that were hashed, so that later runs need not read them again before they rely on them.
 
-A record says that a file held the bytes of its digest when they were hashed, and is believed of that file as it was then: of
-the same device, inode, size, mtime and ctime, in nanoseconds. Whatever changes a file gives it another ctime, which no program
-can set, and so has a new file under an old inode number. Nothing is recorded, and nothing believed,
+A record says that a file had the bytes of its digest when it was hashed. It is valid while the file has the same device,
+inode, size, mtime and ctime, in nanoseconds: every change of a file changes its ctime, which no program can set, and so does
+a new file with an old inode number. Nothing is recorded or used
 
-- of a file that others than the user may change: one that is not the user's own, or that group or others may write to, or whose
-  directory is such a one (an access list that lets others write shows as a right of the group);
-- of a file that any process had open for writing when its hashing began: who opened it while it was another's may still map it,
-  and what is written to a mapped page gives no ctime until the page is stored;
-- of a file that was changed less than `_SETTLED` before its hashing began: a second change within one tick of its clock
-  would not show. One that was hashed as it was written by us needs to be older than one tick when it is recorded;
-- on a file system that is not known to keep ctimes of its own (`_FILE_SYSTEMS`), as FAT and many of other machines are not;
-- in a cache directory that is not the user's own, or is open to others (see `layers.cache`).
+- for a file that other users may change: one of another owner, or that group or others may write to, or in such a directory
+  (an access control list that lets others write shows in the rights of the group);
+- for a file that any process had open for writing when hashing began: a process that opened it while another user owned it
+  may still have it mapped, and writing to a mapped page changes the ctime only when the page is stored;
+- for a file that changed less than `_SETTLED` before hashing began: a second change within one tick of the clock would not
+  show. A file that was hashed while it was written must be older than one tick when it is recorded;
+- on a file system that is not known to keep its own ctimes (`_FILE_SYSTEMS`), as FAT and many network file systems do not;
+- in a cache directory that is not private to the user (see `layers.cache`).
 
-Each layout has a file of its own in the cache directory, with a checksum, which is replaced whole. Bounds: `_MOST` blobs a
-layout, about 200 bytes each; `_LAYOUTS` layouts; those that were used last stay.
+Each layout has one file in the cache directory, with a checksum, which is replaced as a whole. Bounds: `_MAX_BLOBS` blobs for
+a layout, about 200 bytes each; `_MAX_LAYOUTS` layouts. The most recently used ones are kept.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ import time
 from ocitool.digest import Digest
 from ocitool.directories import OpenDirectory, is_private_file, private_below, private_directory
 
-_MOST, _LAYOUTS = 50_000, 200
+_MAX_BLOBS, _MAX_LAYOUTS = 50_000, 200
 _SETTLED = 2_000_000_000
-"""Nanoseconds: no clock of a file system has longer ticks."""
+"""Nanoseconds: longer than a tick of the clock of any file system."""
 _TICK = 100_000_000
-"""Nanoseconds: ten ticks of the clock that Linux takes the times of local files from."""
+"""Nanoseconds: ten ticks of the clock from which Linux takes the times of local files."""
 _FILE_SYSTEMS = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
-_FORM = b"ocitool-verified-1"
+_FORMAT = b"ocitool-verified-1"
 
 
 class Verifications:
-    """What is on record of one layout. Unless `cached`, or if the cache directory cannot be trusted or written, nothing is
-    known and nothing kept. Several threads may use it."""
+    """The records of one layout. Without `cached`, or if the cache directory cannot be trusted or written, there are
+    none. Used by several threads."""
 
     def __init__(self, layout: str, *, cached: bool) -> None:
         self._layout = layout
@@ -51,37 +50,37 @@ class Verifications:
         self._new: dict[str, str] = {}
 
     def has(self, digest: Digest, folder: OpenDirectory, descriptor: int) -> bool:
-        """Whether the open file, a blob of this directory, is on record as it is now."""
+        """Returns whether the open file, a blob in this directory, has a valid record."""
         if not self.cached:
             return False
-        if self._known is None:  # of two threads that are the first, both may read it
+        if self._known is None:  # two threads may both read the file, which does no harm
             at = _records(self._layout)
             self._known = _read(at, _name(self._layout)) if at is not None else {}
         name, status = str(digest), os.fstat(descriptor)
         if self._known.get(name) != _identity(status) or not _is_own(digest, folder, status):
             return False
-        self._new[name] = self._known[name]  # used, so it stays
+        self._new[name] = self._known[name]  # recently used, so it is kept
         return True
 
-    def keep(self, digest: Digest, folder: OpenDirectory, before: os.stat_result, after: os.stat_result, began: int) -> None:
-        """Notes that the file of this blob in a directory has this digest. `before`, `after`: what it was when its hashing
-        began, at the time `began` in nanoseconds, and when it ended."""
+    def record(self, digest: Digest, folder: OpenDirectory, before: os.stat_result, after: os.stat_result, began: int) -> None:
+        """Records that a blob's file was hashed. `before`, `after`: its status when hashing began, at the time `began`
+        in nanoseconds, and when it ended."""
         settled = max(before.st_mtime_ns, before.st_ctime_ns) < began - _SETTLED
         if settled and _identity(before) == _identity(after) and _is_own(digest, folder, after):
             self._new[str(digest)] = _identity(after)
 
-    def keep_written(self, digest: Digest, folder: OpenDirectory, placed: os.stat_result, descriptor: int, at: int) -> None:
-        """Notes that a blob was hashed as its file was written, which is open for reading. `placed`: what the file was when it
-        had got its name; `at`: the time in nanoseconds. One that was written just then is left to the next run: a change in the
-        same tick would not show."""
+    def record_written(self, digest: Digest, folder: OpenDirectory, placed: os.stat_result, descriptor: int, at: int) -> None:
+        """Records that a blob was hashed while its file was written. `placed`: the status of the file when it got its
+        name; `descriptor`: the file, open for reading; `at`: the time in nanoseconds. A file that was written just
+        before is not recorded: a change in the same tick would not show."""
         status = os.fstat(descriptor)
         settled = status.st_ctime_ns < at - _TICK and is_settled(descriptor)
         if settled and _identity(placed) == _identity(status) and _is_own(digest, folder, status):
             self._new[str(digest)] = _identity(status)
 
     def save(self) -> None:
-        """Writes what is new, beside what other processes have written meanwhile. A full or read-only disk costs the record,
-        not the command."""
+        """Writes the new records, merged with those that other processes wrote meanwhile. If the disk is full or
+        read-only, the records are lost, and the command goes on."""
         before = self._known or {}
         if not self.cached or all(before.get(name) == one for name, one in self._new.items()):
             return
@@ -91,22 +90,24 @@ class Verifications:
             for name in self._new:
                 known.pop(name, None)
             known.update(self._new)
-            lines = [f"{name} {identity}\n" for name, identity in list(known.items())[-_MOST:]]
+            lines = [f"{name} {identity}\n" for name, identity in list(known.items())[-_MAX_BLOBS:]]
             _write(at, file, "".join(lines).encode())
             _trim(at)
         self._new = {}
 
 
 def now() -> int:
-    """For `Verifications.keep`."""
+    """Returns the time for `Verifications.record`."""
     return time.time_ns()
 
 
 def is_settled(descriptor: int) -> bool:
-    """Whether no process has a file open or mapped for writing, of which the kernel gives no lease to read; False for a file of
-    another user, and if its file system has no leases. The descriptor is open for reading alone."""
+    """Returns whether no process has a file open or mapped for writing, in which case the kernel grants a read lease;
+    False for a file of another user, and on file systems without leases. The descriptor must be open for reading only."""
     try:
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # ignored, should another process open it this very moment
+        fcntl.fcntl(
+            descriptor, fcntl.F_SETSIG, signal.SIGURG
+        )  # ignored by default: the signal if another process opens the file just now
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except (AttributeError, OSError):
@@ -115,7 +116,8 @@ def is_settled(descriptor: int) -> bool:
 
 
 def _records(layout: str) -> OpenDirectory | None:
-    """The directory of the records; None if it cannot be trusted or written, or there are to be none of this layout."""
+    """Returns the directory of the records; None if it cannot be trusted or written, or the layout is on a file system
+    without records."""
     from ocitool.layers.cache import default_directory
 
     if _file_system(os.path.join(layout, "blobs")) not in _FILE_SYSTEMS:
@@ -127,18 +129,18 @@ def _records(layout: str) -> OpenDirectory | None:
 
 
 def _name(layout: str) -> str:
-    """The file of a layout's records."""
+    """Returns the name of a layout's file of records."""
     return hashlib.sha256(os.fsencode(os.path.realpath(layout))).hexdigest()
 
 
 def _file_system(path: str) -> str | None:
-    """The type of the file system that a directory is on, as Linux tells it: by the number of its mount, since other users may
-    mount under names of any characters."""
+    """Returns the type of the file system of a directory on Linux. It is found by the number of the mount: other users
+    may mount under names with any characters."""
     try:
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with open(f"/proc/self/fdinfo/{directory}", "rb") as told:
-                number = next(line.split()[1] for line in told if line.startswith(b"mnt_id:"))
+            with open(f"/proc/self/fdinfo/{directory}", "rb") as fdinfo:
+                number = next(line.split()[1] for line in fdinfo if line.startswith(b"mnt_id:"))
         finally:
             os.close(directory)
         with open("/proc/self/mountinfo", "rb") as mounts:
@@ -156,7 +158,7 @@ def _identity(status: os.stat_result) -> str:
 
 
 def _is_own(digest: Digest, folder: OpenDirectory, status: os.stat_result) -> bool:
-    """Whether only the user can change a file, or what stands under its name: the file itself, and no link."""
+    """Returns whether only the user can change a file and what its name leads to: the file itself, not a link."""
     with contextlib.suppress(OSError):
         named, directory = folder.stat(digest.encoded), os.fstat(folder.descriptor)
         return (
@@ -171,13 +173,13 @@ def _is_own(digest: Digest, folder: OpenDirectory, status: os.stat_result) -> bo
 
 
 def _read(at: OpenDirectory, name: str) -> dict[str, str]:
-    """What a file says by digest, those used last at the end; nothing if it is not as it was written."""
+    """Returns the records in a file by digest, the most recently used last; none if the checksum does not match."""
     try:
         with os.fdopen(at.read(name), "rb") as file:
             if not is_private_file(os.fstat(file.fileno())):
                 return {}
-            head, body = file.readline(256), file.read(_MOST * 512)
-            os.utime(file.fileno())  # used, so it stays
+            head, body = file.readline(256), file.read(_MAX_BLOBS * 512)
+            os.utime(file.fileno())  # recently used, so it is kept
     except OSError:
         return {}
     if head != _head(body):
@@ -186,7 +188,7 @@ def _read(at: OpenDirectory, name: str) -> dict[str, str]:
 
 
 def _head(body: bytes) -> bytes:
-    return b"%s %s\n" % (_FORM, hashlib.sha256(body).hexdigest().encode())
+    return b"%s %s\n" % (_FORMAT, hashlib.sha256(body).hexdigest().encode())
 
 
 def _write(at: OpenDirectory, name: str, body: bytes) -> None:
@@ -201,9 +203,10 @@ def _write(at: OpenDirectory, name: str, body: bytes) -> None:
 
 
 def _trim(at: OpenDirectory) -> None:
-    """Removes the files of the layouts that were used longest ago, beyond the bound; left-over temporaries age like them."""
+    """Removes the files of the least recently used layouts beyond the bound; abandoned temporary files age in the same
+    way."""
     with contextlib.suppress(OSError):
         with os.scandir(at.descriptor) as found:
             files = sorted((one.stat(follow_symlinks=False).st_mtime_ns, one.name) for one in found)
-        for _, name in files[:-_LAYOUTS]:
+        for _, name in files[:-_MAX_LAYOUTS]:
             at.unlink(name)

@@ -264,15 +264,15 @@ def test_gc_lists_the_directories_that_it_locked(part: str, place: Path, task: T
     other = place.parent / "victim"
     names = store_with_rubbish(place / "s")
     store_with_rubbish(other)
-    real = layout_store.HeldLayout.files
+    real = layout_store.LockedLayout.files
 
-    def late(store: layout_store.HeldLayout) -> layout_store.BlobFiles:
+    def late(store: layout_store.LockedLayout) -> layout_store.BlobFiles:
         swap(place / "s", part, other)
         if part:
             theirs(place / "s" / part)
         return real(store)
 
-    monkeypatch.setattr(layout_store.HeldLayout, "files", late)
+    monkeypatch.setattr(layout_store.LockedLayout, "files", late)
     with contextlib.suppress(OcitoolError):  # a link of theirs is not followed
         operation.collect(str(place / "s"), task)
     assert set(names) <= set(os.listdir(other / "blobs/sha256"))
@@ -684,22 +684,22 @@ def test_a_pipe_in_a_blobs_place_keeps_no_reader_waiting(place: Path, monkeypatc
     regular = os.stat(__file__)
     monkeypatch.setattr(layout.os, "stat", lambda *_, **__: regular)  # it was a file a moment ago
     with pytest.raises(FormatError, match="not a regular file"):
-        layout.stored(str(place), Digest.of(b"a"))
+        layout.stored_blob(str(place), Digest.of(b"a"))
 
 
 def test_a_blob_that_becomes_a_pipe_keeps_no_gc_waiting_with_its_lock(
     place: Path, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (name, *others) = store_with_rubbish(place / "s")
-    real = layout_store.HeldLayout.files
+    real = layout_store.LockedLayout.files
 
-    def late(store: layout_store.HeldLayout) -> layout_store.BlobFiles:
+    def late(store: layout_store.LockedLayout) -> layout_store.BlobFiles:
         found = real(store)
         os.mkfifo(place / "pipe")  # of another inode than the blob's
         os.replace(place / "pipe", place / "s/blobs/sha256" / name)
         return found
 
-    monkeypatch.setattr(layout_store.HeldLayout, "files", late)
+    monkeypatch.setattr(layout_store.LockedLayout, "files", late)
     operation.collect(str(place / "s"), task)
     left = os.listdir(place / "s/blobs/sha256")
     assert name in left and not set(others) & set(left)

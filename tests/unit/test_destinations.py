@@ -80,7 +80,7 @@ def test_a_registry_is_a_repository_or_what_stands_before_names(text: str, name:
     ],
 )
 def test_a_name_at_a_registry_is_a_tag_or_goes_below_the_prefix(text: str, given: str, expected: str) -> None:
-    assert expected == parse(text).given(given)
+    assert expected == parse(text).parse_name(given)
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,12 @@ def test_an_image_gets_the_references_own_name_and_those_of_the_option_each_once
 )
 def test_a_name_that_a_registry_cannot_place_is_a_mistake(text: str, given: str) -> None:
     with pytest.raises(UsageError):
-        parse(text).given(given)
+        parse(text).parse_name(given)
 
 
 def test_a_bare_tag_has_no_place_below_a_prefix() -> None:
     with pytest.raises(UsageError, match="without a repository"):
-        parse("docker://h.io/team/").placed("1.0")
+        parse("docker://h.io/team/").destination_name("1.0")
 
 
 @pytest.mark.parametrize("name", ["plain", "a.tar"])
@@ -147,7 +147,7 @@ def test_other_words_are_a_mistake(text: str, tmp_path: Path, monkeypatch: pytes
     ],
 )
 def test_a_name_for_engines_is_completed(text: str, expected: str) -> None:
-    assert expected == image_name(text) == parse("x.tar").given(text) == parse("-").given(text)
+    assert expected == image_name(text) == parse("x.tar").parse_name(text) == parse("-").given(text)
 
 
 @pytest.mark.parametrize(
@@ -164,13 +164,13 @@ LAYOUT = Destination(reference.LAYOUT, "store", None)
 
 @pytest.mark.parametrize("text", ["v1", "App", "a/b:c", "a@sha256:0", "1.0+build-2"])
 def test_a_layout_takes_wider_names_as_they_are(text: str) -> None:
-    assert text == LAYOUT.given(text)
+    assert text == LAYOUT.parse_name(text)
 
 
 @pytest.mark.parametrize("text", ["", " ", "-x", "a b", "a\n", "\x1b[0m", "a" * 513, "\udcff"])
 def test_and_refuses_what_is_none(text: str) -> None:
     with pytest.raises(UsageError, match="invalid image name"):
-        LAYOUT.given(text)
+        LAYOUT.parse_name(text)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from ocitool.errors import DestinationError, FormatError, IntegrityError
 from ocitool.spec.document import parse_object
 from ocitool.spec.manifest import Index, with_names
 from ocitool.task import Task
-from ocitool.transports.layout_sink import LayoutSink, merged
+from ocitool.transports.layout_sink import LayoutSink, merge_index
 from ocitool.transports.sink import OutputImage, WriteRequest
 
 A, B = image([layer_tar([("a", b"a")])]), image([layer_tar([("b", b"b")])])
@@ -49,7 +49,7 @@ def root(one: Image, *names: str, **changes: Any) -> OutputImage:
 
 
 def after(old: Index | None, *roots: OutputImage) -> list[Any]:
-    return list(json.loads(merged(old, roots))["manifests"])
+    return list(json.loads(merge_index(old, roots))["manifests"])
 
 
 def bundle(images: Sequence[Image], names: Sequence[str] = ()) -> WriteRequest:
@@ -87,11 +87,11 @@ def test_a_name_moves_and_everything_else_stays(old: list[Any], new: OutputImage
 
 def test_an_index_that_does_not_change_keeps_its_bytes() -> None:
     raw = json.dumps(index_of([entry(A, ref="x")]), indent=2).encode() + b"\n"
-    assert raw == merged(Index(raw, parse_object(raw, "test"), "test"), [root(A, "x"), root(A)])
+    assert raw == merge_index(Index(raw, parse_object(raw, "test"), "test"), [root(A, "x"), root(A)])
 
 
 def test_unknown_members_of_an_index_that_changes_stay() -> None:
-    found = json.loads(merged(index(entry(A, ref="x"), annotations={"a": "b"}, **{"x-mine": [1]}), [root(B, "y")]))
+    found = json.loads(merge_index(index(entry(A, ref="x"), annotations={"a": "b"}, **{"x-mine": [1]}), [root(B, "y")]))
     assert ({"a": "b"}, [1]) == (found["annotations"], found["x-mine"])
 
 
@@ -189,5 +189,5 @@ def test_a_layout_without_its_version_file_or_its_index_gets_them(task: Task, tm
 def test_a_hundred_thousand_entries_with_long_names_can_be_read_again() -> None:
     platform = {"os": "linux", "architecture": "arm64", "variant": "v8"}
     names = [f"registry.example.com:5000/team/project/service-name:v1.2.3-build.{number}" for number in range(100_000)]
-    raw = merged(None, [root(A, *names, platform=platform)])
+    raw = merge_index(None, [root(A, *names, platform=platform)])
     assert names == [one.annotations[REF] for one in Index(raw, parse_object(raw, "x", limits.STORE), "x").manifests]

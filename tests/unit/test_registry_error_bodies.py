@@ -109,7 +109,10 @@ HINTS: dict[str, tuple[str, ErrorResponse]] = {
         ErrorResponse(403, errors({"message": "tag is immutable"}), has_credentials=True),
     ),
     "a firewall": ("a proxy or firewall", ErrorResponse(403, b"<title>Attention Required!</title>", "text/html")),
-    "a rule at another status": ("a policy of the registry", ErrorResponse(412, errors({"message": "configured as immutable"}))),
+    "a rule at another status": (
+        "a policy of the registry",
+        ErrorResponse(412, errors({"message": "configured as immutable"})),
+    ),
     "a repository's name": ("ocitool login h ", ErrorResponse(403, errors({"message": "no pull", "detail": {"a": "scan"}}))),
     "a path": ("ocitool login h ", ErrorResponse(403, errors({"message": "no access to ops/scanner"}), has_credentials=True)),
     "a page about a rule": ("a proxy or firewall", ErrorResponse(403, b"<title>blocked by policy</title>", "text/html")),

@@ -25,7 +25,7 @@ from ocitool.transports import layout_sink, layout_store
 from ocitool.transports.archive_sink import ArchiveSink
 from ocitool.transports.layout_lock import LayoutLock
 from ocitool.transports.layout_sink import LayoutSink
-from ocitool.transports.layout_store import HeldLayout, StoredFile
+from ocitool.transports.layout_store import LockedLayout, StoredFile
 from ocitool.transports.sink import OutputImage, WriteRequest
 
 DATA = b"content" * 100
@@ -211,7 +211,7 @@ def test_the_maker_of_a_layout_takes_nothing_away_that_another_finished(
     place = tmp_path / "new"
     maker = LayoutSink(str(place), task)
     other: list[LayoutSink] = [LayoutSink(str(place), task)]
-    real = LayoutLock.alone
+    real = LayoutLock.try_exclusive
 
     def alone(lock: LayoutLock) -> bool:
         if other:  # it finishes at the last moment
@@ -220,7 +220,7 @@ def test_the_maker_of_a_layout_takes_nothing_away_that_another_finished(
             sink.close()
         return real(lock)
 
-    monkeypatch.setattr(LayoutLock, "alone", alone)
+    monkeypatch.setattr(LayoutLock, "try_exclusive", alone)
     maker.close()
     assert ["a"] == names(place)
     assert DATA == (place / "blobs/sha256" / Digest.of(DATA).encoded).read_bytes()
@@ -290,10 +290,10 @@ def test_names_change_under_the_lock_of_the_index(how: str, tmp_path: Path, monk
 
 
 @pytest.fixture
-def pair(tmp_path: Path, task: Task) -> Iterator[list[tuple[HeldLayout, StoredFile]]]:
+def pair(tmp_path: Path, task: Task) -> Iterator[list[tuple[LockedLayout, StoredFile]]]:
     for name in ("one", "two"):
         write(tmp_path / name, task)
-    with HeldLayout(str(tmp_path / "one"), task) as one, HeldLayout(str(tmp_path / "two"), task) as two:
+    with LockedLayout(str(tmp_path / "one"), task) as one, LockedLayout(str(tmp_path / "two"), task) as two:
         yield [(held, held.files().blobs[0]) for held in (one, two)]
 
 

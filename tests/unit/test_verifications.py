@@ -35,7 +35,7 @@ def folder(path: str) -> OpenDirectory:
 
 def keep(records: Verifications, digest: Digest, path: str) -> None:
     status = os.stat(path)
-    records.keep(digest, folder(path), status, status, verifications.now() + LATER)
+    records.record(digest, folder(path), status, status, verifications.now() + LATER)
 
 
 def has(layout: Path, digest: Digest, path: str, **how: bool) -> bool:
@@ -57,7 +57,7 @@ def test_two_runs_at_a_time_lose_nothing_of_each_other(cache: Path, tmp_path: Pa
 def test_a_file_that_changed_while_it_was_hashed_is_not_recorded(cache: Path, tmp_path: Path) -> None:
     blob, other = put(tmp_path, b"one"), put(tmp_path, b"two")
     records = Verifications(str(tmp_path), cached=True)
-    records.keep(blob[0], folder(blob[1]), os.stat(other[1]), os.stat(blob[1]), verifications.now() + LATER)
+    records.record(blob[0], folder(blob[1]), os.stat(other[1]), os.stat(blob[1]), verifications.now() + LATER)
     records.save()
     assert not has(tmp_path, *blob)
 
@@ -68,7 +68,7 @@ def test_what_was_written_is_recorded_once_a_change_of_it_would_show(age: int, k
     placed = os.stat(path)
     records = Verifications(str(tmp_path), cached=True)
     with open(path, "rb") as file:
-        records.keep_written(digest, folder(path), placed, file.fileno(), placed.st_ctime_ns + age)
+        records.record_written(digest, folder(path), placed, file.fileno(), placed.st_ctime_ns + age)
     records.save()
     assert kept == has(tmp_path, digest, path)
 
@@ -79,7 +79,7 @@ def test_what_was_changed_since_it_was_written_is_not_recorded(cache: Path, tmp_
     os.utime(path, ns=(1, 1))
     records = Verifications(str(tmp_path), cached=True)
     with open(path, "rb") as file:
-        records.keep_written(digest, folder(path), placed, file.fileno(), verifications.now() + LATER)
+        records.record_written(digest, folder(path), placed, file.fileno(), verifications.now() + LATER)
     records.save()
     assert not has(tmp_path, digest, path)
 

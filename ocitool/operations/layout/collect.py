@@ -8,7 +8,7 @@ from ocitool import masking
 from ocitool.operations.layout.reach import Reached, reached
 from ocitool.spec.manifest import parse_platform_object
 from ocitool.task import Notice, Task
-from ocitool.transports.layout_store import HeldLayout, StoredFile
+from ocitool.transports.layout_store import LockedLayout, StoredFile
 
 _NAMED = 5
 _NAMED_STRANGERS = 20
@@ -35,17 +35,19 @@ def collect(directory: str, task: Task, *, dry_run: bool = False) -> Collected:
     If an entry of `index.json` is not here, or a document is damaged or cannot be read, nothing is freed: see
     `reach.reached` for what is raised.
     """
-    with HeldLayout(directory, task, alone=True, look=dry_run) as store:
+    with LockedLayout(directory, task, exclusive=True, read_only=dry_run) as store:
         source = store.source()
         files = store.files()
         needed = reached(source, files.blobs, task)
         freed = tuple(file for file in files.blobs if file.digest not in needed.digests)
         if not dry_run:
             store.remove(freed, task)
-        for path in files.strangers[:_NAMED_STRANGERS]:
+        for path in files.other_paths[:_NAMED_STRANGERS]:
             task.notice("unknown", f"{path} is no blob; it is left alone")
-        if len(files.strangers) > _NAMED_STRANGERS:
-            task.notice("unknown", f"{len(files.strangers) - _NAMED_STRANGERS:,} more files are no blobs; they are left alone")
+        if len(files.other_paths) > _NAMED_STRANGERS:
+            task.notice(
+                "unknown", f"{len(files.other_paths) - _NAMED_STRANGERS:,} more files are no blobs; they are left alone"
+            )
         if needed.absent:
             task.notice("absent", _absent(needed))
         kept = [file for file in files.blobs if file.digest in needed.digests]

@@ -12,7 +12,7 @@ from ocitool.errors import OcitoolError, UsageError
 from ocitool.operations.layout.reach import absent_entries
 from ocitool.task import Notice, Task
 from ocitool.transports import layout_store
-from ocitool.transports.layout_store import HeldLayout, StoredFile
+from ocitool.transports.layout_store import LockedLayout, StoredFile
 
 
 class NotLinked(NamedTuple):
@@ -51,9 +51,9 @@ def link(directories: Sequence[str], task: Task, *, dry_run: bool = False) -> Li
         held = []
         # In one order, so that two of us never wait for each other with a gc between them.
         for directory in sorted({os.path.realpath(one): one for one in reversed(directories)}.items()):
-            held.append(stack.enter_context(HeldLayout(directory[1], task, look=dry_run)))
+            held.append(stack.enter_context(LockedLayout(directory[1], task, read_only=dry_run)))
         held.sort(key=lambda store: directories.index(store.directory))
-        groups: dict[tuple[Digest, int], list[tuple[HeldLayout, StoredFile]]] = {}
+        groups: dict[tuple[Digest, int], list[tuple[LockedLayout, StoredFile]]] = {}
         for store in held:
             for file in store.files().blobs:
                 groups.setdefault((file.digest, file.size), []).append((store, file))
@@ -68,7 +68,7 @@ def link(directories: Sequence[str], task: Task, *, dry_run: bool = False) -> Li
         )  # fmt: skip
 
 
-def _say_absent(store: HeldLayout, task: Task) -> None:
+def _say_absent(store: LockedLayout, task: Task) -> None:
     """What `index.json` says does not matter to the blobs, so that it cannot be read is no error here."""
     try:
         absent = absent_entries(store.source())
@@ -88,18 +88,18 @@ class _FileGroup(NamedTuple):
     damaged: tuple[str, ...] = ()
 
 
-def _group(group: Sequence[tuple[HeldLayout, StoredFile]], task: Task, dry_run: bool) -> _FileGroup:
+def _group(group: Sequence[tuple[LockedLayout, StoredFile]], task: Task, dry_run: bool) -> _FileGroup:
     """Joins one blob of several layouts. Files of other file systems, modes or owners than the first form groups of
     their own."""
     sound: dict[tuple[int, int], bool] = {}
 
-    def good(store: HeldLayout, file: StoredFile) -> bool:
+    def good(store: LockedLayout, file: StoredFile) -> bool:
         if file.key not in sound:
-            sound[file.key] = layout_store.sound(store, file, task)
+            sound[file.key] = layout_store.is_intact(store, file, task)
         return sound[file.key]
 
     part = _FileGroup()
-    firsts: list[tuple[HeldLayout, StoredFile]] = []
+    firsts: list[tuple[LockedLayout, StoredFile]] = []
     names: dict[tuple[int, int], int] = {}
     if len({file.key for _, file in group}) == 1:
         return _FileGroup(already=len(group) - 1)

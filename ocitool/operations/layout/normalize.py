@@ -23,7 +23,7 @@ from ocitool.spec.manifest import ATTESTATION_SUBJECT, CONTAINERD_NAME, REF_NAME
 from ocitool.task import Notice, Task
 from ocitool.transports import layout_store
 from ocitool.transports.layout import Layout
-from ocitool.transports.layout_store import BlobFiles, HeldLayout
+from ocitool.transports.layout_store import BlobFiles, LockedLayout
 from ocitool.validation.findings import Finding
 
 _COMPARED = 1_000
@@ -44,7 +44,7 @@ class Normalized(NamedTuple):
 
 def normalize(directory: str, task: Task, *, verify: bool = False, dry_run: bool = False) -> Normalized:
     """Repairs the layout's index. `verify`: hash every blob too."""
-    with HeldLayout(directory, task, look=dry_run) as store:
+    with LockedLayout(directory, task, read_only=dry_run) as store:
         changes = [f"removed {store.swept} temporaries of dead processes"] if store.swept else []
         with store.index() as source:
             assert source.index is not None
@@ -165,7 +165,7 @@ def _attestations(fields: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("dangling-attestation", "warning", f"manifest {one.digest}", message)
 
 
-def _blobs(store: HeldLayout, source: Layout, files: BlobFiles, task: Task, verify: bool) -> Iterator[Finding]:
+def _blobs(store: LockedLayout, source: Layout, files: BlobFiles, task: Task, verify: bool) -> Iterator[Finding]:
     stated: dict[Digest, set[int]] = {}
     documents: list[Finding] = []
     for one in _descriptors(source, documents):
@@ -173,7 +173,7 @@ def _blobs(store: HeldLayout, source: Layout, files: BlobFiles, task: Task, veri
     yield from documents
     wrong: Sequence[bool] = [False] * len(files.blobs)
     if verify:
-        wrong = task.map(lambda file: not layout_store.sound(store, file, task), files.blobs)
+        wrong = task.map(lambda file: not layout_store.is_intact(store, file, task), files.blobs)
     for file, damaged in zip(files.blobs, wrong, strict=True):
         sizes = stated.get(file.digest, set()) - {file.size}
         if sizes:
@@ -183,7 +183,7 @@ def _blobs(store: HeldLayout, source: Layout, files: BlobFiles, task: Task, veri
             yield Finding("size", "error", f"blob {file.digest}", "an empty file")
         elif damaged:
             yield Finding("digest", "error", f"blob {file.digest}", "content is not what its digest says")
-    for path in files.strangers:
+    for path in files.other_paths:
         yield Finding("unknown-file", "warning", path, "it is no blob; it is left alone")
 
 

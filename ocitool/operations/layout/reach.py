@@ -25,7 +25,7 @@ from ocitool.spec import mediatypes
 from ocitool.spec.document import parse
 from ocitool.spec.manifest import Index, InvalidDescriptor
 from ocitool.task import Task
-from ocitool.transports.layout import Layout, plain_file, stored
+from ocitool.transports.layout import Layout, plain_file, stored_blob
 from ocitool.transports.layout_store import StoredFile, blob_files
 
 _STRICT = mediatypes.MANIFESTS | mediatypes.INDEXES
@@ -116,7 +116,7 @@ def _entries(fields: Mapping[str, Any], where: str, *, optional: bool) -> Iterat
 
 
 def _blob(source: Layout, digest: Digest, fields: Mapping[str, Any]) -> Blob | None:
-    return stored(source.where, digest) or _embedded(fields, digest)
+    return stored_blob(source.where, digest) or _embedded(fields, digest)
 
 
 def _referrers(marked: _Marked, files: Iterable[StoredFile]) -> None:

@@ -16,7 +16,7 @@ from ocitool.spec.document import serialised
 from ocitool.spec.manifest import Descriptor, Index, InvalidDescriptor
 from ocitool.task import Notice, Task
 from ocitool.transports.layout import Layout
-from ocitool.transports.layout_store import HeldLayout, StoredFile
+from ocitool.transports.layout_store import LockedLayout, StoredFile
 
 
 class RemovedEntry(NamedTuple):
@@ -46,7 +46,7 @@ def remove(directory: str, names: Sequence[str], task: Task, *, referrers: bool 
 
     All or none: `NotFoundError` where one names nothing. `referrers`: what speaks of a dropped image goes as well.
     """
-    with HeldLayout(directory, task, look=dry_run) as store, store.index() as source:
+    with LockedLayout(directory, task, read_only=dry_run) as store, store.index() as source:
         index = source.index
         assert index is not None
         files = store.files().blobs

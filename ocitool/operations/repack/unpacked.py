@@ -158,7 +158,7 @@ class UnpackedBlobs(SilentUntilOpened):
         there = self._writer.blobs.at_destination(digest)
         if size is None:
             return there
-        sound = self._writer.blobs.sound(digest, size)
+        sound = self._writer.blobs.verified_blob(digest, size)
         if sound is not None:
             return sound
         for lender in self._lenders:

@@ -25,7 +25,7 @@ UNESCAPED = "".join(map(chr, range(0x21, 0x7F)))
 what it is sent."""
 
 
-@lru_cache(64)  # a request asks for that of its address several times
+@lru_cache(64)  # several calls for each request, with the same URL
 def origin(url: str) -> tuple[str, str | None, int | None]:
     """Returns scheme, host and port (the origin, RFC 6454). The host is None for an invalid URL, and for one that
     another parser may read as one of another host."""

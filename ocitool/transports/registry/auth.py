@@ -99,9 +99,7 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         self._turns = OneAtATime(task)
         self._challenge: Challenge | None = None
         self._tokens: dict[Scope, _Token] = {}
-        self._challenge_scopes: dict[
-            Scope, tuple[str, ...]
-        ] = {}  # beside a scope's own claims: what the registry asked for then
+        self._challenge_scopes: dict[Scope, tuple[str, ...]] = {}  # resource scopes that challenges named in addition
         self._credentials_by_path: dict[str | None, Credentials | None] = {}
 
     def header(self, scope: Scope) -> str | None:
@@ -136,7 +134,7 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
                 return (changed or used is None) and credentials is not None and bool(credentials.user)
             token = self._tokens.get(scope)
             if token is not None and token.header != used:
-                return True  # another thread has renewed it
+                return True  # another thread renewed it
             self._challenge_scopes[scope] = tuple(challenge.values.get("scope", "").split())
             self._tokens[scope] = self._fetch_token(challenge, scope)
             return self._tokens[scope].header != used
@@ -180,9 +178,7 @@ class Authorization(oras.auth.TokenAuth):  # type: ignore[misc]
         if not hostname or scheme not in ("http", "https"):
             raise TransportError("its challenge has no valid realm", self._host)
         if scheme != "https" and self.prefix == "https":
-            raise TransportError(
-                "its token server has no TLS", self._host, hint="no credentials were sent"
-            )
+            raise TransportError("its token server has no TLS", self._host, hint="no credentials were sent")
         if self._realms:
             if host_of(realm) not in self._realms:
                 raise self._wrong_realm(host_of(realm))

@@ -41,7 +41,7 @@ _HEAD_RETRIES = 2
 """Retries of a HEAD that fails: later requests show the same."""
 
 
-# Reading
+# Fetching
 
 
 class Presence(NamedTuple):
@@ -111,7 +111,7 @@ def _fetch(
 ) -> Iterator[bytes]:
     position, end = offset, size if max_bytes is None else min(size, offset + max_bytes)
     failures = interruptions = 0
-    whole = False  # the server does not honour ranges as it should
+    whole = False  # request the whole blob: the server does not support ranges correctly
     while position < end:
         began = position
         problem: OcitoolError
@@ -131,7 +131,7 @@ def _fetch(
                         return
             problem = IntegrityError(f"{position} bytes where {size} are stated")
             if whole and position == began and "Content-Length" in response.headers:
-                raise problem  # all that it has, once more
+                raise problem  # the second complete response that is too short
         except _Retry as error:
             problem, whole = error.problem, whole or error.whole
         except OSError as error:
@@ -166,9 +166,9 @@ def _request_range(client: Client, url: str, scope: Scope | None, what: str, pos
             response.close()
             problem = TransportError("the registry sent another range of the blob than was requested", client.host)
             raise _Retry(problem, whole=True)
-    elif status == 403 and not client.owns(response.url):  # a signed address that has expired: the next attempt gets another
+    elif status == 403 and not client.owns(response.url):  # an expired signed URL: the next attempt is redirected to a new one
         raise _Retry(client.response_error(response, what, client.host))
-    elif headers and status not in (200, 401, 403, 404):  # it cannot give a part, as it says by 400, 416 or 501
+    elif headers and status not in (200, 401, 403, 404):  # ranges are not supported: 400, 416 or 501
         raise _Retry(client.response_error(response, what, client.host), whole=True)
     elif status != 200:
         raise client.response_error(response, what, client.host)
@@ -193,7 +193,7 @@ def _body_from(response: Response, requested: int, position: int, size: int) -> 
         if not is_part and response.headers.get("Content-Length") != str(size):
             yield from skip_bytes(decode_content(response, size), skip)
             return
-    read = response.read1  # what has come: the rest of a full piece may never
+    read = response.read1  # returns what was received: the rest may never arrive
     while skip > 0:
         chunk = read(min(skip, STEP))
         if not chunk:
@@ -209,7 +209,7 @@ def _range_total(response: Response) -> int | None:
     return int(total) if total.isascii() and total.isdigit() and len(total) < 20 else None
 
 
-# Sending
+# Uploading
 
 
 class UploadTarget(NamedTuple):
@@ -266,8 +266,8 @@ def _send_if_missing(target: UploadTarget, blob: Blob, repository: str) -> bool:
     if stored_size(client, path, blob.digest, push_scope(path)) is not None:
         return False
     client.mount_hints.add_wrong(blob.digest, repository)
-    text = f"{target.where}: the registry reported the blob {blob.digest} as mounted from {repository}, but does not have it; it is sent"
-    client.task.notice("mount", text)
+    text = f"{target.where}: the registry reported the blob {blob.digest} as mounted from {repository}"
+    client.task.notice("mount", f"{text}, but does not have it; it is sent")
     _Upload(target, blob, None).run()
     return True
 
@@ -307,7 +307,7 @@ class _Upload:
                 self._client.task.check()
                 problem, seconds, counts, restart = error.problem, error.seconds, error.counts, error.restart
                 if self._is_closing and stored_size(self._client, self._path, self._digest, self._scope) is not None:
-                    return  # only the answer was lost
+                    return  # only the response was lost
             except OcitoolError:
                 self._cancel()
                 raise
@@ -392,12 +392,15 @@ class _Upload:
                 raise
             raise _Interrupted(error) from None
         if response.status_code in (401, 403) and not self._client.owns(response.url):
-            # a signed address that has expired: an upload that begins anew gets another
+            # an expired signed URL: a new upload gets another one
             raise _Interrupted(self._client.response_error(response, "upload", self._where), restart=True)
         if response.status_code == 401 and not self._token_renewed:
-            self._token_renewed = True  # the token has expired, and the client has another now
+            self._token_renewed = True  # the token had expired; the next attempt has a new one
             raise _Interrupted(self._client.response_error(response, "upload", self._where), counts=False)
-        again = self._is_resumed and response.status_code in (400, 416)  # what it holds is not what it said, or not the blob's
+        again = self._is_resumed and response.status_code in (
+            400,
+            416,
+        )  # its bytes are not those that it stated, or not the blob's
         if again or response.status_code in RETRIED or response.status_code in (404, 416):
             seconds = retry_after(response)
             raise _Interrupted(self._client.response_error(response, "upload", self._where), seconds, restart=again)
@@ -417,7 +420,7 @@ class _Upload:
         last = response.headers.get("Range", "").removeprefix("bytes=").partition("-")[2]
         known = response.status_code == 204 and last.isascii() and last.isdigit() and len(last) < 20
         offset = int(last) + 1 if known else 0
-        # "0-0" is how registries say both that nothing is there and that one byte is.
+        # Registries state "0-0" both for no bytes and for one byte.
         if offset > 1 and offset <= self._blob.size:
             self._offset, self._is_resumed = offset, True
             self._update_location(response)

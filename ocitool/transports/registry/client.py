@@ -100,7 +100,7 @@ class Client(Endpoint):
         `LimitError`, `TransportError`."""
         where = f"{self.host}/{path}{'@' if isinstance(name, Digest) else ':'}{name}"
         if isinstance(name, Digest):
-            name.hasher()  # one that cannot be checked is not asked for
+            name.hasher()  # raises for an algorithm that cannot be computed
         what = "digest" if isinstance(name, Digest) else "tag"
         url = self.url(f"{path}/manifests/{name}")
         headers = {"Accept": _ACCEPT_ANY if isinstance(name, Digest) else _ACCEPT}
@@ -110,7 +110,7 @@ class Client(Endpoint):
         digest = Digest.of(raw, stated.algorithm if stated is not None else "sha256")
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
         if stated is not None and digest != stated:
-            # Its digest is that of the document without the signatures in it (Docker's "Image Manifest Version 2, Schema 1").
+            # The digest of schema 1 excludes the signatures in it (Docker's "Image Manifest Version 2, Schema 1").
             if media_type in (mediatypes.DOCKER_SCHEMA1, mediatypes.DOCKER_SCHEMA1_SIGNED) or _is_schema_1(raw):
                 raise schema_1(where)
             raise IntegrityError(f"content is {digest}, stated is {stated}", where)

@@ -128,7 +128,7 @@ class Connections:
         else:
             connection.close()
 
-    # Ways
+    # Routes
 
     def _new_route(self, url: str, scheme: str, hostname: str | None, port: int | None) -> _Route:
         if scheme not in DEFAULT_PORTS or hostname is None or port is None:

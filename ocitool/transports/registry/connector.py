@@ -30,7 +30,7 @@ class NetworkZones:
         the name is a numeric address."""
         self.host = host
         address = numeric_address(hostname)
-        self._own_zones = [zone(address)] if address is not None else []  # the first one that it was seen in first
+        self._own_zones = [zone(address)] if address is not None else []  # in the order in which they were seen
 
     def record_own(self, address: str) -> None:
         """Records the address of a connection to the registry itself. Raises `TransportError` if its first address was
@@ -135,7 +135,7 @@ class Connection(Protocol):
     channel: Channel
 
     @property
-    def is_connected(self) -> bool: ...  # and nothing has come that was not asked for
+    def is_connected(self) -> bool: ...  # and no unexpected bytes were received
 
     def connect(self) -> None: ...  # raises `OSError`
 

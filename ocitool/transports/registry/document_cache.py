@@ -33,7 +33,7 @@ class DocumentCache:
                 if found is None and not waited:
                     found = fetch()
                     self._keep(digest, found)
-        if found is None:  # it failed while this thread waited: now all that did try at once
+        if found is None:  # fetching failed on the thread that this one waited for: now each waiting thread tries
             found = fetch()
             self._keep(digest, found)
         return found
@@ -42,7 +42,7 @@ class DocumentCache:
         with self._lock:
             found = self._held.pop(digest, None)
             if found is not None:
-                self._held[digest] = found  # the last one again
+                self._held[digest] = found  # most recently used
             return found
 
     def _keep(self, digest: Digest, data: bytes) -> None:

@@ -65,7 +65,7 @@ class Endpoint:
         self._locks = OneAtATime(task)
         self._scheme_known = not self._insecure
         if self._insecure and ":" in self.hostname.rpartition("]")[2]:
-            self.prefix = "http"  # to begin with: at a port both are spoken, and this one answers sooner
+            self.prefix = "http"  # tried first: the port may have either scheme, and this one needs fewer round trips
         self._zones = NetworkZones(host, origin(self.base)[1] or "")
         self._own_connections = self._new_connections(insecure=self._insecure, own=True)
         self._other_connections: dict[bool, Connections] = {}
@@ -236,7 +236,7 @@ class Endpoint:
         redirected_to = "" if origin(response.url)[1] == origin(self.base)[1] else host_of(response.url)
         has_credentials = self.auth is not None and self.auth.has_credentials
         content_type = response.headers.get("Content-Type", "")
-        if response.status_code == 401 and not body.strip():  # then the challenge may say why (RFC 6750, 3)
+        if response.status_code == 401 and not body.strip():  # the challenge may have the reason (RFC 6750, 3)
             from ocitool.transports.registry.auth import challenges
 
             errors = (one.values for one in challenges(response.headers.get("WWW-Authenticate")))
@@ -296,7 +296,9 @@ class Endpoint:
             drain(response)
             url = self.redirect_url(url, target)
             if not cross_origin and origin(url) != first_origin:
-                raise TransportError(f"its token server redirects to {host_of(url)}", self.host, hint="the redirect was not followed")
+                raise TransportError(
+                    f"its token server redirects to {host_of(url)}", self.host, hint="the redirect was not followed"
+                )
         raise TransportError(f"more than {limits.REDIRECTS} redirects", self.host)
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: Body, timeout: float) -> Response:
@@ -305,12 +307,12 @@ class Endpoint:
         if connections is not self._own_connections and not self._access.is_named(host_of(url)):
             hostname = origin(url)[1] or ""
             if address := numeric_address(hostname):
-                self._zones.check(hostname, address)  # a proxy would go there without a look
+                self._zones.check(hostname, address)  # a proxy would connect without this check
         try:
             return connections.send(method, url, headers, body, timeout)
         except OSError as error:
             raise NoResponse(url) from error
-        except (ValueError, TypeError):  # its words may quote a header
+        except (ValueError, TypeError):  # the message of this exception may quote a header field
             raise TransportError("the request has an invalid URL or header field", self.host) from None
 
     def redirect_url(self, url: str, location: str) -> str:
@@ -318,7 +320,7 @@ class Endpoint:
         one, and for one without TLS if the registry has TLS."""
         target = resolve_url(url, location)
         if not self._scheme_known and target == f"https{url.removeprefix('http')}":
-            self.prefix = "https"  # a port at which both are spoken, and only this one is served
+            self.prefix = "https"  # the port accepts both schemes, and redirects to this one
         target = self._with_scheme(target)
         if not target:
             raise TransportError("its Location is an invalid URL", self.host)
@@ -357,13 +359,13 @@ class Endpoint:
             try:
                 response = self._follow_redirects(method, self._with_scheme(url), headers, None, body, timeout)
             except OSError as error:
-                if self._failed_host(error) != self.host:  # the registry has answered, and sent us on to what failed
+                if self._failed_host(error) != self.host:  # the registry responded; the host that it redirects to failed
                     self._scheme_known = True
                     raise
                 failures.append(error)
             else:
-                # A TLS server calls a plain request a bad one, in words for people. A registry or a proxy that means the
-                # request itself does not speak TLS: then this is its answer.
+                # A TLS server answers a request without TLS by 400 and a text. If TLS fails as well, the 400 is the
+                # response of a registry or proxy without TLS.
                 is_doubtful = response.status_code == 400 and "json" not in response.headers.get("Content-Type", "")
                 if not is_doubtful or self.prefix == "https":
                     self._scheme_known = True

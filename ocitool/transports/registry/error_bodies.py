@@ -147,6 +147,6 @@ def _text(body: bytes) -> str:
 def _one_line(text: str) -> str:
     """Returns the text as one line of a bounded length, without queries and logins in URLs, and without credentials."""
     text = _URL_QUERY.sub(r"\1", _URL_LOGIN.sub(r"\1", text))
-    text = masked(text)  # before it is cut: the rest of a credential would not be known again
+    text = masked(text)  # before the text is cut: a part of a credential would not be recognised
     text = _WHITESPACE.sub(" ", text).strip()
     return text if len(text) <= _MAX_MESSAGE else text[: _MAX_MESSAGE - 1] + "…"

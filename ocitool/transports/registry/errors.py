@@ -97,7 +97,7 @@ def connection_error(error: BaseException, host: str, *, own: bool = True) -> Un
 
 def _proxy_error(causes: list[BaseException], host: str) -> Unreachable:
     """Returns the error for a proxy that does not connect, with the status of its response if there is one."""
-    # Of the innermost one: those around it quote it.
+    # The innermost exception: those around it quote it.
     response = next((match for cause in reversed(causes) if (match := _TUNNEL_FAILED.search(str(cause)))), None)
     refused = any(type(cause).__name__ == "SOCKS5AuthError" for cause in causes)
     if refused or (response is not None and response[1] == "407"):
@@ -226,9 +226,10 @@ def _rate_limit_hint(response: ErrorResponse, what: str, host: str) -> str:
 
 def _denied_hint(response: ErrorResponse, message: str, what: str, where: str, host: str) -> str:
     if response.redirected_to and what != "token":
-        return f"{response.redirected_to} sent this response, to which the registry redirects: a login at the registry does not change it"
+        sender = response.redirected_to
+        return f"{sender} sent this response, to which the registry redirects: a login at the registry does not change it"
     if response.status == 403 and response.is_html:
-        return "a proxy or firewall before the registry may answer this: a registry says it in JSON"
+        return "a proxy or firewall before the registry may have sent this response: registries send JSON"
     if response.status == 403 and _is_policy(message, where):
         return _POLICY_HINT
     if response.has_credentials:

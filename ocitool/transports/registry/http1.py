@@ -39,7 +39,7 @@ class Channel:
         self.sock = sock
         self._raw = MinimumRateReader(sock.makefile("rb", buffering=0))
         self._reader = io.BufferedReader(self._raw)
-        self._consumed = 0  # of what came for a response
+        self._consumed = 0  # bytes of the current response
 
     def close(self) -> None:
         with suppress(OSError, ValueError):
@@ -68,7 +68,7 @@ class Channel:
         except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             return False
         except OSError as error:
-            if error.errno != errno.EPROTOTYPE:  # what macOS says of a socket that is being closed
+            if error.errno != errno.EPROTOTYPE:  # macOS, for a socket that is being closed
                 raise
             return False
         return True
@@ -105,7 +105,7 @@ class Channel:
             if line[-1:] != b"\n":
                 raise ConnectionError("a head that is cut, or a line in it without end")
             text = line.decode("latin-1")
-            if text[0] in " \t":  # goes on with the line before (RFC 9112, 5.2)
+            if text[0] in " \t":  # a continuation of the line before (RFC 9112, 5.2)
                 if name:
                     found[name] = f"{found[name]} {text.strip()}".strip()
                 continue
@@ -165,8 +165,8 @@ class Response:
         connection = headers.get("connection", "").lower()
         self._keep_alive = "close" not in connection if version else "keep-alive" in connection
         self._chunked = headers.get("transfer-encoding", "").lower().rpartition(",")[2].strip() == "chunked"
-        self._in_chunk = False  # of a chunk whose end is to be read
-        self._remaining: int | None = None  # bytes of the body or of a chunk; None if it ends with the connection
+        self._in_chunk = False  # whether the end of a chunk must be read
+        self._remaining: int | None = None  # bytes left of the body or chunk; None if the body ends with the connection
         if method == "HEAD" or self.status_code in (204, 304):
             self._chunked, self._remaining = False, 0
         elif self._chunked:
@@ -280,9 +280,9 @@ class MinimumRateReader(io.RawIOBase):
         self._waited += time.monotonic() - began
         self.received += count or 0
         if self._timeout and self._waited > self._timeout + self.received / limits.SLOWEST:
-            raise TimeoutError("the answer comes too slowly")
+            raise TimeoutError("the response comes too slowly")
         if self.head and self.received > limits.ANSWER_HEAD:
-            raise ConnectionError("an answer whose head does not end")
+            raise ConnectionError("a response whose head does not end")
         return count
 
     def close(self) -> None:

@@ -242,7 +242,9 @@ def _from_auths(fields: dict[str, Any], host: str, path: str | None, undecodable
         return None
     found: dict[str, Credentials] = {}
     unread: dict[str, str] = {}
-    for key, entry in sorted(auths.items(), key=lambda item: item[0] == _server_key(host)):  # what tools write now is believed
+    for key, entry in sorted(
+        auths.items(), key=lambda item: item[0] == _server_key(host)
+    ):  # the key that tools write today comes last and wins
         at, path_below = _parse_key(key)
         if at != host or not isinstance(entry, dict):
             continue
@@ -270,7 +272,7 @@ def _decode_auth(auth: Any) -> tuple[str, bool]:
     try:
         text = "".join(auth.split()).rstrip("=").translate(_URL_SAFE)
         decoded = base64.b64decode(text + "=" * (-len(text) % 4), validate=True).decode()
-    except (AttributeError, ValueError):  # of which a wrong character or length is one
+    except (AttributeError, ValueError):  # ValueError: a wrong character or length
         return "", False
     return (decoded, True) if ":" in decoded else ("", False)
 

@@ -93,7 +93,7 @@ def pages(fetch: Fetch, url: str, member: str, where: str, max_pages: int | None
         target = next_link(page.link, where)
         if target is None:
             return
-        if entries and not new:  # an empty page may be one whose entries this user may not see
+        if entries and not new:  # an empty page may have only entries that this user may not see
             raise FormatError("the pages of a list lead back to themselves", where)
         url = _next_url(first, url, page.url, target, where)
 
@@ -119,7 +119,9 @@ def _fetch_next(fetch: Fetch, first: str, url: str, max_bytes: int, where: str) 
 
 def _entries(page: ListPage, member: str, where: str) -> list[Any]:
     value = parse_json(page.raw, where, limits.LIST)
-    is_required = member == "manifests" and not page.link  # an index has manifests; of strings some write an empty list as none
+    is_required = (
+        member == "manifests" and not page.link
+    )  # an index always has manifests; some registries leave out an empty list of strings
     if not isinstance(value, dict) or (member not in value and (is_required or not value.keys() <= _OTHER_MEMBERS)):
         raise FormatError(f"the registry's response is not a list of {member}", where)
     return list_member(value, member, where)
@@ -169,7 +171,7 @@ def _links(header: str, where: str) -> Iterator[tuple[str, str]]:
         relation = None
         while (parameter := _LINK_PARAMETER.match(header, position)) is not None:
             position = parameter.end()
-            if parameter["name"].lower() == "rel" and relation is None:  # of several the first counts
+            if parameter["name"].lower() == "rel" and relation is None:  # RFC 8288, 3.3: the first of several counts
                 quoted = parameter["quoted"]
                 relation = _ESCAPED.sub(r"\1", quoted) if quoted is not None else (parameter["value"] or "").strip("' \t")
         if position < len(header) and header[position] != ",":

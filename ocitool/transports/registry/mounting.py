@@ -40,7 +40,7 @@ class Mounts:
         url = self._client.url(f"{path}/blobs/uploads/?mount={digest}&from={repository}")
         try:
             response = self._client.request("POST", url, push_scope(path, repository), "mount", retries=self._retries)
-        except Denied:  # a token server that does not let us read there
+        except Denied:  # the token server does not allow reading from that repository
             return ""
         except TransportError:
             self._retries = 0

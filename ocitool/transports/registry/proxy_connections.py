@@ -59,7 +59,7 @@ class ProxyRoute:
         host, port = url.host.strip("[]"), url.port or DEFAULT_PORTS[url.scheme or "http"]
         config = ProxyConfig(self._connector.trust.proxy_context() if url.scheme == "https" else None, False, None, None)
         if self.is_forwarding:
-            secure = url.scheme == "https"  # the proxy is believed as any other host, however insecure the registry may be
+            secure = url.scheme == "https"  # the certificate of the proxy is verified even if that of the registry is not
             return (_HttpsConnection if secure else _HttpConnection)(
                 host, port, timeout=CONNECT_TIMEOUT, proxy=url, proxy_config=config
             )

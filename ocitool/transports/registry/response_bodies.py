@@ -35,7 +35,7 @@ def read_body(response: Response, where: str, max_bytes: int) -> bytes:
     damaged encoding, and `OSError` if the connection breaks."""
     try:
         data = bytearray()
-        # In steps: a read takes memory for all that it asks for.
+        # In steps: a read allocates memory for all of the requested size.
         while len(data) <= max_bytes and (chunk := response.read(min(_READ_SIZE, max_bytes + 1 - len(data)))):
             data += chunk
     finally:
@@ -120,7 +120,9 @@ def retry_after(response: Response) -> float | None:
         return float(text)
     if not text:
         return None
-    from email.utils import parsedate_to_datetime  # a tenth of a short command, and most answers say nothing
+    from email.utils import (
+        parsedate_to_datetime,  # takes a tenth of the time of a short command, and few responses have the field
+    )
 
     with suppress(ValueError, TypeError, OverflowError, IndexError):
         when = parsedate_to_datetime(text)

@@ -37,7 +37,7 @@ from ocitool.transports.registry.errors import RETRIED, UnexpectedResponse
 from ocitool.transports.registry.scopes import pull_scope, push_scope
 from ocitool.transports.registry.source import RemoteBlob
 from ocitool.transports.registry.tag_cache import TagCache, TaggedManifest
-from ocitool.transports.sink import Losses, OutputImage, StatelessSink, WriteOutcome, WriteRequest, index_in_the_way
+from ocitool.transports.sink import Losses, OutputImage, StatelessSink, WriteOutcome, WriteRequest, would_replace_index
 
 _NO_INDEXES = mediatypes.MANIFESTS | mediatypes.OTHER_MANIFESTS
 """A tag whose response has one of these media types does not point to an index. Some registries and proxies send
@@ -107,9 +107,9 @@ class RegistrySink(StatelessSink):
         size = self._size(self._repository.path, digest)
         return RemoteBlob(digest, size, self._client, self._repository.path) if size is not None and size >= 0 else None
 
-    def named(self, name: str) -> Digest | None:
+    def tag_digest(self, name: str) -> Digest | None:
         where = reference.parse_repository(name)
-        with suppress(UnexpectedResponse):  # it is not known
+        with suppress(UnexpectedResponse):  # then it is not known
             tagged = self._tags.find(where.path, where.tag or "latest")
             return tagged.digest if tagged is not None else None
         return None
@@ -121,7 +121,7 @@ class RegistrySink(StatelessSink):
         pushes = self._plan(request)
         if not self._replaces_index:
             self._protect_indexes(request, task, losses)
-            pushes = self._plan(request.left(losses)) if losses else pushes
+            pushes = self._plan(request.writable(losses)) if losses else pushes
         skipped: set[Digest] = set()
         sent: set[Digest] = set()
         places: dict[Digest, str] = {}
@@ -133,7 +133,7 @@ class RegistrySink(StatelessSink):
                 assert digest is not None
                 path = push.target.path
                 try:
-                    is_sent = request.sound(blob, lambda one: self._put(push.target, one, places.get(digest), task), task)
+                    is_sent = request.write_any(blob, lambda one: self._put(push.target, one, places.get(digest), task), task)
                 except OcitoolError as error:
                     if not _is_limited(error):
                         raise
@@ -147,9 +147,9 @@ class RegistrySink(StatelessSink):
                 places[digest] = path
 
             task.map(put, sorted(push.blobs.values(), key=lambda blob: -blob.size))
-        left = self._plan(request.left(losses)) if losses else pushes
+        writable = self._plan(request.writable(losses)) if losses else pushes
         unchanged = 0
-        for one in self._missing_tags(left) if self._rehearsing else self._publish(request, left, losses, task):
+        for one in self._missing_tags(writable) if self._rehearsing else self._publish(request, writable, losses, task):
             unchanged += one.unchanged
             (sent if one.tags or one.top.digest in one.push.documents else skipped).add(one.top.digest)
         return losses.outcome(skipped - sent, verified=not self._rehearsing, unchanged=unchanged)
@@ -158,7 +158,7 @@ class RegistrySink(StatelessSink):
         """Records a loss for each tag that points to an index and would get an image. Costs one HEAD for each tag."""
         wanted = [
             (root, name, path, tag)
-            for root in request.roots for name, path, tag in self._tagged_names(root) if name in root.sparing
+            for root in request.roots for name, path, tag in self._tagged_names(root) if name in root.non_replacing_names
         ]  # fmt: skip
 
         def check(place: tuple[OutputImage, str, str, str]) -> None:
@@ -176,12 +176,12 @@ class RegistrySink(StatelessSink):
             document: Document | None = None
             try:
                 document = read(self._client.document(path, tag).raw, where)
-            except (FormatError, NotFoundError, UnsupportedError):  # of a type that may be any
+            except (FormatError, NotFoundError, UnsupportedError):  # media types of responses are not reliable
                 if tagged.media_type in mediatypes.INDEXES:
                     raise
             if isinstance(document, Index):
                 found = (str(one.platform) for one in document.manifests if one.platform is not None and not one.is_attestation)
-                losses.name(name, index_in_the_way(where, dict.fromkeys(found), speaks=root.subject is not None))
+                losses.name(name, would_replace_index(where, dict.fromkeys(found), is_referrer=root.subject is not None))
 
         task.map(check, wanted)
 
@@ -246,7 +246,7 @@ class RegistrySink(StatelessSink):
             for one in below:
                 self._add_referrer(push.target, one, put(one) if isinstance(one.document, Index) else done[one.digest])
             self._write_fallback_indexes()
-        return self._put_tags(request, self._plan(request.left(losses)) if losses else pushes, losses, task)
+        return self._put_tags(request, self._plan(request.writable(losses)) if losses else pushes, losses, task)
 
     def _missing_tags(self, pushes: Sequence[_Push]) -> list[_MissingTags]:
         """Returns the documents that are to be tagged. A tag that was looked up and points to its document already is
@@ -325,14 +325,14 @@ class RegistrySink(StatelessSink):
         """Returns the members of the index under the referrers tag; those of an empty index if there is none."""
         tag = subject.referrers_tag
         old = self._client.document_if_present(target.path, tag)
-        if old is None or old.digest == subject:  # GitLab's registry takes such a tag for the digest itself
+        if old is None or old.digest == subject:  # GitLab's registry resolves such a tag to the subject itself
             return {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": []}
         document = read(old.raw, target.where)
         if not isinstance(document, Index):
             raise FormatError("the referrers tag does not point to an index", f"{target.where}:{tag}")
         return {**document.fields, **({"mediaType": mediatypes.OCI_INDEX} if "mediaType" in document.fields else {})}
 
-    # What goes where
+    # Plan
 
     def _plan(self, request: WriteRequest) -> list[_Push]:
         """Returns what each repository gets. Raises `UsageError` if an image has no repository, or two images the same
@@ -346,7 +346,9 @@ class RegistrySink(StatelessSink):
                 top = _collect(root.descriptor, held, push)
                 if top is None:
                     what = str(root.descriptor.get("mediaType"))
-                    raise UnsupportedError(f"{what} is not a manifest, so it cannot have a tag or digest at a registry", self.where)
+                    raise UnsupportedError(
+                        f"{what} is not a manifest, so it cannot have a tag or digest at a registry", self.where
+                    )
                 wanted = self._repository.digest if self._repository is not None and root.subject is None else None
                 if wanted not in (None, top.digest):
                     raise UsageError(f"the image is {top.digest}, the destination {wanted}", self.where)
@@ -357,7 +359,7 @@ class RegistrySink(StatelessSink):
                     push.tagged.append((top, tags))
         for push in pushes.values():
             for top, _ in push.tagged:
-                if top.digest not in push.children:  # its tags put it there
+                if top.digest not in push.children:  # it is put under its tags
                     push.documents.pop(top.digest, None)
         return list(pushes.values())
 
@@ -373,7 +375,7 @@ class RegistrySink(StatelessSink):
         found: dict[str, list[str]] = {}
         for _, path, tag in self._tagged_names(root):
             found.setdefault(path, []).append(tag)
-        for name in root.repositories:  # of what speaks of an image, also if it has a name elsewhere
+        for name in root.repositories:  # for a referrer, even if it has a name in another repository
             found.setdefault(reference.parse_repository(name).path, [])
         if not found:
             raise UsageError(

@@ -47,7 +47,7 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         self._foreign = registries.access.foreign
         self._tag = repository.tag or ("latest" if repository.digest is None else None)
         self._raw_documents: dict[Digest, bytes] = {}
-        self._documents_size = 0  # of the documents that are held here, or by the images made of them
+        self._documents_size = 0  # bytes of the documents that are kept here or in images
         self._manifests: set[Digest] = set()
         self._descriptors: dict[Digest, Descriptor] = {}
         self._blobs: dict[Digest, RemoteBlob] = {}
@@ -82,7 +82,7 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         try:
             now = self.client.tag_digest(self.repository.path, self._tag)
         except (TransportError, IntegrityError, LimitError, FormatError, NotFoundError):
-            return None  # what was read is what it is, whatever the registry says now
+            return None  # the image that was read is valid without the answer
         return now if now != self.root.digest else None
 
     def referrers(self, digest: Digest) -> list[Referrer]:
@@ -106,13 +106,13 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         return found
 
     @property
-    def unlisted(self) -> OcitoolError | None:
-        return self.client.unlisted.get(self.repository.path)
+    def referrers_error(self) -> OcitoolError | None:
+        return self.client.referrers_error.get(self.repository.path)
 
     def _fallback_referrers(self, digest: Digest) -> list[Any]:
         tag = digest.referrers_tag
         found = self.client.document_if_present(self.repository.path, tag)
-        if found is None or found.digest == digest:  # GitLab's registry takes such a tag for the digest itself
+        if found is None or found.digest == digest:  # GitLab's registry resolves such a tag to the subject itself
             return []
         where = f"{self.client.host}/{self.repository.path}:{tag}"
         document = read(found.raw, where)
@@ -155,7 +155,7 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         try:
             document = read(raw, self.where, media_type)
         except OcitoolError:
-            return  # raised where it is read
+            return  # its reader reports that
         if isinstance(document, Index):
             self._manifests.update(one.digest for one in document.manifests if one.media_type in mediatypes.AT_MANIFESTS)
             for one in document.manifests:
@@ -185,7 +185,7 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
         try:
             return b"".join(verified(blob.chunks(), one.digest, one.size))
         except IntegrityError:
-            return None  # a damaged one is fetched instead
+            return None  # damaged: fetch it instead
 
     def _remote_blob(self, one: Descriptor) -> RemoteBlob | None:
         client, path, digest = self.client, self.repository.path, one.digest
@@ -242,7 +242,7 @@ class RemoteBlob:
     def pread(self, size: int, offset: int) -> bytes:
         if self._local is None and offset + size <= SNIFF:
             if self._head is None and self.size <= _MEMORY_SIZE:
-                with suppress(IntegrityError):  # a small one at once; whether it is the right one, its reader finds out
+                with suppress(IntegrityError):  # small: fetch all of it; if it is damaged, its reader reports that
                     return self._local_copy().pread(size, offset)
             if self._head is None:
                 self._head = b"".join(self._read(0, SNIFF))[:SNIFF]

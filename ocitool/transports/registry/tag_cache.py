@@ -96,7 +96,7 @@ class TagCache:
         single: list[tuple[int, str]] = []
         batches: list[tuple[int, Sequence[str]]] = []
         for number, one in enumerate(entries):
-            if len(one.tags) > (1 if self._multi_tag else 2):  # else the attempt costs as much as it may save
+            if len(one.tags) > (1 if self._multi_tag else 2):  # with fewer, the attempt costs as much as it may save
                 batches += ((number, one.tags[at : at + TAGS_PER_REQUEST]) for at in range(0, len(one.tags), TAGS_PER_REQUEST))
             else:
                 single += ((number, tag) for tag in one.tags)
@@ -117,7 +117,7 @@ class TagCache:
                 found[number] = put
             return [(number, tag) for tag in tags if tag not in put.tags]
 
-        if batches and self._multi_tag is None:  # one is tried before all are
+        if batches and self._multi_tag is None:  # one request shows whether the registry supports it
             single += put_batch(batches.pop(0))
         single += _flat(task.map(put_batch, batches))
 

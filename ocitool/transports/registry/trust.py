@@ -54,7 +54,7 @@ class Trust:
         if self._access.key is not None and self._access.cert is None:
             raise UsageError("--key needs --cert")
         if self._access.ca is not None or self._access.cert is not None:
-            self.context(registry)  # what is wrong with them is said before anything is sent
+            self.context(registry)  # errors in these files are raised before anything is sent
 
     def context(self, host: str) -> ssl.SSLContext:
         """Returns the context for a host, in the form of `addresses.host_of`. Raises `NotFoundError` and `FormatError`
@@ -88,7 +88,7 @@ class Trust:
             _load_default_authorities(context, self._warn)
             for path, raw in certificates.authorities:
                 with _readable(path):
-                    # Text beside the certificates may be in any encoding; what is not ASCII is none of them.
+                    # Text around the certificates may be in any encoding; the certificates themselves are ASCII.
                     context.load_verify_locations(cadata=raw.decode("ascii", "ignore") if b"-----BEGIN" in raw else raw)
         if access.ca is not None:
             with _certificates(access.ca):
@@ -110,9 +110,9 @@ def _new_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
-    context.post_handshake_auth = True  # some servers ask for our certificate when they know what is asked for
+    context.post_handshake_auth = True  # some servers request a client certificate after they received the request
     context.set_alpn_protocols(["http/1.1"])
-    if sys.version_info >= (3, 13):  # as `ssl.create_default_context` has it there
+    if sys.version_info >= (3, 13):  # as `ssl.create_default_context` does there
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
     if os.environ.get("SSLKEYLOGFILE"):
         context.keylog_filename = os.environ["SSLKEYLOGFILE"]
@@ -141,7 +141,7 @@ def host_certificates(host: str, warn: Callable[[str], None], *, pairs: bool) ->
             other = name[:-4] + "key" if name.endswith(".cert") else name[:-3] + "cert"
             if other not in names:
                 raise FormatError(
-                    f"{other} is missing beside it", path, hint="X.cert and X.key are those of the client, X.crt is that of an authority"
+                    f"{other} is missing beside it", path, hint="X.cert and X.key are for the client, X.crt is for an authority"
                 )  # fmt: skip
             beside = os.path.join(directory, other)
             if name.endswith(".cert") and _read_trusted(path, warn) is not None and _read_trusted(beside, warn) is not None:
@@ -189,13 +189,13 @@ def _load_default_authorities(context: ssl.SSLContext, warn: Callable[[str], Non
         missing = [path for path in paths if not os.path.exists(path)]
         if missing:
             warn(f"{name} names a missing file: {', '.join(missing)}")
-    if file and os.path.exists(file) and not _has_pem(file):  # OpenSSL and Go pass over it without a word
+    if file and os.path.exists(file) and not _has_pem(file):  # OpenSSL and Go ignore such a file silently
         warn(f"SSL_CERT_FILE names a file without a PEM certificate: {file}")
         file = ""
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     named = list(filter(os.path.exists, directories))
     if bundle:
-        # What the other two name is believed beside it: machines set all of them, a user often one. The system's is not.
+        # Files of the other two variables are loaded too: machines set all of them, users often one. Those of the system are not.
         named = [bundle, *filter(os.path.exists, (file,)), *named]
     else:
         context.set_default_verify_paths()
@@ -251,5 +251,5 @@ def _certificates(*paths: str | None) -> Iterator[None]:
 def _readable(path: str, otherwise: str = "no readable certificate or key") -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError):  # of which the latter is for an empty one
+    except (OSError, ValueError):  # ValueError: an empty file
         raise FormatError(otherwise, path) from None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ocitool.blob import Blob, stream_once
-from ocitool.digest import Digest
+from ocitool.digest import Digest, hashed
 from ocitool.errors import IntegrityError, OcitoolError
 from ocitool.task import Task
 
@@ -34,8 +34,8 @@ class UploadSource:
         self._position = 0
         self._rest = b""
         self._chunks = read_source(blob)
-        while self._position < offset:
-            self._next(offset)
+        for _ in hashed(self._up_to(offset), self._hasher):
+            task.check()
 
     def body(self, count: int) -> UploadBody:
         """Returns the next `count` bytes as a request body."""
@@ -47,25 +47,24 @@ class UploadSource:
             self._position, self._rest, self._hasher = start, b"", hasher.copy()
             self._chunks = read_source(self._blob, start)
             self._on_position(start)
-        end = start + count
-        while self._position < end:
-            chunk = self._next(end)
+        for chunk in hashed(self._up_to(start + count), self._hasher):
             self._task.check()
             self._task.count_transferred(len(chunk))
             self._on_position(self._position)
             yield chunk
 
-    def _next(self, end: int) -> bytes:
-        """More bytes, none from `end` on. Raises `IntegrityError` if there are none."""
-        chunk = self._rest or next(self._chunks, b"")
-        if not chunk:
-            raise IntegrityError(f"{self._position} bytes where {self._blob.size} are stated")
-        count = end - self._position
-        self._rest = chunk[count:]
-        chunk = chunk[:count]
-        self._hasher.update(chunk)
-        self._position += len(chunk)
-        return chunk
+    def _up_to(self, end: int) -> Iterator[bytes]:
+        """Yields the bytes from the current position to `end`; the rest of the last chunk is kept for the next body.
+        Raises `IntegrityError` if there are fewer."""
+        while self._position < end:
+            chunk = self._rest or next(self._chunks, b"")
+            if not chunk:
+                raise IntegrityError(f"{self._position} bytes where {self._blob.size} are stated")
+            count = end - self._position
+            self._rest = chunk[count:]
+            chunk = chunk[:count]
+            self._position += len(chunk)
+            yield chunk
 
     def verify_end(self) -> None:
         """Raises `IntegrityError` if there are more bytes than the blob's size, or their digest is not the blob's."""
