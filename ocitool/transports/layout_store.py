@@ -128,9 +128,8 @@ class LockedLayout:
             at, name = self.folder(file), file.digest.encoded
             try:
                 found = at.stat(name)
-                if (
-                    found is not None and (found.st_dev, found.st_ino) == file.key
-                ):  # if not, a process without the lock replaced it
+                # If it is another file, a process without the lock replaced it.
+                if found is not None and (found.st_dev, found.st_ino) == file.key:
                     at.unlink(name)
             except FileNotFoundError:
                 continue

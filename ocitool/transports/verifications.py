@@ -105,9 +105,8 @@ def is_settled(descriptor: int) -> bool:
     """Returns whether no process has a file open or mapped for writing, in which case the kernel grants a read lease;
     False for a file of another user, and on file systems without leases. The descriptor must be open for reading only."""
     try:
-        fcntl.fcntl(
-            descriptor, fcntl.F_SETSIG, signal.SIGURG
-        )  # ignored by default: the signal if another process opens the file just now
+        # If another process opens the file just now, the kernel sends this signal, which is ignored by default.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except (AttributeError, OSError):

@@ -397,10 +397,8 @@ class _Upload:
         if response.status_code == 401 and not self._token_renewed:
             self._token_renewed = True  # the token had expired; the next attempt has a new one
             raise _Interrupted(self._client.response_error(response, "upload", self._where), counts=False)
-        again = self._is_resumed and response.status_code in (
-            400,
-            416,
-        )  # its bytes are not those that it stated, or not the blob's
+        # The registry does not have the bytes that it stated, or not those of the blob.
+        again = self._is_resumed and response.status_code in (400, 416)
         if again or response.status_code in RETRIED or response.status_code in (404, 416):
             seconds = retry_after(response)
             raise _Interrupted(self._client.response_error(response, "upload", self._where), seconds, restart=again)

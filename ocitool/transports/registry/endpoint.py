@@ -242,13 +242,9 @@ class Endpoint:
             errors = (one.values for one in challenges(response.headers.get("WWW-Authenticate")))
             content_type, body = "", "; ".join(one.get("error_description") or one.get("error", "") for one in errors).encode()
         return ErrorResponse(
-            response.status_code,
-            body,
-            content_type,
-            has_credentials=has_credentials,
-            redirected_to=redirected_to,
+            response.status_code, body, content_type, has_credentials=has_credentials, redirected_to=redirected_to,
             jobs=self.task.jobs,
-        )
+        )  # fmt: skip
 
     def _authorized(
         self, method: str, url: str, scope: Scope | None, headers: Mapping[str, str], body: bytes | None

@@ -51,7 +51,7 @@ class UnknownRepository(NotFoundError):
 
 
 class UnexpectedResponse(TransportError):
-    """Any other response with a status that the request does not expect."""
+    """A response with any other status that the request does not expect."""
 
     def __init__(self, what: str, where: str, status: int, *, hint: str | None = None) -> None:
         super().__init__(what, where, hint=hint)
@@ -177,13 +177,8 @@ def error_for(response: ErrorResponse, what: str, where: str, host: str) -> Ocit
     responder = response.redirected_to or "the registry"
     if status in (401, 403):
         text = message or f"{what}: {responder} answers {status}"
-        return Denied(
-            f"denied: {text}",
-            where,
-            message=message,
-            is_html=response.is_html,
-            hint=_denied_hint(response, message, what, where, host),
-        )
+        hint = _denied_hint(response, message, what, where, host)
+        return Denied(f"denied: {text}", where, message=message, is_html=response.is_html, hint=hint)
     if status == 404:
         first, _, details = message.partition("; ")
         is_generic = first.rstrip(".").lower() in _GENERIC_MESSAGES and _NO_DETAIL.fullmatch(details)

@@ -242,9 +242,8 @@ def _from_auths(fields: dict[str, Any], host: str, path: str | None, undecodable
         return None
     found: dict[str, Credentials] = {}
     unread: dict[str, str] = {}
-    for key, entry in sorted(
-        auths.items(), key=lambda item: item[0] == _server_key(host)
-    ):  # the key that tools write today comes last and wins
+    # The key that tools write today comes last and wins.
+    for key, entry in sorted(auths.items(), key=lambda item: item[0] == _server_key(host)):
         at, path_below = _parse_key(key)
         if at != host or not isinstance(entry, dict):
             continue

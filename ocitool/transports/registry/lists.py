@@ -119,9 +119,8 @@ def _fetch_next(fetch: Fetch, first: str, url: str, max_bytes: int, where: str) 
 
 def _entries(page: ListPage, member: str, where: str) -> list[Any]:
     value = parse_json(page.raw, where, limits.LIST)
-    is_required = (
-        member == "manifests" and not page.link
-    )  # an index always has manifests; some registries leave out an empty list of strings
+    # An index always has manifests; some registries leave out an empty list of strings.
+    is_required = member == "manifests" and not page.link
     if not isinstance(value, dict) or (member not in value and (is_required or not value.keys() <= _OTHER_MEMBERS)):
         raise FormatError(f"the registry's response is not a list of {member}", where)
     return list_member(value, member, where)

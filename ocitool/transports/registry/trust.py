@@ -195,7 +195,8 @@ def _load_default_authorities(context: ssl.SSLContext, warn: Callable[[str], Non
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     named = list(filter(os.path.exists, directories))
     if bundle:
-        # Files of the other two variables are loaded too: machines set all of them, users often one. Those of the system are not.
+        # Files of the other two variables are loaded too: machines set all of them, users often one.
+        # Authorities of the system are not.
         named = [bundle, *filter(os.path.exists, (file,)), *named]
     else:
         context.set_default_verify_paths()
