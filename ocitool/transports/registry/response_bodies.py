@@ -120,9 +120,8 @@ def retry_after(response: Response) -> float | None:
         return float(text)
     if not text:
         return None
-    from email.utils import (
-        parsedate_to_datetime,  # takes a tenth of the time of a short command, and few responses have the field
-    )
+    # Imported here: it takes a tenth of the time of a short command, and few responses have the field.
+    from email.utils import parsedate_to_datetime
 
     with suppress(ValueError, TypeError, OverflowError, IndexError):
         when = parsedate_to_datetime(text)
