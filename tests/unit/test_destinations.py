@@ -147,7 +147,7 @@ def test_other_words_are_a_mistake(text: str, tmp_path: Path, monkeypatch: pytes
     ],
 )
 def test_a_name_for_engines_is_completed(text: str, expected: str) -> None:
-    assert expected == image_name(text) == parse("x.tar").parse_name(text) == parse("-").given(text)
+    assert expected == image_name(text) == parse("x.tar").parse_name(text) == parse("-").parse_name(text)
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ _MAX_REPOSITORIES = 3
 
 
 class MountHints:
-    """`directory`: the cache directory. If it is None, or not private to the user, there are no hints and none are
-    kept."""
+    """The mount hints of one registry. `directory`: the cache directory. If it is None, or not private to the user,
+    there are no hints and none are kept."""
 
     def __init__(self, directory: str | None, host: str) -> None:
         self._directory = directory

@@ -77,8 +77,9 @@ class Mounts:
         return path in self._mounted or path in self._reported
 
     def repair(self, path: str, manifest: bytes) -> bool:
-        """Sends blobs that were relied on and are missing; returns whether any was sent. `manifest`: the refused
-        manifest if the registry says that a blob in it is unknown, else b""."""
+        """Sends blobs that were relied on and are missing. Returns whether any was sent to this repository, by this
+        call or an earlier one, so that putting the manifest again may succeed. `manifest`: the refused manifest if the
+        registry says that a blob in it is unknown, else b""."""
         with self._turns.turn(path):
             mounted, self._mounted[path] = self._mounted.get(path, []), []
             for repair in mounted:
