@@ -317,12 +317,8 @@ def _protect_indexes(where: str, old: Index, losses: Losses) -> None:
         name, is_referrer = wanted[place]
         platforms = [str(one.platform) for one in found.values() if one.platform is not None and not one.is_attestation]
         if any(one.media_type in mediatypes.INDEXES for one in found.values()):
-            platforms_in_index: list[str] = []
-            for one in found.values():
-                platforms_in_index += _platforms(where, one)
-            losses.name(
-                name, would_replace_index(f"{where}:{name}", dict.fromkeys(platforms_in_index), is_referrer=is_referrer)
-            )
+            inner = [platform for one in found.values() for platform in _platforms(where, one)]
+            losses.name(name, would_replace_index(f"{where}:{name}", dict.fromkeys(inner), is_referrer=is_referrer))
         elif len(set(platforms)) > 1:
             losses.name(name, would_replace_index(f"{where}:{name}", dict.fromkeys(platforms), is_referrer=is_referrer))
 
@@ -339,8 +335,7 @@ def _platforms(where: str, one: Descriptor) -> list[str]:
 
 
 def merge_index(old: Index | None, roots: Sequence[OutputImage]) -> bytes:
-    """Returns the index with these images in it. An entry that had one of their names is removed. All else stays as it
-    is."""
+    """Returns the index with these images in it. An entry that had one of their names is removed; others are kept."""
     fields: dict[str, Any] = dict(old.fields) if old else {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX}
     entries = _Entries()
     before: list[Any] = []
