@@ -146,7 +146,7 @@ CERTS_D = ("config/containers/certs.d", "config/docker/certs.d", "etc/containers
 def certs_d(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Makes a directory for a host, with copies of these files, below one of the places, which are all below the desk's."""
     monkeypatch.setattr(
-        "ocitool.transports.registry.trust.SYSTEM_CERTS_D", tuple(str(desk.folder / one) for one in CERTS_D[2:])
+        "ocitool.transports.registry.http.trust.SYSTEM_CERTS_D", tuple(str(desk.folder / one) for one in CERTS_D[2:])
     )
 
     def make(host: str, place: str = CERTS_D[-1], **files: str) -> Path:
@@ -407,7 +407,7 @@ def test_a_socks_proxy_that_refuses_or_is_gone_is_told_of(desk: Desk) -> None:
 
 
 def test_a_socks_proxy_without_its_package_names_the_extra(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ocitool.transports.registry.proxy_connections.find_spec", lambda name: None)
+    monkeypatch.setattr("ocitool.transports.registry.http.proxy_connections.find_spec", lambda name: None)
     result = desk("pull", "registry.test/app:1", "out/", code=2, HTTPS_PROXY="socks5h://127.0.0.1:9")
     assert "hint: pip install 'ocitool[socks]'" in result.err, str(result)
 

@@ -27,7 +27,7 @@ from ocitool.operations.inspect import inspect
 from ocitool.pipeline.image_writer import WriteOptions
 from ocitool.spec import mediatypes
 from ocitool.transports.registry import blobs
-from ocitool.transports.registry.response_bodies import read_body
+from ocitool.transports.registry.http.response_bodies import read_body
 
 
 class Pages(Site):

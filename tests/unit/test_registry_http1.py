@@ -12,9 +12,9 @@ from support.registry import Recorder
 
 from ocitool.errors import TransportError
 from ocitool.transports.registry.client import Client
-from ocitool.transports.registry.connections import Connections
-from ocitool.transports.registry.connector import NetworkZones
-from ocitool.transports.registry.http1 import Channel, Response
+from ocitool.transports.registry.http.connections import Connections
+from ocitool.transports.registry.http.connector import NetworkZones
+from ocitool.transports.registry.http.http1 import Channel, Response
 
 
 class Read(NamedTuple):

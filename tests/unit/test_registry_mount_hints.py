@@ -18,10 +18,11 @@ from support.registries import DATA, INSECURE, PASSWORD, USER, Patient, authfile
 from support.registry import BasicAuth, Certificates, Fault, Recorder, ScriptedRegistry, TokenAuth, certificates
 
 from ocitool.errors import OcitoolError, TransportError
-from ocitool.transports.registry import addresses, blobs
+from ocitool.transports.registry import blobs
 from ocitool.transports.registry.access import Access
-from ocitool.transports.registry.addresses import Zone, allows_redirect, numeric_address, same_domain, zone
 from ocitool.transports.registry.client import Client
+from ocitool.transports.registry.http import addresses
+from ocitool.transports.registry.http.addresses import Zone, allows_redirect, numeric_address, same_domain, zone
 
 TOKEN = json.dumps({"token": "from-inside", "expires_in": 100}).encode()
 
@@ -311,7 +312,7 @@ def as_if_public(monkeypatch: pytest.MonkeyPatch, *others: str) -> None:
     real = addresses.zone
     for module in ("addresses", "connector"):
         monkeypatch.setattr(
-            f"ocitool.transports.registry.{module}.zone",
+            f"ocitool.transports.registry.http.{module}.zone",
             lambda address: Zone.PUBLIC if address == "127.0.0.1" and address not in others else real(address),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ocitool.errors import UsageError
-from ocitool.transports.registry.proxies import is_excluded, proxy_for
+from ocitool.transports.registry.http.proxies import is_excluded, proxy_for
 
 EXCEPTED = [
     ("", "localhost", 5000), ("", "127.0.0.1", 443), ("", "127.9.9.9", 443), ("", "::1", 443), ("", "127.1", 443),

@@ -1,39 +1,32 @@
 """Images at registries, by the OCI distribution-spec 1.1.
 
-The modules in the order in which a request passes them, from the options of the user to bytes on a socket:
+In the direction of the data, from the options of the user to the bytes on a connection:
 
-    access.py             options of the user: TLS, credentials, hosts
-    keychain.py           credentials from auth files and credential helpers
-    trust.py              TLS contexts: certificate authorities, certs.d, client certificates
-    proxies.py            the proxy for a URL, from the environment
-    addresses.py          URLs split and resolved; the network zone of an address
-    connector.py          opens sockets: address checks, TLS, cancellation
-    proxy_connections.py  connections through proxies, made by urllib3
-    http1.py              one HTTP/1.1 request and its response on a socket
-    connections.py        the connections to a host, kept alive and used again
+    access.py          options of the user: TLS, credentials, hosts
+    keychain.py        credentials from auth files and credential helpers
+    http/              HTTP/1.1: URLs, TLS, proxies, connections, requests and responses
 
 and from a response to images:
 
-    response_bodies.py    bodies of responses, read within bounds and decoded
-    error_bodies.py       error codes and messages in bodies of error responses
-    errors.py             error responses, socket and TLS errors as errors of ocitool
-    scopes.py             scopes of tokens
-    auth.py               challenges, tokens and the Authorization header (oras)
-    endpoint.py           requests of one registry, with authorization, redirects and retries
-    lists.py              lists in pages: `Link` headers
-    mount_hints.py        in which repositories a blob was seen, kept between runs
-    mounting.py           cross-repository mounts, and blobs that a registry wrongly reports as present
-    client.py             manifests, tags and referrers of one registry
-    upload_bodies.py      the bytes of a blob as request bodies, hashed as they are sent
-    blobs.py              blobs fetched and uploaded, resumed after an interruption
-    document_cache.py     manifests and configurations that several sources share
-    source.py             a repository as a source of images
-    tag_cache.py          what tags point to; many tags put at once
-    sink.py               repositories as destinations
+    error_bodies.py    error codes and messages in bodies of error responses
+    errors.py          error responses, socket and TLS errors as errors of ocitool
+    scopes.py          scopes of tokens
+    auth.py            challenges, tokens and the Authorization header (oras)
+    endpoint.py        requests of one registry, with authorization, redirects and retries
+    lists.py           lists in pages: `Link` headers
+    mount_hints.py     in which repositories a blob was seen, kept between runs
+    mounting.py        cross-repository mounts, and blobs that a registry wrongly reports as present
+    client.py          manifests, tags and referrers of one registry
+    upload_bodies.py   the bytes of a blob as request bodies, hashed as they are sent
+    blobs.py           blobs fetched and uploaded, resumed after an interruption
+    document_cache.py  manifests and configurations that several sources share
+    source.py          a repository as a source of images
+    tag_cache.py       what tags point to; many tags put at once
+    sink.py            repositories as destinations
 
-`access`, `keychain`, `errors`, `error_bodies` and `addresses` import no heavy library. The others are imported when the
-first request is made; `proxy_connections` (urllib3) only if there is a proxy, `auth` (oras and requests) only if a registry
-requires authorization.
+`access`, `keychain`, `errors`, `error_bodies` and `http.addresses` import no heavy library. The others are imported when
+the first request is made; `http.proxy_connections` (urllib3) only if there is a proxy, `auth` (oras and requests) only if
+a registry requires authorization.
 """
 
 from __future__ import annotations

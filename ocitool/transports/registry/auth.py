@@ -19,8 +19,8 @@ from ocitool.credentials import remember_given
 from ocitool.errors import TransportError
 from ocitool.patterns import pattern
 from ocitool.task import OneAtATime, Task
-from ocitool.transports.registry.addresses import host_of, origin, same_domain
 from ocitool.transports.registry.errors import Denied
+from ocitool.transports.registry.http.addresses import host_of, origin, same_domain
 from ocitool.transports.registry.keychain import Credentials
 from ocitool.transports.registry.scopes import Scope
 

@@ -17,12 +17,12 @@ from ocitool.blob import STEP, Blob, label
 from ocitool.digest import Digest, verified
 from ocitool.errors import IntegrityError, NotFoundError, OcitoolError, TransportError
 from ocitool.limits import KiB, MiB
-from ocitool.transports.registry.addresses import origin
 from ocitool.transports.registry.client import Client
 from ocitool.transports.registry.endpoint import RETRIES
 from ocitool.transports.registry.errors import RETRIED, UnexpectedResponse, Unreachable, connection_error
-from ocitool.transports.registry.http1 import Response
-from ocitool.transports.registry.response_bodies import decode_content, drain, is_html_page, retry_after, skip_bytes
+from ocitool.transports.registry.http.addresses import origin
+from ocitool.transports.registry.http.http1 import Response
+from ocitool.transports.registry.http.response_bodies import decode_content, drain, is_html_page, retry_after, skip_bytes
 from ocitool.transports.registry.scopes import Scope, pull_scope, push_scope
 from ocitool.transports.registry.upload_bodies import UploadSource, read_source
 

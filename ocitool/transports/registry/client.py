@@ -24,11 +24,11 @@ from ocitool.transports.registry import lists
 from ocitool.transports.registry.access import Access
 from ocitool.transports.registry.endpoint import RETRIES, Endpoint
 from ocitool.transports.registry.errors import Denied, UnexpectedResponse, UnknownRepository, error_for
-from ocitool.transports.registry.http1 import Response
+from ocitool.transports.registry.http.http1 import Response
+from ocitool.transports.registry.http.response_bodies import drain, is_html_page
 from ocitool.transports.registry.keychain import Credentials
 from ocitool.transports.registry.mount_hints import MountHints
 from ocitool.transports.registry.mounting import Mounts
-from ocitool.transports.registry.response_bodies import drain, is_html_page
 from ocitool.transports.registry.scopes import CATALOG_SCOPE, NO_SCOPE, Scope, pull_scope, push_scope
 
 _ACCEPT = ", ".join((mediatypes.OCI_INDEX, mediatypes.OCI_MANIFEST, mediatypes.DOCKER_LIST, mediatypes.DOCKER_MANIFEST))

@@ -21,15 +21,15 @@ from ocitool.errors import OcitoolError, TransportError
 from ocitool.reference import DEFAULT_HOST
 from ocitool.task import OneAtATime, Task
 from ocitool.transports.registry.access import Access
-from ocitool.transports.registry.addresses import host_of, numeric_address, origin, resolve_url
-from ocitool.transports.registry.connections import Connections
-from ocitool.transports.registry.connector import NetworkZones
 from ocitool.transports.registry.error_bodies import is_error
 from ocitool.transports.registry.errors import RETRIED, Denied, ErrorResponse, connection_error, error_for
-from ocitool.transports.registry.http1 import Body, Response
+from ocitool.transports.registry.http.addresses import host_of, numeric_address, origin, resolve_url
+from ocitool.transports.registry.http.connections import Connections
+from ocitool.transports.registry.http.connector import NetworkZones
+from ocitool.transports.registry.http.http1 import Body, Response
+from ocitool.transports.registry.http.response_bodies import NoResponse, drain, is_html_page, read_body, retry_after
 from ocitool.transports.registry.keychain import Credentials, Keychain
 from ocitool.transports.registry.lists import parse_json
-from ocitool.transports.registry.response_bodies import NoResponse, drain, is_html_page, read_body, retry_after
 from ocitool.transports.registry.scopes import Scope
 
 if TYPE_CHECKING:

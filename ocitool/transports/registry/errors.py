@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ocitool.errors import NotFoundError, OcitoolError, TransportError
 from ocitool.patterns import pattern
 from ocitool.transports.registry.error_bodies import ErrorBody, parse_error_body
-from ocitool.transports.registry.proxies import has_login
+from ocitool.transports.registry.http.proxies import has_login
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504, *range(520, 525)})
 """Status codes of temporary failures. 520 to 524 are sent by proxies that get no response from the registry."""

@@ -20,8 +20,8 @@ from ocitool.limits import JsonLimits
 from ocitool.patterns import pattern
 from ocitool.spec import document
 from ocitool.spec.manifest import list_member
-from ocitool.transports.registry.addresses import host_of, resolve_url
 from ocitool.transports.registry.errors import RETRIED, UnexpectedResponse
+from ocitool.transports.registry.http.addresses import host_of, resolve_url
 
 _LINK_TARGET = pattern(r"\s*(?:<(?P<target>[^>]*)>|(?P<bare>[^\s<;,][^\s;]*))\s*")
 """The target of a link. Some registries leave out the angle brackets."""

@@ -10,7 +10,7 @@ from ocitool.errors import TransportError
 from ocitool.task import OneAtATime
 from ocitool.transports.registry.endpoint import RETRIES
 from ocitool.transports.registry.errors import Denied
-from ocitool.transports.registry.response_bodies import drain
+from ocitool.transports.registry.http.response_bodies import drain
 from ocitool.transports.registry.scopes import push_scope
 
 if TYPE_CHECKING:

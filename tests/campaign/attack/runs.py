@@ -52,7 +52,8 @@ def prepared() -> None:
             with suppress(ImportError):
                 importlib.import_module(module.name)
     from ocitool.task import Task
-    from ocitool.transports.registry import connector, endpoint, keychain
+    from ocitool.transports.registry import endpoint, keychain
+    from ocitool.transports.registry.http import connector
 
     def pause(self: Task, seconds: float) -> None:
         assert seconds < 3600, f"a pause of {seconds} s"

@@ -16,10 +16,10 @@ from weakref import finalize
 from ocitool import __version__
 from ocitool.task import Task
 from ocitool.transports.registry.access import Access
-from ocitool.transports.registry.addresses import DEFAULT_PORTS, UNESCAPED, format_host, origin
-from ocitool.transports.registry.connector import Connection, Connector, NetworkZones
-from ocitool.transports.registry.http1 import Body, Channel, Response
-from ocitool.transports.registry.proxies import proxy_for
+from ocitool.transports.registry.http.addresses import DEFAULT_PORTS, UNESCAPED, format_host, origin
+from ocitool.transports.registry.http.connector import Connection, Connector, NetworkZones
+from ocitool.transports.registry.http.http1 import Body, Channel, Response
+from ocitool.transports.registry.http.proxies import proxy_for
 
 _SEND_TIMEOUT = 60.0
 """Seconds for each part of a request that is sent, however long the response may take."""
@@ -140,7 +140,7 @@ class Connections:
         proxy = proxy_for(url)
         if proxy is None:
             return _Route(partial(_DirectConnection, self._connector, scheme, hostname, port), [], "", header_fields)
-        from ocitool.transports.registry.proxy_connections import ProxyRoute
+        from ocitool.transports.registry.http.proxy_connections import ProxyRoute
 
         route = ProxyRoute(self._connector, proxy, scheme, hostname, port)
         return _Route(

@@ -14,7 +14,7 @@ from datetime import UTC
 from ocitool import limits
 from ocitool.errors import FormatError, IntegrityError, LimitError, OcitoolError
 from ocitool.layers import codecs
-from ocitool.transports.registry.http1 import Response
+from ocitool.transports.registry.http.http1 import Response
 
 
 class NoResponse(OSError):

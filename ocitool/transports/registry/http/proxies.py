@@ -12,7 +12,7 @@ import os
 import sys
 
 from ocitool.errors import UsageError
-from ocitool.transports.registry.addresses import numeric_address, origin
+from ocitool.transports.registry.http.addresses import numeric_address, origin
 
 _SCHEMES = ("http", "https", "socks5", "socks5h", "socks4", "socks4a")
 

@@ -17,9 +17,9 @@ from urllib3.util import parse_url
 
 from ocitool import credentials
 from ocitool.errors import UsageError
-from ocitool.transports.registry.addresses import DEFAULT_PORTS, format_host
-from ocitool.transports.registry.connector import CONNECT_TIMEOUT, Connection, Connector
-from ocitool.transports.registry.http1 import Channel, MinimumRateReader
+from ocitool.transports.registry.http.addresses import DEFAULT_PORTS, format_host
+from ocitool.transports.registry.http.connector import CONNECT_TIMEOUT, Connection, Connector
+from ocitool.transports.registry.http.http1 import Channel, MinimumRateReader
 
 getLogger("urllib3").setLevel(CRITICAL)
 

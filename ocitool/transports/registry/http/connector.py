@@ -13,9 +13,9 @@ from weakref import WeakSet
 from ocitool.errors import TransportError
 from ocitool.task import Task
 from ocitool.transports.registry.access import Access
-from ocitool.transports.registry.addresses import Zone, allows_redirect, format_host, numeric_address, zone
-from ocitool.transports.registry.http1 import Channel
-from ocitool.transports.registry.trust import Trust
+from ocitool.transports.registry.http.addresses import Zone, allows_redirect, format_host, numeric_address, zone
+from ocitool.transports.registry.http.http1 import Channel
+from ocitool.transports.registry.http.trust import Trust
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for connecting, and for each step of the TLS handshake."""
