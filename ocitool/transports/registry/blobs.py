@@ -335,9 +335,9 @@ class _Upload:
         if self._location is None:
             raise TransportError("its response to the start of an upload has no Location", self._where)
         self._offset, self._is_resumed = 0, False
-        least = response.headers.get("OCI-Chunk-Min-Length", "")
-        if least.isascii() and least.isdigit() and len(least) < 12:
-            self._chunk_size = max(_CHUNK_SIZE, int(least))
+        min_length = response.headers.get("OCI-Chunk-Min-Length", "")
+        if min_length.isascii() and min_length.isdigit() and len(min_length) < 12:
+            self._chunk_size = max(_CHUNK_SIZE, int(min_length))
 
     def _send_body(self) -> None:
         """Sends the remaining bytes, in one request or in chunks. They are verified from the first byte."""
@@ -398,10 +398,10 @@ class _Upload:
             self._token_renewed = True  # the token had expired; the next attempt has a new one
             raise _Interrupted(self._client.response_error(response, "upload", self._where), counts=False)
         # The registry does not have the bytes that it stated, or not those of the blob.
-        again = self._is_resumed and response.status_code in (400, 416)
-        if again or response.status_code in RETRIED or response.status_code in (404, 416):
+        is_inconsistent = self._is_resumed and response.status_code in (400, 416)
+        if is_inconsistent or response.status_code in RETRIED or response.status_code in (404, 416):
             seconds = retry_after(response)
-            raise _Interrupted(self._client.response_error(response, "upload", self._where), seconds, restart=again)
+            raise _Interrupted(self._client.response_error(response, "upload", self._where), seconds, restart=is_inconsistent)
         self._token_renewed = False
         return response
 

@@ -124,7 +124,7 @@ class RegistrySink(StatelessSink):
             pushes = self._plan(request.writable(losses)) if losses else pushes
         skipped: set[Digest] = set()
         sent: set[Digest] = set()
-        places: dict[Digest, str] = {}
+        paths: dict[Digest, str] = {}
         task.expect(expected(blob for push in pushes for blob in push.blobs.values()), anew=True)
         for push in pushes:
 
@@ -133,7 +133,7 @@ class RegistrySink(StatelessSink):
                 assert digest is not None
                 path = push.target.path
                 try:
-                    is_sent = request.write_any(blob, lambda one: self._put(push.target, one, places.get(digest), task), task)
+                    is_sent = request.write_any(blob, lambda one: self._put(push.target, one, paths.get(digest), task), task)
                 except OcitoolError as error:
                     if not _is_limited(error):
                         raise
@@ -144,7 +144,7 @@ class RegistrySink(StatelessSink):
                 else:
                     skipped.add(digest)
                     task.unexpect(label(blob), blob.size)
-                places[digest] = path
+                paths[digest] = path
 
             task.map(put, sorted(push.blobs.values(), key=lambda blob: -blob.size))
         writable = self._plan(request.writable(losses)) if losses else pushes
@@ -193,22 +193,22 @@ class RegistrySink(StatelessSink):
             self._sizes[path, digest] = blobs.stored_size(self._client, path, digest, scope)
         return self._sizes[path, digest]
 
-    def _put(self, target: UploadTarget, blob: Blob, elsewhere: str | None, task: Task) -> bool:
+    def _put(self, target: UploadTarget, blob: Blob, other_path: str | None, task: Task) -> bool:
         """Writes a blob. Returns whether its bytes were sent."""
         assert blob.digest is not None
         if self._size(target.path, blob.digest) is not None:
             self._client.mount_hints.add(blob.digest, target.path)
             blobs.note_present(target, blob)
             return False
-        named = blob.path if isinstance(blob, RemoteBlob) and blob.host == self._client.host and blob.mountable else None
-        others = [*([elsewhere] if elsewhere is not None else ()), *self._client.mount_hints.find(blob.digest)]
-        origins = [named] if named is not None else others
-        origins = [path for path in dict.fromkeys(origins) if path != target.path]
+        own_path = blob.path if isinstance(blob, RemoteBlob) and blob.host == self._client.host and blob.mountable else None
+        others = [*([other_path] if other_path is not None else ()), *self._client.mount_hints.find(blob.digest)]
+        mount_from = [own_path] if own_path is not None else others
+        mount_from = [path for path in dict.fromkeys(mount_from) if path != target.path]
         if self._rehearsing:
-            return not origins
-        if origins and named is None:
+            return not mount_from
+        if mount_from and own_path is None:
             self._verify_readable(blob, task)
-        sent = blobs.send(target, blob, origins)
+        sent = blobs.send(target, blob, mount_from)
         self._client.mount_hints.add(blob.digest, target.path)
         self._verified.add(blob.digest)
         if not sent:
@@ -290,8 +290,8 @@ class RegistrySink(StatelessSink):
         if put is None or subject is None:
             return
         if put.subject_processed and target.path not in self._lists_referrers:
-            self._lists_referrers[target.path] = gives = self._client.lists_referrers(target.path, subject)
-            if not gives:
+            self._lists_referrers[target.path] = lists = self._client.lists_referrers(target.path, subject)
+            if not lists:
                 text = f"{target.where}: the registry says that it lists referrers, and returns no list of them"
                 self._client.task.notice("referrer", f"{text}: the referrers tag is written as well")
         if put.subject_processed and self._lists_referrers[target.path]:
@@ -337,13 +337,13 @@ class RegistrySink(StatelessSink):
     def _plan(self, request: WriteRequest) -> list[_Push]:
         """Returns what each repository gets. Raises `UsageError` if an image has no repository, or two images the same
         tag; `FormatError` for invalid documents."""
-        held = {blob.digest: blob for blob in request.blobs if blob.digest is not None}
+        blobs_by_digest = {blob.digest: blob for blob in request.blobs if blob.digest is not None}
         pushes: dict[str, _Push] = {}
         taken: dict[tuple[str, str], Digest] = {}
         for root in request.roots:
             for path, tags in self._tags_by_repository(root).items():
                 push = pushes.setdefault(path, _Push(UploadTarget(self._client, path), {}, set(), {}, []))
-                top = _collect(root.descriptor, held, push)
+                top = _collect(root.descriptor, blobs_by_digest, push)
                 if top is None:
                     what = str(root.descriptor.get("mediaType"))
                     raise UnsupportedError(
@@ -395,14 +395,14 @@ def _is_limited(error: OcitoolError) -> bool:
     )
 
 
-def _collect(fields: Mapping[str, Any], held: Mapping[Digest, Blob], push: _Push) -> _Document | None:
+def _collect(fields: Mapping[str, Any], blobs_by_digest: Mapping[Digest, Blob], push: _Push) -> _Document | None:
     """Adds what a descriptor leads to to `push`, nested documents first, and returns its document; None if it is a
     blob."""
     one = parse_descriptor(dict(fields), push.target.where)
     found = push.documents.get(one.digest)
     if found is not None:
         return found
-    blob = held[one.digest]
+    blob = blobs_by_digest[one.digest]
     document = _read_document(one, blob, push.target.where)
     if document is None:
         push.blobs[one.digest] = blob
@@ -410,13 +410,13 @@ def _collect(fields: Mapping[str, Any], held: Mapping[Digest, Blob], push: _Push
     if isinstance(document, Index):
         for child in document.manifests:
             push.children.add(child.digest)
-            if child.digest in held:
-                _collect(child.fields, held, push)
+            if child.digest in blobs_by_digest:
+                _collect(child.fields, blobs_by_digest, push)
     else:
         names = (document.config, *document.layers) if isinstance(document, Manifest) else ()
         for named in names or referenced_descriptors(document.raw, push.target.where, one.media_type):
-            if named.digest in held:
-                push.blobs[named.digest] = held[named.digest]
+            if named.digest in blobs_by_digest:
+                push.blobs[named.digest] = blobs_by_digest[named.digest]
     made = _Document(one.media_type or _media_type(document), one.digest, document)
     push.documents[one.digest] = made
     return made
