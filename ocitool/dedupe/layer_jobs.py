@@ -162,7 +162,7 @@ def open_layer(job: LayerJob, task: Task) -> Blob:
 
     assert job.digest is not None
     client, path = Registries(place.access or Access(), task).client(place.repository.host), place.repository.path
-    elsewhere = place.urls if place.urls and blobs.exists(client, path, job.digest) is None else ()
+    elsewhere = place.urls if place.urls and blobs.stored_size(client, path, job.digest) is None else ()
     return RemoteBlob(job.digest, job.size, client, path, elsewhere)
 
 

@@ -99,7 +99,7 @@ def parse(text: str) -> Destination:
     ref = reference.parse(text)
     if ref.transport is not None and ref.transport.remote:
         return _registry(text, ref.details)
-    if ref.transport is not None and not ref.transport.written_codecs:
+    if ref.transport is not None and not ref.transport.written:
         raise UsageError(f"{ref.transport.prefix} can be read, and not written", text, hint=f"oci:{ref.details} is a layout")
     if ref.transport is not None:
         path, _, name = ref.details.partition(":")

@@ -177,8 +177,8 @@ def error_for(response: ErrorResponse, what: str, where: str, host: str) -> Ocit
     responder = response.redirected_to or "the registry"
     if status in (401, 403):
         text = message or f"{what}: {responder} answers {status}"
-        hint = _denied_hint(response, message, what, where, host)
-        return Denied(f"denied: {text}", where, message=message, is_html=response.is_html, hint=hint)
+        why = _denied_hint(response, message, what, where, host)
+        return Denied(f"denied: {text}", where, message=message, is_html=response.is_html, hint=why)
     if status == 404:
         first, _, details = message.partition("; ")
         is_generic = first.rstrip(".").lower() in _GENERIC_MESSAGES and _NO_DETAIL.fullmatch(details)
@@ -191,7 +191,7 @@ def error_for(response: ErrorResponse, what: str, where: str, host: str) -> Ocit
         return TransportError(f"{_proxy_login_wanted()}{words}", where, hint=PROXY_LOGIN_HINT)
     if status == 429:
         return UnexpectedResponse(f"too many requests{words}", where, status, hint=_rate_limit_hint(response, what, host))
-    hint = None
+    hint: str | None = None
     if status == 413 and what.startswith("manifest"):
         hint = "the registry or a proxy before it takes no manifest of this size: that limit can be raised there"
     elif status == 413:

@@ -107,7 +107,7 @@ class RegistrySource(SilentUntilOpened, RemoteSource):
 
     @property
     def referrers_error(self) -> OcitoolError | None:
-        return self.client.referrers_error.get(self.repository.path)
+        return self.client.referrers_errors.get(self.repository.path)
 
     def _fallback_referrers(self, digest: Digest) -> list[Any]:
         tag = digest.referrers_tag
