@@ -349,10 +349,10 @@ def _make_odd_places(base: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "words", "said"),
     [
-        (9, ("full",), "other things"),
-        (9, ("full/",), "other things"),
-        (9, ("oci:full",), "other things"),
-        (9, ("oci:program:x",), "other things"),
+        (9, ("full",), "neither an OCI layout nor"),
+        (9, ("full/",), "neither an OCI layout nor"),
+        (9, ("oci:full",), "neither an OCI layout nor"),
+        (9, ("oci:program:x",), "neither an OCI layout nor"),
         (9, ("oci:file",), "not a directory"),
         (9, ("file/",), "not a directory"),
         (9, ("oci:dangling",), "not a directory"),

@@ -192,8 +192,8 @@ def test_what_is_wrong_in_certs_d_is_named(desk: Desk, made: Certificates, certs
             "client.key is missing": {"client_cert": made.client[0]},
             "client.cert is missing": {"client_key": made.client[1]},
             "do not belong together": {"client_cert": made.client[0], "client_key": made.server[1]},
-            "no certificate or key": {"ca_crt": made.client[1]},
-            "no certificate or key that": {"ca_crt": os.devnull},
+            "no readable certificate or key": {"ca_crt": made.client[1]},
+            "no readable certificate or key": {"ca_crt": os.devnull},
         }
         for said, wrong in files.items():
             directory = certs_d(registry.host, **wrong)
@@ -398,10 +398,10 @@ def test_a_registry_is_reached_through_a_socks_proxy_with_its_certificate(desk: 
 
 def test_a_socks_proxy_that_refuses_or_is_gone_is_told_of(desk: Desk) -> None:
     with Socks() as proxy:
-        for login, said in (("", "user's name and password"), ("proxy-user:wr0ng-word@", "user's name and password")):
+        for login, said in (("", "user name and password"), ("proxy-user:wr0ng-word@", "user name and password")):
             env = {"HTTPS_PROXY": f"socks5h://{login}{proxy.host}"}
             result = desk("pull", "registry.test/app:1", "out/", code=8, **env)
-            assert f"the proxy asks for a {said}" in result.err, str(result)
+            assert f"the proxy requires a {said}" in result.err, str(result)
     result = desk("pull", "registry.test/app:1", "out/", code=8, HTTPS_PROXY="socks5h://127.0.0.1:9")
     assert "the proxy does not connect" in result.err.splitlines()[-2], str(result)
 

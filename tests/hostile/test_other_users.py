@@ -461,7 +461,7 @@ def test_a_pipe_that_becomes_a_file_is_not_written_to(place: Path, monkeypatch: 
         return real(at, name, flags, mode)
 
     monkeypatch.setattr(outputs.OpenDirectory, "open", late)
-    with pytest.raises(DestinationError, match="exchanges"), output_file(str(place / "out")) as file:
+    with pytest.raises(DestinationError, match="replaced it"), output_file(str(place / "out")) as file:
         file.write(b"x")
 
 

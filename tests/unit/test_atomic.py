@@ -268,7 +268,7 @@ def test_a_directory_that_cannot_be_written_is_a_destination_error(tmp_path: Pat
 
 
 def test_a_pipe_that_is_not_read_ends_with_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outputs, "_READER_PATIENCE", 0.05)
+    monkeypatch.setattr(outputs, "_READER_TIMEOUT", 0.05)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DestinationError, match="a pipe that is not read") as raised, output_file(str(tmp_path / "pipe")):
         pass

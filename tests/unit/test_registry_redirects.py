@@ -154,7 +154,7 @@ def test_what_two_readers_may_take_for_addresses_of_two_hosts_is_none(
     with ScriptedRegistry(auth=BasicAuth(USER, PASSWORD)) as registry:
         access = INSECURE._replace(authfile=authfile(tmp_path, registry.host))
         registry.faults.append(Fault("GET", "/tags/", redirect=form.format(other=recorder.host, own=registry.host)))
-        with pytest.raises(TransportError, match="no address"):
+        with pytest.raises(TransportError, match="invalid URL"):
             client(registry, task, access).tags("app")
         assert [] == recorder.requests
         assert 2 == len(registry.requests)

@@ -205,7 +205,7 @@ def test_the_tag_is_written_where_a_registry_only_says_that_it_lists_referrers(t
         push(registry, task, f"oci:{layout}:app", referrers=True)
         assert [BILL.digest] == beside(registry, task)
         assert [other.digest] == beside(registry, task, BILL.digest)
-        assert 1 == sum("gives no list of them" in notice.text for notice in task.told("referrer"))
+        assert 1 == sum("returns no list of them" in notice.text for notice in task.told("referrer"))
 
 
 def test_whether_a_registry_gives_the_list_that_it_says_to_keep_is_asked_once(task: Patient, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_without_a_cache_nothing_is_known_or_kept(cache: Path, tmp_path: Path) -
 
 
 def test_of_many_blobs_those_that_were_used_last_stay(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verifications, "_MOST", 3)
+    monkeypatch.setattr(verifications, "_MAX_BLOBS", 3)
     blobs = [put(tmp_path, bytes([n])) for n in range(4)]
     for blob in (*blobs[:3], blobs[0], blobs[3]):
         records = Verifications(str(tmp_path), cached=True)
@@ -118,7 +118,7 @@ def test_of_many_blobs_those_that_were_used_last_stay(cache: Path, tmp_path: Pat
 
 
 def test_of_many_layouts_those_that_were_used_last_stay(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verifications, "_LAYOUTS", 2)
+    monkeypatch.setattr(verifications, "_MAX_LAYOUTS", 2)
     found = []
     for number in range(4):
         layout = tmp_path / str(number)
