@@ -192,7 +192,7 @@ def test_what_is_wrong_in_certs_d_is_named(desk: Desk, made: Certificates, certs
             "client.key is missing": {"client_cert": made.client[0]},
             "client.cert is missing": {"client_key": made.client[1]},
             "do not belong together": {"client_cert": made.client[0], "client_key": made.server[1]},
-            "no readable certificate or key": {"ca_crt": made.client[1]},
+            "no readable certificate": {"ca_crt": made.client[1]},
             "no readable certificate or key": {"ca_crt": os.devnull},
         }
         for said, wrong in files.items():
