@@ -34,7 +34,7 @@ _NAMED = 20
 """Paths that a hint names."""
 
 
-def _settings() -> dict[str, tuple[Any, Any]]:
+def settings() -> dict[str, tuple[Any, Any]]:
     """The options of `config_edits.SETTINGS`, by field."""
     found: dict[str, tuple[Any, Any]] = {}
     for one in config_edits.SETTINGS:
@@ -45,7 +45,7 @@ def _settings() -> dict[str, tuple[Any, Any]]:
 
 
 @app.command(epilog=_EXAMPLES, short_help="Change configuration and contents of an image.")
-@with_shared(*WRITE, more=_settings())
+@with_shared(*WRITE, more=settings())
 def command(
     src: options.Src,
     dest: options.Dest,

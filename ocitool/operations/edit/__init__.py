@@ -41,7 +41,7 @@ from ocitool.transports.opening import Opened
 from ocitool.transports.sink import OutputImage
 from ocitool.trees.indexing import Indexer
 
-__all__ = ["ContentEdits", "Redaction", "edit", "parse_addition"]
+__all__ = ["ContentEdits", "Redaction", "edit", "parse_addition", "with_settings"]
 
 NOTHING = Redaction()
 
@@ -78,7 +78,7 @@ def edit(
             holders = _holders(image, content, edited, redactor, indexer(), reading.task) if redaction.search else []
             for number in reversed(dropped(image, content)):
                 draft = drafts.dropped(draft, number)
-            draft = _configured(draft, settings, reading.task)
+            draft = with_settings(draft, settings, reading.task)
             tell_mentions(draft, content, reading.task)
             return draft, _EditedImage(draft, edited, tuple(holders))
 
@@ -181,8 +181,8 @@ def _tell_others(opened: Opened, platform: str | None, task: Task) -> None:
         task.notice("platform", f"{opened.source.where}: {only}; --all-platforms takes all")
 
 
-def _configured(draft: ImageDraft, settings: Settings, task: Task) -> ImageDraft:
-    """The draft with these settings, and with an entry of history where they change something."""
+def with_settings(draft: ImageDraft, settings: Settings, task: Task) -> ImageDraft:
+    """Returns the draft with these settings, and with an entry of history if they change something."""
     if not settings:
         return draft
     manifest = draft.image.manifest.fields if draft.image.manifest else {}
