@@ -149,6 +149,7 @@ class Engine:
 
                 session.mount("http+docker://", SshAdapter(address, _CONNECT))
             session.trust_env = False
+            session.headers["Accept-Encoding"] = "identity"  # else engines compress archives, which are read as they come
             if tls is not None and address.scheme == "tcp":
                 session.base_url = session.base_url.replace("http://", "https://", 1)
                 session.verify = (tls.ca or _authorities()) if tls.verify else False
