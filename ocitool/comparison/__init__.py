@@ -44,7 +44,7 @@ from ocitool.trees.indexing import Indexer
 if TYPE_CHECKING:
     from ocitool.comparison.indexes import PlatformEntry
 
-__all__ = ["Diff", "DiffOptions", "IndexDiff", "diff", "diff_platforms"]
+__all__ = ["Diff", "DiffOptions", "IndexDiff", "diff", "diff_images", "diff_platforms"]
 
 
 def diff(before: str, after: str, question: DiffOptions, reading: Session, *, platform: str | None = None) -> Diff:
@@ -80,6 +80,17 @@ def diff(before: str, after: str, question: DiffOptions, reading: Session, *, pl
         identical=found.identical and not owed, images_identical=found.identical, not_compared=others,
         notices=tuple(reading.task.notices), failures=(*found.failures, *rules.not_compared(question.rules, owed)),
     )  # fmt: skip
+
+
+def diff_images(
+    before: str, after: str, old: Image, new: Image, question: DiffOptions, reading: Session, indexer: Indexer | None = None
+) -> Diff:
+    """Returns the differences of two images that are open. `before`, `after`: what names them in the report; `indexer`: one
+    that may have read some of their layers already. Raises what `diff` raises."""
+    scope = PathFilter(question)
+    found = _images(before, after, old, new, question, scope, reading, indexer=indexer)
+    scope.settle(reading.task)
+    return found._replace(notices=tuple(reading.task.notices))
 
 
 def _is_asked_for(offered: Platform, asked: str | None) -> bool:
@@ -169,10 +180,10 @@ def _new(image: Image, question: DiffOptions, scope: PathFilter, reading: Sessio
 
 def _images(
     before: str, after: str, old: Image, new: Image, question: DiffOptions, scope: PathFilter, reading: Session,
-    index: Sequence[ConfigChange] = (),
+    index: Sequence[ConfigChange] = (), indexer: Indexer | None = None,
 ) -> Diff:  # fmt: skip
     """Returns the differences of two images. `index`: differences of the indexes that list them."""
-    indexer = reading.indexer()
+    indexer = indexer or reading.indexer()
     old, new = identified((old, new), indexer)
     _warn_of_claims(old, new, indexer)
     whole = any(rule.percent for rule in question.rules)

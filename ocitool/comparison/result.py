@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ocitool.digest import Digest
 from ocitool.images.image import Image, Layer
 from ocitool.layers.entry import Entry, Kind, path_text
 from ocitool.spec.manifest import Platform
 from ocitool.task import Notice
+
+if TYPE_CHECKING:
+    from ocitool.trees.copied_files import CopiedFiles
 
 Status = Literal["shared", "equivalent", "changed", "added", "removed"]
 ChangeKind = Literal["added", "removed", "modified", "type", "metadata"]
@@ -198,6 +201,8 @@ class Diff(NamedTuple):
     """Of two indexes whose images for one platform were compared."""
     images_identical: bool | None = None
     """Whether the two images are, if more was to be identical than these."""
+    copied: CopiedFiles | None = None
+    """Of a container: the files of its image that it copied up."""
 
     @property
     def same(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ocitool.comparison.config_changes import incidental
 from ocitool.comparison.result import (
@@ -37,6 +37,9 @@ from ocitool.report.phrases import (
 )
 from ocitool.report.scope import beside, compared, one_of
 from ocitool.report.sides import pointer_text, sides, withheld
+
+if TYPE_CHECKING:
+    from ocitool.report.copies_view import CopiesView
 
 _PLATFORMS = 20
 _RUN = 3
@@ -112,6 +115,7 @@ class DiffView(NamedTuple):
     config: ConfigView
     files: FilesView
     patches: LazyRows[PatchView]
+    copies: CopiesView | None
 
 
 class PlatformView(NamedTuple):
@@ -140,8 +144,16 @@ def diff_view(result: Diff, *, grown: bool = False) -> DiffView:
         _named(result.before, result.before_reference), _named(result.after, result.after_reference), verdict(result),
         totals(result), not_compared(result), LazyRows(result.failures, _failure), tuple(notable_rows(result.notable)),
         _layers(result, counts, growth_of(result.files) if grown else {}), config_view(result.config),
-        files_view(result.files, counts), LazyRows(result.patches or (), _patch),
+        files_view(result.files, counts), LazyRows(result.patches or (), _patch), _copies(result),
     )  # fmt: skip
+
+
+def _copies(result: Diff) -> CopiesView | None:
+    if result.copied is None or not result.copied.files:
+        return None
+    from ocitool.report.copies_view import copies_view  # only of containers
+
+    return copies_view(result.copied, result.after)
 
 
 def index_view(result: IndexDiff) -> IndexView:

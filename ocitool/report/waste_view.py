@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ocitool.images.image import Image
+from ocitool.report.copies_view import CopiesView, copies_view
 from ocitool.report.escape import human
 from ocitool.report.phrases import LazyRows, Phrase, Quote, count_of, made_by, path
 from ocitool.trees.waste import HiddenKind, LargestFile, Waste, WastedPath
@@ -40,6 +41,7 @@ class WasteView(NamedTuple):
     layers: LazyRows[WastedRow]
     paths: LazyRows[WastedPathRow]
     largest: LazyRows[LargeFileRow]
+    copies: CopiesView | None
 
 
 def waste_view(waste: Waste, image: Image) -> WasteView:
@@ -53,6 +55,7 @@ def waste_view(waste: Waste, image: Image) -> WasteView:
     return WasteView(
         f"hidden, but shipped: {human(size)} in {count_of(files, 'file')}", LazyRows(sorted({by for _, by in waste.sums}), row),
         LazyRows(waste.paths, _path), LazyRows(waste.largest, _large),
+        copies_view(waste.copies, image, waste.top) if waste.copies.files else None,
     )  # fmt: skip
 
 

@@ -24,24 +24,28 @@ _STEP = 1 << 18
 _LARGE = 1 << 15
 
 
-def tar_chunks(changes: Changeset, image: Image, tree: Tree, task: Task, *, lowest: int = 0) -> Iterator[bytes | memoryview]:
+def tar_chunks(
+    changes: Changeset, image: Image, tree: Tree, task: Task, *, lowest: int = 0, unhashed: bool = True
+) -> Iterator[bytes | memoryview]:
     """Yields the tar in chunks, each valid until the next is asked for.
 
     `tree` is the upper tree of the changeset, merged from all layers of `image`. The layers from number `lowest` on are
-    read to their end and verified even if nothing is taken from them; lower ones only if their index comes from bytes
-    that were not hashed yet. Raises `IntegrityError`, at the latest when the iterator ends: until then no chunk may be
-    trusted.
+    read to their end and verified even if nothing is taken from them; lower ones only, with `unhashed`, if their index
+    comes from bytes that were not hashed yet. Raises `IntegrityError`, at the latest when the iterator ends: until then no
+    chunk may be trusted.
     """
-    return _joined(_members(changes, image, tree, task, lowest))
+    return _joined(_members(changes, image, tree, task, lowest, unhashed))
 
 
-def _members(changes: Changeset, image: Image, tree: Tree, task: Task, lowest: int) -> Iterator[bytes | memoryview]:
+def _members(
+    changes: Changeset, image: Image, tree: Tree, task: Task, lowest: int, unhashed: bool
+) -> Iterator[bytes | memoryview]:
     for entry in changes.head:
         yield _header(entry)
     read: set[tuple[object, ...]] = set()
     for layer, index, names in zip(image.layers, tree.indexes, changes.files, strict=True):
         key = (layer.digest or (layer.blob.identity if layer.blob else None) or layer.number, layer.diff_id)
-        owed = layer.number >= lowest or index.diff_id is None
+        owed = layer.number >= lowest or (unhashed and index.diff_id is None)
         if names or (owed and key not in read):
             yield from _files(image, layer, index, names, task)
             read.add(key)

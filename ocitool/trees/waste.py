@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from ocitool.layers.entry import Kind
 from ocitool.layers.index import LayerIndex
+from ocitool.trees.copied_files import CopiedFiles, Known, compared, copies, rows_of_equal_size
 from ocitool.trees.tree import Directory, HiddenFile, Tree
 
 HiddenKind = Literal["overwritten", "deleted", "copied-up"]
@@ -42,7 +43,8 @@ class WastedPath(NamedTuple):
 
 
 class Waste(NamedTuple):
-    """The hidden files of an image. `hidden`: all, largest first; `largest` and `paths`: the first `top` of each kind."""
+    """The hidden files of an image. `hidden`: all, largest first; `largest` and `paths`: the first `top` of each kind;
+    `copies`: files that upper layers have again, hidden or not."""
 
     hidden: tuple[WastedFile, ...]
     largest: tuple[LargestFile, ...]
@@ -50,6 +52,7 @@ class Waste(NamedTuple):
     top: int
     sums: Mapping[tuple[HiddenKind, int], tuple[int, int]]
     """Number of files and bytes by kind and by the layer that hides them."""
+    copies: CopiedFiles = CopiedFiles(())
 
     def total(self, kind: HiddenKind | None = None, by: int | None = None) -> tuple[int, int]:
         """Returns the number of hidden files and their bytes, of one kind or all, hidden by one layer or all."""
@@ -68,10 +71,6 @@ def _sums(hidden: Iterable[WastedFile]) -> Mapping[tuple[HiddenKind, int], tuple
     return sums
 
 
-Known = Callable[[int, LayerIndex, Sequence[int]], LayerIndex]
-"""A function from a layer's number, its index and rows to the index with the contents of those rows known."""
-
-
 def waste(indexes: list[LayerIndex], known: Known, top: int) -> Waste:
     """Returns the files of an image's layers that are shipped but not visible.
 
@@ -86,13 +85,14 @@ def waste(indexes: list[LayerIndex], known: Known, top: int) -> Waste:
         inode = tree.inode(event.ref)
         if inode not in alive and indexes[tree.layer(inode)].kinds[tree.row(inode)] == Kind.FILE:
             last[inode] = event
-    asked: dict[int, list[int]] = {}
+    copied = copies(tree, events)
+    asked = rows_of_equal_size(tree, copied)
     for inode, event in last.items():
         if event.replaced is not None and _sizes(tree, inode) == _sizes(tree, tree.inode(event.replaced)):
             for ref in (inode, tree.inode(event.replaced)):
-                asked.setdefault(tree.layer(ref), []).append(tree.row(ref))
+                asked.setdefault(tree.layer(ref), set()).add(tree.row(ref))
     for number, rows in asked.items():
-        indexes[number] = known(number, indexes[number], sorted(set(rows)))
+        indexes[number] = known(number, indexes[number], sorted(rows))
     hidden = []
     for inode, event in last.items():
         kind: HiddenKind = "deleted"
@@ -109,7 +109,8 @@ def waste(indexes: list[LayerIndex], known: Known, top: int) -> Waste:
         old = paths.get((wasted.path, wasted.kind), WastedPath(wasted.path, 0, 0, wasted.kind))
         paths[wasted.path, wasted.kind] = old._replace(bytes=old.bytes + wasted.size, versions=old.versions + 1)
     ranked = sorted(paths.values(), key=lambda path: (-path.bytes, path.path))[:top]
-    return Waste(tuple(hidden), tuple(_largest(tree, top)), tuple(ranked), top, _sums(hidden))
+    shipped = compared(tree, copied, indexes)
+    return Waste(tuple(hidden), tuple(_largest(tree, top)), tuple(ranked), top, _sums(hidden), shipped)
 
 
 def _sizes(tree: Tree, ref: int) -> int | None:

@@ -426,6 +426,13 @@ INSPECT_IMAGE = {
     "waste": None,
 }
 COST = {"files": 1, "bytes": 2}
+COPIES = {
+    "files": 1,
+    "bytes": 2,
+    "contentUnchanged": COST,
+    "byLayer": [{"index": 1, "createdBy": None, "files": 1, "bytes": 2, "contentUnchanged": COST}],
+    "list": [{"path": "/a", "size": 2, "layer": 1, "from": 0, "changed": ["mode", "mtime"]}],
+}
 WASTE = {
     "bytes": 2,
     "overwritten": COST,
@@ -435,6 +442,7 @@ WASTE = {
     "largest": [{"path": "/a\ufffd", "pathBase64": "L2H/", "size": 1, "layer": 0}],
     "deletedButShipped": [{"path": "/a", "size": 1, "layer": 0, "deletedBy": 1}],
     "paths": [{"path": "/a", "bytes": 1, "versions": 2, "kind": "copied-up"}],
+    "copies": COPIES,
 }
 INSPECT = {
     "report": "inspect",

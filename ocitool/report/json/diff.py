@@ -94,8 +94,18 @@ def _diff(result: Diff) -> dict[str, Any]:
             }
             for one in result.not_compared
         ],
+        **_copied(result),
         "notices": notice_list(result.notices),
     }
+
+
+def _copied(result: Diff) -> dict[str, Any]:
+    """What a container copied up; nothing for two images."""
+    if result.copied is None:
+        return {}
+    from ocitool.report.json.copies import copies_fields
+
+    return {"copiedUp": copies_fields(result.copied, result.after)}
 
 
 def _digest(digest: Digest | None) -> str | None:

@@ -101,6 +101,8 @@ def _waste(waste: Waste, image: Image) -> dict[str, Any]:
         files, size = waste.total(kind)
         return {"files": files, "bytes": size}
 
+    from ocitool.report.json.copies import copies_fields  # only with --files
+
     guilty = sorted({wasted.by for wasted in waste.hidden})
     return {
         "bytes": waste.total()[1],
@@ -127,4 +129,5 @@ def _waste(waste: Waste, image: Image) -> dict[str, Any]:
             {**path_fields(item.path), "bytes": item.bytes, "versions": item.versions, "kind": item.kind}
             for item in waste.paths
         ],
+        "copies": copies_fields(waste.copies, image),
     }

@@ -57,6 +57,10 @@ def _diff(page: Page, view: DiffView, result: Diff, stat: bool) -> None:
         return
     _config(page, view.config)
     _files(page, view.files)
+    if view.copies is not None:
+        from ocitool.report.markdown.copies import say_copies
+
+        say_copies(page, view.copies, _HINT)
     _patches(page, view.patches)
 
 

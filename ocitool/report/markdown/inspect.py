@@ -121,3 +121,7 @@ def _waste(page: Page, waste: WasteView) -> None:
     largest = (table_row(one.size, str(one.layer), said((one.path,), cell)) for one in waste.largest)
     summary = count_of(len(waste.largest), "largest file")
     _folded(page, summary, ["size", "layer", "path"], largest, len(waste.largest), "files")
+    if waste.copies is not None:
+        from ocitool.report.markdown.copies import say_copies
+
+        say_copies(page, waste.copies, _HINT)

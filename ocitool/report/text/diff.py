@@ -63,6 +63,11 @@ def _diff(view: DiffView, paint: Paint, stat: bool) -> Iterator[str]:
         return
     yield from _config(view.config, paint)
     yield from _files(view.files, paint)
+    if view.copies is not None:
+        from ocitool.report.text.copies import copies_text
+
+        yield ""
+        yield from copies_text(view.copies, paint)
     for patch in view.patches:
         yield ""
         yield from _patch(patch, paint)

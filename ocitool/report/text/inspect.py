@@ -74,3 +74,7 @@ def _waste(waste: WasteView, paint: Paint) -> Iterator[str]:
         yield "  largest files:"
         rows = [[one.size, f"layer {one.layer}", said((one.path,))] for one in waste.largest]
         yield from columns(rows, right=(0,), indent="    ")
+    if waste.copies is not None:
+        from ocitool.report.text.copies import copies_text
+
+        yield from copies_text(waste.copies, paint, "  ")
