@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import socket
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -65,7 +67,7 @@ class Engine:
             self._version = self._agreed()
         return self._version
 
-    def get(self, path: str, what: str, **query: Any) -> Any:
+    def get(self, path: str, what: str, /, **query: Any) -> Any:
         """Returns the JSON value of an answer. `what`: the object that is asked for, for messages.
 
         `path` begins with `/`, its parts are quoted (`quoted`). Values of the query that are None are left out. Raises
@@ -75,7 +77,7 @@ class Engine:
             return parse(self._whole(answer, what), f"{self.where}: {what}", limits.ENGINE_ANSWER)
 
     def send(
-        self, method: str, path: str, what: str, *, json: Any = None, body: Iterable[bytes] | None = None,
+        self, method: str, path: str, what: str, /, *, json: Any = None, body: Iterable[bytes] | None = None,
         content_type: str = "application/x-tar", **query: Any,
     ) -> Any:  # fmt: skip
         """Sends a JSON value, or bytes as they come, and returns the JSON value of the answer, None if there is none. Raises
@@ -85,16 +87,47 @@ class Engine:
             return parse(raw, f"{self.where}: {what}", limits.ENGINE_ANSWER) if raw.strip() else None
 
     @contextmanager
-    def stream(self, path: str, what: str, *, method: str = "GET", **query: Any) -> Iterator[Stream]:
+    def stream(self, path: str, what: str, /, *, method: str = "GET", **query: Any) -> Iterator[Stream]:
         """Gives the bytes of an answer as they come. Raises what `get` raises; while bytes are read, `TransportError`."""
         with self._answer(method, path, what, query) as answer:
             yield Stream(dict(answer.headers), self._pieces(answer))
 
     @contextmanager
-    def upload(self, path: str, what: str, body: Iterable[bytes], *, method: str = "POST", **query: Any) -> Iterator[Stream]:
+    def upload(self, path: str, what: str, body: Iterable[bytes], /, *, method: str = "POST", **query: Any) -> Iterator[Stream]:
         """Sends bytes and gives those of the answer as they come. Raises what `get` and `body` raise."""
         with self._answer(method, path, what, query, body=body) as answer:
             yield Stream(dict(answer.headers), self._pieces(answer))
+
+    @contextmanager
+    def hijacked(self, path: str, what: str, /, **query: Any) -> Iterator[Callable[[bytes], bool]]:
+        """Gives a function that writes to what the engine connects the request to, as the standard input of a container
+        (Docker's API, "Hijacking"). It returns False once the other side takes no more. Raises what `get` raises."""
+        major, minor = self.version.api
+        words = f"?{urlencode(query)}" if query else ""
+        headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        with self._asked("POST", f"/v{major}.{minor}{path}{words}", headers=headers) as answer:
+            if answer.status_code not in (101, 200):
+                raise problems.refused(answer.status_code, self._some(answer), what, self.address)
+            connection: socket.socket = answer.raw._fp.fp.raw._sock
+
+            def write(data: bytes) -> bool:
+                self._task.check()
+                try:
+                    connection.sendall(data)
+                except (BrokenPipeError, ConnectionResetError):
+                    return False
+                except OSError as error:
+                    raise problems.unreachable(error, self.address, begun=True) from None
+                return True
+
+            yield write
+
+    def detached(self, task: Task) -> Engine:
+        """Returns a connection of its own to the same engine, for what has to be done even if the command's task is cancelled.
+        The caller closes it."""
+        other = Engine(self.address, task)
+        other._version = self._version
+        return other
 
     def close(self) -> None:
         if self._session is not None:
@@ -117,14 +150,15 @@ class Engine:
 
     @contextmanager
     def _asked(
-        self, method: str, target: str, body: _Body | None = None, json: Any = None, content_type: str = ""
-    ) -> Iterator[requests.Response]:
+        self, method: str, target: str, body: _Body | None = None, json: Any = None, content_type: str = "",
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Iterator[requests.Response]:  # fmt: skip
         self._task.check()
         session = self._opened()
-        headers = {"Content-Type": content_type} if body is not None else None
+        sent = {**headers, "Content-Type": content_type} if body is not None else headers
         try:
             answer = session.request(
-                method, session.base_url + target, data=body, json=json, headers=headers, stream=True, allow_redirects=False,
+                method, session.base_url + target, data=body, json=json, headers=sent, stream=True, allow_redirects=False,
                 timeout=(_CONNECT, _ANSWER),
             )  # fmt: skip
         except (requests.RequestException, OSError, EOFError) as error:
